@@ -1,0 +1,179 @@
+"""The error taxonomy. A class answers one question: what happens next.
+
+::
+
+    PipelineError
+    ├── TransientError          retry with backoff; exhausted -> partition ``failed_retryable``
+    │   ├── RateLimited             the upstream said "slower"; neither spend nor failure
+    │   ├── SourceUnavailable       5xx, timeout, broken connection, cut-off body
+    │   ├── LandingUnavailable      object storage did not take or give an object
+    │   └── WarehouseBusy           BigQuery says rateLimitExceeded, backendError, internalError
+    ├── NonCriticalError        record it, go on with the other partitions
+    │   ├── NothingPublished        the source has no answer yet, or an unproven empty one
+    │   ├── NotSettled              the source still changes this partition (a past game is not Final)
+    │   ├── RowRejected             rows broke the contract; kept with their reason
+    │   ├── PartitionUnavailable    the source will never have it
+    │   ├── Truncated               a cap was reached; the rest is not there
+    │   └── CoverageLow             fewer rows than the source itself announced
+    └── CriticalError           stop this source now; untried partitions stay pending; tell a human at once
+        ├── ConfigurationError      our settings or parameters are wrong
+        ├── AuthenticationError     the key is missing, dead, or not entitled
+        ├── BudgetExhausted         a call, credit or table quota is used up until its reset
+        ├── BlockedBySource         a challenge page or a ban instead of data
+        ├── SourceContractError     the answer has not the agreed shape
+        ├── LoadRejected            BigQuery refuses the rows or the schema
+        └── StateUnreadable         ledger, lease or journal cannot be read; never taken for empty
+
+An exception outside this tree is unknown, and unknown is critical: what is not understood is not retried.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class PipelineError(Exception):
+    """Base of every error that Gapless raises on purpose.
+
+    Args:
+        message: What was expected, what came instead, what was kept. No secret, no whole body.
+        source: Source name, if the error belongs to one.
+        partition: Partition key, if it belongs to one.
+        stage: ``plan``, ``scrape``, ``land``, ``load``, ``verify``, ``alert`` ...
+        hint: The next command or action.
+        facts: Small evidence, e.g. ``status=503``, ``endpoint="/v1/box_scores"``. Shown to people as it is.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        source: str = "",
+        partition: str = "",
+        stage: str = "",
+        hint: str = "",
+        **facts: Any,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.source = source
+        self.partition = partition
+        self.stage = stage
+        self.hint = hint
+        self.facts = facts
+
+    def __str__(self) -> str:
+        """Where, what, evidence, next step, on one line.
+
+        >>> str(RateLimited("429", source="bdl", partition="2025-01-03", stage="scrape", retry_after_s=3.0))
+        'bdl 2025-01-03 [scrape]: 429 (retry_after_s=3.0)'
+        """
+        where = " ".join(part for part in (self.source, self.partition) if part)
+        if self.stage:
+            where = f"{where} [{self.stage}]".strip()
+        facts = ", ".join(f"{name}={value}" for name, value in self.facts.items() if value not in (None, ""))
+        text = f"{where}: {self.message}" if where else self.message
+        if facts:
+            text += f" ({facts})"
+        return f"{text}. Next: {self.hint}" if self.hint else text
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.message, self.__dict__)
+
+    def located(self, **where: str) -> PipelineError:
+        """Fills ``source``, ``partition``, ``stage`` or ``hint`` where they are still empty; returns self."""
+        for name, value in where.items():
+            if not getattr(self, name):
+                setattr(self, name, value)
+        return self
+
+
+def _rebuild(kind: type[PipelineError], message: str, state: dict[str, Any]) -> PipelineError:
+    error = kind.__new__(kind)
+    Exception.__init__(error, message)
+    error.__dict__.update(state)
+    return error
+
+
+class TransientError(PipelineError):
+    """May work in a moment. Retried with backoff and jitter."""
+
+
+class RateLimited(TransientError):
+    """The upstream asked to slow down; ``retry_after_s`` is its own wish, when it had one."""
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None, **rest: Any) -> None:
+        super().__init__(message, retry_after_s=retry_after_s, **rest)
+        self.retry_after_s = retry_after_s
+
+
+class SourceUnavailable(TransientError):
+    """5xx, timeout, refused or broken connection, a body that ended too early."""
+
+
+class LandingUnavailable(TransientError):
+    """Object storage failed for a reason that time may heal."""
+
+
+class WarehouseBusy(TransientError):
+    """BigQuery answered ``rateLimitExceeded``, ``backendError`` or ``internalError``."""
+
+
+class NonCriticalError(PipelineError):
+    """Belongs to one partition; the others go on."""
+
+
+class NothingPublished(NonCriticalError):
+    """Empty without proof of emptiness, or not published yet."""
+
+
+class NotSettled(NonCriticalError):
+    """The source still changes this partition; what it gave is landed but never called loaded."""
+
+
+class RowRejected(NonCriticalError):
+    """At least one row broke the row model; the rejects are kept beside the raw payload."""
+
+
+class PartitionUnavailable(NonCriticalError):
+    """The source will never have this partition: before its floor, or gone. Terminal, an accepted loss."""
+
+
+class Truncated(NonCriticalError):
+    """A known or learned cap was reached; what lies beyond it is missing."""
+
+
+class CoverageLow(NonCriticalError):
+    """Source, landing and warehouse disagree about the number of rows, or a check between them failed."""
+
+
+class CriticalError(PipelineError):
+    """Stops the source at once. Partitions not yet tried stay pending."""
+
+
+class ConfigurationError(CriticalError):
+    """Settings or parameters are wrong. Nothing was done."""
+
+
+class AuthenticationError(CriticalError):
+    """Key missing, dead, or not entitled to this endpoint."""
+
+
+class BudgetExhausted(CriticalError):
+    """A budget is used up until its reset."""
+
+
+class BlockedBySource(CriticalError):
+    """A challenge page, a ban or HTML where data should be."""
+
+
+class SourceContractError(CriticalError):
+    """The answer has not the agreed shape."""
+
+
+class LoadRejected(CriticalError):
+    """BigQuery refuses the rows or their schema; the table is as it was."""
+
+
+class StateUnreadable(CriticalError):
+    """State in object storage cannot be read. Nothing was changed, and it is not read as empty."""

@@ -1,0 +1,1 @@
+"""Puts Gapless on machines; imported by no one."""

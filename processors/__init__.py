@@ -1,0 +1,1 @@
+"""What the bytes mean, and the warehouse they are loaded into."""

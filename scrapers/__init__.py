@@ -1,0 +1,1 @@
+"""What to ask an upstream, and the raw zone its answers land in."""

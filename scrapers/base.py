@@ -1,0 +1,139 @@
+"""What a source declares about its upstream: facts, requests, and what a good answer looks like."""
+
+from __future__ import annotations
+
+import datetime as dt
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from scrapers.partition import Partition, Step
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One GET, relative to the scraper's ``base_url``. Never holds a secret: the client adds the key.
+
+    ``cursor`` is the source's own position of this page; it is kept in the manifest so that a killed partition
+    resumes there.
+    """
+
+    path: str
+    params: tuple[tuple[str, str], ...] = ()
+    headers: tuple[tuple[str, str], ...] = ()
+    cursor: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One answer with status 2xx: body decompressed, exactly as the source sent it otherwise."""
+
+    request: Request
+    number: int
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    fetched_at: dt.datetime
+    elapsed_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What a scraper reads off one page, by code that the processor does not share.
+
+    ``counts`` is rows per table that this page must become in the warehouse. ``source_total`` is what the source
+    itself announces for the whole partition (None when it does not). ``empty_evidence`` is the positive sign that
+    an empty answer is true ("" when it is not empty or not proven). ``unsettled`` names items that will still change.
+    ``next_request`` continues the partition, None ends it.
+    """
+
+    counts: Mapping[str, int]
+    source_total: int | None = None
+    empty_evidence: str = ""
+    unsettled: tuple[str, ...] = ()
+    next_request: Request | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SecretHeader:
+    """The key travels in header ``header``, as ``prefix + secret``; ``secret`` names the setting that holds it."""
+
+    header: str
+    secret: str
+    prefix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SecretParam:
+    """The key travels in query parameter ``param``; the client keeps it out of every log, object and error."""
+
+    param: str
+    secret: str
+
+
+Auth = SecretHeader | SecretParam
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """How often the upstream may be asked; None = no limit of that kind. Day and month end in ``reset_zone``."""
+
+    per_second: float | None = None
+    per_minute: int | None = None
+    per_day: int | None = None
+    per_month: int | None = None
+    reset_zone: str = "UTC"
+
+
+class Scraper(ABC):
+    """One source. A subclass declares facts and says how to ask and how to recognise a good answer.
+
+    Class attributes:
+        zone: IANA zone of the source's dates.
+        base_url: Scheme and host; a setting can replace it.
+        tables: BigQuery tables that a page's ``counts`` names.
+        floor: First date the source can have; earlier partitions are ``unavailable`` without a call.
+        settles_after: Time after the end of the interval until its data no longer changes.
+        rate, auth, step, timeout_s, max_body_bytes: As their types say.
+    """
+
+    source: ClassVar[str] = ""
+    title: ClassVar[str] = ""
+    zone: ClassVar[str]
+    base_url: ClassVar[str]
+    tables: ClassVar[tuple[str, ...]]
+    step: ClassVar[Step] = "day"
+    floor: ClassVar[dt.date] = dt.date(1970, 1, 1)
+    settles_after: ClassVar[dt.timedelta] = dt.timedelta(hours=6)
+    auth: ClassVar[Auth | None] = None
+    rate: ClassVar[Rate] = Rate()
+    timeout_s: ClassVar[float] = 120.0
+    max_body_bytes: ClassVar[int] = 64 * 1024 * 1024
+
+    @abstractmethod
+    def first_request(self, partition: Partition) -> Request:
+        """The request that begins the partition."""
+
+    @abstractmethod
+    def inspect(self, partition: Partition, page: Page) -> Findings:
+        """Reads a page's facts. Called before the page counts as landed, but after it was stored.
+
+        Raises ``SourceContractError`` for another shape, ``BlockedBySource`` for a challenge,
+        ``NothingPublished`` for an empty answer that proves nothing, ``Truncated`` at a cap.
+        """
+
+    @classmethod
+    def settled_at(cls, partition: Partition) -> dt.datetime:
+        """The instant (aware, UTC) from which the partition may be asked for."""
+        return partition.ends_at + cls.settles_after
+
+
+@dataclass(frozen=True, slots=True)
+class SourceAccess:
+    """Where and with what to reach one source: the settings' side of a scraper's declared facts."""
+
+    base_url: str
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    rate: Rate = field(default_factory=Rate)
+    timeout_s: float = 120.0

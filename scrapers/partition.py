@@ -1,0 +1,111 @@
+"""Partition: the unit of work and of the ledger. Pure; dates only, so no midnight and no DST can shift one."""
+
+from __future__ import annotations
+
+import calendar
+import datetime as dt
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+Step = Literal["day", "month"]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Partition:
+    """A half-open interval ``[start, end)`` of local dates in the source's zone, for one entity or for all.
+
+    ``key`` names it in object paths, the ledger, mails and commands: ``2025-01-03``, ``2025-01``, or
+    ``<entity>@2025-01-03``. Keys of one source sort in time order within an entity.
+
+    >>> Partition.day(dt.date(2025, 1, 3), "America/New_York").key
+    '2025-01-03'
+    """
+
+    start: dt.date
+    end: dt.date
+    zone: str
+    key: str
+    entity: str = ""
+
+    @classmethod
+    def day(cls, date: dt.date, zone: str, entity: str = "") -> Partition:
+        """The one local date ``date``."""
+        return cls(date, date + dt.timedelta(days=1), zone, _key(date.isoformat(), entity), entity)
+
+    @classmethod
+    def month(cls, year: int, month: int, zone: str, entity: str = "") -> Partition:
+        """A whole calendar month.
+
+        >>> Partition.month(2024, 2, "UTC").days
+        29
+        """
+        first = dt.date(year, month, 1)
+        last = first.replace(day=calendar.monthrange(year, month)[1])
+        return cls(first, last + dt.timedelta(days=1), zone, _key(f"{first:%Y-%m}", entity), entity)
+
+    @property
+    def days(self) -> int:
+        """Number of local dates covered."""
+        return (self.end - self.start).days
+
+    @property
+    def ends_at(self) -> dt.datetime:
+        """The instant (aware, UTC) at which the interval is over in the source's zone.
+
+        >>> Partition.day(dt.date(2025, 3, 9), "America/New_York").ends_at.isoformat()
+        '2025-03-10T04:00:00+00:00'
+        """
+        return dt.datetime.combine(self.end, dt.time(), ZoneInfo(self.zone)).astimezone(dt.UTC)
+
+    def contains(self, date: dt.date) -> bool:
+        """Whether a row of that local date belongs here."""
+        return self.start <= date < self.end
+
+
+def _key(interval: str, entity: str) -> str:
+    return f"{entity}@{interval}" if entity else interval
+
+
+def partitions_between(
+    start_date: dt.date, end_date: dt.date, zone: str, step: Step = "day", entity: str = ""
+) -> list[Partition]:
+    """The partitions that cover ``start_date`` to ``end_date``, both inclusive, oldest first, without overlap.
+
+    A month step yields every month that the range touches.
+
+    >>> [p.key for p in partitions_between(dt.date(2024, 2, 28), dt.date(2024, 3, 1), "UTC")]
+    ['2024-02-28', '2024-02-29', '2024-03-01']
+    >>> [p.key for p in partitions_between(dt.date(2024, 11, 5), dt.date(2025, 1, 2), "UTC", "month")]
+    ['2024-11', '2024-12', '2025-01']
+    """
+    if step == "day":
+        days = (end_date - start_date).days + 1
+        return [Partition.day(start_date + dt.timedelta(days=offset), zone, entity) for offset in range(days)]
+    return [Partition.month(year, month, zone, entity) for year, month in _months(start_date, end_date)]
+
+
+def _months(start_date: dt.date, end_date: dt.date) -> Iterator[tuple[int, int]]:
+    year, month = start_date.year, start_date.month
+    while (year, month) <= (end_date.year, end_date.month):
+        yield year, month
+        year, month = (year, month + 1) if month < 12 else (year + 1, 1)
+
+
+def windows(partitions: Sequence[Partition], single_up_to: int = 31) -> list[tuple[Partition, ...]]:
+    """Groups partitions, in the order given, into date subflows.
+
+    Up to ``single_up_to`` partitions each is its own window, so that every date is a named run in the UI; beyond
+    that a window holds one calendar month, because a subflow costs as much as ten to thirty tasks.
+
+    >>> many = partitions_between(dt.date(2024, 1, 1), dt.date(2024, 3, 1), "UTC")
+    >>> [len(window) for window in windows(many)]
+    [31, 29, 1]
+    """
+    if len(partitions) <= single_up_to:
+        return [(partition,) for partition in partitions]
+    grouped: dict[tuple[str, int, int], list[Partition]] = {}
+    for partition in partitions:
+        grouped.setdefault((partition.entity, partition.start.year, partition.start.month), []).append(partition)
+    return [tuple(members) for members in grouped.values()]

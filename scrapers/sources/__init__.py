@@ -1,0 +1,1 @@
+"""One file per source: what to ask. The module name is the source name."""
