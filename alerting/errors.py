@@ -22,6 +22,7 @@
         ├── BlockedBySource         a challenge page or a ban instead of data
         ├── SourceContractError     the answer has not the agreed shape
         ├── LoadRejected            BigQuery refuses the rows or the schema
+        ├── LeaseHeld               another run works on this source, or took this run's lease over
         └── StateUnreadable         ledger, lease or journal cannot be read; never taken for empty
 
 An exception outside this tree is unknown, and unknown is critical: what is not understood is not retried.
@@ -173,6 +174,10 @@ class SourceContractError(CriticalError):
 
 class LoadRejected(CriticalError):
     """BigQuery refuses the rows or their schema; the table is as it was."""
+
+
+class LeaseHeld(CriticalError):
+    """Another run holds the source's lease. This one wrote nothing after that moment."""
 
 
 class StateUnreadable(CriticalError):

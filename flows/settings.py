@@ -1,0 +1,107 @@
+"""The only reader of the environment. Local and cloud differ in these values and in nothing else."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from alerting.errors import ConfigurationError
+
+
+class Settings(BaseSettings):
+    """Every setting, from ``GAPLESS_<NAME>`` in the environment. ``docs/configuration.md`` is generated from it."""
+
+    model_config = SettingsConfigDict(env_prefix="GAPLESS_", extra="ignore", frozen=True)
+
+    project: str = Field("", description="Google Cloud project; empty takes GOOGLE_CLOUD_PROJECT.")
+    location: str = Field("US", description="BigQuery location of the dataset and its jobs.")
+    bucket: str = Field("gapless-raw", description="Bucket of raw payloads, ledger, leases, journal and records.")
+    dataset: str = Field("gapless", description="BigQuery dataset of all tables.")
+
+    source_urls: dict[str, str] = Field(
+        default_factory=dict, description="JSON: base URL per source, where it is not the source's public one."
+    )
+    source_secrets: dict[str, SecretStr] = Field(
+        default_factory=dict, description="JSON: API keys by the name that a scraper declares, e.g. bdl_api_key."
+    )
+    source_rate_per_minute: dict[str, int] = Field(
+        default_factory=dict, description="JSON: calls per minute and source, where your plan differs."
+    )
+
+    smtp_host: str = Field("", description="SMTP server; empty means no mail (console_only must then be true).")
+    smtp_port: int = Field(587, description="SMTP port.")
+    smtp_security: str = Field("starttls", description="none, starttls or tls.")
+    smtp_user: str = Field("", description="SMTP user; empty means no login.")
+    smtp_password: SecretStr = Field(SecretStr(""), description="SMTP password.")
+    mail_from: str = Field("gapless@localhost", description="Sender address; should accept bounces.")
+    mail_to: str = Field("", description="Recipients of summaries, separated by commas.")
+    mail_to_critical: str = Field("", description="Recipients of 'needs a human now'; empty takes mail_to.")
+    apprise_urls: list[str] = Field(
+        default_factory=list, description="JSON: Apprise URLs (Slack, Teams, Discord ...) that get notices too."
+    )
+    console_only: bool = Field(False, description="Run without a mail transport; the summary goes to the log only.")
+
+    max_concurrency: int = Field(8, ge=1, le=64, description="Default number of partitions in flight.")
+    single_window_up_to: int = Field(31, ge=1, description="Up to this many dates each is its own subflow run.")
+    process_batch_partitions: int = Field(366, ge=1, le=1000, description="Partitions per BigQuery load job.")
+    retry_delays_s: list[float] = Field(
+        default_factory=lambda: [2.0, 4.0, 8.0, 16.0, 32.0], description="JSON: waits between tries of one stage."
+    )
+    acceptable_share: float = Field(0.9, ge=0, le=1, description="Share of good partitions for ACCEPTABLE.")
+    lease_ttl_s: float = Field(120.0, gt=0, description="A lease without heartbeat for this long may be taken over.")
+    heartbeat_s: float = Field(15.0, gt=0, description="Interval of lease and alert-mode heartbeats.")
+    ui_url: str = Field("", description="Prefect UI root for links in mails.")
+    inbox_url: str = Field("", description="Inbox page of the local stack, for links.")
+
+    @model_validator(mode="after")
+    def _emulators_come_in_pairs(self) -> Settings:
+        pair = {name: os.environ.get(name, "") for name in ("STORAGE_EMULATOR_HOST", "BIGQUERY_EMULATOR_HOST")}
+        if len({bool(value) for value in pair.values()}) == 2:
+            given, missing = sorted(pair, key=lambda name: not pair[name])
+            raise ConfigurationError(
+                f"{given} is set and {missing} is not: half of the run would go to the real cloud. Nothing was done",
+                stage="settings",
+                hint="set both (with http://) for the local stack, or neither",
+            )
+        return self
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the Google clients talk to emulators."""
+        return bool(os.environ.get("STORAGE_EMULATOR_HOST"))
+
+    @property
+    def google_project(self) -> str:
+        """The project to bill; raises ``ConfigurationError`` when none is known."""
+        project = self.project or os.environ.get("GOOGLE_CLOUD_PROJECT", "")
+        if not project:
+            raise ConfigurationError("no Google Cloud project", stage="settings", hint="export GAPLESS_PROJECT=...")
+        return project
+
+
+Concurrency = Annotated[int, Field(ge=1, le=64)]
+
+
+@lru_cache(maxsize=1)
+def code_version() -> str:
+    """``<package version>+<git commit>`` of the running code; the commit only in a checkout."""
+    version = metadata.version("gapless")
+    try:
+        commit = subprocess.run(
+            ["git", "rev-parse", "--short=10", "HEAD"],  # noqa: S607 - git is found on the user's PATH
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return version
+    return f"{version}+{commit}"
