@@ -1,0 +1,155 @@
+"""The lease: one run at a time per source, as an object updated by compare-and-swap."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import socket
+from collections.abc import Iterator
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from alerting.errors import LeaseHeld, StateUnreadable
+from alerting.object_store import GenerationConflict, ObjectMissing, ObjectStore
+
+
+class LeaseRecord(BaseModel):
+    """Who works on a source. Times are aware UTC; ``state`` is ``held`` or ``released``."""
+
+    model_config = ConfigDict(frozen=True)
+
+    source: str
+    state: str
+    backfill_id: str
+    flow_run_id: str = ""
+    mode: str = "backfill"
+    range_text: str = ""
+    host: str = ""
+    pid: int = 0
+    started_at: dt.datetime
+    heartbeat_at: dt.datetime
+    expires_at: dt.datetime
+
+    def describe(self) -> str:
+        """Holder, start, mode, and where to look, for the message of the one who has to wait."""
+        return (
+            f"{self.mode} {self.backfill_id} ({self.range_text}) since {self.started_at:%Y-%m-%d %H:%M:%S} UTC "
+            f"on {self.host} pid {self.pid}, last heartbeat {self.heartbeat_at:%H:%M:%S} UTC"
+        )
+
+
+def lease_name(source: str) -> str:
+    """Where the lease of a source lies."""
+    return f"leases/{source}.json"
+
+
+class Lease:
+    """Acquire, heartbeat, release. One object of this class belongs to one run."""
+
+    def __init__(self, store: ObjectStore, record: LeaseRecord, ttl_s: float) -> None:
+        self.store = store
+        self.record = record
+        self.ttl_s = ttl_s
+        self._generation = 0
+
+    @classmethod
+    def acquire(
+        cls,
+        store: ObjectStore,
+        source: str,
+        *,
+        backfill_id: str,
+        now: dt.datetime,
+        ttl_s: float,
+        flow_run_id: str = "",
+        mode: str = "backfill",
+        range_text: str = "",
+    ) -> Lease:
+        """Takes the lease if it is free, released or expired; raises ``LeaseHeld`` naming the holder otherwise."""
+        held, generation = read_lease(store, source)
+        if held and held.state == "held" and held.expires_at > now and held.backfill_id != backfill_id:
+            raise _refused(held)
+        record = LeaseRecord(
+            source=source,
+            state="held",
+            backfill_id=backfill_id,
+            flow_run_id=flow_run_id,
+            mode=mode,
+            range_text=range_text,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            started_at=now,
+            heartbeat_at=now,
+            expires_at=now + dt.timedelta(seconds=ttl_s),
+        )
+        lease = cls(store, record, ttl_s)
+        try:
+            lease._generation = _write(store, record, generation)
+        except GenerationConflict:
+            winner, _ = read_lease(store, source)
+            raise (_refused(winner) if winner else LeaseHeld("lease vanished", source=source)) from None
+        return lease
+
+    def heartbeat(self, now: dt.datetime) -> None:
+        """Extends the lease. Raises ``LeaseHeld`` when somebody took it over: stop writing then."""
+        expires_at = now + dt.timedelta(seconds=self.ttl_s)
+        self.record = self.record.model_copy(update={"heartbeat_at": now, "expires_at": expires_at})
+        try:
+            self._generation = _write(self.store, self.record, self._generation)
+        except GenerationConflict:
+            taken, _ = read_lease(self.store, self.record.source)
+            raise (_refused(taken) if taken else LeaseHeld("lease vanished", source=self.record.source)) from None
+
+    def release(self, now: dt.datetime) -> None:
+        """Gives the lease back; a lease that somebody took over is left alone."""
+        release_lease(self.store, self.record.source, self.record.backfill_id, now)
+
+
+def read_lease(store: ObjectStore, source: str) -> tuple[LeaseRecord | None, int]:
+    """The record and its generation; (None, 0) when there never was one. Raises ``StateUnreadable``."""
+    name = lease_name(source)
+    try:
+        data, generation = store.read(name)
+        return LeaseRecord.model_validate_json(data), generation
+    except ObjectMissing:
+        return None, 0
+    except ValidationError as error:
+        raise StateUnreadable(
+            f"state unreadable at {store.root_uri}/{name}; nothing was changed", source=source, stage="lease"
+        ) from error
+
+
+def list_leases(store: ObjectStore) -> Iterator[LeaseRecord]:
+    """Every lease that was ever taken, held or released."""
+    for found in store.list("leases/"):
+        record, _ = read_lease(store, found.name.removeprefix("leases/").removesuffix(".json"))
+        if record:
+            yield record
+
+
+def release_lease(store: ObjectStore, source: str, backfill_id: str, now: dt.datetime) -> bool:
+    """Writes ``released`` if ``backfill_id`` is the holder; True when it was. Never deletes the object."""
+    record, generation = read_lease(store, source)
+    if record is None or record.state != "held" or record.backfill_id != backfill_id:
+        return False
+    released = record.model_copy(update={"state": "released", "heartbeat_at": now, "expires_at": now})
+    try:
+        _write(store, released, generation)
+    except GenerationConflict:
+        return False
+    return True
+
+
+def _write(store: ObjectStore, record: LeaseRecord, generation: int) -> int:
+    data = record.model_dump_json(indent=1).encode()
+    return store.write(lease_name(record.source), data, if_generation=generation, content_type="application/json")
+
+
+def _refused(held: LeaseRecord) -> LeaseHeld:
+    return LeaseHeld(
+        f"the source is held by {held.describe()}; nothing was done",
+        source=held.source,
+        stage="lease",
+        hint=f"wait for it, or look at flow run {held.flow_run_id}; a dead holder expires at "
+        f"{held.expires_at:%H:%M:%S} UTC",
+    )
