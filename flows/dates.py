@@ -1,0 +1,103 @@
+"""The date subflow: a window of consecutive partitions, each one a task with retries."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.runtime import flow_run
+from prefect.states import Completed, Failed
+from prefect.tasks import Task
+
+from alerting.errors import NotSettled, TransientError
+from flows.log import partition_logger
+from flows.run import RunContext, current_run
+
+NOT_ATTEMPTED = "not attempted"
+
+
+def window_name(partitions: Sequence[str]) -> str:
+    """``2025-01-03`` for one partition, ``2025-01-01..2025-01-31 (31)`` for several."""
+    if len(partitions) == 1:
+        return partitions[0]
+    return f"{partitions[0]}..{partitions[-1]} ({len(partitions)})"
+
+
+def _flow_run_name() -> str:
+    return f"{flow_run.parameters['source']} {window_name(flow_run.parameters['partitions'])}"
+
+
+async def retry_transient(_task: Task[Any, Any], _task_run: TaskRun, state: State[Any]) -> bool:
+    """Retries only what the taxonomy calls transient; waiting for Retry-After is the budget's part."""
+    error = await state.aresult(raise_on_failure=False)
+    return isinstance(error, TransientError)
+
+
+@task(
+    name="scrape",
+    task_run_name="scrape {partition}",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    retry_condition_fn=retry_transient,
+    retry_jitter_factor=0.3,
+)
+async def scrape_partition(backfill_id: str, partition: str) -> str:
+    """Lands one partition; the effect is in object storage and the ledger, the result is only a word.
+
+    The slot is held while a thread works, not while Prefect waits to retry, so that failing dates do not starve
+    the others.
+    """
+    run = current_run(backfill_id)
+    async with run.slots:
+        if run.stopped_by is not None:
+            return NOT_ATTEMPTED
+        manifest = await run.in_thread(run.land, partition)
+    if manifest.unsettled:
+        names = ", ".join(manifest.unsettled[:3])
+        raise NotSettled(
+            f"{len(manifest.unsettled)} items are not final yet: {names}; landed as evidence, not loaded",
+            source=run.source,
+            partition=partition,
+            stage="scrape",
+            hint="run the date again later",
+        )
+    return "landed"
+
+
+@flow(name="dates", flow_run_name=_flow_run_name, persist_result=False, validate_parameters=False)
+async def dates(source: str, backfill_id: str, partitions: list[str]) -> State[Any]:  # noqa: ARG001 - named by the UI
+    """Lands every partition of the window; a failing one never stops its neighbours.
+
+    Args:
+        source: Source name.
+        backfill_id: The backfill this window belongs to.
+        partitions: Partition keys, oldest first.
+    """
+    run = current_run(backfill_id)
+    outcomes = await asyncio.gather(*(_land_or_record(run, key, partitions[0]) for key in partitions))
+    failed = sum(outcome == "failed" for outcome in outcomes)
+    skipped = sum(outcome == NOT_ATTEMPTED for outcome in outcomes)
+    await run.in_thread(run.services.alerts.flush, partitions[0], backfill_id)
+    message = f"{len(partitions) - failed - skipped} of {len(partitions)} landed"
+    if failed or skipped:
+        return Failed(message=f"{message}, {failed} failed, {skipped} not attempted")
+    return Completed(message=message)
+
+
+async def _land_or_record(run: RunContext, key: str, window: str) -> str:
+    delays_s = run.services.settings.retry_delays_s
+    tried = scrape_partition.with_options(retries=len(delays_s), retry_delay_seconds=delays_s)
+    state = await tried(run.backfill_id, key, return_state=True)
+    result = await state.aresult(raise_on_failure=False)
+    log = partition_logger()
+    if not isinstance(result, BaseException):
+        if result == "landed":
+            log.info("%s landed: %s", key, run.manifests[key].counts)
+        return str(result)
+    verdict = await run.in_thread(run.record_failure, key, result, "scrape", window)
+    log.warning("%s %s: %s", key, verdict, str(result)[:300])
+    return "failed"

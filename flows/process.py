@@ -1,0 +1,117 @@
+"""The process subflow: landed partitions of one batch become rows, are replaced atomically, and are recounted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
+from prefect.states import Completed, Failed
+
+from alerting.errors import CoverageLow
+from flows.dates import retry_transient, window_name
+from flows.ledger import Verdict
+from flows.log import partition_logger
+from flows.run import RunContext, current_run
+from processors.process import Receipt, process
+from processors.verification import Verification, verify
+from scrapers.landing import Manifest
+from scrapers.scrape import utc_now
+
+
+def _flow_run_name() -> str:
+    return f"process {flow_run.parameters['source']} {window_name(flow_run.parameters['partitions'])}"
+
+
+@task(name="load", cache_policy=NO_CACHE, persist_result=False, retry_condition_fn=retry_transient)
+async def load(backfill_id: str, partitions: list[str]) -> Receipt:
+    """Stages the rows of all partitions, then replaces them in one step per table."""
+    run = current_run(backfill_id)
+    manifests = [run.manifests[key] for key in partitions]
+    return await run.in_thread(_load, run, manifests)
+
+
+def _load(run: RunContext, manifests: list[Manifest]) -> Receipt:
+    services = run.services
+    return process(
+        manifests,
+        processor=run.processor,
+        landing=services.landing,
+        store=services.store,
+        warehouse=services.warehouse,
+        backfill_id=run.backfill_id,
+    )
+
+
+@task(name="verify", cache_policy=NO_CACHE, persist_result=False, retry_condition_fn=retry_transient)
+async def verify_batch(backfill_id: str, partitions: list[str]) -> dict[str, Verification]:
+    """Recounts the batch in BigQuery and compares it with the source's own numbers and the manifests."""
+    run = current_run(backfill_id)
+    manifests = [run.manifests[key] for key in partitions]
+    return await run.in_thread(verify, manifests, processor=run.processor, warehouse=run.services.warehouse)
+
+
+@flow(name="process", flow_run_name=_flow_run_name, persist_result=False, validate_parameters=False)
+async def process_landed(source: str, backfill_id: str, partitions: list[str]) -> State[Any]:  # noqa: ARG001 - named by the UI
+    """Loads and verifies one batch of landed partitions.
+
+    Args:
+        source: Source name.
+        backfill_id: The backfill this batch belongs to.
+        partitions: Keys of landed partitions, oldest first.
+    """
+    run = current_run(backfill_id)
+    delays_s = run.services.settings.retry_delays_s
+    retries: dict[str, Any] = {"retries": len(delays_s), "retry_delay_seconds": delays_s}
+    state = await load.with_options(**retries)(backfill_id, partitions, return_state=True)
+    receipt = await state.aresult(raise_on_failure=False)
+    if isinstance(receipt, BaseException):
+        return await _all_failed(run, partitions, receipt, "load")
+    run.receipts.append(receipt)
+    refused = receipt.refused()
+    await run.in_thread_each(lambda key: run.record_failure(key, refused[key], "load", partitions[0]), list(refused))
+    loaded = [key for key in partitions if key not in refused]
+    state = await verify_batch.with_options(**retries)(backfill_id, loaded, return_state=True)
+    found = await state.aresult(raise_on_failure=False)
+    if isinstance(found, BaseException):
+        return await _all_failed(run, loaded, found, "verify")
+    good = await run.in_thread_each(lambda key: _record(run, receipt, found[key], partitions[0]), loaded)
+    for key in partitions:
+        run.manifests.pop(key, None)
+    message = f"{sum(good)} of {len(partitions)} verified"
+    partition_logger().info("%s, receipt %s", message, receipt.receipt_id)
+    return Completed(message=message) if sum(good) == len(partitions) else Failed(message=message)
+
+
+def _record(run: RunContext, receipt: Receipt, found: Verification, window: str) -> bool:
+    """Writes one partition's final verdict; True when it is good."""
+    key = found.partition
+    if not found.is_ok:
+        error = CoverageLow(
+            f"{found.verdict}: {found.evidence}; the rows are loaded but not called done",
+            source=run.source,
+            partition=key,
+            stage="verify",
+            hint="fetch the date again",
+        )
+        run.record_failure(key, error, "verify", window)
+        return False
+    manifest = run.manifests[key]
+    run.ledger.advance(
+        key,
+        Verdict.EMPTY_OK if manifest.empty_evidence else Verdict.VERIFIED,
+        run.backfill_id,
+        utc_now(),
+        loaded=found.loaded,
+        receipt_id=receipt.receipt_id,
+    )
+    return True
+
+
+async def _all_failed(run: RunContext, partitions: list[str], error: BaseException, stage: str) -> State[Any]:
+    """One failure of the whole batch, recorded on each of its partitions, whose landed payloads stay."""
+    await run.in_thread_each(lambda key: run.record_batch_failure(key, error, stage, partitions[0]), partitions)
+    partition_logger().error("%s of %s partitions failed: %s", stage, len(partitions), str(error)[:300])
+    return Failed(message=f"{stage} failed for {len(partitions)} partitions: {type(error).__name__}")

@@ -1,0 +1,140 @@
+"""Builds everything that talks to the outside from settings. The one place where implementations are chosen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from alerting.channels import AppriseChannel, Channel, LogChannel, SmtpChannel
+from alerting.errors import ConfigurationError
+from alerting.object_store import ObjectStore
+from alerting.redaction import register_secret
+from alerting.smart_alert_manager import SmartAlertManager
+from flows.settings import Settings, code_version
+from processors import registry as processor_registry
+from processors.base import Processor
+from processors.warehouse import BigQueryWarehouse
+from scrapers import registry as scraper_registry
+from scrapers.base import Rate, Scraper, SourceAccess
+from scrapers.budget import Budget
+from scrapers.client import SourceClient
+from scrapers.landing import Landing
+from scrapers.object_store import GcsObjectStore
+
+
+@dataclass
+class Services:
+    """Every collaborator of a run. Clients are made at first use: building this talks to nobody."""
+
+    settings: Settings
+
+    @cached_property
+    def store(self) -> ObjectStore:
+        """Raw payloads, ledger, leases, journal and records."""
+        return GcsObjectStore(
+            self.settings.bucket,
+            project=self.settings.google_project,
+            pool_size=self.settings.max_concurrency + 8,
+        )
+
+    @cached_property
+    def landing(self) -> Landing:
+        """The raw zone."""
+        return Landing(self.store)
+
+    @cached_property
+    def warehouse(self) -> BigQueryWarehouse:
+        """The dataset of all tables."""
+        return BigQueryWarehouse(self.settings.google_project, self.settings.dataset, self.settings.location)
+
+    @cached_property
+    def channels(self) -> list[Channel]:
+        """Where mails and notices go, by the settings."""
+        return build_channels(self.settings)
+
+    @cached_property
+    def alerts(self) -> SmartAlertManager:
+        """One manager a process; a backfill enables its mode on it."""
+        return SmartAlertManager(self.settings.bucket, store=self.store, channels=self.channels)
+
+    @property
+    def code_version(self) -> str:
+        """Recorded in manifests, runs and mails."""
+        return code_version()
+
+    def scraper(self, source: str) -> Scraper:
+        """Raises ``ConfigurationError`` naming the known sources."""
+        return scraper_registry.scraper(source)
+
+    def processor(self, source: str) -> Processor:
+        """Raises ``ConfigurationError`` naming the known sources."""
+        return processor_registry.processor(source)
+
+    def access(self, source: str) -> SourceAccess:
+        """Base URL, secrets and rate of one source, from settings over what its scraper declares."""
+        scraper = self.scraper(source)
+        secrets = {name: value.get_secret_value() for name, value in self.settings.source_secrets.items()}
+        for value in secrets.values():
+            register_secret(value)
+        rate = scraper.rate
+        if source in self.settings.source_rate_per_minute:
+            rate = Rate(
+                per_second=rate.per_second,
+                per_minute=self.settings.source_rate_per_minute[source],
+                per_day=rate.per_day,
+                per_month=rate.per_month,
+                reset_zone=rate.reset_zone,
+            )
+        base_url = self.settings.source_urls.get(source, scraper.base_url)
+        return SourceAccess(base_url, secrets, rate, scraper.timeout_s)
+
+    def client(self, source: str) -> SourceClient:
+        """A client with its own budget: one per run and process."""
+        access = self.access(source)
+        return SourceClient(self.scraper(source), access, Budget(access.rate))
+
+
+def build_services(settings: Settings | None = None) -> Services:
+    """Services from the environment; raises ``ConfigurationError`` before any effect."""
+    return Services(settings or Settings())
+
+
+def build_channels(settings: Settings) -> list[Channel]:
+    """SMTP and Apprise channels, or the log alone when ``console_only`` says so.
+
+    Raises ``ConfigurationError`` when there is no transport and nobody asked for the console.
+    """
+    channels: list[Channel] = []
+    if settings.smtp_host:
+        if not settings.mail_to:
+            raise ConfigurationError(
+                "a mail server is set but no recipient", stage="settings", hint="export GAPLESS_MAIL_TO=you@example.org"
+            )
+        register_secret(settings.smtp_password.get_secret_value())
+        channels.append(
+            SmtpChannel(
+                settings.smtp_host,
+                settings.smtp_port,
+                sender=settings.mail_from,
+                recipients=_addresses(settings.mail_to),
+                critical_recipients=_addresses(settings.mail_to_critical or settings.mail_to),
+                security=settings.smtp_security,
+                user=settings.smtp_user,
+                password=settings.smtp_password.get_secret_value(),
+            )
+        )
+    if settings.apprise_urls:
+        channels.append(AppriseChannel(settings.apprise_urls))
+    if settings.console_only:
+        channels.append(LogChannel())
+    if not channels:
+        raise ConfigurationError(
+            "nobody would get the summary: no mail server and no other channel is set. Nothing was done",
+            stage="settings",
+            hint="export GAPLESS_SMTP_HOST=... and GAPLESS_MAIL_TO=..., or GAPLESS_CONSOLE_ONLY=true",
+        )
+    return channels
+
+
+def _addresses(text: str) -> list[str]:
+    return [address.strip() for address in text.split(",") if address.strip()]
