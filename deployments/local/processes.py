@@ -1,0 +1,245 @@
+"""Child processes of the local stack: started, watched, identified and stopped.
+
+A pid alone names nothing: it is recycled. A process is its pid plus its start time, and both are checked before any
+signal is sent. Every child leads its own session, so that Ctrl+C in the terminal reaches the supervisor only, which
+then stops the children in order. Output goes to files: a pipe that nobody reads blocks its writer after 64 KB.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+_POLL_S = 0.05
+_PROC = Path("/proc/self")
+_LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform.startswith("linux") else None
+_LOCAL = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+class ChildFailed(RuntimeError):
+    """A child ended, or did not answer in time; the message carries the tail of its log."""
+
+
+@dataclass(frozen=True)
+class ProcessId:
+    """A process that cannot be confused with a later one of the same pid.
+
+    Attributes:
+        pid: Process id.
+        started: Start time as the system tells it: clock ticks since boot on Linux, a date elsewhere.
+    """
+
+    pid: int
+    started: str
+
+    @classmethod
+    def of(cls, pid: int) -> ProcessId | None:
+        """The identity behind a pid; None if there is no such process, or only its zombie."""
+        started = _start_time(pid)
+        return cls(pid, started) if started else None
+
+    def alive(self) -> bool:
+        """Whether this very process still runs."""
+        return _start_time(self.pid) == self.started
+
+
+def _start_time(pid: int) -> str:
+    if _PROC.is_dir():
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text()
+        except OSError:
+            return ""
+        # The second field is the command in brackets and may hold spaces and brackets itself.
+        fields = stat.rpartition(")")[2].split()
+        return "" if fields[0] in "ZX" else fields[19]
+    command = ["ps", "-o", "stat=,lstart=", "-p", str(pid)]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    state, _, started = answer.stdout.strip().partition(" ")
+    return "" if state.startswith("Z") else started.strip()
+
+
+@dataclass
+class Child:
+    """One process of the stack.
+
+    Attributes:
+        name: Word for people and for the state file.
+        identity: Pid and start time.
+        endpoint: Base URL or ``host:port`` that clients use.
+        log_path: File that takes its stdout and stderr.
+        ready_url: URL that answers 2xx when the child serves; empty = ready once it runs.
+        process: Handle, if this process started it.
+    """
+
+    name: str
+    identity: ProcessId
+    endpoint: str
+    log_path: Path
+    ready_url: str = ""
+    process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+    def alive(self) -> bool:
+        """Whether it still runs; also reaps it when it ended."""
+        if self.process is not None and self.process.poll() is not None:
+            return False
+        return self.identity.alive()
+
+    def ready(self) -> bool:
+        """Whether its ready URL answers with a 2xx within a second."""
+        if not self.ready_url:
+            return self.alive()
+        try:
+            with _LOCAL.open(self.ready_url, timeout=1.0) as answer:
+                return 200 <= int(answer.status) < 300
+        except (OSError, urllib.error.URLError, ValueError):
+            return False
+
+    def log_tail(self, lines: int = 25) -> str:
+        """The last lines of its log, or a word that there are none."""
+        try:
+            text = self.log_path.read_text(errors="replace")
+        except OSError as error:
+            return f"(no log: {error})"
+        return "\n".join(text.splitlines()[-lines:]) or "(the log is empty)"
+
+    def stop(self, grace_s: float = 5.0) -> None:
+        """SIGTERM to its process group, SIGKILL to what is left after ``grace_s``. Repeatable."""
+        stop_processes([self.identity], grace_s=grace_s)
+        if self.process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(timeout=5)
+
+
+def free_port(preferred: int | None = None) -> int:
+    """A free TCP port on 127.0.0.1: the preferred one if nobody listens there, else one the system picks."""
+    for port in (preferred or 0, 0):
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            # Without it, a port whose last connections are in TIME_WAIT looks taken for a minute after a restart.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise ChildFailed("no free port on 127.0.0.1")
+
+
+def start_child(
+    name: str,
+    command: Sequence[str | Path],
+    *,
+    log_path: Path,
+    endpoint: str = "",
+    ready_url: str = "",
+    environment: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    die_with_parent: bool = True,
+) -> Child:
+    """Starts a process in its own session; returns at once, see `wait_ready`.
+
+    Args:
+        name: Word for people.
+        command: Program and arguments.
+        log_path: Takes stdout and stderr, appended; its folder is made.
+        endpoint: What clients will be told.
+        ready_url: See `Child`.
+        environment: Added to this process's environment. An empty value removes the variable.
+        cwd: Working directory.
+        die_with_parent: Linux: SIGKILL when the *thread* that started it ends, however it ends. So start
+            children from the main thread. Elsewhere without effect.
+
+    Raises:
+        ChildFailed: The program could not be started.
+    """
+    merged = {**os.environ, **(environment or {})}
+    merged = {key: value for key, value in merged.items() if value != "" or key not in (environment or {})}
+    log_path.parent.mkdir(parents=True, exist_ok=True)
+    parent = os.getpid()
+
+    def follow_parent() -> None:
+        if _LIBC is not None:
+            _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != parent:  # the parent died before the line above
+                os._exit(1)
+
+    with log_path.open("ab") as log:
+        try:
+            process = subprocess.Popen(  # noqa: S603
+                [str(part) for part in command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=merged,
+                cwd=cwd,
+                start_new_session=True,
+                preexec_fn=follow_parent if die_with_parent and _LIBC is not None else None,
+            )
+        except OSError as error:
+            raise ChildFailed(f"{name} could not be started: {error}. Command: {command[0]}") from error
+    identity = ProcessId.of(process.pid) or ProcessId(process.pid, "ended at once")
+    return Child(name, identity, endpoint, log_path, ready_url, process)
+
+
+def wait_ready(children: Iterable[Child], timeout_s: float = 20.0) -> None:
+    """Waits for all children at the same time.
+
+    Raises:
+        ChildFailed: One ended or was not ready after ``timeout_s``. The others are left as they are.
+    """
+    waiting = list(children)
+    deadline = time.monotonic() + timeout_s
+    while True:
+        waiting = [child for child in waiting if not child.ready()]
+        for child in waiting:
+            if not child.alive():
+                code = child.process.returncode if child.process else "unknown"
+                raise ChildFailed(f"{child.name} ended with code {code} at start.\n{_where(child)}")
+        if not waiting:
+            return
+        if time.monotonic() > deadline:
+            slow = waiting[0]
+            raise ChildFailed(f"{slow.name} did not answer {slow.ready_url} in {timeout_s:g} s.\n{_where(slow)}")
+        time.sleep(_POLL_S)
+
+
+def _where(child: Child) -> str:
+    return f"Log {child.log_path}:\n{child.log_tail()}"
+
+
+def stop_processes(identities: Iterable[ProcessId], grace_s: float = 5.0) -> None:
+    """SIGTERM to the groups of these processes at once, SIGKILL to the groups that outlive ``grace_s``.
+
+    A process whose start time differs from the recorded one is a stranger and is left alone.
+    """
+    left = [one for one in identities if one.alive()]
+    for one in left:
+        _signal_group(one, signal.SIGTERM)
+    deadline = time.monotonic() + grace_s
+    while left and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+        left = [one for one in left if one.alive()]
+    for one in left:
+        _signal_group(one, signal.SIGKILL)
+    deadline = time.monotonic() + 5.0
+    while any(one.alive() for one in left) and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+
+
+def _signal_group(one: ProcessId, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        if os.getpgid(one.pid) == one.pid:
+            os.killpg(one.pid, number)
+        else:
+            os.kill(one.pid, number)

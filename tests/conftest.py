@@ -1,0 +1,41 @@
+"""Emulators for every test: one of each kind per test process, on free ports, gone with the process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deployments.local.bigquery import start_bigquery
+from deployments.local.gcs import start_gcs
+from deployments.local.processes import wait_ready
+
+
+@pytest.fixture(scope="session")
+def gcs_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder behind both emulators: ``gs://bucket/object`` is ``gcs_root/bucket/object``."""
+    return tmp_path_factory.mktemp("gcs")
+
+
+@pytest.fixture(scope="session")
+def gcs_endpoint(gcs_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Base URL of a fake-gcs-server on ``gcs_root``. Shared: make your own bucket."""
+    child = start_gcs(gcs_root, tmp_path_factory.mktemp("logs") / "gcs.log")
+    try:
+        wait_ready([child])
+        yield child.endpoint
+    finally:
+        child.stop()
+
+
+@pytest.fixture(scope="session")
+def bigquery_endpoint(gcs_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Base URL of a local BigQuery that reads ``gs://`` from ``gcs_root``. Shared: make your own dataset."""
+    folder = tmp_path_factory.mktemp("bigquery")
+    child = start_bigquery(folder / "data", gcs_root, folder / "bigquery.log")
+    try:
+        wait_ready([child], timeout_s=60)
+        yield child.endpoint
+    finally:
+        child.stop()
