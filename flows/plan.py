@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from alerting.errors import ConfigurationError
-from alerting.incident import expand_dates
+from alerting.ranges import expand_dates
 from flows.ledger import LedgerEntry, Verdict
 from scrapers.base import Scraper
 from scrapers.partition import Partition, partitions_between
@@ -56,6 +57,12 @@ class Plan:
     def keys(self) -> list[str]:
         """Keys of all partitions, skipped ones too."""
         return [item.partition.key for item in self.items]
+
+    def to_json(self) -> bytes:
+        """The plan as stored in ``runs/backfill=<id>/plan.json``: what a later process recounts against."""
+        rows = [{"key": item.partition.key, "path": item.path.value, "why": item.why} for item in self.items]
+        head = {"source": self.source, "start_date": str(self.start_date), "end_date": str(self.end_date)}
+        return json.dumps({**head, "zone": self.zone, "items": rows}, indent=0).encode()
 
     def counts(self) -> Counter[str]:
         """Partitions per path."""
@@ -132,15 +139,15 @@ def make_plan(
 ) -> Plan:
     """Chooses the cheapest path per partition.
 
-    Good verdicts are skipped, landed ones are loaded without a call, everything else is fetched. ``retry_failed``
-    leaves partitions that never failed alone.
+    Good verdicts are skipped, landed ones are loaded without a call, everything else is fetched. With
+    ``retry_failed`` only partitions whose last verdict is a failure are in the plan at all.
     """
     items = []
     for partition in partitions:
         entry = ledger.get(partition.key)
+        if retry_failed and not (entry and entry.verdict.is_failed):
+            continue
         path, why = _path(scraper, partition, entry)
-        if retry_failed and path is not Path.SKIP and not (entry and entry.verdict.is_failed):
-            path, why = Path.SKIP, "never failed, and only failed ones were asked for"
         items.append(PlannedPartition(partition, path, why))
     return Plan(
         scraper.source,

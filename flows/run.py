@@ -71,6 +71,33 @@ class RunContext:
         else:
             self.loading_stopped_by = self.loading_stopped_by or error
 
+    def begin(self, plan: Plan, facts: RunFacts) -> None:
+        """Stores the plan and owes the mail: from here on some process will send it. Blocking."""
+        self.partitions = {item.partition.key: item.partition for item in plan.items}
+        self.ledger.refresh(*(plan.keys[0], plan.keys[-1]) if plan.keys else ())
+        name = f"{run_prefix(self.backfill_id)}plan.json"
+        self.services.store.write(name, plan.to_json(), content_type="application/json")
+        self.facts = facts
+        self.services.alerts.enable_backfill_mode(
+            self.backfill_id,
+            source=self.source,
+            owner=facts.owner,
+            ttl_s=self.services.settings.lease_ttl_s,
+            facts=facts,
+        )
+
+    def finish(self, aborted: str) -> RunFacts:
+        """Sends the one mail and frees the lease. Blocking; returns the recounted facts."""
+        self.services.alerts.flush("end", "final")
+        facts = dataclasses.replace(
+            self.facts,
+            calls=self.client.calls,
+            waited_for_limits_s=self.client.budget.waited_s,
+            bytes_landed=self.client.bytes_received,
+            bigquery_jobs=sum(receipt.job_count for receipt in self.receipts),
+        )
+        close_backfill(self.services, self.backfill_id, aborted=aborted, now=utc_now(), facts=facts)
+
     def land(self, key: str) -> Manifest:
         """Scrapes one partition and records it as landed. Blocking."""
         self.tries[key] = self.tries.get(key, 0) + 1

@@ -1,0 +1,169 @@
+"""The parent flow: lease, plan, map date subflows, process, verify, one mail."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import enum
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from prefect import flow
+from prefect.client.schemas.objects import Flow as FlowRecord
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.runtime import flow_run
+from prefect.states import Completed, Failed
+
+from alerting.errors import ConfigurationError, LeaseHeld, StateUnreadable
+from flows.closing import close_backfill, close_dead_runs, starting_facts
+from flows.lease import Lease
+from flows.ledger import Ledger
+from flows.log import partition_logger
+from flows.mapping import keep_alive, map_windows
+from flows.outcome import abort_reason, describe_counts, exit_code
+from flows.plan import Plan, make_plan, requested_partitions
+from flows.run import RunContext, register, unregister
+from flows.settings import Concurrency
+from flows.wiring import Services, build_services
+from scrapers.partition import Partition
+from scrapers.registry import sources
+from scrapers.scrape import utc_now
+
+if TYPE_CHECKING:
+    Source = str
+else:
+    # An Enum is what the UI draws as a dropdown.
+    Source = enum.Enum("Source", {name: name for name in sources()}, type=str)
+
+
+def backfill_id_of(flow_run_id: UUID | str, run_count: int) -> str:
+    """Derived from the flow run alone, so that hooks in another process find the same backfill.
+
+    >>> backfill_id_of("0f3a5c1e-7b1d-4f6e-9a55-0123456789ab", 1)
+    'bf-0f3a5c1e7b1d'
+    """
+    short = f"bf-{str(flow_run_id).replace('-', '')[:12]}"
+    return short if run_count <= 1 else f"{short}-r{run_count}"
+
+
+def _flow_run_name() -> str:
+    given = flow_run.parameters
+    source = getattr(given["source"], "value", given["source"])
+    return f"{source} {given['start_date']}..{given['end_date']}"
+
+
+def close_after_state_change(_flow: FlowRecord, run: FlowRun, state: State[Any]) -> None:
+    """State hook: sends the mail that the run itself could not send. Runs in a new process after kill -9."""
+    aborted = {"Crashed": "crashed", "Cancelled": "user", "TimedOut": "deadline"}.get(state.name or "", "")
+    close_backfill(build_services(), backfill_id_of(run.id, run.run_count), aborted=aborted, now=utc_now())
+
+
+HOOKS = [close_after_state_change]
+
+
+@flow(
+    name="backfill",
+    flow_run_name=_flow_run_name,
+    persist_result=False,
+    on_completion=HOOKS,
+    on_failure=HOOKS,
+    on_crashed=HOOKS,
+    on_cancellation=HOOKS,
+)
+async def backfill(
+    source: Source,
+    start_date: dt.date,
+    end_date: dt.date,
+    reason: str,
+    max_concurrency: Concurrency = 8,
+    dry_run: bool = False,
+    retry_failed: bool = False,
+    dates: str = "",
+) -> State[Any]:
+    """Refills a range of dates of one source: fetches what is missing, loads it, verifies it, sends one mail.
+
+    Dates that are already verified are skipped without a call, so running a range twice is safe.
+
+    Args:
+        source: What to refill.
+        start_date: First date, inclusive, in the source's own time zone.
+        end_date: Last date, inclusive. It must be over and settled.
+        reason: Why this is run, for the mail and the record (never collected, load failed, schema change ...).
+        max_concurrency: How many dates are fetched at once, 1 to 64.
+        dry_run: Only show the plan: no call to the source, nothing written, no mail.
+        retry_failed: Only the dates of the range whose last attempt failed.
+        dates: Only these dates of the range, as a mail writes them: 2025-01-03, 2025-01-07..2025-01-09.
+    """
+    name = str(getattr(source, "value", source))
+    backfill_id = backfill_id_of(flow_run.id or "local", flow_run.run_count or 1)
+    try:
+        services = build_services()
+        scraper = services.scraper(name)
+        partitions = requested_partitions(scraper, start_date, end_date, dates, utc_now())
+        if dry_run:
+            plan = _plan(services, name, partitions, retry_failed)
+            return Completed(message=f"dry run, nothing was done. {plan.describe()}")
+        return await _run(services, name, backfill_id, partitions, reason, max_concurrency, retry_failed)
+    except (ConfigurationError, LeaseHeld, StateUnreadable) as error:
+        partition_logger().error("%s", error)
+        return Failed(message=str(error))
+
+
+def _plan(services: Services, source: str, partitions: list[Partition], retry_failed: bool) -> Plan:
+    ledger = Ledger(services.store, source).refresh(partitions[0].key, partitions[-1].key)
+    return make_plan(services.scraper(source), partitions, ledger, retry_failed=retry_failed)
+
+
+async def _run(
+    services: Services,
+    source: str,
+    backfill_id: str,
+    partitions: list[Partition],
+    reason: str,
+    max_concurrency: int,
+    retry_failed: bool,
+) -> State[Any]:
+    log = partition_logger()
+    for closed in await asyncio.to_thread(close_dead_runs, services, utc_now(), source):
+        log.warning("earlier run %s had died; its mail was sent and its lease freed", closed)
+    range_text = f"{partitions[0].key}..{partitions[-1].key}"
+    lease = await asyncio.to_thread(
+        Lease.acquire,
+        services.store,
+        source,
+        backfill_id=backfill_id,
+        now=utc_now(),
+        ttl_s=services.settings.lease_ttl_s,
+        flow_run_id=str(flow_run.id or ""),
+        range_text=range_text,
+    )
+    try:
+        run = RunContext(services, source, backfill_id, max_concurrency)
+        plan = await run.in_thread(_plan, services, source, partitions, retry_failed)
+        log.info("%s", plan.describe())
+        await run.in_thread(run.begin, plan, starting_facts(services, plan, backfill_id, reason))
+    except BaseException:
+        lease.release(utc_now())
+        raise
+    return await _work(run, plan, lease)
+
+
+async def _work(run: RunContext, plan: Plan, lease: Lease) -> State[Any]:
+    """Everything between the first promise of a mail and its sending."""
+    register(run)
+    aborted = "crashed"
+    beating = asyncio.create_task(keep_alive(run, lease, len(plan.items)))
+    try:
+        await map_windows(run, plan)
+        aborted = abort_reason(run.stopped_by or run.loading_stopped_by)
+    except asyncio.CancelledError:
+        aborted = "user"
+        raise
+    finally:
+        # Blocking on purpose: a cancelled task may not await again, and the mail must leave all the same.
+        beating.cancel()
+        facts = run.finish(aborted)
+        unregister(run)
+    message = f"{facts.verdict}: {describe_counts(facts.verdict_counts)}"
+    partition_logger().info("%s", message)
+    return Completed(message=message) if exit_code(facts.verdict) == 0 else Failed(message=message)

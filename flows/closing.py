@@ -1,0 +1,168 @@
+"""Ends a backfill from whatever process is left: recount, verdict, record, lease, and the one mail.
+
+Four callers share it, and the outbox's atomic claim lets exactly one of them send: the flow's own ``finally``, its
+state hooks (a new process after kill -9), the watchdog, and the next start of the same source. It reads plan, ledger
+and journal only, never another process's memory.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import json
+import logging
+import os
+import socket
+from typing import Any
+
+from prefect.runtime import flow_run
+
+from alerting.errors import StateUnreadable
+from alerting.object_store import ObjectMissing
+from alerting.outbox import SendResult, owed_summaries, read_facts, send_owed_summary
+from alerting.run_facts import RunFacts, TableFacts
+from flows.lease import list_leases, release_lease
+from flows.ledger import Ledger, LedgerEntry, Verdict
+from flows.outcome import backfill_verdict, count_verdicts, mail_outcome
+from flows.plan import Plan
+from flows.wiring import Services
+from scrapers.scrape import utc_now
+
+LOG = logging.getLogger("gapless.closing")
+
+
+def run_prefix(backfill_id: str) -> str:
+    """Where the record of one backfill lies."""
+    return f"runs/backfill={backfill_id}/"
+
+
+def starting_facts(services: Services, plan: Plan, backfill_id: str, reason: str) -> RunFacts:
+    """What is known when the run begins; stored with the mail that is owed from that moment."""
+    scraper = services.scraper(plan.source)
+    flow_run_id = str(flow_run.id or "")
+    links = {}
+    if services.settings.ui_url and flow_run_id:
+        links["Prefect run"] = f"{services.settings.ui_url}/runs/flow-run/{flow_run_id}"
+    links["Record"] = f"{services.store.root_uri}/{run_prefix(backfill_id)}"
+    return RunFacts(
+        backfill_id=backfill_id,
+        source=plan.source,
+        title=scraper.title,
+        start_date=plan.start_date,
+        end_date=plan.end_date,
+        zone=plan.zone,
+        reason=reason,
+        mode="backfill",
+        owner=f"{socket.gethostname()} pid {os.getpid()}",
+        code_version=services.code_version,
+        started_at=utc_now(),
+        planned=len(plan.items),
+        links=links,
+        retry_command_template=(
+            f"prefect deployment run 'backfill/{plan.source}' -p start_date={plan.start_date} "
+            f"-p end_date={plan.end_date} -p dates='{{ranges}}' -p reason='retry {{cause}} of {backfill_id}'"
+        ),
+    )
+
+
+def read_plan(services: Services, backfill_id: str) -> dict[str, Any]:
+    """The stored plan of a run; raises ``StateUnreadable``."""
+    name = f"{run_prefix(backfill_id)}plan.json"
+    try:
+        plan: dict[str, Any] = json.loads(services.store.read(name)[0])
+    except (ObjectMissing, ValueError) as error:
+        raise StateUnreadable(
+            f"plan unreadable at {services.store.root_uri}/{name}; nothing was changed", stage="close"
+        ) from error
+    return plan
+
+
+def recount(services: Services, facts: RunFacts, *, aborted: str, now: dt.datetime) -> RunFacts:
+    """``facts`` with verdict, counts and tables as plan and ledger have them at this moment."""
+    plan = read_plan(services, facts.backfill_id)
+    keys = [item["key"] for item in plan["items"]]
+    skipped = {item["key"] for item in plan["items"] if item["path"] == "skip"}
+    ledger = Ledger(services.store, facts.source).refresh(min(keys, default=""), max(keys, default="")) if keys else {}
+    counts = count_verdicts(keys, ledger, unavailable=skipped)
+    verdict = backfill_verdict(counts, services.settings.acceptable_share, aborted)
+    return dataclasses.replace(
+        facts,
+        planned=len(keys),
+        verdict=verdict,
+        outcome=mail_outcome(verdict),
+        verdict_counts={one.value: count for one, count in sorted(counts.items()) if count},
+        calendar={key: ledger[key].verdict.value if key in ledger else "planned" for key in keys},
+        tables=_tables(services, facts.source, [ledger[key] for key in keys if key in ledger]),
+        finished_at=now,
+        wall_s=(now - facts.started_at).total_seconds() if facts.started_at else facts.wall_s,
+    )
+
+
+def _tables(services: Services, source: str, entries: list[LedgerEntry]) -> list[TableFacts]:
+    tables = []
+    for table in services.scraper(source).tables:
+        verified = [entry for entry in entries if entry.verdict in (Verdict.VERIFIED, Verdict.EMPTY_OK)]
+        tables.append(
+            TableFacts(
+                name=table,
+                expected=sum(entry.landed.get(table, 0) for entry in entries),
+                landed=sum(entry.landed.get(table, 0) for entry in entries),
+                loaded=sum(entry.loaded.get(table, 0) for entry in entries),
+                verified=sum(entry.loaded.get(table, 0) for entry in verified),
+                mismatching=[
+                    entry.partition for entry in entries if entry.landed.get(table, 0) != entry.loaded.get(table, 0)
+                ],
+            )
+        )
+    return tables
+
+
+def close_backfill(
+    services: Services, backfill_id: str, *, aborted: str, now: dt.datetime, facts: RunFacts | None = None
+) -> SendResult | None:
+    """Recounts, keeps the record, frees the lease and sends the mail that is still owed.
+
+    Args:
+        services: The outside.
+        backfill_id: Which run.
+        aborted: Why it ended early (``critical``, ``user``, ``crashed``, ``deadline`` ...), "" when it did not.
+        now: Aware UTC.
+        facts: What the flow itself knows (calls, waits); None takes what it stored at its start.
+
+    Returns:
+        What became of the mail; None when this run owes none.
+    """
+    known = facts or read_facts(services.store, backfill_id)
+    if known is None:
+        return None
+    final = recount(services, known, aborted=aborted, now=now)
+    write_record(services, final)
+    result = send_owed_summary(
+        services.store, services.channels, backfill_id, outcome_if_unknown="STOPPED", run_facts=final, now=now
+    )
+    release_lease(services.store, known.source, backfill_id, now)
+    LOG.info("backfill %s closed: %s, mail %s", backfill_id, final.verdict, result)
+    return result
+
+
+def write_record(services: Services, facts: RunFacts) -> None:
+    """Keeps ``summary.json`` of the run; a later closer overwrites it with its own recount."""
+    data = json.dumps(facts.to_dict(), indent=1, default=str).encode()
+    services.store.write(f"{run_prefix(facts.backfill_id)}summary.json", data, content_type="application/json")
+
+
+def close_dead_runs(services: Services, now: dt.datetime, source: str = "") -> list[str]:
+    """Closes every run whose mail is owed and whose lease has expired or gone; returns their ids.
+
+    Called by the watchdog for all sources and by the next start for its own.
+    """
+    alive = {
+        lease.backfill_id for lease in list_leases(services.store) if lease.state == "held" and lease.expires_at > now
+    }
+    closed = []
+    for owed in owed_summaries(services.store):
+        if owed.backfill_id in alive or (source and owed.source != source):
+            continue
+        close_backfill(services, owed.backfill_id, aborted="crashed", now=now)
+        closed.append(owed.backfill_id)
+    return closed

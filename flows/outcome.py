@@ -1,0 +1,89 @@
+"""From partition verdicts to the verdict of a backfill. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+from alerting.errors import BudgetExhausted, CriticalError
+from flows.ledger import LedgerEntry, Verdict
+
+# Ended without a good verdict, but a later run may simply succeed.
+_RETRYABLE = frozenset(
+    {Verdict.FAILED_RETRYABLE, Verdict.PARTIAL, Verdict.PLANNED, Verdict.LANDED, Verdict.LOADED, Verdict.PAUSED}
+)
+
+
+def count_verdicts(
+    keys: Iterable[str], ledger: Mapping[str, LedgerEntry], unavailable: Iterable[str] = ()
+) -> Counter[Verdict]:
+    """Planned partitions by verdict; one without a ledger entry is ``planned``, or ``unavailable`` if named so."""
+    never = set(unavailable)
+    counts: Counter[Verdict] = Counter()
+    for key in keys:
+        entry = ledger.get(key)
+        if entry is not None:
+            counts[entry.verdict] += 1
+        else:
+            counts[Verdict.UNAVAILABLE if key in never else Verdict.PLANNED] += 1
+    return counts
+
+
+def backfill_verdict(counts: Mapping[Verdict, int], acceptable_share: float, aborted: str = "") -> str:
+    """``COMPLETE``, ``ACCEPTABLE``, ``FAILED`` or ``ABORTED(<aborted>)``.
+
+    >>> backfill_verdict({Verdict.VERIFIED: 28, Verdict.FAILED_RETRYABLE: 3}, 0.9)
+    'ACCEPTABLE'
+    >>> backfill_verdict({Verdict.VERIFIED: 30, Verdict.FAILED_PERMANENT: 1}, 0.9)
+    'FAILED'
+    """
+    planned = sum(counts.values())
+    good = sum(count for verdict, count in counts.items() if verdict.is_good)
+    if good == planned:
+        return "COMPLETE"
+    if aborted:
+        return f"ABORTED({aborted})"
+    rest_is_retryable = all(verdict.is_good or verdict in _RETRYABLE for verdict, count in counts.items() if count)
+    if rest_is_retryable and good >= acceptable_share * planned:
+        return "ACCEPTABLE"
+    return "FAILED"
+
+
+_OUTCOMES = {"COMPLETE": "OK", "ACCEPTABLE": "OK-WITH-GAPS", "FAILED": "FAILED", "ABORTED(user)": "CANCELLED"}
+
+
+def mail_outcome(verdict: str) -> str:
+    """The word in the mail's subject.
+
+    >>> mail_outcome("ABORTED(critical)")
+    'STOPPED'
+    """
+    return _OUTCOMES.get(verdict, "STOPPED")
+
+
+def exit_code(verdict: str) -> int:
+    """0 when nothing but retryable gaps is left, 130 after a cancel, 1 otherwise.
+
+    >>> [exit_code(verdict) for verdict in ("COMPLETE", "ACCEPTABLE", "FAILED", "ABORTED(user)")]
+    [0, 0, 1, 130]
+    """
+    if verdict == "ABORTED(user)":
+        return 130
+    return 0 if verdict in ("COMPLETE", "ACCEPTABLE") else 1
+
+
+def abort_reason(error: CriticalError | None) -> str:
+    """Why a run stopped early, "" when nothing stopped it."""
+    if error is None:
+        return ""
+    return "budget" if isinstance(error, BudgetExhausted) else "critical"
+
+
+def describe_counts(counts: Mapping[str, int]) -> str:
+    """Partitions by verdict in words.
+
+    >>> describe_counts({"verified": 28, "failed_retryable": 3})
+    '31 planned: 28 verified, 3 failed_retryable'
+    """
+    parts = ", ".join(f"{count:,} {verdict}" for verdict, count in counts.items())
+    return f"{sum(counts.values()):,} planned: {parts}" if parts else "0 planned"
