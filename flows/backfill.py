@@ -151,18 +151,16 @@ async def _run(
 async def _work(run: RunContext, plan: Plan, lease: Lease) -> State[Any]:
     """Everything between the first promise of a mail and its sending."""
     register(run)
-    aborted = "crashed"
     beating = asyncio.create_task(keep_alive(run, lease, len(plan.items)))
     try:
         await map_windows(run, plan)
-        aborted = abort_reason(run.stopped_by or run.loading_stopped_by)
-    except asyncio.CancelledError:
-        aborted = "user"
+        facts = await run.in_thread(run.finish, abort_reason(run.stopped_by or run.loading_stopped_by))
+    except BaseException as error:
+        # Blocking on purpose: a cancelled task may not await again, and the mail must leave all the same.
+        run.finish("user" if isinstance(error, asyncio.CancelledError) else "crashed")
         raise
     finally:
-        # Blocking on purpose: a cancelled task may not await again, and the mail must leave all the same.
         beating.cancel()
-        facts = run.finish(aborted)
         unregister(run)
     message = f"{facts.verdict}: {describe_counts(facts.verdict_counts)}"
     partition_logger().info("%s", message)

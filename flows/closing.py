@@ -17,9 +17,10 @@ from typing import Any
 
 from prefect.runtime import flow_run
 
+from alerting.delivery import SendResult, owed_summaries, send_owed_summary
 from alerting.errors import StateUnreadable
 from alerting.object_store import ObjectMissing
-from alerting.outbox import SendResult, owed_summaries, read_facts, send_owed_summary
+from alerting.outbox import Outbox
 from alerting.run_facts import RunFacts, TableFacts
 from flows.lease import list_leases, release_lease
 from flows.ledger import Ledger, LedgerEntry, Verdict
@@ -29,6 +30,14 @@ from flows.wiring import Services
 from scrapers.scrape import utc_now
 
 LOG = logging.getLogger("gapless.closing")
+
+
+@dataclasses.dataclass(frozen=True)
+class Closed:
+    """The recounted facts of an ended run, and what became of its mail."""
+
+    facts: RunFacts
+    mail: SendResult
 
 
 def run_prefix(backfill_id: str) -> str:
@@ -48,12 +57,13 @@ def starting_facts(services: Services, plan: Plan, backfill_id: str, reason: str
         backfill_id=backfill_id,
         source=plan.source,
         title=scraper.title,
-        start_date=plan.start_date,
-        end_date=plan.end_date,
+        start_date=plan.start_date.isoformat(),
+        end_date=plan.end_date.isoformat(),
         zone=plan.zone,
         reason=reason,
         mode="backfill",
         owner=f"{socket.gethostname()} pid {os.getpid()}",
+        host=socket.gethostname(),
         code_version=services.code_version,
         started_at=utc_now(),
         planned=len(plan.items),
@@ -119,7 +129,7 @@ def _tables(services: Services, source: str, entries: list[LedgerEntry]) -> list
 
 def close_backfill(
     services: Services, backfill_id: str, *, aborted: str, now: dt.datetime, facts: RunFacts | None = None
-) -> SendResult | None:
+) -> Closed | None:
     """Recounts, keeps the record, frees the lease and sends the mail that is still owed.
 
     Args:
@@ -130,11 +140,12 @@ def close_backfill(
         facts: What the flow itself knows (calls, waits); None takes what it stored at its start.
 
     Returns:
-        What became of the mail; None when this run owes none.
+        The recounted facts and what became of the mail; None when this run never promised one.
     """
-    known = facts or read_facts(services.store, backfill_id)
-    if known is None:
+    owed = Outbox(services.store).read(backfill_id)
+    if owed is None:
         return None
+    known = facts or owed.run_facts()
     final = recount(services, known, aborted=aborted, now=now)
     write_record(services, final)
     result = send_owed_summary(
@@ -142,7 +153,7 @@ def close_backfill(
     )
     release_lease(services.store, known.source, backfill_id, now)
     LOG.info("backfill %s closed: %s, mail %s", backfill_id, final.verdict, result)
-    return result
+    return Closed(final, result)
 
 
 def write_record(services: Services, facts: RunFacts) -> None:

@@ -7,6 +7,7 @@ distributed run) a subflow builds one.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,10 @@ from typing import ParamSpec, TypeVar
 
 from alerting.errors import CriticalError, PipelineError
 from alerting.incident import Incident
+from alerting.run_facts import RunFacts
+from flows.closing import close_backfill, run_prefix
 from flows.ledger import Ledger, Verdict
+from flows.plan import Plan
 from flows.wiring import Services
 from processors.process import Receipt
 from scrapers.landing import Manifest
@@ -45,6 +49,7 @@ class RunContext:
         self.manifests: dict[str, Manifest] = {}
         self.receipts: list[Receipt] = []
         self.tries: dict[str, int] = {}
+        self.facts = RunFacts()
         self.slots = asyncio.Semaphore(max_concurrency)
         self.stopped_by: CriticalError | None = None
         self.loading_stopped_by: CriticalError | None = None
@@ -93,10 +98,16 @@ class RunContext:
             self.facts,
             calls=self.client.calls,
             waited_for_limits_s=self.client.budget.waited_s,
-            bytes_landed=self.client.bytes_received,
+            bytes_landed=self.client.received_bytes,
             bigquery_jobs=sum(receipt.job_count for receipt in self.receipts),
         )
-        close_backfill(self.services, self.backfill_id, aborted=aborted, now=utc_now(), facts=facts)
+        closed = close_backfill(self.services, self.backfill_id, aborted=aborted, now=utc_now(), facts=facts)
+        return closed.facts if closed else facts
+
+    def done_count(self) -> int:
+        """Partitions of the plan with a good verdict, as this process knows them."""
+        entries = (self.ledger.get(key) for key in self.partitions)
+        return sum(1 for entry in entries if entry is not None and entry.verdict.is_good)
 
     def land(self, key: str) -> Manifest:
         """Scrapes one partition and records it as landed. Blocking."""

@@ -18,7 +18,7 @@ MAX_PAGES = 10_000
 class Fetcher(Protocol):
     """What ``scrape`` needs of the HTTP client."""
 
-    def fetch(self, request: Request, number: int) -> Page:
+    def fetch(self, request: Request, page_number: int = 1) -> Page:
         """One page; raises the taxonomy's errors."""
 
 
