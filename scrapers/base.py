@@ -6,8 +6,10 @@ import datetime as dt
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import ClassVar
 
+from alerting.errors import PipelineError
 from scrapers.partition import Partition, Step
 
 
@@ -95,6 +97,8 @@ class Scraper(ABC):
         tables: BigQuery tables that a page's ``counts`` names.
         floor: First date the source can have; earlier partitions are ``unavailable`` without a call.
         settles_after: Time after the end of the interval until its data no longer changes.
+        accept: Media type asked for; a web page instead of JSON is then recognised as a block.
+        statuses: What an HTTP status means here, where it differs from ``scrapers.answers.STATUSES``.
         rate, auth, step, timeout_s, max_body_bytes: As their types say.
     """
 
@@ -108,6 +112,8 @@ class Scraper(ABC):
     settles_after: ClassVar[dt.timedelta] = dt.timedelta(hours=6)
     auth: ClassVar[Auth | None] = None
     rate: ClassVar[Rate] = Rate()
+    accept: ClassVar[str] = "application/json"
+    statuses: ClassVar[Mapping[int, type[PipelineError]]] = MappingProxyType({})
     timeout_s: ClassVar[float] = 120.0
     max_body_bytes: ClassVar[int] = 64 * 1024 * 1024
 

@@ -1,0 +1,247 @@
+"""The only HTTP client of the upstreams: bounded in time and size, within the budget, and silent about keys."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import logging
+import threading
+import time
+import urllib.parse
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+from alerting.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    PipelineError,
+    RateLimited,
+    SourceContractError,
+    SourceUnavailable,
+    Truncated,
+)
+from alerting.redaction import RedactingFilter, redact, register_secret
+from scrapers.answers import Answer, kept_headers, problem_in, unpacked
+from scrapers.base import Page, Request, Scraper, SecretHeader, SecretParam, SourceAccess
+from scrapers.budget import Budget
+
+_ERROR_BODY_BYTES = 4096
+_LONGEST_GUESSED_PAUSE_S = 60.0
+
+
+class SourceClient:
+    """Fetches pages of one source. One per source and process, shared by its threads.
+
+    Args:
+        scraper: The source's facts.
+        access: Where and with what: base URL, secrets, timeout (for a whole answer, body included).
+        budget: Asked before every call. A 429 pauses it for all threads and gives the call back.
+        pool_size: Connections kept open; at least the number of threads.
+        patience_s: Longest wait for the budget inside ``fetch``; a longer one is ``RateLimited`` at once, so that
+            the caller's retry, and not a sleeping thread, holds the partition.
+    """
+
+    def __init__(
+        self,
+        scraper: Scraper | type[Scraper],
+        access: SourceAccess,
+        budget: Budget,
+        *,
+        pool_size: int = 32,
+        patience_s: float = 900.0,
+    ) -> None:
+        self._scraper = scraper
+        self._access = access
+        self._budget = budget
+        self._patience_s = patience_s
+        self._base_url = (access.base_url or scraper.base_url).rstrip("/")
+        self._lock = threading.Lock()
+        self._calls = 0
+        self._received_bytes = 0
+        self._guessed_pause_s = 0.0
+        self._guess_ends_s = 0.0
+        _silence_httpx()
+        host = urllib.parse.urlsplit(self._base_url).hostname or ""
+        self._http = httpx.Client(
+            follow_redirects=False,
+            timeout=httpx.Timeout(access.timeout_s, connect=min(10.0, access.timeout_s)),
+            limits=httpx.Limits(max_connections=pool_size, max_keepalive_connections=pool_size, keepalive_expiry=4.0),
+            # A proxy of the environment is meant for the internet, never for this machine.
+            trust_env=host not in ("127.0.0.1", "localhost", "::1"),
+            # gzip only: these bodies are unpacked by scrapers.answers, which notices one that is cut off.
+            headers={"User-Agent": user_agent(), "Accept": scraper.accept, "Accept-Encoding": "gzip"},
+        )
+
+    @property
+    def calls(self) -> int:
+        """Requests sent so far, answered or not."""
+        with self._lock:
+            return self._calls
+
+    @property
+    def received_bytes(self) -> int:
+        """Bytes of bodies as they came over the wire, still packed."""
+        with self._lock:
+            return self._received_bytes
+
+    def fetch(self, request: Request, page_number: int = 1) -> Page:
+        """One GET. Waits for the budget first; never retries and never follows a redirect.
+
+        Raises ``AuthenticationError`` without a call when the key is missing; ``RateLimited``, ``BudgetExhausted``;
+        ``SourceUnavailable`` for time-outs, broken connections, cut-off bodies and 5xx; ``Truncated`` beyond
+        ``max_body_bytes``; otherwise what :func:`scrapers.answers.problem_in` says. No message, log or chained
+        exception of it holds the key.
+        """
+        try:
+            url, params, headers = self._prepared(request)
+            self._budget.acquire(self._patience_s)
+            started_s = time.monotonic()
+            answer = self._exchange(url, params, headers, deadline_s=started_s + self._access.timeout_s)
+            elapsed_s = time.monotonic() - started_s
+            problem = problem_in(answer, self._scraper.statuses, self._scraper.accept)
+            if problem is not None:
+                self._slow_down(problem)
+                raise problem
+        except PipelineError as error:
+            error.facts.setdefault("endpoint", redact(request.path))
+            raise error.located(source=self._scraper.source, stage="scrape", hint=self._hint(error)) from None
+        with self._lock:
+            self._guessed_pause_s = 0.0
+        body, headers_kept = self._without_secret(answer.body), kept_headers(answer.headers)
+        return Page(request, page_number, answer.status, headers_kept, body, answer.received_at, round(elapsed_s, 4))
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _prepared(self, request: Request) -> tuple[str, httpx.QueryParams, dict[str, str]]:
+        if not request.path.startswith("/") or request.path.startswith("//"):
+            raise ConfigurationError(f"request path {redact(request.path)!r} must begin with one slash")
+        params, headers = httpx.QueryParams(request.params), dict(request.headers)
+        auth, secret = self._scraper.auth, self._secret()
+        if isinstance(auth, SecretHeader):
+            headers[auth.header] = auth.prefix + secret
+        elif isinstance(auth, SecretParam):
+            params = params.add(auth.param, secret)
+        return self._base_url + request.path, params, headers
+
+    def _secret(self) -> str:
+        auth = self._scraper.auth
+        if auth is None:
+            return ""
+        # A key file or secret manager often adds a line end, which no header may hold.
+        secret = self._access.secrets.get(auth.secret, "").strip()
+        if not secret:
+            raise AuthenticationError(f"the secret {auth.secret} is not set; no call was made")
+        if not secret.isascii() or not secret.isprintable():
+            raise ConfigurationError(f"the secret {auth.secret} holds characters no key can have; no call was made")
+        register_secret(secret)
+        return secret
+
+    def _exchange(self, url: str, params: httpx.QueryParams, headers: dict[str, str], deadline_s: float) -> Answer:
+        with self._lock:
+            self._calls += 1
+        # "from None": httpx keeps the request, and with it the key, on its exceptions.
+        try:
+            with self._http.stream("GET", url, params=params, headers=headers) as response:
+                is_good = response.is_success
+                raw = self._within_deadline(response, deadline_s)
+                encoding = response.headers.get("content-encoding", "").strip().lower()
+                body = self._body(raw, encoding) if is_good else _beginning(raw, encoding)
+                names = {name.lower(): value for name, value in response.headers.items()}
+                return Answer(response.status_code, names, body, dt.datetime.now(dt.UTC))
+        except httpx.TimeoutException as error:
+            raise SourceUnavailable(
+                f"no answer within {self._access.timeout_s:g} s", reason=type(error).__name__
+            ) from None
+        except (httpx.UnsupportedProtocol, httpx.InvalidURL, httpx.LocalProtocolError) as error:
+            raise ConfigurationError(
+                f"no request can be made to {redact(self._base_url)}", reason=type(error).__name__
+            ) from None
+        except httpx.HTTPError as error:
+            raise SourceUnavailable(
+                "the connection failed before the answer was complete; nothing of it was kept",
+                reason=f"{type(error).__name__}: {redact(str(error))[:120]}",
+            ) from None
+
+    def _body(self, raw: Iterator[bytes], encoding: str) -> bytes:
+        return b"".join(unpacked(raw, encoding, self._scraper.max_body_bytes))
+
+    def _within_deadline(self, response: httpx.Response, deadline_s: float) -> Iterator[bytes]:
+        """Raw chunks; a source that drips one byte at a time meets the deadline of the whole answer."""
+        for chunk in response.iter_raw():
+            with self._lock:
+                self._received_bytes += len(chunk)
+            yield chunk
+            if time.monotonic() > deadline_s:
+                raise SourceUnavailable(
+                    f"the body was not complete within {self._access.timeout_s:g} s; nothing of it was kept"
+                )
+
+    def _slow_down(self, problem: PipelineError) -> None:
+        """Pauses the whole source: for as long as it asked, or for 1, 2, 4 ... 60 s when it only said 429."""
+        wish_s = problem.facts.get("retry_after_s")
+        if isinstance(problem, RateLimited):
+            self._budget.refund()
+            if wish_s is None:
+                self._budget.pause_for(self._guessed_pause())
+        if wish_s is not None:
+            self._budget.pause_for(float(wish_s))
+
+    def _guessed_pause(self) -> float:
+        now_s = time.monotonic()
+        with self._lock:
+            # Answers to calls that were already under way are the same "no", not another one.
+            if now_s >= self._guess_ends_s:
+                self._guessed_pause_s = min(max(1.0, 2 * self._guessed_pause_s), _LONGEST_GUESSED_PAUSE_S)
+                self._guess_ends_s = now_s + self._guessed_pause_s
+            return self._guessed_pause_s
+
+    def _without_secret(self, body: bytes) -> bytes:
+        """A source may echo the key (in a next-page link); it must not reach storage. Short keys could be data."""
+        secret = self._secret().encode()
+        return body.replace(secret, b"***") if len(secret) >= 16 else body
+
+    def _hint(self, error: PipelineError) -> str:
+        if isinstance(error, AuthenticationError) and self._scraper.auth is not None:
+            return f"check the secret {self._scraper.auth.secret} and what its account may read"
+        if isinstance(error, SourceContractError):
+            return "compare the source's documentation with this scraper; the other dates were not tried"
+        return ""
+
+
+def user_agent() -> str:
+    """Honest about being a program: a browser's name draws challenges, and hides whom to write to."""
+    try:
+        return f"gapless/{version('gapless')} (+historical backfill)"
+    except PackageNotFoundError:
+        return "gapless/0 (+historical backfill)"
+
+
+def _beginning(raw: Iterator[bytes], encoding: str) -> bytes:
+    """The first bytes of an error's body: evidence only, so a damaged one is not another error."""
+    pieces: list[bytes] = []
+    with contextlib.suppress(SourceUnavailable, SourceContractError, Truncated, httpx.HTTPError):
+        pieces.extend(unpacked(raw, encoding, _ERROR_BODY_BYTES))
+    return b"".join(pieces)
+
+
+def _silence_httpx() -> None:
+    """The library logs every URL at INFO, and a key can be a query parameter."""
+    for name in ("httpx", "httpcore"):
+        logger = logging.getLogger(name)
+        logger.setLevel(max(logger.level, logging.WARNING))
+        if not any(isinstance(known, RedactingFilter) for known in logger.filters):
+            logger.addFilter(RedactingFilter())

@@ -1,0 +1,56 @@
+"""Finds the sources: one module in ``scrapers/sources`` each, and the module's name is the source's name."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import pkgutil
+import re
+from types import ModuleType
+
+from alerting.errors import ConfigurationError
+from scrapers import sources as _package
+from scrapers.base import Scraper
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_FACTS = ("zone", "base_url", "tables")
+
+
+def sources() -> list[str]:
+    """Names of all sources, sorted. Imports none of them."""
+    names = (module.name for module in pkgutil.iter_modules(_package.__path__))
+    return sorted(name for name in names if not name.startswith("_"))
+
+
+@functools.cache
+def scraper(name: str) -> Scraper:
+    """The scraper of source ``name``, with its ``source`` set. Raises ``ConfigurationError``."""
+    if name not in sources():
+        raise ConfigurationError(f"there is no source {name!r}", stage="plan", hint=f"choose one of {sources()}")
+    return from_module(importlib.import_module(f"{_package.__name__}.{name}"))
+
+
+def from_module(module: ModuleType) -> Scraper:
+    """The one scraper that a module defines. Raises ``ConfigurationError`` for none, several or an unfinished one."""
+    name = module.__name__.rpartition(".")[2]
+    found = [
+        kind
+        for kind in vars(module).values()
+        if inspect.isclass(kind) and issubclass(kind, Scraper) and kind.__module__ == module.__name__
+    ]
+    if len(found) != 1:
+        raise ConfigurationError(
+            f"module {module.__name__} defines {len(found)} scrapers, expected exactly 1",
+            source=name,
+            stage="plan",
+            hint="keep one subclass of scrapers.base.Scraper per file",
+        )
+    kind = found[0]
+    missing = [fact for fact in _FACTS if not getattr(kind, fact, None)]
+    missing += sorted(kind.__abstractmethods__)
+    if missing or not _NAME.fullmatch(name):
+        problem = f"lacks {', '.join(missing)}" if missing else "has a name that object paths cannot hold"
+        raise ConfigurationError(f"scraper {kind.__name__} in {module.__name__} {problem}", source=name, stage="plan")
+    kind.source = name
+    return kind()

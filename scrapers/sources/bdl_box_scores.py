@@ -1,0 +1,52 @@
+"""Ball Don't Lie, NBA box scores: one call per US Eastern game date. https://docs.balldontlie.io/#box-scores"""
+
+import datetime as dt
+
+from alerting.errors import CoverageLow, NothingPublished, SourceContractError
+from scrapers.answers import parsed_json
+from scrapers.base import Findings, Page, Rate, Request, Scraper, SecretHeader
+from scrapers.partition import Partition
+
+
+class BdlBoxScores(Scraper):
+    """Games and player lines of one date; not paginated. Recordings of 2024 have no game id and no quarters."""
+
+    title = "Ball Don't Lie: NBA box scores"
+    zone = "America/New_York"
+    base_url = "https://api.balldontlie.io"
+    tables = ("nba_bdl_games", "nba_bdl_player_stats")
+    floor = dt.date(1946, 11, 1)
+    auth = SecretHeader("Authorization", "bdl_api_key")
+    rate = Rate(per_minute=600)  # GOAT, the plan that has box scores
+
+    def first_request(self, partition: Partition) -> Request:
+        """The one request of the date."""
+        return Request("/v1/box_scores", (("date", partition.start.isoformat()),))
+
+    def inspect(self, partition: Partition, page: Page) -> Findings:
+        """Counts games and player lines, after making sure that they are those of the asked date."""
+        document = parsed_json(page.body)
+        if document == {"data": []}:
+            return Findings(dict.fromkeys(self.tables, 0), empty_evidence='200 {"data":[]}')
+        lines, names, unsettled = 0, set[str](), []
+        try:
+            for game in document["data"]:
+                home, visitor = game["home_team"], game["visitor_team"]
+                name = f"{visitor['abbreviation']}-{home['abbreviation']}"
+                if not partition.contains(dt.date.fromisoformat(game["date"][:10])):
+                    raise SourceContractError(f"asked for {partition.key}, got {name} of {game['date'][:10]}")
+                if name in names:
+                    raise CoverageLow(f"game {name} came twice in one answer")
+                if game["status"] != "Final":
+                    unsettled.append(f"{name} ({game['status']})")
+                elif not (home["players"] and visitor["players"]):
+                    raise CoverageLow(
+                        f"final game {name} has {len(home['players'])} + {len(visitor['players'])} players"
+                    )
+                names.add(name)
+                lines += len(home["players"]) + len(visitor["players"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise SourceContractError(f"a box score has another shape: {type(error).__name__} {error}") from None
+        if not names:
+            raise NothingPublished("an empty list in an unknown shape proves nothing")
+        return Findings({"nba_bdl_games": len(names), "nba_bdl_player_stats": lines}, unsettled=tuple(unsettled))
