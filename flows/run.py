@@ -43,7 +43,8 @@ class RunContext:
         self.backfill_id = backfill_id
         self.scraper = services.scraper(source)
         self.processor = services.processor(source)
-        self.client = services.client(source)
+        self.budget = services.budget(source)
+        self.client = services.client(source, self.budget)
         self.ledger = Ledger(services.store, source)
         self.partitions: dict[str, Partition] = {}
         self.manifests: dict[str, Manifest] = {}
@@ -97,7 +98,7 @@ class RunContext:
         facts = dataclasses.replace(
             self.facts,
             calls=self.client.calls,
-            waited_for_limits_s=self.client.budget.waited_s,
+            waited_for_limits_s=self.budget.waited_s,
             bytes_landed=self.client.received_bytes,
             bigquery_jobs=sum(receipt.job_count for receipt in self.receipts),
         )

@@ -95,7 +95,7 @@ def code_version() -> str:
     version = metadata.version("gapless")
     try:
         commit = subprocess.run(
-            ["git", "rev-parse", "--short=10", "HEAD"],  # noqa: S607 - git is found on the user's PATH
+            ["git", "rev-parse", "--short=10", "HEAD"],
             cwd=Path(__file__).parent,
             capture_output=True,
             text=True,

@@ -88,10 +88,13 @@ class Services:
         base_url = self.settings.source_urls.get(source, scraper.base_url)
         return SourceAccess(base_url, secrets, rate, scraper.timeout_s)
 
-    def client(self, source: str) -> SourceClient:
-        """A client with its own budget: one per run and process."""
-        access = self.access(source)
-        return SourceClient(self.scraper(source), access, Budget(access.rate))
+    def budget(self, source: str) -> Budget:
+        """The source's budget: one per run and process."""
+        return Budget(self.access(source).rate, source=source)
+
+    def client(self, source: str, budget: Budget) -> SourceClient:
+        """A client that asks ``budget`` before every call."""
+        return SourceClient(self.scraper(source), self.access(source), budget)
 
 
 def build_services(settings: Settings | None = None) -> Services:

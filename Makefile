@@ -1,0 +1,53 @@
+# `make run` and `make test` are all a fresh machine with Python 3.11+ and make needs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help run up down status test check unit e2e faults bench screenshots lock clean
+
+help:  ## What there is
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+run: $(STAMP)  ## The main job on the embedded stack: 31 dates of NBA box scores into BigQuery, one mail
+	@$(BIN)/python -m deployments.local.demo
+
+up: $(STAMP)  ## Start the embedded stack and leave it running
+	@$(BIN)/python -m deployments.local.demo --up
+
+down: $(STAMP)  ## Stop the embedded stack of this checkout, and nothing else
+	@$(BIN)/python -m deployments.local.stack down
+
+status: $(STAMP)  ## What of the embedded stack is running, and where
+	@$(BIN)/python -m deployments.local.stack status
+
+test: check unit e2e  ## Lint, types, imports, doctests, unit, emulator and end-to-end tests
+
+check: $(STAMP)  ## Lint, types and import layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+unit: $(STAMP)  ## Everything but end-to-end, faults and benchmarks
+	$(BIN)/pytest -q -n 2 -m 'not e2e and not faults and not benchmark'
+
+e2e: $(STAMP)  ## The deployed parent on a real server, worker, emulators and SMTP
+	$(BIN)/pytest -q -m e2e tests/e2e
+
+faults: $(STAMP)  ## Kills and breaks things at the worst moment
+	$(BIN)/pytest -q -m faults
+
+bench: $(STAMP)  ## Ratios of speed and memory, as tables
+	$(BIN)/pytest -q -s -m benchmark tests/benchmarks
+
+lock: $(STAMP)  ## Write constraints.txt from what is installed
+	$(BIN)/python -m pip freeze --exclude-editable --exclude gapless | LC_ALL=C sort -f > constraints.txt
+
+clean: down  ## Remove the stack's state
+	rm -rf .gapless
