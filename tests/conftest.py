@@ -9,6 +9,7 @@ import pytest
 
 from deployments.local.bigquery import start_bigquery
 from deployments.local.gcs import start_gcs
+from deployments.local.inbox import InboxClient, start_inbox
 from deployments.local.processes import wait_ready
 
 
@@ -39,3 +40,21 @@ def bigquery_endpoint(gcs_root: Path, tmp_path_factory: pytest.TempPathFactory) 
         yield child.endpoint
     finally:
         child.stop()
+
+
+@pytest.fixture(scope="session")
+def _inbox_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InboxClient]:
+    folder = tmp_path_factory.mktemp("inbox")
+    child = start_inbox(folder / "mails", folder / "inbox.log")
+    try:
+        wait_ready([child])
+        yield InboxClient.of(child)
+    finally:
+        child.stop()
+
+
+@pytest.fixture
+def inbox(_inbox_server: InboxClient) -> InboxClient:
+    """A real SMTP server with its page, without mails and without trouble."""
+    _inbox_server.clear()
+    return _inbox_server

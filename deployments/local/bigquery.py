@@ -24,6 +24,7 @@ import sys
 import urllib.error
 import urllib.request
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 
 from deployments.local.processes import Child, free_port, start_child
@@ -40,6 +41,7 @@ def start_bigquery(
     *,
     rest_port: int | None = None,
     grpc_port: int | None = None,
+    environment: Mapping[str, str] | None = None,
     die_with_parent: bool = True,
 ) -> Child:
     """Starts the emulator as a child process; ready when its self-check passed (`wait_ready`).
@@ -50,12 +52,13 @@ def start_bigquery(
         log_path: Takes its output.
         rest_port: Preferred port; another one is picked if it is taken.
         grpc_port: The same for the Storage APIs.
+        environment: See `start_child`.
         die_with_parent: See `start_child`.
     """
-    port = free_port(rest_port)
+    port, grpc = free_port(rest_port), free_port(grpc_port)
     command = [
         *(sys.executable, "-m", "deployments.local.bigquery", "--rest-port", str(port)),
-        *("--grpc-port", str(free_port(grpc_port)), "--data-dir", str(data_dir.resolve())),
+        *("--grpc-port", str(grpc), "--data-dir", str(data_dir.resolve())),
         *("--gcs-root", str(gcs_root.resolve())),
     ]
     endpoint = f"http://127.0.0.1:{port}"
@@ -66,6 +69,8 @@ def start_bigquery(
         endpoint=endpoint,
         ready_url=f"{endpoint}/gapless/ready",
         cwd=Path(__file__).resolve().parents[2],
+        ports={"http": port, "grpc": grpc},
+        environment=environment,
         die_with_parent=die_with_parent,
     )
 

@@ -10,6 +10,7 @@ Not like Cloud Storage: preconditions of delete, compose and copy are ignored (f
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from deployments.local.processes import Child, ChildFailed, free_port, start_child
@@ -36,6 +37,7 @@ def start_gcs(
     log_path: Path,
     *,
     port: int | None = None,
+    environment: Mapping[str, str] | None = None,
     die_with_parent: bool = True,
 ) -> Child:
     """Starts the server as a child process; see `wait_ready`.
@@ -45,6 +47,7 @@ def start_gcs(
             allows any object name but no loads from ``gs://``.
         log_path: Takes its output.
         port: Preferred port; another one is picked if it is taken.
+        environment: See `start_child`.
         die_with_parent: See `start_child`.
     """
     chosen = free_port(port)
@@ -63,5 +66,7 @@ def start_gcs(
         log_path=log_path,
         endpoint=endpoint,
         ready_url=f"{endpoint}/storage/v1/b?project=gapless-local",
+        ports={"http": chosen},
+        environment=environment,
         die_with_parent=die_with_parent,
     )

@@ -65,7 +65,7 @@ def _start_time(pid: int) -> str:
         fields = stat.rpartition(")")[2].split()
         return "" if fields[0] in "ZX" else fields[19]
     command = ["ps", "-o", "stat=,lstart=", "-p", str(pid)]
-    answer = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
     state, _, started = answer.stdout.strip().partition(" ")
     return "" if state.startswith("Z") else started.strip()
 
@@ -80,6 +80,7 @@ class Child:
         endpoint: Base URL or ``host:port`` that clients use.
         log_path: File that takes its stdout and stderr.
         ready_url: URL that answers 2xx when the child serves; empty = ready once it runs.
+        ports: Its ports by use, e.g. ``{"http": 8025, "smtp": 1025}``.
         process: Handle, if this process started it.
     """
 
@@ -88,6 +89,7 @@ class Child:
     endpoint: str
     log_path: Path
     ready_url: str = ""
+    ports: dict[str, int] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     def alive(self) -> bool:
@@ -143,6 +145,7 @@ def start_child(
     log_path: Path,
     endpoint: str = "",
     ready_url: str = "",
+    ports: Mapping[str, int] | None = None,
     environment: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     die_with_parent: bool = True,
@@ -155,6 +158,7 @@ def start_child(
         log_path: Takes stdout and stderr, appended; its folder is made.
         endpoint: What clients will be told.
         ready_url: See `Child`.
+        ports: See `Child`.
         environment: Added to this process's environment. An empty value removes the variable.
         cwd: Working directory.
         die_with_parent: Linux: SIGKILL when the *thread* that started it ends, however it ends. So start
@@ -176,7 +180,7 @@ def start_child(
 
     with log_path.open("ab") as log:
         try:
-            process = subprocess.Popen(  # noqa: S603
+            process = subprocess.Popen(
                 [str(part) for part in command],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -189,7 +193,7 @@ def start_child(
         except OSError as error:
             raise ChildFailed(f"{name} could not be started: {error}. Command: {command[0]}") from error
     identity = ProcessId.of(process.pid) or ProcessId(process.pid, "ended at once")
-    return Child(name, identity, endpoint, log_path, ready_url, process)
+    return Child(name, identity, endpoint, log_path, ready_url, dict(ports or {}), process)
 
 
 def wait_ready(children: Iterable[Child], timeout_s: float = 20.0) -> None:
