@@ -7,7 +7,6 @@ from functools import cached_property
 
 from alerting.channels import AppriseChannel, Channel, LogChannel, SmtpChannel
 from alerting.errors import ConfigurationError
-from alerting.object_store import ObjectStore
 from alerting.redaction import register_secret
 from alerting.smart_alert_manager import SmartAlertManager
 from flows.settings import Settings, code_version
@@ -29,7 +28,7 @@ class Services:
     settings: Settings
 
     @cached_property
-    def store(self) -> ObjectStore:
+    def store(self) -> GcsObjectStore:
         """Raw payloads, ledger, leases, journal and records."""
         return GcsObjectStore(
             self.settings.bucket,

@@ -156,6 +156,16 @@ class GcsObjectStore:
         except Exception as error:
             raise self._translated(error, f"delete of {name}") from error
 
+    def ensure_bucket(self, location: str) -> None:
+        """Creates the bucket in ``location`` unless it is there already. For provisioning only."""
+        bucket = self._bucket()
+        try:
+            bucket.client.create_bucket(self.bucket, location=location, **self._calling)
+        except api.Conflict:
+            return
+        except Exception as error:
+            raise self._translated(error, "create the bucket") from error
+
     def _own_generation(
         self, name: str, writer: str, if_generation: int | None, conflict: api.PreconditionFailed
     ) -> int:
