@@ -89,4 +89,4 @@ def provision(project_dir: Path) -> None:
 
 if __name__ == "__main__":
     provision(Path(__file__).parent.parent)
-    print("provisioned: work pool, queues, limits, bucket, dataset, tables, deployments")  # noqa: T201
+    print("provisioned: work pool, queues, limits, bucket, dataset, tables, deployments")

@@ -8,8 +8,7 @@ import enum
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from prefect import flow
-from prefect.client.schemas.objects import Flow as FlowRecord
+from prefect import Flow, flow
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
@@ -52,7 +51,7 @@ def _flow_run_name() -> str:
     return f"{source} {given['start_date']}..{given['end_date']}"
 
 
-def close_after_state_change(_flow: FlowRecord, run: FlowRun, state: State[Any]) -> None:
+def close_after_state_change(_flow: Flow[..., Any], run: FlowRun, state: State[Any]) -> None:
     """State hook: sends the mail that the run itself could not send. Runs in a new process after kill -9."""
     aborted = {"Crashed": "crashed", "Cancelled": "user", "TimedOut": "deadline"}.get(state.name or "", "")
     close_backfill(build_services(), backfill_id_of(run.id, run.run_count), aborted=aborted, now=utc_now())

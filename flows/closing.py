@@ -145,7 +145,7 @@ def close_backfill(
     owed = Outbox(services.store).read(backfill_id)
     if owed is None:
         return None
-    known = facts or owed.run_facts()
+    known = facts or owed.run_facts
     final = recount(services, known, aborted=aborted, now=now)
     write_record(services, final)
     result = send_owed_summary(

@@ -91,7 +91,8 @@ async def dates(source: str, backfill_id: str, partitions: list[str]) -> State[A
 async def _land_or_record(run: RunContext, key: str, window: str) -> str:
     delays_s = run.services.settings.retry_delays_s
     tried = scrape_partition.with_options(retries=len(delays_s), retry_delay_seconds=delays_s)
-    state = await tried(run.backfill_id, key, return_state=True)
+    # The overloads of an async task with return_state miss its coroutine.
+    state = await tried(run.backfill_id, key, return_state=True)  # type: ignore[misc]
     result = await state.aresult(raise_on_failure=False)
     log = partition_logger()
     if not isinstance(result, BaseException):

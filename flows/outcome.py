@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from alerting.errors import BudgetExhausted, CriticalError
+from alerting.run_facts import Outcome
 from flows.ledger import LedgerEntry, Verdict
 
 # Ended without a good verdict, but a later run may simply succeed.
@@ -49,10 +50,15 @@ def backfill_verdict(counts: Mapping[Verdict, int], acceptable_share: float, abo
     return "FAILED"
 
 
-_OUTCOMES = {"COMPLETE": "OK", "ACCEPTABLE": "OK-WITH-GAPS", "FAILED": "FAILED", "ABORTED(user)": "CANCELLED"}
+_OUTCOMES: dict[str, Outcome] = {
+    "COMPLETE": "OK",
+    "ACCEPTABLE": "OK-WITH-GAPS",
+    "FAILED": "FAILED",
+    "ABORTED(user)": "CANCELLED",
+}
 
 
-def mail_outcome(verdict: str) -> str:
+def mail_outcome(verdict: str) -> Outcome:
     """The word in the mail's subject.
 
     >>> mail_outcome("ABORTED(critical)")

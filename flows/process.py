@@ -65,7 +65,7 @@ async def process_landed(source: str, backfill_id: str, partitions: list[str]) -
     run = current_run(backfill_id)
     delays_s = run.services.settings.retry_delays_s
     retries: dict[str, Any] = {"retries": len(delays_s), "retry_delay_seconds": delays_s}
-    state = await load.with_options(**retries)(backfill_id, partitions, return_state=True)
+    state = await load.with_options(**retries)(backfill_id, partitions, return_state=True)  # type: ignore[misc]
     receipt = await state.aresult(raise_on_failure=False)
     if isinstance(receipt, BaseException):
         return await _all_failed(run, partitions, receipt, "load")
@@ -73,7 +73,7 @@ async def process_landed(source: str, backfill_id: str, partitions: list[str]) -
     refused = receipt.refused()
     await run.in_thread_each(lambda key: run.record_failure(key, refused[key], "load", partitions[0]), list(refused))
     loaded = [key for key in partitions if key not in refused]
-    state = await verify_batch.with_options(**retries)(backfill_id, loaded, return_state=True)
+    state = await verify_batch.with_options(**retries)(backfill_id, loaded, return_state=True)  # type: ignore[misc]
     found = await state.aresult(raise_on_failure=False)
     if isinstance(found, BaseException):
         return await _all_failed(run, loaded, found, "verify")

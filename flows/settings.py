@@ -7,7 +7,7 @@ import subprocess
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -37,7 +37,7 @@ class Settings(BaseSettings):
 
     smtp_host: str = Field("", description="SMTP server; empty means no mail (console_only must then be true).")
     smtp_port: int = Field(587, description="SMTP port.")
-    smtp_security: str = Field("starttls", description="none, starttls or tls.")
+    smtp_security: Literal["none", "starttls", "tls"] = Field("starttls", description="none, starttls or tls.")
     smtp_user: str = Field("", description="SMTP user; empty means no login.")
     smtp_password: SecretStr = Field(SecretStr(""), description="SMTP password.")
     mail_from: str = Field("gapless@localhost", description="Sender address; should accept bounces.")

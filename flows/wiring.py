@@ -119,9 +119,9 @@ def build_channels(settings: Settings) -> list[Channel]:
                 settings.smtp_port,
                 sender=settings.mail_from,
                 recipients=_addresses(settings.mail_to),
-                critical_recipients=_addresses(settings.mail_to_critical or settings.mail_to),
+                by_severity={"CRITICAL": _addresses(settings.mail_to_critical or settings.mail_to)},
                 security=settings.smtp_security,
-                user=settings.smtp_user,
+                username=settings.smtp_user,
                 password=settings.smtp_password.get_secret_value(),
             )
         )

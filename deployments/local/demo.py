@@ -83,7 +83,7 @@ def run_main_job(stack: Stack, start_date: str, end_date: str) -> int:
     services = build_services()
     calls_before = _upstream_calls(stack)
     scraper = services.scraper(SOURCE)
-    partitions = requested_partitions(scraper, *map(_date, (start_date, end_date)), "", utc_now())
+    partitions = requested_partitions(scraper, _date(start_date), _date(end_date), "", utc_now())
     plan = make_plan(scraper, partitions, Ledger(services.store, SOURCE).refresh())
     _say(plan.describe())
     run_id = start_deployment_run(
