@@ -11,6 +11,7 @@ from uuid import UUID
 from prefect import Flow, flow
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.runtime import flow_run
+from prefect.flows import FlowStateHook
 from prefect.states import Completed, Failed
 
 from alerting.errors import ConfigurationError, LeaseHeld, StateUnreadable
@@ -57,7 +58,7 @@ def close_after_state_change(_flow: Flow[..., Any], run: FlowRun, state: State[A
     close_backfill(build_services(), backfill_id_of(run.id, run.run_count), aborted=aborted, now=utc_now())
 
 
-HOOKS = [close_after_state_change]
+HOOKS: list[FlowStateHook[..., Any]] = [close_after_state_change]
 
 
 @flow(
