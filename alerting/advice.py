@@ -1,0 +1,129 @@
+"""What a person should do about a class of errors, and the command that does the rest. Pure."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from alerting.fingerprint import IncidentGroup
+from alerting.ranges import compressed_items, unit_name
+from alerting.run_facts import RunFacts
+from alerting.wording import about
+
+_ADVICE = {
+    "AuthenticationError": "Renew or unlock the key first; until then every call is refused.",
+    "BudgetExhausted": "Wait for the budget's reset, or raise the budget.",
+    "BlockedBySource": "The source blocks us. Wait out the cooldown; do not retry faster.",
+    "ConfigurationError": "Fix the setting named above, then retry.",
+    "SourceContractError": "The source changed its answer. Fix the scraper or processor; landed pages are kept.",
+    "LoadRejected": "BigQuery refused the rows. Fix the row model; a retry reloads what is landed, without calls.",
+    "StateUnreadable": "Restore the named object; nothing is guessed in its place.",
+    "RowRejected": "Look at the rejected rows; they are kept beside the raw pages.",
+    "Truncated": "The source cuts off at a cap. Ask for smaller partitions.",
+    "CoverageLow": "Fewer rows than announced. A retry asks again.",
+    "NothingPublished": "No data and no proof that there is none. Retry later.",
+    "NotSettled": "The source still changes these. Retry when they are settled.",
+    "PartitionUnavailable": "The source will never have these; nothing to do.",
+    "RateLimited": "The source asked for a slower pace. A retry will do.",
+    "SourceUnavailable": "The source was down. A retry will do.",
+    "LandingUnavailable": "Object storage was down. A retry will do.",
+    "WarehouseBusy": "BigQuery was busy. A retry will do; landed pages are not asked for again.",
+}
+_UNKNOWN = "An error that we do not know: probably ours. Read the traceback before a retry."
+MAX_PASTED = 1_500
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One command to copy, for ``units`` partitions; ``cause_id`` when it retries one cause."""
+
+    text: str
+    units: int
+    unit: str
+    estimate: str
+    why: str
+    cause_id: str = ""
+
+    @property
+    def size_text(self) -> str:
+        """``37 days, 37 calls, about 2 minutes``."""
+        return ", ".join(part for part in (f"{self.units:,} {self.unit}" if self.units else "", self.estimate) if part)
+
+
+def advice_for(group: IncidentGroup) -> str:
+    """The incident's own hint, else what its class means."""
+    if group.sample.hint:
+        return group.sample.hint
+    if group.sample.error_type in _ADVICE:
+        return _ADVICE[group.sample.error_type]
+    return "A retry will do." if group.sample.retryable else _UNKNOWN
+
+
+def retry_step(facts: RunFacts, group: IncidentGroup) -> Step | None:
+    """The command that retries exactly the partitions of one cause; None without a template or partitions."""
+    if not group.partitions or not (facts.retry_command_template or facts.cause_command_template):
+        return None
+    text = _fill(facts, group.partitions, cause=group.cause_id, fingerprint=group.fingerprint)
+    return Step(
+        text,
+        len(group.partitions),
+        unit_name(group.partitions, len(group.partitions)),
+        estimate(facts, len(group.partitions)),
+        advice_for(group),
+        group.cause_id,
+    )
+
+
+def _fill(facts: RunFacts, partitions: set[str], *, cause: str, fingerprint: str) -> str:
+    ranges = ",".join(compressed_items(partitions, join=".."))
+    template = facts.retry_command_template
+    if not template or (len(ranges) > MAX_PASTED and facts.cause_command_template):
+        template = facts.cause_command_template
+    values = {
+        "source": facts.source,
+        "ranges": ranges,
+        "cause": cause,
+        "fingerprint": fingerprint,
+        "backfill_id": facts.backfill_id,
+        "start": facts.start_date,
+        "end": facts.end_date,
+        "units": str(len(partitions)),
+    }
+    # Only the names above are replaced: a template may hold JSON with braces of its own.
+    for _, name, _, _ in _fields(template):
+        if name in values:
+            template = template.replace(f"{{{name}}}", values[name])
+    return template
+
+
+def _fields(template: str) -> Sequence[tuple[str, str, str, str]]:
+    try:
+        return [(a, b or "", c or "", d or "") for a, b, c, d in string.Formatter().parse(template)]
+    except ValueError:
+        return [
+            ("", name, "", "")
+            for name in ("source", "ranges", "cause", "fingerprint", "backfill_id", "start", "end", "units")
+        ]
+
+
+def estimate(facts: RunFacts, units: int) -> str:
+    """Calls and time for ``units`` more partitions, at this run's own pace; "" when it had none."""
+    done = attempted(facts)
+    if not done or not facts.calls:
+        return ""
+    calls = max(round(facts.calls / done * units), units)
+    parts = [f"{calls:,} call{'s' if calls != 1 else ''}"]
+    if facts.wall_s:
+        parts.append(about(facts.wall_s / done * units))
+    if facts.calls_left is not None:
+        parts.append("no extra quota day" if calls <= facts.calls_left else "more than the quota left")
+    return ", ".join(parts)
+
+
+def attempted(facts: RunFacts) -> int:
+    """Partitions that were really asked for."""
+    counts = facts.verdict_counts
+    return sum(
+        count for verdict, count in counts.items() if verdict not in ("planned", "paused", "skipped", "unavailable")
+    )

@@ -1,0 +1,171 @@
+"""The coverage calendar: which days are there and which are not, at one look. Pure.
+
+Up to six years of days are drawn as a row per month and a cell per day; more years, and partitions of a month, as a
+row per year and a cell per month.
+"""
+
+from __future__ import annotations
+
+import calendar
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import groupby
+
+from alerting.ranges import date_of
+
+MAX_DAY_YEARS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One class of verdicts: ``mark`` in text, ``colour`` and ``glyph`` in HTML."""
+
+    label: str
+    mark: str
+    colour: str
+    glyph: str
+    verdicts: tuple[str, ...]
+
+
+LOOKS = (
+    Look("failed", "X", "#b3261e", "×", ("failed_permanent", "failed_retryable", "failed")),
+    Look("blocked", "B", "#8e24aa", "!", ("blocked",)),
+    Look("incomplete", "~", "#e0962a", "~", ("partial", "truncated", "landed", "loaded", "running")),
+    Look("not attempted", "?", "#6e7781", "?", ("planned", "paused")),
+    Look("proven empty", "o", "#a8dcb5", "", ("empty_ok",)),
+    Look("not at source", "-", "#afb8c1", "", ("unavailable", "skipped")),
+    Look("verified", "#", "#2f9e58", "", ("verified",)),
+)
+_LOOK_OF = {verdict: look for look in LOOKS for verdict in look.verdicts}
+_RANK = {look.label: rank for rank, look in enumerate(LOOKS)}
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """``length`` neighbouring cells of one look; None is a cell outside the plan."""
+
+    length: int
+    look: Look | None
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A month (or a year); ``complete`` when nothing in it needs attention."""
+
+    label: str
+    runs: tuple[Run, ...]
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A year of months, or all years."""
+
+    title: str
+    rows: tuple[Row, ...]
+    columns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """Blocks to draw and the legend of the looks that occur, with their number of partitions."""
+
+    blocks: tuple[Block, ...] = ()
+    legend: tuple[tuple[Look, int], ...] = ()
+
+
+def look_of(verdict: str) -> Look:
+    """Unknown verdicts look incomplete."""
+    return _LOOK_OF.get(verdict, LOOKS[2])
+
+
+def build_coverage(verdicts: Mapping[str, str]) -> Coverage:
+    """From partition key -> verdict. Entities of one date share a cell, which shows the worst of them."""
+    counts = Counter(look_of(verdict).label for verdict in verdicts.values())
+    legend = tuple((look, counts[look.label]) for look in LOOKS if counts[look.label])
+    dated: dict[str, Look] = {}
+    for key, verdict in verdicts.items():
+        date = date_of(key)
+        if date:
+            dated[date] = min(dated.get(date, LOOKS[-1]), look_of(verdict), key=lambda look: _RANK[look.label])
+    years = sorted({date[:4] for date in dated})
+    by_day = any(len(date) == 10 for date in dated)
+    if not dated:
+        return Coverage((), legend)
+    if by_day and len(years) <= MAX_DAY_YEARS:
+        return Coverage(tuple(_year_of_days(year, dated) for year in years), legend)
+    return Coverage((_years_of_months(years, dated),), legend)
+
+
+def _year_of_days(year: str, dated: Mapping[str, Look]) -> Block:
+    rows = []
+    for month in range(1, 13):
+        days = calendar.monthrange(int(year), month)[1]
+        cells = [dated.get(f"{year}-{month:02d}-{day:02d}") for day in range(1, days + 1)]
+        if any(cells):
+            rows.append(Row(calendar.month_abbr[month], tuple(_runs(cells)), _complete(cells)))
+    return Block(year, tuple(rows), 31)
+
+
+def _years_of_months(years: list[str], dated: Mapping[str, Look]) -> Block:
+    months: dict[str, list[Look]] = {}
+    for date, look in dated.items():
+        months.setdefault(date[:7], []).append(look)
+    rows = []
+    for year in years:
+        cells: list[Look | None] = []
+        texts = []
+        for month in range(1, 13):
+            looks = months.get(f"{year}-{month:02d}", [])
+            bad = sum(1 for look in looks if look.glyph)
+            cells.append(min(looks, key=lambda look: _RANK[look.label]) if looks else None)
+            texts.append(str(bad) if bad and len(looks) > 1 else "")
+        runs = tuple(Run(1, cell, text) for cell, text in zip(cells, texts, strict=True))
+        rows.append(Row(year, runs, _complete(cells)))
+    return Block("", tuple(rows), 12)
+
+
+def _complete(cells: list[Look | None]) -> bool:
+    return all(cell is None or not cell.glyph for cell in cells)
+
+
+def _runs(cells: list[Look | None]) -> Iterator[Run]:
+    for look, members in groupby(cells):
+        yield Run(len(list(members)), look, look.glyph if look else "")
+
+
+def coverage_text(coverage: Coverage) -> list[str]:
+    """The same picture in text: every month that needs attention, the whole ones in one line per year."""
+    lines: list[str] = []
+    for block in coverage.blocks:
+        if block.columns == 12:
+            lines += ["       J F M A M J J A S O N D"]
+            lines += [f"  {row.label} " + " ".join(_mark(run) for run in row.runs) for row in block.rows]
+            continue
+        whole = [row.label for row in block.rows if row.complete]
+        shown = [row for row in block.rows if not row.complete]
+        if shown:
+            lines.append(f"  {block.title} 1........10........20........30.")
+            lines += [f"  {row.label}  {''.join(_mark(run) * run.length for run in row.runs)}" for row in shown]
+        if whole:
+            lines.append(f"  {block.title} whole: {_month_list(whole)}")
+    if coverage.legend:
+        lines.append("  " + "   ".join(f"{look.mark} {look.label} {count:,}" for look, count in coverage.legend))
+    return lines
+
+
+def _mark(run: Run) -> str:
+    return run.look.mark if run.look else " "
+
+
+def _month_list(labels: list[str]) -> str:
+    order = list(calendar.month_abbr)
+    groups: list[list[str]] = []
+    for label in labels:
+        if groups and order.index(groups[-1][-1]) + 1 == order.index(label):
+            groups[-1].append(label)
+        else:
+            groups.append([label])
+    return ", ".join(group[0] if len(group) == 1 else f"{group[0]}-{group[-1]}" for group in groups)

@@ -1,0 +1,264 @@
+"""Sends what the outbox owes. One function for all senders: the run itself, hooks, the watchdog, the next start.
+
+SMTP is at-least-once: a crash between the server's 250 and our mark repeats the same bytes with the same Message-ID,
+which mailboxes fold. Nothing else can repeat a mail, and nothing can lose one.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import logging
+import os
+import socket
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from email.message import EmailMessage
+from typing import Any, Literal
+
+from alerting.channels import Channel, DeliveryFailed, text_of
+from alerting.errors import PipelineError, StateUnreadable
+from alerting.incident import Incident, Severity
+from alerting.journal import IncidentJournal, alerts_prefix, path_part
+from alerting.message import from_bytes, message_id, summary_mail, to_bytes
+from alerting.object_store import GenerationConflict, ObjectMissing, ObjectStore
+from alerting.outbox import Delivered, Outbox, OutboxEntry
+from alerting.redaction import redact
+from alerting.run_facts import Outcome, RunFacts
+from alerting.summary import render
+
+_log = logging.getLogger("gapless.alerting")
+Status = Literal["sent", "failed", "claimed_by_other", "already_sent", "archived", "not_owed"]
+
+
+@dataclass(frozen=True, slots=True)
+class SendResult:
+    """What became of one owed summary. ``refused`` and ``errors`` belong into the run's state when not empty."""
+
+    status: Status
+    backfill_id: str
+    message_id: str = ""
+    mail_object: str = ""
+    errors: tuple[str, ...] = ()
+    refused: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def delivered(self) -> bool:
+        """Every channel has it, now or before."""
+        return self.status in ("sent", "already_sent")
+
+
+@dataclass(frozen=True, slots=True)
+class OwedSummary:
+    """One entry that is not closed. ``due`` unless a living run still holds it or another sender is at it."""
+
+    backfill_id: str
+    why: Literal["running", "stale", "unsent", "claimed"]
+    entry: OutboxEntry
+
+    @property
+    def due(self) -> bool:
+        """Whether the watchdog or the next start should send it."""
+        return self.why in ("stale", "unsent")
+
+
+def sender_name() -> str:
+    """Who claims: host, process, thread."""
+    return f"{socket.gethostname()}/{os.getpid()}/{threading.get_ident()}"
+
+
+def owed_summaries(store: ObjectStore, now: dt.datetime | None = None) -> list[OwedSummary]:
+    """Every open entry and why it is open. Raises ``StateUnreadable`` for one that cannot be read."""
+    now = now or dt.datetime.now(dt.UTC)
+    return [OwedSummary(entry.backfill_id, _why(entry, now), entry) for entry in Outbox(store).entries()]
+
+
+def _why(entry: OutboxEntry, now: dt.datetime) -> Literal["running", "stale", "unsent", "claimed"]:
+    if entry.state == "claimed" and entry.claimed_until and now < entry.claimed_until:
+        return "claimed"
+    if entry.finished_at is not None or (entry.state == "claimed"):
+        return "unsent"
+    return "stale" if entry.stale(now) else "running"
+
+
+def send_owed_summary(
+    store: ObjectStore,
+    channels: Sequence[Channel],
+    backfill_id: str,
+    *,
+    outcome_if_unknown: Outcome = "STOPPED",
+    run_facts: RunFacts | None = None,
+    now: dt.datetime | None = None,
+) -> SendResult:
+    """Claims the entry, renders from the journal (or takes the mail rendered before), sends, marks as sent.
+
+    The caller decides that the run is over. Channels that have the mail are not asked again. When one fails, the
+    entry stays owed with the rendered bytes, its text goes to the log, and the result says ``failed``.
+    Raises ``StateUnreadable`` (entry or journal) and what the store raises; the summary stays owed then too.
+    """
+    now = now or dt.datetime.now(dt.UTC)
+    outbox, by = Outbox(store), sender_name()
+    entry = outbox.claim(backfill_id, by, now)
+    if entry is None:
+        return _not_claimed(outbox.read(backfill_id), backfill_id)
+    try:
+        mail = _mail_of(store, entry, run_facts, outcome_if_unknown, now)
+    except PipelineError as error:
+        _release(outbox, backfill_id, by, f"{type(error).__name__}: {redact(str(error))}")
+        raise
+    delivered, errors = deliver(mail, channels, severity_of(mail), set(entry.delivered), now)
+    if not channels and not entry.delivered:
+        errors.append("no channel configured")
+    if errors:
+        _log.error(
+            "summary of backfill %s not delivered: %s\n%s", backfill_id, "; ".join(errors), redact(text_of(mail))
+        )
+
+    def settle(current: OutboxEntry) -> OutboxEntry:
+        current.delivered.update(delivered)
+        current.message_id, current.mail_object = str(mail["Message-ID"]), mail_name(entry)
+        current.claimed_by, current.claimed_until = "", None
+        current.finished_at = current.finished_at or now
+        current.state = "open" if errors else "sent"
+        current.sent_at = None if errors else now
+        for problem in errors:
+            current.note(f"{now:%Y-%m-%dT%H:%M:%SZ} {problem}")
+        return current
+
+    outbox.update(backfill_id, settle)
+    refused = {who: answer for each in delivered.values() for who, answer in each.refused.items()}
+    status: Status = "failed" if errors else "sent"
+    return SendResult(status, backfill_id, str(mail["Message-ID"]), mail_name(entry), tuple(errors), refused)
+
+
+def deliver(
+    mail: EmailMessage, channels: Sequence[Channel], severity: Severity, already: set[str], now: dt.datetime
+) -> tuple[dict[str, Delivered], list[str]]:
+    """Offers the mail to every channel that does not have it yet; returns deliveries and problems by channel."""
+    delivered: dict[str, Delivered] = {}
+    errors: list[str] = []
+    for channel in channels:
+        if channel.name in already:
+            continue
+        try:
+            answer = channel.send(mail, severity=severity)
+            delivered[channel.name] = Delivered(now, dict(answer.refused))
+        except PipelineError as error:
+            errors.append(f"{channel.name}: {redact(error.message)}")
+        except Exception as error:  # a channel of somebody else's making must not cost the others their mail
+            errors.append(
+                f"{channel.name}: {DeliveryFailed.__name__} {type(error).__name__} {redact(str(error))[:300]}"
+            )
+    return delivered, errors
+
+
+def severity_of(mail: EmailMessage) -> Severity:
+    """The routing severity of a summary: FAILED and STOPPED are errors, gaps a warning, the rest information."""
+    outcome = str(mail["X-Backfill-Outcome"])
+    return {"FAILED": "ERROR", "STOPPED": "ERROR", "OK-WITH-GAPS": "WARNING"}.get(outcome, "INFO")  # type: ignore[return-value]
+
+
+def mail_name(entry: OutboxEntry) -> str:
+    """Where the rendered mail of this attempt lies."""
+    return f"{alerts_prefix(entry.backfill_id)}mail-{entry.attempt}.eml"
+
+
+def memory_name(source: str) -> str:
+    """Where the last run of a source left what the next one compares itself with."""
+    return f"alert-state/last-run/source={path_part(source or 'unknown')}.json"
+
+
+def _not_claimed(entry: OutboxEntry | None, backfill_id: str) -> SendResult:
+    if entry is None:
+        return SendResult("not_owed", backfill_id)
+    status: Status = "claimed_by_other"
+    if entry.closed:
+        status = "already_sent" if entry.state == "sent" else "archived"
+    return SendResult(status, backfill_id, entry.message_id, entry.mail_object)
+
+
+def _release(outbox: Outbox, backfill_id: str, by: str, problem: str) -> None:
+    def release(current: OutboxEntry) -> OutboxEntry | None:
+        if current.claimed_by != by:
+            return None
+        current.state, current.claimed_by, current.claimed_until = "open", "", None
+        current.note(problem)
+        return current
+
+    outbox.update(backfill_id, release)
+
+
+def _mail_of(
+    store: ObjectStore, entry: OutboxEntry, run_facts: RunFacts | None, outcome: Outcome, now: dt.datetime
+) -> EmailMessage:
+    """The mail of this attempt: rendered once, then always the same bytes."""
+    name = mail_name(entry)
+    try:
+        return from_bytes(store.read(name)[0])
+    except ObjectMissing:
+        pass
+    facts = entry.run_facts.merged(run_facts) if run_facts else entry.run_facts
+    facts.outcome = facts.outcome or outcome
+    facts.finished_at = facts.finished_at or entry.finished_at or now
+    facts.previous_run = facts.previous_run or _last_run(store, entry)
+    journal = IncidentJournal(store)
+    uri = f"{store.root_uri}/{alerts_prefix(entry.backfill_id)}incidents/"
+    rendered = render(facts, journal.read(entry.backfill_id), full_list=uri)
+    data = to_bytes(summary_mail(entry, rendered, now))
+    try:
+        store.write(
+            name,
+            data,
+            if_generation=0,
+            content_type="message/rfc822",
+            metadata={"message_id": message_id(entry, "final")},
+        )
+    except GenerationConflict:
+        data = store.read(name)[0]
+    else:
+        _remember(store, entry, rendered.memory)
+    return from_bytes(data)
+
+
+def _last_run(store: ObjectStore, entry: OutboxEntry) -> dict[str, Any]:
+    try:
+        data, _ = store.read(memory_name(entry.source))
+        found: dict[str, Any] = json.loads(data)
+        return found
+    except ObjectMissing:
+        return {}
+    except ValueError as error:
+        raise StateUnreadable(
+            f"last run unreadable at {store.root_uri}/{memory_name(entry.source)}; nothing was changed",
+            stage="alert",
+            hint="delete that object: only the comparison with the last run is lost",
+        ) from error
+
+
+def _remember(store: ObjectStore, entry: OutboxEntry, memory: dict[str, Any]) -> None:
+    """Best effort by design: without it the next mail only lacks its comparison."""
+    try:
+        store.write(memory_name(entry.source), json.dumps(memory).encode(), content_type="application/json")
+    except PipelineError as error:
+        _log.warning("comparison for the next run of %s not kept: %s", entry.source, redact(str(error)))
+
+
+def human_text(incident: Incident, entry: OutboxEntry) -> tuple[str, str]:
+    """Subject and text of the one "a human is needed now"."""
+    where = " ".join(part for part in (incident.source or entry.source, incident.partition) if part)
+    subject = f"[backfill][NEEDS A HUMAN] {incident.source or entry.source} · {incident.error_type}"
+    lines = [
+        f"{where}: {incident.error_type}",
+        "",
+        incident.message,
+        "",
+        f"Do this: {incident.hint or 'look at the run; it does not heal by itself.'}",
+        f"At:      {incident.occurred_at:%Y-%m-%d %H:%M:%S} UTC, stage {incident.stage or '?'}",
+        f"Run:     backfill {entry.backfill_id}, attempt {entry.attempt}, owner {entry.owner or '?'}",
+        *(f"{name}: {value}" for name, value in (entry.facts.get("links") or {}).items()),
+        *(f"Contact: {role}: {who}" for role, who in (entry.facts.get("contacts") or {}).items()),
+        "",
+        "This is the only such mail of this backfill; everything else comes in its summary.",
+    ]
+    return subject, "\n".join(lines)

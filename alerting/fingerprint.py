@@ -1,0 +1,179 @@
+"""From errors to causes: which incidents are the same fault, and which are only its echo. Pure, one pass.
+
+The version is part of every fingerprint, so that a better algorithm never moves the causes of an old run.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from alerting.incident import Incident
+from alerting.ranges import compress_dates
+
+VERSION = "v1"
+_NEVER = dt.datetime.min.replace(tzinfo=dt.UTC)
+_EVER = dt.datetime.max.replace(tzinfo=dt.UTC)
+
+NOT_ATTEMPTED = ("NotAttempted", "BreakerOpen", "CircuitOpen")
+"""Error types of partitions that were not tried because a breaker was open. Not errors, only work left."""
+
+_MASKED = re.compile(
+    r"""[a-z][a-z0-9+.-]{1,10}://[^\s"'<>)]+          # URL
+      | [\w.+-]+@[\w.-]+                              # mail address, entity@date
+      | (?:/[\w.@=%~+-]+){2,}/?                       # path
+      | \b[0-9a-f]{8,}\b                              # hex
+      | \b\w*\d[\w.:/+-]*                             # whatever carries a digit: dates, ids, numbers
+      | \b(?:jan|feb|mar|apr|may|jun|jul|aug|sept?|oct|nov|dec)(?:uary|ruary|ch|il|e|y|ust|tember|ober|ember)?\b
+      | \b(?:mon|tues?|wednes|thurs?|fri|satur|sun)day\b
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+_REPEATED = re.compile(r"<\*>(?:[\s,;:./|+-]*<\*>)+")
+
+
+def normalise(message: str) -> str:
+    """The message without what changes from partition to partition.
+
+    >>> normalise("Game 0022400123 on 2024-01-05: https://x.test/a?b=1 gave 17 rows")
+    'game <*> on <*> gave <*> rows'
+    """
+    masked = _MASKED.sub("<*>", message[:500])
+    return " ".join(_REPEATED.sub("<*>", masked).lower().split())
+
+
+def endpoint_template(endpoint: str) -> str:
+    """The path with its ids masked and its query dropped.
+
+    >>> endpoint_template("https://x.test/v1/games/0022400123/box?date=2024-01-05")
+    '/v1/games/<*>/box'
+    """
+    path = re.sub(r"^[a-z][a-z0-9+.-]*://[^/]*", "", endpoint.partition("?")[0])
+    return "/".join("<*>" if re.search(r"\d{3,}|\d-\d|@", part) else part for part in path.split("/"))
+
+
+def fingerprint(incident: Incident) -> str:
+    """``v1:`` and 16 hex digits over source, exception chain, own frame, masked message, status class, endpoint.
+
+    A fingerprint that the incident already carries is kept, whatever its version.
+    """
+    if incident.fingerprint:
+        return incident.fingerprint
+    status = "" if incident.status is None else f"{incident.status // 100}xx"
+    if incident.status in (401, 403, 429):
+        status = str(incident.status)
+    parts = (
+        incident.source,
+        "<".join(incident.exception_chain or (incident.error_type,)),
+        incident.error_type,
+        incident.frame,
+        normalise(incident.message),
+        status,
+        endpoint_template(incident.endpoint),
+    )
+    return f"{VERSION}:{hashlib.sha256(chr(31).join(parts).encode('utf-8', 'replace')).hexdigest()[:16]}"
+
+
+@dataclass(slots=True)
+class IncidentGroup:
+    """One cause: what happened, how often, to which partitions. ``cause_id`` is ``C1`` for the biggest."""
+
+    fingerprint: str
+    sample: Incident
+    cause_id: str = ""
+    count: int = 0
+    partitions: set[str] = field(default_factory=set)
+    first_at: dt.datetime = _EVER
+    last_at: dt.datetime = _NEVER
+    attempts: int = 0
+    messages: list[str] = field(default_factory=list)
+    echoes: int = 0
+
+    @property
+    def ranges(self) -> str:
+        """The partitions as ``compress_dates`` writes them."""
+        return compress_dates(self.partitions, counts=True)
+
+    @property
+    def critical(self) -> bool:
+        """Whether a person is needed."""
+        return self.sample.severity == "CRITICAL"
+
+    def add(self, incident: Incident) -> None:
+        """Counts one incident in; keeps at most ten different messages."""
+        self.count += 1
+        if incident.partition:
+            self.partitions.add(incident.partition)
+        self.first_at = min(self.first_at, incident.occurred_at)
+        self.last_at = max(self.last_at, incident.occurred_at)
+        self.attempts += incident.attempts
+        if len(self.messages) < 10 and incident.message not in self.messages:
+            self.messages.append(incident.message)
+        if incident.traceback and not self.sample.traceback:
+            self.sample = replace(incident, severity=self.sample.severity)
+
+    def absorb(self, other: IncidentGroup) -> None:
+        """Takes in a group that is only an echo of this cause."""
+        self.count += other.count
+        self.echoes += other.count
+        self.partitions |= other.partitions
+        self.first_at, self.last_at = min(self.first_at, other.first_at), max(self.last_at, other.last_at)
+        self.attempts += other.attempts
+
+
+@dataclass(frozen=True, slots=True)
+class Causes:
+    """``groups`` biggest impact first, criticals before all; ``not_attempted`` are partition keys, not errors."""
+
+    groups: tuple[IncidentGroup, ...] = ()
+    not_attempted: frozenset[str] = frozenset()
+    incidents: int = 0
+
+
+def group_incidents(incidents: Iterable[Incident]) -> Causes:
+    """Groups a stream in one pass; memory grows with causes and partitions, not with incidents.
+
+    Echoes go to their root first, per source: 401 and 403 to a dead key (AuthenticationError), 429 to a spent
+    budget (BudgetExhausted); what an open breaker kept from being tried is no error at all.
+    """
+    groups: dict[str, IncidentGroup] = {}
+    not_attempted: set[str] = set()
+    total = 0
+    for incident in incidents:
+        if incident.error_type in NOT_ATTEMPTED or incident.facts.get("not_attempted"):
+            not_attempted.add(incident.partition)
+            continue
+        total += 1
+        key = fingerprint(incident)
+        group = groups.get(key)
+        if group is None:
+            group = groups[key] = IncidentGroup(key, incident)
+        group.add(incident)
+    _inhibit(groups)
+    ordered = sorted(
+        groups.values(), key=lambda each: (not each.critical, -len(each.partitions), -each.count, each.fingerprint)
+    )
+    for number, group in enumerate(ordered, start=1):
+        group.cause_id = f"C{number}"
+    failed = {key for group in ordered for key in group.partitions}
+    return Causes(tuple(ordered), frozenset(not_attempted - failed - {""}), total)
+
+
+def _inhibit(groups: dict[str, IncidentGroup]) -> None:
+    for root_type, echo_types, statuses in (
+        ("AuthenticationError", ("AuthenticationError",), (401, 403)),
+        ("BudgetExhausted", ("BudgetExhausted", "RateLimited"), (429,)),
+    ):
+        for source in {group.sample.source for group in groups.values()}:
+            own = [group for group in groups.values() if group.sample.source == source]
+            roots = [group for group in own if group.sample.error_type == root_type]
+            if not roots:
+                continue
+            root = min(roots, key=lambda group: (group.first_at, group.fingerprint))
+            for group in own:
+                echo = group.sample.error_type in echo_types or group.sample.status in statuses
+                if group is not root and echo:
+                    root.absorb(groups.pop(group.fingerprint))

@@ -1,0 +1,264 @@
+"""Incident: one failure, as plain data that survives its process. Built here, and redacted here, once."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+import traceback as traceback_module
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import PurePath
+from types import TracebackType
+from typing import Any, Literal
+
+from pydantic import TypeAdapter
+
+from alerting import errors
+from alerting.ranges import date_of
+from alerting.redaction import redact, redact_value
+
+Severity = Literal["CRITICAL", "ERROR", "WARNING", "INFO"]
+SEVERITIES: tuple[Severity, ...] = ("CRITICAL", "ERROR", "WARNING", "INFO")
+OWN_PACKAGES = ("flows", "processors", "scrapers", "alerting", "deployments")
+
+MAX_MESSAGE = 4_000
+MAX_TRACEBACK_LINES = 20
+_EXPECTED = (errors.NothingPublished, errors.NotSettled, errors.PartitionUnavailable)
+_RETRYABLE = (errors.TransientError, errors.NothingPublished, errors.NotSettled, errors.CoverageLow)
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """One failure. Every text in it is redacted and cut to size by the builders.
+
+    ``partition`` is a partition key ("" for the whole run), ``date`` its ISO date or month, ``status`` an HTTP status,
+    ``exception_chain`` class names from the raised error down to its first cause, ``frame`` the innermost own
+    ``file:function``, ``traceback`` at most 20 lines. ``fingerprint`` is filled when the incident is journaled.
+    """
+
+    source: str = ""
+    partition: str = ""
+    date: str = ""
+    stage: str = ""
+    error_type: str = "UnknownError"
+    message: str = ""
+    status: int | None = None
+    endpoint: str = ""
+    severity: Severity = "ERROR"
+    retryable: bool = False
+    hint: str = ""
+    occurred_at: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))
+    attempts: int = 1
+    exception_chain: tuple[str, ...] = ()
+    frame: str = ""
+    traceback: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
+    fingerprint: str = ""
+    incident_id: str = field(default_factory=lambda: uuid.uuid4().hex[:16])
+
+    @classmethod
+    def from_error(
+        cls,
+        error: BaseException,
+        *,
+        source: str = "",
+        partition: str = "",
+        stage: str = "",
+        severity: Severity | None = None,
+        attempts: int = 1,
+        occurred_at: dt.datetime | None = None,
+        **facts: Any,
+    ) -> Incident:
+        """Reads everything that the exception knows; arguments fill what it does not.
+
+        A class outside the taxonomy is CRITICAL and not retryable: it is not understood.
+        """
+        known = error if isinstance(error, errors.PipelineError) else None
+        evidence = {**facts, **(known.facts if known else {})}
+        where = (known.partition if known else "") or partition
+        return cls(
+            source=_clean(known.source if known and known.source else source),
+            partition=_clean(where),
+            date=date_of(where),
+            stage=(known.stage if known else "") or stage,
+            error_type=type(error).__name__,
+            message=shorten(redact(known.message if known else str(error)) or type(error).__name__),
+            status=_status(evidence.get("status")),
+            endpoint=redact(str(evidence.get("endpoint") or "")),
+            severity=severity or _severity(error),
+            retryable=isinstance(error, _RETRYABLE),
+            hint=redact(known.hint) if known else "",
+            occurred_at=_aware(occurred_at),
+            attempts=attempts,
+            exception_chain=_chain(error),
+            frame=_own_frame(error.__traceback__),
+            traceback=_traceback(error),
+            facts=_facts(evidence),
+        )
+
+    @classmethod
+    def from_mapping(cls, error_data: Mapping[str, Any]) -> Incident:
+        """The dictionaries of the NBA platform's callers: ``processor`` or ``scraper``, ``error`` (text or exception),
+        ``error_type`` (derived when missing), ``date`` and more on top or inside ``details``."""
+        details = error_data.get("details")
+        data = {**(details if isinstance(details, Mapping) else {}), **error_data}
+        raised = next(
+            (data[name] for name in ("error", "exception") if isinstance(data.get(name), BaseException)), None
+        )
+        text = str(data.get("error") or data.get("message") or data.get("exception") or "")
+        source = str(data.get("source") or data.get("scraper") or data.get("processor") or "")
+        partition = str(data.get("partition") or data.get("date") or data.get("game_date") or "")
+        used = {"details", "error", "exception", "message", "source", "partition", "severity", "error_type", "attempts"}
+        facts = {name: value for name, value in data.items() if name not in used}
+        severity = str(data.get("severity") or "").upper()
+        chosen = next((level for level in SEVERITIES if level == severity), None)
+        attempts = int(data["attempts"]) if str(data.get("attempts", "")).isdigit() else 1
+        when = _timestamp(data.get("timestamp") or data.get("occurred_at"))
+        kind = str(data.get("error_type") or "")
+        if raised is not None:
+            taxonomy = isinstance(raised, errors.PipelineError)
+            made = cls.from_error(
+                raised, source=source, partition=partition, attempts=attempts, occurred_at=when, **facts
+            )
+            return replace(
+                made,
+                severity=chosen or (made.severity if taxonomy else "ERROR"),
+                error_type=kind or made.error_type,
+            )
+        kind = _clean(kind or _derived_type(text))
+        known = getattr(errors, kind, None)
+        taxonomy_class = known if isinstance(known, type) and issubclass(known, errors.PipelineError) else None
+        return cls(
+            source=_clean(source),
+            partition=_clean(partition),
+            date=date_of(partition) or _clean(str(data.get("date") or "")),
+            stage=_clean(str(data.get("stage") or "")),
+            error_type=kind,
+            message=shorten(redact(text) or kind),
+            status=_status(data.get("status") or data.get("status_code")),
+            endpoint=redact(str(data.get("endpoint") or data.get("url") or "")),
+            severity=chosen or (_severity(taxonomy_class("")) if taxonomy_class else "ERROR"),
+            retryable=bool(taxonomy_class and issubclass(taxonomy_class, _RETRYABLE)),
+            hint=redact(str(data.get("hint") or "")),
+            occurred_at=_aware(when),
+            attempts=attempts,
+            exception_chain=(kind,),
+            traceback=_cut_lines(redact(str(data.get("traceback") or ""))),
+            facts=_facts(facts),
+        )
+
+    def to_json(self) -> bytes:
+        """One line of JSON."""
+        return _ADAPTER.dump_json(self)
+
+    @classmethod
+    def from_json(cls, line: bytes | str) -> Incident:
+        """The inverse of ``to_json``. Raises ``ValueError``."""
+        return _ADAPTER.validate_json(line)
+
+
+_ADAPTER: TypeAdapter[Incident] = TypeAdapter(Incident)
+
+
+def shorten(text: str, limit: int = MAX_MESSAGE) -> str:
+    """Cuts the middle out of a long text and says how much; head and tail carry the meaning.
+
+    >>> shorten("a" * 50, 30)
+    'aaaaa… [40 characters] …aaaaa'
+    """
+    if len(text) <= limit:
+        return text
+    keep = max((limit - 20) // 2, 1)
+    return f"{text[:keep]}… [{len(text) - 2 * keep} characters] …{text[-keep:]}"
+
+
+def _clean(text: str) -> str:
+    return redact(re.sub(r"[\x00-\x1f\x7f]+", " ", text)).strip()[:200]
+
+
+def _severity(error: BaseException) -> Severity:
+    if isinstance(error, _EXPECTED):
+        return "WARNING"
+    if isinstance(error, errors.TransientError | errors.NonCriticalError):
+        return "ERROR"
+    return "CRITICAL"
+
+
+def _status(value: Any) -> int | None:
+    text = str(value or "")
+    return int(text) if text.isdigit() and len(text) == 3 else None
+
+
+def _aware(when: dt.datetime | None) -> dt.datetime:
+    if when is None:
+        return dt.datetime.now(dt.UTC)
+    return when.replace(tzinfo=dt.UTC) if when.tzinfo is None else when.astimezone(dt.UTC)
+
+
+def _timestamp(value: Any) -> dt.datetime | None:
+    if isinstance(value, dt.datetime):
+        return value
+    try:
+        return dt.datetime.fromisoformat(str(value)) if value else None
+    except ValueError:
+        return None
+
+
+def _derived_type(text: str) -> str:
+    """``ReadTimeout: took 30 s`` and ``<class 'KeyError'>`` name their class; other text has none."""
+    match = re.match(
+        r"(?:<class ')?(?:[\w]+\.)*([A-Z]\w*(?:Error|Exception|Timeout|Unavailable|Limited))\b", text.strip()
+    )
+    return match[1] if match else "UnknownError"
+
+
+def _facts(facts: Mapping[str, Any]) -> dict[str, Any]:
+    cut: dict[str, Any] = redact_value(dict(list(facts.items())[:20]))
+    return {
+        name[:60]: value if isinstance(value, int | float | None) else shorten(str(value), 300)
+        for name, value in cut.items()
+    }
+
+
+def _chain(error: BaseException) -> tuple[str, ...]:
+    names: list[str] = []
+    current: BaseException | None = error
+    while current is not None and len(names) < 8:
+        names.append(type(current).__name__)
+        current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
+    return tuple(names)
+
+
+def _short_path(filename: str) -> str:
+    """The part of a path that means something on any machine: from the package on."""
+    parts = PurePath(filename).parts
+    for index in range(len(parts) - 1, -1, -1):
+        if parts[index] in OWN_PACKAGES or parts[index - 1 : index] == ("site-packages",):
+            return "/".join(parts[index:])
+    return parts[-1] if parts else filename
+
+
+def _is_own(path: str) -> bool:
+    return path.split("/")[0] in OWN_PACKAGES
+
+
+def _own_frame(trace: TracebackType | None) -> str:
+    frames = [(_short_path(frame.filename), frame.name) for frame in traceback_module.extract_tb(trace)]
+    own = [frame for frame in frames if _is_own(frame[0])] or frames
+    return ":".join(own[-1]) if own else ""
+
+
+def _traceback(error: BaseException) -> str:
+    """Own frames first, innermost first; then foreign ones; no absolute path."""
+    lines: list[tuple[bool, str]] = []
+    for frame in reversed(traceback_module.extract_tb(error.__traceback__)):
+        path = _short_path(frame.filename)
+        code = f"\n    {frame.line.strip()}" if frame.line else ""
+        lines.append((not _is_own(path), f"{path}:{frame.lineno} in {frame.name}{code}"))
+    ordered = [text for _, text in sorted(lines, key=lambda item: item[0])]
+    return _cut_lines(redact("\n".join(ordered)))
+
+
+def _cut_lines(text: str) -> str:
+    return "\n".join(shorten(line, 200) for line in text.splitlines()[:MAX_TRACEBACK_LINES])

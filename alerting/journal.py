@@ -1,0 +1,96 @@
+"""The incident journal: append-only objects, one per window and attempt, read back as a stream.
+
+Layout: ``alerts/backfill=<id>/incidents/<window>-<attempt>-<uuid>.json.gz``, gzipped lines of JSON. No object is
+ever rewritten, so writers need no lock and cannot lose each other's incidents.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+import uuid
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+from alerting.errors import StateUnreadable
+from alerting.fingerprint import fingerprint
+from alerting.incident import Incident
+from alerting.object_store import ObjectMissing, ObjectStore
+
+
+def path_part(text: str) -> str:
+    """The text as one path segment: other characters than letters, digits and ``. _ @ = + -`` become ``-``.
+
+    >>> path_part("2021/03 a")
+    '2021-03-a'
+    """
+    return re.sub(r"[^\w.@=+-]+", "-", text).strip(".") or "-"
+
+
+def alerts_prefix(backfill_id: str) -> str:
+    """All alerting objects of one backfill, except its outbox entry."""
+    return f"alerts/backfill={path_part(backfill_id)}/"
+
+
+def with_fingerprint(incident: Incident) -> Incident:
+    """The incident with its fingerprint filled in, so that later versions of the algorithm leave it alone."""
+    return incident if incident.fingerprint else replace(incident, fingerprint=fingerprint(incident))
+
+
+class IncidentJournal:
+    """Incidents of backfills in an object store. Safe from any number of threads and processes."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self.store = store
+
+    def append(self, backfill_id: str, window: str, attempt: int | str, incidents: Sequence[Incident]) -> str:
+        """Stores the incidents as one object and returns its name ("" for none). All of them or none.
+
+        Raises what the store raises; the caller keeps the incidents then.
+        """
+        if not incidents:
+            return ""
+        name = (
+            f"{alerts_prefix(backfill_id)}incidents/"
+            f"{path_part(window or 'run')}-{path_part(str(attempt))}-{uuid.uuid4().hex}.json.gz"
+        )
+        lines = b"\n".join(with_fingerprint(incident).to_json() for incident in incidents)
+        self.store.write(
+            name,
+            gzip.compress(lines, compresslevel=5, mtime=0),
+            if_generation=0,
+            content_type="application/gzip",
+            metadata={"incidents": str(len(incidents)), "backfill_id": backfill_id},
+        )
+        return name
+
+    def read(self, backfill_id: str) -> Iterator[Incident]:
+        """Every incident once, object by object. Memory: one object, and 16 characters per incident seen.
+
+        Raises ``StateUnreadable`` that names the object: a broken journal is never an empty one.
+        """
+        seen: set[str] = set()
+        for stored in self.store.list(f"{alerts_prefix(backfill_id)}incidents/"):
+            for incident in self._read_object(stored.name):
+                # A batch whose acknowledgement was lost is written again under another name.
+                if incident.incident_id not in seen:
+                    seen.add(incident.incident_id)
+                    yield incident
+
+    def count(self, backfill_id: str) -> int:
+        """Incidents by the objects' metadata, without reading one; repeats count twice."""
+        found = self.store.list(f"{alerts_prefix(backfill_id)}incidents/")
+        return sum(int(stored.metadata.get("incidents", 0)) for stored in found)
+
+    def _read_object(self, name: str) -> Iterable[Incident]:
+        try:
+            lines = gzip.decompress(self.store.read(name)[0]).splitlines()
+            return [Incident.from_json(line) for line in lines if line]
+        except (ObjectMissing, OSError, EOFError, zlib.error, ValueError) as error:
+            raise StateUnreadable(
+                f"incident journal unreadable at {self.store.root_uri}/{name}; nothing was changed",
+                stage="alert",
+                hint="look at that object; restore an older generation or move it away, then send the summary again",
+                reason=type(error).__name__,
+            ) from error

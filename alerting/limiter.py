@@ -1,0 +1,141 @@
+"""One limiter for all severities, in the object store: shared by processes, and it survives restarts.
+
+A cooldown counts from the last mail that a server accepted, not from the last attempt. What is held back is counted.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from pydantic import TypeAdapter
+from pydantic.dataclasses import dataclass as stored_dataclass
+
+from alerting.errors import LandingUnavailable, StateUnreadable
+from alerting.object_store import GenerationConflict, ObjectMissing, ObjectStore
+
+_RESERVED_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """Leave to send once. ``suppressed`` errors were held back since ``since``."""
+
+    key: str
+    suppressed: int
+    since: dt.datetime | None
+    type_key: str = ""
+
+
+@stored_dataclass
+class _Record:
+    last_sent_at: dt.datetime | None = None
+    suppressed: int = 0
+    reserved_until: dt.datetime | None = None
+    sent_at: list[dt.datetime] = field(default_factory=list)
+
+
+_ADAPTER: TypeAdapter[_Record] = TypeAdapter(_Record)
+
+
+class Limiter:
+    """``ask`` for a permit, then ``confirm`` it (sent) or ``release`` it (not sent). Key "" is never limited."""
+
+    def __init__(self, store: ObjectStore, clock: Callable[[], dt.datetime]) -> None:
+        self._store, self._clock = store, clock
+
+    def ask(self, key: str, cooldown_minutes: float, *, type_key: str = "") -> Permit | None:
+        """A permit, or None after counting the error as held back."""
+        now = self._clock()
+        given: list[Permit] = []
+
+        def decide(record: _Record) -> None:
+            given.clear()
+            cooling = record.last_sent_at is not None and now < record.last_sent_at + dt.timedelta(
+                minutes=cooldown_minutes
+            )
+            reserved = record.reserved_until is not None and now < record.reserved_until
+            if cooldown_minutes > 0 and (cooling or reserved):
+                record.suppressed += 1
+                return
+            record.reserved_until = now + dt.timedelta(seconds=_RESERVED_S)
+            given.append(Permit(key, record.suppressed, record.last_sent_at, type_key))
+
+        self._update(key, decide)
+        return given[0] if given else None
+
+    def confirm(self, permit: Permit) -> None:
+        """The mail was accepted: the cooldown begins."""
+        now = self._clock()
+
+        def sent(record: _Record) -> None:
+            record.last_sent_at, record.reserved_until = now, None
+            record.suppressed = max(record.suppressed - permit.suppressed, 0)
+
+        for key in filter(None, (permit.key, permit.type_key)):
+            self._update(key, sent)
+
+    def release(self, permit: Permit, *, suppressed: bool = False) -> None:
+        """The mail was not sent: the next error may try at once; ``suppressed`` counts this one as held back."""
+
+        def free(record: _Record) -> None:
+            record.reserved_until = None
+            record.suppressed += 1 if suppressed else 0
+
+        if permit.key:
+            self._update(permit.key, free)
+
+    def free(self, key: str, cooldown_minutes: float) -> bool:
+        """Whether the cooldown of ``key`` is over; changes nothing."""
+        last = self._read(key)[0].last_sent_at
+        return last is None or self._clock() >= last + dt.timedelta(minutes=cooldown_minutes)
+
+    def recent(self, window_s: float) -> int:
+        """Counts this alert in, and returns how many were within the window."""
+        now = self._clock()
+        found: list[int] = []
+
+        def count(record: _Record) -> None:
+            since = now - dt.timedelta(seconds=window_s)
+            record.sent_at = [*(when for when in record.sent_at if when > since), now][-1000:]
+            found[:] = [len(record.sent_at)]
+
+        self._update("recent", count)
+        return found[0]
+
+    def _name(self, key: str) -> str:
+        return f"alert-state/limiter/{hashlib.sha256(key.encode()).hexdigest()[:24]}.json"
+
+    def _read(self, key: str) -> tuple[_Record, int]:
+        name = self._name(key)
+        try:
+            data, generation = self._store.read(name)
+            return _ADAPTER.validate_json(data), generation
+        except ObjectMissing:
+            return _Record(), 0
+        except ValueError as error:
+            raise StateUnreadable(
+                f"alert limiter unreadable at {self._store.root_uri}/{name}; nothing was changed",
+                stage="alert",
+                hint="delete that object: its cooldown starts again",
+            ) from error
+
+    def _update(self, key: str, change: Callable[[_Record], None]) -> None:
+        for turn in range(60):
+            record, generation = self._read(key)
+            change(record)
+            try:
+                self._store.write(
+                    self._name(key),
+                    _ADAPTER.dump_json(record),
+                    if_generation=generation,
+                    content_type="application/json",
+                )
+                return
+            except GenerationConflict:
+                time.sleep(random.uniform(0, min(0.005 * 2**turn, 0.3)))  # noqa: S311 - jitter
+        raise LandingUnavailable("alert limiter changed under 60 tries to update it", stage="alert")

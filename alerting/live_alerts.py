@@ -1,0 +1,224 @@
+"""Alerts outside backfill mode: routed by severity, limited per cause over all processes, collected for a digest."""
+
+from __future__ import annotations
+
+import datetime as dt
+import gzip
+import logging
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from alerting.channels import Channel, DeliveryFailed
+from alerting.delivery import deliver
+from alerting.errors import PipelineError, StateUnreadable
+from alerting.fingerprint import group_incidents
+from alerting.incident import Incident, Severity, shorten
+from alerting.journal import with_fingerprint
+from alerting.limiter import Limiter, Permit
+from alerting.message import plain_mail
+from alerting.object_store import ObjectMissing, ObjectStore
+from alerting.redaction import redact
+from alerting.wording import cut_items, moment, plural
+
+_log = logging.getLogger("gapless.alerting")
+_PENDING = "pending-alerts/"
+
+
+@dataclass(frozen=True, slots=True)
+class SeverityRule:
+    """How one severity travels: at once to channels of these kinds, at most once per cooldown and cause.
+
+    No kinds: only in the digest. A kind without a channel falls back to mail.
+    """
+
+    kinds: tuple[str, ...] = ()
+    cooldown_minutes: float = 60.0
+
+
+def _default_rules() -> dict[Severity, SeverityRule]:
+    return {
+        "CRITICAL": SeverityRule(("mail", "chat", "console"), 0.0),
+        "ERROR": SeverityRule(("chat", "console"), 60.0),
+        "WARNING": SeverityRule(("chat", "console"), 180.0),
+        "INFO": SeverityRule((), 360.0),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class AlertSettings:
+    """``batch_threshold`` alerts within ``batch_window_s`` are a storm: what is not critical then waits for the digest.
+
+    ``mail_host`` is the right side of Message-IDs; the same on every machine. ``progress_mail_hours`` opts into a
+    heartbeat mail of long backfills.
+    """
+
+    rules: Mapping[Severity, SeverityRule] = field(default_factory=_default_rules)
+    batch_threshold: int = 10
+    batch_window_s: float = 300.0
+    subject_prefix: str = "[gapless]"
+    mail_host: str = "gapless.local"
+    progress_mail_hours: float | None = None
+
+
+class LiveAlerts:
+    """Live mode of one store and its channels."""
+
+    def __init__(
+        self, store: ObjectStore, channels: Sequence[Channel], settings: AlertSettings, clock: Callable[[], dt.datetime]
+    ) -> None:
+        self._store, self._channels, self._settings, self._clock = store, tuple(channels), settings, clock
+        self._limiter = Limiter(store, clock)
+
+    def alert(self, incident: Incident) -> bool:
+        """Keeps the alert for the digest and sends it if its rule and the limiter let it; True when it went out."""
+        incident = with_fingerprint(incident)
+        rule = self._settings.rules[incident.severity]
+        try:
+            self._keep(incident)
+        except (PipelineError, OSError) as error:
+            _log.error("alert not kept for the digest: %s: %s", redact(str(error)), incident.message)
+        channels = self._channels_for(rule)
+        if not channels:
+            return False
+        try:
+            permit = self._limiter.ask(
+                incident.fingerprint,
+                0.0 if incident.severity == "CRITICAL" else rule.cooldown_minutes,
+                type_key=type_key(incident.error_type, incident.source),
+            )
+            if permit is not None and incident.severity != "CRITICAL":
+                permit = self._unless_storm(permit)
+        except (PipelineError, OSError) as error:
+            # A limiter that cannot be read must not silence: one mail too many is the smaller harm.
+            _log.error("alert limiter unavailable, sending unlimited: %s", redact(str(error)))
+            permit = Permit(incident.fingerprint, 0, None)
+        return permit is not None and self._send(incident, channels, permit)
+
+    def may_send(self, error_type: str, cooldown_minutes: float, source: str = "") -> bool:
+        """Whether nothing of this type and source was sent within the cooldown; changes nothing."""
+        return self._limiter.free(type_key(error_type, source), cooldown_minutes)
+
+    def _channels_for(self, rule: SeverityRule) -> list[Channel]:
+        chosen = [channel for channel in self._channels if channel.kind in rule.kinds]
+        if rule.kinds and not any(channel.kind != "console" for channel in chosen):
+            chosen += [channel for channel in self._channels if channel.kind == "mail"]
+        return chosen
+
+    def _unless_storm(self, permit: Permit) -> Permit | None:
+        count = self._limiter.recent(self._settings.batch_window_s)
+        if count <= self._settings.batch_threshold:
+            return permit
+        self._limiter.release(permit, suppressed=True)
+        storm = self._limiter.ask("storm", 60.0)
+        if storm is not None:
+            text = (
+                f"More than {self._settings.batch_threshold} alerts within {self._settings.batch_window_s:.0f} s. "
+                "Alerts that are not critical now wait for the digest; none is lost."
+            )
+            self._post(f"{self._settings.subject_prefix} alert storm", text, self._channels, "ERROR", storm)
+        return None
+
+    def _send(self, incident: Incident, channels: Sequence[Channel], permit: Permit) -> bool:
+        where = " ".join(part for part in (incident.source, incident.partition) if part)
+        subject = (
+            f"{self._settings.subject_prefix} {incident.severity} {incident.source}: {incident.error_type}".strip()
+        )
+        cooldown = self._settings.rules[incident.severity].cooldown_minutes
+        suppressed = ""
+        if permit.suppressed:
+            held = plural(permit.suppressed, "more error")
+            suppressed = f"\n{held} of this cause since {moment(permit.since)} were not mailed.\n"
+        text = (
+            f"{where or 'gapless'}: {incident.error_type}\n\n{incident.message}\n{suppressed}\n"
+            f"{'Do this: ' + incident.hint if incident.hint else ''}\n"
+            f"At: {moment(incident.occurred_at)}   stage: {incident.stage or '-'}   attempts: {incident.attempts}\n"
+            + "".join(f"{name}: {value}\n" for name, value in incident.facts.items())
+            + (f"\nSimilar errors are counted, not mailed, for {cooldown:.0f} minutes." if cooldown else "")
+        )
+        return self._post(subject, text, channels, incident.severity, permit, incident.source)
+
+    def _post(
+        self, subject: str, text: str, channels: Sequence[Channel], severity: Severity, permit: Permit, source: str = ""
+    ) -> bool:
+        now = self._clock()
+        mail = plain_mail(subject, text, source=source, now=now)
+        mail["Message-ID"] = f"<gapless.alert.{uuid.uuid4().hex}@{self._settings.mail_host}>"
+        delivered, problems = deliver(mail, channels, severity, set(), now)
+        if problems:
+            _log.error("alert not delivered: %s\n%s\n%s", "; ".join(problems), subject, text)
+        try:
+            (self._limiter.confirm if delivered else self._limiter.release)(permit)
+        except (PipelineError, OSError) as error:
+            _log.error("alert limiter not updated: %s", redact(str(error)))
+        return bool(delivered)
+
+    # -- digest ----------------------------------------------------------------------------------------------
+
+    def _keep(self, incident: Incident) -> None:
+        day = f"{incident.occurred_at:%Y-%m-%d}"
+        stamp = f"{incident.occurred_at:%H%M%S}"
+        self._store.write(
+            f"{_PENDING}{day}/{stamp}-{incident.incident_id}.json.gz",
+            gzip.compress(incident.to_json(), mtime=0),
+            if_generation=0,
+            content_type="application/gzip",
+        )
+
+    def pending(self, hours: float) -> Iterator[Incident]:
+        """Live alerts of the last ``hours``. Raises ``StateUnreadable``."""
+        now = self._clock()
+        since = now - dt.timedelta(hours=hours)
+        start = f"{_PENDING}{since:%Y-%m-%d}/{since:%H%M%S}"
+        for stored in self._store.list(_PENDING, start_offset=start):
+            try:
+                yield Incident.from_json(gzip.decompress(self._store.read(stored.name)[0]))
+            except (ObjectMissing, OSError, EOFError, ValueError) as error:
+                raise StateUnreadable(
+                    f"alert unreadable at {self._store.root_uri}/{stored.name}; nothing was changed", stage="alert"
+                ) from error
+
+    def send_digest(self, hours: float) -> bool:
+        """One mail over all causes of the last ``hours``, criticals first; False without alerts. ``DeliveryFailed``."""
+        causes = group_incidents(self.pending(hours))
+        if not causes.groups:
+            return False
+        lines = [
+            f"{plural(causes.incidents, 'alert')}, {plural(len(causes.groups), 'cause')} in the last {hours:g} hours.",
+            "",
+        ]
+        for group in causes.groups[:30]:
+            sample = group.sample
+            lines += [
+                f"{group.cause_id} {sample.severity} {sample.source} {sample.error_type} ×{group.count:,}",
+                f"   {shorten(sample.message, 300)}",
+                f"   {moment(group.first_at)} to {moment(group.last_at)}",
+            ]
+            if group.partitions:
+                lines.append(f"   {cut_items(group.ranges.split(', '), 20)}")
+        if len(causes.groups) > 30:
+            lines.append(f"and {plural(len(causes.groups) - 30, 'cause')} more")
+        mails = [channel for channel in self._channels if channel.kind == "mail"] or list(self._channels)
+        subject = f"{self._settings.subject_prefix} digest: {lines[0]}"
+        if not self._post(subject, "\n".join(lines), mails, "INFO", Permit("", 0, None)):
+            raise DeliveryFailed("the digest reached no channel; its alerts are kept", stage="alert")
+        return True
+
+    def summary_of(self, incidents: Iterable[Incident], hours: float) -> dict[str, Any]:
+        """Counts of what occurred within ``hours``, by type, scraper and severity."""
+        since = self._clock() - dt.timedelta(hours=hours)
+        recent = [incident for incident in incidents if incident.occurred_at >= since]
+        return {
+            "total_errors": len(recent),
+            "by_type": dict(Counter(incident.error_type for incident in recent)),
+            "by_scraper": dict(Counter(incident.source or "unknown" for incident in recent)),
+            "by_severity": dict(Counter(incident.severity for incident in recent)),
+            "causes": len(group_incidents(recent).groups),
+        }
+
+
+def type_key(error_type: str, source: str) -> str:
+    """Two scrapers' ConnectionErrors do not silence each other."""
+    return f"type:{source}:{error_type}"

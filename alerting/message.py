@@ -1,0 +1,79 @@
+"""From a rendered mail to the bytes that travel: headers that thread, filter, and stop out-of-office loops."""
+
+from __future__ import annotations
+
+import datetime as dt
+import email
+import email.policy
+import re
+from email.message import EmailMessage
+
+from alerting.outbox import OutboxEntry
+from alerting.redaction import redact
+from alerting.summary import RenderedMail
+
+POLICY = email.policy.SMTP
+
+
+def message_id(entry: OutboxEntry, role: str) -> str:
+    """``<gapless.{id}.{attempt}.{role}@host>``: the same for every process that ever sends this mail.
+
+    ``role`` is ``final``, ``human`` or ``progress-<n>``.
+    """
+    return f"<gapless.{_token(entry.backfill_id)}.{entry.attempt}.{role}@{_token(entry.mail_host)}>"
+
+
+def _token(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9.-]+", "-", text).strip(".-") or "x"
+
+
+def header_text(text: str) -> str:
+    """One line, redacted, without control characters: what may become a header."""
+    return re.sub(r"[\x00-\x1f\x7f\u2028\u2029]+", " ", redact(text)).strip()[:400]
+
+
+def plain_mail(subject: str, text: str, *, source: str = "", now: dt.datetime | None = None) -> EmailMessage:
+    """A mail of one text part, with the headers that every automatic mail carries."""
+    mail = EmailMessage(policy=POLICY)
+    mail["Subject"] = header_text(subject)
+    mail["Date"] = (now or dt.datetime.now(dt.UTC)).astimezone(dt.UTC)
+    mail["Auto-Submitted"] = "auto-generated"
+    mail["X-Auto-Response-Suppress"] = "All"
+    mail["List-Id"] = f"<backfill.{_token(source or 'gapless')}>"
+    mail.set_content(redact(text))
+    return mail
+
+
+def backfill_mail(
+    entry: OutboxEntry, subject: str, text: str, *, role: str, outcome: str, now: dt.datetime
+) -> EmailMessage:
+    """``plain_mail`` that belongs to the thread of one backfill."""
+    mail = plain_mail(subject, text, source=entry.source, now=now)
+    root = f"<gapless.{_token(entry.backfill_id)}.root@{_token(entry.mail_host)}>"
+    mail["Message-ID"] = message_id(entry, role)
+    mail["In-Reply-To"] = root
+    mail["References"] = root
+    mail["X-Backfill-Id"] = header_text(entry.backfill_id)
+    mail["X-Backfill-Outcome"] = header_text(outcome)
+    mail["X-Backfill-Source"] = header_text(entry.source)
+    return mail
+
+
+def summary_mail(entry: OutboxEntry, rendered: RenderedMail, now: dt.datetime) -> EmailMessage:
+    """The summary: ``multipart/alternative`` (text first, then HTML), attachments around it. No From and To yet."""
+    mail = backfill_mail(entry, rendered.subject, rendered.text, role="final", outcome=rendered.outcome, now=now)
+    mail.add_alternative(rendered.html, subtype="html")
+    for attachment in rendered.attachments:
+        maintype, _, subtype = attachment.mime.partition("/")
+        mail.add_attachment(attachment.data, maintype=maintype, subtype=subtype, filename=attachment.filename)
+    return mail
+
+
+def to_bytes(mail: EmailMessage) -> bytes:
+    """The wire form; kept in the outbox so that a retry sends the same bytes."""
+    return mail.as_bytes()
+
+
+def from_bytes(data: bytes) -> EmailMessage:
+    """The inverse of ``to_bytes``."""
+    return email.message_from_bytes(data, policy=POLICY)

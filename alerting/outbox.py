@@ -1,0 +1,207 @@
+"""The outbox: one object per backfill that owes its summary mail from the run's first moment.
+
+``outbox/backfill=<id>.json`` goes open -> claimed(by, until) -> sent (or archived: ended without a mail). Every
+change is a compare-and-swap, so of any number of senders exactly one holds the claim; a claim ends by itself.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import field
+from typing import Any, Literal
+
+from pydantic import TypeAdapter
+from pydantic.dataclasses import dataclass
+
+from alerting.errors import LandingUnavailable, StateUnreadable
+from alerting.incident import Incident
+from alerting.journal import path_part
+from alerting.object_store import GenerationConflict, ObjectMissing, ObjectStore
+from alerting.run_facts import RunFacts
+
+State = Literal["open", "claimed", "sent", "archived"]
+CLAIM_S = 300.0
+_PREFIX = "outbox/backfill="
+
+
+@dataclass
+class Delivered:
+    """One channel took the mail at ``at``; ``refused`` maps recipient to the server's answer."""
+
+    at: dt.datetime
+    refused: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class HumanNotice:
+    """The one "a human is needed now" of this attempt: the incident, and whether the mail is out."""
+
+    incident: Incident
+    sent_at: dt.datetime | None = None
+    claimed_until: dt.datetime | None = None
+    delivered: dict[str, Delivered] = field(default_factory=dict)
+    message_id: str = ""
+
+
+@dataclass
+class OutboxEntry:
+    """State of one backfill's mail. ``finished_at`` is set when backfill mode ended, mailed or not.
+
+    ``facts`` is ``RunFacts.to_dict()``. ``errors`` are the last failed deliveries, newest last.
+    """
+
+    backfill_id: str
+    attempt: int = 1
+    state: State = "open"
+    source: str = ""
+    owner: str = ""
+    mail_host: str = "gapless.local"
+    opened_at: dt.datetime | None = None
+    heartbeat_at: dt.datetime | None = None
+    ttl_s: float = 3600.0
+    finished_at: dt.datetime | None = None
+    claimed_by: str = ""
+    claimed_until: dt.datetime | None = None
+    sent_at: dt.datetime | None = None
+    message_id: str = ""
+    mail_object: str = ""
+    delivered: dict[str, Delivered] = field(default_factory=dict)
+    errors: list[str] = field(default_factory=list)
+    human: HumanNotice | None = None
+    progress_mail_at: dt.datetime | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def closed(self) -> bool:
+        """Nothing is owed any more."""
+        return self.state in ("sent", "archived")
+
+    @property
+    def run_facts(self) -> RunFacts:
+        """The saved facts, with the entry's own where they are empty."""
+        known = RunFacts(
+            backfill_id=self.backfill_id,
+            attempt=self.attempt,
+            source=self.source,
+            owner=self.owner,
+            started_at=self.opened_at,
+        )
+        return known.merged(RunFacts.from_dict(self.facts)) if self.facts else known
+
+    def expires_at(self) -> dt.datetime | None:
+        """When backfill mode ends by itself for want of a heartbeat."""
+        return self.heartbeat_at + dt.timedelta(seconds=self.ttl_s) if self.heartbeat_at else None
+
+    def stale(self, now: dt.datetime) -> bool:
+        """The run neither ended nor gave a sign of life for ``ttl_s``."""
+        expiry = self.expires_at()
+        return not self.closed and self.finished_at is None and (expiry is None or now >= expiry)
+
+    def claimable(self, now: dt.datetime, by: str) -> bool:
+        """Whether ``by`` may send: nobody else holds a claim that still runs."""
+        free = self.state == "open" or self.claimed_until is None or now >= self.claimed_until
+        return not self.closed and (free or self.claimed_by == by)
+
+    def note(self, problem: str) -> None:
+        """Remembers a failed delivery; the last twenty are kept."""
+        self.errors = [*self.errors, problem][-20:]
+
+
+_ADAPTER: TypeAdapter[OutboxEntry] = TypeAdapter(OutboxEntry)
+
+
+class Outbox:
+    """All outbox entries of one store."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self.store = store
+
+    def read(self, backfill_id: str) -> OutboxEntry | None:
+        """None when the backfill never entered backfill mode. Raises ``StateUnreadable``."""
+        found = self._read(backfill_id)
+        return found[0] if found else None
+
+    def update(
+        self,
+        backfill_id: str,
+        change: Callable[[OutboxEntry], OutboxEntry | None],
+        create: Callable[[], OutboxEntry] | None = None,
+    ) -> OutboxEntry | None:
+        """Applies ``change`` by compare-and-swap until it sticks; returns what is stored then.
+
+        ``change`` mutates and returns the entry it is given, or returns None to leave things as they are (then None
+        comes back). It may be called again with a fresher entry. A missing entry is made by ``create``, else None.
+        Raises ``LandingUnavailable`` after 40 lost races, ``StateUnreadable`` for an entry that cannot be read.
+        """
+        for turn in range(40):
+            found = self._read(backfill_id)
+            if found is None and create is None:
+                return None
+            entry, generation = found or (create() if create else OutboxEntry(backfill_id), 0)
+            changed = change(entry)
+            if changed is None:
+                return None
+            try:
+                self._write(changed, generation)
+            except GenerationConflict:
+                time.sleep(random.uniform(0, min(0.01 * 2**turn, 0.5)))  # noqa: S311 - jitter
+                continue
+            return changed
+        raise LandingUnavailable(
+            f"outbox entry {self._uri(backfill_id)} changed under 40 tries to update it", stage="alert"
+        )
+
+    def claim(self, backfill_id: str, by: str, now: dt.datetime, claim_s: float = CLAIM_S) -> OutboxEntry | None:
+        """The entry, claimed by ``by`` until ``now + claim_s``; None when closed, missing, or claimed by another."""
+
+        def take(entry: OutboxEntry) -> OutboxEntry | None:
+            if not entry.claimable(now, by):
+                return None
+            entry.state, entry.claimed_by = "claimed", by
+            entry.claimed_until = now + dt.timedelta(seconds=claim_s)
+            return entry
+
+        return self.update(backfill_id, take)
+
+    def entries(self) -> Iterator[OutboxEntry]:
+        """Every entry that still owes something, by one listing and one read each."""
+        for stored in self.store.list(_PREFIX):
+            if stored.metadata.get("state") in ("sent", "archived"):
+                continue
+            found = self._read_name(stored.name)
+            if found and not found[0].closed:
+                yield found[0]
+
+    def _name(self, backfill_id: str) -> str:
+        return f"{_PREFIX}{path_part(backfill_id)}.json"
+
+    def _uri(self, backfill_id: str) -> str:
+        return f"{self.store.root_uri}/{self._name(backfill_id)}"
+
+    def _read(self, backfill_id: str) -> tuple[OutboxEntry, int] | None:
+        return self._read_name(self._name(backfill_id))
+
+    def _read_name(self, name: str) -> tuple[OutboxEntry, int] | None:
+        try:
+            data, generation = self.store.read(name)
+            return _ADAPTER.validate_json(data), generation
+        except ObjectMissing:
+            return None
+        except ValueError as error:
+            raise StateUnreadable(
+                f"outbox entry unreadable at {self.store.root_uri}/{name}; nothing was changed, backfill mode stays on",
+                stage="alert",
+                hint="restore an older generation of that object",
+            ) from error
+
+    def _write(self, entry: OutboxEntry, generation: int) -> None:
+        self.store.write(
+            self._name(entry.backfill_id),
+            _ADAPTER.dump_json(entry),
+            if_generation=generation,
+            content_type="application/json",
+            metadata={"state": entry.state, "attempt": str(entry.attempt), "backfill_id": entry.backfill_id},
+        )

@@ -1,0 +1,128 @@
+"""What a run knows about itself for its mail: kept in the outbox from the start, so that any process can write it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from dataclasses import asdict, field
+from typing import Any, Literal
+
+from pydantic import TypeAdapter
+from pydantic.dataclasses import dataclass
+
+from alerting.ranges import compress_dates, expand_dates
+from alerting.redaction import redact_value
+
+Outcome = Literal["", "OK", "OK-WITH-GAPS", "FAILED", "STOPPED", "CANCELLED"]
+
+GOOD_VERDICTS = ("verified", "empty_ok", "unavailable", "skipped")
+"""Partition verdicts after which nothing is left to do (design, section 3)."""
+
+
+@dataclass
+class TableFacts:
+    """One table: rows the source announced, rows landed, loaded, and recounted; ``mismatching`` partition keys."""
+
+    name: str
+    expected: int | None = None
+    landed: int | None = None
+    loaded: int | None = None
+    verified: int | None = None
+    mismatching: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Command:
+    """One line to copy. ``units`` is how many partitions it touches, ``estimate`` free text, ``why`` one sentence."""
+
+    text: str
+    units: int | None = None
+    estimate: str = ""
+    why: str = ""
+
+
+@dataclass
+class RunFacts:
+    """Everything optional: a killed run knows little, and its mail must still be written.
+
+    ``start_date`` and ``end_date`` are ISO, inclusive, in ``zone``. ``calendar`` maps partition key to verdict.
+    ``verdict_counts`` counts partitions by verdict over the whole plan. ``estimate`` holds what the plan promised
+    under the names of the fields here (``calls``, ``wall_s``, ``bytes_landed``, ``bigquery_jobs``).
+    ``retry_command_template`` and ``cause_command_template`` may use ``{source} {ranges} {cause} {fingerprint}
+    {backfill_id} {start} {end} {units}``; the second one serves causes whose ranges are too long to paste.
+    """
+
+    backfill_id: str = ""
+    attempt: int = 1
+    source: str = ""
+    title: str = ""
+    start_date: str = ""
+    end_date: str = ""
+    zone: str = "UTC"
+    reason: str = ""
+    mode: str = ""
+    owner: str = ""
+    requested_by: str = ""
+    ticket: str = ""
+    code_version: str = ""
+    plan_hash: str = ""
+    resumed_from: str = ""
+    host: str = ""
+    flags: dict[str, str] = field(default_factory=dict)
+    started_at: dt.datetime | None = None
+    finished_at: dt.datetime | None = None
+    outcome: Outcome = ""
+    verdict: str = ""
+    planned: int | None = None
+    verdict_counts: dict[str, int] = field(default_factory=dict)
+    calls: int | None = None
+    calls_budget: int | None = None
+    calls_left: int | None = None
+    budget_resets_at: dt.datetime | None = None
+    bytes_landed: int | None = None
+    bigquery_jobs: int | None = None
+    bigquery_bytes: int | None = None
+    wall_s: float | None = None
+    waited_for_limits_s: float | None = None
+    slowest_step: str = ""
+    estimate: dict[str, float] = field(default_factory=dict)
+    tables: list[TableFacts] = field(default_factory=list)
+    calendar: dict[str, str] = field(default_factory=dict)
+    provisional: dict[str, str] = field(default_factory=dict)
+    schema_drift: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    previous_run: dict[str, Any] = field(default_factory=dict)
+    links: dict[str, str] = field(default_factory=dict)
+    contacts: dict[str, str] = field(default_factory=dict)
+    commands: list[Command] = field(default_factory=list)
+    retry_command_template: str = ""
+    cause_command_template: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready; the calendar becomes verdict -> compressed ranges, a hundredth of its size."""
+        data: dict[str, Any] = json.loads(_ADAPTER.dump_json(self))
+        by_verdict: dict[str, list[str]] = {}
+        for key, verdict in self.calendar.items():
+            by_verdict.setdefault(verdict, []).append(key)
+        data["calendar"] = {verdict: compress_dates(keys) for verdict, keys in by_verdict.items()}
+        return data
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> RunFacts:
+        """The inverse of ``to_dict``. Raises ``ValueError`` when a field has the wrong type."""
+        ranges: dict[str, str] = data.get("calendar") or {}
+        calendar = {key: verdict for verdict, text in ranges.items() for key in expand_dates(text)}
+        return _ADAPTER.validate_python({**data, "calendar": calendar})
+
+    def redacted(self) -> RunFacts:
+        """A copy in which no text holds a secret."""
+        return RunFacts.from_dict(redact_value(self.to_dict()))
+
+    def merged(self, later: RunFacts) -> RunFacts:
+        """``later`` wins where it differs from the defaults; what only this one knows stays."""
+        unsaid = asdict(RunFacts())
+        said = {name: value for name, value in asdict(later).items() if value != unsaid[name]}
+        return _ADAPTER.validate_python({**asdict(self), **said})
+
+
+_ADAPTER: TypeAdapter[RunFacts] = TypeAdapter(RunFacts)

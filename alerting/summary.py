@@ -1,0 +1,204 @@
+"""The one mail of a backfill: run facts and incidents in, subject, text, HTML and attachments out. Pure."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from alerting.coverage import coverage_text
+from alerting.fingerprint import Causes, group_incidents
+from alerting.incident import Incident, shorten
+from alerting.run_facts import RunFacts
+from alerting.summary_view import SummaryView, build_view
+from alerting.wording import command_lines, wrap
+
+MAX_HTML_BYTES = 80_000
+MAX_ATTACHMENT_BYTES = 1_000_000
+_PLAIN_ATTACHMENT_BYTES = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file beside the mail's text."""
+
+    filename: str
+    mime: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedMail:
+    """``memory`` is what the next run of this source compares itself with (``RunFacts.previous_run``)."""
+
+    subject: str
+    text: str
+    html: str
+    attachments: tuple[Attachment, ...] = ()
+    outcome: str = ""
+    left_out: tuple[str, ...] = ()
+    memory: dict[str, Any] = field(default_factory=dict)
+    critical: bool = False
+
+
+def render(run_facts: RunFacts, incidents: Iterable[Incident], *, full_list: str = "") -> RenderedMail:
+    """Renders the summary. Reads ``incidents`` once; memory does not grow with their number.
+
+    Args:
+        run_facts: Whatever is known; nothing is required.
+        incidents: In any order, e.g. ``IncidentJournal.read``.
+        full_list: Where every incident is kept (URI), shown beside the attachment.
+
+    The HTML stays under 80 KB as encoded for the wire: tracebacks go first, then causes past the tenth, then tables;
+    ``left_out`` and the mail itself say so.
+    """
+    attached = _IncidentFile()
+    causes = group_incidents(attached.passing(incidents))
+    attachments = attached.finish()
+    run_facts = run_facts.redacted()
+    view = build_view(run_facts, causes)
+    listed = f"All {causes.incidents:,} incidents are attached ({attachments[0].filename})." if attachments else ""
+    if causes.incidents and not attachments:
+        listed = f"The list of all {causes.incidents:,} incidents is too big to attach."
+    if causes.incidents and full_list:
+        listed += f" Journal: {full_list}"
+    view = replace(view, full_list=listed.strip())
+    html, left_out = _html_within_budget(view)
+    return RenderedMail(
+        view.subject,
+        _TEXT.render(v=view),
+        html,
+        attachments,
+        view.outcome,
+        left_out,
+        _memory(run_facts, view, causes),
+        view.outcome not in ("OK", "OK-WITH-GAPS"),
+    )
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=jinja2.select_autoescape(["html.j2"], default_for_string=True),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.globals["coverage_lines"] = coverage_text
+    environment.filters.update(wrap=wrap, command_lines=command_lines, shorten=shorten)
+    return environment
+
+
+_ENVIRONMENT = _environment()
+_TEXT = _ENVIRONMENT.get_template("summary.txt.j2")
+_HTML = _ENVIRONMENT.get_template("summary.html.j2")
+
+
+def encoded_size(html: str) -> int:
+    """Bytes of the HTML part as it travels, in the encoding that ``EmailMessage`` chooses."""
+    part = EmailMessage()
+    part.set_content(html, subtype="html")
+    return len(part.as_bytes())
+
+
+def _html_within_budget(view: SummaryView) -> tuple[str, tuple[str, ...]]:
+    """Drops in the documented order until the page fits; the last steps cut harder than any real run needs."""
+    left_out: list[str] = []
+    html = _HTML.render(v=view)
+    for told, smaller in _smaller_views(view):
+        if encoded_size(html) <= MAX_HTML_BYTES:
+            break
+        left_out.append(told)
+        html = _HTML.render(v=replace(smaller, left_out=tuple(left_out)))
+    return html, tuple(left_out)
+
+
+def _smaller_views(view: SummaryView) -> Iterator[tuple[str, SummaryView]]:
+    view = replace(view, causes=tuple(replace(cause, traceback="", samples=()) for cause in view.causes))
+    yield "tracebacks", view
+    view = replace(view, more_causes=())
+    yield "the causes after the tenth", view
+    view = replace(view, tables=(), coverage=None)
+    yield "tables and calendar", view
+    for keep, limit in ((10, 300), (3, 200)):
+        causes = tuple(
+            replace(cause, message=shorten(cause.message, limit), ranges=shorten(cause.ranges, limit), step=None)
+            for cause in view.causes[:keep]
+        )
+        steps = tuple(step for step in view.steps if len(step.text) <= 4_000)
+        view = replace(view, causes=causes, steps=steps, audit=view.audit[:8], notes=view.notes[:5])
+        yield f"details of causes after the first {keep}", view
+
+
+class _IncidentFile:
+    """Collects the incidents that stream through as gzipped NDJSON, until that would be too big to attach."""
+
+    def __init__(self) -> None:
+        self._buffer = io.BytesIO()
+        self._file: gzip.GzipFile | None = gzip.GzipFile(fileobj=self._buffer, mode="wb", compresslevel=1, mtime=0)
+        self._plain_bytes = 0
+
+    def passing(self, incidents: Iterable[Incident]) -> Iterator[Incident]:
+        for incident in incidents:
+            if self._file is not None:
+                line = _ndjson(incident)
+                self._plain_bytes += len(line)
+                self._file.write(line)
+                if self._buffer.tell() > MAX_ATTACHMENT_BYTES - 70_000:
+                    self._file = None
+            yield incident
+
+    def finish(self) -> tuple[Attachment, ...]:
+        if self._file is None or not self._plain_bytes:
+            return ()
+        self._file.close()
+        packed = self._buffer.getvalue()
+        if self._plain_bytes <= _PLAIN_ATTACHMENT_BYTES:
+            return (Attachment("incidents.ndjson", "application/x-ndjson", gzip.decompress(packed)),)
+        return (Attachment("incidents.ndjson.gz", "application/gzip", packed),)
+
+
+def _ndjson(incident: Incident) -> bytes:
+    line = {
+        "source": incident.source,
+        "partition": incident.partition,
+        "stage": incident.stage,
+        "error_type": incident.error_type,
+        "message": shorten(incident.message, 500),
+        "status": incident.status,
+        "endpoint": incident.endpoint,
+        "severity": incident.severity,
+        "retryable": incident.retryable,
+        "attempts": incident.attempts,
+        "occurred_at": incident.occurred_at.isoformat(),
+        "fingerprint": incident.fingerprint,
+        "incident_id": incident.incident_id,
+    }
+    return json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace") + b"\n"
+
+
+def _memory(facts: RunFacts, view: SummaryView, causes: Causes) -> dict[str, Any]:
+    known: dict[str, Any] = facts.previous_run.get("causes") or {}
+    ended_at = facts.finished_at or facts.started_at
+    return {
+        "backfill_id": facts.backfill_id,
+        "attempt": facts.attempt,
+        "outcome": view.outcome,
+        "finished_at": ended_at.isoformat() if ended_at else "",
+        "failed": view.failed_ranges,
+        "causes": {
+            group.fingerprint: {
+                "title": f"{group.sample.error_type}: {shorten(group.sample.message, 120)}",
+                "since": known.get(group.fingerprint, {}).get("since") or group.first_at.isoformat(),
+                "times": int(known.get(group.fingerprint, {}).get("times", 0)) + 1,
+            }
+            for group in causes.groups[:200]
+        },
+    }

@@ -1,0 +1,137 @@
+"""Numbers, durations, times and ranges as a person reads them. Pure."""
+
+from __future__ import annotations
+
+import datetime as dt
+import textwrap
+from collections.abc import Iterable
+from zoneinfo import ZoneInfo
+
+TEXT_WIDTH = 78
+
+
+def plural(count: int, noun: str) -> str:
+    """Count and noun.
+
+    >>> plural(1, "cause"), plural(1789, "day")
+    ('1 cause', '1,789 days')
+    """
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def duration(seconds: float) -> str:
+    """Two units at most.
+
+    >>> duration(0.4), duration(75), duration(7260), duration(200_000)
+    ('under a second', '1 min 15 s', '2 h 1 min', '2 d 7 h')
+    """
+    if seconds < 1:
+        return "under a second"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min" + (f" {whole % 60} s" if whole % 60 and whole < 600 else "")
+    if whole < 172_800:
+        return f"{whole // 3600} h" + (f" {whole % 3600 // 60} min" if whole % 3600 >= 60 else "")
+    return f"{whole // 86_400} d" + (f" {whole % 86_400 // 3600} h" if whole % 86_400 >= 3600 else "")
+
+
+def about(seconds: float) -> str:
+    """For estimates.
+
+    >>> about(130), about(20), about(5000)
+    ('about 2 minutes', 'under a minute', 'about 1 h 23 min')
+    """
+    if seconds < 50:
+        return "under a minute"
+    minutes = round(seconds / 60)
+    return f"about {plural(minutes, 'minute')}" if minutes < 60 else f"about {duration(seconds)}"
+
+
+def size(size_bytes: float) -> str:
+    """Decimal units.
+
+    >>> size(999), size(1_500_000)
+    ('999 B', '1.5 MB')
+    """
+    for unit in ("B", "kB", "MB", "GB"):
+        if size_bytes < 1000:
+            return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
+        size_bytes /= 1000
+    return f"{size_bytes:.1f} TB"
+
+
+def moment(when: dt.datetime | None, zone: str = "UTC") -> str:
+    """UTC first, then the source's own clock.
+
+    >>> moment(dt.datetime(2026, 1, 9, 1, 30, tzinfo=dt.UTC), "America/New_York")
+    '2026-01-09 01:30 UTC (2026-01-08 20:30 New York)'
+    """
+    if when is None:
+        return ""
+    when = when.astimezone(dt.UTC)
+    text = f"{when:%Y-%m-%d %H:%M} UTC"
+    try:
+        local = when.astimezone(ZoneInfo(zone))
+    except (KeyError, ValueError, OSError):
+        return text
+    if local.utcoffset() == dt.timedelta(0):
+        return text
+    place = zone.rpartition("/")[2].replace("_", " ")
+    same_day = local.date() == when.date()
+    return f"{text} ({local:{'%H:%M' if same_day else '%Y-%m-%d %H:%M'}} {place})"
+
+
+def cut_items(items: list[str], limit: int) -> str:
+    """The first ``limit`` items, and how many follow.
+
+    >>> cut_items(["a", "b", "c"], 2)
+    'a, b … and 1 more'
+    """
+    if len(items) <= limit:
+        return ", ".join(items)
+    return f"{', '.join(items[:limit])} … and {len(items) - limit:,} more"
+
+
+def wrap(text: str, indent: str = "", width: int = TEXT_WIDTH) -> str:
+    """Wraps to ``width`` columns with ``indent`` before every line but the first; long words break."""
+    lines: list[str] = []
+    for paragraph in text.splitlines():
+        lines += textwrap.wrap(paragraph, width - len(indent), break_on_hyphens=False)
+    return f"\n{indent}".join(lines)
+
+
+def command_lines(command: str, width: int = TEXT_WIDTH) -> str:
+    """A shell command over several lines that still pastes as one: ``\\`` between words, and line breaks after commas
+    inside quotes, where ``expand_dates`` skips them.
+
+    >>> print(command_lines("gapless retry -p source=nba -p 'dates=2021-03-04..2021-03-19,2021-05-01'", 40))
+    gapless retry -p source=nba \\
+      -p 'dates=2021-03-04..2021-03-19,
+      2021-05-01'
+    """
+    lines: list[str] = []
+    current = ""
+    for piece in _pieces(command):
+        room = width - 2 if current else width
+        if current and len(current) + len(piece.rstrip(" ")) > room:
+            lines.append(current.rstrip(" ") + ("" if current.endswith(",") else " \\"))
+            current = "  "
+        current += piece
+    return "\n".join([*lines, current.rstrip(" ")])
+
+
+def _pieces(command: str) -> Iterable[str]:
+    """Splits after blanks outside quotes (``-p value`` stays together) and after commas inside single quotes."""
+    piece, quote = "", ""
+    for char in command:
+        piece += char
+        if char in "'\"":
+            quote = "" if quote == char else quote or char
+        breaks = (char == " " and not quote and piece.strip() not in ("-p", "")) or (char == "," and quote == "'")
+        if breaks:
+            yield piece
+            piece = ""
+    if piece:
+        yield piece
