@@ -69,7 +69,7 @@ class Mail:
         if body is None:
             return ""
         try:
-            return str(body.get_content())
+            return str(body.get_content()).replace("\r\n", "\n")
         except (LookupError, ValueError):
             data = body.get_payload(decode=True)
             return data.decode("utf-8", "replace") if isinstance(data, bytes) else ""
@@ -95,7 +95,7 @@ class Mail:
         return found
 
     def summary(self) -> dict[str, Any]:
-        """One line of the list, as JSON: who, what, when, how big, and all headers in order."""
+        """One line of the list, as JSON: who, what, when, how big, and the first of each header."""
         return {
             "id": self.id,
             "subject": self.header("Subject"),
@@ -106,7 +106,7 @@ class Mail:
             "received_at": self.received_at.isoformat(),
             "message_id": self.header("Message-ID"),
             "size_bytes": len(self.raw),
-            "headers": self.headers(),
+            "headers": dict(reversed(self.headers())),
         }
 
     def details(self) -> dict[str, Any]:

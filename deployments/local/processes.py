@@ -1,7 +1,6 @@
-"""Child processes of the local stack: started, watched, identified and stopped.
+"""Child processes of the local stack: started, watched and stopped.
 
-A pid alone names nothing: it is recycled. A process is its pid plus its start time, and both are checked before any
-signal is sent. Every child leads its own session, so that Ctrl+C in the terminal reaches the supervisor only, which
+Every child leads its own session, so that Ctrl+C in the terminal reaches the supervisor only, which
 then stops the children in order. Output goes to files: a pipe that nobody reads blocks its writer after 64 KB.
 """
 
@@ -19,55 +18,21 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
+
+from alerting.errors import CriticalError
+from deployments.local.process_id import ProcessId, stop_processes
 
 _PR_SET_PDEATHSIG = 1
 _POLL_S = 0.05
-_PROC = Path("/proc/self")
+_LOG_MARK = "=== start of"
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform.startswith("linux") else None
 _LOCAL = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
-class ChildFailed(RuntimeError):
+class ChildFailed(CriticalError):
     """A child ended, or did not answer in time; the message carries the tail of its log."""
-
-
-@dataclass(frozen=True)
-class ProcessId:
-    """A process that cannot be confused with a later one of the same pid.
-
-    Attributes:
-        pid: Process id.
-        started: Start time as the system tells it: clock ticks since boot on Linux, a date elsewhere.
-    """
-
-    pid: int
-    started: str
-
-    @classmethod
-    def of(cls, pid: int) -> ProcessId | None:
-        """The identity behind a pid; None if there is no such process, or only its zombie."""
-        started = _start_time(pid)
-        return cls(pid, started) if started else None
-
-    def alive(self) -> bool:
-        """Whether this very process still runs."""
-        return _start_time(self.pid) == self.started
-
-
-def _start_time(pid: int) -> str:
-    if _PROC.is_dir():
-        try:
-            stat = Path(f"/proc/{pid}/stat").read_text()
-        except OSError:
-            return ""
-        # The second field is the command in brackets and may hold spaces and brackets itself.
-        fields = stat.rpartition(")")[2].split()
-        return "" if fields[0] in "ZX" else fields[19]
-    command = ["ps", "-o", "stat=,lstart=", "-p", str(pid)]
-    answer = subprocess.run(command, capture_output=True, text=True, check=False)
-    state, _, started = answer.stdout.strip().partition(" ")
-    return "" if state.startswith("Z") else started.strip()
 
 
 @dataclass
@@ -109,12 +74,12 @@ class Child:
             return False
 
     def log_tail(self, lines: int = 25) -> str:
-        """The last lines of its log, or a word that there are none."""
+        """The last lines that it logged since its start, or a word that there are none."""
         try:
             text = self.log_path.read_text(errors="replace")
         except OSError as error:
             return f"(no log: {error})"
-        return "\n".join(text.splitlines()[-lines:]) or "(the log is empty)"
+        return "\n".join(text.rpartition(_LOG_MARK)[2].splitlines()[1:][-lines:]) or "(the log is empty)"
 
     def stop(self, grace_s: float = 5.0) -> None:
         """SIGTERM to its process group, SIGKILL to what is left after ``grace_s``. Repeatable."""
@@ -149,6 +114,7 @@ def start_child(
     environment: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     die_with_parent: bool = True,
+    lifeline: int | None = None,
 ) -> Child:
     """Starts a process in its own session; returns at once, see `wait_ready`.
 
@@ -163,6 +129,7 @@ def start_child(
         cwd: Working directory.
         die_with_parent: Linux: SIGKILL when the *thread* that started it ends, however it ends. So start
             children from the main thread. Elsewhere without effect.
+        lifeline: File descriptor that becomes its stdin.
 
     Raises:
         ChildFailed: The program could not be started.
@@ -179,10 +146,12 @@ def start_child(
                 os._exit(1)
 
     with log_path.open("ab") as log:
+        log.write(f"\n{_LOG_MARK} {name} at {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n".encode())
+        log.flush()
         try:
             process = subprocess.Popen(
                 [str(part) for part in command],
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.DEVNULL if lifeline is None else lifeline,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=merged,
@@ -220,30 +189,3 @@ def wait_ready(children: Iterable[Child], timeout_s: float = 20.0) -> None:
 
 def _where(child: Child) -> str:
     return f"Log {child.log_path}:\n{child.log_tail()}"
-
-
-def stop_processes(identities: Iterable[ProcessId], grace_s: float = 5.0) -> None:
-    """SIGTERM to the groups of these processes at once, SIGKILL to the groups that outlive ``grace_s``.
-
-    A process whose start time differs from the recorded one is a stranger and is left alone.
-    """
-    left = [one for one in identities if one.alive()]
-    for one in left:
-        _signal_group(one, signal.SIGTERM)
-    deadline = time.monotonic() + grace_s
-    while left and time.monotonic() < deadline:
-        time.sleep(_POLL_S)
-        left = [one for one in left if one.alive()]
-    for one in left:
-        _signal_group(one, signal.SIGKILL)
-    deadline = time.monotonic() + 5.0
-    while any(one.alive() for one in left) and time.monotonic() < deadline:
-        time.sleep(_POLL_S)
-
-
-def _signal_group(one: ProcessId, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        if os.getpgid(one.pid) == one.pid:
-            os.killpg(one.pid, number)
-        else:
-            os.kill(one.pid, number)

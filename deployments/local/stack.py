@@ -1,0 +1,276 @@
+"""The embedded stack: everything Gapless talks to, as child processes of one folder.
+
+    python -m deployments.local.stack up|down|status [--state-dir .gapless]
+
+Prefect server, Cloud Storage, BigQuery, mail inbox, sample upstream and worker. All bind 127.0.0.1, on ports that are
+free at the first start and kept for the next ones. A foreground stack ends with the process that started it, even after
+``kill -9``: a guard (`deployments.local.guard`) waits for that. A detached one runs until ``down``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import shlex
+import sys
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+from alerting.errors import ConfigurationError, PipelineError
+from deployments.local import prefect_children
+from deployments.local.bigquery import start_bigquery
+from deployments.local.gcs import start_gcs
+from deployments.local.guard import start_guard
+from deployments.local.inbox import start_inbox
+from deployments.local.process_id import TOKEN_VARIABLE, ProcessId, family, stop_processes
+from deployments.local.processes import Child, ChildFailed, free_port, start_child, wait_ready
+from deployments.local.stack_state import StackState, load_state, locked, replace_file, save_state
+
+GOOGLE_PROJECT = "gapless-local"
+LOCAL_API_KEY = "sample-key"
+_PROJECT_DIR = Path(__file__).resolve().parents[2]
+_UPSTREAM = "deployments.local.upstream"
+
+
+class Stack:
+    """The stack of one folder.
+
+    Args:
+        state_dir: Takes state, data and logs.
+        upstream: Command of the sample upstream with ``{port}`` and, if it likes, ``{state_dir}`` in it; it must answer
+            ``/healthz``. None takes ours, an empty one none.
+    """
+
+    def __init__(self, state_dir: Path = Path(".gapless"), upstream: Sequence[str] | None = None) -> None:
+        self.state_dir = state_dir
+        self._file = state_dir / "stack.json"
+        self._logs = state_dir.resolve() / "logs"
+        if upstream is None and importlib.util.find_spec(_UPSTREAM):
+            upstream = [sys.executable, "-m", _UPSTREAM, "--port", "{port}", "--api-key", LOCAL_API_KEY]
+        self._upstream = list(upstream or ())
+
+    def is_up(self) -> bool:
+        """Whether a complete stack of this folder runs."""
+        return load_state(self._file).alive()
+
+    def up(self, *, detached: bool = False) -> None:
+        """Starts the stack, or takes the one that runs; what is left of a killed one is stopped first.
+
+        Args:
+            detached: It outlives this process. Without effect on a stack that runs already.
+
+        Raises:
+            ConfigurationError: Real Google credentials are in the environment. Nothing was started.
+            ChildFailed: A child did not start; all of them are stopped again.
+        """
+        _refuse_real_credentials()
+        with locked(self.state_dir):
+            state = load_state(self._file)
+            if not state.alive():
+                self._stop(state)
+                self._start(state, detached=detached)
+            wait_ready(state.children, timeout_s=30)
+            replace_file(self.state_dir / "env", self._shell_lines())
+
+    def start_worker(self, pool: str) -> None:
+        """Starts the worker of a work pool that exists, unless it runs already.
+
+        Raises:
+            ChildFailed: No stack is up, or the worker did not start.
+        """
+        with locked(self.state_dir):
+            state = load_state(self._file)
+            old = state.child("worker")
+            if old and old.alive():
+                return
+            environment = {**self._environment(state), TOKEN_VARIABLE: state.token}
+            worker = prefect_children.start_worker(
+                pool, self._logs / "worker.log", port=state.port("worker"), environment=environment
+            )
+            state.remember(worker)
+            save_state(self._file, state)
+            wait_ready([worker], timeout_s=60)
+
+    def down(self) -> None:
+        """Stops what is recorded, and what that started; nothing else. Data and ports are kept."""
+        if not self._file.exists():
+            return
+        with locked(self.state_dir):
+            state = load_state(self._file)
+            self._stop(state)
+            save_state(self._file, state)
+
+    def urls(self) -> dict[str, str]:
+        """Base URL by child: ``prefect``, ``gcs``, ``bigquery``, ``inbox``, ``upstream``, ``worker``."""
+        return {child.name: child.endpoint for child in load_state(self._file).children if child.endpoint}
+
+    def children(self) -> list[Child]:
+        """What is recorded, running or not."""
+        return load_state(self._file).children
+
+    def environment(self) -> dict[str, str]:
+        """What the environment of a client needs to work with this stack and with nothing else.
+
+        Raises:
+            ChildFailed: No stack is recorded.
+        """
+        return self._environment(load_state(self._file))
+
+    def _environment(self, state: StackState) -> dict[str, str]:
+        at = {child.name: child for child in state.children}
+        missing = {"prefect", "gcs", "bigquery", "inbox"} - set(at)
+        if missing:
+            raise ChildFailed(f"no stack in {self.state_dir}", hint="make up")
+        upstream = {"bdl_box_scores": at["upstream"].endpoint} if "upstream" in at else {}
+        return {
+            **prefect_children.client_settings(self.state_dir / "prefect", at["prefect"].ports["http"]),
+            "STORAGE_EMULATOR_HOST": at["gcs"].endpoint,
+            "BIGQUERY_EMULATOR_HOST": at["bigquery"].endpoint,
+            "GOOGLE_CLOUD_PROJECT": GOOGLE_PROJECT,
+            "GAPLESS_PROJECT": GOOGLE_PROJECT,
+            "GAPLESS_SMTP_HOST": "127.0.0.1",
+            "GAPLESS_SMTP_PORT": str(at["inbox"].ports["smtp"]),
+            "GAPLESS_SMTP_SECURITY": "none",
+            "GAPLESS_MAIL_TO": "you@localhost",
+            "GAPLESS_INBOX_URL": at["inbox"].endpoint,
+            "GAPLESS_UI_URL": at["prefect"].endpoint,
+            "GAPLESS_SOURCE_URLS": json.dumps(upstream),
+            "GAPLESS_SOURCE_SECRETS": json.dumps({"bdl_api_key": LOCAL_API_KEY}),
+            "NO_PROXY": ",".join(filter(None, [os.environ.get("NO_PROXY", ""), "127.0.0.1,localhost"])),
+        }
+
+    def _shell_lines(self) -> str:
+        lines = (f"export {name}={shlex.quote(value)}\n" for name, value in sorted(self.environment().items()))
+        return "# source this file to work with the local stack\n" + "".join(lines)
+
+    def _start(self, state: StackState, *, detached: bool) -> None:
+        state.token = uuid.uuid4().hex
+        state.owner = None if detached else ProcessId.of(os.getpid())
+        token = {TOKEN_VARIABLE: state.token}
+        save_state(self._file, state)
+        try:
+            if not detached:
+                self._record(state, start_guard(self.state_dir, self._logs / "guard.log", state.token))
+            self._start_services(state, token)
+            wait_ready(state.children, timeout_s=prefect_children.FIRST_START_TIMEOUT_S)
+        except BaseException:
+            self._stop(state)
+            save_state(self._file, state)
+            raise
+
+    def _start_services(self, state: StackState, token: dict[str, str]) -> None:
+        folder, logs, taken = self.state_dir.resolve(), self._logs, set[int]()
+
+        def port(name: str, use: str = "http") -> int:
+            while (chosen := free_port(state.port(name, use))) in taken:
+                state.ports.get(name, {}).pop(use, None)
+            taken.add(chosen)
+            return chosen
+
+        home, objects = folder / "prefect", folder / "gcs"
+        self._record(
+            state, prefect_children.start_server(home, logs / "prefect.log", port=port("prefect"), environment=token)
+        )
+        self._record(
+            state, start_gcs(objects, logs / "gcs.log", port=port("gcs"), environment=token, die_with_parent=False)
+        )
+        bigquery = start_bigquery(
+            folder / "bigquery",
+            objects,
+            logs / "bigquery.log",
+            rest_port=port("bigquery"),
+            grpc_port=port("bigquery", "grpc"),
+            environment=token,
+            die_with_parent=False,
+        )
+        self._record(state, bigquery)
+        inbox = start_inbox(
+            folder / "mails",
+            logs / "inbox.log",
+            smtp_port=port("inbox", "smtp"),
+            http_port=port("inbox"),
+            environment=token,
+            die_with_parent=False,
+        )
+        self._record(state, inbox)
+        if self._upstream:
+            self._record(state, self._start_upstream(port("upstream"), token))
+
+    def _start_upstream(self, port: int, token: dict[str, str]) -> Child:
+        values = {"port": str(port), "state_dir": str(self.state_dir.resolve() / "upstream")}
+        endpoint = f"http://127.0.0.1:{port}"
+        return start_child(
+            "upstream",
+            [part.format_map(values) for part in self._upstream],
+            log_path=self._logs / "upstream.log",
+            endpoint=endpoint,
+            ready_url=f"{endpoint}/healthz",
+            ports={"http": port},
+            environment=token,
+            cwd=_PROJECT_DIR,
+            die_with_parent=False,
+        )
+
+    def _record(self, state: StackState, child: Child) -> None:
+        state.remember(child)
+        save_state(self._file, state)
+
+    def _stop(self, state: StackState) -> None:
+        """Flow runs first, while the server still takes their last words; then the rest at once."""
+        recorded = [child.identity for child in state.children if child.name != "guard"]
+        worker, guard = state.child("worker"), state.child("guard")
+        if state.token:
+            known = {child.identity for child in state.children}
+            stop_processes([one for one in family(state.token) if one not in known])
+        stop_processes([worker.identity] if worker else [])
+        stop_processes(recorded, grace_s=8)
+        if state.token:
+            stop_processes([one for one in family(state.token) if not guard or one != guard.identity], grace_s=1)
+        stop_processes([guard.identity] if guard and guard.identity.pid != os.getpid() else [])
+        for child in state.children:
+            if child.process is not None:
+                child.process.poll()
+        state.children, state.owner, state.token = [], None, ""
+
+
+def _refuse_real_credentials() -> None:
+    if os.environ.get("GOOGLE_APPLICATION_CREDENTIALS"):
+        raise ConfigurationError(
+            "GOOGLE_APPLICATION_CREDENTIALS is set. The local stack needs no credentials, and with them one forgotten "
+            "emulator variable would write to a real project. Nothing was started",
+            hint="unset GOOGLE_APPLICATION_CREDENTIALS",
+        )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line. ``status`` exits 1 if the stack is not complete."""
+    parser = argparse.ArgumentParser(prog="python -m deployments.local.stack", description="The embedded stack.")
+    parser.add_argument("command", choices=["up", "down", "status"])
+    parser.add_argument("--state-dir", type=Path, default=Path(".gapless"))
+    given = parser.parse_args(arguments)
+    stack = Stack(given.state_dir)
+    try:
+        if given.command == "up":
+            stack.up(detached=True)
+        elif given.command == "down":
+            stack.down()
+            sys.stdout.write("stopped; data, mails and ports are kept\n")
+            return 0
+    except PipelineError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    for child in stack.children():
+        word = "running" if child.alive() else "gone"
+        sys.stdout.write(
+            f"{child.name:<10} {word:<8} {child.endpoint:<28} pid {child.identity.pid}, log {child.log_path}\n"
+        )
+    if not stack.children():
+        sys.stdout.write("not running\n")
+    return 0 if stack.is_up() else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
