@@ -15,17 +15,39 @@ from scrapers.partition import Partition
 class Row(BaseModel):
     """Base of row models: the model is the table's schema and its documentation.
 
-    Unknown fields are refused, so that a renamed field upstream is a reject and never a lost column.
+    Field name = column, annotation = type, ``| None`` = NULLABLE, ``Field(description=...)`` = description; an alias is
+    the payload's own name. Payload fields that the model does not have are counted in the receipt and left out; a
+    field without a default that the payload does not have makes the row a reject.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # A NaN would be written as null: a value lost without a word.
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_by_name=True)
+
+
+def nullable(kind: type, names: str) -> dict[str, Any]:
+    """Fields of one type that may be null or absent, for ``pydantic.create_model``; names separated by blanks.
+
+    >>> nullable(int, "pts reb")
+    {'pts': (int | None, None), 'reb': (int | None, None)}
+    """
+    return dict.fromkeys(names.split(), (kind | None, None))
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
     """One BigQuery table: partitioned by day on the DATE column ``partition_field``, clustered on ``key``.
 
-    ``key`` is unique over the whole table.
+    Attributes:
+        name: Table id in the dataset.
+        model: Its row model.
+        key: Columns that together are unique over the whole table, none of them nullable.
+        partition_field: DATE column that decides which partition a row belongs to.
+        parent: Table and columns (same names in both) of the row that each row here belongs to.
+        per_parent: Fewest and most rows that one parent row may have.
+        critical: Nullable columns in which a NULL is a fault all the same.
+        entity_field: Column that must equal the partition's entity, for sources partitioned by entity.
+        whole_entity: A load replaces all rows of the entity, whatever their dates.
+        ignored: Payload fields that are known and not wanted, so that they do not count as unknown.
     """
 
     name: str
@@ -33,7 +55,11 @@ class Table:
     key: tuple[str, ...]
     partition_field: str
     parent: tuple[str, tuple[str, ...]] | None = None
+    per_parent: tuple[int, int] | None = None
     critical: tuple[str, ...] = ()
+    entity_field: str = ""
+    whole_entity: bool = False
+    ignored: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,149 @@
+"""Which raw rows of one partition enter the warehouse, and why the others do not. Pure; rows stream through."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from processors.base import Reject, Row, Table
+from scrapers.partition import Partition
+
+KEPT_REJECTS = 1_000
+"""Rejects kept with their raw row per partition; all are counted."""
+
+_RAW_LIMIT_CHARS = 20_000
+
+
+class Admission:
+    """Judges the rows of one partition.
+
+    A row is admitted when its model takes it, its own date (and entity) belongs to the partition, and its key was not
+    seen before. An identical repeat is dropped and counted, because sources send rows twice; a different row under a
+    known key is a reject, because nobody can say which one is right.
+
+    Attributes:
+        rows, duplicates: Per table.
+        rejects: The first `KEPT_REJECTS`; ``reject_counts`` holds all, per table.
+        unknown_fields: Payload fields that no column takes, as ``table.field``: left out, but told.
+        absent_fields: Nullable columns that the payload did not even name, as ``table.column``.
+    """
+
+    def __init__(self, partition: Partition, tables: Sequence[Table], sink: Callable[[str, bytes], None]) -> None:
+        self.partition = partition
+        self.rows: Counter[str] = Counter({table.name: 0 for table in tables})
+        self.duplicates: Counter[str] = Counter()
+        self.rejects: list[Reject] = []
+        self.reject_counts: Counter[str] = Counter()
+        self.unknown_fields: Counter[str] = Counter()
+        self.absent_fields: Counter[str] = Counter()
+        self._tables = {table.name: table for table in tables}
+        self._sink = sink
+        self._seen: dict[str, dict[tuple[Any, ...], bytes]] = {table.name: {} for table in tables}
+
+    def take(self, table_name: str, raw: dict[str, Any]) -> None:
+        """Judges one row; an admitted one goes to the sink as a line of NDJSON with its newline."""
+        table = self._tables.get(table_name)
+        if table is None:
+            self._reject(table_name, f"the processor has no table {table_name}", raw)
+            return
+        row = self._validated(table, raw)
+        reason = row if isinstance(row, str) else self._misplaced(table, row)
+        if isinstance(row, str) or reason:
+            self._reject(table_name, reason, raw)
+            return
+        line = row.model_dump_json(by_alias=False).encode() + b"\n"
+        digest = hashlib.blake2b(line, digest_size=16).digest()
+        key = tuple(getattr(row, name) for name in table.key)
+        first = self._seen[table_name].setdefault(key, digest)
+        if first is not digest:
+            if first == digest:
+                self.duplicates[table_name] += 1
+            else:
+                self._reject(table_name, f"another row has the same key {_shown(key)}", raw)
+            return
+        for name in table.model.model_fields.keys() - row.model_fields_set:
+            self.absent_fields[f"{table_name}.{name}"] += 1
+        self.rows[table_name] += 1
+        self._sink(table_name, line)
+
+    def close(self) -> None:
+        """Forgets the keys seen: counts and rejects stay."""
+        self._seen.clear()
+
+    def _validated(self, table: Table, raw: dict[str, Any]) -> Row | str:
+        """The row, or the reason why it is none."""
+        wanted = {name: value for name, value in raw.items() if name not in table.ignored} if table.ignored else raw
+        try:
+            return table.model.model_validate(wanted)
+        except ValidationError as error:
+            problems = error.errors(include_url=False, include_context=False)
+        unknown = [problem["loc"] for problem in problems if problem["type"] == "extra_forbidden"]
+        if len(unknown) == len(problems):
+            for path in unknown:
+                wanted = _without(wanted, path)
+                names = ".".join(str(part) for part in path if isinstance(part, str))
+                self.unknown_fields[f"{table.name}.{names}"] += 1
+            return self._validated_again(table, wanted)
+        return _reason(problems)
+
+    def _validated_again(self, table: Table, wanted: dict[str, Any]) -> Row | str:
+        try:
+            return table.model.model_validate(wanted)
+        except ValidationError as error:
+            return _reason(error.errors(include_url=False, include_context=False))
+
+    def _misplaced(self, table: Table, row: Row) -> str:
+        """Why the row does not belong to the partition, "" when it does."""
+        if table.entity_field and getattr(row, table.entity_field) != self.partition.entity:
+            return f"{table.entity_field} {_shown(getattr(row, table.entity_field))} is not {self.partition.entity!r}"
+        if table.whole_entity:
+            return ""
+        date = getattr(row, table.partition_field)
+        if isinstance(date, dt.date) and self.partition.contains(date):
+            return ""
+        return f"{table.partition_field} {date} lies outside {self.partition.start} to {self.partition.end} (exclusive)"
+
+    def _reject(self, table: str, reason: str, raw: dict[str, Any]) -> None:
+        self.reject_counts[table] += 1
+        if len(self.rejects) < KEPT_REJECTS:
+            self.rejects.append(Reject(table, reason, json.dumps(raw, default=str)[:_RAW_LIMIT_CHARS]))
+
+
+def _reason(problems: Sequence[Any]) -> str:
+    """The first three problems, without the rest of the row.
+
+    >>> _reason([{"loc": ("pts",), "msg": "Input should be a valid integer", "input": "x", "type": "int_parsing"}])
+    "pts: Input should be a valid integer, got 'x'"
+    """
+    shown = []
+    for problem in problems[:3]:
+        path = ".".join(str(part) for part in problem["loc"])
+        got = "" if problem["type"] == "missing" else f", got {_shown(problem['input'])}"
+        shown.append(f"{path}: {problem['msg']}{got}")
+    more = len(problems) - len(shown)
+    return "; ".join(shown) + (f"; and {more} more" if more else "")
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _without(raw: Any, path: tuple[Any, ...]) -> Any:
+    """A copy of ``raw`` without the value at ``path``; the original is left as it is.
+
+    >>> _without({"a": [{"b": 1, "c": 2}]}, ("a", 0, "b"))
+    {'a': [{'c': 2}]}
+    """
+    head, *rest = path
+    if isinstance(raw, list):
+        return [_without(value, tuple(rest)) if number == head else value for number, value in enumerate(raw)]
+    if not rest:
+        return {name: value for name, value in raw.items() if name != head}
+    return {name: _without(value, tuple(rest)) if name == head else value for name, value in raw.items()}

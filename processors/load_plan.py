@@ -1,0 +1,214 @@
+"""What one load replaces, and the names of its pieces. Pure.
+
+Names are derived from what is loaded, so that a repeat finds its own traces:
+
+* batch hash: over source, processor version, and each partition's attempt and payload hash.
+* digest: over one table's schema, the replaced scope and the bytes of its rows. It names the staged objects and the
+  staging table, so a staging table's content is a function of its name.
+* job id: over dataset, table, digest and backfill id, plus an attempt number, because BigQuery never accepts an id a
+  second time, not even of a failed job. A finished *load* job is trusted when its staging table still holds its rows.
+  A finished *replace* job of an earlier call never is: a partition loaded as A, then B, then A again has the first
+  A's job as done, while the table holds B. Such a replace runs again under the next attempt, which is harmless.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from alerting.errors import ConfigurationError
+from processors.base import Table
+from scrapers.landing import Manifest
+
+QueryValue = str | int | dt.date | Sequence[str] | Sequence[dt.date]
+
+MAX_DAYS_PER_BATCH = 1_000
+"""Well below BigQuery's 4,000 partitions a job (https://docs.cloud.google.com/bigquery/quotas#partitioned_tables)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Constraint:
+    """``column IN values``; the rows a load replaces are those that meet every constraint of its scope."""
+
+    column: str
+    values: tuple[dt.date, ...] | tuple[str, ...]
+
+    @property
+    def kind(self) -> str:
+        """``DATE`` or ``STRING``."""
+        return "DATE" if isinstance(self.values[0], dt.date) else "STRING"
+
+
+@dataclass(frozen=True, slots=True)
+class TableBatch:
+    """Everything the warehouse needs to replace one table's part of a batch.
+
+    ``uris`` name gzip NDJSON objects that together hold ``rows`` rows; both are empty when the scope is only emptied.
+    """
+
+    table: Table
+    scope: tuple[Constraint, ...]
+    digest: str
+    backfill_id: str
+    uris: tuple[str, ...]
+    rows: int
+
+    @property
+    def staging_table(self) -> str:
+        """Id of the table in which the rows are complete before anything is replaced."""
+        return f"stg_{self.table.name}_{self.digest}"
+
+    def job_id(self, dataset: str, step: str, attempt: int) -> str:
+        """The id of ``step`` (``load`` or ``replace``) at its ``attempt``, counted from 1; see the module."""
+        run = re.sub(r"[^A-Za-z0-9_-]", "-", self.backfill_id)[:60]
+        unique = _sha([dataset, self.table.name, self.digest, self.backfill_id])[:20]
+        return f"gapless-{step}-{self.table.name}-{run}-{unique}-a{attempt}"
+
+
+@dataclass(frozen=True, slots=True)
+class TableLoad:
+    """What the warehouse did. ``rows`` is the load job's own count; without rows there is no load job (id "")."""
+
+    load_job_id: str
+    replace_job_id: str
+    rows: int
+    size_bytes: int
+
+
+class Warehouse(Protocol):
+    """What loading and verifying need of BigQuery.
+
+    Errors of every method: ``WarehouseBusy``, ``BudgetExhausted``, ``AuthenticationError``, ``ConfigurationError``,
+    ``LoadRejected``; anything else is ``CriticalError``.
+    """
+
+    def ensure_table(self, table: Table) -> None:
+        """Creates the table or adds its missing columns. ``LoadRejected`` when a type changed; nothing is changed."""
+
+    def load(self, batch: TableBatch) -> TableLoad:
+        """Replaces the rows of the batch's scope by the staged ones, atomically. Safe to repeat after any crash."""
+
+    def name_of(self, table: str) -> str:
+        """The quoted full name for SQL."""
+
+    def query(self, sql: str, parameters: Mapping[str, QueryValue] | None = None) -> list[dict[str, Any]]:
+        """Rows of one SELECT with named parameters; a sequence becomes an array parameter."""
+
+
+def batch_hash(source: str, version: int, manifests: Iterable[Manifest]) -> str:
+    """Equal for the same landed attempts in any order."""
+    landed = sorted((manifest.partition, manifest.attempt, manifest.content_hash) for manifest in manifests)
+    return _sha([source, version, landed])[:20]
+
+
+def table_digest(table: str, schema: str, scope: Sequence[Constraint], rows_sha256: str) -> str:
+    """See the module; ``schema`` is its hash."""
+    limits = [[constraint.column, [str(value) for value in constraint.values]] for constraint in scope]
+    return _sha([table, schema, limits, rows_sha256])[:20]
+
+
+def replace_scope(table: Table, manifests: Sequence[Manifest]) -> tuple[Constraint, ...]:
+    """All rows that belong to ``manifests``, including those of partitions that have become empty.
+
+    Raises ``ConfigurationError`` when entities with different dates are mixed: the scope is a product of entities
+    and dates, and would replace rows of partitions that are not in the batch.
+    """
+    days = sorted({day for manifest in manifests for day in _days(manifest)})
+    if not table.entity_field:
+        return (Constraint(table.partition_field, tuple(days)),)
+    entities = sorted({manifest.entity for manifest in manifests})
+    if "" in entities:
+        raise ConfigurationError(f"table {table.name} is partitioned by entity, and a partition has none", stage="load")
+    by_entity = Constraint(table.entity_field, tuple(entities))
+    if table.whole_entity:
+        return (by_entity,)
+    if sum(len(_days(manifest)) for manifest in manifests) != len(days) * len(entities):
+        raise ConfigurationError(
+            f"table {table.name}: the batch mixes entities with different dates", stage="load", hint="batch with pack()"
+        )
+    return by_entity, Constraint(table.partition_field, tuple(days))
+
+
+def replace_sql(batch: TableBatch, table: str, staging: str) -> str:
+    """One statement: the scope's rows out, the staged rows in; parameters ``scope_0``, ``scope_1`` are arrays.
+
+    ``INSERT ROW`` would be shorter, but goes by position, and the local BigQuery cannot parse it.
+    """
+    within = " AND ".join(f"T.`{limit.column}` IN UNNEST(@scope_{number})" for number, limit in enumerate(batch.scope))
+    if not batch.rows:
+        return f"DELETE FROM {table} T WHERE {within}"  # noqa: S608 - names are ours, values are parameters
+    columns = ", ".join(f"`{name}`" for name in batch.table.model.model_fields)
+    return (
+        f"MERGE {table} T USING {staging} S ON FALSE "  # noqa: S608 - as above
+        f"WHEN NOT MATCHED BY SOURCE AND {within} THEN DELETE "
+        f"WHEN NOT MATCHED BY TARGET THEN INSERT ({columns}) VALUES ({columns})"
+    )
+
+
+def pack(manifests: Iterable[Manifest], max_days: int = 366) -> list[tuple[Manifest, ...]]:
+    """Batches for one load each: no partition twice in one, at most ``max_days`` dates unless one partition has more.
+
+    Partitions with an entity share a batch only with the same entity or the same dates, whichever gives fewer
+    batches. Oldest first within an entity.
+    """
+    ordered = sorted(manifests, key=lambda manifest: (manifest.entity, manifest.start, manifest.partition))
+    by_entity: dict[object, list[Manifest]] = {}
+    by_dates: dict[object, list[Manifest]] = {}
+    for manifest in ordered:
+        by_entity.setdefault(manifest.entity, []).append(manifest)
+        by_dates.setdefault((manifest.start, manifest.end), []).append(manifest)
+    # A batch of one entity may hold many dates; a batch of one date may hold many entities. Never both.
+    groups = by_dates if len(by_dates) < len(by_entity) else by_entity
+    return [batch for group in groups.values() for batch in _split(group, min(max_days, MAX_DAYS_PER_BATCH))]
+
+
+def _split(manifests: Sequence[Manifest], max_days: int) -> list[tuple[Manifest, ...]]:
+    batches: list[list[Manifest]] = []
+    room = 0
+    for manifest in manifests:
+        size = len(_days(manifest))
+        if not batches or size > room:
+            batches.append([])
+            room = max_days
+        batches[-1].append(manifest)
+        room -= size
+    return [tuple(batch) for batch in batches]
+
+
+def check_batch(source: str, manifests: Sequence[Manifest]) -> None:
+    """Raises ``ConfigurationError`` for a batch that must not be loaded as one."""
+    keys = [manifest.partition for manifest in manifests]
+    problem = ""
+    if not manifests:
+        problem = "an empty batch"
+    elif foreign := {manifest.source for manifest in manifests} - {source}:
+        problem = f"manifests of {', '.join(sorted(foreign))}"
+    elif len(keys) != len(set(keys)):
+        problem = "two attempts of one partition"
+    elif len(keys) > 1 and sum(len(_days(manifest)) for manifest in manifests) > MAX_DAYS_PER_BATCH:
+        problem = f"more than {MAX_DAYS_PER_BATCH} dates"
+    if problem:
+        raise ConfigurationError(f"a batch of {source} was given {problem}; nothing was loaded", stage="load")
+
+
+def _days(manifest: Manifest) -> list[dt.date]:
+    count = (manifest.end - manifest.start).days
+    return [manifest.start + dt.timedelta(days=offset) for offset in range(count)]
+
+
+def labels(values: Mapping[str, str]) -> dict[str, str]:
+    """BigQuery job labels: lower case letters, digits, ``_`` and ``-``, at most 63 characters.
+
+    >>> labels({"backfill": "NBA 2025/01"})
+    {'backfill': 'nba-2025-01'}
+    """
+    return {name: re.sub(r"[^a-z0-9_-]", "-", value.lower())[:63] for name, value in values.items()}
+
+
+def _sha(parts: object) -> str:
+    return hashlib.sha256(json.dumps(parts, separators=(",", ":")).encode()).hexdigest()

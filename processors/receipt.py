@@ -1,0 +1,118 @@
+"""Receipt: the proof of one batch's load, kept in object storage beside the ledger."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+
+from pydantic import BaseModel, ConfigDict
+
+import alerting.errors
+from alerting.errors import CriticalError, PipelineError, StateUnreadable
+from alerting.object_store import ObjectMissing, ObjectStore
+
+
+class PartitionFailure(BaseModel):
+    """Why one partition of the batch was not loaded; its old rows are as they were."""
+
+    model_config = ConfigDict(frozen=True)
+
+    error_type: str
+    message: str
+    hint: str = ""
+    facts: dict[str, str] = {}
+
+    @classmethod
+    def of(cls, error: PipelineError) -> PartitionFailure:
+        """Keeps what ``as_error`` needs."""
+        facts = {name: str(value) for name, value in error.facts.items() if value not in (None, "")}
+        return cls(error_type=type(error).__name__, message=error.message, hint=error.hint, facts=facts)
+
+    def as_error(self, source: str, partition: str) -> PipelineError:
+        """The taxonomy's error again; a name it no longer has becomes ``CriticalError``."""
+        kind = getattr(alerting.errors, self.error_type, CriticalError)
+        if not (isinstance(kind, type) and issubclass(kind, PipelineError)):
+            kind = CriticalError
+        return kind(self.message, source=source, partition=partition, stage="load", hint=self.hint, **self.facts)
+
+
+class TableReceipt(BaseModel):
+    """One table of the batch: job ids, the load job's own row count, and rows per partition as they were staged."""
+
+    model_config = ConfigDict(frozen=True)
+
+    load_job_id: str
+    replace_job_id: str
+    rows: int
+    size_bytes: int
+    rows_per_partition: dict[str, int]
+    schema_hash: str
+    digest: str
+
+
+class Receipt(BaseModel):
+    """What one call of ``process`` did.
+
+    ``partitions`` were replaced, with rows or without; ``failures`` were left as they were. ``dropped`` is identical
+    repeats (and rejects within the tolerance) per partition and table: the difference between what the scraper counted
+    and what must be in the warehouse. ``unknown_fields`` and ``absent_fields`` are drift facts, ``table.field`` ->
+    rows. ``finished_at`` is aware UTC.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    receipt_id: str
+    source: str
+    backfill_id: str
+    batch_hash: str
+    processor_version: int
+    partitions: tuple[str, ...]
+    tables: dict[str, TableReceipt]
+    rejects: dict[str, int]
+    rejects_object: str = ""
+    dropped: dict[str, dict[str, int]]
+    failures: dict[str, PartitionFailure]
+    unknown_fields: dict[str, int]
+    absent_fields: dict[str, int]
+    finished_at: dt.datetime
+
+    @property
+    def object_name(self) -> str:
+        """Where this receipt lies in the store."""
+        return receipt_name(self.source, self.receipt_id)
+
+    def refused(self) -> dict[str, PipelineError]:
+        """The partitions that were not loaded, with the error of each."""
+        return {key: failure.as_error(self.source, key) for key, failure in self.failures.items()}
+
+    def put(self, store: ObjectStore) -> None:
+        """Writes the receipt; its id is unique, so nothing is ever overwritten."""
+        store.write(
+            self.object_name,
+            self.model_dump_json(indent=1).encode(),
+            content_type="application/json",
+            metadata={
+                "backfill_id": self.backfill_id,
+                "batch_hash": self.batch_hash,
+                "rows": json.dumps({name: table.rows for name, table in self.tables.items()}),
+            },
+        )
+
+
+def receipt_name(source: str, receipt_id: str) -> str:
+    """Object name of a receipt."""
+    return f"receipts/source={source}/{receipt_id}.json"
+
+
+def read_receipt(store: ObjectStore, source: str, receipt_id: str) -> Receipt:
+    """Raises ``StateUnreadable`` when it is missing or broken."""
+    name = receipt_name(source, receipt_id)
+    try:
+        return Receipt.model_validate_json(store.read(name)[0])
+    except (ObjectMissing, ValueError) as error:
+        raise StateUnreadable(
+            f"receipt unreadable at {store.root_uri}/{name}; nothing was changed",
+            source=source,
+            stage="load",
+            reason=type(error).__name__,
+        ) from error

@@ -1,0 +1,183 @@
+"""Row model -> BigQuery columns, and what changed between the two. Pure: knows BigQuery's names, not its client."""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+import hashlib
+import types
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import AwareDatetime, BaseModel
+
+from alerting.errors import ConfigurationError, LoadRejected
+from processors.base import Table
+
+_TYPES: dict[Any, str] = {
+    str: "STRING",
+    int: "INTEGER",
+    float: "FLOAT",
+    bool: "BOOLEAN",
+    dt.date: "DATE",
+    dt.time: "TIME",
+    AwareDatetime: "TIMESTAMP",
+    Decimal: "NUMERIC",
+}
+_SYNONYMS = {"INT64": "INTEGER", "FLOAT64": "FLOAT", "BOOL": "BOOLEAN", "STRUCT": "RECORD", "DECIMAL": "NUMERIC"}
+_UNCLUSTERABLE = {"FLOAT", "RECORD", "JSON", "TIME"}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column; ``mode`` is REQUIRED, NULLABLE or REPEATED, ``fields`` the columns of a RECORD."""
+
+    name: str
+    kind: str
+    mode: str
+    description: str = ""
+    fields: tuple[Column, ...] = ()
+
+    def to_api(self) -> dict[str, Any]:
+        """As in https://docs.cloud.google.com/bigquery/docs/reference/rest/v2/tables#TableFieldSchema."""
+        body: dict[str, Any] = {"name": self.name, "type": self.kind, "mode": self.mode}
+        if self.description:
+            body["description"] = self.description
+        if self.fields:
+            body["fields"] = [field.to_api() for field in self.fields]
+        return body
+
+    @classmethod
+    def from_api(cls, body: dict[str, Any]) -> Column:
+        """The inverse of ``to_api``; standard SQL type names become the ones used here."""
+        kind = str(body["type"]).upper()
+        fields = tuple(cls.from_api(field) for field in body.get("fields") or ())
+        mode = str(body.get("mode") or "NULLABLE").upper()
+        return cls(body["name"], _SYNONYMS.get(kind, kind), mode, body.get("description") or "", fields)
+
+
+def columns_of(model: type[BaseModel]) -> tuple[Column, ...]:
+    """The model's columns in field order; raises ``ConfigurationError`` for a type that no column can hold.
+
+    >>> from processors.base import Row
+    >>> class Game(Row):
+    ...     game_date: dt.date
+    ...     quarters: list[int]
+    ...     score: int | None = None
+    >>> [(column.name, column.kind, column.mode) for column in columns_of(Game)]
+    [('game_date', 'DATE', 'REQUIRED'), ('quarters', 'INTEGER', 'REPEATED'), ('score', 'INTEGER', 'NULLABLE')]
+    """
+    return tuple(
+        _column(model, name, field.annotation, field.description or "") for name, field in model.model_fields.items()
+    )
+
+
+def _column(model: type[BaseModel], name: str, annotation: Any, description: str) -> Column:
+    kind, mode = _bare(annotation), "REQUIRED"
+    if get_origin(kind) in (Union, types.UnionType):
+        members = [member for member in get_args(kind) if member is not type(None)]
+        if len(members) != 1:
+            raise _unsupported(model, name, annotation)
+        kind, mode = _bare(members[0]), "NULLABLE"
+    if get_origin(kind) in (list, tuple):
+        kind, mode = _bare(get_args(kind)[0]), "REPEATED"
+    if get_origin(kind) is dict:
+        return Column(name, "JSON", mode, description)
+    if get_origin(kind) is Literal and all(isinstance(value, str) for value in get_args(kind)):
+        return Column(name, "STRING", mode, description)
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return Column(name, "RECORD", mode, description, columns_of(kind))
+    if isinstance(kind, type) and issubclass(kind, enum.Enum) and issubclass(kind, str):
+        return Column(name, "STRING", mode, description)
+    if kind not in _TYPES:
+        raise _unsupported(model, name, annotation)
+    return Column(name, _TYPES[kind], mode, description)
+
+
+def _bare(annotation: Any) -> Any:
+    return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+
+
+def _unsupported(model: type[BaseModel], name: str, annotation: Any) -> ConfigurationError:
+    return ConfigurationError(
+        f"{model.__name__}.{name}: no BigQuery column holds {annotation}",
+        stage="load",
+        hint="use str, int, float, bool, date, time, AwareDatetime, Decimal, a Row, a list of these, or dict for JSON",
+    )
+
+
+def schema_hash(columns: Sequence[Column]) -> str:
+    """Changes with names, types, modes and order, not with descriptions."""
+    bare = repr([_undescribed(column) for column in columns])
+    return hashlib.sha256(bare.encode()).hexdigest()[:16]
+
+
+def _undescribed(column: Column) -> Column:
+    return replace(column, description="", fields=tuple(_undescribed(field) for field in column.fields))
+
+
+def check_table(table: Table) -> tuple[Column, ...]:
+    """The table's columns; raises ``ConfigurationError`` when its declaration cannot hold its promises."""
+    columns = columns_of(table.model)
+    known = {column.name: column for column in columns}
+    named = {*table.key, *table.critical, table.partition_field, *filter(None, [table.entity_field])}
+    problems = [f"no column {name}" for name in sorted(named - set(known))]
+    key = [known[name] for name in table.key if name in known]
+    problems += [f"key column {column.name} may be null" for column in key if column.mode != "REQUIRED"]
+    problems += [f"key column {column.name} is {column.kind}" for column in key if column.kind in _UNCLUSTERABLE]
+    date = known.get(table.partition_field)
+    if date and date.kind != "DATE":
+        problems.append(f"partition column {date.name} is {date.kind}, not DATE")
+    if date and date.mode != "REQUIRED" and not table.whole_entity:
+        problems.append(f"partition column {date.name} may be null")
+    if table.whole_entity and not table.entity_field:
+        problems.append("whole_entity without entity_field")
+    if problems:
+        raise ConfigurationError(f"table {table.name}: {'; '.join(problems)}", stage="load")
+    return columns
+
+
+def widened(table: str, declared: Sequence[Column], existing: Sequence[Column]) -> tuple[Column, ...] | None:
+    """The columns the existing table must get, in its own order; None when it takes the declared rows as it is.
+
+    New columns are added as NULLABLE, because a filled table can get no others. A REQUIRED column that the model
+    made nullable is relaxed. Columns that only the table has stay.
+
+    Raises ``LoadRejected`` when a type changed or the table requires a column that the rows do not have.
+    """
+    merged, changed = _merge(table, declared, existing, "")
+    return merged if changed else None
+
+
+def _merge(
+    table: str, declared: Sequence[Column], existing: Sequence[Column], path: str
+) -> tuple[tuple[Column, ...], bool]:
+    wanted = {column.name.lower(): column for column in declared}
+    merged: list[Column] = []
+    for found in existing:
+        mine = wanted.pop(found.name.lower(), None)
+        if mine is None and found.mode == "REQUIRED":
+            raise _drift(table, path + found.name, "REQUIRED in the table", "absent in the row model")
+        merged.append(found if mine is None else _merged_column(table, mine, found, path))
+    merged += [
+        replace(column, mode="NULLABLE" if column.mode == "REQUIRED" else column.mode) for column in wanted.values()
+    ]
+    return tuple(merged), tuple(merged) != tuple(existing)
+
+
+def _merged_column(table: str, mine: Column, found: Column, path: str) -> Column:
+    if (mine.kind, mine.mode == "REPEATED") != (found.kind, found.mode == "REPEATED"):
+        raise _drift(table, path + mine.name, f"{found.kind} {found.mode}", f"{mine.kind} {mine.mode}")
+    mode = mine.mode if found.mode == "REQUIRED" else found.mode
+    fields, _ = _merge(table, mine.fields, found.fields, f"{path}{mine.name}.")
+    return replace(found, mode=mode, fields=fields)
+
+
+def _drift(table: str, column: str, found: str, declared: str) -> LoadRejected:
+    return LoadRejected(
+        f"table {table}, column {column}: it is {found}, the row model says {declared}; the table is as it was",
+        stage="load",
+        hint="give the changed column another name, or migrate the table by hand",
+    )

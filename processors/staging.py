@@ -1,0 +1,78 @@
+"""The admitted rows of a batch on their way to the warehouse: on local disk first, then as gzip NDJSON objects.
+
+Objects are named by what they hold (``staging/source=<s>/batch=<hash>/<table>-<digest>-0001.ndjson.gz``), so a repeat
+finds them there, and changed code writes others. Memory holds one part at a time, whatever the size of the batch.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from alerting.object_store import GenerationConflict, ObjectStore
+
+PART_BYTES = 64 * 1024 * 1024
+"""Uncompressed size at which a part ends; a gzip object cannot be read in parallel, and it is held in memory once."""
+
+
+class TableSpool:
+    """Rows of one table, appended partition by partition; the last partition can be taken back."""
+
+    def __init__(self, folder: Path, table: str) -> None:
+        self.table = table
+        self.rows = 0
+        self._path = folder / f"{table}.ndjson"
+        self._file = self._path.open("w+b")
+        self._mark = (0, 0)
+
+    def mark(self) -> None:
+        """A later ``roll_back`` returns to here."""
+        self._mark = (self._file.tell(), self.rows)
+
+    def roll_back(self) -> None:
+        """Forgets every row since the last mark."""
+        size, self.rows = self._mark
+        self._file.seek(size)
+        self._file.truncate()
+
+    def append(self, line: bytes) -> None:
+        """One row, with its newline."""
+        self._file.write(line)
+        self.rows += 1
+
+    def close(self) -> None:
+        """Closes the file; the folder belongs to the caller."""
+        self._file.close()
+
+    def sha256(self) -> str:
+        """Over all rows in the order they came."""
+        self._file.flush()
+        with self._path.open("rb") as rows:
+            return hashlib.file_digest(rows, "sha256").hexdigest()
+
+    def upload(self, store: ObjectStore, prefix: str, digest: str) -> list[str]:
+        """Writes the parts and returns their names in row order. Raises what the store raises."""
+        names = []
+        for number, part in enumerate(self._parts(), start=1):
+            name = f"{prefix}{self.table}-{digest}-{number:04d}.ndjson.gz"
+            # Level 1: a fifth of the time of level 6, a tenth more bytes. No Content-Encoding: Cloud Storage would
+            # unpack such an object for BigQuery and the load would fail.
+            write_once(store, name, gzip.compress(part, compresslevel=1, mtime=0), "application/gzip")
+            names.append(name)
+        return names
+
+    def _parts(self) -> Iterator[bytes]:
+        self._file.flush()
+        with self._path.open("rb") as rows:
+            while part := rows.read(PART_BYTES):
+                yield part + (b"" if part.endswith(b"\n") else rows.readline())
+
+
+def write_once(store: ObjectStore, name: str, data: bytes, content_type: str) -> None:
+    """Writes an object whose name says what it holds; one that is there already is the same."""
+    try:
+        store.write(name, data, if_generation=0, content_type=content_type)
+    except GenerationConflict:
+        return

@@ -1,0 +1,262 @@
+"""BigQuery. The only module that imports its client.
+
+A load never deletes before the new rows are complete beside the table::
+
+    staged gzip NDJSON --one load job--> stg_<table>_<digest> --one MERGE--> table, then the staging table is dropped
+
+The MERGE deletes the batch's old rows and inserts the staged ones in one atomic statement; a crash at any moment
+leaves old or new rows, never both. Job ids and what a repeat may trust: `processors.load_plan`. Every call has a
+timeout; what the client retries (rateLimitExceeded, backendError, internalError, broken connections) is bounded.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from google.api_core import exceptions as api
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import bigquery
+from google.cloud.bigquery.retry import DEFAULT_RETRY
+from requests.adapters import HTTPAdapter
+
+from alerting.errors import LoadRejected
+from processors.base import Table
+from processors.job_runner import Job, JobRunner
+from processors.load_plan import QueryValue, TableBatch, TableLoad, replace_sql
+from processors.schema import Column, check_table, widened
+from processors.table_budget import TableBudget
+from processors.warehouse_errors import translated
+
+_STAGING_LIFE = dt.timedelta(days=1)
+
+
+class BigQueryWarehouse:
+    """One dataset. Opens nothing until first used; safe to call from many threads, one writer per table at a time.
+
+    Args:
+        project: Google project that owns the dataset and pays for the jobs.
+        dataset: Dataset id; see ``ensure_dataset``.
+        location: Of the dataset; jobs are looked up there.
+        request_timeout_s: For one HTTP request.
+        retry_s: For one call with the client's own retries; None takes 120, against an emulator 20.
+        job_timeout_s: For waiting on one job.
+        job_retry_delays_s: Waits before a job that failed for a passing reason runs again under the next id.
+        pool_size: Connections kept open.
+        endpoint: Emulator with scheme; None reads ``BIGQUERY_EMULATOR_HOST``, "" is the real service.
+        budget: Counts modifications per table; None takes the limits of BigQuery, counted from zero.
+        max_bytes_billed: A query that would read more fails instead of costing; None is no limit.
+    """
+
+    def __init__(
+        self,
+        project: str,
+        dataset: str,
+        location: str,
+        *,
+        request_timeout_s: float = 60.0,
+        retry_s: float | None = None,
+        job_timeout_s: float = 900.0,
+        job_retry_delays_s: Sequence[float] = (1.0, 4.0, 16.0),
+        pool_size: int = 16,
+        endpoint: str | None = None,
+        budget: TableBudget | None = None,
+        max_bytes_billed: int | None = None,
+    ) -> None:
+        self.project, self.dataset, self.location = project, dataset, location
+        self._endpoint = os.environ.get("BIGQUERY_EMULATOR_HOST", "") if endpoint is None else endpoint
+        total_s = retry_s if retry_s is not None else (20.0 if self._endpoint else 120.0)
+        self._retry = DEFAULT_RETRY.with_delay(initial=0.25, maximum=16.0, multiplier=2.0).with_timeout(total_s)
+        self._calling: dict[str, Any] = {"retry": self._retry, "timeout": request_timeout_s}
+        self._job_timeout_s = job_timeout_s
+        self._jobs = JobRunner(
+            self._find_job, f"{project}.{dataset}", self._retry, timeout_s=job_timeout_s, delays_s=job_retry_delays_s
+        )
+        self._pool_size = pool_size
+        self._budget = budget or TableBudget()
+        self._max_bytes_billed = max_bytes_billed
+        self._opening = threading.Lock()
+        self._client: bigquery.Client | None = None
+        self._ensured: set[tuple[str, type]] = set()
+        self._writing: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+
+    def name_of(self, table: str) -> str:
+        """See `Warehouse.name_of`."""
+        return f"`{self.project}.{self.dataset}.{table}`"
+
+    def ensure_dataset(self) -> None:
+        """Creates the dataset in ``location``; an existing one is left as it is."""
+        made = bigquery.Dataset(f"{self.project}.{self.dataset}")
+        made.location = self.location
+        self._call(
+            "creation of the dataset", lambda: self._open().create_dataset(made, exists_ok=True, **self._calling)
+        )
+
+    def ensure_table(self, table: Table) -> None:
+        """See `Warehouse.ensure_table`. Looks once per process and table."""
+        if (table.name, table.model) in self._ensured:
+            return
+        columns = check_table(table)
+        self._call(f"look at table {table.name}", lambda: self._make_or_widen(table, columns))
+        self._ensured.add((table.name, table.model))
+
+    def _make_or_widen(self, table: Table, columns: Sequence[Column]) -> None:
+        client = self._open()
+        try:
+            found = client.get_table(self._reference(table.name), **self._calling)
+        except api.NotFound:
+            made = bigquery.Table(self._reference(table.name), schema=_fields(columns))
+            made.time_partitioning = bigquery.TimePartitioning(field=table.partition_field)
+            made.clustering_fields = list(table.key[:4])
+            made.description = (table.model.__doc__ or "").strip() or None
+            found = client.create_table(made, exists_ok=True, **self._calling)
+        by = found.time_partitioning.field if found.time_partitioning else None
+        if by != table.partition_field:
+            raise LoadRejected(
+                f"table {table.name} is partitioned by {by}, expected {table.partition_field}; it is as it was",
+                stage="load",
+                hint="migrate the table by hand, or give the row model's table another name",
+            )
+        existing = [Column.from_api(field.to_api_repr()) for field in found.schema]
+        wider = widened(table.name, columns, existing)
+        if wider:
+            found.schema = _fields(wider)
+            client.update_table(found, ["schema"], **self._calling)
+
+    def load(self, batch: TableBatch) -> TableLoad:
+        """See `Warehouse.load`. Raises ``BudgetExhausted`` before any effect."""
+        self.ensure_table(batch.table)
+        days = next((len(limit.values) for limit in batch.scope if limit.kind == "DATE"), 1)
+        with self._writing[batch.table.name]:
+            self._budget.spend(batch.table.name, days, dt.datetime.now(dt.UTC))
+            loaded = self.stage_rows(batch) if batch.rows else None
+            replaced = self.replace_rows(batch)
+            self.drop_staging(batch)
+        return TableLoad(
+            load_job_id=str(loaded.job_id) if loaded else "",
+            replace_job_id=str(replaced.job_id),
+            rows=int(loaded.output_rows) if loaded else 0,
+            size_bytes=int(loaded.input_file_bytes or 0) if loaded else 0,
+        )
+
+    def stage_rows(self, batch: TableBatch) -> Job:
+        """Step one: all rows of the batch into its staging table, in one load job. The table itself is not touched."""
+        columns = check_table(batch.table)
+        staging = bigquery.Table(self._reference(batch.staging_table), schema=_fields(columns))
+        staging.expires = dt.datetime.now(dt.UTC) + _STAGING_LIFE
+        self._call(
+            "creation of the staging table", lambda: self._open().create_table(staging, exists_ok=True, **self._calling)
+        )
+
+        def submit(job_id: str, job_labels: dict[str, str]) -> Job:
+            config = bigquery.LoadJobConfig(
+                source_format=bigquery.SourceFormat.NEWLINE_DELIMITED_JSON,
+                schema=_fields(columns),
+                write_disposition=bigquery.WriteDisposition.WRITE_TRUNCATE,
+                ignore_unknown_values=False,
+                max_bad_records=0,
+                labels=job_labels,
+            )
+            return self._open().load_table_from_uri(
+                list(batch.uris), staging.reference, job_id=job_id, location=self.location, job_config=config,
+                **self._calling,
+            )  # fmt: skip
+
+        job = self._jobs.run(batch, "load", submit, reusable=lambda: self._count(batch.staging_table) == batch.rows)
+        if job.output_rows != batch.rows:
+            raise LoadRejected(
+                f"table {batch.table.name}: {batch.rows} rows were staged, the load job took {job.output_rows}; "
+                "the table is as it was",
+                stage="load",
+                job_id=job.job_id,
+            )
+        return job
+
+    def replace_rows(self, batch: TableBatch) -> Job:
+        """Step two: the scope's old rows out and the staged rows in, in one atomic statement."""
+        sql = replace_sql(batch, self.name_of(batch.table.name), self.name_of(batch.staging_table))
+        parameters = [_parameter(f"scope_{number}", limit.values) for number, limit in enumerate(batch.scope)]
+
+        def submit(job_id: str, job_labels: dict[str, str]) -> Job:
+            config = bigquery.QueryJobConfig(query_parameters=parameters, labels=job_labels)
+            return self._open().query(
+                sql, job_config=config, job_id=job_id, location=self.location, job_retry=None, **self._calling
+            )
+
+        return self._jobs.run(batch, "replace", submit, reusable=lambda: False)
+
+    def drop_staging(self, batch: TableBatch) -> None:
+        """Step three. A staging table that is never dropped expires after a day."""
+        if batch.rows:
+            reference = self._reference(batch.staging_table)
+            self._call(
+                "drop of the staging table",
+                lambda: self._open().delete_table(reference, not_found_ok=True, **self._calling),
+            )
+
+    def query(self, sql: str, parameters: Mapping[str, QueryValue] | None = None) -> list[dict[str, Any]]:
+        """See `Warehouse.query`."""
+        config = bigquery.QueryJobConfig(
+            query_parameters=[_parameter(name, value) for name, value in (parameters or {}).items()],
+            maximum_bytes_billed=self._max_bytes_billed,
+        )
+
+        def run() -> list[dict[str, Any]]:
+            job = self._open().query(sql, job_config=config, location=self.location, job_retry=None, **self._calling)
+            found = job.result(retry=self._retry, timeout=self._job_timeout_s, job_retry=None)
+            return [dict(row.items()) for row in found]
+
+        rows: list[dict[str, Any]] = self._call("query", run)
+        return rows
+
+    def _count(self, table: str) -> int:
+        return int(self.query(f"SELECT COUNT(*) AS n FROM {self.name_of(table)}")[0]["n"])  # noqa: S608 - our own name
+
+    def _find_job(self, job_id: str) -> Job:
+        return self._open().get_job(job_id, location=self.location, **self._calling)
+
+    def _reference(self, table: str) -> bigquery.TableReference:
+        return bigquery.TableReference.from_string(f"{self.project}.{self.dataset}.{table}")
+
+    def _call(self, action: str, run: Callable[[], Any]) -> Any:
+        try:
+            return run()
+        except Exception as error:
+            raise translated(error, action, dataset=f"{self.project}.{self.dataset}") from error
+
+    def _open(self) -> bigquery.Client:
+        with self._opening:
+            if self._client is None:
+                options: dict[str, Any] = {}
+                if self._endpoint:
+                    options = {
+                        "credentials": AnonymousCredentials(),  # type: ignore[no-untyped-call]
+                        "client_options": {"api_endpoint": self._endpoint},
+                    }
+                self._client = bigquery.Client(project=self.project, location=self.location, **options)
+                # The library has no public way to size its pool of ten connections, nor to keep a proxy setting from
+                # catching an emulator on this machine.
+                session = self._client._http
+                session.trust_env = not self._endpoint
+                adapter = HTTPAdapter(pool_maxsize=self._pool_size, pool_block=True)
+                session.mount("https://", adapter)
+                session.mount("http://", adapter)
+            return self._client
+
+
+def _fields(columns: Sequence[Column]) -> list[bigquery.SchemaField]:
+    return [bigquery.SchemaField.from_api_repr(column.to_api()) for column in columns]
+
+
+def _parameter(name: str, value: QueryValue) -> bigquery.ArrayQueryParameter | bigquery.ScalarQueryParameter:
+    if isinstance(value, str | int | dt.date):
+        return bigquery.ScalarQueryParameter(name, _kind(value), value)
+    return bigquery.ArrayQueryParameter(name, _kind(value[0]), list(value))
+
+
+def _kind(value: str | int | dt.date) -> str:
+    return "DATE" if isinstance(value, dt.date) else "INT64" if isinstance(value, int) else "STRING"
