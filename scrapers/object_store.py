@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import re
 import threading
 import uuid
 from collections import Counter
@@ -42,6 +43,7 @@ from alerting.object_store import GenerationConflict, ObjectMissing, StoredObjec
 WRITER_KEY = "writer"
 """Metadata key that names the single write call which made this generation; hidden from listings."""
 
+_REASON_WORD = re.compile(r'"reason":\s*"(\w+)"')
 _LIST_FIELDS = "items(name,generation,size,updated,metadata),nextPageToken"
 
 
@@ -218,6 +220,8 @@ class GcsObjectStore:
     def _translated(self, error: Exception, action: str) -> PipelineError:
         """The one table from Google's, requests' and google-auth's exceptions to the taxonomy."""
         where: dict[str, Any] = {"stage": "land", "uri": self.root_uri, "reason": _reason(error)}
+        if isinstance(error, api.NotFound) and self._bucket_seen:
+            return LandingUnavailable(f"{action}: not found in a bucket that was there a moment ago", **where)
         if isinstance(error, api.NotFound):
             return ConfigurationError(
                 f"{action}: bucket {self.bucket} does not exist; nothing was written",
@@ -255,12 +259,16 @@ def _is_passing(error: Exception) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    """Class, status and Google's reason word. Never the text: it holds URLs with upload ids."""
+    """Class, status and Google's reason words. Never the text: it holds URLs with upload ids."""
     if isinstance(error, api.RetryError) and error.cause is not None:
         return f"gave up retrying after {_reason(error.cause)}"
     parts = [type(error).__name__]
+    if isinstance(error, InvalidResponse):
+        parts.append(str(error.response.status_code))
     if isinstance(error, api.GoogleAPICallError):
-        parts += [str(int(error.code or 0)), *(str(item.get("reason", "")) for item in error.errors or ())]
+        parts.append(str(int(error.code or 0)))
+        # Uploads and downloads leave the reason in the text only.
+        parts += [str(item.get("reason", "")) for item in error.errors or ()] or _REASON_WORD.findall(str(error))
     return " ".join(part for part in parts if part)
 
 

@@ -5,10 +5,10 @@ import threading
 from zoneinfo import ZoneInfo
 
 import pytest
-from alerting.errors import BudgetExhausted, ConfigurationError, RateLimited
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from alerting.errors import BudgetExhausted, ConfigurationError, RateLimited
 from scrapers.base import Rate
 from scrapers.budget import Budget, Clock
 
@@ -71,8 +71,7 @@ def test_threads_together_get_exactly_the_limit():
     granted: list[bool] = []
 
     def ask() -> None:
-        for _ in range(20):
-            granted.append(budget.try_acquire())
+        granted.extend(budget.try_acquire() for _ in range(20))
 
     threads = [threading.Thread(target=ask) for _ in range(8)]
     for thread in threads:
@@ -125,7 +124,7 @@ ZONES = ["UTC", "America/New_York", "Europe/Stockholm", "Asia/Kathmandu", "Ameri
 
 
 @given(
-    start=st.datetimes(dt.datetime(2024, 1, 1), dt.datetime(2027, 12, 31)),
+    start=st.integers(0, 4 * 365 * 24 * 60),
     zone=st.sampled_from(ZONES),
     steps=st.lists(st.floats(60, 200_000), min_size=1, max_size=40),
     per_day=st.integers(1, 3),
@@ -133,7 +132,7 @@ ZONES = ["UTC", "America/New_York", "Europe/Stockholm", "Asia/Kathmandu", "Ameri
 )
 @settings(max_examples=150, deadline=None)
 def test_no_local_day_or_month_gets_more_than_its_quota_and_every_reset_is_true(start, zone, steps, per_day, per_month):
-    time = FakeTime(start.replace(tzinfo=dt.UTC))
+    time = FakeTime(dt.datetime(2024, 1, 1, tzinfo=dt.UTC) + dt.timedelta(minutes=start))
     budget = Budget(Rate(per_day=per_day, per_month=per_month, reset_zone=zone), clock=time.clock)
     days: dict[str, int] = {}
     months: dict[str, int] = {}

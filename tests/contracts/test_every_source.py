@@ -1,0 +1,109 @@
+"""What every source must keep to. A new source needs no test code: it is found here by its file."""
+
+from __future__ import annotations
+
+import ast
+import datetime as dt
+import re
+import urllib.parse
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+import processors.sources
+import scrapers.sources
+from alerting.errors import PipelineError
+from scrapers.base import Page, Request, Scraper, SecretParam
+from scrapers.budget import Budget
+from scrapers.partition import Partition
+from scrapers.registry import scraper, sources
+
+LINES_PER_SOURCE = 80
+RECENT = dt.date(2026, 1, 9)
+
+
+@pytest.fixture(params=sources())
+def source(request: pytest.FixtureRequest) -> Scraper:
+    return scraper(request.param)
+
+
+def _partition(source: Scraper, date: dt.date = RECENT) -> Partition:
+    if source.step == "month":
+        return Partition.month(date.year, date.month, source.zone)
+    return Partition.day(date, source.zone)
+
+
+def _page(source: Scraper, body: bytes) -> Page:
+    request = source.first_request(_partition(source))
+    return Page(request, 1, 200, {}, body, dt.datetime(2026, 2, 1, tzinfo=dt.UTC), 0.1)
+
+
+def test_its_facts_are_declared(source):
+    assert source.title
+    ZoneInfo(source.zone)
+    address = urllib.parse.urlsplit(source.base_url)
+    assert address.scheme == "https"
+    assert not address.query
+    assert source.tables
+    assert len(set(source.tables)) == len(source.tables)
+    assert all(re.fullmatch(r"[a-z][a-z0-9_]*", table) for table in source.tables)
+    assert dt.timedelta(0) < source.settles_after < dt.timedelta(days=30)
+    assert 0 < source.timeout_s <= 600
+    assert source.floor < RECENT
+    Budget(source.rate)
+
+
+def test_its_first_request_is_pure_relative_and_without_secrets(source):
+    partition = _partition(source)
+    request = source.first_request(partition)
+    assert request == source.first_request(partition)
+    assert request.path.startswith("/")
+    assert not request.path.startswith("//")
+    if isinstance(source.auth, SecretParam):
+        assert source.auth.param not in dict(request.params)
+    assert request != source.first_request(_partition(source, RECENT - dt.timedelta(days=40)))
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"null", b"[]", b"{}", b"42", b'"text"', b"\x00\xff", b"<html></html>", b'{"error":"no"}']
+)
+def test_a_foreign_body_is_an_error_of_the_taxonomy_and_never_an_empty_partition(source, body):
+    with pytest.raises(PipelineError):
+        source.inspect(_partition(source), _page(source, body))
+
+
+def _code_lines(path: Path) -> int:
+    """Lines that somebody has to think about: without imports, docstrings, comments, blanks and column lists."""
+    text = path.read_text()
+    skipped: set[int] = set()
+    for node in ast.walk(ast.parse(text)):
+        is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        is_columns = (isinstance(node, ast.ClassDef) and [ast.unparse(base) for base in node.bases] == ["Row"]) or (
+            isinstance(node, ast.Assign) and "create_model" in ast.unparse(node.value)
+        )
+        if is_text or is_columns or isinstance(node, ast.Import | ast.ImportFrom):
+            skipped.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    return sum(
+        1
+        for number, line in enumerate(text.splitlines(), 1)
+        if number not in skipped and line.strip() and not line.strip().startswith("#")
+    )
+
+
+def test_scraper_and_processor_together_stay_under_eighty_lines_beside_their_columns(source):
+    folders = [Path(package.__path__[0]) for package in (scrapers.sources, processors.sources)]
+    files = [folder / f"{source.source}.py" for folder in folders]
+    lines = {file.parent.parent.name: _code_lines(file) for file in files if file.exists()}
+    assert 0 < sum(lines.values()) < LINES_PER_SOURCE, lines
+
+
+def test_it_is_asked_only_after_its_day_is_over_in_its_own_zone(source):
+    partition = _partition(source)
+    assert source.settled_at(partition) > partition.ends_at
+    assert source.settled_at(partition).utcoffset() == dt.timedelta(0)
+
+
+def test_a_request_object_stays_hashable(source):
+    assert hash(source.first_request(_partition(source))) == hash(source.first_request(_partition(source)))
+    assert isinstance(source.first_request(_partition(source)), Request)

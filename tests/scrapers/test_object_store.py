@@ -1,0 +1,244 @@
+from __future__ import annotations
+
+import http.server
+import threading
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from alerting.errors import AuthenticationError, ConfigurationError, CriticalError, LandingUnavailable
+from alerting.object_store import GenerationConflict, ObjectMissing
+from scrapers.object_store import GcsObjectStore
+
+
+@pytest.fixture
+def store(gcs_endpoint: str) -> GcsObjectStore:
+    bucket = GcsObjectStore(f"gapless-{uuid.uuid4().hex[:12]}", project="test", endpoint=gcs_endpoint)
+    bucket.ensure_bucket("EU")
+    return bucket
+
+
+def test_what_is_written_is_read_with_its_generation(store):
+    first = store.write("landing/a.gz", b"\x1f\x8b not unpacked", content_type="application/gzip")
+    assert store.read("landing/a.gz") == (b"\x1f\x8b not unpacked", first)
+    second = store.write("landing/a.gz", b"two")
+    assert second > first
+    assert store.read("landing/a.gz") == (b"two", second)
+
+
+def test_create_only_and_compare_and_swap_refuse_a_changed_object(store):
+    generation = store.write("ledger/x.json", b"1", if_generation=0)
+    with pytest.raises(GenerationConflict):
+        store.write("ledger/x.json", b"2", if_generation=0)
+    swapped = store.write("ledger/x.json", b"3", if_generation=generation)
+    with pytest.raises(GenerationConflict):
+        store.write("ledger/x.json", b"4", if_generation=generation)
+    with pytest.raises(GenerationConflict):
+        store.write("ledger/never-there.json", b"4", if_generation=generation)
+    assert store.read("ledger/x.json") == (b"3", swapped)
+
+
+def test_of_eight_threads_that_create_one_object_exactly_one_wins(store):
+    for trial in range(3):
+        wins: list[int] = []
+        barrier = threading.Barrier(8)
+
+        def create(who: int, name: str = f"leases/{trial}.json", wins: list[int] = wins, barrier=barrier) -> None:
+            barrier.wait()
+            try:
+                store.write(name, str(who).encode(), if_generation=0)
+                wins.append(who)
+            except GenerationConflict:
+                pass
+
+        _in_threads(create)
+        assert len(wins) == 1
+        assert store.read(f"leases/{trial}.json")[0] == str(wins[0]).encode()
+
+
+def test_no_increment_is_lost_when_eight_threads_compare_and_swap(store):
+    store.write("count", b"0")
+
+    def increment(_: int) -> None:
+        for _ in range(5):
+            while True:
+                value, generation = store.read("count")
+                try:
+                    store.write("count", str(int(value) + 1).encode(), if_generation=generation)
+                    break
+                except GenerationConflict:
+                    continue
+
+    _in_threads(increment)
+    assert store.read("count")[0] == b"40"
+
+
+def _in_threads(work: Callable[[int], None]) -> None:
+    threads = [threading.Thread(target=work, args=(who,)) for who in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def test_a_listing_carries_metadata_and_keeps_to_its_borders(store):
+    for day in range(1, 6):
+        store.write(f"ledger/2025-01-0{day}.json", b"{}", metadata={"verdict": "verified", "day": str(day)})
+    store.write("ledgers-other/x", b"")
+    found = list(store.list("ledger/", start_offset="ledger/2025-01-02", end_offset="ledger/2025-01-04.json"))
+    assert [item.name for item in found] == ["ledger/2025-01-02.json", "ledger/2025-01-03.json"]
+    assert found[0].metadata == {"verdict": "verified", "day": "2"}
+    assert (found[0].size_bytes, found[0].generation) == (2, store.read("ledger/2025-01-02.json")[1])
+    assert found[0].updated_at is not None
+    assert found[0].updated_at.utcoffset() is not None
+
+
+def test_a_thousand_objects_cost_one_list_call(gcs_endpoint, store):
+    def write(who: int) -> None:
+        for number in range(who, 1002, 8):
+            store.write(f"ledger/{number:04d}.json", b"{}", metadata={"verdict": "verified"})
+
+    _in_threads(write)
+    before = store.calls.get("list", 0)
+    found = list(store.list("ledger/"))
+    assert len(found) == 1002
+    assert {item.metadata["verdict"] for item in found} == {"verified"}
+    assert store.calls["list"] - before == 2
+    assert (store.calls["write"], store.calls.get("stat", 0), store.calls.get("read", 0)) == (1003, 0, 0)
+
+
+def test_a_missing_object_is_missing_and_deleting_it_is_no_error(store):
+    with pytest.raises(ObjectMissing):
+        store.read("nowhere")
+    store.write("somewhere", b"x")
+    store.delete("somewhere")
+    store.delete("somewhere")
+    with pytest.raises(ObjectMissing):
+        store.read("somewhere")
+
+
+@pytest.mark.parametrize("action", ["read", "write", "list", "delete"])
+def test_a_missing_bucket_is_never_taken_for_missing_objects(gcs_endpoint, action):
+    store = GcsObjectStore("gapless-not-there", project="test", endpoint=gcs_endpoint)
+    actions = {
+        "read": lambda: store.read("ledger/x"),
+        "write": lambda: store.write("ledger/x", b""),
+        "list": lambda: list(store.list("ledger/")),
+        "delete": lambda: store.delete("ledger/x"),
+    }
+    with pytest.raises(ConfigurationError, match=r"gcloud storage buckets create gs://gapless-not-there"):
+        actions[action]()
+
+
+class Proxy:
+    """Stands between store and emulator; ``spoil(handler, path)`` may answer in place of it, or swallow an answer."""
+
+    def __init__(self, target: str) -> None:
+        self.swallow_next_write = False
+        self.answer_with = 0
+        self.reason = ""
+        outer = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def _relay(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                if outer.answer_with:
+                    text = b'{"error":{"code":%d,"message":"no","errors":[{"reason":"%s"}]}}'
+                    self._answer(
+                        outer.answer_with, text % (outer.answer_with, outer.reason.encode()), "application/json"
+                    )
+                    return
+                request = urllib.request.Request(target + self.path, body or None, method=self.command)
+                if self.headers.get("Content-Type"):
+                    request.add_header("Content-Type", self.headers["Content-Type"])
+                try:
+                    with urllib.request.urlopen(request, timeout=10) as answer:
+                        status, data, kind = answer.status, answer.read(), answer.headers["Content-Type"]
+                except urllib.error.HTTPError as error:
+                    status, data, kind = error.code, error.read(), error.headers["Content-Type"]
+                if self.command == "POST" and outer.swallow_next_write:
+                    outer.swallow_next_write = False
+                    self.close_connection = True
+                    return
+                self._answer(status, data, kind or "application/json")
+
+            def _answer(self, status: int, data: bytes, kind: str) -> None:
+                self.send_response(status)
+                self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            do_GET = do_POST = do_DELETE = do_PUT = _relay
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.server.handle_error = lambda *_: None
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
+
+
+@pytest.fixture
+def proxy(gcs_endpoint: str) -> Iterator[Proxy]:
+    between = Proxy(gcs_endpoint)
+    yield between
+    between.server.shutdown()
+    between.server.server_close()
+
+
+def test_a_write_whose_answer_was_lost_is_not_a_conflict_with_itself(store, proxy):
+    through = GcsObjectStore(store.bucket, project="test", endpoint=proxy.url)
+    proxy.swallow_next_write = True
+    generation = through.write("leases/bdl.json", b"mine", if_generation=0)
+    assert store.read("leases/bdl.json") == (b"mine", generation)
+    assert through.calls["write"] == 2, "the library repeated the request, and the repeat met our own object"
+    with pytest.raises(GenerationConflict):
+        through.write("leases/bdl.json", b"again", if_generation=0)
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "kind"),
+    [
+        (401, "authError", AuthenticationError),
+        (403, "forbidden", AuthenticationError),
+        (403, "rateLimitExceeded", LandingUnavailable),
+        (429, "rateLimitExceeded", LandingUnavailable),
+        (500, "backendError", LandingUnavailable),
+        (503, "backendError", LandingUnavailable),
+        (400, "invalid", CriticalError),
+    ],
+)
+@pytest.mark.parametrize("action", ["read", "write", "list"])
+def test_every_refusal_of_storage_has_its_class_of_error(proxy, status, reason, kind, action):
+    store = GcsObjectStore("gapless-any", project="test", endpoint=proxy.url, retry_s=0.1)
+    proxy.answer_with, proxy.reason = status, reason
+    actions = {
+        "read": lambda: store.read("a"),
+        "write": lambda: store.write("a", b"1", if_generation=0),
+        "list": lambda: list(store.list("a")),
+    }
+    with pytest.raises(kind) as caught:
+        actions[action]()
+    assert type(caught.value) is kind
+    # Anonymous credentials cannot be renewed, so a 401 ends inside google-auth.
+    assert str(status) in str(caught.value) or status == 401
+
+
+def test_storage_that_is_not_there_is_unavailable():
+    store = GcsObjectStore("gapless-any", project="test", endpoint="http://127.0.0.1:9", retry_s=0.1)
+    with pytest.raises(LandingUnavailable):
+        store.read("a")
+
+
+def test_an_object_store_opens_nothing_before_it_is_used(monkeypatch):
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:9")
+    store = GcsObjectStore("gapless-any", project="test")
+    assert (store.root_uri, dict(store.calls)) == ("gs://gapless-any", {})
