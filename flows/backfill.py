@@ -10,8 +10,8 @@ from uuid import UUID
 
 from prefect import Flow, flow
 from prefect.client.schemas.objects import FlowRun, State
-from prefect.runtime import flow_run
 from prefect.flows import FlowStateHook
+from prefect.runtime import flow_run as current
 from prefect.states import Completed, Failed
 
 from alerting.errors import ConfigurationError, LeaseHeld, StateUnreadable
@@ -47,15 +47,15 @@ def backfill_id_of(flow_run_id: UUID | str, run_count: int) -> str:
 
 
 def _flow_run_name() -> str:
-    given = flow_run.parameters
+    given = current.parameters
     source = getattr(given["source"], "value", given["source"])
     return f"{source} {given['start_date']}..{given['end_date']}"
 
 
-def close_after_state_change(_flow: Flow[..., Any], run: FlowRun, state: State[Any]) -> None:
+def close_after_state_change(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001
     """State hook: sends the mail that the run itself could not send. Runs in a new process after kill -9."""
     aborted = {"Crashed": "crashed", "Cancelled": "user", "TimedOut": "deadline"}.get(state.name or "", "")
-    close_backfill(build_services(), backfill_id_of(run.id, run.run_count), aborted=aborted, now=utc_now())
+    close_backfill(build_services(), backfill_id_of(flow_run.id, flow_run.run_count), aborted=aborted, now=utc_now())
 
 
 HOOKS: list[FlowStateHook[..., Any]] = [close_after_state_change]
@@ -95,7 +95,7 @@ async def backfill(
         dates: Only these dates of the range, as a mail writes them: 2025-01-03, 2025-01-07..2025-01-09.
     """
     name = str(getattr(source, "value", source))
-    backfill_id = backfill_id_of(flow_run.id or "local", flow_run.run_count or 1)
+    backfill_id = backfill_id_of(current.id or "local", current.run_count or 1)
     try:
         services = build_services()
         scraper = services.scraper(name)
@@ -134,7 +134,7 @@ async def _run(
         backfill_id=backfill_id,
         now=utc_now(),
         ttl_s=services.settings.lease_ttl_s,
-        flow_run_id=str(flow_run.id or ""),
+        flow_run_id=str(current.id or ""),
         range_text=range_text,
     )
     try:

@@ -37,7 +37,7 @@ class Closed:
     """The recounted facts of an ended run, and what became of its mail."""
 
     facts: RunFacts
-    mail: SendResult
+    mail: SendResult | None
 
 
 def run_prefix(backfill_id: str) -> str:
@@ -148,9 +148,10 @@ def close_backfill(
     known = facts or owed.run_facts
     final = recount(services, known, aborted=aborted, now=now)
     write_record(services, final)
-    result = send_owed_summary(
-        services.store, services.channels, backfill_id, outcome_if_unknown="STOPPED", run_facts=final, now=now
-    )
+    if services.alerts.backfill_id == backfill_id:
+        result = services.alerts.disable_backfill_mode(run_facts=final)
+    else:
+        result = send_owed_summary(services.store, services.channels, backfill_id, run_facts=final, now=now)
     release_lease(services.store, known.source, backfill_id, now)
     LOG.info("backfill %s closed: %s, mail %s", backfill_id, final.verdict, result)
     return Closed(final, result)
@@ -171,8 +172,8 @@ def close_dead_runs(services: Services, now: dt.datetime, source: str = "") -> l
         lease.backfill_id for lease in list_leases(services.store) if lease.state == "held" and lease.expires_at > now
     }
     closed = []
-    for owed in owed_summaries(services.store):
-        if owed.backfill_id in alive or (source and owed.source != source):
+    for owed in owed_summaries(services.store, now):
+        if owed.backfill_id in alive or owed.why == "claimed" or (source and owed.entry.source != source):
             continue
         close_backfill(services, owed.backfill_id, aborted="crashed", now=now)
         closed.append(owed.backfill_id)

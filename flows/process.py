@@ -50,7 +50,9 @@ async def verify_batch(backfill_id: str, partitions: list[str]) -> dict[str, Ver
     """Recounts the batch in BigQuery and compares it with the source's own numbers and the manifests."""
     run = current_run(backfill_id)
     manifests = [run.manifests[key] for key in partitions]
-    return await run.in_thread(verify, manifests, processor=run.processor, warehouse=run.services.warehouse)
+    return await run.in_thread(
+        verify, manifests, processor=run.processor, warehouse=run.services.warehouse, dropped=run.receipts[-1].dropped
+    )
 
 
 @flow(name="process", flow_run_name=_flow_run_name, persist_result=False, validate_parameters=False)

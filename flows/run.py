@@ -100,7 +100,7 @@ class RunContext:
             calls=self.client.calls,
             waited_for_limits_s=self.budget.waited_s,
             bytes_landed=self.client.received_bytes,
-            bigquery_jobs=sum(receipt.job_count for receipt in self.receipts),
+            bigquery_jobs=sum(2 * len(receipt.tables) for receipt in self.receipts),
         )
         closed = close_backfill(self.services, self.backfill_id, aborted=aborted, now=utc_now(), facts=facts)
         return closed.facts if closed else facts

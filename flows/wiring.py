@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from alerting.channels import AppriseChannel, Channel, LogChannel, SmtpChannel
+from alerting.channels import Channel, LogChannel, SmtpChannel
+from alerting.chat_channels import AppriseChannel
 from alerting.errors import ConfigurationError
 from alerting.redaction import register_secret
 from alerting.smart_alert_manager import SmartAlertManager
