@@ -15,17 +15,20 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from email.message import EmailMessage
+from pathlib import Path
 from typing import Any, Literal
 
-from alerting.channels import Channel, DeliveryFailed, text_of
+from alerting.channels import Channel, text_of
 from alerting.errors import PipelineError, StateUnreadable
 from alerting.incident import Incident, Severity
 from alerting.journal import IncidentJournal, alerts_prefix, path_part
 from alerting.message import from_bytes, message_id, summary_mail, to_bytes
+from alerting.notices import deliver, tell_human
 from alerting.object_store import GenerationConflict, ObjectMissing, ObjectStore
-from alerting.outbox import Delivered, Outbox, OutboxEntry
+from alerting.outbox import Outbox, OutboxEntry
 from alerting.redaction import redact
 from alerting.run_facts import Outcome, RunFacts
+from alerting.spool import recover
 from alerting.summary import render
 
 _log = logging.getLogger("gapless.alerting")
@@ -90,12 +93,14 @@ def send_owed_summary(
     outcome_if_unknown: Outcome = "STOPPED",
     run_facts: RunFacts | None = None,
     now: dt.datetime | None = None,
+    spool_folder: Path | str | None = None,
 ) -> SendResult:
     """Claims the entry, renders from the journal (or takes the mail rendered before), sends, marks as sent.
 
     The caller decides that the run is over. Channels that have the mail are not asked again. When one fails, the
     entry stays owed with the rendered bytes, its text goes to the log, and the result says ``failed``.
-    Raises ``StateUnreadable`` (entry or journal) and what the store raises; the summary stays owed then too.
+    Incidents that a killed process of this machine left in ``spool_folder`` are taken up first.
+    Raises ``StateUnreadable`` (entry or journal; a human is told) and what the store raises: still owed then too.
     """
     now = now or dt.datetime.now(dt.UTC)
     outbox, by = Outbox(store), sender_name()
@@ -103,8 +108,11 @@ def send_owed_summary(
     if entry is None:
         return _not_claimed(outbox.read(backfill_id), backfill_id)
     try:
+        recover(IncidentJournal(store), spool_folder, backfill_id)
         mail = _mail_of(store, entry, run_facts, outcome_if_unknown, now)
-    except PipelineError as error:
+    except (PipelineError, OSError) as error:
+        if isinstance(error, StateUnreadable):
+            tell_human(store, channels, backfill_id, Incident.from_error(error, source=entry.source), now)
         _release(outbox, backfill_id, by, f"{type(error).__name__}: {redact(str(error))}")
         raise
     delivered, errors = deliver(mail, channels, severity_of(mail), set(entry.delivered), now)
@@ -130,27 +138,6 @@ def send_owed_summary(
     refused = {who: answer for each in delivered.values() for who, answer in each.refused.items()}
     status: Status = "failed" if errors else "sent"
     return SendResult(status, backfill_id, str(mail["Message-ID"]), mail_name(entry), tuple(errors), refused)
-
-
-def deliver(
-    mail: EmailMessage, channels: Sequence[Channel], severity: Severity, already: set[str], now: dt.datetime
-) -> tuple[dict[str, Delivered], list[str]]:
-    """Offers the mail to every channel that does not have it yet; returns deliveries and problems by channel."""
-    delivered: dict[str, Delivered] = {}
-    errors: list[str] = []
-    for channel in channels:
-        if channel.name in already:
-            continue
-        try:
-            answer = channel.send(mail, severity=severity)
-            delivered[channel.name] = Delivered(now, dict(answer.refused))
-        except PipelineError as error:
-            errors.append(f"{channel.name}: {redact(error.message)}")
-        except Exception as error:  # a channel of somebody else's making must not cost the others their mail
-            errors.append(
-                f"{channel.name}: {DeliveryFailed.__name__} {type(error).__name__} {redact(str(error))[:300]}"
-            )
-    return delivered, errors
 
 
 def severity_of(mail: EmailMessage) -> Severity:
@@ -242,23 +229,3 @@ def _remember(store: ObjectStore, entry: OutboxEntry, memory: dict[str, Any]) ->
         store.write(memory_name(entry.source), json.dumps(memory).encode(), content_type="application/json")
     except PipelineError as error:
         _log.warning("comparison for the next run of %s not kept: %s", entry.source, redact(str(error)))
-
-
-def human_text(incident: Incident, entry: OutboxEntry) -> tuple[str, str]:
-    """Subject and text of the one "a human is needed now"."""
-    where = " ".join(part for part in (incident.source or entry.source, incident.partition) if part)
-    subject = f"[backfill][NEEDS A HUMAN] {incident.source or entry.source} · {incident.error_type}"
-    lines = [
-        f"{where}: {incident.error_type}",
-        "",
-        incident.message,
-        "",
-        f"Do this: {incident.hint or 'look at the run; it does not heal by itself.'}",
-        f"At:      {incident.occurred_at:%Y-%m-%d %H:%M:%S} UTC, stage {incident.stage or '?'}",
-        f"Run:     backfill {entry.backfill_id}, attempt {entry.attempt}, owner {entry.owner or '?'}",
-        *(f"{name}: {value}" for name, value in (entry.facts.get("links") or {}).items()),
-        *(f"Contact: {role}: {who}" for role, who in (entry.facts.get("contacts") or {}).items()),
-        "",
-        "This is the only such mail of this backfill; everything else comes in its summary.",
-    ]
-    return subject, "\n".join(lines)

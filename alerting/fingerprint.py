@@ -9,9 +9,9 @@ import datetime as dt
 import hashlib
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from alerting.incident import Incident
+from alerting.incident import SEVERITIES, Incident
 from alerting.ranges import compress_dates
 
 VERSION = "v1"
@@ -112,8 +112,8 @@ class IncidentGroup:
         self.attempts += incident.attempts
         if len(self.messages) < 10 and incident.message not in self.messages:
             self.messages.append(incident.message)
-        if incident.traceback and not self.sample.traceback:
-            self.sample = replace(incident, severity=self.sample.severity)
+        if _sample_rank(incident) < _sample_rank(self.sample):
+            self.sample = incident
 
     def absorb(self, other: IncidentGroup) -> None:
         """Takes in a group that is only an echo of this cause."""
@@ -122,6 +122,12 @@ class IncidentGroup:
         self.partitions |= other.partitions
         self.first_at, self.last_at = min(self.first_at, other.first_at), max(self.last_at, other.last_at)
         self.attempts += other.attempts
+
+
+def _sample_rank(incident: Incident) -> tuple[int, bool, dt.datetime, str]:
+    """Worst first, then one with a traceback, then the earliest: whatever the order of arrival, the same sample."""
+    severity = SEVERITIES.index(incident.severity)
+    return severity, not incident.traceback, incident.occurred_at, incident.partition
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import re
+import time
 import uuid
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -51,9 +52,10 @@ class IncidentJournal:
         """
         if not incidents:
             return ""
+        unique = f"{time.time_ns():016x}{uuid.uuid4().hex[:12]}"
         name = (
             f"{alerts_prefix(backfill_id)}incidents/"
-            f"{path_part(window or 'run')}-{path_part(str(attempt))}-{uuid.uuid4().hex}.json.gz"
+            f"{path_part(window or 'run')}-{path_part(str(attempt))}-{unique}.json.gz"
         )
         lines = b"\n".join(with_fingerprint(incident).to_json() for incident in incidents)
         self.store.write(

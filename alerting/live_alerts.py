@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from alerting.channels import Channel, DeliveryFailed
-from alerting.delivery import deliver
 from alerting.errors import PipelineError, StateUnreadable
 from alerting.fingerprint import group_incidents
 from alerting.incident import Incident, Severity, shorten
 from alerting.journal import with_fingerprint
 from alerting.limiter import Limiter, Permit
 from alerting.message import plain_mail
+from alerting.notices import deliver
 from alerting.object_store import ObjectMissing, ObjectStore
 from alerting.redaction import redact
 from alerting.wording import cut_items, moment, plural
@@ -52,7 +52,8 @@ class AlertSettings:
     """``batch_threshold`` alerts within ``batch_window_s`` are a storm: what is not critical then waits for the digest.
 
     ``mail_host`` is the right side of Message-IDs; the same on every machine. ``progress_mail_hours`` opts into a
-    heartbeat mail of long backfills.
+    heartbeat mail of long backfills. ``retry_waits_s`` are the pauses before a run tries its summary again; after
+    them it is left to the watchdog.
     """
 
     rules: Mapping[Severity, SeverityRule] = field(default_factory=_default_rules)
@@ -61,6 +62,7 @@ class AlertSettings:
     subject_prefix: str = "[gapless]"
     mail_host: str = "gapless.local"
     progress_mail_hours: float | None = None
+    retry_waits_s: tuple[float, ...] = (2.0, 8.0)
 
 
 class LiveAlerts:

@@ -10,6 +10,7 @@ import datetime as dt
 import logging
 import socket
 import threading
+import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,17 +18,18 @@ from types import TracebackType
 from typing import Any
 
 from alerting.channels import Channel, FileChannel, LogChannel
-from alerting.delivery import SendResult, deliver, human_text, send_owed_summary
-from alerting.errors import ConfigurationError, PipelineError
+from alerting.delivery import SendResult, send_owed_summary
+from alerting.errors import ConfigurationError, PipelineError, TransientError
 from alerting.incident import Incident, Severity
 from alerting.journal import IncidentJournal
 from alerting.live_alerts import AlertSettings, LiveAlerts
 from alerting.local_store import FileObjectStore
-from alerting.message import backfill_mail, message_id
+from alerting.message import plain_mail
+from alerting.notices import deliver, send_progress, tell_human
 from alerting.object_store import ObjectStore
-from alerting.outbox import HumanNotice, Outbox, OutboxEntry
+from alerting.outbox import Outbox, OutboxEntry
 from alerting.redaction import redact
-from alerting.run_facts import RunFacts
+from alerting.run_facts import Outcome, RunFacts
 from alerting.spool import Spool
 
 _log = logging.getLogger("gapless.alerting")
@@ -73,6 +75,7 @@ class SmartAlertManager:
         self._spool_folder = spool_folder
         self._lock = threading.RLock()
         self._backfill_id = ""
+        self._unfinished_id = ""
         self._source = ""
         self._expires_at: dt.datetime | None = None
         self._beaten_at: dt.datetime | None = None
@@ -123,6 +126,18 @@ class SmartAlertManager:
             self.record_error(error)
         outcome = RunFacts(outcome="FAILED") if error is not None else None
         self.disable_backfill_mode(run_facts=outcome)
+
+    def test_alert(self) -> dict[str, str]:
+        """Sends a test mail through every channel; returns channel name -> problem ("" when it was accepted)."""
+        now = self.clock()
+        text = "This is a test: this channel works. No action is needed."
+        problems: dict[str, str] = {}
+        for channel in self.channels:
+            mail = plain_mail(f"{self.settings.subject_prefix} test alert ({channel.name})", text, now=now)
+            delivered, errors = deliver(mail, (channel,), "INFO", set(), now)
+            refused = [f"{who}: {answer}" for each in delivered.values() for who, answer in each.refused.items()]
+            problems[channel.name] = "; ".join([*errors, *refused])
+        return problems
 
     def preflight(self) -> None:
         """Raises ``ConfigurationError`` or ``DeliveryFailed`` unless a person can be told, or console only is explicit
@@ -182,10 +197,14 @@ class SmartAlertManager:
             self._spool = Spool(IncidentJournal(self.store), backfill_id, self._spool_folder)
             self._mark_alive(self.clock())
 
-    def heartbeat(self, facts: RunFacts | None = None) -> None:
-        """A sign of life: extends the mode, retries what could not be stored or sent, saves fresher facts."""
-        if not self._backfill_id:
-            return
+    def heartbeat(self, facts: RunFacts | None = None) -> bool:
+        """A sign of life: extends the mode, retries what could not be stored or sent, saves fresher facts.
+
+        False when the store is down (the mode goes on until its time is over). Raises ``StateUnreadable``.
+        """
+        backfill_id = self._backfill_id
+        if not backfill_id:
+            return False
         now = self.clock()
         saved = facts.redacted().to_dict() if facts else None
 
@@ -193,15 +212,22 @@ class SmartAlertManager:
             if entry.closed or entry.finished_at is not None:
                 return None
             entry.heartbeat_at = now
-            if saved is not None:
-                entry.facts = saved
+            entry.facts = entry.facts if saved is None else saved
             return entry
 
-        entry = Outbox(self.store).update(self._backfill_id, beat)
-        self._mark_alive(now)
-        self.flush()
+        try:
+            entry = Outbox(self.store).update(backfill_id, beat)
+        except (TransientError, OSError) as error:
+            _log.warning("no heartbeat for backfill %s: %s", backfill_id, redact(str(error)))
+            return False
+        with self._lock:
+            self._mark_alive(now)
+        stored = self.flush()
         if entry and entry.human and entry.human.sent_at is None:
             self._tell_human(entry.human.incident)
+        if entry and self.settings.progress_mail_hours:
+            send_progress(self.store, self.channels, backfill_id, self.settings.progress_mail_hours, now)
+        return stored
 
     def record_error(self, error_data: Reported) -> Incident:
         """Never raises for a store or channel that is down: the error waits in memory and on local disk.
@@ -240,14 +266,12 @@ class SmartAlertManager:
         mail, None in live mode. Raises what the store raises, after the mode has ended.
         """
         with self._lock:
-            backfill_id, spool = self._backfill_id, self._spool
+            backfill_id, spool = self._backfill_id or self._unfinished_id, self._spool
             if not backfill_id or spool is None:
                 return None
-            self._backfill_id, self._expires_at = "", None
+            self._backfill_id, self._unfinished_id, self._expires_at = "", backfill_id, None
         now = self.clock()
-        spool.flush("final", 1)
-        with self._lock:
-            self._spool = None
+        spool.flush("final")
         saved = run_facts.redacted() if run_facts else None
 
         def end(entry: OutboxEntry) -> OutboxEntry | None:
@@ -273,6 +297,22 @@ class SmartAlertManager:
         _log.info("backfill mode disabled for %s: summary %s", backfill_id, self.last_result.status)
         return self.last_result
 
+    def _send_summary(self, backfill_id: str, outcome: Outcome, facts: RunFacts) -> SendResult:
+        for wait_s in (*self.settings.retry_waits_s, None):
+            result = send_owed_summary(
+                self.store,
+                self.channels,
+                backfill_id,
+                outcome_if_unknown=outcome,
+                run_facts=facts,
+                now=self.clock(),
+                spool_folder=self._spool_folder,
+            )
+            if result.status != "failed" or wait_s is None:
+                break
+            time.sleep(wait_s)
+        return result
+
     # -- live mode -------------------------------------------------------------------------------------------
 
     def should_send_alert(self, error_type: str, cooldown_minutes: float = 60, *, source: str = "") -> bool:
@@ -293,7 +333,7 @@ class SmartAlertManager:
         return self.live.send_digest(hours)
 
     def get_error_summary(self, hours: float = 24) -> dict[str, Any]:
-        """``total_errors``, ``by_type``, ``by_scraper``, ``by_severity``, ``causes`` of this backfill or of live alerts."""
+        """Counts of this backfill or of live alerts: ``total_errors``, ``by_type``, ``by_scraper``, ``by_severity``."""
         if self._backfill_id:
             self.flush()
             found = list(IncidentJournal(self.store).read(self._backfill_id))
@@ -313,8 +353,9 @@ class SmartAlertManager:
         """Ends a mode nobody kept alive, and says so. Its summary stays owed: the watchdog or next start sends it."""
         with self._lock:
             backfill_id, self._backfill_id, self._expires_at = self._backfill_id, "", None
-        if not backfill_id:
-            return
+            if not backfill_id:
+                return
+            self._unfinished_id = backfill_id
         self.flush("expired")
         message = (
             f"backfill mode of {backfill_id} expired: no sign of life for {self._ttl_s:.0f} s; alerts are live again"
@@ -324,39 +365,8 @@ class SmartAlertManager:
         )
 
     def _tell_human(self, incident: Incident) -> None:
-        """At most one mail per attempt; a failed one is tried again with the next heartbeat."""
-        now, backfill_id = self.clock(), self._backfill_id
-
-        def claim(entry: OutboxEntry) -> OutboxEntry | None:
-            notice = entry.human or HumanNotice(incident)
-            busy = notice.claimed_until is not None and now < notice.claimed_until
-            if entry.closed or notice.sent_at is not None or busy:
-                return None
-            notice.claimed_until = now + dt.timedelta(seconds=60)
-            notice.message_id = message_id(entry, "human")
-            entry.human = notice
-            return entry
-
-        def settle(entry: OutboxEntry) -> OutboxEntry | None:
-            if entry.human is None:
-                return None
-            entry.human.claimed_until = None
-            entry.human.delivered.update(delivered)
-            entry.human.sent_at = None if problems else now
-            for problem in problems:
-                entry.note(problem)
-            return entry
-
         try:
-            entry = Outbox(self.store).update(backfill_id, claim)
-            if entry is None or entry.human is None:
-                return
-            subject, text = human_text(entry.human.incident, entry)
-            mail = backfill_mail(entry, subject, text, role="human", outcome="NEEDS-A-HUMAN", now=now)
-            delivered, problems = deliver(mail, self.channels, "CRITICAL", set(entry.human.delivered), now)
-            Outbox(self.store).update(backfill_id, settle)
-            if problems:
-                _log.critical("a human is needed, and could not be told: %s\n%s", "; ".join(problems), text)
+            tell_human(self.store, self.channels, self._backfill_id, incident, self.clock())
         except (PipelineError, OSError) as error:
             _log.critical("a human is needed: %s (not mailed: %s)", incident.message, redact(str(error)))
 

@@ -15,7 +15,6 @@ import threading
 import uuid
 from pathlib import Path
 
-from alerting.errors import StateUnreadable
 from alerting.incident import Incident
 from alerting.journal import IncidentJournal, path_part, with_fingerprint
 from alerting.redaction import redact
@@ -99,7 +98,8 @@ def recover(journal: IncidentJournal, folder: Path | str | None = None, backfill
     pattern = f"{path_part(backfill_id)}.*.ndjson" if backfill_id else "*.ndjson"
     for path in sorted(root.glob(pattern)):
         name, _, rest = path.name.removesuffix(".ndjson").rpartition(".")
-        if _alive(int(rest.partition("-")[0])):
+        owner = rest.partition("-")[0]
+        if owner.isdigit() and _alive(int(owner)):
             continue
         with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
@@ -111,16 +111,20 @@ def recover(journal: IncidentJournal, folder: Path | str | None = None, backfill
 
 
 def _read_lines(path: Path, lines: list[bytes]) -> list[Incident]:
-    incidents = []
-    for number, line in enumerate(lines, start=1):
+    """What can be read, and an incident about what cannot (a killed writer's half line): said, never dropped."""
+    incidents, broken = [], 0
+    for line in lines:
         try:
             incidents.append(Incident.from_json(line))
-        except ValueError as error:
-            # The last line of a killed writer may be half a line; any other broken line is damage.
-            if number < len(lines):
-                raise StateUnreadable(
-                    f"spool file unreadable at {path.as_uri()}, line {number}", stage="alert"
-                ) from error
+        except ValueError:
+            broken += 1
+    if broken:
+        kept = path.with_suffix(".broken")
+        kept.write_bytes(path.read_bytes())
+        message = (
+            f"{broken} of {len(lines)} incidents of a killed process were cut off; the file is kept beside the spool"
+        )
+        incidents.append(Incident(error_type="SpoolDamaged", message=message, facts={"file": kept.name}))
     return incidents
 
 

@@ -129,12 +129,16 @@ def _smaller_views(view: SummaryView) -> Iterator[tuple[str, SummaryView]]:
     yield "tables and calendar", view
     for keep, limit in ((10, 300), (3, 200)):
         causes = tuple(
-            replace(cause, message=shorten(cause.message, limit), ranges=shorten(cause.ranges, limit), step=None)
+            replace(cause, message=shorten(cause.message, limit), ranges=_fewer(cause.ranges), step=None)
             for cause in view.causes[:keep]
         )
         steps = tuple(step for step in view.steps if len(step.text) <= 4_000)
         view = replace(view, causes=causes, steps=steps, audit=view.audit[:8], notes=view.notes[:5])
         yield f"details of causes after the first {keep}", view
+
+
+def _fewer(ranges: tuple[str, ...]) -> tuple[str, ...]:
+    return (*(shorten(item, 80) for item in ranges[:6]), "and more") if len(ranges) > 6 else ranges
 
 
 class _IncidentFile:

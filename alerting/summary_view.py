@@ -40,7 +40,7 @@ class CauseView:
     critical: bool
     error_type: str
     message: str
-    ranges: str
+    ranges: tuple[str, ...]
     all_ranges: str
     count_text: str
     period: str
@@ -100,6 +100,8 @@ def build_view(facts: RunFacts, causes: Causes) -> SummaryView:
     retries = {group.cause_id: retry_step(facts, group) for group in causes.groups}
     steps = _steps(facts, causes, retries)
     shown = {step.cause_id for step in steps}
+    # Ten samples at most, one per cause, the rest spread evenly.
+    samples = min(2, MAX_CAUSES // len(causes.groups) - 1) if 0 < len(causes.groups) <= MAX_CAUSES else 0
     place = f"{facts.source or 'backfill'} {_span(facts)}".strip()
     return SummaryView(
         subject=_subject(facts, causes, outcome, tally, len(steps)),
@@ -110,7 +112,7 @@ def build_view(facts: RunFacts, causes: Causes) -> SummaryView:
         place=place,
         steps=steps,
         causes=tuple(
-            _cause(facts, group, None if group.cause_id in shown else retries[group.cause_id])
+            _cause(facts, group, None if group.cause_id in shown else retries[group.cause_id], samples)
             for group in causes.groups[:MAX_CAUSES]
         ),
         more_causes=_more_causes(causes),
@@ -219,7 +221,7 @@ def _steps(facts: RunFacts, causes: Causes, retries: Mapping[str, Step | None]) 
     return tuple([*own, *found][:MAX_STEPS])
 
 
-def _cause(facts: RunFacts, group: IncidentGroup, step: Step | None) -> CauseView:
+def _cause(facts: RunFacts, group: IncidentGroup, step: Step | None, samples: int) -> CauseView:
     items = compressed_items(group.partitions, counts=True)
     units = len(group.partitions)
     count = f"{units:,} {unit_name(group.partitions, units)}" if units else "the whole run"
@@ -239,7 +241,7 @@ def _cause(facts: RunFacts, group: IncidentGroup, step: Step | None) -> CauseVie
         group.critical,
         sample.error_type,
         shorten(sample.message, 700),
-        cut_items(items, _HTML_RANGE_ITEMS),
+        _shown_ranges(items),
         cut_items(items, _TEXT_RANGE_ITEMS),
         count,
         _period(group.first_at, group.last_at, facts.zone),
@@ -249,10 +251,15 @@ def _cause(facts: RunFacts, group: IncidentGroup, step: Step | None) -> CauseVie
         ", ".join(
             part for part in (sample.stage, sample.endpoint.partition("?")[0] + answered, sample.frame) if part.strip()
         ),
-        tuple(others[: max(1, MAX_CAUSES // 3)]),
+        tuple(others[:samples]),
         sample.traceback,
         step,
     )
+
+
+def _shown_ranges(items: list[str]) -> tuple[str, ...]:
+    rest = len(items) - _HTML_RANGE_ITEMS
+    return (*items[:_HTML_RANGE_ITEMS], f"and {rest:,} more") if rest > 0 else tuple(items)
 
 
 def _period(first: dt.datetime, last: dt.datetime, zone: str) -> str:

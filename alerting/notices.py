@@ -1,0 +1,148 @@
+"""The mails beside the summary: "a human is needed now", at most one per attempt, and the opt-in sign of progress."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+from collections.abc import Sequence
+from email.message import EmailMessage
+
+from alerting.channels import Channel, DeliveryFailed
+from alerting.errors import PipelineError
+from alerting.incident import Incident, Severity
+from alerting.journal import IncidentJournal
+from alerting.message import backfill_mail, message_id
+from alerting.object_store import ObjectStore
+from alerting.outbox import Delivered, HumanNotice, Outbox, OutboxEntry
+from alerting.redaction import redact
+from alerting.wording import duration, plural
+
+_log = logging.getLogger("gapless.alerting")
+_CLAIM_S = 120.0
+
+
+def deliver(
+    mail: EmailMessage, channels: Sequence[Channel], severity: Severity, already: set[str], now: dt.datetime
+) -> tuple[dict[str, Delivered], list[str]]:
+    """Offers the mail to every channel that does not have it yet; returns deliveries and problems by channel."""
+    delivered: dict[str, Delivered] = {}
+    errors: list[str] = []
+    for channel in channels:
+        if channel.name in already:
+            continue
+        try:
+            answer = channel.send(mail, severity=severity)
+            delivered[channel.name] = Delivered(now, dict(answer.refused))
+        except PipelineError as error:
+            errors.append(f"{channel.name}: {redact(error.message)}")
+        except Exception as error:  # a channel of somebody else's making must not cost the others their mail
+            errors.append(
+                f"{channel.name}: {DeliveryFailed.__name__} {type(error).__name__} {redact(str(error))[:300]}"
+            )
+    return delivered, errors
+
+
+def tell_human(
+    store: ObjectStore, channels: Sequence[Channel], backfill_id: str, incident: Incident, now: dt.datetime
+) -> bool:
+    """Sends the one notice of this attempt about its first critical incident; True when it went out in this call.
+
+    Refused by a channel, it stays owed in the outbox entry; the next heartbeat or critical incident tries again.
+    """
+
+    def claim(entry: OutboxEntry) -> OutboxEntry | None:
+        notice = entry.human or HumanNotice(incident)
+        busy = notice.claimed_until is not None and now < notice.claimed_until
+        if entry.state in ("sent", "archived") or notice.sent_at is not None or busy:
+            return None
+        notice.claimed_until = now + dt.timedelta(seconds=_CLAIM_S)
+        notice.message_id = message_id(entry, "human")
+        entry.human = notice
+        return entry
+
+    entry = Outbox(store).update(backfill_id, claim)
+    if entry is None or entry.human is None:
+        return False
+    subject, text = _human_text(entry.human.incident, entry)
+    mail = backfill_mail(entry, subject, text, role="human", outcome="NEEDS-A-HUMAN", now=now)
+    delivered, problems = deliver(mail, channels, "CRITICAL", set(entry.human.delivered), now)
+    if problems:
+        _log.critical("a human is needed, and not everyone could be told: %s\n%s", "; ".join(problems), redact(text))
+
+    def settle(current: OutboxEntry) -> OutboxEntry | None:
+        if current.human is None:
+            return None
+        current.human.claimed_until = None
+        current.human.delivered.update(delivered)
+        current.human.sent_at = None if problems else now
+        for problem in problems:
+            current.note(problem)
+        return current
+
+    Outbox(store).update(backfill_id, settle)
+    return bool(delivered)
+
+
+def _human_text(incident: Incident, entry: OutboxEntry) -> tuple[str, str]:
+    source = incident.source or entry.source
+    where = " ".join(part for part in (source, incident.partition) if part)
+    lines = [
+        f"{where or 'backfill'}: {incident.error_type}",
+        "",
+        incident.message,
+        "",
+        f"Do this: {incident.hint or 'look at the run; it does not heal by itself.'}",
+        f"At:      {incident.occurred_at:%Y-%m-%d %H:%M:%S} UTC, stage {incident.stage or '?'}",
+        f"Run:     backfill {entry.backfill_id}, attempt {entry.attempt}, owner {entry.owner or '?'}",
+        *(f"{name}: {value}" for name, value in (entry.facts.get("links") or {}).items()),
+        *(f"Contact: {role}: {who}" for role, who in (entry.facts.get("contacts") or {}).items()),
+        "",
+        "This is the only such mail of this run; everything else comes in its summary.",
+    ]
+    return f"[backfill][NEEDS A HUMAN] {source} · {incident.error_type}", "\n".join(lines)
+
+
+def send_progress(
+    store: ObjectStore, channels: Sequence[Channel], backfill_id: str, every_hours: float, now: dt.datetime
+) -> bool:
+    """One mail per ``every_hours`` of a run that is still going; True when this call sent it. Best effort."""
+    number = 0
+
+    def claim(entry: OutboxEntry) -> OutboxEntry | None:
+        nonlocal number
+        since = entry.progress_mail_at or entry.opened_at or now
+        if entry.closed or entry.finished_at is not None or now < since + dt.timedelta(hours=every_hours):
+            return None
+        number = int((now - (entry.opened_at or now)).total_seconds() // (every_hours * 3600))
+        entry.progress_mail_at = now
+        return entry
+
+    try:
+        entry = Outbox(store).update(backfill_id, claim)
+        if entry is None:
+            return False
+        facts = entry.run_facts
+        done = sum(
+            count for verdict, count in facts.verdict_counts.items() if verdict not in ("planned", "running", "paused")
+        )
+        lines = [
+            f"Backfill {backfill_id} has been running for {duration(age_s)}.",
+            f"{done:,} of {facts.planned if facts.planned is not None else '?'} partitions have a verdict.",
+            f"{plural(IncidentJournal(store).count(backfill_id), 'incident')} so far. The summary follows at the end.",
+            *(f"{name}: {url}" for name, url in facts.links.items()),
+        ]
+    except (PipelineError, OSError) as error:
+        _log.warning("no progress mail for %s: %s", backfill_id, redact(str(error)))
+        return False
+    mail = backfill_mail(
+        entry,
+        f"[backfill][RUNNING] {entry.source or backfill_id} · {done:,} done",
+        "\n".join(lines),
+        role=f"progress-{number}",
+        outcome="RUNNING",
+        now=now,
+    )
+    delivered, problems = deliver(mail, channels, "INFO", set(), now)
+    if problems:
+        _log.warning("progress mail of %s: %s", backfill_id, "; ".join(problems))
+    return bool(delivered)

@@ -1,0 +1,167 @@
+"""Real servers for the alerting tests: an SMTP server whose moods a test sets, and an HTTP server that notes posts."""
+
+from __future__ import annotations
+
+import datetime as dt
+import email
+import email.policy
+import http.server
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiosmtpd.controller import Controller
+
+from alerting.channels import SmtpChannel
+from alerting.local_store import FileObjectStore, MemoryObjectStore
+from alerting.smart_alert_manager import AlertSettings, SmartAlertManager
+
+
+class Inbox:
+    """aiosmtpd handler; ``data_answer`` and ``refused`` make it as unfriendly as real servers are."""
+
+    def __init__(self) -> None:
+        self.mails: list[EmailMessage] = []
+        self.raw: list[bytes] = []
+        self.recipients: list[list[str]] = []
+        self.data_answer = "250 OK"
+        self.refused: dict[str, str] = {}
+
+    async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, options: Any) -> str:
+        if address in self.refused:
+            return self.refused[address]
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
+        if self.data_answer.startswith("250"):
+            self.raw.append(envelope.content)
+            self.mails.append(email.message_from_bytes(envelope.content, policy=email.policy.default))
+            self.recipients.append(list(envelope.rcpt_tos))
+        return self.data_answer
+
+
+class MailServer:
+    """An SMTP server on a free port of 127.0.0.1 that can go down and come back on the same port."""
+
+    def __init__(self) -> None:
+        self.inbox = Inbox()
+        self.port = free_port()
+        self._controller: Controller | None = None
+        self.up()
+
+    def up(self) -> None:
+        self._controller = Controller(self.inbox, hostname="127.0.0.1", port=self.port)
+        self._controller.start()
+
+    def down(self) -> None:
+        if self._controller is not None:
+            self._controller.stop()
+            self._controller = None
+
+    def channel(self, **options: Any) -> SmtpChannel:
+        given = {
+            "sender": "gapless@example.org",
+            "recipients": ["ops@example.org"],
+            "security": "none",
+            "timeout_s": 5.0,
+        }
+        return SmtpChannel("127.0.0.1", self.port, **{**given, **options})
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Clock:
+    """A clock that only moves when told."""
+
+    def __init__(self) -> None:
+        self.now = dt.datetime(2026, 1, 10, 2, 0, tzinfo=dt.UTC)
+
+    def __call__(self) -> dt.datetime:
+        return self.now
+
+    def tick(self, **by: float) -> None:
+        self.now += dt.timedelta(**by)
+
+
+@pytest.fixture
+def mail_server() -> Iterator[MailServer]:
+    server = MailServer()
+    yield server
+    server.down()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def store() -> MemoryObjectStore:
+    return MemoryObjectStore()
+
+
+@pytest.fixture(params=["memory", "file"])
+def any_store(request: pytest.FixtureRequest, tmp_path: Path) -> MemoryObjectStore | FileObjectStore:
+    return MemoryObjectStore() if request.param == "memory" else FileObjectStore(tmp_path / "objects")
+
+
+@pytest.fixture
+def make_manager(store: MemoryObjectStore, clock: Clock, tmp_path: Path) -> Callable[..., SmartAlertManager]:
+    def make(*channels: Any, **options: Any) -> SmartAlertManager:
+        settings = options.pop("settings", AlertSettings(retry_waits_s=()))
+        given = {"store": store, "spool_folder": tmp_path / "spool", "clock": clock, "settings": settings}
+        return SmartAlertManager(channels=channels, **{**given, **options})
+
+    return make
+
+
+class Posts:
+    """What an HTTP endpoint received; ``status`` is what it answers."""
+
+    def __init__(self) -> None:
+        self.bodies: list[dict[str, Any]] = []
+        self.status = 200
+        self.location = ""
+        self.url = ""
+
+
+@pytest.fixture
+def posts() -> Iterator[Posts]:
+    seen = Posts()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            length = int(self.headers.get("Content-Length") or 0)
+            seen.bodies.append(json.loads(self.rfile.read(length)))
+            self.send_response(seen.status)
+            if seen.location:
+                self.send_header("Location", seen.location)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    seen.url = f"http://127.0.0.1:{server.server_address[1]}/services/T000/B000/planted-hook-secret"
+    yield seen
+    server.shutdown()
+    server.server_close()
+    thread.join()

@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import datetime as dt
+import logging
+
+import pytest
+
+from alerting.channels import DeliveryFailed, FileChannel, LogChannel, SmtpChannel
+from alerting.chat_channels import AppriseChannel, WebhookChannel, discord_payload
+from alerting.errors import ConfigurationError
+from alerting.message import from_bytes, plain_mail
+
+NOW = dt.datetime(2026, 1, 10, tzinfo=dt.UTC)
+
+
+def mail(subject: str = "Hello", text: str = "body"):
+    return plain_mail(subject, text, now=NOW)
+
+
+def test_a_mail_arrives_with_every_header_that_stops_loops(mail_server):
+    delivery = mail_server.channel().send(mail("Größe 😀"), severity="ERROR")
+    (arrived,) = mail_server.inbox.mails
+    assert not delivery.refused
+    assert arrived["Subject"] == "Größe 😀"
+    assert (arrived["From"], arrived["To"]) == ("gapless@example.org", "ops@example.org")
+    assert arrived["Auto-Submitted"] == "auto-generated"
+    assert arrived["Date"].endswith("+0000")
+
+
+def test_recipients_follow_the_severity(mail_server):
+    channel = mail_server.channel(by_severity={"CRITICAL": ["oncall@example.org", "boss@example.org"]})
+    channel.send(mail(), severity="CRITICAL")
+    channel.send(mail(), severity="INFO")
+    assert mail_server.inbox.recipients == [["oncall@example.org", "boss@example.org"], ["ops@example.org"]]
+
+
+def test_one_refused_recipient_is_told_and_the_others_have_the_mail(mail_server, caplog):
+    mail_server.inbox.refused = {"gone@example.org": "550 no such user"}
+    delivery = mail_server.channel(recipients=["ops@example.org", "gone@example.org"]).send(mail())
+    assert delivery.refused == {"gone@example.org": "550 no such user"}
+    assert mail_server.inbox.recipients == [["ops@example.org"]]
+    assert "gone@example.org" in caplog.text
+
+
+def test_all_recipients_refused_is_a_failure(mail_server):
+    mail_server.inbox.refused = {"ops@example.org": "550 no such user"}
+    with pytest.raises(DeliveryFailed, match="refused every recipient"):
+        mail_server.channel().send(mail())
+
+
+def test_a_temporary_answer_is_a_failure_and_not_silence(mail_server):
+    mail_server.inbox.data_answer = "451 try later"
+    with pytest.raises(DeliveryFailed, match="451"):
+        mail_server.channel().send(mail())
+
+
+def test_a_server_that_is_down_fails_preflight_and_sending(mail_server):
+    channel = mail_server.channel()
+    channel.preflight()
+    mail_server.down()
+    for attempt in (channel.preflight, lambda: channel.send(mail())):
+        with pytest.raises(DeliveryFailed):
+            attempt()
+
+
+def test_starttls_is_not_given_up_silently(mail_server):
+    with pytest.raises(DeliveryFailed, match="STARTTLS"):
+        mail_server.channel(security="starttls").preflight()
+
+
+def test_a_refused_login_does_not_show_the_password(mail_server):
+    with pytest.raises(DeliveryFailed) as caught:
+        mail_server.channel(username="me", password="planted-pass").preflight()
+    assert "planted-pass" not in str(caught.value)
+
+
+def test_nobody_to_tell_is_a_configuration_error(mail_server):
+    with pytest.raises(ConfigurationError, match="no recipients"):
+        mail_server.channel(recipients=[]).preflight()
+
+
+@pytest.mark.parametrize(
+    "address", ["a@example.org\nBcc: evil@example.org", "a@x.org, b@x.org", "nobody", "a@x.org\r\n\r\nbody"]
+)
+def test_an_address_that_would_inject_a_header_is_refused(address):
+    for given in ({"sender": "a@x.org", "recipients": [address]}, {"sender": address, "recipients": []}):
+        with pytest.raises(ConfigurationError):
+            SmtpChannel("127.0.0.1", 1, **given)
+
+
+def test_a_subject_with_line_breaks_becomes_one_line(mail_server):
+    mail_server.channel().send(mail("one\r\nBcc: evil@example.org\x00two"))
+    (arrived,) = mail_server.inbox.mails
+    assert arrived["Bcc"] is None
+    assert arrived["Subject"] == "one Bcc: evil@example.org two"
+
+
+def test_the_file_channel_writes_a_mail_that_opens(tmp_path):
+    channel = FileChannel(tmp_path / "mails")
+    channel.preflight()
+    channel.send(mail("Hello"))
+    (path,) = (tmp_path / "mails").glob("*.eml")
+    assert from_bytes(path.read_bytes())["Subject"] == "Hello"
+
+
+def test_a_mail_folder_that_cannot_be_written_fails_preflight(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigurationError):
+        FileChannel(tmp_path / "file").preflight()
+
+
+def test_the_log_channel_says_it_at_its_level_and_redacted(caplog):
+    caplog.set_level(logging.INFO)
+    LogChannel().send(mail("Down", "apiKey=planted-value"), severity="CRITICAL")
+    assert caplog.records[-1].levelno == logging.CRITICAL
+    assert "planted-value" not in caplog.text
+
+
+def test_a_webhook_posts_subject_and_text_escaped(posts):
+    channel = WebhookChannel(posts.url)
+    channel.preflight()
+    channel.send(mail("Hi <!channel>", "a & b"), severity="ERROR")
+    assert posts.bodies == [{"text": "ERROR Hi &lt;!channel&gt;\na &amp; b"}]
+
+
+@pytest.mark.parametrize("status", [302, 400, 404, 410, 500])
+def test_a_webhook_that_does_not_answer_2xx_is_a_failure_without_its_url(posts, status):
+    posts.status, posts.location = status, posts.url if status == 302 else ""
+    with pytest.raises(DeliveryFailed, match=str(status)) as caught:
+        WebhookChannel(posts.url).send(mail())
+    assert "planted-hook-secret" not in str(caught.value)
+
+
+def test_a_long_mail_is_cut_for_the_chat(posts):
+    WebhookChannel(posts.url, payload=discord_payload).send(mail("Hi", "line\n" * 5000))
+    assert len(posts.bodies[0]["content"]) <= 2000
+
+
+@pytest.mark.parametrize("url", ["ftp://x.test/a", "file:///etc/passwd", "http://", "https://x.test/a\r\nX: y"])
+def test_what_is_no_webhook_url_is_refused(url):
+    with pytest.raises(ConfigurationError):
+        WebhookChannel(url)
+
+
+def test_apprise_reaches_its_service_and_its_failures_are_errors(posts):
+    channel = AppriseChannel([posts.url.replace("http://", "json://")])
+    channel.preflight()
+    channel.send(mail("Hi", "there"), severity="CRITICAL")
+    assert posts.bodies[0]["title"] == "Hi"
+    posts.status = 500
+    with pytest.raises(DeliveryFailed):
+        channel.send(mail())
+
+
+def test_apprise_without_a_usable_address_is_refused():
+    with pytest.raises(ConfigurationError):
+        AppriseChannel(["nonsense"])
+    with pytest.raises(ConfigurationError):
+        AppriseChannel([]).preflight()

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import datetime as dt
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alerting import errors
+from alerting.incident import MAX_TRACEBACK_LINES, Incident
+
+
+def raised(error: BaseException, cause: BaseException | None = None) -> BaseException:
+    try:
+        raise error from cause
+    except BaseException as caught:
+        return caught
+
+
+def test_an_incident_survives_json():
+    error = raised(errors.SourceUnavailable("503", status=503, endpoint="/v1/games", hint="wait"), TimeoutError("slow"))
+    incident = Incident.from_error(error, source="nba", partition="2025-01-03", stage="scrape", attempts=3)
+    assert Incident.from_json(incident.to_json()) == incident
+    assert incident.exception_chain == ("SourceUnavailable", "TimeoutError")
+    assert (incident.date, incident.status, incident.endpoint, incident.retryable) == (
+        "2025-01-03",
+        503,
+        "/v1/games",
+        True,
+    )
+
+
+@given(
+    st.text(max_size=200),
+    st.dictionaries(st.text(max_size=10), st.one_of(st.text(max_size=20), st.integers(), st.none())),
+)
+def test_any_text_and_any_facts_become_an_incident_that_survives_json(text, facts):
+    incident = Incident.from_mapping({"error": text, "details": facts})
+    assert Incident.from_json(incident.to_json()).to_json() == incident.to_json()
+
+
+@pytest.mark.parametrize(
+    ("error", "severity", "retryable"),
+    [
+        (errors.AuthenticationError("dead key"), "CRITICAL", False),
+        (errors.RateLimited("slower", retry_after_s=2.0), "ERROR", True),
+        (errors.NothingPublished("empty"), "WARNING", True),
+        (errors.RowRejected("bad row"), "ERROR", False),
+        (TypeError("got an unexpected keyword"), "CRITICAL", False),
+    ],
+)
+def test_severity_and_retry_follow_the_taxonomy_and_the_unknown_is_critical(error, severity, retryable):
+    incident = Incident.from_error(error, source="nba")
+    assert (incident.severity, incident.retryable) == (severity, retryable)
+
+
+@pytest.mark.parametrize(
+    ("data", "source", "date", "error_type"),
+    [
+        (
+            {"scraper": "bdl", "date": "2024-01-05", "error_type": "Timeout", "error": "slow"},
+            "bdl",
+            "2024-01-05",
+            "Timeout",
+        ),
+        (
+            {"processor": "box", "error": "no", "details": {"date": "2024-01-05", "run_id": "r1"}},
+            "box",
+            "2024-01-05",
+            "UnknownError",
+        ),
+        ({"scraper": "bdl", "error": "ReadTimeout: took 30 s"}, "bdl", "", "ReadTimeout"),
+        (
+            {"scraper": "bdl", "error": ValueError("bad"), "date": dt.date(2024, 1, 5)},
+            "bdl",
+            "2024-01-05",
+            "ValueError",
+        ),
+        ({}, "", "", "UnknownError"),
+    ],
+)
+def test_the_dictionaries_of_the_old_callers_are_understood(data, source, date, error_type):
+    incident = Incident.from_mapping(data)
+    assert (incident.source, incident.date, incident.error_type) == (source, date, error_type)
+    assert incident.occurred_at.tzinfo is not None
+
+
+def test_a_traceback_is_short_has_no_machine_path_and_starts_with_our_own_frame():
+    def deep(level: int) -> None:
+        if level:
+            deep(level - 1)
+        raise RuntimeError("deep")
+
+    with pytest.raises(RuntimeError) as caught:
+        deep(40)
+    incident = Incident.from_error(caught.value)
+    assert len(incident.traceback.splitlines()) <= MAX_TRACEBACK_LINES
+    assert "/home/" not in incident.traceback
+    assert not incident.traceback.startswith("/")
+    assert incident.frame.endswith("test_incident.py:deep")
+
+
+def test_a_hundred_kilobyte_message_keeps_its_head_and_its_tail():
+    incident = Incident.from_error(ValueError("start " + "x" * 100_000 + " end"))
+    assert len(incident.message) < 5_000
+    assert incident.message.startswith("start")
+    assert incident.message.endswith("end")
