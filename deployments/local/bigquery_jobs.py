@@ -23,8 +23,9 @@ from bqemulator.storage.engine import DuckDBEngine
 from bqemulator.versioning.snapshots import SnapshotManager
 from fastapi import FastAPI
 
-from deployments.local.bigquery_load import LoadProblem, execute_load, is_emulated
+from deployments.local.bigquery_load import execute_load, is_emulated
 from deployments.local.bigquery_quota import Quota, router
+from deployments.local.bigquery_staging import LoadProblem
 
 _ENVELOPE_JOB_ID = "_gapless_job_id"
 Run = Callable[[], Awaitable[JobMeta]]

@@ -1,0 +1,198 @@
+"""The embedded stack as its users meet it: real children, real signals.
+
+One folder for all tests, so that Prefect's database is made once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from alerting.errors import ConfigurationError, StateUnreadable
+from deployments.local.process_id import ProcessId
+from deployments.local.processes import ChildFailed
+from deployments.local.stack import Stack
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.xdist_group("stack")
+
+FOREGROUND = """
+import os, subprocess, sys
+from pathlib import Path
+from deployments.local.process_id import TOKEN_VARIABLE
+from deployments.local.stack import Stack
+from deployments.local.stack_state import load_state
+folder = Path(sys.argv[1])
+stack = Stack(folder)
+try:
+    stack.up()
+    token = load_state(folder / "stack.json").token
+    # Stands for a flow run: a grandchild in a session of its own.
+    run = subprocess.Popen(["sleep", "600"], env={**os.environ, TOKEN_VARIABLE: token}, start_new_session=True)
+    print(run.pid, flush=True)
+    run.wait()
+except KeyboardInterrupt:
+    sys.exit(130)
+finally:
+    stack.down()
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("stack") / ".gapless"
+
+
+@pytest.fixture(autouse=True)
+def no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
+
+
+@pytest.fixture
+def stack(folder: Path) -> Iterator[Stack]:
+    made = Stack(folder)
+    yield made
+    made.down()
+
+
+def _identities(stack: Stack) -> dict[str, ProcessId]:
+    return {child.name: child.identity for child in stack.children()}
+
+
+def _foreground(folder: Path) -> tuple[subprocess.Popen[bytes], ProcessId]:
+    """A process that owns a stack, and the flow run of that stack."""
+    owner = subprocess.Popen(
+        [sys.executable, "-c", FOREGROUND, folder], stdout=subprocess.PIPE, cwd=ROOT, start_new_session=True
+    )
+    assert owner.stdout is not None
+    run = ProcessId.of(int(owner.stdout.readline()))
+    assert run is not None
+    return owner, run
+
+
+def _wait_until_gone(processes: list[ProcessId], timeout_s: int = 30) -> list[ProcessId]:
+    """Those still alive when every one is gone, or the time is over."""
+    for _ in range(timeout_s * 20):
+        alive = [one for one in processes if one.alive()]
+        if not alive:
+            return []
+        signal.sigtimedwait([], 0.05)
+    return alive
+
+
+def test_two_ups_at_once_start_one_stack_that_answers_everywhere(stack: Stack, folder: Path) -> None:
+    command = [sys.executable, "-m", "deployments.local.stack", "up", "--state-dir", str(folder)]
+    ups = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) for _ in range(2)]
+    outputs = [up.communicate(timeout=180)[0] for up in ups]
+
+    environment = stack.environment()
+
+    assert [up.returncode for up in ups] == [0, 0]
+    assert outputs[0] == outputs[1]
+    assert stack.is_up()
+    assert {"prefect", "gcs", "bigquery", "inbox"} <= set(stack.urls())
+    for url in (f"{environment['PREFECT_API_URL']}/health", f"{environment['STORAGE_EMULATOR_HOST']}/storage/v1/b"):
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            assert answer.status == 200
+    assert all(url.startswith("http://127.0.0.1:") for url in stack.urls().values())
+    assert f"export PREFECT_API_URL={environment['PREFECT_API_URL']}\n" in (folder / "env").read_text()
+
+    stack.down()
+    assert not stack.is_up()
+    assert stack.children() == []
+
+
+@pytest.mark.faults
+def test_a_half_dead_stack_is_replaced_on_the_same_ports(stack: Stack) -> None:
+    stack.up(detached=True)
+    before, urls = _identities(stack), stack.urls()
+    os.kill(before["gcs"].pid, signal.SIGKILL)
+    assert _wait_until_gone([before["gcs"]]) == []
+    assert not stack.is_up()
+
+    stack.up(detached=True)
+
+    assert stack.urls() == urls
+    assert not [name for name, one in before.items() if one.alive()]
+    assert stack.is_up()
+
+
+def test_down_leaves_a_stranger_with_a_recorded_pid_alone(stack: Stack, folder: Path) -> None:
+    stranger = subprocess.Popen(["sleep", "60"])
+    try:
+        entry = {"name": "gcs", "pid": stranger.pid, "started": "1", "endpoint": "", "ready_url": "", "log": "x"}
+        state = {"token": "t", "owner": None, "children": [{**entry, "ports": {}}], "ports": {}}
+        folder.mkdir(exist_ok=True)
+        (folder / "stack.json").write_text(json.dumps(state))
+
+        stack.down()
+
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+def test_kill_9_of_the_owner_leaves_no_process(stack: Stack, folder: Path) -> None:
+    owner, run = _foreground(folder)
+    everything = [*_identities(stack).values(), run]
+    assert all(one.alive() for one in everything)
+
+    owner.kill()
+    owner.communicate(timeout=10)
+
+    assert _wait_until_gone(everything) == []
+
+
+def test_ctrl_c_ends_the_owner_with_130_and_leaves_no_process(stack: Stack, folder: Path) -> None:
+    owner, run = _foreground(folder)
+    everything = [*_identities(stack).values(), run]
+
+    os.killpg(owner.pid, signal.SIGINT)
+    owner.communicate(timeout=60)
+
+    assert owner.returncode == 130
+    assert _wait_until_gone(everything, timeout_s=5) == []
+
+
+def test_real_credentials_stop_everything_before_it_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "key.json")
+
+    with pytest.raises(ConfigurationError, match="Nothing was started"):
+        Stack(tmp_path / "s").up()
+
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_child_that_does_not_start_takes_the_others_down_again(tmp_path: Path) -> None:
+    broken = Stack(tmp_path / "s", upstream=[sys.executable, "-c", "raise SystemExit('no season')"])
+
+    with pytest.raises(ChildFailed, match=r"upstream ended with code 1[\s\S]*no season"):
+        broken.up()
+
+    assert broken.children() == []
+
+
+def test_an_unreadable_state_stops_nothing_and_is_not_read_as_empty(tmp_path: Path) -> None:
+    (tmp_path / "stack.json").write_text('{"children": [')
+
+    with pytest.raises(StateUnreadable, match="Nothing was stopped"):
+        Stack(tmp_path).down()
+
+
+def test_without_a_stack_there_is_no_environment_and_down_does_nothing(tmp_path: Path) -> None:
+    stack = Stack(tmp_path / "s")
+
+    stack.down()
+
+    assert not stack.is_up()
+    with pytest.raises(ChildFailed, match="make up"):
+        stack.environment()
