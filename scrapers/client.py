@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import functools
 import logging
 import threading
 import time
@@ -130,13 +131,14 @@ class SourceClient:
         if not request.path.startswith("/") or request.path.startswith("//"):
             raise ConfigurationError(f"request path {redact(request.path)!r} must begin with one slash")
         params, headers = httpx.QueryParams(request.params), dict(request.headers)
-        auth, secret = self._scraper.auth, self._secret()
+        auth, secret = self._scraper.auth, self._secret
         if isinstance(auth, SecretHeader):
             headers[auth.header] = auth.prefix + secret
         elif isinstance(auth, SecretParam):
             params = params.add(auth.param, secret)
         return self._base_url + request.path, params, headers
 
+    @functools.cached_property
     def _secret(self) -> str:
         auth = self._scraper.auth
         if auth is None:
@@ -211,7 +213,7 @@ class SourceClient:
 
     def _without_secret(self, body: bytes) -> bytes:
         """A source may echo the key (in a next-page link); it must not reach storage. Short keys could be data."""
-        secret = self._secret().encode()
+        secret = self._secret.encode()
         return body.replace(secret, b"***") if len(secret) >= 16 else body
 
     def _hint(self, error: PipelineError) -> str:

@@ -17,8 +17,8 @@ Kind = Literal[
     "429",
     "500",
     "401",
-    "slow",  # the good answer, delay_s later
-    "hang",  # no byte for delay_s, then the connection is closed
+    "slow",  # the good answer, delay_s (or 2 s) later
+    "hang",  # no byte for delay_s (or until the server stops), then the connection is closed
     "reset",  # the connection is closed without an answer
     "drip",  # the good body, one byte every 50 ms
     "truncated_gzip",  # complete by Content-Length, but the gzip stream ends in the middle
@@ -55,7 +55,7 @@ class Rule(BaseModel):
     times_per_date: int | None = None
     code: int = 503
     retry_after_s: float | None = None
-    delay_s: float = 3600.0
+    delay_s: float | None = None
 
     def matches(self, date: dt.date) -> bool:
         """Whether the rule speaks of this date."""
