@@ -23,7 +23,7 @@ NOT_ATTEMPTED = ("NotAttempted", "BreakerOpen", "CircuitOpen")
 
 _MASKED = re.compile(
     r"""[a-z][a-z0-9+.-]{1,10}://[^\s"'<>)]+          # URL
-      | [\w.+-]+@[\w.-]+                              # mail address, entity@date
+      | (?<![\w.+-])[\w.+-]+@[\w.-]+                  # mail address, entity@date
       | (?:/[\w.@=%~+-]+){2,}/?                       # path
       | \b[0-9a-f]{8,}\b                              # hex
       | \b\w*\d[\w.:/+-]*                             # whatever carries a digit: dates, ids, numbers

@@ -121,6 +121,7 @@ def send_progress(
         entry = Outbox(store).update(backfill_id, claim)
         if entry is None:
             return False
+        age_s = (now - (entry.opened_at or now)).total_seconds()
         facts = entry.run_facts
         done = sum(
             count for verdict, count in facts.verdict_counts.items() if verdict not in ("planned", "running", "paused")

@@ -158,7 +158,7 @@ def posts() -> Iterator[Posts]:
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     seen.url = f"http://127.0.0.1:{server.server_address[1]}/services/T000/B000/planted-hook-secret"
     yield seen
