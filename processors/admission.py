@@ -43,6 +43,7 @@ class Admission:
         self.unknown_fields: Counter[str] = Counter()
         self.absent_fields: Counter[str] = Counter()
         self._tables = {table.name: table for table in tables}
+        self._columns = {table.name: frozenset(table.model.model_fields) for table in tables}
         self._sink = sink
         self._seen: dict[str, dict[tuple[Any, ...], bytes]] = {table.name: {} for table in tables}
 
@@ -67,8 +68,9 @@ class Admission:
             else:
                 self._reject(table_name, f"another row has the same key {_shown(key)}", raw)
             return
-        for name in table.model.model_fields.keys() - row.model_fields_set:
-            self.absent_fields[f"{table_name}.{name}"] += 1
+        columns = self._columns[table_name]
+        if len(row.model_fields_set) < len(columns):
+            self.absent_fields.update(f"{table_name}.{name}" for name in columns - row.model_fields_set)
         self.rows[table_name] += 1
         self._sink(table_name, line)
 

@@ -81,6 +81,11 @@ class Receipt(BaseModel):
         """Where this receipt lies in the store."""
         return receipt_name(self.source, self.receipt_id)
 
+    @property
+    def job_count(self) -> int:
+        """BigQuery jobs whose effect stands; a retried one counts once."""
+        return sum(bool(table.load_job_id) + bool(table.replace_job_id) for table in self.tables.values())
+
     def refused(self) -> dict[str, PipelineError]:
         """The partitions that were not loaded, with the error of each."""
         return {key: failure.as_error(self.source, key) for key, failure in self.failures.items()}

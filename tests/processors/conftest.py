@@ -1,0 +1,154 @@
+"""A small source whose pages land in a real bucket and load into a real (local) BigQuery."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from processors.base import Processor, Row, Table
+from processors.process import process
+from processors.receipt import Receipt
+from processors.verification import Verification, verify
+from processors.warehouse import BigQueryWarehouse
+from scrapers.base import Page, Request
+from scrapers.landing import Landing, Manifest, content_hash
+from scrapers.object_store import GcsObjectStore
+from scrapers.partition import Partition
+
+NOON = dt.datetime(2025, 6, 1, 12, tzinfo=dt.UTC)
+
+
+class Game(Row):
+    """One game."""
+
+    game_key: str
+    game_date: dt.date
+    score: int
+    note: str | None = None
+
+
+class PlayerLine(Row):
+    """One player's line."""
+
+    game_key: str
+    player_id: int
+    game_date: dt.date
+    pts: int | None = None
+
+
+class Toy(Processor):
+    source = "toy"
+    tables: ClassVar[tuple[Table, ...]] = (
+        Table("games", Game, ("game_key",), "game_date"),
+        Table(
+            "player_lines",
+            PlayerLine,
+            ("game_key", "player_id"),
+            "game_date",
+            parent=("games", ("game_key",)),
+            per_parent=(1, 5),
+            critical=("pts",),
+        ),
+    )
+
+    def rows(self, partition: Partition, body: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
+        for game in json.loads(body):
+            players = game.pop("players")
+            yield "games", game
+            for player in players:
+                yield "player_lines", {"game_key": game["game_key"], "game_date": game["game_date"], **player}
+
+
+def game(day: str, number: int = 1, score: int = 100, players: int = 2, **fields: Any) -> dict[str, Any]:
+    lines = [{"player_id": player, "pts": score + player} for player in range(players)]
+    return {"game_key": f"{day}:{number}", "game_date": day, "score": score, "players": lines, **fields}
+
+
+class Bench:
+    """Everything a test of this layer needs, on its own bucket and dataset."""
+
+    game = staticmethod(game)
+
+    def __init__(self, store: GcsObjectStore, warehouse: BigQueryWarehouse) -> None:
+        self.store = store
+        self.landing = Landing(store)
+        self.warehouse = warehouse
+        self.processor: Processor = Toy()
+
+    def land(self, day: str, games: list[dict[str, Any]], **changes: Any) -> Manifest:
+        counts = {"games": len(games), "player_lines": sum(len(one["players"]) for one in games)}
+        partition = Partition.day(dt.date.fromisoformat(day), "America/New_York", changes.pop("entity", ""))
+        facts = {"counts": counts, "empty_evidence": "" if games else "200 []", **changes}
+        return self.land_body(partition, json.dumps(games).encode(), **facts)
+
+    def land_body(self, partition: Partition, body: bytes, *, attempt: str = "", **facts: Any) -> Manifest:
+        attempt = attempt or uuid.uuid4().hex[:8]
+        page = Page(Request("/x"), 1, 200, {}, body, NOON, 0.1)
+        record = self.landing.put_page(self.processor.source, partition, attempt, page, None)
+        manifest = Manifest(
+            source=self.processor.source,
+            partition=partition.key,
+            start=partition.start,
+            end=partition.end,
+            zone=partition.zone,
+            entity=partition.entity,
+            attempt=attempt,
+            backfill_id="b1",
+            code_version="0",
+            landed_at=NOON,
+            pages=(record,),
+            content_hash=content_hash([record]),
+            **facts,
+        )
+        self.landing.put_manifest(manifest)
+        return manifest
+
+    def process(self, *manifests: Manifest, backfill_id: str = "b1", **options: Any) -> Receipt:
+        return process(
+            manifests,
+            processor=self.processor,
+            landing=self.landing,
+            store=self.store,
+            warehouse=self.warehouse,
+            backfill_id=backfill_id,
+            **options,
+        )
+
+    def verify(self, *manifests: Manifest, receipt: Receipt | None = None) -> dict[str, Verification]:
+        dropped = receipt.dropped if receipt else None
+        return verify(manifests, processor=self.processor, warehouse=self.warehouse, dropped=dropped)
+
+    def rows(self, table: str, *columns: str) -> list[tuple[Any, ...]]:
+        listed = ", ".join(columns)
+        found = self.warehouse.query(f"SELECT {listed} FROM {self.warehouse.name_of(table)} ORDER BY {listed}")
+        return [tuple(row.values()) for row in found]
+
+    def content(self) -> str:
+        """Hash over all rows of all tables, in order, with repeats."""
+        everything = [self.rows(table.name, *table.model.model_fields) for table in self.processor.tables]
+        return hashlib.sha256(repr(everything).encode()).hexdigest()
+
+    def sql(self, statement: str) -> None:
+        """A change behind the loader's back; ``{games}`` and ``{player_lines}`` are the tables."""
+        names = {table.name: self.warehouse.name_of(table.name) for table in self.processor.tables}
+        self.warehouse.query(statement.format(**names))
+
+    def table_ids(self) -> set[str]:
+        return {table.table_id for table in self.warehouse._open().list_tables(self.warehouse.dataset)}
+
+
+@pytest.fixture
+def bench(gcs_root: Path, gcs_endpoint: str, bigquery_endpoint: str) -> Bench:
+    name = f"t{uuid.uuid4().hex[:12]}"
+    (gcs_root / name).mkdir()
+    store = GcsObjectStore(name, project="p", endpoint=gcs_endpoint)
+    warehouse = BigQueryWarehouse("p", name, "US", endpoint=bigquery_endpoint, job_retry_delays_s=(0.0, 0.0))
+    warehouse.ensure_dataset()
+    return Bench(store, warehouse)

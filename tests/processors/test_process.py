@@ -1,0 +1,200 @@
+"""Stage two on a real bucket and a real (local) BigQuery."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from alerting.errors import ConfigurationError, NotSettled, NothingPublished, RowRejected, SourceContractError
+from processors.receipt import read_receipt
+from scrapers.partition import Partition
+
+DAY, NEXT = "2025-01-03", "2025-01-04"
+
+
+def test_landed_rows_are_loaded_and_the_receipt_proves_it(bench):
+    first, second = bench.land(DAY, [bench.game(DAY, 1), bench.game(DAY, 2)]), bench.land(NEXT, [bench.game(NEXT)])
+    receipt = bench.process(second, first)
+    assert bench.rows("games", "game_key") == [(f"{DAY}:1",), (f"{DAY}:2",), (f"{NEXT}:1",)]
+    assert receipt.partitions == (DAY, NEXT)
+    assert receipt.tables["games"].rows == 3
+    assert receipt.tables["games"].rows_per_partition == {DAY: 2, NEXT: 1}
+    assert receipt.tables["player_lines"].rows == 6
+    assert receipt.job_count == 4
+    assert read_receipt(bench.store, "toy", receipt.receipt_id) == receipt
+
+
+def test_nothing_of_the_staging_stays_behind(bench):
+    bench.process(bench.land(DAY, [bench.game(DAY)]))
+    assert bench.table_ids() == {"games", "player_lines"}
+    assert list(bench.store.list("staging/")) == []
+
+
+def test_the_same_batch_twice_gives_the_same_tables(bench):
+    manifests = [bench.land(DAY, [bench.game(DAY, 1), bench.game(DAY, 2)]), bench.land(NEXT, [bench.game(NEXT)])]
+    bench.process(*manifests)
+    before = bench.content()
+    bench.process(*manifests)
+    bench.process(*reversed(manifests), backfill_id="b2")
+    assert bench.content() == before
+
+
+def test_a_partition_loaded_as_a_then_b_then_a_ends_as_a(bench):
+    a, b = bench.land(DAY, [bench.game(DAY, score=1)]), bench.land(DAY, [bench.game(DAY, score=2)])
+    seen = []
+    for manifest in (a, b, a, b, a):
+        bench.process(manifest)
+        seen.append(bench.rows("games", "score"))
+    assert seen == [[(1,)], [(2,)], [(1,)], [(2,)], [(1,)]]
+
+
+def test_a_reload_leaves_the_neighbouring_dates_alone(bench):
+    bench.process(bench.land(DAY, [bench.game(DAY)]), bench.land(NEXT, [bench.game(NEXT)]))
+    bench.process(bench.land(DAY, [bench.game(DAY, score=7)]))
+    assert bench.rows("games", "game_date", "score")[0][1] == 7
+    assert len(bench.rows("games", "game_date", "score")) == 2
+
+
+def test_a_proven_empty_date_loses_its_stale_rows(bench):
+    bench.process(bench.land(DAY, [bench.game(DAY)]), bench.land(NEXT, [bench.game(NEXT)]))
+    empty = bench.land(DAY, [])
+    receipt = bench.process(empty)
+    assert receipt.partitions == (DAY,)
+    assert receipt.tables["games"].load_job_id == ""
+    assert bench.rows("games", "game_key") == [(f"{NEXT}:1",)]
+    assert bench.verify(empty)[DAY].is_ok
+
+
+def test_an_empty_date_among_others_loses_its_stale_rows_too(bench):
+    bench.process(bench.land(DAY, [bench.game(DAY)]))
+    bench.process(bench.land(DAY, []), bench.land(NEXT, [bench.game(NEXT)]))
+    assert bench.rows("games", "game_key") == [(f"{NEXT}:1",)]
+
+
+def test_an_unproven_empty_date_keeps_its_rows_and_is_refused(bench):
+    bench.process(bench.land(DAY, [bench.game(DAY)]))
+    receipt = bench.process(bench.land(DAY, [], empty_evidence=""))
+    assert isinstance(receipt.refused()[DAY], NothingPublished)
+    assert receipt.tables == {}
+    assert len(bench.rows("games", "game_key")) == 1
+
+
+def test_an_unsettled_date_is_refused_and_the_others_go_on(bench):
+    receipt = bench.process(
+        bench.land(DAY, [bench.game(DAY)], unsettled=("BOS-TOR (3rd Qtr)",)), bench.land(NEXT, [bench.game(NEXT)])
+    )
+    assert isinstance(receipt.refused()[DAY], NotSettled)
+    assert "BOS-TOR" in str(receipt.refused()[DAY])
+    assert receipt.partitions == (NEXT,)
+
+
+def _rejects(bench: Any, receipt: Any) -> list[dict[str, str]]:
+    lines = gzip.decompress(bench.store.read(receipt.rejects_object)[0]).splitlines()
+    return [json.loads(line) for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("broken", "reason"),
+    [
+        ({"score": "many"}, "score: Input should be a valid integer"),
+        ({"score": None}, "score: Input should be a valid integer"),
+        ({"score": float("nan")}, "score: Input should be a finite number"),
+        ({"game_key": None}, "game_key: Input should be a valid string"),
+        ({"game_date": NEXT}, f"game_date {NEXT} lies outside {DAY} to {NEXT}"),
+        ({"game_date": None}, "game_date: Input should be a valid date"),
+    ],
+)
+def test_a_row_that_breaks_the_contract_fails_its_partition_only(bench, broken, reason):
+    bench.process(bench.land(DAY, [bench.game(DAY, score=1)]))
+    bad = bench.land(DAY, [bench.game(DAY, 1, score=2), bench.game(DAY, 2, players=0, **broken)])
+    receipt = bench.process(bad, bench.land(NEXT, [bench.game(NEXT, score=3)]))
+    assert isinstance(receipt.refused()[DAY], RowRejected)
+    assert receipt.rejects == {DAY: 1}
+    kept = _rejects(bench, receipt)
+    assert kept[0]["reason"].startswith(reason)
+    assert kept[0]["partition"] == DAY
+    assert bench.rows("games", "score") == [(1,), (3,)]
+
+
+def test_a_tolerated_reject_is_left_out_and_told(bench):
+    manifest = bench.land(DAY, [bench.game(DAY, 1), bench.game(DAY, 2, players=0, score="x")])
+    receipt = bench.process(manifest, tolerated_rejects=1)
+    assert receipt.partitions == (DAY,)
+    assert receipt.rejects == {DAY: 1}
+    assert receipt.dropped == {DAY: {"games": 1}}
+
+
+def test_an_identical_repeat_is_dropped_and_counted(bench):
+    manifest = bench.land(DAY, [bench.game(DAY, players=0), bench.game(DAY, players=2)])
+    receipt = bench.process(manifest)
+    assert receipt.dropped == {DAY: {"games": 1}}
+    assert len(bench.rows("games", "game_key")) == 1
+    assert bench.verify(manifest, receipt=receipt)[DAY].is_ok
+    assert bench.verify(manifest)[DAY].verdict == "SHORT"
+
+
+def test_two_different_rows_under_one_key_are_refused(bench):
+    receipt = bench.process(bench.land(DAY, [bench.game(DAY, score=1), bench.game(DAY, players=0, score=2)]))
+    assert "another row has the same key" in str(receipt.refused()[DAY])
+
+
+def test_an_unknown_field_is_told_and_stops_nothing(bench):
+    bench.process(bench.land(DAY, [bench.game(DAY, 1, arena="TD"), bench.game(DAY, 2, arena={"name": "x"})]))
+    receipt = bench.process(bench.land(DAY, [bench.game(DAY, 1, arena="TD"), bench.game(DAY, 2, arena="TD")]))
+    assert receipt.unknown_fields == {"games.arena": 2}
+    assert receipt.absent_fields == {"games.note": 2}
+    assert receipt.partitions == (DAY,)
+    assert len(bench.rows("games", "game_key")) == 2
+
+
+def test_a_renamed_required_field_is_a_reject_not_a_lost_column(bench):
+    renamed = bench.game(DAY)
+    renamed["points"] = renamed.pop("score")
+    receipt = bench.process(bench.land(DAY, [renamed]))
+    assert "score: Field required" in str(receipt.refused()[DAY])
+
+
+def test_a_page_the_processor_cannot_read_fails_its_partition_only(bench):
+    bad = bench.land_body(Partition.day(Partition.month(2025, 1, "UTC").start, "UTC"), b"<html>", counts={"games": 1})
+    receipt = bench.process(bad, bench.land(NEXT, [bench.game(NEXT)]))
+    assert isinstance(receipt.refused()["2025-01-01"], SourceContractError)
+    assert receipt.partitions == (NEXT,)
+
+
+def test_a_processor_that_loses_rows_is_stopped_before_the_load(bench):
+    bench.process(bench.land(DAY, [bench.game(DAY, 1), bench.game(DAY, 2)]))
+    before = bench.content()
+
+    class Lossy(type(bench.processor)):
+        def rows(self, partition: Partition, body: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
+            yield from list(super().rows(partition, body))[:-1]
+
+    bench.processor = Lossy()
+    receipt = bench.process(bench.land(DAY, [bench.game(DAY, 1), bench.game(DAY, 2)]))
+    assert receipt.failures[DAY].error_type == "CoverageLow"
+    assert "counted 4 rows, the processor found 3" in receipt.failures[DAY].message
+    assert bench.content() == before
+
+
+def test_a_payload_changed_after_landing_is_never_loaded(bench):
+    manifest = bench.land(DAY, [bench.game(DAY)])
+    bench.store.write(manifest.pages[0].object_name, gzip.compress(b"[]"))
+    assert bench.process(manifest).failures[DAY].error_type == "StateUnreadable"
+
+
+def test_a_batch_with_two_attempts_of_one_date_is_refused_whole(bench):
+    with pytest.raises(ConfigurationError, match="two attempts"):
+        bench.process(bench.land(DAY, [bench.game(DAY, score=1)]), bench.land(DAY, [bench.game(DAY, score=2)]))
+    assert bench.table_ids() == set()
+
+
+def test_many_parts_are_loaded_as_one(bench, monkeypatch):
+    monkeypatch.setattr("processors.staging.PART_BYTES", 200)
+    manifest = bench.land(DAY, [bench.game(DAY, number, players=5) for number in range(30)])
+    receipt = bench.process(manifest)
+    assert receipt.tables["player_lines"].rows == 150
+    assert bench.verify(manifest)[DAY].is_ok
