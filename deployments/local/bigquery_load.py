@@ -16,7 +16,17 @@ from bqemulator.api.dependencies import AppContext
 from bqemulator.catalog.models import JobMeta, TableMeta, TableSchema
 from bqemulator.storage.type_map import bq_schema_to_duckdb_columns
 
-from deployments.local.bigquery_staging import STAGE, Fields, Load, LoadProblem, columns_of, ddl, size_of, stage
+from deployments.local.bigquery_staging import (
+    STAGE,
+    Fields,
+    Load,
+    LoadProblem,
+    columns_of,
+    ddl,
+    drop_staging,
+    size_of,
+    stage,
+)
 
 _PARTITION_FORMAT = {"HOUR": "%Y%m%d%H", "DAY": "%Y%m%d", "MONTH": "%Y%m", "YEAR": "%Y"}
 
@@ -66,7 +76,7 @@ async def execute_load(
             )
             _commit(load, before, after, where, job)
         finally:
-            load.sql(f"DROP TABLE IF EXISTS {STAGE}")
+            drop_staging(load)
     ctx.snapshots.record_change(load.project, load.dataset, load.table)
     return job
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import gzip
 import io
 import json
@@ -10,6 +11,7 @@ import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -250,8 +252,6 @@ def test_objects_written_by_the_storage_client_load_at_once(
 
 
 def test_parquet_columns_go_by_name(client: bigquery.Client, dataset: str, gcs_root: Path) -> None:
-    import datetime as dt
-
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -272,6 +272,9 @@ def test_parquet_columns_go_by_name(client: bigquery.Client, dataset: str, gcs_r
         ({"day": "2025-01-01", "id": None}, "Missing required fields: id"),
         ({"day": "2025-01-01", "id": 1.5}, "Could not convert value 1.5"),
         ({"day": "2025-01-01", "id": "one"}, "Error while reading data"),
+        ({"day": "2025-01-01", "id": 1, "name": {"first": "x"}}, "wrong shape. Field: name"),
+        ({"day": "2025-01-01", "id": 1, "name": ["x"]}, "wrong shape. Field: name"),
+        ({"day": "2025-13-01", "id": 1}, "Error while reading data"),
     ],
 )
 def test_a_row_that_breaks_the_schema_is_refused(
@@ -279,6 +282,41 @@ def test_a_row_that_breaks_the_schema_is_refused(
 ) -> None:
     with pytest.raises(BadRequest, match=complaint):
         _load(client, f"{dataset}.t", [row])
+
+
+def test_values_of_every_type_come_back_as_they_went_in(client: bigquery.Client, dataset: str) -> None:
+    schema = [
+        bigquery.SchemaField("flag", "BOOLEAN"),
+        bigquery.SchemaField("share", "FLOAT"),
+        bigquery.SchemaField("price", "NUMERIC"),
+        bigquery.SchemaField("text", "STRING"),
+        bigquery.SchemaField("raw", "BYTES"),
+        bigquery.SchemaField("at", "TIMESTAMP"),
+        bigquery.SchemaField("since", "TIMESTAMP"),
+        bigquery.SchemaField("extra", "JSON"),
+        bigquery.SchemaField("quarters", "INTEGER", mode="REPEATED"),
+        bigquery.SchemaField("home", "RECORD", fields=[bigquery.SchemaField("points", "INTEGER")]),
+    ]
+    row = {
+        "flag": True,
+        "share": 0.25,
+        "price": "12.345678901",
+        "text": '[it\'s "quoted"]',
+        "raw": "AAEC",
+        "at": "2025-01-01T19:00:00-05:00",
+        "since": 1735776000,
+        "extra": {"a": [1, None]},
+        "quarters": [30, 28],
+        "home": {"points": 58},
+    }
+
+    _load(client, f"{dataset}.t", [row, {}], schema=schema, time_partitioning=None)
+
+    read, empty = client.list_rows(f"{dataset}.t")
+    midnight = dt.datetime(2025, 1, 2, tzinfo=dt.UTC)
+    expected = {**row, "price": Decimal("12.345678901"), "raw": b"\x00\x01\x02", "at": midnight, "since": midnight}
+    assert dict(read.items()) == expected
+    assert {name: value for name, value in empty.items() if value is not None} in ({}, {"quarters": []})
 
 
 def test_unknown_fields_inside_records_are_refused_unless_ignored(client: bigquery.Client, dataset: str) -> None:
