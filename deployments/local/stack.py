@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 import os
 import shlex
 import sys
@@ -19,18 +18,17 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-from alerting.errors import ConfigurationError, PipelineError
+from alerting.errors import PipelineError
 from deployments.local import prefect_children
 from deployments.local.bigquery import start_bigquery
 from deployments.local.gcs import start_gcs
 from deployments.local.guard import start_guard
 from deployments.local.inbox import start_inbox
 from deployments.local.process_id import TOKEN_VARIABLE, ProcessId, family, stop_processes
-from deployments.local.processes import Child, ChildFailed, free_port, start_child, wait_ready
+from deployments.local.processes import Child, free_port, start_child, wait_ready
+from deployments.local.stack_environment import LOCAL_API_KEY, client_environment, refuse_real_credentials
 from deployments.local.stack_state import StackState, load_state, locked, replace_file, save_state
 
-GOOGLE_PROJECT = "gapless-local"
-LOCAL_API_KEY = "sample-key"
 _PROJECT_DIR = Path(__file__).resolve().parents[2]
 _UPSTREAM = "deployments.local.upstream"
 
@@ -66,7 +64,7 @@ class Stack:
             ConfigurationError: Real Google credentials are in the environment. Nothing was started.
             ChildFailed: A child did not start; all of them are stopped again.
         """
-        _refuse_real_credentials()
+        refuse_real_credentials()
         with locked(self.state_dir):
             state = load_state(self._file)
             if not state.alive():
@@ -86,7 +84,7 @@ class Stack:
             old = state.child("worker")
             if old and old.alive():
                 return
-            environment = {**self._environment(state), TOKEN_VARIABLE: state.token}
+            environment = {**client_environment(self.state_dir, state), TOKEN_VARIABLE: state.token}
             worker = prefect_children.start_worker(
                 pool, self._logs / "worker.log", port=state.port("worker"), environment=environment
             )
@@ -117,30 +115,7 @@ class Stack:
         Raises:
             ChildFailed: No stack is recorded.
         """
-        return self._environment(load_state(self._file))
-
-    def _environment(self, state: StackState) -> dict[str, str]:
-        at = {child.name: child for child in state.children}
-        missing = {"prefect", "gcs", "bigquery", "inbox"} - set(at)
-        if missing:
-            raise ChildFailed(f"no stack in {self.state_dir}", hint="make up")
-        upstream = {"bdl_box_scores": at["upstream"].endpoint} if "upstream" in at else {}
-        return {
-            **prefect_children.client_settings(self.state_dir / "prefect", at["prefect"].ports["http"]),
-            "STORAGE_EMULATOR_HOST": at["gcs"].endpoint,
-            "BIGQUERY_EMULATOR_HOST": at["bigquery"].endpoint,
-            "GOOGLE_CLOUD_PROJECT": GOOGLE_PROJECT,
-            "GAPLESS_PROJECT": GOOGLE_PROJECT,
-            "GAPLESS_SMTP_HOST": "127.0.0.1",
-            "GAPLESS_SMTP_PORT": str(at["inbox"].ports["smtp"]),
-            "GAPLESS_SMTP_SECURITY": "none",
-            "GAPLESS_MAIL_TO": "you@localhost",
-            "GAPLESS_INBOX_URL": at["inbox"].endpoint,
-            "GAPLESS_UI_URL": at["prefect"].endpoint,
-            "GAPLESS_SOURCE_URLS": json.dumps(upstream),
-            "GAPLESS_SOURCE_SECRETS": json.dumps({"bdl_api_key": LOCAL_API_KEY}),
-            "NO_PROXY": ",".join(filter(None, [os.environ.get("NO_PROXY", ""), "127.0.0.1,localhost"])),
-        }
+        return client_environment(self.state_dir, load_state(self._file))
 
     def _shell_lines(self) -> str:
         lines = (f"export {name}={shlex.quote(value)}\n" for name, value in sorted(self.environment().items()))
@@ -234,15 +209,6 @@ class Stack:
             if child.process is not None:
                 child.process.poll()
         state.children, state.owner, state.token = [], None, ""
-
-
-def _refuse_real_credentials() -> None:
-    if os.environ.get("GOOGLE_APPLICATION_CREDENTIALS"):
-        raise ConfigurationError(
-            "GOOGLE_APPLICATION_CREDENTIALS is set. The local stack needs no credentials, and with them one forgotten "
-            "emulator variable would write to a real project. Nothing was started",
-            hint="unset GOOGLE_APPLICATION_CREDENTIALS",
-        )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
