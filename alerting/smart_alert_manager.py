@@ -10,27 +10,24 @@ import datetime as dt
 import logging
 import socket
 import threading
-import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from alerting.backfill_mode import BackfillMode
 from alerting.channels import Channel, FileChannel, LogChannel
-from alerting.delivery import SendResult, send_owed_summary
-from alerting.errors import ConfigurationError, PipelineError, TransientError
+from alerting.delivery import SendResult
+from alerting.errors import ConfigurationError
 from alerting.incident import Incident, Severity
-from alerting.journal import IncidentJournal
 from alerting.live_alerts import AlertSettings, LiveAlerts
 from alerting.local_store import FileObjectStore
 from alerting.message import plain_mail
-from alerting.notices import deliver, send_progress, tell_human
+from alerting.notices import deliver
 from alerting.object_store import ObjectStore
-from alerting.outbox import Outbox, OutboxEntry
 from alerting.redaction import redact
-from alerting.run_facts import Outcome, RunFacts
-from alerting.spool import Spool
+from alerting.run_facts import RunFacts
 
 _log = logging.getLogger("gapless.alerting")
 Reported = Incident | BaseException | Mapping[str, Any]
@@ -74,13 +71,9 @@ class SmartAlertManager:
         self._store, self._store_factory = store, store_factory
         self._spool_folder = spool_folder
         self._lock = threading.RLock()
-        self._backfill_id = ""
-        self._unfinished_id = ""
         self._source = ""
-        self._expires_at: dt.datetime | None = None
-        self._beaten_at: dt.datetime | None = None
-        self._ttl_s = 3600.0
-        self._spool: Spool | None = None
+        self._mode: BackfillMode | None = None
+        self._unfinished: BackfillMode | None = None
         self._live: LiveAlerts | None = None
         self.last_result: SendResult | None = None
 
@@ -107,22 +100,22 @@ class SmartAlertManager:
     @property
     def backfill_id(self) -> str:
         """The backfill whose errors are collected, "" in live mode."""
-        return self._backfill_id
+        return self._mode.backfill_id if self._mode else ""
 
     @property
     def is_backfill_mode(self) -> bool:
         """False again when the mode has expired for want of a heartbeat."""
-        return bool(self._backfill_id) and not self._expired()
+        return self._mode is not None and not self._mode.expired
 
     def __enter__(self) -> SmartAlertManager:
-        if not self._backfill_id:
+        if self._mode is None:
             self.enable_backfill_mode()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is not None and self._backfill_id:
+        if error is not None and self._mode:
             self.record_error(error)
         outcome = RunFacts(outcome="FAILED") if error is not None else None
         self.disable_backfill_mode(run_facts=outcome)
@@ -168,150 +161,63 @@ class SmartAlertManager:
         for ``ttl_s`` the mode ends by itself. Raises what ``preflight`` raises.
         """
         self.preflight()
-        now = self.clock()
-        backfill_id = backfill_id or f"manual-{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
-        owner = owner or socket.gethostname()
-        saved = facts.redacted().to_dict() if facts else {}
-
-        def begin(entry: OutboxEntry) -> OutboxEntry:
-            if entry.closed:
-                entry = OutboxEntry(backfill_id, attempt=entry.attempt + 1)
-            entry.source, entry.owner = source or entry.source, entry.owner or owner
-            entry.mail_host, entry.ttl_s = self.settings.mail_host, ttl_s
-            entry.opened_at, entry.heartbeat_at, entry.finished_at = entry.opened_at or now, now, None
-            entry.facts = saved or entry.facts
-            return entry
-
-        Outbox(self.store).update(backfill_id, begin, create=lambda: OutboxEntry(backfill_id))
+        backfill_id = backfill_id or f"manual-{self.clock():%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
+        mode = self._make_mode(backfill_id, source, ttl_s)
+        mode.begin(owner or socket.gethostname(), facts)
         with self._lock:
-            self._backfill_id, self._source, self._ttl_s = backfill_id, source, ttl_s
-            self._spool = Spool(IncidentJournal(self.store), backfill_id, self._spool_folder)
-            self._mark_alive(now)
+            self._mode, self._source = mode, source
         _log.info("backfill mode enabled: errors of %s are collected for one summary mail", backfill_id)
         return backfill_id
 
     def join_backfill(self, backfill_id: str, *, source: str = "", ttl_s: float = 3600.0) -> None:
         """Collects errors for a backfill that another process owns: no preflight, no change to its entry."""
         with self._lock:
-            self._backfill_id, self._source, self._ttl_s = backfill_id, source, ttl_s
-            self._spool = Spool(IncidentJournal(self.store), backfill_id, self._spool_folder)
-            self._mark_alive(self.clock())
+            self._mode, self._source = self._make_mode(backfill_id, source, ttl_s), source
 
     def heartbeat(self, facts: RunFacts | None = None) -> bool:
         """A sign of life: extends the mode, retries what could not be stored or sent, saves fresher facts.
 
-        False when the store is down (the mode goes on until its time is over). Raises ``StateUnreadable``.
+        False in live mode, and when the store is down (the mode then goes on until its time is over).
+        Raises ``StateUnreadable``.
         """
-        backfill_id = self._backfill_id
-        if not backfill_id:
-            return False
-        now = self.clock()
-        saved = facts.redacted().to_dict() if facts else None
-
-        def beat(entry: OutboxEntry) -> OutboxEntry | None:
-            if entry.closed or entry.finished_at is not None:
-                return None
-            entry.heartbeat_at = now
-            entry.facts = entry.facts if saved is None else saved
-            return entry
-
-        try:
-            entry = Outbox(self.store).update(backfill_id, beat)
-        except (TransientError, OSError) as error:
-            _log.warning("no heartbeat for backfill %s: %s", backfill_id, redact(str(error)))
-            return False
-        with self._lock:
-            self._mark_alive(now)
-        stored = self.flush()
-        if entry and entry.human and entry.human.sent_at is None:
-            self._tell_human(entry.human.incident)
-        if entry and self.settings.progress_mail_hours:
-            send_progress(self.store, self.channels, backfill_id, self.settings.progress_mail_hours, now)
-        return stored
+        return self._mode.heartbeat(facts) if self._mode else False
 
     def record_error(self, error_data: Reported) -> Incident:
         """Never raises for a store or channel that is down: the error waits in memory and on local disk.
 
         In backfill mode it is collected; a CRITICAL one is stored at once and sends the backfill's only "a human is
-        needed now". In live mode it is an alert, mailed at once unless its cause is cooling down.
+        needed now". In live mode it is an alert, sent at once unless its cause is cooling down.
         """
         incident = as_incident(error_data, self._source)
-        if self._backfill_id and self._expired():
-            self._expire()
-        if not self._backfill_id:
-            self.live.alert(incident)
-            return incident
-        assert self._spool is not None
-        self._spool.add(incident)
-        if incident.severity == "CRITICAL":
-            self.flush()
-            self._tell_human(incident)
+        self._end_expired_mode()
+        mode = self._mode
+        if mode is not None:
+            mode.record(incident)
+        else:
+            self._alert(incident)
         return incident
 
     def flush(self, window: str = "", attempt: int | str = 1) -> bool:
         """Stores what is waiting as one journal object; False when the store is down (it keeps waiting)."""
-        if self._spool is None:
-            return True
-        try:
-            self._spool.flush(window, attempt)
-        except Exception as error:
-            _log.error("incidents kept on local disk, the store did not take them: %s", redact(str(error)))
-            return False
-        return True
+        return self._mode.flush(window, attempt) if self._mode else True
 
     def disable_backfill_mode(self, send_summary: bool = True, run_facts: RunFacts | None = None) -> SendResult | None:
-        """Ends the mode and sends the one summary. A second call does nothing; the mode ends also when sending fails.
+        """Ends the mode and sends the one summary; the mode ends also when sending fails.
 
-        ``send_summary=False`` archives the incidents with the run and sends nothing. Returns what became of the
-        mail, None in live mode. Raises what the store raises, after the mode has ended.
+        A second call does nothing, unless the mail could not be sent: then it tries again. ``send_summary=False``
+        archives the incidents with the run. Returns what became of the mail, None when there was no mode.
+        Raises what the store raises, after the mode has ended.
         """
         with self._lock:
-            backfill_id, spool = self._backfill_id or self._unfinished_id, self._spool
-            if not backfill_id or spool is None:
-                return None
-            self._backfill_id, self._unfinished_id, self._expires_at = "", backfill_id, None
-        now = self.clock()
-        spool.flush("final")
-        saved = run_facts.redacted() if run_facts else None
-
-        def end(entry: OutboxEntry) -> OutboxEntry | None:
-            if entry.closed:
-                return None
-            entry.finished_at = entry.finished_at or now
-            if saved:
-                entry.facts = entry.run_facts.merged(saved).to_dict()
-            if not send_summary:
-                entry.state = "archived"
-            return entry
-
-        Outbox(self.store).update(backfill_id, end)
-        known = RunFacts(finished_at=now).merged(saved) if saved else RunFacts(finished_at=now)
-        derived = "" if not saved or not saved.outcome else saved.outcome
-        self.last_result = (
-            send_owed_summary(
-                self.store, self.channels, backfill_id, outcome_if_unknown=derived, run_facts=known, now=now
-            )
-            if send_summary
-            else SendResult("archived", backfill_id)
-        )
-        _log.info("backfill mode disabled for %s: summary %s", backfill_id, self.last_result.status)
+            mode = self._mode or self._unfinished
+            self._mode, self._unfinished = None, mode
+        if mode is None:
+            return None
+        self.last_result = mode.end(send_summary, run_facts)
+        with self._lock:
+            self._unfinished = mode if self.last_result.status == "failed" else None
+        _log.info("backfill mode disabled for %s: summary %s", mode.backfill_id, self.last_result.status)
         return self.last_result
-
-    def _send_summary(self, backfill_id: str, outcome: Outcome, facts: RunFacts) -> SendResult:
-        for wait_s in (*self.settings.retry_waits_s, None):
-            result = send_owed_summary(
-                self.store,
-                self.channels,
-                backfill_id,
-                outcome_if_unknown=outcome,
-                run_facts=facts,
-                now=self.clock(),
-                spool_folder=self._spool_folder,
-            )
-            if result.status != "failed" or wait_s is None:
-                break
-            time.sleep(wait_s)
-        return result
 
     # -- live mode -------------------------------------------------------------------------------------------
 
@@ -334,41 +240,41 @@ class SmartAlertManager:
 
     def get_error_summary(self, hours: float = 24) -> dict[str, Any]:
         """Counts of this backfill or of live alerts: ``total_errors``, ``by_type``, ``by_scraper``, ``by_severity``."""
-        if self._backfill_id:
-            self.flush()
-            found = list(IncidentJournal(self.store).read(self._backfill_id))
-            waiting = self._spool.waiting() if self._spool else []
-            return self.live.summary_of([*found, *waiting], hours)
-        return self.live.summary_of(self.live.pending(hours), hours)
+        mode = self._mode
+        return self.live.summary_of(mode.incidents() if mode else self.live.pending(hours), hours)
 
     # -- inside ----------------------------------------------------------------------------------------------
 
-    def _mark_alive(self, now: dt.datetime) -> None:
-        self._beaten_at, self._expires_at = now, now + dt.timedelta(seconds=self._ttl_s)
+    def _make_mode(self, backfill_id: str, source: str, ttl_s: float) -> BackfillMode:
+        return BackfillMode(
+            backfill_id,
+            store=self.store,
+            channels=self.channels,
+            settings=self.settings,
+            clock=self.clock,
+            source=source,
+            ttl_s=ttl_s,
+            spool_folder=self._spool_folder,
+        )
 
-    def _expired(self) -> bool:
-        return self._expires_at is not None and self.clock() >= self._expires_at
-
-    def _expire(self) -> None:
+    def _end_expired_mode(self) -> None:
         """Ends a mode nobody kept alive, and says so. Its summary stays owed: the watchdog or next start sends it."""
         with self._lock:
-            backfill_id, self._backfill_id, self._expires_at = self._backfill_id, "", None
-            if not backfill_id:
+            mode = self._mode
+            if mode is None or not mode.expired:
                 return
-            self._unfinished_id = backfill_id
-        self.flush("expired")
+            self._mode, self._unfinished = None, mode
+        mode.flush("expired")
         message = (
-            f"backfill mode of {backfill_id} expired: no sign of life for {self._ttl_s:.0f} s; alerts are live again"
+            f"backfill mode of {mode.backfill_id} expired: no heartbeat for {mode.ttl_s:.0f} s; alerts are live again"
         )
-        self.live.alert(
-            Incident(source=self._source, error_type="StaleBackfillMode", message=message, severity="CRITICAL")
-        )
+        self._alert(Incident(source=mode.source, error_type="StaleBackfillMode", message=message, severity="CRITICAL"))
 
-    def _tell_human(self, incident: Incident) -> None:
+    def _alert(self, incident: Incident) -> None:
         try:
-            tell_human(self.store, self.channels, self._backfill_id, incident, self.clock())
-        except (PipelineError, OSError) as error:
-            _log.critical("a human is needed: %s (not mailed: %s)", incident.message, redact(str(error)))
+            self.live.alert(incident)
+        except Exception as error:  # the caller is already handling an error: it must not get ours instead
+            _log.critical("alert not sent (%s): %s: %s", redact(str(error)), incident.error_type, incident.message)
 
 
 def console_only() -> tuple[Channel, ...]:

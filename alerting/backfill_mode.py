@@ -1,0 +1,160 @@
+"""Backfill mode of one backfill in one process: collect, stay alive, end with one mail."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from alerting.channels import Channel
+from alerting.delivery import SendResult, send_owed_summary
+from alerting.errors import PipelineError, TransientError
+from alerting.incident import Incident
+from alerting.journal import IncidentJournal
+from alerting.live_alerts import AlertSettings
+from alerting.notices import send_progress, tell_human
+from alerting.object_store import ObjectStore
+from alerting.outbox import Outbox, OutboxEntry
+from alerting.redaction import redact
+from alerting.run_facts import RunFacts
+from alerting.spool import Spool
+
+_log = logging.getLogger("gapless.alerting")
+
+
+class BackfillMode:
+    """Between ``begin`` (or a join, without it) and ``end``. Safe to use from many threads."""
+
+    def __init__(
+        self,
+        backfill_id: str,
+        *,
+        store: ObjectStore,
+        channels: Sequence[Channel],
+        settings: AlertSettings,
+        clock: Callable[[], dt.datetime],
+        source: str = "",
+        ttl_s: float = 3600.0,
+        spool_folder: Path | str | None = None,
+    ) -> None:
+        self.backfill_id, self.source, self.ttl_s = backfill_id, source, ttl_s
+        self._store, self._channels, self._settings, self._clock = store, tuple(channels), settings, clock
+        self._spool_folder = spool_folder
+        self._outbox = Outbox(store)
+        self._spool = Spool(IncidentJournal(store), backfill_id, spool_folder)
+        self._lock = threading.Lock()
+        self._beaten_at = clock()
+
+    @property
+    def expired(self) -> bool:
+        """No heartbeat of this process for ``ttl_s``."""
+        return self._clock() >= self._beaten_at + dt.timedelta(seconds=self.ttl_s)
+
+    def begin(self, owner: str, facts: RunFacts | None) -> None:
+        """Opens the outbox entry, joins an open one, or begins the next attempt of one whose mail is out."""
+        now = self._clock()
+        saved = facts.redacted().to_dict() if facts else {}
+
+        def opened(entry: OutboxEntry) -> OutboxEntry:
+            if entry.closed:
+                entry = OutboxEntry(self.backfill_id, attempt=entry.attempt + 1)
+            entry.source, entry.owner = self.source or entry.source, entry.owner or owner
+            entry.mail_host, entry.ttl_s = self._settings.mail_host, self.ttl_s
+            entry.opened_at, entry.heartbeat_at, entry.finished_at = entry.opened_at or now, now, None
+            entry.facts = saved or entry.facts
+            return entry
+
+        self._outbox.update(self.backfill_id, opened, create=lambda: OutboxEntry(self.backfill_id))
+
+    def heartbeat(self, facts: RunFacts | None = None) -> bool:
+        """Extends the mode and retries what waits; False when the store is down. Raises ``StateUnreadable``."""
+        now = self._clock()
+        saved = facts.redacted().to_dict() if facts else None
+
+        def beat(entry: OutboxEntry) -> OutboxEntry | None:
+            if entry.closed or entry.finished_at is not None:
+                return None
+            entry.heartbeat_at = now
+            entry.facts = entry.facts if saved is None else saved
+            return entry
+
+        try:
+            entry = self._outbox.update(self.backfill_id, beat)
+        except (TransientError, OSError) as error:
+            _log.warning("no heartbeat for backfill %s: %s", self.backfill_id, redact(str(error)))
+            return False
+        with self._lock:
+            self._beaten_at = now
+        stored = self.flush()
+        if entry and entry.human and entry.human.sent_at is None:
+            self._tell_human(entry.human.incident)
+        if entry and self._settings.progress_mail_hours:
+            hours = self._settings.progress_mail_hours
+            send_progress(self._store, self._channels, self.backfill_id, hours, now)
+        return stored
+
+    def record(self, incident: Incident) -> None:
+        """Keeps the incident; a CRITICAL one is stored and told at once. Never raises."""
+        self._spool.add(incident if incident.source else replace(incident, source=self.source))
+        if incident.severity == "CRITICAL":
+            self.flush()
+            self._tell_human(incident)
+
+    def flush(self, window: str = "", attempt: int | str = 1) -> bool:
+        """Stores what waits as one journal object; False when the store did not take it (it keeps waiting)."""
+        try:
+            self._spool.flush(window, attempt)
+        except Exception as error:
+            _log.error("incidents wait on local disk, the store did not take them: %s", redact(str(error)))
+            return False
+        return True
+
+    def incidents(self) -> list[Incident]:
+        """Journaled and waiting ones."""
+        self.flush()
+        return [*IncidentJournal(self._store).read(self.backfill_id), *self._spool.waiting()]
+
+    def end(self, send_summary: bool, run_facts: RunFacts | None) -> SendResult:
+        """Stores the rest, marks the run as finished, and sends. Raises what the store raises; may be called again."""
+        now = self._clock()
+        self._spool.flush("final")
+        facts = RunFacts(finished_at=now).merged(run_facts.redacted() if run_facts else RunFacts())
+
+        def finished(entry: OutboxEntry) -> OutboxEntry | None:
+            if entry.closed:
+                return None
+            entry.finished_at = entry.finished_at or now
+            entry.facts = entry.run_facts.merged(facts).to_dict()
+            entry.state = entry.state if send_summary else "archived"
+            return entry
+
+        self._outbox.update(self.backfill_id, finished)
+        if not send_summary:
+            return SendResult("archived", self.backfill_id)
+        result = self._send()
+        for wait_s in self._settings.retry_waits_s:
+            if result.status != "failed":
+                break
+            time.sleep(wait_s)
+            result = self._send()
+        return result
+
+    def _send(self) -> SendResult:
+        return send_owed_summary(
+            self._store,
+            self._channels,
+            self.backfill_id,
+            outcome_if_unknown="",
+            now=self._clock(),
+            spool_folder=self._spool_folder,
+        )
+
+    def _tell_human(self, incident: Incident) -> None:
+        try:
+            tell_human(self._store, self._channels, self.backfill_id, incident, self._clock())
+        except (PipelineError, OSError) as error:
+            _log.critical("a human is needed: %s (not mailed: %s)", incident.message, redact(str(error)))

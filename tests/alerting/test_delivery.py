@@ -1,0 +1,264 @@
+from __future__ import annotations
+
+import datetime as dt
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from alerting import delivery, errors
+from alerting.channels import Delivery, DeliveryFailed
+from alerting.delivery import owed_summaries, send_owed_summary
+from alerting.incident import Incident
+from alerting.journal import IncidentJournal
+from alerting.local_store import FileObjectStore
+from alerting.outbox import Outbox
+from alerting.run_facts import RunFacts
+
+ID = "nba-2024"
+
+
+class Recorder:
+    """A channel that keeps what it gets, and fails while ``broken``."""
+
+    kind = "mail"
+
+    def __init__(self, name: str = "recorder") -> None:
+        self.name, self.mails, self.severities, self.broken = name, [], [], False
+
+    def preflight(self) -> None:
+        pass
+
+    def send(self, mail, *, severity="INFO") -> Delivery:
+        if self.broken:
+            raise DeliveryFailed("451 later")
+        self.mails.append(mail)
+        self.severities.append(severity)
+        return Delivery()
+
+
+@pytest.fixture
+def channel() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+def running(make_manager, channel):
+    manager = make_manager(channel)
+    manager.enable_backfill_mode(
+        ID, source="nba", owner="maria", ttl_s=600, facts=RunFacts(planned=3, start_date="2024-01-01")
+    )
+    manager.record_error({"scraper": "nba", "date": "2024-01-02", "error_type": "Timeout", "error": "slow"})
+    manager.flush("2024-01", 1)
+    return manager
+
+
+def send(store, channels, clock, tmp_path, **rest):
+    return send_owed_summary(store, channels, ID, now=clock(), spool_folder=tmp_path / "spool", **rest)
+
+
+def test_a_summary_is_owed_from_the_very_first_moment(running, store, clock):
+    (owed,) = owed_summaries(store, clock())
+    assert (owed.backfill_id, owed.why, owed.due) == (ID, "running", False)
+
+
+def test_a_dead_run_is_due_when_its_time_is_over_and_is_mailed_as_stopped(running, store, clock, channel, tmp_path):
+    clock.tick(seconds=601)
+    (owed,) = owed_summaries(store, clock())
+    assert (owed.why, owed.due) == ("stale", True)
+    result = send(store, [channel], clock, tmp_path)
+    assert result.status == "sent"
+    (mail,) = channel.mails
+    assert mail["X-Backfill-Outcome"] == "STOPPED"
+    assert "2024-01-02" in mail.get_body(("plain",)).get_content()
+    assert owed_summaries(store, clock()) == []
+    assert send(store, [channel], clock, tmp_path).status == "already_sent"
+    assert len(channel.mails) == 1
+
+
+def test_of_many_senders_at_once_exactly_one_sends(running, store, clock, channel, tmp_path):
+    start = threading.Barrier(12)
+
+    def sender(_: int) -> str:
+        start.wait()
+        return send(store, [channel], clock, tmp_path).status
+
+    with ThreadPoolExecutor(12) as pool:
+        statuses = list(pool.map(sender, range(12)))
+    assert statuses.count("sent") == 1
+    assert set(statuses) <= {"sent", "claimed_by_other", "already_sent"}
+    assert len(channel.mails) == 1
+
+
+def test_a_claim_of_a_sender_that_died_is_taken_over_when_it_expires(running, store, clock, channel, tmp_path):
+    assert Outbox(store).claim(ID, "dead host", clock())
+    assert send(store, [channel], clock, tmp_path).status == "claimed_by_other"
+    assert owed_summaries(store, clock())[0].due is False
+    clock.tick(seconds=301)
+    assert owed_summaries(store, clock())[0].due is True
+    assert send(store, [channel], clock, tmp_path).status == "sent"
+
+
+def test_a_failed_mail_stays_owed_and_the_same_bytes_are_sent_later(
+    running, store, clock, mail_server, tmp_path, caplog
+):
+    smtp = mail_server.channel()
+    mail_server.down()
+    failed = send(store, [smtp], clock, tmp_path)
+    assert failed.status == "failed"
+    assert failed.errors
+    assert "2024-01-02" in caplog.text
+    kept = store.read(failed.mail_object)[0]
+    clock.tick(hours=5)
+    mail_server.up()
+    assert send(store, [smtp], clock, tmp_path, run_facts=RunFacts(outcome="OK")).status == "sent"
+    (raw,) = mail_server.inbox.raw
+    head, _, body = raw.partition(b"\r\n\r\n")
+    kept_head, _, kept_body = kept.partition(b"\r\n\r\n")
+    assert body == kept_body
+    assert set(kept_head.split(b"\r\n")) <= set(head.split(b"\r\n"))
+    assert mail_server.inbox.mails[0]["Message-ID"] == "<gapless.nba-2024.1.final@gapless.local>"
+
+
+def test_a_451_after_the_data_is_retried_with_the_same_message_id(running, store, clock, mail_server, tmp_path):
+    smtp = mail_server.channel()
+    mail_server.inbox.data_answer = "451 try again later"
+    first = send(store, [smtp], clock, tmp_path)
+    mail_server.inbox.data_answer = "250 OK"
+    second = send(store, [smtp], clock, tmp_path)
+    assert (first.status, second.status) == ("failed", "sent")
+    assert first.message_id == second.message_id == mail_server.inbox.mails[0]["Message-ID"]
+    assert len(mail_server.inbox.mails) == 1
+
+
+def test_a_channel_that_has_the_mail_is_not_asked_again_when_another_failed(running, store, clock, tmp_path):
+    good, bad = Recorder("good"), Recorder("bad")
+    bad.broken = True
+    assert send(store, [good, bad], clock, tmp_path).errors == ("bad: 451 later",)
+    bad.broken = False
+    assert send(store, [good, bad], clock, tmp_path).status == "sent"
+    assert (len(good.mails), len(bad.mails)) == (1, 1)
+
+
+def test_a_refused_recipient_is_in_the_result_and_in_the_entry(running, store, clock, mail_server, tmp_path):
+    mail_server.inbox.refused = {"gone@example.org": "550 no"}
+    smtp = mail_server.channel(recipients=["ops@example.org", "gone@example.org"])
+    result = send(store, [smtp], clock, tmp_path)
+    assert (result.status, result.refused) == ("sent", {"gone@example.org": "550 no"})
+    entry = Outbox(store).read(ID)
+    assert entry.delivered["smtp"].refused == {"gone@example.org": "550 no"}
+
+
+def test_without_any_channel_nothing_is_marked_as_sent(running, store, clock, tmp_path):
+    assert send(store, [], clock, tmp_path).status == "failed"
+    assert owed_summaries(store, clock())[0].due
+
+
+def test_an_unreadable_journal_keeps_the_summary_owed_and_tells_a_human_once(running, store, clock, channel, tmp_path):
+    name = next(found.name for found in store.list(f"alerts/backfill={ID}/incidents/"))
+    good = store.read(name)[0]
+    store.write(name, b"broken")
+    for _ in range(2):
+        with pytest.raises(errors.StateUnreadable, match=name):
+            send(store, [channel], clock, tmp_path)
+    (mail,) = channel.mails
+    assert "NEEDS A HUMAN" in mail["Subject"]
+    assert owed_summaries(store, clock())[0].due is False or Outbox(store).read(ID).state == "open"
+    store.write(name, good)
+    assert send(store, [channel], clock, tmp_path).status == "sent"
+
+
+def test_an_unreadable_outbox_entry_is_never_an_empty_one(running, store, clock, channel, tmp_path):
+    store.write(f"outbox/backfill={ID}.json", b"{")
+    for attempt in (
+        lambda: send(store, [channel], clock, tmp_path),
+        lambda: owed_summaries(store, clock()),
+        running.disable_backfill_mode,
+        lambda: running.enable_backfill_mode(ID),
+    ):
+        with pytest.raises(errors.StateUnreadable, match="outbox/"):
+            attempt()
+    assert store.read(f"outbox/backfill={ID}.json")[0] == b"{"
+
+
+def test_a_backfill_that_never_began_owes_nothing(store, clock, channel, tmp_path):
+    assert send(store, [channel], clock, tmp_path).status == "not_owed"
+
+
+def test_the_next_run_of_a_source_says_what_is_new_and_what_is_gone(make_manager, store, channel):
+    for number, kinds in enumerate((["A", "B"], ["B", "C"]), start=1):
+        manager = make_manager(channel)
+        manager.enable_backfill_mode(f"run-{number}", source="nba")
+        for kind in kinds:
+            manager.record_error(
+                Incident(source="nba", error_type=f"{kind}Error", message=kind, partition="2024-01-02")
+            )
+        manager.disable_backfill_mode()
+    text = channel.mails[1].get_body(("plain",)).get_content()
+    section = text.partition("SINCE THE LAST RUN")[2]
+    assert "run-1" in section
+    assert "AError" in section.partition("gone")[2]
+    assert "recurring since" in text
+
+
+CRASHES = """
+    import datetime as dt, os, signal, sys
+    from alerting import delivery
+    from alerting.channels import SmtpChannel
+    from alerting.incident import Incident
+    from alerting.local_store import FileObjectStore
+    from alerting.outbox import Outbox
+    from alerting.smart_alert_manager import SmartAlertManager
+
+    folder, port, point = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+    die = lambda *args, **rest: os.kill(os.getpid(), signal.SIGKILL)
+    channel = SmtpChannel("127.0.0.1", port, sender="g@x.org", recipients=["ops@x.org"], security="none")
+    store = FileObjectStore(folder + "/store")
+    manager = SmartAlertManager(store=store, channels=[channel], spool_folder=folder + "/spool")
+    manager.enable_backfill_mode("b", source="s", ttl_s=60)
+    for n in range(20):
+        manager.record_error(Incident(source="s", error_type="E", message="m", partition=f"2024-01-{n + 1:02d}"))
+    if point == "recording":
+        die()
+    if point == "rendering":
+        delivery.render = die
+    if point == "before sending":
+        SmtpChannel.send = die
+    if point == "after sending":
+        send = SmtpChannel.send
+        SmtpChannel.send = lambda *args, **rest: (send(*args, **rest), die())
+    manager.disable_backfill_mode()
+"""
+
+
+@pytest.mark.parametrize("point", ["recording", "rendering", "before sending", "after sending"])
+def test_killed_at_any_point_one_message_id_arrives_with_every_error(mail_server, tmp_path, point):
+    command = [sys.executable, "-c", textwrap.dedent(CRASHES), str(tmp_path), str(mail_server.port), point]
+    assert subprocess.run(command, check=False, timeout=60, cwd=Path.cwd()).returncode == -9
+    store = FileObjectStore(tmp_path / "store")
+    later = dt.datetime.now(dt.UTC) + dt.timedelta(minutes=6)
+    (owed,) = owed_summaries(store, later)
+    assert owed.due
+    result = send_owed_summary(store, [mail_server.channel()], "b", now=later, spool_folder=tmp_path / "spool")
+    assert result.status == "sent"
+    arrived = mail_server.inbox.mails
+    assert len(arrived) == (2 if point == "after sending" else 1)
+    assert {mail["Message-ID"] for mail in arrived} == {"<gapless.b.1.final@gapless.local>"}
+    assert len({mail.get_body(("plain",)).get_content() for mail in arrived}) == 1
+    assert "2024-01-01…2024-01-20 (20 days)" in arrived[0].get_body(("plain",)).get_content()
+
+
+def test_the_journal_is_the_only_source_of_the_mail(store, clock, channel, tmp_path, make_manager):
+    make_manager(channel).enable_backfill_mode(ID, source="nba")
+    IncidentJournal(store).append(ID, "w", 1, [Incident(source="nba", error_type="Foreign", partition="2024-01-09")])
+    send(store, [channel], clock, tmp_path)
+    assert "Foreign" in channel.mails[0].get_body(("plain",)).get_content()
+
+
+def test_a_sender_is_named_by_host_process_and_thread():
+    assert str(os.getpid()) in delivery.sender_name()

@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import multiprocessing
+
+import pytest
+
+from alerting import errors
+from alerting.channels import FileChannel
+from alerting.chat_channels import WebhookChannel
+from alerting.incident import Incident
+from alerting.local_store import FileObjectStore
+from alerting.smart_alert_manager import SmartAlertManager
+
+
+def text(mail) -> str:
+    return mail.get_body(("plain",)).get_content()
+
+
+def broken(source: str = "nba", message: str = "got an unexpected keyword argument 'date'", **rest) -> Incident:
+    return Incident(source=source, error_type="TypeError", message=message, **rest)
+
+
+def test_the_same_error_600_times_is_one_mail_an_hour_with_a_running_count(make_manager, mail_server, clock):
+    manager = make_manager(mail_server.channel())
+    for _ in range(600):
+        manager.record_error(broken())
+    assert len(mail_server.inbox.mails) == 1
+    clock.tick(minutes=61)
+    manager.record_error(broken())
+    assert "599 more errors of this cause" in text(mail_server.inbox.mails[1])
+
+
+def test_a_fault_that_stays_is_told_again_every_window(make_manager, mail_server, clock):
+    manager = make_manager(mail_server.channel())
+    for _ in range(36):
+        manager.record_error(broken())
+        clock.tick(minutes=10)
+    assert len(mail_server.inbox.mails) == 6
+
+
+def test_the_cooldown_counts_from_the_last_mail_that_was_accepted(make_manager, mail_server, clock):
+    manager = make_manager(mail_server.channel())
+    mail_server.down()
+    manager.record_error(broken())
+    mail_server.up()
+    clock.tick(minutes=1)
+    manager.record_error(broken())
+    assert len(mail_server.inbox.mails) == 1
+
+
+@pytest.mark.parametrize("severity", ["ERROR", "WARNING"])
+def test_the_limiter_covers_every_level_that_is_not_critical(make_manager, mail_server, severity):
+    manager = make_manager(mail_server.channel())
+    for _ in range(20):
+        manager.send_alert("nba", "no rows", severity, {"date": "2024-01-05"})
+    assert len(mail_server.inbox.mails) == 1
+
+
+def test_a_critical_alert_always_goes_out_to_mail_and_chat(make_manager, mail_server, posts):
+    manager = make_manager(mail_server.channel(), WebhookChannel(posts.url))
+    for number in range(15):
+        manager.send_alert("nba", f"14 games, 0 rows, check {number}", "CRITICAL", {})
+    assert len(mail_server.inbox.mails) == 15
+    assert len(posts.bodies) == 15
+
+
+def test_errors_go_to_the_chat_and_information_only_to_the_digest(make_manager, mail_server, posts):
+    manager = make_manager(mail_server.channel(), WebhookChannel(posts.url))
+    manager.send_alert("nba", "broken", "ERROR", {})
+    manager.send_alert("nba", "finished with 0 records", "INFO", {})
+    assert (len(posts.bodies), len(mail_server.inbox.mails)) == (1, 0)
+    assert manager.send_digest(hours=24)
+    (digest,) = mail_server.inbox.mails
+    assert "broken" in text(digest)
+    assert "finished with" in text(digest)
+
+
+def test_more_than_ten_different_alerts_in_five_minutes_are_a_storm(make_manager, mail_server, clock):
+    manager = make_manager(mail_server.channel())
+    for number in range(40):
+        manager.record_error(broken(source=f"source-{number}"))
+    assert len(mail_server.inbox.mails) == 11
+    assert "alert storm" in mail_server.inbox.mails[-1]["Subject"]
+    manager.send_alert("nba", "all scrapers down", "CRITICAL", {})
+    assert len(mail_server.inbox.mails) == 12
+    assert manager.get_error_summary()["total_errors"] == 41
+
+
+def test_two_scrapers_do_not_silence_each_other(make_manager, mail_server):
+    manager = make_manager(mail_server.channel())
+    manager.record_error(broken(source="a"))
+    manager.record_error(broken(source="b"))
+    assert len(mail_server.inbox.mails) == 2
+
+
+def test_should_send_alert_follows_what_was_really_sent(make_manager, mail_server, clock):
+    manager = make_manager(mail_server.channel())
+    assert manager.should_send_alert("TypeError", source="nba")
+    manager.record_error(broken())
+    assert not manager.should_send_alert("TypeError", 60, source="nba")
+    assert manager.should_send_alert("TypeError", 60, source="odds")
+    clock.tick(minutes=61)
+    assert manager.should_send_alert("TypeError", 60, source="nba")
+
+
+def _alert(folder: str, mails: str) -> None:
+    manager = SmartAlertManager(store=FileObjectStore(folder), channels=[FileChannel(mails)])
+    for _ in range(10):
+        manager.record_error(broken())
+
+
+def test_processes_share_the_limiter_and_a_restart_does_not_forget_it(tmp_path):
+    arguments = (str(tmp_path / "store"), str(tmp_path / "mails"))
+    context = multiprocessing.get_context("fork")
+    for _ in range(2):
+        processes = [context.Process(target=_alert, args=arguments) for _ in range(3)]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join(60)
+            assert process.exitcode == 0
+    assert len(list((tmp_path / "mails").glob("*.eml"))) == 1
+    summary = SmartAlertManager(store=FileObjectStore(arguments[0])).get_error_summary()
+    assert summary["total_errors"] == 60
+
+
+def test_the_digest_groups_by_cause_and_an_empty_one_is_not_sent(make_manager, mail_server, clock):
+    manager = make_manager(mail_server.channel())
+    assert manager.send_digest() is False
+    for day in range(1, 9):
+        manager.record_error(
+            broken(message=f"no rows on 2024-01-0{day}", partition=f"2024-01-0{day}", occurred_at=clock())
+        )
+    mail_server.inbox.mails.clear()
+    assert manager.send_digest() is True
+    (digest,) = mail_server.inbox.mails
+    assert "8 alerts, 1 cause" in digest["Subject"]
+    assert "2024-01-01…2024-01-08 (8 days)" in text(digest)
+    clock.tick(hours=25)
+    assert manager.send_digest(hours=24) is False
+
+
+def test_a_digest_that_reaches_nobody_is_an_error_and_keeps_its_alerts(make_manager, mail_server, clock):
+    manager = make_manager(mail_server.channel())
+    manager.record_error(broken(occurred_at=clock()))
+    mail_server.down()
+    with pytest.raises(errors.TransientError, match="digest"):
+        manager.send_digest()
+    mail_server.up()
+    assert manager.send_digest()
+
+
+def test_a_broken_limiter_lets_the_alert_through(make_manager, mail_server, store):
+    manager = make_manager(mail_server.channel())
+    manager.record_error(broken())
+    for found in list(store.list("alert-state/limiter/")):
+        store.write(found.name, b"{")
+    manager.record_error(broken())
+    assert len(mail_server.inbox.mails) == 2

@@ -1,0 +1,295 @@
+from __future__ import annotations
+
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from alerting import errors
+from alerting.channels import LogChannel
+from alerting.delivery import owed_summaries
+from alerting.incident import Incident
+from alerting.journal import IncidentJournal
+from alerting.local_store import MemoryObjectStore
+from alerting.outbox import Outbox
+from alerting.run_facts import RunFacts
+from alerting.smart_alert_manager import AlertSettings, SmartAlertManager, console_only
+
+
+def text(mail) -> str:
+    return mail.get_body(("plain",)).get_content()
+
+
+def fail(day: int, **rest) -> dict:
+    return {
+        "scraper": "nba",
+        "date": f"2024-01-{day:02d}",
+        "error_type": "Timeout",
+        "error": f"slow on day {day}",
+        **rest,
+    }
+
+
+def test_it_is_made_without_any_network(monkeypatch):
+    monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("network"))
+
+    def factory(bucket: str) -> MemoryObjectStore:
+        pytest.fail("a store was made")
+
+    SmartAlertManager("bucket", store_factory=factory)
+
+
+def test_the_store_is_made_at_first_use_from_the_bucket_name(mail_server, tmp_path):
+    asked = []
+
+    def factory(bucket: str) -> MemoryObjectStore:
+        asked.append(bucket)
+        return MemoryObjectStore()
+
+    manager = SmartAlertManager("my-bucket", store_factory=factory, channels=console_only(), spool_folder=tmp_path)
+    manager.enable_backfill_mode()
+    manager.disable_backfill_mode()
+    assert asked == ["my-bucket"]
+
+
+def test_fifty_failing_dates_are_one_mail(make_manager, mail_server):
+    manager = make_manager(mail_server.channel())
+    manager.enable_backfill_mode(source="nba")
+    for day in range(1, 31):
+        manager.record_error(fail(day))
+    assert mail_server.inbox.mails == []
+    result = manager.disable_backfill_mode(send_summary=True)
+    (mail,) = mail_server.inbox.mails
+    assert result.delivered
+    assert "2024-01-01…2024-01-30 (30 days)" in text(mail)
+
+
+def test_the_old_way_of_calling_without_any_argument_works(make_manager, mail_server):
+    manager = make_manager(mail_server.channel())
+    manager.enable_backfill_mode()
+    try:
+        manager.record_error({"processor": "box", "error": "no", "details": {"date": "2024-01-05", "run_id": "r"}})
+    finally:
+        manager.disable_backfill_mode()
+    assert len(mail_server.inbox.mails) == 1
+
+
+def test_a_run_without_errors_is_mailed_too(make_manager, mail_server):
+    with make_manager(mail_server.channel()):
+        pass
+    (mail,) = mail_server.inbox.mails
+    assert mail["X-Backfill-Outcome"] == "OK"
+
+
+def test_an_exception_that_leaves_the_context_is_in_the_mail(make_manager, mail_server):
+    with pytest.raises(ValueError, match="boom"), make_manager(mail_server.channel()):
+        raise ValueError("boom")
+    final = [mail for mail in mail_server.inbox.mails if ".final@" in mail["Message-ID"]]
+    assert len(final) == 1
+    assert final[0]["X-Backfill-Outcome"] == "FAILED"
+    assert "boom" in text(final[0])
+
+
+def test_disabling_twice_sends_one_mail(make_manager, mail_server):
+    manager = make_manager(mail_server.channel())
+    manager.enable_backfill_mode("b")
+    manager.disable_backfill_mode()
+    assert manager.disable_backfill_mode() is None
+    assert len(mail_server.inbox.mails) == 1
+
+
+def test_the_mode_ends_even_when_the_mail_fails_and_a_second_call_sends_it(make_manager, mail_server):
+    manager = make_manager(mail_server.channel())
+    manager.enable_backfill_mode("b")
+    mail_server.down()
+    assert manager.disable_backfill_mode().status == "failed"
+    assert not manager.is_backfill_mode
+    mail_server.up()
+    assert manager.disable_backfill_mode().status == "sent"
+    assert len(mail_server.inbox.mails) == 1
+
+
+def test_without_summary_the_errors_are_archived_with_the_run_and_not_in_the_next_mail(
+    make_manager, mail_server, store
+):
+    manager = make_manager(mail_server.channel())
+    manager.enable_backfill_mode("first", source="nba")
+    manager.record_error(fail(1))
+    manager.disable_backfill_mode(send_summary=False)
+    manager.enable_backfill_mode("second", source="nba")
+    manager.disable_backfill_mode()
+    (mail,) = mail_server.inbox.mails
+    assert "Timeout" not in text(mail)
+    assert len(list(IncidentJournal(store).read("first"))) == 1
+    assert owed_summaries(store) == []
+
+
+def test_a_resumed_backfill_is_the_next_attempt_in_the_same_thread(make_manager, mail_server):
+    for _ in range(2):
+        manager = make_manager(mail_server.channel())
+        manager.enable_backfill_mode("b", source="nba")
+        manager.disable_backfill_mode()
+    first, second = mail_server.inbox.mails
+    assert (first["Message-ID"], second["Message-ID"]) == (
+        "<gapless.b.1.final@gapless.local>",
+        "<gapless.b.2.final@gapless.local>",
+    )
+    assert first["References"] == second["References"] == second["In-Reply-To"] == "<gapless.b.root@gapless.local>"
+
+
+def test_backfill_mode_without_a_working_transport_is_refused(make_manager, mail_server, store):
+    with pytest.raises(errors.ConfigurationError, match="no alert channel"):
+        make_manager().enable_backfill_mode("b")
+    mail_server.down()
+    with pytest.raises(errors.TransientError):
+        make_manager(mail_server.channel()).enable_backfill_mode("b")
+    assert Outbox(store).read("b") is None
+
+
+def test_console_only_is_allowed_when_it_is_said(make_manager, caplog):
+    caplog.set_level("INFO")
+    manager = make_manager(LogChannel())
+    manager.enable_backfill_mode("b")
+    manager.record_error(fail(3))
+    assert manager.disable_backfill_mode().status == "sent"
+    assert "2024-01-03" in caplog.text
+
+
+def test_live_alerts_of_another_flow_go_on_during_a_backfill(make_manager, mail_server):
+    backfill, live = make_manager(mail_server.channel()), make_manager(mail_server.channel())
+    backfill.enable_backfill_mode("b", source="nba")
+    live.record_error(fail(1))
+    assert live.should_send_alert("Other") is True
+    assert backfill.should_send_alert("Other") is False
+    assert len(mail_server.inbox.mails) == 1
+
+
+def test_a_mode_nobody_keeps_alive_ends_by_itself_and_says_so(make_manager, mail_server, clock, store):
+    manager = make_manager(mail_server.channel())
+    manager.enable_backfill_mode("b", source="nba", ttl_s=600)
+    clock.tick(seconds=500)
+    manager.heartbeat()
+    clock.tick(seconds=500)
+    assert manager.is_backfill_mode
+    clock.tick(seconds=101)
+    assert not manager.is_backfill_mode
+    manager.record_error(fail(1))
+    subjects = [mail["Subject"] for mail in mail_server.inbox.mails]
+    assert any("CRITICAL" in subject and "StaleBackfillMode" in subject for subject in subjects)
+    assert any("Timeout" in subject for subject in subjects)
+    assert owed_summaries(store, clock())[0].why == "stale"
+    assert manager.disable_backfill_mode().status == "sent"
+
+
+def test_a_critical_error_tells_a_human_at_once_and_only_once(make_manager, mail_server):
+    manager = make_manager(mail_server.channel(by_severity={"CRITICAL": ["oncall@example.org"]}))
+    manager.enable_backfill_mode("b", source="nba", facts=RunFacts(contacts={"primary": "maria"}))
+    for day in range(1, 6):
+        error = errors.AuthenticationError("key revoked", source="nba", partition=f"2024-01-{day:02d}", hint="renew it")
+        manager.record_error(error)
+    (mail,) = mail_server.inbox.mails
+    assert mail_server.inbox.recipients == [["oncall@example.org"]]
+    assert "renew it" in text(mail)
+    assert "maria" in text(mail)
+    manager.disable_backfill_mode()
+    assert len(mail_server.inbox.mails) == 2
+
+
+def test_a_human_who_could_not_be_told_is_told_with_the_next_heartbeat(make_manager, mail_server):
+    manager = make_manager(mail_server.channel())
+    manager.enable_backfill_mode("b", source="nba")
+    mail_server.down()
+    manager.record_error(errors.BlockedBySource("challenge page"))
+    mail_server.up()
+    manager.heartbeat()
+    manager.heartbeat()
+    assert [mail["Message-ID"] for mail in mail_server.inbox.mails] == ["<gapless.b.1.human@gapless.local>"]
+
+
+def test_errors_recorded_while_the_store_is_down_are_in_the_mail(make_manager, mail_server):
+    class Flaky(MemoryObjectStore):
+        down = False
+
+        def write(self, name, data, **rest):
+            if self.down:
+                raise errors.LandingUnavailable("503")
+            return super().write(name, data, **rest)
+
+    flaky = Flaky()
+    manager = make_manager(mail_server.channel(), store=flaky)
+    manager.enable_backfill_mode("b", source="nba")
+    flaky.down = True
+    manager.record_error(fail(1))
+    manager.record_error(errors.AuthenticationError("dead", partition="2024-01-02"))
+    assert manager.flush("w") is False
+    assert manager.heartbeat() is False
+    with pytest.raises(errors.LandingUnavailable):
+        manager.disable_backfill_mode()
+    flaky.down = False
+    assert manager.disable_backfill_mode().status == "sent"
+    body = text(mail_server.inbox.mails[-1])
+    assert "2024-01-01" in body
+    assert "2024-01-02" in body
+
+
+def test_eight_threads_lose_no_error(make_manager, mail_server, store):
+    manager = make_manager(mail_server.channel())
+    manager.enable_backfill_mode("b", source="nba")
+    start = threading.Barrier(8)
+
+    def work(worker: int) -> None:
+        start.wait()
+        for number in range(40):
+            manager.record_error(Incident(source="nba", error_type="E", message="m", incident_id=f"{worker}-{number}"))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(8)))
+    manager.disable_backfill_mode()
+    assert {found.incident_id for found in IncidentJournal(store).read("b")} == {
+        f"{w}-{n}" for w in range(8) for n in range(40)
+    }
+
+
+def test_the_error_summary_counts_by_type_and_scraper(make_manager, mail_server):
+    manager = make_manager(mail_server.channel())
+    manager.enable_backfill_mode("b")
+    for day in range(1, 4):
+        manager.record_error(fail(day))
+    manager.record_error({"scraper": "odds", "error": ValueError("x")})
+    summary = manager.get_error_summary(hours=10**6)
+    assert summary["total_errors"] == 4
+    assert summary["by_type"] == {"Timeout": 3, "ValueError": 1}
+    assert summary["by_scraper"] == {"nba": 3, "odds": 1}
+
+
+def test_a_long_run_may_send_one_sign_of_progress_a_day(make_manager, mail_server, clock):
+    manager = make_manager(mail_server.channel(), settings=AlertSettings(retry_waits_s=(), progress_mail_hours=24))
+    manager.enable_backfill_mode("b", source="nba", ttl_s=10**6)
+    for _ in range(50):
+        clock.tick(hours=1)
+        manager.heartbeat(RunFacts(planned=10, verdict_counts={"verified": 4}))
+    assert ["RUNNING" in mail["Subject"] for mail in mail_server.inbox.mails] == [True, True]
+    assert "4 of 10 partitions" in text(mail_server.inbox.mails[0])
+
+
+def test_another_process_joins_a_backfill_without_touching_its_entry(make_manager, mail_server, store):
+    parent, child = make_manager(mail_server.channel()), make_manager(mail_server.channel())
+    parent.enable_backfill_mode("b", source="nba", owner="maria")
+    before = Outbox(store).read("b")
+    child.join_backfill("b", source="nba")
+    child.record_error(fail(7))
+    child.flush("2024-01", 1)
+    assert Outbox(store).read("b") == before
+    parent.disable_backfill_mode()
+    assert "2024-01-07" in text(mail_server.inbox.mails[0])
+
+
+def test_a_test_alert_names_the_channel_that_does_not_work(make_manager, mail_server, posts):
+    from alerting.chat_channels import WebhookChannel
+
+    posts.status = 404
+    problems = make_manager(mail_server.channel(), WebhookChannel(posts.url)).test_alert()
+    assert problems["smtp"] == ""
+    assert "404" in problems["webhook"]
+    assert "test alert" in mail_server.inbox.mails[0]["Subject"]
