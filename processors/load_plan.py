@@ -3,10 +3,10 @@
 Names are derived from what is loaded, so that a repeat finds its own traces:
 
 * batch hash: over source, processor version, and each partition's attempt and payload hash.
-* digest: over one table's schema, the replaced scope and the bytes of its rows. It names the staged objects and the
-  staging table, so a staging table's content is a function of its name.
-* job id: over dataset, table, digest and backfill id, plus an attempt number, because BigQuery never accepts an id a
-  second time, not even of a failed job. A finished *load* job is trusted when its staging table still holds its rows.
+* digest: over one table's schema, the replaced scope, the bytes of its rows, and the backfill id, so that no run
+  removes what another still loads. It names the staged objects and the staging table: the name implies the content.
+* job id: over dataset, table and digest, plus an attempt number, because BigQuery never accepts an id a second time,
+  not even of a failed job. A finished *load* job is trusted when its staging table still holds its rows.
   A finished *replace* job of an earlier call never is: a partition loaded as A, then B, then A again has the first
   A's job as done, while the table holds B. Such a replace runs again under the next attempt, which is harmless.
 """
@@ -106,10 +106,10 @@ def batch_hash(source: str, version: int, manifests: Iterable[Manifest]) -> str:
     return _sha([source, version, landed])[:20]
 
 
-def table_digest(table: str, schema: str, scope: Sequence[Constraint], rows_sha256: str) -> str:
+def table_digest(table: str, schema: str, scope: Sequence[Constraint], rows_sha256: str, backfill_id: str) -> str:
     """See the module; ``schema`` is its hash."""
     limits = [[constraint.column, [str(value) for value in constraint.values]] for constraint in scope]
-    return _sha([table, schema, limits, rows_sha256])[:20]
+    return _sha([table, schema, limits, rows_sha256, backfill_id])[:20]
 
 
 def replace_scope(table: Table, manifests: Sequence[Manifest]) -> tuple[Constraint, ...]:

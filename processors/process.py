@@ -224,7 +224,7 @@ def _load(
         spool = batch.spools[table.name]
         schema = schema_hash(check_table(table))
         scope = replace_scope(table, good)
-        digest = table_digest(table.name, schema, scope, spool.sha256())
+        digest = table_digest(table.name, schema, scope, spool.sha256(), backfill_id)
         names = spool.upload(store, prefix, digest)
         staged += names
         uris = tuple(f"{store.root_uri}/{name}" for name in names)

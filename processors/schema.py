@@ -49,6 +49,18 @@ class Column:
             body["fields"] = [field.to_api() for field in self.fields]
         return body
 
+    @property
+    def sql_type(self) -> str:
+        """For DDL.
+
+        >>> Column("inners", "RECORD", "REPEATED", fields=(Column("n", "INTEGER", "NULLABLE"),)).sql_type
+        'ARRAY<STRUCT<`n` INT64>>'
+        """
+        kind = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL"}.get(self.kind, self.kind)
+        if self.kind == "RECORD":
+            kind = f"STRUCT<{', '.join(f'`{field.name}` {field.sql_type}' for field in self.fields)}>"
+        return f"ARRAY<{kind}>" if self.mode == "REPEATED" else kind
+
     @classmethod
     def from_api(cls, body: dict[str, Any]) -> Column:
         """The inverse of ``to_api``; standard SQL type names become the ones used here."""

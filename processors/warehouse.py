@@ -126,6 +126,11 @@ class BigQueryWarehouse:
         if wider:
             found.schema = _fields(wider)
             client.update_table(found, ["schema"], **self._calling)
+            # The local BigQuery takes the new schema into its catalog only; in BigQuery this changes nothing.
+            for column in wider[len(existing) :]:
+                self.query(
+                    f"ALTER TABLE {self.name_of(table.name)} ADD COLUMN IF NOT EXISTS `{column.name}` {column.sql_type}"
+                )
 
     def load(self, batch: TableBatch) -> TableLoad:
         """See `Warehouse.load`. Raises ``BudgetExhausted`` before any effect."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from alerting.errors import ConfigurationError, NotSettled, NothingPublished, RowRejected, SourceContractError
+from alerting.errors import ConfigurationError, NothingPublished, NotSettled, RowRejected, SourceContractError
 from processors.receipt import read_receipt
 from scrapers.partition import Partition
 

@@ -1,0 +1,162 @@
+"""Mutants: each damage done behind the loader's back is found, named, and pinned on its date."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import pytest
+
+from processors.base import Processor, Row, Table
+from scrapers.partition import Partition
+
+DAY, NEXT, OTHER = "2025-01-03", "2025-01-04", "2025-02-01"
+
+
+@pytest.fixture
+def loaded(bench):
+    """Two verified dates, two games of two players each."""
+    manifests = [bench.land(day, [bench.game(day, 1), bench.game(day, 2)]) for day in (DAY, NEXT)]
+    bench.process(*manifests)
+    assert {found.verdict for found in bench.verify(*manifests).values()} == {"OK"}
+    return manifests
+
+
+MUTANTS = [
+    ("the last row is lost", "DELETE FROM {player_lines} WHERE game_key = '2025-01-03:2' AND player_id = 1", "SHORT"),
+    ("a game is lost with its players", "DELETE FROM {player_lines} WHERE game_key = '2025-01-03:2'", "SHORT"),
+    (
+        "the date is loaded twice",
+        "INSERT INTO {games} SELECT * FROM {games} WHERE game_date = DATE '2025-01-03'",
+        "DUPLICATE",
+    ),
+    (
+        "a row comes from nowhere",
+        "INSERT INTO {player_lines} (game_key, player_id, game_date, pts) "
+        "VALUES ('2025-01-03:1', 99, DATE '2025-01-03', 1)",
+        "EXTRA",
+    ),
+    (
+        "a row moves to another date",
+        "UPDATE {games} SET game_date = DATE '2025-02-01' WHERE game_key = '2025-01-03:1'",
+        "SHORT",
+    ),
+    (
+        "a game stands under two dates",
+        "INSERT INTO {games} SELECT game_key, DATE '2025-02-01' AS game_date, score, note FROM {games} "
+        "WHERE game_key = '2025-01-03:1'",
+        "DUPLICATE",
+    ),
+    ("a parent is lost", "DELETE FROM {games} WHERE game_key = '2025-01-03:1'", "ORPHAN"),
+    (
+        "a reference becomes null",
+        "UPDATE {player_lines} SET game_key = NULL WHERE game_key = '2025-01-03:1' AND player_id = 1",
+        "ORPHAN",
+    ),
+    (
+        "a critical value becomes null",
+        "UPDATE {player_lines} SET pts = NULL WHERE game_key = '2025-01-03:1' AND player_id = 1",
+        "SHORT",
+    ),
+    (
+        "one row is swapped for another",
+        "UPDATE {player_lines} SET player_id = 0 WHERE game_key = '2025-01-03:1' AND player_id = 1",
+        "DUPLICATE",
+    ),
+    (
+        "one game took the players of the other",
+        "UPDATE {player_lines} SET game_key = '2025-01-03:1', player_id = player_id + 10 "
+        "WHERE game_key = '2025-01-03:2'",
+        "SHORT",
+    ),
+]
+
+
+@pytest.mark.parametrize(("damage", "verdict"), [mutant[1:] for mutant in MUTANTS], ids=[one[0] for one in MUTANTS])
+def test_a_mutant_is_found_and_pinned_on_its_date(bench, loaded, damage, verdict):
+    bench.sql(damage)
+    found = bench.verify(*loaded)
+    assert found[DAY].verdict == verdict, found[DAY].evidence
+    assert not found[DAY].is_ok
+    assert found[NEXT].is_ok, found[NEXT].evidence
+
+
+def test_the_evidence_names_source_landing_and_warehouse(bench, loaded):
+    found = bench.verify(*loaded)[DAY]
+    assert "games source 2 = landed 2 = loaded 2" in found.evidence
+    assert found.loaded == {"games": 2, "player_lines": 4}
+
+
+def test_fewer_rows_than_the_source_announced_are_short(bench):
+    manifest = bench.land(DAY, [bench.game(DAY)], source_total=3)
+    bench.process(manifest)
+    found = bench.verify(manifest)[DAY]
+    assert found.verdict == "SHORT"
+    assert "source 3, landed 1" in found.evidence
+
+
+def test_a_date_without_a_count_is_unverified_and_not_green(bench):
+    manifest = bench.land(DAY, [bench.game(DAY)], counts={"games": 1})
+    bench.process(manifest)
+    found = bench.verify(manifest)[DAY]
+    assert found.verdict == "UNVERIFIED"
+    assert not found.is_ok
+
+
+def test_an_empty_date_without_proof_is_unverified(bench, loaded):
+    manifest = bench.land(OTHER, [], empty_evidence="")
+    assert bench.verify(manifest)[OTHER].verdict == "UNVERIFIED"
+
+
+def test_stale_rows_on_a_proven_empty_date_are_extra(bench, loaded):
+    manifest = bench.land(DAY, [])
+    assert bench.verify(manifest)[DAY].verdict == "EXTRA"
+
+
+def test_no_partitions_ask_nothing(bench):
+    assert bench.verify() == {}
+
+
+class Visit(Row):
+    """A price seen in a shop on a day."""
+
+    shop: str
+    sku: str
+    seen_on: dt.date
+
+
+class Shops(Processor):
+    source = "shops"
+    tables: ClassVar[tuple[Table, ...]] = (
+        Table("visits", Visit, ("shop", "sku", "seen_on"), "seen_on", entity_field="shop"),
+    )
+
+    def rows(self, partition: Partition, body: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
+        for row in json.loads(body):
+            yield "visits", row
+
+
+def test_partitions_of_entity_and_date_are_kept_apart(bench):
+    bench.processor = Shops()
+    manifests = []
+    for shop, count in (("elm", 1), ("oak", 2)):
+        rows = [{"shop": shop, "sku": str(number), "seen_on": DAY} for number in range(count)]
+        partition = Partition.day(dt.date.fromisoformat(DAY), "UTC", shop)
+        manifests.append(bench.land_body(partition, json.dumps(rows).encode(), counts={"visits": count}))
+    bench.process(*manifests)
+    found = bench.verify(*manifests)
+    assert {key: dict(one.loaded) for key, one in found.items()} == {
+        f"elm@{DAY}": {"visits": 1},
+        f"oak@{DAY}": {"visits": 2},
+    }
+    assert all(one.is_ok for one in found.values())
+
+
+def test_a_row_of_another_entity_is_refused(bench):
+    bench.processor = Shops()
+    rows = [{"shop": "elm", "sku": "1", "seen_on": DAY}]
+    partition = Partition.day(dt.date.fromisoformat(DAY), "UTC", "oak")
+    receipt = bench.process(bench.land_body(partition, json.dumps(rows).encode(), counts={"visits": 1}))
+    assert "shop 'elm' is not 'oak'" in receipt.failures[f"oak@{DAY}"].message
