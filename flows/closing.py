@@ -140,10 +140,10 @@ def close_backfill(
         facts: What the flow itself knows (calls, waits); None takes what it stored at its start.
 
     Returns:
-        The recounted facts and what became of the mail; None when this run never promised one.
+        The recounted facts and what became of the mail; None when this run owes none (any more).
     """
     owed = Outbox(services.store).read(backfill_id)
-    if owed is None:
+    if owed is None or owed.closed:
         return None
     known = facts or owed.run_facts
     final = recount(services, known, aborted=aborted, now=now)

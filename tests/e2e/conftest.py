@@ -1,0 +1,207 @@
+"""The whole embedded stack for end-to-end and fault tests: real server, worker, emulators, SMTP, sample upstream."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployments.local.stack import Stack
+
+PROJECT_DIR = Path(__file__).parent.parent.parent
+SOURCE = "bdl_box_scores"
+RUN_TIMEOUT_S = 240.0
+# Short waits, so that exhausted retries and dead leases take seconds.
+TEST_SETTINGS = {
+    "GAPLESS_RETRY_DELAYS_S": "[0.2, 0.4]",
+    "GAPLESS_LEASE_TTL_S": "20",
+    "GAPLESS_HEARTBEAT_S": "2",
+    "GAPLESS_MAIL_FROM": "gapless@example.org",
+    "GAPLESS_MAIL_TO": "you@example.org",
+}
+
+
+@dataclass
+class Ended:
+    """A flow run that has ended."""
+
+    id: str
+    state_type: str
+    message: str
+    run_count: int
+    backfill_id: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.backfill_id = f"bf-{self.id.replace('-', '')[:12]}"
+
+
+@dataclass
+class Bench:
+    """What a user of the stack can do, through the same doors."""
+
+    stack: Stack
+    env: dict[str, str]
+
+    def cli(self, *arguments: str, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
+        """``prefect <arguments>``."""
+        return subprocess.run(
+            [sys.executable, "-m", "prefect", *arguments],
+            env=self.env,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+
+    def start(
+        self,
+        start_date: str,
+        end_date: str,
+        *,
+        deployment: str = f"backfill/{SOURCE}",
+        env: Mapping[str, str] | None = None,
+        **parameters: Any,
+    ) -> str:
+        """Starts the deployment as a user does; returns the flow run id."""
+        given = {"start_date": start_date, "end_date": end_date, "reason": "test", **parameters}
+        arguments = ["deployment", "run", deployment]
+        for name, value in given.items():
+            arguments += ["-p", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
+        if env:
+            arguments += ["--job-variable", f"env={json.dumps(dict(env))}"]
+        done = self.cli(*arguments)
+        found = re.search(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", done.stdout)
+        assert found, done.stdout + done.stderr
+        return found.group(0)
+
+    def wait(self, run_id: str, timeout_s: float = RUN_TIMEOUT_S) -> Ended:
+        """Waits for the end of a flow run."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            run = self.api(f"/flow_runs/{run_id}")
+            if run["state_type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"):
+                return Ended(run_id, run["state_type"], run["state"]["message"] or "", run["run_count"])
+            time.sleep(0.3)
+        raise AssertionError(f"run {run_id} is {run['state_name']} after {timeout_s} s")
+
+    def run(self, start_date: str, end_date: str, **rest: Any) -> Ended:
+        """Starts and waits."""
+        return self.wait(self.start(start_date, end_date, **rest))
+
+    def api(self, path: str, body: Any = None) -> Any:
+        """The Prefect API."""
+        return _json(self.env["PREFECT_API_URL"] + path, body)
+
+    def upstream(self, path: str, body: Any = None, method: str | None = None) -> Any:
+        """The sample upstream's control API."""
+        return _json(self.stack.urls()["upstream"] + path, body, method)
+
+    def trouble(self, *rules: dict[str, Any]) -> None:
+        """Replaces the upstream's trouble rules."""
+        self.upstream("/gapless/trouble", method="DELETE")
+        if rules:
+            self.upstream("/gapless/trouble", list(rules))
+
+    def calls(self) -> Any:
+        """What the upstream was asked since ``forget_calls``."""
+        return self.upstream("/gapless/calls")
+
+    def forget_calls(self) -> None:
+        """Starts counting again."""
+        self.upstream("/gapless/calls", method="DELETE")
+
+    def mails(self, backfill_id: str) -> list[dict[str, Any]]:
+        """Mails of one backfill, oldest first."""
+        inbox = self.stack.urls()["inbox"]
+        found = [
+            message
+            for message in _json(f"{inbox}/api/messages")
+            if message["headers"].get("X-Backfill-Id") == backfill_id
+        ]
+        return [_json(f"{inbox}/api/messages/{message['id']}") | message for message in reversed(found)]
+
+    def inbox_trouble(self, mode: str, **rest: Any) -> None:
+        """Orders trouble from the SMTP server."""
+        _json(f"{self.stack.urls()['inbox']}/api/trouble", {"mode": mode, **rest})
+
+    def table_hash(self, table: str, start_date: str, end_date: str) -> tuple[int, str]:
+        """Row count and ordered content hash of the range in BigQuery."""
+        from flows.wiring import build_services
+
+        warehouse = build_services().warehouse
+        rows = warehouse.query(
+            f"SELECT TO_JSON_STRING(t) AS j FROM {warehouse.name_of(table)} t "
+            f"WHERE game_date BETWEEN DATE '{start_date}' AND DATE '{end_date}' ORDER BY j"
+        )
+        return len(rows), hashlib.sha256("\n".join(row["j"] for row in rows).encode()).hexdigest()
+
+    def verdicts(self, start_date: str, end_date: str) -> dict[str, str]:
+        """Ledger verdict by date."""
+        from flows.ledger import Ledger
+        from flows.wiring import build_services
+
+        entries = Ledger(build_services().store, SOURCE).refresh(start_date, end_date)
+        return {key: entry.verdict.value for key, entry in entries.items()}
+
+
+def _json(url: str, body: Any = None, method: str | None = None) -> Any:
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"}, method=method)
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        text = answer.read()
+    return json.loads(text) if text else None
+
+
+@pytest.fixture(scope="session")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """One stack for the session."""
+    stack = Stack(tmp_path_factory.mktemp("stack") / "state")
+    before = dict(os.environ)
+    os.environ.update(TEST_SETTINGS)
+    stack.up()
+    try:
+        os.environ.update({**stack.environment(), **TEST_SETTINGS})
+        env = dict(os.environ)
+        provisioned = subprocess.run(
+            [sys.executable, "-m", "deployments.provision"],
+            cwd=PROJECT_DIR,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+        assert provisioned.returncode == 0, provisioned.stdout + provisioned.stderr
+        stack.start_worker("gapless")
+        yield Bench(stack, env)
+    finally:
+        stack.down()
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@pytest.fixture
+def bench(running: Bench) -> Bench:
+    """The stack without trouble and without a call on record."""
+    running.trouble()
+    running.forget_calls()
+    running.inbox_trouble("none")
+    return running
+
+
+def days(first: str, count: int) -> list[str]:
+    """``count`` ISO dates from ``first`` on."""
+    start = dt.date.fromisoformat(first)
+    return [(start + dt.timedelta(days=offset)).isoformat() for offset in range(count)]

@@ -1,0 +1,152 @@
+"""The deployed parent flow on a real server, worker, emulators and SMTP."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+import shlex
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from .conftest import Bench
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
+TABLES = ("nba_bdl_games", "nba_bdl_player_stats")
+
+
+def retry_command(text: str) -> list[str]:
+    """The first deployment command of a mail's text part, as arguments after ``prefect``."""
+    joined = re.sub(r"\\\n\s*", " ", text)
+    command = next(line.strip() for line in joined.splitlines() if "prefect deployment run" in line)
+    return shlex.split(command.lstrip("$ "))[1:]
+
+
+def test_31_dates_of_which_3_fail_give_one_mail_with_2_causes_and_a_command_that_fetches_exactly_those_3(
+    bench: Bench,
+) -> None:
+    failing = ["2025-03-05", "2025-03-06", "2025-03-20"]
+    bench.trouble(
+        {"kind": "500", "dates": failing[:2]},
+        {"kind": "truncated_gzip", "dates": failing[2:]},
+    )
+    first = bench.run("2025-03-01", "2025-03-31")
+    assert (first.state_type, first.message.split(":")[0]) == ("COMPLETED", "ACCEPTABLE")
+    (mail,) = bench.mails(first.backfill_id)
+    text = mail["text"]
+    assert "C1" in text
+    assert "C2" in text
+    assert "C3" not in text
+    assert "2025-03-05…2025-03-06" in text
+    assert "2025-03-20" in text
+
+    bench.trouble()
+    bench.forget_calls()
+    again = bench.cli(*retry_command(text), "--watch", timeout_s=200)
+    assert again.returncode == 0, again.stdout + again.stderr
+    asked = bench.calls()
+    assert asked["total"] == len(asked["by_date"])
+    commands = [line for line in text.replace("\\\n", " ").splitlines() if "prefect deployment run" in line]
+    if len(commands) > 1:
+        for command in commands[1:]:
+            bench.cli(*shlex.split(command.strip().lstrip("$ "))[1:], "--watch", timeout_s=200)
+    assert sorted(bench.calls()["by_date"]) == failing
+    assert bench.calls()["total"] == 3
+    assert set(bench.verdicts("2025-03-01", "2025-03-31").values()) <= {"verified", "empty_ok"}
+
+    bench.forget_calls()
+    third = bench.run("2025-03-01", "2025-03-31")
+    assert third.message.startswith("COMPLETE")
+    assert bench.calls()["total"] == 0
+    assert len(bench.mails(third.backfill_id)) == 1
+
+
+def test_429_with_retry_after_is_honoured_and_costs_no_date(bench: Bench) -> None:
+    bench.trouble({"kind": "429", "dates": ["2025-02-03", "2025-02-04"], "times_per_date": 1, "retry_after_s": 2})
+    ended = bench.run("2025-02-01", "2025-02-06")
+    assert ended.message.startswith("COMPLETE"), ended.message
+    calls = bench.calls()
+    assert calls["by_date"]["2025-02-03"] == 2
+    asked = [call["at"] for call in calls["requests"] if call["date"] == "2025-02-03"]
+    first, second = sorted(map(dt.datetime.fromisoformat, asked))
+    assert second - first >= dt.timedelta(seconds=2)
+
+
+def test_a_401_stops_the_source_with_one_needs_a_human_mail_and_one_summary(bench: Bench) -> None:
+    bench.trouble({"kind": "401"})
+    ended = bench.run("2025-04-01", "2025-04-30", max_concurrency=4)
+    assert ended.state_type == "FAILED"
+    assert ended.message.startswith("ABORTED(critical)")
+    assert bench.calls()["total"] <= 4
+    mails = bench.mails(ended.backfill_id)
+    assert len(mails) == 2, [mail["subject"] for mail in mails]
+    assert sum("STOPPED" in mail["subject"] for mail in mails) == 1
+    assert "sample-key" not in "".join(mail["text"] + (mail["html"] or "") for mail in mails)
+
+
+def test_bad_parameters_end_before_any_effect_with_one_clear_message(bench: Bench) -> None:
+    for start_date, end_date, rest, said in (
+        ("2025-03-09", "2025-03-01", {}, "is after end_date"),
+        ("2031-01-01", "2031-01-02", {}, "not over and settled"),
+        ("2025-03-01", "2025-03-02", {"dates": "2025-05-05"}, "lies outside"),
+    ):
+        ended = bench.run(start_date, end_date, **rest)
+        assert ended.state_type == "FAILED"
+        assert said in ended.message
+        assert bench.mails(ended.backfill_id) == []
+    assert bench.calls()["total"] == 0
+
+
+def test_parameters_outside_the_schema_are_refused_by_the_deployment(bench: Bench) -> None:
+    for parameters in (["max_concurrency=0"], ["source=unknown"], ["start_date=yesterday"]):
+        given = {"start_date": "2025-03-01", "end_date": "2025-03-02", "reason": "x"}
+        given.update(part.split("=") for part in parameters)
+        arguments = [part for name, value in given.items() for part in ("-p", f"{name}={value}")]
+        done = bench.cli("deployment", "run", "backfill/bdl_box_scores", *arguments, "--watch")
+        assert done.returncode != 0, done.stdout
+    assert bench.calls()["total"] == 0
+
+
+def test_a_dry_run_shows_the_plan_and_does_nothing(bench: Bench) -> None:
+    ended = bench.run("2025-05-01", "2025-05-31", dry_run=True)
+    assert ended.state_type == "COMPLETED"
+    assert "31 to fetch" in ended.message
+    assert bench.calls()["total"] == 0
+    assert bench.mails(ended.backfill_id) == []
+    assert bench.verdicts("2025-05-01", "2025-05-31") == {}
+
+
+def test_a_game_that_is_not_final_is_never_called_loaded(bench: Bench) -> None:
+    bench.trouble({"kind": "not_final", "dates": ["2025-01-15"]})
+    ended = bench.run("2025-01-14", "2025-01-16")
+    assert bench.verdicts("2025-01-14", "2025-01-16")["2025-01-15"] == "partial"
+    assert bench.table_hash("nba_bdl_games", "2025-01-15", "2025-01-15")[0] == 0
+    assert ended.state_type == "FAILED"
+    (mail,) = bench.mails(ended.backfill_id)
+    assert "2025-01-15" in mail["text"]
+
+
+def test_a_mail_server_that_is_down_keeps_the_mail_and_the_watchdog_sends_it(bench: Bench) -> None:
+    bench.inbox_trouble("451")
+    ended = bench.run("2025-02-10", "2025-02-11")
+    assert bench.mails(ended.backfill_id) == []
+    bench.inbox_trouble("none")
+    closed = bench.wait(_deployment_run(bench, "watchdog/watchdog"))
+    assert closed.state_type == "COMPLETED", closed.message
+    (mail,) = bench.mails(ended.backfill_id)
+    assert "[OK 2/2]" in mail["subject"]
+
+
+def test_an_active_cron_yields_scheduled_runs(bench: Bench) -> None:
+    deployment = bench.api("/deployments/name/watchdog/watchdog")
+    found = bench.api(
+        "/flow_runs/filter",
+        {"deployments": {"id": {"any_": [deployment["id"]]}}, "flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}},
+    )
+    assert found
+
+
+def _deployment_run(bench: Bench, name: str) -> str:
+    done = bench.cli("deployment", "run", name)
+    return re.search(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", done.stdout).group(0)  # type: ignore[union-attr]
