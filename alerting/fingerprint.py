@@ -15,6 +15,7 @@ from alerting.incident import SEVERITIES, Incident
 from alerting.ranges import compress_dates
 
 VERSION = "v1"
+_Rank = tuple[int, bool, dt.datetime, str]
 _NEVER = dt.datetime.min.replace(tzinfo=dt.UTC)
 _EVER = dt.datetime.max.replace(tzinfo=dt.UTC)
 
@@ -91,6 +92,7 @@ class IncidentGroup:
     attempts: int = 0
     messages: list[str] = field(default_factory=list)
     echoes: int = 0
+    rank: _Rank | None = None
 
     @property
     def ranges(self) -> str:
@@ -112,8 +114,9 @@ class IncidentGroup:
         self.attempts += incident.attempts
         if len(self.messages) < 10 and incident.message not in self.messages:
             self.messages.append(incident.message)
-        if _sample_rank(incident) < _sample_rank(self.sample):
-            self.sample = incident
+        rank = _sample_rank(incident)
+        if self.rank is None or rank < self.rank:
+            self.sample, self.rank = incident, rank
 
     def absorb(self, other: IncidentGroup) -> None:
         """Takes in a group that is only an echo of this cause."""
@@ -124,7 +127,7 @@ class IncidentGroup:
         self.attempts += other.attempts
 
 
-def _sample_rank(incident: Incident) -> tuple[int, bool, dt.datetime, str]:
+def _sample_rank(incident: Incident) -> _Rank:
     """Worst first, then one with a traceback, then the earliest: whatever the order of arrival, the same sample."""
     severity = SEVERITIES.index(incident.severity)
     return severity, not incident.traceback, incident.occurred_at, incident.partition

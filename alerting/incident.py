@@ -6,7 +6,7 @@ import datetime as dt
 import re
 import traceback as traceback_module
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 from types import TracebackType
@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 
 from alerting import errors
 from alerting.ranges import date_of
-from alerting.redaction import redact, redact_value
+from alerting.redaction import one_line, redact, redact_value
 
 Severity = Literal["CRITICAL", "ERROR", "WARNING", "INFO"]
 SEVERITIES: tuple[Severity, ...] = ("CRITICAL", "ERROR", "WARNING", "INFO")
@@ -148,9 +148,9 @@ class Incident:
             facts=_facts(facts),
         )
 
-    def to_json(self) -> bytes:
-        """One line of JSON."""
-        return _ADAPTER.dump_json(self)
+    def to_json(self, without: Collection[str] = ()) -> bytes:
+        """One line of JSON; the fields in ``without`` are left out."""
+        return _ADAPTER.dump_json(self, exclude=set(without) or None)
 
     @classmethod
     def from_json(cls, line: bytes | str) -> Incident:
@@ -174,7 +174,7 @@ def shorten(text: str, limit: int = MAX_MESSAGE) -> str:
 
 
 def _clean(text: str) -> str:
-    return redact(re.sub(r"[\x00-\x1f\x7f]+", " ", text)).strip()[:200]
+    return one_line(text)[:200]
 
 
 def _severity(error: BaseException) -> Severity:

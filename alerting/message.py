@@ -9,7 +9,7 @@ import re
 from email.message import EmailMessage
 
 from alerting.outbox import OutboxEntry
-from alerting.redaction import redact
+from alerting.redaction import one_line, redact
 from alerting.summary import RenderedMail
 
 POLICY = email.policy.SMTP
@@ -29,7 +29,7 @@ def _token(text: str) -> str:
 
 def header_text(text: str) -> str:
     """One line, redacted, without control characters: what may become a header."""
-    return re.sub(r"[\x00-\x1f\x7f\u2028\u2029]+", " ", redact(text)).strip()[:400]
+    return one_line(text)[:400]
 
 
 def plain_mail(subject: str, text: str, *, source: str = "", now: dt.datetime | None = None) -> EmailMessage:

@@ -8,6 +8,7 @@ parentheses is skipped. What would collide with the grammar inside a key is perc
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import re
 from collections.abc import Iterable, Iterator
 
@@ -99,6 +100,7 @@ def date_of(key: str) -> str:
     return match[2] if match and _place(key) else ""
 
 
+@functools.lru_cache(maxsize=32_768)
 def _place(key: str) -> tuple[str, str, int] | None:
     """Entity, unit, and the position on the unit's own line of integers; None for a key without a date."""
     if match := _DAY.fullmatch(key):

@@ -61,6 +61,18 @@ def register_secret(value: str) -> None:
         _literal_pattern = re.compile("|".join(re.escape(literal) for literal in ordered))
 
 
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
+
+
+def one_line(text: str) -> str:
+    """Redacted, on one line, without control characters and without marks that turn the writing direction.
+
+    >>> one_line("a\\r\\nBcc: b")
+    'a Bcc: b'
+    """
+    return _UNPRINTABLE.sub(" ", redact(text)).strip()
+
+
 def redact(text: str) -> str:
     """The text with every secret replaced by ``***``; names stay, so that a reader sees what was there.
 
@@ -69,6 +81,9 @@ def redact(text: str) -> str:
     >>> redact("Authorization: Bearer abcdef, password in postgres://me:pw@host/db")
     'Authorization: ***'
     """
+    if not text.isascii():
+        # A lone surrogate (a wrongly decoded byte) cannot be stored or sent.
+        text = text.encode("utf-8", "replace").decode()
     if _literal_pattern is not None:
         text = _literal_pattern.sub(MASK, text)
     text = _HEADER.sub(rf"\1\2{MASK}", text)

@@ -265,9 +265,7 @@ class SmartAlertManager:
                 return
             self._mode, self._unfinished = None, mode
         mode.flush("expired")
-        message = (
-            f"backfill mode of {mode.backfill_id} expired: no heartbeat for {mode.ttl_s:.0f} s; alerts are live again"
-        )
+        message = f"backfill mode of {mode.backfill_id} expired: no heartbeat for {mode.ttl_s:.0f} s; alerts are on"
         self._alert(Incident(source=mode.source, error_type="StaleBackfillMode", message=message, severity="CRITICAL"))
 
     def _alert(self, incident: Incident) -> None:

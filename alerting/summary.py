@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from email.message import EmailMessage
@@ -152,7 +151,7 @@ class _IncidentFile:
     def passing(self, incidents: Iterable[Incident]) -> Iterator[Incident]:
         for incident in incidents:
             if self._file is not None:
-                line = _ndjson(incident)
+                line = incident.to_json(("traceback", "facts", "exception_chain", "frame")) + b"\n"
                 self._plain_bytes += len(line)
                 self._file.write(line)
                 if self._buffer.tell() > MAX_ATTACHMENT_BYTES - 70_000:
@@ -167,25 +166,6 @@ class _IncidentFile:
         if self._plain_bytes <= _PLAIN_ATTACHMENT_BYTES:
             return (Attachment("incidents.ndjson", "application/x-ndjson", gzip.decompress(packed)),)
         return (Attachment("incidents.ndjson.gz", "application/gzip", packed),)
-
-
-def _ndjson(incident: Incident) -> bytes:
-    line = {
-        "source": incident.source,
-        "partition": incident.partition,
-        "stage": incident.stage,
-        "error_type": incident.error_type,
-        "message": shorten(incident.message, 500),
-        "status": incident.status,
-        "endpoint": incident.endpoint,
-        "severity": incident.severity,
-        "retryable": incident.retryable,
-        "attempts": incident.attempts,
-        "occurred_at": incident.occurred_at.isoformat(),
-        "fingerprint": incident.fingerprint,
-        "incident_id": incident.incident_id,
-    }
-    return json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace") + b"\n"
 
 
 def _memory(facts: RunFacts, view: SummaryView, causes: Causes) -> dict[str, Any]:

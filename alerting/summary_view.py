@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,23 +12,15 @@ from alerting.coverage import Coverage, build_coverage
 from alerting.fingerprint import Causes, IncidentGroup
 from alerting.incident import shorten
 from alerting.ranges import compress_dates, compressed_items, unit_name
-from alerting.redaction import redact
-from alerting.run_facts import GOOD_VERDICTS, RunFacts, TableFacts
-from alerting.wording import cut_items, duration, moment, plural, size
+from alerting.redaction import one_line, redact
+from alerting.run_facts import GOOD_VERDICTS, RunFacts
+from alerting.summary_rows import VERDICT_LABELS, audit_rows, cost_rows, data_rows, diff_rows, table_row
+from alerting.wording import cut_items, moment, plural, span
 
 MAX_CAUSES = 10
 MAX_STEPS = 3
 _TEXT_RANGE_ITEMS = 2_000
 _HTML_RANGE_ITEMS = 40
-_LABELS = {
-    "verified": "verified",
-    "empty_ok": "proven empty",
-    "unavailable": "not at the source",
-    "skipped": "skipped",
-    "failed_retryable": "failed, retryable",
-    "failed_permanent": "failed for good",
-    "planned": "not attempted",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +93,7 @@ def build_view(facts: RunFacts, causes: Causes) -> SummaryView:
     shown = {step.cause_id for step in steps}
     # Ten samples at most, one per cause, the rest spread evenly.
     samples = min(2, MAX_CAUSES // len(causes.groups) - 1) if 0 < len(causes.groups) <= MAX_CAUSES else 0
-    place = f"{facts.source or 'backfill'} {_span(facts)}".strip()
+    place = f"{facts.source or 'backfill'} {span(facts.start_date, facts.end_date)}".strip()
     return SummaryView(
         subject=_subject(facts, causes, outcome, tally, len(steps)),
         outcome=outcome,
@@ -118,13 +109,13 @@ def build_view(facts: RunFacts, causes: Causes) -> SummaryView:
         more_causes=_more_causes(causes),
         cause_count=len(causes.groups),
         not_attempted=compress_dates(causes.not_attempted, counts=True),
-        tables=tuple(_table_row(table) for table in facts.tables),
+        tables=tuple(table_row(table) for table in facts.tables),
         mismatches=tuple((t.name, compress_dates(t.mismatching, counts=True)) for t in facts.tables if t.mismatching),
-        data=_data(facts),
+        data=data_rows(facts),
         coverage=build_coverage(facts.calendar) if facts.calendar else None,
-        cost=_cost(facts),
-        diff=_diff(facts, causes, failed),
-        audit=_audit(facts),
+        cost=cost_rows(facts),
+        diff=diff_rows(facts, causes, failed),
+        audit=audit_rows(facts),
         links=tuple((redact(name), redact(url)) for name, url in facts.links.items()),
         contacts=tuple(facts.contacts.items()) if any(group.critical for group in causes.groups) else (),
         notes=tuple(redact(note) for note in facts.notes),
@@ -149,21 +140,16 @@ def _outcome(facts: RunFacts, causes: Causes, tally: _Tally) -> str:
     return "OK-WITH-GAPS" if facts.verdict == "ACCEPTABLE" else "FAILED"
 
 
-def _span(facts: RunFacts) -> str:
-    if facts.start_date and facts.end_date and facts.start_date != facts.end_date:
-        return f"{facts.start_date}…{facts.end_date}"
-    return facts.start_date or facts.end_date
-
-
 def _subject(facts: RunFacts, causes: Causes, outcome: str, tally: _Tally, actions: int) -> str:
     number = tally.good if outcome == "OK" else tally.missing
     count = f" {number}/{tally.planned}" if tally.known else (f" {number}" if number else "")
-    parts = [f"[backfill][{outcome}{count}] {facts.source or facts.backfill_id} {_span(facts)}".strip()]
+    place = f"{facts.source or facts.backfill_id} {span(facts.start_date, facts.end_date)}"
+    parts = [f"[backfill][{outcome}{count}] {place}".strip()]
     if causes.groups:
         parts.append(plural(len(causes.groups), "cause"))
     if actions:
         parts.append(plural(actions, "action"))
-    return re.sub(r"[\x00-\x1f\x7f]+", " ", redact(" · ".join(parts)))[:200]
+    return one_line(" · ".join(parts))[:200]
 
 
 def _headline(outcome: str, tally: _Tally) -> str:
@@ -191,7 +177,7 @@ def _verdict(facts: RunFacts, causes: Causes, tally: _Tally, outcome: str) -> st
     elif counts.get("verified", 0) == tally.good:
         said.append(f"{tally.good:,} of {plural(tally.planned, tally.unit)} loaded and verified.")
     else:
-        parts = [f"{counts[verdict]:,} {_LABELS[verdict]}" for verdict in GOOD_VERDICTS if counts.get(verdict)]
+        parts = [f"{counts[verdict]:,} {VERDICT_LABELS[verdict]}" for verdict in GOOD_VERDICTS if counts.get(verdict)]
         said.append(f"{tally.good:,} of {plural(tally.planned, tally.unit)} done ({', '.join(parts)}).")
     if tally.known and tally.missing:
         why = f", {plural(len(causes.groups), 'cause')}" if causes.groups else ""
@@ -277,96 +263,3 @@ def _more_causes(causes: Causes) -> tuple[str, ...]:
     if len(rest) > 30:
         lines.append(f"and {plural(len(rest) - 30, 'cause')} more, {sum(group.count for group in rest[30:]):,} errors")
     return tuple(lines)
-
-
-def _table_row(table: TableFacts) -> tuple[str, ...]:
-    numbers = (table.expected, table.landed, table.loaded, table.verified)
-    equal = len({number for number in numbers if number is not None}) <= 1 and not table.mismatching
-    state = "UNVERIFIED" if table.verified is None else "OK" if equal else "DIFFERS"
-    return (table.name, *("?" if number is None else f"{number:,}" for number in numbers), state)
-
-
-def _data(facts: RunFacts) -> tuple[tuple[str, str], ...]:
-    rows = [
-        (_LABELS.get(verdict, verdict.replace("_", " ")), f"{count:,}")
-        for verdict, count in facts.verdict_counts.items()
-        if count
-    ]
-    if facts.provisional:
-        rows.append(("provisional", "; ".join(f"{ranges}: {when}" for ranges, when in facts.provisional.items())))
-    rows += [("schema drift", redact(line)) for line in facts.schema_drift[:20]]
-    return tuple(rows)
-
-
-def _cost(facts: RunFacts) -> tuple[tuple[str, str], ...]:
-    def against(name: str, text: str, value: float) -> str:
-        promised = facts.estimate.get(name)
-        if not promised:
-            return text
-        shown = duration(promised) if name.endswith("_s") else size(promised) if "bytes" in name else f"{promised:,.0f}"
-        return f"{text} (estimate {shown}, {(value - promised) / promised:+.0%})"
-
-    rows: list[tuple[str, str]] = []
-    if facts.calls is not None:
-        text = f"{facts.calls:,}" + (f" of {facts.calls_budget:,}" if facts.calls_budget else "")
-        rows.append(("calls", against("calls", text, facts.calls)))
-    if facts.calls_left is not None:
-        reset = f", reset {moment(facts.budget_resets_at, facts.zone)}" if facts.budget_resets_at else ""
-        rows.append(("quota left", f"{facts.calls_left:,}{reset}"))
-    if facts.bytes_landed is not None:
-        rows.append(("landed", against("bytes_landed", size(facts.bytes_landed), facts.bytes_landed)))
-    if facts.bigquery_jobs is not None:
-        scanned = f", {size(facts.bigquery_bytes)} read" if facts.bigquery_bytes else ""
-        rows.append(
-            ("BigQuery jobs", against("bigquery_jobs", f"{facts.bigquery_jobs:,}{scanned}", facts.bigquery_jobs))
-        )
-    if facts.wall_s is not None:
-        rows.append(("wall time", against("wall_s", duration(facts.wall_s), facts.wall_s)))
-    if facts.waited_for_limits_s:
-        rows.append(("of it waiting for limits", duration(facts.waited_for_limits_s)))
-    if facts.slowest_step:
-        rows.append(("slowest step", facts.slowest_step))
-    return tuple(rows)
-
-
-def _diff(facts: RunFacts, causes: Causes, failed: set[str]) -> tuple[tuple[str, str], ...]:
-    previous = facts.previous_run
-    if not previous:
-        return ()
-    known: Mapping[str, Any] = previous.get("causes") or {}
-    current = {group.fingerprint: group for group in causes.groups}
-    new = [group.cause_id for key, group in current.items() if key not in known]
-    recurring = [group.cause_id for key, group in current.items() if key in known]
-    fixed = [str(cause.get("title", key)) for key, cause in known.items() if key not in current]
-    ended = str(previous.get("finished_at"))[:10]
-    label = f"{previous.get('backfill_id') or 'last run'}, {previous.get('outcome') or '?'} {ended}"
-    rows = [("compared with", redact(label))]
-    if not new and not fixed and previous.get("failed", "") == compress_dates(failed):
-        return (*rows, ("difference", "nothing changed"))
-    rows += [("new", ", ".join(new))] if new else []
-    rows += [("recurring", ", ".join(recurring))] if recurring else []
-    rows += [("gone", shorten(redact(title), 160)) for title in fixed[:10]]
-    rows += [("gone", f"and {len(fixed) - 10} more")] if len(fixed) > 10 else []
-    return tuple(rows)
-
-
-def _audit(facts: RunFacts) -> tuple[tuple[str, str], ...]:
-    rows = (
-        ("backfill", f"{facts.backfill_id}{f', attempt {facts.attempt}' if facts.attempt > 1 else ''}"),
-        ("title", facts.title),
-        ("range", f"{_span(facts)} {facts.zone}, both ends included" if _span(facts) else ""),
-        ("asked for by", facts.requested_by or facts.owner),
-        ("owner", facts.owner if facts.requested_by and facts.owner != facts.requested_by else ""),
-        ("reason", facts.reason),
-        ("ticket", facts.ticket),
-        ("mode", facts.mode),
-        ("verdict", facts.verdict),
-        ("started", moment(facts.started_at, facts.zone)),
-        ("finished", moment(facts.finished_at, facts.zone)),
-        ("code", facts.code_version),
-        ("plan", facts.plan_hash),
-        ("resumed from", facts.resumed_from),
-        ("host", facts.host),
-        ("flags", ", ".join(f"{name}={value}" for name, value in facts.flags.items())),
-    )
-    return tuple((label, shorten(redact(value), 300)) for label, value in rows if value.strip())

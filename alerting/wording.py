@@ -83,6 +83,15 @@ def moment(when: dt.datetime | None, zone: str = "UTC") -> str:
     return f"{text} ({local:{'%H:%M' if same_day else '%Y-%m-%d %H:%M'}} {place})"
 
 
+def span(start: str, end: str) -> str:
+    """A range of dates as one word; "" when nothing is known.
+
+    >>> span("2021-01-01", "2021-12-31"), span("2021-01-01", "")
+    ('2021-01-01…2021-12-31', '2021-01-01')
+    """
+    return f"{start}…{end}" if start and end and start != end else start or end
+
+
 def cut_items(items: list[str], limit: int) -> str:
     """The first ``limit`` items, and how many follow.
 

@@ -1,0 +1,125 @@
+"""The lower half of the summary: data, cost, difference from the last run, who and why, as rows. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from alerting.fingerprint import Causes
+from alerting.incident import shorten
+from alerting.ranges import compress_dates
+from alerting.redaction import redact
+from alerting.run_facts import RunFacts, TableFacts
+from alerting.wording import duration, moment, size, span
+
+VERDICT_LABELS = {
+    "verified": "verified",
+    "empty_ok": "proven empty",
+    "unavailable": "not at the source",
+    "skipped": "skipped",
+    "failed_retryable": "failed, retryable",
+    "failed_permanent": "failed for good",
+    "planned": "not attempted",
+}
+
+Rows = tuple[tuple[str, str], ...]
+
+
+def table_row(table: TableFacts) -> tuple[str, ...]:
+    """Name, the four counts, and OK, DIFFERS or UNVERIFIED."""
+    numbers = (table.expected, table.landed, table.loaded, table.verified)
+    equal = len({number for number in numbers if number is not None}) <= 1 and not table.mismatching
+    state = "UNVERIFIED" if table.verified is None else "OK" if equal else "DIFFERS"
+    return (table.name, *("?" if number is None else f"{number:,}" for number in numbers), state)
+
+
+def data_rows(facts: RunFacts) -> Rows:
+    """Partitions by verdict, provisional ones, schema drift."""
+    rows = [
+        (VERDICT_LABELS.get(verdict, verdict.replace("_", " ")), f"{count:,}")
+        for verdict, count in facts.verdict_counts.items()
+        if count
+    ]
+    if facts.provisional:
+        rows.append(("provisional", "; ".join(f"{ranges}: {when}" for ranges, when in facts.provisional.items())))
+    rows += [("schema drift", redact(line)) for line in facts.schema_drift[:20]]
+    return tuple(rows)
+
+
+def cost_rows(facts: RunFacts) -> Rows:
+    """Calls, quota, bytes, jobs and time, each against its estimate."""
+
+    def against(name: str, text: str, value: float) -> str:
+        promised = facts.estimate.get(name)
+        if not promised:
+            return text
+        shown = duration(promised) if name.endswith("_s") else size(promised) if "bytes" in name else f"{promised:,.0f}"
+        return f"{text} (estimate {shown}, {(value - promised) / promised:+.0%})"
+
+    rows: list[tuple[str, str]] = []
+    if facts.calls is not None:
+        text = f"{facts.calls:,}" + (f" of {facts.calls_budget:,}" if facts.calls_budget else "")
+        rows.append(("calls", against("calls", text, facts.calls)))
+    if facts.calls_left is not None:
+        reset = f", reset {moment(facts.budget_resets_at, facts.zone)}" if facts.budget_resets_at else ""
+        rows.append(("quota left", f"{facts.calls_left:,}{reset}"))
+    if facts.bytes_landed is not None:
+        rows.append(("landed", against("bytes_landed", size(facts.bytes_landed), facts.bytes_landed)))
+    if facts.bigquery_jobs is not None:
+        scanned = f", {size(facts.bigquery_bytes)} read" if facts.bigquery_bytes else ""
+        rows.append(
+            ("BigQuery jobs", against("bigquery_jobs", f"{facts.bigquery_jobs:,}{scanned}", facts.bigquery_jobs))
+        )
+    if facts.wall_s is not None:
+        rows.append(("wall time", against("wall_s", duration(facts.wall_s), facts.wall_s)))
+    if facts.waited_for_limits_s:
+        rows.append(("of it waiting for limits", duration(facts.waited_for_limits_s)))
+    if facts.slowest_step:
+        rows.append(("slowest step", facts.slowest_step))
+    return tuple(rows)
+
+
+def diff_rows(facts: RunFacts, causes: Causes, failed: set[str]) -> Rows:
+    """New, recurring and gone causes."""
+    previous = facts.previous_run
+    if not previous:
+        return ()
+    known: Mapping[str, Any] = previous.get("causes") or {}
+    current = {group.fingerprint: group for group in causes.groups}
+    new = [group.cause_id for key, group in current.items() if key not in known]
+    recurring = [group.cause_id for key, group in current.items() if key in known]
+    fixed = [str(cause.get("title", key)) for key, cause in known.items() if key not in current]
+    ended = str(previous.get("finished_at"))[:10]
+    label = f"{previous.get('backfill_id') or 'last run'}, {previous.get('outcome') or '?'} {ended}"
+    rows = [("compared with", redact(label))]
+    if not new and not fixed and previous.get("failed", "") == compress_dates(failed):
+        return (*rows, ("difference", "nothing changed"))
+    rows += [("new", ", ".join(new))] if new else []
+    rows += [("recurring", ", ".join(recurring))] if recurring else []
+    rows += [("gone", shorten(redact(title), 160)) for title in fixed[:10]]
+    rows += [("gone", f"and {len(fixed) - 10} more")] if len(fixed) > 10 else []
+    return tuple(rows)
+
+
+def audit_rows(facts: RunFacts) -> Rows:
+    """What an auditor asks for."""
+    dates = span(facts.start_date, facts.end_date)
+    rows = (
+        ("backfill", f"{facts.backfill_id}{f', attempt {facts.attempt}' if facts.attempt > 1 else ''}"),
+        ("title", facts.title),
+        ("range", f"{dates} {facts.zone}, both ends included" if dates else ""),
+        ("asked for by", facts.requested_by or facts.owner),
+        ("owner", facts.owner if facts.requested_by and facts.owner != facts.requested_by else ""),
+        ("reason", facts.reason),
+        ("ticket", facts.ticket),
+        ("mode", facts.mode),
+        ("verdict", facts.verdict),
+        ("started", moment(facts.started_at, facts.zone)),
+        ("finished", moment(facts.finished_at, facts.zone)),
+        ("code", facts.code_version),
+        ("plan", facts.plan_hash),
+        ("resumed from", facts.resumed_from),
+        ("host", facts.host),
+        ("flags", ", ".join(f"{name}={value}" for name, value in facts.flags.items())),
+    )
+    return tuple((label, shorten(redact(value), 300)) for label, value in rows if value.strip())
