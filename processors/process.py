@@ -7,24 +7,13 @@ import gzip
 import json
 import secrets
 import tempfile
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from alerting.errors import (
-    CoverageLow,
-    NothingPublished,
-    NotSettled,
-    PipelineError,
-    RowRejected,
-    SourceContractError,
-    TransientError,
-)
 from alerting.object_store import ObjectStore
 from processors.admission import Admission
-from processors.base import Processor, Reject
+from processors.base import Processor
+from processors.batch_reading import BatchRows, read_batch
 from processors.load_plan import (
     TableBatch,
     TableLoad,
@@ -41,23 +30,6 @@ from scrapers.landing import Landing, Manifest
 from scrapers.scrape import utc_now
 
 __all__ = ["Receipt", "process"]
-
-_READERS = 8
-_READ_AHEAD_BYTES = 2 * 1024 * 1024
-
-
-@dataclass
-class _Batch:
-    """What is known of the batch while its partitions are read."""
-
-    hash: str
-    spools: dict[str, TableSpool]
-    admitted: dict[str, Admission] = field(default_factory=dict)
-    rejects: dict[str, list[Reject]] = field(default_factory=dict)
-    reject_counts: dict[str, int] = field(default_factory=dict)
-    failures: dict[str, PipelineError] = field(default_factory=dict)
-    unknown_fields: Counter[str] = field(default_factory=Counter)
-    absent_fields: Counter[str] = field(default_factory=Counter)
 
 
 def process(
@@ -94,9 +66,9 @@ def process(
     ordered = sorted(manifests, key=lambda manifest: (manifest.entity, manifest.start, manifest.partition))
     with tempfile.TemporaryDirectory(prefix="gapless-") as folder:
         spools = {table.name: TableSpool(Path(folder), table.name) for table in processor.tables}
-        batch = _Batch(batch_hash(processor.source, processor.version, ordered), spools)
+        batch = BatchRows(batch_hash(processor.source, processor.version, ordered), spools)
         try:
-            _read(batch, ordered, processor, landing, tolerated_rejects)
+            read_batch(batch, ordered, processor, landing, tolerated_rejects)
             good = [manifest for manifest in ordered if manifest.partition in batch.admitted]
             tables = _load(batch, good, processor, store, warehouse, backfill_id) if good else {}
         finally:
@@ -107,108 +79,8 @@ def process(
     return receipt
 
 
-def _read(
-    batch: _Batch, manifests: Sequence[Manifest], processor: Processor, landing: Landing, tolerated_rejects: int
-) -> None:
-    """Fills the spools with the rows of the good partitions, and the failures with the others."""
-    askable = []
-    for manifest in manifests:
-        refusal = _refusal(manifest)
-        if refusal:
-            batch.failures[manifest.partition] = refusal
-        else:
-            askable.append(manifest)
-    for manifest, bodies in _read_ahead(askable, landing):
-        for spool in batch.spools.values():
-            spool.mark()
-        admission = Admission(
-            manifest.as_partition(), processor.tables, lambda table, line: batch.spools[table].append(line)
-        )
-        try:
-            _admit(admission, manifest, processor, bodies)
-            _judge(admission, manifest, tolerated_rejects)
-            batch.admitted[manifest.partition] = admission
-        except TransientError:
-            raise
-        except PipelineError as error:
-            batch.failures[manifest.partition] = error
-            for spool in batch.spools.values():
-                spool.roll_back()
-        admission.close()
-        batch.unknown_fields += admission.unknown_fields
-        batch.absent_fields += admission.absent_fields
-        if admission.rejects:
-            batch.rejects[manifest.partition] = admission.rejects
-            batch.reject_counts[manifest.partition] = admission.reject_counts.total()
-
-
-def _refusal(manifest: Manifest) -> PipelineError | None:
-    if manifest.unsettled:
-        shown = ", ".join(manifest.unsettled[:3])
-        return NotSettled(
-            f"{len(manifest.unsettled)} items will still change ({shown}); landed, not loaded",
-            hint="run the date again when they are final",
-        )
-    if not any(manifest.counts.values()) and not manifest.empty_evidence:
-        return NothingPublished("the manifest counts no rows and has no proof of emptiness; old rows were kept")
-    return None
-
-
-def _read_ahead(
-    manifests: Sequence[Manifest], landing: Landing
-) -> Iterator[tuple[Manifest, Callable[[], Iterator[bytes]]]]:
-    """Manifests in order with their pages, small ones fetched some places ahead: storage answers in 20-50 ms."""
-    with ThreadPoolExecutor(_READERS, thread_name_prefix="landing") as readers:
-        ahead = {}
-        for place, manifest in enumerate(manifests):
-            for number in range(place, min(place + 2 * _READERS, len(manifests))):
-                if number not in ahead and manifests[number].size_bytes <= _READ_AHEAD_BYTES:
-                    ahead[number] = readers.submit(lambda one: list(landing.read_pages(one)), manifests[number])
-            pending = ahead.pop(place, None)
-            if pending is None:
-                yield manifest, lambda one=manifest: landing.read_pages(one)  # type: ignore[misc]
-            else:
-                yield manifest, lambda done=pending: iter(done.result())  # type: ignore[misc]
-
-
-def _admit(
-    admission: Admission, manifest: Manifest, processor: Processor, bodies: Callable[[], Iterator[bytes]]
-) -> None:
-    partition = manifest.as_partition()
-    for number, body in enumerate(bodies(), start=1):
-        try:
-            for table, raw in processor.rows(partition, body):
-                admission.take(table, raw)
-        except PipelineError:
-            raise
-        except Exception as error:
-            raise SourceContractError(
-                f"the processor cannot read page {number}: {type(error).__name__}: {error}; old rows were kept",
-                hint=f"look at {manifest.pages[number - 1].object_name}",
-            ) from error
-
-
-def _judge(admission: Admission, manifest: Manifest, tolerated_rejects: int) -> None:
-    """Raises when the partition must not be loaded."""
-    rejected = admission.reject_counts.total()
-    if rejected > tolerated_rejects:
-        first = admission.rejects[0]
-        raise RowRejected(
-            f"{rejected} rows broke the contract, {tolerated_rejects} are tolerated; first: {first.table}: "
-            f"{first.reason}. Old rows were kept, rejects are kept with their reasons",
-        )
-    for table, counted in manifest.counts.items():
-        rows = admission.rows[table]
-        dropped = admission.duplicates[table] + admission.reject_counts[table]
-        if not rows <= counted <= rows + dropped:
-            raise CoverageLow(
-                f"{table}: the scraper counted {counted} rows, the processor found {rows} (+{dropped} dropped) in the "
-                "same pages; old rows were kept",
-            )
-
-
 def _load(
-    batch: _Batch,
+    batch: BatchRows,
     good: Sequence[Manifest],
     processor: Processor,
     store: ObjectStore,
@@ -244,7 +116,7 @@ def _load(
 
 
 def _receipt(
-    batch: _Batch,
+    batch: BatchRows,
     good: Sequence[Manifest],
     tables: dict[str, TableReceipt],
     processor: Processor,
@@ -274,7 +146,7 @@ def _dropped(admission: Admission) -> dict[str, int]:
     return dict(admission.duplicates + admission.reject_counts)
 
 
-def _keep_rejects(batch: _Batch, source: str, store: ObjectStore) -> str:
+def _keep_rejects(batch: BatchRows, source: str, store: ObjectStore) -> str:
     if not batch.rejects:
         return ""
     name = f"rejects/source={source}/batch={batch.hash}/rejects.ndjson.gz"

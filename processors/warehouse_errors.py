@@ -63,7 +63,9 @@ def translated(error: Exception, action: str, *, dataset: str, now: dt.datetime 
     if word == "quotaExceeded":
         hint = reset_hint(now or dt.datetime.now(dt.UTC))
         return BudgetExhausted(f"{message}; tables are as they were, landed payloads are kept", hint=hint, **facts)
-    if word in _BUSY or _passes(error, word):
+    # A staging table ends after a day; the next try stages the rows again.
+    staging_gone = isinstance(error, api.NotFound) and ".stg_" in str(error)
+    if word in _BUSY or staging_gone or _passes(error, word):
         return WarehouseBusy(message, **facts)
     if word in _BILLING:
         return ConfigurationError(message, hint="enable billing for the project", **facts)

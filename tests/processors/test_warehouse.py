@@ -43,9 +43,14 @@ class Killed(BaseException):
 STEPS = ("stage_rows", "replace_rows", "drop_staging")
 
 
-@pytest.mark.parametrize("table", ["games", "player_lines"])
-@pytest.mark.parametrize("step", STEPS)
-@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize(
+    ("table", "step", "when"),
+    [
+        *(("games", step, when) for step in STEPS for when in ("before", "after")),
+        ("player_lines", "stage_rows", "after"),
+        ("player_lines", "replace_rows", "after"),
+    ],
+)
 def test_a_kill_between_two_steps_leaves_old_or_new_rows_and_a_rerun_the_new(bench, monkeypatch, table, step, when):
     bench.process(bench.land(DAY, [bench.game(DAY, score=1), bench.game(DAY, 2, score=1)]))
     manifest = bench.land(DAY, [bench.game(DAY, score=2, players=3)])
@@ -323,3 +328,19 @@ def test_an_unreachable_warehouse_is_transient_and_bounded():
     with pytest.raises(WarehouseBusy) as caught:
         house.query("SELECT 1")
     assert "127.0.0.1" not in str(caught.value)
+
+
+def test_a_staging_table_that_expired_before_the_replace_is_staged_again(bench, monkeypatch):
+    manifest = bench.land(DAY, [bench.game(DAY)])
+    real = BigQueryWarehouse.replace_rows
+
+    def expired(self, batch):
+        self.drop_staging(batch)
+        return real(self, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(BigQueryWarehouse, "replace_rows", expired)
+        with pytest.raises(WarehouseBusy):
+            bench.process(manifest)
+    assert bench.process(manifest).tables["games"].load_job_id.endswith("-a2")
+    assert bench.rows("games", "score") == [(100,)]

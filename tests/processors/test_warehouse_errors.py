@@ -52,6 +52,7 @@ CASES = [
         WarehouseBusy,
     ),
     (said(api.NotFound, "notFound"), ConfigurationError),
+    (said(api.NotFound, "notFound", "Not found: Table p:d.stg_games_1 was not found"), WarehouseBusy),
     (api.RetryError("t", said(api.Forbidden, "rateLimitExceeded")), WarehouseBusy),
     (api.RetryError("t", said(api.Forbidden, "quotaExceeded")), BudgetExhausted),
     (concurrent.futures.TimeoutError(), WarehouseBusy),
