@@ -144,6 +144,7 @@ def close_backfill(
     """
     owed = Outbox(services.store).read(backfill_id)
     if owed is None or owed.closed:
+        free_lease_of(services, backfill_id, now)
         return None
     known = facts or owed.run_facts
     final = recount(services, known, aborted=aborted, now=now)
@@ -155,6 +156,13 @@ def close_backfill(
     release_lease(services.store, known.source, backfill_id, now)
     LOG.info("backfill %s closed: %s, mail %s", backfill_id, final.verdict, result)
     return Closed(final, result)
+
+
+def free_lease_of(services: Services, backfill_id: str, now: dt.datetime) -> None:
+    """Frees what an ended run still holds; it may have died between taking the lease and promising a mail."""
+    for lease in list_leases(services.store):
+        if lease.backfill_id == backfill_id and lease.state == "held":
+            release_lease(services.store, lease.source, backfill_id, now)
 
 
 def write_record(services: Services, facts: RunFacts) -> None:

@@ -30,6 +30,20 @@ class LeaseRecord(BaseModel):
     heartbeat_at: dt.datetime
     expires_at: dt.datetime
 
+    def is_alive(self, now: dt.datetime) -> bool:
+        """Held, with a recent heartbeat, and not by a process of this machine that is gone."""
+        if self.state != "held" or self.expires_at <= now:
+            return False
+        if self.host != socket.gethostname():
+            return True
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            return True
+        return True
+
     def describe(self) -> str:
         """Holder, start, mode, and where to look, for the message of the one who has to wait."""
         return (
@@ -67,7 +81,7 @@ class Lease:
     ) -> Lease:
         """Takes the lease if it is free, released or expired; raises ``LeaseHeld`` naming the holder otherwise."""
         held, generation = read_lease(store, source)
-        if held and held.state == "held" and held.expires_at > now and held.backfill_id != backfill_id:
+        if held and held.is_alive(now) and held.backfill_id != backfill_id:
             raise _refused(held)
         record = LeaseRecord(
             source=source,

@@ -147,6 +147,22 @@ class Bench:
         )
         return len(rows), hashlib.sha256("\n".join(row["j"] for row in rows).encode()).hexdigest()
 
+    def forget(self, start_date: str, end_date: str) -> None:
+        """Removes ledger and rows of the range, as if it had never been asked for; landed payloads stay."""
+        from flows.wiring import build_services
+
+        services = build_services()
+        prefix = f"ledger/source={SOURCE}/"
+        for found in services.store.list(
+            prefix, start_offset=prefix + start_date, end_offset=f"{prefix}{end_date}.json~"
+        ):
+            services.store.delete(found.name)
+        for table in services.processor(SOURCE).tables:
+            services.warehouse.query(
+                f"DELETE FROM {services.warehouse.name_of(table.name)} "
+                f"WHERE game_date BETWEEN DATE '{start_date}' AND DATE '{end_date}'"
+            )
+
     def verdicts(self, start_date: str, end_date: str) -> dict[str, str]:
         """Ledger verdict by date."""
         from flows.ledger import Ledger

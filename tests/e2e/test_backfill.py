@@ -142,7 +142,10 @@ def test_an_active_cron_yields_scheduled_runs(bench: Bench) -> None:
     deployment = bench.api("/deployments/name/watchdog/watchdog")
     found = bench.api(
         "/flow_runs/filter",
-        {"deployments": {"id": {"any_": [deployment["id"]]}}, "flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}},
+        {
+            "deployments": {"id": {"any_": [deployment["id"]]}},
+            "flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}},
+        },
     )
     assert found
 
