@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, create_model
 
 from scrapers.partition import Partition
 
@@ -24,13 +24,14 @@ class Row(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_by_name=True)
 
 
-def nullable(kind: type, names: str) -> dict[str, Any]:
-    """Fields of one type that may be null or absent, for ``pydantic.create_model``; names separated by blanks.
+def with_nullable(model: type[Row], columns: Mapping[type, str]) -> type[Row]:
+    """``model`` with more columns, all of which may be null or absent: names separated by blanks, by type.
 
-    >>> nullable(int, "pts reb")
-    {'pts': (int | None, None), 'reb': (int | None, None)}
+    >>> with_nullable(Row, {int: "pts reb"}).model_fields["reb"]
+    FieldInfo(annotation=Union[int, NoneType], required=False, default=None)
     """
-    return dict.fromkeys(names.split(), (kind | None, None))
+    fields: dict[str, Any] = {name: (kind | None, None) for kind, names in columns.items() for name in names.split()}
+    return create_model(model.__name__, __base__=model, __doc__=model.__doc__, **fields)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,35 +1,38 @@
-"""Ball Don't Lie box scores: one game and its players' lines. https://docs.balldontlie.io/#box-scores."""
-
-from __future__ import annotations
+"""Ball Don't Lie box scores: games and their players' lines. https://docs.balldontlie.io/#box-scores"""
 
 import datetime as dt
 import json
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any
 
-from pydantic import AwareDatetime, Field, create_model
+from pydantic import AwareDatetime, Field
 
-from processors.base import Processor, Row, Table, nullable
+from processors.base import Processor, Row, Table, with_nullable
 from scrapers.partition import Partition
 
-_SIDES = ("home", "visitor")
-_QUARTERS = " ".join(f"{side}_{part}" for side in _SIDES for part in ["q1", "q2", "q3", "q4", "ot1", "ot2", "ot3"])
+SIDES = ("home", "visitor")
+TEAM_NAMES = " ".join(f"{side}_team_{name}" for side in SIDES for name in ("abbreviation", "name", "full_name"))
+UNWANTED = frozenset(f"{side}_team_{name}" for side in SIDES for name in ("conference", "division", "city"))
 
 
-class _Game(Row):
+class Game(Row):
+    """One finished game."""
+
     game_key: str = Field(description="date:home team id:visitor team id; recordings of 2024 have no game id")
     game_date: dt.date = Field(description="US Eastern date")
     bdl_game_id: int | None = Field(None, alias="id", description="absent in recordings of 2024")
     starts_at: AwareDatetime | None = Field(None, alias="datetime", description="UTC; may be the next day")
+    season: int = Field(description="year in which the season began")
+    status: str
     home_team_id: int
     visitor_team_id: int
     home_team_score: int
     visitor_team_score: int
-    season: int = Field(description="year in which the season began")
-    status: str
 
 
-class _PlayerLine(Row):
+class PlayerLine(Row):
+    """One player's line in one game."""
+
     game_key: str
     game_date: dt.date
     player_id: int
@@ -37,46 +40,40 @@ class _PlayerLine(Row):
     minutes: str | None = Field(None, alias="min", description="as sent: 37, 05, or 37:12; 00 did not play")
 
 
-_TEAM_NAMES = " ".join(f"{side}_team_{name}" for side in _SIDES for name in ("abbreviation", "name", "full_name"))
-_UNWANTED = frozenset(f"{side}_team_{name}" for side in _SIDES for name in ("conference", "division", "city"))
-Game = create_model(
-    "Game",
-    __base__=_Game,
-    __doc__="One finished game.",
-    **nullable(int, f"period home_timeouts_remaining visitor_timeouts_remaining {_QUARTERS}"),
-    **nullable(bool, "postseason home_in_bonus visitor_in_bonus"),
-    **nullable(str, f"time {_TEAM_NAMES}"),
+PERIODS = (
+    "home_q1 home_q2 home_q3 home_q4 home_ot1 home_ot2 home_ot3 home_timeouts_remaining "
+    "visitor_q1 visitor_q2 visitor_q3 visitor_q4 visitor_ot1 visitor_ot2 visitor_ot3 visitor_timeouts_remaining"
 )
-PlayerLine = create_model(
-    "PlayerLine",
-    __base__=_PlayerLine,
-    __doc__="One player's line in one game.",
-    **nullable(int, "fgm fga fg3m fg3a ftm fta oreb dreb reb ast stl blk turnover pf pts plus_minus"),
-    **nullable(float, "fg_pct fg3_pct ft_pct"),
-    **nullable(str, "player_first_name player_last_name player_position player_height player_weight"),
-    **nullable(str, "player_jersey_number player_college player_country"),
-    **nullable(int, "player_draft_year player_draft_round player_draft_number"),
+FLAGS = "postseason home_in_bonus visitor_in_bonus"
+COUNTS = "fgm fga fg3m fg3a ftm fta oreb dreb reb ast stl blk turnover pf pts plus_minus"
+DRAFT = "player_draft_year player_draft_round player_draft_number"
+PERSON = (
+    "player_first_name player_last_name player_position player_height player_weight player_jersey_number "
+    "player_college player_country"
 )
+GAMES = with_nullable(Game, {int: f"period {PERIODS}", bool: FLAGS, str: f"time {TEAM_NAMES}"})
+LINES = with_nullable(PlayerLine, {int: f"{COUNTS} {DRAFT}", float: "fg_pct fg3_pct ft_pct", str: PERSON})
 
 
 class BdlBoxScores(Processor):
     """Games and player lines of one US Eastern date; both generations of the payload."""
 
-    tables: ClassVar[tuple[Table, ...]] = (
-        Table("nba_bdl_games", Game, ("game_key",), "game_date", ignored=_UNWANTED),
+    tables = (
+        Table("nba_bdl_games", GAMES, ("game_key",), "game_date", ignored=UNWANTED),
         Table(
             "nba_bdl_player_stats",
-            PlayerLine,
+            LINES,
             ("game_key", "player_id"),
             "game_date",
             parent=("nba_bdl_games", ("game_key",)),
-            per_parent=(10, 80),  # five a side have to start
-        ),
+            per_parent=(10, 80),
+        ),  # five a side have to start
     )
 
-    def rows(self, partition: Partition, body: bytes) -> Iterator[tuple[str, dict[str, Any]]]:  # noqa: ARG002, D102
+    def rows(self, partition: Partition, body: bytes) -> Iterator[tuple[str, dict[str, Any]]]:  # noqa: ARG002
+        """One row per game, one per player and game."""
         for game in json.loads(body)["data"]:
-            sides = {side: game.pop(f"{side}_team") for side in _SIDES}
+            sides = {side: game.pop(f"{side}_team") for side in SIDES}
             date = game.pop("date")[:10]  # "2024-04-04T00:00:00.000Z" in older recordings; the Z is noise
             shared = {"game_key": f"{date}:{sides['home']['id']}:{sides['visitor']['id']}", "game_date": date}
             for team in sides.values():
