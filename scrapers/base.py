@@ -18,13 +18,15 @@ class Request:
     """One GET, relative to the scraper's ``base_url``. Never holds a secret: the client adds the key.
 
     ``cursor`` is the source's own position of this page; it is kept in the manifest so that a killed partition
-    resumes there.
+    resumes there. ``site`` takes the place of ``{site}`` in a ``base_url`` that has one, for sources with a host per
+    entity.
     """
 
     path: str
     params: tuple[tuple[str, str], ...] = ()
     headers: tuple[tuple[str, str], ...] = ()
     cursor: str = ""
+    site: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,11 @@ class Findings:
     itself announces for the whole partition (None when it does not). ``empty_evidence`` is the positive sign that
     an empty answer is true ("" when it is not empty or not proven). ``unsettled`` names items that will still change.
     ``next_request`` continues the partition, None ends it.
+
+    Only for sources that paginate, where the upstream can change between two pages: every ``source_total`` of a
+    partition must be the same, and no key may come twice in ``keys``, the identities of the rows of this page. A page
+    with ``confirms`` holds no rows for the warehouse, but identities read a second time: together they must be exactly
+    the ``keys`` of the others. Two equal readings one after the other prove what was there between them.
     """
 
     counts: Mapping[str, int]
@@ -55,15 +62,21 @@ class Findings:
     empty_evidence: str = ""
     unsettled: tuple[str, ...] = ()
     next_request: Request | None = None
+    keys: tuple[str, ...] = ()
+    confirms: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class SecretHeader:
-    """The key travels in header ``header``, as ``prefix + secret``; ``secret`` names the setting that holds it."""
+    """The key travels in header ``header``, as ``prefix + secret``; ``secret`` names the setting that holds it.
+
+    ``is_optional``: without the secret the source is asked all the same, with no such header.
+    """
 
     header: str
     secret: str
     prefix: str = ""
+    is_optional: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +106,19 @@ class Scraper(ABC):
 
     Class attributes:
         zone: IANA zone of the source's dates.
-        base_url: Scheme and host; a setting can replace it.
+        base_url: Scheme and host, may hold ``{site}`` (see `Request`); a setting can replace it.
         tables: BigQuery tables that a page's ``counts`` names.
         floor: First date the source can have; earlier partitions are ``unavailable`` without a call.
         settles_after: Time after the end of the interval until its data no longer changes.
         accept: Media type asked for; a web page instead of JSON is then recognised as a block.
         statuses: What an HTTP status means here, where it differs from ``scrapers.answers.STATUSES``.
-        rate, auth, step, timeout_s, max_body_bytes: As their types say.
+        step: Length of a partition; ``whole`` for a source that is asked by entity and not by date.
+        entities: Of a ``whole`` source, those that ``all`` means; a setting can replace them.
+        variants: Kinds of documents of each entity; each is a partition of its own.
+        fresh_for: How long a verified snapshot of a whole entity is good; a later run fetches it again.
+        is_paginated: A killed attempt is resumed at its last page; costs one listing a partition.
+        page_size: Rows asked for per page; a setting can replace it, also between kill and resume.
+        rate, auth, timeout_s, max_body_bytes: As their types say.
     """
 
     source: ClassVar[str] = ""
@@ -108,6 +127,11 @@ class Scraper(ABC):
     base_url: ClassVar[str]
     tables: ClassVar[tuple[str, ...]]
     step: ClassVar[Step] = "day"
+    entities: tuple[str, ...] = ()
+    variants: ClassVar[tuple[str, ...]] = ()
+    fresh_for: ClassVar[dt.timedelta] = dt.timedelta(hours=20)
+    is_paginated: ClassVar[bool] = False
+    page_size: int = 0
     floor: ClassVar[dt.date] = dt.date(1970, 1, 1)
     settles_after: ClassVar[dt.timedelta] = dt.timedelta(hours=6)
     auth: ClassVar[Auth | None] = None
@@ -131,7 +155,9 @@ class Scraper(ABC):
 
     @classmethod
     def settled_at(cls, partition: Partition) -> dt.datetime:
-        """The instant (aware, UTC) from which the partition may be asked for."""
+        """The instant (aware, UTC) from which the partition may be asked for; a whole entity always may."""
+        if partition.is_whole:
+            return dt.datetime.min.replace(tzinfo=dt.UTC)
         return partition.ends_at + cls.settles_after
 
 

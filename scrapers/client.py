@@ -6,6 +6,7 @@ import contextlib
 import datetime as dt
 import functools
 import logging
+import re
 import threading
 import time
 import urllib.parse
@@ -30,6 +31,7 @@ from scrapers.answers import Answer, kept_headers, problem_in, unpacked
 from scrapers.base import Page, Request, Scraper, SecretHeader, SecretParam, SourceAccess
 from scrapers.budget import Budget
 
+_SITE = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*")
 _ERROR_BODY_BYTES = 4096
 _LONGEST_GUESSED_PAUSE_S = 60.0
 
@@ -132,11 +134,19 @@ class SourceClient:
             raise ConfigurationError(f"request path {redact(request.path)!r} must begin with one slash")
         params, headers = httpx.QueryParams(request.params), dict(request.headers)
         auth, secret = self._scraper.auth, self._secret
-        if isinstance(auth, SecretHeader):
+        if isinstance(auth, SecretHeader) and secret:
             headers[auth.header] = auth.prefix + secret
         elif isinstance(auth, SecretParam):
             params = params.add(auth.param, secret)
-        return self._base_url + request.path, params, headers
+        return self._base_of(request.site) + request.path, params, headers
+
+    def _base_of(self, site: str) -> str:
+        if "{site}" not in self._base_url:
+            return self._base_url
+        # A slash or an @ in a mistyped entity would send the key to a host of somebody else's choice.
+        if not _SITE.fullmatch(site):
+            raise SourceContractError(f"{redact(site)!r} cannot be part of a host name; no call was made")
+        return self._base_url.replace("{site}", site)
 
     @functools.cached_property
     def _secret(self) -> str:
@@ -145,6 +155,8 @@ class SourceClient:
             return ""
         # A key file or secret manager often adds a line end, which no header may hold.
         secret = self._access.secrets.get(auth.secret, "").strip()
+        if not secret and isinstance(auth, SecretHeader) and auth.is_optional:
+            return ""
         if not secret:
             raise AuthenticationError(f"the secret {auth.secret} is not set; no call was made")
         if not secret.isascii() or not secret.isprintable():

@@ -1,4 +1,8 @@
-"""Partition: the unit of work and of the ledger. Pure; dates only, so no midnight and no DST can shift one."""
+"""Partition: the unit of work and of the ledger. Pure; dates only, so no midnight and no DST can shift one.
+
+Two shapes. A *dated* partition is an interval of local dates. A *whole* one is everything that one entity has,
+whatever its dates: the source can only be asked for all of it, and every answer is a full snapshot.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +13,18 @@ from dataclasses import dataclass
 from typing import Literal
 from zoneinfo import ZoneInfo
 
-Step = Literal["day", "month"]
+Step = Literal["day", "month", "whole"]
+VARIANT_MARK = "~"
+"""Between an entity's name and its variant in a key: ``alameda.ca~agendas``."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Partition:
     """A half-open interval ``[start, end)`` of local dates in the source's zone, for one entity or for all.
 
-    ``key`` names it in object paths, the ledger, mails and commands: ``2025-01-03``, ``2025-01``, or
-    ``<entity>@2025-01-03``. Keys of one source sort in time order within an entity.
+    ``key`` names it in object paths, the ledger, mails and commands: ``2025-01-03``, ``2025-01``,
+    ``<entity>@2025-01-03``, or for a whole entity its name alone. Keys of one source sort in time order within an
+    entity. A whole partition has an empty interval: no date belongs to it by its date.
 
     >>> Partition.day(dt.date(2025, 1, 3), "America/New_York").key
     '2025-01-03'
@@ -44,6 +51,30 @@ class Partition:
         first = dt.date(year, month, 1)
         last = first.replace(day=calendar.monthrange(year, month)[1])
         return cls(first, last + dt.timedelta(days=1), zone, _key(f"{first:%Y-%m}", entity), entity)
+
+    @classmethod
+    def whole(cls, entity: str, zone: str) -> Partition:
+        """Everything of ``entity``, which may name a variant.
+
+        >>> Partition.whole("alameda.ca~agendas", "UTC").key
+        'alameda.ca~agendas'
+        """
+        return cls(dt.date.min, dt.date.min, zone, entity, entity)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether this is a whole entity and not an interval of dates."""
+        return self.start == self.end
+
+    @property
+    def entity_and_variant(self) -> tuple[str, str]:
+        """The two parts of ``entity``; the variant is "" when the source has none.
+
+        >>> Partition.whole("alameda.ca~agendas", "UTC").entity_and_variant
+        ('alameda.ca', 'agendas')
+        """
+        name, _, variant = self.entity.partition(VARIANT_MARK)
+        return name, variant
 
     @property
     def days(self) -> int:
@@ -73,7 +104,7 @@ def partitions_between(
 ) -> list[Partition]:
     """The partitions that cover ``start_date`` to ``end_date``, both inclusive, oldest first, without overlap.
 
-    A month step yields every month that the range touches.
+    A month step yields every month that the range touches. Raises ``ValueError`` for step ``whole``.
 
     >>> [p.key for p in partitions_between(dt.date(2024, 2, 28), dt.date(2024, 3, 1), "UTC")]
     ['2024-02-28', '2024-02-29', '2024-03-01']
@@ -83,6 +114,8 @@ def partitions_between(
     if step == "day":
         days = (end_date - start_date).days + 1
         return [Partition.day(start_date + dt.timedelta(days=offset), zone, entity) for offset in range(days)]
+    if step == "whole":
+        raise ValueError("a whole entity has no dates")
     return [Partition.month(year, month, zone, entity) for year, month in _months(start_date, end_date)]
 
 
@@ -97,7 +130,8 @@ def windows(partitions: Sequence[Partition], single_up_to: int = 31) -> list[tup
     """Groups partitions, in the order given, into date subflows.
 
     Up to ``single_up_to`` partitions each is its own window, so that every date is a named run in the UI; beyond
-    that a window holds one calendar month, because a subflow costs as much as ten to thirty tasks.
+    that a window holds one calendar month, or ``single_up_to`` whole entities, because a subflow costs as much as ten
+    to thirty tasks.
 
     >>> many = partitions_between(dt.date(2024, 1, 1), dt.date(2024, 3, 1), "UTC")
     >>> [len(window) for window in windows(many)]
@@ -106,6 +140,9 @@ def windows(partitions: Sequence[Partition], single_up_to: int = 31) -> list[tup
     if len(partitions) <= single_up_to:
         return [(partition,) for partition in partitions]
     grouped: dict[tuple[str, int, int], list[Partition]] = {}
-    for partition in partitions:
-        grouped.setdefault((partition.entity, partition.start.year, partition.start.month), []).append(partition)
+    for number, partition in enumerate(partitions):
+        group = partition.entity, partition.start.year, partition.start.month
+        if partition.is_whole:
+            group = "", 0, number // single_up_to
+        grouped.setdefault(group, []).append(partition)
     return [tuple(members) for members in grouped.values()]
