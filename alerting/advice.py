@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from alerting.fingerprint import IncidentGroup
 from alerting.ranges import compressed_items, unit_name
 from alerting.run_facts import RunFacts
-from alerting.wording import about
+from alerting.wording import about, cut_items
 
 _ADVICE = {
     "AuthenticationError": "Renew or unlock the key first; until then every call is refused.",
@@ -73,6 +73,19 @@ def retry_step(facts: RunFacts, group: IncidentGroup) -> Step | None:
         advice_for(group),
         group.cause_id,
     )
+
+
+def retry_all_step(facts: RunFacts, groups: Sequence[IncidentGroup]) -> Step | None:
+    """One command for every partition of the causes that a retry alone may heal."""
+    healing = [group for group in groups if group.sample.retryable]
+    partitions = {key for group in healing for key in group.partitions}
+    if not partitions or not facts.retry_command_template:
+        return None
+    text = _fill(facts, partitions, cause="all retryable", fingerprint="all")
+    units = len(partitions)
+    names = [group.cause_id for group in healing]
+    why = f"All that a retry may heal: {cut_items(names, 12)}."
+    return Step(text, units, unit_name(partitions, units), estimate(facts, units), why)
 
 
 def _fill(facts: RunFacts, partitions: set[str], *, cause: str, fingerprint: str) -> str:

@@ -48,6 +48,7 @@ class BackfillMode:
         self._spool = Spool(IncidentJournal(store), backfill_id, spool_folder)
         self._lock = threading.Lock()
         self._beaten_at = clock()
+        self._human_noticed = False
 
     @property
     def expired(self) -> bool:
@@ -98,9 +99,9 @@ class BackfillMode:
         return stored
 
     def record(self, incident: Incident) -> None:
-        """Keeps the incident; a CRITICAL one is stored and told at once. Never raises."""
+        """Keeps the incident; the first CRITICAL one is stored and told at once. Never raises."""
         self._spool.add(incident if incident.source else replace(incident, source=self.source))
-        if incident.severity == "CRITICAL":
+        if incident.severity == "CRITICAL" and not self._human_noticed:
             self.flush()
             self._tell_human(incident)
 
@@ -156,5 +157,7 @@ class BackfillMode:
     def _tell_human(self, incident: Incident) -> None:
         try:
             tell_human(self._store, self._channels, self.backfill_id, incident, self._clock())
+            # From here on the outbox entry knows; what a channel refused is tried again by the heartbeat.
+            self._human_noticed = True
         except (PipelineError, OSError) as error:
             _log.critical("a human is needed: %s (not mailed: %s)", incident.message, redact(str(error)))

@@ -127,6 +127,21 @@ def _years_of_months(years: list[str], dated: Mapping[str, Look]) -> Block:
     return Block("", tuple(rows), 12)
 
 
+def _year_in_one_row(block: Block) -> Block:
+    """A year in which nothing needs attention is one bar, not twelve."""
+    if not all(row.complete for row in block.rows):
+        return block
+    looks = {run.look.label: run.look for row in block.rows for run in row.runs if run.look}
+    best = LOOKS[-1] if LOOKS[-1].label in looks else next(iter(looks.values()))
+    return Block("", (Row(block.title, (Run(block.columns, best),), True),), block.columns)
+
+
+def shortened(coverage: Coverage) -> Coverage:
+    """For the page: whole years take one row each."""
+    blocks = tuple(_year_in_one_row(block) if block.columns == 31 else block for block in coverage.blocks)
+    return Coverage(blocks, coverage.legend)
+
+
 def _complete(cells: list[Look | None]) -> bool:
     return all(cell is None or not cell.glyph for cell in cells)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import jinja2
 
-from alerting.coverage import coverage_text
+from alerting.coverage import coverage_text, shortened
 from alerting.fingerprint import Causes, group_incidents
 from alerting.incident import Incident, shorten
 from alerting.run_facts import RunFacts
@@ -90,7 +90,7 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.globals["coverage_lines"] = coverage_text
+    environment.globals.update(coverage_lines=coverage_text, shortened=shortened)
     environment.filters.update(wrap=wrap, command_lines=command_lines, shorten=shorten)
     return environment
 

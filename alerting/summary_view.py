@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from alerting.advice import Step, advice_for, estimate, retry_step
+from alerting.advice import Step, advice_for, estimate, retry_all_step, retry_step
 from alerting.coverage import Coverage, build_coverage
 from alerting.fingerprint import Causes, IncidentGroup
 from alerting.incident import shorten
@@ -186,6 +186,8 @@ def _verdict(facts: RunFacts, causes: Causes, tally: _Tally, outcome: str) -> st
         said.append(f"{plural(len(causes.groups), 'cause')} of trouble on the way.")
     if facts.verdict.startswith("ABORTED"):
         said.append(f"The run stopped itself: {facts.verdict}.")
+    if causes.not_attempted:
+        said.append(f"{plural(len(causes.not_attempted), tally.unit)} not attempted.")
     waiting = sum(counts.get(verdict, 0) for verdict in ("landed", "loaded"))
     if waiting:
         said.append(f"{plural(waiting, tally.unit)} landed but not verified.")
@@ -204,6 +206,8 @@ def _steps(facts: RunFacts, causes: Causes, retries: Mapping[str, Step | None]) 
     ]
     ordered = sorted(causes.groups, key=lambda group: (not group.sample.retryable, group.critical))
     found = [step for group in ordered if (step := retries[group.cause_id])]
+    if len(found) > MAX_STEPS and (everything := retry_all_step(facts, ordered)):
+        own.append(everything)
     return tuple([*own, *found][:MAX_STEPS])
 
 
