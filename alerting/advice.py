@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import string
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from alerting.fingerprint import IncidentGroup
 from alerting.ranges import compressed_items, unit_name
@@ -81,7 +81,8 @@ def retry_all_step(facts: RunFacts, groups: Sequence[IncidentGroup]) -> Step | N
     partitions = {key for group in healing for key in group.partitions}
     if not partitions or not facts.retry_command_template:
         return None
-    text = _fill(facts, partitions, cause="all retryable", fingerprint="all")
+    # The template of one cause cannot name several: this command always carries its ranges.
+    text = _fill(replace(facts, cause_command_template=""), partitions, cause="all retryable", fingerprint="")
     units = len(partitions)
     names = [group.cause_id for group in healing]
     why = f"All that a retry may heal: {cut_items(names, 12)}."
