@@ -1,4 +1,4 @@
-"""kill -9 of the flow-run process at exact points: after the rerun nothing is lost, doubled, or called done that is not."""
+"""kill -9 of the flow-run process at exact points: after the rerun nothing is lost, doubled, or wrongly called done."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ POINTS = {
     "before the third manifest": "scrapers.landing:Landing.put_manifest:before:3",
     "between landing and ledger": "scrapers.landing:Landing.put_manifest:after:4",
     "after the rows are staged, before the replace": "processors.warehouse:BigQueryWarehouse.stage_rows:after:1",
-    "between the replace of one table and the load of the next": "processors.warehouse:BigQueryWarehouse.replace_rows:after:1",
+    "between the replaces of the two tables": "processors.warehouse:BigQueryWarehouse.replace_rows:after:1",
     "after both replaces, before the receipt": "processors.receipt:Receipt.put:before:1",
     "after the recount, before the verdicts": "processors.verification:verify:after:1",
     "before the mail": "flows.closing:close_backfill:before:1",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -105,4 +106,4 @@ def test_partitions_touch_and_never_overlap(start: dt.date, days: int, step: str
     partitions = partitions_between(start, end, "Europe/Berlin", step)  # type: ignore[arg-type]
     assert partitions[0].start <= start
     assert partitions[-1].end > end
-    assert all(left.end == right.start for left, right in zip(partitions, partitions[1:], strict=False))
+    assert all(left.end == right.start for left, right in pairwise(partitions))
