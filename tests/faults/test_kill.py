@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,16 +13,16 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(500)]
 TABLES = ("nba_bdl_games", "nba_bdl_player_stats")
-RANGE = ("2024-12-26", "2025-01-02")  # spans both generations of the payload
+RANGE = ("2024-12-30", "2025-01-02")  # spans both generations of the payload
 INJECT = Path(__file__).parent / "inject"
 
 POINTS = {
     "before the lease is taken": "flows.lease:Lease.acquire:before:1",
     "after the lease, before the mail is promised": "flows.lease:Lease.acquire:after:1",
     "after the mail is promised": "flows.run:RunContext.begin:after:1",
-    "after the third page is stored": "scrapers.landing:Landing.put_page:after:3",
-    "before the third manifest": "scrapers.landing:Landing.put_manifest:before:3",
-    "between landing and ledger": "scrapers.landing:Landing.put_manifest:after:4",
+    "after the second page is stored": "scrapers.landing:Landing.put_page:after:2",
+    "before the second manifest": "scrapers.landing:Landing.put_manifest:before:2",
+    "between landing and ledger": "scrapers.landing:Landing.put_manifest:after:2",
     "after the rows are staged, before the replace": "processors.warehouse:BigQueryWarehouse.stage_rows:after:1",
     "between the replaces of the two tables": "processors.warehouse:BigQueryWarehouse.replace_rows:after:1",
     "after both replaces, before the receipt": "processors.receipt:Receipt.put:before:1",
@@ -46,7 +47,7 @@ def test_after_a_kill_and_a_rerun_the_tables_are_those_of_an_undisturbed_run(
     bench.forget(*RANGE)
     marker = tmp_path / "killed"
     inject = {
-        "PYTHONPATH": str(INJECT),
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(INJECT), os.environ.get("PYTHONPATH", "")])),
         "GAPLESS_TEST_KILL_AT": point,
         "GAPLESS_TEST_KILL_ONCE": str(marker),
     }
