@@ -16,6 +16,7 @@ from prefect.states import Completed, Failed
 
 from alerting.errors import ConfigurationError, LeaseHeld, StateUnreadable
 from flows.closing import close_backfill, close_dead_runs, starting_facts
+from flows.interruption import end_children, reason_of
 from flows.lease import Lease
 from flows.ledger import Ledger
 from flows.log import partition_logger
@@ -54,8 +55,13 @@ def _flow_run_name() -> str:
 
 def close_after_state_change(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001
     """State hook: sends the mail that the run itself could not send. Runs in a new process after kill -9."""
-    aborted = {"Crashed": "crashed", "Cancelled": "user", "TimedOut": "deadline"}.get(state.name or "", "")
+    aborted = _ABORTED.get(state.name or "", "")
+    if aborted:
+        end_children(flow_run.id, aborted)
     close_backfill(build_services(), backfill_id_of(flow_run.id, flow_run.run_count), aborted=aborted, now=utc_now())
+
+
+_ABORTED = {"Crashed": "crashed", "Cancelled": "user", "Cancelling": "user", "TimedOut": "deadline"}
 
 
 HOOKS: list[FlowStateHook[..., Any]] = [close_after_state_change]
@@ -157,7 +163,9 @@ async def _work(run: RunContext, plan: Plan, lease: Lease) -> State[Any]:
         facts = await run.in_thread(run.finish, abort_reason(run.stopped_by or run.loading_stopped_by))
     except BaseException as error:
         # Blocking on purpose: a cancelled task may not await again, and the mail must leave all the same.
-        run.finish("user" if isinstance(error, asyncio.CancelledError) else "crashed")
+        aborted = reason_of(error)
+        run.finish(aborted)
+        end_children(str(current.id or ""), aborted)
         raise
     finally:
         beating.cancel()

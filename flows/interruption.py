@@ -1,0 +1,106 @@
+"""How a flow run was interrupted, and what happens to the runs it had begun.
+
+Prefect ends a cancelled or killed process run without a word to the subflows inside it: they would stay Running for
+ever (measured with 3.8.8). So whoever ends the parent ends its children too: the flow itself, its state hooks, and the
+watchdog. Everything here blocks, because a cancelled task may not await again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from uuid import UUID
+
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterParentFlowRunId,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.exceptions import ObjectNotFound, Pause
+from prefect.runtime import deployment, flow_run
+from prefect.states import Cancelled, Cancelling, Crashed
+
+LOG = logging.getLogger("gapless.interruption")
+UNFINISHED = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED, StateType.CANCELLING]
+PAGE = 200
+
+
+def reason_of(error: BaseException) -> str:
+    """Why a flow function was left by ``error``: ``user``, ``paused`` or ``crashed``.
+
+    A task that is cancelled does not learn why: a cancel from the UI, a worker that gives up its machine, and Ctrl+C
+    all look alike, so the run's state at the server tells.
+    """
+    if isinstance(error, Pause):
+        return "paused"
+    if isinstance(error, KeyboardInterrupt):
+        return "user"
+    if not isinstance(error, asyncio.CancelledError):
+        return "crashed"
+    if not deployment.id or not flow_run.id:
+        return "user"
+    try:
+        with get_client(sync_client=True) as client:
+            state = client.read_flow_run(UUID(str(flow_run.id))).state
+    except Exception as problem:  # Prefect passes on what its HTTP library raises, which is not imported here
+        LOG.warning("the server does not say why the run ends: %s", problem)
+        return "crashed"
+    return "user" if state and state.type in (StateType.CANCELLING, StateType.CANCELLED) else "crashed"
+
+
+def end_children(parent_id: str | UUID, aborted: str) -> int:
+    """Ends every unfinished child of a flow run; returns how many there were. Repeatable.
+
+    Subflows inside the dead process become Cancelled or Crashed at once. Children with a deployment of their own still
+    work somewhere: they become Cancelling, so that their workers stop them. A server that does not answer is logged:
+    the watchdog comes back to it.
+    """
+    if not parent_id:
+        return 0
+    try:
+        with get_client(sync_client=True) as client:
+            children = _unfinished_children(client, UUID(str(parent_id)))
+            for child in children:
+                client.set_flow_run_state(child.id, _end_state(child, aborted), force=True)
+    except Exception as problem:  # Prefect passes on what its HTTP library raises, which is not imported here
+        LOG.warning("children of flow run %s are not ended: %s", parent_id, problem)
+        return 0
+    return len(children)
+
+
+def end_run(flow_run_id: str | UUID, message: str) -> None:
+    """Sets a run without heartbeat, and its children, to Crashed; one that Prefect forgot is left alone."""
+    end_children(flow_run_id, "crashed")
+    with get_client(sync_client=True) as client:
+        try:
+            run = client.read_flow_run(UUID(str(flow_run_id)))
+        except ObjectNotFound:
+            return
+        if run.state_type in UNFINISHED:
+            client.set_flow_run_state(run.id, Crashed(message=message), force=True)
+
+
+def _unfinished_children(client: SyncPrefectClient, parent_id: UUID) -> list[FlowRun]:
+    found: list[FlowRun] = []
+    while True:
+        page = client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(
+                parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[parent_id]),
+                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=UNFINISHED)),
+            ),
+            limit=PAGE,
+            offset=len(found),
+        )
+        found += page
+        if len(page) < PAGE:
+            return found
+
+
+def _end_state(child: FlowRun, aborted: str) -> State[None]:
+    message = f"ended with its parent ({aborted})"
+    if child.deployment_id is not None:
+        return Cancelling(message=message)
+    return Crashed(message=message) if aborted == "crashed" else Cancelled(message=message)
