@@ -164,7 +164,10 @@ async def _work(run: RunContext, plan: Plan, lease: Lease) -> State[Any]:
     except BaseException as error:
         # Blocking on purpose: a cancelled task may not await again, and the mail must leave all the same.
         aborted = reason_of(error)
-        run.finish(aborted)
+        if aborted == "paused":
+            run.pause()
+        else:
+            run.finish(aborted)
         end_children(str(current.id or ""), aborted)
         raise
     finally:

@@ -174,10 +174,13 @@ def write_record(services: Services, facts: RunFacts) -> None:
 def close_dead_runs(services: Services, now: dt.datetime, source: str = "") -> list[str]:
     """Closes every run whose mail is owed and whose lease has expired or gone; returns their ids.
 
-    Called by the watchdog for all sources and by the next start for its own.
+    A paused run lives until somebody takes its source or ends it. Called by the watchdog for all sources and by
+    the next start for its own.
     """
     alive = {
-        lease.backfill_id for lease in list_leases(services.store) if lease.state == "held" and lease.expires_at > now
+        lease.backfill_id
+        for lease in list_leases(services.store)
+        if lease.state == "paused" or (lease.state == "held" and lease.expires_at > now)
     }
     closed = []
     for owed in owed_summaries(services.store, now):

@@ -83,6 +83,15 @@ def end_run(flow_run_id: str | UUID, message: str) -> None:
             client.set_flow_run_state(run.id, Crashed(message=message), force=True)
 
 
+def is_over(flow_run_id: str | UUID) -> bool:
+    """Whether a flow run has ended, or is not known any more."""
+    with get_client(sync_client=True) as client:
+        try:
+            return client.read_flow_run(UUID(str(flow_run_id))).state_type not in UNFINISHED
+        except ObjectNotFound:
+            return True
+
+
 def _unfinished_children(client: SyncPrefectClient, parent_id: UUID) -> list[FlowRun]:
     found: list[FlowRun] = []
     while True:

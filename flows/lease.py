@@ -14,7 +14,7 @@ from alerting.object_store import GenerationConflict, ObjectMissing, ObjectStore
 
 
 class LeaseRecord(BaseModel):
-    """Who works on a source. Times are aware UTC; ``state`` is ``held`` or ``released``."""
+    """Who works on a source. Times are aware UTC; ``state`` is ``held``, ``paused`` or ``released``."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -26,6 +26,8 @@ class LeaseRecord(BaseModel):
     range_text: str = ""
     host: str = ""
     pid: int = 0
+    released_by: str = ""
+    released_reason: str = ""
     started_at: dt.datetime
     heartbeat_at: dt.datetime
     expires_at: dt.datetime
@@ -143,15 +145,36 @@ def list_leases(store: ObjectStore) -> Iterator[LeaseRecord]:
 
 def release_lease(store: ObjectStore, source: str, backfill_id: str, now: dt.datetime) -> bool:
     """Writes ``released`` if ``backfill_id`` is the holder; True when it was. Never deletes the object."""
+    return _leave(store, source, backfill_id, now, "released")
+
+
+def _leave(store: ObjectStore, source: str, backfill_id: str, now: dt.datetime, state: str) -> bool:
     record, generation = read_lease(store, source)
-    if record is None or record.state != "held" or record.backfill_id != backfill_id:
+    if record is None or record.state not in ("held", "paused") or record.backfill_id != backfill_id:
         return False
-    released = record.model_copy(update={"state": "released", "heartbeat_at": now, "expires_at": now})
+    left = record.model_copy(update={"state": state, "heartbeat_at": now, "expires_at": now})
     try:
-        _write(store, released, generation)
+        _write(store, left, generation)
     except GenerationConflict:
         return False
     return True
+
+
+def pause_lease(store: ObjectStore, source: str, backfill_id: str, now: dt.datetime) -> bool:
+    """Writes ``paused`` if ``backfill_id`` is the holder: the source is free, and the run is known to come back."""
+    return _leave(store, source, backfill_id, now, "paused")
+
+
+def refuse_while_held(store: ObjectStore, source: str, now: dt.datetime, action: str) -> None:
+    """Raises ``LeaseHeld`` when a living run works on the source: its state belongs to it."""
+    held, _ = read_lease(store, source)
+    if held and held.state == "held" and held.expires_at > now:
+        raise LeaseHeld(
+            f"{action} would write beside {held.describe()}; nothing was done",
+            source=source,
+            stage="lease",
+            hint=f"wait for it, or see: gapless status {source}",
+        )
 
 
 def _write(store: ObjectStore, record: LeaseRecord, generation: int) -> int:

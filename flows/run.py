@@ -17,6 +17,7 @@ from alerting.errors import CriticalError, PipelineError
 from alerting.incident import Incident
 from alerting.run_facts import RunFacts
 from flows.closing import close_backfill, run_prefix
+from flows.lease import pause_lease
 from flows.ledger import Ledger, Verdict
 from flows.plan import Plan
 from flows.wiring import Services
@@ -104,6 +105,11 @@ class RunContext:
         )
         closed = close_backfill(self.services, self.backfill_id, aborted=aborted, now=utc_now(), facts=facts)
         return closed.facts if closed else facts
+
+    def pause(self) -> None:
+        """Leaves the source free and the mail owed: Resume starts this run again, and it sends the mail. Blocking."""
+        self.services.alerts.flush("pause", self.backfill_id)
+        pause_lease(self.services.store, self.source, self.backfill_id, utc_now())
 
     def done_count(self) -> int:
         """Partitions of the plan with a good verdict, as this process knows them."""

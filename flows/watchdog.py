@@ -10,8 +10,8 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from flows.closing import close_dead_runs
-from flows.interruption import end_run
+from flows.closing import close_backfill, close_dead_runs
+from flows.interruption import end_run, is_over
 from flows.lease import LeaseRecord, list_leases, release_lease
 from flows.log import partition_logger
 from flows.wiring import Services, build_services
@@ -27,9 +27,12 @@ async def watchdog() -> State[Any]:
     services = build_services()
     now = utc_now()
     log = partition_logger()
-    dead = [
-        lease for lease in await asyncio.to_thread(lambda: list(list_leases(services.store))) if _is_dead(lease, now)
-    ]
+    leases = await asyncio.to_thread(lambda: list(list_leases(services.store)))
+    dead = [lease for lease in leases if _is_dead(lease, now)]
+    for lease in leases:
+        if lease.state == "paused" and await asyncio.to_thread(is_over, lease.flow_run_id):
+            log.warning("%s: ended while paused: %s", lease.source, lease.describe())
+            await asyncio.to_thread(close_backfill, services, lease.backfill_id, aborted="user", now=now)
     for lease in dead:
         log.warning("%s: dead %s", lease.source, lease.describe())
         await asyncio.to_thread(_end, services, lease, now)
