@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 from prefect import Flow, flow
@@ -13,20 +13,21 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.flows import FlowStateHook
 from prefect.runtime import flow_run as current
 from prefect.states import Completed, Failed
+from pydantic import Field
 
 from alerting.errors import ConfigurationError, LeaseHeld, StateUnreadable
 from flows.closing import close_backfill, close_dead_runs, starting_facts
 from flows.interruption import end_children, reason_of
 from flows.lease import Lease
-from flows.ledger import Ledger
 from flows.log import partition_logger
 from flows.mapping import keep_alive, map_windows
 from flows.outcome import abort_reason, describe_counts, exit_code
-from flows.plan import Plan, make_plan, requested_partitions
+from flows.parameters import Asked, Mode, OnFailure, Order, Reason
+from flows.plan import Plan
+from flows.planning import plan_asked
 from flows.run import RunContext, register, unregister
 from flows.settings import Concurrency
 from flows.wiring import Services, build_services
-from scrapers.partition import Partition
 from scrapers.registry import sources
 from scrapers.scrape import utc_now
 
@@ -80,11 +81,24 @@ async def backfill(
     source: Source,
     start_date: dt.date,
     end_date: dt.date,
-    reason: str,
+    reason: Reason,
+    note: str = "",
+    mode: Mode = Mode.INCREMENTAL,
+    order: Order = Order.OLDEST_FIRST,
+    on_failure: OnFailure = OnFailure.CONTINUE,
     max_concurrency: Concurrency = 8,
     dry_run: bool = False,
     retry_failed: bool = False,
     dates: str = "",
+    exclude: str = "",
+    failed_of: str = "",
+    plan_of: str = "",
+    resume_of: str = "",
+    canary: Annotated[int, Field(ge=0)] | None = None,
+    breaker: bool = True,
+    max_calls: Annotated[int, Field(ge=0)] = 0,
+    deadline_h: Annotated[float, Field(ge=0)] = 0.0,
+    wait_for_lease_s: Annotated[float, Field(ge=0)] = 0.0,
 ) -> State[Any]:
     """Refills a range of dates of one source: fetches what is missing, loads it, verifies it, sends one mail.
 
@@ -94,64 +108,65 @@ async def backfill(
         source: What to refill.
         start_date: First date, inclusive, in the source's own time zone.
         end_date: Last date, inclusive. It must be over and settled.
-        reason: Why this is run, for the mail and the record (never collected, load failed, schema change ...).
+        reason: Why this is run, for the mail and the record.
+        note: The reason in your own words.
+        mode: incremental does what is missing or failed; full fetches everything again; reprocess loads landed
+            payloads again without a call; validate only recounts the tables.
+        order: Which dates are begun first. sequential is oldest first, one at a time.
+        on_failure: continue with the other dates, or stop and leave them pending.
         max_concurrency: How many dates are fetched at once, 1 to 64.
         dry_run: Only show the plan: no call to the source, nothing written, no mail.
         retry_failed: Only the dates of the range whose last attempt failed.
         dates: Only these dates of the range, as a mail writes them: 2025-01-03, 2025-01-07..2025-01-09.
+        exclude: Not these dates of the range, written the same way.
+        failed_of: Only what this earlier backfill (bf-...) planned and is not done yet.
+        plan_of: Only what the stored plan of this earlier backfill wanted to touch and still needs it.
+        resume_of: Set by a run that goes on after a pause: dates done since that backfill began are not done twice.
+        canary: How many telling dates go first and must be well before the others follow; 0 is none. Empty takes 3
+            when more than 100 dates are to be fetched.
+        breaker: Stop early at red flags (20 % failing, one error on every date ...). Off, every date is tried.
+        max_calls: Calls this run may make; 0 is no limit but the source's.
+        deadline_h: Hours after which nothing more is begun; 0 takes the setting.
+        wait_for_lease_s: How long to wait for another run of this source to end; 0 refuses at once.
     """
-    name = str(getattr(source, "value", source))
+    asked = Asked.model_validate(locals())
     backfill_id = backfill_id_of(current.id or "local", current.run_count or 1)
     try:
         services = build_services()
-        scraper = services.scraper(name)
-        partitions = requested_partitions(scraper, start_date, end_date, dates, utc_now())
+        planned = await asyncio.to_thread(plan_asked, services, asked, utc_now())
         if dry_run:
-            plan = _plan(services, name, partitions, retry_failed)
-            return Completed(message=f"dry run, nothing was done. {plan.describe()}")
-        return await _run(services, name, backfill_id, partitions, reason, max_concurrency, retry_failed)
+            return Completed(message=f"dry run, nothing was done. {planned.describe()}")
+        return await _run(services, asked, backfill_id)
     except (ConfigurationError, LeaseHeld, StateUnreadable) as error:
         partition_logger().error("%s", error)
         return Failed(message=str(error))
 
 
-def _plan(services: Services, source: str, partitions: list[Partition], retry_failed: bool) -> Plan:
-    ledger = Ledger(services.store, source).refresh(partitions[0].key, partitions[-1].key)
-    return make_plan(services.scraper(source), partitions, ledger, retry_failed=retry_failed)
-
-
-async def _run(
-    services: Services,
-    source: str,
-    backfill_id: str,
-    partitions: list[Partition],
-    reason: str,
-    max_concurrency: int,
-    retry_failed: bool,
-) -> State[Any]:
+async def _run(services: Services, asked: Asked, backfill_id: str) -> State[Any]:
     log = partition_logger()
-    for closed in await asyncio.to_thread(close_dead_runs, services, utc_now(), source):
+    for closed in await asyncio.to_thread(close_dead_runs, services, utc_now(), asked.source):
         log.warning("earlier run %s had died; its mail was sent and its lease freed", closed)
-    range_text = f"{partitions[0].key}..{partitions[-1].key}"
     lease = await asyncio.to_thread(
         Lease.acquire,
         services.store,
-        source,
+        asked.source,
         backfill_id=backfill_id,
         now=utc_now(),
         ttl_s=services.settings.lease_ttl_s,
         flow_run_id=str(current.id or ""),
-        range_text=range_text,
+        range_text=f"{asked.start_date}..{asked.end_date}",
     )
     try:
-        run = RunContext(services, source, backfill_id, max_concurrency)
-        plan = await run.in_thread(_plan, services, source, partitions, retry_failed)
-        log.info("%s", plan.describe())
-        await run.in_thread(run.begin, plan, starting_facts(services, plan, backfill_id, reason))
+        run = RunContext(services, asked, backfill_id)
+        # Again, because only the holder of the lease sees a ledger that nobody else changes.
+        planned = await run.in_thread(plan_asked, services, asked, utc_now(), backfill_id)
+        log.info("%s", planned.describe())
+        promised = planned.estimate.promised()
+        await run.in_thread(run.begin, planned, starting_facts(services, planned.plan, promised, backfill_id, asked))
     except BaseException:
         lease.release(utc_now())
         raise
-    return await _work(run, plan, lease)
+    return await _work(run, planned.plan, lease)
 
 
 async def _work(run: RunContext, plan: Plan, lease: Lease) -> State[Any]:

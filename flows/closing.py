@@ -25,7 +25,8 @@ from alerting.run_facts import RunFacts, TableFacts
 from flows.lease import list_leases, release_lease
 from flows.ledger import Ledger, LedgerEntry, Verdict
 from flows.outcome import backfill_verdict, count_verdicts, mail_outcome
-from flows.plan import Plan
+from flows.parameters import Asked, OnFailure, Order
+from flows.plan import Path, Plan
 from flows.wiring import Services
 from scrapers.scrape import utc_now
 
@@ -45,7 +46,14 @@ def run_prefix(backfill_id: str) -> str:
     return f"runs/backfill={backfill_id}/"
 
 
-def starting_facts(services: Services, plan: Plan, backfill_id: str, reason: str) -> RunFacts:
+def plan_name(backfill_id: str) -> str:
+    """Where the plan of one backfill lies."""
+    return f"{run_prefix(backfill_id)}plan.json"
+
+
+def starting_facts(
+    services: Services, plan: Plan, promised: dict[str, float], backfill_id: str, asked: Asked
+) -> RunFacts:
     """What is known when the run begins; stored with the mail that is owed from that moment."""
     scraper = services.scraper(plan.source)
     flow_run_id = str(flow_run.id or "")
@@ -60,24 +68,42 @@ def starting_facts(services: Services, plan: Plan, backfill_id: str, reason: str
         start_date=plan.start_date.isoformat(),
         end_date=plan.end_date.isoformat(),
         zone=plan.zone,
-        reason=reason,
-        mode="backfill",
+        reason=asked.reason_text,
+        mode=asked.mode.value,
+        flags=_flags(asked),
+        plan_hash=plan.hash,
+        resumed_from=asked.resume_of,
         owner=f"{socket.gethostname()} pid {os.getpid()}",
         host=socket.gethostname(),
         code_version=services.code_version,
         started_at=utc_now(),
         planned=len(plan.items),
+        estimate=promised,
         links=links,
         retry_command_template=(
             f"prefect deployment run 'backfill/{plan.source}' -p start_date={plan.start_date} "
-            f"-p end_date={plan.end_date} -p dates='{{ranges}}' -p reason='retry {{cause}} of {backfill_id}'"
+            f"-p end_date={plan.end_date} -p dates='{{ranges}}' "
+            f"-p reason=errors -p note='retry {{cause}} of {backfill_id}'"
         ),
     )
 
 
+def _flags(asked: Asked) -> dict[str, str]:
+    """What differs from an ordinary run, for the mail's audit rows."""
+    flags = {}
+    if asked.order is not Order.OLDEST_FIRST:
+        flags["order"] = asked.order.value
+    if asked.on_failure is OnFailure.STOP:
+        flags["on_failure"] = asked.on_failure.value
+    for name in ("retry_failed", "exclude", "failed_of", "plan_of"):
+        if value := getattr(asked, name):
+            flags[name] = str(value)
+    return flags
+
+
 def read_plan(services: Services, backfill_id: str) -> dict[str, Any]:
     """The stored plan of a run; raises ``StateUnreadable``."""
-    name = f"{run_prefix(backfill_id)}plan.json"
+    name = plan_name(backfill_id)
     try:
         plan: dict[str, Any] = json.loads(services.store.read(name)[0])
     except (ObjectMissing, ValueError) as error:
@@ -91,9 +117,9 @@ def recount(services: Services, facts: RunFacts, *, aborted: str, now: dt.dateti
     """``facts`` with verdict, counts and tables as plan and ledger have them at this moment."""
     plan = read_plan(services, facts.backfill_id)
     keys = [item["key"] for item in plan["items"]]
-    skipped = {item["key"] for item in plan["items"] if item["path"] == "skip"}
+    unavailable = {item["key"] for item in plan["items"] if item["path"] == Path.UNAVAILABLE.value}
     ledger = Ledger(services.store, facts.source).refresh(min(keys, default=""), max(keys, default="")) if keys else {}
-    counts = count_verdicts(keys, ledger, unavailable=skipped)
+    counts = count_verdicts(keys, ledger, unavailable=unavailable)
     verdict = backfill_verdict(counts, services.settings.acceptable_share, aborted)
     return dataclasses.replace(
         facts,

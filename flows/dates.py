@@ -52,7 +52,7 @@ async def scrape_partition(backfill_id: str, partition: str) -> str:
     the others.
     """
     run = current_run(backfill_id)
-    async with run.slots:
+    async with run.slots, run.gate.passed():
         if run.stopped_by is not None:
             return NOT_ATTEMPTED
         manifest = await run.in_thread(run.land, partition)

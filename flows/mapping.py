@@ -11,9 +11,11 @@ from alerting.errors import LeaseHeld, PipelineError
 from flows.dates import dates
 from flows.lease import Lease
 from flows.log import partition_logger
+from flows.parameters import Order
 from flows.plan import Plan
 from flows.process import process_landed
 from flows.run import RunContext
+from flows.validation import validate_loaded
 from scrapers.partition import Partition, windows
 from scrapers.scrape import utc_now
 
@@ -28,10 +30,13 @@ async def map_windows(run: RunContext, plan: Plan) -> None:
     landed: asyncio.Queue[str | None] = asyncio.Queue()
     processing = asyncio.create_task(_process_in_batches(run, landed))
     try:
+        await _validate_in_batches(run, await _landed_before(run, plan.to_recount))
         for key in await _landed_before(run, plan.to_reload):
             landed.put_nowait(key)
         grouped = windows(plan.to_fetch, run.services.settings.single_window_up_to)
         at_once = SINGLE_DATE_WINDOWS_AT_ONCE if all(len(one) == 1 for one in grouped) else LONG_WINDOWS_AT_ONCE
+        if run.asked.order is Order.SEQUENTIAL:
+            at_once = 1
         gate = asyncio.Semaphore(at_once)
         await asyncio.gather(*(_run_window(run, window, gate, landed) for window in grouped))
     finally:
@@ -65,6 +70,12 @@ async def _landed_before(run: RunContext, partitions: Sequence[Partition]) -> li
         return partition.key
 
     return [key for key in await run.in_thread_each(read, partitions) if key]
+
+
+async def _validate_in_batches(run: RunContext, keys: Sequence[str]) -> None:
+    size = run.services.settings.process_batch_partitions
+    for begin in range(0, len(keys), size):
+        await validate_loaded(run.source, run.backfill_id, sorted(keys[begin : begin + size]), return_state=True)
 
 
 async def _process_in_batches(run: RunContext, landed: asyncio.Queue[str | None]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
@@ -79,10 +80,48 @@ def exit_code(verdict: str) -> int:
 
 
 def abort_reason(error: CriticalError | None) -> str:
-    """Why a run stopped early, "" when nothing stopped it."""
+    """Why a run stopped early, "" when nothing stopped it. The breaker's errors name their own reason.
+
+    >>> abort_reason(BudgetExhausted("none left")), abort_reason(CriticalError("stalled", abort="red_flag"))
+    ('budget', 'red_flag')
+    """
     if error is None:
         return ""
-    return "budget" if isinstance(error, BudgetExhausted) else "critical"
+    return str(error.facts.get("abort", "")) or ("budget" if isinstance(error, BudgetExhausted) else "critical")
+
+
+def resumes_at(error: BaseException | None) -> dt.datetime | None:
+    """The instant (aware) at which a run that ran out of budget can go on; None when it cannot by itself."""
+    if not isinstance(error, BudgetExhausted) or not error.facts.get("resets_at"):
+        return None
+    return dt.datetime.fromisoformat(str(error.facts["resets_at"]))
+
+
+def unknown_is_critical(error: BaseException, source: str, partition: str, stage: str) -> CriticalError:
+    """What is not in the taxonomy is not understood, so it is not retried."""
+    return CriticalError(f"unexpected {type(error).__name__}: {error}", source=source, partition=partition, stage=stage)
+
+
+def verdict_of(error: BaseException) -> Verdict:
+    """The partition verdict that an error leaves behind."""
+    for name, verdict in _VERDICT_BY_ERROR.items():
+        if any(kind.__name__ == name for kind in type(error).__mro__):
+            return verdict
+    return Verdict.FAILED_PERMANENT
+
+
+# Most specific first.
+_VERDICT_BY_ERROR = {
+    "PartitionUnavailable": Verdict.UNAVAILABLE,
+    "Truncated": Verdict.TRUNCATED,
+    "NotSettled": Verdict.PARTIAL,
+    "CoverageLow": Verdict.PARTIAL,
+    "NothingPublished": Verdict.FAILED_RETRYABLE,
+    "BlockedBySource": Verdict.BLOCKED,
+    "AuthenticationError": Verdict.BLOCKED,
+    "BudgetExhausted": Verdict.PAUSED,
+    "TransientError": Verdict.FAILED_RETRYABLE,
+}
 
 
 def describe_counts(counts: Mapping[str, int]) -> str:

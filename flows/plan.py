@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from alerting.errors import ConfigurationError
 from alerting.ranges import expand_dates
 from flows.ledger import LedgerEntry, Verdict
+from flows.parameters import Mode, Order
 from scrapers.base import Scraper
 from scrapers.partition import Partition, partitions_between
 
 
 class Path(StrEnum):
-    """The cheapest way to bring one partition to a good verdict."""
+    """The cheapest way to bring one partition to a good verdict.
+
+    ``leave``: it needs work that the mode does not do, so it stays as it is and counts as it is.
+    """
 
     FETCH = "fetch"
     RELOAD = "reload"
+    REPARSE = "reparse"
+    RECOUNT = "recount"
     SKIP = "skip"
+    UNAVAILABLE = "unavailable"
+    LEAVE = "leave"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +44,19 @@ class PlannedPartition:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Every partition of the asked range, oldest first, each with its path."""
+    """Every partition that was asked for, in the order of work, each with its path.
+
+    ``since`` is the instant (aware) from which on verdicts count as this run's own: what a run that goes on after a
+    pause does not do twice.
+    """
 
     source: str
     start_date: dt.date
     end_date: dt.date
     zone: str
     items: tuple[PlannedPartition, ...]
+    mode: Mode = Mode.INCREMENTAL
+    since: dt.datetime | None = None
 
     @property
     def to_fetch(self) -> list[Partition]:
@@ -50,8 +65,13 @@ class Plan:
 
     @property
     def to_reload(self) -> list[Partition]:
-        """Partitions whose landed payloads are loaded again, without a call."""
-        return [item.partition for item in self.items if item.path is Path.RELOAD]
+        """Partitions whose landed payloads are loaded (again), without a call."""
+        return [item.partition for item in self.items if item.path in (Path.RELOAD, Path.REPARSE)]
+
+    @property
+    def to_recount(self) -> list[Partition]:
+        """Partitions whose rows are counted again and nothing else."""
+        return [item.partition for item in self.items if item.path is Path.RECOUNT]
 
     @property
     def keys(self) -> list[str]:
@@ -61,8 +81,22 @@ class Plan:
     def to_json(self) -> bytes:
         """The plan as stored in ``runs/backfill=<id>/plan.json``: what a later process recounts against."""
         rows = [{"key": item.partition.key, "path": item.path.value, "why": item.why} for item in self.items]
-        head = {"source": self.source, "start_date": str(self.start_date), "end_date": str(self.end_date)}
-        return json.dumps({**head, "zone": self.zone, "items": rows}, indent=0).encode()
+        head = {
+            "source": self.source,
+            "start_date": str(self.start_date),
+            "end_date": str(self.end_date),
+            "zone": self.zone,
+            "mode": self.mode.value,
+            "since": self.since.isoformat() if self.since else "",
+            "hash": self.hash,
+        }
+        return json.dumps({**head, "items": rows}, indent=0).encode()
+
+    @property
+    def hash(self) -> str:
+        """Twelve characters that differ when source, mode, partitions or paths do."""
+        paths = [f"{item.partition.key}={item.path.value}" for item in self.items]
+        return hashlib.sha256("\n".join([self.source, self.mode.value, *paths]).encode()).hexdigest()[:12]
 
     def counts(self) -> Counter[str]:
         """Partitions per path."""
@@ -81,16 +115,25 @@ class Plan:
     def describe(self) -> str:
         """Date echo and counts, one line."""
         counts = self.counts()
-        return (
-            f"{self.source}: {self.date_echo()}. {len(self.items):,} partitions: {counts[Path.FETCH]:,} to fetch, "
-            f"{counts[Path.RELOAD]:,} to load from landed payloads, {counts[Path.SKIP]:,} done already"
-        )
+        parts = [
+            f"{counts[Path.FETCH]:,} to fetch",
+            f"{counts[Path.RELOAD] + counts[Path.REPARSE]:,} to load from landed payloads",
+            f"{counts[Path.SKIP]:,} done already",
+        ]
+        for path, words in (
+            (Path.RECOUNT, "to recount"),
+            (Path.UNAVAILABLE, "before the source's first date"),
+            (Path.LEAVE, f"left as they are by mode {self.mode.value}"),
+        ):
+            if counts[path]:
+                parts.append(f"{counts[path]:,} {words}")
+        return f"{self.source}: {self.date_echo()}. {len(self.items):,} partitions: {', '.join(parts)}"
 
 
 def requested_partitions(
-    scraper: Scraper, start_date: dt.date, end_date: dt.date, dates: str, now: dt.datetime
+    scraper: Scraper, start_date: dt.date, end_date: dt.date, dates: str, now: dt.datetime, *, exclude: str = ""
 ) -> list[Partition]:
-    """The partitions asked for, oldest first; ``dates`` (ranges as in a mail) narrows the range.
+    """The partitions asked for, oldest first; ``dates`` and ``exclude`` (ranges as in a mail) narrow the range.
 
     Raises ``ConfigurationError`` for a start after the end, a range before the source's floor, a date that is not
     over and settled, or dates outside the range. Nothing was done then.
@@ -110,20 +153,24 @@ def requested_partitions(
             f"(it is {now:%Y-%m-%d %H:%M} UTC); {last}",
             f"end_date={settled[-1].key}" if settled else "wait, or ask for earlier dates",
         )
-    if not dates.strip():
-        return partitions
-    wanted = _wanted_keys(scraper, dates)
-    outside = sorted(wanted - {partition.key for partition in partitions})
+    keys = {partition.key for partition in partitions}
+    wanted = _keys_of(scraper, "dates", dates) or keys
+    outside = sorted(wanted - keys)
     if outside:
         raise _bad(scraper, f"{outside[0]} lies outside {start_date} to {end_date}", "widen the range")
+    wanted -= _keys_of(scraper, "exclude", exclude)
+    if not wanted:
+        raise _bad(scraper, "every date is excluded", "exclude less")
     return [partition for partition in partitions if partition.key in wanted]
 
 
-def _wanted_keys(scraper: Scraper, dates: str) -> set[str]:
+def _keys_of(scraper: Scraper, parameter: str, dates: str) -> set[str]:
+    if not dates.strip():
+        return set()
     try:
         return set(expand_dates(dates))
     except ValueError as error:
-        raise _bad(scraper, f"dates: {error}", "write them as 2025-01-03, 2025-01-07..2025-01-09") from error
+        raise _bad(scraper, f"{parameter}: {error}", "write them as 2025-01-03, 2025-01-07..2025-01-09") from error
 
 
 def _bad(scraper: Scraper, what: str, hint: str) -> ConfigurationError:
@@ -135,34 +182,62 @@ def make_plan(
     partitions: Sequence[Partition],
     ledger: Mapping[str, LedgerEntry],
     *,
+    mode: Mode = Mode.INCREMENTAL,
+    order: Order = Order.OLDEST_FIRST,
     retry_failed: bool = False,
+    only: Container[str] | None = None,
+    since: dt.datetime | None = None,
 ) -> Plan:
-    """Chooses the cheapest path per partition.
+    """Chooses the cheapest path per partition that the mode allows.
 
-    Good verdicts are skipped, landed ones are loaded without a call, everything else is fetched. With
-    ``retry_failed`` only partitions whose last verdict is a failure are in the plan at all.
+    Args:
+        scraper: The source's facts.
+        partitions: Everything in question, oldest first.
+        ledger: What is known about them.
+        mode: See :class:`flows.parameters.Mode`.
+        order: Of the items of the plan.
+        retry_failed: Only partitions whose last verdict is a failure are in the plan at all.
+        only: Keys of an earlier run; others are not in the plan.
+        since: Good verdicts from this instant (aware) on are not made again, whatever the mode.
     """
     items = []
     for partition in partitions:
         entry = ledger.get(partition.key)
         if retry_failed and not (entry and entry.verdict.is_failed):
             continue
-        path, why = _path(scraper, partition, entry)
+        if only is not None and partition.key not in only:
+            continue
+        path, why = _path(scraper, partition, entry, mode, since)
         items.append(PlannedPartition(partition, path, why))
+    if order is Order.NEWEST_FIRST:
+        items.reverse()
     return Plan(
         scraper.source,
         min((partition.start for partition in partitions), default=dt.date.min),
         max((partition.end for partition in partitions), default=dt.date.min) - dt.timedelta(days=bool(partitions)),
         scraper.zone,
         tuple(items),
+        mode,
+        since,
     )
 
 
-def _path(scraper: Scraper, partition: Partition, entry: LedgerEntry | None) -> tuple[Path, str]:
+def _path(
+    scraper: Scraper, partition: Partition, entry: LedgerEntry | None, mode: Mode, since: dt.datetime | None
+) -> tuple[Path, str]:
     if partition.start < scraper.floor:
-        return Path.SKIP, f"before the source's first date {scraper.floor}"
+        return Path.UNAVAILABLE, f"before the source's first date {scraper.floor}"
+    if mode is not Mode.INCREMENTAL and entry and entry.verdict.is_good and since and entry.updated_at >= since:
+        return Path.SKIP, f"{entry.verdict.value} by this run before its pause"
+    if mode is Mode.REPROCESS:
+        return (Path.REPARSE, "landed") if entry and entry.attempt else (Path.LEAVE, "nothing is landed")
+    if mode is Mode.VALIDATE:
+        is_loaded = entry is not None and entry.attempt and (entry.receipt_id or entry.loaded)
+        return (Path.RECOUNT, "loaded") if is_loaded else (Path.LEAVE, "nothing is loaded")
     if entry is None:
         return Path.FETCH, "never attempted"
+    if mode is Mode.FULL:
+        return Path.FETCH, f"{entry.verdict.value}, fetched again"
     if entry.verdict.is_good:
         return Path.SKIP, entry.verdict.value
     if entry.verdict in (Verdict.LANDED, Verdict.LOADED):

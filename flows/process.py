@@ -74,12 +74,15 @@ async def process_landed(source: str, backfill_id: str, partitions: list[str]) -
     run.receipts.append(receipt)
     refused = receipt.refused()
     await run.in_thread_each(lambda key: run.record_failure(key, refused[key], "load", partitions[0]), list(refused))
+    run.count_loaded(len(partitions) - len(refused))
     loaded = [key for key in partitions if key not in refused]
     state = await verify_batch.with_options(**retries)(backfill_id, loaded, return_state=True)  # type: ignore[misc]
     found = await state.aresult(raise_on_failure=False)
     if isinstance(found, BaseException):
         return await _all_failed(run, loaded, found, "verify")
-    good = await run.in_thread_each(lambda key: _record(run, receipt, found[key], partitions[0]), loaded)
+    good = await run.in_thread_each(
+        lambda key: record_verification(run, receipt.receipt_id, found[key], partitions[0]), loaded
+    )
     for key in partitions:
         run.manifests.pop(key, None)
     message = f"{sum(good)} of {len(partitions)} verified"
@@ -87,8 +90,8 @@ async def process_landed(source: str, backfill_id: str, partitions: list[str]) -
     return Completed(message=message) if sum(good) == len(partitions) else Failed(message=message)
 
 
-def _record(run: RunContext, receipt: Receipt, found: Verification, window: str) -> bool:
-    """Writes one partition's final verdict; True when it is good."""
+def record_verification(run: RunContext, receipt_id: str, found: Verification, window: str) -> bool:
+    """Writes one partition's final verdict; True when it is good. An empty ``receipt_id`` keeps the one it has."""
     key = found.partition
     if not found.is_ok:
         error = CoverageLow(
@@ -107,7 +110,7 @@ def _record(run: RunContext, receipt: Receipt, found: Verification, window: str)
         run.backfill_id,
         utc_now(),
         loaded=found.loaded,
-        receipt_id=receipt.receipt_id,
+        **({"receipt_id": receipt_id} if receipt_id else {}),
     )
     return True
 

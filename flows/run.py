@@ -13,13 +13,21 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
-from alerting.errors import CriticalError, PipelineError
+from alerting.errors import ConfigurationError, CriticalError, PipelineError, RateLimited
+from alerting.fingerprint import fingerprint
 from alerting.incident import Incident
 from alerting.run_facts import RunFacts
+from flows.breaker import Action, Breaker, Limits, Trip
 from flows.closing import close_backfill, run_prefix
+from flows.gate import Gate
+from flows.history import SourceHistory
 from flows.lease import pause_lease
 from flows.ledger import Ledger, Verdict
-from flows.plan import Plan
+from flows.log import partition_logger
+from flows.outcome import resumes_at, unknown_is_critical, verdict_of
+from flows.parameters import Asked, OnFailure
+from flows.planning import Planned
+from flows.settings import Settings
 from flows.wiring import Services
 from processors.process import Receipt
 from scrapers.landing import Manifest
@@ -38,14 +46,17 @@ PROMPT_FLUSHES = 50
 class RunContext:
     """One backfill's shared state in this process. Thread-safe where threads meet it."""
 
-    def __init__(self, services: Services, source: str, backfill_id: str, max_concurrency: int) -> None:
+    def __init__(self, services: Services, asked: Asked, backfill_id: str) -> None:
+        source, max_concurrency = asked.source, asked.concurrency
         self.services = services
+        self.asked = asked
         self.source = source
         self.backfill_id = backfill_id
         self.scraper = services.scraper(source)
         self.processor = services.processor(source)
         self.budget = services.budget(source)
-        self.client = services.client(source, self.budget)
+        # Without a client no code path of a mode that must not ask the source can ask it.
+        self.client = services.client(source, self.budget) if asked.mode.may_fetch else None
         self.ledger = Ledger(services.store, source)
         self.partitions: dict[str, Partition] = {}
         self.manifests: dict[str, Manifest] = {}
@@ -53,6 +64,13 @@ class RunContext:
         self.tries: dict[str, int] = {}
         self.facts = RunFacts()
         self.slots = asyncio.Semaphore(max_concurrency)
+        self.history = SourceHistory()
+        self.gate = Gate()
+        self.breaker = Breaker(breaker_limits(services.settings, asked), utc_now())
+        self.notes: list[str] = []
+        self.answers_s: list[float] = []
+        self.landed_rows = 0
+        self.in_canary = False
         self.stopped_by: CriticalError | None = None
         self.loading_stopped_by: CriticalError | None = None
         self._flushes = 0
@@ -78,10 +96,30 @@ class RunContext:
         else:
             self.loading_stopped_by = self.loading_stopped_by or error
 
-    def begin(self, plan: Plan, facts: RunFacts) -> None:
+    def note(self, text: str) -> None:
+        """One sentence that the mail and the record show above everything else."""
+        self.notes.append(text)
+        partition_logger().warning("%s", text)
+
+    def obey(self, trip: Trip | None) -> None:
+        """Does what the breaker says: a note, no more loading, or no more of anything."""
+        if trip is None:
+            return
+        self.note(f"{trip.flag}: {trip.message}")
+        if trip.action is not Action.WARN:
+            error = CriticalError(f"{trip.flag}: {trip.message}", source=self.source, abort=trip.reason)
+            self.stop(error, "load" if trip.action is Action.STOP_LOADING else "scrape")
+
+    def count_loaded(self, partitions: int) -> None:
+        """Tells the breaker of partitions whose rows were loaded."""
+        for _ in range(partitions):
+            self.obey(self.breaker.succeeded("load", utc_now()))
+
+    def begin(self, planned: Planned, facts: RunFacts) -> None:
         """Stores the plan and owes the mail: from here on some process will send it. Blocking."""
+        plan = planned.plan
+        self.ledger, self.history = planned.ledger, planned.history
         self.partitions = {item.partition.key: item.partition for item in plan.items}
-        self.ledger.refresh(*(plan.keys[0], plan.keys[-1]) if plan.keys else ())
         name = f"{run_prefix(self.backfill_id)}plan.json"
         self.services.store.write(name, plan.to_json(), content_type="application/json")
         self.facts = facts
@@ -98,10 +136,11 @@ class RunContext:
         self.services.alerts.flush("end", "final")
         facts = dataclasses.replace(
             self.facts,
-            calls=self.client.calls,
+            calls=self.client.calls if self.client else 0,
             waited_for_limits_s=self.budget.waited_s,
-            bytes_landed=self.client.received_bytes,
-            bigquery_jobs=sum(2 * len(receipt.tables) for receipt in self.receipts),
+            bytes_landed=self.client.received_bytes if self.client else 0,
+            bigquery_jobs=sum(receipt.job_count for receipt in self.receipts),
+            notes=[*self.facts.notes, *self.notes],
         )
         closed = close_backfill(self.services, self.backfill_id, aborted=aborted, now=utc_now(), facts=facts)
         return closed.facts if closed else facts
@@ -118,6 +157,10 @@ class RunContext:
 
     def land(self, key: str) -> Manifest:
         """Scrapes one partition and records it as landed. Blocking."""
+        if self.client is None:
+            raise ConfigurationError(
+                f"mode {self.asked.mode.value} makes no call", source=self.source, partition=key, stage="scrape"
+            )
         self.tries[key] = self.tries.get(key, 0) + 1
         manifest = scrape(
             self.partitions[key],
@@ -146,6 +189,10 @@ class RunContext:
             evidence=manifest.empty_evidence,
         )
         self.manifests[manifest.partition] = manifest
+        answer_s = sum(page.elapsed_s for page in manifest.pages)
+        self.answers_s.append(answer_s)
+        self.landed_rows += sum(manifest.counts.values())
+        self.obey(self.breaker.succeeded("scrape", utc_now(), answer_s))
 
     def record_failure(self, key: str, error: BaseException, stage: str, window: str) -> Verdict:
         """Journals the incident, then writes the ledger: a verdict never stands without its reason. Blocking."""
@@ -157,9 +204,14 @@ class RunContext:
 
     def _record(self, key: str, verdict: Verdict, error: BaseException, stage: str, window: str) -> Verdict:
         tries = self.tries.get(key, 1)
-        self.services.alerts.record_error(
-            Incident.from_error(error, source=self.source, partition=key, stage=stage, attempts=tries)
-        )
+        incident = Incident.from_error(error, source=self.source, partition=key, stage=stage, attempts=tries)
+        if self.in_canary:
+            # The summary leaves in a moment: nobody has to be told twice.
+            incident = dataclasses.replace(incident, severity="ERROR")
+        # A wall that a later run passes by itself is a note, not a failure.
+        if resumes_at(error) is None:
+            self.services.alerts.record_error(incident)
+            self._tell_breaker(incident, error, verdict, stage)
         if self._flushes < PROMPT_FLUSHES:
             self._flushes += 1
             self.services.alerts.flush(window, str(tries))
@@ -179,37 +231,39 @@ class RunContext:
             self.stop(error, stage)
         return verdict
 
+    def _tell_breaker(self, incident: Incident, error: BaseException, verdict: Verdict, stage: str) -> None:
+        now = utc_now()
+        if verdict.is_good:
+            self.obey(self.breaker.succeeded(stage, now))
+            return
+        cause = f"{incident.error_type} {fingerprint(incident)}"
+        self.obey(self.breaker.failed(stage, cause, now, rate_limited=isinstance(error, RateLimited)))
+
     def close(self) -> None:
         """Lets running threads end and gives connections back."""
         self._executor.shutdown(wait=False, cancel_futures=True)
-        self.client.close()
+        if self.client:
+            self.client.close()
 
 
-def unknown_is_critical(error: BaseException, source: str, partition: str, stage: str) -> CriticalError:
-    """What is not in the taxonomy is not understood, so it is not retried."""
-    return CriticalError(f"unexpected {type(error).__name__}: {error}", source=source, partition=partition, stage=stage)
+def breaker_limits(settings: Settings, asked: Asked) -> Limits:
+    """The settings' limits and what this run was asked; without the breaker only deadline, calls and stop-at-first."""
+    own = Limits(
+        deadline_s=asked.deadline_h * 3600 or settings.run_deadline_s,
+        max_calls=asked.max_calls,
+        stop_at_first=asked.on_failure is OnFailure.STOP,
+        warn_share=settings.warn_share,
+        abort_share=settings.abort_share,
+        min_sample=settings.breaker_min_sample,
+        stall_s=settings.stall_s,
+        memory_bytes=settings.memory_limit_mb * 2**20,
+    )
+    if asked.breaker:
+        return own
+    return dataclasses.replace(
+        own, warn_share=0.0, abort_share=0.0, same_error=0, rate_limited=0, slow_factor=0.0, stall_s=0.0
+    )
 
-
-def verdict_of(error: BaseException) -> Verdict:
-    """The partition verdict that an error leaves behind."""
-    for name, verdict in _VERDICT_BY_ERROR.items():
-        if any(kind.__name__ == name for kind in type(error).__mro__):
-            return verdict
-    return Verdict.FAILED_PERMANENT
-
-
-# Most specific first.
-_VERDICT_BY_ERROR = {
-    "PartitionUnavailable": Verdict.UNAVAILABLE,
-    "Truncated": Verdict.TRUNCATED,
-    "NotSettled": Verdict.PARTIAL,
-    "CoverageLow": Verdict.PARTIAL,
-    "NothingPublished": Verdict.FAILED_RETRYABLE,
-    "BlockedBySource": Verdict.BLOCKED,
-    "AuthenticationError": Verdict.BLOCKED,
-    "BudgetExhausted": Verdict.PAUSED,
-    "TransientError": Verdict.FAILED_RETRYABLE,
-}
 
 _RUNS: dict[str, RunContext] = {}
 

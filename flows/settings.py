@@ -54,7 +54,26 @@ class Settings(BaseSettings):
     retry_delays_s: list[float] = Field(
         default_factory=lambda: [2.0, 4.0, 8.0, 16.0, 32.0], description="JSON: waits between tries of one stage."
     )
+    backfill_quota_share: float = Field(
+        0.7,
+        gt=0,
+        le=1,
+        description="Share of a source's day and month quota for backfills; live flows keep the rest.",
+    )
+    warn_share: float = Field(0.1, ge=0, le=1, description="Share of failing dates that the mail names a red flag.")
+    abort_share: float = Field(0.2, ge=0, le=1, description="Share of failing dates that ends a run; 0 never does.")
+    breaker_min_sample: int = Field(20, ge=1, description="Dates that must have ended before shares count.")
+    stall_s: float = Field(3600.0, ge=0, description="A run in which nothing ends for so long is stopped; 0 never is.")
+    run_deadline_s: float = Field(7 * 86_400.0, ge=0, description="After so long nothing more is begun; 0 is no limit.")
+    memory_limit_mb: int = Field(0, ge=0, description="A run whose process holds more is stopped; 0 is no limit.")
+    blackouts: dict[str, list[str]] = Field(
+        default_factory=dict,
+        description="JSON: per source (or *) when backfills pause, e.g. Mon-Fri 18:00-23:00 America/Los_Angeles.",
+    )
     acceptable_share: float = Field(0.9, ge=0, le=1, description="Share of good partitions for ACCEPTABLE.")
+    empty_ttl_days: float = Field(
+        180.0, gt=0, description="Proof that a date is empty is stale after so many days: the audit asks for it again."
+    )
     lease_ttl_s: float = Field(120.0, gt=0, description="A lease without heartbeat for this long may be taken over.")
     heartbeat_s: float = Field(15.0, gt=0, description="Interval of lease and alert-mode heartbeats.")
     ui_url: str = Field("", description="Prefect UI root for links in mails.")

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from alerting.errors import PipelineError
 from scrapers.partition import Partition, Step
@@ -101,6 +101,18 @@ class Rate:
     reset_zone: str = "UTC"
 
 
+@dataclass(frozen=True, slots=True)
+class QuotaHeaders:
+    """Answer headers (lower case) in which the source says what is left of a ``unit``'s quota, and when it resets.
+
+    ``reset`` holds seconds from now or since 1970; "" where the source does not say.
+    """
+
+    remaining: str
+    unit: Literal["day", "month"] = "day"
+    reset: str = ""
+
+
 class Scraper(ABC):
     """One source. A subclass declares facts and says how to ask and how to recognise a good answer.
 
@@ -136,6 +148,7 @@ class Scraper(ABC):
     settles_after: ClassVar[dt.timedelta] = dt.timedelta(hours=6)
     auth: ClassVar[Auth | None] = None
     rate: ClassVar[Rate] = Rate()
+    quota_headers: ClassVar[QuotaHeaders | None] = None
     accept: ClassVar[str] = "application/json"
     statuses: ClassVar[Mapping[int, type[PipelineError]]] = MappingProxyType({})
     timeout_s: ClassVar[float] = 120.0

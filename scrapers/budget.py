@@ -14,10 +14,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 from zoneinfo import ZoneInfo
 
 from alerting.errors import BudgetExhausted, ConfigurationError, RateLimited
-from scrapers.base import Rate
+from scrapers.base import QuotaHeaders, Rate
 
 # Below this a sleep may round to nothing, and a waiting loop would spin.
 _SHORTEST_SLEEP_S = 0.001
@@ -70,6 +71,25 @@ class _Wall:
         return self.limit is not None and self.spent >= self.limit
 
 
+class Quota(Protocol):
+    """Day and month counts that processes share (``scrapers.quota.SharedQuota``); called under the budget's lock."""
+
+    def ensure(self) -> None:
+        """Holds at least one call, or raises ``BudgetExhausted``."""
+
+    def take(self) -> None:
+        """Uses it."""
+
+    def give_back(self) -> None:
+        """Undoes one ``take``."""
+
+    def settle(self) -> None:
+        """Returns what was held and not used."""
+
+    def believe(self, declared: QuotaHeaders, headers: Mapping[str, str]) -> None:
+        """Takes over what the source says is left."""
+
+
 class Budget:
     """The calls one source may get.
 
@@ -77,9 +97,10 @@ class Budget:
         rate: The limits. ``ConfigurationError`` for a limit that is not positive or an unknown zone.
         source: For error messages.
         clock: Replaced in tests.
+        quota: Counts day and month together with all other processes; without one this process counts alone.
     """
 
-    def __init__(self, rate: Rate, *, source: str = "", clock: Clock | None = None) -> None:
+    def __init__(self, rate: Rate, *, source: str = "", clock: Clock | None = None, quota: Quota | None = None) -> None:
         _check(rate, source)
         self.rate = rate
         self.source = source
@@ -87,7 +108,8 @@ class Budget:
         self._zone = ZoneInfo(rate.reset_zone)
         self._lock = threading.Lock()
         self._windows = _windows(rate)
-        self._walls = (_Wall("day", rate.per_day), _Wall("month", rate.per_month))
+        self._quota = quota
+        self._walls = () if quota else (_Wall("day", rate.per_day), _Wall("month", rate.per_month))
         self._paused_until_s = -math.inf
         self._waited_s = 0.0
 
@@ -142,8 +164,22 @@ class Budget:
         The second and minute windows keep it: that call did arrive.
         """
         with self._lock:
+            if self._quota:
+                self._quota.give_back()
             for wall in self._walls:
                 wall.spent = max(0, wall.spent - 1)
+
+    def believe(self, declared: QuotaHeaders, headers: Mapping[str, str]) -> None:
+        """Takes over what the source says is left, where a quota is shared."""
+        with self._lock:
+            if self._quota:
+                self._quota.believe(declared, headers)
+
+    def close(self) -> None:
+        """Gives unused calls back to the shared quota. Raises what the store raises."""
+        with self._lock:
+            if self._quota:
+                self._quota.settle()
 
     def export_state(self) -> dict[str, str | int]:
         """Day and month counts with their periods: ``{"day": "2026-11-22", "day_spent": 12, "month": ...}``."""
@@ -164,12 +200,7 @@ class Budget:
 
     def next_reset(self, unit: str) -> dt.datetime:
         """The instant, in the reset zone, at which the current ``day`` or ``month`` is over."""
-        today = self._clock.now().astimezone(self._zone).date()
-        first = today + dt.timedelta(days=1)
-        if unit == "month":
-            first = (today.replace(day=1) + dt.timedelta(days=32)).replace(day=1)
-        # Through UTC, so that a midnight that a clock change skips becomes the instant of that change.
-        return dt.datetime.combine(first, dt.time(), self._zone).astimezone(dt.UTC).astimezone(self._zone)
+        return next_reset(unit, self._clock.now(), self._zone)
 
     def _take(self) -> float:
         """Takes a call and returns 0, or takes none and returns the seconds to wait. Needs the lock."""
@@ -177,6 +208,8 @@ class Budget:
         for wall in self._walls:
             if wall.is_reached:
                 raise self._exhausted(wall)
+        if self._quota:
+            self._quota.ensure()
         now_s = self._clock.monotonic()
         wait_s = max([self._paused_until_s - now_s, *(window.wait_s(now_s) for window in self._windows)])
         if wait_s > 0:
@@ -185,6 +218,8 @@ class Budget:
             window.take(now_s)
         for wall in self._walls:
             wall.spent += 1
+        if self._quota:
+            self._quota.take()
         return 0.0
 
     def _move_walls(self) -> None:
@@ -201,6 +236,15 @@ class Budget:
             hint=f"start again after {reset.isoformat()} ({self.rate.reset_zone})",
             resets_at=reset.astimezone(dt.UTC).isoformat(),
         )
+
+
+def next_reset(unit: str, now: dt.datetime, zone: ZoneInfo) -> dt.datetime:
+    """The instant, in ``zone``, at which the ``day`` or ``month`` of ``now`` is over there."""
+    first = now.astimezone(zone).date() + dt.timedelta(days=1)
+    if unit == "month":
+        first = ((first - dt.timedelta(days=1)).replace(day=1) + dt.timedelta(days=32)).replace(day=1)
+    # Through UTC, so that a midnight that a clock change skips becomes the instant of that change.
+    return dt.datetime.combine(first, dt.time(), zone).astimezone(dt.UTC).astimezone(zone)
 
 
 def _windows(rate: Rate) -> tuple[_Window, ...]:

@@ -105,6 +105,8 @@ class SourceClient:
             started_s = time.monotonic()
             answer = self._exchange(url, params, headers, deadline_s=started_s + self._access.timeout_s)
             elapsed_s = time.monotonic() - started_s
+            if self._scraper.quota_headers is not None:
+                self._budget.believe(self._scraper.quota_headers, answer.headers)
             problem = problem_in(answer, self._scraper.statuses, self._scraper.accept)
             if problem is not None:
                 self._slow_down(problem)
@@ -231,6 +233,8 @@ class SourceClient:
     def _hint(self, error: PipelineError) -> str:
         if isinstance(error, AuthenticationError) and self._scraper.auth is not None:
             return f"check the secret {self._scraper.auth.secret} and what its account may read"
+        if isinstance(error, SourceContractError) and self._scraper.step == "whole":
+            return "look whether the source has an entity of that name; the others are still tried"
         if isinstance(error, SourceContractError):
             return "compare the source's documentation with this scraper; the other dates were not tried"
         return ""

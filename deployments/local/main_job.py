@@ -43,7 +43,7 @@ def run_main_job(urls: Mapping[str, str], start_date: str, end_date: str) -> int
     plan = make_plan(scraper, partitions, Ledger(services.store, SOURCE).refresh())
     _say(plan.describe())
     run_id = start_deployment_run(
-        f"backfill/{SOURCE}", {"start_date": start_date, "end_date": end_date, "reason": "make run"}
+        f"backfill/{SOURCE}", {"start_date": start_date, "end_date": end_date, "reason": "test", "note": "make run"}
     )
     run = watch(services, run_id, [partition.key for partition in partitions])
     _report(urls, services, run, [partition.key for partition in partitions], _upstream_calls(urls) - calls_before)

@@ -1,0 +1,126 @@
+"""What earlier runs of a source cost: one small object per source, the base of estimates and of drift checks."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from statistics import mean, median
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from alerting.errors import StateUnreadable
+from alerting.object_store import GenerationConflict, ObjectMissing, ObjectStore
+
+KEPT_RUNS = 30
+_WRITE_TRIES = 8
+
+
+class RunCost(BaseModel):
+    """One ended run. ``fetched`` is partitions landed by it, ``busy_s`` its wall time without waiting for limits."""
+
+    model_config = ConfigDict(frozen=True)
+
+    backfill_id: str
+    ended_at: dt.datetime
+    fetched: int
+    calls: int
+    bytes_landed: int
+    rows: int
+    bigquery_jobs: int
+    busy_s: float
+    concurrency: int
+    answer_s: float = 0.0
+
+    @property
+    def slot_s(self) -> float:
+        """Seconds that one fetched partition kept one slot."""
+        return self.busy_s * self.concurrency / max(self.fetched, 1)
+
+
+class SourceHistory(BaseModel):
+    """The last runs of one source, oldest first, and the unknown fields that it is known to send."""
+
+    model_config = ConfigDict(frozen=True)
+
+    runs: tuple[RunCost, ...] = ()
+    known_unknown_fields: frozenset[str] = frozenset()
+
+    @property
+    def _with_calls(self) -> list[RunCost]:
+        return [run for run in self.runs if run.fetched]
+
+    @property
+    def calls_per_partition(self) -> float:
+        """Mean over the last runs; 1 when nothing is known."""
+        fetched = sum(run.fetched for run in self.runs)
+        return sum(run.calls for run in self._with_calls) / fetched if fetched else 1.0
+
+    @property
+    def rows_per_partition(self) -> float:
+        """Mean over the last runs; 0 when nothing is known."""
+        return mean([run.rows / run.fetched for run in self._with_calls]) if self._with_calls else 0.0
+
+    @property
+    def bytes_per_partition(self) -> float:
+        """Bytes over the wire; 0 when nothing is known."""
+        return mean([run.bytes_landed / run.fetched for run in self._with_calls]) if self._with_calls else 0.0
+
+    @property
+    def answer_s(self) -> float:
+        """Median time that the source takes for one partition; 0 when nothing is known."""
+        known = [run.answer_s for run in self.runs if run.answer_s]
+        return median(known) if known else 0.0
+
+    def slot_s(self, quantile: float) -> float:
+        """Quantile of the seconds that one partition keeps a slot; 0 when nothing is known."""
+        known = sorted(run.slot_s for run in self._with_calls)
+        return known[min(int(quantile * len(known)), len(known) - 1)] if known else 0.0
+
+
+def history_name(source: str) -> str:
+    """Where the history of a source lies."""
+    return f"runs/history/{source}.json"
+
+
+def read_history(store: ObjectStore, source: str) -> SourceHistory:
+    """Empty for a source that never ran. Raises ``StateUnreadable``."""
+    return _read(store, source)[0]
+
+
+def add_to_history(
+    store: ObjectStore, source: str, cost: RunCost | None, unknown_fields: frozenset[str] = frozenset()
+) -> None:
+    """Adds one run by compare-and-swap; the same run again replaces itself. Only the last 30 are kept."""
+
+    def added(before: SourceHistory) -> SourceHistory:
+        others = [run for run in before.runs if cost is None or run.backfill_id != cost.backfill_id]
+        runs = (*others, cost) if cost else tuple(others)
+        return SourceHistory(runs=runs[-KEPT_RUNS:], known_unknown_fields=before.known_unknown_fields | unknown_fields)
+
+    _update(store, source, added)
+
+
+def _update(store: ObjectStore, source: str, change: Callable[[SourceHistory], SourceHistory]) -> None:
+    for last in range(_WRITE_TRIES - 1, -1, -1):
+        before, generation = _read(store, source)
+        data = change(before).model_dump_json(indent=1).encode()
+        try:
+            store.write(history_name(source), data, if_generation=generation, content_type="application/json")
+        except GenerationConflict:
+            if not last:
+                raise
+        else:
+            return
+
+
+def _read(store: ObjectStore, source: str) -> tuple[SourceHistory, int]:
+    name = history_name(source)
+    try:
+        data, generation = store.read(name)
+        return SourceHistory.model_validate_json(data), generation
+    except ObjectMissing:
+        return SourceHistory(), 0
+    except ValidationError as error:
+        raise StateUnreadable(
+            f"state unreadable at {store.root_uri}/{name}; nothing was changed", source=source, stage="plan"
+        ) from error

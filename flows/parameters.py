@@ -1,0 +1,107 @@
+"""What a person asks of a backfill: the parameters of the flow, as one value. Enums become dropdowns in the UI."""
+
+from __future__ import annotations
+
+import datetime as dt
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+
+class Mode(StrEnum):
+    """How much is done again.
+
+    ``incremental``: what is missing or failed at any level (fetched, loaded, verified), by the cheapest path.
+    ``full``: everything is fetched again; old rows stay until the fresh ones are staged, then they are swapped.
+    ``reprocess``: landed payloads are read and loaded again, without a call to the source.
+    ``validate``: the tables are recounted; nothing is fetched and no table is written.
+    """
+
+    INCREMENTAL = "incremental"
+    FULL = "full"
+    REPROCESS = "reprocess"
+    VALIDATE = "validate"
+
+    @property
+    def may_fetch(self) -> bool:
+        """Whether calls to the source are allowed at all."""
+        return self in (Mode.INCREMENTAL, Mode.FULL)
+
+
+class Reason(StrEnum):
+    """Why a backfill is run; free text goes into the note."""
+
+    NEVER_COLLECTED = "never_collected"
+    NOT_PROCESSED = "not_processed"
+    ERRORS = "errors"
+    STALE = "stale"
+    PARTIAL_LOSS = "partial_loss"
+    COMPLETE_LOSS = "complete_loss"
+    CORRUPTED = "corrupted"
+    SCHEMA_CHANGE = "schema_change"
+    VALIDATION_FAILED = "validation_failed"
+    GAP_REPAIR = "gap_repair"
+    TEST = "test"
+    OTHER = "other"
+
+
+class Order(StrEnum):
+    """In which order dates are begun. ``sequential`` is oldest first, and one at a time."""
+
+    OLDEST_FIRST = "oldest_first"
+    NEWEST_FIRST = "newest_first"
+    SEQUENTIAL = "sequential"
+
+
+class OnFailure(StrEnum):
+    """Whether a failed date ends the run; ``stop`` leaves the dates not yet begun pending."""
+
+    CONTINUE = "continue"
+    STOP = "stop"
+
+
+def _value(given: Any) -> Any:
+    return getattr(given, "value", given)
+
+
+class Asked(BaseModel):
+    """Every parameter of one run; the flow's docstring says what each means."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: Annotated[str, BeforeValidator(_value)]
+    start_date: dt.date
+    end_date: dt.date
+    reason: Reason = Reason.OTHER
+    note: str = ""
+    mode: Mode = Mode.INCREMENTAL
+    order: Order = Order.OLDEST_FIRST
+    on_failure: OnFailure = OnFailure.CONTINUE
+    max_concurrency: int = 8
+    dry_run: bool = False
+    retry_failed: bool = False
+    dates: str = ""
+    exclude: str = ""
+    failed_of: str = ""
+    plan_of: str = ""
+    resume_of: str = ""
+    canary: int | None = None
+    breaker: bool = True
+    max_calls: int = 0
+    deadline_h: float = 0.0
+    wait_for_lease_s: float = 0.0
+
+    @property
+    def reason_text(self) -> str:
+        """Reason and note, as mails and records show them."""
+        return f"{self.reason.value}: {self.note}" if self.note else self.reason.value
+
+    @property
+    def concurrency(self) -> int:
+        """Dates in flight at once."""
+        return 1 if self.order is Order.SEQUENTIAL else self.max_concurrency
+
+    def resumed(self, backfill_id: str) -> dict[str, Any]:
+        """JSON-ready parameters of a run that goes on where run ``backfill_id`` of these parameters stopped."""
+        return {**self.model_dump(mode="json"), "resume_of": self.resume_of or backfill_id}
