@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, create_model
 
@@ -36,7 +36,7 @@ def with_nullable(model: type[Row], columns: Mapping[type, str]) -> type[Row]:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One BigQuery table: partitioned by day on the DATE column ``partition_field``, clustered on ``key``.
+    """One BigQuery table: partitioned by day or month on the DATE column ``partition_field``, clustered on ``key``.
 
     Attributes:
         name: Table id in the dataset.
@@ -48,6 +48,10 @@ class Table:
         critical: Nullable columns in which a NULL is a fault all the same.
         entity_field: Column that must equal the partition's entity, for sources partitioned by entity.
         whole_entity: A load replaces all rows of the entity, whatever their dates.
+        deleted_field: With ``whole_entity``, a nullable TIMESTAMP column: rows that the new snapshot does not have stay
+            as tombstones, with the instant of the snapshot that first missed them. Current rows have NULL there.
+        granularity: ``MONTH`` for rows of whole entities, whose dates in one load can be more than BigQuery's 4,000
+            partitions a job.
         ignored: Payload fields that are known and not wanted, so that they do not count as unknown.
     """
 
@@ -60,6 +64,8 @@ class Table:
     critical: tuple[str, ...] = ()
     entity_field: str = ""
     whole_entity: bool = False
+    deleted_field: str = ""
+    granularity: Literal["DAY", "MONTH"] = "DAY"
     ignored: frozenset[str] = frozenset()
 
 

@@ -49,6 +49,7 @@ class TableBatch:
     """Everything the warehouse needs to replace one table's part of a batch.
 
     ``uris`` name gzip NDJSON objects that together hold ``rows`` rows; both are empty when the scope is only emptied.
+    ``snapshot_at`` (aware) stamps the rows that the batch's snapshots do not have any more.
     """
 
     table: Table
@@ -57,6 +58,7 @@ class TableBatch:
     backfill_id: str
     uris: tuple[str, ...]
     rows: int
+    snapshot_at: dt.datetime | None = None
 
     @property
     def staging_table(self) -> str:
@@ -140,14 +142,36 @@ def replace_sql(batch: TableBatch, table: str, staging: str) -> str:
     ``INSERT ROW`` would be shorter, but goes by position, and the local BigQuery cannot parse it.
     """
     within = " AND ".join(f"T.`{limit.column}` IN UNNEST(@scope_{number})" for number, limit in enumerate(batch.scope))
+    if batch.table.deleted_field:
+        return _bury_sql(batch, table, staging, within)
     if not batch.rows:
         return f"DELETE FROM {table} T WHERE {within}"  # noqa: S608 - names are ours, values are parameters
-    columns = ", ".join(f"`{name}`" for name in batch.table.model.model_fields)
     return (
         f"MERGE {table} T USING {staging} S ON FALSE "  # noqa: S608 - as above
         f"WHEN NOT MATCHED BY SOURCE AND {within} THEN DELETE "
-        f"WHEN NOT MATCHED BY TARGET THEN INSERT ({columns}) VALUES ({columns})"
+        f"WHEN NOT MATCHED BY TARGET THEN INSERT ({_columns(batch)}) VALUES ({_columns(batch)})"
     )
+
+
+def _bury_sql(batch: TableBatch, table: str, staging: str, within: str) -> str:
+    """As ``replace_sql``, with rows that are gone marked and not deleted; one that comes back is alive again."""
+    deleted = f"`{batch.table.deleted_field}`"
+    bury = f"{within} AND T.{deleted} IS NULL"
+    if not batch.rows:
+        return f"UPDATE {table} T SET {deleted} = @snapshot_at WHERE {bury}"  # noqa: S608 - as above
+    same = " AND ".join(f"T.`{name}` = S.`{name}`" for name in batch.table.key)
+    others = [name for name in batch.table.model.model_fields if name not in batch.table.key]
+    changes = ", ".join(f"`{name}` = S.`{name}`" for name in others)
+    return (
+        f"MERGE {table} T USING {staging} S ON {same} "  # noqa: S608 - as above
+        f"WHEN MATCHED THEN UPDATE SET {changes} "
+        f"WHEN NOT MATCHED BY SOURCE AND {bury} THEN UPDATE SET {deleted} = @snapshot_at "
+        f"WHEN NOT MATCHED BY TARGET THEN INSERT ({_columns(batch)}) VALUES ({_columns(batch)})"
+    )
+
+
+def _columns(batch: TableBatch) -> str:
+    return ", ".join(f"`{name}`" for name in batch.table.model.model_fields)
 
 
 def pack(manifests: Iterable[Manifest], max_days: int = 366) -> list[tuple[Manifest, ...]]:

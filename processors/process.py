@@ -100,7 +100,8 @@ def _load(
         names = spool.upload(store, prefix, digest)
         staged += names
         uris = tuple(f"{store.root_uri}/{name}" for name in names)
-        done: TableLoad = warehouse.load(TableBatch(table, scope, digest, backfill_id, uris, spool.rows))
+        seen_at = max(manifest.landed_at for manifest in good)
+        done: TableLoad = warehouse.load(TableBatch(table, scope, digest, backfill_id, uris, spool.rows, seen_at))
         receipts[table.name] = TableReceipt(
             load_job_id=done.load_job_id,
             replace_job_id=done.replace_job_id,

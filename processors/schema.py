@@ -134,7 +134,12 @@ def check_table(table: Table) -> tuple[Column, ...]:
     """The table's columns; raises ``ConfigurationError`` when its declaration cannot hold its promises."""
     columns = columns_of(table.model)
     known = {column.name: column for column in columns}
-    named = {*table.key, *table.critical, table.partition_field, *filter(None, [table.entity_field])}
+    named = {
+        *table.key,
+        *table.critical,
+        table.partition_field,
+        *filter(None, [table.entity_field, table.deleted_field]),
+    }
     problems = [f"no column {name}" for name in sorted(named - set(known))]
     key = [known[name] for name in table.key if name in known]
     problems += [f"key column {column.name} may be null" for column in key if column.mode != "REQUIRED"]
@@ -146,6 +151,9 @@ def check_table(table: Table) -> tuple[Column, ...]:
         problems.append(f"partition column {date.name} may be null")
     if table.whole_entity and not table.entity_field:
         problems.append("whole_entity without entity_field")
+    deleted = known.get(table.deleted_field)
+    if deleted and (deleted.kind, deleted.mode, table.whole_entity) != ("TIMESTAMP", "NULLABLE", True):
+        problems.append(f"{deleted.name} must be a nullable TIMESTAMP of a whole_entity table")
     if problems:
         raise ConfigurationError(f"table {table.name}: {'; '.join(problems)}", stage="load")
     return columns

@@ -137,6 +137,8 @@ def _grouping(table: Table, alias: str) -> tuple[str, str, str]:
     if table.entity_field:
         named.append(f"{alias}.`{table.entity_field}` AS cell_entity")
         where.append(f"{alias}.`{table.entity_field}` IN UNNEST(@entities)")
+    if table.deleted_field:
+        where.append(f"{alias}.`{table.deleted_field}` IS NULL")
     names = ", ".join(column.rpartition(" ")[2] for column in named)
     return ", ".join(named), names, " AND ".join(where)
 

@@ -110,7 +110,7 @@ class BigQueryWarehouse:
             found = client.get_table(self._reference(table.name), **self._calling)
         except api.NotFound:
             made = bigquery.Table(self._reference(table.name), schema=_fields(columns))
-            made.time_partitioning = bigquery.TimePartitioning(field=table.partition_field)
+            made.time_partitioning = bigquery.TimePartitioning(type_=table.granularity, field=table.partition_field)
             made.clustering_fields = list(table.key[:4])
             made.description = (table.model.__doc__ or "").strip() or None
             found = client.create_table(made, exists_ok=True, **self._calling)
@@ -185,6 +185,8 @@ class BigQueryWarehouse:
         """Step two: the scope's old rows out and the staged rows in, in one atomic statement."""
         sql = replace_sql(batch, self.name_of(batch.table.name), self.name_of(batch.staging_table))
         parameters = [_parameter(f"scope_{number}", limit.values) for number, limit in enumerate(batch.scope)]
+        if batch.table.deleted_field:
+            parameters.append(bigquery.ScalarQueryParameter("snapshot_at", "TIMESTAMP", batch.snapshot_at))
 
         def submit(job_id: str, job_labels: dict[str, str]) -> Job:
             config = bigquery.QueryJobConfig(query_parameters=parameters, labels=job_labels)

@@ -3,7 +3,11 @@
 Layout (the scrapers' promise to everyone above)::
 
     landing/source=<s>/partition=<p>/attempt=<id>/page-0001.json.gz   immutable, created with if_generation=0
+    landing/source=<s>/partition=<p>/attempt=<id>/refused-0002-<sha>.json.gz   a page that was not taken: evidence
     landing/source=<s>/partition=<p>/attempt=<id>/manifest.json       written last
+
+Every page carries its own record (cursor, next cursor ...) as custom metadata, so the pages of a killed attempt are its
+checkpoint: one listing tells where it stopped.
 """
 
 from __future__ import annotations
@@ -12,91 +16,40 @@ import datetime as dt
 import gzip
 import hashlib
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import ValidationError
 
 from alerting.errors import LandingUnavailable, StateUnreadable
 from alerting.object_store import GenerationConflict, ObjectMissing, ObjectStore
 from scrapers.base import Findings, Page
+from scrapers.manifest import (
+    Checkpoint,
+    Manifest,
+    PageRecord,
+    attempt_prefix,
+    content_hash,
+    page_name,
+    partition_prefix,
+    record_of,
+    source_prefix,
+)
 from scrapers.partition import Partition
 
-
-class PageRecord(BaseModel):
-    """One landed page: where it is, what was asked (redacted), and what came back."""
-
-    model_config = ConfigDict(frozen=True)
-
-    object_name: str
-    sha256: str
-    size_bytes: int
-    method: str = "GET"
-    path: str
-    params: tuple[tuple[str, str], ...] = ()
-    cursor: str = ""
-    next_cursor: str = ""
-    status: int
-    headers: dict[str, str] = {}
-    fetched_at: dt.datetime
-    elapsed_s: float
-    counts: dict[str, int] = {}
+__all__ = [
+    "Checkpoint",
+    "Landing",
+    "Manifest",
+    "PageRecord",
+    "attempt_prefix",
+    "content_hash",
+    "partition_prefix",
+    "source_prefix",
+]
 
 
-class Manifest(BaseModel):
-    """Proof that one attempt landed one partition completely; everything later reads only this and its pages.
-
-    ``counts`` is rows per table as the scraper counted them. ``unsettled`` names items that will still change:
-    such a partition is landed, but not to be loaded. ``content_hash`` is over the pages' bytes, so that an equal
-    payload fetched twice is recognised.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    source: str
-    partition: str
-    start: dt.date
-    end: dt.date
-    zone: str
-    entity: str = ""
-    attempt: str
-    backfill_id: str
-    code_version: str
-    landed_at: dt.datetime
-    pages: tuple[PageRecord, ...]
-    counts: dict[str, int]
-    source_total: int | None = None
-    empty_evidence: str = ""
-    unsettled: tuple[str, ...] = ()
-    content_hash: str
-
-    @property
-    def object_name(self) -> str:
-        """Where this manifest lies in the store."""
-        return f"{attempt_prefix(self.source, self.partition, self.attempt)}manifest.json"
-
-    @property
-    def size_bytes(self) -> int:
-        """Decompressed bytes of all pages."""
-        return sum(page.size_bytes for page in self.pages)
-
-    def as_partition(self) -> Partition:
-        """The partition this manifest covers."""
-        return Partition(self.start, self.end, self.zone, self.partition, self.entity)
-
-
-def source_prefix(source: str) -> str:
-    """All landed objects of one source."""
-    return f"landing/source={source}/"
-
-
-def partition_prefix(source: str, partition: str) -> str:
-    """All attempts of one partition."""
-    return f"{source_prefix(source)}partition={partition}/"
-
-
-def attempt_prefix(source: str, partition: str, attempt: str) -> str:
-    """All objects of one attempt; see the module docstring."""
-    return f"{partition_prefix(source, partition)}attempt={attempt}/"
+_RECORD_LIMIT_BYTES = 7_000
+"""Below what one object's custom metadata may hold (8 KiB, https://docs.cloud.google.com/storage/quotas#objects)."""
 
 
 class Landing:
@@ -110,11 +63,16 @@ class Landing:
     ) -> PageRecord:
         """Stores the bytes of one page as received (gzip) and returns its record.
 
-        A repeat of the same attempt finds its own bytes there and succeeds; other bytes under that name raise
+        Without ``findings`` the page was refused: it is kept as evidence and is no part of the attempt. A repeat of
+        the same attempt finds its own bytes there and succeeds; other bytes under that name raise
         ``LandingUnavailable`` and nothing is overwritten.
         """
-        name = f"{attempt_prefix(source, partition.key, attempt)}page-{page.number:04d}.json.gz"
-        digest = hashlib.sha256(page.body).hexdigest()
+        record = record_of(source, partition, attempt, page, findings)
+        name, digest = record.object_name, record.sha256
+        metadata = {"sha256": digest, "source": source, "partition": partition.key, "attempt": attempt}
+        line = record.model_dump_json(exclude_defaults=True)
+        if findings is not None and len(line) < _RECORD_LIMIT_BYTES:
+            metadata["record"] = line
         try:
             # mtime=0: the same body is the same object, byte for byte.
             self.store.write(
@@ -122,7 +80,7 @@ class Landing:
                 gzip.compress(page.body, compresslevel=6, mtime=0),
                 if_generation=0,
                 content_type="application/gzip",
-                metadata={"sha256": digest, "source": source, "partition": partition.key, "attempt": attempt},
+                metadata=metadata,
             )
         except GenerationConflict as conflict:
             if hashlib.sha256(self._read_body(name)).hexdigest() != digest:
@@ -132,21 +90,28 @@ class Landing:
                     partition=partition.key,
                     stage="land",
                 ) from conflict
-        request = page.request
-        return PageRecord(
-            object_name=name,
-            sha256=digest,
-            size_bytes=len(page.body),
-            path=request.path,
-            params=request.params,
-            cursor=request.cursor,
-            next_cursor=findings.next_request.cursor if findings and findings.next_request else "",
-            status=page.status,
-            headers=dict(page.headers),
-            fetched_at=page.fetched_at,
-            elapsed_s=page.elapsed_s,
-            counts=dict(findings.counts) if findings else {},
-        )
+        return record
+
+    def checkpoint(self, source: str, partition: str, since: dt.datetime) -> Checkpoint | None:
+        """The newest attempt begun at ``since`` (aware) or later, if it has pages and no manifest. One listing."""
+        prefix = partition_prefix(source, partition)
+        names: dict[str, dict[str, str]] = {}
+        begin = f"{attempt_prefix(source, partition, f'{since.astimezone(dt.UTC):%Y%m%dT%H%M%SZ}')[:-1]}"
+        for found in self.store.list(prefix, start_offset=begin):
+            attempt, _, name = found.name.removeprefix(f"{prefix}attempt=").partition("/")
+            names.setdefault(attempt, {})[name] = found.metadata.get("record", "")
+        attempt = max(names, default="")
+        if not attempt or "manifest.json" in names[attempt]:
+            return None
+        pages: list[PageRecord] = []
+        for number in range(1, len(names[attempt]) + 1):
+            line = names[attempt].get(page_name(number), "")
+            try:
+                pages.append(PageRecord.model_validate_json(line))
+            except ValidationError:
+                # No page, or one of another code version: what lies behind it is fetched again.
+                break
+        return Checkpoint(attempt, tuple(pages)) if pages else None
 
     def put_manifest(self, manifest: Manifest) -> None:
         """Writes the manifest: from here on the partition is landed. A repeat of the same attempt succeeds."""
@@ -177,17 +142,23 @@ class Landing:
             ) from error
 
     def read_pages(self, manifest: Manifest) -> Iterator[bytes]:
-        """Decompressed bodies in page order, each checked against its sha256 (``StateUnreadable`` otherwise)."""
+        """Decompressed bodies of the pages with rows, in order, each checked as in ``read_page``."""
         for record in manifest.pages:
-            body = self._read_body(record.object_name)
-            if hashlib.sha256(body).hexdigest() != record.sha256:
-                raise StateUnreadable(
-                    f"payload {self.store.root_uri}/{record.object_name} is not what its manifest says; not loaded",
-                    source=manifest.source,
-                    partition=manifest.partition,
-                    stage="load",
-                )
-            yield body
+            if not record.confirms:
+                try:
+                    yield self.read_page(record)
+                except StateUnreadable as error:
+                    raise error.located(source=manifest.source, partition=manifest.partition) from error.__cause__
+
+    def read_page(self, record: PageRecord) -> bytes:
+        """The decompressed body of one page; ``StateUnreadable`` when it is not what ``record`` says."""
+        body = self._read_body(record.object_name)
+        if hashlib.sha256(body).hexdigest() != record.sha256:
+            raise StateUnreadable(
+                f"payload {self.store.root_uri}/{record.object_name} is not what its manifest says; not loaded",
+                stage="load",
+            )
+        return body
 
     def _read_body(self, name: str) -> bytes:
         try:
@@ -198,8 +169,3 @@ class Landing:
                 stage="land",
                 reason=type(error).__name__,
             ) from error
-
-
-def content_hash(records: Sequence[PageRecord]) -> str:
-    """One hash over the pages' bytes, in order."""
-    return hashlib.sha256("".join(record.sha256 for record in records).encode()).hexdigest()

@@ -5,21 +5,19 @@ from __future__ import annotations
 import datetime as dt
 import secrets
 from collections.abc import Callable
-from typing import Protocol
 
-from alerting.errors import NotSettled, PartitionUnavailable, PipelineError, SourceContractError, Truncated
-from scrapers.base import Findings, Page, Request, Scraper
-from scrapers.landing import Landing, Manifest, PageRecord, content_hash
+from alerting.errors import NotSettled, PartitionUnavailable
+from scrapers.attempt import Attempt, Fetcher
+from scrapers.base import Scraper
+from scrapers.landing import Landing, Manifest
 from scrapers.partition import Partition
 
-MAX_PAGES = 10_000
+__all__ = ["Fetcher", "new_attempt_id", "refuse_unaskable", "scrape", "utc_now"]
 
+SWEEPS = 3
+"""How often a paginated partition is begun anew when the source changes it between two pages."""
 
-class Fetcher(Protocol):
-    """What ``scrape`` needs of the HTTP client."""
-
-    def fetch(self, request: Request, page_number: int = 1) -> Page:
-        """One page; raises the taxonomy's errors."""
+RESUME_WITHIN = dt.timedelta(hours=24)
 
 
 def utc_now() -> dt.datetime:
@@ -45,46 +43,66 @@ def scrape(
     backfill_id: str,
     code_version: str,
     now: Callable[[], dt.datetime] = utc_now,
+    resume_within: dt.timedelta = RESUME_WITHIN,
 ) -> Manifest:
     """Fetches every page of ``partition``, lands each as received, and writes the manifest last.
 
     A page that ``inspect`` refuses is landed all the same, as evidence, under an attempt without a manifest. What
     the source has not settled is landed with ``unsettled`` set: the caller must not load it.
 
+    A paginated partition whose newest attempt has pages but no manifest goes on behind the last of them, whoever
+    landed it, unless that attempt was begun longer ago than ``resume_within`` or the source has changed since. One
+    that changes while it is read is begun anew, `SWEEPS` times at most.
+
     Raises any error of the taxonomy, located with source, partition and stage. ``PartitionUnavailable`` and
-    ``NotSettled`` before any call, when the date lies before the source's floor or is not over yet.
+    ``NotSettled`` before any call, when the date lies before the source's floor or is not over yet; ``NotSettled``
+    also when the source changed the partition during every sweep.
     """
     refuse_unaskable(partition, scraper, now())
-    attempt = new_attempt_id(now())
-    try:
-        records, found = _land_pages(partition, attempt, scraper, client, landing)
-    except PipelineError as error:
-        raise error.located(source=scraper.source, partition=partition.key, stage="scrape") from error.__cause__
-    manifest = Manifest(
-        source=scraper.source,
-        partition=partition.key,
-        start=partition.start,
-        end=partition.end,
-        zone=partition.zone,
-        entity=partition.entity,
-        attempt=attempt,
-        backfill_id=backfill_id,
-        code_version=code_version,
-        landed_at=now(),
-        pages=tuple(records),
-        counts={table: sum(one.counts.get(table, 0) for one in found) for table in scraper.tables},
-        source_total=next((one.source_total for one in reversed(found) if one.source_total is not None), None),
-        empty_evidence=found[-1].empty_evidence if len(found) == 1 else "",
-        unsettled=tuple(item for one in found for item in one.unsettled),
-        content_hash=content_hash(records),
-    )
+
+    def begin(attempt_id: str) -> Attempt:
+        return Attempt(partition, attempt_id, scraper=scraper, client=client, landing=landing)
+
+    attempt = None
+    if scraper.is_paginated:
+        attempt = _resumed(begin, landing, scraper, partition, now() - resume_within)
+    for sweep in range(1, SWEEPS + 1):
+        attempt = attempt or begin(new_attempt_id(now()))
+        try:
+            attempt.run()
+            break
+        except NotSettled as error:
+            if not scraper.is_paginated:
+                raise
+            if sweep == SWEEPS:
+                raise _still_changing(error) from None
+            attempt = None
+    assert attempt is not None
+    manifest = attempt.manifest(backfill_id, code_version, now())
     landing.put_manifest(manifest)
     return manifest
 
 
+def _resumed(
+    begin: Callable[[str], Attempt], landing: Landing, scraper: Scraper, partition: Partition, since: dt.datetime
+) -> Attempt | None:
+    """The attempt that can be gone on with; None when there is none, or when its pages contradict each other."""
+    checkpoint = landing.checkpoint(scraper.source, partition.key, since)
+    if checkpoint is None:
+        return None
+    attempt = begin(checkpoint.attempt)
+    return attempt if attempt.take_over(checkpoint.pages) else None
+
+
+def _still_changing(error: NotSettled) -> NotSettled:
+    error.message = f"the source changed this partition during each of {SWEEPS} sweeps; the last: {error.message}"
+    error.hint = error.hint or "run it again when the source is quiet; loaded rows are as they were"
+    return error
+
+
 def refuse_unaskable(partition: Partition, scraper: Scraper, now: dt.datetime) -> None:
     """Raises ``PartitionUnavailable`` before the floor and ``NotSettled`` before the source is settled."""
-    if partition.start < scraper.floor:
+    if partition.start < scraper.floor and not partition.is_whole:
         raise PartitionUnavailable(
             f"the source begins at {scraper.floor}; no call was made",
             source=scraper.source,
@@ -100,28 +118,3 @@ def refuse_unaskable(partition: Partition, scraper: Scraper, now: dt.datetime) -
             stage="plan",
             hint="run it again after that time",
         )
-
-
-def _land_pages(
-    partition: Partition, attempt: str, scraper: Scraper, client: Fetcher, landing: Landing
-) -> tuple[list[PageRecord], list[Findings]]:
-    records: list[PageRecord] = []
-    found: list[Findings] = []
-    asked: set[Request] = set()
-    request: Request | None = scraper.first_request(partition)
-    while request is not None:
-        if len(records) >= MAX_PAGES:
-            raise Truncated(f"stopped at the cap of {MAX_PAGES} pages; landed pages are kept")
-        if request in asked:
-            raise SourceContractError(f"the source sends us back to a page already read, cursor {request.cursor!r}")
-        asked.add(request)
-        page = client.fetch(request, len(records) + 1)
-        try:
-            findings = scraper.inspect(partition, page)
-        except PipelineError:
-            landing.put_page(scraper.source, partition, attempt, page, None)
-            raise
-        records.append(landing.put_page(scraper.source, partition, attempt, page, findings))
-        found.append(findings)
-        request = findings.next_request
-    return records, found

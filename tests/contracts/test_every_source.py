@@ -29,6 +29,9 @@ def source(request: pytest.FixtureRequest) -> Scraper:
 
 
 def _partition(source: Scraper, date: dt.date = RECENT) -> Partition:
+    if source.step == "whole":
+        name = source.entities[0 if date == RECENT else 1]
+        return Partition.whole("~".join([name, *source.variants[:1]]), source.zone)
     if source.step == "month":
         return Partition.month(date.year, date.month, source.zone)
     return Partition.day(date, source.zone)
@@ -51,6 +54,9 @@ def test_its_facts_are_declared(source):
     assert dt.timedelta(0) < source.settles_after < dt.timedelta(days=30)
     assert 0 < source.timeout_s <= 600
     assert source.floor < RECENT
+    assert bool(source.entities) == (source.step == "whole")
+    assert not source.variants or source.step == "whole"
+    assert source.page_size or not source.is_paginated
     Budget(source.rate)
 
 
@@ -100,6 +106,9 @@ def test_scraper_and_processor_together_stay_under_eighty_lines_beside_their_col
 
 def test_it_is_asked_only_after_its_day_is_over_in_its_own_zone(source):
     partition = _partition(source)
+    if partition.is_whole:
+        assert source.settled_at(partition) < dt.datetime.now(dt.UTC)
+        return
     assert source.settled_at(partition) > partition.ends_at
     assert source.settled_at(partition).utcoffset() == dt.timedelta(0)
 

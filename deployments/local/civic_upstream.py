@@ -1,0 +1,254 @@
+"""The sample of civic.band: a real Datasette per town, behind the access rules of the real one.
+
+    python -m deployments.local.civic_upstream --port 8081 --data-dir .gapless/civic
+
+The towns share one host: base URL ``http://127.0.0.1:8081/{site}``. Without a key 15 calls a minute (402 beyond) and
+pages of 100 rows; an unknown town is redirected; a browser gets a challenge; every 404 is a web page. The rules are
+those of https://github.com/civicband/corkboard. Everything under ``/gapless/`` needs no key: ``POST trouble`` (a list
+of :class:`Trouble`), ``DELETE trouble``, ``GET`` and ``DELETE calls``, ``POST limit`` (``{"per_minute": 15}``);
+``GET /healthz`` tells that it is up.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import tempfile
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import uvicorn
+from datasette.app import Datasette
+from pydantic import BaseModel, TypeAdapter
+
+from deployments.local.civic_answers import (
+    CHALLENGE,
+    NOT_FOUND,
+    Receive,
+    Scope,
+    Send,
+    answer,
+    answer_html,
+    cut_size,
+    start_answer,
+    themed,
+)
+from deployments.local.civic_towns import SAMPLE_TOWNS, TABLES, change, make_town, page_ids
+from deployments.local.processes import free_port
+
+LOCAL_CIVIC_KEY = "sample-civic-key"
+_SETTINGS = {"max_returned_rows": 1000, "default_page_size": 100, "sql_time_limit_ms": 3000, "num_sql_threads": 2}
+_BROWSER = re.compile("Mozilla|Opera")
+
+
+class Trouble(BaseModel):
+    """What happens at the ``at_call``-th call for a table, counted since the last ``DELETE calls``, before its answer.
+
+    ``fail`` answers ``status`` (with a web page when ``html``) for so many ``calls``, 0 = from then on.
+    """
+
+    town: str
+    table: str = "agendas"
+    at_call: int = 1
+    do: Literal["delete", "add", "alter", "fail"]
+    rows: int = 1
+    seed: int = 0
+    status: int = 500
+    html: bool = False
+    calls: int = 1
+
+
+_TROUBLES = TypeAdapter(list[Trouble])
+
+
+class CivicUpstream:
+    """The server in a thread of this process, or in its own through ``main``. Use as a context manager.
+
+    Args:
+        port: On 127.0.0.1; 0 takes a free one.
+        data_dir: Takes the towns' databases; one that is there already is kept. None is a folder of its own.
+        towns: Pages of agendas and of minutes by town.
+        per_minute: Calls a minute without a key.
+    """
+
+    def __init__(
+        self,
+        port: int = 0,
+        *,
+        data_dir: Path | None = None,
+        towns: Mapping[str, tuple[int, int]] = SAMPLE_TOWNS,
+        per_minute: int = 15,
+    ) -> None:
+        self.per_minute = per_minute
+        self.calls: Counter[str] = Counter()
+        self._troubles: list[Trouble] = []
+        self._anonymous: deque[float] = deque()
+        self._own_dir = tempfile.TemporaryDirectory(prefix="civic-") if data_dir is None else None
+        self._dir = data_dir or Path(self._own_dir.name if self._own_dir else "")
+        self._apps = {town: self._town(town, sizes) for town, sizes in towns.items()}
+        self.port = free_port(port)
+        config = uvicorn.Config(
+            self._app, host="127.0.0.1", port=self.port, log_level="warning", lifespan="off", interface="asgi3"
+        )
+        self._server = uvicorn.Server(config)
+        self._thread: threading.Thread | None = None
+
+    @property
+    def base_url(self) -> str:
+        """With the place of the town in it, as a setting of the source."""
+        return f"http://127.0.0.1:{self.port}/{{site}}"
+
+    def trouble(self, *troubles: Trouble | dict[str, Any]) -> None:
+        """Replaces what is to happen; none = all is well. Calls are counted from zero again."""
+        self._troubles = [Trouble.model_validate(one) for one in troubles]
+        self.calls.clear()
+
+    def ids(self, town: str, table: str = "agendas") -> list[str]:
+        """The ids that the town has at this moment, in order."""
+        return page_ids(self._path(town), table)
+
+    def change(self, town: str, do: Literal["delete", "add", "alter"], rows: int = 1, seed: int = 0) -> None:
+        """Changes agendas now."""
+        change(self._path(town), town, "agendas", do, rows, seed)
+
+    def serve(self) -> None:
+        """Serves until it is stopped."""
+        self._server.run()
+
+    def __enter__(self) -> Self:
+        self._thread = threading.Thread(target=self.serve, name="civic", daemon=True)
+        self._thread.start()
+        deadline = time.monotonic() + 30
+        while not self._server.started:
+            if time.monotonic() > deadline or not self._thread.is_alive():
+                raise TimeoutError("the civic upstream did not start")
+            time.sleep(0.01)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.should_exit = True
+        if self._thread is not None:
+            self._thread.join(timeout=10)
+        if self._own_dir is not None:
+            self._own_dir.cleanup()
+
+    def _path(self, town: str) -> Path:
+        return self._dir / town / "meetings.db"
+
+    def _town(self, town: str, sizes: tuple[int, int]) -> Callable[..., Awaitable[None]]:
+        path = self._path(town)
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            make_town(path, town, sizes)
+        app: Callable[..., Awaitable[None]] = Datasette([str(path)], settings=_SETTINGS).app()
+        return app
+
+    async def _app(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        path: str = scope["path"]
+        if path == "/healthz":
+            await answer(send, 200, {"status": "ok"})
+        elif path.startswith("/gapless/"):
+            await self._control(scope["method"], path.removeprefix("/gapless/"), receive, send)
+        else:
+            await self._guarded(scope, path, receive, send)
+
+    async def _guarded(self, scope: Scope, path: str, receive: Receive, send: Send) -> None:
+        """The access rules, in the order of the real server."""
+        headers = {name.decode().lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        _, town, rest = (path + "/").split("/", 2)
+        key = headers.get("authorization", "").removeprefix("Bearer ") or headers.get("x-api-key", "")
+        table = rest.rstrip("/").rpartition("/")[2].removesuffix(".json")
+        self.calls[f"{town}~{table}"] += 1
+        if _BROWSER.search(headers.get("user-agent", "")):
+            await answer_html(send, 200, CHALLENGE)
+        elif key and key != LOCAL_CIVIC_KEY:
+            await answer(send, 401, {"error": "API key required", "docs": "https://civic.band/"})
+        elif not key and not self._has_room():
+            body = {
+                "error": "rate_limit_exceeded",
+                "message": "Too many requests",
+                "get_api_key": "https://civic.band/",
+            }
+            await answer(send, 402, body)
+        elif town not in self._apps:
+            await start_answer(send, 302, {"location": "https://civic.band/"})
+            await send({"type": "http.response.body", "body": b""})
+        elif (failing := self._due(town, table)) is not None:
+            if failing.html:
+                await answer_html(send, failing.status, NOT_FOUND)
+            else:
+                await answer(send, failing.status, {"ok": False, "error": "planted", "status": failing.status})
+        elif table not in TABLES:
+            await answer_html(send, 404, NOT_FOUND)
+        else:
+            inner = "/" + rest.rstrip("/")
+            query = scope["query_string"] if key else cut_size(scope["query_string"])
+            passed = {**scope, "path": inner, "raw_path": inner.encode(), "query_string": query}
+            await self._apps[town](passed, receive, themed(send))
+
+    def _has_room(self) -> bool:
+        now_s = time.monotonic()
+        while self._anonymous and self._anonymous[0] <= now_s - 60:
+            self._anonymous.popleft()
+        if len(self._anonymous) >= self.per_minute:
+            return False
+        self._anonymous.append(now_s)
+        return True
+
+    def _due(self, town: str, table: str) -> Trouble | None:
+        """Does what is due at this call; the failure to answer with, if there is one."""
+        call = self.calls[f"{town}~{table}"]
+        for one in self._troubles:
+            if (one.town, one.table) != (town, table):
+                continue
+            if one.do == "fail":
+                if one.at_call <= call and (not one.calls or call < one.at_call + one.calls):
+                    return one
+            elif one.at_call == call:
+                change(self._path(town), town, table, one.do, one.rows, one.seed)
+        return None
+
+    async def _control(self, method: str, what: str, receive: Receive, send: Send) -> None:
+        body = b""
+        more = True
+        while more:
+            message = await receive()
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+        if (method, what) == ("POST", "trouble"):
+            self.trouble(*_TROUBLES.validate_json(body))
+        elif (method, what) == ("DELETE", "trouble"):
+            self.trouble()
+        elif (method, what) == ("DELETE", "calls"):
+            self.calls.clear()
+        elif (method, what) == ("POST", "limit"):
+            self.per_minute = int(json.loads(body)["per_minute"])
+            self._anonymous.clear()
+        elif (method, what) != ("GET", "calls"):
+            await answer(send, 404, {"error": "Not Found"})
+            return
+        await answer(send, 200, dict(self.calls))
+
+
+def main() -> None:
+    """Serves until it is killed."""
+    options = argparse.ArgumentParser(description="Sample of civic.band, on 127.0.0.1 only.")
+    options.add_argument("--port", type=int, required=True)
+    options.add_argument("--data-dir", type=Path, required=True)
+    options.add_argument("--per-minute", type=int, default=15)
+    chosen = options.parse_args()
+    CivicUpstream(chosen.port, data_dir=chosen.data_dir, per_minute=chosen.per_minute).serve()
+
+
+if __name__ == "__main__":
+    main()

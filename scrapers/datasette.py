@@ -1,0 +1,132 @@
+"""Sources that are a Datasette table: keyset paging that loses no row, and a proof that none was lost.
+
+Measured on Datasette 0.65.5, 1.0a28 and 1.0a41 (https://docs.datasette.io/en/latest/json_api.html):
+
+* Only the table's own order can be paged. With ``_sort`` the first page has no tie-break by key, and rows are lost.
+* ``next`` stands in the body of all of them; ``next_url`` does not. The ``Link`` header is the fallback.
+* ``_size`` may be cut without a word, so a page is as long as it comes.
+* ``count`` stops at 10,001, and a broken ``_next`` or a mistyped filter gives an empty list that looks like the end.
+
+The rows are read once in full, and once more by key alone. When both readings have the same keys, what was read is what
+the table held between the two, however long it took: no count could prove that, since a page of new text replaces
+one of old text without changing any count.
+"""
+
+from __future__ import annotations
+
+import itertools
+import urllib.parse
+from typing import Any, ClassVar
+
+from alerting.errors import NotSettled, SourceContractError, Truncated
+from scrapers.answers import parsed_json
+from scrapers.base import Findings, Page, Request, Scraper
+from scrapers.partition import Partition, Step
+
+COUNT_CEILING = 10_000
+"""Above this the count says only "more": https://github.com/simonw/datasette/issues/2408."""
+
+
+class DatasetteScraper(Scraper):
+    """Every row of one table per entity. A subclass says where the table is: ``table_request``.
+
+    Class attributes:
+        key_column: The table's primary key, a single TEXT column.
+    """
+
+    step: ClassVar[Step] = "whole"
+    is_paginated: ClassVar[bool] = True
+    page_size: int = 1000
+    key_column: ClassVar[str] = "id"
+
+    def table_request(self, partition: Partition) -> Request:
+        """Site and path of the table's JSON; its parameters are added here."""
+        raise NotImplementedError
+
+    def first_request(self, partition: Partition) -> Request:
+        """The first page of the full reading."""
+        return self._page_request(self.table_request(partition), "", confirms=False)
+
+    def inspect(self, partition: Partition, page: Page) -> Findings:  # noqa: ARG002 - a whole table
+        """Counts rows, checks that they follow the cursor in strict order, and goes on to the next page."""
+        document = parsed_json(page.body)
+        confirms = ("_col", self.key_column) in page.request.params
+        keys = self._keys_of(document, page.request.cursor)
+        count = _count(document)
+        cursor = _next_cursor(document, page)
+        if cursor and not keys:
+            raise SourceContractError("an empty page names a next one")
+        if not keys and page.request.cursor:
+            raise NotSettled(f"no row follows {page.request.cursor!r}, though one was there when it was named")
+        if cursor and _plain(cursor) != keys[-1]:
+            raise SourceContractError(f"the next page begins after {cursor[:40]!r}, the last row here is {keys[-1]!r}")
+        is_only_page = not cursor and not page.request.cursor
+        request = None
+        if cursor:
+            request = self._page_request(page.request, cursor, confirms=confirms)
+        elif not confirms and not (is_only_page and count == len(keys)):
+            request = self._page_request(page.request, "", confirms=True)
+        return Findings(
+            {} if confirms else {self.tables[0]: len(keys)},
+            source_total=count,
+            empty_evidence=f"count {count} and no rows" if is_only_page and count == 0 and not keys else "",
+            next_request=request,
+            keys=keys,
+            confirms=confirms,
+        )
+
+    def _page_request(self, like: Request, cursor: str, *, confirms: bool) -> Request:
+        params = [("_size", str(self.page_size)), ("_shape", "objects"), ("_extra", "count")]
+        if confirms:
+            params.append(("_col", self.key_column))
+        if cursor:
+            params.append(("_next", cursor))
+        return Request(like.path, tuple(params), cursor=cursor, site=like.site)
+
+    def _keys_of(self, document: Any, cursor: str) -> tuple[str, ...]:
+        """Keys of the rows; ``SourceContractError`` when this is no answer to what was asked."""
+        try:
+            if document.get("ok") is False:
+                raise SourceContractError(f"the source says: {str(document.get('error'))[:120]!r}")
+            rows = document["rows"]
+            keys = tuple([row[self.key_column] for row in rows])
+            truncated = document["truncated"]
+        except (KeyError, TypeError, AttributeError) as error:
+            raise SourceContractError(f"no page of a table: {type(error).__name__} {error}") from None
+        if not isinstance(rows, list) or not all(isinstance(key, str) for key in keys):
+            raise SourceContractError(f"rows without a text key {self.key_column}")
+        if truncated:
+            raise Truncated("the source cut the rows of this page", hint="ask for a smaller page_size")
+        after = [_plain(cursor), *keys] if cursor else list(keys)
+        if any(left >= right for left, right in itertools.pairwise(after)):
+            raise SourceContractError(f"rows do not follow {cursor[:40]!r} in the order of their key")
+        return keys
+
+
+def _count(document: Any) -> int | None:
+    """Rows of the table, None when the source does not know or stops counting."""
+    count = document.get("count", document.get("filtered_table_rows_count"))
+    if count is not None and (not isinstance(count, int) or count < 0):
+        raise SourceContractError(f"count is {str(count)[:40]!r}")
+    return count if count is not None and count <= COUNT_CEILING else None
+
+
+def _next_cursor(document: Any, page: Page) -> str:
+    """The token of the next page, "" at the end; raises when the answer does not say."""
+    if "next" in document:
+        return str(document["next"] or "")
+    for link in page.headers.get("link", "").split(","):
+        address, _, rest = link.strip().partition(">")
+        if 'rel="next"' in rest:
+            query = urllib.parse.parse_qs(urllib.parse.urlsplit(address.lstrip("<")).query)
+            return query.get("_next", [""])[0]
+    raise SourceContractError("the answer does not say whether there is a next page")
+
+
+def _plain(token: str) -> str:
+    """A token as the key it stands for: Datasette writes ``~2C`` where a URL has ``%2C``.
+
+    >>> _plain("City~2C+Council")
+    'City, Council'
+    """
+    return urllib.parse.unquote_plus(token.replace("~", "%"))

@@ -1,0 +1,148 @@
+"""What landed pages and attempts say about themselves: records, manifests, and the names of their objects. Pure."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict
+
+from scrapers.base import Findings, Page, Request
+from scrapers.partition import Partition
+
+
+class PageRecord(BaseModel):
+    """One landed page: where it is, what was asked (redacted), and what came back.
+
+    A page that ``confirms`` holds no rows for the warehouse: see :class:`scrapers.base.Findings`.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    object_name: str
+    sha256: str
+    size_bytes: int
+    method: str = "GET"
+    site: str = ""
+    path: str
+    params: tuple[tuple[str, str], ...] = ()
+    cursor: str = ""
+    next_cursor: str = ""
+    status: int
+    headers: dict[str, str] = {}
+    fetched_at: dt.datetime
+    elapsed_s: float
+    counts: dict[str, int] = {}
+    confirms: bool = False
+
+    def as_page(self, number: int, body: bytes) -> Page:
+        """The page as it was fetched."""
+        request = Request(self.path, self.params, cursor=self.cursor, site=self.site)
+        return Page(request, number, self.status, self.headers, body, self.fetched_at, self.elapsed_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What a killed attempt has landed: its pages in order, at least one."""
+
+    attempt: str
+    pages: tuple[PageRecord, ...]
+
+
+class Manifest(BaseModel):
+    """Proof that one attempt landed one partition completely; everything later reads only this and its pages.
+
+    ``counts`` is rows per table as the scraper counted them. ``unsettled`` names items that will still change:
+    such a partition is landed, but not to be loaded. ``content_hash`` is over the pages' bytes, so that an equal
+    payload fetched twice is recognised. ``resumed_pages`` is how many pages a killed run of the same attempt had
+    landed already.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    source: str
+    partition: str
+    start: dt.date
+    end: dt.date
+    zone: str
+    entity: str = ""
+    attempt: str
+    backfill_id: str
+    code_version: str
+    landed_at: dt.datetime
+    pages: tuple[PageRecord, ...]
+    counts: dict[str, int]
+    source_total: int | None = None
+    empty_evidence: str = ""
+    unsettled: tuple[str, ...] = ()
+    resumed_pages: int = 0
+    content_hash: str
+
+    @property
+    def last_cursor(self) -> str:
+        """Cursor of the last page that has one, "" when nothing was paginated."""
+        return next((page.cursor for page in reversed(self.pages) if page.cursor), "")
+
+    @property
+    def object_name(self) -> str:
+        """Where this manifest lies in the store."""
+        return f"{attempt_prefix(self.source, self.partition, self.attempt)}manifest.json"
+
+    @property
+    def size_bytes(self) -> int:
+        """Decompressed bytes of all pages."""
+        return sum(page.size_bytes for page in self.pages)
+
+    def as_partition(self) -> Partition:
+        """The partition this manifest covers."""
+        return Partition(self.start, self.end, self.zone, self.partition, self.entity)
+
+
+def source_prefix(source: str) -> str:
+    """All landed objects of one source."""
+    return f"landing/source={source}/"
+
+
+def partition_prefix(source: str, partition: str) -> str:
+    """All attempts of one partition."""
+    return f"{source_prefix(source)}partition={partition}/"
+
+
+def attempt_prefix(source: str, partition: str, attempt: str) -> str:
+    """All objects of one attempt; see the module docstring."""
+    return f"{partition_prefix(source, partition)}attempt={attempt}/"
+
+
+def content_hash(records: Sequence[PageRecord]) -> str:
+    """One hash over the bytes of the pages with rows, in order."""
+    return hashlib.sha256("".join(record.sha256 for record in records if not record.confirms).encode()).hexdigest()
+
+
+def page_name(number: int) -> str:
+    """Name of a page within its attempt, counted from 1."""
+    return f"page-{number:04d}.json.gz"
+
+
+def record_of(source: str, partition: Partition, attempt: str, page: Page, findings: Findings | None) -> PageRecord:
+    """The record under which ``page`` is landed; without ``findings`` it was refused."""
+    request, digest = page.request, hashlib.sha256(page.body).hexdigest()
+    # A refused page must not take the place of the one that a resumed attempt will get there.
+    name = page_name(page.number) if findings else f"refused-{page.number:04d}-{digest[:12]}.json.gz"
+    return PageRecord(
+        object_name=f"{attempt_prefix(source, partition.key, attempt)}{name}",
+        sha256=digest,
+        size_bytes=len(page.body),
+        site=request.site,
+        path=request.path,
+        params=request.params,
+        cursor=request.cursor,
+        next_cursor=findings.next_request.cursor if findings and findings.next_request else "",
+        status=page.status,
+        headers=dict(page.headers),
+        fetched_at=page.fetched_at,
+        elapsed_s=page.elapsed_s,
+        counts=dict(findings.counts) if findings else {},
+        confirms=findings.confirms if findings else False,
+    )

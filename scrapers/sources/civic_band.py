@@ -1,0 +1,31 @@
+"""civic.band, pages of municipal meetings: one Datasette per town, one table per kind of document.
+
+Access rules are those of its server, https://github.com/civicband/corkboard; no key is needed for 15 calls a minute.
+"""
+
+import datetime as dt
+
+from alerting.errors import RateLimited
+from scrapers.base import Rate, Request, SecretHeader
+from scrapers.datasette import DatasetteScraper
+from scrapers.partition import Partition
+
+
+class CivicBand(DatasetteScraper):
+    """All pages of agendas, or of minutes, of one town. A page whose text changes gets another id."""
+
+    title = "civic.band: pages of municipal meetings"
+    zone = "UTC"
+    base_url = "https://{site}.civic.band"
+    tables = ("civic_pages",)
+    entities = ("alameda.ca", "berkeley.ca", "oakland.ca", "temecula.ca", "oak-park.il", "multnomah-county.or")
+    variants = ("agendas", "minutes")
+    settles_after = dt.timedelta(hours=1)
+    auth = SecretHeader("Authorization", "civic_band_api_key", "Bearer ", is_optional=True)
+    rate = Rate(per_minute=15)
+    statuses = {402: RateLimited}  # noqa: RUF012 - never written; it has no 429
+
+    def table_request(self, partition: Partition) -> Request:
+        """``/meetings/agendas.json`` on the town's own host."""
+        town, document_type = partition.entity_and_variant
+        return Request(f"/meetings/{document_type}.json", site=town)
