@@ -236,10 +236,11 @@ def _path(
         return (Path.RECOUNT, "loaded") if is_loaded else (Path.LEAVE, "nothing is loaded")
     if entry is None:
         return Path.FETCH, "never attempted"
-    if mode is Mode.FULL:
+    is_landed = entry.verdict in (Verdict.LANDED, Verdict.LOADED)
+    if mode is Mode.FULL and not (is_landed and since and entry.updated_at >= since):
         return Path.FETCH, f"{entry.verdict.value}, fetched again"
     if entry.verdict.is_good:
         return Path.SKIP, entry.verdict.value
-    if entry.verdict in (Verdict.LANDED, Verdict.LOADED):
+    if is_landed:
         return Path.RELOAD, f"{entry.verdict.value} by {entry.backfill_id}, not verified"
     return Path.FETCH, f"{entry.verdict.value}: {entry.error_type}" if entry.error_type else entry.verdict.value
