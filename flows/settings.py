@@ -13,6 +13,7 @@ from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from alerting.errors import ConfigurationError
+from alerting.redaction import register_secret
 
 
 class Settings(BaseSettings):
@@ -33,6 +34,15 @@ class Settings(BaseSettings):
     )
     source_rate_per_minute: dict[str, int] = Field(
         default_factory=dict, description="JSON: calls per minute and source, where your plan differs."
+    )
+    source_entities: dict[str, list[str]] = Field(
+        default_factory=dict, description="JSON: per source, the entities that `all` means, where yours differ."
+    )
+    source_page_size: dict[str, int] = Field(
+        default_factory=dict, description="JSON: rows asked for per page and source; may change while a run is paused."
+    )
+    checkpoint_max_age_h: float = Field(
+        24.0, ge=0, description="A killed attempt that began longer ago is not resumed at its page but begun anew."
     )
 
     smtp_host: str = Field("", description="SMTP server; empty means no mail (console_only must then be true).")
@@ -70,6 +80,10 @@ class Settings(BaseSettings):
         default_factory=dict,
         description="JSON: per source (or *) when backfills pause, e.g. Mon-Fri 18:00-23:00 America/Los_Angeles.",
     )
+    progress_every: int = Field(10, ge=1, description="A line of progress in the log every so many dates.")
+    progress_minutes: float = Field(15.0, gt=0, description="... and after so many minutes at the latest.")
+    distributed_windows_at_once: int = Field(4, ge=1, description="engine=distributed: windows at work at once.")
+    distributed_window_partitions: int = Field(31, ge=1, description="engine=distributed: partitions in a window.")
     acceptable_share: float = Field(0.9, ge=0, le=1, description="Share of good partitions for ACCEPTABLE.")
     empty_ttl_days: float = Field(
         180.0, gt=0, description="Proof that a date is empty is stale after so many days: the audit asks for it again."
@@ -95,6 +109,22 @@ class Settings(BaseSettings):
     def is_local(self) -> bool:
         """Whether the Google clients talk to emulators."""
         return bool(os.environ.get("STORAGE_EMULATOR_HOST"))
+
+    def secret(self, name: str) -> str:
+        """Secret ``name`` (``smtp_password`` or what a scraper declares), "" when there is none.
+
+        The environment first, else the Prefect Secret block of that name (``flows.secret_blocks``). Nobody else looks
+        a secret up. Raises ``ConfigurationError`` when the block cannot be read.
+        """
+        given = self.smtp_password if name == "smtp_password" else self.source_secrets.get(name)
+        value = given.get_secret_value() if given else ""
+        if not value:
+            from flows.secret_blocks import secret_from_block  # imports Prefect
+
+            value = secret_from_block(name)
+        if value:
+            register_secret(value)
+        return value
 
     @property
     def google_project(self) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from alerting.channels import Channel, LogChannel, SmtpChannel
 from alerting.chat_channels import AppriseChannel
 from alerting.errors import ConfigurationError
-from alerting.redaction import register_secret
 from alerting.smart_alert_manager import SmartAlertManager
 from flows.settings import Settings, code_version
 from processors import registry as processor_registry
@@ -63,19 +63,19 @@ class Services:
         return code_version()
 
     def scraper(self, source: str) -> Scraper:
-        """Raises ``ConfigurationError`` naming the known sources."""
-        return scraper_registry.scraper(source)
+        """With the entities and page size of the settings. Raises ``ConfigurationError`` naming the known sources."""
+        scraper = copy(scraper_registry.scraper(source))
+        scraper.entities = tuple(self.settings.source_entities.get(source, scraper.entities))
+        scraper.page_size = self.settings.source_page_size.get(source, scraper.page_size)
+        return scraper
 
     def processor(self, source: str) -> Processor:
         """Raises ``ConfigurationError`` naming the known sources."""
         return processor_registry.processor(source)
 
     def access(self, source: str) -> SourceAccess:
-        """Base URL, secrets and rate of one source, from settings over what its scraper declares."""
+        """Base URL and rate of one source, from settings over what its scraper declares; no secret."""
         scraper = self.scraper(source)
-        secrets = {name: value.get_secret_value() for name, value in self.settings.source_secrets.items()}
-        for value in secrets.values():
-            register_secret(value)
         rate = scraper.rate
         if source in self.settings.source_rate_per_minute:
             rate = Rate(
@@ -86,15 +86,17 @@ class Services:
                 reset_zone=rate.reset_zone,
             )
         base_url = self.settings.source_urls.get(source, scraper.base_url)
-        return SourceAccess(base_url, secrets, rate, scraper.timeout_s)
+        return SourceAccess(base_url, rate=rate, timeout_s=scraper.timeout_s)
 
     def budget(self, source: str) -> Budget:
         """The source's budget: one per run and process."""
         return Budget(self.access(source).rate, source=source)
 
     def client(self, source: str, budget: Budget) -> SourceClient:
-        """A client that asks ``budget`` before every call."""
-        return SourceClient(self.scraper(source), self.access(source), budget)
+        """A client that asks ``budget`` before every call, with the source's secret."""
+        scraper = self.scraper(source)
+        secrets = {scraper.auth.secret: self.settings.secret(scraper.auth.secret)} if scraper.auth else {}
+        return SourceClient(scraper, replace(self.access(source), secrets=secrets), budget)
 
 
 def build_services(settings: Settings | None = None) -> Services:
@@ -113,7 +115,6 @@ def build_channels(settings: Settings) -> list[Channel]:
             raise ConfigurationError(
                 "a mail server is set but no recipient", stage="settings", hint="export GAPLESS_MAIL_TO=you@example.org"
             )
-        register_secret(settings.smtp_password.get_secret_value())
         channels.append(
             SmtpChannel(
                 settings.smtp_host,
@@ -123,7 +124,7 @@ def build_channels(settings: Settings) -> list[Channel]:
                 by_severity={"CRITICAL": _addresses(settings.mail_to_critical or settings.mail_to)},
                 security=settings.smtp_security,
                 username=settings.smtp_user,
-                password=settings.smtp_password.get_secret_value(),
+                password=settings.secret("smtp_password") if settings.smtp_user else "",
             )
         )
     if settings.apprise_urls:
