@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help run up down status test check unit e2e faults bench screenshots lock clean
+.PHONY: help run up down status test check unit smoke e2e faults bench screenshots lock clean
 
 help:  ## What there is
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -26,7 +26,7 @@ down: $(STAMP)  ## Stop the embedded stack of this checkout, and nothing else
 status: $(STAMP)  ## What of the embedded stack is running, and where
 	@$(BIN)/python -m deployments.local.stack status
 
-test: check unit e2e  ## Lint, types, imports, doctests, unit, emulator and end-to-end tests
+test: check unit smoke  ## Lint, types, import layers, doctests, unit and emulator tests, and the main job end to end
 
 check: $(STAMP)  ## Lint, types and import layers
 	$(BIN)/ruff check .
@@ -37,8 +37,11 @@ check: $(STAMP)  ## Lint, types and import layers
 unit: $(STAMP)  ## Everything but end-to-end, faults and benchmarks
 	$(BIN)/pytest -q -n 2 -m 'not e2e and not faults and not benchmark'
 
+smoke: $(STAMP)  ## The main job: 31 dates of which 3 fail, one mail, its command retries exactly those
+	$(BIN)/pytest -q -m 'e2e and smoke' tests/e2e
+
 e2e: $(STAMP)  ## The deployed parent on a real server, worker, emulators and SMTP
-	$(BIN)/pytest -q -m e2e tests/e2e
+	$(BIN)/pytest -q -m 'e2e and not smoke' tests/e2e
 
 faults: $(STAMP)  ## Kills and breaks things at the worst moment
 	$(BIN)/pytest -q -m faults

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifact
-
 from alerting.errors import LeaseHeld, PipelineError
 from flows.dates import dates
+from flows.distributed import chunks, run_elsewhere, windows_at_once
 from flows.lease import Lease
 from flows.log import partition_logger
-from flows.parameters import Order
+from flows.parameters import Engine, Order
 from flows.plan import Plan
 from flows.process import process_landed
 from flows.run import RunContext
@@ -21,8 +20,8 @@ from scrapers.scrape import utc_now
 
 # SQLite answers 503 to concurrent writers: four subflows at once is what it takes without retries.
 SINGLE_DATE_WINDOWS_AT_ONCE = 4
-# Two months overlap, so that the last dates of one do not leave the slots idle.
-LONG_WINDOWS_AT_ONCE = 2
+# Two months at once were measured slower: their writers meet in SQLite, and a losing one stalled for 65 s.
+LONG_WINDOWS_AT_ONCE = 1
 
 
 async def map_windows(run: RunContext, plan: Plan) -> None:
@@ -33,24 +32,40 @@ async def map_windows(run: RunContext, plan: Plan) -> None:
         await _validate_in_batches(run, await _landed_before(run, plan.to_recount))
         for key in await _landed_before(run, plan.to_reload):
             landed.put_nowait(key)
-        grouped = windows(plan.to_fetch, run.services.settings.single_window_up_to)
-        at_once = SINGLE_DATE_WINDOWS_AT_ONCE if all(len(one) == 1 for one in grouped) else LONG_WINDOWS_AT_ONCE
-        if run.asked.order is Order.SEQUENTIAL:
-            at_once = 1
+        grouped, at_once = _windows(run, plan)
         gate = asyncio.Semaphore(at_once)
-        await asyncio.gather(*(_run_window(run, window, gate, landed) for window in grouped))
+        slots = max(1, run.asked.concurrency // at_once)
+        await asyncio.gather(*(_run_window(run, window, gate, landed, slots) for window in grouped))
     finally:
         landed.put_nowait(None)
     await processing
 
 
+def _windows(run: RunContext, plan: Plan) -> tuple[list[tuple[Partition, ...]], int]:
+    """The windows, and how many of them are at work at once."""
+    settings = run.services.settings
+    if run.asked.engine is Engine.DISTRIBUTED:
+        grouped = chunks(plan.to_fetch, settings.distributed_window_partitions)
+        return grouped, windows_at_once(run, len(grouped))
+    grouped = windows(plan.to_fetch, settings.single_window_up_to)
+    if run.asked.order is Order.SEQUENTIAL:
+        return grouped, 1
+    single = all(len(one) == 1 for one in grouped)
+    return grouped, SINGLE_DATE_WINDOWS_AT_ONCE if single else LONG_WINDOWS_AT_ONCE
+
+
 async def _run_window(
-    run: RunContext, window: Sequence[Partition], gate: asyncio.Semaphore, landed: asyncio.Queue[str | None]
+    run: RunContext, window: Sequence[Partition], gate: asyncio.Semaphore, landed: asyncio.Queue[str | None], slots: int
 ) -> None:
     async with gate:
         if run.stopped_by is not None:
             return
         keys = [partition.key for partition in window]
+        if run.asked.engine is Engine.DISTRIBUTED:
+            done = set(await run_elsewhere(run, keys, slots))
+            for key in await _landed_before(run, [partition for partition in window if partition.key in done]):
+                landed.put_nowait(key)
+            return
         await dates(run.source, run.backfill_id, keys, return_state=True)
         for key in keys:
             if key in run.manifests:
@@ -94,14 +109,11 @@ async def _process_in_batches(run: RunContext, landed: asyncio.Queue[str | None]
             batch = []
 
 
-async def keep_alive(run: RunContext, lease: Lease, planned: int) -> None:
-    """Heartbeats of lease and alert mode, and the progress artifact, until cancelled.
+async def keep_alive(run: RunContext, lease: Lease) -> None:
+    """Heartbeats of lease and alert mode, until cancelled.
 
     A lost lease stops the run: what it wrote so far is recorded, nothing more is begun.
     """
-    artifact_id = await acreate_progress_artifact(
-        progress=0.0, key=f"progress-{run.backfill_id}", description="0 dates"
-    )
     while True:
         await asyncio.sleep(run.services.settings.heartbeat_s)
         try:
@@ -113,7 +125,3 @@ async def keep_alive(run: RunContext, lease: Lease, planned: int) -> None:
             return
         except PipelineError as error:
             partition_logger().warning("heartbeat failed, trying again: %s", error)
-        done = run.done_count()
-        await aupdate_progress_artifact(
-            artifact_id=artifact_id, progress=100.0 * done / max(planned, 1), description=f"{done:,}/{planned:,} dates"
-        )

@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -76,8 +77,12 @@ class Bench:
     ) -> str:
         """Starts the deployment as a user does; returns the flow run id."""
         given = {"start_date": start_date, "end_date": end_date, "reason": "test", **parameters}
+        return self.start_deployment(deployment, env=env, **given)
+
+    def start_deployment(self, deployment: str, *, env: Mapping[str, str] | None = None, **parameters: Any) -> str:
+        """``prefect deployment run``; returns the flow run id."""
         arguments = ["deployment", "run", deployment]
-        for name, value in given.items():
+        for name, value in parameters.items():
             arguments += ["-p", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
         if env:
             arguments += ["--job-variable", f"env={json.dumps(dict(env))}"]
@@ -175,9 +180,17 @@ class Bench:
 def _json(url: str, body: Any = None, method: str | None = None) -> Any:
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"}, method=method)
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        text = answer.read()
-    return json.loads(text) if text else None
+    # SQLite answers 503 to a writer that meets another one; Prefect's own clients try again too.
+    for wait_s in (0.5, 1, 2, 4, None):
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                text = answer.read()
+            return json.loads(text) if text else None
+        except urllib.error.HTTPError as error:
+            if error.code != 503 or wait_s is None:
+                raise
+            time.sleep(wait_s)
+    return None
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,7 @@ def retry_command(text: str) -> list[str]:
     return shlex.split(command.lstrip("$ "))[1:]
 
 
+@pytest.mark.smoke
 def test_31_dates_of_which_3_fail_give_one_mail_with_2_causes_and_a_command_that_fetches_exactly_those_3(
     bench: Bench,
 ) -> None:

@@ -1,0 +1,56 @@
+"""Runs one backfill in this process and prints what it cost, as one line of JSON.
+
+Arguments: start date, end date, max_concurrency. The process is warm (imports, connections) before the clock starts.
+"""
+
+import asyncio
+import datetime as dt
+import json
+import resource
+import sys
+import threading
+import time
+from pathlib import Path
+
+from flows.backfill import backfill
+
+
+def rss_mib() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
+
+
+def main() -> None:
+    first, last, concurrency = dt.date.fromisoformat(sys.argv[1]), dt.date.fromisoformat(sys.argv[2]), int(sys.argv[3])
+    warm = first - dt.timedelta(days=40)
+    asyncio.run(backfill("bdl_box_scores", warm, warm + dt.timedelta(days=31), "warm up", concurrency))
+    samples: list[float] = []
+    done = threading.Event()
+
+    def sample() -> None:
+        while not done.wait(0.25):
+            samples.append(rss_mib())
+
+    before = rss_mib()
+    threading.Thread(target=sample, daemon=True).start()
+    began, cpu = time.monotonic(), time.process_time()
+    state = asyncio.run(backfill("bdl_box_scores", first, last, "benchmark", concurrency, return_state=True))
+    wall_s = time.monotonic() - began
+    done.set()
+    print(
+        "RESULT "
+        + json.dumps(
+            {
+                "wall_s": wall_s,
+                "cpu_s": time.process_time() - cpu,
+                "rss_before_mib": before,
+                "rss_peak_mib": max(samples, default=before),
+                "state": state.name,
+                "message": state.message,
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

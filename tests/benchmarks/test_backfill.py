@@ -1,0 +1,91 @@
+"""What Gapless costs beyond the fetches themselves, as ratios measured in one run."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from e2e_bench import Bench
+
+pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(3000)]
+CONCURRENCY = 8
+LATENCY_MS = 50
+
+
+def bare_fetches_s(bench: Bench, dates: list[dt.date]) -> float:
+    """The same calls by a thread pool and nothing else, on warm connections."""
+    from flows.wiring import build_services
+    from scrapers.partition import Partition
+
+    services = build_services()
+    scraper = services.scraper("bdl_box_scores")
+    with services.client("bdl_box_scores", services.budget("bdl_box_scores")) as client:
+
+        def fetch(date: dt.date) -> int:
+            return len(client.fetch(scraper.first_request(Partition.day(date, scraper.zone))).body)
+
+        with ThreadPoolExecutor(CONCURRENCY) as pool:
+            list(pool.map(fetch, dates[:CONCURRENCY]))
+            began = time.monotonic()
+            list(pool.map(fetch, dates))
+            return time.monotonic() - began
+
+
+def backfill_cost(bench: Bench, dates: list[dt.date]) -> dict[str, Any]:
+    """One backfill over the dates in a process of its own."""
+    done = subprocess.run(
+        [
+            sys.executable,
+            str(Path(__file__).with_name("run_backfill.py")),
+            str(dates[0]),
+            str(dates[-1]),
+            str(CONCURRENCY),
+        ],
+        env={**os.environ, "PREFECT_LOGGING_LEVEL": "WARNING"},
+        capture_output=True,
+        text=True,
+        timeout=2400,
+        check=False,
+    )
+    lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
+    assert lines, done.stdout[-3000:] + done.stderr[-3000:]
+    found: dict[str, Any] = json.loads(lines[0].removeprefix("RESULT "))
+    assert found["message"].startswith("COMPLETE"), found
+    return found
+
+
+@pytest.fixture
+def fast_upstream(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """Latency as a real API has it; a rate that does not limit."""
+    monkeypatch.setenv("GAPLESS_SOURCE_RATE_PER_MINUTE", '{"bdl_box_scores": 1000000}')
+    bench.upstream("/gapless/latency", {"latency_ms": LATENCY_MS})
+    yield bench
+    bench.upstream("/gapless/latency", {"latency_ms": 0})
+
+
+@pytest.mark.parametrize("count", [365, 3653])
+def test_cost_of_a_backfill_beyond_its_fetches(fast_upstream: Bench, count: int) -> None:
+    first = dt.date(2014, 10, 1) if count > 1000 else dt.date(2012, 10, 1)
+    dates = [first + dt.timedelta(days=offset) for offset in range(count)]
+    bare_s = bare_fetches_s(fast_upstream, dates)
+    cost = backfill_cost(fast_upstream, dates)
+    beyond_ms = (cost["wall_s"] - bare_s) / count * 1000
+    print(f"\n{count} dates, concurrency {CONCURRENCY}, upstream latency {LATENCY_MS} ms")
+    print(f"  bare thread pool        {bare_s:8.1f} s   {bare_s / count * 1000:6.1f} ms a date")
+    print(f"  backfill                {cost['wall_s']:8.1f} s   {cost['wall_s'] / count * 1000:6.1f} ms a date")
+    print(f"  beyond the fetches                   {beyond_ms:6.1f} ms a date")
+    print(f"  CPU of the flow process {cost['cpu_s']:8.1f} s   {cost['cpu_s'] / count * 1000:6.1f} ms a date")
+    print(
+        f"  memory                  {cost['rss_before_mib']:8.0f} MiB before, {cost['rss_peak_mib']:.0f} MiB at the peak"
+    )
+    assert cost["rss_peak_mib"] < 4 * cost["rss_before_mib"]
