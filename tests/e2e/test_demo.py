@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from deployments.local.process_id import ProcessId
 from deployments.local.stack import Stack
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
@@ -72,10 +71,10 @@ def test_ctrl_c_stops_every_child_and_ends_with_130(tmp_path: Path) -> None:
     deadline = time.monotonic() + 120
     while "prefect" not in alive(stack) and time.monotonic() < deadline:
         time.sleep(0.2)
-    children = [ProcessId.of(child.process.pid) for child in stack.children()]
+    children = [child.identity for child in stack.children()]
     assert children
     os.killpg(running.pid, signal.SIGINT)
     output, _ = running.communicate(timeout=120)
     assert running.returncode == 130, output
     assert "everything this command started is stopped" in output
-    assert not [child for child in children if child is not None and child.alive()]
+    assert not [child for child in children if child.alive()]
