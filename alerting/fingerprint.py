@@ -28,6 +28,7 @@ _MASKED = re.compile(
       | (?:/[\w.@=%~+-]+){2,}/?                       # path
       | \b[0-9a-f]{8,}\b                              # hex
       | \b\w*\d[\w.:/+-]*                             # whatever carries a digit: dates, ids, numbers
+      | (?-i:\b[A-Z]{2,4}(?:-[A-Z]{2,4})+\b)          # codes of things: LAL-BOS, EUR-USD
       | \b(?:jan|feb|mar|apr|may|jun|jul|aug|sept?|oct|nov|dec)(?:uary|ruary|ch|il|e|y|ust|tember|ober|ember)?\b
       | \b(?:mon|tues?|wednes|thurs?|fri|satur|sun)day\b
     """,
@@ -41,6 +42,8 @@ def normalise(message: str) -> str:
 
     >>> normalise("Game 0022400123 on 2024-01-05: https://x.test/a?b=1 gave 17 rows")
     'game <*> on <*> gave <*> rows'
+    >>> normalise("final game LAL-BOS has 17 + 0 players")
+    'final game <*> has <*> players'
     """
     masked = _MASKED.sub("<*>", message[:500])
     return " ".join(_REPEATED.sub("<*>", masked).lower().split())

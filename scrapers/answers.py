@@ -90,7 +90,7 @@ def _build(kind: type[PipelineError], answer: Answer) -> PipelineError:
         return kind("the source redirects; redirects are never followed", location=target, **evidence)
     if wish_s is not None:
         evidence["retry_after_s"] = wish_s
-    return kind(f"the source answered {answer.status}, expected 200", **evidence)
+    return kind(f"the source answered {answer.status}, expected 200{_said(answer)}", **evidence)
 
 
 def parsed_json(body: bytes) -> Any:
@@ -174,6 +174,21 @@ def _gunzipped(chunks: Iterable[bytes], max_bytes: int) -> Iterator[bytes]:
             data = stream.unconsumed_tail or stream.unused_data
     if started and not stream.eof:
         raise SourceUnavailable("the gzip body ended too early; nothing of it was kept")
+
+
+def _said(answer: Answer) -> str:
+    """What the source itself says is wrong: the error text of a JSON body, or a short plain one; else ""."""
+    if _is_html(answer):
+        return ""
+    try:
+        found = json.loads(answer.body)
+    except ValueError:
+        found = "" if answer.body.lstrip()[:1] in (b"{", b"[", b"<") else answer.body.decode("utf-8", "replace")
+    for name in ("error", "message", "detail", "title"):
+        if isinstance(found, dict) and found.get(name):
+            found = found[name]
+    text = excerpt(found.encode("utf-8", "replace")) if isinstance(found, str) else ""
+    return f": {text}" if text else ""
 
 
 def _is_html(answer: Answer) -> bool:

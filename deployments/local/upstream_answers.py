@@ -9,6 +9,7 @@ import json
 import socket
 import sys
 import threading
+import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Protocol
 from urllib.parse import parse_qs, urlsplit
@@ -114,7 +115,7 @@ class Handler(BaseHTTPRequestHandler):
         rule = self.upstream.troubles.strike(date)
         if rule is None:
             self._good(date, record)
-        elif not self._refuse(rule, record) and not self._break(rule, date, record):
+        elif not self._refuse(rule, date, record) and not self._break(rule, date, record):
             yesterday = games_on(date - dt.timedelta(days=1))
             self._json(200, {"data": spoiled(games_on(date), rule.kind, yesterday)}, record=record)
 
@@ -125,12 +126,15 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self._send(200, gzip.decompress(body), "application/json; charset=utf-8", record=record)
 
-    def _refuse(self, rule: Rule, record: dict[str, Any]) -> bool:
+    def _refuse(self, rule: Rule, date: dt.date, record: dict[str, Any]) -> bool:
         """Troubles that are an answer of another kind. Returns whether this was one."""
         extra = {} if rule.retry_after_s is None else {"Retry-After": f"{rule.retry_after_s:g}"}
         if rule.kind in ("429", "500", "status"):
             code = rule.code if rule.kind == "status" else int(rule.kind)
-            self._json(code, {"error": "Too many requests" if code == 429 else "Server error"}, extra, record)
+            said = rule.text or ("Too many requests" if code == 429 else "Server error")
+            url = f"https://api.example.test{self.path}"
+            said = said.format(date=date, request_id=uuid.uuid4().hex[:12], url=url)
+            self._json(code, {"error": said}, extra, record)
         elif rule.kind == "401":
             self._send(401, b"Unauthorized", "text/plain; charset=utf-8", record=record)
         elif rule.kind in ("html200", "html403"):

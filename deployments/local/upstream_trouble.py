@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Kind = Literal[
-    "status",  # an error status with a small JSON body; "code" says which
+    "status",  # an error status with a small JSON body; "code" says which, "text" what it says
     "429",
     "500",
     "401",
@@ -42,7 +42,8 @@ class Rule(BaseModel):
     """One kind of trouble for some dates; the first rule that matches and is not used up decides.
 
     Without ``dates``, ``from`` and ``to`` (inclusive) a rule matches every date. ``times`` limits how often it strikes
-    in all, ``times_per_date`` how often at each date; None = for ever.
+    in all, ``times_per_date`` how often at each date; None = for ever. ``text`` is what an error status says, as real
+    sources do: ``{date}``, ``{request_id}`` (another one at every call) and ``{url}`` are filled in.
     """
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
@@ -54,6 +55,7 @@ class Rule(BaseModel):
     times: int | None = None
     times_per_date: int | None = None
     code: int = 503
+    text: str = ""
     retry_after_s: float | None = None
     delay_s: float | None = None
 
