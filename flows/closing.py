@@ -65,8 +65,8 @@ def starting_facts(
         backfill_id=backfill_id,
         source=plan.source,
         title=scraper.title,
-        start_date=plan.start_date.isoformat(),
-        end_date=plan.end_date.isoformat(),
+        start_date="" if asked.entities else plan.start_date.isoformat(),
+        end_date="" if asked.entities else plan.end_date.isoformat(),
         zone=plan.zone,
         reason=asked.reason_text,
         mode=asked.mode.value,
@@ -81,11 +81,17 @@ def starting_facts(
         estimate=promised,
         links=links,
         retry_command_template=(
-            f"prefect deployment run 'backfill/{plan.source}' -p start_date={plan.start_date} "
-            f"-p end_date={plan.end_date} -p dates='{{ranges}}' "
+            f"prefect deployment run 'backfill/{plan.source}' {_again(plan, asked)} "
             f"-p reason=errors -p note='retry {{cause}} of {backfill_id}'"
         ),
     )
+
+
+def _again(plan: Plan, asked: Asked) -> str:
+    """Parameters with which the partitions in place of ``{ranges}`` are asked for again."""
+    if asked.entities:
+        return "-p entities='{ranges}'"
+    return f"-p start_date={plan.start_date} -p end_date={plan.end_date} -p dates='{{ranges}}'"
 
 
 def _flags(asked: Asked) -> dict[str, str]:

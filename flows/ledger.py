@@ -63,7 +63,12 @@ _FAILED = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
-    """One partition's state. ``landed`` and ``loaded`` are rows per table; ``updated_at`` is aware UTC."""
+    """One partition's state. ``landed`` and ``loaded`` are rows per table; ``updated_at`` is aware UTC.
+
+    ``pages_fetched`` is how many rows of the first table the source really gave (civic.band calls its rows pages),
+    ``expected`` how many it announced (None: it does not), ``actual`` how many were recounted in the warehouse at
+    ``verified_at``; ``last_cursor`` is where a paginated partition stopped.
+    """
 
     source: str
     partition: str
@@ -79,6 +84,11 @@ class LedgerEntry:
     error_type: str = ""
     error: str = ""
     evidence: str = ""
+    last_cursor: str = ""
+    pages_fetched: int = 0
+    expected: int | None = None
+    actual: int | None = None
+    verified_at: dt.datetime | None = None
 
     @property
     def manifest_name(self) -> str:
@@ -102,6 +112,11 @@ class LedgerEntry:
             "error_type": self.error_type,
             "error": redact(self.error)[:ERROR_LIMIT_CHARS],
             "evidence": self.evidence,
+            "last_cursor": self.last_cursor,
+            "pages_fetched": str(self.pages_fetched) if self.pages_fetched else "",
+            "expected": "" if self.expected is None else str(self.expected),
+            "actual": "" if self.actual is None else str(self.actual),
+            "verified_at": self.verified_at.isoformat() if self.verified_at else "",
         }
         return {name: value for name, value in values.items() if value}
 
@@ -123,6 +138,11 @@ class LedgerEntry:
             error_type=metadata.get("error_type", ""),
             error=metadata.get("error", ""),
             evidence=metadata.get("evidence", ""),
+            last_cursor=metadata.get("last_cursor", ""),
+            pages_fetched=int(metadata.get("pages_fetched", "0")),
+            expected=int(metadata["expected"]) if "expected" in metadata else None,
+            actual=int(metadata["actual"]) if "actual" in metadata else None,
+            verified_at=dt.datetime.fromisoformat(metadata["verified_at"]) if "verified_at" in metadata else None,
         )
 
 

@@ -6,9 +6,10 @@ import datetime as dt
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from alerting.errors import BudgetExhausted, CriticalError
+from alerting.errors import BlockedBySource, BudgetExhausted, CriticalError, SourceContractError
 from alerting.run_facts import Outcome
 from flows.ledger import LedgerEntry, Verdict
+from scrapers.partition import Partition
 
 # Ended without a good verdict, but a later run may simply succeed.
 _RETRYABLE = frozenset(
@@ -95,6 +96,23 @@ def resumes_at(error: BaseException | None) -> dt.datetime | None:
     if not isinstance(error, BudgetExhausted) or not error.facts.get("resets_at"):
         return None
     return dt.datetime.fromisoformat(str(error.facts["resets_at"]))
+
+
+def concerns_one_entity(error: CriticalError, partition: Partition | None) -> bool:
+    """Whether the other entities go on all the same.
+
+    Each entity is answered by a site of its own: an unknown name, another shape or a challenge there says nothing of
+    the others. A dead key, a spent budget or wrong settings do. When every entity fails, the breaker stops the run.
+    """
+    return partition is not None and partition.is_whole and isinstance(error, SourceContractError | BlockedBySource)
+
+
+def reached(error: BaseException) -> dict[str, object]:
+    """How far a paginated partition came before ``error``, as facts for the ledger; nothing for other errors."""
+    facts = getattr(error, "facts", {})
+    if "rows_kept" not in facts:
+        return {}
+    return {"pages_fetched": facts["rows_kept"], "last_cursor": facts.get("last_cursor", "")}
 
 
 def unknown_is_critical(error: BaseException, source: str, partition: str, stage: str) -> CriticalError:

@@ -54,11 +54,26 @@ class Order(StrEnum):
     SEQUENTIAL = "sequential"
 
 
+class Engine(StrEnum):
+    """Where dates are fetched: in this process, or in windows spread over the workers of the pool."""
+
+    INLINE = "inline"
+    DISTRIBUTED = "distributed"
+
+
 class OnFailure(StrEnum):
     """Whether a failed date ends the run; ``stop`` leaves the dates not yet begun pending."""
 
     CONTINUE = "continue"
     STOP = "stop"
+
+
+NO_DATE = dt.date.min
+"""Stands for a date that was not given: a source that is asked by entity has none."""
+
+
+def _date(given: Any) -> Any:
+    return NO_DATE if given is None else given
 
 
 def _value(given: Any) -> Any:
@@ -71,13 +86,15 @@ class Asked(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     source: Annotated[str, BeforeValidator(_value)]
-    start_date: dt.date
-    end_date: dt.date
+    start_date: Annotated[dt.date, BeforeValidator(_date)] = NO_DATE
+    end_date: Annotated[dt.date, BeforeValidator(_date)] = NO_DATE
+    entities: str = ""
     reason: Reason = Reason.OTHER
     note: str = ""
     mode: Mode = Mode.INCREMENTAL
     order: Order = Order.OLDEST_FIRST
     on_failure: OnFailure = OnFailure.CONTINUE
+    engine: Engine = Engine.INLINE
     max_concurrency: int = 8
     dry_run: bool = False
     retry_failed: bool = False
@@ -91,6 +108,11 @@ class Asked(BaseModel):
     max_calls: int = 0
     deadline_h: float = 0.0
     wait_for_lease_s: float = 0.0
+
+    @property
+    def range_text(self) -> str:
+        """What was asked for, in one line: first and last date, or the entities."""
+        return self.entities or f"{self.start_date}..{self.end_date}"
 
     @property
     def reason_text(self) -> str:

@@ -12,8 +12,9 @@ from enum import StrEnum
 
 from alerting.errors import ConfigurationError
 from alerting.ranges import expand_dates
+from flows.entities import requested_entities
 from flows.ledger import LedgerEntry, Verdict
-from flows.parameters import Mode, Order
+from flows.parameters import NO_DATE, Mode, Order
 from scrapers.base import Scraper
 from scrapers.partition import Partition, partitions_between
 
@@ -46,8 +47,8 @@ class PlannedPartition:
 class Plan:
     """Every partition that was asked for, in the order of work, each with its path.
 
-    ``since`` is the instant (aware) from which on verdicts count as this run's own: what a run that goes on after a
-    pause does not do twice.
+    Whole entities have no dates: ``start_date`` and ``end_date`` are ``NO_DATE`` then. ``since`` is the instant (aware)
+    from which on verdicts count as this run's own: what a run that goes on after a pause does not do twice.
     """
 
     source: str
@@ -108,6 +109,8 @@ class Plan:
         >>> Plan("s", dt.date(2025, 1, 1), dt.date(2025, 1, 31), "UTC", ()).date_echo()
         '2025-01-01 to 2025-01-31 inclusive, UTC, 31 days'
         """
+        if self.start_date == NO_DATE:
+            return f"{len(self.items):,} whole {'entity' if len(self.items) == 1 else 'entities'}"
         days = (self.end_date - self.start_date).days + 1
         unit = "day" if days == 1 else "days"
         return f"{self.start_date} to {self.end_date} inclusive, {self.zone}, {days:,} {unit}"
@@ -131,13 +134,29 @@ class Plan:
 
 
 def requested_partitions(
-    scraper: Scraper, start_date: dt.date, end_date: dt.date, dates: str, now: dt.datetime, *, exclude: str = ""
+    scraper: Scraper,
+    start_date: dt.date,
+    end_date: dt.date,
+    dates: str,
+    now: dt.datetime,
+    *,
+    exclude: str = "",
+    entities: str = "",
 ) -> list[Partition]:
     """The partitions asked for, oldest first; ``dates`` and ``exclude`` (ranges as in a mail) narrow the range.
 
-    Raises ``ConfigurationError`` for a start after the end, a range before the source's floor, a date that is not
-    over and settled, or dates outside the range. Nothing was done then.
+    A source that is asked by entity takes ``entities`` and ``exclude``, and no dates: see
+    :func:`flows.entities.requested_entities`. Raises ``ConfigurationError`` for a start after the end, a range before
+    the source's floor, a date that is not over and settled, or dates outside the range. Nothing was done then.
     """
+    if scraper.step == "whole":
+        if dates.strip() or (start_date, end_date) != (NO_DATE, NO_DATE):
+            raise _bad(scraper, f"{scraper.source} is asked by entity and has no dates", "entities=all and no dates")
+        return requested_entities(scraper, entities, exclude)
+    if entities.strip():
+        raise _bad(scraper, f"{scraper.source} is asked by date and has no entities", "leave entities empty")
+    if NO_DATE in (start_date, end_date):
+        raise _bad(scraper, "start_date and end_date are needed", "start_date=2025-01-01 end_date=2025-01-31")
     if start_date > end_date:
         raise _bad(scraper, f"start_date {start_date} is after end_date {end_date}", "swap them")
     if end_date < scraper.floor:
@@ -211,10 +230,11 @@ def make_plan(
         items.append(PlannedPartition(partition, path, why))
     if order is Order.NEWEST_FIRST:
         items.reverse()
+    dated = [partition for partition in partitions if not partition.is_whole]
     return Plan(
         scraper.source,
-        min((partition.start for partition in partitions), default=dt.date.min),
-        max((partition.end for partition in partitions), default=dt.date.min) - dt.timedelta(days=bool(partitions)),
+        min((partition.start for partition in dated), default=NO_DATE),
+        max((partition.end for partition in dated), default=NO_DATE) - dt.timedelta(days=bool(dated)),
         scraper.zone,
         tuple(items),
         mode,
@@ -225,7 +245,7 @@ def make_plan(
 def _path(
     scraper: Scraper, partition: Partition, entry: LedgerEntry | None, mode: Mode, since: dt.datetime | None
 ) -> tuple[Path, str]:
-    if partition.start < scraper.floor:
+    if partition.start < scraper.floor and not partition.is_whole:
         return Path.UNAVAILABLE, f"before the source's first date {scraper.floor}"
     if mode is not Mode.INCREMENTAL and entry and entry.verdict.is_good and since and entry.updated_at >= since:
         return Path.SKIP, f"{entry.verdict.value} by this run before its pause"
@@ -239,6 +259,8 @@ def _path(
     is_landed = entry.verdict in (Verdict.LANDED, Verdict.LOADED)
     if mode is Mode.FULL and not (is_landed and since and entry.updated_at >= since):
         return Path.FETCH, f"{entry.verdict.value}, fetched again"
+    if entry.verdict.is_good and partition.is_whole and since and since - entry.updated_at > scraper.fresh_for:
+        return Path.FETCH, f"{entry.verdict.value} on {entry.updated_at:%Y-%m-%d}, a fresh snapshot is due"
     if entry.verdict.is_good:
         return Path.SKIP, entry.verdict.value
     if is_landed:

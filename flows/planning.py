@@ -40,7 +40,13 @@ def plan_asked(services: Services, asked: Asked, now: dt.datetime, backfill_id: 
     """
     scraper = services.scraper(asked.source)
     partitions = requested_partitions(
-        scraper, asked.start_date, asked.end_date, asked.dates, now, exclude=asked.exclude
+        scraper,
+        asked.start_date,
+        asked.end_date,
+        asked.dates,
+        now,
+        exclude=asked.exclude,
+        entities=asked.entities,
     )
     keys = [partition.key for partition in partitions]
     ledger = Ledger(services.store, asked.source)
@@ -57,7 +63,7 @@ def plan_asked(services: Services, asked: Asked, now: dt.datetime, backfill_id: 
     )
     if not plan.items:
         raise ConfigurationError(
-            f"the plan is empty: no date of {asked.start_date} to {asked.end_date} is {_wanted(asked)}",
+            f"the plan is empty: nothing of {asked.range_text} is {_wanted(asked)}",
             source=asked.source,
             stage="plan",
             hint="ask for the range without that condition; dates that are done cost nothing",
