@@ -1,0 +1,165 @@
+"""The example of docs/add-a-source.md, executed as it is printed."""
+
+from __future__ import annotations
+
+import datetime as dt
+import http.server
+import json
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+import processors.sources
+import scrapers.sources
+from alerting.errors import PipelineError
+from processors import registry as processor_registry
+from processors.process import process
+from processors.verification import verify
+from processors.warehouse import BigQueryWarehouse
+from scrapers import registry as scraper_registry
+from scrapers.base import SourceAccess
+from scrapers.budget import Budget
+from scrapers.client import SourceClient
+from scrapers.landing import Landing
+from scrapers.object_store import GcsObjectStore
+from scrapers.partition import partitions_between
+from scrapers.scrape import scrape
+
+PROJECT_DIR = Path(__file__).parents[2]
+PAGE = (PROJECT_DIR / "docs" / "add-a-source.md").read_text()
+FILES = dict(re.findall(r"^`(\S+\.py)`\n\n```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE))
+ENTRY = re.findall(r"^```yaml\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)[0]
+NAME = "ecb_rates"
+RATES = {"USD": 1.03, "GBP": 0.83, "JPY": 162.0}
+HOLIDAYS = {dt.date(2025, 1, 4), dt.date(2025, 1, 5)}
+
+
+class Frankfurter(http.server.BaseHTTPRequestHandler):
+    """Answers a day without rates with the newest earlier ones, as the real one does."""
+
+    def do_GET(self) -> None:
+        day = dt.date.fromisoformat(self.path.split("?")[0].removeprefix("/v1/"))
+        while day in HOLIDAYS:
+            day -= dt.timedelta(days=1)
+        body = json.dumps({"amount": 1.0, "base": "EUR", "date": str(day), "rates": RATES}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def upstream() -> Iterator[str]:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Frankfurter)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The page's two files in a folder that both registries look into."""
+    for name, text in FILES.items():
+        file = tmp_path / name
+        file.parent.mkdir(parents=True)
+        file.write_text(text)
+    registries = {scrapers.sources: scraper_registry.scraper, processors.sources: processor_registry.processor}
+    for package, lookup in registries.items():
+        folder = tmp_path / package.__name__.replace(".", "/")
+        monkeypatch.setattr(package, "__path__", [*package.__path__, str(folder)])
+        lookup.cache_clear()
+    yield
+    for package, lookup in registries.items():
+        sys.modules.pop(f"{package.__name__}.{NAME}", None)
+        vars(package).pop(NAME, None)
+        lookup.cache_clear()
+
+
+def test_the_page_holds_one_scraper_one_processor_and_one_entry():
+    assert sorted(FILES) == [f"processors/sources/{NAME}.py", f"scrapers/sources/{NAME}.py"]
+    (entry,) = yaml.safe_load(f"backfill: &backfill {{}}\nlist:\n{ENTRY}")["list"]
+    assert entry["name"] == NAME == entry["parameters"]["source"]
+
+
+def test_files_and_entry_together_stay_under_eighty_lines_of_code():
+    lines = [line for text in [*FILES.values(), ENTRY] for line in text.splitlines() if line.strip()]
+    code = [line for line in lines if not line.lstrip().startswith(("import ", "from ", '"""'))]
+    assert len(code) < 80
+
+
+@pytest.mark.usefixtures("registered")
+def test_its_rows_arrive_and_holidays_are_proven_empty(upstream, gcs_root, gcs_endpoint, bigquery_endpoint):
+    assert NAME in scraper_registry.sources()
+    source, processor = scraper_registry.scraper(NAME), processor_registry.processor(NAME)
+    bucket = f"t{uuid.uuid4().hex[:12]}"
+    (gcs_root / bucket).mkdir()
+    store = GcsObjectStore(bucket, project="p", endpoint=gcs_endpoint)
+    warehouse = BigQueryWarehouse("p", bucket, "US", endpoint=bigquery_endpoint)
+    warehouse.ensure_dataset()
+    client = SourceClient(source, SourceAccess(upstream), Budget(source.rate))
+    landing = Landing(store)
+    week = partitions_between(dt.date(2025, 1, 2), dt.date(2025, 1, 8), source.zone)
+    manifests = [
+        scrape(one, scraper=source, client=client, landing=landing, backfill_id="bf-1", code_version="0")
+        for one in week
+    ]
+    client.close()
+    assert {one.partition for one in manifests if one.empty_evidence} == {"2025-01-04", "2025-01-05"}
+    receipt = process(
+        manifests, processor=processor, landing=landing, store=store, warehouse=warehouse, backfill_id="bf-1"
+    )
+    assert not receipt.refused()
+    assert all(one.is_ok for one in verify(manifests, processor=processor, warehouse=warehouse).values())
+    rows = warehouse.query(f"SELECT COUNT(*) AS n FROM {warehouse.name_of(NAME)}")
+    assert rows[0]["n"] == 5 * len(RATES)
+
+
+@pytest.mark.usefixtures("registered")
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"date": "2024-12-20", "rates": {"USD": 1.0}}',
+        b'{"date": "2025-01-03", "rates": {"USD": 1.0}}',
+        b'{"date": "2025-01-02", "rates": {}}',
+        b"{}",
+        b"null",
+    ],
+)
+def test_an_answer_of_another_day_or_shape_is_refused(body):
+    from scrapers.base import Page, Request
+
+    source = scraper_registry.scraper(NAME)
+    (day,) = partitions_between(dt.date(2025, 1, 2), dt.date(2025, 1, 2), source.zone)
+    with pytest.raises(PipelineError):
+        source.inspect(day, Page(Request("/"), 1, 200, {}, body, dt.datetime(2025, 2, 1, tzinfo=dt.UTC), 0.1))
+
+
+def test_it_keeps_the_contract_of_every_source_and_the_linter_has_nothing_to_say(tmp_path):
+    for package in ("alerting", "scrapers", "processors", "flows", "deployments", "tests/contracts"):
+        shutil.copytree(PROJECT_DIR / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(PROJECT_DIR / "pyproject.toml", tmp_path)
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text)
+    commands = [
+        ["pytest", "-q", "-p", "no:cacheprovider", "tests/contracts", "-k", NAME],
+        ["ruff", "check", "--no-cache", *FILES],
+        ["ruff", "format", "--no-cache", "--check", *FILES],
+    ]
+    for command in commands:
+        done = subprocess.run(
+            [sys.executable, "-m", *command], cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
