@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Literal
 
 TABLES = ("agendas", "minutes")
+LOCAL_CIVIC_KEY = "sample-civic-key"
 Kind = Literal["delete", "add", "alter"]
 
 SAMPLE_TOWNS: Mapping[str, tuple[int, int]] = MappingProxyType(

@@ -39,10 +39,9 @@ from deployments.local.civic_answers import (
     start_answer,
     themed,
 )
-from deployments.local.civic_towns import SAMPLE_TOWNS, TABLES, change, make_town, page_ids
+from deployments.local.civic_towns import LOCAL_CIVIC_KEY, SAMPLE_TOWNS, TABLES, change, make_town, page_ids
 from deployments.local.processes import free_port
 
-LOCAL_CIVIC_KEY = "sample-civic-key"
 _SETTINGS = {"max_returned_rows": 1000, "default_page_size": 100, "sql_time_limit_ms": 3000, "num_sql_threads": 2}
 _BROWSER = re.compile("Mozilla|Opera")
 

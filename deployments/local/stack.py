@@ -31,6 +31,7 @@ from deployments.local.stack_state import StackState, load_state, locked, replac
 
 _PROJECT_DIR = Path(__file__).resolve().parents[2]
 _UPSTREAM = "deployments.local.upstream"
+_CIVIC = "deployments.local.civic_upstream"
 
 
 class Stack:
@@ -46,6 +47,8 @@ class Stack:
         self.state_dir = state_dir
         self._file = state_dir / "stack.json"
         self._logs = state_dir.resolve() / "logs"
+        # Datasette is an extra: without it the stack has all but this source.
+        self._has_civic = upstream is None and importlib.util.find_spec("datasette") is not None
         if upstream is None and importlib.util.find_spec(_UPSTREAM):
             upstream = [sys.executable, "-m", _UPSTREAM, "--port", "{port}", "--api-key", LOCAL_API_KEY]
         self._upstream = list(upstream or ())
@@ -172,15 +175,18 @@ class Stack:
         )
         self._record(state, inbox)
         if self._upstream:
-            self._record(state, self._start_upstream(port("upstream"), token))
+            self._record(state, self._start_upstream("upstream", self._upstream, port("upstream"), token))
+        if self._has_civic:
+            command = [sys.executable, "-m", _CIVIC, "--port", "{port}", "--data-dir", "{state_dir}"]
+            self._record(state, self._start_upstream("civic", command, port("civic"), token))
 
-    def _start_upstream(self, port: int, token: dict[str, str]) -> Child:
-        values = {"port": str(port), "state_dir": str(self.state_dir.resolve() / "upstream")}
+    def _start_upstream(self, name: str, command: Sequence[str], port: int, token: dict[str, str]) -> Child:
+        values = {"port": str(port), "state_dir": str(self.state_dir.resolve() / name)}
         endpoint = f"http://127.0.0.1:{port}"
         return start_child(
-            "upstream",
-            [part.format_map(values) for part in self._upstream],
-            log_path=self._logs / "upstream.log",
+            name,
+            [part.format_map(values) for part in command],
+            log_path=self._logs / f"{name}.log",
             endpoint=endpoint,
             ready_url=f"{endpoint}/healthz",
             ports={"http": port},

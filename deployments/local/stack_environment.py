@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from alerting.errors import ConfigurationError
+from deployments.local.civic_towns import LOCAL_CIVIC_KEY, SAMPLE_TOWNS
 from deployments.local.prefect_children import client_settings
 from deployments.local.processes import ChildFailed
 from deployments.local.stack_state import StackState
@@ -25,6 +26,8 @@ def client_environment(state_dir: Path, state: StackState) -> dict[str, str]:
     if missing := {"prefect", "gcs", "bigquery", "inbox"} - set(at):
         raise ChildFailed(f"no stack in {state_dir}: {', '.join(sorted(missing))} not started", hint="make up")
     upstream = {"bdl_box_scores": at["upstream"].endpoint} if "upstream" in at else {}
+    if "civic" in at:
+        upstream["civic_band"] = f"{at['civic'].endpoint}/{{site}}"
     return {
         **client_settings(state_dir / "prefect", at["prefect"].ports["http"]),
         "STORAGE_EMULATOR_HOST": at["gcs"].endpoint,
@@ -38,7 +41,9 @@ def client_environment(state_dir: Path, state: StackState) -> dict[str, str]:
         "GAPLESS_INBOX_URL": at["inbox"].endpoint,
         "GAPLESS_UI_URL": at["prefect"].endpoint,
         "GAPLESS_SOURCE_URLS": json.dumps(upstream),
-        "GAPLESS_SOURCE_SECRETS": json.dumps({"bdl_api_key": LOCAL_API_KEY}),
+        "GAPLESS_SOURCE_SECRETS": json.dumps({"bdl_api_key": LOCAL_API_KEY, "civic_band_api_key": LOCAL_CIVIC_KEY}),
+        "GAPLESS_SOURCE_ENTITIES": json.dumps({"civic_band": list(SAMPLE_TOWNS)}),
+        "GAPLESS_SOURCE_RATE_PER_MINUTE": json.dumps({"civic_band": 6000}),
         "NO_PROXY": ",".join(filter(None, [os.environ.get("NO_PROXY", ""), "127.0.0.1,localhost"])),
     }
 
