@@ -16,17 +16,20 @@ from prefect.states import Completed, Failed
 from pydantic import Field
 
 from alerting.errors import ConfigurationError, LeaseHeld, StateUnreadable
+from flows.artifacts import publish_result, report_progress
 from flows.closing import close_backfill, close_dead_runs, starting_facts
 from flows.interruption import end_children, reason_of
 from flows.lease import Lease
 from flows.log import partition_logger
 from flows.mapping import keep_alive, map_windows
 from flows.outcome import abort_reason, describe_counts, exit_code
-from flows.parameters import Asked, Mode, OnFailure, Order, Reason
+from flows.parameters import Asked, Engine, Mode, OnFailure, Order, Reason
 from flows.plan import Plan
 from flows.planning import plan_asked
+from flows.progress import final_block
 from flows.run import RunContext, register, unregister
 from flows.settings import Concurrency
+from flows.waiting import acquire_when_free
 from flows.wiring import Services, build_services
 from scrapers.registry import sources
 from scrapers.scrape import utc_now
@@ -87,6 +90,7 @@ async def backfill(
     order: Order = Order.OLDEST_FIRST,
     on_failure: OnFailure = OnFailure.CONTINUE,
     max_concurrency: Concurrency = 8,
+    engine: Engine = Engine.INLINE,
     dry_run: bool = False,
     retry_failed: bool = False,
     dates: str = "",
@@ -117,6 +121,7 @@ async def backfill(
         max_concurrency: How many dates are fetched at once, 1 to 64.
         dry_run: Only show the plan: no call to the source, nothing written, no mail.
         retry_failed: Only the dates of the range whose last attempt failed.
+        engine: inline fetches in this one process; distributed spreads windows of dates over all workers of the pool.
         dates: Only these dates of the range, as a mail writes them: 2025-01-03, 2025-01-07..2025-01-09.
         exclude: Not these dates of the range, written the same way.
         failed_of: Only what this earlier backfill (bf-...) planned and is not done yet.
@@ -146,15 +151,12 @@ async def _run(services: Services, asked: Asked, backfill_id: str) -> State[Any]
     log = partition_logger()
     for closed in await asyncio.to_thread(close_dead_runs, services, utc_now(), asked.source):
         log.warning("earlier run %s had died; its mail was sent and its lease freed", closed)
-    lease = await asyncio.to_thread(
-        Lease.acquire,
-        services.store,
+    lease = await acquire_when_free(
+        services,
         asked.source,
         backfill_id=backfill_id,
-        now=utc_now(),
-        ttl_s=services.settings.lease_ttl_s,
-        flow_run_id=str(current.id or ""),
         range_text=f"{asked.start_date}..{asked.end_date}",
+        wait_s=asked.wait_for_lease_s,
     )
     try:
         run = RunContext(services, asked, backfill_id)
@@ -172,7 +174,7 @@ async def _run(services: Services, asked: Asked, backfill_id: str) -> State[Any]
 async def _work(run: RunContext, plan: Plan, lease: Lease) -> State[Any]:
     """Everything between the first promise of a mail and its sending."""
     register(run)
-    beating = asyncio.create_task(keep_alive(run, lease, len(plan.items)))
+    watching = [asyncio.create_task(keep_alive(run, lease)), asyncio.create_task(report_progress(run))]
     try:
         await map_windows(run, plan)
         facts = await run.in_thread(run.finish, abort_reason(run.stopped_by or run.loading_stopped_by))
@@ -186,8 +188,10 @@ async def _work(run: RunContext, plan: Plan, lease: Lease) -> State[Any]:
         end_children(str(current.id or ""), aborted)
         raise
     finally:
-        beating.cancel()
+        for task in watching:
+            task.cancel()
         unregister(run)
     message = f"{facts.verdict}: {describe_counts(facts.verdict_counts)}"
-    partition_logger().info("%s", message)
+    partition_logger().info("%s", final_block(facts))
+    await publish_result(run, facts)
     return Completed(message=message) if exit_code(facts.verdict) == 0 else Failed(message=message)

@@ -13,11 +13,13 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 from prefect.tasks import Task
 
-from alerting.errors import NotSettled, TransientError
+from alerting.errors import ConfigurationError, LeaseHeld, NotSettled, StateUnreadable, TransientError
+from flows.joining import joined
 from flows.log import partition_logger
-from flows.run import RunContext, current_run
+from flows.run import RunContext, current_run, is_here
 
 NOT_ATTEMPTED = "not attempted"
+UNCHANGED = "unchanged"
 
 
 def window_name(partitions: Sequence[str]) -> str:
@@ -65,23 +67,34 @@ async def scrape_partition(backfill_id: str, partition: str) -> str:
             stage="scrape",
             hint="run the date again later",
         )
-    return "landed"
+    return UNCHANGED if partition in run.unchanged else "landed"
 
 
 @flow(name="dates", flow_run_name=_flow_run_name, persist_result=False, validate_parameters=False)
-async def dates(source: str, backfill_id: str, partitions: list[str]) -> State[Any]:  # noqa: ARG001 - named by the UI
+async def dates(source: str, backfill_id: str, partitions: list[str], slots: int = 8) -> State[Any]:
     """Lands every partition of the window; a failing one never stops its neighbours.
 
     Args:
         source: Source name.
         backfill_id: The backfill this window belongs to.
         partitions: Partition keys, oldest first.
+        slots: Dates in flight at once, where the window runs in a process of its own.
     """
-    run = current_run(backfill_id)
+    if is_here(backfill_id):
+        return await _land_window(current_run(backfill_id), partitions)
+    try:
+        async with joined(source, backfill_id, partitions, slots) as run:
+            return await _land_window(run, partitions)
+    except (ConfigurationError, LeaseHeld, StateUnreadable) as error:
+        partition_logger().error("%s", error)
+        return Failed(message=str(error))
+
+
+async def _land_window(run: RunContext, partitions: list[str]) -> State[Any]:
     outcomes = await asyncio.gather(*(_land_or_record(run, key, partitions[0]) for key in partitions))
     failed = sum(outcome == "failed" for outcome in outcomes)
     skipped = sum(outcome == NOT_ATTEMPTED for outcome in outcomes)
-    await run.in_thread(run.services.alerts.flush, partitions[0], backfill_id)
+    await run.in_thread(run.services.alerts.flush, partitions[0], str(flow_run.id or run.backfill_id))
     message = f"{len(partitions) - failed - skipped} of {len(partitions)} landed"
     if failed or skipped:
         return Failed(message=f"{message}, {failed} failed, {skipped} not attempted")
@@ -98,6 +111,8 @@ async def _land_or_record(run: RunContext, key: str, window: str) -> str:
     if not isinstance(result, BaseException):
         if result == "landed":
             log.info("%s landed: %s", key, run.manifests[key].counts)
+        else:
+            log.info("%s %s", key, result)
         return str(result)
     verdict = await run.in_thread(run.record_failure, key, result, "scrape", window)
     log.warning("%s %s: %s", key, verdict, str(result)[:300])

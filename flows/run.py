@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import functools
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
+from uuid import UUID
 
 from alerting.errors import ConfigurationError, CriticalError, PipelineError, RateLimited
 from alerting.fingerprint import fingerprint
@@ -26,6 +28,7 @@ from flows.ledger import Ledger, Verdict
 from flows.log import partition_logger
 from flows.outcome import resumes_at, unknown_is_critical, verdict_of
 from flows.parameters import Asked, OnFailure
+from flows.plan import Plan
 from flows.planning import Planned
 from flows.settings import Settings
 from flows.wiring import Services
@@ -71,6 +74,12 @@ class RunContext:
         self.answers_s: list[float] = []
         self.landed_rows = 0
         self.in_canary = False
+        # The daily run reads good partitions again and touches only what has changed.
+        self.reread = False
+        self.unchanged: set[str] = set()
+        self.spent_elsewhere: Counter[str] = Counter()
+        self.progress_artifact: tuple[UUID, float] | None = None
+        self.began = f"{utc_now():%Y%m%dT%H%M%S}"
         self.stopped_by: CriticalError | None = None
         self.loading_stopped_by: CriticalError | None = None
         self._flushes = 0
@@ -131,14 +140,25 @@ class RunContext:
             facts=facts,
         )
 
+    def begin_live(self, plan: Plan) -> None:
+        """Begins a run without a summary: its errors are alerts, and good partitions are read again. Blocking."""
+        self.reread = True
+        self.partitions = {item.partition.key: item.partition for item in plan.items}
+        self.ledger.refresh(min(plan.keys), max(plan.keys))
+
+    @property
+    def calls(self) -> int:
+        """Calls to the source so far, those of other processes included when their windows have ended."""
+        return (self.client.calls if self.client else 0) + self.spent_elsewhere["calls"]
+
     def finish(self, aborted: str) -> RunFacts:
         """Sends the one mail and frees the lease. Blocking; returns the recounted facts."""
         self.services.alerts.flush("end", "final")
         facts = dataclasses.replace(
             self.facts,
-            calls=self.client.calls if self.client else 0,
-            waited_for_limits_s=self.budget.waited_s,
-            bytes_landed=self.client.received_bytes if self.client else 0,
+            calls=self.calls,
+            waited_for_limits_s=self.budget.waited_s + self.spent_elsewhere["waited_s"],
+            bytes_landed=(self.client.received_bytes if self.client else 0) + self.spent_elsewhere["bytes_landed"],
             bigquery_jobs=sum(receipt.job_count for receipt in self.receipts),
             notes=[*self.facts.notes, *self.notes],
         )
@@ -170,7 +190,10 @@ class RunContext:
             backfill_id=self.backfill_id,
             code_version=self.services.code_version,
         )
-        if not manifest.unsettled:
+        before = self.ledger.get(key)
+        if self.reread and before and before.verdict.is_good and before.content_hash == manifest.content_hash:
+            self.unchanged.add(key)
+        elif not manifest.unsettled:
             self.record_landed(manifest)
         return manifest
 
@@ -282,3 +305,8 @@ def unregister(run: RunContext) -> None:
 def current_run(backfill_id: str) -> RunContext:
     """The run of this process; ``KeyError`` when the parent is elsewhere."""
     return _RUNS[backfill_id]
+
+
+def is_here(backfill_id: str) -> bool:
+    """Whether the run's parent is this process."""
+    return backfill_id in _RUNS

@@ -1,0 +1,173 @@
+"""The daily run: the newest settled dates, and late changes of those before. Alerts are live; there is no summary."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo
+
+from prefect import Flow, flow
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.flows import FlowStateHook
+from prefect.runtime import flow_run as current
+from prefect.states import Completed, Failed
+from pydantic import Field
+
+from alerting.errors import ConfigurationError, LeaseHeld, StateUnreadable
+from flows.artifacts import report_progress
+from flows.backfill import Source
+from flows.closing import free_lease_of
+from flows.interruption import end_children, reason_of
+from flows.lease import Lease
+from flows.log import partition_logger
+from flows.mapping import keep_alive, map_windows
+from flows.parameters import Asked, Mode, Reason
+from flows.plan import Path, Plan, PlannedPartition
+from flows.run import RunContext, register, unregister
+from flows.settings import Concurrency
+from flows.waiting import acquire_when_free
+from flows.wiring import Services, build_services
+from scrapers.base import Scraper
+from scrapers.partition import Partition, partitions_between
+from scrapers.scrape import utc_now
+
+# A year of days back is a backfill, and belongs there.
+DaysBack = Annotated[int, Field(ge=1, le=60)]
+
+
+def daily_id_of(flow_run_id: object) -> str:
+    """Derived from the flow run alone, so that a hook in another process finds the same lease.
+
+    >>> daily_id_of("0f3a5c1e-7b1d-4f6e-9a55-0123456789ab")
+    'daily-0f3a5c1e7b1d'
+    """
+    return f"daily-{str(flow_run_id).replace('-', '')[:12]}"
+
+
+def settled_window(scraper: Scraper, days_back: int, now: dt.datetime) -> list[Partition]:
+    """The newest ``days_back`` settled partitions of the source, oldest first, by the clock of its own zone."""
+    today = now.astimezone(ZoneInfo(scraper.zone)).date()
+    # Two periods more than asked for cover the settling time and the unfinished period itself.
+    length = dt.timedelta(days=31 if scraper.step == "month" else 1)
+    earliest = max(scraper.floor, today - length * (days_back + 2) - scraper.settles_after)
+    partitions = partitions_between(earliest, today, scraper.zone, scraper.step)
+    return [partition for partition in partitions if scraper.settled_at(partition) <= now][-days_back:]
+
+
+def tell_of_end(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001
+    """State hook: a daily run that crashed or was cancelled frees its lease and is an alert of its own."""
+    services = build_services()
+    daily_id = daily_id_of(flow_run.id)
+    end_children(flow_run.id, "crashed" if state.is_crashed() else "user")
+    free_lease_of(services, daily_id, utc_now())
+    if state.is_crashed():
+        services.alerts.send_alert(
+            str(flow_run.parameters.get("source", "daily")),
+            f"the daily run {daily_id} crashed: {state.message or 'its process is gone'}",
+            "ERROR",
+            {"error_type": "DeadRun", "stage": "daily", "hint": "run it again: it reads the same dates"},
+        )
+
+
+HOOKS: list[FlowStateHook[..., Any]] = [tell_of_end]
+
+
+def _flow_run_name() -> str:
+    source = current.parameters["source"]
+    return f"daily {getattr(source, 'value', source)} {utc_now():%Y-%m-%d}"
+
+
+@flow(name="daily", flow_run_name=_flow_run_name, persist_result=False, on_crashed=HOOKS, on_cancellation=HOOKS)
+async def daily(
+    source: Source,
+    days_back: DaysBack = 3,
+    max_concurrency: Concurrency = 4,
+    wait_for_lease_s: Annotated[float, Field(ge=0)] = 900.0,
+) -> State[Any]:
+    """Reads the newest settled dates of one source, and loads those whose content is new or has changed.
+
+    The window is resolved once, at the start, in the source's own zone. Trouble is an alert at once, never a summary.
+
+    Args:
+        source: What to read.
+        days_back: How many settled dates, the newest included; the ones before it are read again for late changes.
+        max_concurrency: How many dates are fetched at once, 1 to 64.
+        wait_for_lease_s: How long to wait for a backfill of the source to end, in seconds.
+    """
+    name = str(getattr(source, "value", source))
+    now = utc_now()
+    try:
+        services = build_services()
+        window = settled_window(services.scraper(name), days_back, now)
+        if not window:
+            return Completed(message=f"no date of {name} is settled at {now:%Y-%m-%d %H:%M} UTC")
+        lease = await acquire_when_free(
+            services,
+            name,
+            backfill_id=daily_id_of(current.id or "local"),
+            mode="daily",
+            range_text=f"{window[0].key}..{window[-1].key}",
+            wait_s=wait_for_lease_s,
+        )
+    except (ConfigurationError, LeaseHeld, StateUnreadable) as error:
+        return await asyncio.to_thread(_refused, name, error)
+    return await _work(services, name, window, max_concurrency, lease)
+
+
+def _refused(source: str, error: Exception) -> State[Any]:
+    partition_logger().error("%s", error)
+    if not isinstance(error, ConfigurationError):
+        build_services().alerts.record_error(error)
+    return Failed(message=f"{source}: {error}")
+
+
+async def _work(
+    services: Services, source: str, window: list[Partition], max_concurrency: int, lease: Lease
+) -> State[Any]:
+    asked = Asked(
+        source=source,
+        start_date=window[0].start,
+        end_date=window[-1].end - dt.timedelta(days=1),
+        reason=Reason.STALE,
+        mode=Mode.FULL,
+        max_concurrency=max_concurrency,
+    )
+    run = RunContext(services, asked, lease.record.backfill_id)
+    plan = Plan(
+        source,
+        asked.start_date,
+        asked.end_date,
+        run.scraper.zone,
+        tuple(PlannedPartition(partition, Path.FETCH, "newest or may have changed") for partition in window),
+    )
+    partition_logger().info("daily %s", plan.date_echo())
+    register(run)
+    watching: list[asyncio.Task[None]] = []
+    try:
+        await run.in_thread(run.begin_live, plan)
+        watching = [asyncio.create_task(keep_alive(run, lease)), asyncio.create_task(report_progress(run))]
+        await map_windows(run, plan)
+    except BaseException as error:
+        # Blocking on purpose: a cancelled task may not await again.
+        end_children(str(current.id or ""), reason_of(error))
+        raise
+    finally:
+        for task in watching:
+            task.cancel()
+        unregister(run)
+        lease.release(utc_now())
+    return _verdict(run)
+
+
+def _verdict(run: RunContext) -> State[Any]:
+    entries = {key: run.ledger.get(key) for key in run.partitions}
+    bad = [key for key, entry in entries.items() if entry is None or not entry.verdict.is_good]
+    changed = len(entries) - len(bad) - len(run.unchanged)
+    message = (
+        f"{len(entries)} dates read ({', '.join(entries)}): {changed} loaded, {len(run.unchanged)} unchanged, "
+        f"{len(bad)} not well"
+    )
+    if bad:
+        return Failed(message=f"{message}: {', '.join(bad)}")
+    return Completed(message=message)

@@ -1,0 +1,24 @@
+"""The digest: one mail about the live alerts of a day."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+from pydantic import Field
+
+from flows.wiring import build_services
+
+
+@flow(name="digest", flow_run_name="digest of {hours} h", persist_result=False)
+async def digest(hours: Annotated[float, Field(gt=0, le=24 * 31)] = 24.0) -> State[Any]:
+    """Sends one mail about every live alert of the last hours, those that were held back included.
+
+    Args:
+        hours: How far back, from the start of this run.
+    """
+    sent = await asyncio.to_thread(build_services().alerts.send_digest, hours)
+    return Completed(message="sent" if sent else f"no alert in {hours:g} hours, no mail")
