@@ -56,6 +56,18 @@ class Settings(BaseSettings):
     apprise_urls: list[str] = Field(
         default_factory=list, description="JSON: Apprise URLs (Slack, Teams, Discord ...) that get notices too."
     )
+    webhook_urls: list[str] = Field(
+        default_factory=list, description="JSON: webhooks that get notices as Slack-shaped JSON, without Apprise."
+    )
+    mail_folder: str = Field("", description="Folder that gets every mail as an .eml file too.")
+    mail_host: str = Field("gapless.local", description="Right side of Message-IDs; the same on every machine.")
+    alert_subject_prefix: str = Field("[gapless]", description="Begins the subject of alerts, digests and tests.")
+    start_mail: bool = Field(False, description="One more mail when a backfill begins.")
+    progress_mail_hours: float = Field(0.0, ge=0, description="One mail every so many hours of a long run; 0 is none.")
+    mail_contacts: dict[str, str] = Field(
+        default_factory=dict, description="JSON: whom to ask, by role; shown when a human is needed."
+    )
+    spool_folder: str = Field("", description="Where incidents wait for the store; empty takes the temporary folder.")
     console_only: bool = Field(False, description="Run without a mail transport; the summary goes to the log only.")
 
     max_concurrency: int = Field(8, ge=1, le=64, description="Default number of partitions in flight.")
