@@ -16,7 +16,7 @@ from alerting.errors import PipelineError, TransientError
 from alerting.incident import Incident
 from alerting.journal import IncidentJournal
 from alerting.live_alerts import AlertSettings
-from alerting.notices import send_progress, tell_human
+from alerting.notices import send_progress, send_start, tell_human
 from alerting.object_store import ObjectStore
 from alerting.outbox import Outbox, OutboxEntry
 from alerting.redaction import redact
@@ -60,16 +60,22 @@ class BackfillMode:
         now = self._clock()
         saved = facts.redacted().to_dict() if facts else {}
 
+        begun = False
+
         def opened(entry: OutboxEntry) -> OutboxEntry:
+            nonlocal begun
             if entry.closed:
                 entry = OutboxEntry(self.backfill_id, attempt=entry.attempt + 1)
+            begun = entry.opened_at is None
             entry.source, entry.owner = self.source or entry.source, entry.owner or owner
             entry.mail_host, entry.ttl_s = self._settings.mail_host, self.ttl_s
             entry.opened_at, entry.heartbeat_at, entry.finished_at = entry.opened_at or now, now, None
             entry.facts = saved or entry.facts
             return entry
 
-        self._outbox.update(self.backfill_id, opened, create=lambda: OutboxEntry(self.backfill_id))
+        entry = self._outbox.update(self.backfill_id, opened, create=lambda: OutboxEntry(self.backfill_id))
+        if entry and begun and self._settings.start_mail:
+            send_start(self._channels, entry, now)
 
     def heartbeat(self, facts: RunFacts | None = None) -> bool:
         """Extends the mode and retries what waits; False when the store is down. Raises ``StateUnreadable``."""

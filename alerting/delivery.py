@@ -9,9 +9,6 @@ from __future__ import annotations
 import datetime as dt
 import json
 import logging
-import os
-import socket
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from email.message import EmailMessage
@@ -25,7 +22,7 @@ from alerting.journal import IncidentJournal, alerts_prefix, path_part
 from alerting.message import from_bytes, message_id, summary_mail, to_bytes
 from alerting.notices import deliver, tell_human
 from alerting.object_store import GenerationConflict, ObjectMissing, ObjectStore
-from alerting.outbox import Outbox, OutboxEntry
+from alerting.outbox import Outbox, OutboxEntry, sender_name
 from alerting.redaction import redact
 from alerting.run_facts import Outcome, RunFacts
 from alerting.spool import recover
@@ -66,11 +63,6 @@ class OwedSummary:
         return self.why in ("stale", "unsent")
 
 
-def sender_name() -> str:
-    """Who claims: host, process, thread."""
-    return f"{socket.gethostname()}/{os.getpid()}/{threading.get_ident()}"
-
-
 def owed_summaries(store: ObjectStore, now: dt.datetime | None = None) -> list[OwedSummary]:
     """Every open entry and why it is open. Raises ``StateUnreadable`` for one that cannot be read."""
     now = now or dt.datetime.now(dt.UTC)
@@ -78,7 +70,7 @@ def owed_summaries(store: ObjectStore, now: dt.datetime | None = None) -> list[O
 
 
 def _why(entry: OutboxEntry, now: dt.datetime) -> Literal["running", "stale", "unsent", "claimed"]:
-    if entry.state == "claimed" and entry.claimed_until and now < entry.claimed_until:
+    if entry.claimed(now):
         return "claimed"
     if entry.finished_at is not None or (entry.state == "claimed"):
         return "unsent"

@@ -52,8 +52,8 @@ class AlertSettings:
     """``batch_threshold`` alerts within ``batch_window_s`` are a storm: what is not critical then waits for the digest.
 
     ``mail_host`` is the right side of Message-IDs; the same on every machine. ``progress_mail_hours`` opts into a
-    heartbeat mail of long backfills. ``retry_waits_s`` are the pauses before a run tries its summary again; after
-    them it is left to the watchdog.
+    heartbeat mail of long backfills, ``start_mail`` into one when a backfill begins. ``retry_waits_s`` are the pauses
+    before a run tries its summary again; after them it is left to the watchdog.
     """
 
     rules: Mapping[Severity, SeverityRule] = field(default_factory=_default_rules)
@@ -62,6 +62,7 @@ class AlertSettings:
     subject_prefix: str = "[gapless]"
     mail_host: str = "gapless.local"
     progress_mail_hours: float | None = None
+    start_mail: bool = False
     retry_waits_s: tuple[float, ...] = (2.0, 8.0)
 
 

@@ -1,4 +1,4 @@
-"""The mails beside the summary: "a human is needed now", at most one per attempt, and the opt-in sign of progress."""
+"""The mails beside the summary: "a human is needed now", at most one per attempt; by choice, start and progress."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from alerting.message import backfill_mail, message_id
 from alerting.object_store import ObjectStore
 from alerting.outbox import Delivered, HumanNotice, Outbox, OutboxEntry
 from alerting.redaction import redact
-from alerting.wording import duration, plural
+from alerting.wording import duration, plural, span
 
 _log = logging.getLogger("gapless.alerting")
 _CLAIM_S = 120.0
@@ -100,6 +100,25 @@ def _human_text(incident: Incident, entry: OutboxEntry) -> tuple[str, str]:
         "This is the only such mail of this run; everything else comes in its summary.",
     ]
     return f"[backfill][NEEDS A HUMAN] {source} · {incident.error_type}", "\n".join(lines)
+
+
+def send_start(channels: Sequence[Channel], entry: OutboxEntry, now: dt.datetime) -> bool:
+    """The one "it has begun" of an attempt, by choice; True when a channel took it. Best effort: it is only news."""
+    facts = entry.run_facts
+    count = f"{facts.planned:,} partitions planned" if facts.planned is not None else "partitions not counted yet"
+    place = f"{entry.source or entry.backfill_id} {span(facts.start_date, facts.end_date)}".strip()
+    lines = [
+        f"Backfill {entry.backfill_id} of {place} has begun: {count}.",
+        *([f"Asked for by {facts.requested_by}: {facts.reason}."] if facts.requested_by and facts.reason else []),
+        "Its summary follows at the end, whatever happens; no answer is needed.",
+        *(f"{name}: {url}" for name, url in facts.links.items()),
+    ]
+    subject = f"[backfill][STARTED] {place}"
+    mail = backfill_mail(entry, subject, "\n".join(lines), role="start", outcome="STARTED", now=now)
+    delivered, problems = deliver(mail, channels, "INFO", set(), now)
+    if problems:
+        _log.warning("start mail of %s: %s", entry.backfill_id, "; ".join(problems))
+    return bool(delivered)
 
 
 def send_progress(

@@ -7,10 +7,14 @@ change is a compare-and-swap, so of any number of senders exactly one holds the 
 from __future__ import annotations
 
 import datetime as dt
+import os
 import random
+import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import field
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import TypeAdapter
@@ -100,14 +104,45 @@ class OutboxEntry:
         expiry = self.expires_at()
         return not self.closed and self.finished_at is None and (expiry is None or now >= expiry)
 
+    def claimed(self, now: dt.datetime) -> bool:
+        """Somebody's claim still runs. One of a process of this machine that is gone does not."""
+        runs = self.state == "claimed" and self.claimed_until is not None and now < self.claimed_until
+        return runs and not _is_gone(self.claimed_by)
+
     def claimable(self, now: dt.datetime, by: str) -> bool:
         """Whether ``by`` may send: nobody else holds a claim that still runs."""
-        free = self.state == "open" or self.claimed_until is None or now >= self.claimed_until
-        return not self.closed and (free or self.claimed_by == by)
+        return not self.closed and (not self.claimed(now) or self.claimed_by == by)
 
     def note(self, problem: str) -> None:
         """Remembers a failed delivery; the last twenty are kept."""
         self.errors = [*self.errors, problem][-20:]
+
+
+def sender_name() -> str:
+    """Who claims: host and process namespace, process, thread."""
+    return f"{_machine()}/{os.getpid()}/{threading.get_ident()}"
+
+
+def _machine() -> str:
+    """Where a process id means something: two containers may share a host name, never the namespace."""
+    try:
+        return f"{socket.gethostname()}.{Path('/proc/self/ns/pid').stat().st_ino}"
+    except OSError:
+        return socket.gethostname()
+
+
+def _is_gone(sender: str) -> bool:
+    machine, _, rest = sender.partition("/")
+    pid = rest.partition("/")[0]
+    if machine != _machine() or not pid.isdigit():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
 
 
 _ADAPTER: TypeAdapter[OutboxEntry] = TypeAdapter(OutboxEntry)

@@ -104,6 +104,22 @@ def test_a_claim_of_a_sender_that_died_is_taken_over_when_it_expires(running, st
     assert send(store, [channel], clock, tmp_path).status == "sent"
 
 
+def test_a_claim_of_a_process_of_this_machine_that_is_gone_is_taken_over_at_once(
+    running, store, clock, channel, tmp_path
+):
+    script = "from alerting.outbox import sender_name; print(sender_name())"
+    gone = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.strip()
+    assert Outbox(store).claim(ID, gone, clock())
+    assert owed_summaries(store, clock())[0].due is True
+    assert send(store, [channel], clock, tmp_path).status == "sent"
+
+
+def test_a_claim_of_a_living_process_of_this_machine_holds(running, store, clock, channel, tmp_path):
+    alive = delivery.sender_name().rpartition("/")[0] + "/another thread"
+    assert Outbox(store).claim(ID, alive, clock())
+    assert send(store, [channel], clock, tmp_path).status == "claimed_by_other"
+
+
 def test_a_failed_mail_stays_owed_and_the_same_bytes_are_sent_later(
     running, store, clock, mail_server, tmp_path, caplog
 ):

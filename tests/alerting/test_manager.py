@@ -263,6 +263,17 @@ def test_the_error_summary_counts_by_type_and_scraper(make_manager, mail_server)
     assert summary["by_scraper"] == {"nba": 3, "odds": 1}
 
 
+def test_a_start_mail_is_a_choice_and_comes_once_per_attempt(make_manager, mail_server):
+    manager = make_manager(mail_server.channel(), settings=AlertSettings(retry_waits_s=(), start_mail=True))
+    for _ in range(2):
+        manager.enable_backfill_mode("b", source="nba", facts=RunFacts(planned=1826))
+    (mail,) = mail_server.inbox.mails
+    assert (mail["Message-ID"], mail["X-Backfill-Outcome"]) == ("<gapless.b.1.start@gapless.local>", "STARTED")
+    assert "1,826 partitions" in mail.get_content()
+    manager.disable_backfill_mode()
+    assert [each["X-Backfill-Outcome"] for each in mail_server.inbox.mails] == ["STARTED", "OK"]
+
+
 def test_a_long_run_may_send_one_sign_of_progress_a_day(make_manager, mail_server, clock):
     manager = make_manager(mail_server.channel(), settings=AlertSettings(retry_waits_s=(), progress_mail_hours=24))
     manager.enable_backfill_mode("b", source="nba", ttl_s=10**6)
