@@ -6,9 +6,10 @@ from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from alerting.channels import Channel, LogChannel, SmtpChannel
-from alerting.chat_channels import AppriseChannel
+from alerting.channels import Channel, FileChannel, LogChannel, SmtpChannel
+from alerting.chat_channels import AppriseChannel, WebhookChannel
 from alerting.errors import ConfigurationError
+from alerting.live_alerts import AlertSettings
 from alerting.smart_alert_manager import SmartAlertManager
 from flows.settings import Settings, code_version
 from processors import registry as processor_registry
@@ -55,7 +56,13 @@ class Services:
     @cached_property
     def alerts(self) -> SmartAlertManager:
         """One manager a process; a backfill enables its mode on it."""
-        return SmartAlertManager(self.settings.bucket, store=self.store, channels=self.channels)
+        return SmartAlertManager(
+            self.settings.bucket,
+            store=self.store,
+            channels=self.channels,
+            settings=build_alert_settings(self.settings),
+            spool_folder=self.settings.spool_folder or None,
+        )
 
     @property
     def code_version(self) -> str:
@@ -105,7 +112,7 @@ def build_services(settings: Settings | None = None) -> Services:
 
 
 def build_channels(settings: Settings) -> list[Channel]:
-    """SMTP and Apprise channels, or the log alone when ``console_only`` says so.
+    """Mail, chat and file channels that are set; the log alone counts only when ``console_only`` says so.
 
     Raises ``ConfigurationError`` when there is no transport and nobody asked for the console.
     """
@@ -129,6 +136,12 @@ def build_channels(settings: Settings) -> list[Channel]:
         )
     if settings.apprise_urls:
         channels.append(AppriseChannel(settings.apprise_urls))
+    channels += [
+        WebhookChannel(url, name="webhook" if position == 1 else f"webhook-{position}")
+        for position, url in enumerate(settings.webhook_urls, start=1)
+    ]
+    if settings.mail_folder:
+        channels.append(FileChannel(settings.mail_folder))
     if settings.console_only:
         channels.append(LogChannel())
     if not channels:
@@ -138,6 +151,16 @@ def build_channels(settings: Settings) -> list[Channel]:
             hint="export GAPLESS_SMTP_HOST=... and GAPLESS_MAIL_TO=..., or GAPLESS_CONSOLE_ONLY=true",
         )
     return channels
+
+
+def build_alert_settings(settings: Settings) -> AlertSettings:
+    """How alerts, and the mails beside the summary, behave."""
+    return AlertSettings(
+        subject_prefix=settings.alert_subject_prefix,
+        mail_host=settings.mail_host,
+        progress_mail_hours=settings.progress_mail_hours or None,
+        start_mail=settings.start_mail,
+    )
 
 
 def _addresses(text: str) -> list[str]:
