@@ -21,6 +21,7 @@ from flows.closing import close_backfill, close_dead_runs, starting_facts
 from flows.interruption import end_children, reason_of
 from flows.lease import Lease
 from flows.log import partition_logger
+from flows.mailing import mail_trouble
 from flows.mapping import keep_alive, map_windows
 from flows.outcome import abort_reason, describe_counts, exit_code
 from flows.parameters import Asked, Engine, Mode, OnFailure, Order, Reason
@@ -194,4 +195,8 @@ async def _work(run: RunContext, plan: Plan, lease: Lease) -> State[Any]:
     message = f"{facts.verdict}: {describe_counts(facts.verdict_counts)}"
     partition_logger().info("%s", final_block(facts))
     await publish_result(run, facts)
-    return Completed(message=message) if exit_code(facts.verdict) == 0 else Failed(message=message)
+    mail = run.services.alerts.last_result
+    if trouble := mail_trouble(mail):
+        message += f"; {trouble}"
+    is_well = exit_code(facts.verdict) == 0 and not (mail and mail.status == "failed")
+    return Completed(message=message) if is_well else Failed(message=message)

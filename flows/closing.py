@@ -24,6 +24,7 @@ from alerting.outbox import Outbox
 from alerting.run_facts import RunFacts, TableFacts
 from flows.lease import list_leases, release_lease
 from flows.ledger import Ledger, LedgerEntry, Verdict
+from flows.mailing import asked_by
 from flows.outcome import backfill_verdict, count_verdicts, mail_outcome
 from flows.parameters import Asked, OnFailure, Order
 from flows.plan import Path, Plan
@@ -73,7 +74,9 @@ def starting_facts(
         flags=_flags(asked),
         plan_hash=plan.hash,
         resumed_from=asked.resume_of,
-        owner=f"{socket.gethostname()} pid {os.getpid()}",
+        owner=f"process {os.getpid()} on {socket.gethostname()}",
+        requested_by=asked_by(),
+        contacts=services.settings.mail_contacts,
         host=socket.gethostname(),
         code_version=services.code_version,
         started_at=utc_now(),

@@ -118,7 +118,7 @@ async def keep_alive(run: RunContext, lease: Lease) -> None:
         await asyncio.sleep(run.services.settings.heartbeat_s)
         try:
             await run.in_thread(lease.heartbeat, utc_now())
-            await run.in_thread(run.services.alerts.heartbeat)
+            await run.in_thread(run.services.alerts.heartbeat, run.facts_so_far())
         except LeaseHeld as error:
             run.stop(error, "scrape")
             run.stop(error, "load")

@@ -170,6 +170,13 @@ class RunContext:
         self.services.alerts.flush("pause", self.backfill_id)
         pause_lease(self.services.store, self.source, self.backfill_id, utc_now())
 
+    def facts_so_far(self) -> RunFacts:
+        """What is known at this moment; kept with every heartbeat, it is all that a killed run can still say."""
+        entries = (self.ledger.get(key) for key in self.partitions)
+        counts = Counter(entry.verdict.value if entry else Verdict.PLANNED.value for entry in entries)
+        calls = self.client.calls if self.client else 0
+        return dataclasses.replace(self.facts, calls=calls, verdict_counts=dict(counts), notes=list(self.notes))
+
     def done_count(self) -> int:
         """Partitions of the plan with a good verdict, as this process knows them."""
         entries = (self.ledger.get(key) for key in self.partitions)
