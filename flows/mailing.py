@@ -1,0 +1,54 @@
+"""Between a run and its mail: who asked for the run, which dates a cause has, and what became of the mail."""
+
+from __future__ import annotations
+
+from prefect.runtime import flow_run
+
+from alerting.delivery import SendResult
+from alerting.errors import ConfigurationError
+from alerting.fingerprint import group_incidents
+from alerting.journal import IncidentJournal
+from flows.wiring import Services
+
+ASKED_BY = "by:"
+"""Begins the tag of a flow run that names the person who asked for it: ``prefect deployment run ... --tag by:maria``."""
+
+
+def asked_by() -> str:
+    """Who asked for the current flow run: its ``by:`` tag, else the run itself, "" outside a flow run."""
+    person = next((tag.removeprefix(ASKED_BY) for tag in flow_run.tags or [] if tag.startswith(ASKED_BY)), "")
+    if person or not flow_run.id:
+        return person
+    return f"nobody named (flow run {flow_run.name}; name yourself with --tag by:YOU)"
+
+
+def mail_trouble(result: SendResult | None) -> str:
+    """What the run's state must say about its mail: "" when everybody has it.
+
+    >>> mail_trouble(SendResult("sent", "bf-1", refused={"gone@example.org": "550 no such mailbox"}))
+    'mail refused by gone@example.org: 550 no such mailbox'
+    >>> mail_trouble(SendResult("failed", "bf-1", errors=("smtp: 451 later",)))
+    'mail not sent, it stays in the outbox and is tried again: smtp: 451 later'
+    """
+    if result is None:
+        return ""
+    if result.status == "failed":
+        return f"mail not sent, it stays in the outbox and is tried again: {'; '.join(result.errors)}"
+    return "; ".join(f"mail refused by {who}: {answer}" for who, answer in result.refused.items())
+
+
+def keys_of_cause(services: Services, backfill_id: str, cause: str) -> list[str]:
+    """Partitions of one cause (``C2``, or a fingerprint) of an ended backfill, as its mail numbered them.
+
+    Reads the journal. Raises ``ConfigurationError`` for an unknown cause, ``StateUnreadable``.
+    """
+    groups = group_incidents(IncidentJournal(services.store).read(backfill_id)).groups
+    for group in groups:
+        if cause in (group.cause_id, group.fingerprint):
+            return sorted(group.partitions)
+    known = ", ".join(group.cause_id for group in groups) or "none"
+    raise ConfigurationError(
+        f"backfill {backfill_id} has no cause {cause}; it has {known}. Nothing was done",
+        stage="start",
+        hint="the causes are in its mail, and in its incidents.ndjson",
+    )
