@@ -11,7 +11,7 @@ from alerting.journal import IncidentJournal
 from flows.wiring import Services
 
 ASKED_BY = "by:"
-"""Begins the tag of a flow run that names the person who asked for it: ``prefect deployment run ... --tag by:maria``."""
+"""Begins the tag of a flow run that names who asked for it: ``prefect deployment run ... --tag by:maria``."""
 
 
 def asked_by() -> str:
