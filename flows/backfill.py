@@ -17,7 +17,9 @@ from pydantic import Field
 
 from alerting.errors import ConfigurationError, LeaseHeld, StateUnreadable
 from flows.artifacts import publish_result, report_progress
+from flows.canaries import try_canaries
 from flows.closing import close_backfill, close_dead_runs, starting_facts
+from flows.cost import remember_cost
 from flows.interruption import end_children, reason_of
 from flows.lease import Lease
 from flows.log import partition_logger
@@ -28,8 +30,10 @@ from flows.parameters import Asked, Engine, Mode, OnFailure, Order, Reason
 from flows.plan import Plan
 from flows.planning import plan_asked
 from flows.progress import final_block
+from flows.resume import note_resume
 from flows.run import RunContext, register, unregister
 from flows.settings import Concurrency
+from flows.supervise import Supervisor
 from flows.waiting import acquire_when_free
 from flows.wiring import Services, build_services
 from scrapers.registry import sources
@@ -55,7 +59,7 @@ def backfill_id_of(flow_run_id: UUID | str, run_count: int) -> str:
 def _flow_run_name() -> str:
     given = current.parameters
     source = getattr(given["source"], "value", given["source"])
-    return f"{source} {given['start_date']}..{given['end_date']}"
+    return f"{source} {given.get('entities') or '{start_date}..{end_date}'.format_map(given)}"
 
 
 def close_after_state_change(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001
@@ -83,15 +87,17 @@ HOOKS: list[FlowStateHook[..., Any]] = [close_after_state_change]
 )
 async def backfill(
     source: Source,
-    start_date: dt.date,
-    end_date: dt.date,
+    *,
+    start_date: dt.date | None = None,
+    end_date: dt.date | None = None,
+    entities: str = "",
     reason: Reason,
     note: str = "",
     mode: Mode = Mode.INCREMENTAL,
     order: Order = Order.OLDEST_FIRST,
     on_failure: OnFailure = OnFailure.CONTINUE,
-    max_concurrency: Concurrency = 8,
     engine: Engine = Engine.INLINE,
+    max_concurrency: Concurrency = 8,
     dry_run: bool = False,
     retry_failed: bool = False,
     dates: str = "",
@@ -111,18 +117,20 @@ async def backfill(
 
     Args:
         source: What to refill.
-        start_date: First date, inclusive, in the source's own time zone.
-        end_date: Last date, inclusive. It must be over and settled.
+        start_date: First date, inclusive, in the source's own time zone. Needed, except where entities are.
+        end_date: Last date, inclusive. It must be over and settled. Needed, except where entities are.
+        entities: Only for sources that are asked by entity: all, or names separated by commas (alameda.ca: everything
+            of it, alameda.ca~minutes: one kind of document, all~minutes: that kind of every one). Empty for the others.
         reason: Why this is run, for the mail and the record.
         note: The reason in your own words.
         mode: incremental does what is missing or failed; full fetches everything again; reprocess loads landed
             payloads again without a call; validate only recounts the tables.
         order: Which dates are begun first. sequential is oldest first, one at a time.
         on_failure: continue with the other dates, or stop and leave them pending.
+        engine: inline fetches in this one process; distributed spreads windows of dates over all workers of the pool.
         max_concurrency: How many dates are fetched at once, 1 to 64.
         dry_run: Only show the plan: no call to the source, nothing written, no mail.
         retry_failed: Only the dates of the range whose last attempt failed.
-        engine: inline fetches in this one process; distributed spreads windows of dates over all workers of the pool.
         dates: Only these dates of the range, as a mail writes them: 2025-01-03, 2025-01-07..2025-01-09.
         exclude: Not these dates of the range, written the same way.
         failed_of: Only what this earlier backfill (bf-...) planned and is not done yet.
@@ -156,7 +164,7 @@ async def _run(services: Services, asked: Asked, backfill_id: str) -> State[Any]
         services,
         asked.source,
         backfill_id=backfill_id,
-        range_text=f"{asked.start_date}..{asked.end_date}",
+        range_text=asked.range_text,
         wait_s=asked.wait_for_lease_s,
     )
     try:
@@ -175,10 +183,16 @@ async def _run(services: Services, asked: Asked, backfill_id: str) -> State[Any]
 async def _work(run: RunContext, plan: Plan, lease: Lease) -> State[Any]:
     """Everything between the first promise of a mail and its sending."""
     register(run)
-    watching = [asyncio.create_task(keep_alive(run, lease)), asyncio.create_task(report_progress(run))]
+    watching_over = Supervisor(run, lease)
+    watching = [
+        asyncio.create_task(work) for work in (keep_alive(run, lease), report_progress(run), watching_over.watch())
+    ]
     try:
-        await map_windows(run, plan)
+        await watching_over.step()
+        await map_windows(run, await try_canaries(run, plan))
+        await note_resume(run)
         facts = await run.in_thread(run.finish, abort_reason(run.stopped_by or run.loading_stopped_by))
+        await run.in_thread(remember_cost, run, facts)
     except BaseException as error:
         # Blocking on purpose: a cancelled task may not await again, and the mail must leave all the same.
         aborted = reason_of(error)
@@ -193,6 +207,8 @@ async def _work(run: RunContext, plan: Plan, lease: Lease) -> State[Any]:
             task.cancel()
         unregister(run)
     message = f"{facts.verdict}: {describe_counts(facts.verdict_counts)}"
+    if run.resumes:
+        message += f"; {run.resumes}"
     partition_logger().info("%s", final_block(facts))
     await publish_result(run, facts)
     mail = run.services.alerts.last_result

@@ -28,6 +28,7 @@ from flows.mailing import asked_by
 from flows.outcome import backfill_verdict, count_verdicts, mail_outcome
 from flows.parameters import Asked, OnFailure, Order
 from flows.plan import Path, Plan
+from flows.record import keep_mail, keep_record
 from flows.wiring import Services
 from scrapers.scrape import utc_now
 
@@ -183,11 +184,14 @@ def close_backfill(
         return None
     known = facts or owed.run_facts
     final = recount(services, known, aborted=aborted, now=now)
-    write_record(services, final)
+    prefix = run_prefix(backfill_id)
+    keep_record(services.store, prefix, final)
     if services.alerts.backfill_id == backfill_id:
         result = services.alerts.disable_backfill_mode(run_facts=final)
     else:
         result = send_owed_summary(services.store, services.channels, backfill_id, run_facts=final, now=now)
+    if result and result.mail_object:
+        keep_mail(services.store, prefix, result.mail_object)
     release_lease(services.store, known.source, backfill_id, now)
     LOG.info("backfill %s closed: %s, mail %s", backfill_id, final.verdict, result)
     return Closed(final, result)
@@ -198,12 +202,6 @@ def free_lease_of(services: Services, backfill_id: str, now: dt.datetime) -> Non
     for lease in list_leases(services.store):
         if lease.backfill_id == backfill_id and lease.state == "held":
             release_lease(services.store, lease.source, backfill_id, now)
-
-
-def write_record(services: Services, facts: RunFacts) -> None:
-    """Keeps ``summary.json`` of the run; a later closer overwrites it with its own recount."""
-    data = json.dumps(facts.to_dict(), indent=1, default=str).encode()
-    services.store.write(f"{run_prefix(facts.backfill_id)}summary.json", data, content_type="application/json")
 
 
 def close_dead_runs(services: Services, now: dt.datetime, source: str = "") -> list[str]:

@@ -46,7 +46,17 @@ def daily_id_of(flow_run_id: object) -> str:
 
 
 def settled_window(scraper: Scraper, days_back: int, now: dt.datetime) -> list[Partition]:
-    """The newest ``days_back`` settled partitions of the source, oldest first, by the clock of its own zone."""
+    """The newest ``days_back`` settled partitions of the source, oldest first, by the clock of its own zone.
+
+    Raises ``ConfigurationError`` for a source that has no dates.
+    """
+    if scraper.step == "whole":
+        raise ConfigurationError(
+            "the source is asked by entity, so it has no newest dates",
+            source=scraper.source,
+            stage="plan",
+            hint=f"schedule backfill/{scraper.source} with mode=full",
+        )
     today = now.astimezone(ZoneInfo(scraper.zone)).date()
     # Two periods more than asked for cover the settling time and the unfinished period itself.
     length = dt.timedelta(days=31 if scraper.step == "month" else 1)
@@ -133,7 +143,7 @@ async def _work(
         mode=Mode.FULL,
         max_concurrency=max_concurrency,
     )
-    run = RunContext(services, asked, lease.record.backfill_id)
+    run = RunContext(services, asked, lease.record.backfill_id, purpose="live")
     plan = Plan(
         source,
         asked.start_date,

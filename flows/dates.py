@@ -20,6 +20,7 @@ from flows.run import RunContext, current_run, is_here
 
 NOT_ATTEMPTED = "not attempted"
 UNCHANGED = "unchanged"
+DONE_BY_LIVE = "done by a live run"
 
 
 def window_name(partitions: Sequence[str]) -> str:
@@ -55,6 +56,8 @@ async def scrape_partition(backfill_id: str, partition: str) -> str:
     """
     run = current_run(backfill_id)
     async with run.slots, run.gate.passed():
+        if partition in run.done_elsewhere:
+            return DONE_BY_LIVE
         if run.stopped_by is not None:
             return NOT_ATTEMPTED
         manifest = await run.in_thread(run.land, partition)

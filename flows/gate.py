@@ -1,4 +1,4 @@
-"""The gate of a run: work begins only while it is open, and whoever closes it can wait until nothing is under way."""
+"""The gate of a run: work begins only while it is open, and whoever shuts it sees when nothing is under way."""
 
 from __future__ import annotations
 
@@ -20,6 +20,11 @@ class Gate:
         """Why nothing begins; empty when the gate is open."""
         return frozenset(self._closed_by)
 
+    @property
+    def is_idle(self) -> bool:
+        """Nothing that passed the gate is under way."""
+        return self._inside == 0
+
     @contextlib.asynccontextmanager
     async def passed(self) -> AsyncIterator[None]:
         """Waits until the gate is open; the body is then one piece of work that a pause does not interrupt."""
@@ -29,23 +34,15 @@ class Gate:
         try:
             yield
         finally:
-            # Without awaiting: a cancelled task still has to leave.
             self._inside -= 1
-            if self._closed_by and not self._inside:
-                self._woken = asyncio.ensure_future(self._wake())
 
-    async def close(self, why: str) -> None:
-        """Nothing begins from here on; returns when nothing is under way any more."""
+    async def shut(self, why: str) -> None:
+        """Nothing begins from here on; what is under way goes on, see ``is_idle``."""
         async with self._changed:
             self._closed_by.add(why)
-            await self._changed.wait_for(lambda: not self._inside)
 
     async def open(self, why: str) -> None:
         """Takes back one reason."""
         async with self._changed:
             self._closed_by.discard(why)
-            self._changed.notify_all()
-
-    async def _wake(self) -> None:
-        async with self._changed:
             self._changed.notify_all()

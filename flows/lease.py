@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from alerting.errors import LeaseHeld, StateUnreadable
 from alerting.object_store import GenerationConflict, ObjectMissing, ObjectStore
 
+WRITE_TRIES = 5
+
 
 class LeaseRecord(BaseModel):
     """Who works on a source. Times are aware UTC; ``state`` is ``held``, ``paused`` or ``released``."""
@@ -26,6 +28,9 @@ class LeaseRecord(BaseModel):
     range_text: str = ""
     host: str = ""
     pid: int = 0
+    wanted_by: str = ""
+    lent_to: str = ""
+    lent_until: dt.datetime | None = None
     released_by: str = ""
     released_reason: str = ""
     started_at: dt.datetime
@@ -33,7 +38,9 @@ class LeaseRecord(BaseModel):
     expires_at: dt.datetime
 
     def is_alive(self, now: dt.datetime) -> bool:
-        """Held, with a recent heartbeat, and not by a process of this machine that is gone."""
+        """Held, with a recent heartbeat, and not by a process of this machine that is gone; or lent to a live run."""
+        if self.is_lent(now):
+            return True
         if self.state != "held" or self.expires_at <= now:
             return False
         if self.host != socket.gethostname():
@@ -45,6 +52,10 @@ class LeaseRecord(BaseModel):
         except PermissionError:
             return True
         return True
+
+    def is_lent(self, now: dt.datetime) -> bool:
+        """A live run works on the source by a loan that has not run out."""
+        return bool(self.lent_to) and self.lent_until is not None and self.lent_until > now
 
     def describe(self) -> str:
         """Holder, start, mode, and where to look, for the message of the one who has to wait."""
@@ -83,7 +94,7 @@ class Lease:
     ) -> Lease:
         """Takes the lease if it is free, released or expired; raises ``LeaseHeld`` naming the holder otherwise."""
         held, generation = read_lease(store, source)
-        if held and held.is_alive(now) and held.backfill_id != backfill_id:
+        if held and held.is_alive(now) and (held.backfill_id != backfill_id or held.is_lent(now)):
             raise _refused(held)
         record = LeaseRecord(
             source=source,
@@ -100,7 +111,7 @@ class Lease:
         )
         lease = cls(store, record, ttl_s)
         try:
-            lease._generation = _write(store, record, generation)
+            lease._generation = write_lease(store, record, generation)
         except GenerationConflict:
             winner, _ = read_lease(store, source)
             raise (_refused(winner) if winner else LeaseHeld("lease vanished", source=source)) from None
@@ -108,13 +119,25 @@ class Lease:
 
     def heartbeat(self, now: dt.datetime) -> None:
         """Extends the lease. Raises ``LeaseHeld`` when somebody took it over: stop writing then."""
-        expires_at = now + dt.timedelta(seconds=self.ttl_s)
-        self.record = self.record.model_copy(update={"heartbeat_at": now, "expires_at": expires_at})
-        try:
-            self._generation = _write(self.store, self.record, self._generation)
-        except GenerationConflict:
-            taken, _ = read_lease(self.store, self.record.source)
-            raise (_refused(taken) if taken else LeaseHeld("lease vanished", source=self.record.source)) from None
+        alive = {"heartbeat_at": now, "expires_at": now + dt.timedelta(seconds=self.ttl_s)}
+        for _ in range(WRITE_TRIES):
+            try:
+                self._generation = write_lease(self.store, self.record.model_copy(update=alive), self._generation)
+            except GenerationConflict:
+                self._adopt()
+            else:
+                self.record = self.record.model_copy(update=alive)
+                return
+        raise LeaseHeld("the lease changed under every heartbeat", source=self.record.source, stage="lease")
+
+    def _adopt(self) -> None:
+        """Takes over what a live run wrote into our record; raises ``LeaseHeld`` when it is not ours any more."""
+        found, self._generation = read_lease(self.store, self.record.source)
+        if found is None:
+            raise LeaseHeld("lease vanished", source=self.record.source)
+        if found.state != "held" or found.backfill_id != self.record.backfill_id:
+            raise _refused(found)
+        self.record = found
 
     def release(self, now: dt.datetime) -> None:
         """Gives the lease back; a lease that somebody took over is left alone."""
@@ -149,15 +172,17 @@ def release_lease(store: ObjectStore, source: str, backfill_id: str, now: dt.dat
 
 
 def _leave(store: ObjectStore, source: str, backfill_id: str, now: dt.datetime, state: str) -> bool:
-    record, generation = read_lease(store, source)
-    if record is None or record.state not in ("held", "paused") or record.backfill_id != backfill_id:
-        return False
-    left = record.model_copy(update={"state": state, "heartbeat_at": now, "expires_at": now})
-    try:
-        _write(store, left, generation)
-    except GenerationConflict:
-        return False
-    return True
+    for _ in range(WRITE_TRIES):
+        record, generation = read_lease(store, source)
+        if record is None or record.state not in ("held", "paused") or record.backfill_id != backfill_id:
+            return False
+        left = record.model_copy(update={"state": state, "heartbeat_at": now, "expires_at": now})
+        try:
+            write_lease(store, left, generation)
+        except GenerationConflict:
+            continue
+        return True
+    return False
 
 
 def pause_lease(store: ObjectStore, source: str, backfill_id: str, now: dt.datetime) -> bool:
@@ -168,7 +193,7 @@ def pause_lease(store: ObjectStore, source: str, backfill_id: str, now: dt.datet
 def refuse_while_held(store: ObjectStore, source: str, now: dt.datetime, action: str) -> None:
     """Raises ``LeaseHeld`` when a living run works on the source: its state belongs to it."""
     held, _ = read_lease(store, source)
-    if held and held.state == "held" and held.expires_at > now:
+    if held and held.is_alive(now):
         raise LeaseHeld(
             f"{action} would write beside {held.describe()}; nothing was done",
             source=source,
@@ -177,7 +202,8 @@ def refuse_while_held(store: ObjectStore, source: str, now: dt.datetime, action:
         )
 
 
-def _write(store: ObjectStore, record: LeaseRecord, generation: int) -> int:
+def write_lease(store: ObjectStore, record: LeaseRecord, generation: int) -> int:
+    """Writes over ``generation`` and returns the one written; raises ``GenerationConflict``."""
     data = record.model_dump_json(indent=1).encode()
     return store.write(lease_name(record.source), data, if_generation=generation, content_type="application/json")
 

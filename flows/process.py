@@ -65,9 +65,17 @@ async def process_landed(source: str, backfill_id: str, partitions: list[str]) -
         partitions: Keys of landed partitions, oldest first.
     """
     run = current_run(backfill_id)
+    async with run.gate.passed():
+        # A live run that went first may have done some of them.
+        return await _process(run, [key for key in partitions if key in run.manifests])
+
+
+async def _process(run: RunContext, partitions: list[str]) -> State[Any]:
+    if not partitions:
+        return Completed(message="nothing is left to load")
     delays_s = run.services.settings.retry_delays_s
     retries: dict[str, Any] = {"retries": len(delays_s), "retry_delay_seconds": delays_s}
-    state = await load.with_options(**retries)(backfill_id, partitions, return_state=True)  # type: ignore[misc]
+    state = await load.with_options(**retries)(run.backfill_id, partitions, return_state=True)  # type: ignore[misc]
     receipt = await state.aresult(raise_on_failure=False)
     if isinstance(receipt, BaseException):
         return await _all_failed(run, partitions, receipt, "load")
@@ -76,7 +84,7 @@ async def process_landed(source: str, backfill_id: str, partitions: list[str]) -
     await run.in_thread_each(lambda key: run.record_failure(key, refused[key], "load", partitions[0]), list(refused))
     run.count_loaded(len(partitions) - len(refused))
     loaded = [key for key in partitions if key not in refused]
-    state = await verify_batch.with_options(**retries)(backfill_id, loaded, return_state=True)  # type: ignore[misc]
+    state = await verify_batch.with_options(**retries)(run.backfill_id, loaded, return_state=True)  # type: ignore[misc]
     found = await state.aresult(raise_on_failure=False)
     if isinstance(found, BaseException):
         return await _all_failed(run, loaded, found, "verify")
@@ -110,6 +118,8 @@ def record_verification(run: RunContext, receipt_id: str, found: Verification, w
         run.backfill_id,
         utc_now(),
         loaded=found.loaded,
+        actual=found.loaded.get(run.scraper.tables[0], 0),
+        verified_at=utc_now(),
         **({"receipt_id": receipt_id} if receipt_id else {}),
     )
     return True

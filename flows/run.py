@@ -8,33 +8,35 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import datetime as dt
 import functools
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
 from alerting.errors import ConfigurationError, CriticalError, PipelineError, RateLimited
 from alerting.fingerprint import fingerprint
 from alerting.incident import Incident
 from alerting.run_facts import RunFacts
-from flows.breaker import Action, Breaker, Limits, Trip
+from flows.breaker import Action, Breaker, Trip
 from flows.closing import close_backfill, run_prefix
 from flows.gate import Gate
 from flows.history import SourceHistory
 from flows.lease import pause_lease
 from flows.ledger import Ledger, Verdict
 from flows.log import partition_logger
-from flows.outcome import resumes_at, unknown_is_critical, verdict_of
-from flows.parameters import Asked, OnFailure
+from flows.outcome import concerns_one_entity, reached, resumes_at, unknown_is_critical, verdict_of
+from flows.parameters import Asked
 from flows.plan import Plan
 from flows.planning import Planned
-from flows.settings import Settings
+from flows.thresholds import breaker_limits
 from flows.wiring import Services
 from processors.process import Receipt
 from scrapers.landing import Manifest
 from scrapers.partition import Partition
+from scrapers.quota import Purpose
 from scrapers.scrape import scrape, utc_now
 
 P = ParamSpec("P")
@@ -49,7 +51,7 @@ PROMPT_FLUSHES = 50
 class RunContext:
     """One backfill's shared state in this process. Thread-safe where threads meet it."""
 
-    def __init__(self, services: Services, asked: Asked, backfill_id: str) -> None:
+    def __init__(self, services: Services, asked: Asked, backfill_id: str, purpose: Purpose = "backfill") -> None:
         source, max_concurrency = asked.source, asked.concurrency
         self.services = services
         self.asked = asked
@@ -57,7 +59,8 @@ class RunContext:
         self.backfill_id = backfill_id
         self.scraper = services.scraper(source)
         self.processor = services.processor(source)
-        self.budget = services.budget(source)
+        self.quota = services.quota(source, purpose)
+        self.budget = services.budget(source, self.quota)
         # Without a client no code path of a mode that must not ask the source can ask it.
         self.client = services.client(source, self.budget) if asked.mode.may_fetch else None
         self.ledger = Ledger(services.store, source)
@@ -71,12 +74,15 @@ class RunContext:
         self.gate = Gate()
         self.breaker = Breaker(breaker_limits(services.settings, asked), utc_now())
         self.notes: list[str] = []
+        self.resumes = ""
         self.answers_s: list[float] = []
         self.landed_rows = 0
         self.in_canary = False
         # The daily run reads good partitions again and touches only what has changed.
         self.reread = False
         self.unchanged: set[str] = set()
+        # What a live run did while this one had paused for it.
+        self.done_elsewhere: set[str] = set()
         self.spent_elsewhere: Counter[str] = Counter()
         self.progress_artifact: tuple[UUID, float] | None = None
         self.began = f"{utc_now():%Y%m%dT%H%M%S}"
@@ -161,9 +167,24 @@ class RunContext:
             bytes_landed=(self.client.received_bytes if self.client else 0) + self.spent_elsewhere["bytes_landed"],
             bigquery_jobs=sum(receipt.job_count for receipt in self.receipts),
             notes=[*self.facts.notes, *self.notes],
+            **self._quota_facts(),
         )
         closed = close_backfill(self.services, self.backfill_id, aborted=aborted, now=utc_now(), facts=facts)
         return closed.facts if closed else facts
+
+    def _quota_facts(self) -> dict[str, Any]:
+        """Gives unused calls back; the mail must leave also when the shared counts cannot be read."""
+        rate = self.quota.rate
+        unit, limit = ("day", rate.per_day) if rate.per_day is not None else ("month", rate.per_month)
+        try:
+            self.budget.close()
+            left = self.quota.left()
+        except PipelineError as error:
+            partition_logger().warning("quota not settled: %s", error)
+            return {}
+        if limit is None:
+            return {}
+        return {"calls_left": left, "calls_budget": limit, "budget_resets_at": self.budget.next_reset(unit)}
 
     def pause(self) -> None:
         """Leaves the source free and the mail owed: Resume starts this run again, and it sends the mail. Blocking."""
@@ -196,6 +217,7 @@ class RunContext:
             landing=self.services.landing,
             backfill_id=self.backfill_id,
             code_version=self.services.code_version,
+            resume_within=dt.timedelta(hours=self.services.settings.checkpoint_max_age_h),
         )
         before = self.ledger.get(key)
         if self.reread and before and before.verdict.is_good and before.content_hash == manifest.content_hash:
@@ -217,6 +239,9 @@ class RunContext:
             content_hash=manifest.content_hash,
             landed=manifest.counts,
             evidence=manifest.empty_evidence,
+            last_cursor=manifest.last_cursor,
+            pages_fetched=manifest.counts.get(self.scraper.tables[0], 0),
+            expected=manifest.source_total,
         )
         self.manifests[manifest.partition] = manifest
         answer_s = sum(page.elapsed_s for page in manifest.pages)
@@ -254,10 +279,11 @@ class RunContext:
             attempts=(before.attempts if before else 0) + (stage == "scrape"),
             error_type=type(error).__name__,
             error=str(error),
+            **reached(error),
         )
         if not isinstance(error, PipelineError):
             error = unknown_is_critical(error, self.source, key, stage)
-        if isinstance(error, CriticalError):
+        if isinstance(error, CriticalError) and not concerns_one_entity(error, self.partitions.get(key)):
             self.stop(error, stage)
         return verdict
 
@@ -272,27 +298,12 @@ class RunContext:
     def close(self) -> None:
         """Lets running threads end and gives connections back."""
         self._executor.shutdown(wait=False, cancel_futures=True)
+        try:
+            self.budget.close()
+        except PipelineError as error:
+            partition_logger().warning("unused calls were not given back: %s", error)
         if self.client:
             self.client.close()
-
-
-def breaker_limits(settings: Settings, asked: Asked) -> Limits:
-    """The settings' limits and what this run was asked; without the breaker only deadline, calls and stop-at-first."""
-    own = Limits(
-        deadline_s=asked.deadline_h * 3600 or settings.run_deadline_s,
-        max_calls=asked.max_calls,
-        stop_at_first=asked.on_failure is OnFailure.STOP,
-        warn_share=settings.warn_share,
-        abort_share=settings.abort_share,
-        min_sample=settings.breaker_min_sample,
-        stall_s=settings.stall_s,
-        memory_bytes=settings.memory_limit_mb * 2**20,
-    )
-    if asked.breaker:
-        return own
-    return dataclasses.replace(
-        own, warn_share=0.0, abort_share=0.0, same_error=0, rate_limited=0, slow_factor=0.0, stall_s=0.0
-    )
 
 
 _RUNS: dict[str, RunContext] = {}
@@ -309,11 +320,11 @@ def unregister(run: RunContext) -> None:
     run.close()
 
 
-def current_run(backfill_id: str) -> RunContext:
-    """The run of this process; ``KeyError`` when the parent is elsewhere."""
-    return _RUNS[backfill_id]
-
-
 def is_here(backfill_id: str) -> bool:
     """Whether the run's parent is this process."""
     return backfill_id in _RUNS
+
+
+def current_run(backfill_id: str) -> RunContext:
+    """The run of this process; ``KeyError`` when the parent is elsewhere."""
+    return _RUNS[backfill_id]

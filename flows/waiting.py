@@ -11,6 +11,7 @@ from alerting.errors import LeaseHeld
 from flows.lease import Lease
 from flows.log import partition_logger
 from flows.wiring import Services
+from flows.yielding import BorrowedLease, ask_for, withdraw
 from scrapers.scrape import utc_now
 
 POLL_S = 2.0
@@ -41,10 +42,17 @@ async def acquire_when_free(
             )
             return lease
         except LeaseHeld as held:
+            if mode != "backfill" and (lent := await asyncio.to_thread(_ask, services, source, backfill_id, mode)):
+                return lent
             left_s = deadline_s - time.monotonic()
             if left_s <= 0:
+                await asyncio.to_thread(withdraw, services.store, source, backfill_id)
                 raise
             if not told:
                 partition_logger().info("waiting up to %.0f s: %s", wait_s, held.message)
                 told = True
             await asyncio.sleep(min(POLL_S, left_s))
+
+
+def _ask(services: Services, source: str, live_id: str, mode: str) -> BorrowedLease | None:
+    return ask_for(services.store, source, live_id, mode=mode, now=utc_now(), ttl_s=services.settings.lease_ttl_s)

@@ -14,6 +14,7 @@ from alerting.smart_alert_manager import SmartAlertManager
 from flows.settings import Settings, code_version
 from processors import registry as processor_registry
 from processors.base import Processor
+from processors.stored_table_budget import StoredTableBudget
 from processors.warehouse import BigQueryWarehouse
 from scrapers import registry as scraper_registry
 from scrapers.base import Rate, Scraper, SourceAccess
@@ -21,6 +22,7 @@ from scrapers.budget import Budget
 from scrapers.client import SourceClient
 from scrapers.landing import Landing
 from scrapers.object_store import GcsObjectStore
+from scrapers.quota import Purpose, SharedQuota
 
 
 @dataclass
@@ -46,7 +48,12 @@ class Services:
     @cached_property
     def warehouse(self) -> BigQueryWarehouse:
         """The dataset of all tables."""
-        return BigQueryWarehouse(self.settings.google_project, self.settings.dataset, self.settings.location)
+        return BigQueryWarehouse(
+            self.settings.google_project,
+            self.settings.dataset,
+            self.settings.location,
+            budget=StoredTableBudget(self.store),
+        )
 
     @cached_property
     def channels(self) -> list[Channel]:
@@ -95,9 +102,14 @@ class Services:
         base_url = self.settings.source_urls.get(source, scraper.base_url)
         return SourceAccess(base_url, rate=rate, timeout_s=scraper.timeout_s)
 
-    def budget(self, source: str) -> Budget:
-        """The source's budget: one per run and process."""
-        return Budget(self.access(source).rate, source=source)
+    def quota(self, source: str, purpose: Purpose = "backfill") -> SharedQuota:
+        """Day and month counts of the source that all runs and processes share; live runs may use all of it."""
+        share = self.settings.backfill_quota_share
+        return SharedQuota(self.store, source, self.access(source).rate, purpose=purpose, share=share)
+
+    def budget(self, source: str, quota: SharedQuota | None = None) -> Budget:
+        """The source's budget: one per run and process; ``quota`` makes day and month those of everybody."""
+        return Budget(self.access(source).rate, source=source, quota=quota)
 
     def client(self, source: str, budget: Budget) -> SourceClient:
         """A client that asks ``budget`` before every call, with the source's secret."""

@@ -1,0 +1,154 @@
+"""Estimates learn from the runs before, and plans read little."""
+
+from __future__ import annotations
+
+import datetime as dt
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from alerting.local_store import MemoryObjectStore
+from alerting.object_store import StoredObject
+from flows.estimate import Estimate, estimate
+from flows.history import KEPT_RUNS, RunCost, SourceHistory, add_to_history, read_history
+from flows.ledger import Ledger, Verdict
+from flows.parameters import Asked
+from flows.planning import plan_asked
+from flows.settings import Settings
+from flows.wiring import Services
+from scrapers.base import Rate
+
+NOW = dt.datetime(2025, 2, 1, 12, tzinfo=dt.UTC)
+SOURCE = "bdl_box_scores"
+
+
+class CountingStore(MemoryObjectStore):
+    """Counts what a plan asks of storage: 1,000 objects are one list call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lists = self.reads = self.writes = 0
+
+    def list(self, prefix: str, **bounds: Any) -> Iterator[StoredObject]:
+        found = list(super().list(prefix, **bounds))
+        self.lists += max(1, -(-len(found) // 1000))
+        return iter(found)
+
+    def read(self, name: str) -> tuple[bytes, int]:
+        self.reads += 1
+        return super().read(name)
+
+    def write(self, name: str, data: bytes, **rest: Any) -> int:
+        self.writes += 1
+        return super().write(name, data, **rest)
+
+
+@pytest.fixture
+def services(monkeypatch: pytest.MonkeyPatch) -> Services:
+    """Services on a store in memory; nothing else may be touched."""
+    monkeypatch.setattr(Services, "store", CountingStore())
+    return Services(Settings(console_only=True))
+
+
+def asked(start: str, end: str, **rest: Any) -> Asked:
+    return Asked(source=SOURCE, start_date=dt.date.fromisoformat(start), end_date=dt.date.fromisoformat(end), **rest)
+
+
+def cost(number: int, **rest: Any) -> RunCost:
+    given = {
+        "backfill_id": f"bf-{number}",
+        "ended_at": NOW,
+        "fetched": 100,
+        "calls": 110,
+        "bytes_landed": 5_000_000,
+        "rows": 2_600,
+        "bigquery_jobs": 4,
+        "busy_s": 50.0,
+        "concurrency": 8,
+    }
+    return RunCost.model_validate({**given, **rest})
+
+
+def test_ten_years_of_dates_are_planned_with_five_list_calls_and_no_read_per_date(services: Services) -> None:
+    store = services.store
+    ledger = Ledger(store, SOURCE)
+    first = dt.date(2014, 12, 31)
+    for number in range(3_653):
+        ledger.advance((first + dt.timedelta(days=number)).isoformat(), Verdict.VERIFIED, "bf-0", NOW)
+    store.lists = store.reads = store.writes = 0
+    planned = plan_asked(services, asked("2014-12-31", "2024-12-30"), NOW)
+    assert len(planned.plan.items) == 3_653
+    assert store.lists <= 5
+    assert store.reads <= 1
+    assert store.writes == 0
+
+
+def test_a_plan_says_range_paths_calls_limits_and_three_times(services: Services) -> None:
+    add_to_history(services.store, SOURCE, cost(1))
+    text = plan_asked(services, asked("2024-12-01", "2024-12-31"), NOW).describe()
+    for part in ("2024-12-01 to 2024-12-31 inclusive, America/New_York, 31 days", "31 to fetch", "calls      35"):
+        assert part in text
+    assert "1,425" in text
+    assert "28,500" in text
+    assert "optimistic / realistic / pessimistic" in text
+    assert "learned from 1 runs" in text
+
+
+def test_failed_of_narrows_a_plan_to_what_that_run_left(services: Services) -> None:
+    earlier = plan_asked(services, asked("2024-12-01", "2024-12-05"), NOW).plan
+    services.store.write("runs/backfill=bf-1/plan.json", earlier.to_json())
+    ledger = Ledger(services.store, SOURCE)
+    ledger.advance("2024-12-01", Verdict.VERIFIED, "bf-1", NOW)
+    ledger.advance("2024-12-02", Verdict.FAILED_RETRYABLE, "bf-1", NOW)
+    plan = plan_asked(services, asked("2024-11-01", "2024-12-31", failed_of="bf-1"), NOW).plan
+    assert plan.keys == ["2024-12-02", "2024-12-03", "2024-12-04", "2024-12-05"]
+
+
+def test_an_empty_plan_is_an_error_and_not_a_success(services: Services) -> None:
+    from alerting.errors import ConfigurationError
+
+    with pytest.raises(ConfigurationError, match="the plan is empty"):
+        plan_asked(services, asked("2024-12-01", "2024-12-05", retry_failed=True), NOW)
+
+
+def test_history_keeps_the_last_runs_and_a_repeat_replaces_itself() -> None:
+    store = MemoryObjectStore()
+    for number in range(KEPT_RUNS + 5):
+        add_to_history(store, "s", cost(number))
+    add_to_history(store, "s", cost(KEPT_RUNS + 4, calls=1), frozenset({"t.x"}))
+    found = read_history(store, "s")
+    assert len(found.runs) == KEPT_RUNS
+    assert found.runs[-1].calls == 1
+    assert found.known_unknown_fields == {"t.x"}
+
+
+def estimated(services: Services, history: SourceHistory, rate: Rate | None = None) -> Estimate:
+    plan = plan_asked(services, asked("2024-01-01", "2024-04-09"), NOW).plan
+    return estimate(
+        plan, history, rate=rate or Rate(), quota_share=0.7, concurrency=8, tables=2, partitions_per_job=366
+    )
+
+
+def test_the_pessimistic_time_covers_most_runs_and_calls_are_right_within_5_percent(services: Services) -> None:
+    chance = random.Random(7)
+    covered = 0
+    runs = [
+        cost(number, busy_s=chance.lognormvariate(3.9, 0.4), calls=chance.randint(104, 112)) for number in range(60)
+    ]
+    for number in range(20, 60):
+        found = estimated(services, SourceHistory(runs=tuple(runs[number - 20 : number])))
+        covered += runs[number].busy_s <= found.pessimistic_s
+        assert found.optimistic_s <= found.realistic_s <= found.pessimistic_s
+        assert abs(found.calls - 108) / 108 <= 0.05
+    assert covered / 40 >= 0.8
+
+
+def test_a_slow_limit_and_a_daily_quota_show_in_the_time(services: Services) -> None:
+    free = estimated(services, SourceHistory())
+    paced = estimated(services, SourceHistory(), Rate(per_minute=5))
+    walled = estimated(services, SourceHistory(), Rate(per_day=50))
+    assert paced.realistic_s >= 100 / 5 * 60
+    assert walled.quota_days == 3
+    assert walled.realistic_s >= 2 * 86_400 > free.realistic_s
