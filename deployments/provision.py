@@ -1,4 +1,4 @@
-"""Idempotent provisioning: work pool, queues, global limits, bucket, dataset, deployments.
+"""Idempotent provisioning: work pool, queues, global limits, bucket, dataset, deployments, automations.
 
 ``python -m deployments.provision`` may run any number of times; what is there already is left as it is.
 """
@@ -12,17 +12,21 @@ import subprocess
 import sys
 from pathlib import Path
 
+import yaml
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
 from alerting.errors import ConfigurationError
+from flows.limits import calls_per_second, limit_name
+from flows.settings import code_version
 from flows.wiring import Services, build_services
 from scrapers.registry import sources
 
 WORK_POOL = "gapless"
 # Smaller is served first: a live run never waits behind a backfill of years.
-QUEUE_PRIORITIES = {"live": 1, "backfill": 10}
+QUEUE_PRIORITIES = {"live": 1, "windows": 5, "backfill": 10}
 DEPLOY_TIMEOUT_S = 180.0
 
 
@@ -34,12 +38,10 @@ async def provision_prefect(services: Services) -> None:
         for name, priority in QUEUE_PRIORITIES.items():
             await _ensure_queue(client, name, priority)
         for source in sources():
-            rate = services.access(source).rate
-            per_second = rate.per_second or (rate.per_minute / 60 if rate.per_minute else None)
+            per_second = calls_per_second(services.access(source).rate)
             if per_second:
-                # limit=1 with decay=rate: a larger bucket bursts beyond a per-minute quota.
                 await client.upsert_global_concurrency_limit_by_name(
-                    f"gapless-{source}", limit=1, slot_decay_per_second=per_second * 0.95
+                    limit_name(source), limit=1, slot_decay_per_second=per_second
                 )
 
 
@@ -65,7 +67,7 @@ def deploy_all(project_dir: Path) -> None:
     done = subprocess.run(
         command,
         cwd=project_dir,
-        env={**os.environ, "NO_COLOR": "1"},
+        env={**os.environ, "NO_COLOR": "1", "GAPLESS_CODE_VERSION": code_version()},
         capture_output=True,
         text=True,
         timeout=DEPLOY_TIMEOUT_S,
@@ -79,14 +81,39 @@ def deploy_all(project_dir: Path) -> None:
         )
 
 
+async def provision_automations(path: Path) -> list[str]:
+    """Creates or replaces the automations of a YAML file by their names; returns the names.
+
+    An action names its deployment as ``flow/deployment``; its id is looked up here. Automations of the same name that
+    an earlier, not idempotent ``prefect automation create`` left twice are reduced to one.
+    """
+    names = []
+    async with get_client() as client:
+        for described in yaml.safe_load(path.read_text())["automations"]:
+            for action in described["actions"]:
+                if deployment := action.pop("deployment", ""):
+                    action["deployment_id"] = str((await client.read_deployment_by_name(deployment)).id)
+            wanted = AutomationCore.model_validate(described)
+            known = await client.read_automations_by_name(wanted.name)
+            for surplus in known[1:]:
+                await client.delete_automation(surplus.id)
+            if known:
+                await client.update_automation(known[0].id, wanted)
+            else:
+                await client.create_automation(wanted)
+            names.append(wanted.name)
+    return names
+
+
 def provision(project_dir: Path) -> None:
     """Everything, in the order of need."""
     services = build_services()
     provision_storage(services)
     asyncio.run(provision_prefect(services))
     deploy_all(project_dir)
+    asyncio.run(provision_automations(project_dir / "deployments" / "automations.yaml"))
 
 
 if __name__ == "__main__":
     provision(Path(__file__).parent.parent)
-    print("provisioned: work pool, queues, limits, bucket, dataset, tables, deployments")
+    print("provisioned: work pool, queues, limits, bucket, dataset, tables, deployments, automations")

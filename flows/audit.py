@@ -1,0 +1,45 @@
+"""The audit: the whole inventory of every source, compared level by level. Scheduled, and read-only."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from typing import Any
+
+from prefect import flow
+from prefect.artifacts import create_table_artifact
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
+
+from flows.auditing import audit_sources, tell
+from flows.deficits import summarised
+from flows.log import partition_logger
+from flows.wiring import build_services
+from scrapers.scrape import utc_now
+
+
+@flow(name="audit", flow_run_name="audit", persist_result=False)
+def audit(sources: list[str] | None = None, first_date: dt.date | None = None, alert: bool = True) -> State[Any]:
+    """Compares ledger, landed payloads and BigQuery of whole sources: what was never attempted, lost or went stale.
+
+    Makes no call to a source and changes nothing. `gapless repair` runs a backfill of exactly what it finds.
+
+    Args:
+        sources: Which; all when empty.
+        first_date: Where the inventory begins; the oldest date that anything is known of when empty.
+        alert: Tell the alert channels when something was found.
+    """
+    services = build_services()
+    findings = audit_sources(services, sources or [], utc_now(), first_date)
+    lines: Sequence[dict[str, Any]] = summarised(findings)
+    create_table_artifact(
+        key="audit", table=list(lines) or [{"source": "all", "deficit": "none", "count": 0}], description="Deficits"
+    )
+    for line in lines:
+        partition_logger().warning("%(source)s: %(count)s %(deficit)s: %(ranges)s (%(why)s)", line)
+    if not findings:
+        return Completed(message="clean: every partition is done at every level")
+    if alert:
+        tell(services, lines)
+    message = "; ".join(f"{line['source']}: {line['count']} {line['deficit']}" for line in lines[:10])
+    return Failed(message=f"{len(findings)} deficits. {message}. Next: gapless repair SOURCE --reason audit")

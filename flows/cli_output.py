@@ -1,0 +1,106 @@
+"""What the commands share: argument types, and printing: text for people, one JSON document, never a secret."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from alerting.errors import ConfigurationError, PipelineError
+from alerting.redaction import redact, redact_value
+
+
+def day(text: str) -> dt.date:
+    """An ISO date. Anything else is a usage error: exit code 2."""
+    try:
+        return dt.date.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a date; write it as 2025-01-31") from None
+
+
+Source = Annotated[str, typer.Argument(help="Name of the source.", show_default=False)]
+AnyStart = Annotated[
+    dt.date | None, typer.Argument(parser=day, metavar="[START]", help="First date; all that is known when left out.")
+]
+RunStart = Annotated[
+    dt.date | None, typer.Argument(parser=day, metavar="START", help="First date, inclusive, in the source's zone.")
+]
+RunEnd = Annotated[dt.date | None, typer.Argument(parser=day, metavar="END", help="Last date, inclusive.")]
+Entities = Annotated[
+    str,
+    typer.Option("--entities", help="Instead of dates, for sources asked by entity: all, or names and name~variant."),
+]
+AnyEnd = Annotated[
+    dt.date | None,
+    typer.Argument(parser=day, metavar="[END]", help="Last date, inclusive; the last settled one when left out."),
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+Why = Annotated[
+    str, typer.Option("--reason", "-r", help="Why; one of the reasons of the deployment, or your own words.")
+]
+
+
+def show(data: Any, lines: Iterable[str], as_json: bool) -> None:
+    """Prints ``data`` as JSON, or ``lines``; secrets are masked in both."""
+    if as_json:
+        typer.echo(json.dumps(redact_value(_plain(data)), indent=1, ensure_ascii=False))
+        return
+    for line in lines:
+        typer.echo(redact(line))
+
+
+def say(as_json: bool, text: str) -> None:
+    """A line on the way to the result: on standard error when the result is JSON."""
+    typer.echo(redact(text), err=as_json)
+
+
+def finish(good: bool) -> NoReturn:
+    """Ends the command: exit code 0 or 1."""
+    raise typer.Exit(0 if good else 1)
+
+
+def show_error(error: BaseException, as_json: bool) -> None:
+    """One line on standard error; with JSON a document on standard output."""
+    if as_json:
+        known = error if isinstance(error, PipelineError) else None
+        data = {
+            "error": type(error).__name__,
+            "message": known.message if known else str(error),
+            "source": known.source if known else "",
+            "partition": known.partition if known else "",
+            "next": known.hint if known else "",
+        }
+        show(data, (), as_json=True)
+    else:
+        typer.echo(f"error: {redact(str(error))}", err=True)
+
+
+def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> list[str]:
+    """Rows as aligned text, the header first; nothing for no rows."""
+    if not rows:
+        return []
+    cells = [[str(_plain(row.get(name))) if row.get(name) is not None else "-" for name in columns] for row in rows]
+    cells = [[*columns], *cells]
+    widths = [max(len(line[at]) for line in cells) for at in range(len(columns))]
+    return ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in cells]
+
+
+def check_range(start: dt.date | None, end: dt.date | None) -> None:
+    """Raises ``ConfigurationError`` for a range that ends before it begins."""
+    if start and end and start > end:
+        raise ConfigurationError(f"START {start} is after END {end}. Nothing was done", stage="plan", hint="swap them")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dt.datetime):
+        return value.astimezone(dt.UTC).isoformat(timespec="seconds")
+    if isinstance(value, dt.date):
+        return value.isoformat()
+    if isinstance(value, Mapping):
+        return {str(name): _plain(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(inner) for inner in value]
+    return value

@@ -1,0 +1,241 @@
+"""Everything that is known about a source, side by side: ledger, landed manifests, and rows counted in BigQuery.
+
+Reads only. The count is a generated list of dates (and entities) LEFT JOINed with the table, so that a date without
+rows is a line with 0 and not a line that is missing. Cost for ten years of days: about 12 listings and one query per
+table.
+"""
+
+# Names in the SQL are table and column names of our own row models; every value is a parameter.
+# ruff: noqa: S608
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from alerting.object_store import ObjectStore
+from flows.ledger import Ledger, LedgerEntry
+from flows.wiring import Services
+from processors.base import Table
+from processors.load_plan import QueryValue
+from scrapers.base import Scraper
+from scrapers.landing import source_prefix
+from scrapers.partition import VARIANT_MARK, Partition, partitions_between
+
+_MANIFEST = re.compile(r"landing/source=([^/]+)/partition=([^/]+)/attempt=([^/]+)/manifest\.json")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LandedAttempt:
+    """An attempt that has its manifest, by the listing alone. Ids sort by time."""
+
+    attempt: str
+    content_hash: str
+    backfill_id: str
+    manifest_name: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Known:
+    """All that is known about one partition. ``rows`` is per table, as counted in BigQuery now."""
+
+    partition: Partition
+    entry: LedgerEntry | None
+    attempts: tuple[LandedAttempt, ...]
+    rows: Mapping[str, int]
+
+    @property
+    def newest(self) -> LandedAttempt | None:
+        """The last attempt that was landed completely."""
+        return self.attempts[-1] if self.attempts else None
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether any table holds rows of this partition."""
+        return any(self.rows.values())
+
+
+def landed_attempts(store: ObjectStore, source: str) -> dict[str, tuple[LandedAttempt, ...]]:
+    """Partition key -> its attempts with a manifest, oldest first, from one listing of the landing."""
+    found: defaultdict[str, list[LandedAttempt]] = defaultdict(list)
+    for stored in store.list(source_prefix(source)):
+        match = _MANIFEST.fullmatch(stored.name)
+        if match:
+            facts = stored.metadata
+            found[match[2]].append(
+                LandedAttempt(match[3], facts.get("content_hash", ""), facts.get("backfill_id", ""), stored.name)
+            )
+    return {key: tuple(sorted(attempts, key=lambda one: one.attempt)) for key, attempts in found.items()}
+
+
+def landed_sources(store: ObjectStore) -> list[str]:
+    """Names of all sources that ever landed an object, one listing call each."""
+    names: list[str] = []
+    start = None
+    while True:
+        first = next(iter(store.list("landing/source=", start_offset=start)), None)
+        if first is None:
+            return names
+        names.append(first.name.split("/")[1].removeprefix("source="))
+        start = f"landing/source={names[-1]}0"  # "0" comes right after "/"
+
+
+def entity_of(key: str) -> str:
+    """The entity inside a partition key, "" without one.
+
+    >>> entity_of("lakers@2025-01-03"), entity_of("2025-01-03")
+    ('lakers', '')
+    """
+    return key.rpartition("@")[0]
+
+
+def count_rows(
+    services: Services, table: Table, first: dt.date, last: dt.date, entities: Sequence[str]
+) -> dict[tuple[str, dt.date | None], int]:
+    """Rows per (entity, date), both ends inclusive, zeros included; (entity, None) for tables of whole entities."""
+    sql, parameters = count_sql(services.warehouse.name_of(table.name), table, first, last, entities)
+    found = services.warehouse.query(sql, parameters)
+    return {(row.get("cell_entity") or "", row.get("cell_day")): int(row["n"]) for row in found}
+
+
+def count_sql(
+    name: str, table: Table, first: dt.date, last: dt.date, entities: Sequence[str]
+) -> tuple[str, dict[str, QueryValue]]:
+    """The gap query of one table: a generated date list, LEFT JOINed with the table. ``name`` is quoted."""
+    cells, same, parameters = [], [], dict[str, QueryValue]()
+    sources = []
+    if not table.whole_entity:
+        cells.append("D AS cell_day")
+        sources.append("UNNEST(GENERATE_DATE_ARRAY(@first, @last)) AS D")
+        same.append(f"T.`{table.partition_field}` = D")
+        parameters |= {"first": first, "last": last}
+    if table.entity_field:
+        cells.append("E AS cell_entity")
+        sources.append("UNNEST(@entities) AS E")
+        same.append(f"T.`{table.entity_field}` = E")
+        parameters["entities"] = list(entities)
+    if table.deleted_field:
+        same.append(f"T.`{table.deleted_field}` IS NULL")
+    names = ", ".join(cell.rpartition(" ")[2] for cell in cells)
+    sql = (
+        f"SELECT {', '.join(cells)}, COUNT(T.`{table.key[0]}`) AS n FROM {' CROSS JOIN '.join(sources)} "
+        f"LEFT JOIN {name} AS T ON {' AND '.join(same)} GROUP BY {names}"
+    )
+    return sql, parameters
+
+
+def loaded_since(services: Services, source: str) -> dt.date | None:
+    """The oldest date that any table of the source holds, None when all are empty."""
+    oldest = []
+    for table in services.processor(source).tables:
+        name = services.warehouse.name_of(table.name)
+        found = services.warehouse.query(f"SELECT MIN(`{table.partition_field}`) AS d FROM {name}")
+        oldest += [row["d"] for row in found if row["d"]]
+    return min(oldest, default=None)
+
+
+def read_inventory(
+    services: Services,
+    source: str,
+    now: dt.datetime,
+    first: dt.date | None = None,
+    last: dt.date | None = None,
+) -> list[Known]:
+    """Every settled partition from ``first`` to ``last`` (inclusive), by entity and date.
+
+    Without ``first`` it begins at the oldest date that ledger, landing or tables know, but never before the source's
+    floor; without ``last`` it ends at the last settled date. Raises ``StateUnreadable`` for a broken ledger object.
+    """
+    scraper = services.scraper(source)
+    ledger = Ledger(services.store, source).refresh()
+    landed = landed_attempts(services.store, source)
+    keys = {*ledger, *landed}
+    if scraper.step == "whole":
+        wanted = whole_partitions(scraper, keys)
+    else:
+        begin = first or _oldest(services, source, keys)
+        end = min(last or dt.date.max, last_settled(scraper, now))
+        wanted = dated_partitions(scraper, keys, begin, end, now) if begin else []
+    if not wanted:
+        return []
+    rows = _rows_by_partition(services, source, wanted)
+    return [Known(one, ledger.get(one.key), landed.get(one.key, ()), rows[one.key]) for one in wanted]
+
+
+def whole_partitions(scraper: Scraper, known_keys: Iterable[str]) -> list[Partition]:
+    """Every entity (and variant) that the source declares or that anything is known of, sorted."""
+    declared = {
+        f"{entity}{VARIANT_MARK}{variant}" if variant else entity
+        for entity in scraper.entities
+        for variant in scraper.variants or ("",)
+    }
+    return [Partition.whole(name, scraper.zone) for name in sorted(declared | set(known_keys))]
+
+
+def dated_partitions(
+    scraper: Scraper, known_keys: Iterable[str], first: dt.date, last: dt.date, now: dt.datetime
+) -> list[Partition]:
+    """The settled partitions of ``first`` to ``last`` (inclusive, never before the floor), for every known entity."""
+    begin = max(first, scraper.floor)
+    entities = sorted({entity_of(key) for key in known_keys}) or [""]
+    return [
+        one
+        for entity in entities
+        for one in (partitions_between(begin, last, scraper.zone, scraper.step, entity) if begin <= last else [])
+        if scraper.settled_at(one) <= now
+    ]
+
+
+def _oldest(services: Services, source: str, keys: Iterable[str]) -> dt.date | None:
+    dated = [date for key in keys if (date := _first_date(key))]
+    since = loaded_since(services, source)
+    return min([*dated, *([since] if since else [])], default=None)
+
+
+def last_settled(scraper: Scraper, now: dt.datetime) -> dt.date:
+    """The last date of the last partition that is over and settled."""
+    day = now.date() + dt.timedelta(days=1)
+    while scraper.settled_at(Partition.day(day, scraper.zone)) > now:
+        day -= dt.timedelta(days=1)
+    return day
+
+
+def span_of(scraper: Scraper, keys: Iterable[str]) -> tuple[dt.date, dt.date]:
+    """First and last date (inclusive) of the smallest range that holds the keys, which all must have a date."""
+    dates = [date for key in keys if (date := _first_date(key))]
+    last = max(dates)
+    if scraper.step == "month":
+        last = (last.replace(day=1) + dt.timedelta(days=32)).replace(day=1) - dt.timedelta(days=1)
+    return min(dates), last
+
+
+def _first_date(key: str) -> dt.date | None:
+    text = key.rpartition("@")[2]
+    try:
+        return dt.date.fromisoformat(text if len(text) == 10 else f"{text}-01")
+    except ValueError:
+        return None
+
+
+def _rows_by_partition(services: Services, source: str, partitions: Sequence[Partition]) -> dict[str, dict[str, int]]:
+    tables = services.processor(source).tables
+    rows: dict[str, dict[str, int]] = {
+        one.key: dict.fromkeys((table.name for table in tables), 0) for one in partitions
+    }
+    entities = sorted({one.entity for one in partitions})
+    first = min(one.start for one in partitions)
+    last = max(one.end - dt.timedelta(days=not one.is_whole) for one in partitions)
+    for table in tables:
+        counted = count_rows(services, table, first, last, entities)
+        for one in partitions:
+            entity = one.entity if table.entity_field else ""
+            days: Iterator[dt.date | None] = iter([None]) if table.whole_entity else _days(one)
+            rows[one.key][table.name] = sum(counted.get((entity, day), 0) for day in days)
+    return rows
+
+
+def _days(partition: Partition) -> Iterator[dt.date | None]:
+    return (partition.start + dt.timedelta(days=number) for number in range(partition.days))

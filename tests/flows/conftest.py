@@ -1,0 +1,195 @@
+"""A source that is landed, loaded, verified and in the ledger, on real emulators and without Prefect."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import json
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployments.local.inbox import InboxClient
+from deployments.local.upstream import Upstream
+from flows.cli import main
+from flows.ledger import Ledger, LedgerEntry, Verdict
+from flows.wiring import Services, build_services
+from processors.process import process
+from processors.verification import verify
+from scrapers.landing import Manifest
+from scrapers.object_store import GcsObjectStore
+from scrapers.partition import Partition
+from scrapers.scrape import scrape, utc_now
+
+SOURCE = "bdl_box_scores"
+KEY = "sample-key-7d1f"
+RUN = "bf-test00000001"
+
+
+@dataclass
+class Place:
+    """One bucket, one dataset, one upstream: everything a command sees."""
+
+    services: Services
+    upstream: Upstream
+    inbox: InboxClient
+    run_id: str = RUN
+    manifests: dict[str, Manifest] = field(default_factory=dict)
+
+    @property
+    def store(self) -> GcsObjectStore:
+        return self.services.store
+
+    @property
+    def ledger(self) -> Ledger:
+        ledger = Ledger(self.store, SOURCE)
+        ledger.refresh()
+        return ledger
+
+    def partitions(self, first: str, days: int) -> list[Partition]:
+        zone = self.services.scraper(SOURCE).zone
+        start = dt.date.fromisoformat(first)
+        return [Partition.day(start + dt.timedelta(days=at), zone) for at in range(days)]
+
+    def land(self, first: str, days: int = 1, *, record: bool = True, now: dt.datetime | None = None) -> list[Manifest]:
+        """Fetches and lands; with ``record`` the ledger says so."""
+        client = self.services.client(SOURCE, self.services.budget(SOURCE))
+        ledger = self.ledger
+        landed = []
+        for partition in self.partitions(first, days):
+            manifest = scrape(
+                partition,
+                scraper=self.services.scraper(SOURCE),
+                client=client,
+                landing=self.services.landing,
+                backfill_id=self.run_id,
+                code_version="test",
+            )
+            landed.append(manifest)
+            self.manifests[partition.key] = manifest
+            if record:
+                ledger.advance(
+                    partition.key,
+                    Verdict.LANDED,
+                    self.run_id,
+                    now or utc_now(),
+                    attempt=manifest.attempt,
+                    attempts=1,
+                    content_hash=manifest.content_hash,
+                    landed=manifest.counts,
+                    evidence=manifest.empty_evidence,
+                )
+        client.close()
+        return landed
+
+    def load(self, manifests: Sequence[Manifest], *, record: bool = True, now: dt.datetime | None = None) -> None:
+        """Loads and verifies; with ``record`` the ledger says so."""
+        processor, warehouse = self.services.processor(SOURCE), self.services.warehouse
+        receipt = process(
+            manifests,
+            processor=processor,
+            landing=self.services.landing,
+            store=self.store,
+            warehouse=warehouse,
+            backfill_id=self.run_id,
+        )
+        found = verify(manifests, processor=processor, warehouse=warehouse, dropped=receipt.dropped)
+        ledger = self.ledger
+        for manifest in manifests:
+            assert found[manifest.partition].is_ok, found
+            if record:
+                ledger.advance(
+                    manifest.partition,
+                    Verdict.EMPTY_OK if manifest.empty_evidence else Verdict.VERIFIED,
+                    self.run_id,
+                    now or utc_now(),
+                    loaded=found[manifest.partition].loaded,
+                    receipt_id=receipt.receipt_id,
+                )
+
+    def fill(self, first: str, days: int, *, now: dt.datetime | None = None) -> None:
+        """Every level done: landed, loaded, verified, in the ledger."""
+        self.load(self.land(first, days, now=now), now=now)
+
+    def fail(self, date: str, error_type: str = "SourceUnavailable", error: str = "the source answered 503") -> None:
+        verdict = Verdict.BLOCKED if error_type == "AuthenticationError" else Verdict.FAILED_RETRYABLE
+        self.ledger.advance(date, verdict, self.run_id, utc_now(), error_type=error_type, error=error, attempts=6)
+
+    def entry(self, date: str) -> LedgerEntry:
+        return self.ledger.refresh()[date]
+
+    def sql(self, statement: str) -> list[dict[str, Any]]:
+        """``{games}`` and ``{lines}`` are the tables."""
+        name_of = self.services.warehouse.name_of
+        return self.services.warehouse.query(
+            statement.format(games=name_of("nba_bdl_games"), lines=name_of("nba_bdl_player_stats"))
+        )
+
+    def objects(self) -> dict[str, int]:
+        """Every object with its generation: equal before and after means that nothing was written."""
+        return {one.name: one.generation for one in self.store.list("")}
+
+
+@dataclass
+class Answered:
+    """What one command line did."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def data(self) -> Any:
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def place(
+    gcs_root: Path,
+    gcs_endpoint: str,
+    bigquery_endpoint: str,
+    inbox: InboxClient,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> Iterator[Place]:
+    """The environment of a user, in which nothing was done yet but provisioning."""
+    name = f"t{uuid.uuid4().hex[:12]}"
+    (gcs_root / name).mkdir()
+    with Upstream(api_key=KEY) as upstream, contextlib.ExitStack():
+        for variable, value in {
+            "STORAGE_EMULATOR_HOST": gcs_endpoint,
+            "BIGQUERY_EMULATOR_HOST": bigquery_endpoint,
+            "GAPLESS_PROJECT": "p",
+            "GAPLESS_BUCKET": name,
+            "GAPLESS_DATASET": name,
+            "GAPLESS_SOURCE_URLS": json.dumps({SOURCE: upstream.url}),
+            "GAPLESS_SOURCE_SECRETS": json.dumps({"bdl_api_key": KEY}),
+            "GAPLESS_SMTP_HOST": "127.0.0.1",
+            "GAPLESS_SMTP_PORT": str(inbox.smtp_port),
+            "GAPLESS_SMTP_SECURITY": "none",
+            "GAPLESS_MAIL_TO": "you@example.org",
+            "PREFECT_API_URL": "http://127.0.0.1:9/api",
+        }.items():
+            monkeypatch.setenv(variable, value)
+        services = build_services()
+        services.warehouse.ensure_dataset()
+        for table in services.processor(SOURCE).tables:
+            services.warehouse.ensure_table(table)
+        yield Place(services, upstream, inbox)
+
+
+@pytest.fixture
+def gapless(capsys: pytest.CaptureFixture[str]) -> Any:
+    """Runs one command line in this process."""
+
+    def call(*arguments: str) -> Answered:
+        capsys.readouterr()
+        code = main(arguments)
+        said = capsys.readouterr()
+        return Answered(code, said.out, said.err)
+
+    return call
