@@ -102,7 +102,7 @@ class Bench:
             attempt=attempt,
             backfill_id="b1",
             code_version="0",
-            landed_at=NOON,
+            landed_at=facts.pop("landed_at", NOON),
             pages=(record,),
             content_hash=content_hash([record]),
             **facts,
