@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -58,3 +60,30 @@ def inbox(_inbox_server: InboxClient) -> InboxClient:
     """A real SMTP server with its page, without mails and without trouble."""
     _inbox_server.clear()
     return _inbox_server
+
+
+@dataclass(frozen=True)
+class DocumentedCommand:
+    """One command of a ```sh block, continuation lines joined, without its comment."""
+
+    page: str
+    line: int
+    text: str
+
+
+@pytest.fixture(scope="session")
+def documented_commands() -> list[DocumentedCommand]:
+    """Every command of README.md and docs/*.md, in reading order."""
+    project_dir = Path(__file__).parent.parent
+    pages = [project_dir / "README.md", project_dir / "CONTRIBUTING.md", *sorted((project_dir / "docs").glob("*.md"))]
+    found = []
+    for page in pages:
+        text = page.read_text()
+        for block in re.finditer(r"^```sh\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+            line = text.count("\n", 0, block.start(1)) + 1
+            for command in re.sub(r"\\\n", "\\\n\0", block[1]).replace("\\\n\0", "\0").splitlines():
+                shown = re.sub(r"(?:^|\s{2,})#.*", "", command).replace("\0", " ").strip()
+                if shown:
+                    found.append(DocumentedCommand(str(page.relative_to(project_dir)), line, shown))
+                line += 1 + command.count("\0")
+    return found
