@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from alerting.fingerprint import IncidentGroup
 from alerting.ranges import compressed_items, unit_name
-from alerting.run_facts import RunFacts
+from alerting.run_facts import GOOD_VERDICTS, RunFacts
 from alerting.wording import about, cut_items
 
 _ADVICE = {
@@ -31,6 +31,7 @@ _ADVICE = {
     "WarehouseBusy": "BigQuery was busy. A retry will do; landed pages are not asked for again.",
 }
 _UNKNOWN = "An error that we do not know: probably ours. Read the traceback before a retry."
+_TYPED = ("gapless ", "prefect ", "python ", "export ", "http")
 MAX_PASTED = 1_500
 
 
@@ -53,8 +54,8 @@ class Step:
 
 def advice_for(group: IncidentGroup) -> str:
     """The incident's own hint, else what its class means."""
-    if group.sample.hint:
-        return group.sample.hint
+    if hint := group.sample.hint:
+        return hint if hint.startswith(_TYPED) else hint[:1].upper() + hint[1:]
     if group.sample.error_type in _ADVICE:
         return _ADVICE[group.sample.error_type]
     return "A retry will do." if group.sample.retryable else _UNKNOWN
@@ -70,7 +71,7 @@ def retry_step(facts: RunFacts, group: IncidentGroup) -> Step | None:
         len(group.partitions),
         unit_name(group.partitions, len(group.partitions)),
         estimate(facts, len(group.partitions)),
-        advice_for(group),
+        advice_for(group) if group.sample.retryable else f"Repair first, then retry. {advice_for(group)}",
         group.cause_id,
     )
 
@@ -87,6 +88,19 @@ def retry_all_step(facts: RunFacts, groups: Sequence[IncidentGroup]) -> Step | N
     names = [group.cause_id for group in healing]
     why = f"All that a retry may heal: {cut_items(names, 12)}."
     return Step(text, units, unit_name(partitions, units), estimate(facts, units), why)
+
+
+def rest_step(facts: RunFacts, failed: set[str]) -> Step | None:
+    """One command for what is missing without an error: not attempted, or landed and not yet loaded."""
+    missing = {key for key, verdict in facts.calendar.items() if verdict not in GOOD_VERDICTS} - failed
+    if not missing or not facts.retry_command_template:
+        return None
+    text = _fill(replace(facts, cause_command_template=""), missing, cause="the rest", fingerprint="")
+    landed = sum(facts.calendar[key] in ("landed", "loaded") for key in missing)
+    why = "Go on with what was not begun."
+    if landed:
+        why = f"Go on with what was not finished; {landed:,} are landed and cost no call."
+    return Step(text, len(missing), unit_name(missing, len(missing)), estimate(facts, len(missing) - landed), why)
 
 
 def _fill(facts: RunFacts, partitions: set[str], *, cause: str, fingerprint: str) -> str:
@@ -124,7 +138,7 @@ def _fields(template: str) -> Sequence[tuple[str, str, str, str]]:
 def estimate(facts: RunFacts, units: int) -> str:
     """Calls and time for ``units`` more partitions, at this run's own pace; "" when it had none."""
     done = attempted(facts)
-    if not done or not facts.calls:
+    if not done or not facts.calls or not units:
         return ""
     calls = max(round(facts.calls / done * units), units)
     parts = [f"{calls:,} call{'s' if calls != 1 else ''}"]

@@ -26,10 +26,10 @@ Rows = tuple[tuple[str, str], ...]
 
 
 def table_row(table: TableFacts) -> tuple[str, ...]:
-    """Name, the four counts, and OK, DIFFERS or UNVERIFIED."""
+    """Name, the four counts, and "" when they agree, else what is wrong with them."""
     numbers = (table.expected, table.landed, table.loaded, table.verified)
     equal = len({number for number in numbers if number is not None}) <= 1 and not table.mismatching
-    state = "UNVERIFIED" if table.verified is None else "OK" if equal else "DIFFERS"
+    state = "not recounted" if table.verified is None else "" if equal else "differs"
     return (table.name, *("?" if number is None else f"{number:,}" for number in numbers), state)
 
 
@@ -106,10 +106,9 @@ def audit_rows(facts: RunFacts) -> Rows:
     dates = span(facts.start_date, facts.end_date)
     rows = (
         ("backfill", f"{facts.backfill_id}{f', attempt {facts.attempt}' if facts.attempt > 1 else ''}"),
-        ("title", facts.title),
+        ("what", facts.title),
         ("range", f"{dates} {facts.zone}, both ends included" if dates else ""),
-        ("asked for by", facts.requested_by or facts.owner),
-        ("owner", facts.owner if facts.requested_by and facts.owner != facts.requested_by else ""),
+        ("asked for by", facts.requested_by),
         ("reason", facts.reason),
         ("ticket", facts.ticket),
         ("mode", facts.mode),
@@ -119,7 +118,7 @@ def audit_rows(facts: RunFacts) -> Rows:
         ("code", facts.code_version),
         ("plan", facts.plan_hash),
         ("resumed from", facts.resumed_from),
-        ("host", facts.host),
+        ("run by", facts.owner or facts.host),
         ("flags", ", ".join(f"{name}={value}" for name, value in facts.flags.items())),
     )
     return tuple((label, shorten(redact(value), 300)) for label, value in rows if value.strip())

@@ -7,14 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from alerting.advice import Step, advice_for, estimate, retry_all_step, retry_step
+from alerting.advice import Step, advice_for, rest_step, retry_all_step, retry_step
 from alerting.coverage import Coverage, build_coverage
 from alerting.fingerprint import Causes, IncidentGroup
-from alerting.incident import shorten
+from alerting.incident import Incident, shorten
 from alerting.ranges import compress_dates, compressed_items, unit_name
-from alerting.redaction import one_line, redact
-from alerting.run_facts import GOOD_VERDICTS, RunFacts
-from alerting.summary_rows import VERDICT_LABELS, audit_rows, cost_rows, data_rows, diff_rows, table_row
+from alerting.redaction import redact
+from alerting.run_facts import RunFacts
+from alerting.summary_rows import audit_rows, cost_rows, data_rows, diff_rows, table_row
+from alerting.verdict import headline_of, outcome_of, subject_of, tally_of, verdict_of
 from alerting.wording import cut_items, moment, plural, span
 
 MAX_CAUSES = 10
@@ -39,6 +40,7 @@ class CauseView:
     status: str
     advice: str
     where: str
+    evidence: str
     samples: tuple[str, ...]
     traceback: str
     step: Step | None
@@ -74,20 +76,11 @@ class SummaryView:
     left_out: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Tally:
-    planned: int
-    good: int
-    missing: int
-    known: bool
-    unit: str
-
-
 def build_view(facts: RunFacts, causes: Causes) -> SummaryView:
     """Derives everything from facts and causes; nothing else is looked at."""
     failed = {key for group in causes.groups for key in group.partitions}
-    tally = _tally(facts, failed | causes.not_attempted)
-    outcome = _outcome(facts, causes, tally)
+    tally = tally_of(facts, failed | causes.not_attempted)
+    outcome = outcome_of(facts, causes, tally)
     retries = {group.cause_id: retry_step(facts, group) for group in causes.groups}
     steps = _steps(facts, causes, retries)
     shown = {step.cause_id for step in steps}
@@ -95,11 +88,11 @@ def build_view(facts: RunFacts, causes: Causes) -> SummaryView:
     samples = min(2, MAX_CAUSES // len(causes.groups) - 1) if 0 < len(causes.groups) <= MAX_CAUSES else 0
     place = f"{facts.source or 'backfill'} {span(facts.start_date, facts.end_date)}".strip()
     return SummaryView(
-        subject=_subject(facts, causes, outcome, tally, len(steps)),
+        subject=subject_of(facts, causes, outcome, tally, len(steps)),
         outcome=outcome,
         tone={"OK": "good", "OK-WITH-GAPS": "fair"}.get(outcome, "bad"),
-        headline=_headline(outcome, tally),
-        verdict=_verdict(facts, causes, tally, outcome),
+        headline=headline_of(outcome, tally),
+        verdict=verdict_of(facts, causes, tally, outcome),
         place=place,
         steps=steps,
         causes=tuple(
@@ -123,81 +116,6 @@ def build_view(facts: RunFacts, causes: Causes) -> SummaryView:
     )
 
 
-def _tally(facts: RunFacts, touched: set[str]) -> _Tally:
-    counts = facts.verdict_counts
-    planned = facts.planned if facts.planned is not None else sum(counts.values()) or len(facts.calendar)
-    good = sum(counts.get(verdict, 0) for verdict in GOOD_VERDICTS)
-    known = bool(counts) or facts.planned == 0
-    missing = max(planned - good, 0) if known else len(touched)
-    return _Tally(planned, good, missing, known, unit_name(list(facts.calendar) or touched or ["2000-01-01"], 1))
-
-
-def _outcome(facts: RunFacts, causes: Causes, tally: _Tally) -> str:
-    if facts.outcome:
-        return facts.outcome
-    if not causes.groups and not tally.missing:
-        return "OK"
-    return "OK-WITH-GAPS" if facts.verdict == "ACCEPTABLE" else "FAILED"
-
-
-def _subject(facts: RunFacts, causes: Causes, outcome: str, tally: _Tally, actions: int) -> str:
-    number = tally.good if outcome == "OK" else tally.missing
-    count = f" {number}/{tally.planned}" if tally.known else (f" {number}" if number else "")
-    place = f"{facts.source or facts.backfill_id} {span(facts.start_date, facts.end_date)}"
-    parts = [f"[backfill][{outcome}{count}] {place}".strip()]
-    if causes.groups:
-        parts.append(plural(len(causes.groups), "cause"))
-    if actions:
-        parts.append(plural(actions, "action"))
-    return one_line(" · ".join(parts))[:200]
-
-
-def _headline(outcome: str, tally: _Tally) -> str:
-    if tally.known and not tally.planned:
-        return "Nothing to do"
-    if outcome == "OK":
-        return "All there"
-    if outcome == "STOPPED":
-        return "Stopped before the end"
-    if outcome == "CANCELLED":
-        return "Cancelled"
-    if tally.missing:
-        return f"{plural(tally.missing, tally.unit)} missing"
-    return "Failed" if outcome == "FAILED" else "Done, with gaps"
-
-
-def _verdict(facts: RunFacts, causes: Causes, tally: _Tally, outcome: str) -> str:
-    counts, said = facts.verdict_counts, []
-    if not tally.known:
-        said.append("The run ended without a last word; what follows is what it had written down.")
-        if tally.missing:
-            said.append(f"{plural(tally.missing, tally.unit)} failed for certain; the ledger knows the others.")
-    elif not tally.planned:
-        said.append("Every partition of the range was done before; nothing was asked, nothing was written.")
-    elif counts.get("verified", 0) == tally.good:
-        said.append(f"{tally.good:,} of {plural(tally.planned, tally.unit)} loaded and verified.")
-    else:
-        parts = [f"{counts[verdict]:,} {VERDICT_LABELS[verdict]}" for verdict in GOOD_VERDICTS if counts.get(verdict)]
-        said.append(f"{tally.good:,} of {plural(tally.planned, tally.unit)} done ({', '.join(parts)}).")
-    if tally.known and tally.missing:
-        why = f", {plural(len(causes.groups), 'cause')}" if causes.groups else ""
-        said.append(f"{tally.missing:,} missing{why}.")
-    elif causes.groups and tally.known:
-        said.append(f"{plural(len(causes.groups), 'cause')} of trouble on the way.")
-    if facts.verdict.startswith("ABORTED"):
-        said.append(f"The run stopped itself: {facts.verdict}.")
-    if causes.not_attempted:
-        said.append(f"{plural(len(causes.not_attempted), tally.unit)} not attempted.")
-    waiting = sum(counts.get(verdict, 0) for verdict in ("landed", "loaded"))
-    if waiting:
-        said.append(f"{plural(waiting, tally.unit)} landed but not verified.")
-    if outcome not in ("OK", "OK-WITH-GAPS") and not waiting:
-        said.append("Nothing is half-written: a partition is replaced as a whole or stays as it was.")
-    if tally.known and tally.missing and (needs := estimate(facts, tally.missing)):
-        said.append(f"Resuming needs {needs}.")
-    return " ".join(said)
-
-
 def _steps(facts: RunFacts, causes: Causes, retries: Mapping[str, Step | None]) -> tuple[Step, ...]:
     """The run's own commands first; then retries of causes, the ones that need no repair before them first."""
     own = [
@@ -208,7 +126,11 @@ def _steps(facts: RunFacts, causes: Causes, retries: Mapping[str, Step | None]) 
     found = [step for group in ordered if (step := retries[group.cause_id])]
     if len(found) > MAX_STEPS and (everything := retry_all_step(facts, ordered)):
         own.append(everything)
-    return tuple([*own, *found][:MAX_STEPS])
+    steps = [*own, *found][:MAX_STEPS]
+    failed = {key for group in causes.groups for key in group.partitions}
+    if rest := rest_step(facts, failed):
+        steps = [*steps[: MAX_STEPS - 1], rest]
+    return tuple(steps)
 
 
 def _cause(facts: RunFacts, group: IncidentGroup, step: Step | None, samples: int) -> CauseView:
@@ -239,12 +161,27 @@ def _cause(facts: RunFacts, group: IncidentGroup, step: Step | None, samples: in
         ", ".join(part for part in (status, "retryable" if sample.retryable else "needs a repair first") if part),
         advice_for(group),
         ", ".join(
-            part for part in (sample.stage, sample.endpoint.partition("?")[0] + answered, sample.frame) if part.strip()
+            part
+            for part in (sample.stage, (sample.endpoint.partition("?")[0] + answered).strip(), sample.frame)
+            if part
         ),
+        _evidence(sample),
         tuple(others[:samples]),
         sample.traceback,
         step,
     )
+
+
+def _evidence(sample: Incident) -> str:
+    """Facts of the sample that neither its message nor another row says."""
+    said = sample.message[-20:]
+    facts = {
+        name: str(value)
+        for name, value in sample.facts.items()
+        if name not in ("endpoint", "status", "content_type", "not_attempted") and value not in (None, "")
+    }
+    shown = [f"{name}={value}" for name, value in facts.items() if said not in value and value not in sample.message]
+    return shorten(", ".join(shown), 240)
 
 
 def _shown_ranges(items: list[str]) -> tuple[str, ...]:

@@ -124,6 +124,32 @@ def huge_message() -> tuple[RunFacts, list[Incident]]:
     return facts({DAYS[9]}, outcome="FAILED"), [made]
 
 
+def crashed() -> tuple[RunFacts, list[Incident]]:
+    """What a run that was killed in its tenth month leaves behind, as the watchdog writes it."""
+    failed = set(DAYS[10:13])
+    calendar = dict.fromkeys(DAYS[:270], "verified")
+    calendar |= dict.fromkeys(DAYS[270:300], "landed") | dict.fromkeys(DAYS[300:365], "planned")
+    calendar |= dict.fromkeys(failed, "failed_retryable")
+    found = [
+        incident("SourceUnavailable", f"the source answered 503: request for {day}", day) for day in sorted(failed)
+    ]
+    known = facts(
+        failed,
+        outcome="STOPPED",
+        verdict="ABORTED(crashed)",
+        calendar=calendar,
+        verdict_counts=dict(Counter(calendar.values())),
+        planned=365,
+        end_date=DAYS[364],
+        calls=306,
+        owner="process 4409 on worker-3",
+        tables=[TableFacts("orders", 240_000, 240_000, 216_000, 216_000)],
+        finished_at=AT + dt.timedelta(minutes=4),
+        notes=["red_flag:error_rate: 11 of the last 100 dates failed"],
+    )
+    return known, found
+
+
 CASES = {
     "0_causes": lambda: (facts(set(), outcome="OK"), []),
     "1_cause": one_cause,
@@ -131,6 +157,7 @@ CASES = {
     "1826_errors": all_failed,
     "rtl_and_emoji": right_to_left,
     "100_kb_message": huge_message,
+    "crashed_run": crashed,
     "killed_run": lambda: (RunFacts(backfill_id="b1", source="nba", started_at=AT, outcome="STOPPED"), one_cause()[1]),
 }
 
@@ -211,6 +238,16 @@ def test_a_killed_run_says_that_it_does_not_know():
     mail = render(*CASES["killed_run"]())
     assert "without a last word" in mail.text
     assert mail.subject == "[backfill][STOPPED 3] nba · 1 cause"
+
+
+def test_a_crashed_run_says_so_and_gives_one_command_for_what_was_never_begun_or_finished():
+    known, found = crashed()
+    mail = render(known, found)
+    assert "Its process died" in mail.text
+    _, rest = (step for step in re.split(r"^\d\. ", mail.text.partition("CAUSES")[0], flags=re.MULTILINE)[1:])
+    dates = re.search(r"'dates=([^']*)'", rest)[1]
+    assert set(expand_dates(dates)) == set(DAYS[270:365])
+    assert "30 are landed and cost no call" in rest
 
 
 def test_nothing_at_all_is_still_a_mail():
