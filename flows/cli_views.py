@@ -11,7 +11,7 @@ from alerting.errors import ConfigurationError
 from alerting.object_store import ObjectMissing
 from alerting.ranges import compress_dates
 from flows import auditing
-from flows.cli_output import AnyEnd, AnyStart, Json, Source, check_range, finish, show, table
+from flows.cli_output import AnyEnd, AnyStart, Json, Source, check_range, day, finish, show, table
 from flows.deficits import Deficit, find_gaps, summarised
 from flows.inspection import describe_run, recent_errors, recent_runs
 from flows.inventory import read_inventory
@@ -134,14 +134,15 @@ def verify(source: Source, start: AnyStart = None, end: AnyEnd = None, as_json: 
 @app.command()
 def audit(
     sources: Annotated[list[str] | None, typer.Argument(help="Sources; all when left out.")] = None,
-    start: Annotated[dt.datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="First date.")] = None,
+    start: Annotated[dt.date | None, typer.Option("--from", parser=day, metavar="DATE", help="First date.")] = None,
+    end: Annotated[dt.date | None, typer.Option("--to", parser=day, metavar="DATE", help="Last date.")] = None,
     only: Annotated[list[Deficit] | None, typer.Option(help="Only these kinds; can be repeated.")] = None,
     below: Annotated[int, typer.Option("--below", min=0, help="Also list done partitions with fewer rows.")] = 0,
     as_json: Json = False,
 ) -> None:
     """The whole inventory, level by level: never attempted, landed, loaded, short, stale. Changes nothing."""
-    first = start.date() if start else None
-    findings = auditing.audit_sources(build_services(), sources or [], utc_now(), first, below=below)
+    check_range(start, end)
+    findings = auditing.audit_sources(build_services(), sources or [], utc_now(), start, end, below)
     lines = summarised(one for one in findings if not only or one.deficit in only)
     text = table(lines, ("source", "deficit", "count", "ranges", "why")) or [
         "clean: every partition is done at every level"

@@ -5,14 +5,28 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from alerting.ranges import compress_dates
 from flows import auditing
 from flows.canary import choose_canaries
-from flows.cli_output import AnyStart, Entities, Json, RunEnd, RunStart, Source, Why, finish, say, show, table
+from flows.cli_output import (
+    AnyEnd,
+    AnyStart,
+    Entities,
+    Json,
+    RunEnd,
+    RunStart,
+    Source,
+    Why,
+    check_range,
+    finish,
+    say,
+    show,
+    table,
+)
 from flows.cli_start import asked_of, extra_parameters, keys_of_run, planned_of, start_keys, start_run
 from flows.deficits import summarised
 from flows.inspection import failed_keys
@@ -20,9 +34,6 @@ from flows.ledger import Ledger
 from flows.parameters import Mode, Reason
 from flows.wiring import build_services
 from scrapers.scrape import utc_now
-
-if TYPE_CHECKING:
-    pass
 
 app = typer.Typer()
 BIG_RUN = 1_000
@@ -171,14 +182,16 @@ def reprocess(
 def repair(
     source: Source,
     start: AnyStart = None,
+    end: AnyEnd = None,
     reason: Why = Reason.GAP_REPAIR.value,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be run.")] = False,
     no_follow: NoFollow = False,
     as_json: Json = False,
 ) -> None:
     """A backfill of exactly what the audit finds: nothing that is done at every level is touched."""
+    check_range(start, end)
     services, now = build_services(), utc_now()
-    findings = auditing.audit_sources(services, [source], now, start)
+    findings = auditing.audit_sources(services, [source], now, start, end)
     lines = summarised(findings)
     text = table(lines, ("deficit", "count", "ranges", "why")) or ["nothing to repair"]
     if dry_run or not findings:

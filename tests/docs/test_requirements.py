@@ -1,0 +1,33 @@
+"""The page of promises: every row once, every test it names is there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+TESTS = Path(__file__).parents[1]
+PAGE = (TESTS.parent / "docs" / "requirements.md").read_text()
+ROWS = re.findall(r"^\| ([HKNVDT]\d\d) \|", PAGE, re.MULTILINE)
+
+
+def test_every_row_stands_there_once_and_in_order():
+    numbers = {"H": range(1, 31), "K": range(1, 34), "N": range(1, 43), "V": range(1, 26), "D": range(1, 25)}
+    promises = [f"{letter}{number:02d}" for letter, found in numbers.items() for number in found]
+    faults = [f"T{number}" for number in [*range(11, 35), *range(38, 53)]]
+    assert promises + faults == ROWS
+
+
+def test_every_test_that_is_named_exists():
+    defined = set(re.findall(r"^ *(?:async )?def (test_\w+)", "".join(_sources()), re.MULTILINE))
+    assert set(re.findall(r"`(test_\w+)`", PAGE)) <= defined
+
+
+def test_every_row_says_what_shows_it_or_that_nothing_does():
+    for line in PAGE.splitlines():
+        if re.match(r"\| [HKNVDT]\d\d \|", line):
+            assert line.count(" | ") == 2, line
+            assert len(line.rsplit(" | ", 1)[1].strip(" |")) > 5, line
+
+
+def _sources() -> list[str]:
+    return [path.read_text() for path in TESTS.rglob("test_*.py")]
