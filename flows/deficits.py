@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -15,8 +15,7 @@ from alerting.ranges import compress_dates
 from flows.inventory import Known
 from flows.ledger import LedgerEntry, Verdict
 
-# No rows are expected: proven empty, or an accepted loss.
-_NO_ROWS_EXPECTED = frozenset({Verdict.EMPTY_OK, Verdict.UNAVAILABLE, Verdict.SKIPPED})
+# Accepted losses: nothing is expected of them, and nothing is asked again.
 _ACCEPTED = frozenset({Verdict.UNAVAILABLE, Verdict.SKIPPED})
 _UNFINISHED = frozenset({Verdict.PLANNED, Verdict.RUNNING, Verdict.PAUSED})
 
@@ -83,7 +82,7 @@ def _gap(known: Known, table: str) -> str:
     rows, entry = known.rows.get(table, 0), known.entry
     if entry is None:
         return "rows without a verdict" if rows else "landed, not loaded" if known.attempts else "never attempted"
-    if entry.verdict in _ACCEPTED and not rows:
+    if entry.verdict in _ACCEPTED:
         return ""
     if entry.verdict is Verdict.EMPTY_OK:
         return "proven empty, but the table has rows" if rows else ""
@@ -94,8 +93,6 @@ def _gap(known: Known, table: str) -> str:
         return "" if rows == expected else "the table has fewer rows than verified" if rows < expected else (
             "the table has more rows than verified"
         )  # fmt: skip
-    if entry.verdict in _NO_ROWS_EXPECTED:
-        return "given up, but the table has rows"
     return _open_verdict(entry)
 
 
@@ -164,11 +161,11 @@ def _of_a_good_verdict(
     newest = known.newest
     if newest and newest.attempt > entry.attempt and newest.content_hash != entry.content_hash:
         return Deficit.LANDED_NOT_LOADED, f"another payload was landed later, by {newest.backfill_id}"
-    expected: Mapping[str, int] = entry.loaded or dict.fromkeys(known.rows, 0)
+    expected = dict.fromkeys(known.rows, 0) if entry.verdict is Verdict.EMPTY_OK else entry.loaded
     wrong = [
-        f"{table} {rows} of {expected.get(table, 0)}"
+        f"{table} {rows} of {expected.get(table, 'an unknown number')}"
         for table, rows in known.rows.items()
-        if rows != expected.get(table, 0)
+        if rows != expected.get(table)
     ]
     if wrong:
         return Deficit.SHORT, f"rows now and when verified differ: {', '.join(wrong)}"
