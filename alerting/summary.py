@@ -63,7 +63,8 @@ def render(run_facts: RunFacts, incidents: Iterable[Incident], *, full_list: str
     attachments = attached.finish()
     run_facts = run_facts.redacted()
     view = build_view(run_facts, causes)
-    listed = f"All {causes.incidents:,} incidents are attached ({attachments[0].filename})." if attachments else ""
+    every = f"All {causes.incidents:,} incidents are" if causes.incidents != 1 else "The one incident is"
+    listed = f"{every} attached ({attachments[0].filename})." if attachments else ""
     if causes.incidents and not attachments:
         listed = f"The list of all {causes.incidents:,} incidents is too big to attach."
     if causes.incidents and full_list:
