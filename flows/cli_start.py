@@ -59,6 +59,13 @@ def keys_of_run(services: Services, backfill_id: str) -> list[str]:
     return [item["key"] for item in read_plan(services, backfill_id)["items"]]
 
 
+def keys_of_cause(services: Services, backfill_id: str, cause: str) -> list[str]:
+    """All partitions of one cause of an ended run, done by now or not. Raises ``ConfigurationError``."""
+    from flows import mailing
+
+    return mailing.keys_of_cause(services, backfill_id, cause)
+
+
 def start_keys(
     services: Services, source: str, keys: Sequence[str], reason: str, *, no_follow: bool, as_json: bool, **given: Any
 ) -> None:
@@ -76,12 +83,13 @@ def start_keys(
 
 def start_run(services: Services, asked: Asked, keys: Sequence[str], *, no_follow: bool, as_json: bool) -> None:
     """Starts the deployment with what differs from its defaults; follows it and ends with its exit code."""
+    from flows.cli_care import who
     from flows.starting import ended, follow, start
 
     defaults = Asked(source=asked.source).model_dump(mode="json")
     wanted = asked.model_dump(mode="json").items()
     parameters = {name: value for name, value in wanted if name in ("source", "reason") or value != defaults[name]}
-    started = start(f"backfill/{asked.source}", parameters)
+    started = start(f"backfill/{asked.source}", parameters, asked_by=who())
     say(as_json, f"started {started.backfill_id} as flow run {started.name} ({started.flow_run_id})")
     if no_follow:
         show({**started.to_dict(), "state": "SCHEDULED"}, [f"look: gapless status {asked.source}"], as_json)

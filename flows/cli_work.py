@@ -27,7 +27,15 @@ from flows.cli_output import (
     show,
     table,
 )
-from flows.cli_start import asked_of, extra_parameters, keys_of_run, planned_of, start_keys, start_run
+from flows.cli_start import (
+    asked_of,
+    extra_parameters,
+    keys_of_cause,
+    keys_of_run,
+    planned_of,
+    start_keys,
+    start_run,
+)
 from flows.deficits import summarised
 from flows.inspection import failed_keys
 from flows.ledger import Ledger
@@ -150,12 +158,18 @@ def retry_failed(
     source: Source,
     reason: Why = Reason.ERRORS.value,
     run_id: Annotated[str, typer.Option("--run", help="Only what failed in this backfill: bf-...")] = "",
+    cause: Annotated[str, typer.Option(help="Only the dates of this cause of that run's mail: C2.")] = "",
     no_follow: NoFollow = False,
     as_json: Json = False,
 ) -> None:
-    """Runs exactly the dates whose last attempt failed (in one run), and no other."""
+    """Runs exactly the dates whose last attempt failed (in one run, of one cause), and no other."""
     services = build_services()
     services.scraper(source)
+    if cause:
+        if not run_id:
+            raise typer.BadParameter("a cause belongs to a run: --run bf-...", param_hint="--cause")
+        keys = keys_of_cause(services, run_id, cause)
+        start_keys(services, source, keys, reason, no_follow=no_follow, as_json=as_json, note=f"{cause} of {run_id}")
     entries = Ledger(services.store, source).refresh()
     keys = failed_keys(entries, keys_of_run(services, run_id) if run_id else None)
     start_keys(services, source, keys, reason, no_follow=no_follow, as_json=as_json, retry_failed=True)

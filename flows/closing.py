@@ -88,6 +88,7 @@ def starting_facts(
             f"prefect deployment run 'backfill/{plan.source}' {_again(plan, asked)} "
             f"-p reason=errors -p note='retry {{cause}} of {backfill_id}'"
         ),
+        cause_command_template=f"gapless retry-failed {plan.source} --run {backfill_id} --cause {{cause}}",
     )
 
 

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from alerting.errors import ConfigurationError, PipelineError, TransientError
 from flows.backfill import backfill_id_of
 from flows.ledger import Ledger
+from flows.mailing import ASKED_BY
 from flows.settings import code_version
 from flows.wiring import Services
 
@@ -50,16 +51,17 @@ def ended(state: State[Any]) -> dict[str, Any]:
     return {"state": state.type.value, "message": state.message or "", "exit_code": code}
 
 
-def start(deployment: str, parameters: Mapping[str, Any]) -> Started:
+def start(deployment: str, parameters: Mapping[str, Any], asked_by: str = "") -> Started:
     """Creates a flow run of ``deployment`` (``flow/name``), as ``prefect deployment run`` would.
 
     Parameters that the deployment does not have are refused before anything starts. Raises ``ConfigurationError``
     for an unknown deployment or parameter.
     """
-    return _answer(_start(deployment, {name: value for name, value in parameters.items() if value not in (None, "")}))
+    given = {name: value for name, value in parameters.items() if value not in (None, "")}
+    return _answer(_start(deployment, given, asked_by))
 
 
-async def _start(deployment: str, parameters: Mapping[str, Any]) -> Started:
+async def _start(deployment: str, parameters: Mapping[str, Any], asked_by: str) -> Started:
     async with get_client() as client:
         try:
             found = await client.read_deployment_by_name(deployment)
@@ -77,7 +79,8 @@ async def _start(deployment: str, parameters: Mapping[str, Any]) -> Started:
                 stage="start",
                 hint=f"this command is {code_version()}; deploy the same version: python -m deployments.provision",
             )
-        run = await client.create_flow_run_from_deployment(found.id, parameters=dict(parameters))
+        tags = [f"{ASKED_BY}{asked_by}"] if asked_by else None
+        run = await client.create_flow_run_from_deployment(found.id, parameters=dict(parameters), tags=tags)
     return Started(run.id, backfill_id_of(run.id, 1), run.name, deployment, parameters)
 
 
