@@ -45,6 +45,13 @@ class Settings(BaseSettings):
         24.0, ge=0, description="A killed attempt that began longer ago is not resumed at its page but begun anew."
     )
 
+    source_calls_per_day: dict[str, int] = Field(
+        default_factory=dict, description="JSON: calls per day and source, where your plan differs."
+    )
+    source_calls_per_month: dict[str, int] = Field(
+        default_factory=dict, description="JSON: calls per month and source, where your plan differs."
+    )
+
     smtp_host: str = Field("", description="SMTP server; empty means no mail (console_only must then be true).")
     smtp_port: int = Field(587, description="SMTP port.")
     smtp_security: Literal["none", "starttls", "tls"] = Field("starttls", description="none, starttls or tls.")
@@ -152,8 +159,10 @@ Concurrency = Annotated[int, Field(ge=1, le=64)]
 
 @lru_cache(maxsize=1)
 def code_version() -> str:
-    """``<package version>+<git commit>`` of the running code; the commit only in a checkout."""
+    """``<package version>+<git commit>`` of the running code; the commit in a checkout, or from GAPLESS_COMMIT."""
     version = metadata.version("gapless")
+    if commit := os.environ.get("GAPLESS_COMMIT", ""):
+        return f"{version}+{commit}"
     try:
         commit = subprocess.run(
             ["git", "rev-parse", "--short=10", "HEAD"],

@@ -8,6 +8,7 @@ import inspect
 import pkgutil
 import re
 from types import ModuleType
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from alerting.errors import ConfigurationError
 from scrapers import sources as _package
@@ -52,5 +53,15 @@ def from_module(module: ModuleType) -> Scraper:
     if missing or not _NAME.fullmatch(name):
         problem = f"lacks {', '.join(missing)}" if missing else "has a name that object paths cannot hold"
         raise ConfigurationError(f"scraper {kind.__name__} in {module.__name__} {problem}", source=name, stage="plan")
+    try:
+        ZoneInfo(kind.zone)
+    except (ZoneInfoNotFoundError, ValueError):
+        # A slim image has no zone files. A wrong guess here would move games to the wrong day.
+        raise ConfigurationError(
+            f"this machine does not know the zone {kind.zone!r}. Nothing was done",
+            source=name,
+            stage="plan",
+            hint="pip install tzdata, or mend the scraper's zone",
+        ) from None
     kind.source = name
     return kind()

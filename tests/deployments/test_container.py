@@ -1,0 +1,185 @@
+"""The image without an engine: the Dockerfile and its neighbours linted, and its steps run in a clean environment."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+PROJECT_DIR = Path(__file__).parents[2]
+DEPLOYMENTS = PROJECT_DIR / "deployments"
+SECRET_NAME = re.compile(r"(?i)password|secret|token|api_?key|credential")
+PINNED = re.compile(r"^[\w./-]+:v?\d+\.\d+[\w.-]*$")
+
+
+def _instructions() -> list[tuple[str, str]]:
+    text = re.sub(r"^#.*\n", "", (DEPLOYMENTS / "Dockerfile").read_text(), flags=re.MULTILINE)
+    lines = [line for line in re.sub(r"\\\n\s*", "", text).splitlines() if line.strip()]
+    return [(line.split(maxsplit=1)[0], line.split(maxsplit=1)[1]) for line in lines]
+
+
+def _all(name: str) -> list[str]:
+    return [rest for instruction, rest in _instructions() if instruction == name]
+
+
+def _compose() -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load((DEPLOYMENTS / "compose.yaml").read_text())
+    return loaded
+
+
+def test_the_base_image_is_slim_and_pinned_to_a_patch_release():
+    (base,) = _all("FROM")
+    assert re.fullmatch(r"python:3\.\d+\.\d+-slim-\w+", base)
+    assert tuple(map(int, re.findall(r"\d+", base)[:2])) >= (3, 11)
+
+
+def test_it_runs_without_root():
+    users = _all("USER")
+    assert users
+    assert re.fullmatch(r"[1-9]\d{3,}:[1-9]\d{3,}", users[-1])
+    order = [instruction for instruction, _ in _instructions()]
+    assert order.index("USER") < order.index("CMD")
+
+
+def test_no_secret_and_no_download_is_part_of_it():
+    assert not [one for one in _all("ENV") + _all("ARG") if SECRET_NAME.search(one)]
+    assert not _all("ADD")
+    assert not [one for one in _all("RUN") if re.search(r"curl|wget|apt-get|sudo|git clone|chmod 777", one)]
+
+
+def test_every_version_is_constrained_and_nothing_is_cached():
+    (install,) = [one for one in _all("RUN") if "pip install" in one]
+    assert "--constraint constraints.txt" in install
+    assert "--no-cache-dir" in install
+    pinned = (PROJECT_DIR / "constraints.txt").read_text().splitlines()
+    assert all("==" in line for line in pinned if line)
+    assert {line.split("==")[0].lower() for line in pinned} >= {"prefect", "tzdata", "google-cloud-bigquery", "asyncpg"}
+
+
+def test_it_copies_the_packages_by_name_and_each_of_them_exists():
+    sources = [word for one in _all("COPY") for word in one.split()[:-1]]
+    assert "." not in sources
+    assert all((PROJECT_DIR / source).exists() for source in sources)
+    project = tomllib.loads((PROJECT_DIR / "pyproject.toml").read_text())
+    assert set(project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]) <= set(sources)
+    sent = (PROJECT_DIR / ".dockerignore").read_text().splitlines()
+    assert sent[0] == "*"
+    assert {line[1:] for line in sent if line.startswith("!")} == set(sources)
+
+
+def test_it_starts_a_worker_of_the_provisioned_pool_and_says_how_it_is():
+    from deployments.provision import WORK_POOL
+
+    command = json.loads(_all("CMD")[-1])
+    assert command[:5] == ["prefect", "worker", "start", "--pool", WORK_POOL]
+    assert _all("HEALTHCHECK")
+
+
+def test_compose_pins_its_images_binds_loopback_and_holds_no_secret():
+    compose = _compose()
+    for name, service in compose["services"].items():
+        assert "build" in service or PINNED.fullmatch(service["image"]), name
+        assert all(str(port).startswith("127.0.0.1:") for port in service.get("ports", [])), name
+        assert "healthcheck" in service or "build" in service, name
+        for variable, value in service.get("environment", {}).items():
+            if SECRET_NAME.search(variable):
+                assert str(value).startswith("${"), f"{name}: {variable}"
+    text = (DEPLOYMENTS / "compose.yaml").read_text()
+    assert all(found.startswith("${") for found in re.findall(r"://\w+:([^@\s]+)@", text))
+
+
+def test_compose_starts_the_parts_in_the_order_of_need():
+    services = _compose()["services"]
+    assert services["server"]["depends_on"] == {"postgres": {"condition": "service_healthy"}}
+    assert services["provision"]["depends_on"] == {"server": {"condition": "service_healthy"}}
+    assert services["worker"]["depends_on"] == {"provision": {"condition": "service_completed_successfully"}}
+    assert services["mail"]["profiles"] == ["mail"]
+
+
+def test_every_gapless_variable_of_the_files_is_a_setting():
+    from flows.settings import Settings
+
+    known = {f"GAPLESS_{name.upper()}" for name in Settings.model_fields} | {"GAPLESS_COMMIT"}
+    files = [DEPLOYMENTS / "compose.yaml", DEPLOYMENTS / "Dockerfile", DEPLOYMENTS / "kubernetes" / "worker.yaml"]
+    used = {name for file in files for name in re.findall(r"\bGAPLESS_[A-Z_]+\b", file.read_text())}
+    assert used <= known
+
+
+def test_the_kubernetes_worker_has_no_root_no_writable_image_and_bounded_memory():
+    document = yaml.safe_load((DEPLOYMENTS / "kubernetes" / "worker.yaml").read_text())
+    pod = document["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert pod["securityContext"]["runAsNonRoot"]
+    assert f"{pod['securityContext']['runAsUser']}:{pod['securityContext']['runAsGroup']}" == _all("USER")[-1]
+    assert container["securityContext"]["readOnlyRootFilesystem"]
+    assert container["securityContext"]["allowPrivilegeEscalation"] is False
+    assert container["resources"]["limits"]["memory"]
+    assert not [one["name"] for one in container["env"] if SECRET_NAME.search(one["name"])]
+
+
+def test_the_bucket_rules_never_delete_a_current_object():
+    rules = json.loads((DEPLOYMENTS / "lifecycle.json").read_text())["rule"]
+    assert all(rule["condition"]["isLive"] is False for rule in rules if rule["action"]["type"] == "Delete")
+
+
+def _python_of_the_image() -> str:
+    """The image's minor version where it is installed, else ours."""
+    wanted = ".".join(re.findall(r"\d+", _all("FROM")[0])[:2])
+    for candidate in (shutil.which(f"python{wanted}"), *Path.home().glob(f".pyenv/versions/{wanted}.*/bin/python")):
+        if candidate and subprocess.run([candidate, "-c", ""], capture_output=True, check=False).returncode == 0:
+            return str(candidate)
+    return sys.executable
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(900)
+def test_its_steps_install_and_start_in_a_clean_environment(tmp_path):
+    workdir, venv = tmp_path / "workdir", tmp_path / "venv"
+    workdir.mkdir()
+    subprocess.run([_python_of_the_image(), "-m", "venv", str(venv)], check=True, timeout=120)
+    image_env = dict(re.findall(r'(\w+)=("[^"]*"|\S+)', " ".join(_all("ENV"))))
+    env = {name: value.strip('"') for name, value in image_env.items() if name != "GAPLESS_COMMIT"}
+    kept = {name: value for name, value in os.environ.items() if re.match(r"(?i)pip_|https?_proxy|no_proxy|ssl_", name)}
+    env = {
+        **kept,
+        **env,
+        "HOME": str(tmp_path),
+        "PREFECT_HOME": str(tmp_path / "prefect"),
+        "PATH": f"{venv}/bin:/usr/bin:/bin",
+    }
+    for instruction, rest in _instructions():
+        if instruction == "COPY":
+            *names, _ = rest.split()
+            for name in names:
+                source, target = PROJECT_DIR / name, workdir / name
+                if source.is_dir():
+                    shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+                else:
+                    shutil.copy(source, target)
+        elif instruction == "RUN" and rest.startswith("python "):
+            _run(rest, workdir, env)
+    outside = tmp_path / "elsewhere"
+    outside.mkdir()
+    _run(
+        "python -c \"import zoneinfo; assert not zoneinfo.TZPATH; zoneinfo.ZoneInfo('America/New_York')\"", outside, env
+    )
+    _run('python -c "import flows.backfill, deployments.provision, alerting.templates"', outside, env)
+    _run("gapless --version", outside, env)
+    assert "--with-healthcheck" in _run("prefect worker start --help", outside, env)
+
+
+def _run(command: str, cwd: Path, env: dict[str, str]) -> str:
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=cwd, env=env, capture_output=True, text=True, timeout=600, check=False
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+    return done.stdout
