@@ -6,7 +6,7 @@ import datetime as dt
 from uuid import UUID
 
 from prefect.client.orchestration import get_client
-from prefect.runtime import deployment
+from prefect.runtime import deployment, flow_run
 from prefect.states import Scheduled
 
 from flows.log import partition_logger
@@ -40,9 +40,11 @@ async def schedule_resume(asked: Asked, backfill_id: str, resets_at: dt.datetime
         return f"the quota resets at {told}; run it again then (it was not started from a deployment)"
     try:
         async with get_client() as client:
+            this = await client.read_flow_run(UUID(str(flow_run.id)))
             run = await client.create_flow_run_from_deployment(
                 UUID(str(deployment.id)),
                 parameters=asked.resumed(backfill_id),
+                job_variables=this.job_variables or {},
                 state=Scheduled(scheduled_time=at, message=f"goes on with {backfill_id} after the quota's reset"),
                 idempotency_key=f"resume-{backfill_id}",
                 tags=["resume", backfill_id],

@@ -17,7 +17,7 @@ from processors.base import Processor
 from processors.stored_table_budget import StoredTableBudget
 from processors.warehouse import BigQueryWarehouse
 from scrapers import registry as scraper_registry
-from scrapers.base import Rate, Scraper, SourceAccess
+from scrapers.base import Scraper, SourceAccess
 from scrapers.budget import Budget
 from scrapers.client import SourceClient
 from scrapers.landing import Landing
@@ -90,15 +90,13 @@ class Services:
     def access(self, source: str) -> SourceAccess:
         """Base URL and rate of one source, from settings over what its scraper declares; no secret."""
         scraper = self.scraper(source)
-        rate = scraper.rate
-        if source in self.settings.source_rate_per_minute:
-            rate = Rate(
-                per_second=rate.per_second,
-                per_minute=self.settings.source_rate_per_minute[source],
-                per_day=rate.per_day,
-                per_month=rate.per_month,
-                reset_zone=rate.reset_zone,
-            )
+        settings = self.settings
+        rate = replace(
+            scraper.rate,
+            per_minute=settings.source_rate_per_minute.get(source, scraper.rate.per_minute),
+            per_day=settings.source_calls_per_day.get(source, scraper.rate.per_day),
+            per_month=settings.source_calls_per_month.get(source, scraper.rate.per_month),
+        )
         base_url = self.settings.source_urls.get(source, scraper.base_url)
         return SourceAccess(base_url, rate=rate, timeout_s=scraper.timeout_s)
 

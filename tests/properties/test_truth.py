@@ -1,0 +1,368 @@
+"""Any interleaving of kills, repeats and overlapping backfills ends in the same truth.
+
+Real: scrape, landing, process, receipts, ledger, lease, plan, run, closing and the mail. Simulated: the source, the
+warehouse's tables (replaced atomically, from the staged objects), the clock, and death: any call to storage or
+warehouse may be the last one of its process, before or after it took effect.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import gzip
+import json
+import random
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import pytest
+
+import flows.run
+from alerting.channels import FileChannel
+from alerting.errors import LeaseHeld, NonCriticalError, NothingPublished, PipelineError, SourceUnavailable
+from alerting.local_store import MemoryObjectStore
+from alerting.object_store import StoredObject
+from alerting.smart_alert_manager import SmartAlertManager
+from flows.closing import close_dead_runs, starting_facts
+from flows.lease import Lease
+from flows.ledger import Ledger, Verdict
+from flows.parameters import Asked, Mode, Order, Reason
+from flows.planning import plan_asked
+from flows.process import record_verification
+from flows.run import RunContext
+from flows.settings import Settings
+from flows.wiring import Services
+from processors.base import Processor, Row, Table
+from processors.load_plan import TableBatch, TableLoad
+from processors.process import process
+from processors.verification import Finding, Verification
+from scrapers.base import Findings, Page, Request, Scraper
+from scrapers.partition import Partition
+
+FIRST, DAYS = dt.date(2024, 2, 25), 12
+LAST = FIRST + dt.timedelta(days=DAYS - 1)
+KEYS = [(FIRST + dt.timedelta(days=offset)).isoformat() for offset in range(DAYS)]
+LEASE_S = 60.0
+SETTINGS = Settings(project="p", console_only=True, lease_ttl_s=LEASE_S)
+
+
+class Item(Row):
+    """One item of a day."""
+
+    day: dt.date
+    number: int
+
+
+class ToyProcessor(Processor):
+    source = "toy"
+    tables: ClassVar[tuple[Table, ...]] = (Table("items", Item, ("day", "number"), "day"),)
+
+    def rows(self, partition: Partition, body: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
+        for number in json.loads(body):
+            yield "items", {"day": partition.key, "number": number}
+
+
+class ToyScraper(Scraper):
+    source = "toy"
+    title = "Toy"
+    zone = "UTC"
+    base_url = "https://example.org"
+    tables = ("items",)
+    settles_after = dt.timedelta(0)
+
+    def first_request(self, partition: Partition) -> Request:
+        return Request(f"/{partition.key}")
+
+    def inspect(self, partition: Partition, page: Page) -> Findings:
+        count = len(json.loads(page.body))
+        return Findings({"items": count}, source_total=count, empty_evidence="" if count else "200 []")
+
+
+def truth(key: str) -> list[int]:
+    """What the source has: nothing on one day of four."""
+    day = int(key[-2:])
+    return [] if day % 4 == 0 else list(range(day % 5 + 1))
+
+
+class Killed(BaseException):
+    """The process is gone; no ``except Exception`` may survive it."""
+
+
+@dataclass
+class World:
+    """What outlives every process."""
+
+    chance: random.Random
+    now: dt.datetime = dt.datetime(2025, 1, 1, tzinfo=dt.UTC)
+    objects: MemoryObjectStore = field(default_factory=lambda: MemoryObjectStore("gs://toy"))
+    rows: dict[str, list[tuple[str, int]]] = field(default_factory=lambda: {"items": []})
+    jobs: set[str] = field(default_factory=set)
+    loads_of_done: Counter[str] = field(default_factory=Counter)
+    calls: Counter[str] = field(default_factory=Counter)
+    faulty: bool = True
+
+    def tick(self) -> None:
+        self.now += dt.timedelta(seconds=self.chance.uniform(0.1, 3.0))
+
+
+class Life:
+    """One process: so many more effects and it is dead."""
+
+    def __init__(self, world: World, effects: int) -> None:
+        self.world, self.effects = world, effects
+
+    def spend(self) -> None:
+        self.effects -= 1
+        if self.effects <= 0:
+            raise Killed
+
+
+class MortalStore:
+    """The shared objects as one process sees them."""
+
+    root_uri = "gs://toy"
+
+    def __init__(self, life: Life) -> None:
+        self._life, self._objects = life, life.world.objects
+
+    def read(self, name: str) -> tuple[bytes, int]:
+        return self._objects.read(name)
+
+    def write(self, name: str, data: bytes, **rest: Any) -> int:
+        self._life.spend()
+        generation = self._objects.write(name, data, **rest)
+        self._life.spend()
+        return generation
+
+    def list(self, prefix: str, **bounds: Any) -> Iterator[StoredObject]:
+        return self._objects.list(prefix, **bounds)
+
+    def delete(self, name: str) -> None:
+        self._life.spend()
+        self._objects.delete(name)
+
+
+class ToyWarehouse:
+    """Tables as lists of rows; a replace is one step, and a job id counts once."""
+
+    def __init__(self, life: Life) -> None:
+        self._life, self._world = life, life.world
+
+    def ensure_table(self, table: Table) -> None:
+        pass
+
+    def load(self, batch: TableBatch) -> TableLoad:
+        self._life.spend()
+        job = batch.job_id("toy", "replace", 1)
+        staged = [
+            json.loads(line)
+            for uri in batch.uris
+            for line in gzip.decompress(self._world.objects.read(uri.removeprefix("gs://toy/"))[0]).splitlines()
+        ]
+        (scope,) = batch.scope
+        days = {str(value) for value in scope.values}
+        if job not in self._world.jobs:
+            self._world.jobs.add(job)
+            ledger = Ledger(self._world.objects, "toy").refresh()
+            self._world.loads_of_done.update(day for day in days if day in ledger and ledger[day].verdict.is_good)
+            kept = [row for row in self._world.rows["items"] if row[0] not in days]
+            self._world.rows["items"] = kept + [(row["day"], row["number"]) for row in staged]
+        self._life.spend()
+        return TableLoad("load", job, len(staged), 1)
+
+    def name_of(self, table: str) -> str:
+        return table
+
+    def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+        raise NotImplementedError
+
+
+class ToyClient:
+    """Answers from the truth; sometimes fails, as sources do."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.calls = self.received_bytes = 0
+
+    def fetch(self, request: Request, page_number: int = 1) -> Page:
+        key = request.path.strip("/")
+        self.calls += 1
+        self._world.calls[key] += 1
+        if self._world.faulty and self._world.chance.random() < 0.15:
+            raise self._world.chance.choice([SourceUnavailable("503"), NothingPublished("empty, without proof")])
+        body = json.dumps(truth(key)).encode()
+        return Page(request, page_number, 200, {}, body, self._world.now, 0.01)
+
+    def close(self) -> None:
+        pass
+
+
+class ToyServices(Services):
+    """Everything of one process of the world."""
+
+    def __init__(self, life: Life, mails: FileChannel) -> None:
+        super().__init__(SETTINGS)
+        self.life = life
+        self.__dict__.update(
+            store=MortalStore(life),
+            warehouse=ToyWarehouse(life),
+            channels=[mails],
+            alerts=SmartAlertManager(store=MortalStore(life), channels=[mails], clock=lambda: life.world.now),
+        )
+
+    def scraper(self, source: str) -> Scraper:
+        return ToyScraper()
+
+    def processor(self, source: str) -> Processor:
+        return ToyProcessor()
+
+    def client(self, source: str, budget: Any) -> Any:
+        return ToyClient(self.life.world)
+
+
+def backfill(world: World, services: ToyServices, backfill_id: str, asked: Asked) -> Iterator[None]:
+    """The steps of the parent flow, without Prefect; it may be left between any two and never come back."""
+    yield
+    close_dead_runs(services, world.now, "toy")
+    lease = Lease.acquire(services.store, "toy", backfill_id=backfill_id, now=world.now, ttl_s=LEASE_S)
+    yield
+    run = RunContext(services, asked, backfill_id)
+    planned = plan_asked(services, asked, world.now, backfill_id)
+    run.begin(planned, starting_facts(services, planned.plan, {}, backfill_id, asked))
+    batch: list[str] = []
+    for partition in planned.plan.to_reload:
+        entry = run.ledger.get(partition.key)
+        assert entry is not None
+        run.manifests[partition.key] = services.landing.read_manifest(entry.manifest_name)
+        batch.append(partition.key)
+    for number, partition in enumerate([*planned.plan.to_fetch, None]):
+        yield
+        lease.heartbeat(world.now)
+        if partition is not None:
+            try:
+                run.land(partition.key)
+                batch.append(partition.key)
+            except PipelineError as error:
+                run.record_failure(partition.key, error, "scrape", partition.key)
+        if batch and (partition is None or number % 4 == 3):
+            yield
+            lease.heartbeat(world.now)
+            _load(world, run, services, batch)
+            batch = []
+    yield
+    lease.heartbeat(world.now)
+    run.finish("")
+    run.close()
+
+
+def _load(world: World, run: RunContext, services: ToyServices, batch: Sequence[str]) -> None:
+    receipt = process(
+        [run.manifests[key] for key in batch],
+        processor=run.processor,
+        landing=services.landing,
+        store=services.store,
+        warehouse=services.warehouse,
+        backfill_id=run.backfill_id,
+    )
+    for key, error in receipt.refused().items():
+        run.record_failure(key, error, "load", key)
+    counted = Counter(day for day, _ in world.rows["items"])
+    for key in batch:
+        if key not in receipt.failures:
+            found = Finding.OK if counted[key] == len(truth(key)) else Finding.SHORT
+            record_verification(run, receipt.receipt_id, Verification(key, found, "", {"items": counted[key]}), key)
+
+
+def asked(mode: Mode = Mode.INCREMENTAL, order: Order = Order.OLDEST_FIRST) -> Asked:
+    return Asked(
+        source="toy",
+        start_date=FIRST,
+        end_date=LAST,
+        reason=Reason.NEVER_COLLECTED,
+        mode=mode,
+        order=order,
+        breaker=False,
+        max_concurrency=1,
+    )
+
+
+@pytest.mark.parametrize("seed", range(14))
+def test_however_it_is_killed_repeated_and_overlapped_the_truth_is_that_of_a_quiet_run(
+    seed: int, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(random.Random(seed))
+    mails = FileChannel(tmp_path)
+    _use_clock(world, monkeypatch)
+    living: dict[str, Iterator[None]] = {}
+    begun, ended, refused = 0, 0, 0
+    for _ in range(400):
+        world.tick()
+        if len(living) < 2 and world.chance.random() < 0.3:
+            begun += 1
+            services = ToyServices(Life(world, int(world.chance.expovariate(1 / 60)) + 1), mails)
+            order = world.chance.choice(list(Order))
+            living[f"bf-{seed}-{begun}"] = backfill(world, services, f"bf-{seed}-{begun}", asked(order=order))
+        if not living:
+            continue
+        backfill_id = world.chance.choice(list(living))
+        if world.chance.random() < 0.02:
+            # Stalled, not dead: it wakes up later and finds its lease gone.
+            world.now += dt.timedelta(seconds=2 * LEASE_S)
+        try:
+            next(living[backfill_id])
+        except StopIteration:
+            ended += 1
+            del living[backfill_id]
+        except (Killed, LeaseHeld) as gone:
+            refused += isinstance(gone, LeaseHeld)
+            del living[backfill_id]
+    _close_quietly(world, mails, seed)
+
+    ledger = Ledger(world.objects, "toy").refresh()
+    assert sorted(ledger) == KEYS
+    assert all(entry.verdict in (Verdict.VERIFIED, Verdict.EMPTY_OK) for entry in ledger.values())
+    assert sorted(world.rows["items"]) == [(key, number) for key in KEYS for number in truth(key)]
+    assert world.loads_of_done == Counter()
+    assert begun > 1
+
+
+def _close_quietly(world: World, mails: FileChannel, seed: int) -> None:
+    """The source is well again and nobody dies any more: one run must be enough."""
+    world.faulty = False
+    world.now += dt.timedelta(seconds=3 * LEASE_S)
+    services = ToyServices(Life(world, 10**9), mails)
+    for _ in backfill(world, services, f"bf-{seed}-last", asked()):
+        world.tick()
+    summary = json.loads(world.objects.read(f"runs/backfill=bf-{seed}-last/summary.json")[0])
+    assert summary["verdict"] == "COMPLETE"
+    assert sum(summary["verdict_counts"].values()) == DAYS
+
+
+def _use_clock(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("flows.run", "flows.process", "flows.closing"):
+        monkeypatch.setattr(f"{module}.utc_now", lambda: world.now)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_run_is_terminal_exactly_when_every_partition_has_a_good_verdict(
+    seed: int, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(random.Random(seed))
+    _use_clock(world, monkeypatch)
+    services = ToyServices(Life(world, 10**9), FileChannel(tmp_path))
+    for number in range(30):
+        for _ in backfill(world, services, f"bf-{number}", asked()):
+            world.tick()
+        summary = json.loads(world.objects.read(f"runs/backfill=bf-{number}/summary.json")[0])
+        entries = Ledger(world.objects, "toy").refresh()
+        all_good = len(entries) == DAYS and all(entry.verdict.is_good for entry in entries.values())
+        assert (summary["verdict"] == "COMPLETE") == all_good
+        if all_good:
+            return
+    raise AssertionError("30 runs at 85 % luck did not finish 12 dates")
+
+
+def test_modules_of_the_simulation_are_the_real_ones() -> None:
+    assert flows.run.RunContext is RunContext
+    assert issubclass(NothingPublished, NonCriticalError)
