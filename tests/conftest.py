@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import http.server
+import json
 import re
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -87,3 +92,49 @@ def documented_commands() -> list[DocumentedCommand]:
                     found.append(DocumentedCommand(str(page.relative_to(project_dir)), line, shown))
                 line += 1 + command.count("\0")
     return found
+
+
+@dataclass(frozen=True)
+class NewSource:
+    """What docs/add-a-source.md prints: files by their path, and the entry of prefect.yaml."""
+
+    files: dict[str, str]
+    entry: str
+
+
+@pytest.fixture(scope="session")
+def new_source() -> NewSource:
+    """The example of docs/add-a-source.md."""
+    page = (Path(__file__).parent.parent / "docs" / "add-a-source.md").read_text()
+    files = dict(re.findall(r"^`(\S+\.py)`\n\n```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE))
+    return NewSource(files, re.findall(r"^```yaml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)[0])
+
+
+class Frankfurter(http.server.BaseHTTPRequestHandler):
+    """Answers a day without rates with the newest earlier ones, as the real one does."""
+
+    rates: ClassVar[dict[str, float]] = {"USD": 1.03, "GBP": 0.83, "JPY": 162.0}
+
+    def do_GET(self) -> None:
+        day = dt.date.fromisoformat(self.path.split("?")[0].removeprefix("/v1/"))
+        while day.weekday() >= 5:
+            day -= dt.timedelta(days=1)
+        body = json.dumps({"amount": 1.0, "base": "EUR", "date": str(day), "rates": self.rates}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def frankfurter() -> Iterator[str]:
+    """Base URL of the upstream that docs/add-a-source.md adds."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Frankfurter)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-import http.server
-import json
-import re
 import shutil
 import subprocess
 import sys
-import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import yaml
@@ -33,46 +30,18 @@ from scrapers.object_store import GcsObjectStore
 from scrapers.partition import partitions_between
 from scrapers.scrape import scrape
 
+if TYPE_CHECKING:
+    from conftest import NewSource
+
 PROJECT_DIR = Path(__file__).parents[2]
-PAGE = (PROJECT_DIR / "docs" / "add-a-source.md").read_text()
-FILES = dict(re.findall(r"^`(\S+\.py)`\n\n```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE))
-ENTRY = re.findall(r"^```yaml\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)[0]
 NAME = "ecb_rates"
-RATES = {"USD": 1.03, "GBP": 0.83, "JPY": 162.0}
-HOLIDAYS = {dt.date(2025, 1, 4), dt.date(2025, 1, 5)}
-
-
-class Frankfurter(http.server.BaseHTTPRequestHandler):
-    """Answers a day without rates with the newest earlier ones, as the real one does."""
-
-    def do_GET(self) -> None:
-        day = dt.date.fromisoformat(self.path.split("?")[0].removeprefix("/v1/"))
-        while day in HOLIDAYS:
-            day -= dt.timedelta(days=1)
-        body = json.dumps({"amount": 1.0, "base": "EUR", "date": str(day), "rates": RATES}).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
+CURRENCIES = 3
 
 
 @pytest.fixture
-def upstream() -> Iterator[str]:
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Frankfurter)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-
-
-@pytest.fixture
-def registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, new_source: NewSource) -> Iterator[None]:
     """The page's two files in a folder that both registries look into."""
-    for name, text in FILES.items():
+    for name, text in new_source.files.items():
         file = tmp_path / name
         file.parent.mkdir(parents=True)
         file.write_text(text)
@@ -88,20 +57,22 @@ def registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
         lookup.cache_clear()
 
 
-def test_the_page_holds_one_scraper_one_processor_and_one_entry():
-    assert sorted(FILES) == [f"processors/sources/{NAME}.py", f"scrapers/sources/{NAME}.py"]
-    (entry,) = yaml.safe_load(f"backfill: &backfill {{}}\nlist:\n{ENTRY}")["list"]
+def test_the_page_holds_one_scraper_one_processor_and_one_entry(new_source):
+    assert sorted(new_source.files) == [f"processors/sources/{NAME}.py", f"scrapers/sources/{NAME}.py"]
+    (entry,) = yaml.safe_load(f"backfill: &backfill {{}}\nlist:\n{new_source.entry}")["list"]
     assert entry["name"] == NAME == entry["parameters"]["source"]
 
 
-def test_files_and_entry_together_stay_under_eighty_lines_of_code():
-    lines = [line for text in [*FILES.values(), ENTRY] for line in text.splitlines() if line.strip()]
+def test_files_and_entry_together_stay_under_eighty_lines_of_code(new_source):
+    lines = [
+        line for text in [*new_source.files.values(), new_source.entry] for line in text.splitlines() if line.strip()
+    ]
     code = [line for line in lines if not line.lstrip().startswith(("import ", "from ", '"""'))]
     assert len(code) < 80
 
 
 @pytest.mark.usefixtures("registered")
-def test_its_rows_arrive_and_holidays_are_proven_empty(upstream, gcs_root, gcs_endpoint, bigquery_endpoint):
+def test_its_rows_arrive_and_holidays_are_proven_empty(frankfurter, gcs_root, gcs_endpoint, bigquery_endpoint):
     assert NAME in scraper_registry.sources()
     source, processor = scraper_registry.scraper(NAME), processor_registry.processor(NAME)
     bucket = f"t{uuid.uuid4().hex[:12]}"
@@ -109,7 +80,7 @@ def test_its_rows_arrive_and_holidays_are_proven_empty(upstream, gcs_root, gcs_e
     store = GcsObjectStore(bucket, project="p", endpoint=gcs_endpoint)
     warehouse = BigQueryWarehouse("p", bucket, "US", endpoint=bigquery_endpoint)
     warehouse.ensure_dataset()
-    client = SourceClient(source, SourceAccess(upstream), Budget(source.rate))
+    client = SourceClient(source, SourceAccess(frankfurter), Budget(source.rate))
     landing = Landing(store)
     week = partitions_between(dt.date(2025, 1, 2), dt.date(2025, 1, 8), source.zone)
     manifests = [
@@ -124,7 +95,7 @@ def test_its_rows_arrive_and_holidays_are_proven_empty(upstream, gcs_root, gcs_e
     assert not receipt.refused()
     assert all(one.is_ok for one in verify(manifests, processor=processor, warehouse=warehouse).values())
     rows = warehouse.query(f"SELECT COUNT(*) AS n FROM {warehouse.name_of(NAME)}")
-    assert rows[0]["n"] == 5 * len(RATES)
+    assert rows[0]["n"] == 5 * CURRENCIES
 
 
 @pytest.mark.usefixtures("registered")
@@ -147,16 +118,16 @@ def test_an_answer_of_another_day_or_shape_is_refused(body):
         source.inspect(day, Page(Request("/"), 1, 200, {}, body, dt.datetime(2025, 2, 1, tzinfo=dt.UTC), 0.1))
 
 
-def test_it_keeps_the_contract_of_every_source_and_the_linter_has_nothing_to_say(tmp_path):
+def test_it_keeps_the_contract_of_every_source_and_the_linter_has_nothing_to_say(tmp_path, new_source):
     for package in ("alerting", "scrapers", "processors", "flows", "deployments", "tests/contracts"):
         shutil.copytree(PROJECT_DIR / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(PROJECT_DIR / "pyproject.toml", tmp_path)
-    for name, text in FILES.items():
+    for name, text in new_source.files.items():
         (tmp_path / name).write_text(text)
     commands = [
         ["pytest", "-q", "-p", "no:cacheprovider", "tests/contracts", "-k", NAME],
-        ["ruff", "check", "--no-cache", *FILES],
-        ["ruff", "format", "--no-cache", "--check", *FILES],
+        ["ruff", "check", "--no-cache", *new_source.files],
+        ["ruff", "format", "--no-cache", "--check", *new_source.files],
     ]
     for command in commands:
         done = subprocess.run(
