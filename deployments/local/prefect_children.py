@@ -65,7 +65,9 @@ def start_server(home: Path, log_path: Path, *, port: int, environment: Mapping[
     )
 
 
-def start_worker(pool: str, log_path: Path, *, port: int | None, environment: Mapping[str, str]) -> Child:
+def start_worker(
+    pool: str, log_path: Path, *, port: int | None, environment: Mapping[str, str], name: str = "local"
+) -> Child:
     """Starts a process worker that looks for work every two seconds; ready when its own health page says so.
 
     Args:
@@ -73,6 +75,7 @@ def start_worker(pool: str, log_path: Path, *, port: int | None, environment: Ma
         log_path: Takes its output and that of its flow runs.
         port: Preferred port of its health page.
         environment: Must hold `client_settings` of the server.
+        name: Of the worker; two of one pool need different ones.
     """
     health = free_port(port)
     settings = {
@@ -83,7 +86,7 @@ def start_worker(pool: str, log_path: Path, *, port: int | None, environment: Ma
     command = [*(sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--type", "process")]
     return start_child(
         "worker",
-        [*command, "--name", "local", "--with-healthcheck", "--install-policy", "never"],
+        [*command, "--name", name, "--with-healthcheck", "--install-policy", "never"],
         log_path=log_path,
         endpoint=f"http://127.0.0.1:{health}",
         ready_url=f"http://127.0.0.1:{health}/health",
