@@ -6,6 +6,7 @@ import datetime as dt
 import json
 import random
 import urllib.request
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from scrapers.base import Page, Rate, Request, SourceAccess
 from scrapers.budget import Budget
 from scrapers.client import SourceClient
 from scrapers.landing import Landing, Manifest
+from scrapers.object_store import GcsObjectStore
 from scrapers.partition import Partition
 from scrapers.registry import scraper
 from scrapers.scrape import SWEEPS, scrape
@@ -144,6 +146,18 @@ def test_v20_a_kill_before_any_single_page_gives_what_an_undisturbed_run_gives(b
         assert manifest.resumed_pages == dies_at - 1
         assert bench.ids(manifest) == upstream.ids(TOWN)
         assert sum(upstream.calls.values()) == 14
+
+
+def test_v03_the_checkpoint_is_read_back_from_cloud_storage(bench_of, gcs_root, gcs_endpoint):
+    bucket = f"b{uuid.uuid4().hex[:12]}"
+    (gcs_root / bucket).mkdir()
+    bench = bench_of(330)
+    bench.landing = Landing(GcsObjectStore(bucket, project="p", endpoint=gcs_endpoint))
+    with pytest.raises(Killed):
+        bench.scrape(client=Fragile(bench.client(), 6), page_size=50)
+    manifest = bench.scrape(page_size=50)
+    assert manifest.resumed_pages == 5
+    assert bench.ids(manifest) == bench.upstream.ids(TOWN)
 
 
 def test_v12_another_page_size_after_a_kill_goes_on_at_the_same_cursor(bench_of):
