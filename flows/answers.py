@@ -81,7 +81,11 @@ class Seen:
             return "dead"
         last = self.last_done.updated_at if self.last_done else self.lease.started_at
         quiet_s = (self.now - max(last, self.lease.started_at)).total_seconds()
-        return "hung" if quiet_s > (self.services.settings.stall_s or 10 * self.services.settings.lease_ttl_s) else "running"
+        return (
+            "hung"
+            if quiet_s > (self.services.settings.stall_s or 10 * self.services.settings.lease_ttl_s)
+            else "running"
+        )
 
 
 def answers_to(seen: Seen) -> list[Answer]:
@@ -150,9 +154,7 @@ def _rerun(seen: Seen) -> str:
 
 def retry_command(source: str, causes: list[Cause]) -> str:
     """The command for exactly the failed partitions, "" when there are none."""
-    if not causes:
-        return "nothing failed"
-    return f"gapless retry-failed {source} --reason errors"
+    return f"gapless retry-failed {source} --reason errors" if causes else "nothing failed"
 
 
 def _empty(seen: Seen) -> str:
@@ -176,16 +178,13 @@ def _quota(seen: Seen) -> str:
     limits = {"second": rate.per_second, "minute": rate.per_minute, "day": rate.per_day, "month": rate.per_month}
     said = ", ".join(f"{limit:g} a {unit}" for unit, limit in limits.items() if limit) or "no limit declared"
     lines = [f"source: {said}"]
-    budget = Budget(rate, source=seen.source)
-    lines += [
-        f"the {unit} ends {_at(budget.next_reset(unit).astimezone(dt.UTC))}"
-        for unit in ("day", "month")
-        if limits[unit]
-    ]
-    facts = seen.run.run_facts if seen.run else None
-    if facts and facts.calls is not None:
-        left = f", {facts.calls_left} left" if facts.calls_left is not None else ""
-        lines.append(f"the last run made {facts.calls} calls{left}")
+    walls = {unit for unit in ("day", "month") if limits[unit]}
+    if walls:
+        quota, budget = seen.services.quota(seen.source), Budget(rate, source=seen.source)
+        spent = quota.counts().spent
+        for unit, used in ((unit, sum(by.values())) for unit, by in spent.items() if unit in walls):
+            lines.append(f"{used:,} used this {unit}, which ends {_at(budget.next_reset(unit).astimezone(dt.UTC))}")
+        lines.append(f"a backfill may still make {quota.left():,} calls")
     lines.append(f"BigQuery's day ends {_at(next_reset(seen.now))}")
     return "; ".join(lines)
 

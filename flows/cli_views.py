@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Annotated
+import json
+from typing import Annotated, Any
 
 import typer
 
@@ -24,6 +25,7 @@ from scrapers.scrape import utc_now
 
 app = typer.Typer()
 RUN_COLUMNS = ("backfill_id", "source", "range", "verdict", "started_at", "wall_s", "calls", "mail")
+_FAILED_COLUMNS = ("verdict", "error_type", "ranges", "example")
 _CAUSE_COLUMNS = ("cause", "count", "severity", "source", "error_type", "ranges", "message")
 
 
@@ -38,18 +40,20 @@ def status(
 ) -> None:
     """Is it running, what failed, is anything lost, and what to type next: fifteen answers per source."""
     services, now = build_services(), utc_now()
+    documents: dict[str, Any] = {}
+    lines: list[str] = []
     for name in [source] if source else known_sources():
+        if incomplete:
+            documents[name] = _incomplete(services, name)
+            lines += table(documents[name], ("partition", "table", "expected", "actual", "verdict"))
+            continue
         found = source_status(services, name, now)
-        if failed:
-            show(found["failed"], [*table(found["failed"], ("verdict", "error_type", "ranges", "example"))], as_json)
-        elif incomplete:
-            short = _incomplete(services, name)
-            show(short, table(short, ("partition", "table", "expected", "actual", "verdict")), as_json)
-        else:
-            show(found, _status_lines(found), as_json)
+        documents[name] = found["failed"] if failed else found
+        lines += table(found["failed"], _FAILED_COLUMNS) if failed else _status_lines(found)
+    show(documents[source] if source else documents, lines or ["none"], as_json)
 
 
-def _incomplete(services: Services, source: str) -> list[dict[str, object]]:
+def _incomplete(services: Services, source: str) -> list[dict[str, Any]]:
     return [
         {
             "partition": key,
@@ -64,19 +68,16 @@ def _incomplete(services: Services, source: str) -> list[dict[str, object]]:
     ]
 
 
-def _status_lines(found: dict[str, object]) -> list[str]:
-    verdicts = found["verdicts"]
-    counts = ", ".join(f"{count} {name}" for name, count in verdicts.items()) if isinstance(verdicts, dict) else ""
+def _status_lines(found: dict[str, Any]) -> list[str]:
+    counts = ", ".join(f"{count} {name}" for name, count in found["verdicts"].items())
     lines = [f"{found['source']}: {found['state']}. {found['partitions']} partitions: {counts or 'none yet'}"]
     if found["open"]:
         lines.append(f"open: {found['open']}")
-    answers = found["answers"]
-    for answer in answers if isinstance(answers, list) else []:
+    for answer in found["answers"]:
         first, *more = str(answer["answer"]).splitlines() or [""]
         lines += [f"{answer['number']:>2}. {answer['question']}", f"    {first}", *(f"    {line}" for line in more)]
-    newest = found["newest_objects"]
-    if isinstance(newest, list) and newest:
-        lines += ["newest objects:", *(f"    {one['uri']} ({one['size_bytes']} bytes)" for one in newest)]
+    newest = [f"    {one['uri']} ({one['size_bytes']} bytes)" for one in found["newest_objects"]]
+    lines += ["newest objects:", *newest] if newest else []
     return lines
 
 
@@ -161,7 +162,8 @@ def record(backfill_id: Annotated[str, typer.Argument(help="As in a mail: bf-...
             data, _ = store.read(f"runs/backfill={backfill_id}/{name}")
         except ObjectMissing:
             continue
-        typer.echo(data.decode())
+        text = data.decode()
+        show(json.loads(text) if as_json else None, text.splitlines(), as_json)
         return
     raise ConfigurationError(
         f"no {' or '.join(names)} under {store.root_uri}/runs/backfill={backfill_id}/",

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from alerting.errors import ConfigurationError, PipelineError
 from alerting.object_store import ObjectMissing
 from flows.auditing import unmapped
+from flows.blackout import blackouts_of, paused_until
 from flows.inventory import last_settled
 from flows.lease import read_lease
 from flows.ledger import Ledger
@@ -51,6 +52,7 @@ def preflight(services: Services, source: str, now: dt.datetime, *, test_mail: b
         ("mail", lambda: _mail(services, test_mail)),
         ("limiter", lambda: _limiter(services, source)),
         ("source", lambda: _source(services, source, now, canary)),
+        ("time", lambda: _time(services, source, now)),
         ("disk", _disk),
         ("memory", _memory),
     ]
@@ -88,7 +90,6 @@ def _bucket(services: Services) -> Checked:
 def _tables(services: Services, source: str) -> Checked:
     counts = []
     for table in services.processor(source).tables:
-        services.warehouse.ensure_table(table)
         rows = services.warehouse.query(f"SELECT COUNT(*) AS n FROM {services.warehouse.name_of(table.name)}")  # noqa: S608
         counts.append(f"{table.name} {rows[0]['n']:,} rows")
     return Checked("tables", "pass", ", ".join(counts))
@@ -150,6 +151,13 @@ def _limiter(services: Services, source: str) -> Checked:
             f"export GAPLESS_SOURCE_RATE_PER_MINUTE='{{\"{source}\": 60}}'",
         )
     return Checked("limiter", "pass", f"{said}, in {rate.reset_zone}")
+
+
+def _time(services: Services, source: str, now: dt.datetime) -> Checked:
+    until = paused_until(blackouts_of(services.settings.blackouts, source), now)
+    if until:
+        return Checked("time", "warn", f"a blackout window: a run would pause until {until:%Y-%m-%d %H:%M} UTC", "wait")
+    return Checked("time", "pass", "no blackout window")
 
 
 def _source(services: Services, source: str, now: dt.datetime, canary: bool) -> Checked:

@@ -13,6 +13,7 @@ from uuid import UUID
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.exceptions import ObjectNotFound
+from prefect.settings import get_current_settings
 from prefect.states import Cancelling
 from tqdm import tqdm
 
@@ -26,7 +27,7 @@ from flows.wiring import Services
 T = TypeVar("T")
 
 POLL_S = 1.0
-CANCEL_PATIENCE_S = 60.0
+CANCEL_PATIENCE_S = 120.0
 _RETRIES = 30
 
 
@@ -160,7 +161,15 @@ async def _cancel(flow_run_id: UUID) -> None:
 
 
 def _answer(asked: Coroutine[Any, Any, T]) -> T:
-    """Runs one conversation with the server; what its HTTP library raises becomes ``TransientError``."""
+    """Runs one conversation with the server; what its HTTP library raises becomes ``TransientError``.
+
+    Without an address Prefect would start a server of its own in this process, which knows no deployment.
+    """
+    if not get_current_settings().api.url:
+        asked.close()
+        raise ConfigurationError(
+            "PREFECT_API_URL is not set. Nothing was done", stage="start", hint="source .gapless/env, or export it"
+        )
     try:
         return asyncio.run(asked)
     except PipelineError:

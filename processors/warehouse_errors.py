@@ -73,7 +73,7 @@ def translated(error: Exception, action: str, *, dataset: str, now: dt.datetime 
         hint = "gcloud auth application-default login, or grant roles/bigquery.dataEditor and roles/bigquery.jobUser"
         return AuthenticationError(message, hint=hint, **facts)
     if isinstance(error, api.NotFound):
-        return ConfigurationError(message, hint="gapless provision creates dataset and tables", **facts)
+        return ConfigurationError(message, hint="python -m deployments.provision", **facts)
     if word in _REFUSED or isinstance(error, api.BadRequest):
         return LoadRejected(f"{message}; the table is as it was", **facts)
     return CriticalError(f"{message} (not understood, so not retried)", **facts)
