@@ -58,6 +58,7 @@ class TableBudget:
                     f"modifications of today; {partitions} more were not begun, landed payloads are kept",
                     stage="load",
                     hint=reset_hint(now),
+                    resets_at=next_reset(now).isoformat(),
                 )
             self._spent[key] = after
 
