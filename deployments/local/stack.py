@@ -122,7 +122,9 @@ class Stack:
 
     def _shell_lines(self) -> str:
         lines = (f"export {name}={shlex.quote(value)}\n" for name, value in sorted(self.environment().items()))
-        return "# source this file to work with the local stack\n" + "".join(lines)
+        # `python`, `prefect` and `gapless` of this environment, whether or not it is activated.
+        path = f'export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"\n'
+        return "# source this file to work with the local stack\n" + "".join(lines) + path
 
     def _start(self, state: StackState, *, detached: bool) -> None:
         state.token = uuid.uuid4().hex

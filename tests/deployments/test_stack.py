@@ -104,6 +104,7 @@ def test_two_ups_at_once_start_one_stack_that_answers_everywhere(stack: Stack, f
             assert answer.status == 200
     assert all(url.startswith("http://127.0.0.1:") for url in stack.urls().values())
     assert f"export PREFECT_API_URL={environment['PREFECT_API_URL']}\n" in (folder / "env").read_text()
+    assert f'export PATH={Path(sys.executable).parent}:"$PATH"\n' in (folder / "env").read_text()
 
     stack.down()
     assert not stack.is_up()

@@ -26,13 +26,16 @@ EXIT_CODES = {
 
 
 def _shell(bench, command, run_id):
+    """In a shell of its own that has sourced the stack's environment, and has nothing else from ours."""
     folder = str(Path(sys.executable).parent)
-    env = {**bench.env, "PATH": f"{folder}{os.pathsep}{bench.env['PATH']}", "KEY": "a-key-of-the-docs-test"}
-    text = command.replace(EXAMPLE_RUN, run_id).replace(".gapless/env", shlex.quote(f"{bench.stack.state_dir}/env"))
+    path = os.pathsep.join(part for part in bench.env["PATH"].split(os.pathsep) if part != folder)
+    kept = {name: value for name, value in bench.env.items() if name.startswith("GAPLESS_") or name == "HOME"}
+    environment = shlex.quote(f"{bench.stack.state_dir.resolve()}/env")
+    text = command.replace(EXAMPLE_RUN, run_id).replace(".gapless/env", environment)
     return subprocess.run(
-        ["bash", "-c", text],
+        ["bash", "-c", f"source {environment}\n{text}"],
         cwd=PROJECT_DIR,
-        env=env,
+        env={**kept, "PATH": path, "PYTHONPATH": str(PROJECT_DIR), "KEY": "a-key-of-the-docs-test"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
