@@ -21,10 +21,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import google.cloud.storage as storage
 from google.api_core import exceptions as api
 from google.auth import exceptions as auth
 from google.auth.credentials import AnonymousCredentials
-from google.cloud import storage
 from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 from google.cloud.storage.retry import DEFAULT_RETRY
 from requests import PreparedRequest, Response

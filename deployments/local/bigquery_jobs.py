@@ -179,7 +179,7 @@ def _install_engine() -> None:
 
 def _joinable(config: dict[str, Any]) -> dict[str, Any]:
     """BigQuery runs ``MERGE ... ON FALSE`` as DELETE and INSERT; DuckDB compares every row with every row (20,000 with
-    20,000: 11 s, four times that for twice the rows). A condition that is never true either, but can be hashed: 0.2 s."""
+    20,000: 11 s, four times that for twice the rows). Another condition that is never true can be hashed: 0.2 s."""
     query = config.get("query", {})
     text = re.sub(
         r"^(\s*MERGE\b.*?\b)(\w+)(\s+USING\s+\S+\s+)(\w+)\s+ON\s+FALSE\b",

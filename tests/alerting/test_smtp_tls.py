@@ -85,7 +85,9 @@ def server(request: pytest.FixtureRequest, certificate: tuple[Path, Path]) -> It
 
     inbox = Inbox()
     # The controller probes its port with this context when it starts; the channel under test brings its own.
-    running = Server(inbox, hostname="127.0.0.1", port=_free_port(), ssl_context=own if request.param == "tls" else None)
+    running = Server(
+        inbox, hostname="127.0.0.1", port=_free_port(), ssl_context=own if request.param == "tls" else None
+    )
     running.start()
     yield inbox, running.port, request.param
     running.stop()

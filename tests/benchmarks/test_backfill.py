@@ -85,7 +85,5 @@ def test_cost_of_a_backfill_beyond_its_fetches(fast_upstream: Bench, count: int)
     print(f"  backfill                {cost['wall_s']:8.1f} s   {cost['wall_s'] / count * 1000:6.1f} ms a date")
     print(f"  beyond the fetches                   {beyond_ms:6.1f} ms a date")
     print(f"  CPU of the flow process {cost['cpu_s']:8.1f} s   {cost['cpu_s'] / count * 1000:6.1f} ms a date")
-    print(
-        f"  memory                  {cost['rss_before_mib']:8.0f} MiB before, {cost['rss_peak_mib']:.0f} MiB at the peak"
-    )
+    print(f"  memory of that process  {cost['rss_before_mib']:8.0f} MiB, at the peak {cost['rss_peak_mib']:.0f} MiB")
     assert cost["rss_peak_mib"] < 4 * cost["rss_before_mib"]
