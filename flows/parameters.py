@@ -126,4 +126,8 @@ class Asked(BaseModel):
 
     def resumed(self, backfill_id: str) -> dict[str, Any]:
         """JSON-ready parameters of a run that goes on where run ``backfill_id`` of these parameters stopped."""
-        return {**self.model_dump(mode="json"), "resume_of": self.resume_of or backfill_id}
+        given = {**self.model_dump(mode="json"), "resume_of": self.resume_of or backfill_id}
+        if self.retry_failed or self.failed_of:
+            # What had failed is paused or untouched by now, so it is named by the plan and not by its verdict.
+            given |= {"retry_failed": False, "failed_of": "", "plan_of": backfill_id}
+        return given

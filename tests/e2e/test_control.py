@@ -1,0 +1,159 @@
+"""Modes, budgets, breaker, canary and the way live work goes first, on the deployed flow."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from .conftest import Bench
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+SOURCE = "bdl_box_scores"
+TABLES = ("nba_bdl_games", "nba_bdl_player_stats")
+NO_SOURCE = {"GAPLESS_SOURCE_URLS": json.dumps({SOURCE: "http://127.0.0.1:9"})}
+
+
+def record_of(backfill_id: str, name: str) -> str:
+    from flows.wiring import build_services
+
+    return build_services().store.read(f"runs/backfill={backfill_id}/{name}")[0].decode()
+
+
+def hashes(bench: Bench, start: str, end: str) -> dict[str, tuple[int, str]]:
+    return {table: bench.table_hash(table, start, end) for table in TABLES}
+
+
+def test_modes_reprocess_validate_and_full(bench: Bench) -> None:
+    days = ("2024-12-03", "2024-12-05")
+    first = bench.run(*days, note="first time")
+    assert first.message.startswith("COMPLETE"), first.message
+    before = hashes(bench, *days)
+    assert before[TABLES[0]][0] > 0
+
+    # Nothing listens where the source is said to be: one call would fail the run.
+    bench.forget_calls()
+    reprocessed = bench.run(*days, mode="reprocess", reason="schema_change", env=NO_SOURCE)
+    assert reprocessed.message.startswith("COMPLETE"), reprocessed.message
+    assert bench.calls()["total"] == 0
+    assert hashes(bench, *days) == before
+
+    _lose_a_row(days[1])
+    found = bench.run(*days, mode="validate", env=NO_SOURCE)
+    assert found.state_type == "FAILED", found.message
+    assert bench.verdicts(*days)[days[1]] == "partial"
+    healed = bench.run(*days, reason="corrupted")
+    assert healed.message.startswith("COMPLETE"), healed.message
+    assert sorted(bench.calls()["by_date"]) == [days[1]]
+    assert hashes(bench, *days) == before
+
+    # Old rows stay until new ones are verified: a source that fails takes nothing away.
+    bench.trouble({"kind": "500"})
+    failed = bench.run(*days, mode="full")
+    assert failed.state_type == "FAILED", failed.message
+    assert hashes(bench, *days) == before
+
+    record = record_of(first.backfill_id, "record.md")
+    for part in ("2024-12-03 to 2024-12-05 inclusive", "first time", "COMPLETE", "## Failed dates", "## Lessons"):
+        assert part in record
+    summary = json.loads(record_of(first.backfill_id, "summary.json"))
+    assert sum(summary["verdict_counts"].values()) == 3
+    assert {table["name"]: table["loaded"] for table in summary["tables"]} == {t: n for t, (n, _) in before.items()}
+    (mail,) = bench.mails(first.backfill_id)
+    assert record_of(first.backfill_id, "mail.txt").split() == mail["text"].split()
+    causes = [json.loads(line) for line in record_of(failed.backfill_id, "errors.jsonl").splitlines()]
+    assert {cause["error_type"] for cause in causes} == {"SourceUnavailable"}
+
+
+def _lose_a_row(day: str) -> None:
+    from flows.wiring import build_services
+
+    warehouse = build_services().warehouse
+    name = warehouse.name_of(TABLES[1])
+    warehouse.query(
+        f"DELETE FROM {name} WHERE game_date = DATE '{day}' AND player_id = "
+        f"(SELECT MIN(player_id) FROM {name} WHERE game_date = DATE '{day}')"
+    )
+
+
+def test_one_error_on_every_date_stops_the_run_and_names_the_red_flag(bench: Bench) -> None:
+    bench.trouble({"kind": "500"})
+    ended = bench.run("2023-11-01", "2023-12-31", canary=0)
+    assert ended.message.startswith("ABORTED(red_flag)"), ended.message
+    assert len(bench.calls()["by_date"]) < 40
+    (mail,) = bench.mails(ended.backfill_id)
+    assert "red_flag:same_error" in mail["text"]
+
+
+def test_a_canary_stops_a_broken_source_after_its_own_calls_with_one_mail(bench: Bench) -> None:
+    bench.trouble({"kind": "renamed_field"})
+    ended = bench.run("2023-11-01", "2023-12-31", canary=3)
+    assert ended.message.startswith("ABORTED("), ended.message
+    assert bench.calls()["total"] <= 3
+    (mail,) = bench.mails(ended.backfill_id)
+    assert "red_flag:canary" in mail["text"]
+
+
+def test_a_daily_wall_pauses_the_run_which_goes_on_by_itself_after_the_reset(bench: Bench) -> None:
+    from flows.wiring import build_services
+
+    store = build_services().store
+    store.delete(f"budgets/{SOURCE}.json")
+    days = ("2024-01-01", "2024-01-12")
+    limited = {"GAPLESS_SOURCE_CALLS_PER_DAY": json.dumps({SOURCE: 10})}
+    ended = bench.run(*days, env=limited)
+    assert ended.message.startswith("ABORTED(budget)"), ended.message
+    assert "resumes at" in ended.message
+    assert bench.calls()["total"] == 7
+    assert "paused" in bench.verdicts(*days).values()
+    (mail,) = bench.mails(ended.backfill_id)
+    assert "resumes at" in " ".join(mail["text"].split())
+
+    (scheduled,) = bench.api("/flow_runs/filter", {"flow_runs": {"tags": {"all_": [ended.backfill_id]}}})
+    assert scheduled["state_type"] == "SCHEDULED"
+    assert scheduled["parameters"]["resume_of"] == ended.backfill_id
+    due = dt.datetime.fromisoformat(scheduled["state"]["state_details"]["scheduled_time"])
+    assert due > dt.datetime.now(dt.UTC)
+
+    # The next day, without waiting for it: yesterday's counts are gone, and the run is due.
+    store.delete(f"budgets/{SOURCE}.json")
+    now = dt.datetime.now(dt.UTC).isoformat()
+    bench.api(
+        f"/flow_runs/{scheduled['id']}/set_state",
+        {"state": {"type": "SCHEDULED", "name": "Scheduled", "state_details": {"scheduled_time": now}}, "force": True},
+    )
+    resumed = bench.wait(scheduled["id"])
+    assert resumed.message.startswith("COMPLETE"), resumed.message
+    assert bench.calls()["total"] == 12
+    store.delete(f"budgets/{SOURCE}.json")
+
+
+def test_a_daily_run_goes_first_and_the_backfill_goes_on_after_it(bench: Bench) -> None:
+    bench.trouble({"kind": "slow", "delay_s": 8.0, "from": "2023-01-01", "to": "2023-02-28"})
+    backfill = bench.start("2023-01-01", "2023-02-28", max_concurrency=2, canary=0)
+    _until_landed(bench, "2023-01-01", "2023-02-28")
+    daily = bench.start_deployment(f"daily/{SOURCE}", days_back=2, wait_for_lease_s=200)
+    first = bench.wait(daily)
+    assert first.state_type == "COMPLETED", first.message
+    assert _state(bench, backfill)["state_type"] == "RUNNING"
+    bench.trouble()
+    ended = bench.wait(backfill)
+    assert ended.message.startswith("COMPLETE"), ended.message
+    (mail,) = bench.mails(ended.backfill_id)
+    assert "for live run daily-" in mail["text"]
+
+
+def _until_landed(bench: Bench, start: str, end: str) -> None:
+    deadline = time.monotonic() + 120
+    while not bench.verdicts(start, end):
+        assert time.monotonic() < deadline
+        time.sleep(0.3)
+
+
+def _state(bench: Bench, run_id: str) -> dict[str, Any]:
+    found: dict[str, Any] = bench.api(f"/flow_runs/{run_id}")
+    return found
