@@ -50,6 +50,14 @@ def test_it_runs_without_root():
     assert order.index("USER") < order.index("CMD")
 
 
+def test_a_volume_on_the_folder_that_prefect_writes_to_belongs_to_its_user():
+    owner, group = _all("USER")[-1].split(":")
+    home = re.search(r"PREFECT_HOME=(\S+)", " ".join(_all("ENV")))
+    assert home is not None
+    assert any(f"--owner={owner} --group={group} {home[1]}" in one for one in _all("RUN"))
+    assert f"server:{home[1]}" in _compose()["services"]["server"]["volumes"]
+
+
 def test_no_secret_and_no_download_is_part_of_it():
     assert not [one for one in _all("ENV") + _all("ARG") if SECRET_NAME.search(one)]
     assert not _all("ADD")
@@ -141,7 +149,7 @@ def _python_of_the_image() -> str:
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(2700)
 def test_its_steps_install_and_start_in_a_clean_environment(tmp_path):
     workdir, venv = tmp_path / "workdir", tmp_path / "venv"
     workdir.mkdir()
@@ -179,7 +187,7 @@ def test_its_steps_install_and_start_in_a_clean_environment(tmp_path):
 
 def _run(command: str, cwd: Path, env: dict[str, str]) -> str:
     done = subprocess.run(
-        ["bash", "-c", command], cwd=cwd, env=env, capture_output=True, text=True, timeout=600, check=False
+        ["bash", "-c", command], cwd=cwd, env=env, capture_output=True, text=True, timeout=1800, check=False
     )
     assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
     return done.stdout
