@@ -146,3 +146,14 @@ def test_no_page_knows_a_machine(page):
 def test_the_configuration_page_is_current():
     page = (PROJECT_DIR / "docs" / "configuration.md").read_text()
     assert page == render(), "python -m flows.settings_reference > docs/configuration.md"
+
+
+def test_every_page_is_reached_from_the_readme():
+    reached, waiting = set(), [PROJECT_DIR / "README.md"]
+    while waiting:
+        page = waiting.pop()
+        if page not in reached and page.exists():
+            reached.add(page)
+            targets = re.findall(r"\]\(([^)\s#:]+\.md)(?:#[^)]*)?\)", page.read_text())
+            waiting += [(page.parent / target).resolve() for target in targets]
+    assert {page for page in PAGES if page.parent.name == "docs"} <= reached
