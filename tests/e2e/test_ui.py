@@ -1,0 +1,94 @@
+"""A person in a browser: the form of the deployed backfill, filled and submitted, ends with rows and one mail."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import pytest
+
+if TYPE_CHECKING:
+    from .conftest import Bench
+
+playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright (its browsers are not needed)")
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+RANGE = ("2025-01-02", "2025-01-08")
+PATIENCE_MS = 120_000
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Headless Chromium of the system."""
+    program = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("no Chromium: apt-get install -y chromium")
+    with playwright.sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
+        yield started
+        started.close()
+
+
+def shoot(page: Any, name: str, **rest: Any) -> None:
+    """Keeps a picture for the documentation when ``GAPLESS_SCREENSHOTS`` names a folder (`make screenshots`)."""
+    if folder := os.environ.get("GAPLESS_SCREENSHOTS"):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=str(Path(folder) / name), **rest)
+
+
+def opened(browser: Any, url: str, width: int = 1200, height: int = 900) -> Any:
+    page = browser.new_page(viewport={"width": width, "height": height})
+    # Prefect's pages ask the internet for logos and statistics, which a test does not need.
+    page.route(re.compile(r"^https://"), lambda route: route.abort())
+    page.goto(url, wait_until="domcontentloaded", timeout=PATIENCE_MS)
+    return page
+
+
+def pick(page: Any, shown: str, day: int) -> None:
+    """Chooses a day of the month that a date field shows, in its calendar."""
+    page.locator("button", has_text=shown).first.click()
+    page.locator("[role=gridcell]").get_by_text(str(day), exact=True).first.click()
+    page.keyboard.press("Escape")
+
+
+def test_a_person_fills_the_form_and_gets_rows_and_one_mail(bench: Bench, browser: Any) -> None:
+    bench.forget(*RANGE)
+    deployment = bench.api("/deployments/name/backfill/bdl_box_scores")
+    root = bench.env["PREFECT_UI_URL"]
+    # As a link in a mail does it; the dates themselves are then chosen in the calendars.
+    given = {"source": "bdl_box_scores", "start_date": "2025-01-15", "end_date": "2025-01-16", "reason": "gap_repair"}
+    link = f"{root}/v2/deployments/deployment/{deployment['id']}/run?parameters={quote(json.dumps(given))}"
+    page = opened(browser, link, height=1500)
+    page.get_by_text("max_concurrency").first.wait_for(timeout=PATIENCE_MS)
+    for description in ("First date, inclusive", "Last date, inclusive", "Why this is run", "Only show the plan"):
+        assert page.get_by_text(description, exact=False).count(), description
+    pick(page, "January 15th, 2025", 2)
+    pick(page, "January 16th, 2025", 8)
+    page.locator("button", has_text="January 8th, 2025").first.wait_for(timeout=PATIENCE_MS)
+    shoot(page, "ui-form.png")
+    with page.expect_response(lambda answer: answer.url.endswith("/create_flow_run"), timeout=PATIENCE_MS) as created:
+        page.locator("button[type=submit]").last.click()
+    run_id = created.value.json()["id"]
+    asked = bench.api(f"/flow_runs/{run_id}")["parameters"]
+    assert (asked["start_date"], asked["end_date"]) == RANGE
+
+    ended = bench.wait(run_id)
+    assert ended.message.startswith("COMPLETE"), ended.message
+    assert bench.table_hash("nba_bdl_games", *RANGE)[0] > 0
+    (mail,) = bench.mails(ended.backfill_id)
+    assert "[OK 7/7]" in mail["subject"]
+
+    run_page = opened(browser, f"{root}/v2/runs/flow-run/{run_id}", height=1000)
+    run_page.get_by_text("Completed").first.wait_for(timeout=PATIENCE_MS)
+    # The graph of the run is drawn after everything else; only the picture needs it.
+    run_page.wait_for_timeout(8000 if os.environ.get("GAPLESS_SCREENSHOTS") else 0)
+    shoot(run_page, "ui-run.png")
+    inbox = bench.stack.urls()["inbox"]
+    shoot(opened(browser, inbox, height=700), "inbox.png")
+    for width in (1200, 360):
+        shoot(opened(browser, f"{inbox}/messages/{mail['id']}/html", width, 900), f"mail-{width}.png")
