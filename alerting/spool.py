@@ -83,8 +83,9 @@ class Spool:
 
     def _spill(self, incident: Incident) -> None:
         with contextlib.suppress(OSError):
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with self._path.open("ab") as file:
+            if not self._waiting[1:]:
+                self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with self._path.open("ab", buffering=0) as file:
                 file.write(incident.to_json() + b"\n")
 
 

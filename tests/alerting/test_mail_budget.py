@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import random
 import tempfile
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +15,7 @@ from alerting.channels import Delivery, DeliveryFailed
 from alerting.delivery import owed_summaries, send_owed_summary
 from alerting.errors import LandingUnavailable
 from alerting.incident import Incident
+from alerting.journal import IncidentJournal
 from alerting.local_store import MemoryObjectStore
 from alerting.object_store import GenerationConflict
 from alerting.smart_alert_manager import AlertSettings, SmartAlertManager
@@ -126,3 +129,29 @@ def test_lost_races_change_nothing_in_the_budget(tmp_path):
         manager.heartbeat()
     manager.disable_backfill_mode()
     assert [mail["Message-ID"].split(".")[3].split("@")[0] for mail in channel.mails] == ["human", "final"]
+
+
+@pytest.mark.benchmark
+@pytest.mark.timeout(1200)
+def test_100_000_errors_are_one_summary_under_80_kb_and_every_one_is_journaled(tmp_path):
+    rng = random.Random(20260110)
+    channel, store = Channel(), MemoryObjectStore()
+    manager = SmartAlertManager(
+        store=store, channels=[channel], spool_folder=tmp_path, settings=AlertSettings(retry_waits_s=())
+    )
+    manager.enable_backfill_mode("b", source="s")
+    days = [str(dt.date(1990, 1, 1) + dt.timedelta(days=number)) for number in range(13_000)]
+    words = [f"{kind} fault" for kind in ("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta")]
+    for number in range(100_000):
+        day, word = rng.choice(days), rng.choice(words)
+        told = f"{word} in request {rng.getrandbits(64):x} on {day} at https://api.test/{number}"
+        kind = errors.AuthenticationError if number == 70_000 else errors.SourceUnavailable
+        manager.record_error(Incident.from_error(kind(told), source="s", partition=day))
+    assert IncidentJournal(store).count("b") + 200 > 100_000
+    assert manager.disable_backfill_mode().status == "sent"
+    roles = [mail["Message-ID"].split(".")[3].split("@")[0] for mail in channel.mails]
+    assert roles == ["human", "final"]
+    final = channel.mails[-1]
+    assert "CAUSES (9)" in final.get_body(("plain",)).get_content()
+    assert len(final.get_body(("html",)).as_bytes()) < 80_500
+    assert IncidentJournal(store).count("b") == 100_000

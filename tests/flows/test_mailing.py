@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from alerting.errors import ConfigurationError, CoverageLow, SourceUnavailable
+from alerting.fingerprint import group_incidents
+from alerting.incident import Incident
+from alerting.journal import IncidentJournal
+from alerting.local_store import MemoryObjectStore
+from flows.mailing import keys_of_cause
+from flows.settings import Settings
+from flows.wiring import build_alert_settings, build_channels
+
+
+@pytest.fixture
+def services() -> SimpleNamespace:
+    store = MemoryObjectStore()
+    journal = IncidentJournal(store)
+    for day in ("2024-01-02", "2024-01-05", "2024-01-09"):
+        error = SourceUnavailable(f"503 for {day}")
+        journal.append("bf-1", day, 1, [Incident.from_error(error, source="s", partition=day)])
+    journal.append(
+        "bf-1", "x", 1, [Incident.from_error(CoverageLow("2 of 3 rows"), source="s", partition="2024-02-01")]
+    )
+    return SimpleNamespace(store=store)
+
+
+def test_a_cause_gives_back_exactly_its_dates_by_number_and_by_fingerprint(services):
+    groups = group_incidents(IncidentJournal(services.store).read("bf-1")).groups
+    assert keys_of_cause(services, "bf-1", "C1") == ["2024-01-02", "2024-01-05", "2024-01-09"]
+    assert keys_of_cause(services, "bf-1", "C2") == ["2024-02-01"]
+    for group in groups:
+        assert keys_of_cause(services, "bf-1", group.fingerprint) == sorted(group.partitions)
+
+
+def test_an_unknown_cause_names_the_known_ones(services):
+    with pytest.raises(ConfigurationError, match="it has C1, C2"):
+        keys_of_cause(services, "bf-1", "C9")
+    with pytest.raises(ConfigurationError, match="it has none"):
+        keys_of_cause(services, "bf-other", "C1")
+
+
+def test_every_kind_of_channel_can_be_reached_by_a_setting(tmp_path):
+    settings = Settings(
+        smtp_host="127.0.0.1",
+        mail_to="you@example.org",
+        webhook_urls=["http://127.0.0.1:9/hook-one", "http://127.0.0.1:9/hook-two"],
+        mail_folder=str(tmp_path),
+        apprise_urls=["json://127.0.0.1:9/"],
+        console_only=True,
+    )
+    names = [channel.name for channel in build_channels(settings)]
+    assert sorted(names) == ["apprise", "file", "log", "smtp", "webhook", "webhook-2"]
+
+
+def test_mails_beside_the_summary_are_off_unless_chosen():
+    quiet = build_alert_settings(Settings())
+    assert (quiet.start_mail, quiet.progress_mail_hours) == (False, None)
+    told = build_alert_settings(Settings(start_mail=True, progress_mail_hours=24))
+    assert (told.start_mail, told.progress_mail_hours) == (True, 24)
