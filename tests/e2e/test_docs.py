@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -59,14 +60,9 @@ def test_every_command_of_the_docs_that_needs_the_stack_does_what_it_says(bench,
             failed.append(f"{one.page}:{one.line}: {one.text}\n  exit {done.returncode}, not {expected}")
             failed.append((done.stdout + done.stderr)[-1500:])
         if run_id == EXAMPLE_RUN and one.text.startswith("prefect deployment run"):
-            run_id = _newest_run(bench)
+            found = re.search(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", done.stdout)
+            assert found, done.stdout + done.stderr
+            run_id = f"bf-{found[0].replace('-', '')[:12]}"
     assert not failed, "\n".join(failed)
     stored = bench.api("/block_types/slug/secret/block_documents/name/gapless-bdl-api-key")
     assert "a-key-of-the-docs-test" not in json.dumps(stored)
-
-
-def _newest_run(bench):
-    """The backfill that the README's own command has just done."""
-    answer = bench.api("/flow_runs/filter", {"sort": "START_TIME_DESC", "limit": 20})
-    newest = next(run for run in answer if run["deployment_id"] and "start_date" in run["parameters"])
-    return f"bf-{newest['id'].replace('-', '')[:12]}"
