@@ -1,0 +1,109 @@
+"""All towns through stage one and two with the real collaborators, without a Prefect server; one town fails."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+
+import pytest
+
+pytest.importorskip("datasette")
+
+from alerting.errors import PipelineError
+from deployments.local.civic_upstream import LOCAL_CIVIC_KEY, CivicUpstream
+from flows.parameters import Asked
+from flows.planning import plan_asked
+from flows.process import record_verification
+from flows.run import RunContext
+from flows.wiring import build_services
+from processors.process import process
+from processors.verification import verify
+from scrapers.landing import Manifest
+from scrapers.scrape import utc_now
+
+TOWNS = {"alameda.ca": (330, 40), "berkeley.ca": (120, 0), "temecula.ca": (20, 10)}
+
+
+@pytest.fixture
+def services(tmp_path, monkeypatch, gcs_root, gcs_endpoint, bigquery_endpoint):
+    name = f"t{uuid.uuid4().hex[:12]}"
+    (gcs_root / name).mkdir()
+    with CivicUpstream(data_dir=tmp_path, towns=TOWNS) as upstream:
+        for variable, value in {
+            "STORAGE_EMULATOR_HOST": gcs_endpoint,
+            "BIGQUERY_EMULATOR_HOST": bigquery_endpoint,
+            "GAPLESS_PROJECT": "p",
+            "GAPLESS_BUCKET": name,
+            "GAPLESS_DATASET": name,
+            "GAPLESS_CONSOLE_ONLY": "true",
+            "GAPLESS_SOURCE_URLS": json.dumps({"civic_band": upstream.base_url}),
+            "GAPLESS_SOURCE_SECRETS": json.dumps({"civic_band_api_key": LOCAL_CIVIC_KEY}),
+            "GAPLESS_SOURCE_RATE_PER_MINUTE": json.dumps({"civic_band": 6000}),
+            "GAPLESS_SOURCE_ENTITIES": json.dumps({"civic_band": list(TOWNS)}),
+            "GAPLESS_SOURCE_PAGE_SIZE": json.dumps({"civic_band": 50}),
+        }.items():
+            monkeypatch.setenv(variable, value)
+        built = build_services()
+        built.warehouse.ensure_dataset()
+        yield built, upstream
+
+
+async def run_all(services, backfill_id: str, entities: str = "all") -> RunContext:
+    asked = Asked(source="civic_band", entities=entities)
+    run = RunContext(services, asked, backfill_id)
+    run.partitions = {one.key: one for one in plan_asked(services, asked, utc_now()).plan.to_fetch}
+    run.ledger.refresh()
+    for key in run.partitions:
+        try:
+            run.land(key)
+        except PipelineError as error:
+            run.record_failure(key, error, "scrape", key)
+    if manifests := list(run.manifests.values()):
+        _load(services, run, manifests)
+    run.close()
+    return run
+
+
+def _load(services, run: RunContext, manifests: list[Manifest]) -> None:
+    receipt = process(
+        manifests,
+        processor=run.processor,
+        landing=services.landing,
+        store=services.store,
+        warehouse=services.warehouse,
+        backfill_id=run.backfill_id,
+    )
+    for found in verify(manifests, processor=run.processor, warehouse=services.warehouse).values():
+        record_verification(run, receipt.receipt_id, found, found.partition)
+
+
+def test_v08_v21_one_failing_town_stops_no_other_and_the_ledger_says_how_far_each_came(services):
+    built, upstream = services
+    upstream.trouble({"town": "temecula.ca", "do": "fail", "status": 404, "html": True, "calls": 0})
+    run = asyncio.run(run_all(built, "bf-1"))
+    assert run.stopped_by is None
+    entries = {key: run.ledger.get(key) for key in run.partitions}
+    assert {key: entry.verdict.value for key, entry in entries.items()} == {
+        "alameda.ca~agendas": "verified",
+        "alameda.ca~minutes": "verified",
+        "berkeley.ca~agendas": "verified",
+        "berkeley.ca~minutes": "empty_ok",
+        "temecula.ca~agendas": "failed_permanent",
+        "temecula.ca~minutes": "verified",
+    }
+    big = run.ledger.refresh()["alameda.ca~agendas"]
+    assert (big.pages_fetched, big.expected, big.actual, big.last_cursor) == (
+        330,
+        330,
+        330,
+        upstream.ids("alameda.ca")[299],
+    )
+    assert big.verified_at is not None
+
+    upstream.trouble({"town": "temecula.ca", "at_call": 1, "do": "fail", "status": 503})
+    again = asyncio.run(run_all(built, "bf-2", "temecula.ca~agendas"))
+    assert again.ledger.get("temecula.ca~agendas").verdict.value == "failed_retryable"
+    asyncio.run(run_all(built, "bf-3"))
+    assert run.ledger.refresh()["temecula.ca~agendas"].verdict.value == "verified"
+    assert upstream.calls == {"temecula.ca~agendas": 2}
