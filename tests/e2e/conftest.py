@@ -180,14 +180,15 @@ class Bench:
 def _json(url: str, body: Any = None, method: str | None = None) -> Any:
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"}, method=method)
-    # SQLite answers 503 to a writer that meets another one; Prefect's own clients try again too.
+    # SQLite answers 503 to a writer that meets another one, and a busy machine answers late; Prefect's own clients try
+    # again too.
     for wait_s in (0.5, 1, 2, 4, None):
         try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
+            with urllib.request.urlopen(request, timeout=60) as answer:
                 text = answer.read()
             return json.loads(text) if text else None
-        except urllib.error.HTTPError as error:
-            if error.code != 503 or wait_s is None:
+        except (urllib.error.URLError, TimeoutError) as error:
+            if getattr(error, "code", 503) != 503 or wait_s is None:
                 raise
             time.sleep(wait_s)
     return None
