@@ -49,6 +49,9 @@ faults: $(STAMP)  ## Kills and breaks things at the worst moment
 bench: $(STAMP)  ## Ratios of speed and memory, as tables
 	$(BIN)/pytest -q -s -m benchmark tests/benchmarks
 
+screenshots: $(STAMP)  ## Pictures of the UI, the inbox and the mail for the documentation (needs chromium)
+	GAPLESS_SCREENSHOTS=docs/images $(BIN)/pytest -q tests/e2e/test_ui.py
+
 lock: $(STAMP)  ## Write constraints.txt from what is installed
 	$(BIN)/python -m pip freeze --exclude-editable --exclude gapless | LC_ALL=C sort -f > constraints.txt
 
