@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -92,3 +93,19 @@ def test_a_person_fills_the_form_and_gets_rows_and_one_mail(bench: Bench, browse
     shoot(opened(browser, inbox, height=700), "inbox.png")
     for width in (1200, 360):
         shoot(opened(browser, f"{inbox}/messages/{mail['id']}/html", width, 900), f"mail-{width}.png")
+    if folder := os.environ.get("GAPLESS_SCREENSHOTS"):
+        compose(browser, Path(folder))
+
+
+def compose(browser: Any, folder: Path) -> None:
+    """The README's one picture: the finished run, and its mail as a phone shows it."""
+    shown = {name: base64.b64encode((folder / f"{name}.png").read_bytes()).decode() for name in ("ui-run", "mail-360")}
+    page = browser.new_page(viewport={"width": 1200, "height": 640})
+    page.set_content(
+        "<body style='margin:0;background:#e8ebf0;display:flex;gap:24px;padding:24px;box-sizing:border-box'>"
+        "<style>img{border-radius:10px;box-shadow:0 4px 18px #0003;height:592px;object-fit:cover;object-position:top}"
+        "</style>"
+        f"<img style='width:780px;object-position:left top' src='data:image/png;base64,{shown['ui-run']}'>"
+        f"<img style='width:348px' src='data:image/png;base64,{shown['mail-360']}'></body>"
+    )
+    page.screenshot(path=str(folder / "overview.png"))
