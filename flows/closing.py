@@ -157,7 +157,9 @@ def _tables(services: Services, source: str, entries: list[LedgerEntry]) -> list
                 loaded=sum(entry.loaded.get(table, 0) for entry in entries),
                 verified=sum(entry.loaded.get(table, 0) for entry in verified),
                 mismatching=[
-                    entry.partition for entry in entries if entry.landed.get(table, 0) != entry.loaded.get(table, 0)
+                    entry.partition
+                    for entry in entries
+                    if entry.verdict is not Verdict.LANDED and entry.landed.get(table, 0) != entry.loaded.get(table, 0)
                 ],
             )
         )

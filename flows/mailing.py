@@ -15,11 +15,11 @@ ASKED_BY = "by:"
 
 
 def asked_by() -> str:
-    """Who asked for the current flow run: its ``by:`` tag, else the run itself, "" outside a flow run."""
+    """Who asked for the current flow run, by its ``by:`` tag."""
+    if not flow_run.id:
+        return ""
     person = next((tag.removeprefix(ASKED_BY) for tag in flow_run.tags or [] if tag.startswith(ASKED_BY)), "")
-    if person or not flow_run.id:
-        return person
-    return f"nobody named (flow run {flow_run.name}; name yourself with --tag by:YOU)"
+    return person or "not named (prefect deployment run --tag by:YOU)"
 
 
 def mail_trouble(result: SendResult | None) -> str:
