@@ -19,6 +19,11 @@ VERDICT_LABELS = {
     "skipped": "skipped",
     "failed_retryable": "failed, retryable",
     "failed_permanent": "failed for good",
+    "partial": "incomplete",
+    "truncated": "cut off",
+    "landed": "landed, not loaded",
+    "loaded": "loaded, not recounted",
+    "paused": "waiting for quota",
     "planned": "not attempted",
 }
 

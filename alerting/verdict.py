@@ -105,7 +105,7 @@ def verdict_of(facts: RunFacts, causes: Causes, tally: Tally, outcome: str) -> s
 
 
 _ENDINGS = {
-    "crashed": "Its process died; this mail was written from what it had stored.",
+    "crashed": "It crashed; this mail was written from what it had stored.",
     "user": "Somebody cancelled it.",
     "deadline": "It reached its deadline.",
     "budget": "Its calls are used up; it can go on after their reset.",

@@ -243,7 +243,7 @@ def test_a_killed_run_says_that_it_does_not_know():
 def test_a_crashed_run_says_so_and_gives_one_command_for_what_was_never_begun_or_finished():
     known, found = crashed()
     mail = render(known, found)
-    assert "Its process died" in mail.text
+    assert "It crashed" in mail.text
     _, rest = (step for step in re.split(r"^\d\. ", mail.text.partition("CAUSES")[0], flags=re.MULTILINE)[1:])
     dates = re.search(r"'dates=([^']*)'", rest)[1]
     assert set(expand_dates(dates)) == set(DAYS[270:365])
