@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from flows.cli import app
 from flows.lease import Lease, read_lease
@@ -109,8 +110,17 @@ def test_n14_what_cannot_be_done_is_exit_code_1_and_one_line_that_says_what_to_d
     assert place.objects() == before
 
 
+def test_without_a_prefect_server_none_is_started_and_the_next_step_is_said(place: Any, gapless: Any) -> None:
+    with temporary_settings({PREFECT_API_URL: None}):
+        answered = gapless("run", SOURCE, "2025-01-01", "2025-01-02", "--reason", "test")
+    assert answered.code == 1
+    assert "PREFECT_API_URL is not set" in answered.err
+
+
 def test_an_unreachable_prefect_server_is_said_in_one_line(place: Any, gapless: Any) -> None:
-    answered = gapless("run", SOURCE, "2025-01-01", "2025-01-02", "--reason", "test")
+    # Port 9 is discard: nothing listens there.
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api", PREFECT_CLIENT_MAX_RETRIES: 0}):
+        answered = gapless("run", SOURCE, "2025-01-01", "2025-01-02", "--reason", "test")
     assert answered.code == 1
     assert "the Prefect API did not do it" in answered.err
     assert "gapless preflight" in answered.err
