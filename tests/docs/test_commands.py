@@ -38,14 +38,6 @@ CLOUD_ONLY = (
     "sudo ",
     "prefect cloud ",
 )
-# Written by others; tolerated while they do not exist.
-TO_COME = {
-    "docs/alerting.md",
-    "docs/operate.md",
-    "docs/requirements.md",
-    "docs/scale.md",
-    "docs/images/overview.png",
-}
 
 
 def test_there_are_commands_at_all(documented_commands):
@@ -131,8 +123,7 @@ def test_every_link_leads_to_a_file_or_heading_that_exists(page):
         path, _, anchor = target.partition("#")
         file = (page.parent / path).resolve() if path else page
         if not file.exists():
-            if str(file.relative_to(PROJECT_DIR)) not in TO_COME:
-                broken.append(target)
+            broken.append(target)
         elif anchor and anchor not in _anchors(file):
             broken.append(target)
     assert not broken
