@@ -112,27 +112,33 @@ def wrap(text: str, indent: str = "", width: int = TEXT_WIDTH) -> str:
 
 
 def command_lines(command: str, width: int = TEXT_WIDTH) -> str:
-    """A shell command over several lines that still pastes as one: ``\\`` between words, and line breaks after commas
-    inside quotes, where ``expand_dates`` skips them.
+    """A shell command over several lines that still pastes as one.
+
+    ``\\`` ends a line between words. Inside single quotes the string is closed after a comma and opened again at the
+    very beginning of the next line, so that the argument holds no line break: Prefect refuses one.
 
     >>> print(command_lines("gapless retry -p source=nba -p 'dates=2021-03-04..2021-03-19,2021-05-01'", 40))
     gapless retry -p source=nba \\
-      -p 'dates=2021-03-04..2021-03-19,
-      2021-05-01'
+      -p 'dates=2021-03-04..2021-03-19,'\\
+    '2021-05-01'
     """
     lines: list[str] = []
-    current = ""
-    for piece in _pieces(command):
+    current, quoted = "", False
+    for piece, ends_quoted in _pieces(command):
         room = width - 2 if current else width
         if current and len(current) + len(piece.rstrip(" ")) > room:
-            lines.append(current.rstrip(" ") + ("" if current.endswith(",") else " \\"))
-            current = "  "
+            lines.append(f"{current}'\\" if quoted else f"{current.rstrip(' ')} \\")
+            current = "'" if quoted else "  "
         current += piece
+        quoted = ends_quoted
     return "\n".join([*lines, current.rstrip(" ")])
 
 
-def _pieces(command: str) -> Iterable[str]:
-    """Splits after blanks outside quotes (``-p value`` stays together) and after commas inside single quotes."""
+def _pieces(command: str) -> Iterable[tuple[str, bool]]:
+    """Splits after blanks outside quotes (``-p value`` stays together) and after commas inside single quotes.
+
+    True with a piece that ends inside of quotes.
+    """
     piece, quote = "", ""
     for char in command:
         piece += char
@@ -140,7 +146,7 @@ def _pieces(command: str) -> Iterable[str]:
             quote = "" if quote == char else quote or char
         breaks = (char == " " and not quote and piece.strip() not in ("-p", "")) or (char == "," and quote == "'")
         if breaks:
-            yield piece
+            yield piece, bool(quote)
             piece = ""
     if piece:
-        yield piece
+        yield piece, False

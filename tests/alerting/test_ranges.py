@@ -35,6 +35,7 @@ def test_a_range_survives_the_line_breaks_of_a_shell_command_in_the_mail(given_d
     assert all(len(line) <= 78 for line in shown.splitlines())
     words = shlex.split(shown.replace("\\\n", ""))
     dates = next(word for word in words if word.startswith("dates="))
+    assert "\n" not in dates, "Prefect refuses a parameter that holds a line break"
     assert set(expand_dates(dates.removeprefix("dates="))) == given_days
     assert words[-1] == "reason=retry C1"
 

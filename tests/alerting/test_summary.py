@@ -245,7 +245,7 @@ def test_a_crashed_run_says_so_and_gives_one_command_for_what_was_never_begun_or
     mail = render(known, found)
     assert "It crashed" in mail.text
     _, rest = (step for step in re.split(r"^\d\. ", mail.text.partition("CAUSES")[0], flags=re.MULTILINE)[1:])
-    dates = re.search(r"'dates=([^']*)'", rest)[1]
+    dates = re.search(r"'dates=([^']*)'", rest.replace("'\\\n'", ""))[1]
     assert set(expand_dates(dates)) == set(DAYS[270:365])
     assert "30 are landed and cost no call" in rest
 
