@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Narrow them to single files: make e2e E2E=tests/e2e/test_cancel.py
+E2E ?= tests/e2e
+FAULTS ?= tests
 
 .PHONY: help run up down status test check unit smoke e2e faults bench screenshots lock clean
 
@@ -41,10 +44,10 @@ smoke: $(STAMP)  ## The main job: 31 dates of which 3 fail, one mail, its comman
 	$(BIN)/pytest -q -m 'e2e and smoke' tests/e2e
 
 e2e: $(STAMP)  ## The deployed parent on a real server, worker, emulators and SMTP
-	$(BIN)/pytest -q -m 'e2e and not smoke' tests/e2e
+	$(BIN)/pytest -q -m 'e2e and not smoke' $(E2E)
 
 faults: $(STAMP)  ## Kills and breaks things at the worst moment
-	$(BIN)/pytest -q -m faults
+	$(BIN)/pytest -q -m faults $(FAULTS)
 
 bench: $(STAMP)  ## Ratios of speed and memory, as tables
 	$(BIN)/pytest -q -s -m benchmark tests/benchmarks
