@@ -22,7 +22,7 @@ from flows.closing import close_backfill, close_dead_runs, starting_facts
 from flows.cost import remember_cost
 from flows.interruption import end_children, reason_of
 from flows.lease import Lease
-from flows.log import partition_logger
+from flows.log import library_logs_in_run, partition_logger
 from flows.mailing import mail_trouble
 from flows.mapping import keep_alive, map_windows
 from flows.outcome import abort_reason, describe_counts, exit_code
@@ -150,7 +150,8 @@ async def backfill(
         planned = await asyncio.to_thread(plan_asked, services, asked, utc_now())
         if dry_run:
             return Completed(message=f"dry run, nothing was done. {planned.describe()}")
-        return await _run(services, asked, backfill_id)
+        with library_logs_in_run():
+            return await _run(services, asked, backfill_id)
     except (ConfigurationError, LeaseHeld, StateUnreadable) as error:
         partition_logger().error("%s", error)
         return Failed(message=str(error))

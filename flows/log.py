@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from logging import LoggerAdapter
 from typing import Any
 
@@ -16,3 +18,31 @@ def partition_logger() -> logging.Logger | LoggerAdapter[Any]:
         return get_run_logger()
     except MissingContextError:
         return logging.getLogger("gapless")
+
+
+class _RunHandler(logging.Handler):
+    """Passes records on to the logger of a run, from whatever thread they come."""
+
+    def __init__(self, run_logger: logging.Logger | LoggerAdapter[Any]) -> None:
+        super().__init__(logging.INFO)
+        self._run_logger = run_logger
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._run_logger.log(record.levelno, "%s", record.getMessage())
+
+
+@contextmanager
+def library_logs_in_run() -> Iterator[None]:
+    """What our layers below log (``gapless.*``), the undelivered or console-only mail above all, is seen in the UI."""
+    library, run_logger = logging.getLogger("gapless"), partition_logger()
+    if run_logger is library:
+        yield
+        return
+    handler, level = _RunHandler(run_logger), library.level
+    library.addHandler(handler)
+    library.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        library.removeHandler(handler)
+        library.setLevel(level)
