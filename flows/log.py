@@ -41,8 +41,10 @@ def library_logs_in_run() -> Iterator[None]:
     handler, level = _RunHandler(run_logger), library.level
     library.addHandler(handler)
     library.setLevel(logging.INFO)
+    library.propagate = False
     try:
         yield
     finally:
+        library.propagate = True
         library.removeHandler(handler)
         library.setLevel(level)

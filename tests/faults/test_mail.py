@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -182,7 +183,10 @@ def test_without_a_transport_a_run_ends_before_any_effect_with_one_clear_message
     ended = bench.run("2015-05-01", "2015-05-02", env=console)
     assert ended.message.startswith("COMPLETE"), ended.message
     assert bench.mails(ended.backfill_id) == []
-    assert any("2 of 2 days" in line for line in _log_of(bench, ended))
+    deadline = time.monotonic() + 60
+    while not any("2 of 2 days" in line for line in _log_of(bench, ended)):
+        assert time.monotonic() < deadline, _log_of(bench, ended)
+        time.sleep(0.5)
 
 
 def _injected(point: str, folder: Path) -> dict[str, str]:
