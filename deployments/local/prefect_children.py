@@ -14,7 +14,7 @@ from pathlib import Path
 from deployments.local.processes import Child, free_port, start_child
 
 _PROJECT_DIR = Path(__file__).resolve().parents[2]
-FIRST_START_TIMEOUT_S = 120.0
+FIRST_START_TIMEOUT_S = 300.0
 
 
 def client_settings(home: Path, port: int) -> dict[str, str]:
