@@ -11,9 +11,9 @@ from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from flows.auditing import audit_sources, tell
-from flows.deficits import summarised
 from flows.log import partition_logger
+from flows.truth.auditing import audit_sources, tell
+from flows.truth.deficits import summarised
 from flows.wiring import build_services
 from scrapers.scrape import utc_now
 

@@ -16,25 +16,26 @@ from prefect.states import Completed, Failed
 from pydantic import Field
 
 from alerting.errors import ConfigurationError, LeaseHeld, StateUnreadable
-from flows.artifacts import publish_result, report_progress
-from flows.canaries import try_canaries
-from flows.closing import close_backfill, close_dead_runs, starting_facts
-from flows.cost import remember_cost
-from flows.interruption import end_children, reason_of
-from flows.lease import Lease
+from flows.control.canaries import try_canaries
+from flows.control.interruption import end_children, reason_of
+from flows.control.lease import Lease
+from flows.control.resume import note_resume
+from flows.control.supervise import Supervisor
+from flows.control.waiting import acquire_when_free
 from flows.log import library_logs_in_run, partition_logger
-from flows.mailing import mail_trouble
-from flows.mapping import keep_alive, map_windows
-from flows.outcome import abort_reason, describe_counts, exit_code
 from flows.parameters import Asked, Engine, Mode, OnFailure, Order, Reason
-from flows.plan import Plan
-from flows.planning import plan_asked
-from flows.progress import final_block
-from flows.resume import note_resume
-from flows.run import RunContext, register, unregister
+from flows.plans.cost import remember_cost
+from flows.plans.plan import Plan
+from flows.plans.planning import plan_asked
+from flows.runs.active import register, unregister
+from flows.runs.artifacts import publish_result, report_progress
+from flows.runs.closing import close_backfill, close_dead_runs, starting_facts
+from flows.runs.context import RunContext
+from flows.runs.mailing import mail_trouble
+from flows.runs.mapping import keep_alive, map_windows
+from flows.runs.outcome import abort_reason, describe_counts, exit_code
+from flows.runs.progress import final_block
 from flows.settings import Concurrency
-from flows.supervise import Supervisor
-from flows.waiting import acquire_when_free
 from flows.wiring import Services, build_services
 from scrapers.registry import sources
 from scrapers.scrape import utc_now

@@ -15,18 +15,19 @@ from prefect.states import Completed, Failed
 from pydantic import Field
 
 from alerting.errors import ConfigurationError, LeaseHeld, StateUnreadable
-from flows.artifacts import report_progress
 from flows.backfill import Source
-from flows.closing import free_lease_of
-from flows.interruption import end_children, reason_of
-from flows.lease import Lease
+from flows.control.interruption import end_children, reason_of
+from flows.control.lease import Lease
+from flows.control.waiting import acquire_when_free
 from flows.log import partition_logger
-from flows.mapping import keep_alive, map_windows
 from flows.parameters import Asked, Mode, Reason
-from flows.plan import Path, Plan, PlannedPartition
-from flows.run import RunContext, register, unregister
+from flows.plans.plan import Path, Plan, PlannedPartition
+from flows.runs.active import register, unregister
+from flows.runs.artifacts import report_progress
+from flows.runs.closing import free_lease_of
+from flows.runs.context import RunContext
+from flows.runs.mapping import keep_alive, map_windows
 from flows.settings import Concurrency
-from flows.waiting import acquire_when_free
 from flows.wiring import Services, build_services
 from scrapers.base import Scraper
 from scrapers.partition import Partition, partitions_between

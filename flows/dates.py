@@ -14,9 +14,11 @@ from prefect.states import Completed, Failed
 from prefect.tasks import Task
 
 from alerting.errors import ConfigurationError, LeaseHeld, NotSettled, StateUnreadable, TransientError
-from flows.joining import joined
 from flows.log import partition_logger
-from flows.run import RunContext, current_run, is_here
+from flows.runs.active import current_run, is_here
+from flows.runs.bookkeeping import land, record_failure
+from flows.runs.context import RunContext
+from flows.runs.joining import joined
 
 NOT_ATTEMPTED = "not attempted"
 UNCHANGED = "unchanged"
@@ -60,7 +62,7 @@ async def scrape_partition(backfill_id: str, partition: str) -> str:
             return DONE_BY_LIVE
         if run.stopped_by is not None:
             return NOT_ATTEMPTED
-        manifest = await run.in_thread(run.land, partition)
+        manifest = await run.in_thread(land, run, partition)
     if manifest.unsettled:
         names = ", ".join(manifest.unsettled[:3])
         raise NotSettled(
@@ -117,6 +119,6 @@ async def _land_or_record(run: RunContext, key: str, window: str) -> str:
         else:
             log.info("%s %s", key, result)
         return str(result)
-    verdict = await run.in_thread(run.record_failure, key, result, "scrape", window)
+    verdict = await run.in_thread(record_failure, run, key, result, "scrape", window)
     log.warning("%s %s: %s", key, verdict, str(result)[:300])
     return "failed"

@@ -12,7 +12,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from flows.cli import app, main
+from flows.cli.command import app, main
 from flows.log import partition_logger
 
 if TYPE_CHECKING:

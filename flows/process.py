@@ -14,7 +14,9 @@ from alerting.errors import CoverageLow
 from flows.dates import retry_transient, window_name
 from flows.ledger import Verdict
 from flows.log import partition_logger
-from flows.run import RunContext, current_run
+from flows.runs.active import current_run
+from flows.runs.bookkeeping import record_batch_failure, record_failure
+from flows.runs.context import RunContext
 from processors.process import Receipt, process
 from processors.verification import Verification, verify
 from scrapers.landing import Manifest
@@ -81,7 +83,7 @@ async def _process(run: RunContext, partitions: list[str]) -> State[Any]:
         return await _all_failed(run, partitions, receipt, "load")
     run.receipts.append(receipt)
     refused = receipt.refused()
-    await run.in_thread_each(lambda key: run.record_failure(key, refused[key], "load", partitions[0]), list(refused))
+    await run.in_thread_each(lambda key: record_failure(run, key, refused[key], "load", partitions[0]), list(refused))
     run.count_loaded(len(partitions) - len(refused))
     loaded = [key for key in partitions if key not in refused]
     state = await verify_batch.with_options(**retries)(run.backfill_id, loaded, return_state=True)  # type: ignore[misc]
@@ -109,7 +111,7 @@ def record_verification(run: RunContext, receipt_id: str, found: Verification, w
             stage="verify",
             hint="fetch the date again",
         )
-        run.record_failure(key, error, "verify", window)
+        record_failure(run, key, error, "verify", window)
         return False
     manifest = run.manifests[key]
     run.ledger.advance(
@@ -127,6 +129,6 @@ def record_verification(run: RunContext, receipt_id: str, found: Verification, w
 
 async def _all_failed(run: RunContext, partitions: list[str], error: BaseException, stage: str) -> State[Any]:
     """One failure of the whole batch, recorded on each of its partitions, whose landed payloads stay."""
-    await run.in_thread_each(lambda key: run.record_batch_failure(key, error, stage, partitions[0]), partitions)
+    await run.in_thread_each(lambda key: record_batch_failure(run, key, error, stage, partitions[0]), partitions)
     partition_logger().error("%s of %s partitions failed: %s", stage, len(partitions), str(error)[:300])
     return Failed(message=f"{stage} failed for {len(partitions)} partitions: {type(error).__name__}")

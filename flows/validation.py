@@ -13,7 +13,9 @@ from prefect.states import Completed, Failed
 from flows.dates import retry_transient, window_name
 from flows.log import partition_logger
 from flows.process import record_verification
-from flows.run import RunContext, current_run
+from flows.runs.active import current_run
+from flows.runs.bookkeeping import record_batch_failure
+from flows.runs.context import RunContext
 from processors.receipt import read_receipt
 from processors.verification import Verification, verify
 
@@ -58,7 +60,7 @@ async def validate_loaded(source: str, backfill_id: str, partitions: list[str]) 
     found = await state.aresult(raise_on_failure=False)
     if isinstance(found, BaseException):
         # The rows are loaded, and whether they are right is not known: a later run recounts them.
-        await run.in_thread_each(lambda key: run.record_batch_failure(key, found, "verify", partitions[0]), partitions)
+        await run.in_thread_each(lambda key: record_batch_failure(run, key, found, "verify", partitions[0]), partitions)
         return Failed(message=f"recount failed for {len(partitions)} partitions: {type(found).__name__}")
     good = await run.in_thread_each(lambda key: record_verification(run, "", found[key], partitions[0]), partitions)
     for key in partitions:

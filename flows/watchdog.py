@@ -10,10 +10,10 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from flows.closing import close_backfill, close_dead_runs
-from flows.interruption import end_run, is_over
-from flows.lease import LeaseRecord, list_leases, release_lease
+from flows.control.interruption import end_run, is_over
+from flows.control.lease import LeaseRecord, list_leases, release_lease
 from flows.log import partition_logger
+from flows.runs.closing import close_backfill, close_dead_runs
 from flows.wiring import Services, build_services
 from scrapers.scrape import utc_now
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from flows.cli import app
+from flows.cli.command import app
 from flows.settings_reference import render
 
 PROJECT_DIR = Path(__file__).parents[2]

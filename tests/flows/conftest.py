@@ -15,7 +15,7 @@ import pytest
 
 from deployments.local.inbox import InboxClient
 from deployments.local.upstream import Upstream
-from flows.cli import main
+from flows.cli.command import main
 from flows.ledger import Ledger, LedgerEntry, Verdict
 from flows.wiring import Services, build_services
 from processors.process import process

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from alerting.errors import LeaseHeld
-from flows import auditing
-from flows.deficits import summarised
-from flows.lease import Lease
-from flows.plan import Path, make_plan
+from flows.control.lease import Lease
+from flows.plans.plan import Path, make_plan
+from flows.truth import auditing
+from flows.truth.deficits import summarised
 from scrapers.scrape import utc_now
 
 SOURCE = "bdl_box_scores"

@@ -7,7 +7,7 @@ import datetime as dt
 import pytest
 
 from alerting.errors import ConfigurationError
-from flows.blackout import blackouts_of, parse_blackout, paused_until
+from flows.control.blackout import blackouts_of, parse_blackout, paused_until
 
 GAMES = parse_blackout("18:00-23:00 America/Los_Angeles")
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.canary import CanaryResult, choose_canaries, drift
-from flows.history import RunCost, SourceHistory
+from flows.plans.canary import CanaryResult, choose_canaries, drift
+from flows.plans.history import RunCost, SourceHistory
 from scrapers.partition import partitions_between
 
 NOW = dt.datetime(2025, 2, 1, 12, tzinfo=dt.UTC)

@@ -13,9 +13,10 @@ pytest.importorskip("datasette")
 from alerting.errors import PipelineError
 from deployments.local.civic_upstream import LOCAL_CIVIC_KEY, CivicUpstream
 from flows.parameters import Asked
-from flows.planning import plan_asked
+from flows.plans.planning import plan_asked
 from flows.process import record_verification
-from flows.run import RunContext
+from flows.runs.bookkeeping import land, record_failure
+from flows.runs.context import RunContext
 from flows.wiring import build_services
 from processors.process import process
 from processors.verification import verify
@@ -56,9 +57,9 @@ async def run_all(services, backfill_id: str, entities: str = "all") -> RunConte
     run.ledger.refresh()
     for key in run.partitions:
         try:
-            run.land(key)
+            land(run, key)
         except PipelineError as error:
-            run.record_failure(key, error, "scrape", key)
+            record_failure(run, key, error, "scrape", key)
     if manifests := list(run.manifests.values()):
         _load(services, run, manifests)
     run.close()

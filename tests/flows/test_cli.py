@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
-from flows.cli import app
-from flows.lease import Lease, read_lease
+from flows.cli.command import app
+from flows.control.lease import Lease, read_lease
 from scrapers.scrape import utc_now
 
 SOURCE = "bdl_box_scores"
@@ -149,13 +149,13 @@ def test_d08_ctrl_c_is_exit_code_130_and_leaves_what_was_done(place: Any) -> Non
     place.fill("2025-01-01", 1)
     before = place.objects()
     code = (
-        "import sys, flows.cli_views as views\n"
+        "import sys, flows.cli.looking as views\n"
         "def forever(*given, **named):\n"
         "    print('looking', flush=True)\n"
         "    import time\n"
         "    time.sleep(60)\n"
         "views.read_inventory = forever\n"
-        "from flows.cli import main\n"
+        "from flows.cli.command import main\n"
         f"sys.exit(main(['gaps', '{SOURCE}']))\n"
     )
     with subprocess.Popen(

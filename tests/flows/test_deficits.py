@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alerting.ranges import expand_dates
-from flows.deficits import Deficit, find_deficits, find_gaps, summarised
-from flows.inventory import Known, LandedAttempt, count_sql, span_of, whole_partitions
 from flows.ledger import LedgerEntry, Verdict
+from flows.truth.deficits import Deficit, find_deficits, find_gaps, summarised
+from flows.truth.inventory import Known, LandedAttempt, count_sql, span_of, whole_partitions
 from processors.registry import processor
 from scrapers.partition import Partition
 from scrapers.registry import scraper

@@ -14,11 +14,11 @@ from alerting.errors import (
     CriticalError,
     SourceContractError,
 )
-from flows.entities import requested_entities
 from flows.ledger import LedgerEntry, Verdict
-from flows.outcome import concerns_one_entity, reached
 from flows.parameters import NO_DATE, Asked, Mode
-from flows.plan import Path, make_plan, requested_partitions
+from flows.plans.entities import requested_entities
+from flows.plans.plan import Path, make_plan, requested_partitions
+from flows.runs.outcome import concerns_one_entity, reached
 from scrapers.partition import Partition, windows
 from scrapers.registry import scraper
 

@@ -11,11 +11,11 @@ import pytest
 
 from alerting.local_store import MemoryObjectStore
 from alerting.object_store import StoredObject
-from flows.estimate import Estimate, estimate
-from flows.history import KEPT_RUNS, RunCost, SourceHistory, add_to_history, read_history
 from flows.ledger import Ledger, Verdict
 from flows.parameters import Asked
-from flows.planning import plan_asked
+from flows.plans.estimate import Estimate, estimate
+from flows.plans.history import KEPT_RUNS, RunCost, SourceHistory, add_to_history, read_history
+from flows.plans.planning import plan_asked
 from flows.settings import Settings
 from flows.wiring import Services
 from scrapers.base import Rate

@@ -9,7 +9,7 @@ import pytest
 
 from alerting.errors import LeaseHeld, StateUnreadable
 from alerting.local_store import MemoryObjectStore
-from flows.lease import Lease, read_lease, release_lease
+from flows.control.lease import Lease, read_lease, release_lease
 
 NOW = dt.datetime(2025, 2, 1, 12, tzinfo=dt.UTC)
 LATER = NOW + dt.timedelta(seconds=61)

@@ -9,7 +9,7 @@ from alerting.fingerprint import group_incidents
 from alerting.incident import Incident
 from alerting.journal import IncidentJournal
 from alerting.local_store import MemoryObjectStore
-from flows.mailing import keys_of_cause
+from flows.runs.mailing import keys_of_cause
 from flows.settings import Settings
 from flows.wiring import build_alert_settings, build_channels
 

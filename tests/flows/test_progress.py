@@ -5,11 +5,11 @@ from __future__ import annotations
 import datetime as dt
 
 from alerting.run_facts import RunFacts
-from flows.artifacts import attention_rows, calendar_markdown
+from flows.control.limits import calls_per_second
 from flows.daily import settled_window
 from flows.ledger import LedgerEntry, Verdict
-from flows.limits import calls_per_second
-from flows.progress import progress_of
+from flows.runs.artifacts import attention_rows, calendar_markdown
+from flows.runs.progress import progress_of
 from scrapers.base import Rate
 from scrapers.registry import scraper
 

@@ -10,11 +10,11 @@ import pytest
 from alerting.errors import LeaseHeld, StateUnreadable
 from alerting.incident import Incident
 from alerting.run_facts import RunFacts
-from flows.cleanup import find_leftovers, remove_leftovers
-from flows.lease import Lease
+from flows.control.lease import Lease
 from flows.ledger import Verdict
-from flows.preflight import preflight
-from flows.reconcile import rebuild_ledger
+from flows.truth.cleanup import find_leftovers, remove_leftovers
+from flows.truth.reconcile import rebuild_ledger
+from flows.views.preflight import preflight
 from scrapers.base import Page, Request
 from scrapers.scrape import utc_now
 

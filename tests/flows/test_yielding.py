@@ -8,8 +8,8 @@ import pytest
 
 from alerting.errors import LeaseHeld
 from alerting.local_store import MemoryObjectStore
-from flows.lease import Lease, read_lease
-from flows.yielding import BorrowedLease, ask_for, borrower, lend, take_back, withdraw
+from flows.control.lease import Lease, read_lease
+from flows.control.yielding import BorrowedLease, ask_for, borrower, lend, take_back, withdraw
 
 NOW = dt.datetime(2025, 2, 1, 12, tzinfo=dt.UTC)
 TTL_S = 60.0

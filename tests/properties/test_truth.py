@@ -18,19 +18,19 @@ from typing import Any, ClassVar
 
 import pytest
 
-import flows.run
 from alerting.channels import FileChannel
-from alerting.errors import LeaseHeld, NonCriticalError, NothingPublished, PipelineError, SourceUnavailable
+from alerting.errors import LeaseHeld, NothingPublished, PipelineError, SourceUnavailable
 from alerting.local_store import MemoryObjectStore
 from alerting.object_store import StoredObject
 from alerting.smart_alert_manager import SmartAlertManager
-from flows.closing import close_dead_runs, starting_facts
-from flows.lease import Lease
+from flows.control.lease import Lease
 from flows.ledger import Ledger, Verdict
 from flows.parameters import Asked, Mode, Order, Reason
-from flows.planning import plan_asked
+from flows.plans.planning import plan_asked
 from flows.process import record_verification
-from flows.run import RunContext
+from flows.runs.bookkeeping import land, record_failure
+from flows.runs.closing import close_dead_runs, starting_facts
+from flows.runs.context import RunContext
 from flows.settings import Settings
 from flows.wiring import Services
 from processors.base import Processor, Row, Table
@@ -241,10 +241,10 @@ def backfill(world: World, services: ToyServices, backfill_id: str, asked: Asked
         lease.heartbeat(world.now)
         if partition is not None:
             try:
-                run.land(partition.key)
+                land(run, partition.key)
                 batch.append(partition.key)
             except PipelineError as error:
-                run.record_failure(partition.key, error, "scrape", partition.key)
+                record_failure(run, partition.key, error, "scrape", partition.key)
         if batch and (partition is None or number % 4 == 3):
             yield
             lease.heartbeat(world.now)
@@ -266,7 +266,7 @@ def _load(world: World, run: RunContext, services: ToyServices, batch: Sequence[
         backfill_id=run.backfill_id,
     )
     for key, error in receipt.refused().items():
-        run.record_failure(key, error, "load", key)
+        record_failure(run, key, error, "load", key)
     counted = Counter(day for day, _ in world.rows["items"])
     for key in batch:
         if key not in receipt.failures:
@@ -340,7 +340,7 @@ def _close_quietly(world: World, mails: FileChannel, seed: int) -> None:
 
 
 def _use_clock(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("flows.run", "flows.process", "flows.closing"):
+    for module in ("flows.runs.context", "flows.runs.bookkeeping", "flows.process", "flows.runs.closing"):
         monkeypatch.setattr(f"{module}.utc_now", lambda: world.now)
 
 
@@ -361,8 +361,3 @@ def test_a_run_is_terminal_exactly_when_every_partition_has_a_good_verdict(
         if all_good:
             return
     raise AssertionError("30 runs at 85 % luck did not finish 12 dates")
-
-
-def test_modules_of_the_simulation_are_the_real_ones() -> None:
-    assert flows.run.RunContext is RunContext
-    assert issubclass(NothingPublished, NonCriticalError)

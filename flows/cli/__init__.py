@@ -1,0 +1,1 @@
+"""The `gapless` command, one module per group of verbs."""

@@ -1,0 +1,97 @@
+"""The commands that tidy up: release-lease, cleanup, reconcile, test-alert, send-owed."""
+
+from __future__ import annotations
+
+import datetime as dt
+import getpass
+import socket
+from typing import Annotated
+
+import typer
+
+from alerting.delivery import owed_summaries
+from flows.cli.output import Json, Source, Why, finish, say, show, table
+from flows.truth.cleanup import find_leftovers, remove_leftovers
+from flows.truth.reconcile import rebuild_ledger
+from flows.wiring import build_services
+from scrapers.scrape import utc_now
+
+app = typer.Typer()
+Apply = Annotated[bool, typer.Option("--apply", help="Do it; without this nothing is changed.")]
+
+
+def who() -> str:
+    """The person at this terminal, for audits."""
+    try:
+        return f"{getpass.getuser()}@{socket.gethostname()}"
+    except (KeyError, OSError):
+        return f"unknown@{socket.gethostname()}"
+
+
+@app.command("release-lease")
+def release_lease(
+    source: Source,
+    reason: Why,
+    run: Annotated[str, typer.Option("--run", help="The holder, as status names it.", show_default=False)],
+    force: Annotated[bool, typer.Option("--force", help="Even though the holder may be alive.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Frees the lease of a run that is gone; who and why is kept. Refuses while the holder may be alive."""
+    from flows.control.releasing import release_by_hand
+
+    found = release_by_hand(build_services(), source, run, who=who(), reason=reason, force=force, now=utc_now())
+    show(found, [f"released {source} from {run}; kept in {found['audit']}"], as_json)
+
+
+@app.command()
+def cleanup(
+    source: Source,
+    apply: Apply = False,
+    min_age_hours: Annotated[float, typer.Option("--older-than-hours", min=1, help="Younger things are left.")] = 24.0,
+    as_json: Json = False,
+) -> None:
+    """Lists what no manifest, ledger entry or load names: broken-off attempts, staging objects and tables."""
+    services, now = build_services(), utc_now()
+    services.scraper(source)
+    found = find_leftovers(services, source, now, dt.timedelta(hours=min_age_hours))
+    removed = remove_leftovers(services, source, found, now) if apply else 0
+    rows = [one.to_dict() for one in found]
+    verb = f"{removed} removed" if apply else "nothing was removed; --apply removes them"
+    head = f"{len(found)} leftovers older than {min_age_hours:g} hours" + (f"; {verb}" if found else "")
+    data = {"source": source, "applied": apply, "removed": removed, "leftovers": rows}
+    show(data, [head, *table(rows, ("kind", "name", "objects", "size_bytes", "why"))], as_json)
+
+
+@app.command()
+def reconcile(source: Source, apply: Apply = False, as_json: Json = False) -> None:
+    """Rebuilds lost or unreadable ledger entries from manifests, receipts and a recount; touches no other."""
+    services = build_services()
+    services.scraper(source)
+    rows = [one.to_dict() for one in rebuild_ledger(services, source, utc_now(), apply)]
+    verb = "rebuilt" if apply else "can be rebuilt; --apply writes them" if rows else "to rebuild"
+    data = {"source": source, "applied": apply, "entries": rows}
+    show(
+        data, [f"{len(rows)} ledger entries {verb}", *table(rows, ("partition", "was", "verdict", "attempt"))], as_json
+    )
+
+
+@app.command("test-alert")
+def send_test_alert(as_json: Json = False) -> None:
+    """Sends a test mail through every channel; exit code 1 when one did not take it."""
+    problems = build_services().alerts.test_alert()
+    lines = [f"{name}: {problem or 'accepted'}" for name, problem in problems.items()]
+    show({"channels": problems, "passed": not any(problems.values())}, lines, as_json)
+    finish(not any(problems.values()))
+
+
+@app.command("send-owed")
+def send_owed(as_json: Json = False) -> None:
+    """Closes runs that died and sends every mail that is still owed, as the watchdog does every five minutes."""
+    from flows.runs.closing import close_dead_runs
+
+    services, now = build_services(), utc_now()
+    closed = close_dead_runs(services, now)
+    left = [{"backfill_id": one.backfill_id, "why": one.why} for one in owed_summaries(services.store, now)]
+    say(as_json, f"{len(closed)} handled: {', '.join(closed) or 'nothing was owed'}")
+    show({"handled": closed, "still_open": left}, table(left, ("backfill_id", "why")), as_json)
+    finish(not any(one["why"] in ("stale", "unsent") for one in left))

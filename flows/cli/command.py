@@ -1,0 +1,85 @@
+"""The `gapless` command: thin. Every verb is also a deployment (`prefect deployment run 'operate/gapless'`).
+
+Exit codes: 0 good, 1 not good (the message says what to type next), 2 wrong usage, 130 Ctrl+C.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+from pydantic_settings import SettingsError
+
+from alerting.errors import ConfigurationError, PipelineError
+from flows.cli import care, looking, work
+from flows.cli.output import show_error
+from flows.settings import code_version
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="gapless",
+    help="Refills any range of dates of any source, without holes, and sends one mail.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for part in (work.app, looking.app, care.app):
+    app.registered_commands.extend(part.registered_commands)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(code_version())
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[  # noqa: ARG001 - its callback does it
+        bool, typer.Option("--version", is_eager=True, callback=_version, help="Version and commit.")
+    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log lines on standard error.")] = False,
+) -> None:
+    """Options before the command."""
+    logging.basicConfig(level=logging.INFO if verbose else logging.CRITICAL, stream=sys.stderr)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command line and returns its exit code; never raises for what it understands, never prompts a script."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    as_json = "--json" in given
+    try:
+        app(args=given, prog_name="gapless")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 1 if end.code else 0
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except PipelineError as error:
+        show_error(error, as_json)
+        return 1
+    except (ValidationError, SettingsError) as error:
+        show_error(_unfit(error), as_json)
+        return 1
+    return 0
+
+
+def _unfit(error: ValidationError | SettingsError) -> ConfigurationError:
+    """Says which setting or parameter, and never with which value: it may be a secret."""
+    if isinstance(error, SettingsError):
+        return ConfigurationError(str(error), stage="settings", hint="look at docs/configuration.md")
+    problems = "; ".join(
+        f"{'.'.join(str(part) for part in one['loc'])}: {one['msg']}"
+        for one in error.errors(include_input=False, include_url=False)
+    )
+    return ConfigurationError(f"{error.title}: {problems}. Nothing was done", stage="settings", hint="gapless --help")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

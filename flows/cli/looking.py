@@ -1,0 +1,194 @@
+"""The commands that only look: status, runs, errors, gaps, verify, audit, record, preflight."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from typing import Annotated, Any
+
+import typer
+
+from alerting.errors import ConfigurationError
+from alerting.object_store import ObjectMissing
+from alerting.ranges import compress_dates
+from flows.cli.output import AnyEnd, AnyStart, Json, Source, check_range, day, finish, show, table
+from flows.ledger import Ledger
+from flows.truth import auditing
+from flows.truth.deficits import Deficit, find_gaps, summarised
+from flows.truth.inventory import read_inventory
+from flows.truth.recount import recount_range
+from flows.views.inspection import describe_run, recent_errors, recent_runs
+from flows.views.status import source_status
+from flows.wiring import Services, build_services
+from scrapers.registry import sources as known_sources
+from scrapers.scrape import utc_now
+
+app = typer.Typer()
+RUN_COLUMNS = ("backfill_id", "source", "range", "verdict", "started_at", "wall_s", "calls", "mail")
+_FAILED_COLUMNS = ("verdict", "error_type", "ranges", "example")
+_CAUSE_COLUMNS = ("cause", "count", "severity", "source", "error_type", "ranges", "message")
+
+
+@app.command()
+def status(
+    source: Annotated[str, typer.Argument(help="Name of the source; all when left out.")] = "",
+    failed: Annotated[bool, typer.Option("--failed", help="Only failed partitions, with their last error.")] = False,
+    incomplete: Annotated[
+        bool, typer.Option("--incomplete", help="Only partitions with fewer rows than landed.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Is it running, what failed, is anything lost, and what to type next: fifteen answers per source."""
+    services, now = build_services(), utc_now()
+    documents: dict[str, Any] = {}
+    lines: list[str] = []
+    for name in [source] if source else known_sources():
+        if incomplete:
+            documents[name] = _incomplete(services, name)
+            lines += table(documents[name], ("partition", "table", "expected", "actual", "verdict"))
+            continue
+        found = source_status(services, name, now)
+        documents[name] = found["failed"] if failed else found
+        lines += table(found["failed"], _FAILED_COLUMNS) if failed else _status_lines(found)
+    show(documents[source] if source else documents, lines or ["none"], as_json)
+
+
+def _incomplete(services: Services, source: str) -> list[dict[str, Any]]:
+    return [
+        {
+            "partition": key,
+            "table": name,
+            "expected": rows,
+            "actual": entry.loaded.get(name, 0),
+            "verdict": entry.verdict,
+        }
+        for key, entry in Ledger(services.store, source).refresh().items()
+        for name, rows in entry.landed.items()
+        if entry.loaded.get(name, 0) < rows
+    ]
+
+
+def _status_lines(found: dict[str, Any]) -> list[str]:
+    counts = ", ".join(f"{count} {name}" for name, count in found["verdicts"].items())
+    lines = [f"{found['source']}: {found['state']}. {found['partitions']} partitions: {counts or 'none yet'}"]
+    if found["open"]:
+        lines.append(f"open: {found['open']}")
+    for answer in found["answers"]:
+        first, *more = str(answer["answer"]).splitlines() or [""]
+        lines += [f"{answer['number']:>2}. {answer['question']}", f"    {first}", *(f"    {line}" for line in more)]
+    newest = [f"    {one['uri']} ({one['size_bytes']} bytes)" for one in found["newest_objects"]]
+    lines += ["newest objects:", *newest] if newest else []
+    return lines
+
+
+@app.command()
+def runs(
+    last: Annotated[int, typer.Option("--last", "-n", min=1, help="How many.")] = 10,
+    source: Annotated[str, typer.Option(help="Only this source.")] = "",
+    as_json: Json = False,
+) -> None:
+    """The last backfills, newest first: range, verdict, time, calls, and what became of the mail."""
+    now = utc_now()
+    found = [describe_run(entry, now) for entry in recent_runs(build_services().store, last, source)]
+    show(found, table(found, RUN_COLUMNS) or ["no backfill yet"], as_json)
+
+
+@app.command()
+def errors(
+    hours: Annotated[float, typer.Option("--hours", min=0, help="How far back.")] = 24.0,
+    source: Annotated[str, typer.Option(help="Only this source.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Errors of the last hours by type, source and cause: those of backfills and live alerts."""
+    found = recent_errors(build_services(), hours, utc_now(), source)
+    by = [f"{count:>6} {name}" for counts in (found["by_type"], found["by_source"]) for name, count in counts.items()]
+    lines = [f"{found['errors']} errors in the last {hours:g} hours, {len(found['causes'])} causes", *by]
+    show(found, [*lines, *table(found["causes"], _CAUSE_COLUMNS)], as_json)
+
+
+@app.command()
+def gaps(source: Source, start: AnyStart = None, end: AnyEnd = None, as_json: Json = False) -> None:
+    """Dates without rows, per entity and table, merged into inclusive ranges; exit code 1 when there are any."""
+    check_range(start, end)
+    services = build_services()
+    inventory = read_inventory(services, source, utc_now(), start, end)
+    found = [gap.to_dict() for gap in find_gaps(source, inventory, services.scraper(source).tables)]
+    span = compress_dates(known.partition.key for known in inventory) or "nothing is known of this source yet"
+    data = {"source": source, "looked_at": span, "partitions": len(inventory), "gaps": found}
+    lines = [f"{source}: looked at {span}; {'no gap' if not found else f'{len(found)} gaps'}"]
+    show(data, [*lines, *table(found, ("entity", "table", "partitions", "ranges", "why"))], as_json)
+    finish(not found and bool(inventory))
+
+
+@app.command()
+def verify(source: Source, start: AnyStart = None, end: AnyEnd = None, as_json: Json = False) -> None:
+    """Counts again in BigQuery what is called done. No call to the source, no write; exit code 1 if it differs."""
+    check_range(start, end)
+    found = recount_range(build_services(), source, utc_now(), start, end)
+    lines = [f"{'PASS' if check.passed else 'FAIL'}  {check.name:<18} {check.detail}" for check in found.checks]
+    years = [{"year": year, **numbers} for year, numbers in found.by_year.items()]
+    problems = [f"{key}: {problem}" for key, problem in list(found.problems.items())[:20]]
+    show(found.to_dict(), [*lines, *table(years, ("year", "partitions", "done", "percent")), *problems], as_json)
+    finish(found.passed)
+
+
+@app.command()
+def audit(
+    sources: Annotated[list[str] | None, typer.Argument(help="Sources; all when left out.")] = None,
+    start: Annotated[dt.date | None, typer.Option("--from", parser=day, metavar="DATE", help="First date.")] = None,
+    end: Annotated[dt.date | None, typer.Option("--to", parser=day, metavar="DATE", help="Last date.")] = None,
+    only: Annotated[list[Deficit] | None, typer.Option(help="Only these kinds; can be repeated.")] = None,
+    below: Annotated[int, typer.Option("--below", min=0, help="Also list done partitions with fewer rows.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """The whole inventory, level by level: never attempted, landed, loaded, short, stale. Changes nothing."""
+    check_range(start, end)
+    findings = auditing.audit_sources(build_services(), sources or [], utc_now(), start, end, below)
+    lines = summarised(one for one in findings if not only or one.deficit in only)
+    text = table(lines, ("source", "deficit", "count", "ranges", "why")) or [
+        "clean: every partition is done at every level"
+    ]
+    show({"clean": not lines, "deficits": lines}, text, as_json)
+    finish(not lines)
+
+
+@app.command()
+def record(backfill_id: Annotated[str, typer.Argument(help="As in a mail: bf-...")], as_json: Json = False) -> None:
+    """The record of one backfill, as kept in the bucket: what was asked, what came of it, what failed and why."""
+    store = build_services().store
+    names = ["summary.json"] if as_json else ["record.md", "mail.txt", "summary.json", "plan.json"]
+    for name in names:
+        try:
+            data, _ = store.read(f"runs/backfill={backfill_id}/{name}")
+        except ObjectMissing:
+            continue
+        text = data.decode()
+        show(json.loads(text) if as_json else None, text.splitlines(), as_json)
+        return
+    raise ConfigurationError(
+        f"no {' or '.join(names)} under {store.root_uri}/runs/backfill={backfill_id}/",
+        stage="record",
+        hint="gapless runs",
+    )
+
+
+@app.command()
+def preflight(
+    source: Source,
+    test_mail: Annotated[bool, typer.Option("--test-mail", help="Send a test mail through every channel.")] = False,
+    canary: Annotated[bool, typer.Option("--canary", help="Ask the source for one date; keeps nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Everything a backfill of days will need, tried now, each with its remedy; exit code 1 if one fails."""
+    from flows.views import preflight as checking
+    from flows.views.server_checks import server_checks
+
+    checks = [
+        *checking.preflight(build_services(), source, utc_now(), test_mail=test_mail, canary=canary),
+        *server_checks(f"backfill/{source}"),
+    ]
+    found = checking.summary(checks)
+    lines = [f"{one.result.upper():<4}  {one.name:<13} {one.detail}" for one in checks]
+    remedies = [f"      {one.name}: {one.remedy}" for one in checks if one.remedy and one.result in ("fail", "warn")]
+    show(found, [*lines, *(["to do:", *remedies] if remedies else ["ready"])], as_json)
+    finish(bool(found["passed"]))

@@ -1,0 +1,100 @@
+"""From a command line to a started run: parameters, plan, deployment, exit code."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from alerting.ranges import compress_dates
+from flows.cli.output import finish, say, show
+from flows.parameters import Asked, Reason
+from flows.truth.inventory import span_of
+from flows.wiring import Services
+from scrapers.scrape import utc_now
+
+if TYPE_CHECKING:
+    from flows.plans.planning import Planned
+
+
+def asked_of(source: str, start: dt.date | None, end: dt.date | None, reason: str, given: dict[str, Any]) -> Asked:
+    """The parameters of a run; a reason in one's own words becomes the note."""
+    if not given.get("entities") and (start is None or end is None):
+        raise typer.BadParameter("START and END are needed (or --entities, for a source that is asked by entity)")
+    known = {one.value for one in Reason}
+    why = {"reason": reason} if reason in known else {"reason": Reason.OTHER.value, "note": reason}
+    said = {name: value for name, value in given.items() if value not in (None, "")}
+    return Asked.model_validate({"source": source, "start_date": start, "end_date": end, **why, **said})
+
+
+def extra_parameters(parameters: Sequence[str] | None) -> dict[str, Any]:
+    """``name=value`` texts as parameters; a value that is not JSON is text."""
+    extra: dict[str, Any] = {}
+    for text in parameters or []:
+        name, mark, value = text.partition("=")
+        if not mark:
+            raise typer.BadParameter(f"{text!r} is not name=value", param_hint="--param")
+        try:
+            extra[name] = json.loads(value)
+        except ValueError:
+            extra[name] = value
+    return extra
+
+
+def planned_of(services: Services, asked: Asked) -> Planned:
+    """The plan and its cost, as the run itself will make it. Imports Prefect, so only when it is needed."""
+
+    from flows.plans.planning import plan_asked
+
+    return plan_asked(services, asked, utc_now())
+
+
+def keys_of_run(services: Services, backfill_id: str) -> list[str]:
+    """All partitions that an earlier run planned. Raises ``StateUnreadable``."""
+    from flows.runs.closing import read_plan
+
+    return [item["key"] for item in read_plan(services, backfill_id)["items"]]
+
+
+def keys_of_cause(services: Services, backfill_id: str, cause: str) -> list[str]:
+    """All partitions of one cause of an ended run, done by now or not. Raises ``ConfigurationError``."""
+    from flows.runs import mailing
+
+    return mailing.keys_of_cause(services, backfill_id, cause)
+
+
+def start_keys(
+    services: Services, source: str, keys: Sequence[str], reason: str, *, no_follow: bool, as_json: bool, **given: Any
+) -> None:
+    """A run of exactly these partitions, in the smallest range that holds them; none is nothing to do."""
+    if not keys:
+        show({"source": source, "started": None}, ["nothing to do; nothing was started"], as_json)
+        finish(True)
+    names, scraper = compress_dates(keys, join=".."), services.scraper(source)
+    if scraper.step == "whole":
+        asked = asked_of(source, None, None, reason, {"entities": names, **given})
+    else:
+        asked = asked_of(source, *span_of(scraper, keys), reason, {"dates": names, **given})
+    start_run(services, asked, keys, no_follow=no_follow, as_json=as_json)
+
+
+def start_run(services: Services, asked: Asked, keys: Sequence[str], *, no_follow: bool, as_json: bool) -> None:
+    """Starts the deployment with what differs from its defaults; follows it and ends with its exit code."""
+    from flows.cli.care import who
+    from flows.runs.starting import ended, follow, start
+
+    defaults = Asked(source=asked.source).model_dump(mode="json")
+    wanted = asked.model_dump(mode="json").items()
+    parameters = {name: value for name, value in wanted if name in ("source", "reason") or value != defaults[name]}
+    started = start(f"backfill/{asked.source}", parameters, asked_by=who())
+    say(as_json, f"started {started.backfill_id} as flow run {started.name} ({started.flow_run_id})")
+    if no_follow:
+        show({**started.to_dict(), "state": "SCHEDULED"}, [f"look: gapless status {asked.source}"], as_json)
+        finish(True)
+    state = follow(services, asked.source, started, keys, lambda text: say(as_json, text))
+    data = {**started.to_dict(), **ended(state)}
+    show(data, [f"{state.name}: {state.message or ''}", f"record: gapless record {started.backfill_id}"], as_json)
+    raise typer.Exit(data["exit_code"])

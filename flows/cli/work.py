@@ -1,0 +1,216 @@
+"""The commands that start work, or say what it would be."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from typing import Annotated
+
+import typer
+
+from alerting.ranges import compress_dates
+from flows.cli.output import (
+    AnyEnd,
+    AnyStart,
+    Entities,
+    Json,
+    RunEnd,
+    RunStart,
+    Source,
+    Why,
+    check_range,
+    finish,
+    say,
+    show,
+    table,
+)
+from flows.cli.start import (
+    asked_of,
+    extra_parameters,
+    keys_of_cause,
+    keys_of_run,
+    planned_of,
+    start_keys,
+    start_run,
+)
+from flows.ledger import Ledger
+from flows.parameters import Mode, Reason
+from flows.plans.canary import choose_canaries
+from flows.truth import auditing
+from flows.truth.deficits import summarised
+from flows.views.inspection import failed_keys
+from flows.wiring import build_services
+from scrapers.scrape import utc_now
+
+app = typer.Typer()
+BIG_RUN = 1_000
+Dates = Annotated[str, typer.Option(help="Only these dates of the range: 2025-01-03, 2025-01-07..2025-01-09.")]
+DatesFile = Annotated[
+    typer.FileText | None, typer.Option("--from-file", help="The same, from a file; - is standard input.")
+]
+ModeOption = Annotated[Mode, typer.Option(help="How much is done again.")]
+Parameters = Annotated[
+    list[str] | None,
+    typer.Option("--param", "-p", help="Any other parameter of the deployment, name=value (JSON or text)."),
+]
+Concurrency = Annotated[int | None, typer.Option("--max-concurrency", min=1, max=64, help="Dates fetched at once.")]
+NoFollow = Annotated[bool, typer.Option("--no-follow", help="Start it and return at once.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before a big run.")]
+
+
+@app.command()
+def run(
+    source: Source,
+    reason: Why,
+    start: RunStart = None,
+    end: RunEnd = None,
+    entities: Entities = "",
+    mode: ModeOption = Mode.INCREMENTAL,
+    dates: Dates = "",
+    from_file: DatesFile = None,
+    max_concurrency: Concurrency = None,
+    parameters: Parameters = None,
+    no_follow: NoFollow = False,
+    yes: Yes = False,
+    as_json: Json = False,
+) -> None:
+    """Refills the range: starts the deployment and follows it to its end. Ctrl+C cancels the run (exit code 130)."""
+    listed = dates or (",".join(from_file.read().split("\n")) if from_file else "")
+    given = {
+        "dates": listed,
+        "entities": entities,
+        "mode": mode.value,
+        "max_concurrency": max_concurrency,
+        **extra_parameters(parameters),
+    }
+    services, asked = build_services(), asked_of(source, start, end, reason, given)
+    planned = planned_of(services, asked)
+    say(as_json, planned.describe())
+    to_fetch = len(planned.plan.to_fetch)
+    if to_fetch > BIG_RUN and not yes and sys.stdin.isatty() and sys.stdout.isatty():
+        typer.confirm(f"Fetch {to_fetch:,} partitions?", abort=True)
+    start_run(services, asked, planned.plan.keys, no_follow=no_follow, as_json=as_json)
+
+
+@app.command()
+def plan(
+    source: Source,
+    start: RunStart = None,
+    end: RunEnd = None,
+    entities: Entities = "",
+    mode: ModeOption = Mode.INCREMENTAL,
+    dates: Dates = "",
+    parameters: Parameters = None,
+    as_json: Json = False,
+) -> None:
+    """What a run would do with every date, and why. No call to the source, no write."""
+    given = {"dates": dates, "entities": entities, "mode": mode.value, **extra_parameters(parameters)}
+    found = planned_of(build_services(), asked_of(source, start, end, "", given))
+    grouped: dict[tuple[str, str], list[str]] = {}
+    for item in found.plan.items:
+        grouped.setdefault((item.path.value, item.why), []).append(item.partition.key)
+    rows = [
+        {"path": path, "count": len(keys), "ranges": compress_dates(keys), "why": why}
+        for (path, why), keys in sorted(grouped.items())
+    ]
+    data = {"dates": found.plan.date_echo(), "counts": dict(found.plan.counts()), **json.loads(found.plan.to_json())}
+    show(data, [found.plan.describe(), *table(rows, ("path", "count", "ranges", "why"))], as_json)
+
+
+@app.command()
+def estimate(
+    source: Source,
+    start: RunStart = None,
+    end: RunEnd = None,
+    entities: Entities = "",
+    mode: ModeOption = Mode.INCREMENTAL,
+    dates: Dates = "",
+    parameters: Parameters = None,
+    as_json: Json = False,
+) -> None:
+    """What the plan costs: calls, quota days, bytes, BigQuery jobs, and three times, learned from earlier runs."""
+    given = {"dates": dates, "entities": entities, "mode": mode.value, **extra_parameters(parameters)}
+    found = planned_of(build_services(), asked_of(source, start, end, "", given))
+    data = {"plan": found.plan.describe(), "hash": found.plan.hash, **dataclasses.asdict(found.estimate)}
+    show(data, found.describe().splitlines(), as_json)
+
+
+@app.command()
+def canary(
+    source: Source,
+    start: RunStart = None,
+    end: RunEnd = None,
+    entities: Entities = "",
+    count: Annotated[int, typer.Option("-k", min=1, help="How many dates.")] = 3,
+    no_follow: NoFollow = False,
+    as_json: Json = False,
+) -> None:
+    """A small backfill of the telling dates of the range: first, last, clock change, leap day, month end, random."""
+    services = build_services()
+    to_fetch = planned_of(services, asked_of(source, start, end, "", {"entities": entities})).plan.to_fetch
+    chosen = [one.key for one in choose_canaries(to_fetch, count, f"{source} {start} {end}")]
+    start_keys(services, source, chosen, Reason.TEST.value, no_follow=no_follow, as_json=as_json)
+
+
+@app.command("retry-failed")
+def retry_failed(
+    source: Source,
+    reason: Why = Reason.ERRORS.value,
+    run_id: Annotated[str, typer.Option("--run", help="Only what failed in this backfill: bf-...")] = "",
+    cause: Annotated[str, typer.Option(help="Only the dates of this cause of that run's mail: C2.")] = "",
+    no_follow: NoFollow = False,
+    as_json: Json = False,
+) -> None:
+    """Runs exactly the dates whose last attempt failed (in one run, of one cause), and no other."""
+    services = build_services()
+    services.scraper(source)
+    if cause:
+        if not run_id:
+            raise typer.BadParameter("a cause belongs to a run: --run bf-...", param_hint="--cause")
+        keys = keys_of_cause(services, run_id, cause)
+        start_keys(services, source, keys, reason, no_follow=no_follow, as_json=as_json, note=f"{cause} of {run_id}")
+    entries = Ledger(services.store, source).refresh()
+    keys = failed_keys(entries, keys_of_run(services, run_id) if run_id else None)
+    start_keys(services, source, keys, reason, no_follow=no_follow, as_json=as_json, retry_failed=True)
+
+
+@app.command()
+def reprocess(
+    source: Source,
+    reason: Why,
+    start: RunStart = None,
+    end: RunEnd = None,
+    entities: Entities = "",
+    dates: Dates = "",
+    no_follow: NoFollow = False,
+    as_json: Json = False,
+) -> None:
+    """Reads and loads the landed payloads again, after a processor was mended. No call to the source."""
+    given = {"dates": dates, "entities": entities, "mode": Mode.REPROCESS.value}
+    services, asked = build_services(), asked_of(source, start, end, reason, given)
+    start_run(services, asked, planned_of(services, asked).plan.keys, no_follow=no_follow, as_json=as_json)
+
+
+@app.command()
+def repair(
+    source: Source,
+    start: AnyStart = None,
+    end: AnyEnd = None,
+    reason: Why = Reason.GAP_REPAIR.value,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be run.")] = False,
+    no_follow: NoFollow = False,
+    as_json: Json = False,
+) -> None:
+    """A backfill of exactly what the audit finds: nothing that is done at every level is touched."""
+    check_range(start, end)
+    services, now = build_services(), utc_now()
+    findings = auditing.audit_sources(services, [source], now, start, end)
+    lines = summarised(findings)
+    text = table(lines, ("deficit", "count", "ranges", "why")) or ["nothing to repair"]
+    if dry_run or not findings:
+        show({"source": source, "deficits": lines, "started": None}, text, as_json)
+        finish(True)
+    say(as_json, "\n".join(text))
+    keys = auditing.reopen(services, source, findings, f"repair-{now:%Y%m%dT%H%M%SZ}", now)
+    start_keys(services, source, keys, reason, no_follow=no_follow, as_json=as_json)

@@ -1,0 +1,1 @@
+"""What may run, when, and how much: leases, rates, blackout windows, breaker, canaries, interruptions."""

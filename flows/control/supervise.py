@@ -1,0 +1,96 @@
+"""Watches a running backfill from beside it: the breaker's clock, blackout windows, and live work that goes first."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import resource
+import sys
+
+from alerting.errors import PipelineError
+from flows.control.blackout import blackouts_of, paused_until
+from flows.control.lease import Lease, read_lease
+from flows.control.yielding import borrower, lend, take_back
+from flows.log import partition_logger
+from flows.parameters import Engine
+from flows.runs.context import RunContext
+from scrapers.scrape import utc_now
+
+LIVE, BLACKOUT = "live work", "blackout"
+SHORTEST_STEP_S = 0.5
+
+
+class Supervisor:
+    """One per run. ``step`` may be called at any time; ``watch`` calls it until cancelled."""
+
+    def __init__(self, run: RunContext, lease: Lease) -> None:
+        self._run, self._lease = run, lease
+        self._blackouts = blackouts_of(run.services.settings.blackouts, run.source)
+        self._lent_at: dt.datetime | None = None
+
+    async def watch(self) -> None:
+        """A step with every heartbeat, and oftener while somebody waits."""
+        heartbeat_s = self._run.services.settings.heartbeat_s
+        while True:
+            try:
+                await self.step()
+            except PipelineError as error:
+                partition_logger().warning("supervision failed, trying again: %s", error)
+            await asyncio.sleep(SHORTEST_STEP_S if self._run.gate.closed_by else min(heartbeat_s, 5.0))
+
+    async def step(self) -> None:
+        """Looks once at everything, and opens or shuts the run's gate."""
+        run, now = self._run, utc_now()
+        if run.gate.closed_by:
+            run.breaker.alive(now)
+        run.obey(run.breaker.tick(now, calls=run.calls, memory_bytes=_memory_bytes()))
+        if run.stopped_by is not None:
+            # What waits at the gate must see that the run is over.
+            await run.gate.open(BLACKOUT)
+        else:
+            await self._keep_blackout(now)
+        if run.asked.engine is not Engine.DISTRIBUTED:
+            await self._yield_to_live(now)
+
+    async def _keep_blackout(self, now: dt.datetime) -> None:
+        until = paused_until(self._blackouts, now)
+        is_shut = BLACKOUT in self._run.gate.closed_by
+        if until and not is_shut:
+            await self._run.gate.shut(BLACKOUT)
+            self._run.note(f"paused from {now:%Y-%m-%d %H:%M} to {until:%Y-%m-%d %H:%M} UTC for a blackout window")
+        elif is_shut and not until:
+            await self._run.gate.open(BLACKOUT)
+
+    async def _yield_to_live(self, now: dt.datetime) -> None:
+        run, store = self._run, self._run.services.store
+        held, _ = await run.in_thread(read_lease, store, run.source)
+        if held is None or held.backfill_id != run.backfill_id:
+            return
+        if self._lent_at is None and not held.wanted_by:
+            return
+        if self._lent_at is None:
+            await run.gate.shut(LIVE)
+            live_id = await run.in_thread(lend, store, self._lease, now) if run.gate.is_idle else ""
+            if live_id:
+                self._lent_at = now
+                run.note(f"paused at {now:%H:%M:%S} UTC for live run {live_id}")
+        elif not await run.in_thread(borrower, store, run.source, now):
+            await run.in_thread(take_back, store, self._lease)
+            await run.in_thread(self._learn_what_was_done, self._lent_at)
+            self._lent_at = None
+            await run.gate.open(LIVE)
+
+    def _learn_what_was_done(self, since: dt.datetime) -> None:
+        """Reads what the live run wrote, so that none of its partitions is fetched or loaded over."""
+        run = self._run
+        keys = list(run.partitions)
+        for key, entry in run.ledger.refresh(min(keys), max(keys)).items():
+            if entry.backfill_id != run.backfill_id and entry.updated_at >= since and entry.verdict.is_good:
+                run.done_elsewhere.add(key)
+                run.manifests.pop(key, None)
+
+
+def _memory_bytes() -> int:
+    """The most this process ever held; Linux counts in KiB, macOS in bytes."""
+    found = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return found if sys.platform == "darwin" else found * 1024

@@ -1,0 +1,135 @@
+"""What a plan will cost: calls, quota days, bytes, BigQuery operations and time, learned from earlier runs. Pure."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from dataclasses import dataclass
+
+from flows.plans.history import SourceHistory
+from flows.plans.plan import Plan
+from processors.table_budget import STOP_AT
+from scrapers.base import Rate
+
+MODIFICATIONS_PER_DAY = 1_500
+PARTITION_MODIFICATIONS_PER_DAY = 30_000
+DAY_S = 86_400.0
+# Without a history: what a date of a small JSON source takes, and what one load or replace takes.
+GUESSED_SLOT_S = 1.5
+JOB_S = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Times are wall time: best, median and 90 % of the earlier runs. ``learned_from`` is their number."""
+
+    calls: int
+    quota_days: int
+    bytes_landed: int
+    rows: int
+    bigquery_jobs: int
+    modifications: int
+    partition_modifications: int
+    optimistic_s: float
+    realistic_s: float
+    pessimistic_s: float
+    learned_from: int
+
+    def describe(self) -> str:
+        """Everything, on four short lines."""
+        learned = f"learned from {self.learned_from} runs" if self.learned_from else "guessed, no earlier run"
+        quota = f", {self.quota_days} quota days" if self.quota_days else ""
+        volume = f", about {_bytes(self.bytes_landed)} and {self.rows:,} rows" if self.bytes_landed else ""
+        spans = " / ".join(_span(seconds) for seconds in (self.optimistic_s, self.realistic_s, self.pessimistic_s))
+        return "\n".join(
+            (
+                f"calls      {self.calls:,}{quota}{volume}",
+                f"BigQuery   {self.bigquery_jobs:,} jobs; a table is modified {self.modifications:,} times of"
+                f" {int(MODIFICATIONS_PER_DAY * STOP_AT):,} a day, its partitions {self.partition_modifications:,} of"
+                f" {int(PARTITION_MODIFICATIONS_PER_DAY * STOP_AT):,}",
+                f"time       {spans} (optimistic / realistic / pessimistic)",
+                f"basis      {learned}",
+            )
+        )
+
+    def promised(self) -> dict[str, float]:
+        """Under the names of ``RunFacts``, so that the mail sets them against what came of it."""
+        return {
+            "calls": float(self.calls),
+            "wall_s": round(self.realistic_s, 1),
+            "bytes_landed": float(self.bytes_landed),
+            "bigquery_jobs": float(self.bigquery_jobs),
+        }
+
+
+def estimate(
+    plan: Plan,
+    history: SourceHistory,
+    *,
+    rate: Rate,
+    quota_share: float,
+    concurrency: int,
+    tables: int,
+    partitions_per_job: int,
+) -> Estimate:
+    """The cost of ``plan``.
+
+    Args:
+        plan: What is to be done.
+        history: What earlier runs of the source cost.
+        rate: The source's limits.
+        quota_share: Share of its day and month limits that this run may use.
+        concurrency: Dates in flight.
+        tables: Tables of the source; each needs a load and a replace per batch.
+        partitions_per_job: Batch size.
+    """
+    fetch, load = len(plan.to_fetch), len(plan.to_fetch) + len(plan.to_reload)
+    calls = math.ceil(fetch * history.calls_per_partition)
+    jobs = 2 * tables * math.ceil(load / partitions_per_job)
+    days = quota_days(calls, rate, quota_share)
+    paced_s = calls / _calls_per_s(rate) if _calls_per_s(rate) else 0.0
+
+    def wall_s(slot_s: float) -> float:
+        slots_s = fetch * slot_s / max(concurrency, 1)
+        return max(slots_s, paced_s) + jobs * JOB_S + DAY_S * max(days - 1, 0)
+
+    middle_s = history.slot_s(0.5) or GUESSED_SLOT_S
+    known = [run for run in history.runs if run.fetched]
+    return Estimate(
+        calls=calls,
+        quota_days=days,
+        bytes_landed=int(fetch * history.bytes_per_partition),
+        rows=int(fetch * history.rows_per_partition),
+        bigquery_jobs=jobs,
+        modifications=jobs // (2 * tables) if tables else 0,
+        partition_modifications=load,
+        optimistic_s=wall_s(history.slot_s(0.0) if known else middle_s / 2),
+        realistic_s=wall_s(middle_s),
+        # A handful of runs has not seen the worst one yet.
+        pessimistic_s=wall_s(history.slot_s(0.9) * 1.5 if known else middle_s * 3),
+        learned_from=len(known),
+    )
+
+
+def quota_days(calls: int, rate: Rate, share: float) -> int:
+    """Days until so many calls are made, at ``share`` of the limit a day; 0 without a day limit.
+
+    >>> quota_days(18_260, Rate(per_day=10_000), 0.7)
+    3
+    """
+    if rate.per_day is None or not calls:
+        return 0
+    return math.ceil(calls / max(int(rate.per_day * share), 1))
+
+
+def _calls_per_s(rate: Rate) -> float:
+    limits = [rate.per_second or 0.0, (rate.per_minute or 0) / 60.0]
+    return min((limit for limit in limits if limit), default=0.0)
+
+
+def _span(seconds: float) -> str:
+    return str(dt.timedelta(seconds=round(seconds)))
+
+
+def _bytes(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB"

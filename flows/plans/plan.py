@@ -1,0 +1,268 @@
+"""The plan: pure function of source, dates, ledger and mode. Nothing here talks to anything."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from alerting.errors import ConfigurationError
+from alerting.ranges import expand_dates
+from flows.ledger import LedgerEntry, Verdict
+from flows.parameters import NO_DATE, Mode, Order
+from flows.plans.entities import requested_entities
+from scrapers.base import Scraper
+from scrapers.partition import Partition, partitions_between
+
+
+class Path(StrEnum):
+    """The cheapest way to bring one partition to a good verdict.
+
+    ``leave``: it needs work that the mode does not do, so it stays as it is and counts as it is.
+    """
+
+    FETCH = "fetch"
+    RELOAD = "reload"
+    REPARSE = "reparse"
+    RECOUNT = "recount"
+    SKIP = "skip"
+    UNAVAILABLE = "unavailable"
+    LEAVE = "leave"
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedPartition:
+    """One partition, how it will be brought to a good verdict, and why."""
+
+    partition: Partition
+    path: Path
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Every partition that was asked for, in the order of work, each with its path.
+
+    Whole entities have no dates: ``start_date`` and ``end_date`` are ``NO_DATE`` then. ``since`` is the instant (aware)
+    from which on verdicts count as this run's own: what a run that goes on after a pause does not do twice.
+    """
+
+    source: str
+    start_date: dt.date
+    end_date: dt.date
+    zone: str
+    items: tuple[PlannedPartition, ...]
+    mode: Mode = Mode.INCREMENTAL
+    since: dt.datetime | None = None
+
+    @property
+    def to_fetch(self) -> list[Partition]:
+        """Partitions that cost calls to the upstream."""
+        return [item.partition for item in self.items if item.path is Path.FETCH]
+
+    @property
+    def to_reload(self) -> list[Partition]:
+        """Partitions whose landed payloads are loaded (again), without a call."""
+        return [item.partition for item in self.items if item.path in (Path.RELOAD, Path.REPARSE)]
+
+    @property
+    def to_recount(self) -> list[Partition]:
+        """Partitions whose rows are counted again and nothing else."""
+        return [item.partition for item in self.items if item.path is Path.RECOUNT]
+
+    @property
+    def keys(self) -> list[str]:
+        """Keys of all partitions, skipped ones too."""
+        return [item.partition.key for item in self.items]
+
+    def to_json(self) -> bytes:
+        """The plan as stored in ``runs/backfill=<id>/plan.json``: what a later process recounts against."""
+        rows = [{"key": item.partition.key, "path": item.path.value, "why": item.why} for item in self.items]
+        head = {
+            "source": self.source,
+            "start_date": str(self.start_date),
+            "end_date": str(self.end_date),
+            "zone": self.zone,
+            "mode": self.mode.value,
+            "since": self.since.isoformat() if self.since else "",
+            "hash": self.hash,
+        }
+        return json.dumps({**head, "items": rows}, indent=0).encode()
+
+    @property
+    def hash(self) -> str:
+        """Twelve characters that differ when source, mode, partitions or paths do."""
+        paths = [f"{item.partition.key}={item.path.value}" for item in self.items]
+        return hashlib.sha256("\n".join([self.source, self.mode.value, *paths]).encode()).hexdigest()[:12]
+
+    def counts(self) -> Counter[str]:
+        """Partitions per path."""
+        return Counter(item.path.value for item in self.items)
+
+    def date_echo(self) -> str:
+        """The range in words and zone.
+
+        >>> Plan("s", dt.date(2025, 1, 1), dt.date(2025, 1, 31), "UTC", ()).date_echo()
+        '2025-01-01 to 2025-01-31 inclusive, UTC, 31 days'
+        """
+        if self.start_date == NO_DATE:
+            return f"{len(self.items):,} whole {'entity' if len(self.items) == 1 else 'entities'}"
+        days = (self.end_date - self.start_date).days + 1
+        unit = "day" if days == 1 else "days"
+        return f"{self.start_date} to {self.end_date} inclusive, {self.zone}, {days:,} {unit}"
+
+    def describe(self) -> str:
+        """Date echo and counts, one line."""
+        counts = self.counts()
+        parts = [
+            f"{counts[Path.FETCH]:,} to fetch",
+            f"{counts[Path.RELOAD] + counts[Path.REPARSE]:,} to load from landed payloads",
+            f"{counts[Path.SKIP]:,} done already",
+        ]
+        for path, words in (
+            (Path.RECOUNT, "to recount"),
+            (Path.UNAVAILABLE, "before the source's first date"),
+            (Path.LEAVE, f"left as they are by mode {self.mode.value}"),
+        ):
+            if counts[path]:
+                parts.append(f"{counts[path]:,} {words}")
+        return f"{self.source}: {self.date_echo()}. {len(self.items):,} partitions: {', '.join(parts)}"
+
+
+def requested_partitions(
+    scraper: Scraper,
+    start_date: dt.date,
+    end_date: dt.date,
+    dates: str,
+    now: dt.datetime,
+    *,
+    exclude: str = "",
+    entities: str = "",
+) -> list[Partition]:
+    """The partitions asked for, oldest first; ``dates`` and ``exclude`` (ranges as in a mail) narrow the range.
+
+    A source that is asked by entity takes ``entities`` and ``exclude``, and no dates: see
+    :func:`flows.plans.entities.requested_entities`. Raises ``ConfigurationError`` for a start after the end, a range
+    before the source's floor, a date that is not over and settled, or dates outside the range. Nothing was done then.
+    """
+    if scraper.step == "whole":
+        if dates.strip() or (start_date, end_date) != (NO_DATE, NO_DATE):
+            raise _bad(scraper, f"{scraper.source} is asked by entity and has no dates", "entities=all and no dates")
+        return requested_entities(scraper, entities, exclude)
+    if entities.strip():
+        raise _bad(scraper, f"{scraper.source} is asked by date and has no entities", "leave entities empty")
+    if NO_DATE in (start_date, end_date):
+        raise _bad(scraper, "start_date and end_date are needed", "start_date=2025-01-01 end_date=2025-01-31")
+    if start_date > end_date:
+        raise _bad(scraper, f"start_date {start_date} is after end_date {end_date}", "swap them")
+    if end_date < scraper.floor:
+        raise _bad(scraper, f"the source begins at {scraper.floor}, end_date is {end_date}", "ask for later dates")
+    partitions = partitions_between(start_date, end_date, scraper.zone, scraper.step)
+    unsettled = [partition for partition in partitions if scraper.settled_at(partition) > now]
+    if unsettled:
+        settled = [partition for partition in partitions if scraper.settled_at(partition) <= now]
+        last = f"the last settled one is {settled[-1].key}" if settled else "none of them is settled"
+        raise _bad(
+            scraper,
+            f"{unsettled[0].key} is not over and settled before {scraper.settled_at(unsettled[0]):%Y-%m-%d %H:%M} UTC "
+            f"(it is {now:%Y-%m-%d %H:%M} UTC); {last}",
+            f"end_date={settled[-1].key}" if settled else "wait, or ask for earlier dates",
+        )
+    keys = {partition.key for partition in partitions}
+    wanted = _keys_of(scraper, "dates", dates) or keys
+    outside = sorted(wanted - keys)
+    if outside:
+        raise _bad(scraper, f"{outside[0]} lies outside {start_date} to {end_date}", "widen the range")
+    wanted -= _keys_of(scraper, "exclude", exclude)
+    if not wanted:
+        raise _bad(scraper, "every date is excluded", "exclude less")
+    return [partition for partition in partitions if partition.key in wanted]
+
+
+def _keys_of(scraper: Scraper, parameter: str, dates: str) -> set[str]:
+    if not dates.strip():
+        return set()
+    try:
+        return set(expand_dates(dates))
+    except ValueError as error:
+        raise _bad(scraper, f"{parameter}: {error}", "write them as 2025-01-03, 2025-01-07..2025-01-09") from error
+
+
+def _bad(scraper: Scraper, what: str, hint: str) -> ConfigurationError:
+    return ConfigurationError(f"{what}. Nothing was done", source=scraper.source, stage="plan", hint=hint)
+
+
+def make_plan(
+    scraper: Scraper,
+    partitions: Sequence[Partition],
+    ledger: Mapping[str, LedgerEntry],
+    *,
+    mode: Mode = Mode.INCREMENTAL,
+    order: Order = Order.OLDEST_FIRST,
+    retry_failed: bool = False,
+    only: Container[str] | None = None,
+    since: dt.datetime | None = None,
+) -> Plan:
+    """Chooses the cheapest path per partition that the mode allows.
+
+    Args:
+        scraper: The source's facts.
+        partitions: Everything in question, oldest first.
+        ledger: What is known about them.
+        mode: See :class:`flows.parameters.Mode`.
+        order: Of the items of the plan.
+        retry_failed: Only partitions whose last verdict is a failure are in the plan at all.
+        only: Keys of an earlier run; others are not in the plan.
+        since: Good verdicts from this instant (aware) on are not made again, whatever the mode.
+    """
+    items = []
+    for partition in partitions:
+        entry = ledger.get(partition.key)
+        if retry_failed and not (entry and entry.verdict.is_failed):
+            continue
+        if only is not None and partition.key not in only:
+            continue
+        path, why = _path(scraper, partition, entry, mode, since)
+        items.append(PlannedPartition(partition, path, why))
+    if order is Order.NEWEST_FIRST:
+        items.reverse()
+    dated = [partition for partition in partitions if not partition.is_whole]
+    return Plan(
+        scraper.source,
+        min((partition.start for partition in dated), default=NO_DATE),
+        max((partition.end for partition in dated), default=NO_DATE) - dt.timedelta(days=bool(dated)),
+        scraper.zone,
+        tuple(items),
+        mode,
+        since,
+    )
+
+
+def _path(
+    scraper: Scraper, partition: Partition, entry: LedgerEntry | None, mode: Mode, since: dt.datetime | None
+) -> tuple[Path, str]:
+    if partition.start < scraper.floor and not partition.is_whole:
+        return Path.UNAVAILABLE, f"before the source's first date {scraper.floor}"
+    if mode is not Mode.INCREMENTAL and entry and entry.verdict.is_good and since and entry.updated_at >= since:
+        return Path.SKIP, f"{entry.verdict.value} by this run before its pause"
+    if mode is Mode.REPROCESS:
+        return (Path.REPARSE, "landed") if entry and entry.attempt else (Path.LEAVE, "nothing is landed")
+    if mode is Mode.VALIDATE:
+        is_loaded = entry is not None and entry.attempt and (entry.receipt_id or entry.loaded)
+        return (Path.RECOUNT, "loaded") if is_loaded else (Path.LEAVE, "nothing is loaded")
+    if entry is None:
+        return Path.FETCH, "never attempted"
+    is_landed = entry.verdict in (Verdict.LANDED, Verdict.LOADED)
+    if mode is Mode.FULL and not (is_landed and since and entry.updated_at >= since):
+        return Path.FETCH, f"{entry.verdict.value}, fetched again"
+    if entry.verdict.is_good and partition.is_whole and since and since - entry.updated_at > scraper.fresh_for:
+        return Path.FETCH, f"{entry.verdict.value} on {entry.updated_at:%Y-%m-%d}, a fresh snapshot is due"
+    if entry.verdict.is_good:
+        return Path.SKIP, entry.verdict.value
+    if is_landed:
+        return Path.RELOAD, f"{entry.verdict.value} by {entry.backfill_id}, not verified"
+    return Path.FETCH, f"{entry.verdict.value}: {entry.error_type}" if entry.error_type else entry.verdict.value

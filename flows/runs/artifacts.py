@@ -1,0 +1,140 @@
+"""What a person sees of a run in the Prefect UI: live progress, the coverage calendar, what needs attention, links.
+
+A run of ten years makes as few calls to the server as a run of ten days: progress is written at most every
+``ARTIFACT_EVERY_S``, the rest once at the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from urllib.parse import quote
+
+from prefect.artifacts import (
+    acreate_link_artifact,
+    acreate_markdown_artifact,
+    acreate_progress_artifact,
+    acreate_table_artifact,
+    aupdate_progress_artifact,
+)
+
+from alerting.coverage import build_coverage
+from alerting.run_facts import GOOD_VERDICTS, RunFacts
+from flows.ledger import LedgerEntry
+from flows.log import partition_logger
+from flows.runs.context import RunContext
+from flows.runs.progress import Progress, progress_of
+
+LOOK_EVERY_S = 1.0
+ARTIFACT_EVERY_S = 5.0
+MOST_ROWS = 500
+_SQUARES = {
+    "verified": "🟩",
+    "proven empty": "🟢",
+    "not at source": "▫️",
+    "not attempted": "⬜",
+    "incomplete": "🟨",
+    "failed": "🟥",
+    "blocked": "🟪",
+}
+
+
+def now_of(run: RunContext, began_s: float) -> Progress:
+    """The run's progress as this process knows it."""
+    entries = {key: entry for key in run.partitions if (entry := run.ledger.get(key)) is not None}
+    return progress_of(
+        run.partitions,
+        entries,
+        run.backfill_id,
+        elapsed_s=time.monotonic() - began_s,
+        calls=run.calls,
+        calls_left=_calls_left(run),
+    )
+
+
+def _calls_left(run: RunContext) -> int | None:
+    if run.budget.rate.per_day is None:
+        return None
+    return max(0, run.budget.rate.per_day - int(run.budget.export_state()["day_spent"]))
+
+
+async def report_progress(run: RunContext) -> None:
+    """Logs and shows progress every ``progress_every`` partitions and ``progress_minutes``, until cancelled."""
+    settings, log, began_s = run.services.settings, partition_logger(), time.monotonic()
+    artifact_id = await acreate_progress_artifact(
+        progress=0.0, key=f"progress-{run.backfill_id}", description=f"0/{len(run.partitions):,} dates"
+    )
+    logged, logged_s, shown, shown_s = 0, began_s, -1.0, began_s - ARTIFACT_EVERY_S
+    try:
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            at, now_s = now_of(run, began_s), time.monotonic()
+            if at.handled - logged >= settings.progress_every or now_s - logged_s >= 60 * settings.progress_minutes:
+                log.info("progress: %s", at.describe())
+                logged, logged_s = at.handled, now_s
+            if at.percent != shown and now_s - shown_s >= ARTIFACT_EVERY_S:
+                await aupdate_progress_artifact(artifact_id, progress=at.percent, description=at.describe())
+                shown, shown_s = at.percent, now_s
+    except asyncio.CancelledError:
+        run.progress_artifact = (artifact_id, began_s)
+        raise
+
+
+async def publish_result(run: RunContext, facts: RunFacts) -> None:
+    """The finished picture: progress, calendar, table of what needs attention, links to mail and record."""
+    key = run.source.replace("_", "-")
+    if run.progress_artifact is not None:
+        artifact_id, began_s = run.progress_artifact
+        at = now_of(run, began_s)
+        await aupdate_progress_artifact(artifact_id, progress=at.percent, description=at.describe())
+    await acreate_markdown_artifact(
+        calendar_markdown(facts), key=f"coverage-{key}", description=f"{facts.verdict}: coverage calendar"
+    )
+    rows = attention_rows(facts.calendar, {name: entry for name in facts.calendar if (entry := run.ledger.get(name))})
+    if rows:
+        await acreate_table_artifact(
+            rows[:MOST_ROWS], key=f"attention-{key}", description=f"{len(rows):,} partitions need attention"
+        )
+    if inbox := run.services.settings.inbox_url:
+        await acreate_link_artifact(inbox, link_text="The mail of this run", key=f"mail-{key}", description="Mail")
+
+
+def attention_rows(calendar: Mapping[str, str], ledger: Mapping[str, LedgerEntry]) -> list[dict[str, str | int]]:
+    """One row per partition without a good verdict, oldest first."""
+    rows: list[dict[str, str | int]] = []
+    for key in sorted(key for key, verdict in calendar.items() if verdict not in GOOD_VERDICTS):
+        entry = ledger.get(key)
+        rows.append(
+            {
+                "partition": key,
+                "verdict": calendar[key],
+                "error": entry.error_type if entry else "",
+                "message": entry.error[:160] if entry else "not attempted",
+                "attempts": entry.attempts if entry else 0,
+            }
+        )
+    return rows
+
+
+def calendar_markdown(facts: RunFacts) -> str:
+    """The coverage calendar as a table of squares, with verdict, links and legend around it."""
+    coverage = build_coverage(facts.calendar)
+    lines = [f"## {facts.source} {facts.start_date} to {facts.end_date}: {facts.verdict}", ""]
+    lines += [f"* {name}: {_link(target)}" for name, target in facts.links.items()]
+    for block in coverage.blocks:
+        lines += ["", f"**{block.title or 'by month'}**", "", "| | |", "|---|---|"]
+        for row in block.rows:
+            cells = "".join((_SQUARES[run.look.label] if run.look else "·") * run.length for run in row.runs)
+            lines.append(f"| {row.label} | {cells} |")
+    legend = " · ".join(f"{_SQUARES[look.label]} {look.label} {count:,}" for look, count in coverage.legend)
+    return "\n".join([*lines, "", legend, ""])
+
+
+def _link(target: str) -> str:
+    if target.startswith("gs://"):
+        return f"[{target}](https://console.cloud.google.com/storage/browser/{quote(target.removeprefix('gs://'))})"
+    return f"[{target}]({target})" if target.startswith("http") else f"`{target}`"
+
+
+__all__ = ["attention_rows", "calendar_markdown", "now_of", "publish_result", "report_progress"]

@@ -1,0 +1,117 @@
+"""What became of each partition of a run: journal first, then ledger, then breaker."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+
+from alerting.errors import ConfigurationError, CriticalError, PipelineError, RateLimited
+from alerting.fingerprint import fingerprint
+from alerting.incident import Incident
+from flows.ledger import Verdict
+from flows.runs.context import RunContext
+from flows.runs.outcome import concerns_one_entity, reached, resumes_at, unknown_is_critical, verdict_of
+from scrapers.manifest import Manifest
+from scrapers.scrape import scrape, utc_now
+
+# Beyond this many single objects the journal is written once per window, so that a run whose every date fails does
+# not pay a write for each.
+PROMPT_FLUSHES = 50
+
+
+def land(run: RunContext, key: str) -> Manifest:
+    """Scrapes one partition and records it as landed. Blocking."""
+    if run.client is None:
+        raise ConfigurationError(
+            f"mode {run.asked.mode.value} makes no call", source=run.source, partition=key, stage="scrape"
+        )
+    run.tries[key] = run.tries.get(key, 0) + 1
+    manifest = scrape(
+        run.partitions[key],
+        scraper=run.scraper,
+        client=run.client,
+        landing=run.services.landing,
+        backfill_id=run.backfill_id,
+        code_version=run.services.code_version,
+        resume_within=dt.timedelta(hours=run.services.settings.checkpoint_max_age_h),
+    )
+    before = run.ledger.get(key)
+    if run.reread and before and before.verdict.is_good and before.content_hash == manifest.content_hash:
+        run.unchanged.add(key)
+    elif not manifest.unsettled:
+        record_landed(run, manifest)
+    return manifest
+
+
+def record_landed(run: RunContext, manifest: Manifest) -> None:
+    """Writes verdict ``landed`` and keeps the manifest for the processor."""
+    before = run.ledger.get(manifest.partition)
+    run.ledger.advance(
+        manifest.partition,
+        Verdict.LANDED,
+        run.backfill_id,
+        utc_now(),
+        attempt=manifest.attempt,
+        attempts=(before.attempts if before else 0) + 1,
+        content_hash=manifest.content_hash,
+        landed=manifest.counts,
+        evidence=manifest.empty_evidence,
+        last_cursor=manifest.last_cursor,
+        pages_fetched=manifest.counts.get(run.scraper.tables[0], 0),
+        expected=manifest.source_total,
+    )
+    run.manifests[manifest.partition] = manifest
+    answer_s = sum(page.elapsed_s for page in manifest.pages)
+    run.answers_s.append(answer_s)
+    run.landed_rows += sum(manifest.counts.values())
+    run.obey(run.breaker.succeeded("scrape", utc_now(), answer_s))
+
+
+def record_failure(run: RunContext, key: str, error: BaseException, stage: str, window: str) -> Verdict:
+    """Journals the incident, then writes the ledger: a verdict never stands without its reason. Blocking."""
+    return _record(run, key, verdict_of(error), error, stage, window)
+
+
+def record_batch_failure(run: RunContext, key: str, error: BaseException, stage: str, window: str) -> Verdict:
+    """As ``record_failure`` for a failed load or verification: the payload is landed, so a rerun needs no call."""
+    return _record(run, key, Verdict.LANDED if stage == "load" else Verdict.LOADED, error, stage, window)
+
+
+def _record(run: RunContext, key: str, verdict: Verdict, error: BaseException, stage: str, window: str) -> Verdict:
+    tries = run.tries.get(key, 1)
+    incident = Incident.from_error(error, source=run.source, partition=key, stage=stage, attempts=tries)
+    if run.in_canary:
+        # The summary leaves in a moment: nobody has to be told twice.
+        incident = dataclasses.replace(incident, severity="ERROR")
+    # A wall that a later run passes by itself is a note, not a failure.
+    if resumes_at(error) is None:
+        run.services.alerts.record_error(incident)
+        _tell_breaker(run, incident, error, verdict, stage)
+    if run.prompt_flushes < PROMPT_FLUSHES:
+        run.prompt_flushes += 1
+        run.services.alerts.flush(window, str(tries))
+    before = run.ledger.get(key)
+    run.ledger.advance(
+        key,
+        verdict,
+        run.backfill_id,
+        utc_now(),
+        attempts=(before.attempts if before else 0) + (stage == "scrape"),
+        error_type=type(error).__name__,
+        error=str(error),
+        **reached(error),
+    )
+    if not isinstance(error, PipelineError):
+        error = unknown_is_critical(error, run.source, key, stage)
+    if isinstance(error, CriticalError) and not concerns_one_entity(error, run.partitions.get(key)):
+        run.stop(error, stage)
+    return verdict
+
+
+def _tell_breaker(run: RunContext, incident: Incident, error: BaseException, verdict: Verdict, stage: str) -> None:
+    now = utc_now()
+    if verdict.is_good:
+        run.obey(run.breaker.succeeded(stage, now))
+        return
+    cause = f"{incident.error_type} {fingerprint(incident)}"
+    run.obey(run.breaker.failed(stage, cause, now, rate_limited=isinstance(error, RateLimited)))

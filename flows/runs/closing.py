@@ -1,0 +1,227 @@
+"""Ends a backfill from whatever process is left: recount, verdict, record, lease, and the one mail.
+
+Four callers share it, and the outbox's atomic claim lets exactly one of them send: the flow's own ``finally``, its
+state hooks (a new process after kill -9), the watchdog, and the next start of the same source. It reads plan, ledger
+and journal only, never another process's memory.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import json
+import logging
+import os
+import socket
+from typing import Any
+
+from prefect.runtime import flow_run
+
+from alerting.delivery import SendResult, owed_summaries, send_owed_summary
+from alerting.errors import StateUnreadable
+from alerting.object_store import ObjectMissing
+from alerting.outbox import Outbox
+from alerting.run_facts import RunFacts, TableFacts
+from flows.control.lease import list_leases, release_lease
+from flows.ledger import Ledger, LedgerEntry, Verdict
+from flows.parameters import Asked, OnFailure, Order
+from flows.plans.plan import Path, Plan
+from flows.runs.mailing import asked_by
+from flows.runs.outcome import backfill_verdict, count_verdicts, mail_outcome
+from flows.runs.record import keep_mail, keep_record
+from flows.wiring import Services
+from scrapers.scrape import utc_now
+
+LOG = logging.getLogger("gapless.closing")
+
+
+@dataclasses.dataclass(frozen=True)
+class Closed:
+    """The recounted facts of an ended run, and what became of its mail."""
+
+    facts: RunFacts
+    mail: SendResult | None
+
+
+def run_prefix(backfill_id: str) -> str:
+    """Where the record of one backfill lies."""
+    return f"runs/backfill={backfill_id}/"
+
+
+def plan_name(backfill_id: str) -> str:
+    """Where the plan of one backfill lies."""
+    return f"{run_prefix(backfill_id)}plan.json"
+
+
+def starting_facts(
+    services: Services, plan: Plan, promised: dict[str, float], backfill_id: str, asked: Asked
+) -> RunFacts:
+    """What is known when the run begins; stored with the mail that is owed from that moment."""
+    scraper = services.scraper(plan.source)
+    flow_run_id = str(flow_run.id or "")
+    links = {}
+    if services.settings.ui_url and flow_run_id:
+        links["Prefect run"] = f"{services.settings.ui_url}/runs/flow-run/{flow_run_id}"
+    links["Record"] = f"{services.store.root_uri}/{run_prefix(backfill_id)}"
+    return RunFacts(
+        backfill_id=backfill_id,
+        source=plan.source,
+        title=scraper.title,
+        start_date="" if asked.entities else plan.start_date.isoformat(),
+        end_date="" if asked.entities else plan.end_date.isoformat(),
+        zone=plan.zone,
+        reason=asked.reason_text,
+        mode=asked.mode.value,
+        flags=_flags(asked),
+        plan_hash=plan.hash,
+        resumed_from=asked.resume_of,
+        owner=f"process {os.getpid()} on {socket.gethostname()}",
+        requested_by=asked_by(),
+        contacts=services.settings.mail_contacts,
+        host=socket.gethostname(),
+        code_version=services.code_version,
+        started_at=utc_now(),
+        planned=len(plan.items),
+        estimate=promised,
+        links=links,
+        retry_command_template=(
+            f"prefect deployment run 'backfill/{plan.source}' {_again(plan, asked)} "
+            f"-p reason=errors -p note='retry {{cause}} of {backfill_id}'"
+        ),
+        cause_command_template=f"gapless retry-failed {plan.source} --run {backfill_id} --cause {{cause}}",
+    )
+
+
+def _again(plan: Plan, asked: Asked) -> str:
+    """Parameters with which the partitions in place of ``{ranges}`` are asked for again."""
+    if asked.entities:
+        return "-p entities='{ranges}'"
+    return f"-p start_date={plan.start_date} -p end_date={plan.end_date} -p dates='{{ranges}}'"
+
+
+def _flags(asked: Asked) -> dict[str, str]:
+    """What differs from an ordinary run, for the mail's audit rows."""
+    flags = {}
+    if asked.order is not Order.OLDEST_FIRST:
+        flags["order"] = asked.order.value
+    if asked.on_failure is OnFailure.STOP:
+        flags["on_failure"] = asked.on_failure.value
+    for name in ("retry_failed", "exclude", "failed_of", "plan_of"):
+        if value := getattr(asked, name):
+            flags[name] = str(value)
+    return flags
+
+
+def read_plan(services: Services, backfill_id: str) -> dict[str, Any]:
+    """The stored plan of a run; raises ``StateUnreadable``."""
+    name = plan_name(backfill_id)
+    try:
+        plan: dict[str, Any] = json.loads(services.store.read(name)[0])
+    except (ObjectMissing, ValueError) as error:
+        raise StateUnreadable(
+            f"plan unreadable at {services.store.root_uri}/{name}; nothing was changed", stage="close"
+        ) from error
+    return plan
+
+
+def recount(services: Services, facts: RunFacts, *, aborted: str, now: dt.datetime) -> RunFacts:
+    """``facts`` with verdict, counts and tables as plan and ledger have them at this moment."""
+    plan = read_plan(services, facts.backfill_id)
+    keys = [item["key"] for item in plan["items"]]
+    unavailable = {item["key"] for item in plan["items"] if item["path"] == Path.UNAVAILABLE.value}
+    ledger = Ledger(services.store, facts.source).refresh(min(keys, default=""), max(keys, default="")) if keys else {}
+    counts = count_verdicts(keys, ledger, unavailable=unavailable)
+    verdict = backfill_verdict(counts, services.settings.acceptable_share, aborted)
+    return dataclasses.replace(
+        facts,
+        planned=len(keys),
+        verdict=verdict,
+        outcome=mail_outcome(verdict),
+        verdict_counts={one.value: count for one, count in sorted(counts.items()) if count},
+        calendar={key: ledger[key].verdict.value if key in ledger else "planned" for key in keys},
+        tables=_tables(services, facts.source, [ledger[key] for key in keys if key in ledger]),
+        finished_at=now,
+        wall_s=(now - facts.started_at).total_seconds() if facts.started_at else facts.wall_s,
+    )
+
+
+def _tables(services: Services, source: str, entries: list[LedgerEntry]) -> list[TableFacts]:
+    tables = []
+    for table in services.scraper(source).tables:
+        verified = [entry for entry in entries if entry.verdict in (Verdict.VERIFIED, Verdict.EMPTY_OK)]
+        tables.append(
+            TableFacts(
+                name=table,
+                expected=sum(entry.landed.get(table, 0) for entry in entries),
+                landed=sum(entry.landed.get(table, 0) for entry in entries),
+                loaded=sum(entry.loaded.get(table, 0) for entry in entries),
+                verified=sum(entry.loaded.get(table, 0) for entry in verified),
+                mismatching=[
+                    entry.partition
+                    for entry in entries
+                    if entry.verdict is not Verdict.LANDED and entry.landed.get(table, 0) != entry.loaded.get(table, 0)
+                ],
+            )
+        )
+    return tables
+
+
+def close_backfill(
+    services: Services, backfill_id: str, *, aborted: str, now: dt.datetime, facts: RunFacts | None = None
+) -> Closed | None:
+    """Recounts, keeps the record, frees the lease and sends the mail that is still owed.
+
+    Args:
+        services: The outside.
+        backfill_id: Which run.
+        aborted: Why it ended early (``critical``, ``user``, ``crashed``, ``deadline`` ...), "" when it did not.
+        now: Aware UTC.
+        facts: What the flow itself knows (calls, waits); None takes what it stored at its start.
+
+    Returns:
+        The recounted facts and what became of the mail; None when this run owes none (any more).
+    """
+    owed = Outbox(services.store).read(backfill_id)
+    if owed is None or owed.closed:
+        free_lease_of(services, backfill_id, now)
+        return None
+    known = facts or owed.run_facts
+    final = recount(services, known, aborted=aborted, now=now)
+    prefix = run_prefix(backfill_id)
+    keep_record(services.store, prefix, final)
+    if services.alerts.backfill_id == backfill_id:
+        result = services.alerts.disable_backfill_mode(run_facts=final)
+    else:
+        result = send_owed_summary(services.store, services.channels, backfill_id, run_facts=final, now=now)
+    if result and result.mail_object:
+        keep_mail(services.store, prefix, result.mail_object)
+    release_lease(services.store, known.source, backfill_id, now)
+    LOG.info("backfill %s closed: %s, mail %s", backfill_id, final.verdict, result)
+    return Closed(final, result)
+
+
+def free_lease_of(services: Services, backfill_id: str, now: dt.datetime) -> None:
+    """Frees what an ended run still holds; it may have died between taking the lease and promising a mail."""
+    for lease in list_leases(services.store):
+        if lease.backfill_id == backfill_id and lease.state == "held":
+            release_lease(services.store, lease.source, backfill_id, now)
+
+
+def close_dead_runs(services: Services, now: dt.datetime, source: str = "") -> list[str]:
+    """Closes every run whose mail is owed and whose lease has expired or gone; returns their ids.
+
+    A paused run lives until somebody takes its source or ends it. Called by the watchdog for all sources and by
+    the next start for its own.
+    """
+    alive = {
+        lease.backfill_id
+        for lease in list_leases(services.store)
+        if lease.state == "paused" or (lease.state == "held" and lease.expires_at > now)
+    }
+    closed = []
+    for owed in owed_summaries(services.store, now):
+        if owed.backfill_id in alive or owed.why == "claimed" or (source and owed.entry.source != source):
+            continue
+        close_backfill(services, owed.backfill_id, aborted="crashed", now=now)
+        closed.append(owed.backfill_id)
+    return closed

@@ -1,0 +1,206 @@
+"""What the parent flow and its subflows share inside one process: clients, limits, the ledger, and the stop switch.
+
+Subflows get plain strings as parameters and find this object by backfill id; in a process of its own (a worker of a
+distributed run) a subflow builds one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import functools
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ParamSpec, TypeVar
+from uuid import UUID
+
+from alerting.errors import CriticalError, PipelineError
+from alerting.run_facts import RunFacts
+from flows.control.breaker import Action, Breaker, Trip
+from flows.control.gate import Gate
+from flows.control.lease import pause_lease
+from flows.control.thresholds import breaker_limits
+from flows.ledger import Ledger, Verdict
+from flows.log import partition_logger
+from flows.parameters import Asked
+from flows.plans.history import SourceHistory
+from flows.plans.plan import Plan
+from flows.plans.planning import Planned
+from flows.runs.closing import close_backfill, run_prefix
+from flows.wiring import Services
+from processors.process import Receipt
+from scrapers.landing import Manifest
+from scrapers.partition import Partition
+from scrapers.quota import Purpose
+from scrapers.scrape import utc_now
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+class RunContext:
+    """One backfill's shared state in this process. Thread-safe where threads meet it."""
+
+    def __init__(self, services: Services, asked: Asked, backfill_id: str, purpose: Purpose = "backfill") -> None:
+        source, max_concurrency = asked.source, asked.concurrency
+        self.services = services
+        self.asked = asked
+        self.source = source
+        self.backfill_id = backfill_id
+        self.scraper = services.scraper(source)
+        self.processor = services.processor(source)
+        self.quota = services.quota(source, purpose)
+        self.budget = services.budget(source, self.quota)
+        # Without a client no code path of a mode that must not ask the source can ask it.
+        self.client = services.client(source, self.budget) if asked.mode.may_fetch else None
+        self.ledger = Ledger(services.store, source)
+        self.partitions: dict[str, Partition] = {}
+        self.manifests: dict[str, Manifest] = {}
+        self.receipts: list[Receipt] = []
+        self.tries: dict[str, int] = {}
+        self.facts = RunFacts()
+        self.slots = asyncio.Semaphore(max_concurrency)
+        self.history = SourceHistory()
+        self.gate = Gate()
+        self.breaker = Breaker(breaker_limits(services.settings, asked), utc_now())
+        self.notes: list[str] = []
+        self.resumes = ""
+        self.answers_s: list[float] = []
+        self.landed_rows = 0
+        self.in_canary = False
+        # The daily run reads good partitions again and touches only what has changed.
+        self.reread = False
+        self.unchanged: set[str] = set()
+        # What a live run did while this one had paused for it.
+        self.done_elsewhere: set[str] = set()
+        self.spent_elsewhere: Counter[str] = Counter()
+        self.progress_artifact: tuple[UUID, float] | None = None
+        self.began = f"{utc_now():%Y%m%dT%H%M%S}"
+        self.stopped_by: CriticalError | None = None
+        self.loading_stopped_by: CriticalError | None = None
+        self.prompt_flushes = 0
+        self._executor = ThreadPoolExecutor(max_workers=max_concurrency + 4, thread_name_prefix="gapless")
+
+    async def in_thread(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Runs blocking work on this run's own threads (the default pool has six on two cores)."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._executor, functools.partial(work, *args, **kwargs))
+
+    async def in_thread_each(self, work: Callable[[T], R], items: Sequence[T]) -> list[R]:
+        """Runs ``work`` on every item, in parallel on this run's threads; results in the items' order."""
+        return list(await asyncio.gather(*(self.in_thread(work, item) for item in items)))
+
+    def stop(self, error: CriticalError, stage: str) -> None:
+        """The first critical error ends its stage.
+
+        Scraping stops with partitions not yet begun left pending. A load that BigQuery refuses stops loading only:
+        landing goes on, so that no quota is spent twice once the processor is mended.
+        """
+        if stage == "scrape":
+            self.stopped_by = self.stopped_by or error
+        else:
+            self.loading_stopped_by = self.loading_stopped_by or error
+
+    def note(self, text: str) -> None:
+        """One sentence that the mail and the record show above everything else."""
+        self.notes.append(text)
+        partition_logger().warning("%s", text)
+
+    def obey(self, trip: Trip | None) -> None:
+        """Does what the breaker says: a note, no more loading, or no more of anything."""
+        if trip is None:
+            return
+        self.note(f"{trip.flag}: {trip.message}")
+        if trip.action is not Action.WARN:
+            error = CriticalError(f"{trip.flag}: {trip.message}", source=self.source, abort=trip.reason)
+            self.stop(error, "load" if trip.action is Action.STOP_LOADING else "scrape")
+
+    def count_loaded(self, partitions: int) -> None:
+        """Tells the breaker of partitions whose rows were loaded."""
+        for _ in range(partitions):
+            self.obey(self.breaker.succeeded("load", utc_now()))
+
+    def begin(self, planned: Planned, facts: RunFacts) -> None:
+        """Stores the plan and owes the mail: from here on some process will send it. Blocking."""
+        plan = planned.plan
+        self.ledger, self.history = planned.ledger, planned.history
+        self.partitions = {item.partition.key: item.partition for item in plan.items}
+        name = f"{run_prefix(self.backfill_id)}plan.json"
+        self.services.store.write(name, plan.to_json(), content_type="application/json")
+        self.facts = facts
+        self.services.alerts.enable_backfill_mode(
+            self.backfill_id,
+            source=self.source,
+            owner=facts.owner,
+            ttl_s=self.services.settings.lease_ttl_s,
+            facts=facts,
+        )
+
+    def begin_live(self, plan: Plan) -> None:
+        """Begins a run without a summary: its errors are alerts, and good partitions are read again. Blocking."""
+        self.reread = True
+        self.partitions = {item.partition.key: item.partition for item in plan.items}
+        self.ledger.refresh(min(plan.keys), max(plan.keys))
+
+    @property
+    def calls(self) -> int:
+        """Calls to the source so far, those of other processes included when their windows have ended."""
+        return (self.client.calls if self.client else 0) + self.spent_elsewhere["calls"]
+
+    def finish(self, aborted: str) -> RunFacts:
+        """Sends the one mail and frees the lease. Blocking; returns the recounted facts."""
+        self.services.alerts.flush("end", "final")
+        facts = dataclasses.replace(
+            self.facts,
+            calls=self.calls,
+            waited_for_limits_s=self.budget.waited_s + self.spent_elsewhere["waited_s"],
+            bytes_landed=(self.client.received_bytes if self.client else 0) + self.spent_elsewhere["bytes_landed"],
+            bigquery_jobs=sum(receipt.job_count for receipt in self.receipts),
+            notes=[*self.facts.notes, *self.notes],
+            **self._quota_facts(),
+        )
+        closed = close_backfill(self.services, self.backfill_id, aborted=aborted, now=utc_now(), facts=facts)
+        return closed.facts if closed else facts
+
+    def _quota_facts(self) -> dict[str, Any]:
+        """Gives unused calls back; the mail must leave also when the shared counts cannot be read."""
+        rate = self.quota.rate
+        unit, limit = ("day", rate.per_day) if rate.per_day is not None else ("month", rate.per_month)
+        try:
+            self.budget.close()
+            left = self.quota.left()
+        except PipelineError as error:
+            partition_logger().warning("quota not settled: %s", error)
+            return {}
+        if limit is None:
+            return {}
+        return {"calls_left": left, "calls_budget": limit, "budget_resets_at": self.budget.next_reset(unit)}
+
+    def pause(self) -> None:
+        """Leaves the source free and the mail owed: Resume starts this run again, and it sends the mail. Blocking."""
+        self.services.alerts.flush("pause", self.backfill_id)
+        pause_lease(self.services.store, self.source, self.backfill_id, utc_now())
+
+    def facts_so_far(self) -> RunFacts:
+        """What is known at this moment; kept with every heartbeat, it is all that a killed run can still say."""
+        entries = (self.ledger.get(key) for key in self.partitions)
+        counts = Counter(entry.verdict.value if entry else Verdict.PLANNED.value for entry in entries)
+        calls = self.client.calls if self.client else 0
+        return dataclasses.replace(self.facts, calls=calls, verdict_counts=dict(counts), notes=list(self.notes))
+
+    def done_count(self) -> int:
+        """Partitions of the plan with a good verdict, as this process knows them."""
+        entries = (self.ledger.get(key) for key in self.partitions)
+        return sum(1 for entry in entries if entry is not None and entry.verdict.is_good)
+
+    def close(self) -> None:
+        """Lets running threads end and gives connections back."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        try:
+            self.budget.close()
+        except PipelineError as error:
+            partition_logger().warning("unused calls were not given back: %s", error)
+        if self.client:
+            self.client.close()

@@ -1,0 +1,80 @@
+"""Spreads the windows of one backfill over the workers of a pool: one lease, one ledger, one verdict, one mail.
+
+Every window is a run of the deployment ``dates/<source>``. Workers land; the parent loads, because a table has one
+writer. Prefect does not fail a parent whose deployed child failed, so what came of a window is read from the ledger.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from prefect.client.schemas.objects import FlowRun
+from prefect.deployments import arun_deployment
+
+from alerting.errors import ConfigurationError, CriticalError, LeaseHeld
+from flows.log import partition_logger
+from flows.runs.context import RunContext
+from flows.runs.joining import spent_prefix
+from scrapers.partition import Partition
+
+# A window whose worker died is begun again by another one; a third death is the window's own doing.
+TRIES = 3
+
+
+def chunks(partitions: Sequence[Partition], size: int) -> list[tuple[Partition, ...]]:
+    """Consecutive windows of at most ``size`` partitions: a deployed child costs 2.5 to 3 CPU seconds to start."""
+    return [tuple(partitions[begin : begin + size]) for begin in range(0, len(partitions), size)]
+
+
+def windows_at_once(run: RunContext, windows: int) -> int:
+    """How many children work at the same time: never more than dates may be in flight."""
+    return max(1, min(run.services.settings.distributed_windows_at_once, run.asked.concurrency, windows))
+
+
+async def run_elsewhere(run: RunContext, keys: list[str], slots: int) -> list[str]:
+    """Runs one window on a worker and returns the keys that are landed. Ends when the window has.
+
+    Args:
+        run: The parent's run.
+        keys: The window.
+        slots: Dates in flight inside the child, so that all children together keep ``max_concurrency``.
+    """
+    missing = keys
+    for attempt in range(1, TRIES + 1):
+        child = await _run_child(run, missing, slots, attempt)
+        entries = await run.in_thread(run.ledger.refresh, min(keys), max(keys))
+        mine = {key: entries[key] for key in keys if key in entries and entries[key].backfill_id == run.backfill_id}
+        await run.in_thread(_add_spent, run, child)
+        missing = [key for key in keys if key not in mine]
+        ended = child.state is not None and (child.state.is_completed() or child.state.is_failed())
+        if not missing or ended or run.stopped_by is not None:
+            break
+        partition_logger().warning("window %s ended as %s; %d dates again", keys[0], child.state_name, len(missing))
+    return [key for key in keys if key in mine and mine[key].verdict.value == "landed"]
+
+
+async def _run_child(run: RunContext, keys: list[str], slots: int, attempt: int) -> FlowRun:
+    name = f"dates/{run.source}"
+    try:
+        return await arun_deployment(
+            name,
+            parameters={"source": run.source, "backfill_id": run.backfill_id, "partitions": keys, "slots": slots},
+            # The same key gives the same run again, so a parent that repeats its call never doubles a window.
+            idempotency_key=f"{run.backfill_id}:{run.began}:{keys[0]}:{attempt}",
+            timeout=None,
+            poll_interval=1,
+        )
+    except ValueError as error:
+        raise ConfigurationError(
+            f"there is no deployment {name}", source=run.source, stage="plan", hint="python -m deployments.provision"
+        ) from error
+
+
+def _add_spent(run: RunContext, child: FlowRun) -> None:
+    for found in run.services.store.list(f"{spent_prefix(run.backfill_id)}{child.id}"):
+        spent = json.loads(run.services.store.read(found.name)[0])
+        for name in ("calls", "bytes_landed", "waited_s"):
+            run.spent_elsewhere[name] += spent[name]
+        if spent["stopped_by"] and spent["stopped_by"] != LeaseHeld.__name__:
+            run.stop(CriticalError(spent["stopped_why"], source=run.source), "scrape")

@@ -1,0 +1,109 @@
+"""A window that runs in a process of its own: it builds the run from the stored plan and joins the parent's alerts."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+from prefect.runtime import flow_run
+
+from alerting.errors import LeaseHeld, PipelineError
+from flows.control.lease import read_lease
+from flows.control.limits import SharedBudget
+from flows.log import partition_logger
+from flows.parameters import Asked
+from flows.plans.plan import requested_partitions
+from flows.runs.active import register, unregister
+from flows.runs.closing import read_plan, run_prefix
+from flows.runs.context import RunContext
+from flows.wiring import Services, build_services
+from scrapers.budget import Budget
+from scrapers.quota import SharedQuota
+from scrapers.scrape import utc_now
+
+
+class WorkerServices(Services):
+    """Services of one process among several: its budget is shared with the others."""
+
+    def budget(self, source: str, quota: SharedQuota | None = None) -> Budget:
+        """The source's budget, held across processes."""
+        return SharedBudget(self.access(source).rate, source=source, quota=quota)
+
+
+def spent_prefix(backfill_id: str) -> str:
+    """Where the windows of a distributed run write what they spent."""
+    return f"{run_prefix(backfill_id)}windows/"
+
+
+@contextlib.asynccontextmanager
+async def joined(source: str, backfill_id: str, partitions: list[str], slots: int) -> AsyncIterator[RunContext]:
+    """The run of a window whose parent is elsewhere.
+
+    Raises ``LeaseHeld`` when the parent no longer holds the source, at the start or by stopping the run later: a child
+    of a dead parent does nothing more.
+    """
+    services = WorkerServices(build_services().settings)
+    stored = await asyncio.to_thread(read_plan, services, backfill_id)
+    asked = Asked(
+        source=source, start_date=stored["start_date"], end_date=stored["end_date"], max_concurrency=max(1, slots)
+    )
+    await asyncio.to_thread(_refuse_without_lease, services, source, backfill_id)
+    run = RunContext(services, asked, backfill_id)
+    wanted = set(partitions)
+    entities = ", ".join(partitions) if run.scraper.step == "whole" else ""
+    for partition in requested_partitions(
+        run.scraper, asked.start_date, asked.end_date, "", utc_now(), entities=entities
+    ):
+        if partition.key in wanted:
+            run.partitions[partition.key] = partition
+    await run.in_thread(run.ledger.refresh, min(partitions), max(partitions))
+    services.alerts.join_backfill(backfill_id, source=source, ttl_s=services.settings.lease_ttl_s)
+    register(run)
+    beating = asyncio.create_task(_stay_joined(run))
+    try:
+        yield run
+    finally:
+        beating.cancel()
+        # Blocking, because a cancelled window may not await, and its incidents and calls must not be lost.
+        services.alerts.flush(partitions[0], str(flow_run.id or "window"))
+        _write_spent(run)
+        unregister(run)
+
+
+def _refuse_without_lease(services: Services, source: str, backfill_id: str) -> None:
+    lease, _ = read_lease(services.store, source)
+    if lease is None or lease.state != "held" or lease.backfill_id != backfill_id or lease.expires_at <= utc_now():
+        raise LeaseHeld(
+            f"backfill {backfill_id} does not hold the source any more; this window was not begun",
+            source=source,
+            stage="lease",
+            hint="start the backfill again: it goes on with what is missing",
+        )
+
+
+async def _stay_joined(run: RunContext) -> None:
+    while True:
+        await asyncio.sleep(run.services.settings.heartbeat_s)
+        try:
+            await run.in_thread(_refuse_without_lease, run.services, run.source, run.backfill_id)
+            await run.in_thread(run.services.alerts.heartbeat)
+        except LeaseHeld as error:
+            run.stop(error, "scrape")
+            return
+        except PipelineError as error:
+            partition_logger().warning("heartbeat failed, trying again: %s", error)
+
+
+def _write_spent(run: RunContext) -> None:
+    spent: dict[str, Any] = {
+        "calls": run.client.calls if run.client else 0,
+        "bytes_landed": run.client.received_bytes if run.client else 0,
+        "waited_s": run.budget.waited_s,
+        "stopped_by": type(run.stopped_by).__name__ if run.stopped_by else "",
+        "stopped_why": str(run.stopped_by or ""),
+    }
+    name = f"{spent_prefix(run.backfill_id)}{flow_run.id or 'window'}.json"
+    run.services.store.write(name, json.dumps(spent).encode(), content_type="application/json")

@@ -1,0 +1,128 @@
+"""Maps windows of partitions onto date subflows, and batches of landed partitions onto process subflows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from alerting.errors import LeaseHeld, PipelineError
+from flows.control.lease import Lease
+from flows.dates import dates
+from flows.log import partition_logger
+from flows.parameters import Engine, Order
+from flows.plans.plan import Plan
+from flows.process import process_landed
+from flows.runs.bookkeeping import record_failure
+from flows.runs.context import RunContext
+from flows.runs.distributed import chunks, run_elsewhere, windows_at_once
+from flows.validation import validate_loaded
+from scrapers.partition import Partition, windows
+from scrapers.scrape import utc_now
+
+# SQLite answers 503 to concurrent writers: four subflows at once is what it takes without retries.
+SINGLE_DATE_WINDOWS_AT_ONCE = 4
+# Two months at once were measured slower: their writers meet in SQLite, and a losing one stalled for 65 s.
+LONG_WINDOWS_AT_ONCE = 1
+
+
+async def map_windows(run: RunContext, plan: Plan) -> None:
+    """Runs every window of the plan; landed partitions are processed in batches while others are still fetched."""
+    landed: asyncio.Queue[str | None] = asyncio.Queue()
+    processing = asyncio.create_task(_process_in_batches(run, landed))
+    try:
+        await _validate_in_batches(run, await _landed_before(run, plan.to_recount))
+        for key in await _landed_before(run, plan.to_reload):
+            landed.put_nowait(key)
+        grouped, at_once = _windows(run, plan)
+        gate = asyncio.Semaphore(at_once)
+        slots = max(1, run.asked.concurrency // at_once)
+        await asyncio.gather(*(_run_window(run, window, gate, landed, slots) for window in grouped))
+    finally:
+        landed.put_nowait(None)
+    await processing
+
+
+def _windows(run: RunContext, plan: Plan) -> tuple[list[tuple[Partition, ...]], int]:
+    """The windows, and how many of them are at work at once."""
+    settings = run.services.settings
+    if run.asked.engine is Engine.DISTRIBUTED:
+        grouped = chunks(plan.to_fetch, settings.distributed_window_partitions)
+        return grouped, windows_at_once(run, len(grouped))
+    grouped = windows(plan.to_fetch, settings.single_window_up_to)
+    if run.asked.order is Order.SEQUENTIAL:
+        return grouped, 1
+    single = all(len(one) == 1 for one in grouped)
+    return grouped, SINGLE_DATE_WINDOWS_AT_ONCE if single else LONG_WINDOWS_AT_ONCE
+
+
+async def _run_window(
+    run: RunContext, window: Sequence[Partition], gate: asyncio.Semaphore, landed: asyncio.Queue[str | None], slots: int
+) -> None:
+    async with gate:
+        if run.stopped_by is not None:
+            return
+        keys = [partition.key for partition in window]
+        if run.asked.engine is Engine.DISTRIBUTED:
+            done = set(await run_elsewhere(run, keys, slots))
+            for key in await _landed_before(run, [partition for partition in window if partition.key in done]):
+                landed.put_nowait(key)
+            return
+        await dates(run.source, run.backfill_id, keys, return_state=True)
+        for key in keys:
+            if key in run.manifests:
+                landed.put_nowait(key)
+
+
+async def _landed_before(run: RunContext, partitions: Sequence[Partition]) -> list[str]:
+    """Reads the manifests of partitions that an earlier run landed; an unreadable one becomes an incident."""
+
+    def read(partition: Partition) -> str:
+        entry = run.ledger.get(partition.key)
+        try:
+            run.manifests[partition.key] = run.services.landing.read_manifest(entry.manifest_name if entry else "")
+        except PipelineError as error:
+            record_failure(run, partition.key, error, "load", partition.key)
+            return ""
+        return partition.key
+
+    return [key for key in await run.in_thread_each(read, partitions) if key]
+
+
+async def _validate_in_batches(run: RunContext, keys: Sequence[str]) -> None:
+    size = run.services.settings.process_batch_partitions
+    for begin in range(0, len(keys), size):
+        await validate_loaded(run.source, run.backfill_id, sorted(keys[begin : begin + size]), return_state=True)
+
+
+async def _process_in_batches(run: RunContext, landed: asyncio.Queue[str | None]) -> None:
+    """One batch at a time: a table has one writer."""
+    size = run.services.settings.process_batch_partitions
+    batch: list[str] = []
+    more = True
+    while more:
+        key = await landed.get()
+        more = key is not None
+        if key is not None:
+            batch.append(key)
+        if batch and (len(batch) >= size or not more):
+            if run.loading_stopped_by is None:
+                await process_landed(run.source, run.backfill_id, sorted(batch), return_state=True)
+            batch = []
+
+
+async def keep_alive(run: RunContext, lease: Lease) -> None:
+    """Heartbeats of lease and alert mode, until cancelled.
+
+    A lost lease stops the run: what it wrote so far is recorded, nothing more is begun.
+    """
+    while True:
+        await asyncio.sleep(run.services.settings.heartbeat_s)
+        try:
+            await run.in_thread(lease.heartbeat, utc_now())
+            await run.in_thread(run.services.alerts.heartbeat, run.facts_so_far())
+        except LeaseHeld as error:
+            run.stop(error, "scrape")
+            run.stop(error, "load")
+            return
+        except PipelineError as error:
+            partition_logger().warning("heartbeat failed, trying again: %s", error)

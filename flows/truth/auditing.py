@@ -1,0 +1,121 @@
+"""What the audit reads, whom it tells, and how its findings become work. Without Prefect."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from alerting.errors import ConfigurationError, PipelineError
+from alerting.incident import Incident
+from flows.control.lease import refuse_while_held
+from flows.ledger import Ledger, Verdict
+from flows.truth.deficits import Deficit, Finding, find_deficits
+from flows.truth.inventory import landed_attempts, landed_sources, read_inventory
+from flows.truth.reconcile import landed_entry
+from flows.wiring import Services
+from processors.registry import sources as processed_sources
+from scrapers.registry import sources as known_sources
+
+REOPENED = "Reopened"
+
+
+def audit_sources(
+    services: Services,
+    sources: Sequence[str],
+    now: dt.datetime,
+    first: dt.date | None = None,
+    last: dt.date | None = None,
+    below: int = 0,
+) -> list[Finding]:
+    """Deficits of the named sources, or of all; landed objects that no processor takes come first.
+
+    Raises ``ConfigurationError`` for an unknown name, ``StateUnreadable`` for a broken ledger object of a named one.
+    """
+    for name in sources:
+        services.scraper(name)
+    if sources:
+        return [one for name in sources for one in _audit(services, name, now, first, last, below)]
+    findings = unmapped(services)
+    for name in known_sources():
+        try:
+            findings += _audit(services, name, now, first, last, below) if name in processed_sources() else []
+        except PipelineError as error:  # one source that cannot be audited must not hide the others
+            findings.append(Finding(name, "", Deficit.NOT_AUDITED, f"{type(error).__name__}: {error.message}"))
+    return findings
+
+
+def _audit(
+    services: Services, source: str, now: dt.datetime, first: dt.date | None, last: dt.date | None, below: int
+) -> list[Finding]:
+    return find_deficits(
+        source,
+        read_inventory(services, source, now, first, last),
+        now,
+        empty_ttl=dt.timedelta(days=services.settings.empty_ttl_days),
+        fresh_for=services.scraper(source).fresh_for,
+        below=below,
+    )
+
+
+def unmapped(services: Services) -> list[Finding]:
+    """Landed sources for which no code is installed that could load them."""
+    found = []
+    for name in landed_sources(services.store):
+        missing = [
+            kind
+            for kind, names in (("scraper", known_sources()), ("processor", processed_sources()))
+            if name not in names
+        ]
+        if missing:
+            why = f"objects under landing/source={name}/ and no {' and no '.join(missing)} of that name"
+            found.append(Finding(name, "", Deficit.UNMAPPED, why))
+    return found
+
+
+def tell(services: Services, lines: Iterable[Mapping[str, Any]]) -> None:
+    """One live alert per source and kind of deficit; limited like every alert."""
+    for line in lines:
+        what = line["deficit"].replace("_", " ")
+        services.alerts.record_error(
+            Incident(
+                source=line["source"],
+                stage="audit",
+                error_type=f"Audit{what.title().replace(' ', '')}",
+                message=f"{line['count']} partitions {what}: {line['ranges'][:500]}. {line['why']}",
+                severity="CRITICAL" if line["deficit"] == Deficit.UNMAPPED else "ERROR",
+                hint=f"gapless repair {line['source']} --reason audit",
+            )
+        )
+
+
+def reopen(services: Services, source: str, findings: Sequence[Finding], by: str, now: dt.datetime) -> list[str]:
+    """Makes every finding something that a plan takes up, by the cheapest path; returns the keys to run.
+
+    A date that was called done is given back: to ``landed`` when its payload is there (no call is needed), else to
+    ``planned``. What is open already is left as it is. Raises ``LeaseHeld`` when a run works on the source.
+    """
+    refuse_while_held(services.store, source, now, "repair")
+    if any(one.deficit is Deficit.UNMAPPED for one in findings):
+        raise ConfigurationError(findings[0].why, source=source, stage="repair", hint="install the missing processor")
+    ledger = Ledger(services.store, source)
+    entries = ledger.refresh()
+    landed = landed_attempts(services.store, source)
+    for one in findings:
+        entry, attempts = entries.get(one.partition), landed.get(one.partition, ())
+        why = {"error_type": REOPENED, "error": f"{one.deficit.value}: {one.why}"}
+        if (
+            one.deficit is Deficit.LANDED_NOT_LOADED
+            and attempts
+            and (entry is None or entry.attempt < attempts[-1].attempt)
+        ):
+            manifest = services.landing.read_manifest(attempts[-1].manifest_name)
+            ledger.put(landed_entry(manifest, entry, by, now))
+        elif entry is not None and entry.verdict.is_good:
+            verdict = (
+                Verdict.LANDED
+                if one.deficit is Deficit.SHORT and entry.verdict is Verdict.VERIFIED
+                else Verdict.PLANNED
+            )
+            ledger.advance(one.partition, verdict, by, now, **why)
+    return sorted({one.partition for one in findings})

@@ -1,0 +1,111 @@
+"""`gapless cleanup`: finds what no manifest, ledger entry or running load names. Removes it only when told to.
+
+Never touched: an attempt with a manifest, an attempt that a ledger entry names, anything younger than ``min_age``, and
+any object at all while a living run holds the source's lease.
+"""
+
+# The names in the SQL are those of staging tables, checked against a pattern.
+# ruff: noqa: S608
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from alerting.object_store import StoredObject
+from flows.control.lease import refuse_while_held
+from flows.ledger import Ledger
+from flows.wiring import Services
+from scrapers.landing import source_prefix
+
+_ATTEMPT = re.compile(r"landing/source=[^/]+/partition=([^/]+)/attempt=([^/]+)/(.+)")
+_STAGING_TABLE = re.compile(r"stg_[A-Za-z0-9_]+")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Leftover:
+    """One thing that nothing names: ``kind`` is ``attempt``, ``staging object`` or ``staging table``."""
+
+    kind: str
+    name: str
+    written_at: dt.datetime | None
+    size_bytes: int
+    why: str
+    objects: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready, with the number of objects instead of their names."""
+        return {**dataclasses.asdict(self), "objects": len(self.objects)}
+
+
+def find_leftovers(services: Services, source: str, now: dt.datetime, min_age: dt.timedelta) -> list[Leftover]:
+    """Leftovers of one source, oldest first. Reads only."""
+    before = now - min_age
+    found = [
+        *_orphaned_attempts(services, source, before),
+        *_staging_objects(services, source, before),
+        *_staging_tables(services, source, before),
+    ]
+    return sorted(found, key=lambda one: (one.kind, one.name))
+
+
+def remove_leftovers(services: Services, source: str, found: list[Leftover], now: dt.datetime) -> int:
+    """Removes what ``find_leftovers`` found; returns how many things. Raises ``LeaseHeld`` while a run works."""
+    refuse_while_held(services.store, source, now, "cleanup")
+    for one in found:
+        if one.kind == "staging table":
+            services.warehouse.query(f"DROP TABLE IF EXISTS {services.warehouse.name_of(one.name)}")
+        for name in one.objects:
+            services.store.delete(name)
+    return len(found)
+
+
+def _orphaned_attempts(services: Services, source: str, before: dt.datetime) -> Iterator[Leftover]:
+    named = {(key, entry.attempt) for key, entry in Ledger(services.store, source).refresh().items()}
+    attempts: dict[tuple[str, str], list[StoredObject]] = {}
+    for stored in services.store.list(source_prefix(source)):
+        match = _ATTEMPT.fullmatch(stored.name)
+        if match:
+            attempts.setdefault((match[1], match[2]), []).append(stored)
+    for (key, attempt), objects in attempts.items():
+        landed = any(one.name.endswith("/manifest.json") for one in objects)
+        if landed or (key, attempt) in named or not all(_older(one, before) for one in objects):
+            continue
+        yield _leftover("attempt", f"{key} attempt {attempt}", objects, "no manifest: it ended before it was complete")
+
+
+def _staging_objects(services: Services, source: str, before: dt.datetime) -> Iterator[Leftover]:
+    for stored in services.store.list(f"staging/source={source}/"):
+        if _older(stored, before):
+            yield _leftover("staging object", stored.name, [stored], "its load has ended")
+
+
+def _staging_tables(services: Services, source: str, before: dt.datetime) -> Iterator[Leftover]:
+    schema = services.warehouse.name_of("INFORMATION_SCHEMA").strip("`").replace(".INFORMATION_SCHEMA", "")
+    rows = services.warehouse.query(
+        f"SELECT table_name, creation_time FROM `{schema}`.INFORMATION_SCHEMA.TABLES WHERE table_name LIKE 'stg_%'"
+    )
+    ours = tuple(f"stg_{table.name}_" for table in services.processor(source).tables)
+    for row in rows:
+        name, created = str(row["table_name"]), row["creation_time"]
+        if _STAGING_TABLE.fullmatch(name) and name.startswith(ours) and (created is None or created < before):
+            yield Leftover("staging table", name, created, 0, "its load has ended; it would expire by itself")
+
+
+def _older(stored: StoredObject, before: dt.datetime) -> bool:
+    return stored.updated_at is not None and stored.updated_at < before
+
+
+def _leftover(kind: str, name: str, objects: list[StoredObject], why: str) -> Leftover:
+    written = [one.updated_at for one in objects if one.updated_at]
+    return Leftover(
+        kind,
+        name,
+        max(written, default=None),
+        sum(one.size_bytes for one in objects),
+        why,
+        tuple(one.name for one in objects),
+    )

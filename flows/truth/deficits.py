@@ -1,0 +1,205 @@
+"""What is missing or wrong, and why: the judgement over an inventory. Pure.
+
+``gaps`` looks at tables (is the row there?), ``audit`` at partitions (is every level there, and do they agree?).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from typing import Any
+
+from alerting.ranges import compress_dates
+from flows.ledger import LedgerEntry, Verdict
+from flows.truth.inventory import Known
+
+# Accepted losses: nothing is expected of them, and nothing is asked again.
+_ACCEPTED = frozenset({Verdict.UNAVAILABLE, Verdict.SKIPPED})
+_UNFINISHED = frozenset({Verdict.PLANNED, Verdict.RUNNING, Verdict.PAUSED})
+
+
+class Deficit(StrEnum):
+    """Why a partition is not done, worst first."""
+
+    FAILED = "failed"
+    SHORT = "short"
+    LANDED_NOT_LOADED = "landed_not_loaded"
+    LOADED_NOT_LANDED = "loaded_not_landed"
+    NEVER_ATTEMPTED = "never_attempted"
+    UNFINISHED = "unfinished"
+    STALE = "stale"
+    BELOW = "below_threshold"
+    UNMAPPED = "unmapped"
+    NOT_AUDITED = "not_audited"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Finding:
+    """One partition and what is wrong with it; ``partition`` is "" for a finding about the whole source."""
+
+    source: str
+    partition: str
+    deficit: Deficit
+    why: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Gap:
+    """Neighbouring partitions of one entity and table without the rows they should have, for one reason."""
+
+    source: str
+    entity: str
+    table: str
+    why: str
+    partitions: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready, with inclusive ``ranges``."""
+        return {
+            **dataclasses.asdict(self),
+            "partitions": len(self.partitions),
+            "ranges": compress_dates(self.partitions),
+        }
+
+
+def find_gaps(source: str, inventory: Sequence[Known], tables: Iterable[str]) -> list[Gap]:
+    """Per entity, table and reason, the partitions for which ledger and table do not both say "done".
+
+    A date proven empty or accepted as lost is no gap; rows without a verdict are one, because nobody counted them.
+    """
+    grouped: dict[tuple[str, str, str], list[str]] = {}
+    for known in inventory:
+        for table in tables:
+            why = _gap(known, table)
+            if why:
+                grouped.setdefault((known.partition.entity, table, why), []).append(known.partition.key)
+    return [Gap(source, entity, table, why, tuple(keys)) for (entity, table, why), keys in sorted(grouped.items())]
+
+
+def _gap(known: Known, table: str) -> str:
+    rows, entry = known.rows.get(table, 0), known.entry
+    if entry is None:
+        return "rows without a verdict" if rows else "landed, not loaded" if known.attempts else "never attempted"
+    if entry.verdict in _ACCEPTED:
+        return ""
+    if entry.verdict is Verdict.EMPTY_OK:
+        return "proven empty, but the table has rows" if rows else ""
+    if entry.verdict is Verdict.VERIFIED:
+        expected = entry.loaded.get(table)
+        if expected is None:
+            return "" if rows else "verified without a count, and the table has no rows"
+        return "" if rows == expected else "the table has fewer rows than verified" if rows < expected else (
+            "the table has more rows than verified"
+        )  # fmt: skip
+    return _open_verdict(entry)
+
+
+def _open_verdict(entry: LedgerEntry) -> str:
+    return f"{entry.verdict.value}: {entry.error_type}" if entry.error_type else entry.verdict.value
+
+
+def find_deficits(
+    source: str,
+    inventory: Iterable[Known],
+    now: dt.datetime,
+    *,
+    empty_ttl: dt.timedelta,
+    fresh_for: dt.timedelta,
+    below: int = 0,
+) -> list[Finding]:
+    """Every partition whose raw, ledger and loaded levels do not all say "done", oldest first within an entity.
+
+    Args:
+        source: Source name.
+        inventory: As read.
+        now: Aware UTC.
+        empty_ttl: Evidence of emptiness older than this is stale, and the date is asked for again.
+        fresh_for: A snapshot of a whole entity older than this is stale.
+        below: Also report good partitions with fewer rows than this in all tables together.
+    """
+    found = []
+    for known in inventory:
+        judged = _judge(known, now, empty_ttl, fresh_for) or _below(known, below)
+        if judged:
+            found.append(Finding(source, known.partition.key, *judged))
+    return found
+
+
+def _judge(
+    known: Known, now: dt.datetime, empty_ttl: dt.timedelta, fresh_for: dt.timedelta
+) -> tuple[Deficit, str] | None:
+    entry = known.entry
+    if entry is None:
+        return _without_entry(known)
+    if entry.verdict in _ACCEPTED:
+        return None
+    if entry.verdict.is_failed:
+        return Deficit.FAILED, _open_verdict(entry)
+    if entry.verdict in _UNFINISHED:
+        return Deficit.UNFINISHED, _open_verdict(entry)
+    if entry.verdict in (Verdict.LANDED, Verdict.LOADED):
+        return Deficit.LANDED_NOT_LOADED, f"{entry.verdict.value} by {entry.backfill_id}, not verified"
+    return _of_a_good_verdict(known, entry, now, empty_ttl, fresh_for)
+
+
+def _without_entry(known: Known) -> tuple[Deficit, str]:
+    if known.newest:
+        return Deficit.LANDED_NOT_LOADED, f"landed by {known.newest.backfill_id}, unknown to the ledger"
+    if known.has_rows:
+        return Deficit.LOADED_NOT_LANDED, "rows in BigQuery, no landed payload and no ledger entry"
+    return Deficit.NEVER_ATTEMPTED, "no ledger entry, no payload, no rows"
+
+
+def _of_a_good_verdict(
+    known: Known, entry: LedgerEntry, now: dt.datetime, empty_ttl: dt.timedelta, fresh_for: dt.timedelta
+) -> tuple[Deficit, str] | None:
+    """A date called done is checked against what is really there."""
+    if entry.attempt not in {one.attempt for one in known.attempts}:
+        return Deficit.LOADED_NOT_LANDED, f"the manifest of attempt {entry.attempt or '(none)'} is gone"
+    newest = known.newest
+    if newest and newest.attempt > entry.attempt and newest.content_hash != entry.content_hash:
+        return Deficit.LANDED_NOT_LOADED, f"another payload was landed later, by {newest.backfill_id}"
+    expected = dict.fromkeys(known.rows, 0) if entry.verdict is Verdict.EMPTY_OK else entry.loaded
+    wrong = [
+        f"{table} {rows} of {expected.get(table, 'an unknown number')}"
+        for table, rows in known.rows.items()
+        if rows != expected.get(table)
+    ]
+    if wrong:
+        return Deficit.SHORT, f"rows now and when verified differ: {', '.join(wrong)}"
+    age = now - entry.updated_at
+    if entry.verdict is Verdict.EMPTY_OK and age > empty_ttl:
+        return Deficit.STALE, f"proven empty on {entry.updated_at:%Y-%m-%d}, {age.days} days ago"
+    if known.partition.is_whole and age > fresh_for:
+        return Deficit.STALE, f"the snapshot of {entry.updated_at:%Y-%m-%d %H:%M} UTC is older than {fresh_for}"
+    return None
+
+
+def _below(known: Known, threshold: int) -> tuple[Deficit, str] | None:
+    rows = sum(known.rows.values())
+    if rows >= threshold or known.entry is None or known.entry.verdict in _ACCEPTED:
+        return None
+    return Deficit.BELOW, f"{rows} rows in all tables, fewer than {threshold}"
+
+
+def summarised(findings: Iterable[Finding]) -> list[dict[str, Any]]:
+    """One line per source, deficit and reason class, worst first: count, ranges, and one example of why."""
+    grouped: dict[tuple[str, Deficit, str], list[Finding]] = {}
+    for one in findings:
+        reason = one.why if one.deficit is Deficit.FAILED else ""
+        grouped.setdefault((one.source, one.deficit, reason), []).append(one)
+    order = list(Deficit)
+    return [
+        {
+            "source": source,
+            "deficit": deficit.value,
+            "count": len(members),
+            "ranges": compress_dates(one.partition for one in members),
+            "why": members[0].why,
+        }
+        for (source, deficit, _), members in sorted(
+            grouped.items(), key=lambda item: (item[0][0], order.index(item[0][1]), -len(item[1]))
+        )
+    ]

@@ -1,0 +1,132 @@
+"""Rebuilds lost ledger entries from what cannot lie: manifests, receipts, and a recount in BigQuery."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from alerting.object_store import ObjectStore, StoredObject
+from flows.control.lease import refuse_while_held
+from flows.ledger import LedgerEntry, Verdict, ledger_prefix
+from flows.truth.inventory import LandedAttempt, landed_attempts
+from flows.truth.recount import receipts_of, recount_landed
+from flows.wiring import Services
+from processors.receipt import Receipt
+from scrapers.landing import Manifest
+
+RECONCILED = "reconcile"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """One entry and why it was rebuilt: ``missing`` or ``unreadable``."""
+
+    entry: LedgerEntry
+    was: str
+    generation: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        entry = self.entry
+        return {"partition": entry.partition, "was": self.was, "verdict": entry.verdict.value, "attempt": entry.attempt}
+
+
+def landed_entry(manifest: Manifest, before: LedgerEntry | None, backfill_id: str, now: dt.datetime) -> LedgerEntry:
+    """The entry of a landed attempt, as the run that landed it would have written it."""
+    return LedgerEntry(
+        source=manifest.source,
+        partition=manifest.partition,
+        verdict=Verdict.PARTIAL if manifest.unsettled else Verdict.LANDED,
+        backfill_id=backfill_id,
+        updated_at=now,
+        attempt=manifest.attempt,
+        attempts=before.attempts if before else 1,
+        content_hash=manifest.content_hash,
+        landed=manifest.counts,
+        evidence=manifest.empty_evidence,
+        error_type="NotSettled" if manifest.unsettled else "",
+    )
+
+
+def rebuild_ledger(services: Services, source: str, now: dt.datetime, apply: bool) -> list[Rebuilt]:
+    """Entries for landed partitions whose ledger object is missing or cannot be read; readable ones are never touched.
+
+    A partition whose rows agree with its manifest, and which a receipt names, is verified again by that recount;
+    any other is ``landed``, so that the next run loads it without a call. Writes only with ``apply``, over the very
+    object that was looked at. Raises ``LeaseHeld`` while a run works on the source.
+    """
+    if apply:
+        refuse_while_held(services.store, source, now, "reconcile")
+    listed = {_key(source, one): one for one in services.store.list(ledger_prefix(source))}
+    lost = {
+        key: attempts
+        for key, attempts in landed_attempts(services.store, source).items()
+        if key not in listed or not _readable(source, key, listed[key])
+    }
+    broken = {key for key, one in listed.items() if not _readable(source, key, one)}
+    entries = _rebuilt_entries(services, source, lost, now)
+    rebuilt = [
+        Rebuilt(entry, "unreadable" if key in broken else "missing", listed[key].generation if key in listed else 0)
+        for key, entry in sorted(entries.items())
+    ]
+    # Nothing was ever landed for these, so the truth is that the date was not done.
+    rebuilt += [
+        Rebuilt(LedgerEntry(source, key, Verdict.PLANNED, RECONCILED, now), "unreadable", listed[key].generation)
+        for key in sorted(broken - set(entries))
+    ]
+    if apply:
+        for one in rebuilt:
+            _put(services.store, one)
+    return rebuilt
+
+
+def _rebuilt_entries(
+    services: Services, source: str, lost: Mapping[str, tuple[LandedAttempt, ...]], now: dt.datetime
+) -> dict[str, LedgerEntry]:
+    manifests = {key: services.landing.read_manifest(attempts[-1].manifest_name) for key, attempts in lost.items()}
+    entries = {key: landed_entry(one, None, one.backfill_id, now) for key, one in manifests.items()}
+    receipts = receipts_of(services.store, source) if manifests else []
+    named = {key: receipt for key, one in manifests.items() if (receipt := _receipt_of(one, receipts))}
+    dropped = {key: receipt.dropped.get(key, {}) for key, receipt in named.items()}
+    loaded = [manifests[key] for key in named if not manifests[key].unsettled]
+    for key, found in recount_landed(services, source, loaded, dropped).items():
+        if found.is_ok:
+            good = Verdict.EMPTY_OK if manifests[key].empty_evidence else Verdict.VERIFIED
+            entries[key] = dataclasses.replace(
+                entries[key], verdict=good, loaded=found.loaded, receipt_id=named[key].receipt_id
+            )
+    return entries
+
+
+def _receipt_of(manifest: Manifest, receipts: list[Receipt]) -> Receipt | None:
+    """The newest receipt that names the partition and was written after it was landed."""
+    fitting = [
+        one for one in receipts if manifest.partition in one.partitions and one.finished_at >= manifest.landed_at
+    ]
+    return max(fitting, key=lambda one: one.finished_at, default=None)
+
+
+def _key(source: str, stored: StoredObject) -> str:
+    return stored.name.removeprefix(ledger_prefix(source)).removesuffix(".json")
+
+
+def _readable(source: str, key: str, stored: StoredObject) -> bool:
+    try:
+        LedgerEntry.from_metadata(source, key, stored.metadata)
+    except (KeyError, ValueError, TypeError):
+        return False
+    return True
+
+
+def _put(store: ObjectStore, one: Rebuilt) -> None:
+    metadata = one.entry.to_metadata()
+    store.write(
+        f"{ledger_prefix(one.entry.source)}{one.entry.partition}.json",
+        json.dumps(metadata, indent=1).encode(),
+        if_generation=one.generation,
+        content_type="application/json",
+        metadata=metadata,
+    )

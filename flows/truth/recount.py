@@ -1,0 +1,174 @@
+"""`gapless verify`: counts again what is called done. Fetches nothing, writes nothing, creates no run."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from alerting.errors import StateUnreadable
+from alerting.object_store import ObjectStore
+from alerting.ranges import compress_dates
+from flows.ledger import LedgerEntry, Verdict
+from flows.truth.inventory import Known, read_inventory
+from flows.wiring import Services
+from processors.receipt import Receipt
+from processors.verification import Verification, verify
+from scrapers.landing import Manifest
+
+_BATCH = 366
+_READERS = 8
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Check:
+    """One line of the report: what was compared, whether it holds, and the numbers."""
+
+    name: str
+    passed: bool
+    detail: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Recount:
+    """Checks in a fixed order; ``tables`` is rows per table, ``problems`` partition -> what the recount found."""
+
+    checks: tuple[Check, ...]
+    tables: dict[str, dict[str, int]]
+    problems: dict[str, str]
+    by_year: dict[str, dict[str, float]]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check holds."""
+        return all(check.passed for check in self.checks)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {**dataclasses.asdict(self), "passed": self.passed}
+
+
+def recount_landed(
+    services: Services, source: str, manifests: Sequence[Manifest], dropped: Mapping[str, Mapping[str, int]]
+) -> dict[str, Verification]:
+    """The verification of landed partitions against BigQuery, a year at a time."""
+    found: dict[str, Verification] = {}
+    for at in range(0, len(manifests), _BATCH):
+        found |= verify(
+            manifests[at : at + _BATCH],
+            processor=services.processor(source),
+            warehouse=services.warehouse,
+            dropped=dropped,
+        )
+    return found
+
+
+def receipts_of(store: ObjectStore, source: str) -> list[Receipt]:
+    """All receipts of a source. Raises ``StateUnreadable`` for a broken one."""
+    receipts = []
+    for stored in store.list(f"receipts/source={source}/"):
+        try:
+            receipts.append(Receipt.model_validate_json(store.read(stored.name)[0]))
+        except ValueError as error:
+            raise StateUnreadable(
+                f"receipt unreadable at {store.root_uri}/{stored.name}; nothing was changed",
+                source=source,
+                stage="verify",
+            ) from error
+    return receipts
+
+
+def recount_range(
+    services: Services, source: str, now: dt.datetime, first: dt.date | None, last: dt.date | None
+) -> Recount:
+    """Source says = landed = loaded, per table and partition, for all that the range (or the ledger) calls done.
+
+    Five checks: every partition done; one manifest per landed partition; totals of landed and loaded rows equal; every
+    recount agrees (keys unique, dates inside, references, children per parent); nothing failed.
+    """
+    inventory = read_inventory(services, source, now, first, last)
+    done = {known.partition.key: known for known in inventory if known.entry and known.entry.verdict in _LOADED}
+    manifests, unreadable = _manifests(services, [known.entry for known in done.values() if known.entry])
+    dropped = _dropped(services.store, source, done)
+    found = recount_landed(services, source, manifests, dropped)
+    problems = {key: f"{one.verdict}: {one.evidence}" for key, one in found.items() if not one.is_ok} | unreadable
+    tables = _tables(services, source, manifests, found, dropped)
+    open_keys = [known.partition.key for known in inventory if known.entry is None or not known.entry.verdict.is_good]
+    done_keys = len(inventory) - len(open_keys)
+    failed = Counter(known.entry.verdict.value for known in inventory if known.entry and known.entry.verdict.is_failed)
+    checks = (
+        _check("partitions done", bool(done_keys) and not open_keys, f"{done_keys} of {len(inventory)}", open_keys),
+        _check("manifests there", not unreadable, f"{len(manifests)} of {len(done)}", unreadable),
+        Check("rows in all", all(t["expected"] == t["loaded"] for t in tables.values()), _totals(tables)),
+        _check("recount agrees", not problems, f"{len(done) - len(problems)} of {len(done)}", problems),
+        Check("nothing failed", not failed, ", ".join(f"{n} {name}" for name, n in failed.items()) or "0 failed"),
+    )  # fmt: skip
+    return Recount(checks, tables, problems, _by_year(inventory))
+
+
+_LOADED = frozenset({Verdict.VERIFIED, Verdict.EMPTY_OK})
+
+
+def _manifests(services: Services, entries: Sequence[LedgerEntry]) -> tuple[list[Manifest], dict[str, str]]:
+    def read(entry: LedgerEntry) -> Manifest | str:
+        try:
+            return services.landing.read_manifest(entry.manifest_name)
+        except StateUnreadable as error:
+            return error.message
+
+    with ThreadPoolExecutor(_READERS) as threads:
+        read_all = list(zip(entries, threads.map(read, entries), strict=True))
+    return (
+        [one for _, one in read_all if isinstance(one, Manifest)],
+        {entry.partition: one for entry, one in read_all if isinstance(one, str)},
+    )
+
+
+def _dropped(store: ObjectStore, source: str, done: Mapping[str, Known]) -> dict[str, Mapping[str, int]]:
+    wanted = {known.entry.receipt_id for known in done.values() if known.entry}
+    receipts = {one.receipt_id: one for one in receipts_of(store, source) if one.receipt_id in wanted}
+    dropped: dict[str, Mapping[str, int]] = {}
+    for key, known in done.items():
+        receipt = receipts.get(known.entry.receipt_id) if known.entry else None
+        if receipt and key in receipt.dropped:
+            dropped[key] = receipt.dropped[key]
+    return dropped
+
+
+def _tables(
+    services: Services,
+    source: str,
+    manifests: Sequence[Manifest],
+    found: Mapping[str, Verification],
+    dropped: Mapping[str, Mapping[str, int]],
+) -> dict[str, dict[str, int]]:
+    tables = {}
+    for table in services.scraper(source).tables:
+        landed = sum(one.counts.get(table, 0) for one in manifests)
+        repeats = sum(counts.get(table, 0) for counts in dropped.values())
+        loaded = sum(one.loaded.get(table, 0) for one in found.values())
+        tables[table] = {"landed": landed, "repeats": repeats, "expected": landed - repeats, "loaded": loaded}
+    return tables
+
+
+def _by_year(inventory: Sequence[Known]) -> dict[str, dict[str, float]]:
+    """Per year: partitions, how many are done, and the percentage."""
+    years: dict[str, list[bool]] = {}
+    for known in inventory:
+        years.setdefault(str(known.partition.start.year), []).append(bool(known.entry and known.entry.verdict.is_good))
+    return {
+        year: {"partitions": len(done), "done": sum(done), "percent": round(100 * sum(done) / len(done), 1)}
+        for year, done in sorted(years.items())
+    }
+
+
+def _totals(tables: Mapping[str, Mapping[str, int]]) -> str:
+    return ", ".join(f"{name} {counts['loaded']:,} of {counts['expected']:,}" for name, counts in tables.items())
+
+
+def _check(name: str, passed: bool, numbers: str, wrong: Sequence[str] | Mapping[str, str]) -> Check:
+    ranges = compress_dates(wrong)
+    return Check(name, passed, f"{numbers}; not: {ranges[:400]}" if wrong else numbers)

@@ -1,0 +1,1 @@
+"""Answers for people: status, the questions of two in the morning, preflight. Reads only."""

@@ -1,0 +1,232 @@
+"""`gapless preflight`: everything that a backfill of days will need, tried now, each with its remedy."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from alerting.errors import ConfigurationError, PipelineError
+from alerting.object_store import ObjectMissing
+from flows.control.blackout import blackouts_of, paused_until
+from flows.control.lease import read_lease
+from flows.ledger import Ledger
+from flows.truth.auditing import unmapped
+from flows.truth.inventory import last_settled
+from flows.wiring import Services
+from scrapers.partition import Partition
+
+Result = Literal["pass", "warn", "fail", "skip"]
+MIN_DISK_BYTES = 1_000_000_000
+MIN_MEMORY_BYTES = 500_000_000
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Checked:
+    """One check: its result, what was seen, and what to do when it is not ``pass``."""
+
+    name: str
+    result: Result
+    detail: str
+    remedy: str = ""
+
+
+def preflight(services: Services, source: str, now: dt.datetime, *, test_mail: bool, canary: bool) -> list[Checked]:
+    """Every check that needs no Prefect server, in the order of need. No check stops the others.
+
+    Writes and deletes one probe object. ``test_mail`` sends a mail through every channel; ``canary`` makes the calls
+    of one settled partition, and keeps nothing of them.
+    """
+    checks: list[tuple[str, Callable[[], Checked]]] = [
+        ("settings", lambda: _settings(services)),
+        ("bucket", lambda: _bucket(services)),
+        ("tables", lambda: _tables(services, source)),
+        ("ledger", lambda: _ledger(services, source)),
+        ("lease", lambda: _lease(services, source, now)),
+        ("mapping", lambda: _mapping(services)),
+        ("mail", lambda: _mail(services, test_mail)),
+        ("limiter", lambda: _limiter(services, source)),
+        ("source", lambda: _source(services, source, now, canary)),
+        ("time", lambda: _time(services, source, now)),
+        ("disk", _disk),
+        ("memory", _memory),
+    ]
+    return [_tried(name, check) for name, check in checks]
+
+
+def _tried(name: str, check: Callable[[], Checked]) -> Checked:
+    try:
+        return check()
+    except PipelineError as error:
+        return Checked(name, "fail", f"{type(error).__name__}: {error.message}", error.hint or "see the message")
+
+
+def _settings(services: Services) -> Checked:
+    where = "local emulators" if services.settings.is_local else "Google Cloud"
+    detail = f"{where}, project {services.settings.google_project}, {services.store.root_uri}"
+    return Checked("settings", "pass", f"{detail}, dataset {services.settings.dataset}, code {services.code_version}")
+
+
+def _bucket(services: Services) -> Checked:
+    name, data = f"probe/{uuid.uuid4().hex}", b"gapless preflight"
+    services.store.write(name, data, if_generation=0)
+    try:
+        read, _ = services.store.read(name)
+    finally:
+        services.store.delete(name)
+    try:
+        services.store.read(name)
+    except ObjectMissing:
+        if read == data:
+            return Checked("bucket", "pass", f"an object was written, read and deleted in {services.store.root_uri}")
+    return Checked("bucket", "fail", "the probe object did not come back as written", "grant roles/storage.objectAdmin")
+
+
+def _tables(services: Services, source: str) -> Checked:
+    counts = []
+    for table in services.processor(source).tables:
+        rows = services.warehouse.query(f"SELECT COUNT(*) AS n FROM {services.warehouse.name_of(table.name)}")  # noqa: S608
+        counts.append(f"{table.name} {rows[0]['n']:,} rows")
+    return Checked("tables", "pass", ", ".join(counts))
+
+
+def _ledger(services: Services, source: str) -> Checked:
+    entries = Ledger(services.store, source).refresh()
+    done = sum(entry.verdict.is_good for entry in entries.values())
+    if not done:
+        return Checked(
+            "ledger",
+            "warn",
+            "readable; no date is done yet",
+            f"try a few first: gapless run {source} START END --reason test",
+        )
+    return Checked("ledger", "pass", f"{len(entries):,} entries, {done:,} done; a run resumes from here")
+
+
+def _lease(services: Services, source: str, now: dt.datetime) -> Checked:
+    held, _ = read_lease(services.store, source)
+    if held and held.state in ("held", "paused"):
+        alive = held.is_alive(now)
+        remedy = "wait for it" if alive else f"gapless release-lease {source} --run {held.backfill_id} --reason WHY"
+        return Checked("lease", "fail" if alive else "warn", f"held by {held.describe()}", remedy)
+    return Checked("lease", "pass", "free")
+
+
+def _mapping(services: Services) -> Checked:
+    found = unmapped(services)
+    if found:
+        return Checked(
+            "mapping", "fail", "; ".join(one.why for one in found), "install the missing scraper or processor"
+        )
+    return Checked("mapping", "pass", "every landed source has a scraper and a processor")
+
+
+def _mail(services: Services, test_mail: bool) -> Checked:
+    services.alerts.preflight()
+    names = ", ".join(channel.name for channel in services.channels)
+    to = services.settings.mail_to or "nobody (console only)"
+    if not test_mail:
+        return Checked("mail", "pass", f"{names} answer; recipients {to}; no mail was sent")
+    problems = {name: problem for name, problem in services.alerts.test_alert().items() if problem}
+    if problems:
+        told = "; ".join(f"{name}: {problem}" for name, problem in problems.items())
+        return Checked("mail", "fail", told, "look at the mail server's log")
+    return Checked("mail", "pass", f"a test mail was accepted by {names} for {to}")
+
+
+def _limiter(services: Services, source: str) -> Checked:
+    rate = services.access(source).rate
+    limits = {"second": rate.per_second, "minute": rate.per_minute, "day": rate.per_day, "month": rate.per_month}
+    said = ", ".join(f"{limit:g} a {unit}" for unit, limit in limits.items() if limit)
+    if not said:
+        return Checked(
+            "limiter",
+            "warn",
+            "the source declares no limit",
+            f"export GAPLESS_SOURCE_RATE_PER_MINUTE='{{\"{source}\": 60}}'",
+        )
+    return Checked("limiter", "pass", f"{said}, in {rate.reset_zone}")
+
+
+def _time(services: Services, source: str, now: dt.datetime) -> Checked:
+    until = paused_until(blackouts_of(services.settings.blackouts, source), now)
+    if until:
+        return Checked("time", "warn", f"a blackout window: a run would pause until {until:%Y-%m-%d %H:%M} UTC", "wait")
+    return Checked("time", "pass", "no blackout window")
+
+
+def _source(services: Services, source: str, now: dt.datetime, canary: bool) -> Checked:
+    scraper, access = services.scraper(source), services.access(source)
+    if (
+        scraper.auth
+        and not getattr(scraper.auth, "is_optional", False)
+        and not services.settings.secret(scraper.auth.secret)
+    ):
+        raise ConfigurationError(
+            f"no key: setting {scraper.auth.secret} is empty",
+            hint=f'export GAPLESS_SOURCE_SECRETS=\'{{"{scraper.auth.secret}": "..."}}\'',
+        )
+    if not canary:
+        return Checked("source", "skip", f"{access.base_url} was not asked", "--canary makes the calls of one date")
+    partition = _canary_partition(services, source, now)
+    client = services.client(source, services.budget(source))
+    try:
+        page = client.fetch(scraper.first_request(partition))
+        found = scraper.inspect(partition, page)
+    finally:
+        client.close()
+    counts = ", ".join(f"{count} {table}" for table, count in found.counts.items())
+    return Checked("source", "pass", f"{partition.key} came in {page.elapsed_s:.2f} s: {counts}; nothing was kept")
+
+
+def _canary_partition(services: Services, source: str, now: dt.datetime) -> Partition:
+    scraper = services.scraper(source)
+    if scraper.step == "whole":
+        entity = f"{scraper.entities[0]}~{scraper.variants[0]}" if scraper.variants else scraper.entities[0]
+        return Partition.whole(entity, scraper.zone)
+    last = last_settled(scraper, now)
+    if scraper.step == "month":
+        before = last.replace(day=1) - dt.timedelta(days=1)
+        return Partition.month(before.year, before.month, scraper.zone)
+    return Partition.day(last, scraper.zone)
+
+
+def _disk() -> Checked:
+    free = shutil.disk_usage(tempfile.gettempdir()).free
+    detail = f"{free / 1e9:,.1f} GB free for staging"
+    if free < MIN_DISK_BYTES:
+        return Checked("disk", "fail", detail, "free some space, or point TMPDIR at a larger disk")
+    return Checked("disk", "pass", detail)
+
+
+def _memory() -> Checked:
+    free = _available_memory()
+    if free is None:
+        return Checked("memory", "skip", "this system does not tell")
+    detail = f"{free / 1e9:,.1f} GB available"
+    if free < MIN_MEMORY_BYTES:
+        return Checked("memory", "fail", detail, "end something, or lower max_concurrency")
+    return Checked("memory", "pass", detail)
+
+
+def _available_memory() -> int | None:
+    def lines() -> Iterator[str]:
+        try:
+            yield from Path("/proc/meminfo").read_text().splitlines()
+        except OSError:
+            return
+
+    return next((int(line.split()[1]) * 1024 for line in lines() if line.startswith("MemAvailable:")), None)
+
+
+def summary(checks: list[Checked]) -> dict[str, Any]:
+    """JSON-ready; ``passed`` is False when any check failed."""
+    return {
+        "passed": all(one.result != "fail" for one in checks),
+        "checks": [dataclasses.asdict(one) for one in checks],
+    }
