@@ -32,16 +32,15 @@ def reason_of(error: BaseException) -> str:
     """Why a flow function was left by ``error``: ``user``, ``paused`` or ``crashed``.
 
     A task that is cancelled does not learn why: a cancel from the UI, a worker that gives up its machine, and Ctrl+C
-    all look alike, so the run's state at the server tells.
+    all look alike; and a child that is about to be created when its parent is cancelled is refused with an error of its
+    own kind. So the run's state at the server tells.
     """
     if isinstance(error, Pause):
         return "paused"
     if isinstance(error, KeyboardInterrupt):
         return "user"
-    if not isinstance(error, asyncio.CancelledError):
-        return "crashed"
     if not deployment.id or not flow_run.id:
-        return "user"
+        return "user" if isinstance(error, asyncio.CancelledError) else "crashed"
     try:
         with get_client(sync_client=True) as client:
             state = client.read_flow_run(UUID(str(flow_run.id))).state
