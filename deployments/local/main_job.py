@@ -26,6 +26,7 @@ from alerting.errors import PipelineError
 from flows.backfill import backfill_id_of
 from flows.ledger import Ledger
 from flows.plans.plan import make_plan, requested_partitions
+from flows.runs.artifacts import artifact_key
 from flows.wiring import Services, build_services
 from scrapers.scrape import utc_now
 
@@ -106,6 +107,7 @@ def _report(urls: Mapping[str, str], services: Services, run: FlowRun, keys: Seq
     mail = _newest_mail(urls, backfill_id_of(run.id, run.run_count or 1))
     print(f"Mail      {mail}")
     print(f"Run       {urls['prefect']}/runs/flow-run/{run.id}")
+    print(f"Coverage  {urls['prefect']}/artifacts/key/{artifact_key('coverage', SOURCE)}")
     print(f"Record    {services.store.root_uri}/runs/backfill={backfill_id_of(run.id, run.run_count or 1)}/")
 
 

@@ -81,23 +81,37 @@ async def report_progress(run: RunContext) -> None:
         raise
 
 
+def artifact_key(kind: str, source: str) -> str:
+    """The key of a source's artifact; the UI shows its newest version at ``/artifacts/key/<key>``.
+
+    >>> artifact_key("coverage", "bdl_box_scores")
+    'coverage-bdl-box-scores'
+    """
+    return f"{kind}-{source.replace('_', '-')}"
+
+
 async def publish_result(run: RunContext, facts: RunFacts) -> None:
     """The finished picture: progress, calendar, table of what needs attention, links to mail and record."""
-    key = run.source.replace("_", "-")
     if run.progress_artifact is not None:
         artifact_id, began_s = run.progress_artifact
         at = now_of(run, began_s)
         await aupdate_progress_artifact(artifact_id, progress=at.percent, description=at.describe())
     await acreate_markdown_artifact(
-        calendar_markdown(facts), key=f"coverage-{key}", description=f"{facts.verdict}: coverage calendar"
+        calendar_markdown(facts),
+        key=artifact_key("coverage", run.source),
+        description=f"{facts.verdict}: coverage calendar",
     )
     rows = attention_rows(facts.calendar, {name: entry for name in facts.calendar if (entry := run.ledger.get(name))})
     if rows:
         await acreate_table_artifact(
-            rows[:MOST_ROWS], key=f"attention-{key}", description=f"{len(rows):,} partitions need attention"
+            rows[:MOST_ROWS],
+            key=artifact_key("attention", run.source),
+            description=f"{len(rows):,} partitions need attention",
         )
     if inbox := run.services.settings.inbox_url:
-        await acreate_link_artifact(inbox, link_text="The mail of this run", key=f"mail-{key}", description="Mail")
+        await acreate_link_artifact(
+            inbox, link_text="The mail of this run", key=artifact_key("mail", run.source), description="Mail"
+        )
 
 
 def attention_rows(calendar: Mapping[str, str], ledger: Mapping[str, LedgerEntry]) -> list[dict[str, str | int]]:
