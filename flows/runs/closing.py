@@ -147,12 +147,13 @@ def recount(services: Services, facts: RunFacts, *, aborted: str, now: dt.dateti
 
 def _tables(services: Services, source: str, entries: list[LedgerEntry]) -> list[TableFacts]:
     tables = []
+    main_table, *_ = services.scraper(source).tables
     for table in services.scraper(source).tables:
         verified = [entry for entry in entries if entry.verdict in (Verdict.VERIFIED, Verdict.EMPTY_OK)]
         tables.append(
             TableFacts(
                 name=table,
-                expected=sum(entry.landed.get(table, 0) for entry in entries),
+                expected=_announced(entries) if table == main_table else None,
                 landed=sum(entry.landed.get(table, 0) for entry in entries),
                 loaded=sum(entry.loaded.get(table, 0) for entry in entries),
                 verified=sum(entry.loaded.get(table, 0) for entry in verified),
@@ -164,6 +165,13 @@ def _tables(services: Services, source: str, entries: list[LedgerEntry]) -> list
             )
         )
     return tables
+
+
+def _announced(entries: list[LedgerEntry]) -> int | None:
+    """Rows that the source itself announced; None unless it did so for every partition that was landed."""
+    totals = [entry.expected for entry in entries if entry.landed]
+    known = [total for total in totals if total is not None]
+    return sum(known) if known and len(known) == len(totals) else None
 
 
 def close_backfill(
