@@ -29,6 +29,9 @@ def client_settings(home: Path, port: int) -> dict[str, str]:
         "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
         # The shortest allowed: a run whose process died is noticed after three missed beats.
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+        # Five tries, the default, are over in a minute: a SQLite server that answered 503 to POST /task_runs for longer
+        # ended whole runs. Waits double, so twelve are two hours.
+        "PREFECT_CLIENT_MAX_RETRIES": "12",
     }
 
 

@@ -8,7 +8,9 @@ watchdog. Everything here blocks, because a cancelled task may not await again.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+from collections.abc import Iterator
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -21,11 +23,21 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.exceptions import ObjectNotFound, Pause
 from prefect.runtime import deployment, flow_run
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import Cancelled, Cancelling, Crashed
 
 LOG = logging.getLogger("gapless.interruption")
 UNFINISHED = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED, StateType.CANCELLING]
 PAGE = 200
+# A run may try a call for two hours; what is asked here, the mail waits for.
+FEW_TRIES = {PREFECT_CLIENT_MAX_RETRIES: 3}
+
+
+@contextlib.contextmanager
+def impatient_client() -> Iterator[SyncPrefectClient]:
+    """A client that gives up on a busy server after 14 s."""
+    with temporary_settings(FEW_TRIES), get_client(sync_client=True) as client:
+        yield client
 
 
 def reason_of(error: BaseException) -> str:
@@ -42,7 +54,7 @@ def reason_of(error: BaseException) -> str:
     if not deployment.id or not flow_run.id:
         return "user" if isinstance(error, asyncio.CancelledError) else "crashed"
     try:
-        with get_client(sync_client=True) as client:
+        with impatient_client() as client:
             state = client.read_flow_run(UUID(str(flow_run.id))).state
     except Exception as problem:  # Prefect passes on what its HTTP library raises, which is not imported here
         LOG.warning("the server does not say why the run ends: %s", problem)
@@ -60,7 +72,7 @@ def end_children(parent_id: str | UUID, aborted: str) -> int:
     if not parent_id:
         return 0
     try:
-        with get_client(sync_client=True) as client:
+        with impatient_client() as client:
             children = _unfinished_children(client, UUID(str(parent_id)))
             for child in children:
                 client.set_flow_run_state(child.id, _end_state(child, aborted), force=True)

@@ -13,12 +13,13 @@ from uuid import UUID
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.exceptions import ObjectNotFound
-from prefect.settings import get_current_settings
+from prefect.settings import get_current_settings, temporary_settings
 from prefect.states import Cancelling
 from tqdm import tqdm
 
 from alerting.errors import ConfigurationError, PipelineError, TransientError
 from flows.backfill import backfill_id_of
+from flows.control.interruption import FEW_TRIES
 from flows.ledger import Ledger
 from flows.runs.mailing import ASKED_BY
 from flows.settings import code_version
@@ -171,7 +172,8 @@ def _answer(asked: Coroutine[Any, Any, T]) -> T:
             "PREFECT_API_URL is not set. Nothing was done", stage="start", hint="source .gapless/env, or export it"
         )
     try:
-        return asyncio.run(asked)
+        with temporary_settings(FEW_TRIES):
+            return asyncio.run(asked)
     except PipelineError:
         raise
     except Exception as error:  # Prefect passes on what its HTTP library raises, which is not imported here

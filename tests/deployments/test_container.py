@@ -58,6 +58,19 @@ def test_a_volume_on_the_folder_that_prefect_writes_to_belongs_to_its_user():
     assert f"server:{home[1]}" in _compose()["services"]["server"]["volumes"]
 
 
+def test_every_worker_is_as_patient_with_a_busy_server_as_the_embedded_stack():
+    from deployments.local.prefect_children import client_settings
+
+    name = "PREFECT_CLIENT_MAX_RETRIES"
+    wanted = client_settings(DEPLOYMENTS, 1)[name]
+    assert int(wanted) > 5
+    assert f"{name}={wanted} " in f"{' '.join(_all('ENV'))} "
+    assert _compose()["services"]["worker"]["environment"][name] == wanted
+    document = yaml.safe_load((DEPLOYMENTS / "kubernetes" / "worker.yaml").read_text())
+    (container,) = document["spec"]["template"]["spec"]["containers"]
+    assert {"name": name, "value": wanted} in container["env"]
+
+
 def test_no_secret_and_no_download_is_part_of_it():
     assert not [one for one in _all("ENV") + _all("ARG") if SECRET_NAME.search(one)]
     assert not _all("ADD")

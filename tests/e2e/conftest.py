@@ -29,8 +29,6 @@ TEST_SETTINGS = {
     "GAPLESS_RETRY_DELAYS_S": "[0.2, 0.4]",
     "GAPLESS_LEASE_TTL_S": "20",
     "GAPLESS_HEARTBEAT_S": "2",
-    # SQLite on a machine that runs several stacks answers 503 for longer than five tries.
-    "PREFECT_CLIENT_MAX_RETRIES": "12",
     "GAPLESS_MAIL_FROM": "gapless@example.org",
     "GAPLESS_MAIL_TO": "you@example.org",
 }
