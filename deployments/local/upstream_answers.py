@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import TypeAdapter, ValidationError
 
-from deployments.local.upstream_season import games_on
+from deployments.local.upstream_season import games_on, late_game
 from deployments.local.upstream_trouble import Calls, Rule, Troubles, spoiled
 
 _PATHS = ("/v1/box_scores", "/nba/v1/box_scores")
@@ -117,7 +117,8 @@ class Handler(BaseHTTPRequestHandler):
             self._good(date, record)
         elif not self._refuse(rule, date, record) and not self._break(rule, date, record):
             yesterday = games_on(date - dt.timedelta(days=1))
-            self._json(200, {"data": spoiled(games_on(date), rule.kind, yesterday)}, record=record)
+            games = [*games_on(date), *([late_game(date)] if rule.kind == "late_game" else [])]
+            self._json(200, {"data": spoiled(games, rule.kind, yesterday)}, record=record)
 
     def _good(self, date: dt.date, record: dict[str, Any]) -> None:
         body = _packed(date, _is_over(date))

@@ -35,6 +35,12 @@ def games_on(date: dt.date, *, is_over: bool = True) -> list[dict[str, Any]]:
     ]
 
 
+def late_game(date: dt.date) -> dict[str, Any]:
+    """A game that ``games_on`` does not have, also on a date without any."""
+    teams = random.Random(f"games {date}").sample(TEAMS, len(TEAMS))  # noqa: S311
+    return _game(date, 99, teams[2], teams[0], is_over=True)
+
+
 def season_of(date: dt.date) -> int:
     """The year in which the season of a date began."""
     return date.year if date.month >= 8 else date.year - 1

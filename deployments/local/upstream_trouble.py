@@ -33,6 +33,7 @@ Kind = Literal[
     "drop_last_player",  # one line is missing, nothing else shows it
     "wrong_date",  # the games of the day before: the date parameter was ignored
     "duplicate_game",
+    "late_game",  # one game more than before: it was not listed at first
     "renamed_field",  # "pts" is called "points"
     "null_id",  # the first player of the first game has no id
 ]

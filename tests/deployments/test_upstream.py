@@ -190,6 +190,7 @@ def test_an_unknown_kind_of_trouble_is_refused(upstream):
         "drop_last_player",
         "wrong_date",
         "duplicate_game",
+        "late_game",
         "renamed_field",
         "null_id",
     ],
@@ -201,6 +202,14 @@ def test_a_spoiled_answer_differs_from_the_good_one_and_spoils_nothing_else(upst
     assert status == 200
     assert json.loads(bad) != json.loads(good)
     assert _box_scores(upstream, "2025-01-03")[1] == good
+
+
+def test_a_late_game_comes_also_on_a_date_without_games_between_teams_that_had_no_game_with_each_other(upstream):
+    for date, games in (("2024-12-24", 0), ("2025-01-03", len(games_on(dt.date(2025, 1, 3))))):
+        upstream.trouble({"kind": "late_game"})
+        found = json.loads(_box_scores(upstream, date)[1])["data"]
+        pairs = {(game["home_team"]["id"], game["visitor_team"]["id"]) for game in found}
+        assert len(found) == len(pairs) == games + 1
 
 
 def test_the_module_runs_as_a_process_of_its_own():
