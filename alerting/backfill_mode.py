@@ -24,6 +24,7 @@ from alerting.run_facts import RunFacts
 from alerting.spool import Spool
 
 _log = logging.getLogger("gapless.alerting")
+_HUMAN_RETRY_S = 30.0
 
 
 class BackfillMode:
@@ -49,6 +50,8 @@ class BackfillMode:
         self._lock = threading.Lock()
         self._beaten_at = clock()
         self._human_noticed = False
+        self._untold: Incident | None = None
+        self._human_tried_at: dt.datetime | None = None
 
     @property
     def expired(self) -> bool:
@@ -97,8 +100,9 @@ class BackfillMode:
         with self._lock:
             self._beaten_at = now
         stored = self.flush()
-        if entry and entry.human and entry.human.sent_at is None:
-            self._tell_human(entry.human.incident)
+        waiting = entry.human.incident if entry and entry.human and entry.human.sent_at is None else self._untold
+        if waiting:
+            self._tell_human(waiting)
         if entry and self._settings.progress_mail_hours:
             hours = self._settings.progress_mail_hours
             send_progress(self._store, self._channels, self.backfill_id, hours, now)
@@ -107,7 +111,7 @@ class BackfillMode:
     def record(self, incident: Incident) -> None:
         """Keeps the incident; the first CRITICAL one is stored and told at once. Never raises."""
         self._spool.add(incident if incident.source else replace(incident, source=self.source))
-        if incident.severity == "CRITICAL" and not self._human_noticed:
+        if incident.severity == "CRITICAL" and self._human_is_due():
             self.flush()
             self._tell_human(incident)
 
@@ -160,10 +164,17 @@ class BackfillMode:
             spool_folder=self._spool_folder,
         )
 
+    def _human_is_due(self) -> bool:
+        """Not told yet, and not tried a moment ago: no thousand errors may wait for a dead store one by one."""
+        tried = self._human_tried_at
+        just_tried = tried is not None and self._clock() < tried + dt.timedelta(seconds=_HUMAN_RETRY_S)
+        return not self._human_noticed and not just_tried
+
     def _tell_human(self, incident: Incident) -> None:
+        self._untold, self._human_tried_at = self._untold or incident, self._clock()
         try:
-            tell_human(self._store, self._channels, self.backfill_id, incident, self._clock())
+            tell_human(self._store, self._channels, self.backfill_id, self._untold, self._clock())
             # From here on the outbox entry knows; what a channel refused is tried again by the heartbeat.
-            self._human_noticed = True
+            self._human_noticed, self._untold = True, None
         except (PipelineError, OSError) as error:
             _log.critical("a human is needed: %s (not mailed: %s)", incident.message, redact(str(error)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import socket
 import ssl
 import urllib.error
@@ -19,6 +20,8 @@ from alerting.incident import Severity
 from alerting.redaction import redact, register_secret
 
 MAX_CHAT_CHARACTERS = 3_000
+# Letters and digits mixed: a part of an address that is no host and no word.
+_TOKEN = re.compile(r"(?<![\w.-])(?=[A-Za-z_-]*\d)(?=[\d_-]*[A-Za-z])[\w-]{8,}(?![\w.-])")
 Payload = Callable[[str, str, Severity], Mapping[str, Any]]
 
 
@@ -126,13 +129,14 @@ class AppriseChannel:
         self.name, self._types = name, apprise.NotifyType
         self._service = apprise.Apprise()
         for position, url in enumerate(urls, start=1):
-            register_secret(url)
             if not self._service.add(url):
                 raise ConfigurationError(
                     f"channel {name}: address {position} is not one that Apprise knows",
                     stage="alert",
                     hint="see its wiki",
                 )
+            for secret in (url, *_TOKEN.findall(url.partition("://")[2])):
+                register_secret(secret)
 
     def preflight(self) -> None:
         """At least one address; Apprise has no way to try one without posting."""

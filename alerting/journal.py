@@ -17,7 +17,7 @@ from dataclasses import replace
 from alerting.errors import StateUnreadable
 from alerting.fingerprint import fingerprint
 from alerting.incident import Incident
-from alerting.object_store import ObjectMissing, ObjectStore
+from alerting.object_store import ObjectMissing, ObjectStore, StoredObject
 
 
 def path_part(text: str) -> str:
@@ -39,16 +39,33 @@ def with_fingerprint(incident: Incident) -> Incident:
     return incident if incident.fingerprint else replace(incident, fingerprint=fingerprint(incident))
 
 
+_WRITER, _REPEATS = "spool", "repeats"
+
+
+def _writer(stored: StoredObject) -> str:
+    return stored.metadata.get(_WRITER, "")
+
+
 class IncidentJournal:
     """Incidents of backfills in an object store. Safe from any number of threads and processes."""
 
     def __init__(self, store: ObjectStore) -> None:
         self.store = store
 
-    def append(self, backfill_id: str, window: str, attempt: int | str, incidents: Sequence[Incident]) -> str:
+    def append(
+        self,
+        backfill_id: str,
+        window: str,
+        attempt: int | str,
+        incidents: Sequence[Incident],
+        *,
+        writer: str = "",
+        repeats: bool = True,
+    ) -> str:
         """Stores the incidents as one object and returns its name ("" for none). All of them or none.
 
-        Raises what the store raises; the caller keeps the incidents then.
+        ``repeats=False`` is the promise of a named ``writer`` that nothing in it was given to the journal before.
+        Raises what the store raises; the caller keeps the incidents then, and may have them stored twice.
         """
         if not incidents:
             return ""
@@ -63,20 +80,30 @@ class IncidentJournal:
             gzip.compress(lines, compresslevel=5, mtime=0),
             if_generation=0,
             content_type="application/gzip",
-            metadata={"incidents": str(len(incidents)), "backfill_id": backfill_id},
+            metadata={
+                "incidents": str(len(incidents)),
+                "backfill_id": backfill_id,
+                _WRITER: writer,
+                _REPEATS: "yes" if repeats else "no",
+            },
         )
         return name
 
     def read(self, backfill_id: str) -> Iterator[Incident]:
-        """Every incident once, object by object. Memory: one object, and 16 characters per incident seen.
+        """Every incident once, object by object. Memory: one object, and 16 characters per incident of those writers
+        that may have stored some of theirs twice.
 
         Raises ``StateUnreadable`` that names the object: a broken journal is never an empty one.
         """
+        prefix = f"{alerts_prefix(backfill_id)}incidents/"
+        repeating = {_writer(stored) for stored in self.store.list(prefix) if stored.metadata.get(_REPEATS) != "no"}
         seen: set[str] = set()
-        for stored in self.store.list(f"{alerts_prefix(backfill_id)}incidents/"):
+        for stored in self.store.list(prefix):
+            once = _writer(stored) not in repeating
             for incident in self._read_object(stored.name):
-                # A batch whose acknowledgement was lost is written again under another name.
-                if incident.incident_id not in seen:
+                if once:
+                    yield incident
+                elif incident.incident_id not in seen:
                     seen.add(incident.incident_id)
                     yield incident
 

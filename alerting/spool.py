@@ -1,18 +1,22 @@
 """Incidents on their way to the journal: in memory, and in a local file that survives the process.
 
-An incident is in the file before ``add`` returns. A batch goes to the journal when it is big or two seconds old;
-files that a killed process left are taken up by ``recover``.
+An incident is in the file before ``add`` returns. A batch goes to the journal when it is big or two seconds old; while
+the store is down, memory holds the oldest few thousand and the file all of them. The writer keeps its file locked, so
+that ``recover`` knows the files of killed processes from those of living ones.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import io
+import itertools
 import logging
 import os
 import tempfile
 import threading
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 from alerting.incident import Incident
@@ -21,6 +25,7 @@ from alerting.redaction import redact
 
 FLUSH_COUNT = 200
 FLUSH_AFTER_S = 2.0
+MAX_IN_MEMORY = 2_000
 _log = logging.getLogger("gapless.alerting")
 
 
@@ -34,25 +39,29 @@ class Spool:
 
     def __init__(self, journal: IncidentJournal, backfill_id: str, folder: Path | str | None = None) -> None:
         self._journal, self._backfill_id = journal, backfill_id
-        self._folder = Path(folder) if folder else default_folder()
+        self._writer = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._waiting: list[Incident] = []
+        self._file = _SpoolFile(Path(folder) if folder else default_folder(), path_part(backfill_id), self._writer)
         self._lock = threading.Lock()
         self._storing = threading.Lock()
         self._timer: threading.Timer | None = None
-        self._path = self._folder / f"{path_part(backfill_id)}.{os.getpid()}-{uuid.uuid4().hex[:8]}.ndjson"
+        self._failed = False
 
     def waiting(self) -> list[Incident]:
-        """What the journal does not have yet."""
+        """What the journal does not have yet, as far as memory holds it."""
         with self._lock:
             return list(self._waiting)
 
     def add(self, incident: Incident) -> None:
-        """Keeps the incident; never raises."""
+        """Keeps the incident; never raises. Waits for the store only while that takes what it is given."""
         incident = with_fingerprint(incident)
         with self._lock:
-            self._waiting.append(incident)
-            self._spill(incident)
-            full = len(self._waiting) >= FLUSH_COUNT
+            place = self._file.append(incident)
+            if place is None or not (self._file.ahead or len(self._waiting) >= MAX_IN_MEMORY):
+                self._waiting.append(incident)
+            else:
+                self._file.leave(place)
+            full = len(self._waiting) >= FLUSH_COUNT and not self._failed
             if self._timer is None and not full:
                 self._timer = threading.Timer(FLUSH_AFTER_S, self._flush_quietly)
                 self._timer.daemon = True
@@ -61,19 +70,31 @@ class Spool:
             self._flush_quietly()
 
     def flush(self, window: str = "", attempt: int | str = 1) -> None:
-        """Stores everything that waits as one object. Raises what the store raises; then all of it still waits."""
+        """Stores everything that waits, 2,000 incidents an object. Raises what the store raises; the rest waits."""
         with self._storing:
-            with self._lock:
-                if self._timer is not None:
-                    self._timer.cancel()
-                    self._timer = None
-                batch = list(self._waiting)
-            if batch:
-                self._journal.append(self._backfill_id, window, attempt, batch)
-            with self._lock:
-                self._waiting = self._waiting[len(batch) :]
-                if not self._waiting:
-                    self._path.unlink(missing_ok=True)
+            while True:
+                with self._lock:
+                    if self._timer is not None:
+                        self._timer.cancel()
+                        self._timer = None
+                    batch = self._waiting[:MAX_IN_MEMORY]
+                if not batch:
+                    return
+                self._store(window, attempt, batch)
+                with self._lock:
+                    del self._waiting[: len(batch)]
+                    if not self._waiting:
+                        self._waiting = self._file.take(MAX_IN_MEMORY)
+                    if not self._waiting:
+                        self._file.discard()
+
+    def _store(self, window: str, attempt: int | str, batch: Sequence[Incident]) -> None:
+        try:
+            self._journal.append(self._backfill_id, window, attempt, batch, writer=self._writer, repeats=self._failed)
+        except BaseException:
+            self._failed = True
+            raise
+        self._failed = False
 
     def _flush_quietly(self) -> None:
         try:
@@ -81,12 +102,63 @@ class Spool:
         except Exception as error:  # the incidents wait; the next flush tries again
             _log.warning("incident journal did not take %d incidents yet: %s", len(self._waiting), redact(str(error)))
 
-    def _spill(self, incident: Incident) -> None:
+
+class _SpoolFile:
+    """Lines of JSON on local disk, a fresh file after each discard. Not safe for threads: the spool locks."""
+
+    def __init__(self, folder: Path, backfill: str, writer: str) -> None:
+        self._folder, self._stem = folder, f"{backfill}.{writer}"
+        self._numbers = itertools.count(1)
+        self._path: Path | None = None
+        self._file: io.FileIO | None = None
+        self._ahead_from: int | None = None
+
+    @property
+    def ahead(self) -> bool:
+        """Whether the file has incidents that memory left to it."""
+        return self._ahead_from is not None
+
+    def append(self, incident: Incident) -> int | None:
+        """Where the line begins; None when the disk did not take it."""
+        line = incident.to_json() + b"\n"
         with contextlib.suppress(OSError):
-            if not self._waiting[1:]:
-                self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with self._path.open("ab", buffering=0) as file:
-                file.write(incident.to_json() + b"\n")
+            file = self._file or self._open()
+            place = file.seek(0, os.SEEK_END)
+            with contextlib.suppress(OSError):
+                if file.write(line) == len(line):
+                    return place
+            file.truncate(place)
+        return None
+
+    def leave(self, place: int) -> None:
+        """From ``place`` on, lines are only here until ``take`` reads them."""
+        if self._ahead_from is None:
+            self._ahead_from = place
+
+    def take(self, count: int) -> list[Incident]:
+        """The next ``count`` incidents that memory left to the file."""
+        if self._ahead_from is None or self._path is None:
+            return []
+        with self._path.open("rb") as file:
+            file.seek(self._ahead_from)
+            lines = list(itertools.islice(file, count))
+            self._ahead_from = file.tell() if len(lines) == count else None
+        return _read_lines(self._path, lines)
+
+    def discard(self) -> None:
+        """Everything in it is in the journal."""
+        if self._file is not None and self._path is not None:
+            self._path.unlink(missing_ok=True)
+            self._file.close()
+            self._file = self._path = None
+
+    def _open(self) -> io.FileIO:
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._path = self._folder / f"{self._stem}-{next(self._numbers)}.ndjson"
+        self._file = self._path.open("ab", buffering=0)
+        with contextlib.suppress(OSError):  # a file system without locks: recover may then store twice, never lose
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return self._file
 
 
 def recover(journal: IncidentJournal, folder: Path | str | None = None, backfill_id: str = "") -> int:
@@ -98,16 +170,14 @@ def recover(journal: IncidentJournal, folder: Path | str | None = None, backfill
     root = Path(folder) if folder else default_folder()
     pattern = f"{path_part(backfill_id)}.*.ndjson" if backfill_id else "*.ndjson"
     for path in sorted(root.glob(pattern)):
-        name, _, rest = path.name.removesuffix(".ndjson").rpartition(".")
-        owner = rest.partition("-")[0]
-        if owner.isdigit() and _alive(int(owner)):
-            continue
-        with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            incidents = _read_lines(path, file.read().splitlines())
-            journal.append(name, "recovered", 1, incidents)
+        name, _, writer = path.name.removesuffix(".ndjson").rpartition(".")
+        with contextlib.suppress(FileNotFoundError, BlockingIOError), path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            while lines := list(itertools.islice(file, MAX_IN_MEMORY)):
+                incidents = _read_lines(path, lines)
+                journal.append(name, "recovered", 1, incidents, writer=writer.rpartition("-")[0], repeats=True)
+                taken += len(incidents)
             path.unlink(missing_ok=True)
-            taken += len(incidents)
     return taken
 
 
@@ -127,13 +197,3 @@ def _read_lines(path: Path, lines: list[bytes]) -> list[Incident]:
         )
         incidents.append(Incident(error_type="SpoolDamaged", message=message, facts={"file": kept.name}))
     return incidents
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from aiosmtpd.controller import Controller
 
+from alerting import redaction
 from alerting.channels import SmtpChannel
 from alerting.local_store import FileObjectStore, MemoryObjectStore
 from alerting.smart_alert_manager import AlertSettings, SmartAlertManager
@@ -91,6 +92,12 @@ class Clock:
 
     def tick(self, **by: float) -> None:
         self.now += dt.timedelta(**by)
+
+
+@pytest.fixture(autouse=True)
+def _no_secrets_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redaction, "_literals", set())
+    monkeypatch.setattr(redaction, "_literal_pattern", None)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from alerting.channels import DeliveryFailed, FileChannel, LogChannel, SmtpChann
 from alerting.chat_channels import AppriseChannel, WebhookChannel, discord_payload
 from alerting.errors import ConfigurationError
 from alerting.message import from_bytes, plain_mail
+from alerting.redaction import redact
 
 NOW = dt.datetime(2026, 1, 10, tzinfo=dt.UTC)
 
@@ -157,3 +158,16 @@ def test_apprise_without_a_usable_address_is_refused():
         AppriseChannel(["nonsense"])
     with pytest.raises(ConfigurationError):
         AppriseChannel([]).preflight()
+
+
+def test_the_tokens_in_an_address_are_masked_and_its_host_and_words_are_not(posts):
+    AppriseChannel(["json://127.0.0.1:1/services/T0planted/B0-planted-7?format=text"])
+    assert redact("services at 127.0.0.1 refused T0planted and B0-planted-7") == (
+        "services at 127.0.0.1 refused *** and ***"
+    )
+
+
+def test_a_refused_address_teaches_no_secret():
+    with pytest.raises(ConfigurationError):
+        AppriseChannel(["nonsense"])
+    assert redact("nonsense") == "nonsense"

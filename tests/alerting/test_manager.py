@@ -207,15 +207,36 @@ def test_a_human_who_could_not_be_told_is_told_with_the_next_heartbeat(make_mana
     assert [mail["Message-ID"] for mail in mail_server.inbox.mails] == ["<gapless.b.1.human@gapless.local>"]
 
 
+class Flaky(MemoryObjectStore):
+    """Takes nothing while ``down``, and counts how often it was asked in vain."""
+
+    down, refused = False, 0
+
+    def write(self, name, data, **rest):
+        if self.down:
+            self.refused += 1
+            raise errors.LandingUnavailable("503")
+        return super().write(name, data, **rest)
+
+
+def test_a_human_is_told_by_the_next_heartbeat_when_the_store_was_down_at_the_critical_error(make_manager, mail_server):
+    flaky = Flaky()
+    manager = make_manager(mail_server.channel(), store=flaky)
+    manager.enable_backfill_mode("b", source="nba")
+    flaky.down = True
+    for day in range(1, 29):
+        manager.record_error(errors.BlockedBySource("challenge page", partition=f"2024-01-{day:02d}"))
+    assert mail_server.inbox.mails == []
+    assert flaky.refused < 5, "a thousand errors must not wait a thousand times for a dead store"
+    flaky.down = False
+    manager.heartbeat()
+    manager.heartbeat()
+    (mail,) = mail_server.inbox.mails
+    assert mail["X-Backfill-Outcome"] == "NEEDS-A-HUMAN"
+    assert "2024-01-01" in text(mail), "the first one, not the last one"
+
+
 def test_errors_recorded_while_the_store_is_down_are_in_the_mail(make_manager, mail_server):
-    class Flaky(MemoryObjectStore):
-        down = False
-
-        def write(self, name, data, **rest):
-            if self.down:
-                raise errors.LandingUnavailable("503")
-            return super().write(name, data, **rest)
-
     flaky = Flaky()
     manager = make_manager(mail_server.channel(), store=flaky)
     manager.enable_backfill_mode("b", source="nba")
