@@ -47,7 +47,8 @@ class RunFacts:
 
     ``start_date`` and ``end_date`` are ISO, inclusive, in ``zone``. ``calendar`` maps partition key to verdict.
     ``verdict_counts`` counts partitions by verdict over the whole plan. ``estimate`` holds what the plan promised
-    under the names of the fields here (``calls``, ``wall_s``, ``bytes_landed``, ``bigquery_jobs``).
+    under the names of the fields here (``calls``, ``wall_s``, ``bytes_landed``, ``bigquery_jobs``, ``cost_usd``).
+    ``cost_usd_by`` is that money by what it was paid for.
     ``retry_command_template`` and ``cause_command_template`` may use ``{source} {ranges} {cause} {fingerprint}
     {backfill_id} {start} {end} {units}``; the second one serves causes whose ranges are too long to paste.
     """
@@ -82,6 +83,8 @@ class RunFacts:
     bytes_landed: int | None = None
     bigquery_jobs: int | None = None
     bigquery_bytes: int | None = None
+    cost_usd: float | None = None
+    cost_usd_by: dict[str, float] = field(default_factory=dict)
     wall_s: float | None = None
     waited_for_limits_s: float | None = None
     slowest_step: str = ""

@@ -10,7 +10,7 @@ from alerting.incident import shorten
 from alerting.ranges import compress_dates
 from alerting.redaction import redact
 from alerting.run_facts import RunFacts, TableFacts
-from alerting.wording import duration, moment, size, span
+from alerting.wording import dollars, duration, moment, size, span
 
 VERDICT_LABELS = {
     "verified": "verified",
@@ -52,14 +52,13 @@ def data_rows(facts: RunFacts) -> Rows:
 
 
 def cost_rows(facts: RunFacts) -> Rows:
-    """Calls, quota, bytes, jobs and time, each against its estimate."""
+    """Calls, quota, bytes, jobs, money and time, each against its estimate."""
 
     def against(name: str, text: str, value: float) -> str:
         promised = facts.estimate.get(name)
         if not promised:
             return text
-        shown = duration(promised) if name.endswith("_s") else size(promised) if "bytes" in name else f"{promised:,.0f}"
-        return f"{text} (estimate {shown}, {(value - promised) / promised:+.0%})"
+        return f"{text} (estimate {_shown(name, promised)}, {(value - promised) / promised:+.0%})"
 
     rows: list[tuple[str, str]] = []
     if facts.calls is not None:
@@ -75,6 +74,10 @@ def cost_rows(facts: RunFacts) -> Rows:
         rows.append(
             ("BigQuery jobs", against("bigquery_jobs", f"{facts.bigquery_jobs:,}{scanned}", facts.bigquery_jobs))
         )
+    if facts.cost_usd is not None:
+        parts = ", ".join(f"{what} {dollars(usd)}" for what, usd in facts.cost_usd_by.items() if usd)
+        text = against("cost_usd", dollars(facts.cost_usd), facts.cost_usd)
+        rows.append(("cost", f"{text}: {parts}" if parts else text))
     if facts.wall_s is not None:
         rows.append(("wall time", against("wall_s", duration(facts.wall_s), facts.wall_s)))
     if facts.waited_for_limits_s:
@@ -82,6 +85,14 @@ def cost_rows(facts: RunFacts) -> Rows:
     if facts.slowest_step:
         rows.append(("slowest step", facts.slowest_step))
     return tuple(rows)
+
+
+def _shown(name: str, value: float) -> str:
+    if name.endswith("_s"):
+        return duration(value)
+    if name.endswith("_usd"):
+        return dollars(value)
+    return size(value) if "bytes" in name else f"{value:,.0f}"
 
 
 def diff_rows(facts: RunFacts, causes: Causes, failed: set[str]) -> Rows:

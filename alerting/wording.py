@@ -62,6 +62,17 @@ def size(size_bytes: float) -> str:
     return f"{size_bytes:.1f} TB"
 
 
+def dollars(usd: float) -> str:
+    """US dollars; what is below a dollar with the digits that say something.
+
+    >>> dollars(0.0), dollars(1234.5), dollars(0.00351), dollars(0.00000351)
+    ('0.00 USD', '1,234.50 USD', '0.0035 USD', 'under 0.0001 USD')
+    """
+    if 0 < usd < 0.0001:
+        return "under 0.0001 USD"
+    return f"{usd:.2g} USD" if 0 < usd < 0.1 else f"{usd:,.2f} USD"
+
+
 def moment(when: dt.datetime | None, zone: str = "UTC") -> str:
     """UTC first, then the source's own clock.
 

@@ -109,6 +109,7 @@ async def backfill(
     canary: Annotated[int, Field(ge=0)] | None = None,
     breaker: bool = True,
     max_calls: Annotated[int, Field(ge=0)] = 0,
+    max_cost_usd: Annotated[float, Field(ge=0)] = 0.0,
     deadline_h: Annotated[float, Field(ge=0)] = 0.0,
     wait_for_lease_s: Annotated[float, Field(ge=0)] = 0.0,
 ) -> State[Any]:
@@ -141,6 +142,7 @@ async def backfill(
             when more than 100 dates are to be fetched.
         breaker: Stop early at red flags (20 % failing, one error on every date ...). Off, every date is tried.
         max_calls: Calls this run may make; 0 is no limit but the source's.
+        max_cost_usd: US dollars this run may cost (calls, storage operations, BigQuery); 0 takes the setting.
         deadline_h: Hours after which nothing more is begun; 0 takes the setting.
         wait_for_lease_s: How long to wait for another run of this source to end; 0 refuses at once.
     """

@@ -60,6 +60,7 @@ async def scrape_partition(backfill_id: str, partition: str) -> str:
     async with run.slots, run.gate.passed():
         if partition in run.done_elsewhere:
             return DONE_BY_LIVE
+        run.keep_budget()
         if run.stopped_by is not None:
             return NOT_ATTEMPTED
         manifest = await run.in_thread(land, run, partition)

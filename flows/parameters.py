@@ -106,6 +106,7 @@ class Asked(BaseModel):
     canary: int | None = None
     breaker: bool = True
     max_calls: int = 0
+    max_cost_usd: float = 0.0
     deadline_h: float = 0.0
     wait_for_lease_s: float = 0.0
 

@@ -93,6 +93,21 @@ class Settings(BaseSettings):
     abort_share: float = Field(0.2, ge=0, le=1, description="Share of failing dates that ends a run; 0 never does.")
     breaker_min_sample: int = Field(20, ge=1, description="Dates that must have ended before shares count.")
     stall_s: float = Field(3600.0, ge=0, description="A run in which nothing ends for so long is stopped; 0 never is.")
+    run_budget_usd: float = Field(
+        0.0, ge=0, description="A run that has cost so many US dollars begins nothing more; 0 is no limit."
+    )
+    source_usd_per_call: dict[str, float] = Field(
+        default_factory=dict, description="JSON: US dollars per call and source, where your plan differs."
+    )
+    storage_usd_per_1000_writes: float = Field(
+        0.005, ge=0, description="US dollars per 1,000 writes and listings (class A) of Cloud Storage."
+    )
+    storage_usd_per_1000_reads: float = Field(
+        0.0004, ge=0, description="US dollars per 1,000 reads (class B) of Cloud Storage."
+    )
+    bigquery_usd_per_tib: float = Field(
+        6.25, ge=0, description="US dollars per TiB that BigQuery bills; 0 where you pay for slots."
+    )
     run_deadline_s: float = Field(7 * 86_400.0, ge=0, description="After so long nothing more is begun; 0 is no limit.")
     memory_limit_mb: int = Field(0, ge=0, description="A run whose process holds more is stopped; 0 is no limit.")
     blackouts: dict[str, list[str]] = Field(

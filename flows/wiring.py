@@ -11,6 +11,7 @@ from alerting.chat_channels import AppriseChannel, WebhookChannel
 from alerting.errors import ConfigurationError
 from alerting.live_alerts import AlertSettings
 from alerting.smart_alert_manager import SmartAlertManager
+from flows.plans.money import Prices, Usage, storage_usage
 from flows.settings import Settings, code_version
 from processors import registry as processor_registry
 from processors.base import Processor
@@ -99,6 +100,20 @@ class Services:
         )
         base_url = self.settings.source_urls.get(source, scraper.base_url)
         return SourceAccess(base_url, rate=rate, timeout_s=scraper.timeout_s)
+
+    def prices(self, source: str) -> Prices:
+        """What calls to the source and operations of the cloud cost, in US dollars."""
+        settings = self.settings
+        return Prices(
+            usd_per_call=settings.source_usd_per_call.get(source, self.scraper(source).usd_per_call),
+            usd_per_1000_writes=settings.storage_usd_per_1000_writes,
+            usd_per_1000_reads=settings.storage_usd_per_1000_reads,
+            usd_per_tib=settings.bigquery_usd_per_tib,
+        )
+
+    def cloud_usage(self) -> Usage:
+        """What this process has used of storage and warehouse so far."""
+        return storage_usage(self.store.calls) + Usage(billed_bytes=self.warehouse.billed_bytes)
 
     def quota(self, source: str, purpose: Purpose = "backfill") -> SharedQuota:
         """Day and month counts of the source that all runs and processes share; live runs may use all of it."""

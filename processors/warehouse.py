@@ -26,6 +26,7 @@ from requests.adapters import HTTPAdapter
 
 from alerting.errors import LoadRejected
 from processors.base import Table
+from processors.billing import BilledBytes
 from processors.job_runner import Job, JobRunner
 from processors.load_plan import QueryValue, TableBatch, TableLoad, replace_sql
 from processors.schema import Column, check_table, widened
@@ -79,10 +80,16 @@ class BigQueryWarehouse:
         self._pool_size = pool_size
         self._budget = budget or TableBudget()
         self._max_bytes_billed = max_bytes_billed
+        self._billed = BilledBytes()
         self._opening = threading.Lock()
         self._client: bigquery.Client | None = None
         self._ensured: set[tuple[str, type]] = set()
         self._writing: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+
+    @property
+    def billed_bytes(self) -> int:
+        """What BigQuery bills for the queries of this object so far."""
+        return self._billed.total
 
     def name_of(self, table: str) -> str:
         """See `Warehouse.name_of`."""
@@ -194,7 +201,9 @@ class BigQueryWarehouse:
                 sql, job_config=config, job_id=job_id, location=self.location, job_retry=None, **self._calling
             )
 
-        return self._jobs.run(batch, "replace", submit, reusable=lambda: False)
+        job = self._jobs.run(batch, "replace", submit, reusable=lambda: False)
+        self._billed.add(job)
+        return job
 
     def drop_staging(self, batch: TableBatch) -> None:
         """Step three. A staging table that is never dropped expires after a day."""
@@ -215,6 +224,7 @@ class BigQueryWarehouse:
         def run() -> list[dict[str, Any]]:
             job = self._open().query(sql, job_config=config, location=self.location, job_retry=None, **self._calling)
             found = job.result(retry=self._retry, timeout=self._job_timeout_s, job_retry=None)
+            self._billed.add(job)
             return [dict(row.items()) for row in found]
 
         rows: list[dict[str, Any]] = self._call("query", run)

@@ -130,6 +130,7 @@ class Scraper(ABC):
         fresh_for: How long a verified snapshot of a whole entity is good; a later run fetches it again.
         is_paginated: A killed attempt is resumed at its last page; costs one listing a partition.
         page_size: Rows asked for per page; a setting can replace it, also between kill and resume.
+        usd_per_call: US dollars that one call costs, for estimates and cost budgets; a setting can replace it.
         rate, auth, timeout_s, max_body_bytes: As their types say.
     """
 
@@ -148,6 +149,7 @@ class Scraper(ABC):
     settles_after: ClassVar[dt.timedelta] = dt.timedelta(hours=6)
     auth: ClassVar[Auth | None] = None
     rate: ClassVar[Rate] = Rate()
+    usd_per_call: ClassVar[float] = 0.0
     quota_headers: ClassVar[QuotaHeaders | None] = None
     accept: ClassVar[str] = "application/json"
     statuses: ClassVar[Mapping[int, type[PipelineError]]] = MappingProxyType({})

@@ -12,7 +12,8 @@ red_flag:stall              nothing finished for an hour (pauses do not count)  
 red_flag:memory             the process holds more memory than allowed                     abort
 red_flag:load_errors        20 % of the last 100 dates could not be loaded                 stop loading
 red_flag:first_failure      a date failed and the run was told to stop then                abort
-deadline, budget            the run's own deadline or number of calls is reached           abort
+deadline                    the run's own deadline is reached                              abort
+budget:calls, budget:cost   the run's own number of calls or of US dollars is reached      abort
 ==========================  =============================================================  ============
 
 Where loading stops, landing goes on, so that no call has to be made twice once the processor is mended. A 429 that
@@ -52,6 +53,7 @@ class Limits:
     stall_s: float = 3600.0
     deadline_s: float = 0.0
     max_calls: int = 0
+    max_cost_usd: float = 0.0
     memory_bytes: int = 0
     stop_at_first: bool = False
 
@@ -107,7 +109,12 @@ class Breaker:
                 return self._once(self._first(cause) or self._row(outcomes) or self._share(outcomes))
             return self._once(self._load_errors(outcomes))
 
-    def tick(self, now: dt.datetime, *, calls: int = 0, memory_bytes: int = 0) -> Trip | None:
+    def spent(self, calls: int, cost_usd: float) -> Trip | None:
+        """What the run has used so far; asked before every partition."""
+        with self._lock:
+            return self._once(self._over_budget(calls, cost_usd))
+
+    def tick(self, now: dt.datetime, *, calls: int = 0, cost_usd: float = 0.0, memory_bytes: int = 0) -> Trip | None:
         """What only time, money and memory show; called with every heartbeat."""
         limits, with_s = self.limits, (now - self.started_at).total_seconds()
         with self._lock:
@@ -115,14 +122,23 @@ class Breaker:
             trip = None
             if limits.deadline_s and with_s >= limits.deadline_s:
                 trip = _abort("deadline", "deadline", f"{limits.deadline_s:,.0f} s are over, the deadline of this run")
-            elif limits.max_calls and calls >= limits.max_calls:
-                trip = _abort("budget", "budget:calls", f"{calls:,} calls were made, {limits.max_calls:,} are allowed")
+            elif over := self._over_budget(calls, cost_usd):
+                trip = over
             elif limits.memory_bytes and memory_bytes > limits.memory_bytes:
                 used, allowed = memory_bytes // 2**20, limits.memory_bytes // 2**20
                 trip = _red_flag("memory", f"the process holds {used:,} MiB, {allowed:,} are allowed")
             elif limits.stall_s and idle_s >= limits.stall_s:
                 trip = _red_flag("stall", f"nothing finished for {idle_s:,.0f} s")
             return self._once(trip)
+
+    def _over_budget(self, calls: int, cost_usd: float) -> Trip | None:
+        limits = self.limits
+        if limits.max_calls and calls >= limits.max_calls:
+            return _abort("budget", "budget:calls", f"{calls:,} calls were made, {limits.max_calls:,} are allowed")
+        if limits.max_cost_usd and cost_usd >= limits.max_cost_usd:
+            told = f"{cost_usd:,.4f} USD are spent, {limits.max_cost_usd:,.4f} are allowed"
+            return _abort("budget", "budget:cost", told)
+        return None
 
     def alive(self, at: dt.datetime) -> None:
         """A pause that is meant (live work, blackout, waiting for the source) is not a stall."""

@@ -43,7 +43,7 @@ class Supervisor:
         run, now = self._run, utc_now()
         if run.gate.closed_by:
             run.breaker.alive(now)
-        run.obey(run.breaker.tick(now, calls=run.calls, memory_bytes=_memory_bytes()))
+        run.obey(run.breaker.tick(now, calls=run.calls, cost_usd=run.cost_usd, memory_bytes=_memory_bytes()))
         if run.stopped_by is not None:
             # What waits at the gate must see that the run is over.
             await run.gate.open(BLACKOUT)

@@ -14,6 +14,7 @@ def breaker_limits(settings: Settings, asked: Asked) -> Limits:
     own = Limits(
         deadline_s=asked.deadline_h * 3600 or settings.run_deadline_s,
         max_calls=asked.max_calls,
+        max_cost_usd=asked.max_cost_usd or settings.run_budget_usd,
         stop_at_first=asked.on_failure is OnFailure.STOP,
         warn_share=settings.warn_share,
         abort_share=settings.abort_share,

@@ -18,7 +18,7 @@ def cost_of(run: RunContext, facts: RunFacts) -> RunCost | None:
     fetched = len(run.answers_s)
     if not fetched:
         return None
-    concurrency = run.asked.concurrency
+    concurrency, used = run.asked.concurrency, run.usage
     waited_s = (facts.waited_for_limits_s or 0.0) / concurrency
     return RunCost(
         backfill_id=run.backfill_id,
@@ -31,6 +31,9 @@ def cost_of(run: RunContext, facts: RunFacts) -> RunCost | None:
         busy_s=max((facts.wall_s or 0.0) - waited_s, 0.0),
         concurrency=concurrency,
         answer_s=median(run.answers_s),
+        storage_writes=used.storage_writes,
+        storage_reads=used.storage_reads,
+        billed_bytes=used.billed_bytes,
     )
 
 

@@ -6,7 +6,9 @@ import datetime as dt
 import math
 from dataclasses import dataclass
 
+from alerting.wording import dollars
 from flows.plans.history import SourceHistory
+from flows.plans.money import Prices, Usage
 from flows.plans.plan import Plan
 from processors.table_budget import STOP_AT
 from scrapers.base import Rate
@@ -34,9 +36,10 @@ class Estimate:
     realistic_s: float
     pessimistic_s: float
     learned_from: int
+    cost_usd: float = 0.0
 
     def describe(self) -> str:
-        """Everything, on four short lines."""
+        """Everything, on five short lines."""
         learned = f"learned from {self.learned_from} runs" if self.learned_from else "guessed, no earlier run"
         quota = f", {self.quota_days} quota days" if self.quota_days else ""
         volume = f", about {_bytes(self.bytes_landed)} and {self.rows:,} rows" if self.bytes_landed else ""
@@ -47,6 +50,7 @@ class Estimate:
                 f"BigQuery   {self.bigquery_jobs:,} jobs; a table is modified {self.modifications:,} times of"
                 f" {int(MODIFICATIONS_PER_DAY * STOP_AT):,} a day, its partitions {self.partition_modifications:,} of"
                 f" {int(PARTITION_MODIFICATIONS_PER_DAY * STOP_AT):,}",
+                f"money      {dollars(self.cost_usd)}: calls, operations of Cloud Storage, queries of BigQuery",
                 f"time       {spans} (optimistic / realistic / pessimistic)",
                 f"basis      {learned}",
             )
@@ -59,6 +63,7 @@ class Estimate:
             "wall_s": round(self.realistic_s, 1),
             "bytes_landed": float(self.bytes_landed),
             "bigquery_jobs": float(self.bigquery_jobs),
+            "cost_usd": self.cost_usd,
         }
 
 
@@ -71,6 +76,7 @@ def estimate(
     concurrency: int,
     tables: int,
     partitions_per_job: int,
+    prices: Prices | None = None,
 ) -> Estimate:
     """The cost of ``plan``.
 
@@ -82,6 +88,7 @@ def estimate(
         concurrency: Dates in flight.
         tables: Tables of the source; each needs a load and a replace per batch.
         partitions_per_job: Batch size.
+        prices: What calls and operations cost; None is nothing.
     """
     fetch, load = len(plan.to_fetch), len(plan.to_fetch) + len(plan.to_reload)
     calls = math.ceil(fetch * history.calls_per_partition)
@@ -94,6 +101,12 @@ def estimate(
         return max(slots_s, paced_s) + jobs * JOB_S + DAY_S * max(days - 1, 0)
 
     middle_s = history.slot_s(0.5) or GUESSED_SLOT_S
+    used = Usage(
+        calls=calls,
+        storage_writes=math.ceil(load * history.storage_writes_per_partition),
+        storage_reads=math.ceil(load * history.storage_reads_per_partition),
+        billed_bytes=math.ceil(jobs * history.billed_bytes_per_job),
+    )
     known = [run for run in history.runs if run.fetched]
     return Estimate(
         calls=calls,
@@ -108,6 +121,7 @@ def estimate(
         # A handful of runs has not seen the worst one yet.
         pessimistic_s=wall_s(history.slot_s(0.9) * 1.5 if known else middle_s * 3),
         learned_from=len(known),
+        cost_usd=(prices or Prices()).total_usd(used),
     )
 
 

@@ -13,6 +13,10 @@ from alerting.object_store import GenerationConflict, ObjectMissing, ObjectStore
 
 KEPT_RUNS = 30
 _WRITE_TRIES = 8
+# Per date of a small JSON source: page, manifest, and its ledger entry three times; its page again for the load.
+GUESSED_WRITES, GUESSED_READS = 5.0, 1.0
+MINIMUM_BILLED_BYTES = 10 * 2**20
+"""BigQuery bills at least 10 MB for each table that a query names: https://cloud.google.com/bigquery/pricing."""
 
 
 class RunCost(BaseModel):
@@ -30,6 +34,9 @@ class RunCost(BaseModel):
     busy_s: float
     concurrency: int
     answer_s: float = 0.0
+    storage_writes: int = 0
+    storage_reads: int = 0
+    billed_bytes: int = 0
 
     @property
     def slot_s(self) -> float:
@@ -64,6 +71,30 @@ class SourceHistory(BaseModel):
     def bytes_per_partition(self) -> float:
         """Bytes over the wire; 0 when nothing is known."""
         return mean([run.bytes_landed / run.fetched for run in self._with_calls]) if self._with_calls else 0.0
+
+    @property
+    def storage_writes_per_partition(self) -> float:
+        """Writes and listings of object storage; the guess of a small source when nothing is known."""
+        return self._mean_of([run.storage_writes / run.fetched for run in self._with_storage], GUESSED_WRITES)
+
+    @property
+    def storage_reads_per_partition(self) -> float:
+        """Reads of object storage, as ``storage_writes_per_partition``."""
+        return self._mean_of([run.storage_reads / run.fetched for run in self._with_storage], GUESSED_READS)
+
+    @property
+    def billed_bytes_per_job(self) -> float:
+        """What BigQuery bills for each load or replace, its recounts included; its minimum when nothing is known."""
+        known = [run.billed_bytes / run.bigquery_jobs for run in self._with_storage if run.bigquery_jobs]
+        return self._mean_of(known, MINIMUM_BILLED_BYTES)
+
+    @property
+    def _with_storage(self) -> list[RunCost]:
+        return [run for run in self._with_calls if run.storage_writes]
+
+    @staticmethod
+    def _mean_of(known: list[float], guess: float) -> float:
+        return mean(known) if known else guess
 
     @property
     def answer_s(self) -> float:

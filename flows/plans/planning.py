@@ -77,6 +77,7 @@ def plan_asked(services: Services, asked: Asked, now: dt.datetime, backfill_id: 
         concurrency=asked.concurrency,
         tables=len(scraper.tables),
         partitions_per_job=services.settings.process_batch_partitions,
+        prices=services.prices(asked.source),
     )
     return Planned(plan, cost, history, ledger)
 

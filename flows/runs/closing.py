@@ -106,7 +106,7 @@ def _flags(asked: Asked) -> dict[str, str]:
         flags["order"] = asked.order.value
     if asked.on_failure is OnFailure.STOP:
         flags["on_failure"] = asked.on_failure.value
-    for name in ("retry_failed", "exclude", "failed_of", "plan_of"):
+    for name in ("retry_failed", "exclude", "failed_of", "plan_of", "max_calls", "max_cost_usd"):
         if value := getattr(asked, name):
             flags[name] = str(value)
     return flags

@@ -25,6 +25,7 @@ from flows.ledger import Ledger, Verdict
 from flows.log import partition_logger
 from flows.parameters import Asked
 from flows.plans.history import SourceHistory
+from flows.plans.money import Usage
 from flows.plans.plan import Plan
 from flows.plans.planning import Planned
 from flows.runs.closing import close_backfill, run_prefix
@@ -53,6 +54,7 @@ class RunContext:
         self.processor = services.processor(source)
         self.quota = services.quota(source, purpose)
         self.budget = services.budget(source, self.quota)
+        self.prices = services.prices(source)
         # Without a client no code path of a mode that must not ask the source can ask it.
         self.client = services.client(source, self.budget) if asked.mode.may_fetch else None
         self.ledger = Ledger(services.store, source)
@@ -149,6 +151,22 @@ class RunContext:
         """Calls to the source so far, those of other processes included when their windows have ended."""
         return (self.client.calls if self.client else 0) + self.spent_elsewhere["calls"]
 
+    @property
+    def usage(self) -> Usage:
+        """Everything so far that is paid for, that of other processes included when their windows have ended."""
+        elsewhere = self.spent_elsewhere
+        used = Usage(self.calls, int(elsewhere["storage_writes"]), int(elsewhere["storage_reads"]))
+        return self.services.cloud_usage() + used
+
+    @property
+    def cost_usd(self) -> float:
+        """US dollars so far."""
+        return self.prices.total_usd(self.usage)
+
+    def keep_budget(self) -> None:
+        """Stops the run when its calls or its money are used up. Asked before every partition."""
+        self.obey(self.breaker.spent(self.calls, self.cost_usd))
+
     def finish(self, aborted: str) -> RunFacts:
         """Sends the one mail and frees the lease. Blocking; returns the recounted facts."""
         self.services.alerts.flush("end", "final")
@@ -158,6 +176,8 @@ class RunContext:
             waited_for_limits_s=self.budget.waited_s + self.spent_elsewhere["waited_s"],
             bytes_landed=(self.client.received_bytes if self.client else 0) + self.spent_elsewhere["bytes_landed"],
             bigquery_jobs=sum(receipt.job_count for receipt in self.receipts),
+            bigquery_bytes=self.usage.billed_bytes,
+            **self._spent_usd(),
             notes=[*self.facts.notes, *self.notes],
             **self._quota_facts(),
         )
@@ -178,6 +198,10 @@ class RunContext:
             return {}
         return {"calls_left": left, "calls_budget": limit, "budget_resets_at": self.budget.next_reset(unit)}
 
+    def _spent_usd(self) -> dict[str, Any]:
+        by = self.prices.cost_usd(self.usage)
+        return {"cost_usd": sum(by.values()), "cost_usd_by": by}
+
     def pause(self) -> None:
         """Leaves the source free and the mail owed: Resume starts this run again, and it sends the mail. Blocking."""
         self.services.alerts.flush("pause", self.backfill_id)
@@ -187,8 +211,9 @@ class RunContext:
         """What is known at this moment; kept with every heartbeat, it is all that a killed run can still say."""
         entries = (self.ledger.get(key) for key in self.partitions)
         counts = Counter(entry.verdict.value if entry else Verdict.PLANNED.value for entry in entries)
-        calls = self.client.calls if self.client else 0
-        return dataclasses.replace(self.facts, calls=calls, verdict_counts=dict(counts), notes=list(self.notes))
+        return dataclasses.replace(
+            self.facts, calls=self.calls, verdict_counts=dict(counts), notes=list(self.notes), **self._spent_usd()
+        )
 
     def done_count(self) -> int:
         """Partitions of the plan with a good verdict, as this process knows them."""

@@ -74,7 +74,7 @@ async def _run_child(run: RunContext, keys: list[str], slots: int, attempt: int)
 def _add_spent(run: RunContext, child: FlowRun) -> None:
     for found in run.services.store.list(f"{spent_prefix(run.backfill_id)}{child.id}"):
         spent = json.loads(run.services.store.read(found.name)[0])
-        for name in ("calls", "bytes_landed", "waited_s"):
+        for name in ("calls", "bytes_landed", "waited_s", "storage_writes", "storage_reads"):
             run.spent_elsewhere[name] += spent[name]
         if spent["stopped_by"] and spent["stopped_by"] != LeaseHeld.__name__:
             run.stop(CriticalError(spent["stopped_why"], source=run.source), "scrape")

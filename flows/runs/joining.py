@@ -98,10 +98,13 @@ async def _stay_joined(run: RunContext) -> None:
 
 
 def _write_spent(run: RunContext) -> None:
+    used = run.usage
     spent: dict[str, Any] = {
         "calls": run.client.calls if run.client else 0,
         "bytes_landed": run.client.received_bytes if run.client else 0,
         "waited_s": run.budget.waited_s,
+        "storage_writes": used.storage_writes,
+        "storage_reads": used.storage_reads,
         "stopped_by": type(run.stopped_by).__name__ if run.stopped_by else "",
         "stopped_why": str(run.stopped_by or ""),
     }

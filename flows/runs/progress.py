@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from alerting.run_facts import RunFacts
+from alerting.wording import dollars
 from flows.ledger import LedgerEntry, Verdict
 from flows.runs.outcome import describe_counts
 
@@ -117,7 +118,8 @@ def final_block(facts: RunFacts) -> str:
             for table in facts.tables
         ),
         f"cost     {facts.calls or 0:,} calls, {facts.bytes_landed or 0:,} bytes, "
-        f"{facts.bigquery_jobs or 0:,} BigQuery jobs, {duration(facts.wall_s or 0.0)}",
+        f"{facts.bigquery_jobs or 0:,} BigQuery jobs, {dollars(facts.cost_usd or 0.0)}, "
+        f"{duration(facts.wall_s or 0.0)}",
         *(f"see      {name}: {link}" for name, link in facts.links.items()),
     ]
     return "\n".join([f"{facts.source} {facts.start_date}..{facts.end_date} ({facts.backfill_id})", *lines])

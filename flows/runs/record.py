@@ -22,6 +22,7 @@ from alerting.message import from_bytes
 from alerting.object_store import ObjectMissing, ObjectStore
 from alerting.ranges import compress_dates
 from alerting.run_facts import GOOD_VERDICTS, RunFacts
+from alerting.wording import dollars
 
 LOG = logging.getLogger("gapless.record")
 
@@ -110,6 +111,9 @@ def _results(facts: RunFacts) -> list[str]:
     promised = {name: f" (estimate {value:,.0f})" for name, value in facts.estimate.items()}
     spent = (("calls", facts.calls), ("wall_s", facts.wall_s), ("bigquery_jobs", facts.bigquery_jobs))
     lines += [f"* {name} {value:,.0f}{promised.get(name, '')}" for name, value in spent if value is not None]
+    if facts.cost_usd is not None:
+        estimated = facts.estimate.get("cost_usd")
+        lines.append(f"* cost {dollars(facts.cost_usd)}" + (f" (estimate {dollars(estimated)})" if estimated else ""))
     return lines
 
 

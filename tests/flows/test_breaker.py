@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -47,7 +48,7 @@ def limited(times: int) -> Story:
     return story
 
 
-def after(seconds: float, **found: int) -> Story:
+def after(seconds: float, **found: Any) -> Story:
     return lambda breaker: breaker.tick(NOW + dt.timedelta(seconds=seconds), **found)
 
 
@@ -79,6 +80,15 @@ TABLE: dict[str, tuple[Story, Limits, Action | None, str, str]] = {
     "nothing finished for an hour": (after(3600), Limits(), Action.ABORT, "red_flag", "red_flag:stall"),
     "nothing finished for a while": (after(3599), Limits(), None, "", ""),
     "deadline": (after(60), Limits(deadline_s=60), Action.ABORT, "deadline", "deadline"),
+    "cost budget": (after(1, cost_usd=2.5), Limits(max_cost_usd=2.5), Action.ABORT, "budget", "budget:cost"),
+    "below the cost budget": (after(1, cost_usd=2.4), Limits(max_cost_usd=2.5), None, "", ""),
+    "before a partition": (
+        lambda one: one.spent(9, 3.0),
+        Limits(max_cost_usd=2.5),
+        Action.ABORT,
+        "budget",
+        "budget:cost",
+    ),
     "call budget": (after(1, calls=100), Limits(max_calls=100), Action.ABORT, "budget", "budget:calls"),
     "memory": (after(1, memory_bytes=2), Limits(memory_bytes=1), Action.ABORT, "red_flag", "red_flag:memory"),
     "stop at first": (

@@ -122,6 +122,7 @@ class MortalStore:
     """The shared objects as one process sees them."""
 
     root_uri = "gs://toy"
+    calls: ClassVar[Mapping[str, int]] = {}
 
     def __init__(self, life: Life) -> None:
         self._life, self._objects = life, life.world.objects
@@ -145,6 +146,8 @@ class MortalStore:
 
 class ToyWarehouse:
     """Tables as lists of rows; a replace is one step, and a job id counts once."""
+
+    billed_bytes = 0
 
     def __init__(self, life: Life) -> None:
         self._life, self._world = life, life.world
