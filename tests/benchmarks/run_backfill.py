@@ -11,8 +11,12 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
+
+from prefect.client.schemas.objects import State
 
 from flows.backfill import backfill
+from flows.parameters import Reason
 
 
 def rss_mib() -> float:
@@ -20,10 +24,22 @@ def rss_mib() -> float:
     return pages * resource.getpagesize() / 2**20
 
 
+async def run(first: dt.date, last: dt.date, concurrency: int) -> State[Any]:
+    state: State[Any] = await backfill(
+        "bdl_box_scores",
+        start_date=first,
+        end_date=last,
+        reason=Reason.TEST,
+        max_concurrency=concurrency,
+        return_state=True,
+    )
+    return state
+
+
 def main() -> None:
     first, last, concurrency = dt.date.fromisoformat(sys.argv[1]), dt.date.fromisoformat(sys.argv[2]), int(sys.argv[3])
     warm = first - dt.timedelta(days=40)
-    asyncio.run(backfill("bdl_box_scores", warm, warm + dt.timedelta(days=31), "warm up", concurrency))
+    asyncio.run(run(warm, warm + dt.timedelta(days=31), concurrency))
     samples: list[float] = []
     done = threading.Event()
 
@@ -34,7 +50,7 @@ def main() -> None:
     before = rss_mib()
     threading.Thread(target=sample, daemon=True).start()
     began, cpu = time.monotonic(), time.process_time()
-    state = asyncio.run(backfill("bdl_box_scores", first, last, "benchmark", concurrency, return_state=True))
+    state = asyncio.run(run(first, last, concurrency))
     wall_s = time.monotonic() - began
     done.set()
     print(
