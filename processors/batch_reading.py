@@ -110,7 +110,8 @@ def _admit(
     admission: Admission, manifest: Manifest, processor: Processor, bodies: Callable[[], Iterator[bytes]]
 ) -> None:
     partition = manifest.as_partition()
-    for number, body in enumerate(bodies(), start=1):
+    with_rows = [page for page in manifest.pages if page.holds_rows]
+    for number, body in enumerate(bodies()):
         try:
             for table, raw in processor.rows(partition, body):
                 admission.take(table, raw)
@@ -118,8 +119,8 @@ def _admit(
             raise
         except Exception as error:
             raise SourceContractError(
-                f"the processor cannot read page {number}: {type(error).__name__}: {error}; old rows were kept",
-                hint=f"look at {manifest.pages[number - 1].object_name}",
+                f"the processor cannot read page {number + 1}: {type(error).__name__}: {error}; old rows were kept",
+                hint=f"look at {with_rows[number].object_name}",
             ) from error
 
 

@@ -6,10 +6,11 @@ import datetime as dt
 from collections.abc import Sequence
 from typing import Protocol
 
-from alerting.errors import NotSettled, PipelineError, SourceContractError, StateUnreadable, Truncated
+from alerting.errors import NonCriticalError, PipelineError, SourceContractError, StateUnreadable, Truncated
 from scrapers.base import Findings, Page, Request, Scraper
 from scrapers.landing import Landing, Manifest, PageRecord, content_hash
 from scrapers.partition import Partition
+from scrapers.parts import Reading, agreed_total, halves, shown
 
 MAX_PAGES = 10_000
 
@@ -38,27 +39,27 @@ class Attempt:
         self._client = client
         self._landing = landing
         self._records: list[PageRecord] = []
-        self._found: list[Findings] = []
         self._asked: set[Request] = set()
-        self._keys: set[str] = set()
-        self._confirmed: set[str] = set()
-        self._total: int | None = None
         self._resumed_pages = 0
+        self._whole = scraper.parts(partition)
+        self._readings = [Reading(self._whole)]
+        self._to_ask: list[range] = []
+        self._total: int | None = None
         self._next: Request | None = scraper.first_request(partition)
 
     def take_over(self, pages: Sequence[PageRecord]) -> bool:
         """Takes pages that an earlier run landed under this attempt id. False when this attempt cannot be gone on with.
 
-        That is when a page cannot be read back or is none of this partition, and when the pages contradict each other,
-        so that the attempt ended because the source changed. Reads storage, never the source.
+        That is when a page cannot be read back or is none of this partition, and when the pages contradict each other
+        or stopped at a cap, so that the attempt ended because of the source. Reads storage, never the source.
         """
         try:
             for number, record in enumerate(pages, start=1):
                 page = record.as_page(number, self._landing.read_page(record))
+                if not self._was_asked_next(page.request):
+                    return False
                 self._add(record, self._scraper.inspect(self.partition, page), page.request)
-            if self._next is None:
-                self._conclude()
-        except (NotSettled, SourceContractError, StateUnreadable):
+        except (NonCriticalError, SourceContractError, StateUnreadable):
             return False
         self._resumed_pages = len(pages)
         return True
@@ -68,9 +69,8 @@ class Attempt:
         try:
             while self._next is not None:
                 self._fetch(self._next)
-            self._conclude()
         except PipelineError as error:
-            if self._scraper.is_paginated:
+            if self._scraper.takes_several_calls:
                 error.facts.setdefault("rows_kept", self._rows())
                 error.facts.setdefault("last_cursor", self._records[-1].cursor if self._records else "")
             where = {"source": self._scraper.source, "partition": self.partition.key, "stage": "scrape"}
@@ -78,10 +78,13 @@ class Attempt:
 
     def manifest(self, backfill_id: str, code_version: str, landed_at: dt.datetime) -> Manifest:
         """The proof that all pages are landed; only after ``run``."""
-        partition, found = self.partition, self._found
-        total = self._total
-        if total is None and self._confirmed:
-            total = len(self._confirmed)
+        partition = self.partition
+        found = [one for reading in self._readings if not reading.is_cut for one in reading.found]
+        cut = [reading.is_cut for reading in self._readings for _ in reading.found]
+        pages = tuple(
+            record.model_copy(update={"is_cut": True}) if of_cut else record
+            for record, of_cut in zip(self._records, cut, strict=True)
+        )
         return Manifest(
             source=self._scraper.source,
             partition=partition.key,
@@ -93,13 +96,13 @@ class Attempt:
             backfill_id=backfill_id,
             code_version=code_version,
             landed_at=landed_at,
-            pages=tuple(self._records),
+            pages=pages,
             counts={table: sum(one.counts.get(table, 0) for one in found) for table in self._scraper.tables},
-            source_total=total,
+            source_total=self._total,
             empty_evidence=found[-1].empty_evidence if len(found) == 1 else "",
             unsettled=tuple(item for one in found for item in one.unsettled),
             resumed_pages=self._resumed_pages,
-            content_hash=content_hash(self._records),
+            content_hash=content_hash(pages),
         )
 
     def _fetch(self, request: Request) -> None:
@@ -117,27 +120,49 @@ class Attempt:
         self._add(landing.put_page(source, self.partition, self.attempt_id, page, findings), findings, request)
 
     def _add(self, record: PageRecord, findings: Findings, request: Request) -> None:
+        reading = self._readings[-1]
         self._asked.add(request)
         self._records.append(record)
-        self._found.append(findings)
+        reading.add(findings, self._scraper.tables[0])
         self._next = findings.next_request
-        if findings.source_total is not None:
-            if self._total not in (None, findings.source_total):
-                raise NotSettled(f"the source announced {self._total} rows, then {findings.source_total}")
-            self._total = findings.source_total
-        seen = self._confirmed if findings.confirms else self._keys
-        before = len(seen)
-        seen.update(findings.keys)
-        if len(seen) != before + len(findings.keys):
-            raise NotSettled("a row came on two pages: pages shifted while they were read")
+        if reading.is_short(self._scraper.result_cap, can_split=len(self._whole) > 1):
+            self._cut(reading)
+        elif self._next is None:
+            reading.conclude(is_whole=reading.part == self._whole)
+        else:
+            return
+        self._begin_part()
 
-    def _conclude(self) -> None:
-        """Whether all pages together are one state of the source; ``NotSettled`` when they are not."""
-        if any(one.confirms for one in self._found) and self._keys != self._confirmed:
-            gone, added = len(self._keys - self._confirmed), len(self._confirmed - self._keys)
-            raise NotSettled(f"{gone} of {len(self._keys)} rows were gone at the second reading, {added} were added")
-        if self._keys and self._total is not None and len(self._keys) != self._total:
-            raise NotSettled(f"the source announced {self._total} rows and gave {len(self._keys)}")
+    def _cut(self, reading: Reading) -> None:
+        """Two smaller parts take the place of one at the cap; ``Truncated`` when it cannot be smaller."""
+        if len(reading.part) < 2:
+            cap = self._scraper.result_cap
+            what = f"steps {shown(reading.part)} of {len(self._whole)}" if len(self._whole) > 1 else "the partition"
+            raise Truncated(
+                f"{what} came with {reading.rows} rows, the source gives at most {cap or reading.rows}: what lies "
+                "beyond is missing; landed pages are kept as evidence, nothing of them is loaded",
+                hint="let parts() of this scraper have finer steps, or ask by another filter",
+                announced=reading.total,
+            )
+        reading.is_cut = True
+        first, second = halves(reading.part, reading.where)
+        self._to_ask += [second, first]
+
+    def _begin_part(self) -> None:
+        self._next = None
+        if self._to_ask:
+            part = self._to_ask.pop()
+            self._readings.append(Reading(part))
+            self._next = self._scraper.part_request(self.partition, part)
+        else:
+            self._total = agreed_total(self._readings)
+
+    def _was_asked_next(self, request: Request) -> bool:
+        """Whether a landed page answers what would be asked now; pages of the whole may be of another size."""
+        if self._next is None or len(self._readings) == 1:
+            return self._next is not None
+        return (request.site, request.path, request.params) == (self._next.site, self._next.path, self._next.params)
 
     def _rows(self) -> int:
-        return sum(count for one in self._found for count in one.counts.values())
+        kept = (reading for reading in self._readings if not reading.is_cut)
+        return sum(count for reading in kept for one in reading.found for count in one.counts.values())

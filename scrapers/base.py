@@ -55,6 +55,9 @@ class Findings:
     partition must be the same, and no key may come twice in ``keys``, the identities of the rows of this page. A page
     with ``confirms`` holds no rows for the warehouse, but identities read a second time: together they must be exactly
     the ``keys`` of the others. Two equal readings one after the other prove what was there between them.
+
+    ``where`` is for sources with a ``result_cap``: for each row of the page, in its order, the step of the partition
+    (see ``Scraper.parts``) that it belongs to.
     """
 
     counts: Mapping[str, int]
@@ -64,6 +67,7 @@ class Findings:
     next_request: Request | None = None
     keys: tuple[str, ...] = ()
     confirms: bool = False
+    where: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +135,8 @@ class Scraper(ABC):
         is_paginated: A killed attempt is resumed at its last page; costs one listing a partition.
         page_size: Rows asked for per page; a setting can replace it, also between kill and resume.
         usd_per_call: US dollars that one call costs, for estimates and cost budgets; a setting can replace it.
+        result_cap: Most rows of the first table that one request and its next pages give, where the source cuts in
+            silence; 0 = none known. A partition that reaches it is asked in parts, or else ``truncated``.
         rate, auth, timeout_s, max_body_bytes: As their types say.
     """
 
@@ -145,6 +151,7 @@ class Scraper(ABC):
     fresh_for: ClassVar[dt.timedelta] = dt.timedelta(hours=20)
     is_paginated: ClassVar[bool] = False
     page_size: int = 0
+    result_cap: ClassVar[int] = 0
     floor: ClassVar[dt.date] = dt.date(1970, 1, 1)
     settles_after: ClassVar[dt.timedelta] = dt.timedelta(hours=6)
     auth: ClassVar[Auth | None] = None
@@ -167,6 +174,22 @@ class Scraper(ABC):
         Raises ``SourceContractError`` for another shape, ``BlockedBySource`` for a challenge,
         ``NothingPublished`` for an empty answer that proves nothing, ``Truncated`` at a cap.
         """
+
+    def parts(self, partition: Partition) -> range:  # noqa: ARG002 - a source that cannot be asked for less
+        """The smallest steps that one request can name, numbered from 0: see :mod:`scrapers.parts`.
+
+        ``partition.steps(dt.timedelta(minutes=1))`` where the source can be asked from an instant to another.
+        """
+        return range(1)
+
+    def part_request(self, partition: Partition, part: range) -> Request:
+        """Begins exactly the steps of ``part`` (half-open, at least one); only where ``parts`` has several."""
+        raise NotImplementedError(f"{self.source} has {len(self.parts(partition))} parts and no request for {part}")
+
+    @property
+    def takes_several_calls(self) -> bool:
+        """Whether a partition can take more than one call, so that a killed one can be gone on with."""
+        return self.is_paginated or self.result_cap > 0
 
     @classmethod
     def settled_at(cls, partition: Partition) -> dt.datetime:

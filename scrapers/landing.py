@@ -144,7 +144,7 @@ class Landing:
     def read_pages(self, manifest: Manifest) -> Iterator[bytes]:
         """Decompressed bodies of the pages with rows, in order, each checked as in ``read_page``."""
         for record in manifest.pages:
-            if not record.confirms:
+            if record.holds_rows:
                 try:
                     yield self.read_page(record)
                 except StateUnreadable as error:

@@ -16,7 +16,8 @@ from scrapers.partition import Partition
 class PageRecord(BaseModel):
     """One landed page: where it is, what was asked (redacted), and what came back.
 
-    A page that ``confirms`` holds no rows for the warehouse: see :class:`scrapers.base.Findings`.
+    Two kinds hold no rows for the warehouse: one that ``confirms``, see :class:`scrapers.base.Findings`, and one whose
+    answer reached a cap, so that smaller parts took its place (``is_cut``, known when the manifest is written).
     """
 
     model_config = ConfigDict(frozen=True)
@@ -36,6 +37,12 @@ class PageRecord(BaseModel):
     elapsed_s: float
     counts: dict[str, int] = {}
     confirms: bool = False
+    is_cut: bool = False
+
+    @property
+    def holds_rows(self) -> bool:
+        """Whether its rows are loaded."""
+        return not (self.confirms or self.is_cut)
 
     def as_page(self, number: int, body: bytes) -> Page:
         """The page as it was fetched."""
@@ -117,7 +124,7 @@ def attempt_prefix(source: str, partition: str, attempt: str) -> str:
 
 def content_hash(records: Sequence[PageRecord]) -> str:
     """One hash over the bytes of the pages with rows, in order."""
-    return hashlib.sha256("".join(record.sha256 for record in records if not record.confirms).encode()).hexdigest()
+    return hashlib.sha256("".join(record.sha256 for record in records if record.holds_rows).encode()).hexdigest()
 
 
 def page_name(number: int) -> str:

@@ -90,6 +90,33 @@ class Partition:
         """
         return dt.datetime.combine(self.end, dt.time(), ZoneInfo(self.zone)).astimezone(dt.UTC)
 
+    @property
+    def begins_at(self) -> dt.datetime:
+        """The instant (aware, UTC) at which the interval begins in the source's zone."""
+        return dt.datetime.combine(self.start, dt.time(), ZoneInfo(self.zone)).astimezone(dt.UTC)
+
+    def steps(self, length: dt.timedelta) -> range:
+        """Steps of ``length`` that the interval has in elapsed time; the last may be shorter.
+
+        >>> Partition.day(dt.date(2025, 3, 9), "America/New_York").steps(dt.timedelta(hours=1))
+        range(0, 23)
+        """
+        return range(-((self.begins_at - self.ends_at) // length))
+
+    def span(self, part: range, length: dt.timedelta) -> tuple[dt.datetime, dt.datetime]:
+        """The half-open interval of instants (aware, UTC) that the steps of ``part`` cover.
+
+        >>> begin, end = Partition.day(dt.date(2025, 1, 3), "UTC").span(range(6, 8), dt.timedelta(hours=1))
+        >>> f"{begin:%H:%M} {end:%H:%M}"
+        '06:00 08:00'
+        """
+        begin = self.begins_at
+        return begin + part.start * length, min(begin + part.stop * length, self.ends_at)
+
+    def step_of(self, instant: dt.datetime, length: dt.timedelta) -> int:
+        """The step that holds ``instant`` (aware); outside the interval it is none of ``steps``."""
+        return (instant - self.begins_at) // length
+
     def contains(self, date: dt.date) -> bool:
         """Whether a row of that local date belongs here."""
         return self.start <= date < self.end

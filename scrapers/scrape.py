@@ -15,7 +15,7 @@ from scrapers.partition import Partition
 __all__ = ["Fetcher", "new_attempt_id", "refuse_unaskable", "scrape", "utc_now"]
 
 SWEEPS = 3
-"""How often a paginated partition is begun anew when the source changes it between two pages."""
+"""How often a partition of several calls is begun anew when the source changes it between two pages."""
 
 RESUME_WITHIN = dt.timedelta(hours=24)
 
@@ -50,9 +50,9 @@ def scrape(
     A page that ``inspect`` refuses is landed all the same, as evidence, under an attempt without a manifest. What
     the source has not settled is landed with ``unsettled`` set: the caller must not load it.
 
-    A paginated partition whose newest attempt has pages but no manifest goes on behind the last of them, whoever
-    landed it, unless that attempt was begun longer ago than ``resume_within`` or the source has changed since. One
-    that changes while it is read is begun anew, `SWEEPS` times at most.
+    A partition of several calls (pages, or parts of an answer at a cap) whose newest attempt has pages but no manifest
+    goes on behind the last of them, whoever landed it, unless that attempt was begun longer ago than ``resume_within``
+    or the source has changed since. One that changes while it is read is begun anew, `SWEEPS` times at most.
 
     Raises any error of the taxonomy, located with source, partition and stage. ``PartitionUnavailable`` and
     ``NotSettled`` before any call, when the date lies before the source's floor or is not over yet; ``NotSettled``
@@ -64,7 +64,7 @@ def scrape(
         return Attempt(partition, attempt_id, scraper=scraper, client=client, landing=landing)
 
     attempt = None
-    if scraper.is_paginated:
+    if scraper.takes_several_calls:
         attempt = _resumed(begin, landing, scraper, partition, now() - resume_within)
     for sweep in range(1, SWEEPS + 1):
         attempt = attempt or begin(new_attempt_id(now()))
@@ -72,7 +72,7 @@ def scrape(
             attempt.run()
             break
         except NotSettled as error:
-            if not scraper.is_paginated:
+            if not scraper.takes_several_calls:
                 raise
             if sweep == SWEEPS:
                 raise _still_changing(error) from None
