@@ -98,6 +98,7 @@ async def backfill(
     order: Order = Order.OLDEST_FIRST,
     on_failure: OnFailure = OnFailure.CONTINUE,
     engine: Engine = Engine.INLINE,
+    parallel: Annotated[int, Field(ge=0, le=64)] = 0,
     max_concurrency: Concurrency = 8,
     dry_run: bool = False,
     retry_failed: bool = False,
@@ -130,6 +131,8 @@ async def backfill(
         order: Which dates are begun first. sequential is oldest first, one at a time.
         on_failure: continue with the other dates, or stop and leave them pending.
         engine: inline fetches in this one process; distributed spreads windows of dates over all workers of the pool.
+        parallel: Only for engine distributed: into how many parts the dates are split, all at work at once as far as
+            workers and max_concurrency allow. 0 takes the settings: 31 dates in a part, 4 parts at once.
         max_concurrency: How many dates are fetched at once, 1 to 64.
         dry_run: Only show the plan: no call to the source, nothing written, no mail.
         retry_failed: Only the dates of the range whose last attempt failed.

@@ -95,6 +95,7 @@ class Asked(BaseModel):
     order: Order = Order.OLDEST_FIRST
     on_failure: OnFailure = OnFailure.CONTINUE
     engine: Engine = Engine.INLINE
+    parallel: int = 0
     max_concurrency: int = 8
     dry_run: bool = False
     retry_failed: bool = False

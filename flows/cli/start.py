@@ -11,7 +11,7 @@ import typer
 
 from alerting.ranges import compress_dates
 from flows.cli.output import finish, say, show
-from flows.parameters import Asked, Reason
+from flows.parameters import Asked, Engine, Reason
 from flows.truth.inventory import span_of
 from flows.wiring import Services
 from scrapers.scrape import utc_now
@@ -28,6 +28,16 @@ def asked_of(source: str, start: dt.date | None, end: dt.date | None, reason: st
     why = {"reason": reason} if reason in known else {"reason": Reason.OTHER.value, "note": reason}
     said = {name: value for name, value in given.items() if value not in (None, "")}
     return Asked.model_validate({"source": source, "start_date": start, "end_date": end, **why, **said})
+
+
+def split_over(parallel: int, max_concurrency: int | None) -> dict[str, Any]:
+    """Parameters of one run that works in ``parallel`` child runs: one lease, one verdict, one mail.
+
+    >>> split_over(12, None)
+    {'engine': 'distributed', 'parallel': 12, 'max_concurrency': 12}
+    """
+    in_flight = max_concurrency or max(parallel, Asked(source="").max_concurrency)
+    return {"engine": Engine.DISTRIBUTED.value, "parallel": parallel, "max_concurrency": in_flight}
 
 
 def extra_parameters(parameters: Sequence[str] | None) -> dict[str, Any]:
@@ -90,7 +100,8 @@ def start_run(services: Services, asked: Asked, keys: Sequence[str], *, no_follo
     wanted = asked.model_dump(mode="json").items()
     parameters = {name: value for name, value in wanted if name in ("source", "reason") or value != defaults[name]}
     started = start(f"backfill/{asked.source}", parameters, asked_by=who())
-    say(as_json, f"started {started.backfill_id} as flow run {started.name} ({started.flow_run_id})")
+    at = f" {started.url}" if started.url else ""
+    say(as_json, f"started {started.backfill_id} as flow run {started.name} ({started.flow_run_id}){at}")
     if no_follow:
         show({**started.to_dict(), "state": "SCHEDULED"}, [f"look: gapless status {asked.source}"], as_json)
         finish(True)

@@ -31,6 +31,7 @@ from flows.cli.start import (
     keys_of_cause,
     keys_of_run,
     planned_of,
+    split_over,
     start_keys,
     start_run,
 )
@@ -55,6 +56,9 @@ Parameters = Annotated[
     typer.Option("--param", "-p", help="Any other parameter of the deployment, name=value (JSON or text)."),
 ]
 Concurrency = Annotated[int | None, typer.Option("--max-concurrency", min=1, max=64, help="Dates fetched at once.")]
+Parallel = Annotated[
+    int, typer.Option("--parallel", min=0, max=64, help="Split over so many runs at once, on all workers of the pool.")
+]
 NoFollow = Annotated[bool, typer.Option("--no-follow", help="Start it and return at once.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before a big run.")]
 
@@ -70,6 +74,7 @@ def run(
     dates: Dates = "",
     from_file: DatesFile = None,
     max_concurrency: Concurrency = None,
+    parallel: Parallel = 0,
     parameters: Parameters = None,
     no_follow: NoFollow = False,
     yes: Yes = False,
@@ -82,6 +87,7 @@ def run(
         "entities": entities,
         "mode": mode.value,
         "max_concurrency": max_concurrency,
+        **(split_over(parallel, max_concurrency) if parallel else {}),
         **extra_parameters(parameters),
     }
     services, asked = build_services(), asked_of(source, start, end, reason, given)

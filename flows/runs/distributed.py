@@ -27,9 +27,18 @@ def chunks(partitions: Sequence[Partition], size: int) -> list[tuple[Partition, 
     return [tuple(partitions[begin : begin + size]) for begin in range(0, len(partitions), size)]
 
 
-def windows_at_once(run: RunContext, windows: int) -> int:
-    """How many children work at the same time: never more than dates may be in flight."""
-    return max(1, min(run.services.settings.distributed_windows_at_once, run.asked.concurrency, windows))
+def windows_of(run: RunContext, partitions: Sequence[Partition]) -> tuple[list[tuple[Partition, ...]], int]:
+    """The windows of a distributed run, and how many of them are at work at once.
+
+    Never more than dates may be in flight; beyond that as many as were asked for, or as the settings say.
+    """
+    settings, asked = run.services.settings, run.asked
+    size = settings.distributed_window_partitions
+    if asked.parallel:
+        size = max(1, -(-len(partitions) // asked.parallel))
+    grouped = chunks(partitions, size)
+    at_once = asked.parallel or settings.distributed_windows_at_once
+    return grouped, max(1, min(at_once, asked.concurrency, len(grouped)))
 
 
 async def run_elsewhere(run: RunContext, keys: list[str], slots: int) -> list[str]:

@@ -14,7 +14,7 @@ from flows.plans.plan import Plan
 from flows.process import process_landed
 from flows.runs.bookkeeping import record_failure
 from flows.runs.context import RunContext
-from flows.runs.distributed import chunks, run_elsewhere, windows_at_once
+from flows.runs.distributed import run_elsewhere, windows_of
 from flows.validation import validate_loaded
 from scrapers.partition import Partition, windows
 from scrapers.scrape import utc_now
@@ -46,8 +46,7 @@ def _windows(run: RunContext, plan: Plan) -> tuple[list[tuple[Partition, ...]], 
     """The windows, and how many of them are at work at once."""
     settings = run.services.settings
     if run.asked.engine is Engine.DISTRIBUTED:
-        grouped = chunks(plan.to_fetch, settings.distributed_window_partitions)
-        return grouped, windows_at_once(run, len(grouped))
+        return windows_of(run, plan.to_fetch)
     grouped = windows(plan.to_fetch, settings.single_window_up_to)
     if run.asked.order is Order.SEQUENTIAL:
         return grouped, 1

@@ -11,16 +11,24 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterDeploymentId,
+    FlowRunFilterParentFlowRunId,
+)
 from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import get_current_settings, temporary_settings
 from prefect.states import Cancelling
+from prefect.utilities.urls import url_for
 from tqdm import tqdm
 
 from alerting.errors import ConfigurationError, PipelineError, TransientError
 from flows.backfill import backfill_id_of
 from flows.control.interruption import FEW_TRIES
 from flows.ledger import Ledger
+from flows.parameters import Engine
 from flows.runs.mailing import ASKED_BY
 from flows.settings import code_version
 from flows.wiring import Services
@@ -41,6 +49,7 @@ class Started:
     name: str
     deployment: str
     parameters: Mapping[str, Any]
+    url: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -83,7 +92,11 @@ async def _start(deployment: str, parameters: Mapping[str, Any], asked_by: str) 
             )
         tags = [f"{ASKED_BY}{asked_by}"] if asked_by else None
         run = await client.create_flow_run_from_deployment(found.id, parameters=dict(parameters), tags=tags)
-    return Started(run.id, backfill_id_of(run.id, 1), run.name, deployment, parameters)
+    return Started(run.id, backfill_id_of(run.id, 1), run.name, deployment, parameters, _url(run.id))
+
+
+def _url(flow_run_id: UUID) -> str:
+    return url_for("flow-run", obj_id=flow_run_id) or ""
 
 
 def follow(
@@ -114,11 +127,15 @@ def _follow(
 ) -> State[Any]:
     ledger = Ledger(services.store, source)
     ours = set(keys)
-    shown, failures = "", 0
+    shown, failures, windows = "", 0, 0
     with tqdm(total=len(keys), unit="date", disable=not sys.stderr.isatty(), leave=True) as bar:
         while True:
             try:
                 run = _answer(_read(started.flow_run_id))
+                if started.parameters.get("engine") == Engine.DISTRIBUTED:
+                    for window in (begun := _answer(_deployed_children(started.flow_run_id, windows))):
+                        say(f"window {window.name}: flow run {window.id} {_url(window.id)}".rstrip())
+                    windows += len(begun)
                 entries = {key: one for key, one in ledger.refresh().items() if key in ours}
                 failures = 0
             except TransientError:
@@ -154,6 +171,19 @@ async def _read(flow_run_id: UUID) -> FlowRun:
             return await client.read_flow_run(flow_run_id)
         except ObjectNotFound:
             raise ConfigurationError(f"Prefect knows no flow run {flow_run_id}", stage="start") from None
+
+
+async def _deployed_children(flow_run_id: UUID, known: int) -> list[FlowRun]:
+    """The windows of a distributed run in the order of their start, without the first ``known``."""
+    async with get_client() as client:
+        return await client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(
+                parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[flow_run_id]),
+                deployment_id=FlowRunFilterDeploymentId(is_null_=False),
+            ),
+            sort=FlowRunSort.EXPECTED_START_TIME_ASC,
+            offset=known,
+        )
 
 
 async def _cancel(flow_run_id: UUID) -> None:

@@ -167,16 +167,49 @@ def test_distributed_gives_the_tables_of_inline_with_one_mail_and_keeps_the_rate
     assert max(per_second.values()) <= 11, "600 a minute, shared by all workers"
 
 
-def test_a_401_on_one_worker_ends_the_whole_run_with_one_summary(fleet: Bench) -> None:
+def test_one_command_splits_a_range_over_parallel_runs_and_names_them(fleet: Bench) -> None:
+    days = ("2023-12-01", "2023-12-18")
+    fleet.trouble()
+    fleet.forget_calls()
+    done = subprocess.run(
+        [sys.executable, "-m", "flows", "run", "bdl_box_scores", *days, "--parallel", "3", "--reason", "test"],
+        env=fleet.env,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (run_id,) = re.findall(
+        r"^started bf-\w+ as flow run .* \(([0-9a-f-]{36})\) http\S+/runs/flow-run/", done.stdout, re.M
+    )
+    shown = re.findall(r"^window .*\(6\): flow run ([0-9a-f-]{36}) http\S+", done.stdout, re.M)
+    windows = children_of(fleet, run_id)
+    assert sorted(shown) == sorted(window["id"] for window in windows)
+    assert len(windows) == 3
+    assert len({window["infrastructure_pid"] for window in windows}) == 3, "every part in its own process"
+    assert fleet.calls()["total"] == 18
+    (mail,) = fleet.mails(f"bf-{run_id.replace('-', '')[:12]}")
+    assert "[OK 18/18]" in mail["subject"]
+
+
+def test_a_401_ends_all_windows_with_one_mail_that_a_human_is_needed_and_one_summary(fleet: Bench) -> None:
     fleet.trouble({"kind": "401"})
+    fleet.forget_calls()
     try:
-        run_id = fleet.start("2025-04-01", "2025-04-30", engine="distributed", max_concurrency=2)
+        run_id = fleet.start("2025-04-01", "2025-04-30", engine="distributed", parallel=6, max_concurrency=3)
         ended = fleet.wait(run_id, timeout_s=600)
     finally:
         fleet.trouble()
     assert ended.message.startswith("ABORTED(critical)"), ended.message
-    assert sum("STOPPED" in mail["subject"] for mail in fleet.mails(ended.backfill_id)) == 1
-    assert fleet.calls()["total"] < 30
+    subjects = [mail["subject"] for mail in fleet.mails(ended.backfill_id)]
+    assert sorted("NEEDS A HUMAN" in subject for subject in subjects) == [False, True], subjects
+    assert sum("STOPPED" in subject for subject in subjects) == 1
+    # One call of each of the three windows at work, and none of the three that had not begun.
+    assert fleet.calls()["total"] <= 3
+    assert len(children_of(fleet, run_id)) <= 3
+    assert not {window["state_type"] for window in children_of(fleet, run_id)} - {"FAILED", "CANCELLED"}
 
 
 def test_cancel_of_a_distributed_run_stops_its_windows(fleet: Bench) -> None:
@@ -194,5 +227,9 @@ def test_cancel_of_a_distributed_run_stops_its_windows(fleet: Bench) -> None:
         time.sleep(0.3)
     fleet.trouble()
     assert fleet.calls()["total"] < 28
+    asked = fleet.calls()["total"]
     (mail,) = fleet.mails(f"bf-{run_id.replace('-', '')[:12]}")
     assert "[CANCELLED" in mail["subject"]
+    again = fleet.run("2025-02-01", "2025-02-28")
+    assert again.message.startswith("COMPLETE"), again.message
+    assert fleet.calls()["total"] - asked <= 28, "the lease is free, and what was landed is not asked for again"
