@@ -6,7 +6,7 @@ import datetime as dt
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -124,10 +124,11 @@ class BackfillMode:
             return False
         return True
 
-    def incidents(self) -> list[Incident]:
-        """Journaled and waiting ones."""
+    def incidents(self) -> Iterator[Incident]:
+        """Journaled and waiting ones, as a stream."""
         self.flush()
-        return [*IncidentJournal(self._store).read(self.backfill_id), *self._spool.waiting()]
+        yield from IncidentJournal(self._store).read(self.backfill_id)
+        yield from self._spool.waiting()
 
     def end(self, send_summary: bool, run_facts: RunFacts | None) -> SendResult:
         """Stores the rest, marks the run as finished, and sends. Raises what the store raises; may be called again."""

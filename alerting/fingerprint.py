@@ -15,6 +15,9 @@ from alerting.incident import SEVERITIES, Incident
 from alerting.ranges import compress_dates
 
 VERSION = "v1"
+MAX_WORDINGS = 50
+"""More wordings than these of one error class at one place are one cause: the mask did not know what varies."""
+
 _Rank = tuple[int, bool, dt.datetime, str]
 _NEVER = dt.datetime.min.replace(tzinfo=dt.UTC)
 _EVER = dt.datetime.max.replace(tzinfo=dt.UTC)
@@ -56,7 +59,7 @@ def endpoint_template(endpoint: str) -> str:
     '/v1/games/<*>/box'
     """
     path = re.sub(r"^[a-z][a-z0-9+.-]*://[^/]*", "", endpoint.partition("?")[0])
-    return "/".join("<*>" if re.search(r"\d{3,}|\d-\d|@", part) else part for part in path.split("/"))
+    return "/".join("<*>" if re.search(r"^\d+$|\d{3,}|\d-\d|@", part) else part for part in path.split("/"))
 
 
 def fingerprint(incident: Incident) -> str:
@@ -64,8 +67,10 @@ def fingerprint(incident: Incident) -> str:
 
     A fingerprint that the incident already carries is kept, whatever its version.
     """
-    if incident.fingerprint:
-        return incident.fingerprint
+    return incident.fingerprint or _hash(incident, normalise(incident.message))
+
+
+def _hash(incident: Incident, wording: str) -> str:
     status = "" if incident.status is None else f"{incident.status // 100}xx"
     if incident.status in (401, 403, 429):
         status = str(incident.status)
@@ -74,7 +79,7 @@ def fingerprint(incident: Incident) -> str:
         "<".join(incident.exception_chain or (incident.error_type,)),
         incident.error_type,
         incident.frame,
-        normalise(incident.message),
+        wording,
         status,
         endpoint_template(incident.endpoint),
     )
@@ -95,6 +100,7 @@ class IncidentGroup:
     attempts: int = 0
     messages: list[str] = field(default_factory=list)
     echoes: int = 0
+    many_wordings: bool = False
     rank: _Rank | None = None
 
     @property
@@ -112,22 +118,31 @@ class IncidentGroup:
         self.count += 1
         if incident.partition:
             self.partitions.add(incident.partition)
-        self.first_at = min(self.first_at, incident.occurred_at)
-        self.last_at = max(self.last_at, incident.occurred_at)
+        when = incident.occurred_at
+        if when < self.first_at:
+            self.first_at = when
+        if when > self.last_at:
+            self.last_at = when
         self.attempts += incident.attempts
         if len(self.messages) < 10 and incident.message not in self.messages:
             self.messages.append(incident.message)
-        rank = _sample_rank(incident)
-        if self.rank is None or rank < self.rank:
-            self.sample, self.rank = incident, rank
+        # Most incidents cannot be the better sample, and a rank costs as much as all the rest of this.
+        sample = self.sample
+        worse = incident.severity != sample.severity or (incident.traceback and not sample.traceback)
+        if self.rank is None or worse or when <= sample.occurred_at:
+            rank = _sample_rank(incident)
+            if self.rank is None or rank < self.rank:
+                self.sample, self.rank = incident, rank
 
     def absorb(self, other: IncidentGroup) -> None:
-        """Takes in a group that is only an echo of this cause."""
+        """Takes in a group of the same cause; the worse sample stays."""
         self.count += other.count
-        self.echoes += other.count
         self.partitions |= other.partitions
         self.first_at, self.last_at = min(self.first_at, other.first_at), max(self.last_at, other.last_at)
         self.attempts += other.attempts
+        self.messages = [*self.messages, *(text for text in other.messages if text not in self.messages)][:10]
+        if other.rank is not None and (self.rank is None or other.rank < self.rank):
+            self.sample, self.rank = other.sample, other.rank
 
 
 def _sample_rank(incident: Incident) -> _Rank:
@@ -146,12 +161,12 @@ class Causes:
 
 
 def group_incidents(incidents: Iterable[Incident]) -> Causes:
-    """Groups a stream in one pass; memory grows with causes and partitions, not with incidents.
+    """Groups a stream in one pass; memory grows with causes and partitions, not with incidents or wordings.
 
     Echoes go to their root first, per source: 401 and 403 to a dead key (AuthenticationError), 429 to a spent
     budget (BudgetExhausted); what an open breaker kept from being tried is no error at all.
     """
-    groups: dict[str, IncidentGroup] = {}
+    groups = _Groups()
     not_attempted: set[str] = set()
     total = 0
     for incident in incidents:
@@ -159,19 +174,45 @@ def group_incidents(incidents: Iterable[Incident]) -> Causes:
             not_attempted.add(incident.partition)
             continue
         total += 1
-        key = fingerprint(incident)
-        group = groups.get(key)
-        if group is None:
-            group = groups[key] = IncidentGroup(key, incident)
-        group.add(incident)
-    _inhibit(groups)
+        groups.of(incident).add(incident)
+    found = groups.by_fingerprint
+    _inhibit(found)
     ordered = sorted(
-        groups.values(), key=lambda each: (not each.critical, -len(each.partitions), -each.count, each.fingerprint)
+        found.values(), key=lambda each: (not each.critical, -len(each.partitions), -each.count, each.fingerprint)
     )
     for number, group in enumerate(ordered, start=1):
         group.cause_id = f"C{number}"
     failed = {key for group in ordered for key in group.partitions}
     return Causes(tuple(ordered), frozenset(not_attempted - failed - {""}), total)
+
+
+class _Groups:
+    """Groups by fingerprint, until a class at a place has too many wordings: then it is one group for all of them.
+
+    Whatever the order of arrival, the same groups come out.
+    """
+
+    def __init__(self) -> None:
+        self.by_fingerprint: dict[str, IncidentGroup] = {}
+        self._wordings: dict[str, list[str]] = {}
+
+    def of(self, incident: Incident) -> IncidentGroup:
+        key = fingerprint(incident)
+        if known := self.by_fingerprint.get(key):
+            return known
+        place = _hash(incident, "ANY")  # no wording: those are in small letters
+        if known := self.by_fingerprint.get(place):
+            return known
+        wordings = self._wordings.setdefault(place, [])
+        wordings.append(key)
+        if len(wordings) <= MAX_WORDINGS:
+            self.by_fingerprint[key] = IncidentGroup(key, incident)
+            return self.by_fingerprint[key]
+        merged = self.by_fingerprint[place] = IncidentGroup(place, incident, many_wordings=True)
+        for each in self._wordings.pop(place):
+            if each in self.by_fingerprint:
+                merged.absorb(self.by_fingerprint.pop(each))
+        return merged
 
 
 def _inhibit(groups: dict[str, IncidentGroup]) -> None:
@@ -188,4 +229,12 @@ def _inhibit(groups: dict[str, IncidentGroup]) -> None:
             for group in own:
                 echo = group.sample.error_type in echo_types or group.sample.status in statuses
                 if group is not root and echo:
-                    root.absorb(groups.pop(group.fingerprint))
+                    _mute(root, groups.pop(group.fingerprint))
+
+
+def _mute(root: IncidentGroup, echo: IncidentGroup) -> None:
+    # The root speaks for itself: an echo changes neither its sample nor its messages.
+    sample, rank, messages = root.sample, root.rank, root.messages
+    root.absorb(echo)
+    root.sample, root.rank, root.messages = sample, rank, messages
+    root.echoes += echo.count

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-import traceback as traceback_module
 import uuid
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import PurePath
-from types import TracebackType
 from typing import Any, Literal
 
 from pydantic import TypeAdapter
@@ -17,13 +14,13 @@ from pydantic import TypeAdapter
 from alerting import errors
 from alerting.ranges import date_of
 from alerting.redaction import one_line, redact, redact_value
+from alerting.tracebacks import cut_lines, exception_chain, own_frame, traceback_text
+from alerting.wording import shorten
 
 Severity = Literal["CRITICAL", "ERROR", "WARNING", "INFO"]
 SEVERITIES: tuple[Severity, ...] = ("CRITICAL", "ERROR", "WARNING", "INFO")
-OWN_PACKAGES = ("flows", "processors", "scrapers", "alerting", "deployments")
 
 MAX_MESSAGE = 4_000
-MAX_TRACEBACK_LINES = 20
 _EXPECTED = (errors.NothingPublished, errors.NotSettled, errors.PartitionUnavailable)
 _RETRYABLE = (errors.TransientError, errors.NothingPublished, errors.NotSettled, errors.CoverageLow)
 
@@ -83,7 +80,7 @@ class Incident:
             date=date_of(where),
             stage=(known.stage if known else "") or stage,
             error_type=type(error).__name__,
-            message=shorten(redact(known.message if known else str(error)) or type(error).__name__),
+            message=shorten(redact(known.message if known else str(error)) or type(error).__name__, MAX_MESSAGE),
             status=_status(evidence.get("status")),
             endpoint=redact(str(evidence.get("endpoint") or "")),
             severity=severity or _severity(error),
@@ -91,9 +88,9 @@ class Incident:
             hint=redact(known.hint) if known else "",
             occurred_at=_aware(occurred_at),
             attempts=attempts,
-            exception_chain=_chain(error),
-            frame=_own_frame(error.__traceback__),
-            traceback=_traceback(error),
+            exception_chain=exception_chain(error),
+            frame=own_frame(error.__traceback__),
+            traceback=traceback_text(error),
             facts=_facts(evidence),
         )
 
@@ -135,7 +132,7 @@ class Incident:
             date=date_of(partition) or _clean(str(data.get("date") or "")),
             stage=_clean(str(data.get("stage") or "")),
             error_type=kind,
-            message=shorten(redact(text) or kind),
+            message=shorten(redact(text) or kind, MAX_MESSAGE),
             status=_status(data.get("status") or data.get("status_code")),
             endpoint=redact(str(data.get("endpoint") or data.get("url") or "")),
             severity=chosen or (_severity(taxonomy_class("")) if taxonomy_class else "ERROR"),
@@ -144,9 +141,18 @@ class Incident:
             occurred_at=_aware(when),
             attempts=attempts,
             exception_chain=(kind,),
-            traceback=_cut_lines(redact(str(data.get("traceback") or ""))),
+            traceback=cut_lines(redact(str(data.get("traceback") or ""))),
             facts=_facts(facts),
         )
+
+    @classmethod
+    def of(cls, reported: Reported, source: str = "") -> Incident:
+        """An incident, an exception, or a dictionary of the old callers; ``source`` where it names none."""
+        if isinstance(reported, Incident):
+            return reported
+        if isinstance(reported, BaseException):
+            return cls.from_error(reported, source=source)
+        return cls.from_mapping({"source": source, **reported} if source else reported)
 
     def to_json(self, without: Collection[str] = ()) -> bytes:
         """One line of JSON; the fields in ``without`` are left out."""
@@ -158,19 +164,8 @@ class Incident:
         return _ADAPTER.validate_json(line)
 
 
+Reported = Incident | BaseException | Mapping[str, Any]
 _ADAPTER: TypeAdapter[Incident] = TypeAdapter(Incident)
-
-
-def shorten(text: str, limit: int = MAX_MESSAGE) -> str:
-    """Cuts the middle out of a long text and says how much; head and tail carry the meaning.
-
-    >>> shorten("a" * 50, 30)
-    'aaaaa… [40 characters] …aaaaa'
-    """
-    if len(text) <= limit:
-        return text
-    keep = max((limit - 20) // 2, 1)
-    return f"{text[:keep]}… [{len(text) - 2 * keep} characters] …{text[-keep:]}"
 
 
 def _clean(text: str) -> str:
@@ -219,46 +214,3 @@ def _facts(facts: Mapping[str, Any]) -> dict[str, Any]:
         name[:60]: value if isinstance(value, int | float | None) else shorten(str(value), 300)
         for name, value in cut.items()
     }
-
-
-def _chain(error: BaseException) -> tuple[str, ...]:
-    names: list[str] = []
-    current: BaseException | None = error
-    while current is not None and len(names) < 8:
-        names.append(type(current).__name__)
-        current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
-    return tuple(names)
-
-
-def _short_path(filename: str) -> str:
-    """The part of a path that means something on any machine: from the package on."""
-    parts = PurePath(filename).parts
-    for index in range(len(parts) - 1, -1, -1):
-        if parts[index] in OWN_PACKAGES or parts[index - 1 : index] == ("site-packages",):
-            return "/".join(parts[index:])
-    return parts[-1] if parts else filename
-
-
-def _is_own(path: str) -> bool:
-    return path.split("/")[0] in OWN_PACKAGES
-
-
-def _own_frame(trace: TracebackType | None) -> str:
-    frames = [(_short_path(frame.filename), frame.name) for frame in traceback_module.extract_tb(trace)]
-    own = [frame for frame in frames if _is_own(frame[0])] or frames
-    return ":".join(own[-1]) if own else ""
-
-
-def _traceback(error: BaseException) -> str:
-    """Own frames first, innermost first; then foreign ones; no absolute path."""
-    lines: list[tuple[bool, str]] = []
-    for frame in reversed(traceback_module.extract_tb(error.__traceback__)):
-        path = _short_path(frame.filename)
-        code = f"\n    {frame.line.strip()}" if frame.line else ""
-        lines.append((not _is_own(path), f"{path}:{frame.lineno} in {frame.name}{code}"))
-    ordered = [text for _, text in sorted(lines, key=lambda item: item[0])]
-    return _cut_lines(redact("\n".join(ordered)))
-
-
-def _cut_lines(text: str) -> str:
-    return "\n".join(shorten(line, 200) for line in text.splitlines()[:MAX_TRACEBACK_LINES])

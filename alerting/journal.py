@@ -14,6 +14,8 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
+from pydantic import TypeAdapter
+
 from alerting.errors import StateUnreadable
 from alerting.fingerprint import fingerprint
 from alerting.incident import Incident
@@ -40,6 +42,7 @@ def with_fingerprint(incident: Incident) -> Incident:
 
 
 _WRITER, _REPEATS = "spool", "repeats"
+_INCIDENTS = TypeAdapter(list[Incident])
 
 
 def _writer(stored: StoredObject) -> str:
@@ -99,11 +102,12 @@ class IncidentJournal:
         repeating = {_writer(stored) for stored in self.store.list(prefix) if stored.metadata.get(_REPEATS) != "no"}
         seen: set[str] = set()
         for stored in self.store.list(prefix):
-            once = _writer(stored) not in repeating
-            for incident in self._read_object(stored.name):
-                if once:
-                    yield incident
-                elif incident.incident_id not in seen:
+            incidents = self._read_object(stored.name)
+            if _writer(stored) not in repeating:
+                yield from incidents
+                continue
+            for incident in incidents:
+                if incident.incident_id not in seen:
                     seen.add(incident.incident_id)
                     yield incident
 
@@ -114,8 +118,9 @@ class IncidentJournal:
 
     def _read_object(self, name: str) -> Iterable[Incident]:
         try:
-            lines = gzip.decompress(self.store.read(name)[0]).splitlines()
-            return [Incident.from_json(line) for line in lines if line]
+            lines = gzip.decompress(self.store.read(name)[0]).strip()
+            # Inside of JSON a line break is escaped: one parse of the whole object takes half of one for each line.
+            return _INCIDENTS.validate_json(b"[%b]" % lines.replace(b"\n", b","))
         except (ObjectMissing, OSError, EOFError, zlib.error, ValueError) as error:
             raise StateUnreadable(
                 f"incident journal unreadable at {self.store.root_uri}/{name}; nothing was changed",

@@ -14,14 +14,14 @@ from typing import Any
 from alerting.channels import Channel, DeliveryFailed
 from alerting.errors import PipelineError, StateUnreadable
 from alerting.fingerprint import group_incidents
-from alerting.incident import Incident, Severity, shorten
+from alerting.incident import Incident, Severity
 from alerting.journal import with_fingerprint
 from alerting.limiter import Limiter, Permit
 from alerting.message import plain_mail
 from alerting.notices import deliver
 from alerting.object_store import ObjectMissing, ObjectStore
 from alerting.redaction import redact
-from alerting.wording import cut_items, moment, plural
+from alerting.wording import cut_items, moment, plural, shorten
 
 _log = logging.getLogger("gapless.alerting")
 _PENDING = "pending-alerts/"
@@ -194,9 +194,10 @@ class LiveAlerts:
         ]
         for group in causes.groups[:30]:
             sample = group.sample
+            told = group.messages if group.many_wordings else [sample.message]
             lines += [
                 f"{group.cause_id} {sample.severity} {sample.source} {sample.error_type} ×{group.count:,}",
-                f"   {shorten(sample.message, 300)}",
+                *(f"   {shorten(text, 300)}" for text in told),
                 f"   {moment(group.first_at)} to {moment(group.last_at)}",
             ]
             if group.partitions:
@@ -210,15 +211,23 @@ class LiveAlerts:
         return True
 
     def summary_of(self, incidents: Iterable[Incident], hours: float) -> dict[str, Any]:
-        """Counts of what occurred within ``hours``, by type, scraper and severity."""
+        """Counts of what occurred within ``hours``, by type, scraper and severity. Reads ``incidents`` once."""
         since = self._clock() - dt.timedelta(hours=hours)
-        recent = [incident for incident in incidents if incident.occurred_at >= since]
+        counts: dict[str, Counter[str]] = {"by_type": Counter(), "by_scraper": Counter(), "by_severity": Counter()}
+
+        def counted() -> Iterator[Incident]:
+            for incident in incidents:
+                if incident.occurred_at >= since:
+                    counts["by_type"][incident.error_type] += 1
+                    counts["by_scraper"][incident.source or "unknown"] += 1
+                    counts["by_severity"][incident.severity] += 1
+                    yield incident
+
+        causes = len(group_incidents(counted()).groups)
         return {
-            "total_errors": len(recent),
-            "by_type": dict(Counter(incident.error_type for incident in recent)),
-            "by_scraper": dict(Counter(incident.source or "unknown" for incident in recent)),
-            "by_severity": dict(Counter(incident.severity for incident in recent)),
-            "causes": len(group_incidents(recent).groups),
+            "total_errors": counts["by_type"].total(),
+            **{name: dict(count) for name, count in counts.items()},
+            "causes": causes,
         }
 
 

@@ -41,6 +41,8 @@ _SHAPES = (
     ),
 )
 
+_MASKS = (*((pattern, rf"\1\2{MASK}") for pattern in (_HEADER, _NAMED, _KEY)), *_SHAPES)
+
 _lock = threading.Lock()
 _literals: set[str] = set()
 _literal_pattern: re.Pattern[str] | None = None
@@ -86,11 +88,10 @@ def redact(text: str) -> str:
         text = text.encode("utf-8", "replace").decode()
     if _literal_pattern is not None:
         text = _literal_pattern.sub(MASK, text)
-    text = _HEADER.sub(rf"\1\2{MASK}", text)
-    text = _NAMED.sub(rf"\1\2{MASK}", text)
-    text = _KEY.sub(rf"\1\2{MASK}", text)
-    for pattern, mask in _SHAPES:
-        text = pattern.sub(mask, text)
+    for pattern, mask in _MASKS:
+        # Nearly every text holds none of them, and a search costs half of a substitution that finds nothing.
+        if pattern.search(text):
+            text = pattern.sub(mask, text)
     return text
 
 

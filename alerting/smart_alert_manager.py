@@ -17,29 +17,17 @@ from types import TracebackType
 from typing import Any
 
 from alerting.backfill_mode import BackfillMode
-from alerting.channels import Channel, FileChannel, LogChannel
+from alerting.channels import Channel
 from alerting.delivery import SendResult
-from alerting.errors import ConfigurationError
-from alerting.incident import Incident, Severity
+from alerting.incident import Incident, Reported, Severity
 from alerting.live_alerts import AlertSettings, LiveAlerts
 from alerting.local_store import FileObjectStore
-from alerting.message import plain_mail
-from alerting.notices import deliver
 from alerting.object_store import ObjectStore
 from alerting.redaction import redact
 from alerting.run_facts import RunFacts
+from alerting.transports import require_transport, try_channels
 
 _log = logging.getLogger("gapless.alerting")
-Reported = Incident | BaseException | Mapping[str, Any]
-
-
-def as_incident(reported: Reported, source: str = "") -> Incident:
-    """An incident, an exception, or a dictionary of the old callers, as an incident."""
-    if isinstance(reported, Incident):
-        return reported
-    if isinstance(reported, BaseException):
-        return Incident.from_error(reported, source=source)
-    return Incident.from_mapping({"source": source, **reported} if source else reported)
 
 
 class SmartAlertManager:
@@ -122,27 +110,12 @@ class SmartAlertManager:
 
     def test_alert(self) -> dict[str, str]:
         """Sends a test mail through every channel; returns channel name -> problem ("" when it was accepted)."""
-        now = self.clock()
-        text = "This is a test: this channel works. No action is needed."
-        problems: dict[str, str] = {}
-        for channel in self.channels:
-            mail = plain_mail(f"{self.settings.subject_prefix} test alert ({channel.name})", text, now=now)
-            delivered, errors = deliver(mail, (channel,), "INFO", set(), now)
-            refused = [f"{who}: {answer}" for each in delivered.values() for who, answer in each.refused.items()]
-            problems[channel.name] = "; ".join([*errors, *refused])
-        return problems
+        return try_channels(self.channels, self.settings.subject_prefix, self.clock())
 
     def preflight(self) -> None:
         """Raises ``ConfigurationError`` or ``DeliveryFailed`` unless a person can be told, or console only is explicit
         (a ``LogChannel``)."""
-        if not self.channels:
-            raise ConfigurationError(
-                "no alert channel: a backfill would fail in silence",
-                stage="alert",
-                hint="configure SMTP or a webhook, or choose console only",
-            )
-        for channel in self.channels:
-            channel.preflight()
+        require_transport(self.channels)
 
     # -- backfill mode ---------------------------------------------------------------------------------------
 
@@ -188,7 +161,7 @@ class SmartAlertManager:
         In backfill mode it is collected; a CRITICAL one is stored at once and sends the backfill's only "a human is
         needed now". In live mode it is an alert, sent at once unless its cause is cooling down.
         """
-        incident = as_incident(error_data, self._source)
+        incident = Incident.of(error_data, self._source)
         self._end_expired_mode()
         mode = self._mode
         if mode is not None:
@@ -273,11 +246,3 @@ class SmartAlertManager:
             self.live.alert(incident)
         except Exception as error:  # the caller is already handling an error: it must not get ours instead
             _log.critical("alert not sent (%s): %s: %s", redact(str(error)), incident.error_type, incident.message)
-
-
-def console_only() -> tuple[Channel, ...]:
-    """The explicit choice to tell nobody but the log."""
-    return (LogChannel(),)
-
-
-__all__ = ["AlertSettings", "FileChannel", "LogChannel", "SmartAlertManager", "as_incident", "console_only"]

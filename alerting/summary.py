@@ -14,10 +14,10 @@ import jinja2
 
 from alerting.coverage import coverage_text, shortened
 from alerting.fingerprint import Causes, group_incidents
-from alerting.incident import Incident, shorten
+from alerting.incident import Incident
 from alerting.run_facts import RunFacts
 from alerting.summary_view import SummaryView, build_view
-from alerting.wording import command_lines, wrap
+from alerting.wording import command_lines, shorten, wrap
 
 MAX_HTML_BYTES = 80_000
 MAX_ATTACHMENT_BYTES = 1_000_000

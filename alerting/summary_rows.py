@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from alerting.fingerprint import Causes
-from alerting.incident import shorten
 from alerting.ranges import compress_dates
 from alerting.redaction import redact
 from alerting.run_facts import RunFacts, TableFacts
-from alerting.wording import dollars, duration, moment, size, span
+from alerting.wording import dollars, duration, moment, shorten, size, span
 
 VERDICT_LABELS = {
     "verified": "verified",

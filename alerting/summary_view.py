@@ -9,14 +9,14 @@ from typing import Any
 
 from alerting.advice import Step, advice_for, rest_step, retry_all_step, retry_step
 from alerting.coverage import Coverage, build_coverage
-from alerting.fingerprint import Causes, IncidentGroup
-from alerting.incident import Incident, shorten
+from alerting.fingerprint import MAX_WORDINGS, Causes, IncidentGroup
+from alerting.incident import Incident
 from alerting.ranges import compress_dates, compressed_items, unit_name
 from alerting.redaction import redact
 from alerting.run_facts import RunFacts
 from alerting.summary_rows import audit_rows, cost_rows, data_rows, diff_rows, table_row
 from alerting.verdict import headline_of, outcome_of, subject_of, tally_of, verdict_of
-from alerting.wording import cut_items, moment, plural, span
+from alerting.wording import cut_items, moment, plural, shorten, span
 
 MAX_CAUSES = 10
 MAX_STEPS = 3
@@ -141,6 +141,8 @@ def _cause(facts: RunFacts, group: IncidentGroup, step: Step | None, samples: in
         count += f", {plural(group.count, 'error')}"
     if group.echoes:
         count += f" ({group.echoes:,} only its echo)"
+    if group.many_wordings:
+        count += f", more than {MAX_WORDINGS} different messages"
     sample = group.sample
     known: Mapping[str, Any] = (facts.previous_run.get("causes") or {}).get(group.fingerprint) or {}
     status = "new" if facts.previous_run else ""
@@ -166,7 +168,7 @@ def _cause(facts: RunFacts, group: IncidentGroup, step: Step | None, samples: in
             if part
         ),
         _evidence(sample),
-        tuple(others[:samples]),
+        tuple(others[: samples + 3 if group.many_wordings else samples]),
         sample.traceback,
         step,
     )

@@ -114,6 +114,18 @@ def cut_items(items: list[str], limit: int) -> str:
     return f"{', '.join(items[:limit])} … and {len(items) - limit:,} more"
 
 
+def shorten(text: str, limit: int) -> str:
+    """Cuts the middle out of a long text and says how much; head and tail carry the meaning.
+
+    >>> shorten("a" * 50, 30)
+    'aaaaa… [40 characters] …aaaaa'
+    """
+    if len(text) <= limit:
+        return text
+    keep = max((limit - 20) // 2, 1)
+    return f"{text[:keep]}… [{len(text) - 2 * keep} characters] …{text[-keep:]}"
+
+
 def wrap(text: str, indent: str = "", width: int = TEXT_WIDTH) -> str:
     """Wraps to ``width`` columns with ``indent`` before every line but the first; long words break."""
     lines: list[str] = []

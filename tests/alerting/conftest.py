@@ -19,8 +19,9 @@ from aiosmtpd.controller import Controller
 
 from alerting import redaction
 from alerting.channels import SmtpChannel
+from alerting.live_alerts import AlertSettings
 from alerting.local_store import FileObjectStore, MemoryObjectStore
-from alerting.smart_alert_manager import AlertSettings, SmartAlertManager
+from alerting.smart_alert_manager import SmartAlertManager
 
 
 class Inbox:

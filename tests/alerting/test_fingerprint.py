@@ -2,16 +2,18 @@ from __future__ import annotations
 
 import datetime as dt
 import random
+import tracemalloc
 import uuid
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from alerting import errors
-from alerting.fingerprint import VERSION, fingerprint, group_incidents, normalise
+from alerting.fingerprint import MAX_WORDINGS, VERSION, fingerprint, group_incidents, normalise
 from alerting.incident import Incident
 from alerting.ranges import expand_dates
 
+LETTERS = str.maketrans("0123456789", "ghijklmnop")
 DAYS = [str(dt.date(2021, 1, 1) + dt.timedelta(days=offset)) for offset in range(1826)]
 
 
@@ -112,3 +114,40 @@ def test_criticals_come_first_however_small():
     crowd = [Incident(source="s", error_type="A", message="a", partition=day) for day in DAYS[:50]]
     one = Incident(source="s", error_type="LoadRejected", message="schema", partition=DAYS[60], severity="CRITICAL")
     assert [group.sample.error_type for group in group_incidents([*crowd, one]).groups] == ["LoadRejected", "A"]
+
+
+def worded(number: int, day: str, **rest) -> Incident:
+    """A message whose varying part no mask knows: letters only."""
+    word = "".join(chr(97 + int(digit)) for digit in f"{number:05d}")
+    given = {"source": "s", "error_type": "KeyError", "occurred_at": dt.datetime(2026, 1, 1, tzinfo=dt.UTC)}
+    given |= {"message": f"no player named {word}", **rest}
+    return Incident(partition=day, incident_id=str(number), **given)
+
+
+@given(st.integers(45, 60), st.randoms(use_true_random=False))
+def test_too_many_wordings_of_one_error_at_one_place_are_one_cause_whatever_the_order(count, rng):
+    incidents = [worded(number % count, DAYS[number % 400]) for number in range(count * 2)]
+    incidents.append(Incident(source="s", error_type="Other", message="other", partition=DAYS[0]))
+    rng.shuffle(incidents)
+    groups = group_incidents(incidents).groups
+    if count <= MAX_WORDINGS:
+        assert len(groups) == count + 1
+        return
+    merged, other = groups
+    assert (merged.count, merged.many_wordings, other.count) == (count * 2, True, 1)
+    assert merged.partitions == {incident.partition for incident in incidents if incident.error_type == "KeyError"}
+    assert len(merged.messages) == 10
+
+
+def test_thousands_of_wordings_keep_no_more_than_one_cause_in_memory():
+    def stream():
+        for number in range(4_000):
+            yield worded(number, DAYS[number % 1826], message=f"{number:x} ".translate(LETTERS) + "x" * 480)
+
+    tracemalloc.start()
+    (group,) = group_incidents(stream()).groups
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert group.count == 4_000
+    assert set(expand_dates(group.ranges)) == set(DAYS)
+    assert peak_bytes < 1_500_000

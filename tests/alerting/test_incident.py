@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alerting import errors
-from alerting.incident import MAX_TRACEBACK_LINES, Incident
+from alerting.incident import Incident
+from alerting.tracebacks import MAX_LINES
 
 
 def raised(error: BaseException, cause: BaseException | None = None) -> BaseException:
@@ -94,7 +95,7 @@ def test_a_traceback_is_short_has_no_machine_path_and_starts_with_our_own_frame(
     with pytest.raises(RuntimeError) as caught:
         deep(40)
     incident = Incident.from_error(caught.value)
-    assert len(incident.traceback.splitlines()) <= MAX_TRACEBACK_LINES
+    assert len(incident.traceback.splitlines()) <= MAX_LINES
     assert "/home/" not in incident.traceback
     assert not incident.traceback.startswith("/")
     assert incident.frame.endswith("test_incident.py:deep")

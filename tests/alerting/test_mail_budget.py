@@ -16,9 +16,10 @@ from alerting.delivery import owed_summaries, send_owed_summary
 from alerting.errors import LandingUnavailable
 from alerting.incident import Incident
 from alerting.journal import IncidentJournal
+from alerting.live_alerts import AlertSettings
 from alerting.local_store import MemoryObjectStore
 from alerting.object_store import GenerationConflict
-from alerting.smart_alert_manager import AlertSettings, SmartAlertManager
+from alerting.smart_alert_manager import SmartAlertManager
 
 START = dt.datetime(2026, 1, 10, tzinfo=dt.UTC)
 

@@ -11,10 +11,12 @@ from alerting.channels import LogChannel
 from alerting.delivery import owed_summaries
 from alerting.incident import Incident
 from alerting.journal import IncidentJournal
+from alerting.live_alerts import AlertSettings
 from alerting.local_store import MemoryObjectStore
 from alerting.outbox import Outbox
 from alerting.run_facts import RunFacts
-from alerting.smart_alert_manager import AlertSettings, SmartAlertManager, console_only
+from alerting.smart_alert_manager import SmartAlertManager
+from alerting.transports import console_only
 
 
 def text(mail) -> str:
