@@ -73,6 +73,9 @@ def _status_lines(found: dict[str, Any]) -> list[str]:
     lines = [f"{found['source']}: {found['state']}. {found['partitions']} partitions: {counts or 'none yet'}"]
     if found["open"]:
         lines.append(f"open: {found['open']}")
+    lines += [
+        f"{one['verdict']}: {one['partitions']} not begun: {one['ranges']} ({one['why']})" for one in found["pending"]
+    ]
     for answer in found["answers"]:
         first, *more = str(answer["answer"]).splitlines() or [""]
         lines += [f"{answer['number']:>2}. {answer['question']}", f"    {first}", *(f"    {line}" for line in more)]

@@ -64,9 +64,9 @@ def planned_of(services: Services, asked: Asked) -> Planned:
 
 def keys_of_run(services: Services, backfill_id: str) -> list[str]:
     """All partitions that an earlier run planned. Raises ``StateUnreadable``."""
-    from flows.runs.closing import read_plan
+    from flows.runs.stored_plan import read_plan
 
-    return [item["key"] for item in read_plan(services, backfill_id)["items"]]
+    return [item["key"] for item in read_plan(services.store, backfill_id)["items"]]
 
 
 def keys_of_cause(services: Services, backfill_id: str, cause: str) -> list[str]:

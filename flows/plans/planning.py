@@ -11,7 +11,7 @@ from flows.parameters import Asked
 from flows.plans.estimate import Estimate, estimate
 from flows.plans.history import SourceHistory, read_history
 from flows.plans.plan import Path, Plan, make_plan, requested_partitions
-from flows.runs.closing import plan_name, read_plan
+from flows.runs.stored_plan import plan_name, read_plan
 from flows.wiring import Services
 
 _DOING_NOTHING = (Path.SKIP.value, Path.UNAVAILABLE.value, Path.LEAVE.value)
@@ -86,11 +86,11 @@ def _only(services: Services, asked: Asked, entries: dict[str, LedgerEntry]) -> 
     """Keys that an earlier run or plan narrows this one to; None when neither is named."""
     only: set[str] | None = None
     if asked.failed_of:
-        stored = read_plan(services, asked.failed_of)["items"]
+        stored = read_plan(services.store, asked.failed_of)["items"]
         good = {key for key, entry in entries.items() if entry.verdict.is_good}
         only = {item["key"] for item in stored if item["path"] != Path.UNAVAILABLE.value} - good
     if asked.plan_of:
-        stored = read_plan(services, asked.plan_of)["items"]
+        stored = read_plan(services.store, asked.plan_of)["items"]
         planned = {item["key"] for item in stored if item["path"] not in _DOING_NOTHING}
         only = planned if only is None else only & planned
     return only
@@ -99,7 +99,7 @@ def _only(services: Services, asked: Asked, entries: dict[str, LedgerEntry]) -> 
 def _since(services: Services, backfill_id: str) -> dt.datetime | None:
     if not backfill_id or next(services.store.list(plan_name(backfill_id)), None) is None:
         return None
-    since = read_plan(services, backfill_id).get("since", "")
+    since = read_plan(services.store, backfill_id).get("since", "")
     return dt.datetime.fromisoformat(since) if since else None
 
 

@@ -9,26 +9,25 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import json
 import logging
 import os
 import socket
-from typing import Any
+from collections.abc import Mapping
 
 from prefect.runtime import flow_run
 
 from alerting.delivery import SendResult, owed_summaries, send_owed_summary
-from alerting.errors import StateUnreadable
-from alerting.object_store import ObjectMissing
 from alerting.outbox import Outbox
 from alerting.run_facts import RunFacts, TableFacts
 from flows.control.lease import list_leases, release_lease
-from flows.ledger import Ledger, LedgerEntry, Verdict
+from flows.ledger import LedgerEntry, Verdict
 from flows.parameters import Asked, OnFailure, Order
 from flows.plans.plan import Path, Plan
+from flows.runs.leftover import settle_ledger
 from flows.runs.mailing import asked_by
 from flows.runs.outcome import backfill_verdict, count_verdicts, mail_outcome
 from flows.runs.record import keep_mail, keep_record
+from flows.runs.stored_plan import read_plan, run_prefix
 from flows.wiring import Services
 from scrapers.scrape import utc_now
 
@@ -41,16 +40,6 @@ class Closed:
 
     facts: RunFacts
     mail: SendResult | None
-
-
-def run_prefix(backfill_id: str) -> str:
-    """Where the record of one backfill lies."""
-    return f"runs/backfill={backfill_id}/"
-
-
-def plan_name(backfill_id: str) -> str:
-    """Where the plan of one backfill lies."""
-    return f"{run_prefix(backfill_id)}plan.json"
 
 
 def starting_facts(
@@ -112,24 +101,13 @@ def _flags(asked: Asked) -> dict[str, str]:
     return flags
 
 
-def read_plan(services: Services, backfill_id: str) -> dict[str, Any]:
-    """The stored plan of a run; raises ``StateUnreadable``."""
-    name = plan_name(backfill_id)
-    try:
-        plan: dict[str, Any] = json.loads(services.store.read(name)[0])
-    except (ObjectMissing, ValueError) as error:
-        raise StateUnreadable(
-            f"plan unreadable at {services.store.root_uri}/{name}; nothing was changed", stage="close"
-        ) from error
-    return plan
-
-
-def recount(services: Services, facts: RunFacts, *, aborted: str, now: dt.datetime) -> RunFacts:
-    """``facts`` with verdict, counts and tables as plan and ledger have them at this moment."""
-    plan = read_plan(services, facts.backfill_id)
+def recount(
+    services: Services, facts: RunFacts, ledger: Mapping[str, LedgerEntry], *, aborted: str, now: dt.datetime
+) -> RunFacts:
+    """``facts`` with verdict, counts and tables as the stored plan and ``ledger`` have them."""
+    plan = read_plan(services.store, facts.backfill_id)
     keys = [item["key"] for item in plan["items"]]
     unavailable = {item["key"] for item in plan["items"] if item["path"] == Path.UNAVAILABLE.value}
-    ledger = Ledger(services.store, facts.source).refresh(min(keys, default=""), max(keys, default="")) if keys else {}
     counts = count_verdicts(keys, ledger, unavailable=unavailable)
     verdict = backfill_verdict(counts, services.settings.acceptable_share, aborted)
     return dataclasses.replace(
@@ -175,9 +153,15 @@ def _announced(entries: list[LedgerEntry]) -> int | None:
 
 
 def close_backfill(
-    services: Services, backfill_id: str, *, aborted: str, now: dt.datetime, facts: RunFacts | None = None
+    services: Services,
+    backfill_id: str,
+    *,
+    aborted: str,
+    now: dt.datetime,
+    facts: RunFacts | None = None,
+    resumes_at: dt.datetime | None = None,
 ) -> Closed | None:
-    """Recounts, keeps the record, frees the lease and sends the mail that is still owed.
+    """Gives all that was planned a verdict, recounts, keeps the record, frees the lease, sends the mail still owed.
 
     Args:
         services: The outside.
@@ -185,6 +169,7 @@ def close_backfill(
         aborted: Why it ended early (``critical``, ``user``, ``crashed``, ``deadline`` ...), "" when it did not.
         now: Aware UTC.
         facts: What the flow itself knows (calls, waits); None takes what it stored at its start.
+        resumes_at: When the run goes on by itself (aware), None when it does not.
 
     Returns:
         The recounted facts and what became of the mail; None when this run owes none (any more).
@@ -194,7 +179,9 @@ def close_backfill(
         free_lease_of(services, backfill_id, now)
         return None
     known = facts or owed.run_facts
-    final = recount(services, known, aborted=aborted, now=now)
+    ended = f"ended ({aborted}) before it began this" if aborted else "ended without beginning this"
+    ledger = settle_ledger(services.store, known.source, backfill_id, why=ended, now=now, resumes_at=resumes_at)
+    final = recount(services, known, ledger, aborted=aborted, now=now)
     prefix = run_prefix(backfill_id)
     keep_record(services.store, prefix, final)
     if services.alerts.backfill_id == backfill_id:

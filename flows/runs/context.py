@@ -28,7 +28,10 @@ from flows.plans.history import SourceHistory
 from flows.plans.money import Usage
 from flows.plans.plan import Plan
 from flows.plans.planning import Planned
-from flows.runs.closing import close_backfill, run_prefix
+from flows.runs.closing import close_backfill
+from flows.runs.leftover import settle_ledger
+from flows.runs.outcome import resumes_at
+from flows.runs.stored_plan import plan_name
 from flows.wiring import Services
 from processors.process import Receipt
 from scrapers.landing import Manifest
@@ -129,7 +132,7 @@ class RunContext:
         plan = planned.plan
         self.ledger, self.history = planned.ledger, planned.history
         self.partitions = {item.partition.key: item.partition for item in plan.items}
-        name = f"{run_prefix(self.backfill_id)}plan.json"
+        name = plan_name(self.backfill_id)
         self.services.store.write(name, plan.to_json(), content_type="application/json")
         self.facts = facts
         self.services.alerts.enable_backfill_mode(
@@ -181,7 +184,14 @@ class RunContext:
             notes=[*self.facts.notes, *self.notes],
             **self._quota_facts(),
         )
-        closed = close_backfill(self.services, self.backfill_id, aborted=aborted, now=utc_now(), facts=facts)
+        closed = close_backfill(
+            self.services,
+            self.backfill_id,
+            aborted=aborted,
+            now=utc_now(),
+            facts=facts,
+            resumes_at=resumes_at(self.stopped_by),
+        )
         return closed.facts if closed else facts
 
     def _quota_facts(self) -> dict[str, Any]:
@@ -205,6 +215,8 @@ class RunContext:
     def pause(self) -> None:
         """Leaves the source free and the mail owed: Resume starts this run again, and it sends the mail. Blocking."""
         self.services.alerts.flush("pause", self.backfill_id)
+        why = "is suspended in Prefect; Resume goes on with this"
+        settle_ledger(self.services.store, self.source, self.backfill_id, why=why, now=utc_now(), is_paused=True)
         pause_lease(self.services.store, self.source, self.backfill_id, utc_now())
 
     def facts_so_far(self) -> RunFacts:

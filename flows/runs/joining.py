@@ -17,8 +17,8 @@ from flows.log import partition_logger
 from flows.parameters import Asked
 from flows.plans.plan import requested_partitions
 from flows.runs.active import register, unregister
-from flows.runs.closing import read_plan, run_prefix
 from flows.runs.context import RunContext
+from flows.runs.stored_plan import read_plan, run_prefix
 from flows.wiring import Services, build_services
 from scrapers.budget import Budget
 from scrapers.quota import SharedQuota
@@ -46,7 +46,7 @@ async def joined(source: str, backfill_id: str, partitions: list[str], slots: in
     of a dead parent does nothing more.
     """
     services = WorkerServices(build_services().settings)
-    stored = await asyncio.to_thread(read_plan, services, backfill_id)
+    stored = await asyncio.to_thread(read_plan, services.store, backfill_id)
     asked = Asked(
         source=source, start_date=stored["start_date"], end_date=stored["end_date"], max_concurrency=max(1, slots)
     )

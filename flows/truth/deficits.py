@@ -97,6 +97,8 @@ def _gap(known: Known, table: str) -> str:
 
 
 def _open_verdict(entry: LedgerEntry) -> str:
+    if entry.is_pending:
+        return f"{entry.verdict.value}: {entry.evidence}"
     return f"{entry.verdict.value}: {entry.error_type}" if entry.error_type else entry.verdict.value
 
 

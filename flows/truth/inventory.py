@@ -162,7 +162,13 @@ def read_inventory(
     if not wanted:
         return []
     rows = _rows_by_partition(services, source, wanted)
-    return [Known(one, ledger.get(one.key), landed.get(one.key, ()), rows[one.key]) for one in wanted]
+    known = [Known(one, ledger.get(one.key), landed.get(one.key, ()), rows[one.key]) for one in wanted]
+    # That a run wanted to begin it says less than what is there.
+    return [dataclasses.replace(one, entry=None) if _is_more_than_pending(one) else one for one in known]
+
+
+def _is_more_than_pending(known: Known) -> bool:
+    return known.entry is not None and known.entry.is_pending and bool(known.attempts or known.has_rows)
 
 
 def whole_partitions(scraper: Scraper, known_keys: Iterable[str]) -> list[Partition]:

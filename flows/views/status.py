@@ -10,6 +10,7 @@ from typing import Any
 from alerting.ranges import compress_dates
 from flows.control.lease import read_lease
 from flows.ledger import Ledger, Verdict
+from flows.pending import read_pending
 from flows.views.answers import Seen, answers_to
 from flows.views.inspection import describe_run, newest_objects, recent_runs
 from flows.wiring import Services
@@ -37,6 +38,11 @@ def source_status(services: Services, source: str, now: dt.datetime, newest: int
         "verdicts": dict(sorted(Counter(entry.verdict.value for entry in entries).items())),
         "done": compress_dates(entry.partition for entry in entries if entry.verdict.is_good),
         "open": compress_dates(entry.partition for entry in entries if not entry.verdict.is_good),
+        "pending": [
+            {"verdict": one.verdict, "partitions": len(keys), "ranges": compress_dates(keys), "why": one.why}
+            for one in read_pending(services.store, source)
+            if (keys := [key for key in one.keys if key in seen.entries and seen.entries[key].is_pending])
+        ],
         "rows": {
             table: sum(entry.loaded.get(table, 0) for entry in seen.with_verdict(Verdict.VERIFIED))
             for table in services.scraper(source).tables

@@ -7,6 +7,7 @@ warehouse may be the last one of its process, before or after it took effect.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import gzip
 import json
@@ -359,8 +360,31 @@ def test_a_run_is_terminal_exactly_when_every_partition_has_a_good_verdict(
             world.tick()
         summary = json.loads(world.objects.read(f"runs/backfill=bf-{number}/summary.json")[0])
         entries = Ledger(world.objects, "toy").refresh()
-        all_good = len(entries) == DAYS and all(entry.verdict.is_good for entry in entries.values())
+        # However a run ends, all that it planned has a verdict.
+        assert sorted(entries) == KEYS
+        all_good = all(entry.verdict.is_good for entry in entries.values())
         assert (summary["verdict"] == "COMPLETE") == all_good
         if all_good:
             return
     raise AssertionError("30 runs at 85 % luck did not finish 12 dates")
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_run_that_is_killed_anywhere_leaves_nothing_that_it_planned_without_a_verdict(
+    seed: int, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(random.Random(seed))
+    _use_clock(world, monkeypatch)
+    mails = FileChannel(tmp_path)
+    with contextlib.suppress(Killed):
+        for _ in backfill(world, ToyServices(Life(world, 15 + 12 * seed), mails), "bf-killed", asked()):
+            world.tick()
+    world.now += dt.timedelta(seconds=2 * LEASE_S)
+    closer = ToyServices(Life(world, 10**9), mails)
+    assert close_dead_runs(closer, world.now, "toy") == ["bf-killed"]
+    entries = Ledger(world.objects, "toy").refresh()
+    assert sorted(entries) == KEYS
+    summary = json.loads(world.objects.read("runs/backfill=bf-killed/summary.json")[0])
+    assert summary["verdict_counts"] == dict(sorted(Counter(one.verdict.value for one in entries.values()).items()))
+    assert summary["verdict"] == "ABORTED(crashed)"
+    assert any(one.is_pending for one in entries.values())

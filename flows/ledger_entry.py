@@ -1,0 +1,144 @@
+"""One entry of the ledger: a partition's verdict and the evidence for it, as text metadata and back. Pure."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from alerting.redaction import redact
+
+ERROR_LIMIT_CHARS = 300
+
+
+class Verdict(StrEnum):
+    """What is known about one partition."""
+
+    PLANNED = "planned"
+    RUNNING = "running"
+    LANDED = "landed"
+    LOADED = "loaded"
+    VERIFIED = "verified"
+    EMPTY_OK = "empty_ok"
+    PARTIAL = "partial"
+    TRUNCATED = "truncated"
+    FAILED_RETRYABLE = "failed_retryable"
+    FAILED_PERMANENT = "failed_permanent"
+    UNAVAILABLE = "unavailable"
+    BLOCKED = "blocked"
+    SKIPPED = "skipped"
+    PAUSED = "paused"
+
+    @property
+    def is_good(self) -> bool:
+        """Terminal and good: nothing is left to do for this partition."""
+        return self in _GOOD
+
+    @property
+    def is_failed(self) -> bool:
+        """Tried, and not good: what ``retry_failed`` retries."""
+        return self in _FAILED
+
+
+_GOOD = frozenset({Verdict.VERIFIED, Verdict.EMPTY_OK, Verdict.UNAVAILABLE, Verdict.SKIPPED})
+_FAILED = frozenset(
+    {
+        Verdict.PARTIAL,
+        Verdict.TRUNCATED,
+        Verdict.FAILED_RETRYABLE,
+        Verdict.FAILED_PERMANENT,
+        Verdict.BLOCKED,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerEntry:
+    """One partition's state. ``landed`` and ``loaded`` are rows per table; ``updated_at`` is aware UTC.
+
+    ``pages_fetched`` is how many rows of the first table the source really gave (civic.band calls its rows pages),
+    ``expected`` how many it announced (None: it does not), ``actual`` how many were recounted in the warehouse at
+    ``verified_at``; ``last_cursor`` is where a paginated partition stopped.
+    """
+
+    source: str
+    partition: str
+    verdict: Verdict
+    backfill_id: str
+    updated_at: dt.datetime
+    attempt: str = ""
+    attempts: int = 0
+    content_hash: str = ""
+    landed: Mapping[str, int] = field(default_factory=dict)
+    loaded: Mapping[str, int] = field(default_factory=dict)
+    receipt_id: str = ""
+    error_type: str = ""
+    error: str = ""
+    evidence: str = ""
+    last_cursor: str = ""
+    pages_fetched: int = 0
+    expected: int | None = None
+    actual: int | None = None
+    verified_at: dt.datetime | None = None
+
+    @property
+    def is_pending(self) -> bool:
+        """Planned by a run that ended or paused before it began this partition; it has no object of its own."""
+        return self.verdict in (Verdict.PLANNED, Verdict.PAUSED) and not self.attempts
+
+    @property
+    def manifest_name(self) -> str:
+        """Object name of the manifest of the attempt that landed, "" when nothing is landed."""
+        if not self.attempt:
+            return ""
+        return f"landing/source={self.source}/partition={self.partition}/attempt={self.attempt}/manifest.json"
+
+    def to_metadata(self) -> dict[str, str]:
+        """The entry as custom metadata: text values only, empty ones left out."""
+        values = {
+            "verdict": self.verdict.value,
+            "backfill_id": self.backfill_id,
+            "updated_at": self.updated_at.isoformat(),
+            "attempt": self.attempt,
+            "attempts": str(self.attempts) if self.attempts else "",
+            "content_hash": self.content_hash,
+            "landed": json.dumps(dict(self.landed)) if self.landed else "",
+            "loaded": json.dumps(dict(self.loaded)) if self.loaded else "",
+            "receipt_id": self.receipt_id,
+            "error_type": self.error_type,
+            "error": redact(self.error)[:ERROR_LIMIT_CHARS],
+            "evidence": self.evidence,
+            "last_cursor": self.last_cursor,
+            "pages_fetched": str(self.pages_fetched) if self.pages_fetched else "",
+            "expected": "" if self.expected is None else str(self.expected),
+            "actual": "" if self.actual is None else str(self.actual),
+            "verified_at": self.verified_at.isoformat() if self.verified_at else "",
+        }
+        return {name: value for name, value in values.items() if value}
+
+    @classmethod
+    def from_metadata(cls, source: str, partition: str, metadata: Mapping[str, str]) -> LedgerEntry:
+        """Raises ``KeyError`` or ``ValueError`` for metadata that this code did not write."""
+        return cls(
+            source=source,
+            partition=partition,
+            verdict=Verdict(metadata["verdict"]),
+            backfill_id=metadata["backfill_id"],
+            updated_at=dt.datetime.fromisoformat(metadata["updated_at"]),
+            attempt=metadata.get("attempt", ""),
+            attempts=int(metadata.get("attempts", "0")),
+            content_hash=metadata.get("content_hash", ""),
+            landed=json.loads(metadata.get("landed", "{}")),
+            loaded=json.loads(metadata.get("loaded", "{}")),
+            receipt_id=metadata.get("receipt_id", ""),
+            error_type=metadata.get("error_type", ""),
+            error=metadata.get("error", ""),
+            evidence=metadata.get("evidence", ""),
+            last_cursor=metadata.get("last_cursor", ""),
+            pages_fetched=int(metadata.get("pages_fetched", "0")),
+            expected=int(metadata["expected"]) if "expected" in metadata else None,
+            actual=int(metadata["actual"]) if "actual" in metadata else None,
+            verified_at=dt.datetime.fromisoformat(metadata["verified_at"]) if "verified_at" in metadata else None,
+        )
