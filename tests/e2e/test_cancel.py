@@ -140,6 +140,22 @@ def test_a_suspended_run_lets_go_of_everything_and_resumes_where_it_was_with_one
     assert lease().state == "released"
 
 
+def test_a_run_cancelled_while_suspended_is_mailed_by_the_watchdog_that_the_cancel_itself_starts(
+    bench: Bench, at_work: str
+) -> None:
+    set_state(bench, at_work, "PAUSED", "Suspended", pause_timeout="2031-01-01T00:00:00Z", pause_reschedule=True)
+    until(lambda: lease().state == "paused", "the run has let go")
+    until(lambda: is_gone(lease().pid), "its process is gone")
+    began = dt.datetime.now(dt.UTC)
+    cancelled = bench.cli("flow-run", "cancel", at_work)
+    assert cancelled.returncode == 0, cancelled.stdout + cancelled.stderr
+    assert bench.wait(at_work).state_type == "CANCELLED"
+    assert_ended_cleanly(bench, at_work, "CANCELLED")
+    runs = bench.api("/flow_runs/filter", {"flows": {"name": {"any_": ["watchdog"]}}})
+    by_automation = [run["created"] for run in runs if (run["created_by"] or {}).get("type") == "AUTOMATION"]
+    assert any(dt.datetime.fromisoformat(created) > began for created in by_automation), "not only by its schedule"
+
+
 def test_a_server_restart_in_mid_run_does_not_lose_the_run(bench: Bench, at_work: str) -> None:
     server = next(child for child in bench.stack.children() if child.name == "prefect")
     os.kill(server.identity.pid, signal.SIGKILL)
