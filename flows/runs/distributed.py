@@ -13,6 +13,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.deployments import arun_deployment
 
 from alerting.errors import ConfigurationError, CriticalError, LeaseHeld
+from flows.dates import window_name
 from flows.log import partition_logger
 from flows.runs.context import RunContext
 from flows.runs.joining import spent_prefix
@@ -69,6 +70,7 @@ async def _run_child(run: RunContext, keys: list[str], slots: int, attempt: int)
         return await arun_deployment(
             name,
             parameters={"source": run.source, "backfill_id": run.backfill_id, "partitions": keys, "slots": slots},
+            flow_run_name=f"{run.source} {window_name(keys)}",
             # The same key gives the same run again, so a parent that repeats its call never doubles a window.
             idempotency_key=f"{run.backfill_id}:{run.began}:{keys[0]}:{attempt}",
             timeout=None,
