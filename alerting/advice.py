@@ -32,7 +32,9 @@ _ADVICE = {
 }
 _UNKNOWN = "An error that we do not know: probably ours. Read the traceback before a retry."
 _TYPED = ("gapless ", "prefect ", "python ", "export ", "http")
-MAX_PASTED = 1_500
+MAX_PASTED = 700
+ALL_RETRYABLE = "all-retryable"
+"""In place of a cause: every partition of the causes that a retry alone may heal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +82,9 @@ def retry_all_step(facts: RunFacts, groups: Sequence[IncidentGroup]) -> Step | N
     """One command for every partition of the causes that a retry alone may heal."""
     healing = [group for group in groups if group.sample.retryable]
     partitions = {key for group in healing for key in group.partitions}
-    if not partitions or not facts.retry_command_template:
+    if not partitions or not (facts.retry_command_template or facts.cause_command_template):
         return None
-    # The template of one cause cannot name several: this command always carries its ranges.
-    text = _fill(replace(facts, cause_command_template=""), partitions, cause="all retryable", fingerprint="")
+    text = _fill(facts, partitions, cause=ALL_RETRYABLE, fingerprint=ALL_RETRYABLE)
     units = len(partitions)
     names = [group.cause_id for group in healing]
     why = f"All that a retry may heal: {cut_items(names, 12)}."
@@ -95,6 +96,7 @@ def rest_step(facts: RunFacts, failed: set[str]) -> Step | None:
     missing = {key for key, verdict in facts.calendar.items() if verdict not in GOOD_VERDICTS} - failed
     if not missing or not facts.retry_command_template:
         return None
+    # No cause names these: the command always carries its ranges.
     text = _fill(replace(facts, cause_command_template=""), missing, cause="the rest", fingerprint="")
     landed = sum(facts.calendar[key] in ("landed", "loaded") for key in missing)
     why = "Go on with what was not begun."

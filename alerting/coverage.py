@@ -15,6 +15,7 @@ from itertools import groupby
 from alerting.ranges import date_of
 
 MAX_DAY_YEARS = 6
+DAY_COLUMNS = 31
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +53,12 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A month (or a year); ``complete`` when nothing in it needs attention."""
+    """A month (or a year); ``complete`` when nothing needs attention, ``uniform`` when every cell looks the same."""
 
     label: str
     runs: tuple[Run, ...]
     complete: bool
+    uniform: Look | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +107,11 @@ def _year_of_days(year: str, dated: Mapping[str, Look]) -> Block:
         days = calendar.monthrange(int(year), month)[1]
         cells = [dated.get(f"{year}-{month:02d}-{day:02d}") for day in range(1, days + 1)]
         if any(cells):
-            rows.append(Row(calendar.month_abbr[month], tuple(_runs(cells)), _complete(cells)))
-    return Block(year, tuple(rows), 31)
+            runs = tuple(_runs(cells))
+            rows.append(
+                Row(calendar.month_abbr[month], runs, _complete(cells), runs[0].look if len(runs) == 1 else None)
+            )
+    return Block(year, tuple(rows), DAY_COLUMNS)
 
 
 def _years_of_months(years: list[str], dated: Mapping[str, Look]) -> Block:
@@ -127,19 +132,32 @@ def _years_of_months(years: list[str], dated: Mapping[str, Look]) -> Block:
     return Block("", tuple(rows), 12)
 
 
-def _year_in_one_row(block: Block) -> Block:
-    """A year in which nothing needs attention is one bar, not twelve."""
-    if not all(row.complete for row in block.rows):
-        return block
+def _in_one_row(block: Block) -> Row | None:
+    """A whole year of one look, or one in which nothing needs attention, as one bar; None for any other year."""
+    if len(block.rows) < 12:
+        return None
     looks = {run.look.label: run.look for row in block.rows for run in row.runs if run.look}
-    best = LOOKS[-1] if LOOKS[-1].label in looks else next(iter(looks.values()))
-    return Block("", (Row(block.title, (Run(block.columns, best),), True),), block.columns)
+    if len(looks) == 1 and all(row.uniform for row in block.rows):
+        (only,) = looks.values()
+        return Row(block.title, (Run(block.columns, only, only.glyph),), not only.glyph, only)
+    if all(row.complete for row in block.rows):
+        best = LOOKS[-1] if LOOKS[-1].label in looks else next(iter(looks.values()))
+        return Row(block.title, (Run(block.columns, best),), True)
+    return None
 
 
 def shortened(coverage: Coverage) -> Coverage:
-    """For the page: whole years take one row each."""
-    blocks = tuple(_year_in_one_row(block) if block.columns == 31 else block for block in coverage.blocks)
-    return Coverage(blocks, coverage.legend)
+    """For the page: years that need no row per month take one row each, neighbours in one table."""
+    blocks: list[Block] = []
+    for block in coverage.blocks:
+        row = _in_one_row(block) if block.columns == DAY_COLUMNS else None
+        if row is None:
+            blocks.append(block)
+        elif blocks and not blocks[-1].title:
+            blocks[-1] = Block("", (*blocks[-1].rows, row), block.columns)
+        else:
+            blocks.append(Block("", (row,), block.columns))
+    return Coverage(tuple(blocks), coverage.legend)
 
 
 def _complete(cells: list[Look | None]) -> bool:
@@ -152,19 +170,21 @@ def _runs(cells: list[Look | None]) -> Iterator[Run]:
 
 
 def coverage_text(coverage: Coverage) -> list[str]:
-    """The same picture in text: every month that needs attention, the whole ones in one line per year."""
+    """The same picture in text: months with holes are drawn, those of one look are named."""
     lines: list[str] = []
     for block in coverage.blocks:
         if block.columns == 12:
             lines += ["       J F M A M J J A S O N D"]
             lines += [f"  {row.label} " + " ".join(_mark(run) for run in row.runs) for row in block.rows]
             continue
-        whole = [row.label for row in block.rows if row.complete]
-        shown = [row for row in block.rows if not row.complete]
+        shown = [row for row in block.rows if not row.complete and not row.uniform]
         if shown:
             lines.append(f"  {block.title} 1........10........20........30.")
             lines += [f"  {row.label}  {''.join(_mark(run) * run.length for run in row.runs)}" for row in shown]
-        if whole:
+        for look in LOOKS:
+            if alike := [row.label for row in block.rows if not row.complete and row.uniform is look]:
+                lines.append(f"  {block.title} {look.label}: {_month_list(alike)}")
+        if whole := [row.label for row in block.rows if row.complete]:
             lines.append(f"  {block.title} whole: {_month_list(whole)}")
     if coverage.legend:
         lines.append("  " + "   ".join(f"{look.mark} {look.label} {count:,}" for look, count in coverage.legend))

@@ -32,9 +32,26 @@ Rows = tuple[tuple[str, str], ...]
 def table_row(table: TableFacts) -> tuple[str, ...]:
     """Name, the four counts, and "" when they agree, else what is wrong with them."""
     numbers = (table.expected, table.landed, table.loaded, table.verified)
-    equal = len({number for number in numbers if number is not None}) <= 1 and not table.mismatching
-    state = "not recounted" if table.verified is None else "" if equal else "differs"
-    return (table.name, *("?" if number is None else f"{number:,}" for number in numbers), state)
+    return (table.name, *("?" if number is None else f"{number:,}" for number in numbers), table_state(table))
+
+
+def table_state(table: TableFacts) -> str:
+    """The first step at which rows are missing, or too many.
+
+    >>> table_state(TableFacts("orders", 10, 10, 7, 7)), table_state(TableFacts("orders", 10, 10, 10, 10))
+    ('3 not loaded', '')
+    """
+    steps = (
+        (table.expected, table.landed, "not landed"),
+        (table.landed, table.loaded, "not loaded"),
+        (table.loaded, table.verified, "not found again"),
+    )
+    for before, after, word in steps:
+        if before is not None and after is not None and before != after:
+            return f"{before - after:,} {word}" if before > after else f"{after - before:,} too many {word[4:]}"
+    if table.mismatching:
+        return "differs"
+    return "not recounted" if table.verified is None and table.loaded else ""
 
 
 def data_rows(facts: RunFacts) -> Rows:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,14 +15,15 @@ from alerting.incident import Incident
 from alerting.ranges import compress_dates, compressed_items, unit_name
 from alerting.redaction import redact
 from alerting.run_facts import RunFacts
-from alerting.summary_rows import audit_rows, cost_rows, data_rows, diff_rows, table_row
+from alerting.summary_rows import audit_rows, cost_rows, data_rows, diff_rows, table_row, table_state
 from alerting.verdict import headline_of, outcome_of, subject_of, tally_of, verdict_of
 from alerting.wording import cut_items, moment, plural, shorten, span
 
 MAX_CAUSES = 10
 MAX_STEPS = 3
 _TEXT_RANGE_ITEMS = 2_000
-_HTML_RANGE_ITEMS = 40
+_HTML_RANGE_ITEMS = 24
+_DATE = re.compile(r"\d{4}-\d\d(?:-\d\d)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,7 @@ def build_view(facts: RunFacts, causes: Causes) -> SummaryView:
     failed = {key for group in causes.groups for key in group.partitions}
     tally = tally_of(facts, failed | causes.not_attempted)
     outcome = outcome_of(facts, causes, tally)
+    differing = any(table_state(table) for table in facts.tables)
     retries = {group.cause_id: retry_step(facts, group) for group in causes.groups}
     steps = _steps(facts, causes, retries)
     shown = {step.cause_id for step in steps}
@@ -90,8 +93,8 @@ def build_view(facts: RunFacts, causes: Causes) -> SummaryView:
     return SummaryView(
         subject=subject_of(facts, causes, outcome, tally, len(steps)),
         outcome=outcome,
-        tone={"OK": "good", "OK-WITH-GAPS": "fair"}.get(outcome, "bad"),
-        headline=headline_of(outcome, tally),
+        tone="fair" if outcome == "OK" and differing else {"OK": "good", "OK-WITH-GAPS": "fair"}.get(outcome, "bad"),
+        headline=headline_of(outcome, tally, differing),
         verdict=verdict_of(facts, causes, tally, outcome),
         place=place,
         steps=steps,
@@ -126,6 +129,7 @@ def _steps(facts: RunFacts, causes: Causes, retries: Mapping[str, Step | None]) 
     found = [step for group in ordered if (step := retries[group.cause_id])]
     if len(found) > MAX_STEPS and (everything := retry_all_step(facts, ordered)):
         own.append(everything)
+        found = [step for group in ordered if not group.sample.retryable and (step := retries[group.cause_id])]
     steps = [*own, *found][:MAX_STEPS]
     failed = {key for group in causes.groups for key in group.partitions}
     if rest := rest_step(facts, failed):
@@ -149,7 +153,7 @@ def _cause(facts: RunFacts, group: IncidentGroup, step: Step | None, samples: in
     if known:
         status = f"recurring since {str(known.get('since', '?'))[:10]}, run {int(known.get('times', 0)) + 1}"
     answered = f" answered {sample.status}" if sample.status else ""
-    others = [shorten(text, 200) for text in group.messages if text != sample.message]
+    others = [shorten(text, 200) for text in group.messages if _DATE.sub("", text) != _DATE.sub("", sample.message)]
     return CauseView(
         group.cause_id,
         group.critical,

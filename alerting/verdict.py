@@ -9,8 +9,8 @@ from alerting.fingerprint import Causes
 from alerting.ranges import unit_name
 from alerting.redaction import one_line
 from alerting.run_facts import GOOD_VERDICTS, RunFacts
-from alerting.summary_rows import VERDICT_LABELS
-from alerting.wording import plural, span
+from alerting.summary_rows import VERDICT_LABELS, table_state
+from alerting.wording import cut_items, plural, span
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +56,16 @@ def subject_of(facts: RunFacts, causes: Causes, outcome: str, tally: Tally, acti
     return one_line(" · ".join(parts))[:200]
 
 
-def headline_of(outcome: str, tally: Tally) -> str:
-    """Three words for the top of the page."""
+def headline_of(outcome: str, tally: Tally, differing: bool) -> str:
+    """A few words for the top of the page; ``differing`` when a table has not the rows that it should have."""
     if tally.known and not tally.planned:
         return "Nothing to do"
+    ended = {"STOPPED": "Stopped early", "CANCELLED": "Cancelled"}.get(outcome, "")
+    missing = f"{plural(tally.missing, tally.unit)} missing" if tally.missing and tally.known else ""
+    if ended:
+        return ", ".join(part for part in (ended, missing) if part)
     if outcome == "OK":
-        return "All there"
-    if outcome == "STOPPED":
-        return "Stopped before the end"
-    if outcome == "CANCELLED":
-        return "Cancelled"
+        return "All there, but row counts differ" if differing else "All there"
     if tally.missing:
         return f"{plural(tally.missing, tally.unit)} missing"
     return "Failed" if outcome == "FAILED" else "Done, with gaps"
@@ -85,23 +85,37 @@ def verdict_of(facts: RunFacts, causes: Causes, tally: Tally, outcome: str) -> s
     else:
         parts = [f"{counts[verdict]:,} {VERDICT_LABELS[verdict]}" for verdict in GOOD_VERDICTS if counts.get(verdict)]
         said.append(f"{tally.good:,} of {plural(tally.planned, tally.unit)} done ({', '.join(parts)}).")
+    waiting = sum(counts.get(verdict, 0) for verdict in ("landed", "loaded"))
     if tally.known and tally.missing:
-        why = f", {plural(len(causes.groups), 'cause')}" if causes.groups else ""
-        said.append(f"{tally.missing:,} missing{why}.")
+        said.append(_missing(tally, causes, waiting, sum(counts.get(verdict, 0) for verdict in ("planned", "paused"))))
     elif causes.groups and tally.known:
         said.append(f"{plural(len(causes.groups), 'cause')} of trouble on the way.")
     if why := _why_it_ended(facts.verdict):
         said.append(why)
-    if causes.not_attempted:
+    if causes.not_attempted and not tally.known:
         said.append(f"{plural(len(causes.not_attempted), tally.unit)} not attempted.")
-    waiting = sum(counts.get(verdict, 0) for verdict in ("landed", "loaded"))
-    if waiting:
-        said.append(f"{plural(waiting, tally.unit)} landed but not verified.")
+    wrong = [f"{table.name}: {state}" for table in facts.tables if (state := table_state(table))]
+    if wrong and tally.known and not tally.missing:
+        said.append(f"But look at the rows: {cut_items(wrong, 3)}.")
     if outcome not in ("OK", "OK-WITH-GAPS") and not waiting:
         said.append("Nothing is half-written: a partition is replaced as a whole or stays as it was.")
     if tally.known and tally.missing and (needs := estimate(facts, tally.missing - waiting)):
         said.append(f"Resuming needs {needs}.")
     return " ".join(said)
+
+
+def _missing(tally: Tally, causes: Causes, waiting: int, untried: int) -> str:
+    """``98 missing: 3 failed (1 cause), 30 landed and not yet verified, 65 not attempted.``"""
+    failed = tally.missing - waiting - untried
+    why = plural(len(causes.groups), "cause") if causes.groups else ""
+    if failed == tally.missing:
+        return f"{tally.missing:,} missing{f', {why}' if why else ''}."
+    parts = (
+        (failed, f"failed{f' ({why})' if why else ''}"),
+        (waiting, "landed and not yet verified"),
+        (untried, "not attempted"),
+    )
+    return f"{tally.missing:,} missing: {', '.join(f'{count:,} {word}' for count, word in parts if count > 0)}."
 
 
 _ENDINGS = {

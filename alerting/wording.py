@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import textwrap
 from collections.abc import Iterable
 from zoneinfo import ZoneInfo
 
 TEXT_WIDTH = 78
+_CUT = re.compile(r"… \[(\d+) characters\] …")
 
 
 def plural(count: int, noun: str) -> str:
@@ -119,11 +121,20 @@ def shorten(text: str, limit: int) -> str:
 
     >>> shorten("a" * 50, 30)
     'aaaaa… [40 characters] …aaaaa'
+
+    What was cut out before counts too:
+
+    >>> shorten(shorten("a" * 1050, 50), 30)
+    'aaaaa… [1040 characters] …aaaaa'
     """
     if len(text) <= limit:
         return text
     keep = max((limit - 20) // 2, 1)
-    return f"{text[:keep]}… [{len(text) - 2 * keep} characters] …{text[-keep:]}"
+    middle = text[keep:-keep]
+    gone = len(middle)
+    if before := _CUT.search(middle):
+        gone += int(before[1]) - len(before[0])
+    return f"{text[:keep]}… [{gone} characters] …{text[-keep:]}"
 
 
 def wrap(text: str, indent: str = "", width: int = TEXT_WIDTH) -> str:

@@ -164,7 +164,9 @@ def retry_failed(
     source: Source,
     reason: Why = Reason.ERRORS.value,
     run_id: Annotated[str, typer.Option("--run", help="Only what failed in this backfill: bf-...")] = "",
-    cause: Annotated[str, typer.Option(help="Only the dates of this cause of that run's mail: C2.")] = "",
+    cause: Annotated[
+        str, typer.Option(help="Only the dates of this cause of that run's mail: C2, or all-retryable.")
+    ] = "",
     no_follow: NoFollow = False,
     as_json: Json = False,
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prefect.runtime import flow_run
 
+from alerting.advice import ALL_RETRYABLE
 from alerting.delivery import SendResult
 from alerting.errors import ConfigurationError
 from alerting.fingerprint import group_incidents
@@ -38,11 +39,14 @@ def mail_trouble(result: SendResult | None) -> str:
 
 
 def keys_of_cause(services: Services, backfill_id: str, cause: str) -> list[str]:
-    """Partitions of one cause (``C2``, or a fingerprint) of an ended backfill, as its mail numbered them.
+    """Partitions of one cause (``C2``, or a fingerprint) of an ended backfill, as its mail numbered them; of all causes
+    that a retry may heal for ``all-retryable``.
 
     Reads the journal. Raises ``ConfigurationError`` for an unknown cause, ``StateUnreadable``.
     """
     groups = group_incidents(IncidentJournal(services.store).read(backfill_id)).groups
+    if cause == ALL_RETRYABLE:
+        return sorted({key for group in groups if group.sample.retryable for key in group.partitions})
     for group in groups:
         if cause in (group.cause_id, group.fingerprint):
             return sorted(group.partitions)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 
 import pytest
 from hypothesis import given
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from alerting import errors
 from alerting.incident import Incident
 from alerting.tracebacks import MAX_LINES
+from alerting.wording import shorten
 
 
 def raised(error: BaseException, cause: BaseException | None = None) -> BaseException:
@@ -106,3 +108,6 @@ def test_a_hundred_kilobyte_message_keeps_its_head_and_its_tail():
     assert len(incident.message) < 5_000
     assert incident.message.startswith("start")
     assert incident.message.endswith("end")
+    cut = shorten(incident.message, 700)
+    told, kept = int(re.search(r"\[(\d+) characters\]", cut)[1]), re.sub(r"… \[\d+ characters\] …", "", cut)
+    assert told + len(kept) == 100_010, "cut twice, it still says how much is gone in all"

@@ -36,6 +36,7 @@ def incident(kind: str, message: str, partition: str, **rest) -> Incident:
 
 def facts(failed: set[str], **rest) -> RunFacts:
     calendar = {day: "failed_retryable" if day in failed else "verified" for day in DAYS}
+    rows = 660 * (len(DAYS) - len(failed))
     given = {
         "backfill_id": "orders-2021-2025",
         "source": "orders_api",
@@ -62,11 +63,12 @@ def facts(failed: set[str], **rest) -> RunFacts:
         "waited_for_limits_s": 600.0,
         "estimate": {"calls": 1826, "wall_s": 6_000},
         "tables": [
-            TableFacts("orders", 1_200_000, 1_200_000, 1_199_000, 1_199_000, sorted(failed)[:1]),
-            TableFacts("order_items", 5_000_000, 5_000_000, 5_000_000, None),
+            TableFacts("orders", rows, rows, rows, rows),
+            TableFacts("order_items", 4 * rows, 4 * rows, 4 * rows, 4 * rows),
         ],
         "links": {"Prefect run": "http://127.0.0.1:4200/runs/flow-run/1", "Ledger": "gs://b/ledger/source=orders_api/"},
         "retry_command_template": TEMPLATE,
+        "cause_command_template": "gapless retry-failed {source} --run {backfill_id} --cause {cause}",
     }
     return RunFacts(**{**given, **rest})
 
@@ -143,7 +145,7 @@ def crashed() -> tuple[RunFacts, list[Incident]]:
         end_date=DAYS[364],
         calls=306,
         owner="process 4409 on worker-3",
-        tables=[TableFacts("orders", 240_000, 240_000, 216_000, 216_000)],
+        tables=[TableFacts("orders", 196_020, 196_020, 176_220, 176_220)],
         finished_at=AT + dt.timedelta(minutes=4),
         notes=["red_flag:error_rate: 11 of the last 100 dates failed"],
     )
@@ -248,6 +250,34 @@ def test_a_crashed_run_says_so_and_gives_one_command_for_what_was_never_begun_or
     dates = re.search(r"'dates=([^']*)'", rest.replace("'\\\n'", ""))[1]
     assert set(expand_dates(dates)) == set(DAYS[270:365])
     assert "30 are landed and cost no call" in rest
+
+
+def test_many_causes_give_one_command_for_all_that_heals_and_then_only_what_needs_a_repair():
+    text = render(*all_failed()).text
+    section = text.partition("DO THIS NEXT")[2].partition("CAUSES")[0]
+    commands = re.findall(r"^gapless .*$", section, re.MULTILINE)
+    assert [command.rpartition(" ")[2] for command in commands] == ["all-retryable", "C1", "C3"]
+    assert section.count("Repair first") == 2
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        (TableFacts("orders", 10, 10, 7, 7), "orders: 3 not loaded"),
+        (TableFacts("orders", 10, 4, 4, 4), "orders: 6 not landed"),
+        (TableFacts("orders", 10, 10, 10, 9), "orders: 1 not found again"),
+        (TableFacts("orders", 10, 10, 12, 12), "orders: 2 too many loaded"),
+        (TableFacts("orders", 10, 10, 10, None), "orders: not recounted"),
+        (TableFacts("orders", 10, 10, 10, 10, ["2021-01-01"]), "orders: differs"),
+    ],
+)
+def test_a_run_that_calls_itself_whole_while_a_table_is_not_says_so_before_anything_else(table, said):
+    mail = render(facts(set(), outcome="OK", tables=[table]), [])
+    top = " ".join(mail.text.partition("DATA")[0].split())
+    assert f"But look at the rows: {said}." in top
+    assert "ALL THERE, BUT ROW COUNTS DIFFER" in top
+    assert 'class="good"' not in mail.html
+    assert said in mail.text.partition("DATA")[2]
 
 
 def test_nothing_at_all_is_still_a_mail():

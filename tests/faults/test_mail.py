@@ -42,7 +42,7 @@ def commands_of(text: str) -> Iterator[tuple[str, str]]:
             continue
         while command.endswith("\\") or command.count("'") % 2:
             command += f"\n{next(lines)}"
-        cause = re.search(r"(?:retry |--cause )(C\d+|all retryable|the rest)", command)
+        cause = re.search(r"(?:retry |--cause )(C\d+|all-retryable|the rest)", command)
         assert cause, command
         yield cause[1], command
 

@@ -4,7 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from alerting.errors import ConfigurationError, CoverageLow, SourceUnavailable
+from alerting.advice import ALL_RETRYABLE
+from alerting.errors import ConfigurationError, CoverageLow, SourceContractError, SourceUnavailable
 from alerting.fingerprint import group_incidents
 from alerting.incident import Incident
 from alerting.journal import IncidentJournal
@@ -33,6 +34,14 @@ def test_a_cause_gives_back_exactly_its_dates_by_number_and_by_fingerprint(servi
     assert keys_of_cause(services, "bf-1", "C2") == ["2024-02-01"]
     for group in groups:
         assert keys_of_cause(services, "bf-1", group.fingerprint) == sorted(group.partitions)
+
+
+def test_all_that_a_retry_may_heal_is_one_word_and_leaves_out_what_needs_a_repair(services):
+    broken = SourceContractError("no list at data")
+    incidents = [Incident.from_error(broken, source="s", partition="2024-03-01")]
+    IncidentJournal(services.store).append("bf-1", "y", 1, incidents)
+    retryable = ["2024-01-02", "2024-01-05", "2024-01-09", "2024-02-01"]
+    assert keys_of_cause(services, "bf-1", ALL_RETRYABLE) == retryable
 
 
 def test_an_unknown_cause_names_the_known_ones(services):
