@@ -74,7 +74,8 @@ def cost_rows(facts: RunFacts) -> Rows:
         promised = facts.estimate.get(name)
         if not promised:
             return text
-        return f"{text} (estimate {_shown(name, promised)}, {(value - promised) / promised:+.0%})"
+        off = f"{(value - promised) / promised:+.0%}"
+        return f"{text} (as estimated)" if off[1:] == "0%" else f"{text} (estimate {_shown(name, promised)}, {off})"
 
     rows: list[tuple[str, str]] = []
     if facts.calls is not None:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from zoneinfo import ZoneInfo
 
 TEXT_WIDTH = 78
+_OPTION = re.compile(r"\s*(?:-[\w-]+)?\s*")
 _CUT = re.compile(r"… \[(\d+) characters\] …")
 
 
@@ -155,6 +156,9 @@ def command_lines(command: str, width: int = TEXT_WIDTH) -> str:
     gapless retry -p source=nba \\
       -p 'dates=2021-03-04..2021-03-19,'\\
     '2021-05-01'
+    >>> print(command_lines("gapless retry-failed nba --run bf-20260110-1 --cause C2", 36))
+    gapless retry-failed nba \\
+      --run bf-20260110-1 --cause C2
     """
     lines: list[str] = []
     current, quoted = "", False
@@ -169,7 +173,7 @@ def command_lines(command: str, width: int = TEXT_WIDTH) -> str:
 
 
 def _pieces(command: str) -> Iterable[tuple[str, bool]]:
-    """Splits after blanks outside quotes (``-p value`` stays together) and after commas inside single quotes.
+    """Splits after blanks outside quotes (an option and its value stay together) and after commas inside single quotes.
 
     True with a piece that ends inside of quotes.
     """
@@ -178,7 +182,8 @@ def _pieces(command: str) -> Iterable[tuple[str, bool]]:
         piece += char
         if char in "'\"":
             quote = "" if quote == char else quote or char
-        breaks = (char == " " and not quote and piece.strip() not in ("-p", "")) or (char == "," and quote == "'")
+        ends_word = char == " " and not quote and not _OPTION.fullmatch(piece)
+        breaks = ends_word or (char == "," and quote == "'")
         if breaks:
             yield piece, bool(quote)
             piece = ""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import datetime as dt
 import gzip
+import html
 import json
 import os
 import re
@@ -211,6 +212,16 @@ def test_the_commands_parsed_out_of_the_mail_name_exactly_the_failed_days_of_eac
     ]
     assert sorted(map(sorted, asked)) == sorted(map(sorted, days_of.values()))
     assert commands[-1][-1] == "reason=retry C1"
+
+
+@pytest.mark.parametrize("case", ["1_cause", "3_causes", "1826_errors", "crashed_run"])
+def test_the_page_has_the_same_commands_as_the_text_and_a_shell_reads_them_alike(case):
+    mail = render(*CASES[case]())
+    blocks = [html.unescape(block) for block in re.findall(r'<pre class="code"[^>]*>(.*?)</pre>', mail.html, re.DOTALL)]
+    shown = [shlex.split(block.replace("\\\n", "")) for block in blocks if block.startswith(("prefect ", "gapless "))]
+    pasted = re.findall(r"^(?:prefect|gapless) .*?(?=\n\n|\Z)", mail.text, re.DOTALL | re.MULTILINE)
+    assert shown
+    assert shown == [shlex.split(block.replace("\\\n", "")) for block in pasted]
 
 
 def test_the_first_screen_decides_verdict_before_commands_before_causes():
