@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import enum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 from uuid import UUID
 
 from prefect import Flow, flow
@@ -22,6 +21,7 @@ from flows.control.lease import Lease
 from flows.control.resume import note_resume
 from flows.control.supervise import Supervisor
 from flows.control.waiting import acquire_when_free
+from flows.dropdowns import DateSource
 from flows.log import library_logs_in_run, partition_logger
 from flows.parameters import Asked, Engine, Mode, OnFailure, Order, Reason
 from flows.plans.cost import remember_cost
@@ -37,14 +37,7 @@ from flows.runs.outcome import abort_reason, describe_counts, exit_code
 from flows.runs.progress import final_block
 from flows.settings import Concurrency
 from flows.wiring import Services, build_services
-from scrapers.registry import sources
 from scrapers.scrape import utc_now
-
-if TYPE_CHECKING:
-    Source = str
-else:
-    # An Enum is what the UI draws as a dropdown.
-    Source = enum.Enum("Source", {name: name for name in sources()}, type=str)
 
 
 def backfill_id_of(flow_run_id: UUID | str, run_count: int) -> str:
@@ -57,7 +50,8 @@ def backfill_id_of(flow_run_id: UUID | str, run_count: int) -> str:
     return short if run_count <= 1 else f"{short}-r{run_count}"
 
 
-def _flow_run_name() -> str:
+def flow_run_name() -> str:
+    """``bdl_box_scores 2025-01-01..2025-01-31``, or source and entities."""
     given = current.parameters
     source = getattr(given["source"], "value", given["source"])
     return f"{source} {given.get('entities') or '{start_date}..{end_date}'.format_map(given)}"
@@ -79,7 +73,7 @@ HOOKS: list[FlowStateHook[..., Any]] = [close_after_state_change]
 
 @flow(
     name="backfill",
-    flow_run_name=_flow_run_name,
+    flow_run_name=flow_run_name,
     persist_result=False,
     on_completion=HOOKS,
     on_failure=HOOKS,
@@ -87,12 +81,11 @@ HOOKS: list[FlowStateHook[..., Any]] = [close_after_state_change]
     on_cancellation=HOOKS,
 )
 async def backfill(
-    source: Source,
-    *,
-    start_date: dt.date | None = None,
-    end_date: dt.date | None = None,
-    entities: str = "",
+    source: DateSource,
+    start_date: dt.date,
+    end_date: dt.date,
     reason: Reason,
+    *,
     note: str = "",
     mode: Mode = Mode.INCREMENTAL,
     order: Order = Order.OLDEST_FIRST,
@@ -120,10 +113,8 @@ async def backfill(
 
     Args:
         source: What to refill.
-        start_date: First date, inclusive, in the source's own time zone. Needed, except where entities are.
-        end_date: Last date, inclusive. It must be over and settled. Needed, except where entities are.
-        entities: Only for sources that are asked by entity: all, or names separated by commas (alameda.ca: everything
-            of it, alameda.ca~minutes: one kind of document, all~minutes: that kind of every one). Empty for the others.
+        start_date: First date, inclusive, in the source's own time zone.
+        end_date: Last date, inclusive. It must be over and settled.
         reason: Why this is run, for the mail and the record.
         note: The reason in your own words.
         mode: incremental does what is missing or failed; full fetches everything again; reprocess loads landed
@@ -149,12 +140,16 @@ async def backfill(
         deadline_h: Hours after which nothing more is begun; 0 takes the setting.
         wait_for_lease_s: How long to wait for another run of this source to end; 0 refuses at once.
     """
-    asked = Asked.model_validate(locals())
+    return await run_asked(Asked.model_validate(locals()))
+
+
+async def run_asked(asked: Asked) -> State[Any]:
+    """What every backfill flow does, whatever its form asks for. Must be awaited inside of a flow run."""
     backfill_id = backfill_id_of(current.id or "local", current.run_count or 1)
     try:
         services = build_services()
         planned = await asyncio.to_thread(plan_asked, services, asked, utc_now())
-        if dry_run:
+        if asked.dry_run:
             return Completed(message=f"dry run, nothing was done. {planned.describe()}")
         with library_logs_in_run():
             return await _run(services, asked, backfill_id)

@@ -15,10 +15,10 @@ from prefect.states import Completed, Failed
 from pydantic import Field
 
 from alerting.errors import ConfigurationError, LeaseHeld, StateUnreadable
-from flows.backfill import Source
 from flows.control.interruption import end_children, reason_of
 from flows.control.lease import Lease
 from flows.control.waiting import acquire_when_free
+from flows.dropdowns import DateSource
 from flows.log import partition_logger
 from flows.parameters import Asked, Mode, Reason
 from flows.plans.plan import Path, Plan, PlannedPartition
@@ -91,7 +91,7 @@ def _flow_run_name() -> str:
 
 @flow(name="daily", flow_run_name=_flow_run_name, persist_result=False, on_crashed=HOOKS, on_cancellation=HOOKS)
 async def daily(
-    source: Source,
+    source: DateSource,
     days_back: DaysBack = 3,
     max_concurrency: Concurrency = 4,
     wait_for_lease_s: Annotated[float, Field(ge=0)] = 900.0,

@@ -128,8 +128,11 @@ class Asked(BaseModel):
 
     def resumed(self, backfill_id: str) -> dict[str, Any]:
         """JSON-ready parameters of a run that goes on where run ``backfill_id`` of these parameters stopped."""
-        given = {**self.model_dump(mode="json"), "resume_of": self.resume_of or backfill_id}
+        # What is at its default is left out: forms differ in what they ask.
+        given = self.model_dump(mode="json", exclude_defaults=True) | {"reason": self.reason.value}
+        given["resume_of"] = self.resume_of or backfill_id
         if self.retry_failed or self.failed_of:
             # What had failed is paused or untouched by now, so it is named by the plan and not by its verdict.
-            given |= {"retry_failed": False, "failed_of": "", "plan_of": backfill_id}
+            given = {name: value for name, value in given.items() if name not in ("retry_failed", "failed_of")}
+            given["plan_of"] = backfill_id
         return given

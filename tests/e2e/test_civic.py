@@ -89,9 +89,12 @@ def test_v08_one_failing_town_stops_no_other_and_a_killed_sweep_goes_on_at_its_c
 
 
 def test_dates_for_towns_and_towns_for_dates_are_refused_with_the_right_words(bench):
-    refused = run(bench, entities="all", start_date="2025-01-01", end_date="2025-01-02")
-    assert "is asked by entity and has no dates" in refused.message
-    refused = bench.wait(bench.start_deployment("backfill/bdl_box_scores", reason="test", entities="all"))
-    assert "is asked by date and has no entities" in refused.message
-    refused = bench.wait(bench.start_deployment("backfill/bdl_box_scores", reason="test", start_date="2025-01-01"))
-    assert "start_date and end_date are needed" in refused.message
+    for deployment, given, said in (
+        (DEPLOYMENT, ["start_date=2025-01-01"], "start_date"),
+        ("backfill/bdl_box_scores", ["start_date=2025-01-01", "end_date=2025-01-02", "entities=all"], "entities"),
+        ("backfill/bdl_box_scores", ["start_date=2025-01-01"], "end_date"),
+    ):
+        arguments = [part for one in ["reason=test", *given] for part in ("-p", one)]
+        refused = bench.cli("deployment", "run", deployment, *arguments, "--watch")
+        assert refused.returncode != 0
+        assert said in refused.stdout + refused.stderr

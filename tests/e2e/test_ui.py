@@ -97,6 +97,24 @@ def test_a_person_fills_the_form_and_gets_rows_and_one_mail(bench: Bench, browse
         compose(browser, Path(folder))
 
 
+def test_each_form_asks_for_what_its_source_has(bench: Bench, browser: Any) -> None:
+    root = bench.env["PREFECT_UI_URL"]
+    for name, asked, not_asked in (
+        ("bdl_box_scores", ("First date, inclusive", "Last date, inclusive"), "all, or names separated by commas"),
+        ("civic_band", ("all, or names separated by commas",), "First date, inclusive"),
+    ):
+        deployment = bench.api(f"/deployments/name/backfill/{name}")
+        page = opened(browser, f"{root}/v2/deployments/deployment/{deployment['id']}/run", height=1500)
+        page.get_by_text("max_concurrency").first.wait_for(timeout=PATIENCE_MS)
+        for description in asked:
+            assert page.get_by_text(description).count() == 1, (name, description)
+        assert page.get_by_text(not_asked).count() == 0, name
+        # A date that may be left out would be a choice of types before it is a calendar.
+        pickers = page.locator("button", has_text="Pick a date").count()
+        assert pickers == (2 if name == "bdl_box_scores" else 0)
+        page.close()
+
+
 def compose(browser: Any, folder: Path) -> None:
     """The README's one picture: the finished run, and its mail as a phone shows it."""
     shown = {name: base64.b64encode((folder / f"{name}.png").read_bytes()).decode() for name in ("ui-run", "mail-360")}

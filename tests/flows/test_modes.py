@@ -131,5 +131,6 @@ def test_plans_have_one_hash_exactly_when_they_do_the_same(
 def test_a_run_that_retries_failures_resumes_by_its_plan_because_paused_dates_are_no_failures() -> None:
     asked = Asked(source="toy", start_date=dt.date(2025, 1, 1), end_date=dt.date(2025, 1, 2), retry_failed=True)
     given = asked.resumed("bf-1")
-    assert (given["retry_failed"], given["plan_of"], given["resume_of"]) == (False, "bf-1", "bf-1")
-    assert Asked.model_validate(given).resumed("bf-2")["resume_of"] == "bf-1"
+    again = Asked.model_validate(given)
+    assert (again.retry_failed, again.plan_of, again.resume_of) == (False, "bf-1", "bf-1")
+    assert again.resumed("bf-2")["resume_of"] == "bf-1"

@@ -1,0 +1,82 @@
+"""The parent flow for sources that are asked by entity: another form than `flows.backfill`, the same run."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from pydantic import Field
+
+from flows.backfill import HOOKS, flow_run_name, run_asked
+from flows.dropdowns import EntitySource
+from flows.parameters import Asked, Engine, Mode, OnFailure, Reason
+from flows.settings import Concurrency
+
+
+# The same name, so that deployments, automations and commands are backfill/<source> for every source.
+@flow(
+    name="backfill",
+    flow_run_name=flow_run_name,
+    persist_result=False,
+    on_completion=HOOKS,
+    on_failure=HOOKS,
+    on_crashed=HOOKS,
+    on_cancellation=HOOKS,
+)
+async def backfill_entities(
+    source: EntitySource,
+    entities: str,
+    reason: Reason,
+    *,
+    note: str = "",
+    mode: Mode = Mode.INCREMENTAL,
+    on_failure: OnFailure = OnFailure.CONTINUE,
+    engine: Engine = Engine.INLINE,
+    parallel: Annotated[int, Field(ge=0, le=64)] = 0,
+    max_concurrency: Concurrency = 8,
+    dry_run: bool = False,
+    retry_failed: bool = False,
+    exclude: str = "",
+    failed_of: str = "",
+    plan_of: str = "",
+    resume_of: str = "",
+    canary: Annotated[int, Field(ge=0)] | None = None,
+    breaker: bool = True,
+    max_calls: Annotated[int, Field(ge=0)] = 0,
+    max_cost_usd: Annotated[float, Field(ge=0)] = 0.0,
+    deadline_h: Annotated[float, Field(ge=0)] = 0.0,
+    wait_for_lease_s: Annotated[float, Field(ge=0)] = 0.0,
+) -> State[Any]:
+    """Refills entities of one source (towns, documents ...): fetches what is missing, loads it, sends one mail.
+
+    Entities that are already verified are skipped without a call, until their snapshot is too old.
+
+    Args:
+        source: What to refill.
+        entities: all, or names separated by commas. alameda.ca: everything of it; alameda.ca~minutes: one kind of
+            document; all~minutes: that kind of every one.
+        reason: Why this is run, for the mail and the record.
+        note: The reason in your own words.
+        mode: incremental does what is missing or failed; full fetches everything again; reprocess loads landed
+            payloads again without a call; validate only recounts the tables.
+        on_failure: continue with the other entities, or stop and leave them pending.
+        engine: inline fetches in this one process; distributed spreads the entities over all workers of the pool.
+        parallel: Only for engine distributed: into how many parts the entities are split, all at work at once as far
+            as workers and max_concurrency allow. 0 takes the settings: 31 entities in a part, 4 parts at once.
+        max_concurrency: How many entities are fetched at once, 1 to 64.
+        dry_run: Only show the plan: no call to the source, nothing written, no mail.
+        retry_failed: Only those of the entities whose last attempt failed.
+        exclude: Not these entities, written the same way.
+        failed_of: Only what this earlier backfill (bf-...) planned and is not done yet.
+        plan_of: Only what the stored plan of this earlier backfill wanted to touch and still needs it.
+        resume_of: Set by a run that goes on after a pause: entities done since that backfill began are not done twice.
+        canary: How many telling entities go first and must be well before the others follow; 0 is none. Empty takes 3
+            when more than 100 are to be fetched.
+        breaker: Stop early at red flags (20 % failing, one error on every entity ...). Off, every entity is tried.
+        max_calls: Calls this run may make; 0 is no limit but the source's.
+        max_cost_usd: US dollars this run may cost (calls, storage operations, BigQuery); 0 takes the setting.
+        deadline_h: Hours after which nothing more is begun; 0 takes the setting.
+        wait_for_lease_s: How long to wait for another run of this source to end; 0 refuses at once.
+    """
+    return await run_asked(Asked.model_validate(locals()))

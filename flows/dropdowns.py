@@ -1,0 +1,40 @@
+"""What the forms of the deployments offer to choose from: an Enum is what the UI draws as a dropdown."""
+
+from __future__ import annotations
+
+import enum
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from scrapers.registry import scraper, sources
+
+LOG = logging.getLogger("gapless.dropdowns")
+
+
+def sources_by(*, entity: bool) -> list[str]:
+    """Names of the sources that are asked by entity, or of those that are asked by date, sorted.
+
+    A source whose module cannot be imported counts as asked by date: it must not take the forms of the others away.
+    """
+    return [name for name in sources() if _is_by_entity(name) == entity]
+
+
+def _is_by_entity(name: str) -> bool:
+    try:
+        return scraper(name).step == "whole"
+    except Exception as error:  # whatever stands in that file; its own run says so
+        LOG.warning("source %s cannot be used: %s", name, error)
+        return False
+
+
+def _choices(title: str, names: Sequence[str]) -> Any:
+    return enum.Enum(title, {name: name for name in names}, type=str)
+
+
+if TYPE_CHECKING:
+    DateSource = str
+    EntitySource = str
+else:
+    DateSource = _choices("DateSource", sources_by(entity=False))
+    EntitySource = _choices("EntitySource", sources_by(entity=True))

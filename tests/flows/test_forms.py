@@ -1,0 +1,97 @@
+"""The parameter forms of the two backfill flows, as the UI gets them."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prefect import Flow
+from prefect.utilities.callables import parameter_schema
+
+import scrapers.sources
+from flows.backfill import backfill
+from flows.backfill_entities import backfill_entities
+from flows.daily import daily
+from flows.dropdowns import sources_by
+from flows.parameters import Asked, Mode, Reason
+from scrapers.registry import scraper, sources
+
+PREFECT_YAML = Path(__file__).parents[2] / "prefect.yaml"
+FLOWS: dict[str, Flow[..., Any]] = {
+    "flows.backfill:backfill": backfill,
+    "flows.backfill_entities:backfill_entities": backfill_entities,
+}
+
+
+def form(flow: Flow[..., Any]) -> dict[str, Any]:
+    return parameter_schema(flow).model_dump()
+
+
+def offered(flow: Flow[..., Any], kind: str) -> list[str]:
+    names: list[str] = form(flow)["definitions"][kind]["enum"]
+    return names
+
+
+def test_the_form_for_dates_demands_two_dates_and_the_one_for_entities_demands_entities() -> None:
+    dates, entities = form(backfill), form(backfill_entities)
+    assert dates["required"] == ["source", "start_date", "end_date", "reason"]
+    assert entities["required"] == ["source", "entities", "reason"]
+    for name in ("start_date", "end_date"):
+        # Without "or None", which the UI would show as a choice of types in place of the calendar.
+        assert (dates["properties"][name]["type"], dates["properties"][name]["format"]) == ("string", "date")
+        assert name not in entities["properties"]
+    assert "entities" not in dates["properties"]
+
+
+def test_each_dropdown_offers_exactly_the_sources_its_form_can_ask() -> None:
+    by_date, by_entity = offered(backfill, "DateSource"), offered(backfill_entities, "EntitySource")
+    assert sorted(by_date + by_entity) == sources()
+    assert all(scraper(name).step != "whole" for name in by_date)
+    assert all(scraper(name).step == "whole" for name in by_entity)
+    assert offered(daily, "DateSource") == by_date
+
+
+@pytest.mark.parametrize("flow", [*FLOWS.values(), daily])
+def test_every_field_of_a_form_is_explained(flow: Flow[..., Any]) -> None:
+    silent = [name for name, field in form(flow)["properties"].items() if len(field.get("description", "")) < 8]
+    assert silent == []
+
+
+def test_both_forms_ask_for_parts_of_one_and_the_same_run() -> None:
+    asked = [set(form(flow)["properties"]) for flow in FLOWS.values()]
+    assert asked[0] | asked[1] == set(Asked.model_fields)
+    assert asked[0] ^ asked[1] == {"start_date", "end_date", "dates", "order", "entities"}
+    assert {flow.name for flow in FLOWS.values()} == {"backfill"}, "commands say backfill/<source> for every source"
+
+
+def test_every_deployment_has_the_form_of_its_source_and_no_parameter_that_it_lacks() -> None:
+    for deployment in yaml.safe_load(PREFECT_YAML.read_text())["deployments"]:
+        if flow := FLOWS.get(deployment["entrypoint"]):
+            given = deployment["parameters"]
+            assert set(given) <= set(form(flow)["properties"]), deployment["name"]
+            (kind,) = {"DateSource", "EntitySource"} & set(form(flow)["definitions"])
+            assert given["source"] in offered(flow, kind)
+
+
+def test_a_run_that_goes_on_after_a_pause_fits_the_form_it_came_from() -> None:
+    by_date = Asked(
+        source="bdl_box_scores", start_date=dt.date(2025, 1, 1), end_date=dt.date(2025, 1, 2), mode=Mode.FULL
+    )
+    by_entity = Asked(source="civic_band", entities="all", reason=Reason.TEST, retry_failed=True)
+    for flow, asked in ((backfill, by_date), (backfill_entities, by_entity)):
+        schema, given = form(flow), asked.resumed("bf-1")
+        assert set(schema["required"]) <= set(given) <= set(schema["properties"])
+        flow.validate_parameters(given)
+
+
+def test_a_source_file_that_cannot_be_imported_does_not_take_the_forms_of_the_others_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken.py").write_text("import no_such_module_anywhere\n")
+    monkeypatch.setattr(scrapers.sources, "__path__", [*scrapers.sources.__path__, str(tmp_path)])
+    assert "broken" in sources()
+    assert sources_by(entity=False) == ["bdl_box_scores", "broken"]
+    assert sources_by(entity=True) == ["civic_band"]
