@@ -100,7 +100,7 @@ async def backfill(
     failed_of: str = "",
     plan_of: str = "",
     resume_of: str = "",
-    canary: Annotated[int, Field(ge=0)] | None = None,
+    canary: Annotated[int, Field(ge=-1)] = -1,
     breaker: bool = True,
     max_calls: Annotated[int, Field(ge=0)] = 0,
     max_cost_usd: Annotated[float, Field(ge=0)] = 0.0,
@@ -132,8 +132,8 @@ async def backfill(
         failed_of: Only what this earlier backfill (bf-...) planned and is not done yet.
         plan_of: Only what the stored plan of this earlier backfill wanted to touch and still needs it.
         resume_of: Set by a run that goes on after a pause: dates done since that backfill began are not done twice.
-        canary: How many telling dates go first and must be well before the others follow; 0 is none. Empty takes 3
-            when more than 100 dates are to be fetched.
+        canary: How many telling dates go first and must be well before the others follow; 0 is none, -1 takes 3
+            when more than 100 are to be fetched.
         breaker: Stop early at red flags (20 % failing, one error on every date ...). Off, every date is tried.
         max_calls: Calls this run may make; 0 is no limit but the source's.
         max_cost_usd: US dollars this run may cost (calls, storage operations, BigQuery); 0 takes the setting.

@@ -41,7 +41,7 @@ async def backfill_entities(
     failed_of: str = "",
     plan_of: str = "",
     resume_of: str = "",
-    canary: Annotated[int, Field(ge=0)] | None = None,
+    canary: Annotated[int, Field(ge=-1)] = -1,
     breaker: bool = True,
     max_calls: Annotated[int, Field(ge=0)] = 0,
     max_cost_usd: Annotated[float, Field(ge=0)] = 0.0,
@@ -71,7 +71,7 @@ async def backfill_entities(
         failed_of: Only what this earlier backfill (bf-...) planned and is not done yet.
         plan_of: Only what the stored plan of this earlier backfill wanted to touch and still needs it.
         resume_of: Set by a run that goes on after a pause: entities done since that backfill began are not done twice.
-        canary: How many telling entities go first and must be well before the others follow; 0 is none. Empty takes 3
+        canary: How many telling entities go first and must be well before the others follow; 0 is none, -1 takes 3
             when more than 100 are to be fetched.
         breaker: Stop early at red flags (20 % failing, one error on every entity ...). Off, every entity is tried.
         max_calls: Calls this run may make; 0 is no limit but the source's.

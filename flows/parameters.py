@@ -104,7 +104,7 @@ class Asked(BaseModel):
     failed_of: str = ""
     plan_of: str = ""
     resume_of: str = ""
-    canary: int | None = None
+    canary: int = -1
     breaker: bool = True
     max_calls: int = 0
     max_cost_usd: float = 0.0

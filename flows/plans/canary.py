@@ -17,13 +17,13 @@ DEFAULT_CANARIES = 3
 VOLUME_FACTOR = 10.0
 
 
-def canary_size(asked: int | None, to_fetch: int) -> int:
-    """How many dates go first: what was asked for, else 3 when more than 100 are to be fetched.
+def canary_size(asked: int, to_fetch: int) -> int:
+    """How many dates go first: what was asked for; with -1, 3 when more than 100 are to be fetched.
 
-    >>> [canary_size(None, 31), canary_size(None, 365), canary_size(0, 365), canary_size(5, 31)]
+    >>> [canary_size(-1, 31), canary_size(-1, 365), canary_size(0, 365), canary_size(5, 31)]
     [0, 3, 0, 5]
     """
-    if asked is None:
+    if asked < 0:
         asked = DEFAULT_CANARIES if to_fetch > LARGE_PLAN else 0
     return asked if to_fetch > asked else 0
 

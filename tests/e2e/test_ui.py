@@ -71,6 +71,7 @@ def test_a_person_fills_the_form_and_gets_rows_and_one_mail(bench: Bench, browse
     pick(page, "January 15th, 2025", 2)
     pick(page, "January 16th, 2025", 8)
     page.locator("button", has_text="January 8th, 2025").first.wait_for(timeout=PATIENCE_MS)
+    page.get_by_text("Run Name").first.scroll_into_view_if_needed()
     shoot(page, "ui-form.png")
     with page.expect_response(lambda answer: answer.url.endswith("/create_flow_run"), timeout=PATIENCE_MS) as created:
         page.locator("button[type=submit]").last.click()

@@ -44,6 +44,7 @@ def test_the_form_for_dates_demands_two_dates_and_the_one_for_entities_demands_e
         assert (dates["properties"][name]["type"], dates["properties"][name]["format"]) == ("string", "date")
         assert name not in entities["properties"]
     assert "entities" not in dates["properties"]
+    assert not [name for one in (dates, entities) for name, field in one["properties"].items() if "anyOf" in field]
 
 
 def test_each_dropdown_offers_exactly_the_sources_its_form_can_ask() -> None:
