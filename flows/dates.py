@@ -73,7 +73,7 @@ async def scrape_partition(backfill_id: str, partition: str) -> str:
             stage="scrape",
             hint="run the date again later",
         )
-    return UNCHANGED if partition in run.unchanged else "landed"
+    return UNCHANGED if partition in run.unchanged or partition in run.to_recount else "landed"
 
 
 @flow(name="dates", flow_run_name=_flow_run_name, persist_result=False, validate_parameters=False)

@@ -13,7 +13,8 @@ class Mode(StrEnum):
     """How much is done again.
 
     ``incremental``: what is missing or failed at any level (fetched, loaded, verified), by the cheapest path.
-    ``full``: everything is fetched again; old rows stay until the fresh ones are staged, then they are swapped.
+    ``full``: everything is fetched again. What came unchanged is recounted and loaded only if its rows are not right;
+    what changed is checked, staged and swapped. Old rows stay where new ones are not good.
     ``reprocess``: landed payloads are read and loaded again, without a call to the source.
     ``validate``: the tables are recounted; nothing is fetched and no table is written.
     """

@@ -1,4 +1,7 @@
-"""The subflow of mode ``validate``: recounts the rows of loaded partitions. Fetches nothing and writes no table."""
+"""Recounts the rows of loaded partitions as they are: mode ``validate``, and what a full run gets unchanged.
+
+Fetches nothing and writes no table.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,12 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
+from alerting.errors import StateUnreadable
 from flows.dates import retry_transient, window_name
 from flows.log import partition_logger
 from flows.process import record_verification
 from flows.runs.active import current_run
-from flows.runs.bookkeeping import record_batch_failure
+from flows.runs.bookkeeping import record_batch_failure, record_landed
 from flows.runs.context import RunContext
 from processors.receipt import read_receipt
 from processors.verification import Verification, verify
@@ -42,6 +46,47 @@ def _recount(run: RunContext, partitions: list[str]) -> dict[str, Verification]:
         warehouse=run.services.warehouse,
         dropped=dropped,
     )
+
+
+async def to_load(run: RunContext, keys: list[str]) -> list[str]:
+    """Which of ``keys`` have to be loaded; the others came as they were, and their rows were recounted and are right.
+
+    Only a full run has such: what the source sent again unchanged is not staged and swapped again, unless the recount
+    or another version of the processor says that the rows are not what they should be.
+    """
+    same = [key for key in keys if key in run.to_recount]
+    if not same:
+        return keys
+    async with run.gate.passed():
+        for key in same:
+            run.manifests[key] = run.to_recount.pop(key)
+        delays_s = run.services.settings.retry_delays_s
+        tried = recount_batch.with_options(retries=len(delays_s), retry_delay_seconds=delays_s)
+        state = await tried(run.backfill_id, same, return_state=True)  # type: ignore[misc]
+        found = await state.aresult(raise_on_failure=False)
+        counted = {} if isinstance(found, BaseException) else found
+        right = await run.in_thread_each(lambda key: _keep_if_right(run, key, counted.get(key), same[0]), same)
+    kept = {key for key, is_right in zip(same, right, strict=True) if is_right}
+    partition_logger().info("%s of %s unchanged partitions recounted and right", len(kept), len(same))
+    return [key for key in keys if key not in kept]
+
+
+def _keep_if_right(run: RunContext, key: str, counted: Verification | None, window: str) -> bool:
+    if counted is not None and counted.is_ok and _is_of_this_processor(run, key):
+        record_verification(run, "", counted, window)
+        del run.manifests[key]
+        return True
+    record_landed(run, run.manifests[key])
+    return False
+
+
+def _is_of_this_processor(run: RunContext, key: str) -> bool:
+    entry = run.ledger.get(key)
+    try:
+        receipt = read_receipt(run.services.store, run.source, entry.receipt_id if entry else "")
+    except StateUnreadable:
+        return False
+    return receipt.processor_version == run.processor.version
 
 
 @flow(name="validate", flow_run_name=_flow_run_name, persist_result=False, validate_parameters=False)

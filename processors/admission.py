@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from processors.base import Reject, Row, Table
+from processors.expectations import Expectations
 from scrapers.partition import Partition
 
 KEPT_REJECTS = 1_000
@@ -32,6 +33,7 @@ class Admission:
         rejects: The first `KEPT_REJECTS`; ``reject_counts`` holds all, per table.
         unknown_fields: Payload fields that no column takes, as ``table.field``: left out, but told.
         absent_fields: Nullable columns that the payload did not even name, as ``table.column``.
+        expectations: What the admitted rows must be like as a whole.
     """
 
     def __init__(self, partition: Partition, tables: Sequence[Table], sink: Callable[[str, bytes], None]) -> None:
@@ -46,6 +48,7 @@ class Admission:
         self._columns = {table.name: frozenset(table.model.model_fields) for table in tables}
         self._sink = sink
         self._seen: dict[str, dict[tuple[Any, ...], bytes]] = {table.name: {} for table in tables}
+        self.expectations = Expectations(tables)
 
     def take(self, table_name: str, raw: dict[str, Any]) -> None:
         """Judges one row; an admitted one goes to the sink as a line of NDJSON with its newline."""
@@ -72,11 +75,13 @@ class Admission:
         if len(row.model_fields_set) < len(columns):
             self.absent_fields.update(f"{table_name}.{name}" for name in columns - row.model_fields_set)
         self.rows[table_name] += 1
+        self.expectations.take(table, row)
         self._sink(table_name, line)
 
     def close(self) -> None:
         """Forgets the keys seen: counts and rejects stay."""
         self._seen.clear()
+        self.expectations.close()
 
     def _validated(self, table: Table, raw: dict[str, Any]) -> Row | str:
         """The row, or the reason why it is none."""

@@ -141,3 +141,5 @@ def _judge(admission: Admission, manifest: Manifest, tolerated_rejects: int) -> 
                 f"{table}: the scraper counted {counted} rows, the processor found {rows} (+{dropped} dropped) in the "
                 "same pages; old rows were kept",
             )
+    if problem := admission.expectations.problem(manifest):
+        raise CoverageLow(f"{problem}; old rows were kept", hint="fetch the date again")

@@ -12,6 +12,7 @@ from flows.plans.canary import CanaryResult, canary_size, choose_canaries, drift
 from flows.plans.plan import Plan
 from flows.process import process_landed
 from flows.runs.context import RunContext
+from flows.validation import to_load
 
 
 async def try_canaries(run: RunContext, plan: Plan) -> Plan:
@@ -26,10 +27,11 @@ async def try_canaries(run: RunContext, plan: Plan) -> Plan:
     partition_logger().info("canary: %s go first", ", ".join(chosen))
     run.in_canary = True
     await dates(run.source, run.backfill_id, chosen, return_state=True)
-    landed = [key for key in chosen if key in run.manifests]
-    rows = {key: sum(run.manifests[key].counts.values()) for key in landed}
-    if landed and run.loading_stopped_by is None:
-        await process_landed(run.source, run.backfill_id, landed, return_state=True)
+    manifests = run.to_recount | run.manifests
+    landed = [key for key in chosen if key in manifests]
+    rows = {key: sum(manifests[key].counts.values()) for key in landed}
+    if run.loading_stopped_by is None and (loadable := await to_load(run, landed)):
+        await process_landed(run.source, run.backfill_id, loadable, return_state=True)
     run.in_canary = False
     found = drift(_result(run, chosen, rows), run.history)
     if found:

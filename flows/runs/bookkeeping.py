@@ -9,6 +9,7 @@ from alerting.errors import ConfigurationError, CriticalError, PipelineError, Ra
 from alerting.fingerprint import fingerprint
 from alerting.incident import Incident
 from flows.ledger import Verdict
+from flows.parameters import Mode
 from flows.runs.context import RunContext
 from flows.runs.outcome import concerns_one_entity, reached, resumes_at, unknown_is_critical, verdict_of
 from scrapers.manifest import Manifest
@@ -36,10 +37,15 @@ def land(run: RunContext, key: str) -> Manifest:
         resume_within=dt.timedelta(hours=run.services.settings.checkpoint_max_age_h),
     )
     before = run.ledger.get(key)
-    if run.reread and before and before.verdict.is_good and before.content_hash == manifest.content_hash:
+    is_same = before is not None and before.verdict.is_good and before.content_hash == manifest.content_hash
+    if is_same and run.reread:
         run.unchanged.add(key)
+    elif is_same and run.asked.mode is Mode.FULL:
+        run.to_recount[key] = manifest
     elif not manifest.unsettled:
         record_landed(run, manifest)
+    if key in run.to_recount or key in run.manifests:
+        _count_answer(run, manifest)
     return manifest
 
 
@@ -61,6 +67,9 @@ def record_landed(run: RunContext, manifest: Manifest) -> None:
         expected=manifest.source_total,
     )
     run.manifests[manifest.partition] = manifest
+
+
+def _count_answer(run: RunContext, manifest: Manifest) -> None:
     answer_s = sum(page.elapsed_s for page in manifest.pages)
     run.answers_s.append(answer_s)
     run.landed_rows += sum(manifest.counts.values())

@@ -13,11 +13,13 @@ import logging
 import os
 import socket
 from collections.abc import Mapping
+from typing import Any
 
 from prefect.runtime import flow_run
 
 from alerting.delivery import SendResult, owed_summaries, send_owed_summary
 from alerting.outbox import Outbox
+from alerting.ranges import compress_dates
 from alerting.run_facts import RunFacts, TableFacts
 from flows.control.lease import list_leases, release_lease
 from flows.ledger import LedgerEntry, Verdict
@@ -110,6 +112,11 @@ def recount(
     unavailable = {item["key"] for item in plan["items"] if item["path"] == Path.UNAVAILABLE.value}
     counts = count_verdicts(keys, ledger, unavailable=unavailable)
     verdict = backfill_verdict(counts, services.settings.acceptable_share, aborted)
+    untouched = _untouched(plan, ledger) if aborted else []
+    if untouched and verdict == "COMPLETE":
+        # Everything is good, but not by this run: it was to do good dates again and did not come to them.
+        verdict = f"ABORTED({aborted})"
+        facts = dataclasses.replace(facts, notes=[*facts.notes, _told_untouched(facts, untouched)])
     return dataclasses.replace(
         facts,
         planned=len(keys),
@@ -120,6 +127,26 @@ def recount(
         tables=_tables(services, facts.source, [ledger[key] for key in keys if key in ledger]),
         finished_at=now,
         wall_s=(now - facts.started_at).total_seconds() if facts.started_at else facts.wall_s,
+    )
+
+
+_WORK = frozenset({Path.FETCH.value, Path.RELOAD.value, Path.REPARSE.value, Path.RECOUNT.value})
+
+
+def _untouched(plan: Mapping[str, Any], ledger: Mapping[str, LedgerEntry]) -> list[str]:
+    """Partitions that the run was to work on and whose verdict is older than the run."""
+    since = dt.datetime.fromisoformat(plan["since"]) if plan.get("since") else dt.datetime.min.replace(tzinfo=dt.UTC)
+    return [
+        item["key"]
+        for item in plan["items"]
+        if item["path"] in _WORK and (entry := ledger.get(item["key"])) is not None and entry.updated_at < since
+    ]
+
+
+def _told_untouched(facts: RunFacts, keys: list[str]) -> str:
+    return (
+        f"{len(keys):,} of {facts.planned or 0:,} partitions were not done again (mode {facts.mode}); they are good by "
+        f"earlier runs: {compress_dates(keys)}"
     )
 
 

@@ -78,6 +78,8 @@ class RunContext:
         # The daily run reads good partitions again and touches only what has changed.
         self.reread = False
         self.unchanged: set[str] = set()
+        # A full run recounts good partitions that came again as they were, and loads only those that are not right.
+        self.to_recount: dict[str, Manifest] = {}
         # What a live run did while this one had paused for it.
         self.done_elsewhere: set[str] = set()
         self.spent_elsewhere: Counter[str] = Counter()

@@ -15,7 +15,7 @@ from flows.process import process_landed
 from flows.runs.bookkeeping import record_failure
 from flows.runs.context import RunContext
 from flows.runs.distributed import run_elsewhere, windows_of
-from flows.validation import validate_loaded
+from flows.validation import to_load, validate_loaded
 from scrapers.partition import Partition, windows
 from scrapers.scrape import utc_now
 
@@ -68,7 +68,7 @@ async def _run_window(
             return
         await dates(run.source, run.backfill_id, keys, return_state=True)
         for key in keys:
-            if key in run.manifests:
+            if key in run.manifests or key in run.to_recount:
                 landed.put_nowait(key)
 
 
@@ -104,8 +104,8 @@ async def _process_in_batches(run: RunContext, landed: asyncio.Queue[str | None]
         if key is not None:
             batch.append(key)
         if batch and (len(batch) >= size or not more):
-            if run.loading_stopped_by is None:
-                await process_landed(run.source, run.backfill_id, sorted(batch), return_state=True)
+            if run.loading_stopped_by is None and (loadable := await to_load(run, sorted(batch))):
+                await process_landed(run.source, run.backfill_id, loadable, return_state=True)
             batch = []
 
 

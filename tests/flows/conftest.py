@@ -193,3 +193,49 @@ def gapless(capsys: pytest.CaptureFixture[str]) -> Any:
         return Answered(code, said.out, said.err)
 
     return call
+
+
+class Direct:
+    """A task or flow called as a function: what it raises is in its state, and nothing talks to a server."""
+
+    def __init__(self, work: Any) -> None:
+        self.work = work
+
+    def with_options(self, **_: Any) -> Direct:
+        return self
+
+    async def __call__(self, *args: Any, return_state: bool = True, **rest: Any) -> DirectState:
+        try:
+            return DirectState(await self.work.fn(*args, **rest))
+        except Exception as error:
+            return DirectState(error)
+
+
+@dataclass
+class DirectState:
+    """As much of a state as the flows look at."""
+
+    result: Any
+
+    async def aresult(self, *, raise_on_failure: bool = True) -> Any:
+        if raise_on_failure and isinstance(self.result, BaseException):
+            raise self.result
+        return self.result
+
+
+@pytest.fixture
+def without_prefect(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows, batches and their tasks run in this process and without a Prefect server, each once."""
+    from flows import dates, process, validation
+    from flows.control import canaries
+    from flows.runs import mapping
+
+    for module, names in (
+        (dates, ("scrape_partition",)),
+        (process, ("load", "verify_batch")),
+        (validation, ("recount_batch",)),
+        (mapping, ("dates", "process_landed", "validate_loaded")),
+        (canaries, ("dates", "process_landed")),
+    ):
+        for name in names:
+            monkeypatch.setattr(module, name, Direct(getattr(module, name)))

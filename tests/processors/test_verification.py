@@ -90,8 +90,8 @@ def test_the_evidence_names_source_landing_and_warehouse(bench, loaded):
 
 
 def test_fewer_rows_than_the_source_announced_are_short(bench):
+    bench.process(bench.land(DAY, [bench.game(DAY)]))
     manifest = bench.land(DAY, [bench.game(DAY)], source_total=3)
-    bench.process(manifest)
     found = bench.verify(manifest)[DAY]
     assert found.verdict == "SHORT"
     assert "source 3, landed 1" in found.evidence
