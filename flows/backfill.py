@@ -117,8 +117,8 @@ async def backfill(
         end_date: Last date, inclusive. It must be over and settled.
         reason: Why this is run, for the mail and the record.
         note: The reason in your own words.
-        mode: incremental does what is missing or failed; full fetches everything again and loads what changed; reprocess loads landed
-            payloads again without a call; validate only recounts the tables.
+        mode: incremental does what is missing or failed; full fetches everything again and loads what changed;
+            reprocess loads landed payloads again without a call; validate only recounts the tables.
         order: Which dates are begun first. sequential is oldest first, one at a time.
         on_failure: continue with the other dates, or stop and leave them pending.
         engine: inline fetches in this one process; distributed spreads windows of dates over all workers of the pool.

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import datetime as dt
+import itertools
 import json
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 
+from alerting.run_facts import RunFacts
 from deployments.local.inbox import InboxClient
 from deployments.local.upstream import Upstream
 from flows.cli.command import main
+from flows.control.canaries import try_canaries
 from flows.ledger import Ledger, LedgerEntry, Verdict
+from flows.parameters import Asked
+from flows.plans.planning import plan_asked
+from flows.runs.active import register, unregister
+from flows.runs.closing import starting_facts
+from flows.runs.context import RunContext
+from flows.runs.mapping import map_windows
+from flows.runs.outcome import abort_reason
 from flows.wiring import Services, build_services
 from processors.process import process
 from processors.verification import verify
@@ -239,3 +250,40 @@ def without_prefect(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         for name in names:
             monkeypatch.setattr(module, name, Direct(getattr(module, name)))
+
+
+class Ran(Protocol):
+    """Runs a backfill from plan to mail, as the parent flow does it; the run and its recounted facts."""
+
+    def __call__(
+        self, first: str, last: str, then: Callable[[RunContext], None] | None = None, **asked: Any
+    ) -> tuple[RunContext, RunFacts]: ...
+
+
+@pytest.fixture
+def ran(place: Place, without_prefect: None) -> Ran:
+    """See ``Ran``; ``then`` is called when the run has begun and nothing is fetched yet."""
+    ids = (f"bf-run{number:09d}" for number in itertools.count(1))
+
+    def run_it(
+        first: str, last: str, then: Callable[[RunContext], None] | None = None, **rest: Any
+    ) -> tuple[RunContext, RunFacts]:
+        given = {"source": SOURCE, "start_date": first, "end_date": last, "max_concurrency": 2, **rest}
+        asked = Asked.model_validate(given)
+        run = RunContext(place.services, asked, next(ids))
+        register(run)
+        try:
+            asyncio.run(_work(run, then))
+            return run, run.finish(abort_reason(run.stopped_by or run.loading_stopped_by))
+        finally:
+            unregister(run)
+
+    return run_it
+
+
+async def _work(run: RunContext, then: Callable[[RunContext], None] | None) -> None:
+    planned = plan_asked(run.services, run.asked, utc_now(), run.backfill_id)
+    run.begin(planned, starting_facts(run.services, planned.plan, {}, run.backfill_id, run.asked))
+    if then:
+        then(run)
+    await map_windows(run, await try_canaries(run, planned.plan))

@@ -2,58 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
-import datetime as dt
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from alerting.run_facts import RunFacts
-from flows.control.canaries import try_canaries
 from flows.ledger import LedgerEntry
-from flows.parameters import Asked, Mode
-from flows.plans.planning import plan_asked
-from flows.runs.active import register, unregister
-from flows.runs.closing import starting_facts
-from flows.runs.context import RunContext
-from flows.runs.mapping import map_windows
-from flows.runs.outcome import abort_reason
-from flows.wiring import Services
-from scrapers.scrape import utc_now
+from flows.parameters import Mode
 
 if TYPE_CHECKING:
-    from .conftest import Place
+    from .conftest import Place, Ran
 
 pytestmark = pytest.mark.usefixtures("without_prefect")
 SOURCE = "bdl_box_scores"
 # Two dates with games.
 FIRST, LAST = "2025-01-10", "2025-01-11"
-_IDS = iter(range(1, 1_000))
-
-
-def ran(
-    services: Services, then: Callable[[RunContext], None] | None = None, **rest: Any
-) -> tuple[RunContext, RunFacts]:
-    """One run from plan to mail, as the parent flow does it."""
-    given = {"source": SOURCE, "start_date": dt.date.fromisoformat(FIRST), "end_date": dt.date.fromisoformat(LAST)}
-    asked = Asked.model_validate({**given, "mode": Mode.FULL, "max_concurrency": 2, **rest})
-    run = RunContext(services, asked, f"bf-full{next(_IDS):08d}")
-
-    async def work() -> None:
-        planned = plan_asked(services, asked, utc_now(), run.backfill_id)
-        run.begin(planned, starting_facts(services, planned.plan, {}, run.backfill_id, asked))
-        if then:
-            then(run)
-        await map_windows(run, await try_canaries(run, planned.plan))
-
-    register(run)
-    try:
-        asyncio.run(work())
-        return run, run.finish(abort_reason(run.stopped_by or run.loading_stopped_by))
-    finally:
-        unregister(run)
 
 
 def rows(place: Place) -> list[dict[str, Any]]:
@@ -64,10 +27,10 @@ def entries(place: Place) -> dict[str, LedgerEntry]:
     return place.ledger.refresh()
 
 
-def test_what_came_unchanged_is_fetched_and_recounted_and_not_loaded_again(place: Place) -> None:
+def test_what_came_unchanged_is_fetched_and_recounted_and_not_loaded_again(place: Place, ran: Ran) -> None:
     place.fill(FIRST, 2)
     before, known = rows(place), entries(place)
-    run, facts = ran(place.services)
+    run, facts = ran(FIRST, LAST, mode=Mode.FULL)
     assert facts.verdict == "COMPLETE"
     assert (run.calls, run.receipts) == (2, [])
     assert rows(place) == before
@@ -78,22 +41,24 @@ def test_what_came_unchanged_is_fetched_and_recounted_and_not_loaded_again(place
         assert entry.updated_at > known[key].updated_at
 
 
-def test_what_changed_is_loaded_and_only_that(place: Place) -> None:
+def test_what_changed_is_loaded_and_only_that(place: Place, ran: Ran) -> None:
     place.upstream.trouble({"kind": "drop_last_player", "dates": [LAST]})
     place.fill(FIRST, 2)
     short = len(rows(place))
     place.upstream.trouble()
-    run, facts = ran(place.services)
+    run, facts = ran(FIRST, LAST, mode=Mode.FULL)
     assert facts.verdict == "COMPLETE"
     assert [receipt.partitions for receipt in run.receipts] == [(LAST,)]
     assert len(rows(place)) > short
 
 
-def test_rows_that_were_lost_behind_the_ledger_are_loaded_though_the_source_sent_the_same(place: Place) -> None:
+def test_rows_that_were_lost_behind_the_ledger_are_loaded_though_the_source_sent_the_same(
+    place: Place, ran: Ran
+) -> None:
     place.fill(FIRST, 2)
     before = rows(place)
     place.sql("DELETE FROM {lines} WHERE game_date = DATE '" + LAST + "'")
-    run, facts = ran(place.services)
+    run, facts = ran(FIRST, LAST, mode=Mode.FULL)
     assert facts.verdict == "COMPLETE"
     assert [receipt.partitions for receipt in run.receipts] == [(LAST,)]
     assert rows(place) == before
@@ -101,11 +66,11 @@ def test_rows_that_were_lost_behind_the_ledger_are_loaded_though_the_source_sent
 
 
 def test_another_version_of_the_processor_loads_what_came_unchanged(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    place: Place, ran: Ran, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place.fill(FIRST, 2)
     monkeypatch.setattr(type(place.services.processor(SOURCE)), "version", 99)
-    run, facts = ran(place.services)
+    run, facts = ran(FIRST, LAST, mode=Mode.FULL)
     assert facts.verdict == "COMPLETE"
     assert [receipt.partitions for receipt in run.receipts] == [(FIRST, LAST)]
 
@@ -115,14 +80,14 @@ def test_another_version_of_the_processor_loads_what_came_unchanged(
     [("null_id", "RowRejected"), ("drop_last_player", "CoverageLow"), ("500", "SourceUnavailable")],
 )
 def test_old_rows_survive_a_full_run_whose_new_ones_are_not_good(
-    place: Place, monkeypatch: pytest.MonkeyPatch, damage: str, error: str
+    place: Place, ran: Ran, monkeypatch: pytest.MonkeyPatch, damage: str, error: str
 ) -> None:
     place.fill(FIRST, 2)
     before = rows(place)
     if damage == "drop_last_player":
         _expect_as_many_players_as_there_are(place, monkeypatch)
     place.upstream.trouble({"kind": damage, "dates": [LAST]})
-    _, facts = ran(place.services)
+    _, facts = ran(FIRST, LAST, mode=Mode.FULL)
     assert facts.verdict != "COMPLETE"
     assert rows(place) == before
     found = entries(place)
@@ -141,22 +106,22 @@ def _expect_as_many_players_as_there_are(place: Place, monkeypatch: pytest.Monke
     monkeypatch.setattr(type(processor), "tables", (games, strict))
 
 
-def test_a_full_run_that_was_stopped_is_not_complete_though_old_rows_are_good(place: Place) -> None:
+def test_a_full_run_that_was_stopped_is_not_complete_though_old_rows_are_good(place: Place, ran: Ran) -> None:
     from alerting.errors import CriticalError
 
     place.fill(FIRST, 2)
     before = entries(place)
     stop = CriticalError("told to", source=SOURCE)
-    run, facts = ran(place.services, lambda run: run.stop(stop, "scrape"))
+    run, facts = ran(FIRST, LAST, then=lambda run: run.stop(stop, "scrape"), mode=Mode.FULL)
     assert facts.verdict == "ABORTED(critical)"
     assert run.calls == 0
     assert any("2 of 2 partitions were not done again" in note for note in facts.notes)
     assert entries(place) == before
 
 
-def test_canaries_of_a_full_run_may_come_unchanged(place: Place) -> None:
+def test_canaries_of_a_full_run_may_come_unchanged(place: Place, ran: Ran) -> None:
     place.fill(FIRST, 2)
-    run, facts = ran(place.services, canary=1)
+    run, facts = ran(FIRST, LAST, mode=Mode.FULL, canary=1)
     assert facts.verdict == "COMPLETE"
     assert run.stopped_by is None
     assert run.receipts == []
