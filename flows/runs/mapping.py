@@ -21,8 +21,9 @@ from scrapers.scrape import utc_now
 
 # SQLite answers 503 to concurrent writers: four subflows at once is what it takes without retries.
 SINGLE_DATE_WINDOWS_AT_ONCE = 4
-# Two months at once were measured slower: their writers meet in SQLite, and a losing one stalled for 65 s.
-LONG_WINDOWS_AT_ONCE = 1
+# One window's dates are fetched while the next one is created. With three, SQLite was measured to refuse one of them
+# for 30 s.
+LONG_WINDOWS_AT_ONCE = 2
 
 
 async def map_windows(run: RunContext, plan: Plan) -> None:
