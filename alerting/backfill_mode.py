@@ -70,7 +70,8 @@ class BackfillMode:
             if entry.closed:
                 entry = OutboxEntry(self.backfill_id, attempt=entry.attempt + 1)
             begun = entry.opened_at is None
-            entry.source, entry.owner = self.source or entry.source, entry.owner or owner
+            entry.source, entry.owner = self.source or entry.source, entry.owner or redact(owner)
+            entry.quiet_if_ok = self.source in self._settings.quiet_sources
             entry.mail_host, entry.ttl_s = self._settings.mail_host, self.ttl_s
             entry.opened_at, entry.heartbeat_at, entry.finished_at = entry.opened_at or now, now, None
             entry.facts = saved or entry.facts

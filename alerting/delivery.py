@@ -9,8 +9,8 @@ from __future__ import annotations
 import datetime as dt
 import json
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any, Literal
@@ -26,9 +26,10 @@ from alerting.outbox import Outbox, OutboxEntry, sender_name
 from alerting.redaction import redact
 from alerting.run_facts import Outcome, RunFacts
 from alerting.spool import recover
-from alerting.summary import render
+from alerting.summary import RenderedMail, render, render_bare
 
 _log = logging.getLogger("gapless.alerting")
+_DIED = "X-Backfill-Died"
 Status = Literal["sent", "failed", "claimed_by_other", "already_sent", "archived", "not_owed"]
 
 
@@ -107,6 +108,11 @@ def send_owed_summary(
             tell_human(store, channels, backfill_id, Incident.from_error(error, source=entry.source), now)
         _release(outbox, backfill_id, by, f"{type(error).__name__}: {redact(str(error))}")
         raise
+    if entry.quiet_if_ok and mail["X-Backfill-Outcome"] == "OK" and entry.human is None:
+        outbox.update(
+            backfill_id, lambda current: replace(current, state="archived", claimed_by="", claimed_until=None)
+        )
+        return SendResult("archived", backfill_id, str(mail["Message-ID"]), mail_name(entry))
     delivered, errors = deliver(mail, channels, severity_of(mail), set(entry.delivered), now)
     if not channels and not entry.delivered:
         errors.append("no channel configured")
@@ -133,7 +139,10 @@ def send_owed_summary(
 
 
 def severity_of(mail: EmailMessage) -> Severity:
-    """The routing severity of a summary: FAILED and STOPPED are errors, gaps a warning, the rest information."""
+    """The routing severity of a summary: a run that died is critical, FAILED and STOPPED are errors, gaps a warning,
+    the rest information."""
+    if mail[_DIED]:
+        return "CRITICAL"
     outcome = str(mail["X-Backfill-Outcome"])
     return {"FAILED": "ERROR", "STOPPED": "ERROR", "OK-WITH-GAPS": "WARNING"}.get(outcome, "INFO")  # type: ignore[return-value]
 
@@ -178,13 +187,19 @@ def _mail_of(
     except ObjectMissing:
         pass
     facts = entry.run_facts.merged(run_facts) if run_facts else entry.run_facts
+    died = facts.verdict == "ABORTED(crashed)" or (entry.finished_at is None and not facts.verdict)
     facts.outcome = facts.outcome or outcome
     facts.finished_at = facts.finished_at or entry.finished_at or now
-    facts.previous_run = facts.previous_run or _last_run(store, entry)
+    if not facts.previous_run:
+        facts.previous_run, trouble = _last_run(store, entry)
+        facts.notes = [*facts.notes, *trouble]
     journal = IncidentJournal(store)
     uri = f"{store.root_uri}/{alerts_prefix(entry.backfill_id)}incidents/"
-    rendered = render(facts, journal.read(entry.backfill_id), full_list=uri)
-    data = to_bytes(summary_mail(entry, rendered, now))
+    rendered = _rendered(facts, journal.read(entry.backfill_id), uri)
+    mail = summary_mail(entry, rendered, now)
+    if died:
+        mail[_DIED] = "yes"
+    data = to_bytes(mail)
     try:
         store.write(
             name,
@@ -200,19 +215,28 @@ def _mail_of(
     return from_bytes(data)
 
 
-def _last_run(store: ObjectStore, entry: OutboxEntry) -> dict[str, Any]:
+def _rendered(facts: RunFacts, incidents: Iterable[Incident], uri: str) -> RenderedMail:
     try:
-        data, _ = store.read(memory_name(entry.source))
-        found: dict[str, Any] = json.loads(data)
-        return found
+        return render(facts, incidents, full_list=uri)
+    except (PipelineError, OSError):
+        raise
+    except Exception as error:  # a fault of ours must not be the reason that nobody hears of the run
+        _log.critical("summary of %s could not be drawn, a bare one is sent: %r", facts.backfill_id, error)
+        return render_bare(facts, error, uri)
+
+
+def _last_run(store: ObjectStore, entry: OutboxEntry) -> tuple[dict[str, Any], list[str]]:
+    """What to compare with, and what to say when it cannot be read: no mail waits for a comparison."""
+    name = memory_name(entry.source)
+    try:
+        found = json.loads(store.read(name)[0])
     except ObjectMissing:
-        return {}
-    except ValueError as error:
-        raise StateUnreadable(
-            f"last run unreadable at {store.root_uri}/{memory_name(entry.source)}; nothing was changed",
-            stage="alert",
-            hint="delete that object: only the comparison with the last run is lost",
-        ) from error
+        return {}, []
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        return {}, [f"Not compared with the last run: {store.root_uri}/{name} could not be read and is replaced."]
+    return found, []
 
 
 def _remember(store: ObjectStore, entry: OutboxEntry, memory: dict[str, Any]) -> None:

@@ -52,7 +52,8 @@ class AlertSettings:
     """``batch_threshold`` alerts within ``batch_window_s`` are a storm: what is not critical then waits for the digest.
 
     ``mail_host`` is the right side of Message-IDs; the same on every machine. ``progress_mail_hours`` opts into a
-    heartbeat mail of long backfills, ``start_mail`` into one when a backfill begins. ``retry_waits_s`` are the pauses
+    heartbeat mail of long backfills, ``start_mail`` into one when a backfill begins. Backfills of ``quiet_sources``
+    send no summary when everything is there. ``retry_waits_s`` are the pauses
     before a run tries its summary again; after them it is left to the watchdog.
     """
 
@@ -63,6 +64,7 @@ class AlertSettings:
     mail_host: str = "gapless.local"
     progress_mail_hours: float | None = None
     start_mail: bool = False
+    quiet_sources: frozenset[str] = frozenset()
     retry_waits_s: tuple[float, ...] = (2.0, 8.0)
 
 

@@ -54,7 +54,8 @@ class HumanNotice:
 class OutboxEntry:
     """State of one backfill's mail. ``finished_at`` is set when backfill mode ended, mailed or not.
 
-    ``facts`` is ``RunFacts.to_dict()``. ``errors`` are the last failed deliveries, newest last.
+    ``facts`` is ``RunFacts.to_dict()``. ``errors`` are the last failed deliveries, newest last. ``quiet_if_ok``
+    sends no summary when everything is there.
     """
 
     backfill_id: str
@@ -76,6 +77,7 @@ class OutboxEntry:
     errors: list[str] = field(default_factory=list)
     human: HumanNotice | None = None
     progress_mail_at: dt.datetime | None = None
+    quiet_if_ok: bool = False
     facts: dict[str, Any] = field(default_factory=dict)
 
     @property

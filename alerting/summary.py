@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import markupsafe
 
 from alerting.coverage import coverage_text, shortened
 from alerting.fingerprint import Causes, group_incidents
 from alerting.incident import Incident
+from alerting.redaction import one_line, redact
 from alerting.run_facts import RunFacts
 from alerting.summary_view import SummaryView, build_view
-from alerting.wording import command_lines, shorten, wrap
+from alerting.wording import command_lines, shorten, span, wrap
 
 MAX_HTML_BYTES = 80_000
 MAX_ATTACHMENT_BYTES = 1_000_000
@@ -81,6 +83,21 @@ def render(run_facts: RunFacts, incidents: Iterable[Incident], *, full_list: str
         _memory(run_facts, view, causes),
         view.outcome not in ("OK", "OK-WITH-GAPS"),
     )
+
+
+def render_bare(run_facts: RunFacts, error: Exception, full_list: str) -> RenderedMail:
+    """What can be said in any case: for a summary that could not be drawn."""
+    outcome = run_facts.outcome or "FAILED"
+    place = one_line(f"{run_facts.source or run_facts.backfill_id} {span(run_facts.start_date, run_facts.end_date)}")
+    counts = ", ".join(f"{count:,} {verdict}" for verdict, count in run_facts.verdict_counts.items()) or "not known"
+    text = redact(
+        f"Backfill {run_facts.backfill_id} of {place}: {outcome}, {run_facts.verdict or 'no verdict'}.\n"
+        f"Partitions: {counts}.\n\n"
+        f"The full summary could not be drawn ({type(error).__name__}): that is a fault of Gapless. Please report it.\n"
+        f"Nothing is lost: every error is in {full_list}\n"
+    )
+    html = f"<!DOCTYPE html><html><body><pre style='white-space:pre-wrap'>{markupsafe.escape(text)}</pre></body></html>"
+    return RenderedMail(f"[backfill][{outcome}] {place} · summary not drawn", text, html, (), outcome, critical=True)
 
 
 def _environment() -> jinja2.Environment:

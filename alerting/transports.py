@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 
-from alerting.channels import Channel, LogChannel
+from alerting.channels import Channel
 from alerting.errors import ConfigurationError
 from alerting.message import plain_mail
 from alerting.notices import deliver
@@ -33,8 +33,3 @@ def try_channels(channels: Sequence[Channel], subject_prefix: str, now: dt.datet
         refused = [f"{who}: {answer}" for each in delivered.values() for who, answer in each.refused.items()]
         problems[channel.name] = "; ".join([*errors, *refused])
     return problems
-
-
-def console_only() -> tuple[Channel, ...]:
-    """The explicit choice to tell nobody but the log."""
-    return (LogChannel(),)

@@ -59,7 +59,7 @@ class Settings(BaseSettings):
     smtp_password: SecretStr = Field(SecretStr(""), description="SMTP password.")
     mail_from: str = Field("gapless@localhost", description="Sender address; should accept bounces.")
     mail_to: str = Field("", description="Recipients of summaries, separated by commas.")
-    mail_to_critical: str = Field("", description="Recipients of 'needs a human now'; empty takes mail_to.")
+    mail_to_critical: str = Field("", description="Recipients of what is CRITICAL, besides mail_to.")
     apprise_urls: list[str] = Field(
         default_factory=list, description="JSON: Apprise URLs (Slack, Teams, Discord ...) that get notices too."
     )
@@ -69,6 +69,9 @@ class Settings(BaseSettings):
     mail_folder: str = Field("", description="Folder that gets every mail as an .eml file too.")
     mail_host: str = Field("gapless.local", description="Right side of Message-IDs; the same on every machine.")
     alert_subject_prefix: str = Field("[gapless]", description="Begins the subject of alerts, digests and tests.")
+    quiet_sources: list[str] = Field(
+        default_factory=list, description="JSON: sources that send no summary when everything is there."
+    )
     start_mail: bool = Field(False, description="One more mail when a backfill begins.")
     progress_mail_hours: float = Field(0.0, ge=0, description="One mail every so many hours of a long run; 0 is none.")
     mail_contacts: dict[str, str] = Field(

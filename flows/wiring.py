@@ -153,7 +153,7 @@ def build_channels(settings: Settings) -> list[Channel]:
                 settings.smtp_port,
                 sender=settings.mail_from,
                 recipients=_addresses(settings.mail_to),
-                by_severity={"CRITICAL": _addresses(settings.mail_to_critical or settings.mail_to)},
+                by_severity={"CRITICAL": _addresses(f"{settings.mail_to_critical},{settings.mail_to}")},
                 security=settings.smtp_security,
                 username=settings.smtp_user,
                 password=settings.secret("smtp_password") if settings.smtp_user else "",
@@ -185,8 +185,9 @@ def build_alert_settings(settings: Settings) -> AlertSettings:
         mail_host=settings.mail_host,
         progress_mail_hours=settings.progress_mail_hours or None,
         start_mail=settings.start_mail,
+        quiet_sources=frozenset(settings.quiet_sources),
     )
 
 
 def _addresses(text: str) -> list[str]:
-    return [address.strip() for address in text.split(",") if address.strip()]
+    return list(dict.fromkeys(address.strip() for address in text.split(",") if address.strip()))

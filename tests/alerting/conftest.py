@@ -31,6 +31,7 @@ class Inbox:
         self.mails: list[EmailMessage] = []
         self.raw: list[bytes] = []
         self.recipients: list[list[str]] = []
+        self.senders: list[str] = []
         self.data_answer = "250 OK"
         self.refused: dict[str, str] = {}
 
@@ -45,6 +46,7 @@ class Inbox:
             self.raw.append(envelope.content)
             self.mails.append(email.message_from_bytes(envelope.content, policy=email.policy.default))
             self.recipients.append(list(envelope.rcpt_tos))
+            self.senders.append(envelope.mail_from)
         return self.data_answer
 
 

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+import socket
+from collections.abc import Iterator
 
 import pytest
 
@@ -171,3 +173,41 @@ def test_a_refused_address_teaches_no_secret():
     with pytest.raises(ConfigurationError):
         AppriseChannel(["nonsense"])
     assert redact("nonsense") == "nonsense"
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """A server that takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield listening.getsockname()[1]
+
+
+def test_a_server_that_never_answers_costs_a_timeout_and_not_the_run(silent_port):
+    smtp = SmtpChannel("127.0.0.1", silent_port, sender="a@x.org", recipients=["b@x.org"], timeout_s=0.2)
+    for attempt in (smtp.preflight, lambda: smtp.send(mail())):
+        with pytest.raises(DeliveryFailed, match="did not take the mail"):
+            attempt()
+    with pytest.raises(DeliveryFailed, match="did not answer"):
+        WebhookChannel(f"http://127.0.0.1:{silent_port}/hook", timeout_s=0.2).send(mail())
+
+
+def test_bounces_go_to_the_envelope_sender(mail_server):
+    mail_server.channel(envelope_sender="Bounces <bounces@example.org>").send(mail())
+    assert mail_server.inbox.senders == ["bounces@example.org"]
+    assert mail_server.inbox.mails[0]["From"] == "gapless@example.org"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "slack://TAAAAAAAA/BAAAAAAAA/AAAAAAAAAAAAAAAAAAAAAAAA/#ops",
+        "discord://123456789012345678/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+        "workflows://prod-1.example.logic.azure.com:443/643e69f83c8944/lSDD-AAAAAAAA",
+        "ntfy://ops-topic",
+        "pagerduty://AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA@BBBBBBBBBBBBBBBBBBBB/source/component",
+        "mailto://user:pass@example.org",
+    ],
+    ids=["Slack", "Discord", "Teams", "ntfy", "PagerDuty", "mail"],
+)
+def test_apprise_knows_the_addresses_of_the_services_that_people_use(address):
+    AppriseChannel([address]).preflight()

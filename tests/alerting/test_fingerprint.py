@@ -5,6 +5,7 @@ import random
 import tracemalloc
 import uuid
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -151,3 +152,51 @@ def test_thousands_of_wordings_keep_no_more_than_one_cause_in_memory():
     assert group.count == 4_000
     assert set(expand_dates(group.ranges)) == set(DAYS)
     assert peak_bytes < 1_500_000
+
+
+BASE = {
+    "source": "nba",
+    "error_type": "SourceUnavailable",
+    "message": "GET https://a.test/v1/games/7?date=2021-03-04 gave 503 at /var/data/2021-03-04.json for id 99, 12.5 s",
+    "exception_chain": ("SourceUnavailable", "TimeoutError"),
+    "frame": "scrapers/client.py:fetch",
+    "status": 503,
+    "endpoint": "/v1/games/7/box",
+}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"message": "GET https://b.test/v2/x?date=2022-12-31 gave 599 at /var/data/2022-12-31.json for id 4, 0.1 s"},
+        {"endpoint": "/v1/games/0022400123/box?date=2022-12-31"},
+        {"endpoint": "/v1/games/31/box"},
+        {"status": 502},
+        {"partition": "2022-12-31", "attempts": 5, "stage": "load", "traceback": "x", "facts": {"a": 1}, "hint": "h"},
+    ],
+    ids=["dates ids urls numbers paths", "long id and query", "short id", "same class of status", "what is no cause"],
+)
+def test_what_changes_from_date_to_date_does_not_change_the_cause(other):
+    assert fingerprint(Incident(**{**BASE, **other})) == fingerprint(Incident(**BASE))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"source": "odds"},
+        {"error_type": "RateLimited"},
+        {"exception_chain": ("SourceUnavailable", "ConnectionResetError")},
+        {"frame": "scrapers/client.py:_send"},
+        {"message": "connection reset by peer"},
+        {"status": 404},
+        {"endpoint": "/v1/odds/7"},
+        {"endpoint": "/v2/games/7/box"},
+    ],
+    ids=["source", "class", "chain", "own frame", "words", "class of status", "endpoint", "version of the API"],
+)
+def test_what_makes_another_fault_makes_another_cause(other):
+    assert fingerprint(Incident(**{**BASE, **other})) != fingerprint(Incident(**BASE))
+
+
+def test_401_403_and_429_are_causes_of_their_own():
+    assert len({fingerprint(Incident(**{**BASE, "status": status})) for status in (400, 401, 403, 404, 429)}) == 4

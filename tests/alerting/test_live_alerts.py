@@ -8,6 +8,7 @@ from alerting import errors
 from alerting.channels import FileChannel
 from alerting.chat_channels import WebhookChannel
 from alerting.incident import Incident
+from alerting.live_alerts import AlertSettings
 from alerting.local_store import FileObjectStore
 from alerting.smart_alert_manager import SmartAlertManager
 
@@ -157,3 +158,61 @@ def test_a_broken_limiter_lets_the_alert_through(make_manager, mail_server, stor
         store.write(found.name, b"{")
     manager.record_error(broken())
     assert len(mail_server.inbox.mails) == 2
+
+
+@pytest.mark.parametrize(("severity", "minutes"), [("ERROR", 60), ("WARNING", 180)])
+def test_every_severity_has_its_documented_cooldown(make_manager, mail_server, clock, severity, minutes):
+    manager = make_manager(mail_server.channel())
+    for wait in (0, minutes - 1, 2):
+        clock.tick(minutes=wait)
+        manager.send_alert("nba", "no rows", severity, {"date": "2024-01-05"})
+    assert len(mail_server.inbox.mails) == 2
+    assert "1 more error of this cause" in text(mail_server.inbox.mails[1])
+
+
+def test_the_rules_are_the_documented_ones():
+    rules = AlertSettings().rules
+    assert {level: (rule.kinds, rule.cooldown_minutes) for level, rule in rules.items()} == {
+        "CRITICAL": (("mail", "chat", "console"), 0.0),
+        "ERROR": (("chat", "console"), 60.0),
+        "WARNING": (("chat", "console"), 180.0),
+        "INFO": ((), 360.0),
+    }
+    assert (AlertSettings().batch_threshold, AlertSettings().batch_window_s) == (10, 300.0)
+
+
+def test_after_the_storm_alerts_are_sent_one_by_one_again(make_manager, mail_server, clock):
+    manager = make_manager(mail_server.channel())
+    for number in range(20):
+        manager.record_error(broken(source=f"source-{number}"))
+    sent = len(mail_server.inbox.mails)
+    clock.tick(seconds=301)
+    manager.record_error(broken(source="a late one"))
+    assert len(mail_server.inbox.mails) == sent + 1
+    assert "a late one" in mail_server.inbox.mails[-1]["Subject"]
+
+
+def test_what_was_held_back_in_live_mode_is_in_no_backfills_mail(make_manager, mail_server):
+    manager = make_manager(mail_server.channel())
+    for _ in range(5):
+        manager.record_error(broken(message="a live fault"))
+    manager.enable_backfill_mode("b", source="nba")
+    manager.disable_backfill_mode()
+    assert "a live fault" not in text(mail_server.inbox.mails[-1])
+    assert mail_server.inbox.mails[-1]["X-Backfill-Outcome"] == "OK"
+
+
+def test_two_errors_of_one_moment_are_two(make_manager, mail_server, clock):
+    manager = make_manager(mail_server.channel())
+    for kind in ("AError", "BError"):
+        manager.record_error({"scraper": "nba", "error_type": kind, "error": kind, "timestamp": clock()})
+    assert manager.get_error_summary(hours=24)["by_type"] == {"AError": 1, "BError": 1}
+
+
+def test_a_digest_names_several_wordings_of_one_cause(make_manager, mail_server, clock):
+    manager = make_manager(mail_server.channel())
+    for number in range(60):
+        word = "".join(chr(97 + int(digit)) for digit in f"{number:03d}")
+        manager.record_error(broken(message=f"no player named {word}", severity="INFO", occurred_at=clock()))
+    manager.send_digest()
+    assert text(mail_server.inbox.mails[-1]).count("no player named") == 10

@@ -16,7 +16,6 @@ from alerting.local_store import MemoryObjectStore
 from alerting.outbox import Outbox
 from alerting.run_facts import RunFacts
 from alerting.smart_alert_manager import SmartAlertManager
-from alerting.transports import console_only
 
 
 def text(mail) -> str:
@@ -49,7 +48,7 @@ def test_the_store_is_made_at_first_use_from_the_bucket_name(mail_server, tmp_pa
         asked.append(bucket)
         return MemoryObjectStore()
 
-    manager = SmartAlertManager("my-bucket", store_factory=factory, channels=console_only(), spool_folder=tmp_path)
+    manager = SmartAlertManager("my-bucket", store_factory=factory, channels=[LogChannel()], spool_folder=tmp_path)
     manager.enable_backfill_mode()
     manager.disable_backfill_mode()
     assert asked == ["my-bucket"]
@@ -91,6 +90,15 @@ def test_an_exception_that_leaves_the_context_is_in_the_mail(make_manager, mail_
     assert len(final) == 1
     assert final[0]["X-Backfill-Outcome"] == "FAILED"
     assert "boom" in text(final[0])
+
+
+def test_entering_and_leaving_the_mode_is_told(make_manager, mail_server, caplog):
+    caplog.set_level("INFO", logger="gapless.alerting")
+    manager = make_manager(mail_server.channel())
+    manager.enable_backfill_mode("b-7")
+    assert "backfill mode enabled: errors of b-7 are collected" in caplog.text
+    manager.disable_backfill_mode()
+    assert "backfill mode disabled for b-7: summary sent" in caplog.text
 
 
 def test_disabling_twice_sends_one_mail(make_manager, mail_server):

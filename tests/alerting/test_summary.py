@@ -427,6 +427,35 @@ def test_the_mail_is_multipart_with_the_text_first_and_the_headers_of_its_thread
     assert [part.get_content_type() for part in alternative.iter_parts()] == ["text/plain", "text/html"]
 
 
+def test_the_mail_can_be_filtered_by_backfill_source_and_outcome():
+    run, found = three_causes()
+    mail = summary_mail(OutboxEntry("orders-1", source="orders_api"), render(run, found), AT)
+    shown = {name: mail[f"X-Backfill-{name}"] for name in ("Id", "Source", "Outcome")}
+    assert shown == {"Id": "orders-1", "Source": "orders_api", "Outcome": "FAILED"}
+    assert mail["Auto-Submitted"] == "auto-generated"
+
+
+def test_provisional_days_drift_and_the_slowest_step_are_told():
+    run = facts(
+        set(),
+        outcome="OK",
+        provisional={"2025-12-30…2025-12-31": "fetched again from 2026-01-07 on"},
+        schema_drift=["orders.items.colour: new, not loaded (1,826 pages)"],
+        slowest_step="load of 2025-12, 4 min",
+    )
+    mail = render(run, [])
+    for told in ("fetched again from 2026-01-07 on", "orders.items.colour: new", "load of 2025-12, 4 min"):
+        assert told in mail.html
+        assert told in " ".join(mail.text.split())
+
+
+def test_samples_are_ten_at_most_and_spread_over_the_causes():
+    found = [incident(f"Error{n % 4}", f"word {n % 4}: {n} of {n * n}", DAYS[n]) for n in range(80)]
+    text = render(facts({each.partition for each in found}), found).text
+    blocks = re.split(r"^C\d+  ", text.partition("CAUSES")[2], flags=re.MULTILINE)[1:]
+    assert [1 + block.count("    also:") for block in blocks] == [2, 2, 2, 2]
+
+
 def test_facts_survive_json():
     run, _ = three_causes()
     assert RunFacts.from_dict(json.loads(json.dumps(run.to_dict()))) == run
