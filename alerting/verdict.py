@@ -45,15 +45,29 @@ def outcome_of(facts: RunFacts, causes: Causes, tally: Tally) -> str:
 
 def subject_of(facts: RunFacts, causes: Causes, outcome: str, tally: Tally, actions: int) -> str:
     """Stable over the attempts of a run (no date of sending), so that threads hold."""
-    number = tally.good if outcome == "OK" else tally.missing
-    count = f" {number}/{tally.planned}" if tally.known else (f" {number}" if number else "")
     place = f"{facts.source or facts.backfill_id} {span(facts.start_date, facts.end_date)}"
-    parts = [f"[backfill][{outcome}{count}] {place}".strip()]
+    parts = [f"[backfill][{outcome}{_count(outcome, tally)}] {place}".strip()]
     if causes.groups:
         parts.append(plural(len(causes.groups), "cause"))
     if actions:
         parts.append(plural(actions, "action"))
     return one_line(" · ".join(parts))[:200]
+
+
+def _count(outcome: str, tally: Tally) -> str:
+    """What a glance must not misread: of a run that was cut short how much is done, else how much is missing.
+
+    >>> tally = Tally(31, 12, 19, True, "day")
+    >>> [_count(outcome, tally) for outcome in ("CANCELLED", "FAILED", "OK")]
+    [', 12 of 31 done', ', 19 of 31 missing', ' 12/31']
+    """
+    if not tally.known:
+        return f", at least {tally.missing:,} missing" if tally.missing else ""
+    if outcome == "OK":
+        return f" {tally.good}/{tally.planned}"
+    if outcome in ("STOPPED", "CANCELLED"):
+        return f", {tally.good:,} of {tally.planned:,} done"
+    return f", {tally.missing:,} of {tally.planned:,} missing"
 
 
 def headline_of(outcome: str, tally: Tally, differing: bool) -> str:
@@ -122,7 +136,7 @@ _ENDINGS = {
     "crashed": "It crashed; this mail was written from what it had stored.",
     "user": "Somebody cancelled it.",
     "deadline": "It reached its deadline.",
-    "budget": "Its calls are used up; it can go on after their reset.",
+    "budget": "Its budget is used up; what it did not begin waits, and a rerun takes up exactly that.",
     "red_flag": "It stopped itself at a red flag, so that nothing gets worse.",
     "critical": "It stopped itself at an error that every further date would meet too.",
 }

@@ -244,13 +244,13 @@ def test_the_first_screen_decides_verdict_before_commands_before_causes():
 
 def test_the_subject_is_stable_short_and_says_what_happened():
     subject = render(*three_causes()).subject
-    assert subject == "[backfill][FAILED 38/1826] orders_api 2021-01-01…2025-12-31 · 3 causes · 3 actions"
+    assert subject == "[backfill][FAILED, 38 of 1,826 missing] orders_api 2021-01-01…2025-12-31 · 3 causes · 3 actions"
 
 
 def test_a_killed_run_says_that_it_does_not_know():
     mail = render(*CASES["killed_run"]())
     assert "without a last word" in mail.text
-    assert mail.subject == "[backfill][STOPPED 3] nba · 1 cause"
+    assert mail.subject == "[backfill][STOPPED, at least 3 missing] nba · 1 cause"
 
 
 def test_a_crashed_run_says_so_and_gives_one_command_for_what_was_never_begun_or_finished():

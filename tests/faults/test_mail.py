@@ -85,7 +85,7 @@ def test_500_failing_dates_of_3_causes_are_one_mail_whose_commands_retry_exactly
     assert ended.message.startswith("FAILED: 660 planned"), ended.message
 
     (mail,) = bench.mails(ended.backfill_id)
-    assert "[FAILED 500/660]" in mail["subject"]
+    assert "[FAILED, 500 of 660 missing]" in mail["subject"]
     assert "CAUSES (3)" in mail["text"]
     named = causes_of(mail["text"])
     assert sorted(map(sorted, named.values())) == sorted(map(sorted, (scattered, block, wrong)))
