@@ -87,6 +87,11 @@ class Ledger:
             known = self._entries.get(partition)
         return known[0] if known else None
 
+    def entries(self) -> dict[str, LedgerEntry]:
+        """Every entry as last seen, in the order of keys."""
+        with self._lock:
+            return {key: entry for key, (entry, _) in sorted(self._entries.items())}
+
     def put(self, entry: LedgerEntry) -> LedgerEntry:
         """Writes ``entry`` over the generation last seen.
 

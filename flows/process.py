@@ -17,6 +17,7 @@ from flows.log import partition_logger
 from flows.runs.active import current_run
 from flows.runs.bookkeeping import record_batch_failure, record_failure
 from flows.runs.context import RunContext
+from flows.runs.suspicion import set_suspects_apart
 from processors.process import Receipt, process
 from processors.verification import Verification, verify
 from scrapers.landing import Manifest
@@ -72,9 +73,12 @@ async def process_landed(source: str, backfill_id: str, partitions: list[str]) -
         return await _process(run, [key for key in partitions if key in run.manifests])
 
 
-async def _process(run: RunContext, partitions: list[str]) -> State[Any]:
-    if not partitions:
+async def _process(run: RunContext, landed: list[str]) -> State[Any]:
+    partitions = await run.in_thread(set_suspects_apart, run, landed)
+    if not landed:
         return Completed(message="nothing is left to load")
+    if not partitions:
+        return Failed(message=f"all {len(landed)} partitions are suspects: see their errors")
     delays_s = run.services.settings.retry_delays_s
     retries: dict[str, Any] = {"retries": len(delays_s), "retry_delay_seconds": delays_s}
     state = await load.with_options(**retries)(run.backfill_id, partitions, return_state=True)  # type: ignore[misc]
@@ -95,9 +99,9 @@ async def _process(run: RunContext, partitions: list[str]) -> State[Any]:
     )
     for key in partitions:
         run.manifests.pop(key, None)
-    message = f"{sum(good)} of {len(partitions)} verified"
+    message = f"{sum(good)} of {len(landed)} verified"
     partition_logger().info("%s, receipt %s", message, receipt.receipt_id)
-    return Completed(message=message) if sum(good) == len(partitions) else Failed(message=message)
+    return Completed(message=message) if sum(good) == len(landed) else Failed(message=message)
 
 
 def record_verification(run: RunContext, receipt_id: str, found: Verification, window: str) -> bool:

@@ -20,6 +20,7 @@ from flows.process import record_verification
 from flows.runs.active import current_run
 from flows.runs.bookkeeping import record_batch_failure, record_landed
 from flows.runs.context import RunContext
+from flows.runs.suspicion import set_suspects_apart
 from processors.receipt import read_receipt
 from processors.verification import Verification, verify
 
@@ -99,6 +100,10 @@ async def validate_loaded(source: str, backfill_id: str, partitions: list[str]) 
         partitions: Keys of loaded partitions whose manifests are read.
     """
     run = current_run(backfill_id)
+    asked = len(partitions)
+    partitions = await run.in_thread(set_suspects_apart, run, partitions)
+    if not partitions:
+        return Failed(message=f"all {asked} are suspects: see their errors")
     delays_s = run.services.settings.retry_delays_s
     tried = recount_batch.with_options(retries=len(delays_s), retry_delay_seconds=delays_s)
     state = await tried(backfill_id, partitions, return_state=True)  # type: ignore[misc]
@@ -110,6 +115,6 @@ async def validate_loaded(source: str, backfill_id: str, partitions: list[str]) 
     good = await run.in_thread_each(lambda key: record_verification(run, "", found[key], partitions[0]), partitions)
     for key in partitions:
         run.manifests.pop(key, None)
-    message = f"{sum(good)} of {len(partitions)} verified"
+    message = f"{sum(good)} of {asked} verified"
     partition_logger().info("%s by recount", message)
-    return Completed(message=message) if sum(good) == len(partitions) else Failed(message=message)
+    return Completed(message=message) if sum(good) == asked else Failed(message=message)

@@ -137,6 +137,8 @@ class Scraper(ABC):
         usd_per_call: US dollars that one call costs, for estimates and cost budgets; a setting can replace it.
         result_cap: Most rows of the first table that one request and its next pages give, where the source cuts in
             silence; 0 = none known. A partition that reaches it is asked in parts, or else ``truncated``.
+        may_repeat: Two partitions may rightly have the same payload, or the same round number of rows; elsewhere both
+            are suspects that are not loaded.
         rate, auth, timeout_s, max_body_bytes: As their types say.
     """
 
@@ -152,6 +154,7 @@ class Scraper(ABC):
     is_paginated: ClassVar[bool] = False
     page_size: int = 0
     result_cap: ClassVar[int] = 0
+    may_repeat: ClassVar[bool] = False
     floor: ClassVar[dt.date] = dt.date(1970, 1, 1)
     settles_after: ClassVar[dt.timedelta] = dt.timedelta(hours=6)
     auth: ClassVar[Auth | None] = None
