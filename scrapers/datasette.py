@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import itertools
 import urllib.parse
+from abc import abstractmethod
 from typing import Any, ClassVar
 
 from alerting.errors import NotSettled, SourceContractError, Truncated
@@ -39,9 +40,9 @@ class DatasetteScraper(Scraper):
     page_size: int = 1000
     key_column: ClassVar[str] = "id"
 
+    @abstractmethod
     def table_request(self, partition: Partition) -> Request:
         """Site and path of the table's JSON; its parameters are added here."""
-        raise NotImplementedError
 
     def first_request(self, partition: Partition) -> Request:
         """The first page of the full reading."""

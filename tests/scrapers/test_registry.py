@@ -9,6 +9,7 @@ import pytest
 from alerting.errors import ConfigurationError
 from scrapers import registry
 from scrapers.base import Findings, Scraper
+from scrapers.datasette import DatasetteScraper
 
 
 def _module(*scrapers: type[Scraper], name: str = "scrapers.sources.sample") -> types.ModuleType:
@@ -47,6 +48,12 @@ def test_a_module_without_exactly_one_scraper_is_refused(kinds):
 def test_a_scraper_that_lacks_a_fact_is_refused_by_the_name_of_the_fact(fact):
     with pytest.raises(ConfigurationError, match=f"lacks {fact}"):
         registry.from_module(_module(_kind(**{fact: None})))
+
+
+def test_a_datasette_source_that_does_not_say_where_its_table_is_is_refused():
+    unfinished = type("Unfinished", (DatasetteScraper,), {"zone": "UTC", "base_url": "https://x", "tables": ("t",)})
+    with pytest.raises(ConfigurationError, match="lacks table_request"):
+        registry.from_module(_module(unfinished))
 
 
 def test_a_name_that_object_paths_cannot_hold_is_refused():
