@@ -21,13 +21,15 @@ GOOD_VERDICTS = ("verified", "empty_ok", "unavailable", "skipped")
 
 @dataclass
 class TableFacts:
-    """One table: rows the source announced, rows landed, loaded, and recounted; ``mismatching`` partition keys."""
+    """One table: rows the source announced, rows landed, loaded, and recounted; ``mismatching`` partition keys.
+    ``repeats`` of the landed rows are identical ones that were rightly not loaded."""
 
     name: str
     expected: int | None = None
     landed: int | None = None
     loaded: int | None = None
     verified: int | None = None
+    repeats: int = 0
     mismatching: list[str] = field(default_factory=list)
 
 

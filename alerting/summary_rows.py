@@ -41,9 +41,10 @@ def table_state(table: TableFacts) -> str:
     >>> table_state(TableFacts("orders", 10, 10, 7, 7)), table_state(TableFacts("orders", 10, 10, 10, 10))
     ('3 not loaded', '')
     """
+    loadable = None if table.landed is None else table.landed - table.repeats
     steps = (
         (table.expected, table.landed, "not landed"),
-        (table.landed, table.loaded, "not loaded"),
+        (loadable, table.loaded, "not loaded"),
         (table.loaded, table.verified, "not found again"),
     )
     for before, after, word in steps:
@@ -61,6 +62,7 @@ def data_rows(facts: RunFacts) -> Rows:
         for verdict, count in facts.verdict_counts.items()
         if count
     ]
+    rows += [("repeats not loaded", f"{table.name} {table.repeats:,}") for table in facts.tables if table.repeats]
     if facts.provisional:
         rows.append(("provisional", "; ".join(f"{ranges}: {when}" for ranges, when in facts.provisional.items())))
     rows += [("schema drift", redact(line)) for line in facts.schema_drift[:20]]

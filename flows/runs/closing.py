@@ -20,11 +20,12 @@ from prefect.runtime import flow_run
 from alerting.delivery import SendResult, owed_summaries, send_owed_summary
 from alerting.outbox import Outbox
 from alerting.ranges import compress_dates
-from alerting.run_facts import RunFacts, TableFacts
+from alerting.run_facts import RunFacts
 from flows.control.lease import list_leases, release_lease
-from flows.ledger import LedgerEntry, Verdict
+from flows.ledger import LedgerEntry
 from flows.parameters import Asked, OnFailure, Order
 from flows.plans.plan import Path, Plan
+from flows.runs.data_facts import provisional_facts, table_facts
 from flows.runs.leftover import settle_ledger
 from flows.runs.mailing import asked_by
 from flows.runs.outcome import backfill_verdict, count_verdicts, mail_outcome
@@ -112,6 +113,7 @@ def recount(
     unavailable = {item["key"] for item in plan["items"] if item["path"] == Path.UNAVAILABLE.value}
     counts = count_verdicts(keys, ledger, unavailable=unavailable)
     verdict = backfill_verdict(counts, services.settings.acceptable_share, aborted)
+    entries = [ledger[key] for key in keys if key in ledger]
     untouched = _untouched(plan, ledger) if aborted else []
     if untouched and verdict == "COMPLETE":
         # Everything is good, but not by this run: it was to do good dates again and did not come to them.
@@ -124,7 +126,8 @@ def recount(
         outcome=mail_outcome(verdict),
         verdict_counts={one.value: count for one, count in sorted(counts.items()) if count},
         calendar={key: ledger[key].verdict.value if key in ledger else "planned" for key in keys},
-        tables=_tables(services, facts.source, [ledger[key] for key in keys if key in ledger]),
+        tables=table_facts(services.scraper(facts.source).tables, entries),
+        provisional=provisional_facts(entries),
         finished_at=now,
         wall_s=(now - facts.started_at).total_seconds() if facts.started_at else facts.wall_s,
     )
@@ -148,35 +151,6 @@ def _told_untouched(facts: RunFacts, keys: list[str]) -> str:
         f"{len(keys):,} of {facts.planned or 0:,} partitions were not done again (mode {facts.mode}); they are good by "
         f"earlier runs: {compress_dates(keys)}"
     )
-
-
-def _tables(services: Services, source: str, entries: list[LedgerEntry]) -> list[TableFacts]:
-    tables = []
-    main_table, *_ = services.scraper(source).tables
-    for table in services.scraper(source).tables:
-        verified = [entry for entry in entries if entry.verdict in (Verdict.VERIFIED, Verdict.EMPTY_OK)]
-        tables.append(
-            TableFacts(
-                name=table,
-                expected=_announced(entries) if table == main_table else None,
-                landed=sum(entry.landed.get(table, 0) for entry in entries),
-                loaded=sum(entry.loaded.get(table, 0) for entry in entries),
-                verified=sum(entry.loaded.get(table, 0) for entry in verified),
-                mismatching=[
-                    entry.partition
-                    for entry in entries
-                    if entry.verdict is not Verdict.LANDED and entry.landed.get(table, 0) != entry.loaded.get(table, 0)
-                ],
-            )
-        )
-    return tables
-
-
-def _announced(entries: list[LedgerEntry]) -> int | None:
-    """Rows that the source itself announced; None unless it did so for every partition that was landed."""
-    totals = [entry.expected for entry in entries if entry.landed]
-    known = [total for total in totals if total is not None]
-    return sum(known) if known and len(known) == len(totals) else None
 
 
 def close_backfill(

@@ -29,6 +29,7 @@ from flows.plans.money import Usage
 from flows.plans.plan import Plan
 from flows.plans.planning import Planned
 from flows.runs.closing import close_backfill
+from flows.runs.data_facts import drift_facts, slowest_answer
 from flows.runs.leftover import settle_ledger
 from flows.runs.outcome import resumes_at
 from flows.runs.stored_plan import plan_name
@@ -184,6 +185,8 @@ class RunContext:
             bigquery_bytes=self.usage.billed_bytes,
             **self._spent_usd(),
             notes=[*self.facts.notes, *self.notes],
+            schema_drift=drift_facts(self.receipts, self.history.known_unknown_fields),
+            slowest_step=slowest_answer(self.answers_s),
             **self._quota_facts(),
         )
         closed = close_backfill(

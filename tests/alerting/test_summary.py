@@ -279,7 +279,7 @@ def test_many_causes_give_one_command_for_all_that_heals_and_then_only_what_need
         (TableFacts("orders", 10, 10, 10, 9), "orders: 1 not found again"),
         (TableFacts("orders", 10, 10, 12, 12), "orders: 2 too many loaded"),
         (TableFacts("orders", 10, 10, 10, None), "orders: not recounted"),
-        (TableFacts("orders", 10, 10, 10, 10, ["2021-01-01"]), "orders: differs"),
+        (TableFacts("orders", 10, 10, 10, 10, mismatching=["2021-01-01"]), "orders: differs"),
     ],
 )
 def test_a_run_that_calls_itself_whole_while_a_table_is_not_says_so_before_anything_else(table, said):

@@ -1,0 +1,68 @@
+"""What a run's mail says of the data: rows per table, days that are not final, fields that the source sends anew."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from statistics import median
+
+from alerting.errors import NotSettled
+from alerting.ranges import compress_dates
+from alerting.run_facts import TableFacts
+from flows.ledger_entry import LedgerEntry, Verdict
+from processors.receipt import Receipt
+
+
+def table_facts(tables: Sequence[str], entries: Sequence[LedgerEntry]) -> list[TableFacts]:
+    """Rows per table over the partitions of a plan; the source announces only those of the first table.
+
+    What a good partition landed and did not load are identical repeats: its verification allowed for them.
+    """
+    good = [entry for entry in entries if entry.verdict.is_good]
+    tried = [entry for entry in entries if not entry.verdict.is_good and entry.verdict is not Verdict.LANDED]
+    return [
+        TableFacts(
+            name=table,
+            expected=_announced(entries) if position == 0 else None,
+            landed=sum(entry.landed.get(table, 0) for entry in entries),
+            loaded=sum(entry.loaded.get(table, 0) for entry in entries),
+            verified=sum(entry.loaded.get(table, 0) for entry in good),
+            repeats=sum(max(entry.landed.get(table, 0) - entry.loaded.get(table, 0), 0) for entry in good),
+            mismatching=[
+                entry.partition for entry in tried if entry.landed.get(table, 0) != entry.loaded.get(table, 0)
+            ],
+        )
+        for position, table in enumerate(tables)
+    ]
+
+
+def _announced(entries: Sequence[LedgerEntry]) -> int | None:
+    """Rows that the source itself announced; None unless it did so for every partition that was landed."""
+    totals = [entry.expected for entry in entries if entry.landed]
+    known = [total for total in totals if total is not None]
+    return sum(known) if known and len(known) == len(totals) else None
+
+
+def provisional_facts(entries: Sequence[LedgerEntry]) -> dict[str, str]:
+    """Ranges of the partitions that the source still changes -> what becomes of them."""
+    open_keys = [entry.partition for entry in entries if entry.error_type == NotSettled.__name__]
+    return {compress_dates(open_keys): "not final at the source; a later run asks again"} if open_keys else {}
+
+
+def drift_facts(receipts: Sequence[Receipt], known: Collection[str]) -> list[str]:
+    """Payload fields that no column takes and no earlier run of the source saw, with their number of rows."""
+    rows: Counter[str] = Counter()
+    for receipt in receipts:
+        rows.update(receipt.unknown_fields)
+    return [
+        f"{name}: sent by the source, taken by no column ({rows[name]:,} rows)"
+        for name in sorted(rows)
+        if name not in known
+    ]
+
+
+def slowest_answer(answers_s: Sequence[float]) -> str:
+    """The longest wait for one partition's answers, against the usual one; "" for fewer than two."""
+    if len(answers_s) < 2:
+        return ""
+    return f"an answer of the source: {max(answers_s):.1f} s (half of them under {median(answers_s):.1f} s)"
