@@ -15,6 +15,7 @@ from prefect.states import Completed, Failed
 from pydantic import Field
 
 from alerting.errors import ConfigurationError, LeaseHeld, StateUnreadable
+from alerting.redaction import redact
 from flows.control.canaries import try_canaries
 from flows.control.interruption import end_children, reason_of
 from flows.control.lease import Lease
@@ -155,7 +156,7 @@ async def run_asked(asked: Asked) -> State[Any]:
             return await _run(services, asked, backfill_id)
     except (ConfigurationError, LeaseHeld, StateUnreadable) as error:
         partition_logger().error("%s", error)
-        return Failed(message=str(error))
+        return Failed(message=redact(str(error)))
 
 
 async def _run(services: Services, asked: Asked, backfill_id: str) -> State[Any]:

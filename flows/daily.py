@@ -15,6 +15,7 @@ from prefect.states import Completed, Failed
 from pydantic import Field
 
 from alerting.errors import ConfigurationError, LeaseHeld, StateUnreadable
+from alerting.redaction import redact
 from flows.control.interruption import end_children, reason_of
 from flows.control.lease import Lease
 from flows.control.waiting import acquire_when_free
@@ -130,7 +131,7 @@ def _refused(source: str, error: Exception) -> State[Any]:
     partition_logger().error("%s", error)
     if not isinstance(error, ConfigurationError):
         build_services().alerts.record_error(error)
-    return Failed(message=f"{source}: {error}")
+    return Failed(message=f"{source}: {redact(str(error))}")
 
 
 async def _work(

@@ -14,6 +14,7 @@ from prefect.states import Completed, Failed
 from prefect.tasks import Task
 
 from alerting.errors import ConfigurationError, LeaseHeld, NotSettled, StateUnreadable, TransientError
+from alerting.redaction import redact
 from flows.log import partition_logger
 from flows.runs.active import current_run, is_here
 from flows.runs.bookkeeping import land, record_failure
@@ -93,7 +94,7 @@ async def dates(source: str, backfill_id: str, partitions: list[str], slots: int
             return await _land_window(run, partitions)
     except (ConfigurationError, LeaseHeld, StateUnreadable) as error:
         partition_logger().error("%s", error)
-        return Failed(message=str(error))
+        return Failed(message=redact(str(error)))
 
 
 async def _land_window(run: RunContext, partitions: list[str]) -> State[Any]:

@@ -11,13 +11,22 @@ from typing import Any
 from prefect.exceptions import MissingContextError
 from prefect.logging import get_run_logger
 
+from alerting.redaction import RedactingFilter
+
 
 def partition_logger() -> logging.Logger | LoggerAdapter[Any]:
-    """The current run's logger; ``gapless`` outside of a run, where Prefect would raise."""
+    """The current run's logger; ``gapless`` outside of a run, where Prefect would raise.
+
+    What it logs from then on is redacted, what Prefect itself says of this run's exceptions too.
+    """
     try:
-        return get_run_logger()
+        found = get_run_logger()
     except MissingContextError:
-        return logging.getLogger("gapless")
+        found = logging.getLogger("gapless")
+    logger = found if isinstance(found, logging.Logger) else found.logger
+    if not any(isinstance(known, RedactingFilter) for known in logger.filters):
+        logger.addFilter(RedactingFilter())
+    return found
 
 
 class _RunHandler(logging.Handler):

@@ -11,6 +11,7 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
 from alerting.errors import CoverageLow
+from alerting.redaction import redact
 from flows.dates import retry_transient, window_name
 from flows.ledger import Verdict
 from flows.log import partition_logger
@@ -134,5 +135,5 @@ def record_verification(run: RunContext, receipt_id: str, found: Verification, w
 async def _all_failed(run: RunContext, partitions: list[str], error: BaseException, stage: str) -> State[Any]:
     """One failure of the whole batch, recorded on each of its partitions, whose landed payloads stay."""
     await run.in_thread_each(lambda key: record_batch_failure(run, key, error, stage, partitions[0]), partitions)
-    partition_logger().error("%s of %s partitions failed: %s", stage, len(partitions), str(error)[:300])
+    partition_logger().error("%s of %s partitions failed: %s", stage, len(partitions), redact(str(error))[:300])
     return Failed(message=f"{stage} failed for {len(partitions)} partitions: {type(error).__name__}")

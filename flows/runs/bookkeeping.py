@@ -8,6 +8,7 @@ import datetime as dt
 from alerting.errors import ConfigurationError, CriticalError, PipelineError, RateLimited
 from alerting.fingerprint import fingerprint
 from alerting.incident import Incident
+from alerting.redaction import redact
 from flows.ledger import Verdict
 from flows.parameters import Mode
 from flows.runs.context import RunContext
@@ -107,7 +108,7 @@ def _record(run: RunContext, key: str, verdict: Verdict, error: BaseException, s
         utc_now(),
         attempts=(before.attempts if before else 0) + (stage == "scrape"),
         error_type=type(error).__name__,
-        error=str(error),
+        error=redact(str(error)),
         **reached(error),
     )
     if not isinstance(error, PipelineError):
