@@ -64,6 +64,15 @@ def test_every_kind_of_channel_can_be_reached_by_a_setting(tmp_path):
     assert sorted(names) == ["apprise", "file", "log", "smtp", "webhook", "webhook-2"]
 
 
+def test_a_critical_mail_goes_to_everybody_and_to_those_on_call():
+    given = {"smtp_host": "127.0.0.1", "mail_to": "a@example.org, b@example.org"}
+    (smtp,) = build_channels(Settings(**given, mail_to_critical="oncall@example.org,a@example.org"))
+    assert smtp.by_severity == {"CRITICAL": ("oncall@example.org", "a@example.org", "b@example.org")}
+    assert smtp.recipients == ("a@example.org", "b@example.org")
+    (smtp,) = build_channels(Settings(**given))
+    assert smtp.by_severity["CRITICAL"] == smtp.recipients
+
+
 def test_mails_beside_the_summary_are_off_unless_chosen():
     quiet = build_alert_settings(Settings())
     assert (quiet.start_mail, quiet.progress_mail_hours) == (False, None)

@@ -1,0 +1,39 @@
+"""The table of promises at the end of docs/alerting.md: each names tests, and every one is there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+TESTS = Path(__file__).parents[1]
+PAGE = (TESTS.parent / "docs" / "alerting.md").read_text()
+ROWS = re.findall(r"^\| (.+?) \| ?(.*?) ?\|$", PAGE.partition("## Promise and test")[2], re.MULTILINE)[1:]
+SECTIONS = (
+    "The class that users know",
+    "Severities",
+    "Causes",
+    "Journal and outbox",
+    "Mail budget",
+    "The summary",
+    "Channels",
+    "Security",
+    "The whole of it, deployed",
+)
+
+
+def test_every_promise_names_a_test_and_every_test_exists() -> None:
+    defined = set(re.findall(r"^ *(?:async )?def (test_\w+)", "".join(_sources()), re.MULTILINE))
+    promises = [(promise, tests) for promise, tests in ROWS if not promise.startswith("**")]
+    assert len(promises) > 45
+    for promise, tests in promises:
+        named = re.findall(r"`(test_\w+)`", tests)
+        assert named, f"no test for: {promise}"
+        assert set(named) <= defined, promise
+
+
+def test_no_section_of_the_contract_is_left_out() -> None:
+    assert [promise.strip("*") for promise, _ in ROWS if promise.startswith("**")] == list(SECTIONS)
+
+
+def _sources() -> list[str]:
+    return [path.read_text() for path in TESTS.rglob("test_*.py")]
