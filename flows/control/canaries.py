@@ -7,7 +7,6 @@ import dataclasses
 from alerting.errors import CriticalError
 from flows.dates import dates
 from flows.log import partition_logger
-from flows.parameters import Engine
 from flows.plans.canary import CanaryResult, canary_size, choose_canaries, drift
 from flows.plans.plan import Plan
 from flows.process import process_landed
@@ -18,10 +17,11 @@ from flows.validation import to_load
 async def try_canaries(run: RunContext, plan: Plan) -> Plan:
     """The plan without the dates that went first. At drift the run is stopped, and nothing of the rest is begun.
 
-    A canary costs the calls of its own dates and no more: there is no retry of what the source refuses for good.
+    A canary costs the calls of its own dates and no more: there is no retry of what the source refuses for good. Those
+    of a distributed run are tried in the parent's process, before any window is begun.
     """
     count = canary_size(run.asked.canary, len(plan.to_fetch))
-    if not count or run.asked.engine is Engine.DISTRIBUTED:
+    if not count:
         return plan
     chosen = [partition.key for partition in choose_canaries(plan.to_fetch, count, plan.hash)]
     partition_logger().info("canary: %s go first", ", ".join(chosen))

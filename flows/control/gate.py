@@ -36,6 +36,11 @@ class Gate:
         finally:
             self._inside -= 1
 
+    async def until_open(self) -> None:
+        """Waits without passing: for work that stands still by itself while the gate is closed."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: not self._closed_by)
+
     async def shut(self, why: str) -> None:
         """Nothing begins from here on; what is under way goes on, see ``is_idle``."""
         async with self._changed:

@@ -12,7 +12,6 @@ from flows.control.blackout import blackouts_of, paused_until
 from flows.control.lease import Lease, read_lease
 from flows.control.yielding import borrower, lend, take_back
 from flows.log import partition_logger
-from flows.parameters import Engine
 from flows.runs.context import RunContext
 from scrapers.scrape import utc_now
 
@@ -43,14 +42,17 @@ class Supervisor:
         run, now = self._run, utc_now()
         if run.gate.closed_by:
             run.breaker.alive(now)
-        run.obey(run.breaker.tick(now, calls=run.calls, cost_usd=run.cost_usd, memory_bytes=_memory_bytes()))
+        if run.windows is not None:
+            await run.in_thread(run.windows.look)
+        run.obey(run.breaker.tick(now, calls=run.calls, cost_usd=run.cost_usd, memory_bytes=memory_bytes()))
         if run.stopped_by is not None:
             # What waits at the gate must see that the run is over.
             await run.gate.open(BLACKOUT)
         else:
             await self._keep_blackout(now)
-        if run.asked.engine is not Engine.DISTRIBUTED:
-            await self._yield_to_live(now)
+        await self._yield_to_live(now)
+        if run.windows is not None:
+            await run.in_thread(run.windows.tell)
 
     async def _keep_blackout(self, now: dt.datetime) -> None:
         until = paused_until(self._blackouts, now)
@@ -70,27 +72,28 @@ class Supervisor:
             return
         if self._lent_at is None:
             await run.gate.shut(LIVE)
-            live_id = await run.in_thread(lend, store, self._lease, now) if run.gate.is_idle else ""
+            is_idle = run.gate.is_idle and (run.windows is None or run.windows.are_idle)
+            live_id = await run.in_thread(lend, store, self._lease, now) if is_idle else ""
             if live_id:
                 self._lent_at = now
                 run.note(f"paused at {now:%H:%M:%S} UTC for live run {live_id}")
         elif not await run.in_thread(borrower, store, run.source, now):
             await run.in_thread(take_back, store, self._lease)
-            await run.in_thread(self._learn_what_was_done, self._lent_at)
+            await run.in_thread(learn_what_was_done, run, self._lent_at)
             self._lent_at = None
             await run.gate.open(LIVE)
 
-    def _learn_what_was_done(self, since: dt.datetime) -> None:
-        """Reads what the live run wrote, so that none of its partitions is fetched or loaded over."""
-        run = self._run
-        keys = list(run.partitions)
-        for key, entry in run.ledger.refresh(min(keys), max(keys)).items():
-            if entry.backfill_id != run.backfill_id and entry.updated_at >= since and entry.verdict.is_good:
-                run.done_elsewhere.add(key)
-                run.manifests.pop(key, None)
+
+def learn_what_was_done(run: RunContext, since: dt.datetime) -> None:
+    """Reads what a live run wrote since then, so that none of its partitions is fetched or loaded over. Blocking."""
+    keys = list(run.partitions)
+    for key, entry in run.ledger.refresh(min(keys), max(keys)).items():
+        if entry.backfill_id != run.backfill_id and entry.updated_at >= since and entry.verdict.is_good:
+            run.done_elsewhere.add(key)
+            run.manifests.pop(key, None)
 
 
-def _memory_bytes() -> int:
+def memory_bytes() -> int:
     """The most this process ever held; Linux counts in KiB, macOS in bytes."""
     found = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return found if sys.platform == "darwin" else found * 1024

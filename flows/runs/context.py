@@ -12,7 +12,7 @@ import functools
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 from uuid import UUID
 
 from alerting.errors import CriticalError, PipelineError
@@ -21,9 +21,10 @@ from flows.control.breaker import Action, Breaker, Trip
 from flows.control.gate import Gate
 from flows.control.lease import pause_lease
 from flows.control.thresholds import breaker_limits
+from flows.control.windows import Windows
 from flows.ledger import Ledger, Verdict
 from flows.log import partition_logger
-from flows.parameters import Asked
+from flows.parameters import Asked, Engine
 from flows.plans.history import SourceHistory
 from flows.plans.money import Usage
 from flows.plans.plan import Plan
@@ -32,6 +33,7 @@ from flows.runs.closing import close_backfill
 from flows.runs.data_facts import drift_facts, slowest_answer
 from flows.runs.leftover import settle_ledger
 from flows.runs.outcome import resumes_at
+from flows.runs.spending import money_facts, spent_facts
 from flows.runs.stored_plan import plan_name
 from flows.wiring import Services
 from processors.process import Receipt
@@ -84,6 +86,8 @@ class RunContext:
         # What a live run did while this one had paused for it.
         self.done_elsewhere: set[str] = set()
         self.spent_elsewhere: Counter[str] = Counter()
+        # Of a distributed run, in its parent only: the asked engine of a window itself is inline.
+        self.windows = Windows(self) if asked.engine is Engine.DISTRIBUTED else None
         self.progress_artifact: tuple[UUID, float] | None = None
         self.began = f"{utc_now():%Y%m%dT%H%M%S}"
         self.stopped_by: CriticalError | None = None
@@ -178,16 +182,10 @@ class RunContext:
         self.services.alerts.flush("end", "final")
         facts = dataclasses.replace(
             self.facts,
-            calls=self.calls,
-            waited_for_limits_s=self.budget.waited_s + self.spent_elsewhere["waited_s"],
-            bytes_landed=(self.client.received_bytes if self.client else 0) + self.spent_elsewhere["bytes_landed"],
-            bigquery_jobs=sum(receipt.job_count for receipt in self.receipts),
-            bigquery_bytes=self.usage.billed_bytes,
-            **self._spent_usd(),
             notes=[*self.facts.notes, *self.notes],
             schema_drift=drift_facts(self.receipts, self.history.known_unknown_fields),
             slowest_step=slowest_answer(self.answers_s),
-            **self._quota_facts(),
+            **spent_facts(self),
         )
         closed = close_backfill(
             self.services,
@@ -198,24 +196,6 @@ class RunContext:
             resumes_at=resumes_at(self.stopped_by),
         )
         return closed.facts if closed else facts
-
-    def _quota_facts(self) -> dict[str, Any]:
-        """Gives unused calls back; the mail must leave also when the shared counts cannot be read."""
-        rate = self.quota.rate
-        unit, limit = ("day", rate.per_day) if rate.per_day is not None else ("month", rate.per_month)
-        try:
-            self.budget.close()
-            left = self.quota.left()
-        except PipelineError as error:
-            partition_logger().warning("quota not settled: %s", error)
-            return {}
-        if limit is None:
-            return {}
-        return {"calls_left": left, "calls_budget": limit, "budget_resets_at": self.budget.next_reset(unit)}
-
-    def _spent_usd(self) -> dict[str, Any]:
-        by = self.prices.cost_usd(self.usage)
-        return {"cost_usd": sum(by.values()), "cost_usd_by": by}
 
     def pause(self) -> None:
         """Leaves the source free and the mail owed: Resume starts this run again, and it sends the mail. Blocking."""
@@ -229,7 +209,7 @@ class RunContext:
         entries = (self.ledger.get(key) for key in self.partitions)
         counts = Counter(entry.verdict.value if entry else Verdict.PLANNED.value for entry in entries)
         return dataclasses.replace(
-            self.facts, calls=self.calls, verdict_counts=dict(counts), notes=list(self.notes), **self._spent_usd()
+            self.facts, calls=self.calls, verdict_counts=dict(counts), notes=list(self.notes), **money_facts(self)
         )
 
     def done_count(self) -> int:

@@ -1,22 +1,22 @@
 """Spreads the windows of one backfill over the workers of a pool: one lease, one ledger, one verdict, one mail.
 
 Every window is a run of the deployment ``dates/<source>``. Workers land; the parent loads, because a table has one
-writer. Prefect does not fail a parent whose deployed child failed, so what came of a window is read from the ledger.
+writer. While they work, parent and windows talk by objects in the bucket: `flows.control.orders`. Prefect does not fail
+a parent whose deployed child failed, so what came of a window is read from the ledger.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 from prefect.client.schemas.objects import FlowRun
 from prefect.deployments import arun_deployment
 
-from alerting.errors import ConfigurationError, CriticalError, LeaseHeld
+from alerting.errors import ConfigurationError
 from flows.dates import window_name
+from flows.ledger import LedgerEntry
 from flows.log import partition_logger
 from flows.runs.context import RunContext
-from flows.runs.joining import spent_prefix
 from scrapers.partition import Partition
 
 # A window whose worker died is begun again by another one; a third death is the window's own doing.
@@ -54,9 +54,11 @@ async def run_elsewhere(run: RunContext, keys: list[str], slots: int) -> list[st
     for attempt in range(1, TRIES + 1):
         child = await _run_child(run, missing, slots, attempt)
         entries = await run.in_thread(run.ledger.refresh, min(keys), max(keys))
-        mine = {key: entries[key] for key in keys if key in entries and entries[key].backfill_id == run.backfill_id}
-        await run.in_thread(_add_spent, run, child)
-        missing = [key for key in keys if key not in mine]
+        mine = {key: entry for key in keys if (entry := entries.get(key)) and _is_by(run, entry)}
+        if run.windows is not None:
+            await run.in_thread(run.windows.look)
+            run.windows.ended(str(child.id))
+        missing = [key for key in keys if key not in mine and key not in run.done_elsewhere]
         ended = child.state is not None and (child.state.is_completed() or child.state.is_failed())
         if not missing or ended or run.stopped_by is not None:
             break
@@ -82,10 +84,5 @@ async def _run_child(run: RunContext, keys: list[str], slots: int, attempt: int)
         ) from error
 
 
-def _add_spent(run: RunContext, child: FlowRun) -> None:
-    for found in run.services.store.list(f"{spent_prefix(run.backfill_id)}{child.id}"):
-        spent = json.loads(run.services.store.read(found.name)[0])
-        for name in ("calls", "bytes_landed", "waited_s", "storage_writes", "storage_reads"):
-            run.spent_elsewhere[name] += spent[name]
-        if spent["stopped_by"] and spent["stopped_by"] != LeaseHeld.__name__:
-            run.stop(CriticalError(spent["stopped_why"], source=run.source), "scrape")
+def _is_by(run: RunContext, entry: LedgerEntry) -> bool:
+    return entry.backfill_id == run.backfill_id and not entry.is_pending

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
+import time
 from collections.abc import AsyncIterator
-from typing import Any
 
 from prefect.runtime import flow_run
 
 from alerting.errors import LeaseHeld, PipelineError
+from flows.control.following import Follower
 from flows.control.lease import read_lease
 from flows.control.limits import SharedBudget
+from flows.control.supervise import SHORTEST_STEP_S
 from flows.log import partition_logger
 from flows.parameters import Asked
 from flows.plans.plan import requested_partitions
 from flows.runs.active import register, unregister
 from flows.runs.context import RunContext
-from flows.runs.stored_plan import read_plan, run_prefix
+from flows.runs.stored_plan import read_plan
 from flows.wiring import Services, build_services
 from scrapers.budget import Budget
 from scrapers.quota import SharedQuota
@@ -31,11 +32,6 @@ class WorkerServices(Services):
     def budget(self, source: str, quota: SharedQuota | None = None) -> Budget:
         """The source's budget, held across processes."""
         return SharedBudget(self.access(source).rate, source=source, quota=quota)
-
-
-def spent_prefix(backfill_id: str) -> str:
-    """Where the windows of a distributed run write what they spent."""
-    return f"{run_prefix(backfill_id)}windows/"
 
 
 @contextlib.asynccontextmanager
@@ -62,14 +58,17 @@ async def joined(source: str, backfill_id: str, partitions: list[str], slots: in
     await run.in_thread(run.ledger.refresh, min(partitions), max(partitions))
     services.alerts.join_backfill(backfill_id, source=source, ttl_s=services.settings.lease_ttl_s)
     register(run)
-    beating = asyncio.create_task(_stay_joined(run))
+    follower, beating = Follower(run, str(flow_run.id or partitions[0])), None
     try:
+        await follower.begin()
+        beating = asyncio.create_task(_stay_joined(run, follower))
         yield run
     finally:
-        beating.cancel()
+        if beating is not None:
+            beating.cancel()
         # Blocking, because a cancelled window may not await, and its incidents and calls must not be lost.
         services.alerts.flush(partitions[0], str(flow_run.id or "window"))
-        _write_spent(run)
+        follower.report(ended=True)
         unregister(run)
 
 
@@ -84,29 +83,21 @@ def _refuse_without_lease(services: Services, source: str, backfill_id: str) -> 
         )
 
 
-async def _stay_joined(run: RunContext) -> None:
+async def _stay_joined(run: RunContext, follower: Follower) -> None:
+    heartbeat_s, beaten_s = run.services.settings.heartbeat_s, time.monotonic()
     while True:
-        await asyncio.sleep(run.services.settings.heartbeat_s)
+        await asyncio.sleep(SHORTEST_STEP_S if run.gate.closed_by else min(heartbeat_s, 5.0))
         try:
+            await follower.step()
+            if time.monotonic() - beaten_s < heartbeat_s:
+                continue
+            beaten_s = time.monotonic()
             await run.in_thread(_refuse_without_lease, run.services, run.source, run.backfill_id)
             await run.in_thread(run.services.alerts.heartbeat)
         except LeaseHeld as error:
             run.stop(error, "scrape")
+            for why in run.gate.closed_by:
+                await run.gate.open(why)
             return
         except PipelineError as error:
             partition_logger().warning("heartbeat failed, trying again: %s", error)
-
-
-def _write_spent(run: RunContext) -> None:
-    used = run.usage
-    spent: dict[str, Any] = {
-        "calls": run.client.calls if run.client else 0,
-        "bytes_landed": run.client.received_bytes if run.client else 0,
-        "waited_s": run.budget.waited_s,
-        "storage_writes": used.storage_writes,
-        "storage_reads": used.storage_reads,
-        "stopped_by": type(run.stopped_by).__name__ if run.stopped_by else "",
-        "stopped_why": str(run.stopped_by or ""),
-    }
-    name = f"{spent_prefix(run.backfill_id)}{flow_run.id or 'window'}.json"
-    run.services.store.write(name, json.dumps(spent).encode(), content_type="application/json")

@@ -61,8 +61,11 @@ async def _run_window(
     async with gate:
         if run.stopped_by is not None:
             return
-        keys = [partition.key for partition in window]
+        keys = [partition.key for partition in window if partition.key not in run.done_elsewhere]
         if run.asked.engine is Engine.DISTRIBUTED:
+            await run.gate.until_open()
+            if run.stopped_by is not None or not keys:
+                return
             done = set(await run_elsewhere(run, keys, slots))
             for key in await _landed_before(run, [partition for partition in window if partition.key in done]):
                 landed.put_nowait(key)

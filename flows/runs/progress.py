@@ -80,7 +80,7 @@ def progress_of(
     for key in keys:
         planned += 1
         entry = ledger.get(key)
-        if entry is None:
+        if entry is None or entry.is_pending:
             continue
         if entry.backfill_id != backfill_id:
             skipped += entry.verdict.is_good

@@ -225,7 +225,8 @@ def _dependents(seen: Seen) -> str:
         f"{seen.services.settings.dataset}.{table}" for table in seen.services.scraper(seen.source).tables
     )
     run = seen.run.backfill_id if seen.run else ""
-    changed = compress_dates(entry.partition for entry in seen.entries.values() if entry.backfill_id == run and run)
+    mine = (entry for entry in seen.entries.values() if entry.backfill_id == run and not entry.is_pending)
+    changed = compress_dates(entry.partition for entry in mine) if run else ""
     return f"whatever reads {tables}; the last run changed {changed or 'nothing'}"
 
 

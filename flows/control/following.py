@@ -1,0 +1,117 @@
+"""A window in a process of its own follows its parent: it stands still and ends when told, and reports what it did."""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+import time
+
+from alerting.errors import CriticalError, LeaseHeld
+from flows.control.breaker import Breaker, Limits, Trip
+from flows.control.orders import Outcome, Report, Stop, read_orders, write_report
+from flows.control.supervise import learn_what_was_done, memory_bytes
+from flows.runs.context import RunContext
+from scrapers.scrape import utc_now
+
+
+class Recorder(Breaker):
+    """The breaker of a window: it remembers outcomes for the report, and only its process's memory trips it.
+
+    The parent's breaker judges the windows together: one error on every date is one error on every date, also when
+    each window has seen it three times only.
+    """
+
+    def __init__(self, memory_limit_bytes: int) -> None:
+        off = Limits(
+            warn_share=0.0, abort_share=0.0, same_error=0, rate_limited=0, slow_factor=0.0, stall_s=0.0,
+            memory_bytes=memory_limit_bytes,
+        )  # fmt: skip
+        super().__init__(off, utc_now())
+        self.outcomes: list[Outcome] = []
+
+    def succeeded(self, stage: str, at: dt.datetime, answer_s: float | None = None) -> Trip | None:  # noqa: ARG002
+        """As `Breaker.succeeded`, without a judgement."""
+        if stage == "scrape":
+            self.outcomes.append(Outcome(answer_s=answer_s))
+        return None
+
+    def failed(self, stage: str, cause: str, at: dt.datetime, *, rate_limited: bool = False) -> Trip | None:  # noqa: ARG002
+        """As `Breaker.failed`, without a judgement."""
+        if stage == "scrape":
+            self.outcomes.append(Outcome(cause=cause, rate_limited=rate_limited))
+        return None
+
+
+class Follower:
+    """One per window. ``step`` looks at the orders and reports; call it before the first partition and then on."""
+
+    def __init__(self, run: RunContext, window_id: str) -> None:
+        self._run, self._window_id = run, window_id
+        self._recorder = Recorder(run.services.settings.memory_limit_mb * 2**20)
+        run.breaker = self._recorder
+        self._orders = 0
+        self._shut_at = utc_now()
+        self._told_to_stop: CriticalError | None = None
+        self._reported: Report | None = None
+        self._reported_s = 0.0
+        self._writing = threading.Lock()
+
+    async def begin(self) -> None:
+        """First the report, then the orders: see `flows.control.orders`."""
+        await self._run.in_thread(self.report)
+        await self.step()
+
+    async def step(self) -> None:
+        """Follows the orders as they are at this moment, then reports if there is news."""
+        run, now = self._run, utc_now()
+        orders, generation = await run.in_thread(read_orders, run.services.store, run.backfill_id)
+        if orders.stop is not None and run.stopped_by is None:
+            self._told_to_stop = orders.stop.as_error(run.source)
+            run.stop(self._told_to_stop, "scrape")
+        wanted = orders.closed_by if run.stopped_by is None else frozenset()
+        if wanted and not run.gate.closed_by:
+            self._shut_at = now
+        for why in wanted - run.gate.closed_by:
+            await run.gate.shut(why)
+        if run.gate.closed_by - wanted:
+            # Live work may have been there meanwhile.
+            await run.in_thread(learn_what_was_done, run, self._shut_at)
+        for why in run.gate.closed_by - wanted:
+            await run.gate.open(why)
+        self._orders = generation
+        run.obey(run.breaker.tick(now, memory_bytes=memory_bytes()))
+        await run.in_thread(self.report)
+
+    def report(self, *, ended: bool = False) -> None:
+        """Writes what has changed since the last report, and with every heartbeat; nothing after the end. Blocking."""
+        with self._writing:
+            if self._reported is None or not self._reported.ended:
+                self._report(ended)
+
+    def _report(self, ended: bool) -> None:
+        run = self._run
+        used = run.usage
+        mine = run.stopped_by if run.stopped_by is not self._told_to_stop else None
+        report = Report(
+            calls=run.client.calls if run.client else 0,
+            bytes_landed=run.client.received_bytes if run.client else 0,
+            waited_s=run.budget.waited_s,
+            landed_rows=run.landed_rows,
+            storage_writes=used.storage_writes,
+            storage_reads=used.storage_reads,
+            outcomes=tuple(self._recorder.outcomes),
+            orders=self._orders,
+            is_idle=run.gate.is_idle,
+            stop=Stop.of(mine) if mine is not None and not isinstance(mine, LeaseHeld) else None,
+            ended=ended,
+        )
+        if self._is_news(report):
+            write_report(run.services.store, run.backfill_id, self._window_id, report)
+            self._reported, self._reported_s = report, time.monotonic()
+
+    def _is_news(self, report: Report) -> bool:
+        if self._reported is None or time.monotonic() - self._reported_s >= self._run.services.settings.heartbeat_s:
+            return True
+        # Its own writing and waiting is no news.
+        same = {"storage_writes": 0, "storage_reads": 0, "waited_s": 0.0}
+        return report.model_copy(update=same) != self._reported.model_copy(update=same)

@@ -1,0 +1,110 @@
+"""The windows of a distributed run as its parent sees them: what they report, and what they are told."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from alerting.errors import LeaseHeld
+from flows.control.orders import (
+    Orders,
+    Report,
+    Stop,
+    read_report,
+    report_name,
+    reports_prefix,
+    write_orders,
+)
+from scrapers.scrape import utc_now
+
+if TYPE_CHECKING:
+    from flows.runs.context import RunContext
+
+_TOTALS = ("calls", "bytes_landed", "waited_s", "storage_writes", "storage_reads")
+
+
+class Windows:
+    """Feeds the parent's breaker and counts with what happens in other processes. Blocking; thread-safe.
+
+    A window that has not written for ``lease_ttl_s`` counts as dead: nobody waits for it.
+    """
+
+    def __init__(self, run: RunContext) -> None:
+        self._run = run
+        self._reports: dict[str, Report] = {}
+        self._generations: dict[str, int] = {}
+        self._changed_s: dict[str, float] = {}
+        self._fed: Counter[str] = Counter()
+        self._told: Orders | None = None
+        self._orders = 0
+        self._has_looked = False
+        self._lock = threading.Lock()
+
+    def look(self) -> None:
+        """Reads the reports that have changed; failures trip the breaker, a critical one stops the run."""
+        store, backfill_id = self._run.services.store, self._run.backfill_id
+        with self._lock:
+            for found in store.list(reports_prefix(backfill_id)):
+                if self._generations.get(found.name) == found.generation:
+                    continue
+                report = read_report(store, found.name)
+                before = self._reports.get(found.name, Report())
+                self._generations[found.name] = found.generation
+                self._changed_s[found.name] = time.monotonic()
+                self._reports[found.name] = report
+                if not self._has_looked:
+                    # Of this run before its pause: used up, but not news.
+                    self._fed[found.name] = len(report.outcomes)
+                    continue
+                self._run.landed_rows += report.landed_rows - before.landed_rows
+                self._feed(found.name, report)
+            self._has_looked = True
+            self._run.spent_elsewhere = Counter(
+                {name: sum(getattr(one, name) for one in self._reports.values()) for name in _TOTALS}
+            )
+
+    def _feed(self, name: str, report: Report) -> None:
+        run = self._run
+        for outcome in report.outcomes[self._fed[name] :]:
+            if outcome.cause:
+                trip = run.breaker.failed("scrape", outcome.cause, utc_now(), rate_limited=outcome.rate_limited)
+            else:
+                trip = run.breaker.succeeded("scrape", utc_now(), outcome.answer_s)
+                if outcome.answer_s is not None:
+                    run.answers_s.append(outcome.answer_s)
+            run.obey(trip)
+        self._fed[name] = len(report.outcomes)
+        if report.stop is not None and report.stop.error_type != LeaseHeld.__name__:
+            run.stop(report.stop.as_error(run.source), "scrape")
+
+    def tell(self) -> None:
+        """Writes the orders when they have changed: the run's closed gate, or its end."""
+        run = self._run
+        orders = Orders(
+            closed_by=run.gate.closed_by, stop=Stop.of(run.stopped_by) if run.stopped_by is not None else None
+        )
+        with self._lock:
+            if orders != self._told:
+                self._orders = write_orders(run.services.store, run.backfill_id, orders)
+                self._told = orders
+
+    def ended(self, window_id: str) -> None:
+        """Its flow run has ended, with or without a last word."""
+        name = report_name(self._run.backfill_id, window_id)
+        with self._lock:
+            if name in self._reports:
+                self._reports[name] = self._reports[name].model_copy(update={"ended": True})
+
+    @property
+    def are_idle(self) -> bool:
+        """Every living window stands still under the orders as they are."""
+        alive_since_s = time.monotonic() - self._run.services.settings.lease_ttl_s
+        with self._lock:
+            living = [
+                report
+                for name, report in self._reports.items()
+                if not report.ended and self._changed_s[name] > alive_since_s
+            ]
+            return all(report.is_idle and report.orders == self._orders for report in living)

@@ -1,0 +1,353 @@
+"""Windows in processes of their own: they stand still and end when their parent says so, and it sees what they do."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import datetime as dt
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from alerting.errors import BudgetExhausted, CriticalError, LeaseHeld
+from alerting.local_store import MemoryObjectStore
+from flows import dates as dates_module
+from flows.control.canaries import try_canaries
+from flows.control.lease import Lease
+from flows.control.orders import (
+    Orders,
+    Outcome,
+    Report,
+    Stop,
+    read_orders,
+    read_report,
+    report_name,
+    write_orders,
+    write_report,
+)
+from flows.control.supervise import Supervisor
+from flows.control.yielding import BorrowedLease, ask_for, borrower
+from flows.parameters import Asked, Engine
+from flows.plans.planning import plan_asked
+from flows.runs import joining
+from flows.runs.active import register, unregister
+from flows.runs.closing import starting_facts
+from flows.runs.context import RunContext
+from flows.runs.outcome import resumes_at
+from flows.settings import Settings
+from flows.wiring import Services, build_services
+from scrapers.scrape import utc_now
+
+if TYPE_CHECKING:
+    from .conftest import Place
+
+SOURCE = "bdl_box_scores"
+PARENT = "bf-parent000001"
+PATIENCE_S = 60.0
+_RUN: contextvars.ContextVar[RunContext] = contextvars.ContextVar("run")
+
+
+@pytest.fixture(autouse=True)
+def processes(monkeypatch: pytest.MonkeyPatch, without_prefect: None) -> None:
+    """Every asyncio task is a process: it finds its own run, and its limits need no server."""
+    monkeypatch.setattr(dates_module, "current_run", lambda _: _RUN.get())
+    monkeypatch.setattr(joining, "WorkerServices", Services)
+    monkeypatch.setenv("GAPLESS_HEARTBEAT_S", "0.2")
+
+
+@dataclass
+class Fleet:
+    """A parent with its lease, and windows beside it."""
+
+    run: RunContext
+    lease: Lease
+    supervisor: Supervisor
+    tasks: list[asyncio.Task[Any]] = field(default_factory=list)
+
+    def window(self, *keys: str, slots: int = 1) -> asyncio.Task[None]:
+        """Begins a window, as a worker does."""
+
+        async def work() -> None:
+            async with joining.joined(SOURCE, PARENT, list(keys), slots) as run:
+                _RUN.set(run)
+                await dates_module._land_window(run, list(keys))
+
+        task = asyncio.create_task(work())
+        self.tasks.append(task)
+        return task
+
+    async def until(self, true: Callable[[], Any]) -> Any:
+        """Supervises until something is so."""
+        async with asyncio.timeout(PATIENCE_S):
+            while not (found := true()):
+                await self.supervisor.step()
+                await asyncio.sleep(0.02)
+        return found
+
+    def report(self, window: str) -> Report:
+        return read_report(self.run.services.store, report_name(PARENT, window))
+
+
+@asynccontextmanager
+async def fleet(first: str, last: str, **rest: Any) -> AsyncIterator[Fleet]:
+    services = build_services()
+    given = {"source": SOURCE, "start_date": first, "end_date": last, "engine": Engine.DISTRIBUTED, **rest}
+    asked = Asked.model_validate(given)
+    lease = Lease.acquire(services.store, SOURCE, backfill_id=PARENT, now=utc_now(), ttl_s=120)
+    run = RunContext(services, asked, PARENT)
+    planned = plan_asked(services, asked, utc_now(), PARENT)
+    run.begin(planned, starting_facts(services, planned.plan, {}, PARENT, asked))
+    supervisor = Supervisor(run, lease)
+    await supervisor.step()
+    made = Fleet(run, lease, supervisor)
+    try:
+        yield made
+    finally:
+        for task in made.tasks:
+            task.cancel()
+        await asyncio.gather(*made.tasks, return_exceptions=True)
+        run.close()
+
+
+def days(first: int, last: int) -> list[str]:
+    return [f"2025-01-{day:02d}" for day in range(first, last + 1)]
+
+
+def test_windows_stand_still_for_live_work_and_do_not_fetch_what_it_did(place: Place) -> None:
+    place.upstream.trouble({"kind": "slow", "delay_s": 0.1})
+
+    async def story() -> None:
+        async with fleet("2025-01-01", "2025-01-20") as found:
+            store = place.store
+            windows = [found.window(*days(1, 10)), found.window(*days(11, 20))]
+            await found.until(lambda: found.run.calls >= 2)
+
+            assert ask_for(store, SOURCE, "live-1", mode="daily", now=utc_now(), ttl_s=60) is None
+            await found.until(lambda: borrower(store, SOURCE, utc_now()) == "live-1")
+            # The source is the live run's: nothing is under way, and nothing begins.
+            orders, generation = read_orders(store, PARENT)
+            assert orders.closed_by == {"live work"}
+            reports = [found.report(days(1, 1)[0]), found.report(days(11, 11)[0])]
+            assert all(report.is_idle and report.orders == generation for report in reports)
+            asked_before = place.upstream.calls.report()["total"]
+            place.run_id = "live-1"
+            place.fill("2025-01-20", 1)
+            assert place.upstream.calls.report()["total"] == asked_before + 1
+
+            loan = ask_for(store, SOURCE, "live-1", mode="daily", now=utc_now(), ttl_s=60)
+            assert isinstance(loan, BorrowedLease)
+            loan.release(utc_now())
+            await found.until(lambda: all(window.done() for window in windows))
+            for window in windows:
+                window.result()
+            await found.supervisor.step()
+            assert found.run.stopped_by is None
+            assert place.upstream.calls.report()["by_date"] == dict.fromkeys(days(1, 20), 1)
+            assert found.run.calls == 19
+            assert place.entry("2025-01-20").backfill_id == "live-1"
+
+    asyncio.run(story())
+
+
+def test_windows_begin_nothing_in_a_blackout_and_go_on_after_it(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GAPLESS_BLACKOUTS", '{"*": ["00:00-00:00 UTC"]}')
+
+    async def story() -> None:
+        async with fleet("2025-01-01", "2025-01-04") as found:
+            window = found.window(*days(1, 4))
+            _, generation = read_orders(place.store, PARENT)
+            await found.until(lambda: has_report(place, "2025-01-01", orders=generation))
+            assert read_orders(place.store, PARENT)[0].closed_by == {"blackout"}
+            assert place.upstream.calls.report()["total"] == 0
+            found.supervisor._blackouts = []
+            await found.until(window.done)
+            window.result()
+            assert place.upstream.calls.report()["total"] == 4
+
+    asyncio.run(story())
+
+
+def has_report(place: Place, window: str, *, orders: int) -> bool:
+    name = report_name(PARENT, window)
+    listed = next(iter(place.store.list(name)), None)
+    return listed is not None and read_report(place.store, name).orders == orders
+
+
+def test_one_error_on_every_date_of_several_windows_trips_the_parents_breaker_and_later_windows_begin_nothing(
+    place: Place,
+) -> None:
+    place.upstream.trouble({"kind": "500"})
+
+    async def story() -> None:
+        async with fleet("2025-01-01", "2025-01-20") as found:
+            for first in (1, 5, 9):
+                assert found.run.stopped_by is None, "no window alone has seen enough"
+                window = found.window(*days(first, first + 3))
+                await found.until(window.done)
+                window.result()
+            await found.until(lambda: found.run.stopped_by)
+            assert found.run.stopped_by.facts["abort"] == "red_flag"
+            assert any("red_flag:same_error" in note for note in found.run.notes)
+            asked = place.upstream.calls.report()["total"]
+
+            late = found.window(*days(13, 20))
+            await found.until(late.done)
+            late.result()
+            assert place.upstream.calls.report()["total"] == asked
+            assert found.report("2025-01-13").stop is None, "it was told to, and has nothing to tell"
+            facts = await found.run.in_thread(found.run.finish, "red_flag")
+            assert facts.verdict_counts == {"failed_retryable": 12, "planned": 8}
+            assert facts.calls == asked
+
+    asyncio.run(story())
+
+
+def test_a_window_at_work_ends_after_the_partition_under_way_when_it_is_told_to(place: Place) -> None:
+    place.upstream.trouble({"kind": "slow", "delay_s": 0.1})
+
+    async def story() -> None:
+        async with fleet("2025-01-01", "2025-01-31") as found:
+            window = found.window(*days(1, 31))
+            await found.until(lambda: found.run.calls >= 1)
+            found.run.stop(CriticalError("the key is dead", source=SOURCE), "scrape")
+            await found.until(window.done)
+            window.result()
+            assert place.upstream.calls.report()["total"] < 31
+            assert found.report("2025-01-01").ended
+
+    asyncio.run(story())
+
+
+def test_the_call_budget_counts_the_calls_of_windows_that_are_still_at_work(place: Place) -> None:
+    place.upstream.trouble({"kind": "slow", "delay_s": 0.1})
+
+    async def story() -> None:
+        async with fleet("2025-01-01", "2025-01-31", max_calls=3) as found:
+            window = found.window(*days(1, 31))
+            await found.until(lambda: found.run.stopped_by)
+            assert found.run.stopped_by.facts["abort"] == "budget"
+            await found.until(window.done)
+            assert place.upstream.calls.report()["total"] < 31
+
+    asyncio.run(story())
+
+
+def test_the_canary_of_a_distributed_run_is_tried_before_any_window(place: Place) -> None:
+    place.upstream.trouble({"kind": "null_id"})
+
+    async def story() -> None:
+        async with fleet("2025-01-01", "2025-01-20", canary=2) as found:
+            planned = plan_asked(found.run.services, found.run.asked, utc_now(), PARENT)
+            register(found.run)
+            _RUN.set(found.run)
+            try:
+                await try_canaries(found.run, planned.plan)
+                assert place.upstream.calls.report()["total"] <= 2
+                assert found.run.stopped_by is not None
+                await found.supervisor.step()
+            finally:
+                unregister(found.run)
+            assert read_orders(place.store, PARENT)[0].stop is not None
+
+    asyncio.run(story())
+
+
+@pytest.fixture
+def parent(monkeypatch: pytest.MonkeyPatch) -> RunContext:
+    """A parent on a store in memory, which has looked once."""
+    monkeypatch.setattr(Services, "store", MemoryStore())
+    services = Services(Settings(project="p", console_only=True, lease_ttl_s=60))
+    asked = Asked(
+        source=SOURCE, start_date=dt.date(2025, 1, 1), end_date=dt.date(2025, 1, 9), engine=Engine.DISTRIBUTED
+    )
+    run = RunContext(services, asked, PARENT)
+    assert run.windows is not None
+    run.windows.look()
+    return run
+
+
+class MemoryStore(MemoryObjectStore):
+    calls: dict[str, int] = {}  # noqa: RUF012
+
+
+def test_a_daily_wall_that_a_window_met_is_the_parents_with_its_reset(parent: RunContext) -> None:
+    wall = BudgetExhausted("no calls are left", source=SOURCE, resets_at="2025-02-02T00:00:00+00:00")
+    write_report(parent.services.store, PARENT, "w1", Report(stop=Stop.of(wall), ended=True))
+    parent.windows.look()
+    assert isinstance(parent.stopped_by, BudgetExhausted)
+    assert resumes_at(parent.stopped_by) == dt.datetime(2025, 2, 2, tzinfo=dt.UTC)
+
+
+def test_a_window_whose_parent_was_lost_is_no_news_for_the_next_parent(parent: RunContext) -> None:
+    lost = Stop.of(LeaseHeld("gone", source=SOURCE))
+    write_report(parent.services.store, PARENT, "w1", Report(stop=lost, ended=True))
+    parent.windows.look()
+    assert parent.stopped_by is None
+
+
+def test_every_outcome_is_counted_once_however_often_a_window_reports(parent: RunContext) -> None:
+    store = parent.services.store
+    outcomes: tuple[Outcome, ...] = ()
+    for number in range(1, 10):
+        outcomes += (Outcome(cause="E 1") if number % 2 else Outcome(answer_s=0.1),)
+        write_report(store, PARENT, "w1", Report(calls=number, landed_rows=10 * number, outcomes=outcomes))
+        parent.windows.look()
+        parent.windows.look()
+    assert parent.calls == 9
+    assert parent.landed_rows == 90
+    assert len(parent.answers_s) == 4
+    assert parent.stopped_by is None, "5 failures of 9 are no sample yet"
+
+
+def test_nobody_waits_for_a_window_that_died_without_a_word(
+    parent: RunContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_report(parent.services.store, PARENT, "w1", Report(is_idle=False))
+    parent.windows.tell()
+    parent.windows.look()
+    assert not parent.windows.are_idle
+    from flows.control import windows
+
+    later_s = windows.time.monotonic() + 61
+    monkeypatch.setattr(windows.time, "monotonic", lambda: later_s)
+    assert parent.windows.are_idle
+
+
+def test_a_window_is_idle_only_under_the_orders_as_they_are(parent: RunContext) -> None:
+    store = parent.services.store
+    parent.windows.tell()
+    _, first = read_orders(store, PARENT)
+    write_report(store, PARENT, "w1", Report(orders=first))
+    parent.windows.look()
+    assert parent.windows.are_idle
+    asyncio.run(parent.gate.shut("live work"))
+    parent.windows.tell()
+    assert not parent.windows.are_idle, "it may not have seen them"
+    _, second = read_orders(store, PARENT)
+    write_report(store, PARENT, "w1", Report(orders=second))
+    parent.windows.look()
+    assert parent.windows.are_idle
+
+
+def test_orders_are_written_only_when_they_change(parent: RunContext) -> None:
+    store = parent.services.store
+    parent.windows.tell()
+    _, first = read_orders(store, PARENT)
+    parent.windows.tell()
+    assert read_orders(store, PARENT)[1] == first
+
+
+def test_an_unknown_critical_error_stays_critical_in_the_other_process() -> None:
+    told = Stop(error_type="NoSuchError", message="m", abort="red_flag").as_error(SOURCE)
+    assert type(told) is CriticalError
+    assert told.facts == {"abort": "red_flag"}
+
+
+def test_orders_survive_their_way_through_the_bucket() -> None:
+    store = MemoryObjectStore()
+    orders = Orders(closed_by=frozenset({"blackout"}), stop=Stop(error_type="CriticalError", message="m"))
+    generation = write_orders(store, PARENT, orders)
+    assert read_orders(store, PARENT) == (orders, generation)
