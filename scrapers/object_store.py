@@ -14,10 +14,8 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-import re
 import threading
 import uuid
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -27,23 +25,18 @@ from google.auth import exceptions as auth
 from google.auth.credentials import AnonymousCredentials
 from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 from google.cloud.storage.retry import DEFAULT_RETRY
-from requests import PreparedRequest, Response
-from requests.adapters import HTTPAdapter
 from requests.exceptions import RequestException
 
-from alerting.errors import (
-    AuthenticationError,
-    ConfigurationError,
-    CriticalError,
-    LandingUnavailable,
-    PipelineError,
-)
+from alerting.errors import PipelineError
 from alerting.object_store import GenerationConflict, ObjectMissing, StoredObject
+from scrapers.request_counts import CountingAdapter
+from scrapers.storage_trouble import Trouble, reason_of, storage_trouble
 
 WRITER_KEY = "writer"
 """Metadata key that names the single write call which made this generation; hidden from listings."""
 
-_REASON_WORD = re.compile(r'"reason":\s*"(\w+)"')
+_LOST = (auth.TransportError, DataCorruption, RequestException, ConnectionError, TimeoutError)
+_PASSING = (api.TooManyRequests, api.ServerError, api.RetryError, *_LOST)
 _LIST_FIELDS = "items(name,generation,size,updated,metadata),nextPageToken"
 
 
@@ -74,7 +67,7 @@ class GcsObjectStore:
         self.bucket = bucket
         self._project = project
         self._endpoint = endpoint if endpoint is not None else os.environ.get("STORAGE_EMULATOR_HOST", "")
-        self._adapter = _CountingAdapter(pool_connections=2, pool_maxsize=pool_size, pool_block=True)
+        self._adapter = CountingAdapter(pool_connections=2, pool_maxsize=pool_size, pool_block=True)
         self._calling: dict[str, Any] = {
             "timeout": (min(timeout_s, 10.0), timeout_s),
             "retry": DEFAULT_RETRY.with_delay(initial=0.2, maximum=8.0, multiplier=2.0).with_timeout(retry_s),
@@ -218,84 +211,33 @@ class GcsObjectStore:
         return client.bucket(self.bucket)
 
     def _translated(self, error: Exception, action: str) -> PipelineError:
-        """The one table from Google's, requests' and google-auth's exceptions to the taxonomy."""
-        where: dict[str, Any] = {"stage": "land", "uri": self.root_uri, "reason": _reason(error)}
-        if isinstance(error, api.NotFound) and self._bucket_seen:
-            return LandingUnavailable(f"{action}: not found in a bucket that was there a moment ago", **where)
-        if isinstance(error, api.NotFound):
-            return ConfigurationError(
-                f"{action}: bucket {self.bucket} does not exist; nothing was written",
-                hint=f"gcloud storage buckets create {self.root_uri} --project {self._project}, or fix the setting",
-                **where,
-            )
-        if _is_passing(error):
-            return LandingUnavailable(f"{action}: Cloud Storage gave no usable answer", **where)
-        if isinstance(error, api.Unauthorized | api.Forbidden | auth.GoogleAuthError):
-            return AuthenticationError(
-                f"{action}: Cloud Storage refused this account",
-                hint="gcloud auth application-default login, or grant roles/storage.objectAdmin on the bucket",
-                **where,
-            )
-        return CriticalError(f"{action}: Cloud Storage failed in a way we do not understand", **where)
+        kind = _kind(error)
+        if kind == "missing" and self._bucket_seen:
+            kind = "vanished"
+        return storage_trouble(kind, action, bucket=self.bucket, project=self._project, reason=reason_of(error))
+
+
+def _kind(error: Exception) -> Trouble:
+    """The one table from Google's, requests' and google-auth's exceptions to what they mean."""
+    if isinstance(error, api.NotFound):
+        return "missing"
+    if _is_passing(error):
+        return "passing"
+    if isinstance(error, api.Unauthorized | api.Forbidden | auth.GoogleAuthError):
+        return "refused"
+    return "unknown"
 
 
 def _is_passing(error: Exception) -> bool:
     if isinstance(error, api.Forbidden):
-        return _reason(error).endswith(("rateLimitExceeded", "userRateLimitExceeded"))
+        return reason_of(error).endswith(("rateLimitExceeded", "userRateLimitExceeded"))
     if isinstance(error, InvalidResponse):
         return error.response.status_code in (408, 429) or error.response.status_code >= 500
     # A 408 has no class of its own in api_core.
-    return isinstance(
-        error,
-        api.TooManyRequests
-        | api.ServerError
-        | api.RetryError
-        | auth.TransportError
-        | DataCorruption
-        | RequestException
-        | ConnectionError
-        | TimeoutError,
-    ) or (isinstance(error, api.GoogleAPICallError) and error.code == 408)
-
-
-def _reason(error: Exception) -> str:
-    """Class, status and Google's reason words. Never the text: it holds URLs with upload ids."""
-    if isinstance(error, api.RetryError) and error.cause is not None:
-        return f"gave up retrying after {_reason(error.cause)}"
-    parts = [type(error).__name__]
-    if isinstance(error, InvalidResponse):
-        parts.append(str(error.response.status_code))
-    if isinstance(error, api.GoogleAPICallError):
-        parts.append(str(int(error.code or 0)))
-        # Uploads and downloads leave the reason in the text only.
-        parts += [str(item.get("reason", "")) for item in error.errors or ()] or _REASON_WORD.findall(str(error))
-    return " ".join(part for part in parts if part)
+    return isinstance(error, _PASSING) or (isinstance(error, api.GoogleAPICallError) and error.code == 408)
 
 
 def _stored(blob: storage.Blob) -> StoredObject:
     metadata = {key: value for key, value in (blob.metadata or {}).items() if key != WRITER_KEY}
     updated: dt.datetime | None = blob.updated
     return StoredObject(blob.name, int(blob.generation), int(blob.size or 0), metadata, updated)
-
-
-class _CountingAdapter(HTTPAdapter):
-    """Counts what really goes over the wire, so that a test can hold a plan to its number of list calls."""
-
-    def __init__(self, **pool: Any) -> None:
-        super().__init__(**pool)
-        self._lock = threading.Lock()
-        self._counts: Counter[str] = Counter()
-
-    def counts(self) -> Mapping[str, int]:
-        with self._lock:
-            return dict(self._counts)
-
-    def send(self, request: PreparedRequest, *args: Any, **kwargs: Any) -> Response:
-        path, _, query = str(request.url).partition("?")
-        if request.method == "GET":
-            kind = "read" if "alt=media" in query else "list" if path.endswith("/o") else "stat"
-        else:
-            kind = {"DELETE": "delete"}.get(str(request.method), "write")
-        with self._lock:
-            self._counts[kind] += 1
-        return super().send(request, *args, **kwargs)
