@@ -255,3 +255,15 @@ def test_every_documented_command_is_a_real_one() -> None:
     named = set(re.findall(r"^\s*(?:\$ )?gapless ([a-z-]+)", "".join(page.read_text() for page in pages), re.MULTILINE))
     assert named
     assert named <= set(VERBS)
+
+
+@pytest.mark.usefixtures("place")
+def test_v09_the_command_plans_one_kind_of_documents_of_one_town_and_of_all(gapless: Any) -> None:
+    one = gapless("plan", "civic_band", "--entities", "alameda.ca~minutes", "--json")
+    assert (one.code, [item["partition"] for item in one.data["items"]]) == (0, ["alameda.ca~minutes"]), one.err
+    agendas, both = (gapless("plan", "civic_band", "--entities", names, "--json") for names in ("all~agendas", "all"))
+    assert 2 * len(agendas.data["items"]) == len(both.data["items"]) > 2
+    assert both.data["counts"] == {"fetch": len(both.data["items"])}
+    wrong = gapless("plan", "civic_band", "--entities", "alameda.ca~videos")
+    assert wrong.code == 1
+    assert "names no known kind of document (known: agendas, minutes)" in wrong.err
