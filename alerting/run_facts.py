@@ -18,11 +18,14 @@ Outcome = Literal["", "OK", "OK-WITH-GAPS", "FAILED", "STOPPED", "CANCELLED"]
 GOOD_VERDICTS = ("verified", "empty_ok", "unavailable", "skipped")
 """Partition verdicts after which nothing is left to do (design, section 3)."""
 
+CHANGES = ("created", "updated", "unchanged", "removed")
+
 
 @dataclass
 class TableFacts:
     """One table: rows the source announced, rows landed, loaded, and recounted; ``mismatching`` partition keys.
-    ``repeats`` of the landed rows are identical ones that were rightly not loaded."""
+    ``repeats`` of the landed rows are identical ones that were rightly not loaded. ``changes``: rows that this run
+    created, updated, removed, or found unchanged."""
 
     name: str
     expected: int | None = None
@@ -31,6 +34,12 @@ class TableFacts:
     verified: int | None = None
     repeats: int = 0
     mismatching: list[str] = field(default_factory=list)
+    changes: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def changed(self) -> str:
+        """``changes`` in words; "" when no row was loaded or removed."""
+        return ", ".join(f"{self.changes[what]:,} {what}" for what in CHANGES if self.changes.get(what))
 
 
 @dataclass

@@ -56,7 +56,7 @@ def table_state(table: TableFacts) -> str:
 
 
 def data_rows(facts: RunFacts) -> Rows:
-    """Partitions by verdict, provisional ones, schema drift."""
+    """Partitions by verdict, provisional ones, rows that changed, schema drift."""
     rows = [
         (VERDICT_LABELS.get(verdict, verdict.replace("_", " ")), f"{count:,}")
         for verdict, count in facts.verdict_counts.items()
@@ -65,6 +65,7 @@ def data_rows(facts: RunFacts) -> Rows:
     rows += [("repeats not loaded", f"{table.name} {table.repeats:,}") for table in facts.tables if table.repeats]
     if facts.provisional:
         rows.append(("provisional", "; ".join(f"{ranges}: {when}" for ranges, when in facts.provisional.items())))
+    rows += [(f"{table.name} rows", table.changed) for table in facts.tables if table.changed]
     rows += [("schema drift", redact(line)) for line in facts.schema_drift[:20]]
     return tuple(rows)
 

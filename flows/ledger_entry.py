@@ -60,7 +60,8 @@ class LedgerEntry:
 
     ``pages_fetched`` is how many rows of the first table the source really gave (civic.band calls its rows pages),
     ``expected`` how many it announced (None: it does not), ``actual`` how many were recounted in the warehouse at
-    ``verified_at``; ``last_cursor`` is where a paginated partition stopped.
+    ``verified_at``; ``last_cursor`` is where a paginated partition stopped. ``changes`` is what the last load did:
+    table -> created, updated, unchanged, removed.
     """
 
     source: str
@@ -73,6 +74,7 @@ class LedgerEntry:
     content_hash: str = ""
     landed: Mapping[str, int] = field(default_factory=dict)
     loaded: Mapping[str, int] = field(default_factory=dict)
+    changes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     receipt_id: str = ""
     error_type: str = ""
     error: str = ""
@@ -106,6 +108,7 @@ class LedgerEntry:
             "content_hash": self.content_hash,
             "landed": json.dumps(dict(self.landed)) if self.landed else "",
             "loaded": json.dumps(dict(self.loaded)) if self.loaded else "",
+            "changes": json.dumps(dict(self.changes)) if self.changes else "",
             "receipt_id": self.receipt_id,
             "error_type": self.error_type,
             "error": redact(self.error)[:ERROR_LIMIT_CHARS],
@@ -132,6 +135,7 @@ class LedgerEntry:
             content_hash=metadata.get("content_hash", ""),
             landed=json.loads(metadata.get("landed", "{}")),
             loaded=json.loads(metadata.get("loaded", "{}")),
+            changes=json.loads(metadata.get("changes", "{}")),
             receipt_id=metadata.get("receipt_id", ""),
             error_type=metadata.get("error_type", ""),
             error=metadata.get("error", ""),

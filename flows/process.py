@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from prefect import flow, task
@@ -96,7 +97,8 @@ async def _process(run: RunContext, landed: list[str]) -> State[Any]:
     if isinstance(found, BaseException):
         return await _all_failed(run, loaded, found, "verify")
     good = await run.in_thread_each(
-        lambda key: record_verification(run, receipt.receipt_id, found[key], partitions[0]), loaded
+        lambda key: record_verification(run, receipt.receipt_id, found[key], partitions[0], receipt.changes_of(key)),
+        loaded,
     )
     for key in partitions:
         run.manifests.pop(key, None)
@@ -105,7 +107,13 @@ async def _process(run: RunContext, landed: list[str]) -> State[Any]:
     return Completed(message=message) if sum(good) == len(landed) else Failed(message=message)
 
 
-def record_verification(run: RunContext, receipt_id: str, found: Verification, window: str) -> bool:
+def record_verification(
+    run: RunContext,
+    receipt_id: str,
+    found: Verification,
+    window: str,
+    changes: Mapping[str, Mapping[str, int]] | None = None,
+) -> bool:
     """Writes one partition's final verdict; True when it is good. An empty ``receipt_id`` keeps the one it has."""
     key = found.partition
     if not found.is_ok:
@@ -125,6 +133,7 @@ def record_verification(run: RunContext, receipt_id: str, found: Verification, w
         run.backfill_id,
         utc_now(),
         loaded=found.loaded,
+        changes=changes or {},
         actual=found.loaded.get(run.scraper.tables[0], 0),
         verified_at=utc_now(),
         **({"receipt_id": receipt_id} if receipt_id else {}),

@@ -74,12 +74,16 @@ class TableBatch:
 
 @dataclass(frozen=True, slots=True)
 class TableLoad:
-    """What the warehouse did. ``rows`` is the load job's own count; without rows there is no load job (id "")."""
+    """What the warehouse did. ``rows`` is the load job's own count; without rows there is no load job (id "").
+
+    ``cells`` is what it changed: rows of :func:`processors.changes.changes_sql`.
+    """
 
     load_job_id: str
     replace_job_id: str
     rows: int
     size_bytes: int
+    cells: tuple[Mapping[str, Any], ...] = ()
 
 
 class Warehouse(Protocol):

@@ -14,6 +14,7 @@ from alerting.object_store import ObjectStore
 from processors.admission import Admission
 from processors.base import Processor
 from processors.batch_reading import BatchRows, read_batch
+from processors.changes import changes_per_partition
 from processors.load_plan import (
     TableBatch,
     TableLoad,
@@ -108,6 +109,7 @@ def _load(
             rows=done.rows,
             size_bytes=done.size_bytes,
             rows_per_partition={key: admission.rows[table.name] for key, admission in batch.admitted.items()},
+            changes=changes_per_partition(done.cells, table, good),
             schema_hash=schema,
             digest=digest,
         )

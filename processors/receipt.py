@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 import alerting.errors
 from alerting.errors import CriticalError, PipelineError, StateUnreadable
 from alerting.object_store import ObjectMissing, ObjectStore
+from processors.changes import RowChanges
 
 
 class PartitionFailure(BaseModel):
@@ -37,7 +38,10 @@ class PartitionFailure(BaseModel):
 
 
 class TableReceipt(BaseModel):
-    """One table of the batch: job ids, the load job's own row count, and rows per partition as they were staged."""
+    """One table of the batch: job ids, the load job's own row count, and rows per partition as they were staged.
+
+    ``changes`` per partition is against the rows that were there right before.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -46,6 +50,7 @@ class TableReceipt(BaseModel):
     rows: int
     size_bytes: int
     rows_per_partition: dict[str, int]
+    changes: dict[str, RowChanges] = {}
     schema_hash: str
     digest: str
 
@@ -90,6 +95,11 @@ class Receipt(BaseModel):
         """The partitions that were not loaded, with the error of each."""
         return {key: failure.as_error(self.source, key) for key, failure in self.failures.items()}
 
+    def changes_of(self, partition: str) -> dict[str, dict[str, int]]:
+        """Table -> created, updated, unchanged, removed rows of one partition; without those that are 0."""
+        found = {name: table.changes.get(partition) for name, table in self.tables.items()}
+        return {name: _nonzero(one) for name, one in found.items() if one is not None}
+
     def put(self, store: ObjectStore) -> None:
         """Writes the receipt; its id is unique, so nothing is ever overwritten."""
         store.write(
@@ -102,6 +112,10 @@ class Receipt(BaseModel):
                 "rows": json.dumps({name: table.rows for name, table in self.tables.items()}),
             },
         )
+
+
+def _nonzero(changes: RowChanges) -> dict[str, int]:
+    return {name: count for name, count in changes.model_dump().items() if count}
 
 
 def receipt_name(source: str, receipt_id: str) -> str:

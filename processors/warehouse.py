@@ -27,6 +27,7 @@ from requests.adapters import HTTPAdapter
 from alerting.errors import LoadRejected
 from processors.base import Table
 from processors.billing import BilledBytes
+from processors.changes import changes_sql
 from processors.job_runner import Job, JobRunner
 from processors.load_plan import QueryValue, TableBatch, TableLoad, replace_sql
 from processors.schema import Column, check_table, widened
@@ -146,6 +147,7 @@ class BigQueryWarehouse:
         with self._writing[batch.table.name]:
             self._budget.spend(batch.table.name, days, dt.datetime.now(dt.UTC))
             loaded = self.stage_rows(batch) if batch.rows else None
+            cells = self._changes(batch)
             replaced = self.replace_rows(batch)
             self.drop_staging(batch)
         return TableLoad(
@@ -153,6 +155,7 @@ class BigQueryWarehouse:
             replace_job_id=str(replaced.job_id),
             rows=int(loaded.output_rows) if loaded else 0,
             size_bytes=int(loaded.input_file_bytes or 0) if loaded else 0,
+            cells=tuple(cells),
         )
 
     def stage_rows(self, batch: TableBatch) -> Job:
@@ -187,6 +190,10 @@ class BigQueryWarehouse:
                 job_id=job.job_id,
             )
         return job
+
+    def _changes(self, batch: TableBatch) -> list[dict[str, Any]]:
+        sql = changes_sql(batch, self.name_of(batch.table.name), self.name_of(batch.staging_table))
+        return self.query(sql, {f"scope_{number}": limit.values for number, limit in enumerate(batch.scope)})
 
     def replace_rows(self, batch: TableBatch) -> Job:
         """Step two: the scope's old rows out and the staged rows in, in one atomic statement."""

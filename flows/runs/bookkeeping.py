@@ -62,6 +62,7 @@ def record_landed(run: RunContext, manifest: Manifest) -> None:
         attempts=(before.attempts if before else 0) + 1,
         content_hash=manifest.content_hash,
         landed=manifest.counts,
+        changes={},
         evidence=manifest.empty_evidence,
         last_cursor=manifest.last_cursor,
         pages_fetched=manifest.counts.get(run.scraper.tables[0], 0),

@@ -126,7 +126,7 @@ def recount(
         outcome=mail_outcome(verdict),
         verdict_counts={one.value: count for one, count in sorted(counts.items()) if count},
         calendar={key: ledger[key].verdict.value if key in ledger else "planned" for key in keys},
-        tables=table_facts(services.scraper(facts.source).tables, entries),
+        tables=table_facts(services.scraper(facts.source).tables, entries, plan.get("since", "")),
         provisional=provisional_facts(entries),
         finished_at=now,
         wall_s=(now - facts.started_at).total_seconds() if facts.started_at else facts.wall_s,

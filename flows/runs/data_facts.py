@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import Counter
 from collections.abc import Collection, Sequence
 from statistics import median
@@ -13,11 +14,13 @@ from flows.ledger_entry import LedgerEntry, Verdict
 from processors.receipt import Receipt
 
 
-def table_facts(tables: Sequence[str], entries: Sequence[LedgerEntry]) -> list[TableFacts]:
+def table_facts(tables: Sequence[str], entries: Sequence[LedgerEntry], since: str = "") -> list[TableFacts]:
     """Rows per table over the partitions of a plan; the source announces only those of the first table.
 
-    What a good partition landed and did not load are identical repeats: its verification allowed for them.
+    What a good partition landed and did not load are identical repeats: its verification allowed for them. Rows changed
+    by this run are those of entries written at ``since`` (ISO instant, "" = none) or later.
     """
+    ours = [entry.changes for entry in entries if since and entry.updated_at >= dt.datetime.fromisoformat(since)]
     good = [entry for entry in entries if entry.verdict.is_good]
     tried = [entry for entry in entries if not entry.verdict.is_good and entry.verdict is not Verdict.LANDED]
     return [
@@ -31,6 +34,7 @@ def table_facts(tables: Sequence[str], entries: Sequence[LedgerEntry]) -> list[T
             mismatching=[
                 entry.partition for entry in tried if entry.landed.get(table, 0) != entry.loaded.get(table, 0)
             ],
+            changes=dict(sum((Counter(one.get(table, {})) for one in ours), Counter())),
         )
         for position, table in enumerate(tables)
     ]

@@ -114,7 +114,7 @@ def final_block(facts: RunFacts) -> str:
         f"dates    {describe_counts(facts.verdict_counts)}",
         *(
             f"rows     {table.name}: {table.landed or 0:,} landed, {table.loaded or 0:,} loaded, "
-            f"{table.verified or 0:,} verified"
+            f"{table.verified or 0:,} verified{f' ({table.changed})' if table.changed else ''}"
             for table in facts.tables
         ),
         f"cost     {facts.calls or 0:,} calls, {facts.bytes_landed or 0:,} bytes, "

@@ -105,7 +105,7 @@ def _results(facts: RunFacts) -> list[str]:
     lines = [f"* {count:,} {verdict}" for verdict, count in facts.verdict_counts.items()]
     lines += [
         f"* {table.name}: {table.landed or 0:,} rows landed, {table.loaded or 0:,} loaded, "
-        f"{table.verified or 0:,} verified"
+        f"{table.verified or 0:,} verified{f' ({table.changed})' if table.changed else ''}"
         for table in facts.tables
     ]
     promised = {name: f" (estimate {value:,.0f})" for name, value in facts.estimate.items()}

@@ -11,13 +11,18 @@ import pytest
 pytest.importorskip("datasette")
 
 from alerting.errors import PipelineError
+from alerting.run_facts import RunFacts
+from alerting.summary_rows import data_rows
 from deployments.local.civic_upstream import LOCAL_CIVIC_KEY, CivicUpstream
-from flows.parameters import Asked
+from flows.parameters import Asked, Mode
 from flows.plans.planning import plan_asked
 from flows.process import record_verification
 from flows.runs.bookkeeping import land, record_failure
+from flows.runs.closing import recount
 from flows.runs.context import RunContext
-from flows.wiring import build_services
+from flows.runs.record import render_record
+from flows.runs.stored_plan import plan_name
+from flows.wiring import Services, build_services
 from processors.process import process
 from processors.verification import verify
 from scrapers.landing import Manifest
@@ -50,10 +55,12 @@ def services(tmp_path, monkeypatch, gcs_root, gcs_endpoint, bigquery_endpoint):
         yield built, upstream
 
 
-async def run_all(services, backfill_id: str, entities: str = "all") -> RunContext:
-    asked = Asked(source="civic_band", entities=entities)
+async def run_all(services, backfill_id: str, entities: str = "all", mode: Mode = Mode.INCREMENTAL) -> RunContext:
+    asked = Asked(source="civic_band", entities=entities, mode=mode)
     run = RunContext(services, asked, backfill_id)
-    run.partitions = {one.key: one for one in plan_asked(services, asked, utc_now()).plan.to_fetch}
+    plan = plan_asked(services, asked, utc_now()).plan
+    run.partitions = {one.key: one for one in plan.to_fetch}
+    services.store.write(plan_name(backfill_id), plan.to_json())
     run.ledger.refresh()
     for key in run.partitions:
         try:
@@ -76,7 +83,8 @@ def _load(services, run: RunContext, manifests: list[Manifest]) -> None:
         backfill_id=run.backfill_id,
     )
     for found in verify(manifests, processor=run.processor, warehouse=services.warehouse).values():
-        record_verification(run, receipt.receipt_id, found, found.partition)
+        changes = receipt.changes_of(found.partition)
+        record_verification(run, receipt.receipt_id, found, found.partition, changes)
 
 
 def test_v08_v21_one_failing_town_stops_no_other_and_the_ledger_says_how_far_each_came(services):
@@ -108,3 +116,29 @@ def test_v08_v21_one_failing_town_stops_no_other_and_the_ledger_says_how_far_eac
     asyncio.run(run_all(built, "bf-3"))
     assert run.ledger.refresh()["temecula.ca~agendas"].verdict.value == "verified"
     assert upstream.calls == {"temecula.ca~agendas": 2}
+
+
+def recounted(services: Services, run: RunContext, backfill_id: str) -> RunFacts:
+    facts = RunFacts(backfill_id=backfill_id, source="civic_band")
+    return recount(services, facts, run.ledger.refresh(), aborted="", now=utc_now())
+
+
+def test_v21_what_a_reload_changed_is_in_ledger_summary_and_mail_and_a_recount_changes_nothing(services):
+    built, upstream = services
+    asyncio.run(run_all(built, "bf-1"))
+    upstream.change("alameda.ca", "delete", rows=7)
+    upstream.change("berkeley.ca", "add", rows=4)
+    run = asyncio.run(run_all(built, "bf-2", mode=Mode.FULL))
+    changes = {key: entry.changes for key, entry in run.ledger.refresh().items()}
+    assert changes["alameda.ca~agendas"] == {"civic_pages": {"unchanged": 323, "removed": 7}}
+    assert changes["berkeley.ca~agendas"] == {"civic_pages": {"unchanged": 120, "created": 4}}
+
+    facts = recounted(built, run, "bf-2")
+    assert facts.tables[0].changes == {"unchanged": 323 + 120, "removed": 7, "created": 4}
+    assert facts.to_dict()["tables"][0]["changes"]["created"] == 4
+    assert ("civic_pages rows", "4 created, 443 unchanged, 7 removed") in data_rows(facts)
+    assert "(4 created, 443 unchanged, 7 removed)" in render_record(facts, [])
+
+    asyncio.run(run_all(built, "bf-3"))
+    again = recounted(built, run, "bf-3")
+    assert again.tables[0].changed == ""

@@ -26,6 +26,7 @@ entries = st.builds(
     attempts=st.integers(0, 99),
     landed=st.dictionaries(st.text("abc_", min_size=1), st.integers(0, 10**9), max_size=3),
     loaded=st.dictionaries(st.text("abc_", min_size=1), st.integers(0, 10**9), max_size=3),
+    changes=st.dictionaries(st.sampled_from("abc"), st.just({"created": 3, "removed": 1}), max_size=2),
     receipt_id=st.text("abc", max_size=9),
     error_type=st.sampled_from(["", "RateLimited"]),
     evidence=st.text("abc {}[]", max_size=20),

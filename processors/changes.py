@@ -1,0 +1,110 @@
+"""What a load changes: rows created, updated, unchanged and removed, counted per partition before they are replaced.
+
+Compared are the staged rows with the rows they replace, by key, column by column. A load that is repeated after a crash
+compares with its own rows and finds nothing changed.
+"""
+
+# Names in the SQL are table and column names of our own row models; every value is a parameter.
+# ruff: noqa: S608
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from processors.base import Table
+from processors.load_plan import TableBatch
+from processors.schema import check_table
+from scrapers.landing import Manifest
+
+_INCOMPARABLE = ("RECORD", "JSON")
+
+
+class RowChanges(BaseModel):
+    """Rows of one table. ``created + updated + unchanged`` is what was loaded."""
+
+    model_config = ConfigDict(frozen=True)
+
+    created: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    removed: int = 0
+
+    def __add__(self, other: RowChanges) -> RowChanges:
+        """Sums field by field."""
+        return RowChanges(**{name: getattr(self, name) + getattr(other, name) for name in RowChanges.model_fields})
+
+
+def changes_sql(batch: TableBatch, table: str, staging: str) -> str:
+    """One SELECT with parameters ``scope_0``, ``scope_1``: a row per cell (date and entity) with the four counts.
+
+    Without staged rows there is no staging table, and every row of the scope is removed.
+    """
+    within = " AND ".join(f"`{limit.column}` IN UNNEST(@scope_{number})" for number, limit in enumerate(batch.scope))
+    if batch.table.deleted_field:
+        within += f" AND `{batch.table.deleted_field}` IS NULL"
+    cells = _cells(batch.table)
+    if not batch.rows:
+        names = ", ".join(f"`{column}` AS {name}" for name, column in cells.items())
+        return (
+            f"SELECT {names}, 0 AS created, 0 AS updated, 0 AS unchanged, COUNT(*) AS removed FROM {table} "
+            f"WHERE {within} GROUP BY {', '.join(cells)}"
+        )
+    named = ", ".join(f"COALESCE(S.`{column}`, T.`{column}`) AS {name}" for name, column in cells.items())
+    same_key = " AND ".join(f"S.`{name}` = T.`{name}`" for name in batch.table.key)
+    same = " AND ".join(_same(name, kind) for name, kind in _compared(batch.table)) or "TRUE"
+    read = dict.fromkeys((*batch.table.key, *cells.values(), *(name for name, _ in _compared(batch.table))))
+    columns = ", ".join(f"`{name}`" for name in read)
+    first = batch.table.key[0]
+    both = f"S.`{first}` IS NOT NULL AND T.`{first}` IS NOT NULL"
+    return (
+        f"SELECT {named}, COUNTIF(T.`{first}` IS NULL) AS created, COUNTIF({both} AND NOT ({same})) AS updated, "
+        f"COUNTIF({both} AND ({same})) AS unchanged, COUNTIF(S.`{first}` IS NULL) AS removed "
+        f"FROM {staging} S FULL OUTER JOIN (SELECT {columns} FROM {table} WHERE {within}) T ON {same_key} "
+        f"GROUP BY {', '.join(cells)}"
+    )
+
+
+def changes_per_partition(
+    cells: Iterable[Mapping[str, Any]], table: Table, manifests: Sequence[Manifest]
+) -> dict[str, RowChanges]:
+    """The rows of ``changes_sql`` by partition key; every manifest has an entry."""
+    owner: dict[tuple[Any, ...], str] = {}
+    for manifest in manifests:
+        entity = (manifest.entity,) if table.entity_field else ()
+        for day in [()] if table.whole_entity else [(date,) for date in _dates(manifest)]:
+            owner[(*day, *entity)] = manifest.partition
+    found = {manifest.partition: RowChanges() for manifest in manifests}
+    for cell in cells:
+        key = owner.get(tuple(cell[name] for name in _cells(table)))
+        if key is not None:
+            found[key] += RowChanges(**{name: int(cell[name] or 0) for name in RowChanges.model_fields})
+    return found
+
+
+def _cells(table: Table) -> dict[str, str]:
+    """What tells the partition of a row: names in the result, columns in the table."""
+    by_date = {} if table.whole_entity else {"cell_day": table.partition_field}
+    return by_date | ({"cell_entity": table.entity_field} if table.entity_field else {})
+
+
+def _compared(table: Table) -> list[tuple[str, str]]:
+    """Columns that decide whether a row is the same, with ``value`` or ``text`` as the way to compare them."""
+    return [
+        (column.name, "text" if column.kind in _INCOMPARABLE or column.mode == "REPEATED" else "value")
+        for column in check_table(table)
+        if column.name not in (*table.key, table.deleted_field)
+    ]
+
+
+def _same(name: str, way: str) -> str:
+    if way == "text":
+        return f"TO_JSON_STRING(S.`{name}`) = TO_JSON_STRING(T.`{name}`)"
+    return f"S.`{name}` IS NOT DISTINCT FROM T.`{name}`"
+
+
+def _dates(manifest: Manifest) -> list[dt.date]:
+    return [manifest.start + dt.timedelta(days=number) for number in range((manifest.end - manifest.start).days)]
