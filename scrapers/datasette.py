@@ -14,31 +14,36 @@ one of old text without changing any count.
 
 from __future__ import annotations
 
+import datetime as dt
 import itertools
 import urllib.parse
 from abc import abstractmethod
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from alerting.errors import NotSettled, SourceContractError, Truncated
 from scrapers.answers import parsed_json
-from scrapers.base import Findings, Page, Request, Scraper
+from scrapers.base import Findings, Page, Request
 from scrapers.partition import Partition, Step
+from scrapers.probing import Counts, ProbedScraper
 
 COUNT_CEILING = 10_000
 """Above this the count says only "more": https://github.com/simonw/datasette/issues/2408."""
 
 
-class DatasetteScraper(Scraper):
+class DatasetteScraper(ProbedScraper):
     """Every row of one table per entity. A subclass says where the table is: ``table_request``.
 
     Class attributes:
         key_column: The table's primary key, a single TEXT column.
+        date_column: TEXT column with ISO dates by which recent rows are counted; "" = all rows are counted, no others.
     """
 
     step: ClassVar[Step] = "whole"
     is_paginated: ClassVar[bool] = True
     page_size: int = 1000
     key_column: ClassVar[str] = "id"
+    date_column: ClassVar[str] = ""
 
     @abstractmethod
     def table_request(self, partition: Partition) -> Request:
@@ -75,6 +80,29 @@ class DatasetteScraper(Scraper):
             keys=keys,
             confirms=confirms,
         )
+
+    def probes(self, entity: Request, since: dt.date) -> tuple[Request, ...]:
+        """Counts of all rows, and of those since ``since``, without a row."""
+        params = (("_size", "0"), ("_shape", "objects"), ("_extra", "count"))
+        recent = (f"{self.date_column}__gte", since.isoformat())
+        wanted = [params, (*params, recent)] if self.date_column else [params]
+        return tuple(Request(entity.path, one, site=entity.site) for one in wanted)
+
+    def probed(self, page: Page) -> int | None:
+        """The count; ``SourceContractError`` for what is no answer of a table."""
+        document = parsed_json(page.body)
+        self._keys_of(document, "")
+        return _count(document)
+
+    def counts_of(self, bodies: Iterable[bytes], since: dt.date) -> Counts:
+        """As SQLite counts them: text by text, so a malformed date is recent when it sorts so."""
+        total = recent = 0
+        for body in bodies:
+            rows = parsed_json(body)["rows"]
+            total += len(rows)
+            recent += sum((row.get(self.date_column) or "") >= since.isoformat() for row in rows)
+        counts = (total, recent) if self.date_column else (total,)
+        return tuple(count if count <= COUNT_CEILING else None for count in counts)
 
     def _page_request(self, like: Request, cursor: str, *, confirms: bool) -> Request:
         params = [("_size", str(self.page_size)), ("_shape", "objects"), ("_extra", "count")]

@@ -14,6 +14,7 @@ from flows.parameters import Mode
 from flows.runs.context import RunContext
 from flows.runs.outcome import concerns_one_entity, reached, resumes_at, unknown_is_critical, verdict_of
 from scrapers.manifest import Manifest
+from scrapers.probing import is_unchanged
 from scrapers.scrape import scrape, utc_now
 
 # Beyond this many single objects the journal is written once per window, so that a run whose every date fails does
@@ -28,6 +29,9 @@ def land(run: RunContext, key: str) -> Manifest:
             f"mode {run.asked.mode.value} makes no call", source=run.source, partition=key, stage="scrape"
         )
     run.tries[key] = run.tries.get(key, 0) + 1
+    known = _still_true(run, key)
+    if known is not None:
+        return known
     manifest = scrape(
         run.partitions[key],
         scraper=run.scraper,
@@ -47,6 +51,22 @@ def land(run: RunContext, key: str) -> Manifest:
         record_landed(run, manifest)
     if key in run.to_recount or key in run.manifests:
         _count_answer(run, manifest)
+    return manifest
+
+
+def _still_true(run: RunContext, key: str) -> Manifest | None:
+    """The manifest of a verified whole entity whose counts at the source have not changed; its verdict is renewed."""
+    before = run.ledger.get(key)
+    if run.client is None or run.asked.mode is not Mode.INCREMENTAL or not run.partitions[key].is_whole:
+        return None
+    if before is None or not before.verdict.is_good or not before.attempt:
+        return None
+    manifest = run.services.landing.read_manifest(before.manifest_name)
+    if not is_unchanged(run.scraper, manifest, run.services.landing, run.client, utc_now()):
+        return None
+    run.ledger.advance(key, before.verdict, run.backfill_id, utc_now(), changes={})
+    run.unchanged.add(key)
+    run.obey(run.breaker.succeeded("scrape", utc_now()))
     return manifest
 
 

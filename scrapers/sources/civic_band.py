@@ -20,6 +20,7 @@ class CivicBand(DatasetteScraper):
     tables = ("civic_pages",)
     entities = ("alameda.ca", "berkeley.ca", "oakland.ca", "temecula.ca", "oak-park.il", "multnomah-county.or")
     variants = ("agendas", "minutes")
+    date_column = "date"
     settles_after = dt.timedelta(hours=1)
     auth = SecretHeader("Authorization", "civic_band_api_key", "Bearer ", is_optional=True)
     rate = Rate(per_minute=15)

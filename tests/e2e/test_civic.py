@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +61,7 @@ def test_v08_one_failing_town_stops_no_other_and_a_killed_sweep_goes_on_at_its_c
 
     marker = tmp_path / "killed"
     inject = {
-        "PYTHONPATH": str(INJECT),
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(INJECT), os.environ.get("PYTHONPATH", "")])),
         "GAPLESS_TEST_KILL_AT": "scrapers.landing:Landing.put_page:after:7",
         "GAPLESS_TEST_KILL_ONCE": str(marker),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import json
 import uuid
 
@@ -27,6 +28,7 @@ from processors.process import process
 from processors.verification import verify
 from scrapers.landing import Manifest
 from scrapers.scrape import utc_now
+from scrapers.sources.civic_band import CivicBand
 
 TOWNS = {"alameda.ca": (330, 40), "berkeley.ca": (120, 0), "temecula.ca": (20, 10)}
 
@@ -142,3 +144,49 @@ def test_v21_what_a_reload_changed_is_in_ledger_summary_and_mail_and_a_recount_c
     asyncio.run(run_all(built, "bf-3"))
     again = recounted(built, run, "bf-3")
     assert again.tables[0].changed == ""
+
+
+def calls_of(upstream: CivicUpstream, *keys: str) -> dict[str, int]:
+    calls = {key: upstream.calls[key] for key in keys or list(upstream.calls)}
+    upstream.calls.clear()
+    return calls
+
+
+def test_v24_an_old_snapshot_is_fetched_again_only_when_its_counts_changed_or_are_no_longer_trusted(
+    services, monkeypatch
+):
+    built, upstream = services
+    monkeypatch.setattr(CivicBand, "fresh_for", dt.timedelta(0))
+    asyncio.run(run_all(built, "bf-1"))
+    whole = {"alameda.ca~agendas": 14, "berkeley.ca~agendas": 6}
+    assert calls_of(upstream, *whole) == whole
+
+    unchanged = asyncio.run(run_all(built, "bf-2"))
+    assert calls_of(upstream, *whole) == {"alameda.ca~agendas": 2, "berkeley.ca~agendas": 2}
+    entries = unchanged.ledger.refresh()
+    assert {entry.verdict.is_good for entry in entries.values()} == {True}
+    assert {key for key, entry in entries.items() if entry.backfill_id == "bf-2"} == set(entries)
+    assert unchanged.unchanged == set(whole), "what fits on one page is read and not probed"
+
+    upstream.change("berkeley.ca", "add", rows=1, seed=5)
+    changed = asyncio.run(run_all(built, "bf-3"))
+    assert calls_of(upstream, *whole) == {"alameda.ca~agendas": 2, "berkeley.ca~agendas": 7}
+    assert changed.ledger.refresh()["berkeley.ca~agendas"].actual == 121
+
+    asyncio.run(run_all(built, "bf-4", mode=Mode.FULL))
+    assert calls_of(upstream)["alameda.ca~agendas"] == 14
+    monkeypatch.setattr(CivicBand, "trusted_for", dt.timedelta(0))
+    asyncio.run(run_all(built, "bf-5"))
+    assert calls_of(upstream)["alameda.ca~agendas"] == 14
+
+
+def test_v24_what_failed_or_is_new_is_read_in_full_whatever_its_counts_are(services, monkeypatch):
+    built, upstream = services
+    monkeypatch.setattr(CivicBand, "fresh_for", dt.timedelta(0))
+    asyncio.run(run_all(built, "bf-1", "alameda.ca~agendas"))
+    upstream.trouble({"town": "alameda.ca", "at_call": 2, "do": "fail", "status": 503})
+    broken = asyncio.run(run_all(built, "bf-2", "alameda.ca~agendas"))
+    assert broken.ledger.get("alameda.ca~agendas").verdict.value == "failed_retryable"
+    upstream.trouble()
+    asyncio.run(run_all(built, "bf-3", "alameda.ca~agendas,alameda.ca~minutes"))
+    assert calls_of(upstream) == {"alameda.ca~agendas": 14, "alameda.ca~minutes": 1}

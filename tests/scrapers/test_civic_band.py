@@ -30,6 +30,7 @@ from scrapers.client import SourceClient
 from scrapers.landing import Landing, Manifest
 from scrapers.object_store import GcsObjectStore
 from scrapers.partition import Partition
+from scrapers.probing import is_unchanged
 from scrapers.registry import scraper
 from scrapers.scrape import SWEEPS, scrape
 from scrapers.sources.civic_band import CivicBand
@@ -307,3 +308,39 @@ def test_a_town_that_fits_on_one_page_costs_one_call(bench_of):
     bench = bench_of(1000)
     assert bench.scrape().source_total == 1000
     assert sum(bench.upstream.calls.values()) == 1
+
+
+@pytest.mark.parametrize("size", [330, 12_345])
+def test_v24_counts_of_a_landed_snapshot_are_those_that_the_real_datasette_gives(bench_of, size):
+    bench = bench_of(size)
+    manifest, source, client = bench.scrape(), bench.source(), bench.client()
+    for since in (
+        dt.date(1, 1, 1),
+        dt.date(2005, 7, 1),
+        dt.date(2019, 2, 28),
+        dt.date(2024, 1, 31),
+        dt.date(9999, 1, 1),
+    ):
+        requests = source.probes(source.first_request(AGENDAS), since)
+        asked = tuple(source.probed(client.fetch(request)) for request in requests)
+        assert asked == source.counts_of(bench.landing.read_pages(manifest), since), since
+    assert (asked[0] is None) == (size > 10_000)
+
+
+def test_v24_a_probe_that_is_not_answered_by_the_table_is_an_error_and_never_unchanged(bench_of):
+    bench = bench_of(330)
+    manifest = bench.scrape(page_size=50)
+    later = manifest.landed_at + dt.timedelta(days=1)
+    assert is_unchanged(bench.source(), manifest, bench.landing, bench.client(), later)
+    for status, html, kind in (
+        (200, True, BlockedBySource),
+        (404, True, SourceContractError),
+        (503, False, SourceUnavailable),
+    ):
+        bench.upstream.trouble({"town": TOWN, "do": "fail", "status": status, "html": html})
+        with pytest.raises(kind):
+            is_unchanged(bench.source(), manifest, bench.landing, bench.client(), later)
+    too_late = manifest.landed_at + CivicBand.trusted_for + dt.timedelta(seconds=1)
+    bench.upstream.trouble()
+    assert not is_unchanged(bench.source(), manifest, bench.landing, bench.client(), too_late)
+    assert sum(bench.upstream.calls.values()) == 0
