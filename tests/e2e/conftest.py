@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import importlib.util
 import json
 import os
 import re
@@ -20,6 +21,14 @@ from typing import Any
 import pytest
 
 from deployments.local.stack import Stack
+
+# Tests are no package, so the file beside this one is loaded by its path.
+_spec = importlib.util.spec_from_file_location("e2e_fleet", Path(__file__).with_name("fleet.py"))
+assert _spec is not None
+assert _spec.loader is not None
+_fleet = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(_fleet)
+postgres, fleet = _fleet.postgres, _fleet.fleet
 
 PROJECT_DIR = Path(__file__).parent.parent.parent
 SOURCE = "bdl_box_scores"

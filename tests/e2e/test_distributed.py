@@ -2,130 +2,24 @@
 
 from __future__ import annotations
 
-import os
-import pwd
 import re
-import shutil
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-
-from deployments.local.prefect_children import client_settings, start_server, start_worker
-from deployments.local.processes import Child, free_port, start_child, wait_ready
 
 if TYPE_CHECKING:
     from .conftest import Bench
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
-PROJECT_DIR = Path(__file__).parent.parent.parent
 RANGE = ("2024-12-01", "2025-01-09")
 DATES = 40
+# GAPLESS_DISTRIBUTED_WINDOW_PARTITIONS of the fleet.
 WINDOW = 14
 TABLES = ("nba_bdl_games", "nba_bdl_player_stats")
-WORKERS = 3
-
-
-def postgres_folder() -> Path | None:
-    """Folder of initdb and postgres: on PATH, or where the Debian package puts them."""
-    if found := shutil.which("initdb"):
-        return Path(found).resolve().parent
-    return next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), None)
-
-
-def unprivileged() -> list[str]:
-    """Postgres refuses to run as root; the Debian package brings a user for it."""
-    if os.getuid() != 0:
-        return []
-    try:
-        pwd.getpwnam("postgres")
-    except KeyError:
-        pytest.skip("running as root without a user postgres: apt-get install -y postgresql")
-    return ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
-
-
-@pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """URL of a fresh Postgres cluster that nobody else uses."""
-    programs = postgres_folder()
-    if programs is None:
-        pytest.skip("no Postgres: apt-get install -y postgresql")
-    as_user, port = unprivileged(), free_port()
-    # Below /tmp itself, because the folders of pytest are closed to other users.
-    folder = Path(subprocess.check_output([*as_user, "mktemp", "-d", "/tmp/gapless-pg-XXXXXX"], text=True).strip())
-    child = None
-    try:
-        subprocess.run(
-            [*as_user, programs / "initdb", "-D", folder / "data", "-U", "gapless", "-A", "trust", "--no-sync"],
-            check=True,
-            capture_output=True,
-            timeout=120,
-            cwd="/",
-        )
-        command = [*as_user, programs / "postgres", "-D", folder / "data", "-p", str(port), "-c", "fsync=off"]
-        log = tmp_path_factory.mktemp("postgres") / "postgres.log"
-        child = start_child(
-            "postgres",
-            [*command, "-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={folder}"],
-            log_path=log,
-            cwd=Path("/"),
-        )
-        database = ["psql", "-h", "127.0.0.1", "-p", str(port), "-U", "gapless", "-d", "postgres", "-c"]
-        deadline = time.monotonic() + 60
-        while subprocess.run([*database, "CREATE DATABASE prefect"], capture_output=True, check=False).returncode:
-            assert time.monotonic() < deadline, child.log_tail()
-            time.sleep(0.2)
-        yield f"postgresql+asyncpg://gapless@127.0.0.1:{port}/prefect"
-    finally:
-        if child is not None:
-            child.stop()
-        subprocess.run([*as_user, "rm", "-rf", str(folder)], check=False)
-
-
-@pytest.fixture(scope="module")
-def fleet(running: Bench, postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    """The session's storage, warehouse, inbox and upstream, behind a server of its own on Postgres with 3 workers."""
-    folder, port = tmp_path_factory.mktemp("fleet"), free_port()
-    children: list[Child] = []
-    before = dict(os.environ)
-    try:
-        server_env = {"PREFECT_SERVER_DATABASE_CONNECTION_URL": postgres}
-        children.append(start_server(folder / "prefect", folder / "server.log", port=port, environment=server_env))
-        wait_ready(children, timeout_s=180)
-        os.environ.update(client_settings(folder / "prefect", port))
-        env = {
-            **running.env,
-            **client_settings(folder / "prefect", port),
-            "GAPLESS_UI_URL": children[0].endpoint,
-            "GAPLESS_DISTRIBUTED_WINDOW_PARTITIONS": str(WINDOW),
-        }
-        bench = type(running)(running.stack, env)
-        provisioned = subprocess.run(
-            [sys.executable, "-m", "deployments.provision"],
-            cwd=PROJECT_DIR,
-            env=env,
-            capture_output=True,
-            text=True,
-            timeout=400,
-            check=False,
-        )
-        assert provisioned.returncode == 0, provisioned.stdout + provisioned.stderr
-        children += [
-            start_worker("gapless", folder / f"worker-{number}.log", port=None, environment=env, name=f"local-{number}")
-            for number in range(WORKERS)
-        ]
-        wait_ready(children, timeout_s=180)
-        yield bench
-    finally:
-        for child in reversed(children):
-            child.stop()
-        os.environ.clear()
-        os.environ.update(before)
 
 
 def tables(bench: Bench) -> dict[str, tuple[int, str]]:

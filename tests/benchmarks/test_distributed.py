@@ -1,0 +1,55 @@
+"""The same dates inline and spread over child runs, on a server on Postgres with three process workers."""
+
+from __future__ import annotations
+
+import os
+import platform
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from e2e_bench import Bench
+
+pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(3000)]
+RANGE = ("2019-12-01", "2020-04-02")
+DATES = 124
+CONCURRENCY = 8
+TABLES = ("nba_bdl_games", "nba_bdl_player_stats")
+WAYS: dict[str, dict[str, Any]] = {
+    "inline": {"engine": "inline"},
+    "2 child runs": {"engine": "distributed", "parallel": 2},
+    "4 child runs": {"engine": "distributed", "parallel": 4},
+    "8 child runs": {"engine": "distributed", "parallel": 8},
+}
+
+
+def wall_s(bench: Bench, **asked: Any) -> float:
+    """Seconds from the begin of the parent's flow function to its end: one run of all dates, nothing known before."""
+    bench.forget(*RANGE)
+    bench.forget_calls()
+    ended = bench.wait(bench.start(*RANGE, max_concurrency=CONCURRENCY, canary=0, **asked), timeout_s=900)
+    assert ended.message.startswith("COMPLETE"), ended.message
+    assert bench.calls()["total"] == DATES
+    return float(bench.api(f"/flow_runs/{ended.id}")["total_run_time"])
+
+
+@pytest.mark.parametrize("latency_ms", [50, 2000])
+def test_inline_against_child_runs(fleet: Bench, latency_ms: int) -> None:
+    fleet.trouble()
+    fleet.upstream("/gapless/latency", {"latency_ms": latency_ms})
+    hashes, took_s = [], {}
+    try:
+        # The first run of a worker's life imports and connects; nobody's time.
+        assert fleet.run("2018-12-01", "2018-12-02", canary=0).message.startswith("COMPLETE")
+        for way, asked in WAYS.items():
+            took_s[way] = wall_s(fleet, **asked)
+            hashes.append([fleet.table_hash(table, *RANGE) for table in TABLES])
+    finally:
+        fleet.upstream("/gapless/latency", {"latency_ms": 0})
+    assert all(found == hashes[0] for found in hashes), "the same rows whichever way"
+    machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
+    print(f"\n{DATES} dates, {CONCURRENCY} in flight, 600 calls a minute, upstream latency {latency_ms} ms; {machine}")
+    print(f"  {'way':<14} {'seconds':>8} {'ms a date':>10} {'ratio':>6}")
+    for way, seconds in took_s.items():
+        print(f"  {way:<14} {seconds:8.1f} {seconds / DATES * 1000:10.0f} {seconds / took_s['inline']:6.2f}")
