@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
+import re
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,6 +27,11 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 
 
+def api_calls(bench: Bench) -> int:
+    """Calls that the Prefect server has answered so far."""
+    return len(re.findall(r'" [1-5]\d\d\b', Path(bench.env["FLEET_SERVER_LOG"]).read_text(errors="replace")))
+
+
 def wall_s(bench: Bench, **asked: Any) -> float:
     """Seconds from the begin of the parent's flow function to its end: one run of all dates, nothing known before."""
     bench.forget(*RANGE)
@@ -38,18 +46,29 @@ def wall_s(bench: Bench, **asked: Any) -> float:
 def test_inline_against_child_runs(fleet: Bench, latency_ms: int) -> None:
     fleet.trouble()
     fleet.upstream("/gapless/latency", {"latency_ms": latency_ms})
-    hashes, took_s = [], {}
+    hashes, took_s, calls = [], {}, {}
     try:
         # The first run of a worker's life imports and connects; nobody's time.
         assert fleet.run("2018-12-01", "2018-12-02", canary=0).message.startswith("COMPLETE")
         for way, asked in WAYS.items():
+            before = api_calls(fleet)
             took_s[way] = wall_s(fleet, **asked)
+            calls[way] = api_calls(fleet) - before
             hashes.append([fleet.table_hash(table, *RANGE) for table in TABLES])
     finally:
         fleet.upstream("/gapless/latency", {"latency_ms": 0})
     assert all(found == hashes[0] for found in hashes), "the same rows whichever way"
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
     print(f"\n{DATES} dates, {CONCURRENCY} in flight, 600 calls a minute, upstream latency {latency_ms} ms; {machine}")
-    print(f"  {'way':<14} {'seconds':>8} {'ms a date':>10} {'ratio':>6}")
+    print(f"  {'way':<14} {'seconds':>8} {'ms a date':>10} {'ratio':>6} {'API calls':>10}")
     for way, seconds in took_s.items():
-        print(f"  {way:<14} {seconds:8.1f} {seconds / DATES * 1000:10.0f} {seconds / took_s['inline']:6.2f}")
+        ratio = seconds / took_s["inline"]
+        print(f"  {way:<14} {seconds:8.1f} {seconds / DATES * 1000:10.0f} {ratio:6.2f} {calls[way]:10,}")
+
+
+def test_calls_of_idle_workers(fleet: Bench) -> None:
+    before, began = api_calls(fleet), time.monotonic()
+    time.sleep(60)
+    a_minute = (api_calls(fleet) - before) / (time.monotonic() - began) * 60
+    print(f"\n3 idle workers that look for work every 2 s: {a_minute:.0f} API calls a minute")
+    assert a_minute > 0

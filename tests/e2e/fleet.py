@@ -88,7 +88,8 @@ def fleet(running: Bench, postgres: str, tmp_path_factory: pytest.TempPathFactor
     children: list[Child] = []
     before = dict(os.environ)
     try:
-        server_env = {"PREFECT_SERVER_DATABASE_CONNECTION_URL": postgres}
+        # One line of log per API call, which benchmarks count.
+        server_env = {"PREFECT_SERVER_DATABASE_CONNECTION_URL": postgres, "PREFECT_SERVER_LOGGING_LEVEL": "INFO"}
         children.append(start_server(folder / "prefect", folder / "server.log", port=port, environment=server_env))
         wait_ready(children, timeout_s=180)
         os.environ.update(client_settings(folder / "prefect", port))
@@ -97,6 +98,7 @@ def fleet(running: Bench, postgres: str, tmp_path_factory: pytest.TempPathFactor
             **client_settings(folder / "prefect", port),
             "GAPLESS_UI_URL": children[0].endpoint,
             "GAPLESS_DISTRIBUTED_WINDOW_PARTITIONS": str(WINDOW),
+            "FLEET_SERVER_LOG": str(folder / "server.log"),
         }
         bench = type(running)(running.stack, env)
         provisioned = subprocess.run(
