@@ -21,6 +21,25 @@ Severity = Literal["CRITICAL", "ERROR", "WARNING", "INFO"]
 SEVERITIES: tuple[Severity, ...] = ("CRITICAL", "ERROR", "WARNING", "INFO")
 
 MAX_MESSAGE = 4_000
+_NAMED = frozenset(
+    [
+        "details",
+        "error",
+        "exception",
+        "message",
+        "source",
+        "partition",
+        "severity",
+        "error_type",
+        "attempts",
+        "timestamp",
+        "occurred_at",
+        "stage",
+        "hint",
+        "traceback",
+    ]
+)
+"""What a caller's dictionary says and the incident has a field for."""
 _EXPECTED = (errors.NothingPublished, errors.NotSettled, errors.PartitionUnavailable)
 _RETRYABLE = (errors.TransientError, errors.NothingPublished, errors.NotSettled, errors.CoverageLow)
 
@@ -106,8 +125,9 @@ class Incident:
         text = str(data.get("error") or data.get("message") or data.get("exception") or "")
         source = str(data.get("source") or data.get("scraper") or data.get("processor") or "")
         partition = str(data.get("partition") or data.get("date") or data.get("game_date") or "")
-        used = {"details", "error", "exception", "message", "source", "partition", "severity", "error_type", "attempts"}
-        facts = {name: value for name, value in data.items() if name not in used}
+        facts = {
+            name: value for name, value in data.items() if name not in _NAMED and str(value) not in (source, partition)
+        }
         severity = str(data.get("severity") or "").upper()
         chosen = next((level for level in SEVERITIES if level == severity), None)
         attempts = int(data["attempts"]) if str(data.get("attempts", "")).isdigit() else 1

@@ -17,11 +17,11 @@ from alerting.fingerprint import group_incidents
 from alerting.incident import Incident, Severity
 from alerting.journal import with_fingerprint
 from alerting.limiter import Limiter, Permit
+from alerting.live_texts import alert_text, digest_text
 from alerting.message import plain_mail
 from alerting.notices import deliver
 from alerting.object_store import ObjectMissing, ObjectStore
 from alerting.redaction import redact
-from alerting.wording import cut_items, moment, plural, shorten
 
 _log = logging.getLogger("gapless.alerting")
 _PENDING = "pending-alerts/"
@@ -127,22 +127,10 @@ class LiveAlerts:
         return None
 
     def _send(self, incident: Incident, channels: Sequence[Channel], permit: Permit) -> bool:
-        where = " ".join(part for part in (incident.source, incident.partition) if part)
-        subject = (
-            f"{self._settings.subject_prefix} {incident.severity} {incident.source}: {incident.error_type}".strip()
-        )
+        name = f"{incident.severity} {incident.source}: {incident.error_type}"
         cooldown = self._settings.rules[incident.severity].cooldown_minutes
-        suppressed = ""
-        if permit.suppressed:
-            held = plural(permit.suppressed, "more error")
-            suppressed = f"\n{held} of this cause since {moment(permit.since)} were not mailed.\n"
-        text = (
-            f"{where or 'gapless'}: {incident.error_type}\n\n{incident.message}\n{suppressed}\n"
-            f"{'Do this: ' + incident.hint if incident.hint else ''}\n"
-            f"At: {moment(incident.occurred_at)}   stage: {incident.stage or '-'}   attempts: {incident.attempts}\n"
-            + "".join(f"{name}: {value}\n" for name, value in incident.facts.items())
-            + (f"\nSimilar errors are counted, not mailed, for {cooldown:.0f} minutes." if cooldown else "")
-        )
+        text = alert_text(incident, held_back=permit.suppressed, since=permit.since, cooldown_minutes=cooldown)
+        subject = f"{self._settings.subject_prefix} {name}".strip()
         return self._post(subject, text, channels, incident.severity, permit, incident.source)
 
     def _post(
@@ -151,6 +139,9 @@ class LiveAlerts:
         now = self._clock()
         mail = plain_mail(subject, text, source=source, now=now)
         mail["Message-ID"] = f"<gapless.alert.{uuid.uuid4().hex}@{self._settings.mail_host}>"
+        if permit.type_key:
+            # What is told again about a cause stands below what was told first.
+            mail["References"] = f"<gapless.cause.{permit.key.replace(':', '.')}@{self._settings.mail_host}>"
         delivered, problems = deliver(mail, channels, severity, set(), now)
         if problems:
             _log.error("alert not delivered: %s\n%s\n%s", "; ".join(problems), subject, text)
@@ -190,25 +181,10 @@ class LiveAlerts:
         causes = group_incidents(self.pending(hours))
         if not causes.groups:
             return False
-        lines = [
-            f"{plural(causes.incidents, 'alert')}, {plural(len(causes.groups), 'cause')} in the last {hours:g} hours.",
-            "",
-        ]
-        for group in causes.groups[:30]:
-            sample = group.sample
-            told = group.messages if group.many_wordings else [sample.message]
-            lines += [
-                f"{group.cause_id} {sample.severity} {sample.source} {sample.error_type} ×{group.count:,}",
-                *(f"   {shorten(text, 300)}" for text in told),
-                f"   {moment(group.first_at)} to {moment(group.last_at)}",
-            ]
-            if group.partitions:
-                lines.append(f"   {cut_items(group.ranges.split(', '), 20)}")
-        if len(causes.groups) > 30:
-            lines.append(f"and {plural(len(causes.groups) - 30, 'cause')} more")
+        text = digest_text(causes, hours)
         mails = [channel for channel in self._channels if channel.kind == "mail"] or list(self._channels)
-        subject = f"{self._settings.subject_prefix} digest: {lines[0]}"
-        if not self._post(subject, "\n".join(lines), mails, "INFO", Permit("", 0, None)):
+        subject = f"{self._settings.subject_prefix} digest: {text.partition(chr(10))[0]}"
+        if not self._post(subject, text, mails, "INFO", Permit("", 0, None)):
             raise DeliveryFailed("the digest reached no channel; its alerts are kept", stage="alert")
         return True
 

@@ -147,7 +147,7 @@ def send_progress(
         )
         lines = [
             f"Backfill {backfill_id} has been running for {duration(age_s)}.",
-            f"{done:,} of {facts.planned if facts.planned is not None else '?'} partitions have a verdict.",
+            f"{done:,} of {f'{facts.planned:,}' if facts.planned is not None else '?'} partitions have a verdict.",
             f"{plural(IncidentJournal(store).count(backfill_id), 'incident')} so far. The summary follows at the end.",
             *(f"{name}: {url}" for name, url in facts.links.items()),
         ]

@@ -216,3 +216,20 @@ def test_a_digest_names_several_wordings_of_one_cause(make_manager, mail_server,
         manager.record_error(broken(message=f"no player named {word}", severity="INFO", occurred_at=clock()))
     manager.send_digest()
     assert text(mail_server.inbox.mails[-1]).count("no player named") == 10
+
+
+def test_an_alert_says_where_what_and_next_once_each_and_repeats_stand_in_one_thread(make_manager, mail_server, clock):
+    manager = make_manager(mail_server.channel())
+    told = {"scraper": "nba", "date": "2024-01-05", "error": "no rows", "stage": "load", "hint": "gapless gaps nba"}
+    for _ in range(3):
+        manager.record_error({**told, "timestamp": clock(), "details": {"game_id": 7}})
+        clock.tick(minutes=45)
+    first, second = mail_server.inbox.mails
+    assert first["References"] == second["References"]
+    assert first["Message-ID"] != second["Message-ID"]
+    assert text(second).replace("\r\n", "\n") == (
+        "nba 2024-01-05: UnknownError\n\nno rows\n\nDo this: gapless gaps nba\n\n"
+        "1 more error of this cause since 2026-01-10 02:00 UTC was not mailed.\n\n"
+        "At: 2026-01-10 03:30 UTC, stage: load\ngame_id: 7\n\n"
+        "Similar errors are counted, not mailed, for 60 minutes.\n"
+    )
