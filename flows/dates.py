@@ -121,6 +121,5 @@ async def _land_or_record(run: RunContext, tried: Task[..., Any], key: str, wind
         else:
             log.info("%s %s", key, result)
         return str(result)
-    verdict = await run.in_thread(record_failure, run, key, result, "scrape", window)
-    log.warning("%s %s: %s", key, verdict, str(result)[:300])
+    await run.in_thread(record_failure, run, key, result, "scrape", window)
     return "failed"

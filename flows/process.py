@@ -19,6 +19,7 @@ from flows.log import partition_logger
 from flows.runs.active import current_run
 from flows.runs.bookkeeping import record_batch_failure, record_failure
 from flows.runs.context import RunContext
+from flows.runs.events import verdict_event
 from flows.runs.suspicion import set_suspects_apart
 from processors.process import Receipt, process
 from processors.verification import Verification, verify
@@ -127,7 +128,7 @@ def record_verification(
         record_failure(run, key, error, "verify", window)
         return False
     manifest = run.manifests[key]
-    run.ledger.advance(
+    entry = run.ledger.advance(
         key,
         Verdict.EMPTY_OK if manifest.empty_evidence else Verdict.VERIFIED,
         run.backfill_id,
@@ -138,6 +139,7 @@ def record_verification(
         verified_at=utc_now(),
         **({"receipt_id": receipt_id} if receipt_id else {}),
     )
+    verdict_event(entry)
     return True
 
 

@@ -12,6 +12,7 @@ from alerting.redaction import redact
 from flows.ledger import Verdict
 from flows.parameters import Mode
 from flows.runs.context import RunContext
+from flows.runs.events import verdict_event
 from flows.runs.outcome import concerns_one_entity, reached, resumes_at, unknown_is_critical, verdict_of
 from scrapers.manifest import Manifest
 from scrapers.probing import is_unchanged
@@ -122,7 +123,7 @@ def _record(run: RunContext, key: str, verdict: Verdict, error: BaseException, s
         run.prompt_flushes += 1
         run.services.alerts.flush(window, str(tries))
     before = run.ledger.get(key)
-    run.ledger.advance(
+    entry = run.ledger.advance(
         key,
         verdict,
         run.backfill_id,
@@ -132,6 +133,7 @@ def _record(run: RunContext, key: str, verdict: Verdict, error: BaseException, s
         error=redact(str(error)),
         **reached(error),
     )
+    verdict_event(entry, stage)
     if not isinstance(error, PipelineError):
         error = unknown_is_critical(error, run.source, key, stage)
     if isinstance(error, CriticalError) and not concerns_one_entity(error, run.partitions.get(key)):

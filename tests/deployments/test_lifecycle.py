@@ -1,0 +1,57 @@
+"""The bucket's lifecycle: payloads become cheap, only what nobody needs is deleted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from flows.control.lease import lease_name
+from flows.ledger import ledger_prefix
+from flows.pending import pending_name
+from flows.plans.history import history_name
+from flows.runs.stored_plan import run_prefix
+from processors.receipt import receipt_name
+from scrapers.landing import source_prefix
+
+FILE = Path(__file__).parents[2] / "deployments" / "lifecycle.json"
+RULES: list[dict[str, Any]] = json.loads(FILE.read_text())["rule"]
+
+
+def deletes_live(name: str) -> bool:
+    return any(
+        rule["action"]["type"] == "Delete"
+        and rule["condition"].get("isLive", True)
+        and any(name.startswith(prefix) for prefix in rule["condition"].get("matchesPrefix", [""]))
+        for rule in RULES
+    )
+
+
+def test_no_rule_deletes_a_live_object_that_a_run_or_an_auditor_needs() -> None:
+    kept = (
+        source_prefix("s"),
+        ledger_prefix("s"),
+        pending_name("s"),
+        receipt_name("s", "r"),
+        lease_name("s"),
+        history_name("s"),
+        run_prefix("bf-1"),
+        "outbox/backfill=bf-1.json",
+        "alerts/backfill=bf-1/",
+        "audit/leases/",
+        "budgets/s.json",
+        "rejects/source=s/",
+    )
+    assert [name for name in kept if deletes_live(name)] == []
+
+
+def test_staged_rows_go_by_themselves_and_payloads_become_cheap() -> None:
+    assert deletes_live("staging/source=s/batch=b/t-d-0001.ndjson.gz")
+    (cheap,) = [rule for rule in RULES if rule["action"]["type"] == "SetStorageClass"]
+    assert [source_prefix("s").startswith(prefix) for prefix in cheap["condition"]["matchesPrefix"]] == [True]
+
+
+def test_replaced_objects_can_be_had_back_for_thirty_days() -> None:
+    (gone,) = [rule for rule in RULES if rule["condition"].get("isLive") is False]
+    assert gone["condition"]["daysSinceNoncurrentTime"] == 30
+    assert "matchesPrefix" not in gone["condition"], "also the ledger's older generations"
