@@ -94,7 +94,7 @@ def start_keys(
 def start_run(services: Services, asked: Asked, keys: Sequence[str], *, no_follow: bool, as_json: bool) -> None:
     """Starts the deployment with what differs from its defaults; follows it and ends with its exit code."""
     from flows.cli.care import who
-    from flows.runs.starting import ended, follow, start
+    from flows.runs.starting import child_runs, ended, follow, start
 
     defaults = Asked(source=asked.source).model_dump(mode="json")
     wanted = asked.model_dump(mode="json").items()
@@ -106,6 +106,6 @@ def start_run(services: Services, asked: Asked, keys: Sequence[str], *, no_follo
         show({**started.to_dict(), "state": "SCHEDULED"}, [f"look: gapless status {asked.source}"], as_json)
         finish(True)
     state = follow(services, asked.source, started, keys, lambda text: say(as_json, text))
-    data = {**started.to_dict(), **ended(state)}
+    data = {**started.to_dict(), "windows": child_runs(started), **ended(state)}
     show(data, [f"{state.name}: {state.message or ''}", f"record: gapless record {started.backfill_id}"], as_json)
     raise typer.Exit(data["exit_code"])

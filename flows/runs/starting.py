@@ -132,10 +132,9 @@ def _follow(
         while True:
             try:
                 run = _answer(_read(started.flow_run_id))
-                if started.parameters.get("engine") == Engine.DISTRIBUTED:
-                    for window in (begun := _answer(_deployed_children(started.flow_run_id, windows))):
-                        say(f"window {window.name}: flow run {window.id} {_url(window.id)}".rstrip())
-                    windows += len(begun)
+                for window in (begun := child_runs(started, windows)):
+                    say(f"window {window['name']}: flow run {window['flow_run_id']} {window['url']}".rstrip())
+                windows += len(begun)
                 entries = {key: one for key, one in ledger.refresh().items() if key in ours}
                 failures = 0
             except TransientError:
@@ -171,6 +170,19 @@ async def _read(flow_run_id: UUID) -> FlowRun:
             return await client.read_flow_run(flow_run_id)
         except ObjectNotFound:
             raise ConfigurationError(f"Prefect knows no flow run {flow_run_id}", stage="start") from None
+
+
+def child_runs(started: Started, known: int = 0) -> list[dict[str, str]]:
+    """The child runs of a distributed run in the order of their start, without the first ``known``; none for others."""
+    if started.parameters.get("engine") != Engine.DISTRIBUTED:
+        return []
+    found: list[FlowRun] = []
+    while page := _answer(_deployed_children(started.flow_run_id, known + len(found))):
+        found += page
+    return [
+        {"name": run.name, "flow_run_id": str(run.id), "url": _url(run.id), "state": run.state_name or ""}
+        for run in found
+    ]
 
 
 async def _deployed_children(flow_run_id: UUID, known: int) -> list[FlowRun]:
