@@ -25,6 +25,7 @@ from flows.control.waiting import acquire_when_free
 from flows.dropdowns import DateSource
 from flows.log import library_logs_in_run, partition_logger
 from flows.parameters import Asked, Engine, Mode, OnFailure, Order, Reason
+from flows.plans.catalogue import refresh_catalogue
 from flows.plans.cost import remember_cost
 from flows.plans.plan import Plan
 from flows.plans.planning import plan_asked
@@ -172,6 +173,7 @@ async def _run(services: Services, asked: Asked, backfill_id: str) -> State[Any]
     )
     try:
         run = RunContext(services, asked, backfill_id)
+        await run.in_thread(refresh_catalogue, run, utc_now())
         # Again, because only the holder of the lease sees a ledger that nobody else changes.
         planned = await run.in_thread(plan_asked, services, asked, utc_now(), backfill_id)
         log.info("%s", planned.describe())

@@ -19,7 +19,7 @@ class Request:
 
     ``cursor`` is the source's own position of this page; it is kept in the manifest so that a killed partition
     resumes there. ``site`` takes the place of ``{site}`` in a ``base_url`` that has one, for sources with a host per
-    entity.
+    entity; without one the host above them is asked. An ``Accept`` in ``headers`` wins over the scraper's.
     """
 
     path: str

@@ -107,7 +107,8 @@ class SourceClient:
             elapsed_s = time.monotonic() - started_s
             if self._scraper.quota_headers is not None:
                 self._budget.believe(self._scraper.quota_headers, answer.headers)
-            problem = problem_in(answer, self._scraper.statuses, self._scraper.accept)
+            accept = dict(request.headers).get("Accept", self._scraper.accept)
+            problem = problem_in(answer, self._scraper.statuses, accept)
             if problem is not None:
                 self._slow_down(problem)
                 raise problem
@@ -145,6 +146,8 @@ class SourceClient:
     def _base_of(self, site: str) -> str:
         if "{site}" not in self._base_url:
             return self._base_url
+        if not site:
+            return self._base_url.replace("{site}.", "").replace("/{site}", "")
         # A slash or an @ in a mistyped entity would send the key to a host of somebody else's choice.
         if not _SITE.fullmatch(site):
             raise SourceContractError(f"{redact(site)!r} cannot be part of a host name; no call was made")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -21,6 +21,16 @@ def cut_size(query: bytes) -> bytes:
     pairs = parse_qsl(query.decode(), keep_blank_values=True)
     cut = [(name, str(min(int(value), SIZE_WITHOUT_KEY)) if name == "_size" else value) for name, value in pairs]
     return urlencode(cut).encode()
+
+
+def feed(towns: Iterable[str]) -> bytes:
+    """The feed of the platform: every town once as added, the first of them also as updated."""
+    listed = sorted(towns)
+    items = "".join(
+        f"<item><title>{town}</title><link>https://{town}.civic.band/</link></item>" for town in [*listed, *listed[:1]]
+    )
+    own = "<link>https://civic.band/rss.xml</link>"
+    return f'<?xml version="1.0" encoding="UTF-8"?><rss version="2.0"><channel>{own}{items}</channel></rss>'.encode()
 
 
 def themed(send: Send) -> Send:

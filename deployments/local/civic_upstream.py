@@ -36,6 +36,7 @@ from deployments.local.civic_answers import (
     answer,
     answer_html,
     cut_size,
+    feed,
     start_answer,
     themed,
 )
@@ -156,6 +157,9 @@ class CivicUpstream:
         path: str = scope["path"]
         if path == "/healthz":
             await answer(send, 200, {"status": "ok"})
+        elif path == "/rss.xml":
+            self.calls["feed"] += 1
+            await answer_html(send, 200, feed(self._apps))
         elif path.startswith("/gapless/"):
             await self._control(scope["method"], path.removeprefix("/gapless/"), receive, send)
         else:

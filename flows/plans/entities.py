@@ -35,6 +35,15 @@ def requested_entities(scraper: Scraper, entities: str, exclude: str = "") -> li
     return [Partition.whole(key, scraper.zone) for key in sorted(wanted)]
 
 
+def names_all(entities: str) -> bool:
+    """Whether the text asks for every entity, of one kind of document or of all.
+
+    >>> names_all("all"), names_all("all~minutes"), names_all("allen.tx, alameda.ca")
+    (True, True, False)
+    """
+    return any(item.partition(VARIANT_MARK)[0].strip() == ALL for item in entities.split(","))
+
+
 def _keys(scraper: Scraper, parameter: str, text: str) -> set[str]:
     keys: set[str] = set()
     for item in expand_dates(text):

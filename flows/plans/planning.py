@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from alerting.errors import ConfigurationError
 from flows.ledger import Ledger, LedgerEntry
 from flows.parameters import Asked
+from flows.plans.catalogue import known_entities
 from flows.plans.estimate import Estimate, estimate
 from flows.plans.history import SourceHistory, read_history
 from flows.plans.plan import Path, Plan, make_plan, requested_partitions
@@ -39,6 +40,7 @@ def plan_asked(services: Services, asked: Asked, now: dt.datetime, backfill_id: 
     ``StateUnreadable``. Nothing was done then.
     """
     scraper = services.scraper(asked.source)
+    scraper.entities = known_entities(services, scraper)
     partitions = requested_partitions(
         scraper,
         asked.start_date,

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from alerting.object_store import ObjectStore
 from flows.ledger import Ledger, LedgerEntry
+from flows.plans.catalogue import known_entities
 from flows.wiring import Services
 from processors.base import Table
 from processors.load_plan import QueryValue
@@ -150,6 +151,7 @@ def read_inventory(
     floor; without ``last`` it ends at the last settled date. Raises ``StateUnreadable`` for a broken ledger object.
     """
     scraper = services.scraper(source)
+    scraper.entities = known_entities(services, scraper)
     ledger = Ledger(services.store, source).refresh()
     landed = landed_attempts(services.store, source)
     keys = {*ledger, *landed}

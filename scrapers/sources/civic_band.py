@@ -4,14 +4,16 @@ Access rules are those of its server, https://github.com/civicband/corkboard; no
 """
 
 import datetime as dt
+import re
 
-from alerting.errors import RateLimited
-from scrapers.base import Rate, Request, SecretHeader
+from alerting.errors import BlockedBySource, RateLimited, SourceContractError
+from scrapers.base import Page, Rate, Request, SecretHeader
+from scrapers.catalogue import Catalogued
 from scrapers.datasette import DatasetteScraper
 from scrapers.partition import Partition
 
 
-class CivicBand(DatasetteScraper):
+class CivicBand(DatasetteScraper, Catalogued):
     """All pages of agendas, or of minutes, of one town. A page whose text changes gets another id."""
 
     title = "civic.band: pages of municipal meetings"
@@ -30,3 +32,16 @@ class CivicBand(DatasetteScraper):
         """``/meetings/agendas.json`` on the town's own host."""
         town, document_type = partition.entity_and_variant
         return Request(f"/meetings/{document_type}.json", site=town)
+
+    def catalogue_request(self) -> Request:
+        """The feed in which every town was announced. Its server calls it a web page, so nothing narrower is asked."""
+        return Request("/rss.xml", headers=(("Accept", "*/*"),))
+
+    def catalogue(self, page: Page) -> tuple[str, ...]:
+        """The towns that the feed links to."""
+        if b"<rss" not in page.body[:500]:
+            raise BlockedBySource("no feed came where the list of towns was expected")
+        towns = re.findall(rb"<link>https://([a-z0-9-]+(?:\.[a-z0-9-]+)+)\.civic\.band/?</link>", page.body)
+        if not towns:
+            raise SourceContractError("the feed links to no town")
+        return tuple(sorted({town.decode() for town in towns}))

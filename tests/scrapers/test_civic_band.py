@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import random
+import re
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
@@ -36,6 +37,7 @@ from scrapers.scrape import SWEEPS, scrape
 from scrapers.sources.civic_band import CivicBand
 
 TOWN = "alameda.ca"
+FEED = Path(__file__).parents[3] / "shared" / "fixtures" / "civicband" / "rss_trimmed.xml"
 AGENDAS = Partition.whole(f"{TOWN}~agendas", "UTC")
 
 
@@ -344,3 +346,38 @@ def test_v24_a_probe_that_is_not_answered_by_the_table_is_an_error_and_never_unc
     bench.upstream.trouble()
     assert not is_unchanged(bench.source(), manifest, bench.landing, bench.client(), too_late)
     assert sum(bench.upstream.calls.values()) == 0
+
+
+def test_v08_the_towns_are_those_that_the_platform_lists(bench_of):
+    bench = bench_of(5, towns={"oak-park.il": (1, 0), "multnomah-county.or": (0, 1)})
+    page = bench.client().fetch(bench.source().catalogue_request())
+    assert bench.source().catalogue(page) == ("alameda.ca", "multnomah-county.or", "oak-park.il")
+    assert bench.upstream.calls == {"feed": 1}
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"<!doctype html><html><title>Making sure you're not a bot!</title></html>", BlockedBySource),
+        (b'{"ok": false}', BlockedBySource),
+        (b"", BlockedBySource),
+        (b"<?xml?><rss><channel><link>https://civic.band/rss.xml</link></channel></rss>", SourceContractError),
+        (b"<rss><item><link>https://evil.example/alameda.ca.civic.band/</link></item></rss>", SourceContractError),
+    ],
+)
+def test_what_is_no_list_of_towns_is_refused(body, kind):
+    source = type(scraper("civic_band"))()
+    page = Page(source.catalogue_request(), 1, 200, {}, body, dt.datetime(2026, 1, 1, tzinfo=dt.UTC), 0.1)
+    with pytest.raises(kind):
+        source.catalogue(page)
+
+
+@pytest.mark.fixtures
+@pytest.mark.skipif(not FEED.exists(), reason="recorded payloads are not part of the project")
+def test_the_recorded_feed_of_the_platform_is_read():
+    source = type(scraper("civic_band"))()
+    page = Page(source.catalogue_request(), 1, 200, {}, FEED.read_bytes(), dt.datetime(2026, 1, 1, tzinfo=dt.UTC), 0.1)
+    towns = source.catalogue(page)
+    assert len(towns) == 78
+    assert {"oak-park.il", "temecula.ca", "multnomah-county.or"} < set(towns)
+    assert all(re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+", town) for town in towns)
