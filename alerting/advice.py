@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from alerting.fingerprint import IncidentGroup
+from alerting.incident import Incident
 from alerting.ranges import compressed_items, unit_name
 from alerting.run_facts import GOOD_VERDICTS, RunFacts
 from alerting.wording import about, cut_items
@@ -54,13 +55,18 @@ class Step:
         return ", ".join(part for part in (f"{self.units:,} {self.unit}" if self.units else "", self.estimate) if part)
 
 
-def advice_for(group: IncidentGroup) -> str:
+def advice_of(incident: Incident) -> str:
     """The incident's own hint, else what its class means."""
-    if hint := group.sample.hint:
+    if hint := incident.hint:
         return hint if hint.startswith(_TYPED) else hint[:1].upper() + hint[1:]
-    if group.sample.error_type in _ADVICE:
-        return _ADVICE[group.sample.error_type]
-    return "A retry will do." if group.sample.retryable else _UNKNOWN
+    if incident.error_type in _ADVICE:
+        return _ADVICE[incident.error_type]
+    return "A retry will do." if incident.retryable else _UNKNOWN
+
+
+def advice_for(group: IncidentGroup) -> str:
+    """``advice_of`` the group's sample."""
+    return advice_of(group.sample)
 
 
 def retry_step(facts: RunFacts, group: IncidentGroup) -> Step | None:

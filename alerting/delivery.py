@@ -7,29 +7,25 @@ which mailboxes fold. Nothing else can repeat a mail, and nothing can lose one.
 from __future__ import annotations
 
 import datetime as dt
-import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from email.message import EmailMessage
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from alerting.channels import Channel, text_of
 from alerting.errors import PipelineError, StateUnreadable
-from alerting.incident import Incident, Severity
-from alerting.journal import IncidentJournal, alerts_prefix, path_part
-from alerting.message import from_bytes, message_id, summary_mail, to_bytes
+from alerting.incident import Incident
+from alerting.journal import IncidentJournal
 from alerting.notices import deliver, tell_human
-from alerting.object_store import GenerationConflict, ObjectMissing, ObjectStore
+from alerting.object_store import ObjectStore
 from alerting.outbox import Outbox, OutboxEntry, sender_name
+from alerting.owed_mail import mail_name, mail_of, severity_of
 from alerting.redaction import redact
 from alerting.run_facts import Outcome, RunFacts
 from alerting.spool import recover
-from alerting.summary import RenderedMail, render, render_bare
 
 _log = logging.getLogger("gapless.alerting")
-_DIED = "X-Backfill-Died"
 Status = Literal["sent", "failed", "claimed_by_other", "already_sent", "archived", "not_owed"]
 
 
@@ -102,7 +98,7 @@ def send_owed_summary(
         return _not_claimed(outbox.read(backfill_id), backfill_id)
     try:
         recover(IncidentJournal(store), spool_folder, backfill_id)
-        mail = _mail_of(store, entry, run_facts, outcome_if_unknown, now)
+        mail = mail_of(store, entry, run_facts, outcome_if_unknown, now)
     except (PipelineError, OSError) as error:
         if isinstance(error, StateUnreadable):
             tell_human(store, channels, backfill_id, Incident.from_error(error, source=entry.source), now)
@@ -117,9 +113,9 @@ def send_owed_summary(
     if not channels and not entry.delivered:
         errors.append("no channel configured")
     if errors:
-        _log.error(
-            "summary of backfill %s not delivered: %s\n%s", backfill_id, "; ".join(errors), redact(text_of(mail))
-        )
+        # The whole text once: a channel that stays dead would fill the log with it every five minutes.
+        text = "" if entry.errors else redact(text_of(mail))
+        _log.error("summary of backfill %s not delivered: %s\n%s", backfill_id, "; ".join(errors), text)
 
     def settle(current: OutboxEntry) -> OutboxEntry:
         current.delivered.update(delivered)
@@ -136,25 +132,6 @@ def send_owed_summary(
     refused = {who: answer for each in delivered.values() for who, answer in each.refused.items()}
     status: Status = "failed" if errors else "sent"
     return SendResult(status, backfill_id, str(mail["Message-ID"]), mail_name(entry), tuple(errors), refused)
-
-
-def severity_of(mail: EmailMessage) -> Severity:
-    """The routing severity of a summary: a run that died is critical, FAILED and STOPPED are errors, gaps a warning,
-    the rest information."""
-    if mail[_DIED]:
-        return "CRITICAL"
-    outcome = str(mail["X-Backfill-Outcome"])
-    return {"FAILED": "ERROR", "STOPPED": "ERROR", "OK-WITH-GAPS": "WARNING"}.get(outcome, "INFO")  # type: ignore[return-value]
-
-
-def mail_name(entry: OutboxEntry) -> str:
-    """Where the rendered mail of this attempt lies."""
-    return f"{alerts_prefix(entry.backfill_id)}mail-{entry.attempt}.eml"
-
-
-def memory_name(source: str) -> str:
-    """Where the last run of a source left what the next one compares itself with."""
-    return f"alert-state/last-run/source={path_part(source or 'unknown')}.json"
 
 
 def _not_claimed(entry: OutboxEntry | None, backfill_id: str) -> SendResult:
@@ -175,73 +152,3 @@ def _release(outbox: Outbox, backfill_id: str, by: str, problem: str) -> None:
         return current
 
     outbox.update(backfill_id, release)
-
-
-def _mail_of(
-    store: ObjectStore, entry: OutboxEntry, run_facts: RunFacts | None, outcome: Outcome, now: dt.datetime
-) -> EmailMessage:
-    """The mail of this attempt: rendered once, then always the same bytes."""
-    name = mail_name(entry)
-    try:
-        return from_bytes(store.read(name)[0])
-    except ObjectMissing:
-        pass
-    facts = entry.run_facts.merged(run_facts) if run_facts else entry.run_facts
-    died = facts.verdict == "ABORTED(crashed)" or (entry.finished_at is None and not facts.verdict)
-    facts.outcome = facts.outcome or outcome
-    facts.finished_at = facts.finished_at or entry.finished_at or now
-    if not facts.previous_run:
-        facts.previous_run, trouble = _last_run(store, entry)
-        facts.notes = [*facts.notes, *trouble]
-    journal = IncidentJournal(store)
-    uri = f"{store.root_uri}/{alerts_prefix(entry.backfill_id)}incidents/"
-    rendered = _rendered(facts, journal.read(entry.backfill_id), uri)
-    mail = summary_mail(entry, rendered, now)
-    if died:
-        mail[_DIED] = "yes"
-    data = to_bytes(mail)
-    try:
-        store.write(
-            name,
-            data,
-            if_generation=0,
-            content_type="message/rfc822",
-            metadata={"message_id": message_id(entry, "final")},
-        )
-    except GenerationConflict:
-        data = store.read(name)[0]
-    else:
-        _remember(store, entry, rendered.memory)
-    return from_bytes(data)
-
-
-def _rendered(facts: RunFacts, incidents: Iterable[Incident], uri: str) -> RenderedMail:
-    try:
-        return render(facts, incidents, full_list=uri)
-    except (PipelineError, OSError):
-        raise
-    except Exception as error:  # a fault of ours must not be the reason that nobody hears of the run
-        _log.critical("summary of %s could not be drawn, a bare one is sent: %r", facts.backfill_id, error)
-        return render_bare(facts, error, uri)
-
-
-def _last_run(store: ObjectStore, entry: OutboxEntry) -> tuple[dict[str, Any], list[str]]:
-    """What to compare with, and what to say when it cannot be read: no mail waits for a comparison."""
-    name = memory_name(entry.source)
-    try:
-        found = json.loads(store.read(name)[0])
-    except ObjectMissing:
-        return {}, []
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        return {}, [f"Not compared with the last run: {store.root_uri}/{name} could not be read and is replaced."]
-    return found, []
-
-
-def _remember(store: ObjectStore, entry: OutboxEntry, memory: dict[str, Any]) -> None:
-    """Best effort by design: without it the next mail only lacks its comparison."""
-    try:
-        store.write(memory_name(entry.source), json.dumps(memory).encode(), content_type="application/json")
-    except PipelineError as error:
-        _log.warning("comparison for the next run of %s not kept: %s", entry.source, redact(str(error)))

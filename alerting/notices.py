@@ -7,6 +7,7 @@ import logging
 from collections.abc import Sequence
 from email.message import EmailMessage
 
+from alerting.advice import advice_of
 from alerting.channels import Channel, DeliveryFailed
 from alerting.errors import PipelineError
 from alerting.incident import Incident, Severity
@@ -91,7 +92,7 @@ def _human_text(incident: Incident, entry: OutboxEntry) -> tuple[str, str]:
         "",
         incident.message,
         "",
-        f"Do this: {incident.hint or 'look at the run; it does not heal by itself.'}",
+        f"Do this: {advice_of(incident)}",
         f"At:      {incident.occurred_at:%Y-%m-%d %H:%M:%S} UTC, stage {incident.stage or '?'}",
         f"Run:     backfill {entry.backfill_id}, attempt {entry.attempt}, owner {entry.owner or '?'}",
         *(f"{name}: {value}" for name, value in (entry.facts.get("links") or {}).items()),

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from alerting import delivery, errors
+from alerting import delivery, errors, owed_mail
 from alerting.channels import Delivery, DeliveryFailed
 from alerting.delivery import owed_summaries, send_owed_summary
 from alerting.incident import Incident
@@ -226,12 +226,12 @@ def test_the_next_run_of_a_source_says_what_is_new_and_what_is_gone(make_manager
 
 def test_a_comparison_that_cannot_be_read_holds_no_mail_back_and_is_said(running, store, clock, channel, tmp_path):
     for broken in (b"{", b"[]"):
-        store.write(delivery.memory_name("nba"), broken)
+        store.write(owed_mail.memory_name("nba"), broken)
         running.enable_backfill_mode(ID, source="nba")
         assert send(store, [channel], clock, tmp_path).status == "sent"
         body = " ".join(channel.mails[-1].get_body(("plain",)).get_content().split())
         assert "Not compared with the last run" in body
-    assert json.loads(store.read(delivery.memory_name("nba"))[0])["backfill_id"] == ID, "it is replaced"
+    assert json.loads(store.read(owed_mail.memory_name("nba"))[0])["backfill_id"] == ID, "it is replaced"
 
 
 def test_a_summary_that_cannot_be_drawn_is_sent_bare_and_says_where_everything_is(
@@ -240,7 +240,7 @@ def test_a_summary_that_cannot_be_drawn_is_sent_bare_and_says_where_everything_i
     def broken(*_args, **_rest):
         raise ZeroDivisionError("a fault of ours")
 
-    monkeypatch.setattr(delivery, "render", broken)
+    monkeypatch.setattr(owed_mail, "render", broken)
     facts = RunFacts(outcome="FAILED", verdict="FAILED", verdict_counts={"verified": 2, "failed_retryable": 1})
     assert send(store, [channel], clock, tmp_path, run_facts=facts).status == "sent"
     (mail,) = channel.mails
@@ -297,7 +297,7 @@ def test_the_entry_names_owner_start_and_expiry_of_the_mode(running, store, cloc
 
 CRASHES = """
     import datetime as dt, os, signal, sys
-    from alerting import delivery
+    from alerting import owed_mail
     from alerting.channels import SmtpChannel
     from alerting.incident import Incident
     from alerting.local_store import FileObjectStore
@@ -315,7 +315,7 @@ CRASHES = """
     if point == "recording":
         die()
     if point == "rendering":
-        delivery.render = die
+        owed_mail.render = die
     if point == "before sending":
         SmtpChannel.send = die
     if point == "after sending":

@@ -200,7 +200,7 @@ def test_a_critical_error_tells_a_human_at_once_and_only_once(make_manager, mail
         manager.record_error(error)
     (mail,) = mail_server.inbox.mails
     assert mail_server.inbox.recipients == [["oncall@example.org"]]
-    assert "renew it" in text(mail)
+    assert "Do this: Renew it" in text(mail)
     assert "maria" in text(mail)
     manager.disable_backfill_mode()
     assert len(mail_server.inbox.mails) == 2
