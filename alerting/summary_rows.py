@@ -22,7 +22,7 @@ VERDICT_LABELS = {
     "truncated": "cut off",
     "landed": "landed, not loaded",
     "loaded": "loaded, not recounted",
-    "paused": "waiting for quota",
+    "paused": "waiting (quota, block or pause)",
     "planned": "not attempted",
 }
 

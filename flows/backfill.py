@@ -17,6 +17,7 @@ from pydantic import Field
 from alerting.errors import ConfigurationError, LeaseHeld, StateUnreadable
 from alerting.redaction import redact
 from flows.control.canaries import try_canaries
+from flows.control.cooldown import refuse_while_cooling
 from flows.control.interruption import end_children, reason_of
 from flows.control.lease import Lease
 from flows.control.resume import note_resume
@@ -162,6 +163,8 @@ async def run_asked(asked: Asked) -> State[Any]:
 
 async def _run(services: Services, asked: Asked, backfill_id: str) -> State[Any]:
     log = partition_logger()
+    if asked.mode.may_fetch:
+        await asyncio.to_thread(refuse_while_cooling, services.store, asked.source, utc_now())
     for closed in await asyncio.to_thread(close_dead_runs, services, utc_now(), asked.source):
         log.warning("earlier run %s had died; its mail was sent and its lease freed", closed)
     lease = await acquire_when_free(

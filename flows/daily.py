@@ -16,6 +16,7 @@ from pydantic import Field
 
 from alerting.errors import ConfigurationError, LeaseHeld, StateUnreadable
 from alerting.redaction import redact
+from flows.control.cooldown import refuse_while_cooling
 from flows.control.interruption import end_children, reason_of
 from flows.control.lease import Lease
 from flows.control.waiting import acquire_when_free
@@ -111,6 +112,7 @@ async def daily(
     now = utc_now()
     try:
         services = build_services()
+        await asyncio.to_thread(refuse_while_cooling, services.store, name, now)
         window = settled_window(services.scraper(name), days_back, now)
         if not window:
             return Completed(message=f"no date of {name} is settled at {now:%Y-%m-%d %H:%M} UTC")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 
-from alerting.errors import ConfigurationError, CriticalError, PipelineError, RateLimited
+from alerting.errors import BlockedBySource, ConfigurationError, CriticalError, PipelineError, RateLimited
 from alerting.fingerprint import fingerprint
 from alerting.incident import Incident
 from alerting.redaction import redact
+from flows.control.cooldown import cool_down
 from flows.ledger import Verdict
 from flows.parameters import Mode
 from flows.runs.context import RunContext
@@ -137,8 +138,15 @@ def _record(run: RunContext, key: str, verdict: Verdict, error: BaseException, s
     if not isinstance(error, PipelineError):
         error = unknown_is_critical(error, run.source, key, stage)
     if isinstance(error, CriticalError) and not concerns_one_entity(error, run.partitions.get(key)):
+        if isinstance(error, BlockedBySource):
+            _cool_down(run, error)
         run.stop(error, stage)
     return verdict
+
+
+def _cool_down(run: RunContext, error: BlockedBySource) -> None:
+    hours = run.services.settings.block_cooldown_h
+    cool_down(run.services.store, error, source=run.source, backfill_id=run.backfill_id, now=utc_now(), hours=hours)
 
 
 def _tell_breaker(run: RunContext, incident: Incident, error: BaseException, verdict: Verdict, stage: str) -> None:

@@ -92,8 +92,8 @@ def abort_reason(error: CriticalError | None) -> str:
 
 
 def resumes_at(error: BaseException | None) -> dt.datetime | None:
-    """The instant (aware) at which a run that ran out of budget can go on; None when it cannot by itself."""
-    if not isinstance(error, BudgetExhausted) or not error.facts.get("resets_at"):
+    """The instant (aware) at which a run that ran out of budget or was blocked can go on; None when it cannot."""
+    if not isinstance(error, BudgetExhausted | BlockedBySource) or not error.facts.get("resets_at"):
         return None
     return dt.datetime.fromisoformat(str(error.facts["resets_at"]))
 
