@@ -25,7 +25,8 @@ from tqdm import tqdm
 from alerting.errors import PipelineError
 from flows.backfill import backfill_id_of
 from flows.ledger import Ledger
-from flows.plans.plan import make_plan, requested_partitions
+from flows.plans.plan import make_plan
+from flows.plans.requested import requested_partitions
 from flows.runs.artifacts import artifact_key
 from flows.wiring import Services, build_services
 from scrapers.scrape import utc_now

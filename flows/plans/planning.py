@@ -11,7 +11,8 @@ from flows.parameters import Asked
 from flows.plans.catalogue import known_entities
 from flows.plans.estimate import Estimate, estimate
 from flows.plans.history import SourceHistory, read_history
-from flows.plans.plan import Path, Plan, make_plan, requested_partitions
+from flows.plans.plan import Path, Plan, make_plan
+from flows.plans.requested import requested_partitions
 from flows.runs.stored_plan import plan_name, read_plan
 from flows.wiring import Services
 

@@ -16,7 +16,7 @@ from flows.control.limits import SharedBudget
 from flows.control.supervise import SHORTEST_STEP_S
 from flows.log import partition_logger
 from flows.parameters import Asked
-from flows.plans.plan import requested_partitions
+from flows.plans.requested import requested_partitions
 from flows.runs.active import register, unregister
 from flows.runs.context import RunContext
 from flows.runs.stored_plan import read_plan

@@ -17,7 +17,8 @@ from alerting.errors import (
 from flows.ledger import LedgerEntry, Verdict
 from flows.parameters import NO_DATE, Asked, Mode
 from flows.plans.entities import requested_entities
-from flows.plans.plan import Path, make_plan, requested_partitions
+from flows.plans.plan import Path, make_plan
+from flows.plans.requested import requested_partitions
 from flows.runs.outcome import concerns_one_entity, reached
 from scrapers.partition import Partition, windows
 from scrapers.registry import scraper

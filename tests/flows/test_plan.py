@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from alerting.errors import ConfigurationError
 from flows.ledger import LedgerEntry, Verdict
-from flows.plans.plan import Path, make_plan, requested_partitions
+from flows.plans.plan import Path, make_plan
+from flows.plans.requested import requested_partitions
 from scrapers.base import Findings, Page, Request, Scraper
 from scrapers.partition import Partition, partitions_between, windows
 
