@@ -17,7 +17,7 @@ from alerting.errors import ConfigurationError, LeaseHeld, NotSettled, StateUnre
 from alerting.redaction import redact
 from flows.log import partition_logger
 from flows.runs.active import current_run, is_here
-from flows.runs.bookkeeping import land, record_failure
+from flows.runs.bookkeeping import land, record_failure, stop_if_critical
 from flows.runs.context import RunContext
 from flows.runs.joining import joined
 
@@ -64,7 +64,12 @@ async def scrape_partition(backfill_id: str, partition: str) -> str:
         run.keep_budget()
         if run.stopped_by is not None:
             return NOT_ATTEMPTED
-        manifest = await run.in_thread(land, run, partition)
+        try:
+            manifest = await run.in_thread(land, run, partition)
+        except Exception as error:
+            # Here and not when it is recorded: with the slot free, the next date would make its call before that.
+            stop_if_critical(run, partition, error, "scrape")
+            raise
     if manifest.unsettled:
         names = ", ".join(manifest.unsettled[:3])
         raise NotSettled(

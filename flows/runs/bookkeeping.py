@@ -135,13 +135,18 @@ def _record(run: RunContext, key: str, verdict: Verdict, error: BaseException, s
         **reached(error),
     )
     verdict_event(entry, stage)
+    stop_if_critical(run, key, error, stage)
+    return verdict
+
+
+def stop_if_critical(run: RunContext, key: str, error: BaseException, stage: str) -> None:
+    """Lets nothing more begin when ``error`` says something of the whole source. Repeatable: the first one counts."""
     if not isinstance(error, PipelineError):
         error = unknown_is_critical(error, run.source, key, stage)
     if isinstance(error, CriticalError) and not concerns_one_entity(error, run.partitions.get(key)):
         if isinstance(error, BlockedBySource):
             _cool_down(run, error)
         run.stop(error, stage)
-    return verdict
 
 
 def _cool_down(run: RunContext, error: BlockedBySource) -> None:
