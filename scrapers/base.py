@@ -96,13 +96,18 @@ Auth = SecretHeader | SecretParam
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """How often the upstream may be asked; None = no limit of that kind. Day and month end in ``reset_zone``."""
+    """How often the upstream may be asked; None = no limit of that kind. Day and month end in ``reset_zone``.
+
+    ``pause_s`` is the shortest and the longest pause between two calls of a process, each drawn anew, for sites that
+    want no steady beat.
+    """
 
     per_second: float | None = None
     per_minute: int | None = None
     per_day: int | None = None
     per_month: int | None = None
     reset_zone: str = "UTC"
+    pause_s: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)

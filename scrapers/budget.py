@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import random
 import threading
 import time
 from collections import deque
@@ -97,14 +98,24 @@ class Budget:
         rate: The limits. ``ConfigurationError`` for a limit that is not positive or an unknown zone.
         source: For error messages.
         clock: Replaced in tests.
+        chance: Draws the pauses; replaced in tests.
         quota: Counts day and month together with all other processes; without one this process counts alone.
     """
 
-    def __init__(self, rate: Rate, *, source: str = "", clock: Clock | None = None, quota: Quota | None = None) -> None:
+    def __init__(
+        self,
+        rate: Rate,
+        *,
+        source: str = "",
+        clock: Clock | None = None,
+        quota: Quota | None = None,
+        chance: random.Random | None = None,
+    ) -> None:
         _check(rate, source)
         self.rate = rate
         self.source = source
         self._clock = clock or Clock()
+        self._chance = chance or random.Random()  # noqa: S311 - no secret
         self._zone = ZoneInfo(rate.reset_zone)
         self._lock = threading.Lock()
         self._windows = _windows(rate)
@@ -220,6 +231,8 @@ class Budget:
             wall.spent += 1
         if self._quota:
             self._quota.take()
+        pause_s = self._chance.uniform(*self.rate.pause_s)
+        self._paused_until_s = max(self._paused_until_s, now_s + pause_s)
         return 0.0
 
     def _move_walls(self) -> None:
@@ -265,6 +278,11 @@ def _check(rate: Rate, source: str) -> None:
             raise ConfigurationError(
                 f"{name} is {limit}; it must be positive, or empty for no limit", source=source, stage="plan"
             )
+    shortest_s, longest_s = rate.pause_s
+    if not 0 <= shortest_s <= longest_s < math.inf:
+        raise ConfigurationError(
+            f"pause_s is {rate.pause_s}; it must be a shortest and a longest pause", source=source, stage="plan"
+        )
     try:
         ZoneInfo(rate.reset_zone)
     except (KeyError, ValueError, OSError) as error:

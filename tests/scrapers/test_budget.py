@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
+import random
 import threading
 from zoneinfo import ZoneInfo
 
@@ -198,3 +200,34 @@ def test_a_refused_call_is_given_back_to_the_day():
 def test_an_impossible_rate_is_refused_before_any_call(rate):
     with pytest.raises(ConfigurationError):
         Budget(rate)
+
+
+@given(st.floats(0, 20), st.floats(0, 20), st.integers(0, 9), st.lists(st.floats(0, 40), min_size=2, max_size=30))
+@settings(max_examples=100, deadline=None)
+def test_h28_pauses_are_drawn_anew_between_their_borders(one, other, seed, gaps):
+    time, borders = FakeTime(), (min(one, other), max(one, other))
+    budget = Budget(Rate(pause_s=borders), clock=time.clock, chance=random.Random(seed))
+    grants: list[float] = []
+    for gap in gaps:
+        time.elapsed_s += gap
+        waited_s = budget.acquire()
+        grants.append(time.elapsed_s)
+        assert waited_s <= borders[1] + 0.01
+    assert all(later - first >= borders[0] - 1e-9 for first, later in itertools.pairwise(grants))
+
+
+def test_h28_five_to_ten_seconds_between_pages_are_never_a_steady_beat():
+    time = FakeTime()
+    budget = Budget(Rate(pause_s=(5.0, 10.0)), clock=time.clock, chance=random.Random(1))
+    for _ in range(200):
+        budget.acquire()
+    assert len(time.sleeps) == 199
+    assert 5.0 <= min(time.sleeps) < 5.5
+    assert 9.5 < max(time.sleeps) <= 10.0
+    assert len({round(pause_s, 3) for pause_s in time.sleeps}) > 150
+
+
+@pytest.mark.parametrize("pause_s", [(-1.0, 2.0), (3.0, 2.0), (0.0, float("inf"))])
+def test_impossible_pauses_are_refused(pause_s):
+    with pytest.raises(ConfigurationError, match="pause_s"):
+        Budget(Rate(pause_s=pause_s))
