@@ -6,8 +6,10 @@ import datetime as dt
 import email
 import email.policy
 import http.server
+import importlib.util
 import json
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from email.message import EmailMessage
@@ -18,10 +20,19 @@ import pytest
 from aiosmtpd.controller import Controller
 
 from alerting import redaction
-from alerting.channels import SmtpChannel
+from alerting.channels import Delivery, DeliveryFailed, Kind, SmtpChannel
+from alerting.incident import Severity
 from alerting.live_alerts import AlertSettings
 from alerting.local_store import FileObjectStore, MemoryObjectStore
+from alerting.run_facts import RunFacts
 from alerting.smart_alert_manager import SmartAlertManager
+
+# Test modules cannot import each other: the cases of the mail are loaded for those that share them.
+_spec = importlib.util.spec_from_file_location("summary_cases", Path(__file__).with_name("summary_cases.py"))
+assert _spec is not None
+assert _spec.loader is not None
+sys.modules["summary_cases"] = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(sys.modules["summary_cases"])
 
 
 class Inbox:
@@ -133,6 +144,47 @@ def make_manager(store: MemoryObjectStore, clock: Clock, tmp_path: Path) -> Call
         return SmartAlertManager(channels=channels, **{**given, **options})
 
     return make
+
+
+RUNNING = "nba-2024"
+
+
+class Recorder:
+    """A channel that keeps what it gets, and fails while ``broken``."""
+
+    kind: Kind = "mail"
+
+    def __init__(self, name: str = "recorder") -> None:
+        self.name, self.broken = name, False
+        self.mails: list[EmailMessage] = []
+        self.severities: list[Severity] = []
+
+    def preflight(self) -> None:
+        pass
+
+    def send(self, mail: EmailMessage, *, severity: Severity = "INFO") -> Delivery:
+        if self.broken:
+            raise DeliveryFailed("451 later")
+        self.mails.append(mail)
+        self.severities.append(severity)
+        return Delivery()
+
+
+@pytest.fixture
+def channel() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+def running(make_manager: Callable[..., SmartAlertManager], channel: Recorder) -> SmartAlertManager:
+    """A manager in backfill mode, with one error journaled."""
+    manager = make_manager(channel)
+    manager.enable_backfill_mode(
+        RUNNING, source="nba", owner="maria", ttl_s=600, facts=RunFacts(planned=3, start_date="2024-01-01")
+    )
+    manager.record_error({"scraper": "nba", "date": "2024-01-02", "error_type": "Timeout", "error": "slow"})
+    manager.flush("2024-01", 1)
+    return manager
 
 
 class Posts:

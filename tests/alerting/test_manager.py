@@ -1,20 +1,15 @@
 from __future__ import annotations
 
 import socket
-import threading
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from alerting import errors
 from alerting.channels import LogChannel
 from alerting.delivery import owed_summaries
-from alerting.incident import Incident
 from alerting.journal import IncidentJournal
-from alerting.live_alerts import AlertSettings
 from alerting.local_store import MemoryObjectStore
 from alerting.outbox import Outbox
-from alerting.run_facts import RunFacts
 from alerting.smart_alert_manager import SmartAlertManager
 
 
@@ -166,122 +161,6 @@ def test_console_only_is_allowed_when_it_is_said(make_manager, caplog):
     assert "2024-01-03" in caplog.text
 
 
-def test_live_alerts_of_another_flow_go_on_during_a_backfill(make_manager, mail_server):
-    backfill, live = make_manager(mail_server.channel()), make_manager(mail_server.channel())
-    backfill.enable_backfill_mode("b", source="nba")
-    live.record_error(fail(1))
-    assert live.should_send_alert("Other") is True
-    assert backfill.should_send_alert("Other") is False
-    assert len(mail_server.inbox.mails) == 1
-
-
-def test_a_mode_nobody_keeps_alive_ends_by_itself_and_says_so(make_manager, mail_server, clock, store):
-    manager = make_manager(mail_server.channel())
-    manager.enable_backfill_mode("b", source="nba", ttl_s=600)
-    clock.tick(seconds=500)
-    manager.heartbeat()
-    clock.tick(seconds=500)
-    assert manager.is_backfill_mode
-    clock.tick(seconds=101)
-    assert not manager.is_backfill_mode
-    manager.record_error(fail(1))
-    subjects = [mail["Subject"] for mail in mail_server.inbox.mails]
-    assert any("CRITICAL" in subject and "StaleBackfillMode" in subject for subject in subjects)
-    assert any("Timeout" in subject for subject in subjects)
-    assert owed_summaries(store, clock())[0].why == "stale"
-    assert manager.disable_backfill_mode().status == "sent"
-
-
-def test_a_critical_error_tells_a_human_at_once_and_only_once(make_manager, mail_server):
-    manager = make_manager(mail_server.channel(by_severity={"CRITICAL": ["oncall@example.org"]}))
-    manager.enable_backfill_mode("b", source="nba", facts=RunFacts(contacts={"primary": "maria"}))
-    for day in range(1, 6):
-        error = errors.AuthenticationError("key revoked", source="nba", partition=f"2024-01-{day:02d}", hint="renew it")
-        manager.record_error(error)
-    (mail,) = mail_server.inbox.mails
-    assert mail_server.inbox.recipients == [["oncall@example.org"]]
-    assert "Do this: Renew it" in text(mail)
-    assert "maria" in text(mail)
-    manager.disable_backfill_mode()
-    assert len(mail_server.inbox.mails) == 2
-
-
-def test_a_human_who_could_not_be_told_is_told_with_the_next_heartbeat(make_manager, mail_server):
-    manager = make_manager(mail_server.channel())
-    manager.enable_backfill_mode("b", source="nba")
-    mail_server.down()
-    manager.record_error(errors.BlockedBySource("challenge page"))
-    mail_server.up()
-    manager.heartbeat()
-    manager.heartbeat()
-    assert [mail["Message-ID"] for mail in mail_server.inbox.mails] == ["<gapless.b.1.human@gapless.local>"]
-
-
-class Flaky(MemoryObjectStore):
-    """Takes nothing while ``down``, and counts how often it was asked in vain."""
-
-    down, refused = False, 0
-
-    def write(self, name, data, **rest):
-        if self.down:
-            self.refused += 1
-            raise errors.LandingUnavailable("503")
-        return super().write(name, data, **rest)
-
-
-def test_a_human_is_told_by_the_next_heartbeat_when_the_store_was_down_at_the_critical_error(make_manager, mail_server):
-    flaky = Flaky()
-    manager = make_manager(mail_server.channel(), store=flaky)
-    manager.enable_backfill_mode("b", source="nba")
-    flaky.down = True
-    for day in range(1, 29):
-        manager.record_error(errors.BlockedBySource("challenge page", partition=f"2024-01-{day:02d}"))
-    assert mail_server.inbox.mails == []
-    assert flaky.refused < 5, "a thousand errors must not wait a thousand times for a dead store"
-    flaky.down = False
-    manager.heartbeat()
-    manager.heartbeat()
-    (mail,) = mail_server.inbox.mails
-    assert mail["X-Backfill-Outcome"] == "NEEDS-A-HUMAN"
-    assert "2024-01-01" in text(mail), "the first one, not the last one"
-
-
-def test_errors_recorded_while_the_store_is_down_are_in_the_mail(make_manager, mail_server):
-    flaky = Flaky()
-    manager = make_manager(mail_server.channel(), store=flaky)
-    manager.enable_backfill_mode("b", source="nba")
-    flaky.down = True
-    manager.record_error(fail(1))
-    manager.record_error(errors.AuthenticationError("dead", partition="2024-01-02"))
-    assert manager.flush("w") is False
-    assert manager.heartbeat() is False
-    with pytest.raises(errors.LandingUnavailable):
-        manager.disable_backfill_mode()
-    flaky.down = False
-    assert manager.disable_backfill_mode().status == "sent"
-    body = text(mail_server.inbox.mails[-1])
-    assert "2024-01-01" in body
-    assert "2024-01-02" in body
-
-
-def test_eight_threads_lose_no_error(make_manager, mail_server, store):
-    manager = make_manager(mail_server.channel())
-    manager.enable_backfill_mode("b", source="nba")
-    start = threading.Barrier(8)
-
-    def work(worker: int) -> None:
-        start.wait()
-        for number in range(40):
-            manager.record_error(Incident(source="nba", error_type="E", message="m", incident_id=f"{worker}-{number}"))
-
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(work, range(8)))
-    manager.disable_backfill_mode()
-    assert {found.incident_id for found in IncidentJournal(store).read("b")} == {
-        f"{w}-{n}" for w in range(8) for n in range(40)
-    }
-
-
 def test_the_error_summary_counts_by_type_and_scraper(make_manager, mail_server):
     manager = make_manager(mail_server.channel())
     manager.enable_backfill_mode("b")
@@ -292,39 +171,6 @@ def test_the_error_summary_counts_by_type_and_scraper(make_manager, mail_server)
     assert summary["total_errors"] == 4
     assert summary["by_type"] == {"Timeout": 3, "ValueError": 1}
     assert summary["by_scraper"] == {"nba": 3, "odds": 1}
-
-
-def test_a_start_mail_is_a_choice_and_comes_once_per_attempt(make_manager, mail_server):
-    manager = make_manager(mail_server.channel(), settings=AlertSettings(retry_waits_s=(), start_mail=True))
-    for _ in range(2):
-        manager.enable_backfill_mode("b", source="nba", facts=RunFacts(planned=1826))
-    (mail,) = mail_server.inbox.mails
-    assert (mail["Message-ID"], mail["X-Backfill-Outcome"]) == ("<gapless.b.1.start@gapless.local>", "STARTED")
-    assert "1,826 partitions" in mail.get_content()
-    manager.disable_backfill_mode()
-    assert [each["X-Backfill-Outcome"] for each in mail_server.inbox.mails] == ["STARTED", "OK"]
-
-
-def test_a_long_run_may_send_one_sign_of_progress_a_day(make_manager, mail_server, clock):
-    manager = make_manager(mail_server.channel(), settings=AlertSettings(retry_waits_s=(), progress_mail_hours=24))
-    manager.enable_backfill_mode("b", source="nba", ttl_s=10**6)
-    for _ in range(50):
-        clock.tick(hours=1)
-        manager.heartbeat(RunFacts(planned=10, verdict_counts={"verified": 4}))
-    assert ["RUNNING" in mail["Subject"] for mail in mail_server.inbox.mails] == [True, True]
-    assert "4 of 10 partitions" in text(mail_server.inbox.mails[0])
-
-
-def test_another_process_joins_a_backfill_without_touching_its_entry(make_manager, mail_server, store):
-    parent, child = make_manager(mail_server.channel()), make_manager(mail_server.channel())
-    parent.enable_backfill_mode("b", source="nba", owner="maria")
-    before = Outbox(store).read("b")
-    child.join_backfill("b", source="nba")
-    child.record_error(fail(7))
-    child.flush("2024-01", 1)
-    assert Outbox(store).read("b") == before
-    parent.disable_backfill_mode()
-    assert "2024-01-07" in text(mail_server.inbox.mails[0])
 
 
 def test_a_test_alert_names_the_channel_that_does_not_work(make_manager, mail_server, posts):
