@@ -154,7 +154,8 @@ def read_inventory(
     scraper.entities = known_entities(services, scraper)
     ledger = Ledger(services.store, source).refresh()
     landed = landed_attempts(services.store, source)
-    keys = {*ledger, *landed}
+    # What was planned and never begun is looked at inside of what is known, and makes nobody look further.
+    keys = {*(key for key, entry in ledger.items() if not entry.is_pending), *landed}
     if scraper.step == "whole":
         wanted = whole_partitions(scraper, keys)
     else:

@@ -116,6 +116,7 @@ def describe_run(entry: OutboxEntry, now: dt.datetime) -> dict[str, Any]:
         "finished_at": ended,
         "wall_s": round((until - facts.started_at).total_seconds()) if facts.started_at else None,
         "calls": facts.calls,
+        "cost_usd": facts.cost_usd,
         "reason": facts.reason,
         "code_version": facts.code_version,
         "mail": mail_state(entry, now),
