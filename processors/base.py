@@ -45,6 +45,7 @@ class Table:
         partition_field: DATE column that decides which partition a row belongs to.
         parent: Table and columns (same names in both) of the row that each row here belongs to.
         per_parent: Fewest and most rows that one parent row may have.
+        per_partition: Fewest and most rows that a partition with rows may have.
         critical: Nullable columns in which a NULL is a fault all the same.
         entity_field: Column that must equal the partition's entity, for sources partitioned by entity.
         whole_entity: A load replaces all rows of the entity, whatever their dates.
@@ -61,6 +62,7 @@ class Table:
     partition_field: str
     parent: tuple[str, tuple[str, ...]] | None = None
     per_parent: tuple[int, int] | None = None
+    per_partition: tuple[int, int] | None = None
     critical: tuple[str, ...] = ()
     entity_field: str = ""
     whole_entity: bool = False

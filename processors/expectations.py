@@ -15,16 +15,18 @@ from scrapers.landing import Manifest
 
 
 class Expectations:
-    """Counts children per parent and NULLs in critical columns while the rows of one partition stream through."""
+    """Counts rows, children per parent and NULLs in critical columns while the rows of one partition stream through."""
 
     def __init__(self, tables: Sequence[Table]) -> None:
         self._tables = tables
         self._children = [table for table in tables if table.parent and table.per_parent]
         self._counted: dict[str, Counter[tuple[Any, ...]]] = {table.name: Counter() for table in self._children}
         self._nulls: Counter[str] = Counter()
+        self._rows: Counter[str] = Counter()
 
     def take(self, table: Table, row: Row) -> None:
         """One admitted row."""
+        self._rows[table.name] += 1
         if any(getattr(row, name) is None for name in table.critical):
             self._nulls[table.name] += 1
         for child in self._children:
@@ -43,11 +45,15 @@ class Expectations:
             return f"{first}: the source announced {manifest.source_total} rows, {landed} are landed"
         for name, nulls in self._nulls.items():
             return f"{name}: {nulls} rows have NULL in a column that must have a value"
+        for table in self._tables:
+            if self._rows and table.per_partition and not _within(self._rows[table.name], table.per_partition):
+                fewest, most = table.per_partition
+                return f"{table.name}: {self._rows[table.name]} rows, a partition has {fewest} to {most}"
         for child in self._children:
             assert child.parent is not None
             assert child.per_parent is not None
             fewest, most = child.per_parent
-            wrong = sum(not fewest <= count <= most for count in self._counted[child.name].values())
+            wrong = sum(not _within(count, child.per_parent) for count in self._counted[child.name].values())
             if wrong:
                 return f"{wrong} {child.parent[0]} rows have too few or too many {child.name} rows ({fewest} to {most})"
         return ""
@@ -55,3 +61,8 @@ class Expectations:
     def close(self) -> None:
         """Forgets the parents."""
         self._counted.clear()
+
+
+def _within(count: int, limits: tuple[int, int]) -> bool:
+    fewest, most = limits
+    return fewest <= count <= most

@@ -247,6 +247,11 @@ def _compare(account: _Account, table: Table, found: Mapping[str, int], missing_
         problems.append((Finding.SHORT, f"{table.name}: landed {expected}, loaded {rows}"))
     if rows > expected:
         problems.append((Finding.EXTRA, f"{table.name}: landed {expected}, loaded {rows}"))
+    if table.per_partition and any(account.manifest.counts.values()):
+        fewest, most = table.per_partition
+        if not fewest <= rows <= most:
+            size = Finding.SHORT if rows < fewest else Finding.EXTRA
+            problems.append((size, f"{table.name}: {rows} rows, a partition has {fewest} to {most}"))
     if found["nulls"]:
         problems.append((Finding.SHORT, f"{table.name}: {found['nulls']} rows with NULL in {'/'.join(table.critical)}"))
 
