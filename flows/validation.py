@@ -61,6 +61,11 @@ async def to_load(run: RunContext, keys: list[str]) -> list[str]:
     async with run.gate.passed():
         for key in same:
             run.manifests[key] = run.to_recount.pop(key)
+        believed = await run.in_thread(set_suspects_apart, run, same)
+        keys = [key for key in keys if key in believed or key not in same]
+        same = believed
+        if not same:
+            return keys
         delays_s = run.services.settings.retry_delays_s
         tried = recount_batch.with_options(retries=len(delays_s), retry_delay_seconds=delays_s)
         state = await tried(run.backfill_id, same, return_state=True)  # type: ignore[misc]

@@ -16,12 +16,13 @@ from alerting.errors import Truncated
 from alerting.local_store import MemoryObjectStore
 from alerting.smart_alert_manager import SmartAlertManager
 from flows.ledger import LedgerEntry, Verdict
-from flows.parameters import Asked
+from flows.parameters import Asked, Mode
 from flows.process import _process
 from flows.runs.bookkeeping import land, record_failure
 from flows.runs.context import RunContext
 from flows.runs.suspicion import at_cap, learned_cap, set_suspects_apart, twins
 from flows.settings import Settings
+from flows.validation import to_load
 from flows.wiring import Services
 from scrapers.base import Findings, Page, Request, Scraper
 from scrapers.partition import Partition, partitions_between
@@ -78,8 +79,8 @@ class Place(Services):
     def client(self, source: str, budget: Any) -> Any:
         return Client(self.rows)
 
-    def run(self, backfill_id: str = "bf-1") -> RunContext:
-        asked = Asked(source="prices", start_date=FIRST, end_date=LAST, breaker=False)
+    def run(self, backfill_id: str = "bf-1", mode: Mode = Mode.INCREMENTAL) -> RunContext:
+        asked = Asked(source="prices", start_date=FIRST, end_date=LAST, breaker=False, mode=mode)
         run = RunContext(self, asked, backfill_id)
         run.partitions = {one.key: one for one in partitions_between(FIRST, LAST, "UTC")}
         run.ledger.refresh()
@@ -180,6 +181,20 @@ def test_a_declared_cap_ends_in_truncated_too_and_the_other_dates_go_on():
             record_failure(run, key, error, "scrape", key)
     assert verdicts(run) == {key_of(1): "verified", key_of(2): "truncated", key_of(3): "verified"}
     assert run.stopped_by is None
+    run.close()
+
+
+def test_twins_that_were_believed_before_are_set_apart_when_a_full_run_gets_them_again():
+    place = Place({key_of(1): [7], key_of(2): [7], key_of(3): [8]}, {"may_repeat": True})
+    before = place.run()
+    verified(before, landed(before, *place.rows))
+    before.close()
+    place.kind = Prices
+    run = place.run("bf-2", Mode.FULL)
+    keys = landed(run, *[key_of(1), key_of(2)])
+    assert sorted(run.to_recount) == keys
+    assert asyncio.run(to_load(run, keys)) == []
+    assert verdicts(run) == {key_of(1): "partial", key_of(2): "partial", key_of(3): "verified"}
     run.close()
 
 
