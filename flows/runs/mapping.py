@@ -59,13 +59,12 @@ async def _run_window(
     run: RunContext, window: Sequence[Partition], gate: asyncio.Semaphore, landed: asyncio.Queue[str | None], slots: int
 ) -> None:
     async with gate:
-        if run.stopped_by is not None:
-            return
-        keys = [partition.key for partition in window if partition.key not in run.done_elsewhere]
         if run.asked.engine is Engine.DISTRIBUTED:
             await run.gate.until_open()
-            if run.stopped_by is not None or not keys:
-                return
+        keys = [partition.key for partition in window if partition.key not in run.done_elsewhere]
+        if run.stopped_by is not None or not keys:
+            return
+        if run.asked.engine is Engine.DISTRIBUTED:
             done = set(await run_elsewhere(run, keys, slots))
             for key in await _landed_before(run, [partition for partition in window if partition.key in done]):
                 landed.put_nowait(key)
