@@ -147,11 +147,6 @@ def test_the_kubernetes_worker_has_no_root_no_writable_image_and_bounded_memory(
     assert not [one["name"] for one in container["env"] if SECRET_NAME.search(one["name"])]
 
 
-def test_the_bucket_rules_never_delete_a_current_object():
-    rules = json.loads((DEPLOYMENTS / "lifecycle.json").read_text())["rule"]
-    assert all(rule["condition"]["isLive"] is False for rule in rules if rule["action"]["type"] == "Delete")
-
-
 def _python_of_the_image() -> str:
     """The image's minor version where it is installed, else ours."""
     wanted = ".".join(re.findall(r"\d+", _all("FROM")[0])[:2])
