@@ -116,8 +116,8 @@ def _record(run: RunContext, key: str, verdict: Verdict, error: BaseException, s
     if run.in_canary:
         # The summary leaves in a moment: nobody has to be told twice.
         incident = dataclasses.replace(incident, severity="ERROR")
-    # A wall that a later run passes by itself is a note, not a failure.
-    if resumes_at(error) is None:
+    # A wall that a later run passes by itself is a note, not a failure. A block is one: a person should look meanwhile.
+    if resumes_at(error) is None or isinstance(error, BlockedBySource):
         run.services.alerts.record_error(incident)
         _tell_breaker(run, incident, error, verdict, stage)
     if run.prompt_flushes < PROMPT_FLUSHES:
