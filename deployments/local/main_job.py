@@ -19,6 +19,7 @@ from typing import Any
 from uuid import UUID
 
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterKey
 from prefect.client.schemas.objects import FlowRun
 from tqdm import tqdm
 
@@ -108,8 +109,21 @@ def _report(urls: Mapping[str, str], services: Services, run: FlowRun, keys: Seq
     mail = _newest_mail(urls, backfill_id_of(run.id, run.run_count or 1))
     print(f"Mail      {mail}")
     print(f"Run       {urls['prefect']}/runs/flow-run/{run.id}")
-    print(f"Coverage  {urls['prefect']}/artifacts/key/{artifact_key('coverage', SOURCE)}")
+    print(f"Coverage  {asyncio.run(_coverage_link(urls, run))}")
     print(f"Record    {services.store.root_uri}/runs/backfill={backfill_id_of(run.id, run.run_count or 1)}/")
+
+
+async def _coverage_link(urls: Mapping[str, str], run: FlowRun) -> str:
+    """Where the UI shows the calendar that the run left behind."""
+    async with get_client() as client:
+        found = await client.read_artifacts(
+            artifact_filter=ArtifactFilter(
+                key=ArtifactFilterKey(any_=[artifact_key("coverage", SOURCE)]),
+                flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]),
+            ),
+            limit=1,
+        )
+    return f"{urls['prefect']}/v2/artifacts/artifact/{found[0].id}" if found else "none: the run did not get that far"
 
 
 def _newest_mail(urls: Mapping[str, str], backfill_id: str) -> str:

@@ -14,6 +14,8 @@ from urllib.parse import quote
 
 import pytest
 
+from flows.runs.artifacts import artifact_key
+
 if TYPE_CHECKING:
     from .conftest import Bench
 
@@ -30,7 +32,9 @@ def browser() -> Iterator[Any]:
     if program is None:
         pytest.skip("no Chromium: apt-get install -y chromium")
     with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
+        # The graph of a run is drawn by WebGL, here without a graphics card.
+        drawing = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+        started = driver.chromium.launch(executable_path=program, args=["--no-sandbox", *drawing])
         yield started
         started.close()
 
@@ -87,9 +91,23 @@ def test_a_person_fills_the_form_and_gets_rows_and_one_mail(bench: Bench, browse
 
     run_page = opened(browser, f"{root}/v2/runs/flow-run/{run_id}", height=1000)
     run_page.get_by_text("Completed").first.wait_for(timeout=PATIENCE_MS)
+    run_page.get_by_role("tab", name="Subflow Runs").click()
+    run_page.get_by_text(f"bdl_box_scores {RANGE[1]}").first.wait_for(timeout=PATIENCE_MS)
     # The graph of the run is drawn after everything else; only the picture needs it.
     run_page.wait_for_timeout(8000 if os.environ.get("GAPLESS_SCREENSHOTS") else 0)
     shoot(run_page, "ui-run.png")
+    artifacts = bench.api(
+        "/artifacts/filter",
+        {
+            "artifacts": {
+                "key": {"any_": [artifact_key("coverage", "bdl_box_scores")]},
+                "flow_run_id": {"any_": [run_id]},
+            }
+        },
+    )
+    calendar = opened(browser, f"{root}/v2/artifacts/artifact/{artifacts[0]['id']}", height=700)
+    calendar.get_by_text("2025").first.wait_for(timeout=PATIENCE_MS)
+    shoot(calendar, "ui-coverage.png")
     inbox = bench.stack.urls()["inbox"]
     shoot(opened(browser, inbox, height=700), "inbox.png")
     for width in (1200, 360):
