@@ -27,6 +27,7 @@ VERDICT_LABELS = {
 }
 
 Rows = tuple[tuple[str, str], ...]
+CENT_USD = 0.01
 
 
 def table_row(table: TableFacts) -> tuple[str, ...]:
@@ -94,7 +95,9 @@ def cost_rows(facts: RunFacts) -> Rows:
         rows.append(
             ("BigQuery jobs", against("bigquery_jobs", f"{facts.bigquery_jobs:,}{scanned}", facts.bigquery_jobs))
         )
-    if facts.cost_usd is not None:
+    if facts.cost_usd is not None and max(facts.cost_usd, facts.estimate.get("cost_usd", 0.0)) < CENT_USD:
+        rows.append(("cost", f"under {dollars(CENT_USD)}"))
+    elif facts.cost_usd is not None:
         parts = ", ".join(f"{what} {dollars(usd)}" for what, usd in facts.cost_usd_by.items() if usd)
         text = against("cost_usd", dollars(facts.cost_usd), facts.cost_usd)
         rows.append(("cost", f"{text}: {parts}" if parts else text))
