@@ -142,6 +142,7 @@ def test_down_leaves_a_stranger_with_a_recorded_pid_alone(stack: Stack, folder: 
         stranger.wait()
 
 
+@pytest.mark.faults
 def test_kill_9_of_the_owner_leaves_no_process(stack: Stack, folder: Path) -> None:
     owner, run = _foreground(folder)
     everything = [*_identities(stack).values(), run]
@@ -153,6 +154,7 @@ def test_kill_9_of_the_owner_leaves_no_process(stack: Stack, folder: Path) -> No
     assert _wait_until_gone(everything) == []
 
 
+@pytest.mark.faults
 def test_ctrl_c_ends_the_owner_with_130_and_leaves_no_process(stack: Stack, folder: Path) -> None:
     owner, run = _foreground(folder)
     everything = [*_identities(stack).values(), run]

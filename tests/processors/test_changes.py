@@ -136,7 +136,7 @@ states = st.dictionaries(st.integers(1, 5), st.tuples(st.integers(0, 1), st.samp
 
 
 @given(states, states)
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_counts_are_those_of_the_difference_of_any_two_states(bench, before, after):
     def games(state: dict[int, Any]) -> list[dict[str, Any]]:
         return [bench.game(DAY, number, score, players=1, note=note) for number, (score, note) in state.items()]
