@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import ClassVar, Literal
 
-from alerting.errors import PipelineError
+from alerting.errors import ConfigurationError, PipelineError
 from scrapers.partition import Partition, Step
 
 
@@ -192,7 +192,10 @@ class Scraper(ABC):
 
     def part_request(self, partition: Partition, part: range) -> Request:
         """Begins exactly the steps of ``part`` (half-open, at least one); only where ``parts`` has several."""
-        raise NotImplementedError(f"{self.source} has {len(self.parts(partition))} parts and no request for {part}")
+        raise ConfigurationError(
+            f"{self.source} has {len(self.parts(partition))} parts and no request for {part}; nothing was asked",
+            hint="give the scraper a part_request, or take its parts away",
+        )
 
     @property
     def takes_several_calls(self) -> bool:

@@ -50,8 +50,8 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if programs is None:
         pytest.skip("no Postgres: apt-get install -y postgresql")
     as_user, port = unprivileged(), free_port()
-    # Below /tmp itself, because the folders of pytest are closed to other users.
-    folder = Path(subprocess.check_output([*as_user, "mktemp", "-d", "/tmp/gapless-pg-XXXXXX"], text=True).strip())
+    # Beside the folders of pytest, because those are closed to other users.
+    folder = Path(subprocess.check_output([*as_user, "mktemp", "-d", "--tmpdir", "gapless-pg-XXXXXX"], text=True).strip())
     child = None
     try:
         subprocess.run(
