@@ -51,7 +51,8 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         pytest.skip("no Postgres: apt-get install -y postgresql")
     as_user, port = unprivileged(), free_port()
     # Beside the folders of pytest, because those are closed to other users.
-    folder = Path(subprocess.check_output([*as_user, "mktemp", "-d", "--tmpdir", "gapless-pg-XXXXXX"], text=True).strip())
+    make_folder = [*as_user, "mktemp", "-d", "--tmpdir", "gapless-pg-XXXXXX"]
+    folder = Path(subprocess.check_output(make_folder, text=True).strip())
     child = None
     try:
         subprocess.run(
