@@ -1,0 +1,56 @@
+"""The embedded server's SQLite: two requests that read and then write at the same time both get through."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+READ_THEN_WRITE_TWICE = """
+import asyncio, sys
+from sqlalchemy import text
+from prefect.server.database.configurations import AioSqliteConfiguration
+if sys.argv[2] == "gapless":
+    from deployments.local.prefect_server import take_write_lock_at_begin
+    take_write_lock_at_begin()
+
+async def main():
+    database = AioSqliteConfiguration(f"sqlite+aiosqlite:///{sys.argv[1]}")
+    engine = await database.engine()
+    async with await database.session(engine) as session, database.begin_transaction(session):
+        await session.execute(text("CREATE TABLE runs (name TEXT)"))
+    has_read = [asyncio.Event(), asyncio.Event()]
+
+    async def request(mine, other):
+        async with await database.session(engine) as session, database.begin_transaction(session):
+            await session.execute(text("SELECT count(*) FROM runs"))
+            has_read[mine].set()
+            try:
+                await asyncio.wait_for(has_read[other].wait(), 1)
+            except TimeoutError:
+                pass
+            await session.execute(text("INSERT INTO runs VALUES ('x')"))
+
+    ended = await asyncio.gather(request(0, 1), request(1, 0), return_exceptions=True)
+    async with await database.session(engine) as session:
+        rows = (await session.execute(text("SELECT count(*) FROM runs"))).scalar_one()
+    print(rows, *(type(error).__name__ for error in ended if error))
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize(("who", "said"), [("gapless", "2"), ("prefect", "1 OperationalError")])
+def test_two_requests_that_read_and_then_write_both_end_well_only_with_the_lock_taken_first(
+    tmp_path: Path, who: str, said: str
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", READ_THEN_WRITE_TWICE, str(tmp_path / "prefect.db"), who],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.stdout.strip() == said, done.stderr[-2000:]
