@@ -41,6 +41,16 @@ def bare_fetches_s(bench: Bench, dates: list[dt.date]) -> float:
             return time.monotonic() - began
 
 
+def cpu_s_of_stack(bench: Bench) -> dict[str, float]:
+    """CPU seconds so far of every process of the embedded stack, which shares the machine with the backfill."""
+    ticks_per_s = os.sysconf("SC_CLK_TCK")
+    used = {}
+    for child in bench.stack.children():
+        fields = Path(f"/proc/{child.identity.pid}/stat").read_text().rpartition(")")[2].split()
+        used[child.name] = (int(fields[11]) + int(fields[12])) / ticks_per_s
+    return used
+
+
 def backfill_cost(bench: Bench, dates: list[dt.date]) -> dict[str, Any]:
     """One backfill over the dates in a process of its own."""
     done = subprocess.run(
@@ -79,13 +89,19 @@ def test_cost_of_a_backfill_beyond_its_fetches(fast_upstream: Bench, count: int)
     first = dt.date(2014, 10, 1) if count > 1000 else dt.date(2012, 10, 1)
     dates = [first + dt.timedelta(days=offset) for offset in range(count)]
     bare_s = bare_fetches_s(fast_upstream, dates)
+    before = cpu_s_of_stack(fast_upstream)
     cost = backfill_cost(fast_upstream, dates)
+    after = cpu_s_of_stack(fast_upstream)
     beyond_ms = (cost["wall_s"] - bare_s) / count * 1000
     print(f"\n{count} dates, concurrency {CONCURRENCY}, upstream latency {LATENCY_MS} ms")
     print(f"  bare thread pool        {bare_s:8.1f} s   {bare_s / count * 1000:6.1f} ms a date")
     print(f"  backfill                {cost['wall_s']:8.1f} s   {cost['wall_s'] / count * 1000:6.1f} ms a date")
     print(f"  beyond the fetches                   {beyond_ms:6.1f} ms a date")
     print(f"  CPU of the flow process {cost['cpu_s']:8.1f} s   {cost['cpu_s'] / count * 1000:6.1f} ms a date")
+    for name, cpu_s in after.items():
+        # The warm-up of 32 dates is in it.
+        per_date_ms = (cpu_s - before[name]) / (count + 32) * 1000
+        print(f"    {name:20}  {cpu_s - before[name]:8.1f} s   {per_date_ms:6.1f} ms a date, beside it")
     grown_mib = cost["rss_peak_mib"] - cost["rss_before_mib"]
     print(f"  memory of that process  {cost['rss_before_mib']:8.0f} MiB, at the peak {grown_mib:.0f} MiB more")
     assert grown_mib < 60
