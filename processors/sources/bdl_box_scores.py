@@ -1,11 +1,11 @@
 """Ball Don't Lie box scores: games and their players' lines. https://docs.balldontlie.io/#box-scores"""
 
 import datetime as dt
-import json
 from collections.abc import Iterator
 from typing import Any
 
 from pydantic import AwareDatetime, Field
+from pydantic_core import from_json
 
 from processors.base import Processor, Row, Table, with_nullable
 from scrapers.partition import Partition
@@ -72,7 +72,7 @@ class BdlBoxScores(Processor):
 
     def rows(self, partition: Partition, body: bytes) -> Iterator[tuple[str, dict[str, Any]]]:  # noqa: ARG002
         """One row per game, one per player and game."""
-        for game in json.loads(body)["data"]:
+        for game in from_json(body)["data"]:
             sides = {side: game.pop(f"{side}_team") for side in SIDES}
             date = game.pop("date")[:10]  # "2024-04-04T00:00:00.000Z" in older recordings; the Z is noise
             shared = {"game_key": f"{date}:{sides['home']['id']}:{sides['visitor']['id']}", "game_date": date}
