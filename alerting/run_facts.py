@@ -62,6 +62,8 @@ class RunFacts:
     ``cost_usd_by`` is that money by what it was paid for.
     ``retry_command_template`` and ``cause_command_template`` may use ``{source} {ranges} {cause} {fingerprint}
     {backfill_id} {start} {end} {units}``; the second one serves causes whose ranges are too long to paste.
+    Until ``commands_work_from`` (aware, None: at once) every such command is refused, but after
+    ``command_to_begin_sooner``.
     """
 
     backfill_id: str = ""
@@ -109,6 +111,8 @@ class RunFacts:
     links: dict[str, str] = field(default_factory=dict)
     contacts: dict[str, str] = field(default_factory=dict)
     commands: list[Command] = field(default_factory=list)
+    commands_work_from: dt.datetime | None = None
+    command_to_begin_sooner: str = ""
     retry_command_template: str = ""
     cause_command_template: str = ""
 

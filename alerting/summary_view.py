@@ -50,7 +50,7 @@ class CauseView:
 
 @dataclass(frozen=True, slots=True)
 class SummaryView:
-    """The whole mail. Pairs are (label, value)."""
+    """The whole mail. Pairs are (label, value). ``works_from`` and ``sooner`` stand beside every command of a step."""
 
     subject: str
     outcome: str
@@ -59,6 +59,8 @@ class SummaryView:
     verdict: str
     place: str
     steps: tuple[Step, ...]
+    works_from: str
+    sooner: str
     causes: tuple[CauseView, ...]
     more_causes: tuple[str, ...]
     cause_count: int
@@ -98,6 +100,8 @@ def build_view(facts: RunFacts, causes: Causes) -> SummaryView:
         verdict=verdict_of(facts, causes, tally, outcome),
         place=place,
         steps=steps,
+        works_from=f"Works from {moment(facts.commands_work_from, facts.zone)} on" if facts.commands_work_from else "",
+        sooner=redact(facts.command_to_begin_sooner) if facts.commands_work_from else "",
         causes=tuple(
             _cause(facts, group, None if group.cause_id in shown else retries[group.cause_id], samples)
             for group in causes.groups[:MAX_CAUSES]

@@ -1,4 +1,4 @@
-"""The commands that tidy up: release-lease, cleanup, reconcile, test-alert, send-owed."""
+"""The commands that tidy up: release-lease, lift-cooldown, cleanup, reconcile, test-alert, send-owed."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 
 from alerting.delivery import owed_summaries
 from flows.cli.output import Json, Source, Why, finish, say, show, table
+from flows.control.cooldown import lift_by_hand
 from flows.truth.cleanup import find_leftovers, remove_leftovers
 from flows.truth.reconcile import rebuild_ledger
 from flows.wiring import build_services
@@ -41,6 +42,16 @@ def release_lease(
 
     found = release_by_hand(build_services(), source, run, who=who(), reason=reason, force=force, now=utc_now())
     show(found, [f"released {source} from {run}; kept in {found['audit']}"], as_json)
+
+
+@app.command("lift-cooldown")
+def lift_cooldown(source: Source, reason: Why, as_json: Json = False) -> None:
+    """Lets runs of a source that blocked us begin before its cooldown is over; who and why is kept."""
+    services = build_services()
+    services.scraper(source)
+    found = lift_by_hand(services.store, source, who=who(), reason=reason, now=utc_now())
+    line = f"{source} is free; it was to be left alone until {found['cooldown']['until']}; kept in {found['audit']}"
+    show(found, [line], as_json)
 
 
 @app.command()

@@ -1,26 +1,39 @@
 """After a block the source is left alone for a while: no run begins, and the blocked one goes on by itself afterwards.
 
 A block that is still there then is a person's: a run that already went on once does not go on by itself again.
+A person who knows that the block is gone lifts the cooldown; who and why is kept.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import json
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from alerting.errors import BlockedBySource, ConfigurationError, StateUnreadable
-from alerting.object_store import ObjectMissing, ObjectStore
+from alerting.object_store import GenerationConflict, ObjectMissing, ObjectStore
+
+_WRITE_TRIES = 5
+_MINUTE = dt.timedelta(minutes=1)
 
 
 class Cooldown(BaseModel):
-    """Why and until when (aware UTC) a source is left alone."""
+    """Why and until when (aware UTC, a whole minute) a source is left alone, and who ended that earlier."""
 
     model_config = ConfigDict(frozen=True)
 
     until: dt.datetime
     backfill_id: str
     why: str
+    lifted_at: dt.datetime | None = None
+    lifted_by: str = ""
+    lifted_reason: str = ""
+
+    def is_on(self, now: dt.datetime) -> bool:
+        """Whether the source is left alone at ``now``."""
+        return self.lifted_at is None and now < self.until
 
 
 def cooldown_name(source: str) -> str:
@@ -28,32 +41,121 @@ def cooldown_name(source: str) -> str:
     return f"cooldowns/{source}.json"
 
 
+def lift_command(source: str) -> str:
+    """What a person types who knows that the block is gone."""
+    return f"gapless lift-cooldown {source} --reason WHY"
+
+
+def read_cooldown(store: ObjectStore, source: str) -> tuple[Cooldown | None, int]:
+    """The last cooldown, over or not, and its generation; (None, 0) when there never was one.
+
+    Raises ``StateUnreadable``.
+    """
+    name = cooldown_name(source)
+    try:
+        data, generation = store.read(name)
+        return Cooldown.model_validate_json(data), generation
+    except ObjectMissing:
+        return None, 0
+    except ValidationError as error:
+        raise StateUnreadable(
+            f"state unreadable at {store.root_uri}/{name}; nothing was changed", source=source, stage="start"
+        ) from error
+
+
+def cooling_until(store: ObjectStore, source: str, now: dt.datetime) -> dt.datetime | None:
+    """The instant from which runs of the source begin again (aware UTC), None when they begin already."""
+    found, _ = read_cooldown(store, source)
+    return found.until if found is not None and found.is_on(now) else None
+
+
 def cool_down(
     store: ObjectStore, error: BlockedBySource, *, source: str, backfill_id: str, now: dt.datetime, hours: float
 ) -> None:
-    """Begins the cooldown, and tells ``error`` its end as ``resets_at``; with 0 hours there is none."""
+    """Begins the cooldown, and tells ``error`` its end as ``resets_at`` and in its hint; with 0 hours there is none.
+
+    The first block of a run says how long: every date that was under way meets the same one.
+    """
     if not hours:
         return
-    until = now + dt.timedelta(hours=hours)
-    known = Cooldown(until=until, backfill_id=backfill_id, why=error.message)
-    store.write(cooldown_name(source), known.model_dump_json(indent=1).encode(), content_type="application/json")
-    error.facts["resets_at"] = until.isoformat()
+    ends = now + dt.timedelta(hours=hours)
+    # A whole minute, because people are told minutes: at the one they are told it must be over.
+    until = ends.replace(second=0, microsecond=0) + (_MINUTE if ends.second or ends.microsecond else dt.timedelta())
+    begun = _begin(store, source, Cooldown(until=until, backfill_id=backfill_id, why=error.message), now)
+    error.facts["resets_at"] = begun.until.isoformat()
+    error.hint = (
+        f"wait: every run of {source} is refused until {begun.until:%Y-%m-%d %H:%M} UTC; when you know that the block "
+        f"is gone: {lift_command(source)}"
+    )
+
+
+def _begin(store: ObjectStore, source: str, wanted: Cooldown, now: dt.datetime) -> Cooldown:
+    for _ in range(_WRITE_TRIES):
+        found, generation = read_cooldown(store, source)
+        if found is not None and found.backfill_id == wanted.backfill_id and found.is_on(now):
+            return found
+        try:
+            _write(store, source, wanted, generation)
+        except GenerationConflict:
+            continue
+        break
+    return wanted
 
 
 def refuse_while_cooling(store: ObjectStore, source: str, now: dt.datetime) -> None:
     """Raises ``ConfigurationError`` while the source is to be left alone. Nothing was done then."""
-    name = cooldown_name(source)
-    try:
-        found = Cooldown.model_validate_json(store.read(name)[0])
-    except ObjectMissing:
-        return
-    except ValidationError as error:
-        raise StateUnreadable(f"state unreadable at {store.root_uri}/{name}; nothing was changed") from error
-    if found.until > now:
+    found, _ = read_cooldown(store, source)
+    if found is not None and found.is_on(now):
         raise ConfigurationError(
             f"{source} blocked {found.backfill_id} ({found.why}); it is left alone until {found.until:%Y-%m-%d %H:%M} "
             "UTC. Nothing was done",
             source=source,
             stage="start",
-            hint=f"wait; when you know that the block is gone: gcloud storage rm {store.root_uri}/{name}",
+            hint=f"wait; when you know that the block is gone: {lift_command(source)}",
         )
+
+
+def lift_by_hand(store: ObjectStore, source: str, *, who: str, reason: str, now: dt.datetime) -> dict[str, Any]:
+    """Ends the cooldown of ``source`` and returns what was kept about it.
+
+    The trace is written first, as an object of its own that nothing overwrites. Raises ``ConfigurationError`` when
+    the source is not left alone, or is blocked again in this moment.
+    """
+    found, generation = read_cooldown(store, source)
+    if found is None or not found.is_on(now):
+        raise ConfigurationError(f"there is no cooldown: {_last(found)}. Nothing was done", **_where(source))
+    lifted = {"lifted_at": now, "lifted_by": who, "lifted_reason": reason}
+    trace = {
+        "source": source,
+        "backfill_id": found.backfill_id,
+        "lifted_by": who,
+        "reason": reason,
+        "at": now.isoformat(),
+        "cooldown": found.model_dump(mode="json"),
+    }
+    name = f"audit/cooldowns/source={source}/{now:%Y%m%dT%H%M%SZ}-{found.backfill_id}.json"
+    store.write(name, json.dumps(trace, indent=1).encode(), content_type="application/json")
+    try:
+        _write(store, source, found.model_copy(update=lifted), generation)
+    except GenerationConflict:
+        raise ConfigurationError(
+            "the source blocked a run in this moment; it was left alone", **_where(source)
+        ) from None
+    return {**trace, "audit": f"{store.root_uri}/{name}"}
+
+
+def _last(found: Cooldown | None) -> str:
+    if found is None:
+        return "the source never blocked a run"
+    if found.lifted_at is not None:
+        return f"the last one was lifted at {found.lifted_at:%Y-%m-%d %H:%M} UTC by {found.lifted_by}"
+    return f"the last one ended at {found.until:%Y-%m-%d %H:%M} UTC"
+
+
+def _where(source: str) -> dict[str, str]:
+    return {"source": source, "stage": "start", "hint": f"runs begin; see: gapless status {source}"}
+
+
+def _write(store: ObjectStore, source: str, cooldown: Cooldown, generation: int) -> None:
+    data = cooldown.model_dump_json(indent=1).encode()
+    store.write(cooldown_name(source), data, if_generation=generation, content_type="application/json")

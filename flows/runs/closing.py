@@ -18,9 +18,11 @@ from typing import Any
 from prefect.runtime import flow_run
 
 from alerting.delivery import SendResult, owed_summaries, send_owed_summary
+from alerting.errors import StateUnreadable
 from alerting.outbox import Outbox
 from alerting.ranges import compress_dates
 from alerting.run_facts import RunFacts
+from flows.control.cooldown import cooling_until, lift_command
 from flows.control.lease import list_leases, release_lease
 from flows.ledger import LedgerEntry
 from flows.parameters import Asked, OnFailure, Order
@@ -182,7 +184,7 @@ def close_backfill(
     known = facts or owed.run_facts
     ended = f"ended ({aborted}) before it began this" if aborted else "ended without beginning this"
     ledger = settle_ledger(services.store, known.source, backfill_id, why=ended, now=now, resumes_at=resumes_at)
-    final = recount(services, known, ledger, aborted=aborted, now=now)
+    final = _told_cooldown(services, recount(services, known, ledger, aborted=aborted, now=now), now)
     prefix = run_prefix(backfill_id)
     keep_record(services.store, prefix, final)
     if services.alerts.backfill_id == backfill_id:
@@ -194,6 +196,18 @@ def close_backfill(
     release_lease(services.store, known.source, backfill_id, now)
     LOG.info("backfill %s closed: %s, mail %s", backfill_id, final.verdict, result)
     return Closed(final, result)
+
+
+def _told_cooldown(services: Services, facts: RunFacts, now: dt.datetime) -> RunFacts:
+    """With the instant from which the mail's commands work, while the source is left alone after a block."""
+    try:
+        until = cooling_until(services.store, facts.source, now)
+    except StateUnreadable as error:
+        LOG.error("the mail does not say from when its commands work: %s", error)
+        return facts
+    if until is None:
+        return facts
+    return dataclasses.replace(facts, commands_work_from=until, command_to_begin_sooner=lift_command(facts.source))
 
 
 def free_lease_of(services: Services, backfill_id: str, now: dt.datetime) -> None:

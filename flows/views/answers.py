@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from alerting.outbox import OutboxEntry
 from alerting.ranges import compress_dates
 from alerting.wording import about
+from flows.control.cooldown import lift_command
 from flows.control.lease import LeaseRecord
 from flows.ledger import LedgerEntry, Verdict
 from flows.views.inspection import Cause, causes_of, mail_state
@@ -39,6 +40,7 @@ class Seen:
     entries: Mapping[str, LedgerEntry]
     lease: LeaseRecord | None
     run: OutboxEntry | None
+    cooling_until: dt.datetime | None = None
 
     @property
     def held(self) -> bool:
@@ -81,11 +83,8 @@ class Seen:
             return "dead"
         last = self.last_done.updated_at if self.last_done else self.lease.started_at
         quiet_s = (self.now - max(last, self.lease.started_at)).total_seconds()
-        return (
-            "hung"
-            if quiet_s > (self.services.settings.stall_s or 10 * self.services.settings.lease_ttl_s)
-            else "running"
-        )
+        patience_s = self.services.settings.stall_s or 10 * self.services.settings.lease_ttl_s
+        return "hung" if quiet_s > patience_s else "running"
 
 
 def answers_to(seen: Seen) -> list[Answer]:
@@ -168,7 +167,9 @@ def _empty(seen: Seen) -> str:
 
 def _holder(seen: Seen) -> str:
     if not seen.held or seen.lease is None:
-        return "nobody"
+        if seen.cooling_until is None:
+            return "nobody"
+        return f"nobody; none begins until {_at(seen.cooling_until)}, after a block; else: {lift_command(seen.source)}"
     free = f"gapless release-lease {seen.source} --run {seen.lease.backfill_id} --reason WHY"
     return f"{seen.lease.describe()}; expires by itself at {_at(seen.lease.expires_at)}; else: {free}"
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from alerting.errors import ConfigurationError, PipelineError
 from alerting.object_store import ObjectMissing
 from flows.control.blackout import blackouts_of, paused_until
+from flows.control.cooldown import cooling_until, lift_command
 from flows.control.lease import read_lease
 from flows.ledger import Ledger
 from flows.truth.auditing import unmapped
@@ -157,7 +158,11 @@ def _time(services: Services, source: str, now: dt.datetime) -> Checked:
     until = paused_until(blackouts_of(services.settings.blackouts, source), now)
     if until:
         return Checked("time", "warn", f"a blackout window: a run would pause until {until:%Y-%m-%d %H:%M} UTC", "wait")
-    return Checked("time", "pass", "no blackout window")
+    cooling = cooling_until(services.store, source, now)
+    if cooling:
+        told = f"the source blocked a run and is left alone until {cooling:%Y-%m-%d %H:%M} UTC: a run would be refused"
+        return Checked("time", "fail", told, f"wait; when the block is gone: {lift_command(source)}")
+    return Checked("time", "pass", "no blackout window, no cooldown")
 
 
 def _source(services: Services, source: str, now: dt.datetime, canary: bool) -> Checked:

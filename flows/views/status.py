@@ -8,6 +8,7 @@ from collections import Counter
 from typing import Any
 
 from alerting.ranges import compress_dates
+from flows.control.cooldown import cooling_until
 from flows.control.lease import read_lease
 from flows.ledger import Ledger, Verdict
 from flows.pending import read_pending
@@ -29,11 +30,13 @@ def source_status(services: Services, source: str, now: dt.datetime, newest: int
         Ledger(services.store, source).refresh(),
         read_lease(services.store, source)[0],
         next(recent_runs(services.store, 1, source), None),
+        cooling_until(services.store, source, now),
     )
     entries = list(seen.entries.values())
     return {
         "source": source,
         "state": seen.state,
+        "left_alone_until": seen.cooling_until,
         "partitions": len(entries),
         "verdicts": dict(sorted(Counter(entry.verdict.value for entry in entries).items())),
         "done": compress_dates(entry.partition for entry in entries if entry.verdict.is_good),

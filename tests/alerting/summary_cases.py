@@ -139,6 +139,34 @@ def crashed() -> tuple[RunFacts, list[Incident]]:
     return known, found
 
 
+def blocked() -> tuple[RunFacts, list[Incident]]:
+    """A source that showed a challenge: nothing may be asked for a while."""
+    found = [
+        incident(
+            "BlockedBySource",
+            "the source answered 403: a web page came where JSON was expected",
+            DAYS[3],
+            status=403,
+            severity="CRITICAL",
+        )
+    ]
+    calendar = dict.fromkeys(DAYS[:3], "verified") | {DAYS[3]: "blocked"} | dict.fromkeys(DAYS[4:31], "paused")
+    known = facts(
+        {DAYS[3]},
+        outcome="STOPPED",
+        verdict="ABORTED(critical)",
+        calendar=calendar,
+        verdict_counts=dict(Counter(calendar.values())),
+        planned=31,
+        end_date=DAYS[30],
+        calls=4,
+        tables=[],
+        commands_work_from=AT + dt.timedelta(minutes=90),
+        command_to_begin_sooner="gapless lift-cooldown orders_api --reason WHY",
+    )
+    return known, found
+
+
 CASES = {
     "0_causes": lambda: (facts(set(), outcome="OK"), []),
     "1_cause": one_cause,
@@ -147,5 +175,6 @@ CASES = {
     "rtl_and_emoji": right_to_left,
     "100_kb_message": huge_message,
     "crashed_run": crashed,
+    "blocked_run": blocked,
     "killed_run": lambda: (RunFacts(backfill_id="b1", source="nba", started_at=AT, outcome="STOPPED"), one_cause()[1]),
 }

@@ -115,6 +115,17 @@ def test_a_crashed_run_says_so_and_gives_one_command_for_what_was_never_begun_or
     assert "30 are landed and cost no call" in rest
 
 
+def test_while_the_source_is_left_alone_every_command_says_from_when_it_works_and_what_frees_it():
+    mail = render(*CASES["blocked_run"]())
+    commands = len(re.findall(r"^prefect deployment run ", mail.text, re.MULTILINE))
+    assert commands == 2
+    told = " ".join(mail.text.split())
+    assert told.count("Works from 2026-01-10 03:30 UTC (04:30 Berlin) on; before that:") == commands
+    assert len(re.findall(r"^ +gapless lift-cooldown orders_api --reason WHY$", mail.text, re.MULTILINE)) == commands
+    assert mail.html.count("Works from 2026-01-10 03:30 UTC (04:30 Berlin) on") == commands
+    assert "Works from" not in render(*crashed()).text
+
+
 def test_many_causes_give_one_command_for_all_that_heals_and_then_only_what_needs_a_repair():
     text = render(*all_failed()).text
     section = text.partition("DO THIS NEXT")[2].partition("CAUSES")[0]

@@ -23,6 +23,7 @@ ELSEWHERE = {"docs/add-a-source.md"}
 # Not 0 on a healthy stack, and why.
 EXIT_CODES = {
     "gapless release-lease": (1, "nobody holds the lease"),
+    "gapless lift-cooldown": (1, "no source blocked a run"),
 }
 
 

@@ -40,7 +40,7 @@ def test_every_verb_of_the_contract_is_there() -> None:
     assert {
         *("run", "plan", "estimate", "preflight", "canary", "status", "runs", "errors", "gaps", "verify", "audit"),
         *("repair", "retry-failed", "reprocess", "release-lease", "cleanup", "record", "reconcile"),
-        *("test-alert", "send-owed"),
+        *("test-alert", "send-owed", "lift-cooldown"),
     } <= set(VERBS)
 
 
@@ -61,6 +61,7 @@ def test_every_verb_explains_itself_and_takes_json(verb: str, gapless: Any) -> N
         ["run", SOURCE, "2025-02-30", "2025-03-02", "--reason", "test"],
         ["status", "--unknown"],
         ["release-lease", SOURCE, "--reason", "x"],
+        ["lift-cooldown", SOURCE],  # no reason
         ["run", SOURCE, "2025-01-01", "2025-01-02", "--reason", "test", "--max-concurrency", "0"],
         ["plan", SOURCE, "2025-01-01", "2025-01-02", "--mode", "sideways"],
     ],
@@ -99,6 +100,8 @@ def test_n14_what_cannot_be_done_is_exit_code_1_and_one_line_that_says_what_to_d
         (["record", "bf-unknown"], "no record.md"),
         (["retry-failed", SOURCE, "--run", "bf-unknown"], "plan unreadable"),
         (["release-lease", SOURCE, "--run", "bf-x", "--reason", "why"], "does not hold"),
+        (["lift-cooldown", SOURCE, "--reason", "why"], "there is no cooldown"),
+        (["lift-cooldown", "nosuch", "--reason", "why"], "there is no source 'nosuch'"),
     ):
         answered = gapless(*line)
         assert (answered.code, answered.out) == (1, ""), line

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from alerting.errors import BlockedBySource, ConfigurationError
+from alerting.errors import BlockedBySource, ConfigurationError, StateUnreadable
 from alerting.local_store import MemoryObjectStore
 from flows import backfill as backfill_module
 from flows import daily as daily_module
 from flows.control import resume
-from flows.control.cooldown import cool_down, cooldown_name, refuse_while_cooling
+from flows.control.cooldown import cool_down, cooldown_name, cooling_until, refuse_while_cooling
 from flows.parameters import Asked
 from flows.runs.outcome import resumes_at
+from scrapers.scrape import utc_now
 
 if TYPE_CHECKING:
     from .conftest import Place, Ran
@@ -34,7 +36,16 @@ def test_h18_a_block_stops_the_run_and_leaves_the_source_alone_until_it_goes_on(
     until = resumes_at(run.stopped_by)
     assert until is not None
     assert f"waits until {until:%Y-%m-%d %H:%M} UTC" in place.entry("2025-01-14").evidence
-    assert any("HUMAN" in one["subject"].upper() for one in place.inbox.messages())
+    mails = {one["subject"]: place.inbox.message(one["id"])["text"] for one in place.inbox.messages()}
+    assert len(mails) == 2
+    human = next(text for subject, text in mails.items() if "NEEDS A HUMAN" in subject)
+    assert f"refused until {until:%Y-%m-%d %H:%M} UTC" in human
+    summary = next(text for subject, text in mails.items() if "STOPPED" in subject)
+    commands = summary.count("prefect deployment run ")
+    assert commands >= 2
+    assert " ".join(summary.split()).count(f"Works from {until:%Y-%m-%d %H:%M} UTC") == commands
+    for text in mails.values():
+        assert f"gapless lift-cooldown {SOURCE} --reason WHY" in text
 
     before, asked_before = place.objects(), place.upstream.calls.report()["total"]
     asked = Asked.model_validate({"source": SOURCE, "start_date": "2025-03-01", "end_date": "2025-03-02"})
@@ -56,6 +67,55 @@ def test_the_cooldown_is_over_at_its_end_and_concerns_no_other_source() -> None:
         with pytest.raises(ConfigurationError, match="blocked bf-1"):
             refuse_while_cooling(store, "one", NOW + dt.timedelta(hours=after_h))
     refuse_while_cooling(store, "one", NOW + dt.timedelta(hours=2))
+
+
+def test_the_first_block_of_a_run_says_how_long_and_a_later_run_may_say_more() -> None:
+    store = MemoryObjectStore()
+    errors = [BlockedBySource("a challenge page", source="one") for _ in range(3)]
+    for minutes, (error, run) in enumerate(zip(errors, ("bf-1", "bf-1", "bf-2"), strict=True)):
+        now = NOW + dt.timedelta(minutes=minutes, seconds=1)
+        cool_down(store, error, source="one", backfill_id=run, now=now, hours=2)
+    ends = [resumes_at(error) for error in errors]
+    # Whole minutes, because that is what people are told: the command of the mail works at the one it names.
+    assert ends == [NOW + dt.timedelta(hours=2, minutes=minutes) for minutes in (1, 1, 3)]
+    assert cooling_until(store, "one", NOW) == ends[-1]
+
+
+def test_a_cooldown_is_lifted_by_hand_with_a_trace_and_refused_where_there_is_none(place: Place, gapless: Any) -> None:
+    line = ("lift-cooldown", SOURCE, "--reason", "the vendor unblocked us")
+    assert "never blocked a run" in gapless(*line).err
+    assert place.objects() == {}
+    now = utc_now()
+    cool_down(place.store, BlockedBySource("a ban"), source=SOURCE, backfill_id="bf-1", now=now, hours=2)
+    status = gapless("status", SOURCE, "--json").data
+    assert status["left_alone_until"]
+    assert f"gapless lift-cooldown {SOURCE}" in status["answers"][7]["answer"]
+    checks = {one["name"]: one for one in gapless("preflight", SOURCE, "--json").data["checks"]}
+    assert (checks["time"]["result"], "left alone until" in checks["time"]["detail"]) == ("fail", True)
+
+    lifted = gapless(*line, "--json")
+    assert (lifted.code, lifted.data["backfill_id"]) == (0, "bf-1")
+    (trace,) = place.store.list("audit/cooldowns/")
+    kept = json.loads(place.store.read(trace.name)[0])
+    assert lifted.data["audit"].endswith(trace.name)
+    assert (kept["reason"], bool(kept["lifted_by"]), bool(kept["at"])) == ("the vendor unblocked us", True, True)
+    refuse_while_cooling(place.store, SOURCE, now)
+    assert gapless("status", SOURCE, "--json").data["left_alone_until"] is None
+    again = gapless(*line)
+    assert again.code == 1
+    assert "was lifted at" in again.err
+    # The next block cools down as the first one did.
+    cool_down(place.store, BlockedBySource("a ban"), source=SOURCE, backfill_id="bf-1", now=now, hours=2)
+    with pytest.raises(ConfigurationError, match="left alone until"):
+        refuse_while_cooling(place.store, SOURCE, now)
+
+
+def test_a_cooldown_that_cannot_be_read_is_neither_over_nor_lifted(place: Place, gapless: Any) -> None:
+    place.store.write(cooldown_name(SOURCE), b"{}")
+    with pytest.raises(StateUnreadable):
+        refuse_while_cooling(place.store, SOURCE, NOW)
+    assert "state unreadable" in gapless("lift-cooldown", SOURCE, "--reason", "x").err
+    assert list(place.store.list("audit/")) == []
 
 
 def test_without_a_cooldown_nothing_waits_and_nothing_goes_on_by_itself() -> None:
