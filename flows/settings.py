@@ -126,7 +126,9 @@ class Settings(BaseSettings):
     distributed_window_partitions: int = Field(31, ge=1, description="engine=distributed: partitions in a window.")
     acceptable_share: float = Field(0.9, ge=0, le=1, description="Share of good partitions for ACCEPTABLE.")
     empty_ttl_days: float = Field(
-        180.0, gt=0, description="Proof that a date is empty is stale after so many days: the audit asks for it again."
+        180.0,
+        gt=0,
+        description="Proof that a date is empty holds for so many days; then the date is asked for again.",
     )
     lease_ttl_s: float = Field(120.0, gt=0, description="A lease without heartbeat for this long may be taken over.")
     heartbeat_s: float = Field(15.0, gt=0, description="Interval of lease and alert-mode heartbeats.")

@@ -129,7 +129,8 @@ class Scraper(ABC):
         zone: IANA zone of the source's dates.
         base_url: Scheme and host, may hold ``{site}`` (see `Request`); a setting can replace it.
         tables: BigQuery tables that a page's ``counts`` names.
-        floor: First date the source can have; earlier partitions are ``unavailable`` without a call.
+        floor: First date the source can have; earlier partitions are ``unavailable`` without a call. A first date that
+            was searched for (``scrapers.first_date``) can replace it; ``floor_evidence`` then says how it was found.
         settles_after: Time after the end of the interval until its data no longer changes.
         accept: Media type asked for; a web page instead of JSON is then recognised as a block.
         statuses: What an HTTP status means here, where it differs from ``scrapers.answers.STATUSES``.
@@ -160,7 +161,8 @@ class Scraper(ABC):
     page_size: int = 0
     result_cap: ClassVar[int] = 0
     may_repeat: ClassVar[bool] = False
-    floor: ClassVar[dt.date] = dt.date(1970, 1, 1)
+    floor: dt.date = dt.date(1970, 1, 1)
+    floor_evidence: str = ""
     settles_after: ClassVar[dt.timedelta] = dt.timedelta(hours=6)
     auth: ClassVar[Auth | None] = None
     rate: ClassVar[Rate] = Rate()

@@ -15,6 +15,8 @@ from flows.parameters import NO_DATE, Mode, Order
 from scrapers.base import Scraper
 from scrapers.partition import Partition
 
+NEVER = dt.timedelta.max
+
 
 class Path(StrEnum):
     """The cheapest way to bring one partition to a good verdict.
@@ -140,6 +142,7 @@ def make_plan(
     retry_failed: bool = False,
     only: Container[str] | None = None,
     since: dt.datetime | None = None,
+    empty_ttl: dt.timedelta = NEVER,
 ) -> Plan:
     """Chooses the cheapest path per partition that the mode allows.
 
@@ -152,6 +155,7 @@ def make_plan(
         retry_failed: Only partitions whose last verdict is a failure are in the plan at all.
         only: Keys of an earlier run; others are not in the plan.
         since: Good verdicts from this instant (aware) on are not made again, whatever the mode.
+        empty_ttl: A proof of emptiness that was older than this at ``since`` is none any more.
     """
     items = []
     for partition in partitions:
@@ -160,7 +164,7 @@ def make_plan(
             continue
         if only is not None and partition.key not in only:
             continue
-        path, why = _path(scraper, partition, entry, mode, since)
+        path, why = _path(scraper, partition, entry, mode, since, empty_ttl)
         items.append(PlannedPartition(partition, path, why))
     if order is Order.NEWEST_FIRST:
         items.reverse()
@@ -177,10 +181,15 @@ def make_plan(
 
 
 def _path(
-    scraper: Scraper, partition: Partition, entry: LedgerEntry | None, mode: Mode, since: dt.datetime | None
+    scraper: Scraper,
+    partition: Partition,
+    entry: LedgerEntry | None,
+    mode: Mode,
+    since: dt.datetime | None,
+    empty_ttl: dt.timedelta,
 ) -> tuple[Path, str]:
     if partition.start < scraper.floor and not partition.is_whole:
-        return Path.UNAVAILABLE, f"before the source's first date {scraper.floor}"
+        return Path.UNAVAILABLE, f"before the source's first date {scraper.floor} {scraper.floor_evidence}".rstrip()
     if mode is not Mode.INCREMENTAL and entry and entry.verdict.is_good and since and entry.updated_at >= since:
         return Path.SKIP, f"{entry.verdict.value} by this run before its pause"
     if mode is Mode.REPROCESS:
@@ -195,6 +204,8 @@ def _path(
         return Path.FETCH, f"{entry.verdict.value}, fetched again"
     if entry.verdict.is_good and partition.is_whole and since and since - entry.updated_at > scraper.fresh_for:
         return Path.FETCH, f"{entry.verdict.value} on {entry.updated_at:%Y-%m-%d}, a fresh snapshot is due"
+    if entry.verdict is Verdict.EMPTY_OK and since and since - entry.updated_at > empty_ttl:
+        return Path.FETCH, f"proven empty on {entry.updated_at:%Y-%m-%d}, more than {empty_ttl.days} days ago"
     if entry.verdict.is_good:
         return Path.SKIP, entry.verdict.value
     if is_landed:

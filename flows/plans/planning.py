@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from alerting.errors import ConfigurationError
 from flows.ledger import Ledger, LedgerEntry
 from flows.parameters import Asked
-from flows.plans.catalogue import known_entities
 from flows.plans.estimate import Estimate, estimate
+from flows.plans.first_date import known_scraper
 from flows.plans.history import SourceHistory, read_history
 from flows.plans.plan import Path, Plan, make_plan
 from flows.plans.requested import requested_partitions
@@ -40,8 +40,7 @@ def plan_asked(services: Services, asked: Asked, now: dt.datetime, backfill_id: 
     Raises ``ConfigurationError`` for parameters that make no sense and for a plan without a single date, and
     ``StateUnreadable``. Nothing was done then.
     """
-    scraper = services.scraper(asked.source)
-    scraper.entities = known_entities(services, scraper)
+    scraper = known_scraper(services, asked.source)
     partitions = requested_partitions(
         scraper,
         asked.start_date,
@@ -63,6 +62,7 @@ def plan_asked(services: Services, asked: Asked, now: dt.datetime, backfill_id: 
         retry_failed=asked.retry_failed,
         only=_only(services, asked, entries),
         since=_since(services, asked.resume_of or backfill_id) or now,
+        empty_ttl=dt.timedelta(days=services.settings.empty_ttl_days),
     )
     if not plan.items:
         raise ConfigurationError(

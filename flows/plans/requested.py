@@ -39,7 +39,8 @@ def requested_partitions(
     if start_date > end_date:
         raise _bad(scraper, f"start_date {start_date} is after end_date {end_date}", "swap them")
     if end_date < scraper.floor:
-        raise _bad(scraper, f"the source begins at {scraper.floor}, end_date is {end_date}", "ask for later dates")
+        begins = f"the source begins at {scraper.floor} {scraper.floor_evidence}".rstrip()
+        raise _bad(scraper, f"{begins}, end_date is {end_date}", "ask for later dates")
     partitions = partitions_between(start_date, end_date, scraper.zone, scraper.step)
     unsettled = [partition for partition in partitions if scraper.settled_at(partition) > now]
     if unsettled:

@@ -20,15 +20,13 @@ _RETRYABLE = frozenset(
 def count_verdicts(
     keys: Iterable[str], ledger: Mapping[str, LedgerEntry], unavailable: Iterable[str] = ()
 ) -> Counter[Verdict]:
-    """Planned partitions by verdict; one without a ledger entry is ``planned``, or ``unavailable`` if named so."""
+    """Planned partitions by verdict; one without a good one is ``unavailable`` if named so, without any ``planned``."""
     never = set(unavailable)
     counts: Counter[Verdict] = Counter()
     for key in keys:
         entry = ledger.get(key)
-        if entry is not None:
-            counts[entry.verdict] += 1
-        else:
-            counts[Verdict.UNAVAILABLE if key in never else Verdict.PLANNED] += 1
+        verdict = entry.verdict if entry is not None else Verdict.PLANNED
+        counts[Verdict.UNAVAILABLE if key in never and not verdict.is_good else verdict] += 1
     return counts
 
 

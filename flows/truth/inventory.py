@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from alerting.object_store import ObjectStore
 from flows.ledger import Ledger, LedgerEntry
-from flows.plans.catalogue import known_entities
+from flows.plans.first_date import known_scraper
 from flows.wiring import Services
 from processors.base import Table
 from processors.load_plan import QueryValue
@@ -150,8 +150,7 @@ def read_inventory(
     Without ``first`` it begins at the oldest date that ledger, landing or tables know, but never before the source's
     floor; without ``last`` it ends at the last settled date. Raises ``StateUnreadable`` for a broken ledger object.
     """
-    scraper = services.scraper(source)
-    scraper.entities = known_entities(services, scraper)
+    scraper = known_scraper(services, source)
     ledger = Ledger(services.store, source).refresh()
     landed = landed_attempts(services.store, source)
     # What was planned and never begun is looked at inside of what is known, and makes nobody look further.

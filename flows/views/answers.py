@@ -13,6 +13,7 @@ from alerting.wording import about
 from flows.control.cooldown import lift_command
 from flows.control.lease import LeaseRecord
 from flows.ledger import LedgerEntry, Verdict
+from flows.plans.first_date import known_scraper
 from flows.views.inspection import Cause, causes_of, mail_state
 from flows.wiring import Services
 from processors.table_budget import next_reset
@@ -233,7 +234,8 @@ def _dependents(seen: Seen) -> str:
 
 def _unavailable(seen: Seen) -> str:
     gone = seen.with_verdict(Verdict.UNAVAILABLE, Verdict.SKIPPED)
-    floor = f"nothing exists before {seen.services.scraper(seen.source).floor}"
+    scraper = known_scraper(seen.services, seen.source)
+    floor = f"nothing exists before {scraper.floor} {scraper.floor_evidence}".rstrip()
     return f"{floor}; given up: {compress_dates(entry.partition for entry in gone) or 'none'}"
 
 

@@ -38,6 +38,7 @@ LOOKING = {
 
 def test_every_verb_of_the_contract_is_there() -> None:
     assert {
+        "first-date",
         *("run", "plan", "estimate", "preflight", "canary", "status", "runs", "errors", "gaps", "verify", "audit"),
         *("repair", "retry-failed", "reprocess", "release-lease", "cleanup", "record", "reconcile"),
         *("test-alert", "send-owed", "lift-cooldown"),
