@@ -19,7 +19,7 @@ from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
 from alerting.errors import ConfigurationError
-from flows.control.limits import calls_per_second, limit_name
+from flows.control.limits import bucket, limit_name
 from flows.settings import code_version
 from flows.wiring import Services, build_services
 from scrapers.registry import sources
@@ -38,10 +38,10 @@ async def provision_prefect(services: Services) -> None:
         for name, priority in QUEUE_PRIORITIES.items():
             await _ensure_queue(client, name, priority)
         for source in sources():
-            per_second = calls_per_second(services.access(source).rate)
-            if per_second:
+            if wanted := bucket(services.access(source).rate):
+                limit, decay = wanted
                 await client.upsert_global_concurrency_limit_by_name(
-                    limit_name(source), limit=1, slot_decay_per_second=per_second
+                    limit_name(source), limit=limit, slot_decay_per_second=decay
                 )
 
 

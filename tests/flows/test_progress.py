@@ -5,12 +5,10 @@ from __future__ import annotations
 import datetime as dt
 
 from alerting.run_facts import RunFacts
-from flows.control.limits import calls_per_second
 from flows.daily import settled_window
 from flows.ledger import LedgerEntry, Verdict
 from flows.runs.artifacts import attention_rows, calendar_markdown
 from flows.runs.progress import progress_of
-from scrapers.base import Rate
 from scrapers.registry import scraper
 
 NOW = dt.datetime(2025, 1, 10, 12, tzinfo=dt.UTC)
@@ -58,9 +56,3 @@ def test_the_daily_window_ends_with_the_newest_settled_date_of_the_sources_zone(
     late = settled_window(source, 3, dt.datetime(2025, 1, 10, 11, 0, tzinfo=dt.UTC))
     assert [one.key for one in early] == ["2025-01-06", "2025-01-07", "2025-01-08"]
     assert [one.key for one in late] == ["2025-01-07", "2025-01-08", "2025-01-09"]
-
-
-def test_the_shared_limit_keeps_the_strictest_declared_rate() -> None:
-    assert calls_per_second(Rate()) is None
-    assert calls_per_second(Rate(per_minute=600)) == 9.5
-    assert calls_per_second(Rate(per_second=1, per_minute=600)) == 0.95
