@@ -123,7 +123,8 @@ def plan(
     data = {"dates": found.plan.date_echo(), "counts": dict(found.plan.counts()), **json.loads(found.plan.to_json())}
     # As stored they have a "key", a name whose value is never shown.
     data["items"] = [{"partition": item.pop("key"), **item} for item in data["items"]]
-    show(data, [found.plan.describe(), *table(rows, ("path", "count", "ranges", "why"))], as_json)
+    data["estimate"] = dataclasses.asdict(found.estimate)
+    show(data, [found.describe(), *table(rows, ("path", "count", "ranges", "why"))], as_json)
 
 
 @app.command()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 
 from alerting.errors import CriticalError
 from flows.dates import dates
 from flows.log import partition_logger
 from flows.plans.canary import CanaryResult, canary_size, choose_canaries, drift
+from flows.plans.cost import learn_from_canaries
 from flows.plans.plan import Plan
 from flows.process import process_landed
 from flows.runs.context import RunContext
@@ -25,7 +27,7 @@ async def try_canaries(run: RunContext, plan: Plan) -> Plan:
         return plan
     chosen = [partition.key for partition in choose_canaries(plan.to_fetch, count, plan.hash)]
     partition_logger().info("canary: %s go first", ", ".join(chosen))
-    run.in_canary = True
+    run.in_canary, began_s = True, time.monotonic()
     await dates(run.source, run.backfill_id, chosen, return_state=True)
     manifests = run.to_recount | run.manifests
     landed = [key for key in chosen if key in manifests]
@@ -38,7 +40,11 @@ async def try_canaries(run: RunContext, plan: Plan) -> Plan:
         error = CriticalError(f"canary: {found}", source=run.source, stage="canary", abort="red_flag")
         run.note(f"red_flag:canary: {found}; {len(chosen)} of {len(plan.to_fetch):,} dates were tried, no other one")
         run.stop(error, "scrape")
-    return dataclasses.replace(plan, items=tuple(item for item in plan.items if item.partition.key not in chosen))
+    rest = dataclasses.replace(plan, items=tuple(item for item in plan.items if item.partition.key not in chosen))
+    learned = await run.in_thread(learn_from_canaries, run, rest, time.monotonic() - began_s)
+    if learned is not None and not found:
+        partition_logger().info("canary: all is well; the others\n%s", learned.describe())
+    return rest
 
 
 def _result(run: RunContext, chosen: list[str], rows: dict[str, int]) -> CanaryResult:

@@ -8,8 +8,12 @@ from alerting.errors import PipelineError
 from alerting.object_store import GenerationConflict
 from alerting.run_facts import RunFacts
 from flows.log import partition_logger
+from flows.plans.estimate import Estimate
 from flows.plans.history import RunCost, add_to_history
+from flows.plans.plan import Plan
+from flows.plans.planning import estimate_of
 from flows.runs.context import RunContext
+from flows.runs.spending import used_facts
 from scrapers.scrape import utc_now
 
 
@@ -19,7 +23,8 @@ def cost_of(run: RunContext, facts: RunFacts) -> RunCost | None:
     if not fetched:
         return None
     concurrency, used = run.asked.concurrency, run.usage
-    waited_s = (facts.waited_for_limits_s or 0.0) / concurrency
+    # As many wait at once as there are slots in use.
+    waited_s = (facts.waited_for_limits_s or 0.0) / min(concurrency, fetched)
     return RunCost(
         backfill_id=run.backfill_id,
         ended_at=facts.finished_at or utc_now(),
@@ -43,7 +48,24 @@ def remember_cost(run: RunContext, facts: RunFacts) -> None:
     if run.stopped_by is not None:
         # Fields that stopped a run are not yet known to be meant.
         unknown = frozenset()
+    _keep(run, cost_of(run, facts), unknown)
+
+
+def learn_from_canaries(run: RunContext, rest: Plan, wall_s: float) -> Estimate | None:
+    """What the rest will cost by what the canaries took; None when they fetched nothing.
+
+    They stand in the history until the run replaces them with all of itself, so a plan that somebody makes meanwhile,
+    or after this run was killed, has learned from them. Blocking.
+    """
+    cost = cost_of(run, RunFacts(wall_s=wall_s, **used_facts(run)))
+    if cost is None:
+        return None
+    _keep(run, cost)
+    return estimate_of(run.services, run.asked, run.scraper, rest, run.history.with_run(cost))
+
+
+def _keep(run: RunContext, cost: RunCost | None, unknown: frozenset[str] = frozenset()) -> None:
     try:
-        add_to_history(run.services.store, run.source, cost_of(run, facts), unknown)
+        add_to_history(run.services.store, run.source, cost, unknown)
     except (PipelineError, GenerationConflict) as error:
         partition_logger().warning("the run's cost was not kept: %s", error)

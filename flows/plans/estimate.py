@@ -7,23 +7,22 @@ import math
 from dataclasses import dataclass
 
 from alerting.wording import dollars
+from flows.plans.duration import CALIBRATED_RUNS, learn, turns
 from flows.plans.history import SourceHistory
 from flows.plans.money import Prices, Usage
 from flows.plans.plan import Plan
+from processors.load_plan import MAX_DAYS_PER_BATCH
 from processors.table_budget import STOP_AT
 from scrapers.base import Rate
 
 MODIFICATIONS_PER_DAY = 1_500
 PARTITION_MODIFICATIONS_PER_DAY = 30_000
 DAY_S = 86_400.0
-# Without a history: what a date of a small JSON source takes, and what one load or replace takes.
-GUESSED_SLOT_S = 1.5
-JOB_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Times are wall time: best, median and 90 % of the earlier runs. ``learned_from`` is their number."""
+    """Times are wall time: P10, P50 and P90 of runs like this one. ``learned_from`` is the number of earlier runs."""
 
     calls: int
     quota_days: int
@@ -41,6 +40,8 @@ class Estimate:
     def describe(self) -> str:
         """Everything, on five short lines."""
         learned = f"learned from {self.learned_from} runs" if self.learned_from else "guessed, no earlier run"
+        if self.learned_from < CALIBRATED_RUNS:
+            learned += f"; P90 holds from {CALIBRATED_RUNS} runs on"
         quota = f", {self.quota_days} quota days" if self.quota_days else ""
         volume = f", about {_bytes(self.bytes_landed)} and {self.rows:,} rows" if self.bytes_landed else ""
         spans = " / ".join(_span(seconds) for seconds in (self.optimistic_s, self.realistic_s, self.pessimistic_s))
@@ -51,7 +52,7 @@ class Estimate:
                 f" {int(MODIFICATIONS_PER_DAY * STOP_AT):,} a day, its partitions {self.partition_modifications:,} of"
                 f" {int(PARTITION_MODIFICATIONS_PER_DAY * STOP_AT):,}",
                 f"money      {dollars(self.cost_usd)}: calls, operations of Cloud Storage, queries of BigQuery",
-                f"time       {spans} (optimistic / realistic / pessimistic)",
+                f"time       {spans} (optimistic / realistic / pessimistic: P10 / P50 / P90)",
                 f"basis      {learned}",
             )
         )
@@ -87,27 +88,30 @@ def estimate(
         quota_share: Share of its day and month limits that this run may use.
         concurrency: Dates in flight.
         tables: Tables of the source; each needs a load and a replace per batch.
-        partitions_per_job: Batch size.
+        partitions_per_job: Batch size of what is fetched; what is landed already is loaded in the largest possible.
         prices: What calls and operations cost; None is nothing.
     """
     fetch, load = len(plan.to_fetch), len(plan.to_fetch) + len(plan.to_reload)
     calls = math.ceil(fetch * history.calls_per_partition)
-    jobs = 2 * tables * math.ceil(load / partitions_per_job)
+    reloaded_days = sum(max(partition.days, 1) for partition in plan.to_reload)
+    jobs = 2 * tables * (math.ceil(fetch / partitions_per_job) + math.ceil(reloaded_days / MAX_DAYS_PER_BATCH))
     days = quota_days(calls, rate, quota_share)
     paced_s = calls / _calls_per_s(rate) if _calls_per_s(rate) else 0.0
 
-    def wall_s(slot_s: float) -> float:
-        slots_s = fetch * slot_s / max(concurrency, 1)
-        return max(slots_s, paced_s) + jobs * JOB_S + DAY_S * max(days - 1, 0)
+    known = [run for run in history.runs if run.fetched]
+    learned = learn([run.as_sample() for run in known])
 
-    middle_s = history.slot_s(0.5) or GUESSED_SLOT_S
+    def wall_s(factor: float) -> float:
+        slots_s = factor * learned.parts.slot_s * turns(fetch, concurrency)
+        rest_s = factor * (learned.parts.fixed_s + learned.parts.job_s * jobs)
+        return max(slots_s, paced_s) + rest_s + DAY_S * max(days - 1, 0)
+
     used = Usage(
         calls=calls,
         storage_writes=math.ceil(load * history.storage_writes_per_partition),
         storage_reads=math.ceil(load * history.storage_reads_per_partition),
         billed_bytes=math.ceil(jobs * history.billed_bytes_per_job),
     )
-    known = [run for run in history.runs if run.fetched]
     return Estimate(
         calls=calls,
         quota_days=days,
@@ -116,10 +120,9 @@ def estimate(
         bigquery_jobs=jobs,
         modifications=jobs // (2 * tables) if tables else 0,
         partition_modifications=load,
-        optimistic_s=wall_s(history.slot_s(0.0) if known else middle_s / 2),
-        realistic_s=wall_s(middle_s),
-        # A handful of runs has not seen the worst one yet.
-        pessimistic_s=wall_s(history.slot_s(0.9) * 1.5 if known else middle_s * 3),
+        optimistic_s=wall_s(learned.low),
+        realistic_s=wall_s(learned.middle),
+        pessimistic_s=wall_s(learned.high),
         learned_from=len(known),
         cost_usd=(prices or Prices()).total_usd(used),
     )

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from alerting.errors import StateUnreadable
 from alerting.object_store import GenerationConflict, ObjectMissing, ObjectStore
+from flows.plans.duration import Sample, turns
 
 KEPT_RUNS = 30
 _WRITE_TRIES = 8
@@ -38,10 +39,9 @@ class RunCost(BaseModel):
     storage_reads: int = 0
     billed_bytes: int = 0
 
-    @property
-    def slot_s(self) -> float:
-        """Seconds that one fetched partition kept one slot."""
-        return self.busy_s * self.concurrency / max(self.fetched, 1)
+    def as_sample(self) -> Sample:
+        """What it teaches about durations."""
+        return Sample(turns(self.fetched, self.concurrency), self.bigquery_jobs, self.busy_s)
 
 
 class SourceHistory(BaseModel):
@@ -102,10 +102,12 @@ class SourceHistory(BaseModel):
         known = [run.answer_s for run in self.runs if run.answer_s]
         return median(known) if known else 0.0
 
-    def slot_s(self, quantile: float) -> float:
-        """Quantile of the seconds that one partition keeps a slot; 0 when nothing is known."""
-        known = sorted(run.slot_s for run in self._with_calls)
-        return known[min(int(quantile * len(known)), len(known) - 1)] if known else 0.0
+    def with_run(self, cost: RunCost, unknown_fields: frozenset[str] = frozenset()) -> SourceHistory:
+        """With one run more, the last 30 in all; the same run again replaces itself."""
+        others = [run for run in self.runs if run.backfill_id != cost.backfill_id]
+        return SourceHistory(
+            runs=(*others, cost)[-KEPT_RUNS:], known_unknown_fields=self.known_unknown_fields | unknown_fields
+        )
 
 
 def history_name(source: str) -> str:
@@ -121,12 +123,12 @@ def read_history(store: ObjectStore, source: str) -> SourceHistory:
 def add_to_history(
     store: ObjectStore, source: str, cost: RunCost | None, unknown_fields: frozenset[str] = frozenset()
 ) -> None:
-    """Adds one run by compare-and-swap; the same run again replaces itself. Only the last 30 are kept."""
+    """Adds one run (None: only fields) by compare-and-swap, as :meth:`SourceHistory.with_run` does."""
 
     def added(before: SourceHistory) -> SourceHistory:
-        others = [run for run in before.runs if cost is None or run.backfill_id != cost.backfill_id]
-        runs = (*others, cost) if cost else tuple(others)
-        return SourceHistory(runs=runs[-KEPT_RUNS:], known_unknown_fields=before.known_unknown_fields | unknown_fields)
+        if cost is not None:
+            return before.with_run(cost, unknown_fields)
+        return before.model_copy(update={"known_unknown_fields": before.known_unknown_fields | unknown_fields})
 
     _update(store, source, added)
 

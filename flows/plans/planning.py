@@ -15,6 +15,7 @@ from flows.plans.plan import Path, Plan, make_plan
 from flows.plans.requested import requested_partitions
 from flows.runs.stored_plan import plan_name, read_plan
 from flows.wiring import Services
+from scrapers.base import Scraper
 
 _DOING_NOTHING = (Path.SKIP.value, Path.UNAVAILABLE.value, Path.LEAVE.value)
 
@@ -72,7 +73,12 @@ def plan_asked(services: Services, asked: Asked, now: dt.datetime, backfill_id: 
             hint="ask for the range without that condition; dates that are done cost nothing",
         )
     history = read_history(services.store, asked.source)
-    cost = estimate(
+    return Planned(plan, estimate_of(services, asked, scraper, plan, history), history, ledger)
+
+
+def estimate_of(services: Services, asked: Asked, scraper: Scraper, plan: Plan, history: SourceHistory) -> Estimate:
+    """What ``plan`` will cost under the limits and prices of the settings."""
+    return estimate(
         plan,
         history,
         rate=services.access(asked.source).rate,
@@ -82,7 +88,6 @@ def plan_asked(services: Services, asked: Asked, now: dt.datetime, backfill_id: 
         partitions_per_job=services.settings.process_batch_partitions,
         prices=services.prices(asked.source),
     )
-    return Planned(plan, cost, history, ledger)
 
 
 def _only(services: Services, asked: Asked, entries: dict[str, LedgerEntry]) -> set[str] | None:

@@ -27,6 +27,11 @@ def spent_facts(run: RunContext) -> dict[str, Any]:
             run.windows.look()
         except PipelineError as error:
             partition_logger().warning("the windows' last reports were not read: %s", error)
+    return {**used_facts(run), **money_facts(run), **_quota_facts(run)}
+
+
+def used_facts(run: RunContext) -> dict[str, Any]:
+    """Calls, waits, bytes and jobs so far, those of windows elsewhere as they last reported them."""
     elsewhere = run.spent_elsewhere
     return {
         "calls": run.calls,
@@ -34,8 +39,6 @@ def spent_facts(run: RunContext) -> dict[str, Any]:
         "bytes_landed": (run.client.received_bytes if run.client else 0) + elsewhere["bytes_landed"],
         "bigquery_jobs": sum(receipt.job_count for receipt in run.receipts),
         "bigquery_bytes": run.usage.billed_bytes,
-        **money_facts(run),
-        **_quota_facts(run),
     }
 
 
