@@ -24,7 +24,7 @@ from alerting.object_store import ObjectMissing, ObjectStore
 from alerting.redaction import redact
 
 _log = logging.getLogger("gapless.alerting")
-_PENDING = "pending-alerts/"
+PENDING_PREFIX = "pending-alerts/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +157,7 @@ class LiveAlerts:
         day = f"{incident.occurred_at:%Y-%m-%d}"
         stamp = f"{incident.occurred_at:%H%M%S}"
         self._store.write(
-            f"{_PENDING}{day}/{stamp}-{incident.incident_id}.json.gz",
+            f"{PENDING_PREFIX}{day}/{stamp}-{incident.incident_id}.json.gz",
             gzip.compress(incident.to_json(), mtime=0),
             if_generation=0,
             content_type="application/gzip",
@@ -167,8 +167,8 @@ class LiveAlerts:
         """Live alerts of the last ``hours``. Raises ``StateUnreadable``."""
         now = self._clock()
         since = now - dt.timedelta(hours=hours)
-        start = f"{_PENDING}{since:%Y-%m-%d}/{since:%H%M%S}"
-        for stored in self._store.list(_PENDING, start_offset=start):
+        start = f"{PENDING_PREFIX}{since:%Y-%m-%d}/{since:%H%M%S}"
+        for stored in self._store.list(PENDING_PREFIX, start_offset=start):
             try:
                 yield Incident.from_json(gzip.decompress(self._store.read(stored.name)[0]))
             except (ObjectMissing, OSError, EOFError, ValueError) as error:

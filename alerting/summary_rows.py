@@ -31,9 +31,14 @@ CENT_USD = 0.01
 
 
 def table_row(table: TableFacts) -> tuple[str, ...]:
-    """Name, the four counts, and "" when they agree, else what is wrong with them."""
-    numbers = (table.expected, table.landed, table.loaded, table.verified)
-    return (table.name, *("?" if number is None else f"{number:,}" for number in numbers), table_state(table))
+    """Name, the four counts, and "" when they agree, else what is wrong with them.
+
+    >>> table_row(TableFacts("orders", None, 10, 10, None))
+    ('orders', 'not announced', '10', '10', '?', 'not recounted')
+    """
+    expected = "not announced" if table.expected is None else f"{table.expected:,}"
+    found = ("?" if number is None else f"{number:,}" for number in (table.landed, table.loaded, table.verified))
+    return (table.name, expected, *found, table_state(table))
 
 
 def table_state(table: TableFacts) -> str:

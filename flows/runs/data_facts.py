@@ -13,6 +13,9 @@ from alerting.run_facts import TableFacts
 from flows.ledger_entry import LedgerEntry, Verdict
 from processors.receipt import Receipt
 
+# What took less is not worth a line of the mail.
+SLOW_ANSWER_S = 1.0
+
 
 def table_facts(tables: Sequence[str], entries: Sequence[LedgerEntry], since: str = "") -> list[TableFacts]:
     """Rows per table over the partitions of a plan; the source announces only those of the first table.
@@ -66,7 +69,7 @@ def drift_facts(receipts: Sequence[Receipt], known: Collection[str]) -> list[str
 
 
 def slowest_answer(answers_s: Sequence[float]) -> str:
-    """The longest wait for one partition's answers, against the usual one; "" for fewer than two."""
-    if len(answers_s) < 2:
+    """The longest wait for one partition's answers, against the usual one; "" for fewer than two and below 1 s."""
+    if len(answers_s) < 2 or max(answers_s) < SLOW_ANSWER_S:
         return ""
     return f"an answer of the source: {max(answers_s):.1f} s (half of them under {median(answers_s):.1f} s)"

@@ -154,6 +154,12 @@ def test_a_run_that_calls_itself_whole_while_a_table_is_not_says_so_before_anyth
     assert said in mail.text.partition("DATA")[2]
 
 
+def test_rows_that_a_source_does_not_announce_are_said_so_in_words():
+    mail = render(facts(set(), outcome="OK", tables=[TableFacts("orders", None, 1_234, 1_234, 1_234)]), [])
+    assert re.search(r"^  orders +not announced +1,234 +1,234 +1,234$", mail.text, re.MULTILINE)
+    assert ">not announced</td>" in mail.html
+
+
 def test_nothing_at_all_is_still_a_mail():
     mail = render(RunFacts(), [])
     assert mail.outcome == "OK"

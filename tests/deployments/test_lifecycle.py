@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from alerting.live_alerts import PENDING_PREFIX
 from flows.control.lease import lease_name
+from flows.digest import digest
 from flows.ledger import ledger_prefix
 from flows.pending import pending_name
 from flows.plans.history import history_name
@@ -49,6 +51,13 @@ def test_staged_rows_go_by_themselves_and_payloads_become_cheap() -> None:
     assert deletes_live("staging/source=s/batch=b/t-d-0001.ndjson.gz")
     (cheap,) = [rule for rule in RULES if rule["action"]["type"] == "SetStorageClass"]
     assert [source_prefix("s").startswith(prefix) for prefix in cheap["condition"]["matchesPrefix"]] == [True]
+
+
+def test_live_alerts_stay_as_long_as_the_longest_digest_looks_back() -> None:
+    (rule,) = [rule for rule in RULES if PENDING_PREFIX in rule["condition"].get("matchesPrefix", [])]
+    assert rule["action"]["type"] == "Delete"
+    assert rule["condition"]["age"] * 24 > digest.parameters.properties["hours"]["maximum"]
+    assert not deletes_live("alert-state/last-run/source=s.json")
 
 
 def test_replaced_objects_can_be_had_back_for_thirty_days() -> None:

@@ -66,4 +66,9 @@ def test_fields_that_earlier_runs_knew_are_no_drift():
 
 def test_the_slowest_answer_stands_against_the_usual_one():
     assert slowest_answer([0.2, 0.2, 4.06]) == "an answer of the source: 4.1 s (half of them under 0.2 s)"
-    assert slowest_answer([1.0]) == ""
+    assert slowest_answer([9.0]) == ""
+
+
+def test_no_step_is_called_slow_that_took_less_than_a_second():
+    assert slowest_answer([0.2, 0.99]) == ""
+    assert slowest_answer([0.2, 1.0]).startswith("an answer of the source: 1.0 s")
