@@ -58,7 +58,7 @@ async def scrape_partition(backfill_id: str, partition: str) -> str:
     the others.
     """
     run = current_run(backfill_id)
-    async with run.slots, run.gate.passed():
+    async with run.slots, run.gate.passed() as probe:
         if partition in run.done_elsewhere:
             return DONE_BY_LIVE
         run.keep_budget()
@@ -68,8 +68,10 @@ async def scrape_partition(backfill_id: str, partition: str) -> str:
             manifest = await run.in_thread(land, run, partition)
         except Exception as error:
             # Here and not when it is recorded: with the slot free, the next date would make its call before that.
+            run.probed(probe, error)
             stop_if_critical(run, partition, error, "scrape")
             raise
+        run.probed(probe, None)
     if manifest.unsettled:
         names = ", ".join(manifest.unsettled[:3])
         raise NotSettled(

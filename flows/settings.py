@@ -95,6 +95,16 @@ class Settings(BaseSettings):
     warn_share: float = Field(0.1, ge=0, le=1, description="Share of failing dates that the mail names a red flag.")
     abort_share: float = Field(0.2, ge=0, le=1, description="Share of failing dates that ends a run; 0 never does.")
     breaker_min_sample: int = Field(20, ge=1, description="Dates that must have ended before shares count.")
+    breaker_probes: int = Field(
+        5,
+        ge=0,
+        le=20,
+        description="How often a run to which the source is down (5xx, timeouts) waits and tries one date before it "
+        "ends; 0 ends it at once.",
+    )
+    breaker_probe_pause_s: float = Field(
+        30.0, gt=0, description="The first of these waits; each is twice as long as the one before."
+    )
     stall_s: float = Field(3600.0, ge=0, description="A run in which nothing ends for so long is stopped; 0 never is.")
     run_budget_usd: float = Field(
         0.0, ge=0, description="A run that has cost so many US dollars begins nothing more; 0 is no limit."

@@ -16,8 +16,10 @@ deadline                    the run's own deadline is reached                   
 budget:calls, budget:cost   the run's own number of calls or of US dollars is reached      abort
 ==========================  =============================================================  ============
 
-Where loading stops, landing goes on, so that no call has to be made twice once the processor is mended. A 429 that
-was waited for is neither spend nor failure and never gets here.
+Where ``same_error`` or ``error_rate`` would abort for what passes by itself (5xx, timeouts, refused connections), the
+run waits and tries one date at a time first: `flows.control.probing`. Where loading stops, landing goes on, so that no
+call has to be made twice once the processor is mended. A 429 that was waited for is neither spend nor failure and
+never gets here.
 """
 
 from __future__ import annotations
@@ -25,53 +27,18 @@ from __future__ import annotations
 import datetime as dt
 import threading
 from collections import deque
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import dataclass, replace
 from statistics import median
 
-
-class Action(StrEnum):
-    """What the run does about a trip."""
-
-    WARN = "warn"
-    STOP_LOADING = "stop_loading"
-    ABORT = "abort"
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """When it trips; None or 0 turns a rule off. Shares are of the last ``window`` outcomes of a stage."""
-
-    warn_share: float = 0.1
-    abort_share: float = 0.2
-    min_sample: int = 20
-    window: int = 100
-    same_error: int = 10
-    rate_limited: int = 5
-    slow_factor: float = 10.0
-    slow_over_s: float = 5.0
-    stall_s: float = 3600.0
-    deadline_s: float = 0.0
-    max_calls: int = 0
-    max_cost_usd: float = 0.0
-    memory_bytes: int = 0
-    stop_at_first: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Trip:
-    """One rule that tripped: ``reason`` is what ``ABORTED(...)`` names, ``flag`` the rule, ``message`` the numbers."""
-
-    action: Action
-    reason: str
-    flag: str
-    message: str
+from flows.control.probing import Probing
+from flows.control.trips import Action, Limits, Trip, abort, red_flag
 
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
     cause: str = ""
     rate_limited: bool = False
+    transient: bool = False
 
 
 class Breaker:
@@ -86,12 +53,16 @@ class Breaker:
         self._answers_s: deque[float] = deque(maxlen=limits.min_sample)
         self._progress_at = started_at
         self._told: set[tuple[Action, str]] = set()
+        self._probing = Probing()
+        self._burst: Trip | None = None
         self._lock = threading.Lock()
 
     def succeeded(self, stage: str, at: dt.datetime, answer_s: float | None = None) -> Trip | None:
         """A partition finished ``stage`` well; ``answer_s`` is how long the source took, without our waiting."""
         with self._lock:
             self._count(stage, _Outcome(), at)
+            if stage == "scrape":
+                self._probing.landed()
             if answer_s is None:
                 return None
             self._answers_s.append(answer_s)
@@ -101,13 +72,71 @@ class Breaker:
                     self._baseline_s = median(self._first_answers_s)
             return self._once(self._slow())
 
-    def failed(self, stage: str, cause: str, at: dt.datetime, *, rate_limited: bool = False) -> Trip | None:
-        """A partition failed in ``stage`` for good in this run; ``cause`` is its fingerprint or class."""
+    def failed(
+        self, stage: str, cause: str, at: dt.datetime, *, rate_limited: bool = False, transient: bool = False
+    ) -> Trip | None:
+        """A partition failed in ``stage`` for good in this run; ``cause`` is its fingerprint or class.
+
+        ``transient`` failures pass by themselves: a burst of them is waited for, where that was allowed.
+        """
         with self._lock:
-            outcomes = self._count(stage, _Outcome(cause, rate_limited), at)
-            if stage == "scrape":
-                return self._once(self._first(cause) or self._row(outcomes) or self._share(outcomes))
-            return self._once(self._load_errors(outcomes))
+            outcomes = self._count(stage, _Outcome(cause, rate_limited, transient), at)
+            if stage != "scrape":
+                return self._once(self._load_errors(outcomes))
+            if trip := self._first(cause) or self._refused(outcomes):
+                return self._once(trip)
+            if self._probing.is_on:
+                return None
+            trip = self._same(outcomes) or self._share(outcomes)
+            if trip and trip.action is Action.ABORT and self._passes_by_itself(trip, outcomes):
+                return self._wait(trip, at)
+            return self._once(trip)
+
+    def wait_out_bursts(self, pause_s: float, most: int) -> None:
+        """From here on bursts are waited for: only who lets dates begin again may ask for it. 0 probes: never."""
+        self._probing = Probing(pause_s, most, self.limits.min_sample)
+
+    def probe_due(self, now: dt.datetime) -> int:
+        """The number of the one date that may be tried, 0 while none may."""
+        with self._lock:
+            return self._probing.due(now)
+
+    @property
+    def is_waiting(self) -> bool:
+        """No date may begin but a probe."""
+        return self._probing.is_on
+
+    def probed(self, number: int, at: dt.datetime, *, answered: bool) -> Trip | None:
+        """How probe ``number`` ended; one that is not due any more is no news."""
+        with self._lock:
+            if number != self._probing.due(at) or self._burst is None:
+                return None
+            self._progress_at = max(self._progress_at, at)
+            if not answered:
+                return self._wait(self._burst, at)
+            self._probing.close()
+            # The burst is over: its dates failed, and say nothing of those that follow.
+            for stage, outcomes in self._outcomes.items():
+                kept = (one for one in outcomes if not one.transient)
+                self._outcomes[stage] = deque(kept, maxlen=self.limits.window)
+            return Trip(Action.WARN, "red_flag", self._burst.flag, "the source answers again; dates begin again")
+
+    def _wait(self, trip: Trip, at: dt.datetime) -> Trip | None:
+        self._burst = trip
+        pause_s = self._probing.begin(at)
+        if pause_s:
+            return replace(
+                trip, action=Action.WAIT, message=f"{trip.message}; in {pause_s:,.0f} s one date is tried again"
+            )
+        tried = f"; {self._probing.most} times one date was tried again, in vain" if self._probing.most else ""
+        return self._once(replace(trip, message=trip.message + tried))
+
+    def _passes_by_itself(self, trip: Trip, outcomes: deque[_Outcome]) -> bool:
+        """Most of the failures that tripped the rule are transient ones."""
+        if trip.flag == "red_flag:same_error":
+            return outcomes[-1].transient
+        failed = [one for one in outcomes if one.cause and not one.rate_limited]
+        return 2 * sum(one.transient for one in failed) > len(failed)
 
     def spent(self, calls: int, cost_usd: float) -> Trip | None:
         """What the run has used so far; asked before every partition."""
@@ -121,23 +150,23 @@ class Breaker:
             idle_s = (now - self._progress_at).total_seconds()
             trip = None
             if limits.deadline_s and with_s >= limits.deadline_s:
-                trip = _abort("deadline", "deadline", f"{limits.deadline_s:,.0f} s are over, the deadline of this run")
+                trip = abort("deadline", "deadline", f"{limits.deadline_s:,.0f} s are over, the deadline of this run")
             elif over := self._over_budget(calls, cost_usd):
                 trip = over
             elif limits.memory_bytes and memory_bytes > limits.memory_bytes:
                 used, allowed = memory_bytes // 2**20, limits.memory_bytes // 2**20
-                trip = _red_flag("memory", f"the process holds {used:,} MiB, {allowed:,} are allowed")
+                trip = red_flag("memory", f"the process holds {used:,} MiB, {allowed:,} are allowed")
             elif limits.stall_s and idle_s >= limits.stall_s:
-                trip = _red_flag("stall", f"nothing finished for {idle_s:,.0f} s")
+                trip = red_flag("stall", f"nothing finished for {idle_s:,.0f} s")
             return self._once(trip)
 
     def _over_budget(self, calls: int, cost_usd: float) -> Trip | None:
         limits = self.limits
         if limits.max_calls and calls >= limits.max_calls:
-            return _abort("budget", "budget:calls", f"{calls:,} calls were made, {limits.max_calls:,} are allowed")
+            return abort("budget", "budget:calls", f"{calls:,} calls were made, {limits.max_calls:,} are allowed")
         if limits.max_cost_usd and cost_usd >= limits.max_cost_usd:
             told = f"{cost_usd:,.4f} USD are spent, {limits.max_cost_usd:,.4f} are allowed"
-            return _abort("budget", "budget:cost", told)
+            return abort("budget", "budget:cost", told)
         return None
 
     def alive(self, at: dt.datetime) -> None:
@@ -152,17 +181,19 @@ class Breaker:
         return outcomes
 
     def _first(self, cause: str) -> Trip | None:
-        return _red_flag("first_failure", f"{cause}, and on_failure is stop") if self.limits.stop_at_first else None
+        return red_flag("first_failure", f"{cause}, and on_failure is stop") if self.limits.stop_at_first else None
 
-    def _row(self, outcomes: deque[_Outcome]) -> Trip | None:
-        limits = self.limits
-        last = list(outcomes)[-limits.rate_limited :] if limits.rate_limited else []
-        if len(last) == limits.rate_limited and last and all(one.rate_limited for one in last):
-            return _red_flag("rate_limited", f"{len(last)} dates in a row were refused with 'slow down' to the end")
-        last = list(outcomes)[-limits.same_error :] if limits.same_error else []
+    def _refused(self, outcomes: deque[_Outcome]) -> Trip | None:
+        last = list(outcomes)[-self.limits.rate_limited :] if self.limits.rate_limited else []
+        if len(last) == self.limits.rate_limited and last and all(one.rate_limited for one in last):
+            return red_flag("rate_limited", f"{len(last)} dates in a row were refused with 'slow down' to the end")
+        return None
+
+    def _same(self, outcomes: deque[_Outcome]) -> Trip | None:
+        last = list(outcomes)[-self.limits.same_error :] if self.limits.same_error else []
         causes = {one.cause for one in last}
-        if len(last) == limits.same_error and len(causes) == 1 and "" not in causes:
-            return _red_flag("same_error", f"the last {len(last)} dates failed for one cause: {causes.pop()}")
+        if len(last) == self.limits.same_error and len(causes) == 1 and "" not in causes:
+            return red_flag("same_error", f"the last {len(last)} dates failed for one cause: {causes.pop()}")
         return None
 
     def _share(self, outcomes: deque[_Outcome]) -> Trip | None:
@@ -172,7 +203,7 @@ class Breaker:
             return None
         text = f"{failed} of the last {len(known)} dates failed"
         if self.limits.abort_share and failed >= self.limits.abort_share * len(known):
-            return _red_flag("error_rate", text)
+            return red_flag("error_rate", text)
         if self.limits.warn_share and failed >= self.limits.warn_share * len(known):
             return Trip(Action.WARN, "red_flag", "red_flag:error_rate", text)
         return None
@@ -192,18 +223,10 @@ class Breaker:
         found_s = median(self._answers_s)
         if found_s <= max(limits.slow_over_s, limits.slow_factor * self._baseline_s):
             return None
-        return _red_flag("slow", f"the source answers in {found_s:.1f} s, its baseline is {self._baseline_s:.2f} s")
+        return red_flag("slow", f"the source answers in {found_s:.1f} s, its baseline is {self._baseline_s:.2f} s")
 
     def _once(self, trip: Trip | None) -> Trip | None:
         if trip is None or (trip.action, trip.flag) in self._told:
             return None
         self._told.add((trip.action, trip.flag))
         return trip
-
-
-def _abort(reason: str, flag: str, message: str) -> Trip:
-    return Trip(Action.ABORT, reason, flag, message)
-
-
-def _red_flag(name: str, message: str) -> Trip:
-    return _abort("red_flag", f"red_flag:{name}", message)

@@ -7,9 +7,10 @@ import threading
 import time
 
 from alerting.errors import CriticalError, LeaseHeld
-from flows.control.breaker import Breaker, Limits, Trip
-from flows.control.orders import Outcome, Report, Stop, read_orders, write_report
+from flows.control.breaker import Breaker
+from flows.control.orders import Outcome, Report, Stop, read_orders, report_name, write_report
 from flows.control.supervise import learn_what_was_done, memory_bytes
+from flows.control.trips import Limits, Trip
 from flows.runs.context import RunContext
 from scrapers.scrape import utc_now
 
@@ -35,11 +36,28 @@ class Recorder(Breaker):
             self.outcomes.append(Outcome(answer_s=answer_s))
         return None
 
-    def failed(self, stage: str, cause: str, at: dt.datetime, *, rate_limited: bool = False) -> Trip | None:  # noqa: ARG002
+    def failed(
+        self,
+        stage: str,
+        cause: str,
+        at: dt.datetime,  # noqa: ARG002
+        *,
+        rate_limited: bool = False,
+        transient: bool = False,
+    ) -> Trip | None:
         """As `Breaker.failed`, without a judgement."""
         if stage == "scrape":
-            self.outcomes.append(Outcome(cause=cause, rate_limited=rate_limited))
+            self.outcomes.append(Outcome(cause=cause, rate_limited=rate_limited, transient=transient))
         return None
+
+    def probed(self, number: int, at: dt.datetime, *, answered: bool) -> Trip | None:  # noqa: ARG002
+        """As `Breaker.probed`, without a judgement."""
+        self.outcomes.append(Outcome(cause="" if answered else "still down", probe=number))
+        return None
+
+    def has_tried(self, probe: int) -> bool:
+        """Whether this window has reported how ``probe`` ended."""
+        return any(one.probe == probe for one in self.outcomes)
 
 
 class Follower:
@@ -78,6 +96,9 @@ class Follower:
             await run.in_thread(learn_what_was_done, run, self._shut_at)
         for why in run.gate.closed_by - wanted:
             await run.gate.open(why)
+        is_mine = orders.prober == report_name(run.backfill_id, self._window_id)
+        if orders.probe and is_mine and not self._recorder.has_tried(orders.probe):
+            await run.gate.let_one(orders.probe)
         self._orders = generation
         run.obey(run.breaker.tick(now, memory_bytes=memory_bytes()))
         await run.in_thread(self.report)

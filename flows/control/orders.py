@@ -46,22 +46,32 @@ class Stop(BaseModel):
 
 
 class Orders(BaseModel):
-    """What the parent says: reasons to begin nothing for now, or the reason to end."""
+    """What the parent says: reasons to begin nothing for now, or the reason to end.
+
+    ``probe`` is the number of the one date that may be tried all the same, by the window whose report is ``prober``.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     closed_by: frozenset[str] = frozenset()
     stop: Stop | None = None
+    probe: int = 0
+    prober: str = ""
 
 
 class Outcome(BaseModel):
-    """What became of one partition in a window: ``cause`` "" is landed; ``answer_s`` is the source's own time."""
+    """What became of one partition in a window: ``cause`` "" is landed; ``answer_s`` is the source's own time.
+
+    With ``probe`` it is how the probe of that number ended, and no partition's outcome.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     cause: str = ""
     rate_limited: bool = False
+    transient: bool = False
     answer_s: float | None = None
+    probe: int = 0
 
 
 class Report(BaseModel):

@@ -1,4 +1,4 @@
-"""Watches a running backfill from beside it: the breaker's clock, blackout windows, and live work that goes first."""
+"""Watches a running backfill from beside it: the breaker's clock, trouble at the source, blackouts, and live work."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sys
 
 from alerting.errors import PipelineError
 from flows.control.blackout import blackouts_of, paused_until
+from flows.control.gate import TROUBLE
 from flows.control.lease import Lease, read_lease
 from flows.control.yielding import borrower, lend, take_back
 from flows.log import partition_logger
@@ -26,6 +27,9 @@ class Supervisor:
         self._run, self._lease = run, lease
         self._blackouts = blackouts_of(run.services.settings.blackouts, run.source)
         self._lent_at: dt.datetime | None = None
+        if run.asked.breaker:
+            settings = run.services.settings
+            run.breaker.wait_out_bursts(settings.breaker_probe_pause_s, settings.breaker_probes)
 
     async def watch(self) -> None:
         """A step with every heartbeat, and oftener while somebody waits."""
@@ -47,9 +51,11 @@ class Supervisor:
         run.obey(run.breaker.tick(now, calls=run.calls, cost_usd=run.cost_usd, memory_bytes=memory_bytes()))
         if run.stopped_by is not None:
             # What waits at the gate must see that the run is over.
-            await run.gate.open(BLACKOUT)
+            for why in (BLACKOUT, TROUBLE):
+                await run.gate.open(why)
         else:
             await self._keep_blackout(now)
+            await self._keep_probing(now)
         await self._yield_to_live(now)
         if run.windows is not None:
             await run.in_thread(run.windows.tell)
@@ -62,6 +68,14 @@ class Supervisor:
             self._run.note(f"paused from {now:%Y-%m-%d %H:%M} to {until:%Y-%m-%d %H:%M} UTC for a blackout window")
         elif is_shut and not until:
             await self._run.gate.open(BLACKOUT)
+
+    async def _keep_probing(self, now: dt.datetime) -> None:
+        """Opens the gate when the source answers again, and lets one date through when that may be tried."""
+        run = self._run
+        if TROUBLE in run.gate.closed_by and not run.breaker.is_waiting:
+            await run.gate.open(TROUBLE)
+        elif run.windows is None and (probe := run.breaker.probe_due(now)):
+            await run.gate.let_one(probe)
 
     async def _yield_to_live(self, now: dt.datetime) -> None:
         run, store = self._run, self._run.services.store

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from flows.control.breaker import Limits
+from flows.control.trips import Limits
 from flows.parameters import Asked, OnFailure
 from flows.settings import Settings
 

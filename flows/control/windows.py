@@ -39,6 +39,7 @@ class Windows:
         self._fed: Counter[str] = Counter()
         self._told: Orders | None = None
         self._orders = 0
+        self._prober = ""
         self._has_looked = False
         self._lock = threading.Lock()
 
@@ -68,8 +69,16 @@ class Windows:
     def _feed(self, name: str, report: Report) -> None:
         run = self._run
         for outcome in report.outcomes[self._fed[name] :]:
-            if outcome.cause:
-                trip = run.breaker.failed("scrape", outcome.cause, utc_now(), rate_limited=outcome.rate_limited)
+            if outcome.probe:
+                trip = run.breaker.probed(outcome.probe, utc_now(), answered=not outcome.cause)
+            elif outcome.cause:
+                trip = run.breaker.failed(
+                    "scrape",
+                    outcome.cause,
+                    utc_now(),
+                    rate_limited=outcome.rate_limited,
+                    transient=outcome.transient,
+                )
             else:
                 trip = run.breaker.succeeded("scrape", utc_now(), outcome.answer_s)
                 if outcome.answer_s is not None:
@@ -82,10 +91,15 @@ class Windows:
     def tell(self) -> None:
         """Writes the orders when they have changed: the run's closed gate, or its end."""
         run = self._run
-        orders = Orders(
-            closed_by=run.gate.closed_by, stop=Stop.of(run.stopped_by) if run.stopped_by is not None else None
-        )
+        probe = run.breaker.probe_due(utc_now())
         with self._lock:
+            self._prober = self._chosen_prober() if probe else ""
+            orders = Orders(
+                closed_by=run.gate.closed_by,
+                stop=Stop.of(run.stopped_by) if run.stopped_by is not None else None,
+                probe=probe,
+                prober=self._prober,
+            )
             if orders != self._told:
                 self._orders = write_orders(run.services.store, run.backfill_id, orders)
                 self._told = orders
@@ -102,9 +116,17 @@ class Windows:
         """Every living window stands still under the orders as they are."""
         alive_since_s = time.monotonic() - self._run.services.settings.lease_ttl_s
         with self._lock:
-            living = [
-                report
-                for name, report in self._reports.items()
-                if not report.ended and self._changed_s[name] > alive_since_s
-            ]
-            return all(report.is_idle and report.orders == self._orders for report in living)
+            return all(report.is_idle and report.orders == self._orders for report in self._living().values())
+
+    def _chosen_prober(self) -> str:
+        """The window that has the probe keeps it while it lives."""
+        living = self._living()
+        return self._prober if self._prober in living else min(living, default="")
+
+    def _living(self) -> dict[str, Report]:
+        alive_since_s = time.monotonic() - self._run.services.settings.lease_ttl_s
+        return {
+            name: report
+            for name, report in self._reports.items()
+            if not report.ended and self._changed_s[name] > alive_since_s
+        }

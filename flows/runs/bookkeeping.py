@@ -5,7 +5,14 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 
-from alerting.errors import BlockedBySource, ConfigurationError, CriticalError, PipelineError, RateLimited
+from alerting.errors import (
+    BlockedBySource,
+    ConfigurationError,
+    CriticalError,
+    PipelineError,
+    RateLimited,
+    TransientError,
+)
 from alerting.fingerprint import fingerprint
 from alerting.incident import Incident
 from alerting.redaction import redact
@@ -160,4 +167,6 @@ def _tell_breaker(run: RunContext, incident: Incident, error: BaseException, ver
         run.obey(run.breaker.succeeded(stage, now))
         return
     cause = f"{incident.error_type} {fingerprint(incident)}"
-    run.obey(run.breaker.failed(stage, cause, now, rate_limited=isinstance(error, RateLimited)))
+    is_limit = isinstance(error, RateLimited)
+    passes = isinstance(error, TransientError) and not is_limit
+    run.obey(run.breaker.failed(stage, cause, now, rate_limited=is_limit, transient=passes))

@@ -15,12 +15,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 from uuid import UUID
 
-from alerting.errors import CriticalError, PipelineError
+from alerting.errors import CriticalError, PipelineError, TransientError
 from alerting.run_facts import RunFacts
-from flows.control.breaker import Action, Breaker, Trip
-from flows.control.gate import Gate
+from flows.control.breaker import Breaker
+from flows.control.gate import TROUBLE, Gate
 from flows.control.lease import pause_lease
 from flows.control.thresholds import breaker_limits
+from flows.control.trips import Action, Trip
 from flows.control.windows import Windows
 from flows.ledger import Ledger, Verdict
 from flows.log import partition_logger
@@ -121,13 +122,21 @@ class RunContext:
         partition_logger().warning("%s", text)
 
     def obey(self, trip: Trip | None) -> None:
-        """Does what the breaker says: a note, no more loading, or no more of anything."""
+        """Does what the breaker says: a note, a pause, no more loading, or no more of anything."""
         if trip is None:
             return
         self.note(f"{trip.flag}: {trip.message}")
-        if trip.action is not Action.WARN:
+        if trip.action is Action.WAIT:
+            self.gate.shut_now(TROUBLE)
+        elif trip.action is not Action.WARN:
             error = CriticalError(f"{trip.flag}: {trip.message}", source=self.source, abort=trip.reason)
             self.stop(error, "load" if trip.action is Action.STOP_LOADING else "scrape")
+
+    def probed(self, number: int, error: BaseException | None) -> None:
+        """Tells the breaker how the date ended that was let through as probe ``number``; 0 is an ordinary date."""
+        if number:
+            is_down = isinstance(error, TransientError)
+            self.obey(self.breaker.probed(number, utc_now(), answered=not is_down))
 
     def count_loaded(self, partitions: int) -> None:
         """Tells the breaker of partitions whose rows were loaded."""

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from alerting.errors import LeaseHeld, PipelineError
+from flows.control.gate import TROUBLE
 from flows.control.lease import Lease
 from flows.dates import dates
 from flows.log import partition_logger
@@ -60,7 +61,7 @@ async def _run_window(
 ) -> None:
     async with gate:
         if run.asked.engine is Engine.DISTRIBUTED:
-            await run.gate.until_open()
+            await run.gate.until_open(despite={TROUBLE})
         keys = [partition.key for partition in window if partition.key not in run.done_elsewhere]
         if run.stopped_by is not None or not keys:
             return

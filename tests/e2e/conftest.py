@@ -36,6 +36,8 @@ RUN_TIMEOUT_S = 240.0
 # Short waits, so that exhausted retries and dead leases take seconds.
 TEST_SETTINGS = {
     "GAPLESS_RETRY_DELAYS_S": "[0.2, 0.4]",
+    # A source that is down ends a run at once; the test of waiting for it asks for that.
+    "GAPLESS_BREAKER_PROBES": "0",
     "GAPLESS_LEASE_TTL_S": "20",
     "GAPLESS_HEARTBEAT_S": "2",
     "GAPLESS_MAIL_FROM": "gapless@example.org",

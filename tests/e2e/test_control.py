@@ -89,6 +89,25 @@ def test_one_error_on_every_date_stops_the_run_and_names_the_red_flag(bench: Ben
     assert "red_flag:same_error" in mail["text"]
 
 
+def test_a_source_that_is_down_for_a_while_is_waited_for_and_tried_one_date_at_a_time(bench: Bench) -> None:
+    days, strikes = ("2021-11-01", "2021-12-31"), 13
+    bench.trouble({"kind": "500", "times": strikes})
+    # Without retries a strike is a failed date: ten that open the breaker, one or two under way then, the rest probes.
+    waits = {"GAPLESS_RETRY_DELAYS_S": "[]", "GAPLESS_BREAKER_PROBES": "6", "GAPLESS_BREAKER_PROBE_PAUSE_S": "1"}
+    ended = bench.run(*days, canary=0, max_concurrency=2, env=waits)
+    assert not ended.message.startswith("ABORTED"), ended.message
+    (mail,) = bench.mails(ended.backfill_id)
+    text = " ".join(mail["text"].split())
+    assert "red_flag:same_error: the last 10 dates failed for one cause" in text
+    assert "the source answers again; dates begin again" in text
+    verdicts = bench.verdicts(*days)
+    assert len(verdicts) == 61
+    assert sum(verdict == "failed_retryable" for verdict in verdicts.values()) == strikes
+    assert set(verdicts.values()) <= {"failed_retryable", "verified", "empty_ok"}
+    assert bench.calls()["by_status"]["500"] == strikes
+    assert bench.calls()["total"] == 61
+
+
 def test_a_canary_stops_a_broken_source_after_its_own_calls_with_one_mail(bench: Bench) -> None:
     bench.trouble({"kind": "renamed_field"})
     ended = bench.run("2023-11-01", "2023-12-31", canary=3)

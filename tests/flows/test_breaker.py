@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.control.breaker import Action, Breaker, Limits, Trip
+from flows.control.breaker import Breaker
+from flows.control.trips import Action, Limits, Trip
 
 NOW = dt.datetime(2025, 2, 1, 12, tzinfo=dt.UTC)
 Story = Callable[[Breaker], Trip | None]

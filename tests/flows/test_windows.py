@@ -16,6 +16,7 @@ from alerting.errors import BudgetExhausted, CriticalError, LeaseHeld
 from alerting.local_store import MemoryObjectStore
 from flows import dates as dates_module
 from flows.control.canaries import try_canaries
+from flows.control.gate import TROUBLE
 from flows.control.lease import Lease
 from flows.control.orders import (
     Orders,
@@ -56,6 +57,7 @@ def processes(monkeypatch: pytest.MonkeyPatch, without_prefect: None) -> None:
     monkeypatch.setattr(dates_module, "current_run", lambda _: _RUN.get())
     monkeypatch.setattr(joining, "WorkerServices", Services)
     monkeypatch.setenv("GAPLESS_HEARTBEAT_S", "0.2")
+    monkeypatch.setenv("GAPLESS_BREAKER_PROBES", "0")
 
 
 @dataclass
@@ -201,6 +203,40 @@ def test_one_error_on_every_date_of_several_windows_trips_the_parents_breaker_an
             facts = await found.run.in_thread(found.run.finish, "red_flag")
             assert facts.verdict_counts == {"failed_retryable": 12, "planned": 8}
             assert facts.calls == asked
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_when_the_source_is_down_one_date_of_one_window_is_tried_at_a_time(
+    place: Place, monkeypatch: pytest.MonkeyPatch, answers: bool
+) -> None:
+    monkeypatch.setenv("GAPLESS_BREAKER_PROBES", "1")
+    monkeypatch.setenv("GAPLESS_BREAKER_PROBE_PAUSE_S", "3600")
+    # The dates after the burst are so slow that the windows read their orders meanwhile.
+    place.upstream.trouble({"kind": "500", "times": 10}, {"kind": "slow", "delay_s": 3.0})
+
+    async def story() -> None:
+        async with fleet("2025-01-01", "2025-01-30") as found:
+            windows = [found.window(*days(1, 15)), found.window(*days(16, 30))]
+            await found.until(lambda: found.run.breaker.is_waiting)
+            await found.supervisor.step()
+            orders, generation = read_orders(place.store, PARENT)
+            assert (orders.closed_by, orders.probe) == ({TROUBLE}, 0)
+            reports = ("2025-01-01", "2025-01-16")
+            await found.until(lambda: all(has_report(place, name, orders=generation) for name in reports))
+            await found.until(lambda: all(found.report(name).is_idle for name in reports))
+            asked = place.upstream.calls.report()["total"]
+            assert asked < 30
+
+            place.upstream.trouble() if answers else place.upstream.trouble({"kind": "500"})
+            found.run.breaker._probing._until = utc_now()
+            await found.until(lambda: found.run.stopped_by or not found.run.breaker.is_waiting)
+            assert (found.run.stopped_by is None) == answers
+            await found.until(lambda: all(window.done() for window in windows))
+            for window in windows:
+                window.result()
+            assert place.upstream.calls.report()["total"] == (30 if answers else asked + 1)
 
     asyncio.run(story())
 
