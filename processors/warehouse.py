@@ -1,4 +1,4 @@
-"""BigQuery. The only module that imports its client.
+"""BigQuery, as the pipeline writes and reads it. Its client is imported here and in the modules that this one uses.
 
 A load never deletes before the new rows are complete beside the table::
 
@@ -18,19 +18,18 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from google.api_core import exceptions as api
-from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 from google.cloud.bigquery.retry import DEFAULT_RETRY
-from requests.adapters import HTTPAdapter
 
 from alerting.errors import LoadRejected
 from processors.base import Table
+from processors.bigquery_client import open_client, query_parameter
+from processors.bigquery_tables import make_or_widen, schema_fields
 from processors.billing import BilledBytes
 from processors.changes import changes_sql
 from processors.job_runner import Job, JobRunner
 from processors.load_plan import QueryValue, TableBatch, TableLoad, replace_sql
-from processors.schema import Column, check_table, widened
+from processors.schema import Column, check_table
 from processors.table_budget import TableBudget
 from processors.warehouse_errors import translated
 
@@ -113,32 +112,12 @@ class BigQueryWarehouse:
         self._ensured.add((table.name, table.model))
 
     def _make_or_widen(self, table: Table, columns: Sequence[Column]) -> None:
-        client = self._open()
-        try:
-            found = client.get_table(self._reference(table.name), **self._calling)
-        except api.NotFound:
-            made = bigquery.Table(self._reference(table.name), schema=_fields(columns))
-            made.time_partitioning = bigquery.TimePartitioning(type_=table.granularity, field=table.partition_field)
-            made.clustering_fields = list(table.key[:4])
-            made.description = (table.model.__doc__ or "").strip() or None
-            found = client.create_table(made, exists_ok=True, **self._calling)
-        by = found.time_partitioning.field if found.time_partitioning else None
-        if by != table.partition_field:
-            raise LoadRejected(
-                f"table {table.name} is partitioned by {by}, expected {table.partition_field}; it is as it was",
-                stage="load",
-                hint="migrate the table by hand, or give the row model's table another name",
+        added = make_or_widen(self._open(), self._reference(table.name), table, columns, self._calling)
+        # The local BigQuery takes the new schema into its catalog only; in BigQuery this changes nothing.
+        for column in added:
+            self.query(
+                f"ALTER TABLE {self.name_of(table.name)} ADD COLUMN IF NOT EXISTS `{column.name}` {column.sql_type}"
             )
-        existing = [Column.from_api(field.to_api_repr()) for field in found.schema]
-        wider = widened(table.name, columns, existing)
-        if wider:
-            found.schema = _fields(wider)
-            client.update_table(found, ["schema"], **self._calling)
-            # The local BigQuery takes the new schema into its catalog only; in BigQuery this changes nothing.
-            for column in wider[len(existing) :]:
-                self.query(
-                    f"ALTER TABLE {self.name_of(table.name)} ADD COLUMN IF NOT EXISTS `{column.name}` {column.sql_type}"
-                )
 
     def load(self, batch: TableBatch) -> TableLoad:
         """See `Warehouse.load`. Raises ``BudgetExhausted`` before any effect."""
@@ -161,7 +140,7 @@ class BigQueryWarehouse:
     def stage_rows(self, batch: TableBatch) -> Job:
         """Step one: all rows of the batch into its staging table, in one load job. The table itself is not touched."""
         columns = check_table(batch.table)
-        staging = bigquery.Table(self._reference(batch.staging_table), schema=_fields(columns))
+        staging = bigquery.Table(self._reference(batch.staging_table), schema=schema_fields(columns))
         staging.expires = dt.datetime.now(dt.UTC) + _STAGING_LIFE
         self._call(
             "creation of the staging table", lambda: self._open().create_table(staging, exists_ok=True, **self._calling)
@@ -170,7 +149,7 @@ class BigQueryWarehouse:
         def submit(job_id: str, job_labels: dict[str, str]) -> Job:
             config = bigquery.LoadJobConfig(
                 source_format=bigquery.SourceFormat.NEWLINE_DELIMITED_JSON,
-                schema=_fields(columns),
+                schema=schema_fields(columns),
                 write_disposition=bigquery.WriteDisposition.WRITE_TRUNCATE,
                 ignore_unknown_values=False,
                 max_bad_records=0,
@@ -198,7 +177,7 @@ class BigQueryWarehouse:
     def replace_rows(self, batch: TableBatch) -> Job:
         """Step two: the scope's old rows out and the staged rows in, in one atomic statement."""
         sql = replace_sql(batch, self.name_of(batch.table.name), self.name_of(batch.staging_table))
-        parameters = [_parameter(f"scope_{number}", limit.values) for number, limit in enumerate(batch.scope)]
+        parameters = [query_parameter(f"scope_{number}", limit.values) for number, limit in enumerate(batch.scope)]
         if batch.table.deleted_field:
             parameters.append(bigquery.ScalarQueryParameter("snapshot_at", "TIMESTAMP", batch.snapshot_at))
 
@@ -224,7 +203,7 @@ class BigQueryWarehouse:
     def query(self, sql: str, parameters: Mapping[str, QueryValue] | None = None) -> list[dict[str, Any]]:
         """See `Warehouse.query`."""
         config = bigquery.QueryJobConfig(
-            query_parameters=[_parameter(name, value) for name, value in (parameters or {}).items()],
+            query_parameters=[query_parameter(name, value) for name, value in (parameters or {}).items()],
             maximum_bytes_billed=self._max_bytes_billed,
         )
 
@@ -255,32 +234,5 @@ class BigQueryWarehouse:
     def _open(self) -> bigquery.Client:
         with self._opening:
             if self._client is None:
-                options: dict[str, Any] = {}
-                if self._endpoint:
-                    options = {
-                        "credentials": AnonymousCredentials(),  # type: ignore[no-untyped-call]
-                        "client_options": {"api_endpoint": self._endpoint},
-                    }
-                self._client = bigquery.Client(project=self.project, location=self.location, **options)
-                # The library has no public way to size its pool of ten connections, nor to keep a proxy setting from
-                # catching an emulator on this machine.
-                session = self._client._http
-                session.trust_env = not self._endpoint
-                adapter = HTTPAdapter(pool_maxsize=self._pool_size, pool_block=True)
-                session.mount("https://", adapter)
-                session.mount("http://", adapter)
+                self._client = open_client(self.project, self.location, self._endpoint, self._pool_size)
             return self._client
-
-
-def _fields(columns: Sequence[Column]) -> list[bigquery.SchemaField]:
-    return [bigquery.SchemaField.from_api_repr(column.to_api()) for column in columns]
-
-
-def _parameter(name: str, value: QueryValue) -> bigquery.ArrayQueryParameter | bigquery.ScalarQueryParameter:
-    if isinstance(value, str | int | dt.date):
-        return bigquery.ScalarQueryParameter(name, _kind(value), value)
-    return bigquery.ArrayQueryParameter(name, _kind(value[0]), list(value))
-
-
-def _kind(value: str | int | dt.date) -> str:
-    return "DATE" if isinstance(value, dt.date) else "INT64" if isinstance(value, int) else "STRING"

@@ -12,14 +12,14 @@ import math
 import random
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
-from alerting.errors import BudgetExhausted, ConfigurationError, RateLimited
+from alerting.errors import BudgetExhausted, RateLimited
 from scrapers.base import QuotaHeaders, Rate
+from scrapers.rate_limits import Wall, check_rate, next_reset, sliding_windows
 
 # Below this a sleep may round to nothing, and a waiting loop would spin.
 _SHORTEST_SLEEP_S = 0.001
@@ -32,44 +32,6 @@ class Clock:
     monotonic: Callable[[], float] = time.monotonic
     now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC)
     sleep: Callable[[float], None] = time.sleep
-
-
-@dataclass(slots=True)
-class _Window:
-    """At most ``limit`` grants in any ``length_s`` seconds."""
-
-    limit: int
-    length_s: float
-    grants: deque[float] = field(default_factory=deque)
-
-    def wait_s(self, now_s: float) -> float:
-        if len(self.grants) < self.limit:
-            return 0.0
-        return self.grants[0] + self.length_s - now_s
-
-    def take(self, now_s: float) -> None:
-        if len(self.grants) == self.limit:
-            self.grants.popleft()
-        self.grants.append(now_s)
-
-
-@dataclass(slots=True)
-class _Wall:
-    """At most ``limit`` calls (None = any number) in the calendar period ``period`` of the reset zone."""
-
-    unit: str
-    limit: int | None
-    period: str = ""
-    spent: int = 0
-
-    def move_to(self, period: str) -> None:
-        # ">" and not "!=": a wall clock set back must not hand out yesterday's quota again.
-        if period > self.period:
-            self.period, self.spent = period, 0
-
-    @property
-    def is_reached(self) -> bool:
-        return self.limit is not None and self.spent >= self.limit
 
 
 class Quota(Protocol):
@@ -111,16 +73,16 @@ class Budget:
         quota: Quota | None = None,
         chance: random.Random | None = None,
     ) -> None:
-        _check(rate, source)
+        check_rate(rate, source)
         self.rate = rate
         self.source = source
         self._clock = clock or Clock()
         self._chance = chance or random.Random()  # noqa: S311 - no secret
         self._zone = ZoneInfo(rate.reset_zone)
         self._lock = threading.Lock()
-        self._windows = _windows(rate)
+        self._windows = sliding_windows(rate)
         self._quota = quota
-        self._walls = () if quota else (_Wall("day", rate.per_day), _Wall("month", rate.per_month))
+        self._walls = () if quota else (Wall("day", rate.per_day), Wall("month", rate.per_month))
         self._paused_until_s = -math.inf
         self._waited_s = 0.0
 
@@ -240,7 +202,7 @@ class Budget:
         for wall in self._walls:
             wall.move_to(today.isoformat() if wall.unit == "day" else f"{today:%Y-%m}")
 
-    def _exhausted(self, wall: _Wall) -> BudgetExhausted:
+    def _exhausted(self, wall: Wall) -> BudgetExhausted:
         reset = self.next_reset(wall.unit)
         return BudgetExhausted(
             f"all {wall.limit} calls of this {wall.unit} ({wall.period}) are spent; no call was made",
@@ -249,46 +211,3 @@ class Budget:
             hint=f"start again after {reset.isoformat()} ({self.rate.reset_zone})",
             resets_at=reset.astimezone(dt.UTC).isoformat(),
         )
-
-
-def next_reset(unit: str, now: dt.datetime, zone: ZoneInfo) -> dt.datetime:
-    """The instant, in ``zone``, at which the ``day`` or ``month`` of ``now`` is over there."""
-    first = now.astimezone(zone).date() + dt.timedelta(days=1)
-    if unit == "month":
-        first = ((first - dt.timedelta(days=1)).replace(day=1) + dt.timedelta(days=32)).replace(day=1)
-    # Through UTC, so that a midnight that a clock change skips becomes the instant of that change.
-    return dt.datetime.combine(first, dt.time(), zone).astimezone(dt.UTC).astimezone(zone)
-
-
-def _windows(rate: Rate) -> tuple[_Window, ...]:
-    windows = []
-    if rate.per_second is not None:
-        # 0.5 per second is 1 in 2 s; 2.5 per second is 2 in 0.8 s.
-        limit = max(1, math.floor(rate.per_second))
-        windows.append(_Window(limit, limit / rate.per_second))
-    if rate.per_minute is not None:
-        windows.append(_Window(rate.per_minute, 60.0))
-    return tuple(windows)
-
-
-def _check(rate: Rate, source: str) -> None:
-    for name in ("per_second", "per_minute", "per_day", "per_month"):
-        limit = getattr(rate, name)
-        if limit is not None and not limit > 0:
-            raise ConfigurationError(
-                f"{name} is {limit}; it must be positive, or empty for no limit", source=source, stage="plan"
-            )
-    shortest_s, longest_s = rate.pause_s
-    if not 0 <= shortest_s <= longest_s < math.inf:
-        raise ConfigurationError(
-            f"pause_s is {rate.pause_s}; it must be a shortest and a longest pause", source=source, stage="plan"
-        )
-    try:
-        ZoneInfo(rate.reset_zone)
-    except (KeyError, ValueError, OSError) as error:
-        raise ConfigurationError(
-            f"reset zone {rate.reset_zone!r} is unknown here",
-            source=source,
-            stage="plan",
-            hint="use an IANA name such as America/New_York, and install tzdata",
-        ) from error

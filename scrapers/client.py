@@ -6,7 +6,6 @@ import contextlib
 import datetime as dt
 import functools
 import logging
-import re
 import threading
 import time
 import urllib.parse
@@ -26,12 +25,12 @@ from alerting.errors import (
     SourceUnavailable,
     Truncated,
 )
-from alerting.redaction import RedactingFilter, redact, register_secret
+from alerting.redaction import RedactingFilter, redact
+from scrapers.addressing import address_of, secret_of, without_secret
 from scrapers.answers import Answer, kept_headers, problem_in, unpacked
 from scrapers.base import Page, Request, Scraper, SecretHeader, SecretParam, SourceAccess
 from scrapers.budget import Budget
 
-_SITE = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*")
 _ERROR_BODY_BYTES = 4096
 _LONGEST_GUESSED_PAUSE_S = 60.0
 
@@ -117,7 +116,7 @@ class SourceClient:
             raise error.located(source=self._scraper.source, stage="scrape", hint=self._hint(error)) from None
         with self._lock:
             self._guessed_pause_s = 0.0
-        body, headers_kept = self._without_secret(answer.body), kept_headers(answer.headers)
+        body, headers_kept = without_secret(answer.body, self._secret), kept_headers(answer.headers)
         return Page(request, page_number, answer.status, headers_kept, body, answer.received_at, round(elapsed_s, 4))
 
     def close(self) -> None:
@@ -141,33 +140,11 @@ class SourceClient:
             headers[auth.header] = auth.prefix + secret
         elif isinstance(auth, SecretParam):
             params = params.add(auth.param, secret)
-        return self._base_of(request.site) + request.path, params, headers
-
-    def _base_of(self, site: str) -> str:
-        if "{site}" not in self._base_url:
-            return self._base_url
-        if not site:
-            return self._base_url.replace("{site}.", "").replace("/{site}", "")
-        # A slash or an @ in a mistyped entity would send the key to a host of somebody else's choice.
-        if not _SITE.fullmatch(site):
-            raise SourceContractError(f"{redact(site)!r} cannot be part of a host name; no call was made")
-        return self._base_url.replace("{site}", site)
+        return address_of(self._base_url, request.site) + request.path, params, headers
 
     @functools.cached_property
     def _secret(self) -> str:
-        auth = self._scraper.auth
-        if auth is None:
-            return ""
-        # A key file or secret manager often adds a line end, which no header may hold.
-        secret = self._access.secrets.get(auth.secret, "").strip()
-        if not secret and isinstance(auth, SecretHeader) and auth.is_optional:
-            return ""
-        if not secret:
-            raise AuthenticationError(f"the secret {auth.secret} is not set; no call was made")
-        if not secret.isascii() or not secret.isprintable():
-            raise ConfigurationError(f"the secret {auth.secret} holds characters no key can have; no call was made")
-        register_secret(secret)
-        return secret
+        return secret_of(self._scraper.auth, self._access.secrets)
 
     def _exchange(self, url: str, params: httpx.QueryParams, headers: dict[str, str], deadline_s: float) -> Answer:
         with self._lock:
@@ -227,11 +204,6 @@ class SourceClient:
                 self._guessed_pause_s = min(max(1.0, 2 * self._guessed_pause_s), _LONGEST_GUESSED_PAUSE_S)
                 self._guess_ends_s = now_s + self._guessed_pause_s
             return self._guessed_pause_s
-
-    def _without_secret(self, body: bytes) -> bytes:
-        """A source may echo the key (in a next-page link); it must not reach storage. Short keys could be data."""
-        secret = self._secret.encode()
-        return body.replace(secret, b"***") if len(secret) >= 16 else body
 
     def _hint(self, error: PipelineError) -> str:
         if isinstance(error, AuthenticationError) and self._scraper.auth is not None:

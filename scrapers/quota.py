@@ -20,7 +20,8 @@ from zoneinfo import ZoneInfo
 from alerting.errors import BudgetExhausted, LandingUnavailable, StateUnreadable
 from alerting.object_store import GenerationConflict, ObjectMissing, ObjectStore
 from scrapers.base import QuotaHeaders, Rate
-from scrapers.budget import Clock, next_reset
+from scrapers.budget import Clock
+from scrapers.rate_limits import next_reset
 
 Purpose = Literal["backfill", "live"]
 Unit = Literal["day", "month"]

@@ -5,7 +5,7 @@
 The towns share one host: base URL ``http://127.0.0.1:8081/{site}``. Without a key 15 calls a minute (402 beyond) and
 pages of 100 rows; an unknown town is redirected; a browser gets a challenge; every 404 is a web page. The rules are
 those of https://github.com/civicband/corkboard. Everything under ``/gapless/`` needs no key: ``POST trouble`` (a list
-of :class:`Trouble`), ``DELETE trouble``, ``GET`` and ``DELETE calls``, ``POST limit`` (``{"per_minute": 15}``);
+of `civic_trouble.Trouble`), ``DELETE trouble``, ``GET`` and ``DELETE calls``, ``POST limit`` (``{"per_minute": 15}``);
 ``GET /healthz`` tells that it is up.
 """
 
@@ -25,7 +25,6 @@ from typing import Any, Literal, Self
 
 import uvicorn
 from datasette.app import Datasette
-from pydantic import BaseModel, TypeAdapter
 
 from deployments.local.civic_answers import (
     CHALLENGE,
@@ -41,30 +40,11 @@ from deployments.local.civic_answers import (
     themed,
 )
 from deployments.local.civic_towns import LOCAL_CIVIC_KEY, SAMPLE_TOWNS, TABLES, change, make_town, page_ids
+from deployments.local.civic_trouble import TROUBLES, Trouble, failure_due
 from deployments.local.processes import free_port
 
 _SETTINGS = {"max_returned_rows": 1000, "default_page_size": 100, "sql_time_limit_ms": 3000, "num_sql_threads": 2}
 _BROWSER = re.compile("Mozilla|Opera")
-
-
-class Trouble(BaseModel):
-    """What happens at the ``at_call``-th call for a table, counted since the last ``DELETE calls``, before its answer.
-
-    ``fail`` answers ``status`` (with a web page when ``html``) for so many ``calls``, 0 = from then on.
-    """
-
-    town: str
-    table: str = "agendas"
-    at_call: int = 1
-    do: Literal["delete", "add", "alter", "fail"]
-    rows: int = 1
-    seed: int = 0
-    status: int = 500
-    html: bool = False
-    calls: int = 1
-
-
-_TROUBLES = TypeAdapter(list[Trouble])
 
 
 class CivicUpstream:
@@ -171,7 +151,7 @@ class CivicUpstream:
         _, town, rest = (path + "/").split("/", 2)
         key = headers.get("authorization", "").removeprefix("Bearer ") or headers.get("x-api-key", "")
         table = rest.rstrip("/").rpartition("/")[2].removesuffix(".json")
-        self.calls[f"{town}~{table}"] += 1
+        call = self.calls[f"{town}~{table}"] = self.calls[f"{town}~{table}"] + 1
         if _BROWSER.search(headers.get("user-agent", "")):
             await answer_html(send, 200, CHALLENGE)
         elif key and key != LOCAL_CIVIC_KEY:
@@ -186,7 +166,7 @@ class CivicUpstream:
         elif town not in self._apps:
             await start_answer(send, 302, {"location": "https://civic.band/"})
             await send({"type": "http.response.body", "body": b""})
-        elif (failing := self._due(town, table)) is not None:
+        elif (failing := failure_due(self._troubles, town, table, call, self._do)) is not None:
             if failing.html:
                 await answer_html(send, failing.status, NOT_FOUND)
             else:
@@ -208,18 +188,9 @@ class CivicUpstream:
         self._anonymous.append(now_s)
         return True
 
-    def _due(self, town: str, table: str) -> Trouble | None:
-        """Does what is due at this call; the failure to answer with, if there is one."""
-        call = self.calls[f"{town}~{table}"]
-        for one in self._troubles:
-            if (one.town, one.table) != (town, table):
-                continue
-            if one.do == "fail":
-                if one.at_call <= call and (not one.calls or call < one.at_call + one.calls):
-                    return one
-            elif one.at_call == call:
-                change(self._path(town), town, table, one.do, one.rows, one.seed)
-        return None
+    def _do(self, due: Trouble) -> None:
+        if due.do != "fail":
+            change(self._path(due.town), due.town, due.table, due.do, due.rows, due.seed)
 
     async def _control(self, method: str, what: str, receive: Receive, send: Send) -> None:
         body = b""
@@ -229,7 +200,7 @@ class CivicUpstream:
             body += message.get("body", b"")
             more = message.get("more_body", False)
         if (method, what) == ("POST", "trouble"):
-            self.trouble(*_TROUBLES.validate_json(body))
+            self.trouble(*TROUBLES.validate_json(body))
         elif (method, what) == ("DELETE", "trouble"):
             self.trouble()
         elif (method, what) == ("DELETE", "calls"):

@@ -1,0 +1,42 @@
+"""The client of BigQuery: how it connects, and how it takes the values of a query."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import bigquery
+from requests.adapters import HTTPAdapter
+
+from processors.load_plan import QueryValue
+
+
+def open_client(project: str, location: str, endpoint: str, pool_size: int) -> bigquery.Client:
+    """A client that keeps ``pool_size`` connections; ``endpoint`` is an emulator with scheme, "" the real service."""
+    options: dict[str, Any] = {}
+    if endpoint:
+        options = {
+            "credentials": AnonymousCredentials(),  # type: ignore[no-untyped-call]
+            "client_options": {"api_endpoint": endpoint},
+        }
+    client = bigquery.Client(project=project, location=location, **options)
+    # The library has no public way to size its pool of ten connections, nor to keep a proxy setting from catching an
+    # emulator on this machine.
+    session = client._http
+    session.trust_env = not endpoint
+    adapter = HTTPAdapter(pool_maxsize=pool_size, pool_block=True)
+    session.mount("https://", adapter)
+    session.mount("http://", adapter)
+    return client
+
+
+def query_parameter(name: str, value: QueryValue) -> bigquery.ArrayQueryParameter | bigquery.ScalarQueryParameter:
+    """A named parameter: text, whole number or date, or a sequence of one of them that is not empty."""
+    if isinstance(value, str | int | dt.date):
+        return bigquery.ScalarQueryParameter(name, _kind(value), value)
+    return bigquery.ArrayQueryParameter(name, _kind(value[0]), list(value))
+
+
+def _kind(value: str | int | dt.date) -> str:
+    return "DATE" if isinstance(value, dt.date) else "INT64" if isinstance(value, int) else "STRING"

@@ -1,0 +1,60 @@
+"""Where a call goes and which key goes with it: both are looked at before anything is sent."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from alerting.errors import AuthenticationError, ConfigurationError, SourceContractError
+from alerting.redaction import redact, register_secret
+from scrapers.base import Auth, SecretHeader
+
+_SITE = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*")
+# A shorter text may as well stand in the data.
+_SHORTEST_ECHO_CHARS = 16
+
+
+def address_of(base_url: str, site: str) -> str:
+    """``base_url`` with the site of one entity in it; without a site its place is left out.
+
+    Raises ``SourceContractError`` for what is no host name.
+
+    >>> address_of("https://{site}.example.org", "ann.ca"), address_of("http://127.0.0.1:8081/{site}", "")
+    ('https://ann.ca.example.org', 'http://127.0.0.1:8081')
+    """
+    if "{site}" not in base_url:
+        return base_url
+    if not site:
+        return base_url.replace("{site}.", "").replace("/{site}", "")
+    # A slash or an @ in a mistyped entity would send the key to a host of somebody else's choice.
+    if not _SITE.fullmatch(site):
+        raise SourceContractError(f"{redact(site)!r} cannot be part of a host name; no call was made")
+    return base_url.replace("{site}", site)
+
+
+def secret_of(auth: Auth | None, secrets: Mapping[str, str]) -> str:
+    """The key that ``auth`` names, registered for redaction; "" where the source needs none, or can do without.
+
+    Raises ``AuthenticationError`` for a missing key and ``ConfigurationError`` for one that no header can carry.
+    """
+    if auth is None:
+        return ""
+    # A key file or secret manager often adds a line end, which no header may hold.
+    secret = secrets.get(auth.secret, "").strip()
+    if not secret and isinstance(auth, SecretHeader) and auth.is_optional:
+        return ""
+    if not secret:
+        raise AuthenticationError(f"the secret {auth.secret} is not set; no call was made")
+    if not secret.isascii() or not secret.isprintable():
+        raise ConfigurationError(f"the secret {auth.secret} holds characters no key can have; no call was made")
+    register_secret(secret)
+    return secret
+
+
+def without_secret(body: bytes, secret: str) -> bytes:
+    """A source may echo the key (in a next-page link); it must not reach storage.
+
+    >>> without_secret(b"next?key=0123456789abcdef", "0123456789abcdef"), without_secret(b"a short key", "key")
+    (b'next?key=***', b'a short key')
+    """
+    return body.replace(secret.encode(), b"***") if len(secret) >= _SHORTEST_ECHO_CHARS else body
