@@ -121,6 +121,8 @@ class Follower:
             storage_writes=used.storage_writes,
             storage_reads=used.storage_reads,
             outcomes=tuple(self._recorder.outcomes),
+            # A copy, because threads add to it.
+            unchanged={key: manifest.attempt for key, manifest in run.to_recount.copy().items()},
             orders=self._orders,
             is_idle=run.gate.is_idle,
             stop=Stop.of(mine) if mine is not None and not isinstance(mine, LeaseHeld) else None,

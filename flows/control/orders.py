@@ -75,7 +75,10 @@ class Outcome(BaseModel):
 
 
 class Report(BaseModel):
-    """What a window says. Numbers are totals since it began; ``orders`` is the generation that it follows."""
+    """What a window says. Numbers are totals since it began; ``orders`` is the generation that it follows.
+
+    ``unchanged`` is what a full run got again as it was, partition -> attempt: such have no new verdict in the ledger.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -86,6 +89,7 @@ class Report(BaseModel):
     storage_writes: int = 0
     storage_reads: int = 0
     outcomes: tuple[Outcome, ...] = ()
+    unchanged: dict[str, str] = {}
     orders: int = 0
     is_idle: bool = True
     stop: Stop | None = None

@@ -105,6 +105,7 @@ def learn_what_was_done(run: RunContext, since: dt.datetime) -> None:
         if entry.backfill_id != run.backfill_id and entry.updated_at >= since and entry.verdict.is_good:
             run.done_elsewhere.add(key)
             run.manifests.pop(key, None)
+            run.to_recount.pop(key, None)
 
 
 def memory_bytes() -> int:

@@ -66,6 +66,12 @@ class Windows:
                 {name: sum(getattr(one, name) for one in self._reports.values()) for name in _TOTALS}
             )
 
+    def unchanged(self) -> dict[str, str]:
+        """What the windows got again as it was, partition -> attempt, and nobody else has done meanwhile."""
+        with self._lock:
+            found = {key: attempt for report in self._reports.values() for key, attempt in report.unchanged.items()}
+        return {key: attempt for key, attempt in found.items() if key not in self._run.done_elsewhere}
+
     def _feed(self, name: str, report: Report) -> None:
         run = self._run
         for outcome in report.outcomes[self._fed[name] :]:

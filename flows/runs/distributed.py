@@ -43,14 +43,14 @@ def windows_of(run: RunContext, partitions: Sequence[Partition]) -> tuple[list[t
 
 
 async def run_elsewhere(run: RunContext, keys: list[str], slots: int) -> list[str]:
-    """Runs one window on a worker and returns the keys that are landed. Ends when the window has.
+    """Runs one window on a worker and returns the keys that are landed or came again as they were. Ends when it has.
 
     Args:
         run: The parent's run.
         keys: The window.
         slots: Dates in flight inside the child, so that all children together keep ``max_concurrency``.
     """
-    missing = keys
+    missing, same = keys, dict[str, str]()
     for attempt in range(1, TRIES + 1):
         child = await _run_child(run, missing, slots, attempt)
         entries = await run.in_thread(run.ledger.refresh, min(keys), max(keys))
@@ -58,12 +58,13 @@ async def run_elsewhere(run: RunContext, keys: list[str], slots: int) -> list[st
         if run.windows is not None:
             await run.in_thread(run.windows.look)
             run.windows.ended(str(child.id))
-        missing = [key for key in keys if key not in mine and key not in run.done_elsewhere]
+            same = run.windows.unchanged()
+        missing = [key for key in keys if key not in mine and key not in same and key not in run.done_elsewhere]
         ended = child.state is not None and (child.state.is_completed() or child.state.is_failed())
         if not missing or ended or run.stopped_by is not None:
             break
         partition_logger().warning("window %s ended as %s; %d dates again", keys[0], child.state_name, len(missing))
-    return [key for key in keys if key in mine and mine[key].verdict.value == "landed"]
+    return [key for key in keys if key in same or (key in mine and mine[key].verdict.value == "landed")]
 
 
 async def _run_child(run: RunContext, keys: list[str], slots: int, attempt: int) -> FlowRun:

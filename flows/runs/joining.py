@@ -15,7 +15,7 @@ from flows.control.lease import read_lease
 from flows.control.limits import SharedBudget
 from flows.control.supervise import SHORTEST_STEP_S
 from flows.log import partition_logger
-from flows.parameters import Asked
+from flows.parameters import Asked, Mode
 from flows.plans.requested import requested_partitions
 from flows.runs.active import register, unregister
 from flows.runs.context import RunContext
@@ -44,7 +44,11 @@ async def joined(source: str, backfill_id: str, partitions: list[str], slots: in
     services = WorkerServices(build_services().settings)
     stored = await asyncio.to_thread(read_plan, services.store, backfill_id)
     asked = Asked(
-        source=source, start_date=stored["start_date"], end_date=stored["end_date"], max_concurrency=max(1, slots)
+        source=source,
+        start_date=stored["start_date"],
+        end_date=stored["end_date"],
+        mode=stored.get("mode", Mode.INCREMENTAL),
+        max_concurrency=max(1, slots),
     )
     await asyncio.to_thread(_refuse_without_lease, services, source, backfill_id)
     run = RunContext(services, asked, backfill_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 from alerting.errors import LeaseHeld, PipelineError
 from flows.control.gate import TROUBLE
@@ -17,6 +18,7 @@ from flows.runs.bookkeeping import record_failure
 from flows.runs.context import RunContext
 from flows.runs.distributed import run_elsewhere, windows_of
 from flows.validation import to_load, validate_loaded
+from processors.load_plan import pack
 from scrapers.partition import Partition, windows
 from scrapers.scrape import utc_now
 
@@ -29,12 +31,11 @@ LONG_WINDOWS_AT_ONCE = 2
 
 async def map_windows(run: RunContext, plan: Plan) -> None:
     """Runs every window of the plan; landed partitions are processed in batches while others are still fetched."""
+    await _validate_in_batches(run, await _landed_before(run, plan.to_recount))
+    reloads = await _landed_before(run, plan.to_reload)
     landed: asyncio.Queue[str | None] = asyncio.Queue()
-    processing = asyncio.create_task(_process_in_batches(run, landed))
+    processing = asyncio.create_task(_process_in_batches(run, reloads, landed))
     try:
-        await _validate_in_batches(run, await _landed_before(run, plan.to_recount))
-        for key in await _landed_before(run, plan.to_reload):
-            landed.put_nowait(key)
         grouped, at_once = _windows(run, plan)
         gate = asyncio.Semaphore(at_once)
         slots = max(1, run.asked.concurrency // at_once)
@@ -77,16 +78,21 @@ async def _run_window(
 
 
 async def _landed_before(run: RunContext, partitions: Sequence[Partition]) -> list[str]:
-    """Reads the manifests of partitions that an earlier run landed; an unreadable one becomes an incident."""
+    """Reads the manifests of what an earlier run or a worker landed; an unreadable one becomes an incident."""
+    same = run.windows.unchanged() if run.windows is not None else {}
 
     def read(partition: Partition) -> str:
-        entry = run.ledger.get(partition.key)
+        key = partition.key
+        entry = run.ledger.get(key)
+        if entry and key in same:
+            entry = replace(entry, attempt=same[key])
         try:
-            run.manifests[partition.key] = run.services.landing.read_manifest(entry.manifest_name if entry else "")
+            name = entry.manifest_name if entry else ""
+            (run.to_recount if key in same else run.manifests)[key] = run.services.landing.read_manifest(name)
         except PipelineError as error:
-            record_failure(run, partition.key, error, "load", partition.key)
+            record_failure(run, key, error, "load", key)
             return ""
-        return partition.key
+        return key
 
     return [key for key in await run.in_thread_each(read, partitions) if key]
 
@@ -97,8 +103,13 @@ async def _validate_in_batches(run: RunContext, keys: Sequence[str]) -> None:
         await validate_loaded(run.source, run.backfill_id, sorted(keys[begin : begin + size]), return_state=True)
 
 
-async def _process_in_batches(run: RunContext, landed: asyncio.Queue[str | None]) -> None:
-    """One batch at a time: a table has one writer."""
+async def _process_in_batches(run: RunContext, reloads: list[str], landed: asyncio.Queue[str | None]) -> None:
+    """One batch at a time: a table has one writer.
+
+    What is still being landed is loaded in batches small enough for the two to overlap; ``reloads`` have nothing to
+    wait for, and go first.
+    """
+    await _load(run, reloads)
     size = run.services.settings.process_batch_partitions
     batch: list[str] = []
     more = True
@@ -108,9 +119,19 @@ async def _process_in_batches(run: RunContext, landed: asyncio.Queue[str | None]
         if key is not None:
             batch.append(key)
         if batch and (len(batch) >= size or not more):
-            if run.loading_stopped_by is None and (loadable := await to_load(run, sorted(batch))):
-                await process_landed(run.source, run.backfill_id, loadable, return_state=True)
+            await _load(run, batch)
             batch = []
+
+
+async def _load(run: RunContext, keys: list[str]) -> None:
+    """Loads ``keys`` with as few jobs as BigQuery's limits and this machine allow, unless loading was stopped."""
+    if not keys or run.loading_stopped_by is not None:
+        return
+    loadable = await to_load(run, sorted(keys))
+    # A live run that went first may have done some of them.
+    for batch in pack([run.manifests[key] for key in loadable if key in run.manifests]):
+        if run.loading_stopped_by is None:
+            await process_landed(run.source, run.backfill_id, [one.partition for one in batch], return_state=True)
 
 
 async def keep_alive(run: RunContext, lease: Lease) -> None:

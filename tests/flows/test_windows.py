@@ -8,9 +8,11 @@ import datetime as dt
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from prefect.states import Completed, Crashed
 
 from alerting.errors import BudgetExhausted, CriticalError, LeaseHeld
 from alerting.local_store import MemoryObjectStore
@@ -31,12 +33,13 @@ from flows.control.orders import (
 )
 from flows.control.supervise import Supervisor
 from flows.control.yielding import BorrowedLease, ask_for, borrower
-from flows.parameters import Asked, Engine
+from flows.parameters import Asked, Engine, Mode
 from flows.plans.planning import plan_asked
-from flows.runs import joining
+from flows.runs import distributed, joining
 from flows.runs.active import register, unregister
 from flows.runs.closing import starting_facts
 from flows.runs.context import RunContext
+from flows.runs.mapping import map_windows
 from flows.runs.outcome import resumes_at
 from flows.settings import Settings
 from flows.wiring import Services, build_services
@@ -289,6 +292,59 @@ def test_the_canary_of_a_distributed_run_is_tried_before_any_window(place: Place
             assert read_orders(place.store, PARENT)[0].stop is not None
 
     asyncio.run(story())
+
+
+@pytest.mark.parametrize("dies", [False, True])
+def test_a_distributed_full_run_recounts_what_its_windows_got_unchanged_and_loads_the_rest(
+    place: Place, monkeypatch: pytest.MonkeyPatch, dies: bool
+) -> None:
+    place.fill("2025-01-10", 3)
+    known = place.ledger.refresh()
+    place.upstream.trouble({"kind": "late_game", "dates": ["2025-01-12"]})
+    asked_before = place.upstream.calls.report()["total"]
+
+    async def story() -> None:
+        async with fleet("2025-01-10", "2025-01-12", mode=Mode.FULL, parallel=1) as found:
+            run = found.run
+
+            async def child(_: RunContext, keys: list[str], slots: int, attempt: int) -> Any:
+                """A worker; with ``dies`` the first one is lost behind its first date."""
+                is_lost = dies and attempt == 1
+                await found.window(*(keys[:1] if is_lost else keys), slots=slots)
+                # Here all processes are one, and the window has left.
+                register(run)
+                return SimpleNamespace(id=keys[0], state=Crashed() if is_lost else Completed(), state_name="")
+
+            monkeypatch.setattr(distributed, "_run_child", child)
+            plan = plan_asked(run.services, run.asked, utc_now(), PARENT).plan
+            register(run)
+            try:
+                await map_windows(run, plan)
+            finally:
+                unregister(run)
+            assert run.stopped_by is None
+            assert [receipt.partitions for receipt in run.receipts] == [("2025-01-12",)]
+            assert place.upstream.calls.report()["total"] == asked_before + 3
+            entries = place.ledger.refresh()
+            assert {entry.backfill_id for entry in entries.values()} == {PARENT}, "all were verified by this run"
+            for key in days(10, 11):
+                assert (entries[key].verdict, entries[key].attempt, entries[key].receipt_id) == (
+                    known[key].verdict,
+                    known[key].attempt,
+                    known[key].receipt_id,
+                )
+            assert entries["2025-01-12"].attempt != known["2025-01-12"].attempt
+
+    asyncio.run(story())
+
+
+def test_what_a_live_run_did_meanwhile_is_no_longer_recounted(parent: RunContext) -> None:
+    assert parent.windows is not None
+    unchanged = {"2025-01-01": "a1", "2025-01-02": "a2"}
+    write_report(parent.services.store, PARENT, "w1", Report(unchanged=unchanged))
+    parent.windows.look()
+    parent.done_elsewhere.add("2025-01-02")
+    assert parent.windows.unchanged() == {"2025-01-01": "a1"}
 
 
 @pytest.fixture
