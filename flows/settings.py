@@ -82,7 +82,13 @@ class Settings(BaseSettings):
 
     max_concurrency: int = Field(8, ge=1, le=64, description="Default number of partitions in flight.")
     single_window_up_to: int = Field(31, ge=1, description="Up to this many dates each is its own subflow run.")
-    process_batch_partitions: int = Field(120, ge=1, le=1000, description="Partitions per BigQuery load job.")
+    process_batch_partitions: int = Field(
+        120,
+        ge=1,
+        le=1000,
+        description="Partitions per BigQuery load job while they are fetched; landed ones are loaded up to 1,000 dates "
+        "or 1 GiB at once.",
+    )
     retry_delays_s: list[float] = Field(
         default_factory=lambda: [2.0, 4.0, 8.0, 16.0, 32.0], description="JSON: waits between tries of one stage."
     )

@@ -30,6 +30,9 @@ QueryValue = str | int | dt.date | Sequence[str] | Sequence[dt.date]
 MAX_DAYS_PER_BATCH = 1_000
 """Well below BigQuery's 4,000 partitions a job (https://docs.cloud.google.com/bigquery/quotas#partitioned_tables)."""
 
+MAX_BYTES_PER_BATCH = 2**30
+"""Payloads of one batch. Its rows are spooled to a temporary folder, which is memory on Cloud Run."""
+
 
 @dataclass(frozen=True, slots=True)
 class Constraint:
@@ -178,11 +181,13 @@ def _columns(batch: TableBatch) -> str:
     return ", ".join(f"`{name}`" for name in batch.table.model.model_fields)
 
 
-def pack(manifests: Iterable[Manifest], max_days: int = 366) -> list[tuple[Manifest, ...]]:
-    """Batches for one load each: no partition twice in one, at most ``max_days`` dates unless one partition has more.
+def pack(
+    manifests: Iterable[Manifest], max_days: int = MAX_DAYS_PER_BATCH, max_bytes: int = MAX_BYTES_PER_BATCH
+) -> list[tuple[Manifest, ...]]:
+    """The fewest batches for one load each: at most ``max_days`` dates and ``max_bytes`` of payloads.
 
-    Partitions with an entity share a batch only with the same entity or the same dates, whichever gives fewer
-    batches. Oldest first within an entity.
+    A single partition with more is a batch of its own; a whole entity counts as a date. Partitions with an entity share
+    a batch only with the same entity or the same dates, whichever gives fewer batches. Oldest first within an entity.
     """
     ordered = sorted(manifests, key=lambda manifest: (manifest.entity, manifest.start, manifest.partition))
     by_entity: dict[object, list[Manifest]] = {}
@@ -192,19 +197,20 @@ def pack(manifests: Iterable[Manifest], max_days: int = 366) -> list[tuple[Manif
         by_dates.setdefault((manifest.start, manifest.end), []).append(manifest)
     # A batch of one entity may hold many dates; a batch of one date may hold many entities. Never both.
     groups = by_dates if len(by_dates) < len(by_entity) else by_entity
-    return [batch for group in groups.values() for batch in _split(group, min(max_days, MAX_DAYS_PER_BATCH))]
+    return [batch for group in groups.values() for batch in _split(group, min(max_days, MAX_DAYS_PER_BATCH), max_bytes)]
 
 
-def _split(manifests: Sequence[Manifest], max_days: int) -> list[tuple[Manifest, ...]]:
+def _split(manifests: Sequence[Manifest], max_days: int, max_bytes: int) -> list[tuple[Manifest, ...]]:
     batches: list[list[Manifest]] = []
-    room = 0
+    room, room_bytes = 0, 0
     for manifest in manifests:
-        size = len(_days(manifest))
-        if not batches or size > room:
+        size, size_bytes = max(len(_days(manifest)), 1), manifest.size_bytes
+        if not batches or size > room or size_bytes > room_bytes:
             batches.append([])
-            room = max_days
+            room, room_bytes = max_days, max_bytes
         batches[-1].append(manifest)
         room -= size
+        room_bytes -= size_bytes
     return [tuple(batch) for batch in batches]
 
 

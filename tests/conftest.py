@@ -8,14 +8,16 @@ import json
 import os
 import re
 import threading
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import settings
 
+from alerting.local_store import MemoryObjectStore
 from deployments.local.bigquery import start_bigquery
 from deployments.local.gcs import start_gcs
 from deployments.local.inbox import InboxClient, start_inbox
@@ -53,6 +55,29 @@ def bigquery_endpoint(gcs_root: Path, tmp_path_factory: pytest.TempPathFactory) 
         yield child.endpoint
     finally:
         child.stop()
+
+
+class MemoryBucket(MemoryObjectStore):
+    """A bucket in memory, for thousands of objects; staged rows are files too, because BigQuery reads those itself."""
+
+    calls: ClassVar[dict[str, int]] = {}
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(f"gs://{folder.name}")
+        self._folder = folder
+
+    def write(self, name: str, data: bytes, **rest: Any) -> int:
+        if name.startswith("staging/"):
+            path = self._folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        return super().write(name, data, **rest)
+
+
+@pytest.fixture
+def memory_bucket(gcs_root: Path) -> MemoryBucket:
+    """An empty bucket from which BigQuery can load, without a server."""
+    return MemoryBucket(gcs_root / f"m{uuid.uuid4().hex[:12]}")
 
 
 @pytest.fixture(scope="session")

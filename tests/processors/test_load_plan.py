@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import re
 
 import pytest
@@ -21,7 +22,7 @@ from processors.load_plan import (
     replace_scope,
     table_digest,
 )
-from scrapers.landing import Manifest
+from scrapers.landing import Manifest, PageRecord
 from scrapers.partition import Partition
 
 FIRST = dt.date(2020, 1, 1)
@@ -70,6 +71,37 @@ def test_packing_loses_and_repeats_nothing_and_keeps_to_the_limit(days, limit):
     assert packed == sorted(day(offset).partition for offset in days)
     assert all(len(batch) <= limit for batch in batches)
     assert len(batches) == -(-len(days) // limit)
+
+
+@given(st.lists(st.integers(1, 100), min_size=1, max_size=40), st.integers(1, 40), st.integers(50, 300))
+def test_packing_keeps_to_the_bytes_too_and_a_payload_larger_than_that_is_alone(sizes, limit, max_bytes):
+    manifests = [sized(day(offset), size) for offset, size in enumerate(sizes)]
+    batches = pack(manifests, limit, max_bytes)
+    assert [one for batch in batches for one in batch] == manifests
+    for batch, following in itertools.zip_longest(batches, batches[1:]):
+        assert len(batch) <= limit
+        assert len(batch) == 1 or sum(one.size_bytes for one in batch) <= max_bytes
+        if following:
+            more = sum(one.size_bytes for one in (*batch, following[0]))
+            assert len(batch) == limit or more > max_bytes, "no batch ends early"
+
+
+def test_whole_entities_share_batches_up_to_the_limit():
+    towns = [manifest(Partition.whole(f"town-{number:04d}.ca", "UTC")) for number in range(2_500)]
+    assert [len(batch) for batch in pack(towns)] == [1_000, 1_000, 500]
+
+
+def sized(one: Manifest, size_bytes: int) -> Manifest:
+    page = PageRecord(
+        object_name="o",
+        sha256="s",
+        size_bytes=size_bytes,
+        path="/",
+        status=200,
+        fetched_at=one.landed_at,
+        elapsed_s=0.1,
+    )
+    return one.model_copy(update={"pages": (page,)})
 
 
 @given(st.sets(st.tuples(st.sampled_from(["elm", "oak", "ash"]), st.integers(0, 5)), min_size=1))
