@@ -44,6 +44,8 @@ class Table:
         key: Columns that together are unique over the whole table, none of them nullable.
         partition_field: DATE column that decides which partition a row belongs to.
         parent: Table and columns (same names in both) of the row that each row here belongs to.
+        parent_elsewhere: The parent may rightly be of another partition, so that rows without one are seen only by the
+            recount, when they are loaded. Otherwise they keep their partition out, and its old rows stay.
         per_parent: Fewest and most rows that one parent row may have.
         per_partition: Fewest and most rows that a partition with rows may have.
         critical: Nullable columns in which a NULL is a fault all the same.
@@ -61,6 +63,7 @@ class Table:
     key: tuple[str, ...]
     partition_field: str
     parent: tuple[str, tuple[str, ...]] | None = None
+    parent_elsewhere: bool = False
     per_parent: tuple[int, int] | None = None
     per_partition: tuple[int, int] | None = None
     critical: tuple[str, ...] = ()

@@ -1,7 +1,7 @@
 """What the recount would refuse, seen before a table is touched: so that old rows stay where new ones would be wrong.
 
-The recount afterwards asks the same of BigQuery, by code of its own, and more: rows without their parent, and keys that
-are also in other partitions, can only be seen there.
+The recount afterwards asks the same of BigQuery, by code of its own, and more: keys that are also in other partitions,
+and parents in other partitions, can only be seen there.
 """
 
 from __future__ import annotations
@@ -15,11 +15,15 @@ from scrapers.landing import Manifest
 
 
 class Expectations:
-    """Counts rows, children per parent and NULLs in critical columns while the rows of one partition stream through."""
+    """Counts rows, children per parent and NULLs in critical columns while the rows of one partition stream through.
+
+    Parents and children come in any order. A reference with a NULL in it has no parent, as in SQL.
+    """
 
     def __init__(self, tables: Sequence[Table]) -> None:
         self._tables = tables
-        self._children = [table for table in tables if table.parent and table.per_parent]
+        self._children = [table for table in tables if table.parent and not table.parent_elsewhere]
+        self._parents: dict[str, set[tuple[Any, ...]]] = {table.name: set() for table in self._children}
         self._counted: dict[str, Counter[tuple[Any, ...]]] = {table.name: Counter() for table in self._children}
         self._nulls: Counter[str] = Counter()
         self._rows: Counter[str] = Counter()
@@ -32,10 +36,10 @@ class Expectations:
         for child in self._children:
             assert child.parent is not None
             parent, columns = child.parent
-            if table.name in (parent, child.name):
-                reference = tuple(getattr(row, name) for name in columns)
-                # A parent counts as nothing, so that one without children is known.
-                self._counted[child.name][reference] += table.name == child.name
+            if table.name == parent:
+                self._parents[child.name].add(tuple(getattr(row, name) for name in columns))
+            if table.name == child.name:
+                self._counted[child.name][tuple(getattr(row, name) for name in columns)] += 1
 
     def problem(self, manifest: Manifest) -> str:
         """The first thing that must not replace what is there, "" when there is none."""
@@ -49,17 +53,26 @@ class Expectations:
             if self._rows and table.per_partition and not _within(self._rows[table.name], table.per_partition):
                 fewest, most = table.per_partition
                 return f"{table.name}: {self._rows[table.name]} rows, a partition has {fewest} to {most}"
-        for child in self._children:
-            assert child.parent is not None
-            assert child.per_parent is not None
-            fewest, most = child.per_parent
-            wrong = sum(not _within(count, child.per_parent) for count in self._counted[child.name].values())
-            if wrong:
-                return f"{wrong} {child.parent[0]} rows have too few or too many {child.name} rows ({fewest} to {most})"
+        return next(filter(None, map(self._family_problem, self._children)), "")
+
+    def _family_problem(self, child: Table) -> str:
+        """What is wrong between the rows of ``child`` and their parents."""
+        assert child.parent is not None
+        counted, parents = self._counted[child.name], self._parents[child.name]
+        orphans = sum(n for reference, n in counted.items() if None in reference or reference not in parents)
+        if orphans:
+            return f"ORPHAN: {child.name}: {orphans} rows without their {child.parent[0]} row"
+        if child.per_parent is None:
+            return ""
+        fewest, most = child.per_parent
+        wrong = sum(not _within(counted[reference], child.per_parent) for reference in parents)
+        if wrong:
+            return f"{wrong} {child.parent[0]} rows have too few or too many {child.name} rows ({fewest} to {most})"
         return ""
 
     def close(self) -> None:
-        """Forgets the parents."""
+        """Forgets parents and children."""
+        self._parents.clear()
         self._counted.clear()
 
 

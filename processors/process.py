@@ -46,9 +46,10 @@ def process(
 ) -> Receipt:
     """Loads the batch: one load job and one atomic replace per table, parents before children.
 
-    A partition that is unsettled, unproven empty, short of what its manifest counted or its source announced, has too
-    few or too many rows a parent, or more than ``tolerated_rejects`` rejects is left out, and its old rows stay; the
-    others are loaded. A proven empty partition is emptied. Repeating the call after any crash gives the same tables.
+    A partition that is unsettled, unproven empty, short of what its manifest counted or its source announced, has rows
+    without parent, too few or too many rows a parent, or more than ``tolerated_rejects`` rejects is left out, and its
+    old rows stay; the others are loaded. A proven empty partition is emptied. Repeating the call after any crash gives
+    the same tables.
 
     Args:
         manifests: At most `processors.load_plan.MAX_DAYS_PER_BATCH` dates; use ``pack`` to cut longer lists.
