@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import functools
 import importlib
-import inspect
-import pkgutil
 from types import ModuleType
 
 from alerting.errors import ConfigurationError
 from processors import sources as _package
 from processors.base import Processor, Table
 from processors.schema import check_table
+from scrapers.registry import names_in, only_subclass
 
 
 def sources() -> list[str]:
     """Names of all sources that have a processor, sorted. Imports none of them."""
-    names = (module.name for module in pkgutil.iter_modules(_package.__path__))
-    return sorted(name for name in names if not name.startswith("_"))
+    return names_in(_package)
 
 
 @functools.cache
@@ -31,19 +29,7 @@ def processor(name: str) -> Processor:
 def from_module(module: ModuleType) -> Processor:
     """The one processor that a module defines, its tables checked. Raises ``ConfigurationError`` otherwise."""
     name = module.__name__.rpartition(".")[2]
-    found = [
-        kind
-        for kind in vars(module).values()
-        if inspect.isclass(kind) and issubclass(kind, Processor) and kind.__module__ == module.__name__
-    ]
-    if len(found) != 1:
-        raise ConfigurationError(
-            f"module {module.__name__} defines {len(found)} processors, expected exactly 1",
-            source=name,
-            stage="plan",
-            hint="keep one subclass of processors.base.Processor per file",
-        )
-    kind = found[0]
+    kind = only_subclass(module, Processor)  # type: ignore[type-abstract]
     missing = [] if getattr(kind, "tables", None) else ["tables"]
     missing += sorted(kind.__abstractmethods__)
     if missing:

@@ -8,6 +8,7 @@ import inspect
 import pkgutil
 import re
 from types import ModuleType
+from typing import TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from alerting.errors import ConfigurationError
@@ -15,13 +16,36 @@ from scrapers import sources as _package
 from scrapers.base import Scraper
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
+_Kind = TypeVar("_Kind")
 _FACTS = ("zone", "base_url", "tables")
+
+
+def names_in(package: ModuleType) -> list[str]:
+    """Names of the modules of a package, sorted, without private ones. Imports none of them."""
+    names = (module.name for module in pkgutil.iter_modules(package.__path__))
+    return sorted(name for name in names if not name.startswith("_"))
+
+
+def only_subclass(module: ModuleType, base: type[_Kind]) -> type[_Kind]:
+    """The one subclass of ``base`` that the module defines. Raises ``ConfigurationError`` for none or several."""
+    found = [
+        kind
+        for kind in vars(module).values()
+        if inspect.isclass(kind) and issubclass(kind, base) and kind.__module__ == module.__name__
+    ]
+    if len(found) != 1:
+        raise ConfigurationError(
+            f"module {module.__name__} defines {len(found)} {base.__name__.lower()}s, expected exactly 1",
+            source=module.__name__.rpartition(".")[2],
+            stage="plan",
+            hint=f"keep one subclass of {base.__module__}.{base.__name__} per file",
+        )
+    return found[0]
 
 
 def sources() -> list[str]:
     """Names of all sources, sorted. Imports none of them."""
-    names = (module.name for module in pkgutil.iter_modules(_package.__path__))
-    return sorted(name for name in names if not name.startswith("_"))
+    return names_in(_package)
 
 
 @functools.cache
@@ -35,19 +59,7 @@ def scraper(name: str) -> Scraper:
 def from_module(module: ModuleType) -> Scraper:
     """The one scraper that a module defines. Raises ``ConfigurationError`` for none, several or an unfinished one."""
     name = module.__name__.rpartition(".")[2]
-    found = [
-        kind
-        for kind in vars(module).values()
-        if inspect.isclass(kind) and issubclass(kind, Scraper) and kind.__module__ == module.__name__
-    ]
-    if len(found) != 1:
-        raise ConfigurationError(
-            f"module {module.__name__} defines {len(found)} scrapers, expected exactly 1",
-            source=name,
-            stage="plan",
-            hint="keep one subclass of scrapers.base.Scraper per file",
-        )
-    kind = found[0]
+    kind = only_subclass(module, Scraper)  # type: ignore[type-abstract]
     missing = [fact for fact in _FACTS if not getattr(kind, fact, None)]
     missing += sorted(kind.__abstractmethods__)
     if missing or not _NAME.fullmatch(name):

@@ -7,6 +7,7 @@ import http.server
 import json
 import os
 import re
+import shutil
 import threading
 import uuid
 from collections.abc import Iterator
@@ -96,6 +97,21 @@ def inbox(_inbox_server: InboxClient) -> InboxClient:
     """A real SMTP server with its page, without mails and without trouble."""
     _inbox_server.clear()
     return _inbox_server
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Headless Chromium of the system. Its thread is gone before the next module, which may run a loop of its own."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright (no browsers of its own)")
+    program = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("no Chromium: apt-get install -y chromium")
+    # Prefect draws the graph of a run by WebGL, here without a graphics card.
+    drawing = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+    with playwright.sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=program, args=["--no-sandbox", *drawing])
+        yield started
+        started.close()
 
 
 @dataclass(frozen=True)

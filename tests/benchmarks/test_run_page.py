@@ -6,11 +6,9 @@ import asyncio
 import datetime as dt
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -24,7 +22,6 @@ from scrapers.partition import Partition, windows
 if TYPE_CHECKING:
     from e2e_bench import Bench
 
-playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright (its browsers are not needed)")
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(3000)]
 PATIENCE_MS = 180_000
 # Nothing asked of the server for so long is a page that is done.
@@ -50,18 +47,6 @@ async def empty_backfill(days: int) -> UUID:
     for window in windows(partitions, 31):
         await empty_window([one.key for one in window])
     return UUID(str(flow_run.id))
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Headless Chromium of the system, without graphics hardware."""
-    program = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-    if program is None:
-        pytest.skip("no Chromium: apt-get install -y chromium")
-    with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
-        yield started
-        started.close()
 
 
 def page_cost(browser: Any, url: str) -> dict[str, float]:

@@ -148,6 +148,19 @@ class Bench:
         ]
         return [_json(f"{inbox}/api/messages/{message['id']}") | message for message in reversed(found)]
 
+    def provision(self) -> None:
+        """Work pool, limits, bucket, dataset, tables and deployments, as ``make up`` makes them."""
+        done = subprocess.run(
+            [sys.executable, "-m", "deployments.provision"],
+            cwd=PROJECT_DIR,
+            env=self.env,
+            capture_output=True,
+            text=True,
+            timeout=400,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
     def inbox_trouble(self, mode: str, **rest: Any) -> None:
         """Orders trouble from the SMTP server."""
         _json(f"{self.stack.urls()['inbox']}/api/trouble", {"mode": mode, **rest})
@@ -215,18 +228,10 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     try:
         os.environ.update({**stack.environment(), **TEST_SETTINGS})
         env = dict(os.environ)
-        provisioned = subprocess.run(
-            [sys.executable, "-m", "deployments.provision"],
-            cwd=PROJECT_DIR,
-            env=env,
-            capture_output=True,
-            text=True,
-            timeout=240,
-            check=False,
-        )
-        assert provisioned.returncode == 0, provisioned.stdout + provisioned.stderr
+        bench = Bench(stack, env)
+        bench.provision()
         stack.start_worker("gapless")
-        yield Bench(stack, env)
+        yield bench
     finally:
         stack.down()
         os.environ.clear()

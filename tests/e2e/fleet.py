@@ -6,7 +6,6 @@ import os
 import pwd
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +19,6 @@ from deployments.local.processes import Child, free_port, start_child, wait_read
 if TYPE_CHECKING:
     from .conftest import Bench
 
-PROJECT_DIR = Path(__file__).parent.parent.parent
 WINDOW = 14
 WORKERS = 3
 
@@ -102,16 +100,7 @@ def fleet(running: Bench, postgres: str, tmp_path_factory: pytest.TempPathFactor
             "FLEET_SERVER_LOG": str(folder / "server.log"),
         }
         bench = type(running)(running.stack, env)
-        provisioned = subprocess.run(
-            [sys.executable, "-m", "deployments.provision"],
-            cwd=PROJECT_DIR,
-            env=env,
-            capture_output=True,
-            text=True,
-            timeout=400,
-            check=False,
-        )
-        assert provisioned.returncode == 0, provisioned.stdout + provisioned.stderr
+        bench.provision()
         children += [
             start_worker("gapless", folder / f"worker-{number}.log", port=None, environment=env, name=f"local-{number}")
             for number in range(WORKERS)

@@ -6,8 +6,6 @@ import base64
 import json
 import os
 import re
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -19,24 +17,9 @@ from flows.runs.artifacts import artifact_key
 if TYPE_CHECKING:
     from .conftest import Bench
 
-playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright (its browsers are not needed)")
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 RANGE = ("2025-01-02", "2025-01-08")
 PATIENCE_MS = 120_000
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Headless Chromium of the system."""
-    program = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-    if program is None:
-        pytest.skip("no Chromium: apt-get install -y chromium")
-    with playwright.sync_playwright() as driver:
-        # The graph of a run is drawn by WebGL, here without a graphics card.
-        drawing = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
-        started = driver.chromium.launch(executable_path=program, args=["--no-sandbox", *drawing])
-        yield started
-        started.close()
 
 
 def shoot(page: Any, name: str, **rest: Any) -> None:
