@@ -48,14 +48,14 @@ class SendResult:
 
 @dataclass(frozen=True, slots=True)
 class OwedSummary:
-    """One entry that is not closed. ``due`` unless a living run still holds it or another sender is at it."""
+    """One entry that is not closed. ``is_due`` unless a living run still holds it or another sender is at it."""
 
     backfill_id: str
     why: Literal["running", "stale", "unsent", "claimed"]
     entry: OutboxEntry
 
     @property
-    def due(self) -> bool:
+    def is_due(self) -> bool:
         """Whether the watchdog or the next start should send it."""
         return self.why in ("stale", "unsent")
 

@@ -26,13 +26,13 @@ def send(store, channels, clock, tmp_path, **rest):
 
 def test_a_summary_is_owed_from_the_very_first_moment(running, store, clock):
     (owed,) = owed_summaries(store, clock())
-    assert (owed.backfill_id, owed.why, owed.due) == (ID, "running", False)
+    assert (owed.backfill_id, owed.why, owed.is_due) == (ID, "running", False)
 
 
 def test_a_dead_run_is_due_when_its_time_is_over_and_is_mailed_as_stopped(running, store, clock, channel, tmp_path):
     clock.tick(seconds=601)
     (owed,) = owed_summaries(store, clock())
-    assert (owed.why, owed.due) == ("stale", True)
+    assert (owed.why, owed.is_due) == ("stale", True)
     result = send(store, [channel], clock, tmp_path)
     assert result.status == "sent"
     (mail,) = channel.mails
@@ -60,9 +60,9 @@ def test_of_many_senders_at_once_exactly_one_sends(running, store, clock, channe
 def test_a_claim_of_a_sender_that_died_is_taken_over_when_it_expires(running, store, clock, channel, tmp_path):
     assert Outbox(store).claim(ID, "dead host", clock())
     assert send(store, [channel], clock, tmp_path).status == "claimed_by_other"
-    assert owed_summaries(store, clock())[0].due is False
+    assert owed_summaries(store, clock())[0].is_due is False
     clock.tick(seconds=301)
-    assert owed_summaries(store, clock())[0].due is True
+    assert owed_summaries(store, clock())[0].is_due is True
     assert send(store, [channel], clock, tmp_path).status == "sent"
 
 
@@ -72,7 +72,7 @@ def test_a_claim_of_a_process_of_this_machine_that_is_gone_is_taken_over_at_once
     script = "from alerting.outbox import sender_name; print(sender_name())"
     gone = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.strip()
     assert Outbox(store).claim(ID, gone, clock())
-    assert owed_summaries(store, clock())[0].due is True
+    assert owed_summaries(store, clock())[0].is_due is True
     assert send(store, [channel], clock, tmp_path).status == "sent"
 
 
@@ -134,7 +134,7 @@ def test_a_refused_recipient_is_in_the_result_and_in_the_entry(running, store, c
 
 def test_without_any_channel_nothing_is_marked_as_sent(running, store, clock, tmp_path):
     assert send(store, [], clock, tmp_path).status == "failed"
-    assert owed_summaries(store, clock())[0].due
+    assert owed_summaries(store, clock())[0].is_due
 
 
 def test_an_unreadable_journal_keeps_the_summary_owed_and_tells_a_human_once(running, store, clock, channel, tmp_path):
@@ -146,7 +146,7 @@ def test_an_unreadable_journal_keeps_the_summary_owed_and_tells_a_human_once(run
             send(store, [channel], clock, tmp_path)
     (mail,) = channel.mails
     assert "NEEDS A HUMAN" in mail["Subject"]
-    assert owed_summaries(store, clock())[0].due is False or Outbox(store).read(ID).state == "open"
+    assert owed_summaries(store, clock())[0].is_due is False or Outbox(store).read(ID).state == "open"
     store.write(name, good)
     assert send(store, [channel], clock, tmp_path).status == "sent"
 
@@ -205,7 +205,7 @@ def test_killed_at_any_point_one_message_id_arrives_with_every_error(mail_server
     store = FileObjectStore(tmp_path / "store")
     later = dt.datetime.now(dt.UTC) + dt.timedelta(minutes=6)
     (owed,) = owed_summaries(store, later)
-    assert owed.due
+    assert owed.is_due
     result = send_owed_summary(store, [mail_server.channel()], "b", now=later, spool_folder=tmp_path / "spool")
     assert result.status == "sent"
     arrived = mail_server.inbox.mails
