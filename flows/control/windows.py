@@ -67,10 +67,12 @@ class Windows:
             )
 
     def unchanged(self) -> dict[str, str]:
-        """What the windows got again as it was, partition -> attempt, and nobody else has done meanwhile."""
+        """What windows got again as it was, partition -> attempt, and has no verdict by this run or a live one yet."""
+        run = self._run
         with self._lock:
             found = {key: attempt for report in self._reports.values() for key, attempt in report.unchanged.items()}
-        return {key: attempt for key, attempt in found.items() if key not in self._run.done_elsewhere}
+        done = {key for key in found if (entry := run.ledger.get(key)) and entry.backfill_id == run.backfill_id}
+        return {key: attempt for key, attempt in found.items() if key not in done | run.done_elsewhere}
 
     def _feed(self, name: str, report: Report) -> None:
         run = self._run

@@ -33,6 +33,7 @@ from flows.control.orders import (
 )
 from flows.control.supervise import Supervisor
 from flows.control.yielding import BorrowedLease, ask_for, borrower
+from flows.ledger import Verdict
 from flows.parameters import Asked, Engine, Mode
 from flows.plans.planning import plan_asked
 from flows.runs import distributed, joining
@@ -338,12 +339,14 @@ def test_a_distributed_full_run_recounts_what_its_windows_got_unchanged_and_load
     asyncio.run(story())
 
 
-def test_what_a_live_run_did_meanwhile_is_no_longer_recounted(parent: RunContext) -> None:
+def test_what_was_done_meanwhile_is_no_longer_recounted(parent: RunContext) -> None:
     assert parent.windows is not None
-    unchanged = {"2025-01-01": "a1", "2025-01-02": "a2"}
+    unchanged = {"2025-01-01": "a1", "2025-01-02": "a2", "2025-01-03": "a3"}
     write_report(parent.services.store, PARENT, "w1", Report(unchanged=unchanged))
     parent.windows.look()
     parent.done_elsewhere.add("2025-01-02")
+    # Fetched again by this run after its pause, and another payload by then.
+    parent.ledger.advance("2025-01-03", Verdict.LANDED, PARENT, utc_now(), attempt="a4", attempts=2)
     assert parent.windows.unchanged() == {"2025-01-01": "a1"}
 
 
