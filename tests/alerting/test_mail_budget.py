@@ -95,7 +95,7 @@ def test_any_stream_of_errors_and_outages_ends_in_one_summary_and_at_most_one_ca
         for hours in (0 if early else 2, 3, 4):
             now[0] += dt.timedelta(hours=hours)
             for owed in owed_summaries(store, now[0]):
-                if owed.due:
+                if owed.is_due:
                     send_owed_summary(store, [channel], owed.backfill_id, now=now[0], spool_folder=spool)
     finals = [mail for mail in channel.mails if ".final@" in mail["Message-ID"]]
     humans = [mail for mail in channel.mails if ".human@" in mail["Message-ID"]]
