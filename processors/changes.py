@@ -1,4 +1,7 @@
-"""What a load changes: rows created, updated, unchanged and removed, counted per partition before they are replaced.
+"""What a load would change: rows created, updated, unchanged and removed, counted per partition before any is replaced.
+
+The same query finds keys that would stand in two partitions. Where rows of one key can have different dates it reads
+the key columns of the whole table for that, as the recount does.
 
 Compared are the staged rows with the rows they replace, by key, column by column. A load that is repeated after a crash
 compares with its own rows and finds nothing changed.
@@ -10,7 +13,8 @@ compares with its own rows and finds nothing changed.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -41,6 +45,7 @@ class RowChanges(BaseModel):
 def changes_sql(batch: TableBatch, table: str, staging: str) -> str:
     """One SELECT with parameters ``scope_0``, ``scope_1``: a row per cell (date and entity) with the four counts.
 
+    ``elsewhere`` counts staged rows whose key is also staged for another cell, or in the table outside the scope.
     Without staged rows there is no staging table, and every row of the scope is removed.
     """
     within = " AND ".join(f"`{limit.column}` IN UNNEST(@scope_{number})" for number, limit in enumerate(batch.scope))
@@ -50,8 +55,8 @@ def changes_sql(batch: TableBatch, table: str, staging: str) -> str:
     if not batch.rows:
         names = ", ".join(f"`{column}` AS {name}" for name, column in cells.items())
         return (
-            f"SELECT {names}, 0 AS created, 0 AS updated, 0 AS unchanged, COUNT(*) AS removed FROM {table} "
-            f"WHERE {within} GROUP BY {', '.join(cells)}"
+            f"SELECT {names}, 0 AS created, 0 AS updated, 0 AS unchanged, COUNT(*) AS removed, 0 AS elsewhere "
+            f"FROM {table} WHERE {within} GROUP BY {', '.join(cells)}"
         )
     named = ", ".join(f"COALESCE(S.`{column}`, T.`{column}`) AS {name}" for name, column in cells.items())
     same_key = " AND ".join(f"S.`{name}` = T.`{name}`" for name in batch.table.key)
@@ -60,11 +65,26 @@ def changes_sql(batch: TableBatch, table: str, staging: str) -> str:
     columns = ", ".join(f"`{name}`" for name in read)
     first = batch.table.key[0]
     both = f"S.`{first}` IS NOT NULL AND T.`{first}` IS NOT NULL"
+    elsewhere, joined = _elsewhere(batch, table, staging, within)
     return (
         f"SELECT {named}, COUNTIF(T.`{first}` IS NULL) AS created, COUNTIF({both} AND NOT ({same})) AS updated, "
-        f"COUNTIF({both} AND ({same})) AS unchanged, COUNTIF(S.`{first}` IS NULL) AS removed "
-        f"FROM {staging} S FULL OUTER JOIN (SELECT {columns} FROM {table} WHERE {within}) T ON {same_key} "
+        f"COUNTIF({both} AND ({same})) AS unchanged, COUNTIF(S.`{first}` IS NULL) AS removed, "
+        f"{elsewhere} AS elsewhere "
+        f"FROM {staging} S FULL OUTER JOIN (SELECT {columns} FROM {table} WHERE {within}) T ON {same_key} {joined}"
         f"GROUP BY {', '.join(cells)}"
+    )
+
+
+def _elsewhere(batch: TableBatch, table: str, staging: str, within: str) -> tuple[str, str]:
+    """The count of keys in two partitions, and the join that it needs: none where the key names the partition."""
+    key = batch.table.key
+    if all(limit.column in key for limit in batch.scope):
+        return "0", ""
+    columns = ", ".join(f"`{name}`" for name in key)
+    same = " AND ".join(f"S.`{name}` = E.`{name}`" for name in key)
+    return f"COUNTIF(E.`{key[0]}` IS NOT NULL)", (
+        f"LEFT JOIN (SELECT {columns} FROM (SELECT {columns} FROM {staging} UNION ALL "
+        f"SELECT {columns} FROM {table} WHERE NOT ({within})) GROUP BY {columns} HAVING COUNT(*) > 1) E ON {same} "
     )
 
 
@@ -72,17 +92,35 @@ def changes_per_partition(
     cells: Iterable[Mapping[str, Any]], table: Table, manifests: Sequence[Manifest]
 ) -> dict[str, RowChanges]:
     """The rows of ``changes_sql`` by partition key; every manifest has an entry."""
+    found = {manifest.partition: RowChanges() for manifest in manifests}
+    for key, cell in _owned(cells, table, manifests):
+        found[key] += RowChanges(**{name: int(cell[name] or 0) for name in RowChanges.model_fields})
+    return found
+
+
+def twins_per_partition(
+    cells: Iterable[Mapping[str, Any]], table: Table, manifests: Sequence[Manifest]
+) -> dict[str, int]:
+    """Rows whose key would also stand in another partition, by partition key; without those that have none."""
+    found: Counter[str] = Counter()
+    for key, cell in _owned(cells, table, manifests):
+        found[key] += int(cell.get("elsewhere") or 0)
+    return {key: count for key, count in found.items() if count}
+
+
+def _owned(
+    cells: Iterable[Mapping[str, Any]], table: Table, manifests: Sequence[Manifest]
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The cells of these manifests, each with its partition key."""
     owner: dict[tuple[Any, ...], str] = {}
     for manifest in manifests:
         entity = (manifest.entity,) if table.entity_field else ()
         for day in [()] if table.whole_entity else [(date,) for date in _dates(manifest)]:
             owner[(*day, *entity)] = manifest.partition
-    found = {manifest.partition: RowChanges() for manifest in manifests}
     for cell in cells:
         key = owner.get(tuple(cell[name] for name in _cells(table)))
         if key is not None:
-            found[key] += RowChanges(**{name: int(cell[name] or 0) for name in RowChanges.model_fields})
-    return found
+            yield key, cell
 
 
 def _cells(table: Table) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """What the recount would refuse, seen before a table is touched: so that old rows stay where new ones would be wrong.
 
-The recount afterwards asks the same of BigQuery, by code of its own, and more: keys that are also in other partitions,
-and parents in other partitions, can only be seen there.
+Keys that would then stand in two partitions are seen when the rows are staged: `processors.changes`. The recount
+afterwards asks all of it of BigQuery again, by code of its own, and it alone sees parents in other partitions.
 """
 
 from __future__ import annotations

@@ -11,16 +11,17 @@ from __future__ import annotations
 import concurrent.futures
 import itertools
 import random
+import re
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from google.api_core import exceptions as api
 from google.api_core.retry import Retry
 
 from alerting.errors import CriticalError, PipelineError, WarehouseBusy
-from processors.load_plan import TableBatch, labels
+from processors.load_plan import TableBatch
 from processors.warehouse_errors import translated
 
 Job = Any
@@ -131,3 +132,12 @@ class JobRunner:
 
     def _translated(self, error: Exception, action: str) -> PipelineError:
         return translated(error, action, dataset=self._dataset)
+
+
+def labels(values: Mapping[str, str]) -> dict[str, str]:
+    """BigQuery job labels: lower case letters, digits, ``_`` and ``-``, at most 63 characters.
+
+    >>> labels({"backfill": "NBA 2025/01"})
+    {'backfill': 'nba-2025-01'}
+    """
+    return {name: re.sub(r"[^a-z0-9_-]", "-", value.lower())[:63] for name, value in values.items()}

@@ -79,7 +79,8 @@ class TableBatch:
 class TableLoad:
     """What the warehouse did. ``rows`` is the load job's own count; without rows there is no load job (id "").
 
-    ``cells`` is what it changed: rows of :func:`processors.changes.changes_sql`.
+    ``replace_job_id`` is "" while the rows are only staged. ``cells`` is what changes: rows of
+    :func:`processors.changes.changes_sql`.
     """
 
     load_job_id: str
@@ -99,8 +100,14 @@ class Warehouse(Protocol):
     def ensure_table(self, table: Table) -> None:
         """Creates the table or adds its missing columns. ``LoadRejected`` when a type changed; nothing is changed."""
 
-    def load(self, batch: TableBatch) -> TableLoad:
+    def stage(self, batch: TableBatch) -> TableLoad:
+        """The batch's rows, complete beside the table and compared with it. The table itself is not touched."""
+
+    def replace(self, batch: TableBatch, staged: TableLoad) -> TableLoad:
         """Replaces the rows of the batch's scope by the staged ones, atomically. Safe to repeat after any crash."""
+
+    def drop_staging(self, batch: TableBatch) -> None:
+        """Forgets what was staged and not replaced."""
 
     def name_of(self, table: str) -> str:
         """The quoted full name for SQL."""
@@ -233,15 +240,6 @@ def check_batch(source: str, manifests: Sequence[Manifest]) -> None:
 def _days(manifest: Manifest) -> list[dt.date]:
     count = (manifest.end - manifest.start).days
     return [manifest.start + dt.timedelta(days=offset) for offset in range(count)]
-
-
-def labels(values: Mapping[str, str]) -> dict[str, str]:
-    """BigQuery job labels: lower case letters, digits, ``_`` and ``-``, at most 63 characters.
-
-    >>> labels({"backfill": "NBA 2025/01"})
-    {'backfill': 'nba-2025-01'}
-    """
-    return {name: re.sub(r"[^a-z0-9_-]", "-", value.lower())[:63] for name, value in values.items()}
 
 
 def _sha(parts: object) -> str:

@@ -7,14 +7,16 @@ import gzip
 import json
 import secrets
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from alerting.errors import CoverageLow, PipelineError
 from alerting.object_store import ObjectStore
 from processors.admission import Admission
-from processors.base import Processor
+from processors.base import Processor, Table
 from processors.batch_reading import BatchRows, read_batch
-from processors.changes import changes_per_partition
+from processors.changes import changes_per_partition, twins_per_partition
 from processors.load_plan import (
     TableBatch,
     TableLoad,
@@ -47,9 +49,10 @@ def process(
     """Loads the batch: one load job and one atomic replace per table, parents before children.
 
     A partition that is unsettled, unproven empty, short of what its manifest counted or its source announced, has rows
-    without parent, too few or too many rows a parent, or more than ``tolerated_rejects`` rejects is left out, and its
-    old rows stay; the others are loaded. A proven empty partition is emptied. Repeating the call after any crash gives
-    the same tables.
+    without parent, too few or too many rows a parent, keys that would then also stand in another partition, or more
+    than ``tolerated_rejects`` rejects is left out, and its old rows stay; the others are loaded. A proven empty
+    partition is emptied. No table is touched before all are staged. Repeating the call after any crash gives the same
+    tables.
 
     Args:
         manifests: At most `processors.load_plan.MAX_DAYS_PER_BATCH` dates; use ``pack`` to cut longer lists.
@@ -66,57 +69,115 @@ def process(
     """
     check_batch(processor.source, manifests)
     ordered = sorted(manifests, key=lambda manifest: (manifest.entity, manifest.start, manifest.partition))
-    with tempfile.TemporaryDirectory(prefix="gapless-") as folder:
-        spools = {table.name: TableSpool(Path(folder), table.name) for table in processor.tables}
-        batch = BatchRows(batch_hash(processor.source, processor.version, ordered), spools)
-        try:
-            read_batch(batch, ordered, processor, landing, tolerated_rejects)
-            good = [manifest for manifest in ordered if manifest.partition in batch.admitted]
-            tables = _load(batch, good, processor, store, warehouse, backfill_id) if good else {}
-        finally:
-            for spool in spools.values():
-                spool.close()
-    receipt = _receipt(batch, good, tables, processor, store, backfill_id, now())
+    work = _Work(processor, landing, store, warehouse, backfill_id, tolerated_rejects)
+    refused: dict[str, PipelineError] = {}
+    while True:
+        batch, good, staged = work.stage(ordered, refused)
+        twins = _twins(staged, good)
+        if not twins:
+            break
+        # Without them, from the beginning: what is staged holds their rows.
+        work.forget(staged)
+        refused |= twins
+    receipt = _receipt(batch, good, work.replace(staged, batch, good), processor, store, backfill_id, now())
     receipt.put(store)
     return receipt
 
 
-def _load(
-    batch: BatchRows,
-    good: Sequence[Manifest],
-    processor: Processor,
-    store: ObjectStore,
-    warehouse: Warehouse,
-    backfill_id: str,
-) -> dict[str, TableReceipt]:
-    receipts: dict[str, TableReceipt] = {}
-    staged: list[str] = []
-    prefix = f"staging/source={processor.source}/batch={batch.hash}/"
-    for table in processor.tables:
-        warehouse.ensure_table(table)
-    for table in processor.tables:
+@dataclass(frozen=True, slots=True)
+class _Staged:
+    """One table's rows beside it, and the objects they came from."""
+
+    batch: TableBatch
+    load: TableLoad
+    schema: str
+    objects: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """The steps of one call: all tables are staged and compared before the first one is touched."""
+
+    processor: Processor
+    landing: Landing
+    store: ObjectStore
+    warehouse: Warehouse
+    backfill_id: str
+    tolerated_rejects: int
+
+    def stage(
+        self, ordered: Sequence[Manifest], refused: Mapping[str, PipelineError]
+    ) -> tuple[BatchRows, list[Manifest], list[_Staged]]:
+        """Reads and stages the partitions that are not refused; also returns those whose rows may be loaded."""
+        tables = self.processor.tables
+        with tempfile.TemporaryDirectory(prefix="gapless-") as folder:
+            spools = {table.name: TableSpool(Path(folder), table.name) for table in tables}
+            digest = batch_hash(self.processor.source, self.processor.version, ordered)
+            batch = BatchRows(digest, spools, failures=dict(refused))
+            try:
+                wanted = [manifest for manifest in ordered if manifest.partition not in refused]
+                read_batch(batch, wanted, self.processor, self.landing, self.tolerated_rejects)
+                good = [manifest for manifest in ordered if manifest.partition in batch.admitted]
+                for table in tables if good else ():
+                    self.warehouse.ensure_table(table)
+                return batch, good, [self._stage_table(table, batch, good) for table in tables if good]
+            finally:
+                for spool in spools.values():
+                    spool.close()
+
+    def _stage_table(self, table: Table, batch: BatchRows, good: Sequence[Manifest]) -> _Staged:
         spool = batch.spools[table.name]
         schema = schema_hash(check_table(table))
         scope = replace_scope(table, good)
-        digest = table_digest(table.name, schema, scope, spool.sha256(), backfill_id)
-        names = spool.upload(store, prefix, digest)
-        staged += names
-        uris = tuple(f"{store.root_uri}/{name}" for name in names)
+        digest = table_digest(table.name, schema, scope, spool.sha256(), self.backfill_id)
+        prefix = f"staging/source={self.processor.source}/batch={batch.hash}/"
+        names = spool.upload(self.store, prefix, digest)
+        uris = tuple(f"{self.store.root_uri}/{name}" for name in names)
         seen_at = max(manifest.landed_at for manifest in good)
-        done: TableLoad = warehouse.load(TableBatch(table, scope, digest, backfill_id, uris, spool.rows, seen_at))
-        receipts[table.name] = TableReceipt(
-            load_job_id=done.load_job_id,
-            replace_job_id=done.replace_job_id,
-            rows=done.rows,
-            size_bytes=done.size_bytes,
-            rows_per_partition={key: admission.rows[table.name] for key, admission in batch.admitted.items()},
-            changes=changes_per_partition(done.cells, table, good),
-            schema_hash=schema,
-            digest=digest,
+        part = TableBatch(table, scope, digest, self.backfill_id, uris, spool.rows, seen_at)
+        return _Staged(part, self.warehouse.stage(part), schema, names)
+
+    def replace(self, staged: Sequence[_Staged], batch: BatchRows, good: Sequence[Manifest]) -> dict[str, TableReceipt]:
+        """Puts the staged rows in place, parents before children."""
+        receipts: dict[str, TableReceipt] = {}
+        for one in staged:
+            table = one.batch.table
+            done = self.warehouse.replace(one.batch, one.load)
+            receipts[table.name] = TableReceipt(
+                load_job_id=done.load_job_id,
+                replace_job_id=done.replace_job_id,
+                rows=done.rows,
+                size_bytes=done.size_bytes,
+                rows_per_partition={key: admission.rows[table.name] for key, admission in batch.admitted.items()},
+                changes=changes_per_partition(done.cells, table, good),
+                schema_hash=one.schema,
+                digest=one.batch.digest,
+            )
+        self._delete_objects(staged)
+        return receipts
+
+    def forget(self, staged: Sequence[_Staged]) -> None:
+        """Removes what was staged; no table has changed."""
+        for one in staged:
+            self.warehouse.drop_staging(one.batch)
+        self._delete_objects(staged)
+
+    def _delete_objects(self, staged: Sequence[_Staged]) -> None:
+        for one in staged:
+            for name in one.objects:
+                self.store.delete(name)
+
+
+def _twins(staged: Sequence[_Staged], good: Sequence[Manifest]) -> dict[str, PipelineError]:
+    """Partitions with keys that would then stand in two partitions: nobody can say which row is right."""
+    return {
+        key: CoverageLow(
+            f"DUPLICATE: {one.batch.table.name}: {count} keys are also outside the partition; old rows were kept",
+            hint="fetch the dates that share them in one run",
         )
-    for name in staged:
-        store.delete(name)
-    return receipts
+        for one in staged
+        for key, count in twins_per_partition(one.load.cells, one.batch.table, good).items()
+    }
 
 
 def _receipt(

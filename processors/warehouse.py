@@ -11,6 +11,7 @@ timeout; what the client retries (rateLimitExceeded, backendError, internalError
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import os
 import threading
@@ -119,23 +120,28 @@ class BigQueryWarehouse:
                 f"ALTER TABLE {self.name_of(table.name)} ADD COLUMN IF NOT EXISTS `{column.name}` {column.sql_type}"
             )
 
-    def load(self, batch: TableBatch) -> TableLoad:
-        """See `Warehouse.load`. Raises ``BudgetExhausted`` before any effect."""
+    def stage(self, batch: TableBatch) -> TableLoad:
+        """See `Warehouse.stage`. Raises ``BudgetExhausted`` before any effect."""
         self.ensure_table(batch.table)
         days = next((len(limit.values) for limit in batch.scope if limit.kind == "DATE"), 1)
         with self._writing[batch.table.name]:
             self._budget.spend(batch.table.name, days, dt.datetime.now(dt.UTC))
             loaded = self.stage_rows(batch) if batch.rows else None
             cells = self._changes(batch)
-            replaced = self.replace_rows(batch)
-            self.drop_staging(batch)
         return TableLoad(
             load_job_id=str(loaded.job_id) if loaded else "",
-            replace_job_id=str(replaced.job_id),
+            replace_job_id="",
             rows=int(loaded.output_rows) if loaded else 0,
             size_bytes=int(loaded.input_file_bytes or 0) if loaded else 0,
             cells=tuple(cells),
         )
+
+    def replace(self, batch: TableBatch, staged: TableLoad) -> TableLoad:
+        """See `Warehouse.replace`."""
+        with self._writing[batch.table.name]:
+            replaced = self.replace_rows(batch)
+            self.drop_staging(batch)
+        return dataclasses.replace(staged, replace_job_id=str(replaced.job_id))
 
     def stage_rows(self, batch: TableBatch) -> Job:
         """Step one: all rows of the batch into its staging table, in one load job. The table itself is not touched."""
@@ -192,7 +198,7 @@ class BigQueryWarehouse:
         return job
 
     def drop_staging(self, batch: TableBatch) -> None:
-        """Step three. A staging table that is never dropped expires after a day."""
+        """See `Warehouse.drop_staging`. A staging table that is never dropped expires after a day."""
         if batch.rows:
             reference = self._reference(batch.staging_table)
             self._call(

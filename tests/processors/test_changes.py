@@ -12,11 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import AwareDatetime
 
+from alerting.errors import CoverageLow
 from processors.base import Processor, Row, Table
 from processors.changes import RowChanges
 from scrapers.partition import Partition
 
-DAY, NEXT = "2025-01-03", "2025-01-04"
+DAY, NEXT, LATER = "2025-01-03", "2025-01-04", "2025-01-05"
 
 
 def changes(receipt: Any, table: str = "games") -> dict[str, dict[str, int]]:
@@ -67,6 +68,54 @@ def test_a_row_that_moved_to_another_date_of_the_batch_is_updated_there(bench):
     later = {**bench.game(NEXT), "game_key": "one"}
     receipt = bench.process(bench.land(DAY, []), bench.land(NEXT, [later]), backfill_id="b2")
     assert changes(receipt) == {DAY: {}, NEXT: {"updated": 1}}
+
+
+def keyed(day: str, key: str, **rest: Any) -> dict[str, Any]:
+    """A game whose key does not name its date."""
+    from_key = {"player_id": 0, "pts": 1, "game_key": key}
+    return {"game_key": key, "game_date": day, "score": 1, "players": [from_key], **rest}
+
+
+def test_a_key_that_stands_in_another_partition_keeps_the_old_rows_of_all_tables(bench):
+    bench.process(bench.land(DAY, [keyed(DAY, "one")]), bench.land(NEXT, [keyed(NEXT, "two")]))
+    before = bench.content()
+    twin, good = bench.land(NEXT, [keyed(NEXT, "two", score=7), keyed(NEXT, "one")]), bench.land(LATER, [])
+    receipt = bench.process(twin, good, backfill_id="b2")
+    error = receipt.refused()[NEXT]
+    assert isinstance(error, CoverageLow)
+    assert "DUPLICATE: " in error.message
+    assert "1 keys are also outside the partition; old rows were kept" in error.message
+    assert receipt.partitions == (LATER,)
+    assert bench.content() == before
+    assert bench.table_ids() == {"games", "player_lines"}
+    assert list(bench.store.list("staging/")) == []
+
+    # Together with the date that had it, a row may move.
+    moved = bench.process(bench.land(DAY, []), twin, backfill_id="b3")
+    assert moved.partitions == (DAY, NEXT)
+    assert bench.rows("games", "game_key", "game_date") == [("one", dt.date(2025, 1, 4)), ("two", dt.date(2025, 1, 4))]
+
+
+def test_a_key_of_a_child_alone_is_seen_before_its_parent_is_replaced(bench):
+    bench.process(bench.land(DAY, [bench.game(DAY)]), bench.land(NEXT, [bench.game(NEXT)]))
+    before = bench.content()
+    bench.sql(f"UPDATE {{player_lines}} SET game_key = '{NEXT}:1' WHERE game_key = '{DAY}:1'")
+    worse = bench.content()
+    receipt = bench.process(bench.land(NEXT, [bench.game(NEXT, score=7)]), backfill_id="b2")
+    assert list(receipt.refused()) == [NEXT]
+    assert bench.content() == worse
+    both = bench.land(DAY, [bench.game(DAY)]), bench.land(NEXT, [bench.game(NEXT)])
+    assert bench.process(*both, backfill_id="b3").partitions == (DAY, NEXT)
+    assert bench.content() == before
+
+
+def test_one_key_on_two_dates_of_one_batch_keeps_both_out_and_loads_the_others(bench):
+    batch = [bench.land(DAY, [keyed(DAY, "one")]), bench.land(NEXT, [keyed(NEXT, "one")])]
+    receipt = bench.process(*batch, bench.land(LATER, [bench.game(LATER)]))
+    assert sorted(receipt.refused()) == [DAY, NEXT]
+    assert receipt.partitions == (LATER,)
+    assert bench.rows("games", "game_key") == [(f"{LATER}:1",)]
+    assert changes(receipt)[LATER] == {"created": 1}
 
 
 class Inner(Row):

@@ -15,7 +15,7 @@ from pydantic import AwareDatetime, Field
 
 from alerting.errors import BudgetExhausted, ConfigurationError, LoadRejected, WarehouseBusy
 from processors.base import Row, Table
-from processors.load_plan import Constraint, TableBatch
+from processors.load_plan import Constraint, TableBatch, TableLoad
 from processors.staging import write_once
 from processors.table_budget import TableBudget
 from processors.warehouse import BigQueryWarehouse
@@ -115,6 +115,11 @@ def test_refusals_that_outlast_the_retries_are_transient(bench, order, bigquery_
         bench.process(bench.land(DAY, [bench.game(DAY)]))
 
 
+def load(bench: Any, batch: TableBatch) -> TableLoad:
+    """Both steps, as a batch of one table takes them."""
+    return bench.warehouse.replace(batch, bench.warehouse.stage(batch))
+
+
 def _batch(bench: Any, table: Table, lines: list[dict[str, Any]], digest: str, **changes: Any) -> TableBatch:
     name = f"staging/{digest}.ndjson"
     write_once(bench.store, name, "".join(json.dumps(line) + "\n" for line in lines).encode(), "text/plain")
@@ -132,24 +137,24 @@ def test_a_failed_job_id_is_burnt_and_the_next_attempt_loads(bench):
     row = {"game_key": "k", "game_date": DAY, "score": 1}
     batch = _batch(bench, table, [row], "d1", uris=(f"{bench.store.root_uri}/staging/late.ndjson",))
     with pytest.raises((LoadRejected, ConfigurationError)):
-        bench.warehouse.load(batch)
+        load(bench, batch)
     write_once(bench.store, "staging/late.ndjson", json.dumps(row).encode() + b"\n", "text/plain")
-    assert bench.warehouse.load(batch).load_job_id.endswith("-a2")
+    assert load(bench, batch).load_job_id.endswith("-a2")
     assert bench.rows("games", "score") == [(1,)]
 
 
 def test_a_row_that_the_warehouse_refuses_leaves_the_old_rows(bench):
     table = bench.processor.tables[0]
-    bench.warehouse.load(_batch(bench, table, [{"game_key": "k", "game_date": DAY, "score": 1}], "d1"))
+    load(bench, _batch(bench, table, [{"game_key": "k", "game_date": DAY, "score": 1}], "d1"))
     with pytest.raises(LoadRejected):
-        bench.warehouse.load(_batch(bench, table, [{"game_key": "k", "game_date": DAY, "score": "x"}], "d2"))
+        load(bench, _batch(bench, table, [{"game_key": "k", "game_date": DAY, "score": "x"}], "d2"))
     assert bench.rows("games", "score") == [(1,)]
 
 
 def test_fewer_rows_than_staged_are_refused_before_the_replace(bench):
     table = bench.processor.tables[0]
     with pytest.raises(LoadRejected, match="2 rows were staged, the load job took 1"):
-        bench.warehouse.load(_batch(bench, table, [{"game_key": "k", "game_date": DAY, "score": 1}], "d1", rows=2))
+        load(bench, _batch(bench, table, [{"game_key": "k", "game_date": DAY, "score": 1}], "d1", rows=2))
     assert bench.rows("games", "score") == []
 
 
@@ -182,20 +187,20 @@ class Shifted(Row):
 
 def test_a_column_added_to_the_model_is_added_to_the_table(bench):
     old = bench.processor.tables[0]
-    bench.warehouse.load(_batch(bench, old, [{"game_key": "k", "game_date": DAY, "score": 1}], "d1"))
+    load(bench, _batch(bench, old, [{"game_key": "k", "game_date": DAY, "score": 1}], "d1"))
     table = Table("games", Wider, ("game_key",), "game_date")
     row = {"game_key": "l", "game_date": "2025-01-04", "score": 2, "arena": "TD"}
     scope = (Constraint("game_date", (dt.date(2025, 1, 4),)),)
-    bench.warehouse.load(_batch(bench, table, [row], "d2", scope=scope))
+    load(bench, _batch(bench, table, [row], "d2", scope=scope))
     assert bench.rows("games", "game_key", "arena") == [("k", None), ("l", "TD")]
 
 
 def test_a_changed_type_is_refused_before_any_effect(bench):
     old = bench.processor.tables[0]
-    bench.warehouse.load(_batch(bench, old, [{"game_key": "k", "game_date": DAY, "score": 1}], "d1"))
+    load(bench, _batch(bench, old, [{"game_key": "k", "game_date": DAY, "score": 1}], "d1"))
     table = Table("games", Shifted, ("game_key",), "game_date")
     with pytest.raises(LoadRejected, match=r"column score: it is INTEGER REQUIRED, the row model says STRING"):
-        bench.warehouse.load(_batch(bench, table, [{"game_key": "k", "game_date": DAY, "score": "1"}], "d2"))
+        load(bench, _batch(bench, table, [{"game_key": "k", "game_date": DAY, "score": "1"}], "d2"))
     assert bench.rows("games", "score") == [(1,)]
     assert bench.table_ids() == {"games"}
 
@@ -233,11 +238,11 @@ def test_a_whole_entity_is_replaced_whatever_its_dates(bench):
     oak = [{"town": "oak", "page_id": "1", "meeting_date": "2020-01-01"}, {"town": "oak", "page_id": "2"}]
     elm = [{"town": "elm", "page_id": "1", "meeting_date": "2020-01-01"}]
     both = (Constraint("town", ("oak", "elm")),)
-    bench.warehouse.load(_batch(bench, table, oak + elm, "d1", scope=both))
+    load(bench, _batch(bench, table, oak + elm, "d1", scope=both))
     only = (Constraint("town", ("oak",)),)
-    bench.warehouse.load(_batch(bench, table, [{"town": "oak", "page_id": "3"}], "d2", scope=only))
+    load(bench, _batch(bench, table, [{"town": "oak", "page_id": "3"}], "d2", scope=only))
     assert bench.rows("pages", "town", "page_id") == [("elm", "1"), ("oak", "3")]
-    bench.warehouse.load(_batch(bench, table, [], "d3", scope=only, uris=()))
+    load(bench, _batch(bench, table, [], "d3", scope=only, uris=()))
     assert bench.rows("pages", "town", "page_id") == [("elm", "1")]
 
 
@@ -253,11 +258,9 @@ def test_entity_and_date_together_limit_what_is_replaced(bench):
     table = Table("prices", Price, ("shop", "sku", "seen_on"), "seen_on", entity_field="shop")
     rows = [{"shop": s, "sku": "1", "seen_on": day} for s in "ab" for day in ("2025-01-03", "2025-01-04")]
     days = (dt.date(2025, 1, 3), dt.date(2025, 1, 4))
-    bench.warehouse.load(
-        _batch(bench, table, rows, "d1", scope=(Constraint("shop", ("a", "b")), Constraint("seen_on", days)))
-    )
+    load(bench, _batch(bench, table, rows, "d1", scope=(Constraint("shop", ("a", "b")), Constraint("seen_on", days))))
     scope = (Constraint("shop", ("a",)), Constraint("seen_on", days[:1]))
-    bench.warehouse.load(_batch(bench, table, [], "d2", scope=scope, uris=()))
+    load(bench, _batch(bench, table, [], "d2", scope=scope, uris=()))
     assert [(row[0], str(row[1])) for row in bench.rows("prices", "shop", "seen_on")] == [
         ("a", "2025-01-04"),
         ("b", "2025-01-03"),
@@ -301,7 +304,7 @@ def test_every_kind_of_column_survives_the_round_trip(bench):
     table = Table("everything", Everything, ("key",), "day")
     line = json.loads(row.model_dump_json(by_alias=False))
     scope = (Constraint("day", (row.day,)),)
-    bench.warehouse.load(_batch(bench, table, [line], "d1", scope=scope))
+    load(bench, _batch(bench, table, [line], "d1", scope=scope))
     found = bench.warehouse.query(f"SELECT * FROM {bench.warehouse.name_of('everything')}")[0]
     assert found["at_"] == row.at_
     assert found["price"] == row.price

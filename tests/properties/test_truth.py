@@ -8,6 +8,7 @@ warehouse may be the last one of its process, before or after it took effect.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime as dt
 import gzip
 import json
@@ -156,10 +157,17 @@ class ToyWarehouse:
     def ensure_table(self, table: Table) -> None:
         pass
 
-    def load(self, batch: TableBatch) -> TableLoad:
+    def stage(self, batch: TableBatch) -> TableLoad:
+        self._life.spend()
+        return TableLoad("load", "", batch.rows, 1)
+
+    def drop_staging(self, batch: TableBatch) -> None:
+        self._life.spend()
+
+    def replace(self, batch: TableBatch, staged: TableLoad) -> TableLoad:
         self._life.spend()
         job = batch.job_id("toy", "replace", 1)
-        staged = [
+        rows = [
             json.loads(line)
             for uri in batch.uris
             for line in gzip.decompress(self._world.objects.read(uri.removeprefix("gs://toy/"))[0]).splitlines()
@@ -171,9 +179,9 @@ class ToyWarehouse:
             ledger = Ledger(self._world.objects, "toy").refresh()
             self._world.loads_of_done.update(day for day in days if day in ledger and ledger[day].verdict.is_good)
             kept = [row for row in self._world.rows["items"] if row[0] not in days]
-            self._world.rows["items"] = kept + [(row["day"], row["number"]) for row in staged]
+            self._world.rows["items"] = kept + [(row["day"], row["number"]) for row in rows]
         self._life.spend()
-        return TableLoad("load", job, len(staged), 1)
+        return dataclasses.replace(staged, replace_job_id=job)
 
     def name_of(self, table: str) -> str:
         return table
