@@ -1,15 +1,30 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+from alerting.local_store import MemoryObjectStore
+from deployments.local.civic_towns import LOCAL_CIVIC_KEY
 from deployments.local.upstream import Upstream
 from scrapers.base import Page, Rate, Request, Scraper, SourceAccess
 from scrapers.budget import Budget
 from scrapers.client import SourceClient
+from scrapers.landing import Landing, Manifest
+from scrapers.partition import Partition
 from scrapers.registry import scraper
+from scrapers.scrape import scrape
+from scrapers.sources.civic_band import CivicBand
+
+if TYPE_CHECKING:
+    from deployments.local.civic_upstream import CivicUpstream
+
+CIVIC_TOWN = "alameda.ca"
+AGENDAS = Partition.whole(f"{CIVIC_TOWN}~agendas", "UTC")
 
 
 @pytest.fixture
@@ -52,3 +67,66 @@ def page_of(body: bytes) -> Page:
 @pytest.fixture
 def page() -> Callable[[bytes], Page]:
     return page_of
+
+
+class CivicBench:
+    """A sample of civic.band, a landing zone, and the scraper between them."""
+
+    def __init__(self, upstream: CivicUpstream) -> None:
+        self.upstream = upstream
+        self.landing = Landing(MemoryObjectStore())
+        self.opened: list[SourceClient] = []
+
+    def anew(self) -> CivicBench:
+        """The same sample with a landing zone that is empty."""
+        return type(self)(self.upstream)
+
+    def source(self, page_size: int = 1000) -> CivicBand:
+        source = type(scraper("civic_band"))()
+        source.page_size = page_size
+        return source
+
+    def client(self, key: str = LOCAL_CIVIC_KEY, base_url: str = "") -> SourceClient:
+        access = SourceAccess(base_url or self.upstream.base_url, {"civic_band_api_key": key} if key else {})
+        self.opened.append(SourceClient(self.source(), access, Budget(Rate())))
+        return self.opened[-1]
+
+    def scrape(self, partition: Partition = AGENDAS, *, client=None, page_size: int = 1000, **rest) -> Manifest:
+        return scrape(
+            partition,
+            scraper=self.source(page_size),
+            client=client or self.client(),
+            landing=self.landing,
+            backfill_id=rest.pop("backfill_id", "b1"),
+            code_version="0",
+            **rest,
+        )
+
+    def close(self) -> None:
+        for client in self.opened:
+            client.close()
+
+    def ids(self, manifest: Manifest) -> list[str]:
+        bodies = self.landing.read_pages(manifest)
+        return [row["id"] for body in bodies for row in json.loads(body)["rows"]]
+
+
+@pytest.fixture
+def bench_of(tmp_path: Path) -> Iterator[Callable[..., CivicBench]]:
+    """Starts an upstream with towns of the given sizes."""
+    pytest.importorskip("datasette")
+    from deployments.local.civic_upstream import CivicUpstream
+
+    started: list[tuple[CivicUpstream, CivicBench]] = []
+
+    def start(agendas: int = 300, **options) -> CivicBench:
+        towns = {CIVIC_TOWN: (agendas, 0), **options.pop("towns", {})}
+        upstream = CivicUpstream(data_dir=tmp_path / f"towns-{len(started)}", towns=towns, **options)
+        bench = CivicBench(upstream.__enter__())
+        started.append((upstream, bench))
+        return bench
+
+    yield start
+    for upstream, bench in started:
+        bench.close()
+        upstream.__exit__(None, None, None)
