@@ -6,15 +6,17 @@ import contextlib
 import datetime as dt
 import fcntl
 import hashlib
+import io
 import json
 import os
+import shutil
 import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from alerting.errors import ConfigurationError, LandingUnavailable, StateUnreadable
 from alerting.object_store import GenerationConflict, ObjectMissing, StoredObject
@@ -23,6 +25,11 @@ from alerting.object_store import GenerationConflict, ObjectMissing, StoredObjec
 def _next_generation(previous: int) -> int:
     """Grows for ever, also over a delete and a new object of the same name, as in Cloud Storage."""
     return max(time.time_ns() // 1000, previous + 1)
+
+
+def _from_beginning(file: IO[bytes]) -> IO[bytes]:
+    file.seek(0)
+    return file
 
 
 def _check_generation(name: str, found: int, wanted: int | None) -> None:
@@ -54,7 +61,7 @@ class MemoryObjectStore:
     def write(
         self,
         name: str,
-        data: bytes,
+        data: bytes | IO[bytes],
         *,
         if_generation: int | None = None,
         content_type: str = "application/octet-stream",  # noqa: ARG002 - part of the protocol
@@ -65,8 +72,9 @@ class MemoryObjectStore:
             found = self._objects[name][1].generation if name in self._objects else 0
             _check_generation(name, found, if_generation)
             generation = _next_generation(found)
-            stored = StoredObject(name, generation, len(data), dict(metadata or {}), dt.datetime.now(dt.UTC))
-            self._objects[name] = (bytes(data), stored)
+            held = bytes(data) if isinstance(data, bytes) else _from_beginning(data).read()
+            stored = StoredObject(name, generation, len(held), dict(metadata or {}), dt.datetime.now(dt.UTC))
+            self._objects[name] = (held, stored)
             return generation
 
     def list(
@@ -127,7 +135,7 @@ class FileObjectStore:
     def write(
         self,
         name: str,
-        data: bytes,
+        data: bytes | IO[bytes],
         *,
         if_generation: int | None = None,
         content_type: str = "application/octet-stream",
@@ -143,7 +151,7 @@ class FileObjectStore:
                 pending = self._write_file(self._path(name), data)
                 facts = {
                     "generation": generation,
-                    "size_bytes": len(data),
+                    "size_bytes": pending.stat().st_size,
                     "content_type": content_type,
                     "metadata": dict(metadata or {}),
                     "updated_at": dt.datetime.now(dt.UTC).isoformat(),
@@ -192,11 +200,11 @@ class FileObjectStore:
     def _meta_path(self, name: str) -> Path:
         return self._meta / f"{name}.json"
 
-    def _write_file(self, target: Path, data: bytes) -> Path:
+    def _write_file(self, target: Path, data: bytes | IO[bytes]) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         fresh = target.with_name(f".{uuid.uuid4().hex}.tmp")
         with fresh.open("wb") as file:
-            file.write(data)
+            shutil.copyfileobj(io.BytesIO(data) if isinstance(data, bytes) else _from_beginning(data), file)
             file.flush()
             os.fsync(file.fileno())
         return fresh

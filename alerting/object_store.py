@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import IO, Protocol
 
 
 class GenerationConflict(Exception):
@@ -50,13 +50,13 @@ class ObjectStore(Protocol):
     def write(
         self,
         name: str,
-        data: bytes,
+        data: bytes | IO[bytes],
         *,
         if_generation: int | None = None,
         content_type: str = "application/octet-stream",
         metadata: Mapping[str, str] | None = None,
     ) -> int:
-        """Writes the whole object and returns its new generation.
+        """Writes the whole object and returns its new generation; a file is written from its beginning, in pieces.
 
         ``if_generation=0`` means "only if it does not exist", ``n`` "only if it is still at n", ``None`` "whatever
         is there". Raises ``GenerationConflict``, but never for a write of one's own whose answer was lost.

@@ -13,11 +13,12 @@ What the calls were chosen for:
 from __future__ import annotations
 
 import datetime as dt
+import io
 import os
 import threading
 import uuid
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import IO, Any
 
 import google.cloud.storage as storage
 from google.api_core import exceptions as api
@@ -37,6 +38,7 @@ WRITER_KEY = "writer"
 
 _LOST = (auth.TransportError, DataCorruption, RequestException, ConnectionError, TimeoutError)
 _PASSING = (api.TooManyRequests, api.ServerError, api.RetryError, *_LOST)
+_PIECE_BYTES = 8 * 2**20
 _LIST_FIELDS = "items(name,generation,size,updated,metadata),nextPageToken"
 
 
@@ -102,18 +104,20 @@ class GcsObjectStore:
     def write(
         self,
         name: str,
-        data: bytes,
+        data: bytes | IO[bytes],
         *,
         if_generation: int | None = None,
         content_type: str = "application/octet-stream",
         metadata: Mapping[str, str] | None = None,
     ) -> int:
         """See :meth:`alerting.object_store.ObjectStore.write`."""
-        blob = self._bucket().blob(name)
+        file = io.BytesIO(data) if isinstance(data, bytes) else data
+        blob = self._bucket().blob(name, chunk_size=_PIECE_BYTES if file is data else None)
         writer = uuid.uuid4().hex
         blob.metadata = {**(metadata or {}), WRITER_KEY: writer}
+        sending = {"size": file.seek(0, io.SEEK_END), "content_type": content_type, **self._calling}
         try:
-            blob.upload_from_string(data, content_type=content_type, if_generation_match=if_generation, **self._calling)
+            blob.upload_from_file(file, rewind=True, if_generation_match=if_generation, **sending)
         except api.PreconditionFailed as conflict:
             return self._own_generation(name, writer, if_generation, conflict)
         except Exception as error:

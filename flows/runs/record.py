@@ -8,10 +8,11 @@ mail.html, mail.txt   the summary as it was rendered
 
 from __future__ import annotations
 
-import io
 import json
 import logging
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from typing import IO
 
 from alerting.advice import advice_for
 from alerting.errors import PipelineError
@@ -36,16 +37,17 @@ def keep_record(store: ObjectStore, prefix: str, facts: RunFacts) -> None:
     try:
         summary = json.dumps(redacted.to_dict(), indent=1, default=str).encode()
         store.write(f"{prefix}summary.json", summary, content_type="application/json")
-        lines = io.BytesIO()
-        groups = group_incidents(_written(IncidentJournal(store).read(facts.backfill_id), lines)).groups
-        store.write(f"{prefix}errors.jsonl", lines.getvalue(), content_type="application/x-ndjson")
+        # On disk, because there may be a hundred thousand of them.
+        with tempfile.TemporaryFile() as lines:
+            groups = group_incidents(_written(IncidentJournal(store).read(facts.backfill_id), lines)).groups
+            store.write(f"{prefix}errors.jsonl", lines, content_type="application/x-ndjson")
         text = render_record(redacted, groups).encode()
         store.write(f"{prefix}record.md", text, content_type="text/markdown; charset=utf-8")
     except PipelineError as error:
         LOG.error("the record of %s was not kept: %s", facts.backfill_id, error)
 
 
-def _written(incidents: Iterable[Incident], lines: io.BytesIO) -> Iterator[Incident]:
+def _written(incidents: Iterable[Incident], lines: IO[bytes]) -> Iterator[Incident]:
     """Passes incidents on, and writes each as a line; tracebacks stay in the journal."""
     for incident in incidents:
         lines.write(incident.to_json(("traceback",)) + b"\n")

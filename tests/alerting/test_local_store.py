@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,6 +21,15 @@ def test_an_object_is_read_as_written_with_generation_and_metadata(any_store):
     (listed,) = any_store.list("a/b=")
     assert (listed.name, listed.generation, listed.size_bytes) == ("a/b=c/x.json", generation, 3)
     assert dict(listed.metadata) == {"verdict": "verified"}
+
+
+def test_a_file_is_written_from_its_beginning(any_store):
+    with tempfile.TemporaryFile() as file:
+        file.write(b"line one\nline two\n")
+        generation = any_store.write("runs/errors.jsonl", file)
+    assert any_store.read("runs/errors.jsonl") == (b"line one\nline two\n", generation)
+    (listed,) = any_store.list("runs/")
+    assert listed.size_bytes == 18
 
 
 def test_a_write_at_the_wrong_generation_changes_nothing(any_store):

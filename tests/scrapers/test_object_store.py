@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import http.server
+import tempfile
 import threading
 import urllib.error
 import urllib.request
@@ -27,6 +28,23 @@ def test_what_is_written_is_read_with_its_generation(store):
     second = store.write("landing/a.gz", b"two")
     assert second > first
     assert store.read("landing/a.gz") == (b"two", second)
+
+
+@pytest.mark.parametrize("size_bytes", [0, 3, 9 * 2**20])
+def test_a_file_is_written_from_its_beginning_whatever_its_size(store, size_bytes):
+    with tempfile.TemporaryFile() as file:
+        file.write(b"0123456789abcdef" * (size_bytes // 16) + b"x" * (size_bytes % 16))
+        generation = store.write("runs/errors.jsonl", file, if_generation=0, metadata={"rows": "1"})
+        data, found = store.read("runs/errors.jsonl")
+        assert (len(data), found) == (size_bytes, generation)
+        file.seek(0)
+        assert data == file.read()
+        (listed,) = store.list("runs/")
+        assert (listed.size_bytes, listed.metadata) == (size_bytes, {"rows": "1"})
+        # fake-gcs-server 1.54.0 ignores the precondition of an upload in pieces; Cloud Storage does not.
+        if size_bytes < 2**20:
+            with pytest.raises(GenerationConflict):
+                store.write("runs/errors.jsonl", file, if_generation=0)
 
 
 def test_create_only_and_compare_and_swap_refuse_a_changed_object(store):
