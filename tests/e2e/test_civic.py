@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,6 @@ BIG, FAILING = "alameda.ca~agendas", "temecula.ca~minutes"
 
 
 def civic(bench: Bench, path: str, body: Any = None, method: str | None = None) -> Any:
-    import json
     import urllib.request
 
     url = f"{bench.stack.urls()['civic']}/gapless/{path}"
@@ -87,6 +87,36 @@ def test_v08_one_failing_town_stops_no_other_and_a_killed_sweep_goes_on_at_its_c
     assert retried.message.startswith("COMPLETE"), retried.message
     assert current_rows(bench, FAILING) == SAMPLE_TOWNS[town][1]
     assert civic(bench, "calls") == {FAILING: 1}
+
+
+def test_v08_all_is_what_the_source_lists_and_a_town_that_fails_stops_no_other(bench):
+    from flows.wiring import build_services
+
+    store, name = build_services().store, "catalogue/source=civic_band/entities.json"
+    new, failing = "temecula.ca", "oak-park.il"
+    before = {"entities": sorted(set(SAMPLE_TOWNS) - {new}), "read_at": "2026-01-01T00:00:00Z"}
+    store.write(name, json.dumps(before).encode())
+    civic(
+        bench, "trouble", [{"town": failing, "table": "minutes", "do": "fail", "status": 404, "html": True, "calls": 0}]
+    )
+    try:
+        # The stack names its towns in a setting. Without it the feed does: each when it was added, one updated too.
+        ended = run(bench, env={"GAPLESS_SOURCE_ENTITIES": "{}"}, entities="all~minutes", mode="full")
+        calls = civic(bench, "calls")
+        assert calls["feed"] == 1, ended.message
+        assert set(calls) - {"feed"} == {f"{town}~minutes" for town in SAMPLE_TOWNS}
+    finally:
+        civic(bench, "trouble", method="DELETE")
+        store.delete(name)
+    assert ended.message.startswith("FAILED"), ended.message
+    summary = [mail["text"] for mail in bench.mails(ended.backfill_id) if "HUMAN" not in mail["subject"]]
+    assert f"1 entities are new in the source's list: {new}" in " ".join(summary[0].split())
+    verdicts = {key: entry.verdict.value for key, entry in ledger(bench).items() if key.endswith("~minutes")}
+    assert verdicts.pop(f"{failing}~minutes") == "failed_permanent"
+    assert set(verdicts.values()) == {"verified", "empty_ok"}
+    assert len(verdicts) == len(SAMPLE_TOWNS) - 1
+    retried = run(bench, entities=f"{failing}~minutes")
+    assert retried.message.startswith("COMPLETE"), retried.message
 
 
 def test_dates_for_towns_and_towns_for_dates_are_refused_with_the_right_words(bench):

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
+import re
+import subprocess
+import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,6 +31,36 @@ def record_of(backfill_id: str, name: str) -> str:
 
 def hashes(bench: Bench, start: str, end: str) -> dict[str, tuple[int, str]]:
     return {table: bench.table_hash(table, start, end) for table in TABLES}
+
+
+def pasted(bench: Bench, command: str) -> subprocess.CompletedProcess[str]:
+    """A command of a mail in a shell, as a person pastes it."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), bench.env.get("PATH", "")])
+    return subprocess.run(
+        ["bash", "-c", command],
+        env={**bench.env, "PATH": path},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def commands_of(text: str) -> list[str]:
+    """The retry commands of a summary."""
+    return re.findall(r"^prefect deployment run .*?(?=\n\n|\Z)", text, re.DOTALL | re.MULTILINE)
+
+
+def retried(bench: Bench, text: str) -> list[Any]:
+    """Pastes every retry command of a summary, one after the other; how each run ended."""
+    ended = []
+    for command in commands_of(text):
+        done = pasted(bench, command)
+        found = re.search(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", done.stdout)
+        assert found, done.stdout + done.stderr
+        ended.append(bench.wait(found[0]))
+    return ended
 
 
 def test_modes_reprocess_validate_and_full(bench: Bench) -> None:
@@ -149,6 +184,76 @@ def test_a_daily_wall_pauses_the_run_which_goes_on_by_itself_after_the_reset(ben
     assert resumed.message.startswith("COMPLETE"), resumed.message
     assert bench.calls()["total"] == 12
     store.delete(f"budgets/{SOURCE}.json")
+
+
+def test_a_run_stops_at_its_cost_budget_and_the_command_of_its_mail_goes_on_without_a_second_call(
+    bench: Bench,
+) -> None:
+    days = ("2020-03-01", "2020-03-10")
+    prices = {"GAPLESS_SOURCE_USD_PER_CALL": json.dumps({SOURCE: 0.1})}
+    # Storage and BigQuery cost less than a cent here: the fifth call is the first one that is too much.
+    ended = bench.run(*days, max_concurrency=1, max_cost_usd=0.45, env=prices)
+    assert ended.message.startswith("ABORTED(budget)"), ended.message
+    assert bench.calls()["total"] == 5
+    verdicts = bench.verdicts(*days)
+    assert list(verdicts.values()).count("planned") == 5
+    assert set(verdicts.values()) <= {"planned", "verified", "empty_ok"}, "what was fetched is loaded"
+    (mail,) = bench.mails(ended.backfill_id)
+    text = " ".join(mail["text"].split())
+    assert "budget:cost: 0.5" in text
+    assert "Its budget is used up" in text
+
+    (again,) = retried(bench, mail["text"])
+    assert again.message.startswith("COMPLETE"), again.message
+    assert bench.calls()["total"] == 10
+    assert set(bench.calls()["by_date"].values()) == {1}
+    assert set(bench.verdicts(*days).values()) <= {"verified", "empty_ok"}
+
+
+def test_h18_after_a_block_runs_are_refused_until_the_instant_of_the_mail_or_its_command_frees_the_source(
+    bench: Bench,
+) -> None:
+    from flows.wiring import build_services
+
+    days = ("2020-01-01", "2020-01-06")
+    bench.trouble({"kind": "html403"})
+    try:
+        ended = bench.run(*days, max_concurrency=1)
+        assert ended.message.startswith("ABORTED(critical)"), ended.message
+        assert bench.calls()["total"] == 1
+        mails = {"HUMAN" in mail["subject"]: mail["text"] for mail in bench.mails(ended.backfill_id)}
+        assert sorted(mails) == [False, True]
+        summary = mails[False]
+        (until,) = set(re.findall(r"Works from (\d{4}-\d\d-\d\d \d\d:\d\d UTC)", " ".join(summary.split())))
+        assert f"is refused until {until}" in mails[True]
+        assert f"gapless lift-cooldown {SOURCE} --reason WHY" in mails[True]
+
+        bench.trouble()
+        refused = bench.run("2020-02-01", "2020-02-02")
+        assert refused.state_type == "FAILED"
+        assert f"left alone until {until}" in refused.message
+        assert bench.mails(refused.backfill_id) == []
+        assert bench.calls()["total"] == 1
+
+        frees = {line.strip() for line in summary.splitlines() if line.strip().startswith("gapless lift-cooldown ")}
+        assert frees == {f"gapless lift-cooldown {SOURCE} --reason WHY"}
+        lifted = pasted(bench, frees.pop().replace("WHY", "'the vendor unblocked us'"))
+        assert lifted.returncode == 0, lifted.stdout + lifted.stderr
+        again = [SOURCE, "--reason", "again"]
+        operated = bench.wait(bench.start_deployment("operate/gapless", verb="lift-cooldown", arguments=again))
+        assert operated.state_type == "FAILED"
+        assert "there is no cooldown: the last one was lifted" in operated.message
+
+        # One command for the date that was blocked, one for those that were not begun.
+        assert [one.message.partition(":")[0] for one in retried(bench, summary)] == ["COMPLETE", "COMPLETE"]
+        assert set(bench.verdicts(*days).values()) <= {"verified", "empty_ok"}
+        assert bench.calls()["total"] == 1 + 6
+    finally:
+        build_services().store.delete(f"cooldowns/{SOURCE}.json")
+    (scheduled,) = bench.api("/flow_runs/filter", {"flow_runs": {"tags": {"all_": [ended.backfill_id]}}})
+    assert scheduled["state_type"] == "SCHEDULED"
+    gone = {"state": {"type": "CANCELLED", "name": "Cancelled"}, "force": True}
+    bench.api(f"/flow_runs/{scheduled['id']}/set_state", gone)
 
 
 def test_a_daily_run_goes_first_and_the_backfill_goes_on_after_it(bench: Bench) -> None:
