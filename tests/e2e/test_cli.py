@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -35,6 +36,13 @@ def asked_json(bench: Bench, *arguments: str) -> Any:
     done = gapless(bench, *arguments, "--json")
     assert done.stdout, done.stderr
     return json.loads(done.stdout)
+
+
+def wait_for_first_call(bench: Bench) -> None:
+    deadline = time.monotonic() + 60
+    while not bench.calls()["by_date"]:
+        assert time.monotonic() < deadline, "no call within a minute"
+        time.sleep(0.1)
 
 
 def test_n14_n31_run_follows_to_the_end_in_plain_lines_and_the_end_date_is_included(bench: Bench) -> None:
@@ -95,6 +103,7 @@ def test_v19_the_audit_deployment_finds_deficits_and_repair_runs_only_those_with
 
 
 def test_d08_trap_45_ctrl_c_cancels_the_run_and_its_children_and_keeps_what_is_done(bench: Bench) -> None:
+    bench.forget_calls()
     bench.trouble({"kind": "slow", "delay_s": 4})
     with subprocess.Popen(
         [sys.executable, "-m", "flows", "run", SOURCE, "2023-11-01", "2023-11-20", "--reason", "test"],
@@ -109,8 +118,9 @@ def test_d08_trap_45_ctrl_c_cancels_the_run_and_its_children_and_keeps_what_is_d
         for line in child.stdout:
             said.append(line)
             if line.startswith("Running"):
-                child.send_signal(signal.SIGINT)
                 break
+        wait_for_first_call(bench)
+        child.send_signal(signal.SIGINT)
         rest, err = child.communicate(timeout=200)
     assert child.returncode == 130, "".join(said) + rest + err
     assert "Traceback" not in err
