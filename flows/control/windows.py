@@ -97,7 +97,7 @@ class Windows:
             run.stop(report.stop.as_error(run.source), "scrape")
 
     def tell(self) -> None:
-        """Writes the orders when they have changed: the run's closed gate, or its end."""
+        """Writes the orders when they have changed: the run's closed gate, who may try one date, or its end."""
         run = self._run
         probe = run.breaker.probe_due(utc_now())
         with self._lock:
@@ -122,7 +122,6 @@ class Windows:
     @property
     def are_idle(self) -> bool:
         """Every living window stands still under the orders as they are."""
-        alive_since_s = time.monotonic() - self._run.services.settings.lease_ttl_s
         with self._lock:
             return all(report.is_idle and report.orders == self._orders for report in self._living().values())
 
