@@ -6,10 +6,8 @@ import datetime as dt
 import email
 import email.policy
 import http.server
-import importlib.util
 import json
 import socket
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from email.message import EmailMessage
@@ -26,13 +24,6 @@ from alerting.live_alerts import AlertSettings
 from alerting.local_store import FileObjectStore, MemoryObjectStore
 from alerting.run_facts import RunFacts
 from alerting.smart_alert_manager import SmartAlertManager
-
-# Test modules cannot import each other: the cases of the mail are loaded for those that share them.
-_spec = importlib.util.spec_from_file_location("summary_cases", Path(__file__).with_name("summary_cases.py"))
-assert _spec is not None
-assert _spec.loader is not None
-sys.modules["summary_cases"] = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(sys.modules["summary_cases"])
 
 
 class Inbox:
