@@ -1,7 +1,8 @@
 """What a load would change: rows created, updated, unchanged and removed, counted per partition before any is replaced.
 
 The same query finds keys that would stand in two partitions. Where rows of one key can have different dates it reads
-the key columns of the whole table for that, as the recount does.
+the key columns of the whole table for that, as the recount does; of a child whose key holds its parent's, the parent's
+table tells.
 
 Compared are the staged rows with the rows they replace, by key, column by column. A load that is repeated after a crash
 compares with its own rows and finds nothing changed.
@@ -76,16 +77,25 @@ def changes_sql(batch: TableBatch, table: str, staging: str) -> str:
 
 
 def _elsewhere(batch: TableBatch, table: str, staging: str, within: str) -> tuple[str, str]:
-    """The count of keys in two partitions, and the join that it needs: none where the key names the partition."""
-    key = batch.table.key
-    if all(limit.column in key for limit in batch.scope):
+    """The count of keys in two partitions, and the join that it needs."""
+    if _names_its_partition(batch):
         return "0", ""
+    key = batch.table.key
     columns = ", ".join(f"`{name}`" for name in key)
     same = " AND ".join(f"S.`{name}` = E.`{name}`" for name in key)
     return f"COUNTIF(E.`{key[0]}` IS NOT NULL)", (
-        f"LEFT JOIN (SELECT {columns} FROM (SELECT {columns} FROM {staging} UNION ALL "
-        f"SELECT {columns} FROM {table} WHERE NOT ({within})) GROUP BY {columns} HAVING COUNT(*) > 1) E ON {same} "
+        f"LEFT JOIN (SELECT {columns} FROM (SELECT {columns} FROM {table} WHERE NOT ({within})) "
+        f"INNER JOIN (SELECT DISTINCT {columns} FROM {staging}) USING ({columns}) UNION DISTINCT "
+        f"SELECT {columns} FROM {staging} GROUP BY {columns} HAVING COUNT(*) > 1) E ON {same} "
     )
+
+
+def _names_its_partition(batch: TableBatch) -> bool:
+    """Whether two partitions cannot hold the same key, or only together with the same key of its parent."""
+    table = batch.table
+    if table.parent and not table.parent_elsewhere and set(table.parent[1]) <= set(table.key):
+        return True
+    return all(limit.column in table.key for limit in batch.scope)
 
 
 def changes_per_partition(

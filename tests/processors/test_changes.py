@@ -96,19 +96,6 @@ def test_a_key_that_stands_in_another_partition_keeps_the_old_rows_of_all_tables
     assert bench.rows("games", "game_key", "game_date") == [("one", dt.date(2025, 1, 4)), ("two", dt.date(2025, 1, 4))]
 
 
-def test_a_key_of_a_child_alone_is_seen_before_its_parent_is_replaced(bench):
-    bench.process(bench.land(DAY, [bench.game(DAY)]), bench.land(NEXT, [bench.game(NEXT)]))
-    before = bench.content()
-    bench.sql(f"UPDATE {{player_lines}} SET game_key = '{NEXT}:1' WHERE game_key = '{DAY}:1'")
-    worse = bench.content()
-    receipt = bench.process(bench.land(NEXT, [bench.game(NEXT, score=7)]), backfill_id="b2")
-    assert list(receipt.refused()) == [NEXT]
-    assert bench.content() == worse
-    both = bench.land(DAY, [bench.game(DAY)]), bench.land(NEXT, [bench.game(NEXT)])
-    assert bench.process(*both, backfill_id="b3").partitions == (DAY, NEXT)
-    assert bench.content() == before
-
-
 def test_one_key_on_two_dates_of_one_batch_keeps_both_out_and_loads_the_others(bench):
     batch = [bench.land(DAY, [keyed(DAY, "one")]), bench.land(NEXT, [keyed(NEXT, "one")])]
     receipt = bench.process(*batch, bench.land(LATER, [bench.game(LATER)]))
