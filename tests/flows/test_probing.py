@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import datetime as dt
 from typing import TYPE_CHECKING, Any
 
@@ -275,7 +276,7 @@ def test_a_source_that_stays_down_costs_one_call_a_probe_and_then_the_run_ends(p
 
 
 @pytest.mark.usefixtures("quick")
-@pytest.mark.parametrize("how", ["stop", "cancel"])
+@pytest.mark.parametrize("how", ["stop", "cancel", "deadline"])
 def test_a_run_that_waits_ends_at_once_when_it_is_told_to(
     place: Place, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
@@ -283,12 +284,19 @@ def test_a_run_that_waits_ends_at_once_when_it_is_told_to(
     place.upstream.trouble({"kind": "500"})
 
     def end(run: RunContext, working: asyncio.Task[None]) -> None:
-        if TROUBLE in run.gate.closed_by:
-            working.cancel() if how == "cancel" else run.stop(CriticalError("deadline", abort="deadline"), "scrape")
+        if TROUBLE not in run.gate.closed_by:
+            return
+        if how == "cancel":
+            working.cancel()
+        elif how == "deadline":
+            run.breaker.limits = dataclasses.replace(run.breaker.limits, deadline_s=0.001, stall_s=0.001)
+        else:
+            run.stop(CriticalError("told to"), "scrape")
 
     run = asyncio.run(supervised(place, "2025-01-30", end))
     assert place.upstream.calls.report()["total"] <= 12
     assert run.breaker.is_waiting
+    assert abort_reason(run.stopped_by) == {"stop": "critical", "cancel": "", "deadline": "deadline"}[how]
 
 
 def test_rows_that_cannot_be_read_stop_loading_and_after_the_fix_nothing_is_fetched_again(
