@@ -13,13 +13,30 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 from prefect.tasks import Task
 
-from alerting.errors import ConfigurationError, LeaseHeld, NotSettled, StateUnreadable, TransientError
+from alerting.errors import (
+    ConfigurationError,
+    LeaseHeld,
+    NotSettled,
+    PipelineError,
+    StateUnreadable,
+    TransientError,
+)
 from alerting.redaction import redact
 from flows.log import partition_logger
 from flows.runs.active import current_run, is_here
-from flows.runs.bookkeeping import land, record_failure, stop_if_critical
+from flows.runs.bookkeeping import (
+    land,
+    land_together,
+    record_failure,
+    record_shared_failure,
+    stop_if_critical,
+    take,
+)
 from flows.runs.context import RunContext
 from flows.runs.joining import joined
+from scrapers.landing import Manifest
+from scrapers.partition import runs
+from scrapers.runs import RunAnswer, RunQueue
 
 NOT_ATTEMPTED = "not attempted"
 UNCHANGED = "unchanged"
@@ -72,16 +89,58 @@ async def scrape_partition(backfill_id: str, partition: str) -> str:
             stop_if_critical(run, partition, error, "scrape")
             raise
         run.probed(probe, None)
+    return _landed(run, manifest)
+
+
+def _landed(run: RunContext, manifest: Manifest) -> str:
+    """What has become of a partition whose call was good; raises ``NotSettled``."""
+    key = manifest.partition
     if manifest.unsettled:
         names = ", ".join(manifest.unsettled[:3])
         raise NotSettled(
             f"{len(manifest.unsettled)} items are not final yet: {names}; landed as evidence, not loaded",
             source=run.source,
-            partition=partition,
+            partition=key,
             stage="scrape",
             hint="run the date again later",
         )
-    return UNCHANGED if partition in run.unchanged or partition in run.to_recount else "landed"
+    return UNCHANGED if key in run.unchanged or key in run.to_recount else "landed"
+
+
+def _together_name(parameters: dict[str, Any]) -> str:
+    return f"scrape {window_name(parameters['partitions'])}"
+
+
+@task(
+    name="scrape together",
+    task_run_name=_together_name,  # type: ignore[arg-type]  # the protocol has a class method that no function has
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    retry_condition_fn=retry_transient,
+    retry_jitter_factor=0.3,
+)
+async def scrape_together(backfill_id: str, partitions: list[str]) -> RunAnswer | str:
+    """Lands consecutive partitions by one call, for sources that take a range: one slot, one task, one answer.
+
+    Gives shorter runs to ask for when the answer reached a cap, or when a live run did some of the dates meanwhile.
+    """
+    run = current_run(backfill_id)
+    async with run.slots, run.gate.passed() as probe:
+        left = [run.partitions[key] for key in partitions if key not in run.done_elsewhere]
+        if len(left) < len(partitions):
+            return RunAnswer(shorter=tuple(runs(left, run.scraper.days_per_call)))
+        run.keep_budget()
+        if run.stopped_by is not None:
+            return NOT_ATTEMPTED
+        try:
+            answer = await run.in_thread(land_together, run, partitions)
+            await run.in_thread_each(lambda manifest: take(run, manifest), list(answer.manifests.values()))
+        except Exception as error:
+            run.probed(probe, error)
+            stop_if_critical(run, partitions[0], error, "scrape")
+            raise
+        run.probed(probe, None)
+    return answer
 
 
 @flow(name="dates", flow_run_name=_flow_run_name, persist_result=False, validate_parameters=False)
@@ -106,9 +165,13 @@ async def dates(source: str, backfill_id: str, partitions: list[str], slots: int
 
 async def _land_window(run: RunContext, partitions: list[str]) -> State[Any]:
     delays_s = run.services.settings.retry_delays_s
+    retries: dict[str, Any] = {"retries": len(delays_s), "retry_delay_seconds": delays_s}
     # Once for all: a copy of a task costs 3 ms, as Prefect reads its source again.
-    tried = scrape_partition.with_options(retries=len(delays_s), retry_delay_seconds=delays_s)
-    outcomes = await asyncio.gather(*(_land_or_record(run, tried, key, partitions[0]) for key in partitions))
+    tried = scrape_partition.with_options(**retries)
+    if run.scraper.days_per_call > 1:
+        outcomes = await _land_in_runs(run, tried, scrape_together.with_options(**retries), partitions)
+    else:
+        outcomes = await asyncio.gather(*(_land_or_record(run, tried, key, partitions[0]) for key in partitions))
     failed = sum(outcome == "failed" for outcome in outcomes)
     skipped = sum(outcome == NOT_ATTEMPTED for outcome in outcomes)
     await run.in_thread(run.services.alerts.flush, partitions[0], str(flow_run.id or run.backfill_id))
@@ -116,6 +179,48 @@ async def _land_window(run: RunContext, partitions: list[str]) -> State[Any]:
     if failed or skipped:
         return Failed(message=f"{message}, {failed} failed, {skipped} not attempted")
     return Completed(message=message)
+
+
+async def _land_in_runs(
+    run: RunContext, alone: Task[..., Any], together: Task[..., Any], partitions: list[str]
+) -> list[str]:
+    """Asks for one run of dates after the other; one outcome each, but for those that a live run did meanwhile."""
+    window, outcomes = partitions[0], list[str]()
+    queue = RunQueue([run.partitions[key] for key in partitions], run.scraper.days_per_call)
+    while asked := queue.take():
+        keys = [partition.key for partition in asked]
+        if len(keys) == 1:
+            outcomes.append(await _land_or_record(run, alone, keys[0], window))
+            continue
+        state = await together(run.backfill_id, keys, return_state=True)
+        answer = await state.aresult(raise_on_failure=False)
+        if isinstance(answer, BaseException):
+            await _record_each(run, keys, answer, window)
+            outcomes += ["failed"] * len(keys)
+        elif isinstance(answer, RunAnswer):
+            queue.put_back(answer)
+            known = [key for key in keys if key in answer.manifests or key in answer.failures]
+            outcomes += [await _outcome_of(run, key, answer, window) for key in known]
+        else:
+            outcomes += [answer] * len(keys)
+    return outcomes
+
+
+async def _record_each(run: RunContext, keys: list[str], error: BaseException, window: str) -> None:
+    await run.in_thread_each(lambda key: record_shared_failure(run, key, error, window), keys)
+
+
+async def _outcome_of(run: RunContext, key: str, answer: RunAnswer, window: str) -> str:
+    """The outcome of one partition of an answer that several share; a failure of its own is recorded."""
+    try:
+        if key in answer.failures:
+            raise answer.failures[key]
+        outcome = _landed(run, answer.manifests[key])
+    except PipelineError as error:
+        await run.in_thread(record_failure, run, key, error, "scrape", window)
+        return "failed"
+    partition_logger().info("%s %s: %s", key, outcome, answer.manifests[key].counts)
+    return outcome
 
 
 async def _land_or_record(run: RunContext, tried: Task[..., Any], key: str, window: str) -> str:

@@ -34,6 +34,8 @@ class Admission:
         unknown_fields: Payload fields that no column takes, as ``table.field``: left out, but told.
         absent_fields: Nullable columns that the payload did not even name, as ``table.column``.
         expectations: What the admitted rows must be like as a whole.
+        covers: First date, and the one after the last, of a page that neighbouring dates share: their rows are none of
+            this partition's, and no rejects.
     """
 
     def __init__(self, partition: Partition, tables: Sequence[Table], sink: Callable[[str, bytes], None]) -> None:
@@ -49,6 +51,7 @@ class Admission:
         self._sink = sink
         self._seen: dict[str, dict[tuple[Any, ...], bytes]] = {table.name: {} for table in tables}
         self.expectations = Expectations(tables)
+        self.covers: tuple[dt.date, dt.date] | None = None
 
     def take(self, table_name: str, raw: dict[str, Any]) -> None:
         """Judges one row; an admitted one goes to the sink as a line of NDJSON with its newline."""
@@ -56,7 +59,11 @@ class Admission:
         if table is None:
             self._reject(table_name, f"the processor has no table {table_name}", raw)
             return
+        if self.covers and self._is_beside(_date_in(raw, table)):
+            return
         row = self._validated(table, raw)
+        if self.covers and not isinstance(row, str) and self._is_beside(getattr(row, table.partition_field, None)):
+            return
         reason = row if isinstance(row, str) else self._misplaced(table, row)
         if isinstance(row, str) or reason:
             self._reject(table_name, reason, raw)
@@ -116,10 +123,28 @@ class Admission:
             return ""
         return f"{table.partition_field} {date} lies outside {self.partition.start} to {self.partition.end} (exclusive)"
 
+    def _is_beside(self, date: object) -> bool:
+        """Whether a row of that date is one of the neighbours with which the page is shared."""
+        if self.covers is None or not isinstance(date, dt.date) or self.partition.contains(date):
+            return False
+        return self.covers[0] <= date < self.covers[1]
+
     def _reject(self, table: str, reason: str, raw: dict[str, Any]) -> None:
         self.reject_counts[table] += 1
         if len(self.rejects) < KEPT_REJECTS:
             self.rejects.append(Reject(table, reason, json.dumps(raw, default=str)[:_RAW_LIMIT_CHARS]))
+
+
+def _date_in(raw: dict[str, Any], table: Table) -> dt.date | None:
+    """The date of a raw row, where it can be told without its model: a neighbour's row need not be a good one."""
+    field = table.model.model_fields.get(table.partition_field)
+    value = raw.get(table.partition_field, raw.get((field.alias if field else None) or ""))
+    if not isinstance(value, str) or len(value) != len("2025-01-03"):
+        return None
+    try:
+        return dt.date.fromisoformat(value)
+    except ValueError:
+        return None
 
 
 def _reason(problems: Sequence[Any]) -> str:

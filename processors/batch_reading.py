@@ -112,6 +112,7 @@ def _admit(
     partition = manifest.as_partition()
     with_rows = [page for page in manifest.pages if page.holds_rows]
     for number, body in enumerate(bodies()):
+        admission.covers = with_rows[number].covers
         try:
             for table, raw in processor.rows(partition, body):
                 admission.take(table, raw)

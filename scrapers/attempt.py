@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from alerting.errors import NonCriticalError, PipelineError, SourceContractError, StateUnreadable, Truncated
@@ -41,7 +42,8 @@ class Attempt:
         self._records: list[PageRecord] = []
         self._asked: set[Request] = set()
         self._resumed_pages = 0
-        self._whole = scraper.parts(partition)
+        # A run of dates is cut into shorter ones, by the one who asked for it.
+        self._whole = range(1) if partition.is_run else scraper.parts(partition)
         self._readings = [Reading(self._whole)]
         self._to_ask: list[range] = []
         self._total: int | None = None
@@ -58,7 +60,7 @@ class Attempt:
                 page = record.as_page(number, self._landing.read_page(record))
                 if not self._was_asked_next(page.request):
                     return False
-                self._add(record, self._scraper.inspect(self.partition, page), page.request)
+                self._add(record, self._inspected(page), page.request)
         except (NonCriticalError, SourceContractError, StateUnreadable):
             return False
         self._resumed_pages = len(pages)
@@ -76,10 +78,26 @@ class Attempt:
             where = {"source": self._scraper.source, "partition": self.partition.key, "stage": "scrape"}
             raise error.located(**where) from error.__cause__
 
+    @property
+    def total(self) -> int | None:
+        """What the source announced, None when it did not; only after ``run``."""
+        return self._total
+
+    def kept(self) -> list[tuple[PageRecord, Findings]]:
+        """The pages with rows, in order; where there are none, those that show it."""
+        found = [(reading.is_cut, one) for reading in self._readings for one in reading.found]
+        pages = [(record, one) for record, (is_cut, one) in zip(self._records, found, strict=True) if not is_cut]
+        return [(record, one) for record, one in pages if not one.confirms] or pages
+
+    def dates_seen(self) -> list[dt.date]:
+        """Of a run, the dates with rows so far, in the order in which they came."""
+        return list(dict.fromkeys(date for reading in self._readings for one in reading.found for date in one.dates))
+
     def manifest(self, backfill_id: str, code_version: str, landed_at: dt.datetime) -> Manifest:
         """The proof that all pages are landed; only after ``run``."""
         partition = self.partition
         found = [one for reading in self._readings if not reading.is_cut for one in reading.found]
+        counts = {table: sum(one.counts.get(table, 0) for one in found) for table in self._scraper.tables}
         cut = [reading.is_cut for reading in self._readings for _ in reading.found]
         pages = tuple(
             record.model_copy(update={"is_cut": True}) if of_cut else record
@@ -97,9 +115,9 @@ class Attempt:
             code_version=code_version,
             landed_at=landed_at,
             pages=pages,
-            counts={table: sum(one.counts.get(table, 0) for one in found) for table in self._scraper.tables},
+            counts=counts,
             source_total=self._total,
-            empty_evidence=found[-1].empty_evidence if len(found) == 1 else "",
+            empty_evidence=found[-1].empty_evidence if len(found) == 1 and not any(counts.values()) else "",
             unsettled=tuple(item for one in found for item in one.unsettled),
             resumed_pages=self._resumed_pages,
             content_hash=content_hash(pages),
@@ -113,11 +131,15 @@ class Attempt:
         page = self._client.fetch(request, len(self._records) + 1)
         source, landing = self._scraper.source, self._landing
         try:
-            findings = self._scraper.inspect(self.partition, page)
+            findings = self._inspected(page)
         except PipelineError:
             landing.put_page(source, self.partition, self.attempt_id, page, None)
             raise
         self._add(landing.put_page(source, self.partition, self.attempt_id, page, findings), findings, request)
+
+    def _inspected(self, page: Page) -> Findings:
+        findings = self._scraper.inspect(self.partition, page)
+        return _checked(self.partition, findings) if self.partition.is_run else findings
 
     def _add(self, record: PageRecord, findings: Findings, request: Request) -> None:
         reading = self._readings[-1]
@@ -166,3 +188,19 @@ class Attempt:
     def _rows(self) -> int:
         kept = (reading for reading in self._readings if not reading.is_cut)
         return sum(count for reading in kept for one in reading.found for count in one.counts.values())
+
+
+def _checked(run: Partition, findings: Findings) -> Findings:
+    """What a page of a run of dates has, all of it accounted for by date."""
+    stray = next((date for date in findings.dates if not run.contains(date)), None)
+    if stray is not None:
+        raise SourceContractError(f"asked for {run.key}, got rows of {stray}")
+    for table, count in findings.counts.items():
+        by_date = sum(one.counts.get(table, 0) for one in findings.dates.values())
+        if by_date != count:
+            raise SourceContractError(
+                f"the scraper counts {count} rows of {table} on a page of {run.key}, and {by_date} of them by date",
+                hint="let inspect() of this scraper name the date of every row in Findings.dates",
+            )
+    # Steps are those of a single partition.
+    return replace(findings, where=())

@@ -43,6 +43,18 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
+class Dated:
+    """What a page has of one date: rows per table, items that will still change, and a hash over its rows, "" for none.
+
+    By the hash a date is known to be unchanged, though other dates of the same answer are not.
+    """
+
+    counts: Mapping[str, int]
+    unsettled: tuple[str, ...] = ()
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Findings:
     """What a scraper reads off one page, by code that the processor does not share.
 
@@ -58,6 +70,10 @@ class Findings:
 
     ``where`` is for sources with a ``result_cap``: for each row of the page, in its order, the step of the partition
     (see ``Scraper.parts``) that it belongs to.
+
+    ``dates`` is for partitions of several dates (see ``Scraper.days_per_call``): what the page has of each date that it
+    has rows of, in the order in which they came. ``empty_evidence`` is there the sign that the dates it has no rows of
+    are empty.
     """
 
     counts: Mapping[str, int]
@@ -68,6 +84,7 @@ class Findings:
     keys: tuple[str, ...] = ()
     confirms: bool = False
     where: tuple[int, ...] = ()
+    dates: Mapping[dt.date, Dated] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +160,8 @@ class Scraper(ABC):
         usd_per_call: US dollars that one call costs, for estimates and cost budgets; a setting can replace it.
         result_cap: Most rows of the first table that one request and its next pages give, where the source cuts in
             silence; 0 = none known. A partition that reaches it is asked in parts, or else ``truncated``.
+        days_per_call: Most consecutive dates that one request can cover; ``first_request`` and ``inspect`` are then
+            also given such a run as one partition, see :mod:`scrapers.runs`.
         may_repeat: Two partitions may rightly have the same payload, or the same round number of rows; elsewhere both
             are suspects that are not loaded.
         rate, auth, timeout_s, max_body_bytes: As their types say.
@@ -160,6 +179,7 @@ class Scraper(ABC):
     is_paginated: ClassVar[bool] = False
     page_size: int = 0
     result_cap: ClassVar[int] = 0
+    days_per_call: ClassVar[int] = 1
     may_repeat: ClassVar[bool] = False
     floor: dt.date = dt.date(1970, 1, 1)
     floor_evidence: str = ""

@@ -15,7 +15,9 @@ from __future__ import annotations
 import datetime as dt
 import gzip
 import hashlib
+import threading
 import zlib
+from collections import OrderedDict
 from collections.abc import Iterator
 
 from pydantic import ValidationError
@@ -47,7 +49,7 @@ __all__ = [
     "source_prefix",
 ]
 
-
+_SHARED_PAGES = 4
 _RECORD_LIMIT_BYTES = 7_000
 """Below what one object's custom metadata may hold (8 KiB, https://docs.cloud.google.com/storage/quotas#objects)."""
 
@@ -57,6 +59,8 @@ class Landing:
 
     def __init__(self, store: ObjectStore) -> None:
         self.store = store
+        self._shared: OrderedDict[str, bytes] = OrderedDict()
+        self._sharing = threading.Lock()
 
     def put_page(
         self, source: str, partition: Partition, attempt: str, page: Page, findings: Findings | None
@@ -152,6 +156,17 @@ class Landing:
 
     def read_page(self, record: PageRecord) -> bytes:
         """The decompressed body of one page; ``StateUnreadable`` when it is not what ``record`` says."""
+        if record.covers is None:
+            return self._read_checked(record)
+        # Neighbouring dates are read one after the other, and ask for the same object.
+        with self._sharing:
+            body = self._shared.pop(record.object_name, None) or self._read_checked(record)
+            self._shared[record.object_name] = body
+            if len(self._shared) > _SHARED_PAGES:
+                self._shared.popitem(last=False)
+        return body
+
+    def _read_checked(self, record: PageRecord) -> bytes:
         body = self._read_body(record.object_name)
         if hashlib.sha256(body).hexdigest() != record.sha256:
             raise StateUnreadable(

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict
 
 from scrapers.base import Findings, Page, Request
-from scrapers.partition import Partition
+from scrapers.partition import RUN_MARK, Partition
+
+_RUN = re.compile(rf"(?:.*@)?\d{{4}}-\d\d(?:-\d\d)?{re.escape(RUN_MARK)}\d{{4}}-\d\d(?:-\d\d)?")
 
 
 class PageRecord(BaseModel):
@@ -18,6 +21,9 @@ class PageRecord(BaseModel):
 
     Two kinds hold no rows for the warehouse: one that ``confirms``, see :class:`scrapers.base.Findings`, and one whose
     answer reached a cap, so that smaller parts took its place (``is_cut``, known when the manifest is written).
+
+    ``covers`` are the first date, and the one after the last, of an answer that several partitions share: each has a
+    record of the same object, with its own ``counts`` and its share of ``elapsed_s``.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -38,6 +44,7 @@ class PageRecord(BaseModel):
     counts: dict[str, int] = {}
     confirms: bool = False
     is_cut: bool = False
+    covers: tuple[dt.date, dt.date] | None = None
 
     @property
     def holds_rows(self) -> bool:
@@ -113,8 +120,12 @@ def source_prefix(source: str) -> str:
 
 
 def partition_prefix(source: str, partition: str) -> str:
-    """All attempts of one partition."""
-    return f"{source_prefix(source)}partition={partition}/"
+    """All attempts of one partition; those of a run of partitions lie beside them, where nobody takes it for one.
+
+    >>> partition_prefix("s", "2025-01-03"), partition_prefix("s", "2025-01-03..2025-01-09")
+    ('landing/source=s/partition=2025-01-03/', 'landing/source=s/run=2025-01-03..2025-01-09/')
+    """
+    return f"{source_prefix(source)}{'run' if _RUN.fullmatch(partition) else 'partition'}={partition}/"
 
 
 def attempt_prefix(source: str, partition: str, attempt: str) -> str:

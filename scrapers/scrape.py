@@ -12,7 +12,7 @@ from scrapers.base import Scraper
 from scrapers.landing import Landing, Manifest
 from scrapers.partition import Partition
 
-__all__ = ["Fetcher", "new_attempt_id", "refuse_unaskable", "scrape", "utc_now"]
+__all__ = ["Fetcher", "new_attempt_id", "refuse_unaskable", "scrape", "swept", "utc_now"]
 
 SWEEPS = 3
 """How often a partition of several calls is begun anew when the source changes it between two pages."""
@@ -63,6 +63,22 @@ def scrape(
     def begin(attempt_id: str) -> Attempt:
         return Attempt(partition, attempt_id, scraper=scraper, client=client, landing=landing)
 
+    attempt = swept(partition, begin, scraper=scraper, landing=landing, now=now, resume_within=resume_within)
+    manifest = attempt.manifest(backfill_id, code_version, now())
+    landing.put_manifest(manifest)
+    return manifest
+
+
+def swept(
+    partition: Partition,
+    begin: Callable[[str], Attempt],
+    *,
+    scraper: Scraper,
+    landing: Landing,
+    now: Callable[[], dt.datetime],
+    resume_within: dt.timedelta,
+) -> Attempt:
+    """An attempt with all its pages: one that can be gone on with, else new ones until one shows no change."""
     attempt = None
     if scraper.takes_several_calls:
         attempt = _resumed(begin, landing, scraper, partition, now() - resume_within)
@@ -78,9 +94,7 @@ def scrape(
                 raise _still_changing(error) from None
             attempt = None
     assert attempt is not None
-    manifest = attempt.manifest(backfill_id, code_version, now())
-    landing.put_manifest(manifest)
-    return manifest
+    return attempt
 
 
 def _resumed(

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+from collections.abc import Sequence
+from copy import copy
+from typing import TypedDict
 
 from alerting.errors import (
     BlockedBySource,
@@ -22,8 +25,12 @@ from flows.parameters import Mode
 from flows.runs.context import RunContext
 from flows.runs.events import verdict_event
 from flows.runs.outcome import concerns_one_entity, reached, resumes_at, unknown_is_critical, verdict_of
+from scrapers.attempt import Fetcher
+from scrapers.base import Scraper
+from scrapers.landing import Landing
 from scrapers.manifest import Manifest
 from scrapers.probing import is_unchanged
+from scrapers.runs import RunAnswer, scrape_run
 from scrapers.scrape import scrape, utc_now
 
 # Beyond this many single objects the journal is written once per window, so that a run whose every date fails does
@@ -33,23 +40,25 @@ PROMPT_FLUSHES = 50
 
 def land(run: RunContext, key: str) -> Manifest:
     """Scrapes one partition and records it as landed. Blocking."""
-    if run.client is None:
-        raise ConfigurationError(
-            f"mode {run.asked.mode.value} makes no call", source=run.source, partition=key, stage="scrape"
-        )
+    means = _means(run, key)
     run.tries[key] = run.tries.get(key, 0) + 1
     known = _still_true(run, key)
     if known is not None:
         return known
-    manifest = scrape(
-        run.partitions[key],
-        scraper=run.scraper,
-        client=run.client,
-        landing=run.services.landing,
-        backfill_id=run.backfill_id,
-        code_version=run.services.code_version,
-        resume_within=dt.timedelta(hours=run.services.settings.checkpoint_max_age_h),
-    )
+    manifest = scrape(run.partitions[key], **means)
+    return take(run, manifest)
+
+
+def land_together(run: RunContext, keys: Sequence[str]) -> RunAnswer:
+    """Scrapes consecutive partitions by one call. Each manifest has still to be taken. Blocking."""
+    for key in keys:
+        run.tries[key] = run.tries.get(key, 0) + 1
+    return scrape_run([run.partitions[key] for key in keys], **_means(run, keys[0]))
+
+
+def take(run: RunContext, manifest: Manifest) -> Manifest:
+    """Records a landed partition, unless it is as it was before. Blocking."""
+    key = manifest.partition
     before = run.ledger.get(key)
     is_same = before is not None and before.verdict.is_good and before.content_hash == manifest.content_hash
     if is_same and run.reread:
@@ -61,6 +70,32 @@ def land(run: RunContext, key: str) -> Manifest:
     if key in run.to_recount or key in run.manifests:
         _count_answer(run, manifest)
     return manifest
+
+
+class _Means(TypedDict):
+    """What a scrape is given besides its partitions."""
+
+    scraper: Scraper
+    client: Fetcher
+    landing: Landing
+    backfill_id: str
+    code_version: str
+    resume_within: dt.timedelta
+
+
+def _means(run: RunContext, key: str) -> _Means:
+    if run.client is None:
+        raise ConfigurationError(
+            f"mode {run.asked.mode.value} makes no call", source=run.source, partition=key, stage="scrape"
+        )
+    return {
+        "scraper": run.scraper,
+        "client": run.client,
+        "landing": run.services.landing,
+        "backfill_id": run.backfill_id,
+        "code_version": run.services.code_version,
+        "resume_within": dt.timedelta(hours=run.services.settings.checkpoint_max_age_h),
+    }
 
 
 def _still_true(run: RunContext, key: str) -> Manifest | None:
@@ -110,6 +145,16 @@ def _count_answer(run: RunContext, manifest: Manifest) -> None:
 def record_failure(run: RunContext, key: str, error: BaseException, stage: str, window: str) -> Verdict:
     """Journals the incident, then writes the ledger: a verdict never stands without its reason. Blocking."""
     return _record(run, key, verdict_of(error), error, stage, window)
+
+
+def record_shared_failure(run: RunContext, key: str, error: BaseException, window: str) -> Verdict:
+    """As ``record_failure`` for one of several partitions whose call failed."""
+    mine = copy(error)
+    if isinstance(mine, PipelineError):
+        # How far the call came says nothing of one of its dates.
+        mine.facts = {name: value for name, value in mine.facts.items() if name not in ("rows_kept", "last_cursor")}
+        mine.partition = key
+    return record_failure(run, key, mine, "scrape", window)
 
 
 def record_batch_failure(run: RunContext, key: str, error: BaseException, stage: str, window: str) -> Verdict:

@@ -19,7 +19,7 @@ from flows.runs.context import RunContext
 from flows.runs.distributed import run_elsewhere, windows_of
 from flows.validation import to_load, validate_loaded
 from processors.load_plan import pack
-from scrapers.partition import Partition, windows
+from scrapers.partition import Partition, run_windows, windows
 from scrapers.scrape import utc_now
 
 # SQLite answers 503 to concurrent writers: four subflows at once is what it takes without retries.
@@ -50,11 +50,13 @@ def _windows(run: RunContext, plan: Plan) -> tuple[list[tuple[Partition, ...]], 
     settings = run.services.settings
     if run.asked.engine is Engine.DISTRIBUTED:
         return windows_of(run, plan.to_fetch)
-    grouped = windows(plan.to_fetch, settings.single_window_up_to)
+    days = run.scraper.days_per_call
+    grouped = run_windows(plan.to_fetch, days) if days > 1 else windows(plan.to_fetch, settings.single_window_up_to)
     if run.asked.order is Order.SEQUENTIAL:
         return grouped, 1
-    single = all(len(one) == 1 for one in grouped)
-    return grouped, SINGLE_DATE_WINDOWS_AT_ONCE if single else LONG_WINDOWS_AT_ONCE
+    # Both have one call under way at a time.
+    narrow = days > 1 or all(len(one) == 1 for one in grouped)
+    return grouped, SINGLE_DATE_WINDOWS_AT_ONCE if narrow else LONG_WINDOWS_AT_ONCE
 
 
 async def _run_window(

@@ -21,7 +21,7 @@ from flows.ledger import Ledger
 from flows.wiring import Services
 from scrapers.landing import source_prefix
 
-_ATTEMPT = re.compile(r"landing/source=[^/]+/partition=([^/]+)/attempt=([^/]+)/(.+)")
+_ATTEMPT = re.compile(r"landing/source=[^/]+/(?:partition|run)=([^/]+)/attempt=([^/]+)/(.+)")
 _STAGING_TABLE = re.compile(r"stg_[A-Za-z0-9_]+")
 
 

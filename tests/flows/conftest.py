@@ -242,7 +242,7 @@ def without_prefect(monkeypatch: pytest.MonkeyPatch) -> None:
     from flows.runs import mapping
 
     for module, names in (
-        (dates, ("scrape_partition",)),
+        (dates, ("scrape_partition", "scrape_together")),
         (process, ("load", "verify_batch")),
         (validation, ("recount_batch",)),
         (mapping, ("dates", "process_landed", "validate_loaded")),
