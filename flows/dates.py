@@ -122,11 +122,12 @@ def _together_name(parameters: dict[str, Any]) -> str:
 async def scrape_together(backfill_id: str, partitions: list[str]) -> RunAnswer | str:
     """Lands consecutive partitions by one call, for sources that take a range: one slot, one task, one answer.
 
-    Gives shorter runs to ask for when the answer reached a cap, or when a live run did some of the dates meanwhile.
+    Gives shorter runs to ask for when the answer reached a cap, or when some of the dates are done: by a live run
+    meanwhile, or by an earlier try that could not record all of them.
     """
     run = current_run(backfill_id)
     async with run.slots, run.gate.passed() as probe:
-        left = [run.partitions[key] for key in partitions if key not in run.done_elsewhere]
+        left = [run.partitions[key] for key in partitions if not _is_done(run, key)]
         if len(left) < len(partitions):
             return RunAnswer(shorter=tuple(runs(left, run.scraper.days_per_call)))
         run.keep_budget()
@@ -134,13 +135,25 @@ async def scrape_together(backfill_id: str, partitions: list[str]) -> RunAnswer 
             return NOT_ATTEMPTED
         try:
             answer = await run.in_thread(land_together, run, partitions)
-            await run.in_thread_each(lambda manifest: take(run, manifest), list(answer.manifests.values()))
+            await _take_each(run, list(answer.manifests.values()))
         except Exception as error:
             run.probed(probe, error)
             stop_if_critical(run, partitions[0], error, "scrape")
             raise
         run.probed(probe, None)
     return answer
+
+
+def _is_done(run: RunContext, key: str) -> bool:
+    return any(key in done for done in (run.done_elsewhere, run.manifests, run.unchanged, run.to_recount))
+
+
+async def _take_each(run: RunContext, manifests: list[Manifest]) -> None:
+    """Records all of them, also when one cannot be recorded: a retry must not write beside what is still under way."""
+    taken = (run.in_thread(take, run, manifest) for manifest in manifests)
+    for outcome in await asyncio.gather(*taken, return_exceptions=True):
+        if isinstance(outcome, BaseException):
+            raise outcome
 
 
 @flow(name="dates", flow_run_name=_flow_run_name, persist_result=False, validate_parameters=False)
@@ -184,7 +197,7 @@ async def _land_window(run: RunContext, partitions: list[str]) -> State[Any]:
 async def _land_in_runs(
     run: RunContext, alone: Task[..., Any], together: Task[..., Any], partitions: list[str]
 ) -> list[str]:
-    """Asks for one run of dates after the other; one outcome each, but for those that a live run did meanwhile."""
+    """Asks for one run of dates after the other; one outcome each, but for those that were done meanwhile."""
     window, outcomes = partitions[0], list[str]()
     queue = RunQueue([run.partitions[key] for key in partitions], run.scraper.days_per_call)
     while asked := queue.take():
@@ -195,8 +208,10 @@ async def _land_in_runs(
         state = await together(run.backfill_id, keys, return_state=True)
         answer = await state.aresult(raise_on_failure=False)
         if isinstance(answer, BaseException):
-            await _record_each(run, keys, answer, window)
-            outcomes += ["failed"] * len(keys)
+            failed = [key for key in keys if not _is_done(run, key)]
+            recording = (run.in_thread(record_shared_failure, run, key, answer, window) for key in failed)
+            await asyncio.gather(*recording)
+            outcomes += ["failed"] * len(failed)
         elif isinstance(answer, RunAnswer):
             queue.put_back(answer)
             known = [key for key in keys if key in answer.manifests or key in answer.failures]
@@ -204,10 +219,6 @@ async def _land_in_runs(
         else:
             outcomes += [answer] * len(keys)
     return outcomes
-
-
-async def _record_each(run: RunContext, keys: list[str], error: BaseException, window: str) -> None:
-    await run.in_thread_each(lambda key: record_shared_failure(run, key, error, window), keys)
 
 
 async def _outcome_of(run: RunContext, key: str, answer: RunAnswer, window: str) -> str:
@@ -224,14 +235,14 @@ async def _outcome_of(run: RunContext, key: str, answer: RunAnswer, window: str)
 
 
 async def _land_or_record(run: RunContext, tried: Task[..., Any], key: str, window: str) -> str:
-    state = await tried(run.backfill_id, key, return_state=True)
-    result = await state.aresult(raise_on_failure=False)
-    log = partition_logger()
-    if not isinstance(result, BaseException):
-        if result == "landed":
-            log.info("%s landed: %s", key, run.manifests[key].counts)
-        else:
-            log.info("%s %s", key, result)
-        return str(result)
-    await run.in_thread(record_failure, run, key, result, "scrape", window)
-    return "failed"
+    async with run.begun:
+        state = await tried(run.backfill_id, key, return_state=True)
+        result = await state.aresult(raise_on_failure=False)
+        if isinstance(result, BaseException):
+            await run.in_thread(record_failure, run, key, result, "scrape", window)
+            return "failed"
+    if result == "landed":
+        partition_logger().info("%s landed: %s", key, run.manifests[key].counts)
+    else:
+        partition_logger().info("%s %s", key, result)
+    return str(result)

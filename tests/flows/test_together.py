@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from alerting.errors import CoverageLow, CriticalError, SourceUnavailable
+from alerting.errors import CoverageLow, CriticalError, LandingUnavailable, SourceUnavailable
 from alerting.local_store import MemoryObjectStore
 from alerting.smart_alert_manager import SmartAlertManager
 from flows import dates as dates_module
@@ -221,6 +221,37 @@ def test_a_call_that_fails_for_good_fails_its_dates_and_no_other(window: Callabl
     assert entry is not None
     assert (entry.error_type, entry.attempts, entry.pages_fetched) == ("SourceUnavailable", 1, 0)
     assert "2025-01-15" in entry.error
+
+
+def test_dates_that_could_not_be_recorded_fail_and_those_beside_them_are_landed(
+    window: Callable[..., dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services = Memory(Shop(dict.fromkeys(range(10), 2)))
+    run = services.run(9)
+    advance = run.ledger.advance
+    broken = {"2025-01-03"}
+
+    def flaky(partition: str, *facts: Any, **more: Any) -> Any:
+        if partition in broken:
+            broken.discard(partition)
+            raise LandingUnavailable("503", source="sales", stage="ledger")
+        return advance(partition, *facts, **more)
+
+    monkeypatch.setattr(run.ledger, "advance", flaky)
+    verdicts = window(run)
+    assert [key for key, verdict in verdicts.items() if verdict == "failed_retryable"] == ["2025-01-03"]
+    assert sorted(run.manifests) == [key for key in keys(0, 9) if key != "2025-01-03"]
+    assert run.stopped_by is None
+
+
+def test_a_second_try_asks_only_for_what_the_first_did_not_record(window: Callable[..., dict[str, str]]) -> None:
+    services = Memory(Shop(dict.fromkeys(range(10), 2)))
+    run = services.run(9)
+    window(run, *keys(0, 3))
+    again = services.run(9)
+    again.manifests = dict(run.manifests)
+    window(again)
+    assert services.shop.asked == [("01-01", "01-05"), ("01-05", "01-11")]
 
 
 def test_what_a_live_run_did_meanwhile_is_left_out_and_the_rest_is_asked_for(

@@ -407,6 +407,31 @@ def test_a_killed_run_of_dates_goes_on_with_what_it_has_landed():
     world.check()
 
 
+@pytest.mark.parametrize("dies_at", [2, 3, 4])
+def test_a_kill_between_two_manifests_leaves_nothing_that_a_rerun_does_not_mend(dies_at):
+    class Dying(Landing):
+        written = 0
+
+        def put_manifest(self, manifest: Manifest) -> None:
+            self.written += 1
+            if self.written == dies_at:
+                raise Killed
+            super().put_manifest(manifest)
+
+    store = MemoryObjectStore()
+    world = World(source(1000, 90), Api([3, 4, 2], 1000), Dying(store))
+    with pytest.raises(Killed):
+        world.fetch(days(3))
+    pages = {one.name for one in store.list("landing/") if one.name.endswith(".gz")}
+    world.landing = Landing(store)
+    for one in list(store.list("landing/source=sales/partition=")):
+        left = world.landing.read_manifest(one.name)
+        assert {page.object_name for page in left.pages} <= pages, "what was landed can be read"
+    world.fetch(days(3))
+    world.check()
+    assert len(world.manifests) == 3
+
+
 def test_the_order_of_a_run_is_kept_and_neighbours_go_on_where_an_answer_ended():
     queue = RunQueue(days(10)[::-1], 4)
     assert [[one.start.day for one in queue.take()] for _ in range(4)] == [
