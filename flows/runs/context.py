@@ -71,6 +71,9 @@ class RunContext:
         self.tries: dict[str, int] = {}
         self.facts = RunFacts()
         self.slots = asyncio.Semaphore(max_concurrency)
+        # A date that waits for its next try has no slot, so that it starves nobody. But where every date fails, the
+        # breaker has to hear of the first ones before all of a window have been asked for.
+        self.begun = asyncio.Semaphore(2 * max_concurrency)
         self.history = SourceHistory()
         self.gate = Gate()
         self.breaker = Breaker(breaker_limits(services.settings, asked), utc_now())
