@@ -19,6 +19,7 @@ HEADROOM = 0.95
 # that is up to a fifth of the rate, with a hundred nothing.
 SLOTS_PER_CALL = 100
 _REFUSED_FOR_NOW = 423
+_REQUEST_TIMEOUT_S = 30.0
 
 
 def limit_name(source: str) -> str:
@@ -99,7 +100,8 @@ class PrefectLimit:
 
     def _connected(self) -> SyncPrefectClient:
         if self._client is None:
-            self._client = get_client(sync_client=True).__enter__()
+            # Settings of its own, or it would be the client of the task that happens to call first.
+            self._client = get_client({"timeout": _REQUEST_TIMEOUT_S}, sync_client=True).__enter__()
         return self._client
 
     def _misfit(self, what: str) -> ConfigurationError:
