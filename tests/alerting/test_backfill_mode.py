@@ -6,6 +6,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from reported import fail, text
 
 from alerting import errors
 from alerting.delivery import owed_summaries
@@ -15,20 +16,6 @@ from alerting.live_alerts import AlertSettings
 from alerting.local_store import MemoryObjectStore
 from alerting.outbox import Outbox
 from alerting.run_facts import RunFacts
-
-
-def text(mail) -> str:
-    return mail.get_body(("plain",)).get_content()
-
-
-def fail(day: int, **rest) -> dict:
-    return {
-        "scraper": "nba",
-        "date": f"2024-01-{day:02d}",
-        "error_type": "Timeout",
-        "error": f"slow on day {day}",
-        **rest,
-    }
 
 
 def test_live_alerts_of_another_flow_go_on_during_a_backfill(make_manager, mail_server):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import multiprocessing
 
 import pytest
+from reported import text
 
 from alerting import errors
 from alerting.channels import FileChannel
@@ -11,10 +12,6 @@ from alerting.incident import Incident
 from alerting.live_alerts import AlertSettings
 from alerting.local_store import FileObjectStore
 from alerting.smart_alert_manager import SmartAlertManager
-
-
-def text(mail) -> str:
-    return mail.get_body(("plain",)).get_content()
 
 
 def broken(source: str = "nba", message: str = "got an unexpected keyword argument 'date'", **rest) -> Incident:

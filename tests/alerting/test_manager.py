@@ -3,6 +3,7 @@ from __future__ import annotations
 import socket
 
 import pytest
+from reported import fail, text
 
 from alerting import errors
 from alerting.channels import LogChannel
@@ -11,20 +12,6 @@ from alerting.journal import IncidentJournal
 from alerting.local_store import MemoryObjectStore
 from alerting.outbox import Outbox
 from alerting.smart_alert_manager import SmartAlertManager
-
-
-def text(mail) -> str:
-    return mail.get_body(("plain",)).get_content()
-
-
-def fail(day: int, **rest) -> dict:
-    return {
-        "scraper": "nba",
-        "date": f"2024-01-{day:02d}",
-        "error_type": "Timeout",
-        "error": f"slow on day {day}",
-        **rest,
-    }
 
 
 def test_it_is_made_without_any_network(monkeypatch):
