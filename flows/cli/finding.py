@@ -11,7 +11,6 @@ from flows.cli.output import AnyEnd, AnyStart, Json, Source, check_range, finish
 from flows.plans.first_date import FirstDate, read_first_date
 from flows.truth.first_date import find_first_date, forget_first_date
 from flows.wiring import build_services
-from scrapers.first_date import REST_DAYS
 
 app = typer.Typer()
 _COLUMNS = ("partition", "is_there", "status", "said")
@@ -23,8 +22,9 @@ def first_date(
     start: AnyStart = None,
     end: AnyEnd = None,
     rest_days: Annotated[
-        int, typer.Option("--rest-days", min=7, max=2000, help="The longest time that the source rests, in days.")
-    ] = REST_DAYS,
+        int,
+        typer.Option("--rest-days", min=0, max=2000, help="Longest rest of the source; 0 takes its own, else 154."),
+    ] = 0,
     forget: Annotated[bool, typer.Option("--forget", help="Remove what was found: plans ask for all again.")] = False,
     as_json: Json = False,
 ) -> None:

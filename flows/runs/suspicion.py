@@ -1,23 +1,25 @@
 """Landed partitions that look too much like others to be believed: set apart before anything is loaded or verified.
 
-Two signs, neither of which a single partition can show:
+Three signs, none of which a single partition can show:
 
+* more empty dates in a row than the source ever rests (``rest_days``): its proofs of emptiness are not believed;
 * the same payload, byte for byte, for two partitions: the source ignored what it was asked for;
 * the same round number of rows on several, and never more: the source cuts there and does not say so.
 
-A source in which that is normal says ``may_repeat``.
+A source in which one of the last two is normal says ``may_repeat``.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from alerting.errors import CoverageLow, PipelineError, Truncated
+from alerting.errors import CoverageLow, NothingPublished, PipelineError, Truncated
 from alerting.ranges import compress_dates
 from flows.ledger import LedgerEntry, Verdict
 from flows.runs.bookkeeping import record_failure
 from flows.runs.context import RunContext
+from scrapers.partition import Partition
 
 FEWEST_AT_A_CAP = 3
 """Partitions with the same largest number of rows from which on it is taken for a cap."""
@@ -25,6 +27,7 @@ SMALLEST_CAP = 100
 CAP_STEP = 50
 
 _BELIEVED = (Verdict.LANDED, Verdict.LOADED, Verdict.VERIFIED)
+_CALLED_DONE = (*_BELIEVED, Verdict.EMPTY_OK)
 
 
 def set_suspects_apart(run: RunContext, partitions: Sequence[str]) -> list[str]:
@@ -32,18 +35,50 @@ def set_suspects_apart(run: RunContext, partitions: Sequence[str]) -> list[str]:
 
     A partition that an earlier run has verified keeps its verdict and is named as evidence. Blocking.
     """
-    if run.scraper.may_repeat or not partitions:
-        return list(partitions)
+    if not partitions:
+        return []
     entries, table = run.ledger.entries(), run.scraper.tables[0]
-    cap = 0 if run.scraper.result_cap else learned_cap(entries, table)
-    found = {**at_cap(entries, table, cap), **twins(entries, partitions, run.backfill_id)}
+    found = long_rests(entries, run.partitions.values(), run.scraper.rest_days)
+    if not run.scraper.may_repeat:
+        cap = 0 if run.scraper.result_cap else learned_cap(entries, table)
+        found |= {**at_cap(entries, table, cap), **twins(entries, partitions, run.backfill_id)}
     for key, error in found.items():
         entry = entries[key]
-        if key in partitions or (entry.backfill_id == run.backfill_id and entry.verdict in _BELIEVED):
+        if key in partitions or (entry.backfill_id == run.backfill_id and entry.verdict in _CALLED_DONE):
             located = error.located(source=run.source, partition=key, stage="load")
             record_failure(run, key, located, "load", partitions[0])
             run.manifests.pop(key, None)
     return [key for key in partitions if key not in found]
+
+
+def long_rests(
+    entries: Mapping[str, LedgerEntry], partitions: Iterable[Partition], rest_days: int
+) -> dict[str, PipelineError]:
+    """Partitions in a row that came empty for longer than ``rest_days``, each with its error; none for 0."""
+    rests: list[list[Partition]] = [[]]
+    dated = (one for one in partitions if rest_days and not one.is_whole)
+    for one in sorted(dated, key=lambda one: (one.entity, one.start)):
+        last = rests[-1][-1] if rests[-1] else None
+        if last is not None and (last.entity, last.end) != (one.entity, one.start):
+            rests.append([])
+        if _came_empty(entries.get(one.key)):
+            rests[-1].append(one)
+        else:
+            rests.append([])
+    return {
+        one.key: NothingPublished(
+            f"{rest[0].key} to {rest[-1].key} came empty, and the source never rests for more than {rest_days} days: "
+            "an outage can look like this; landed, not called empty",
+            hint="run them again later; before the launch of a source: gapless first-date; if right raise rest_days",
+        )
+        for rest in rests
+        if sum(one.days for one in rest) > rest_days
+        for one in rest
+    }
+
+
+def _came_empty(entry: LedgerEntry | None) -> bool:
+    return entry is not None and bool(entry.attempt and entry.evidence) and not any(entry.landed.values())
 
 
 def twins(entries: Mapping[str, LedgerEntry], asked: Collection[str], backfill_id: str) -> dict[str, PipelineError]:

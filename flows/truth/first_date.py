@@ -32,7 +32,7 @@ def find_first_date(
     end: dt.date,
     *,
     who: str,
-    rest_days: int = REST_DAYS,
+    rest_days: int = 0,
     sleep: Callable[[float], None] = time.sleep,
 ) -> FirstDate:
     """The first date with rows between ``start`` and ``end`` (inclusive); recorded, unless it is ``start`` itself.
@@ -60,6 +60,7 @@ def find_first_date(
         ledger = Ledger(services.store, source)
         known = _known(ledger.refresh(partitions[0].key, partitions[-1].key), partitions)
         looking = _Looking(services, lease, scraper, client, partitions, sleep)
+        rest_days = rest_days or scraper.rest_days or REST_DAYS
         search = FirstSearch(len(partitions), looking.has_rows, step=scraper.step, rest_days=rest_days, known=known)
         at = search.first()
         if at is None:

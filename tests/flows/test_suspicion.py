@@ -150,6 +150,47 @@ def test_when_the_source_answers_each_date_again_the_suspects_become_good():
     again.close()
 
 
+def test_more_empty_dates_in_a_row_than_the_source_rests_are_an_outage_and_not_empty():
+    rows = {key_of(day): [] if day in (2, 3, 5, 6, 7) else [day] for day in range(1, 10)}
+    place = Place(rows, {"rest_days": 2})
+    run = place.run()
+    keys = landed(run, *rows)
+    assert set_suspects_apart(run, keys) == [key for key in keys if key not in (key_of(5), key_of(6), key_of(7))]
+    entry = run.ledger.refresh()[key_of(6)]
+    assert (entry.verdict, entry.error_type) == (Verdict.FAILED_RETRYABLE, "NothingPublished")
+    assert f"{key_of(5)} to {key_of(7)} came empty" in entry.error
+    run.close()
+
+    # One of them alone is not believed either, until its neighbours have rows.
+    again = place.run("bf-2")
+    assert set_suspects_apart(again, landed(again, key_of(6))) == []
+    place.rows[key_of(7)] = [7]
+    last = place.run("bf-3")
+    assert set_suspects_apart(last, landed(last, *[key_of(5), key_of(6), key_of(7)])) == [
+        key_of(5),
+        key_of(6),
+        key_of(7),
+    ]
+    for one in (again, last):
+        one.close()
+
+
+def test_an_empty_date_that_this_run_believed_is_no_longer_believed_when_the_rest_grows_too_long():
+    run = Place({key_of(day): [] for day in range(1, 4)}, {"rest_days": 2}).run()
+    for key in set_suspects_apart(run, landed(run, key_of(1), key_of(2))):
+        run.ledger.advance(key, Verdict.EMPTY_OK, run.backfill_id, NOW)
+    assert set(verdicts(run).values()) == {"empty_ok"}
+    assert set_suspects_apart(run, landed(run, key_of(3))) == []
+    assert set(verdicts(run).values()) == {"failed_retryable"}
+    run.close()
+
+
+def test_a_source_that_does_not_say_how_long_it_rests_may_rest_for_ever():
+    run = Place({key_of(day): [] for day in range(1, 10)}).run()
+    assert len(set_suspects_apart(run, landed(run, *[key_of(day) for day in range(1, 10)]))) == 9
+    run.close()
+
+
 def test_the_process_step_loads_no_suspect():
     run = Place({key_of(1): [7], key_of(2): [7]}).run()
     keys = landed(run, *[key_of(1), key_of(2)])
