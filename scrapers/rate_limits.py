@@ -66,6 +66,16 @@ def next_reset(unit: str, now: dt.datetime, zone: ZoneInfo) -> dt.datetime:
     return dt.datetime.combine(first, dt.time(), zone).astimezone(dt.UTC).astimezone(zone)
 
 
+def described(rate: Rate) -> str:
+    """The declared limits in words, "" for none.
+
+    >>> described(Rate(per_minute=600, per_day=5000))
+    '600 a minute, 5,000 a day'
+    """
+    limits = {"second": rate.per_second, "minute": rate.per_minute, "day": rate.per_day, "month": rate.per_month}
+    return ", ".join(f"{limit:,g} a {unit}" for unit, limit in limits.items() if limit)
+
+
 def sliding_windows(rate: Rate) -> tuple[Window, ...]:
     """Those of second and minute that ``rate`` declares."""
     windows = []

@@ -6,6 +6,7 @@ import dataclasses
 import datetime as dt
 from collections import Counter
 from collections.abc import Mapping
+from zoneinfo import ZoneInfo
 
 from alerting.outbox import OutboxEntry
 from alerting.ranges import compress_dates
@@ -16,8 +17,8 @@ from flows.ledger import LedgerEntry, Verdict
 from flows.plans.first_date import known_scraper
 from flows.views.inspection import Cause, causes_of, mail_state
 from flows.wiring import Services
-from processors.table_budget import next_reset
-from scrapers.budget import Budget
+from processors import table_budget
+from scrapers.rate_limits import described, next_reset
 
 _SHOWN_CAUSES = 5
 
@@ -177,30 +178,25 @@ def _holder(seen: Seen) -> str:
 
 def _quota(seen: Seen) -> str:
     rate = seen.services.access(seen.source).rate
-    limits = {"second": rate.per_second, "minute": rate.per_minute, "day": rate.per_day, "month": rate.per_month}
-    said = ", ".join(f"{limit:g} a {unit}" for unit, limit in limits.items() if limit) or "no limit declared"
-    lines = [f"source: {said}"]
-    walls = {unit for unit in ("day", "month") if limits[unit]}
+    lines = [f"source: {described(rate) or 'no limit declared'}"]
+    walls = {unit for unit, limit in (("day", rate.per_day), ("month", rate.per_month)) if limit}
     if walls:
-        quota, budget = seen.services.quota(seen.source), Budget(rate, source=seen.source)
-        spent = quota.counts().spent
-        for unit, used in ((unit, sum(by.values())) for unit, by in spent.items() if unit in walls):
-            lines.append(f"{used:,} used this {unit}, which ends {_at(budget.next_reset(unit).astimezone(dt.UTC))}")
+        quota = seen.services.quota(seen.source)
+        for unit, used in ((unit, sum(by.values())) for unit, by in quota.counts().spent.items() if unit in walls):
+            ends = next_reset(unit, seen.now, ZoneInfo(rate.reset_zone))
+            lines.append(f"{used:,} used this {unit}, which ends {_at(ends)}")
         lines.append(f"a backfill may still make {quota.left():,} calls")
-    lines.append(f"BigQuery's day ends {_at(next_reset(seen.now))}")
+    lines.append(f"BigQuery's day ends {_at(table_budget.next_reset(seen.now))}")
     return "; ".join(lines)
 
 
 def _mail(seen: Seen) -> str:
     if seen.run is None:
         return "no run, so no mail is owed; live alerts are on"
-    ends = seen.run.expires_at()
-    muted = (
-        f"errors of {seen.run.backfill_id} are collected for its mail until it ends (at the latest {_at(ends)}); "
-        "all other alerts are live"
-        if not seen.run.closed and seen.run.finished_at is None and ends
-        else "nothing is muted"
-    )
+    ends, muted = seen.run.expires_at(), "nothing is muted"
+    if not seen.run.closed and seen.run.finished_at is None and ends:
+        muted = f"errors of {seen.run.backfill_id} are collected for its mail until it ends (at the latest {_at(ends)})"
+        muted += "; all other alerts are live"
     return f"{seen.run.backfill_id}: {mail_state(seen.run, seen.now)}; {muted}"
 
 
@@ -223,9 +219,8 @@ def _eta(seen: Seen) -> str:
 
 
 def _dependents(seen: Seen) -> str:
-    tables = ", ".join(
-        f"{seen.services.settings.dataset}.{table}" for table in seen.services.scraper(seen.source).tables
-    )
+    dataset, names = seen.services.settings.dataset, seen.services.scraper(seen.source).tables
+    tables = ", ".join(f"{dataset}.{name}" for name in names)
     run = seen.run.backfill_id if seen.run else ""
     mine = (entry for entry in seen.entries.values() if entry.backfill_id == run and not entry.is_pending)
     changed = compress_dates(entry.partition for entry in mine) if run else ""
@@ -250,4 +245,4 @@ def _urgency(seen: Seen) -> str:
 
 
 def _at(instant: dt.datetime) -> str:
-    return f"{instant:%Y-%m-%d %H:%M:%S} UTC"
+    return f"{instant.astimezone(dt.UTC):%Y-%m-%d %H:%M:%S} UTC"

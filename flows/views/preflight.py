@@ -21,6 +21,7 @@ from flows.truth.auditing import unmapped
 from flows.truth.inventory import last_settled
 from flows.wiring import Services
 from scrapers.partition import Partition
+from scrapers.rate_limits import described
 
 Result = Literal["pass", "warn", "fail", "skip"]
 MIN_DISK_BYTES = 1_000_000_000
@@ -142,8 +143,7 @@ def _mail(services: Services, test_mail: bool) -> Checked:
 
 def _limiter(services: Services, source: str) -> Checked:
     rate = services.access(source).rate
-    limits = {"second": rate.per_second, "minute": rate.per_minute, "day": rate.per_day, "month": rate.per_month}
-    said = ", ".join(f"{limit:g} a {unit}" for unit, limit in limits.items() if limit)
+    said = described(rate)
     if not said:
         return Checked(
             "limiter",
