@@ -186,9 +186,10 @@ def preflight(
     from flows.views import preflight as checking
     from flows.views.server_checks import server_checks
 
+    services = build_services()
     checks = [
-        *checking.preflight(build_services(), source, utc_now(), test_mail=test_mail, canary=canary),
-        *server_checks(f"backfill/{source}"),
+        *checking.preflight(services, source, utc_now(), test_mail=test_mail, canary=canary),
+        *server_checks(source, services.access(source).rate),
     ]
     found = checking.summary(checks)
     lines = [f"{one.result.upper():<4}  {one.name:<13} {one.detail}" for one in checks]

@@ -1,9 +1,10 @@
-"""The part of preflight that asks the Prefect server: API, work pool, deployment, deployed version."""
+"""The part of preflight that asks the Prefect server: API, work pool, deployment, deployed version, shared rate."""
 
 from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import math
 
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.objects import WorkerStatus
@@ -11,19 +12,23 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import get_current_settings
 
+from flows.control.limits import bucket, calls_per_second, limit_name
 from flows.settings import code_version
 from flows.views.preflight import Checked
+from scrapers.base import Rate
+from scrapers.rate_limits import described
 
 _ANSWER_TIMEOUT_S = 15.0
 PROVISION = "python -m deployments.provision"
 
 
-def server_checks(deployment: str) -> list[Checked]:
-    """API reachable, deployment there, its version this one, its work pool with a living worker."""
-    return asyncio.run(_server_checks(deployment))
+def server_checks(source: str, rate: Rate) -> list[Checked]:
+    """API reachable, the source's limit there, its deployment too and of this version, its pool with a living worker."""
+    return asyncio.run(_server_checks(source, rate))
 
 
-async def _server_checks(deployment: str) -> list[Checked]:
+async def _server_checks(source: str, rate: Rate) -> list[Checked]:
+    deployment = f"backfill/{source}"
     address = get_current_settings().api.url
     if not address:
         return [
@@ -39,7 +44,7 @@ async def _server_checks(deployment: str) -> list[Checked]:
             problem = await client.api_healthcheck()
             if problem is not None:
                 return [_unreachable(address, problem)]
-            checks = [Checked("prefect api", "pass", f"{address} answers")]
+            checks = [Checked("prefect api", "pass", f"{address} answers"), await _shared_rate(client, source, rate)]
             found = await _deployment(client, deployment)
             if found is None:
                 return [*checks, Checked("deployment", "fail", f"there is no {deployment}", PROVISION)]
@@ -69,6 +74,22 @@ def _deployed(found: DeploymentResponse) -> list[Checked]:
         return [*checks, Checked("code version", "pass", f"{here}, here and deployed")]
     detail = f"deployed {found.version or 'without a version'}, here {here}"
     return [*checks, Checked("code version", "warn", detail, f"deploy this one: {PROVISION}")]
+
+
+async def _shared_rate(client: PrefectClient, source: str, rate: Rate) -> Checked:
+    """What keeps the windows of a distributed run below the rate together; a run in one process does without."""
+    wanted, name = bucket(rate), limit_name(source)
+    if wanted is None:
+        return Checked("shared rate", "pass", "the source declares no rate")
+    try:
+        found = await client.read_global_concurrency_limit_by_name(name)
+    except ObjectNotFound:
+        return Checked("shared rate", "warn", f"there is no limit {name}: distributed windows would stop", PROVISION)
+    if found.limit != wanted[0] or not math.isclose(found.slot_decay_per_second, wanted[1], rel_tol=1e-6):
+        return Checked(
+            "shared rate", "warn", f"{name} was provisioned for another rate than {described(rate)}", PROVISION
+        )
+    return Checked("shared rate", "pass", f"{calls_per_second(rate):.3g} calls a second for all windows together")
 
 
 async def _work_pool(client: PrefectClient, name: str) -> Checked:

@@ -13,6 +13,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_CSRF_SUPPORT_ENABLE
 
 from alerting.errors import ConfigurationError, SourceUnavailable
 from flows.control.limits import SharedBudget, bucket, calls_per_second
+from flows.views.server_checks import server_checks
 from scrapers.base import Rate
 
 NAME = "gapless-bdl"
@@ -36,6 +37,8 @@ class LimitServer:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
+                if self.path.endswith("/health"):
+                    return self._answer(200, True)
                 if server.limit is None or not self.path.endswith(f"/v2/concurrency_limits/{NAME}"):
                     return self._answer(404, {"detail": "Concurrency Limit not found"})
                 row = {"name": NAME, "limit": server.limit, "active_slots": server.active}
@@ -162,3 +165,18 @@ def test_a_source_without_a_rate_asks_no_server(server: LimitServer) -> None:
     budget.acquire()
     budget.close()
     assert budget.export_state()["day_spent"] == 1
+
+
+def shared_rate(rate: Rate) -> tuple[str, str, str]:
+    found = {one.name: one for one in server_checks("bdl", rate)}["shared rate"]
+    return found.result, found.detail, found.remedy
+
+
+def test_preflight_says_whether_windows_can_keep_the_rate_together(server: LimitServer) -> None:
+    assert shared_rate(RATE) == ("pass", "9.5 calls a second for all windows together", "")
+    assert shared_rate(Rate(per_day=5))[0] == "pass"
+    result, detail, remedy = shared_rate(Rate(per_minute=60))
+    assert (result, remedy) == ("warn", "python -m deployments.provision")
+    assert detail == "gapless-bdl was provisioned for another rate than 60 a minute"
+    server.limit = None
+    assert shared_rate(RATE)[0] == "warn"
