@@ -23,7 +23,7 @@ PROVISION = "python -m deployments.provision"
 
 
 def server_checks(source: str, rate: Rate) -> list[Checked]:
-    """API reachable, the source's limit there, its deployment too and of this version, its pool with a living worker."""
+    """API reachable, the source's limit there, its deployment of this version, its work pool with a living worker."""
     return asyncio.run(_server_checks(source, rate))
 
 
