@@ -108,12 +108,14 @@ async def _validate_in_batches(run: RunContext, keys: Sequence[str]) -> None:
 async def _process_in_batches(run: RunContext, reloads: list[str], landed: asyncio.Queue[str | None]) -> None:
     """One batch at a time: a table has one writer.
 
-    What is still being landed is loaded in batches small enough for the two to overlap; ``reloads`` have nothing to
-    wait for, and go first.
+    What is still being landed is loaded in batches small enough for the two to overlap. ``reloads`` go first when they
+    fill a batch; fewer save a job by going with the first dates that land.
     """
-    await _load(run, reloads)
     size = run.services.settings.process_batch_partitions
-    batch: list[str] = []
+    batch = list(reloads)
+    if len(batch) >= size:
+        await _load(run, batch)
+        batch = []
     more = True
     while more:
         key = await landed.get()
