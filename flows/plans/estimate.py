@@ -14,6 +14,7 @@ from flows.plans.plan import Plan
 from processors.load_plan import MAX_DAYS_PER_BATCH
 from processors.table_budget import STOP_AT
 from scrapers.base import Rate
+from scrapers.partition import runs
 
 MODIFICATIONS_PER_DAY = 1_500
 PARTITION_MODIFICATIONS_PER_DAY = 30_000
@@ -77,6 +78,7 @@ def estimate(
     concurrency: int,
     tables: int,
     partitions_per_job: int,
+    days_per_call: int = 1,
     prices: Prices | None = None,
 ) -> Estimate:
     """The cost of ``plan``.
@@ -89,16 +91,21 @@ def estimate(
         concurrency: Dates in flight.
         tables: Tables of the source; each needs a load and a replace per batch.
         partitions_per_job: Batch size of what is fetched; what is landed already is loaded in the largest possible.
+        days_per_call: Most consecutive dates that one call of the source covers.
         prices: What calls and operations cost; None is nothing.
     """
     fetch, load = len(plan.to_fetch), len(plan.to_fetch) + len(plan.to_reload)
+    known = [run for run in history.runs if run.fetched]
     calls = math.ceil(fetch * history.calls_per_partition)
+    if days_per_call > 1:
+        # Scattered dates need more calls than the same number in a row, whatever earlier runs were like.
+        whole = len(runs(plan.to_fetch, days_per_call))
+        calls = max(whole, calls) if known else whole
     reloaded_days = sum(max(partition.days, 1) for partition in plan.to_reload)
     jobs = 2 * tables * (math.ceil(fetch / partitions_per_job) + math.ceil(reloaded_days / MAX_DAYS_PER_BATCH))
     days = quota_days(calls, rate, quota_share)
     paced_s = calls / _calls_per_s(rate) if _calls_per_s(rate) else 0.0
 
-    known = [run for run in history.runs if run.fetched]
     learned = learn([run.as_sample() for run in known])
 
     def wall_s(factor: float) -> float:

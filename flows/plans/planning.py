@@ -86,6 +86,7 @@ def estimate_of(services: Services, asked: Asked, scraper: Scraper, plan: Plan, 
         concurrency=asked.concurrency,
         tables=len(scraper.tables),
         partitions_per_job=services.settings.process_batch_partitions,
+        days_per_call=scraper.days_per_call,
         prices=services.prices(asked.source),
     )
 

@@ -124,11 +124,24 @@ def test_history_keeps_the_last_runs_and_a_repeat_replaces_itself() -> None:
     assert found.known_unknown_fields == {"t.x"}
 
 
-def estimated(services: Services, history: SourceHistory, rate: Rate | None = None) -> Estimate:
-    plan = plan_asked(services, asked("2024-01-01", "2024-04-09"), NOW).plan
+def estimated(services: Services, history: SourceHistory, rate: Rate | None = None, **rest: Any) -> Estimate:
+    plan = plan_asked(services, asked("2024-01-01", "2024-04-09", **rest.pop("asked", {})), NOW).plan
     return estimate(
-        plan, history, rate=rate or Rate(), quota_share=0.7, concurrency=8, tables=2, partitions_per_job=366
+        plan, history, rate=rate or Rate(), quota_share=0.7, concurrency=8, tables=2, partitions_per_job=366, **rest
     )
+
+
+def test_a_source_that_takes_ranges_is_planned_with_a_call_for_each_and_scattered_dates_with_more(
+    services: Services,
+) -> None:
+    learned = SourceHistory(runs=(cost(1, fetched=100, calls=4),))
+    assert estimated(services, SourceHistory()).calls == 100
+    assert estimated(services, SourceHistory(), days_per_call=30).calls == 4
+    assert estimated(services, learned, days_per_call=30).calls == 4
+    every_other = [f"2024-{month:02}-{day:02}" for month in (1, 2, 3) for day in range(1, 29, 2)]
+    scattered = {"exclude": ",".join(every_other)}
+    assert estimated(services, SourceHistory(), days_per_call=30, asked=scattered).calls == 42
+    assert estimated(services, learned, days_per_call=30, asked=scattered).calls == 42
 
 
 def test_a_slow_limit_and_a_daily_quota_show_in_the_time(services: Services) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import subprocess
+import sys
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -62,3 +64,10 @@ def test_n28_landing_400_dates_takes_the_memory_of_a_few(tmp_path: Path, monkeyp
         tracemalloc.stop()
     assert len(Ledger(services.store, "bdl_box_scores").refresh()) == DATES
     assert peak_bytes < BOUND_BYTES < DATES * BODY_BYTES / 4
+
+
+def test_the_memory_that_the_breaker_hears_of_is_the_flows_own_and_not_that_of_the_worker_that_started_it() -> None:
+    held = bytearray(b"x") * (512 * 2**20)
+    told = "from flows.control.supervise import memory_bytes; held = bytearray(b'x') * 2**27; print(memory_bytes())"
+    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, timeout=120, check=True)
+    assert 2**27 < int(done.stdout) < len(held)

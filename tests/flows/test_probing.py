@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 NOW = dt.datetime(2025, 2, 1, 12, tzinfo=dt.UTC)
 SOURCE = "bdl_box_scores"
 PATIENCE_S = 60.0
+# Twice as many dates are begun as may call at once, and the breaker hears of a date after its slot is free.
+UNDER_WAY = 2 * 2 - 1
 
 
 def after(seconds: float) -> dt.datetime:
@@ -256,9 +258,9 @@ def test_a_run_waits_for_a_source_that_is_down_tries_one_date_and_goes_on(place:
     assert run.stopped_by is None
     assert any("red_flag:same_error" in note for note in run.notes)
     assert any("answers again" in note for note in run.notes)
-    # Two dates were under way when it opened; what failed in the burst stays failed, the rest is there.
+    # Ten trip it and the eleventh answer is the last bad one; what failed in the burst stays failed, the rest is there.
     failed = facts.verdict_counts["failed_retryable"]
-    assert 10 <= failed <= 12
+    assert 10 <= failed <= 11
     assert facts.verdict_counts["verified"] + facts.verdict_counts.get("empty_ok", 0) == 30 - failed
     assert place.upstream.calls.report()["total"] == 30
 
@@ -270,8 +272,8 @@ def test_a_source_that_stays_down_costs_one_call_a_probe_and_then_the_run_ends(p
     assert run.stopped_by is not None
     assert abort_reason(run.stopped_by) == "red_flag"
     assert "2 times one date was tried again" in run.stopped_by.message
-    # Ten that tripped it, at most two under way then, two probes.
-    assert 12 <= place.upstream.calls.report()["total"] <= 14
+    # Ten that tripped it, at most UNDER_WAY then, two probes.
+    assert 12 <= place.upstream.calls.report()["total"] <= 12 + UNDER_WAY
     assert run.finish("red_flag").verdict == "ABORTED(red_flag)"
 
 
@@ -294,7 +296,7 @@ def test_a_run_that_waits_ends_at_once_when_it_is_told_to(
             run.stop(CriticalError("told to"), "scrape")
 
     run = asyncio.run(supervised(place, "2025-01-30", end))
-    assert place.upstream.calls.report()["total"] <= 12
+    assert place.upstream.calls.report()["total"] <= 10 + UNDER_WAY
     assert run.breaker.is_waiting
     assert abort_reason(run.stopped_by) == {"stop": "critical", "cancel": "", "deadline": "deadline"}[how]
 
