@@ -234,6 +234,14 @@ class Scraper(ABC):
             return dt.datetime.min.replace(tzinfo=dt.UTC)
         return partition.ends_at + cls.settles_after
 
+    @classmethod
+    def last_settled(cls, now: dt.datetime) -> dt.date:
+        """The last date, in the source's zone, that may be asked for at ``now`` (aware)."""
+        day = now.date() + dt.timedelta(days=1)
+        while cls.settled_at(Partition.day(day, cls.zone)) > now:
+            day -= dt.timedelta(days=1)
+        return day
+
 
 @dataclass(frozen=True, slots=True)
 class SourceAccess:

@@ -48,6 +48,7 @@ class Plan:
 
     Whole entities have no dates: ``start_date`` and ``end_date`` are ``NO_DATE`` then. ``since`` is the instant (aware)
     from which on verdicts count as this run's own: what a run that goes on after a pause does not do twice.
+    ``settled_up_to`` is the last date of the source that could be asked for when the plan was made.
     """
 
     source: str
@@ -57,6 +58,7 @@ class Plan:
     items: tuple[PlannedPartition, ...]
     mode: Mode = Mode.INCREMENTAL
     since: dt.datetime | None = None
+    settled_up_to: dt.date | None = None
 
     @property
     def to_fetch(self) -> list[Partition]:
@@ -103,16 +105,18 @@ class Plan:
         return Counter(item.path.value for item in self.items)
 
     def date_echo(self) -> str:
-        """The range in words and zone.
+        """The range in words and zone, and how far one could go.
 
-        >>> Plan("s", dt.date(2025, 1, 1), dt.date(2025, 1, 31), "UTC", ()).date_echo()
-        '2025-01-01 to 2025-01-31 inclusive, UTC, 31 days'
+        >>> january = dt.date(2025, 1, 1), dt.date(2025, 1, 31)
+        >>> Plan("s", *january, "UTC", (), settled_up_to=dt.date(2026, 11, 21)).date_echo()
+        '2025-01-01 to 2025-01-31 inclusive, UTC, 31 days; last settled date 2026-11-21'
         """
         if self.start_date == NO_DATE:
             return f"{len(self.items):,} whole {'entity' if len(self.items) == 1 else 'entities'}"
         days = (self.end_date - self.start_date).days + 1
         unit = "day" if days == 1 else "days"
-        return f"{self.start_date} to {self.end_date} inclusive, {self.zone}, {days:,} {unit}"
+        last = f"; last settled date {self.settled_up_to}" if self.settled_up_to else ""
+        return f"{self.start_date} to {self.end_date} inclusive, {self.zone}, {days:,} {unit}{last}"
 
     def describe(self) -> str:
         """Date echo and counts, one line."""
@@ -143,6 +147,7 @@ def make_plan(
     only: Container[str] | None = None,
     since: dt.datetime | None = None,
     empty_ttl: dt.timedelta = NEVER,
+    settled_up_to: dt.date | None = None,
 ) -> Plan:
     """Chooses the cheapest path per partition that the mode allows.
 
@@ -156,6 +161,7 @@ def make_plan(
         only: Keys of an earlier run; others are not in the plan.
         since: Good verdicts from this instant (aware) on are not made again, whatever the mode.
         empty_ttl: A proof of emptiness that was older than this at ``since`` is none any more.
+        settled_up_to: The last date of the source that may be asked for now.
     """
     items = []
     for partition in partitions:
@@ -177,6 +183,7 @@ def make_plan(
         tuple(items),
         mode,
         since,
+        settled_up_to if dated else None,
     )
 
 

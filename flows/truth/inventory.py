@@ -159,7 +159,7 @@ def read_inventory(
         wanted = whole_partitions(scraper, keys)
     else:
         begin = first or _oldest(services, source, keys)
-        end = min(last or dt.date.max, last_settled(scraper, now))
+        end = min(last or dt.date.max, scraper.last_settled(now))
         wanted = dated_partitions(scraper, keys, begin, end, now) if begin else []
     if not wanted:
         return []
@@ -201,14 +201,6 @@ def _oldest(services: Services, source: str, keys: Iterable[str]) -> dt.date | N
     dated = [date for key in keys if (date := _first_date(key))]
     since = loaded_since(services, source)
     return min([*dated, *([since] if since else [])], default=None)
-
-
-def last_settled(scraper: Scraper, now: dt.datetime) -> dt.date:
-    """The last date of the last partition that is over and settled."""
-    day = now.date() + dt.timedelta(days=1)
-    while scraper.settled_at(Partition.day(day, scraper.zone)) > now:
-        day -= dt.timedelta(days=1)
-    return day
 
 
 def span_of(scraper: Scraper, keys: Iterable[str]) -> tuple[dt.date, dt.date]:

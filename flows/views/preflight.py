@@ -18,7 +18,6 @@ from flows.control.cooldown import cooling_until, lift_command
 from flows.control.lease import read_lease
 from flows.ledger import Ledger
 from flows.truth.auditing import unmapped
-from flows.truth.inventory import last_settled
 from flows.wiring import Services
 from scrapers.partition import Partition
 from scrapers.rate_limits import described
@@ -194,7 +193,7 @@ def _canary_partition(services: Services, source: str, now: dt.datetime) -> Part
     if scraper.step == "whole":
         entity = f"{scraper.entities[0]}~{scraper.variants[0]}" if scraper.variants else scraper.entities[0]
         return Partition.whole(entity, scraper.zone)
-    last = last_settled(scraper, now)
+    last = scraper.last_settled(now)
     if scraper.step == "month":
         before = last.replace(day=1) - dt.timedelta(days=1)
         return Partition.month(before.year, before.month, scraper.zone)

@@ -88,7 +88,8 @@ def test_ten_years_of_dates_are_planned_with_five_list_calls_and_no_read_per_dat
 def test_a_plan_says_range_paths_calls_limits_and_three_times(services: Services) -> None:
     add_to_history(services.store, SOURCE, cost(1))
     text = plan_asked(services, asked("2024-12-01", "2024-12-31"), NOW).describe()
-    for part in ("2024-12-01 to 2024-12-31 inclusive, America/New_York, 31 days", "31 to fetch", "calls      35"):
+    echo = "2024-12-01 to 2024-12-31 inclusive, America/New_York, 31 days; last settled date 2025-01-31"
+    for part in (echo, "31 to fetch", "calls      35"):
         assert part in text
     assert "1,425" in text
     assert "28,500" in text
