@@ -11,6 +11,8 @@ from flows.plans.entities import requested_entities
 from scrapers.base import Scraper
 from scrapers.partition import Partition, partitions_between
 
+ONE_DAY = dt.timedelta(days=1)
+
 
 def requested_partitions(
     scraper: Scraper,
@@ -50,7 +52,7 @@ def requested_partitions(
             scraper,
             f"{unsettled[0].key} is not over and settled before {scraper.settled_at(unsettled[0]):%Y-%m-%d %H:%M} UTC "
             f"(it is {now:%Y-%m-%d %H:%M} UTC); {last}",
-            f"end_date={settled[-1].key}" if settled else "wait, or ask for earlier dates",
+            f"end_date={settled[-1].end - ONE_DAY}" if settled else "wait, or ask for earlier dates",
         )
     keys = {partition.key for partition in partitions}
     wanted = _keys_of(scraper, "dates", dates) or keys

@@ -108,3 +108,21 @@ def test_partitions_touch_and_never_overlap(start: dt.date, days: int, step: str
     assert partitions[0].start <= start
     assert partitions[-1].end > end
     assert all(left.end == right.start for left, right in pairwise(partitions))
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "echo"),
+    [
+        ("2024-02-28", "2024-03-01", "2024-02-28 to 2024-03-01 inclusive, America/New_York, 3 days"),
+        ("2024-03-10", "2024-03-10", "2024-03-10 to 2024-03-10 inclusive, America/New_York, 1 day"),
+        ("2024-11-02", "2024-11-04", "2024-11-02 to 2024-11-04 inclusive, America/New_York, 3 days"),
+        ("2024-01-31", "2024-02-01", "2024-01-31 to 2024-02-01 inclusive, America/New_York, 2 days"),
+        ("2024-01-01", "2024-12-31", "2024-01-01 to 2024-12-31 inclusive, America/New_York, 366 days"),
+    ],
+)
+def test_the_range_is_said_in_words_over_leap_days_month_ends_and_changes_of_the_clock(
+    start: str, end: str, echo: str
+) -> None:
+    plan = make_plan(Toy(), ask(start, end), {}, settled_up_to=Toy.last_settled(NOW))
+    assert plan.date_echo() == f"{echo}; last settled date 2025-01-31"
+    assert len(plan.items) == int(echo.split()[-2])
