@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -28,7 +29,7 @@ def test_partitions_follow_each_other_without_overlap_or_hole_in_any_zone(
     found = partitions_between(first, last, zone, step)
     assert found[0].start <= first
     assert found[-1].end > last
-    assert all(one.ends_at == after.begins_at for one, after in zip(found, found[1:], strict=False))
+    assert all(one.ends_at == after.begins_at for one, after in pairwise(found))
     assert len({one.key for one in found}) == len(found)
     if step == "day":
         assert [one.start for one in found] == [first + dt.timedelta(days=number) for number in range(days)]
@@ -52,4 +53,4 @@ def test_a_day_has_as_many_hours_as_its_zone_gives_it(date: str, zone: str, hour
     covered = [day.span(range(step, step + 1), HOUR) for step in steps]
     assert covered[0][0] == day.begins_at
     assert covered[-1][1] == day.ends_at
-    assert all(one[1] == after[0] for one, after in zip(covered, covered[1:], strict=False))
+    assert all(one[1] == after[0] for one, after in pairwise(covered))
