@@ -86,8 +86,8 @@ class Settings(BaseSettings):
         120,
         ge=1,
         le=1000,
-        description="Partitions per BigQuery load job while they are fetched; landed ones are loaded up to 1,000 dates "
-        "or 1 GiB at once.",
+        description="Most partitions per BigQuery load job while they are fetched; landed ones are loaded up to 1,000 "
+        "dates or 1 GiB at once.",
     )
     retry_delays_s: list[float] = Field(
         default_factory=lambda: [2.0, 4.0, 8.0, 16.0, 32.0], description="JSON: waits between tries of one stage."

@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 
 from alerting.wording import dollars
+from flows.plans.batching import jobs_for
 from flows.plans.duration import CALIBRATED_RUNS, learn, turns
 from flows.plans.history import SourceHistory
 from flows.plans.money import Prices, Usage
@@ -90,7 +91,7 @@ def estimate(
         quota_share: Share of its day and month limits that this run may use.
         concurrency: Dates in flight.
         tables: Tables of the source; each needs a load and a replace per batch.
-        partitions_per_job: Batch size of what is fetched; what is landed already is loaded in the largest possible.
+        partitions_per_job: Largest batch of what is fetched; what is landed already is loaded in the largest possible.
         days_per_call: Most consecutive dates that one call of the source covers.
         prices: What calls and operations cost; None is nothing.
     """
@@ -102,7 +103,8 @@ def estimate(
         whole = len(runs(plan.to_fetch, days_per_call))
         calls = max(whole, calls) if known else whole
     reloaded_days = sum(max(partition.days, 1) for partition in plan.to_reload)
-    jobs = 2 * tables * (math.ceil(fetch / partitions_per_job) + math.ceil(reloaded_days / MAX_DAYS_PER_BATCH))
+    loads = jobs_for(fetch, partitions_per_job) + math.ceil(reloaded_days / MAX_DAYS_PER_BATCH)
+    jobs = 2 * tables * loads
     days = quota_days(calls, rate, quota_share)
     paced_s = calls / _calls_per_s(rate) if _calls_per_s(rate) else 0.0
 

@@ -12,6 +12,7 @@ from flows.control.lease import Lease
 from flows.dates import dates
 from flows.log import partition_logger
 from flows.parameters import Engine, Order
+from flows.plans.batching import is_worth_a_job
 from flows.plans.plan import Plan
 from flows.process import process_landed
 from flows.runs.bookkeeping import record_failure
@@ -34,7 +35,7 @@ async def map_windows(run: RunContext, plan: Plan) -> None:
     await _validate_in_batches(run, await _landed_before(run, plan.to_recount))
     reloads = await _landed_before(run, plan.to_reload)
     landed: asyncio.Queue[str | None] = asyncio.Queue()
-    processing = asyncio.create_task(_process_in_batches(run, reloads, landed))
+    processing = asyncio.create_task(_process_in_batches(run, reloads, landed, len(plan.to_fetch)))
     try:
         grouped, at_once = _windows(run, plan)
         gate = asyncio.Semaphore(at_once)
@@ -105,15 +106,17 @@ async def _validate_in_batches(run: RunContext, keys: Sequence[str]) -> None:
         await validate_loaded(run.source, run.backfill_id, sorted(keys[begin : begin + size]), return_state=True)
 
 
-async def _process_in_batches(run: RunContext, reloads: list[str], landed: asyncio.Queue[str | None]) -> None:
+async def _process_in_batches(
+    run: RunContext, reloads: list[str], landed: asyncio.Queue[str | None], to_come: int
+) -> None:
     """One batch at a time: a table has one writer.
 
     What is still being landed is loaded in batches small enough for the two to overlap. ``reloads`` go first when they
     fill a batch; fewer save a job by going with the first dates that land.
     """
-    size = run.services.settings.process_batch_partitions
-    batch = list(reloads)
-    if len(batch) >= size:
+    most = run.services.settings.process_batch_partitions
+    batch, loaded = list(reloads), 0
+    if len(batch) >= most:
         await _load(run, batch)
         batch = []
     more = True
@@ -122,9 +125,12 @@ async def _process_in_batches(run: RunContext, reloads: list[str], landed: async
         more = key is not None
         if key is not None:
             batch.append(key)
-        if batch and (len(batch) >= size or not more):
+            to_come -= 1
+            if len(batch) < most and not landed.empty():
+                continue
+        if batch and (not more or is_worth_a_job(len(batch), loaded=loaded, to_come=to_come, most=most)):
             await _load(run, batch)
-            batch = []
+            batch, loaded = [], loaded + len(batch)
 
 
 async def _load(run: RunContext, keys: list[str]) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from flows.plans.batching import jobs_for
 from flows.plans.duration import CALIBRATED_RUNS, SMALL_SOURCE, Durations, Sample, learn, turns
 from flows.plans.estimate import Estimate, estimate
 from flows.plans.history import RunCost, SourceHistory, read_history
@@ -53,7 +54,7 @@ class Simulated:
         return Upcoming(dates, self.chance.choice((1, 4, 8, 16)))
 
     def runs(self, number: int, asked: Upcoming) -> RunCost:
-        jobs = 4 * math.ceil(asked.dates / PER_JOB)
+        jobs = 4 * jobs_for(asked.dates, PER_JOB)
         luck = self.chance.lognormvariate(0.0, 0.2) * (self.chance.uniform(2, 4) if self.chance.random() < 0.05 else 1)
         busy_s = (9.0 + 2.2 * jobs + self.slot_s * turns(asked.dates, asked.concurrency)) * luck * self.pace
         return RunCost(
