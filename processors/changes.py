@@ -68,11 +68,11 @@ def changes_sql(batch: TableBatch, table: str, staging: str) -> str:
     both = f"S.`{first}` IS NOT NULL AND T.`{first}` IS NOT NULL"
     elsewhere, joined = _elsewhere(batch, table, staging, within)
     return (
-        f"SELECT {named}, COUNTIF(T.`{first}` IS NULL) AS created, COUNTIF({both} AND NOT ({same})) AS updated, "
-        f"COUNTIF({both} AND ({same})) AS unchanged, COUNTIF(S.`{first}` IS NULL) AS removed, "
-        f"{elsewhere} AS elsewhere "
+        "SELECT *, in_both - unchanged AS updated FROM ("
+        f"SELECT {named}, COUNTIF(T.`{first}` IS NULL) AS created, COUNTIF({both}) AS in_both, "
+        f"COUNTIF({both} AND {same}) AS unchanged, COUNTIF(S.`{first}` IS NULL) AS removed, {elsewhere} AS elsewhere "
         f"FROM {staging} S FULL OUTER JOIN (SELECT {columns} FROM {table} WHERE {within}) T ON {same_key} {joined}"
-        f"GROUP BY {', '.join(cells)}"
+        f"GROUP BY {', '.join(cells)})"
     )
 
 

@@ -4,7 +4,8 @@
 
 Added to the released emulator: start without a network; job ids honoured and burnt (409 on repeat, for load, query,
 copy and extract jobs); NDJSON and Parquet loads that are all or nothing, with gzip, Cloud Storage wildcards, REQUIRED
-and unknown fields enforced, ``ALLOW_FIELD_ADDITION``, ``$YYYYMMDD``; limits (`deployments.local.bigquery_quota`).
+and unknown fields enforced, ``ALLOW_FIELD_ADDITION``, ``$YYYYMMDD``; limits (`deployments.local.bigquery_quota`); one
+parse a statement (`deployments.local.bigquery_parsing`).
 
 ``gs://bucket/object`` is read from ``GCS_ROOT/bucket/object``: the folder of fake-gcs-server's filesystem backend.
 
@@ -143,10 +144,11 @@ async def _serve(arguments: argparse.Namespace) -> None:
     from bqemulator.config import LogLevel, PersistenceMode, Settings
     from bqemulator.server import EmulatorServer
 
-    from deployments.local import bigquery_jobs
+    from deployments.local import bigquery_jobs, bigquery_parsing
     from deployments.local.bigquery_quota import Quota
 
     quota = Quota()
+    bigquery_parsing.install()
     bigquery_jobs.install(bigquery_jobs.Jobs(quota))
     settings = Settings(
         rest_host="127.0.0.1",
