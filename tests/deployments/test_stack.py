@@ -88,6 +88,7 @@ def _wait_until_gone(processes: list[ProcessId], timeout_s: int = 30) -> list[Pr
     return alive
 
 
+@pytest.mark.faults
 def test_two_ups_at_once_start_one_stack_that_answers_everywhere(stack: Stack, folder: Path) -> None:
     command = [sys.executable, "-m", "deployments.local.stack", "up", "--state-dir", str(folder)]
     ups = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) for _ in range(2)]
