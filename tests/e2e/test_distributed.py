@@ -109,6 +109,50 @@ def test_a_401_ends_all_windows_with_one_mail_that_a_human_is_needed_and_one_sum
     assert not {window["state_type"] for window in children_of(fleet, run_id)} - {"FAILED", "CANCELLED"}
 
 
+def test_windows_wait_together_for_a_source_that_is_down_and_one_of_them_tries_one_date_at_a_time(fleet: Bench) -> None:
+    from flows.control.gate import TROUBLE
+    from flows.control.orders import Orders, read_orders
+    from flows.wiring import build_services
+
+    days, store = ("2019-11-01", "2020-01-23"), build_services().store
+    fleet.trouble({"kind": "500"})
+    fleet.forget_calls()
+    waits = {"GAPLESS_BREAKER_PROBES": "8", "GAPLESS_BREAKER_PROBE_PAUSE_S": "2"}
+    run_id = fleet.start(*days, engine="distributed", max_concurrency=3, canary=0, env=waits)
+    backfill_id = f"bf-{run_id.replace('-', '')[:12]}"
+
+    def until_the_third_probe() -> Orders:
+        deadline = time.monotonic() + 300
+        while time.monotonic() < deadline:
+            orders, _ = read_orders(store, backfill_id)
+            if orders.probe >= 3:
+                return orders
+            time.sleep(0.2)
+        raise AssertionError(f"no third probe; {fleet.verdicts(*days)}")
+
+    try:
+        orders = until_the_third_probe()
+        standing = fleet.calls()["total"]
+    finally:
+        fleet.trouble()
+    assert orders.closed_by == {TROUBLE}
+    assert orders.prober
+    ended = fleet.wait(run_id, timeout_s=600)
+    assert not ended.message.startswith("ABORTED"), ended.message
+    (mail,) = fleet.mails(backfill_id)
+    text = " ".join(mail["text"].split())
+    assert "red_flag:same_error: the last 10 dates failed for one cause" in text
+    assert "the source answers again; dates begin again" in text
+    verdicts = fleet.verdicts(*days)
+    failed = sum(verdict == "failed_retryable" for verdict in verdicts.values())
+    assert len(verdicts) == 84
+    assert set(verdicts.values()) <= {"failed_retryable", "verified", "empty_ok"}
+    # Three tries each. With the third probe no more had failed than the ten, what was under way, and two probes.
+    assert standing <= 3 * failed
+    assert failed < 42, "some dates of the first three windows, and all of the others, waited"
+    assert len(children_of(fleet, run_id)) == 6
+
+
 def test_cancel_of_a_distributed_run_stops_its_windows(fleet: Bench) -> None:
     fleet.trouble({"kind": "slow", "delay_s": 3})
     fleet.forget_calls()
