@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import resource
+import sys
 from pathlib import Path
 
 from alerting.errors import PipelineError
@@ -18,6 +20,7 @@ from scrapers.scrape import utc_now
 
 LIVE, BLACKOUT = "live work", "blackout"
 SHORTEST_STEP_S = 0.5
+STATUS = Path("/proc/self/status")
 
 
 class Supervisor:
@@ -112,9 +115,12 @@ def memory_bytes() -> int:
     """The most this process ever held.
 
     ``getrusage`` of Linux keeps the peak of the process that started this one (measured: 313 MiB for a child that held
-    13), so there the kernel is asked for the peak of this program's own memory.
+    13), so the kernel's own account of this program comes first. macOS has none, and some sandboxes of containers leave
+    the line out.
     """
-    status = Path("/proc/self/status")
-    if status.exists():
-        return next(int(line.split()[1]) * 1024 for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with contextlib.suppress(OSError):
+        for line in STATUS.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    found = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return found if sys.platform == "darwin" else found * 1024

@@ -71,3 +71,16 @@ def test_the_memory_that_the_breaker_hears_of_is_the_flows_own_and_not_that_of_t
     told = "from flows.control.supervise import memory_bytes; held = bytearray(b'x') * 2**27; print(memory_bytes())"
     done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, timeout=120, check=True)
     assert 2**27 < int(done.stdout) < len(held)
+
+
+@pytest.mark.parametrize("status", ["Name:\tpython\nVmRSS:\t1 kB\n", None])
+def test_where_the_kernel_does_not_tell_the_peak_of_a_program_that_of_its_parents_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: str | None
+) -> None:
+    from flows.control import supervise
+
+    told = tmp_path / "status"
+    if status is not None:
+        told.write_text(status)
+    monkeypatch.setattr(supervise, "STATUS", told)
+    assert supervise.memory_bytes() > 2**24
