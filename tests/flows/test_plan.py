@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -101,15 +100,6 @@ def test_windows_hold_every_partition_once_and_in_order(start: dt.date, days: in
     assert all(len(window) <= 31 for window in grouped)
 
 
-@given(st.dates(dt.date(2000, 1, 1), dt.date(2030, 1, 1)), st.integers(0, 800), st.sampled_from(["day", "month"]))
-def test_partitions_touch_and_never_overlap(start: dt.date, days: int, step: str) -> None:
-    end = start + dt.timedelta(days=days)
-    partitions = partitions_between(start, end, "Europe/Berlin", step)  # type: ignore[arg-type]
-    assert partitions[0].start <= start
-    assert partitions[-1].end > end
-    assert all(left.end == right.start for left, right in pairwise(partitions))
-
-
 @pytest.mark.parametrize(
     ("start", "end", "echo"),
     [
@@ -126,3 +116,15 @@ def test_the_range_is_said_in_words_over_leap_days_month_ends_and_changes_of_the
     plan = make_plan(Toy(), ask(start, end), {}, settled_up_to=Toy.last_settled(NOW))
     assert plan.date_echo() == f"{echo}; last settled date 2025-01-31"
     assert len(plan.items) == int(echo.split()[-2])
+
+
+@pytest.mark.parametrize(("step", "last_date"), [("day", "2025-01-31"), ("month", "2025-01-31")])
+def test_an_unsettled_range_is_refused_with_the_end_date_that_would_do(step: str, last_date: str) -> None:
+    class Source(Toy):
+        pass
+
+    Source.step = step  # type: ignore[assignment]
+    with pytest.raises(ConfigurationError, match="is not over and settled before") as raised:
+        requested_partitions(Source(), dt.date(2024, 12, 1), dt.date(2025, 3, 1), "", NOW)
+    assert raised.value.hint == f"end_date={last_date}"
+    requested_partitions(Source(), dt.date(2024, 12, 1), dt.date.fromisoformat(last_date), "", NOW)
