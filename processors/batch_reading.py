@@ -131,7 +131,7 @@ def _judge(admission: Admission, manifest: Manifest, tolerated_rejects: int) -> 
     if rejected > tolerated_rejects:
         first = admission.rejects[0]
         raise RowRejected(
-            f"{rejected} rows broke the contract, {tolerated_rejects} are tolerated; first: {first.table}: "
+            f"rows that broke the contract: {rejected}, tolerated: {tolerated_rejects}; first: {first.table}: "
             f"{first.reason}. Old rows were kept, rejects are kept with their reasons",
         )
     for table, counted in manifest.counts.items():
