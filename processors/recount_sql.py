@@ -68,10 +68,10 @@ def count_sql(table: Table, warehouse: Warehouse) -> str:
     same = " AND ".join(f"P.`{name}` = E.`{name}`" for name in table.key)
     nulls = " OR ".join(f"T.`{name}` IS NULL" for name in table.critical) or "FALSE"
     return (
-        f"WITH P AS (SELECT {cell}, {t_keys}, COUNT(*) AS n, COUNTIF({nulls}) AS nulls FROM {_name(table, warehouse)} T"
-        f" WHERE {where} GROUP BY {names}, {t_keys}), "
+        f"WITH P AS (SELECT {cell}, {t_keys}, COUNT(*) AS n, COUNTIF({nulls}) AS null_rows "
+        f"FROM {_name(table, warehouse)} T WHERE {where} GROUP BY {names}, {t_keys}), "
         f"E AS (SELECT {keys}, COUNT(*) AS n FROM {_name(table, warehouse)} GROUP BY {keys} HAVING COUNT(*) > 1) "
-        f"SELECT {names}, SUM(P.n) AS n, COUNT(*) AS distinct_keys, SUM(P.nulls) AS nulls, "
+        f"SELECT {names}, SUM(P.n) AS n, COUNT(*) AS distinct_keys, SUM(P.null_rows) AS null_rows, "
         f"COUNTIF(E.n > P.n) AS elsewhere FROM P LEFT JOIN E ON {same} GROUP BY {names}"
     )
 

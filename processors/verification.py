@@ -157,8 +157,10 @@ def _compare(account: _Account, table: Table, found: Mapping[str, int], missing_
         if not fewest <= rows <= most:
             size = Finding.SHORT if rows < fewest else Finding.EXTRA
             problems.append((size, f"{table.name}: {rows} rows, a partition has {fewest} to {most}"))
-    if found["nulls"]:
-        problems.append((Finding.SHORT, f"{table.name}: {found['nulls']} rows with NULL in {'/'.join(table.critical)}"))
+    if found["null_rows"]:
+        problems.append(
+            (Finding.SHORT, f"{table.name}: {found['null_rows']} rows with NULL in {'/'.join(table.critical)}")
+        )
 
 
 def _compare_total(account: _Account, processor: Processor) -> None:
