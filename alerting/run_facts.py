@@ -63,7 +63,8 @@ class RunFacts:
     ``retry_command_template`` and ``cause_command_template`` may use ``{source} {ranges} {cause} {fingerprint}
     {backfill_id} {start} {end} {units}``; the second one serves causes whose ranges are too long to paste.
     Until ``commands_work_from`` (aware, None: at once) every such command is refused, but after
-    ``command_to_begin_sooner``.
+    ``command_to_begin_sooner``. At ``resumes_at`` (aware, None: never) the run goes on by itself, as the flow run named
+    ``resumes_as``. ``flow_run_id`` is the run's own at Prefect.
     """
 
     backfill_id: str = ""
@@ -81,6 +82,9 @@ class RunFacts:
     code_version: str = ""
     plan_hash: str = ""
     resumed_from: str = ""
+    resumes_at: dt.datetime | None = None
+    resumes_as: str = ""
+    flow_run_id: str = ""
     host: str = ""
     flags: dict[str, str] = field(default_factory=dict)
     started_at: dt.datetime | None = None

@@ -20,7 +20,7 @@ from flows.control.canaries import try_canaries
 from flows.control.cooldown import refuse_while_cooling
 from flows.control.interruption import end_children, reason_of
 from flows.control.lease import Lease
-from flows.control.resume import note_resume
+from flows.control.resume import begin_resumed, note_resume, take_back_needless
 from flows.control.supervise import Supervisor
 from flows.control.waiting import acquire_when_free
 from flows.dropdowns import DateSource
@@ -163,6 +163,7 @@ async def run_asked(asked: Asked) -> State[Any]:
 
 async def _run(services: Services, asked: Asked, backfill_id: str) -> State[Any]:
     log = partition_logger()
+    await begin_resumed(services, asked.source)
     if asked.mode.may_fetch:
         await asyncio.to_thread(refuse_while_cooling, services.store, asked.source, utc_now())
     for closed in await asyncio.to_thread(close_dead_runs, services, utc_now(), asked.source):
@@ -201,6 +202,11 @@ async def _work(run: RunContext, plan: Plan, lease: Lease) -> State[Any]:
         await note_resume(run)
         facts = await run.in_thread(run.finish, abort_reason(run.stopped_by or run.loading_stopped_by))
         await run.in_thread(remember_cost, run, facts)
+        for needless in await run.in_thread(take_back_needless, run.services, run.source):
+            partition_logger().info(
+                "flow run %s was to go on at %s UTC and was cancelled: nothing is left for it",
+                needless.flow_run_name, f"{needless.at:%Y-%m-%d %H:%M}",
+            )  # fmt: skip
     except BaseException as error:
         # Blocking on purpose: a cancelled task may not await again, and the mail must leave all the same.
         aborted = reason_of(error)

@@ -69,6 +69,7 @@ def starting_facts(
         flags=_flags(asked),
         plan_hash=plan.hash,
         resumed_from=asked.resume_of,
+        flow_run_id=flow_run_id,
         owner=f"process {os.getpid()} on {socket.gethostname()}",
         requested_by=asked_by(),
         contacts=services.settings.mail_contacts,

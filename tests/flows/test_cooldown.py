@@ -16,6 +16,7 @@ from flows import daily as daily_module
 from flows.control import resume
 from flows.control.cooldown import cool_down, cooldown_name, cooling_until, refuse_while_cooling
 from flows.parameters import Asked
+from flows.resumes import Resume, keep_resume, read_resumes
 from flows.runs.outcome import resumes_at
 from scrapers.scrape import utc_now
 
@@ -132,13 +133,43 @@ def test_a_blocked_run_goes_on_by_itself_once(
 ) -> None:
     scheduled: list[dt.datetime] = []
 
-    async def schedule(_: Any, __: str, at: dt.datetime) -> str:
+    async def schedule(_: Any, at: dt.datetime) -> tuple[str, str]:
         scheduled.append(at)
-        return "resumes"
+        return "00000000-0000-0000-0000-000000000001", "grey-owl"
 
     monkeypatch.setattr(resume, "schedule_resume", schedule)
+    monkeypatch.setattr(resume.deployment, "id", "a deployment", raising=False)
     place.upstream.trouble({"kind": "html403"})
     run, _ = ran(FIRST, LAST, resume_of=resume_of)
     asyncio.run(resume.note_resume(run))
     assert len(scheduled) == times
+    kept = read_resumes(place.store, SOURCE)
+    assert [(one.at, one.waits_for, one.ranges) for one in kept] == [
+        (at, "block", "2025-01-10..2025-01-14") for at in scheduled
+    ]
+    assert (run.facts.resumes_at, run.facts.resumes_as) == ((scheduled[0], "grey-owl") if times else (None, ""))
     assert any("blocked again" in note for note in run.notes) == (not times)
+
+
+def test_a_resume_is_taken_back_when_its_range_was_completed_by_hand(
+    place: Place, ran: Ran, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cancelled: list[str] = []
+    monkeypatch.setattr(resume, "_cancel", lambda one: cancelled.append(one.flow_run_name))
+    now = utc_now()
+    kept = Resume(
+        backfill_id="bf-1",
+        scheduled_at=now,
+        at=now + dt.timedelta(hours=2),
+        waits_for="block",
+        flow_run_id="1",
+        flow_run_name="grey-owl",
+        ranges="2025-01-10..2025-01-12",
+    )
+    keep_resume(place.store, SOURCE, kept)
+    ran("2025-01-10", "2025-01-11")
+    assert resume.take_back_needless(place.services, SOURCE) == []
+    ran("2025-01-12", "2025-01-12")
+    assert resume.take_back_needless(place.services, SOURCE) == [kept]
+    assert cancelled == ["grey-owl"]
+    assert read_resumes(place.store, SOURCE) == ()
