@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-import io
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from email.message import EmailMessage
@@ -162,25 +162,25 @@ class _IncidentFile:
     """Collects the incidents that stream through as gzipped NDJSON, until that would be too big to attach."""
 
     def __init__(self) -> None:
-        self._buffer = io.BytesIO()
-        self._file: gzip.GzipFile | None = gzip.GzipFile(fileobj=self._buffer, mode="wb", compresslevel=1, mtime=0)
+        self._packed = bytearray()
+        # A compressor and not a GzipFile: a file that is given up half-written complains when it is collected.
+        self._packer = zlib.compressobj(1, wbits=zlib.MAX_WBITS | 16)
+        self._is_too_big = False
         self._plain_bytes = 0
 
     def passing(self, incidents: Iterable[Incident]) -> Iterator[Incident]:
         for incident in incidents:
-            if self._file is not None:
+            if not self._is_too_big:
                 line = incident.to_json(("traceback", "facts", "exception_chain", "frame")) + b"\n"
                 self._plain_bytes += len(line)
-                self._file.write(line)
-                if self._buffer.tell() > MAX_ATTACHMENT_BYTES - 70_000:
-                    self._file = None
+                self._packed += self._packer.compress(line)
+                self._is_too_big = len(self._packed) > MAX_ATTACHMENT_BYTES - 70_000
             yield incident
 
     def finish(self) -> tuple[Attachment, ...]:
-        if self._file is None or not self._plain_bytes:
+        if self._is_too_big or not self._plain_bytes:
             return ()
-        self._file.close()
-        packed = self._buffer.getvalue()
+        packed = bytes(self._packed) + self._packer.flush()
         if self._plain_bytes <= _PLAIN_ATTACHMENT_BYTES:
             return (Attachment("incidents.ndjson", "application/x-ndjson", gzip.decompress(packed)),)
         return (Attachment("incidents.ndjson.gz", "application/gzip", packed),)

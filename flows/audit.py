@@ -11,7 +11,8 @@ from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from flows.log import partition_logger
+from alerting.errors import PipelineError
+from flows.log import failed, partition_logger
 from flows.truth.auditing import audit_sources, tell
 from flows.truth.deficits import summarised
 from flows.wiring import build_services
@@ -29,8 +30,11 @@ def audit(sources: list[str] | None = None, first_date: dt.date | None = None, a
         first_date: Where the inventory begins; the oldest date that anything is known of when empty.
         alert: Tell the alert channels when something was found.
     """
-    services = build_services()
-    findings = audit_sources(services, sources or [], utc_now(), first_date)
+    try:
+        services = build_services()
+        findings = audit_sources(services, sources or [], utc_now(), first_date)
+    except PipelineError as error:
+        return failed(error)
     lines: Sequence[dict[str, Any]] = summarised(findings)
     create_table_artifact(
         key="audit", table=list(lines) or [{"source": "all", "deficit": "none", "count": 0}], description="Deficits"

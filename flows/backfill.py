@@ -14,8 +14,7 @@ from prefect.runtime import flow_run as current
 from prefect.states import Completed, Failed
 from pydantic import Field
 
-from alerting.errors import ConfigurationError, LeaseHeld, StateUnreadable
-from alerting.redaction import redact
+from alerting.errors import PipelineError
 from flows.control.canaries import try_canaries
 from flows.control.cooldown import refuse_while_cooling
 from flows.control.interruption import end_children, reason_of
@@ -24,7 +23,7 @@ from flows.control.resume import begin_resumed, note_resume, take_back_needless
 from flows.control.supervise import Supervisor
 from flows.control.waiting import acquire_when_free
 from flows.dropdowns import DateSource
-from flows.log import library_logs_in_run, partition_logger
+from flows.log import failed, library_logs_in_run, partition_logger
 from flows.parameters import Asked, Engine, Mode, OnFailure, Order, Reason
 from flows.plans.catalogue import refresh_catalogue
 from flows.plans.cost import remember_cost
@@ -156,9 +155,8 @@ async def run_asked(asked: Asked) -> State[Any]:
             return Completed(message=f"dry run, nothing was done. {planned.describe()}")
         with library_logs_in_run():
             return await _run(services, asked, backfill_id)
-    except (ConfigurationError, LeaseHeld, StateUnreadable) as error:
-        partition_logger().error("%s", error)
-        return Failed(message=redact(str(error)))
+    except PipelineError as error:
+        return failed(error)
 
 
 async def _run(services: Services, asked: Asked, backfill_id: str) -> State[Any]:

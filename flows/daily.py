@@ -14,7 +14,7 @@ from prefect.runtime import flow_run as current
 from prefect.states import Completed, Failed
 from pydantic import Field
 
-from alerting.errors import ConfigurationError, LeaseHeld, StateUnreadable
+from alerting.errors import ConfigurationError, PipelineError
 from alerting.redaction import redact
 from flows.control.cooldown import refuse_while_cooling
 from flows.control.interruption import end_children, reason_of
@@ -124,12 +124,12 @@ async def daily(
             range_text=f"{window[0].key}..{window[-1].key}",
             wait_s=wait_for_lease_s,
         )
-    except (ConfigurationError, LeaseHeld, StateUnreadable) as error:
+    except PipelineError as error:
         return await asyncio.to_thread(_refused, name, error)
     return await _work(services, name, window, max_concurrency, lease)
 
 
-def _refused(source: str, error: Exception) -> State[Any]:
+def _refused(source: str, error: PipelineError) -> State[Any]:
     partition_logger().error("%s", error)
     if not isinstance(error, ConfigurationError):
         build_services().alerts.record_error(error)

@@ -10,6 +10,8 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 from pydantic import Field
 
+from alerting.errors import PipelineError
+from flows.log import failed
 from flows.wiring import build_services
 
 
@@ -20,5 +22,8 @@ async def digest(hours: Annotated[float, Field(gt=0, le=24 * 31)] = 24.0) -> Sta
     Args:
         hours: How far back, from the start of this run.
     """
-    sent = await asyncio.to_thread(build_services().alerts.send_digest, hours)
+    try:
+        sent = await asyncio.to_thread(build_services().alerts.send_digest, hours)
+    except PipelineError as error:
+        return failed(error)
     return Completed(message="sent" if sent else f"no alert in {hours:g} hours, no mail")

@@ -8,10 +8,13 @@ from contextlib import contextmanager
 from logging import LoggerAdapter
 from typing import Any
 
+from prefect.client.schemas.objects import State
 from prefect.exceptions import MissingContextError
 from prefect.logging import get_run_logger
+from prefect.states import Failed
 
-from alerting.redaction import RedactingFilter
+from alerting.errors import PipelineError
+from alerting.redaction import RedactingFilter, redact
 
 
 def partition_logger() -> logging.Logger | LoggerAdapter[Any]:
@@ -27,6 +30,12 @@ def partition_logger() -> logging.Logger | LoggerAdapter[Any]:
     if not any(isinstance(known, RedactingFilter) for known in logger.filters):
         logger.addFilter(RedactingFilter())
     return found
+
+
+def failed(error: PipelineError) -> State[Any]:
+    """The final state of a run that ``error`` ended before it had begun: one sentence and the next command, logged."""
+    partition_logger().error("%s", error)
+    return Failed(message=redact(str(error)))
 
 
 class _RunHandler(logging.Handler):

@@ -10,9 +10,10 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
+from alerting.errors import PipelineError
 from flows.control.interruption import end_run, is_over
 from flows.control.lease import LeaseRecord, list_leases, release_lease
-from flows.log import partition_logger
+from flows.log import failed, partition_logger
 from flows.runs.closing import close_backfill, close_dead_runs
 from flows.wiring import Services, build_services
 from scrapers.scrape import utc_now
@@ -24,8 +25,13 @@ async def watchdog() -> State[Any]:
 
     A run is dead when its lease has had no heartbeat for the lease's time to live. Every step can be repeated.
     """
-    services = build_services()
-    now = utc_now()
+    try:
+        return await _watch(build_services(), utc_now())
+    except PipelineError as error:
+        return failed(error)
+
+
+async def _watch(services: Services, now: dt.datetime) -> State[Any]:
     log = partition_logger()
     leases = await asyncio.to_thread(lambda: list(list_leases(services.store)))
     dead = [lease for lease in leases if _is_dead(lease, now)]

@@ -52,6 +52,7 @@ class GcsObjectStore:
             and reopens connections (TLS handshakes) beyond that.
         timeout_s: For one request, connect and each wait for bytes.
         retry_s: For one call with its retries (429, 5xx, broken connections).
+        first_retry_s: The same until storage has answered once: who starts while it is down hears so in under 20 s.
         endpoint: Emulator with scheme, e.g. ``http://127.0.0.1:4443``; None reads ``STORAGE_EMULATOR_HOST``, and
             without that it is the real service with default credentials.
     """
@@ -64,16 +65,16 @@ class GcsObjectStore:
         pool_size: int = 16,
         timeout_s: float = 30.0,
         retry_s: float = 60.0,
+        first_retry_s: float = 12.0,
         endpoint: str | None = None,
     ) -> None:
         self.bucket = bucket
         self._project = project
         self._endpoint = endpoint if endpoint is not None else os.environ.get("STORAGE_EMULATOR_HOST", "")
         self._adapter = CountingAdapter(pool_connections=2, pool_maxsize=pool_size, pool_block=True)
-        self._calling: dict[str, Any] = {
-            "timeout": (min(timeout_s, 10.0), timeout_s),
-            "retry": DEFAULT_RETRY.with_delay(initial=0.2, maximum=8.0, multiplier=2.0).with_timeout(retry_s),
-        }
+        # A call ends at the latest one request after its last retry began: 12 s and 7 s.
+        self._first_calling = _calling(min(timeout_s, 4.0), min(timeout_s, 7.0), min(retry_s, first_retry_s))
+        self._later_calling = _calling(min(timeout_s, 10.0), timeout_s, retry_s)
         self._opening = threading.Lock()
         self._handle: storage.Bucket | None = None
         self._bucket_seen = False
@@ -87,6 +88,11 @@ class GcsObjectStore:
     def calls(self) -> Mapping[str, int]:
         """Requests sent so far, retries included, by kind: ``read``, ``write``, ``list``, ``stat``, ``delete``."""
         return self._adapter.counts()
+
+    @property
+    def _calling(self) -> dict[str, Any]:
+        """Timeouts and retries of the next call."""
+        return self._later_calling if self._adapter.has_answered else self._first_calling
 
     def read(self, name: str) -> tuple[bytes, int]:
         """Stored bytes (never unpacked) and the generation they belong to. Raises ``ObjectMissing``."""
@@ -218,7 +224,22 @@ class GcsObjectStore:
         kind = _kind(error)
         if kind == "missing" and self._bucket_seen:
             kind = "vanished"
-        return storage_trouble(kind, action, bucket=self.bucket, project=self._project, reason=reason_of(error))
+        return storage_trouble(
+            kind,
+            action,
+            bucket=self.bucket,
+            project=self._project,
+            reason=reason_of(error),
+            endpoint=self._endpoint,
+            has_answered=self._adapter.has_answered,
+        )
+
+
+def _calling(connect_s: float, read_s: float, retry_s: float) -> dict[str, Any]:
+    return {
+        "timeout": (connect_s, read_s),
+        "retry": DEFAULT_RETRY.with_delay(initial=0.2, maximum=8.0, multiplier=2.0).with_timeout(retry_s),
+    }
 
 
 def _kind(error: Exception) -> Trouble:

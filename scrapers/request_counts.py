@@ -18,6 +18,8 @@ class CountingAdapter(HTTPAdapter):
         super().__init__(**pool)
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
+        self.has_answered = False
+        """Whether any request had an answer below 500."""
 
     def counts(self) -> Mapping[str, int]:
         """Requests so far by kind: ``read``, ``write``, ``list``, ``stat``, ``delete``."""
@@ -33,4 +35,6 @@ class CountingAdapter(HTTPAdapter):
             kind = {"DELETE": "delete"}.get(str(request.method), "write")
         with self._lock:
             self._counts[kind] += 1
-        return super().send(request, *args, **kwargs)
+        answer = super().send(request, *args, **kwargs)
+        self.has_answered = self.has_answered or answer.status_code < 500
+        return answer

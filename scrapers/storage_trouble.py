@@ -12,8 +12,13 @@ Trouble = Literal["missing", "vanished", "passing", "refused", "unknown"]
 """The bucket is missing; it was there a moment ago; time may heal it; this account may not; we do not know."""
 
 
-def storage_trouble(kind: Trouble, action: str, *, bucket: str, project: str, reason: str) -> PipelineError:
-    """The error of the taxonomy for a failed ``action`` (``read of a/b``); ``reason`` holds no URL."""
+def storage_trouble(
+    kind: Trouble, action: str, *, bucket: str, project: str, reason: str, endpoint: str = "", has_answered: bool = True
+) -> PipelineError:
+    """The error of the taxonomy for a failed ``action`` (``read of a/b``); ``reason`` holds no URL.
+
+    ``endpoint`` is the emulator's, "" for the real service; without ``has_answered`` nothing has been begun yet.
+    """
     uri = f"gs://{bucket}"
     where: dict[str, Any] = {"stage": "land", "uri": uri, "reason": reason}
     if kind == "missing":
@@ -24,6 +29,14 @@ def storage_trouble(kind: Trouble, action: str, *, bucket: str, project: str, re
         )
     if kind == "vanished":
         return LandingUnavailable(f"{action}: not found in a bucket that was there a moment ago", **where)
+    if kind == "passing" and not has_answered:
+        return LandingUnavailable(
+            f"Cloud Storage cannot be reached at {endpoint or 'storage.googleapis.com'} ({reason}); nothing was begun",
+            hint="make up, if it is the local stack; then gapless preflight"
+            if endpoint
+            else "gapless preflight, when the network is back; https://status.cloud.google.com tells of outages",
+            **where,
+        )
     if kind == "passing":
         return LandingUnavailable(f"{action}: Cloud Storage gave no usable answer", **where)
     if kind == "refused":
