@@ -32,6 +32,7 @@ from alerting.errors import PipelineError
 from alerting.object_store import GenerationConflict, ObjectMissing, StoredObject
 from scrapers.request_counts import CountingAdapter
 from scrapers.storage_trouble import Trouble, reason_of, storage_trouble
+from scrapers.write_pace import SAME_NAME_INTERVAL_S, WritePace
 
 WRITER_KEY = "writer"
 """Metadata key that names the single write call which made this generation; hidden from listings."""
@@ -55,6 +56,8 @@ class GcsObjectStore:
         first_retry_s: The same until storage has answered once: who starts while it is down hears so in under 20 s.
         endpoint: Emulator with scheme, e.g. ``http://127.0.0.1:4443``; None reads ``STORAGE_EMULATOR_HOST``, and
             without that it is the real service with default credentials.
+        same_name_interval_s: Least time between two writes of this process to one object name; None takes 1 s for
+            the real service and for an emulator that is as strict (``GAPLESS_STRICT``), none for another one.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class GcsObjectStore:
         retry_s: float = 60.0,
         first_retry_s: float = 12.0,
         endpoint: str | None = None,
+        same_name_interval_s: float | None = None,
     ) -> None:
         self.bucket = bucket
         self._project = project
@@ -75,6 +79,10 @@ class GcsObjectStore:
         # A call ends at the latest one request after its last retry began: 12 s and 7 s.
         self._first_calling = _calling(min(timeout_s, 4.0), min(timeout_s, 7.0), min(retry_s, first_retry_s))
         self._later_calling = _calling(min(timeout_s, 10.0), timeout_s, retry_s)
+        if same_name_interval_s is None:
+            is_strict = not self._endpoint or bool(os.environ.get("GAPLESS_STRICT"))
+            same_name_interval_s = SAME_NAME_INTERVAL_S if is_strict else 0.0
+        self._pace = WritePace(same_name_interval_s)
         self._opening = threading.Lock()
         self._handle: storage.Bucket | None = None
         self._bucket_seen = False
@@ -121,6 +129,7 @@ class GcsObjectStore:
         blob = self._bucket().blob(name, chunk_size=_PIECE_BYTES if file is data else None)
         writer = uuid.uuid4().hex
         blob.metadata = {**(metadata or {}), WRITER_KEY: writer}
+        self._pace.wait(name)
         sending = {"size": file.seek(0, io.SEEK_END), "content_type": content_type, **self._calling}
         try:
             blob.upload_from_file(file, rewind=True, if_generation_match=if_generation, **sending)

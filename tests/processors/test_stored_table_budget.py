@@ -9,7 +9,7 @@ import pytest
 
 from alerting.errors import BudgetExhausted, StateUnreadable
 from alerting.local_store import MemoryObjectStore
-from processors.stored_table_budget import NAME, StoredTableBudget
+from processors.stored_table_budget import PREFIX, StoredTableBudget
 
 NOON = dt.datetime(2025, 2, 1, 20, tzinfo=dt.UTC)
 
@@ -38,8 +38,20 @@ def test_no_modification_of_many_threads_is_lost() -> None:
     assert StoredTableBudget(store).spent(NOON)["games"].partition_modifications == 80
 
 
+def test_tables_are_counted_in_objects_of_their_own() -> None:
+    store = MemoryObjectStore()
+    budget = StoredTableBudget(store)
+    budget.spend("games", 1, NOON)
+    budget.spend("players", 3, NOON)
+    assert [stored.name for stored in store.list("budgets/")] == [f"{PREFIX}games.json", f"{PREFIX}players.json"]
+    assert {table: one.partition_modifications for table, one in budget.spent(NOON).items()} == {
+        "games": 1,
+        "players": 3,
+    }
+
+
 def test_unreadable_counts_stop_the_load() -> None:
     store = MemoryObjectStore()
-    store.write(NAME, b"{}")
+    store.write(f"{PREFIX}games.json", b"{}")
     with pytest.raises(StateUnreadable, match="nothing was loaded"):
         StoredTableBudget(store).spend("games", 1, NOON)
