@@ -1,4 +1,4 @@
-# `make run` and `make test` are all a fresh machine with Python 3.11+ and make needs.
+# `make run` and `make test` are all a fresh machine with Python 3.11 to 3.14 and make needs.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,6 +13,7 @@ help:  ## What there is
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
 
 $(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) .ci/check_python.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
@@ -36,6 +37,10 @@ check: $(STAMP)  ## Lint, types and import layers
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+unit-newest: $(STAMP)  ## The unit tests on the newest other interpreter that this machine has
+	@newest="$$($(BIN)/python .ci/check_python.py --newest-other)" || { echo "no other interpreter here"; exit 0; }; \
+	echo "unit tests on $$newest"; $(MAKE) unit PYTHON="$$newest" VENV=.venv-newest
 
 unit: $(STAMP)  ## Everything but end-to-end, faults and benchmarks
 	$(BIN)/pytest -q -n 2 -m 'not e2e and not faults and not benchmark'
