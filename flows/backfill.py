@@ -30,13 +30,13 @@ from flows.plans.cost import remember_cost
 from flows.plans.plan import Plan
 from flows.plans.planning import plan_asked
 from flows.runs.active import register, unregister
-from flows.runs.artifacts import publish_result, report_progress
+from flows.runs.artifacts import ended, publish_result, report_progress
 from flows.runs.closing import close_backfill, close_dead_runs, starting_facts
 from flows.runs.context import RunContext
 from flows.runs.mailing import mail_trouble
 from flows.runs.mapping import keep_alive, map_windows
-from flows.runs.outcome import abort_reason, describe_counts, exit_code
-from flows.runs.progress import final_block
+from flows.runs.outcome import abort_reason, exit_code
+from flows.runs.progress import ending_of, final_block
 from flows.settings import Concurrency
 from flows.wiring import Services, build_services
 from scrapers.scrape import utc_now
@@ -191,13 +191,14 @@ async def _work(run: RunContext, plan: Plan, lease: Lease) -> State[Any]:
     """Everything between the first promise of a mail and its sending."""
     register(run)
     watching_over = Supervisor(run, lease)
-    watching = [
-        asyncio.create_task(work) for work in (keep_alive(run, lease), report_progress(run), watching_over.watch())
-    ]
+    watching = [asyncio.create_task(work) for work in (keep_alive(run, lease), watching_over.watch())]
+    reporting = asyncio.create_task(report_progress(run))
     try:
         await watching_over.step()
         await map_windows(run, await try_canaries(run, plan))
         await note_resume(run)
+        # Before the closing, which has the last word on the progress artifact.
+        await ended(reporting)
         facts = await run.in_thread(run.finish, abort_reason(run.stopped_by or run.loading_stopped_by))
         await run.in_thread(remember_cost, run, facts)
         for needless in await run.in_thread(take_back_needless, run.services, run.source):
@@ -215,11 +216,11 @@ async def _work(run: RunContext, plan: Plan, lease: Lease) -> State[Any]:
         end_children(str(current.id or ""), aborted)
         raise
     finally:
-        for task in watching:
+        for task in (*watching, reporting):
             task.cancel()
         unregister(run)
-    message = f"{facts.verdict}: {describe_counts(facts.verdict_counts)}"
-    if run.resumes:
+    message = ending_of(facts)
+    if run.resumes and not facts.resumes_at:
         message += f"; {run.resumes}"
     partition_logger().info("%s", final_block(facts))
     await publish_result(run, facts)

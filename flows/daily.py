@@ -25,10 +25,11 @@ from flows.log import partition_logger
 from flows.parameters import Asked, Mode, Reason
 from flows.plans.plan import Path, Plan, PlannedPartition
 from flows.runs.active import register, unregister
-from flows.runs.artifacts import report_progress
+from flows.runs.artifacts import ended, now_of, report_progress
 from flows.runs.closing import free_lease_of
 from flows.runs.context import RunContext
 from flows.runs.mapping import keep_alive, map_windows
+from flows.runs.progress_artifact import end_progress
 from flows.settings import Concurrency
 from flows.wiring import Services, build_services
 from scrapers.base import Scraper
@@ -72,7 +73,9 @@ def tell_of_end(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> N
     """State hook: a daily run that crashed or was cancelled frees its lease and is an alert of its own."""
     services = build_services()
     daily_id = daily_id_of(flow_run.id)
-    end_children(flow_run.id, "crashed" if state.is_crashed() else "user")
+    aborted = "crashed" if state.is_crashed() else "user"
+    end_children(flow_run.id, aborted)
+    end_progress(str(flow_run.id), f"ended early ({aborted}); what it read is in the ledger")
     free_lease_of(services, daily_id, utc_now())
     if state.is_crashed():
         services.alerts.send_alert(
@@ -162,26 +165,35 @@ async def _work(
         await run.in_thread(run.begin_live, plan)
         watching = [asyncio.create_task(keep_alive(run, lease)), asyncio.create_task(report_progress(run))]
         await map_windows(run, plan)
+        await ended(watching.pop())
     except BaseException as error:
         # Blocking on purpose: a cancelled task may not await again.
-        end_children(str(current.id or ""), reason_of(error))
+        aborted = reason_of(error)
+        end_children(str(current.id or ""), aborted)
+        end_progress(str(current.id or ""), f"ended early ({aborted}): {now_of(run).counts}")
         raise
     finally:
         for task in watching:
             task.cancel()
         unregister(run)
         lease.release(utc_now())
+    await asyncio.to_thread(end_progress, str(current.id or ""), _told(run))
     return _verdict(run)
 
 
 def _verdict(run: RunContext) -> State[Any]:
-    entries = {key: run.ledger.get(key) for key in run.partitions}
-    bad = [key for key, entry in entries.items() if entry is None or not entry.verdict.is_good]
-    changed = len(entries) - len(bad) - len(run.unchanged)
+    return Failed(message=_told(run)) if _not_well(run) else Completed(message=_told(run))
+
+
+def _not_well(run: RunContext) -> list[str]:
+    return [key for key in run.partitions if (entry := run.ledger.get(key)) is None or not entry.verdict.is_good]
+
+
+def _told(run: RunContext) -> str:
+    """What came of it, in one line: for its state and its progress artifact."""
+    bad, read = _not_well(run), len(run.partitions)
     message = (
-        f"{len(entries)} dates read ({', '.join(entries)}): {changed} loaded, {len(run.unchanged)} unchanged, "
-        f"{len(bad)} not well"
+        f"{read} dates read ({', '.join(run.partitions)}): {read - len(bad) - len(run.unchanged)} loaded, "
+        f"{len(run.unchanged)} unchanged, {len(bad)} not well"
     )
-    if bad:
-        return Failed(message=f"{message}: {', '.join(bad)}")
-    return Completed(message=message)
+    return f"{message}: {', '.join(bad)}" if bad else message

@@ -15,6 +15,7 @@ from flows.control.interruption import end_run, is_over
 from flows.control.lease import LeaseRecord, list_leases, release_lease
 from flows.log import failed, partition_logger
 from flows.runs.closing import close_backfill, close_dead_runs
+from flows.runs.progress_artifact import end_progress
 from flows.wiring import Services, build_services
 from scrapers.scrape import utc_now
 
@@ -54,6 +55,7 @@ def _end(services: Services, lease: LeaseRecord, now: dt.datetime) -> None:
     if lease.flow_run_id:
         end_run(lease.flow_run_id, message)
     if lease.mode == "daily":
+        end_progress(lease.flow_run_id, message)
         services.alerts.send_alert(
             lease.source,
             f"the daily run {lease.backfill_id} ({lease.range_text}) died: {message}",

@@ -106,6 +106,11 @@ class Breaker:
         """No date may begin but a probe."""
         return self._probing.is_on
 
+    @property
+    def waits_until(self) -> dt.datetime | None:
+        """When one date may be tried again (aware UTC), None while the run does not wait for the source."""
+        return self._probing.until
+
     def probed(self, number: int, at: dt.datetime, *, answered: bool) -> Trip | None:
         """How probe ``number`` ended; one that is not due any more is no news."""
         with self._lock:

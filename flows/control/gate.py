@@ -6,12 +6,16 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Set
 
-TROUBLE = "trouble at the source"
-"""Holds dates back, and nothing that makes no call: loading goes on."""
+from flows.control.standstill import TROUBLE
+
+__all__ = ["TROUBLE", "Gate"]
 
 
 class Gate:
-    """Closed by name, so that two reasons to pause do not open for each other. For one event loop."""
+    """Closed by name, so that two reasons to pause do not open for each other. For one event loop.
+
+    ``TROUBLE`` holds dates back, and nothing that makes no call: loading goes on.
+    """
 
     def __init__(self) -> None:
         self._closed_by: set[str] = set()

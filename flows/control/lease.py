@@ -11,12 +11,16 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from alerting.errors import LeaseHeld, StateUnreadable
 from alerting.object_store import GenerationConflict, ObjectMissing, ObjectStore
+from flows.control.standstill import Standstill
 
 WRITE_TRIES = 5
 
 
 class LeaseRecord(BaseModel):
-    """Who works on a source. Times are aware UTC; ``state`` is ``held``, ``paused`` or ``released``."""
+    """Who works on a source. Times are aware UTC; ``state`` is ``held``, ``paused`` or ``released``.
+
+    ``standstill`` is set while the holder is alive and begins nothing.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -31,6 +35,7 @@ class LeaseRecord(BaseModel):
     wanted_by: str = ""
     lent_to: str = ""
     lent_until: dt.datetime | None = None
+    standstill: Standstill | None = None
     released_by: str = ""
     released_reason: str = ""
     started_at: dt.datetime
@@ -77,6 +82,7 @@ class Lease:
         self.store = store
         self.record = record
         self.ttl_s = ttl_s
+        self.standstill: Standstill | None = None
         self._generation = 0
 
     @classmethod
@@ -118,8 +124,13 @@ class Lease:
         return lease
 
     def heartbeat(self, now: dt.datetime) -> None:
-        """Extends the lease. Raises ``LeaseHeld`` when somebody took it over: stop writing then."""
-        alive = {"heartbeat_at": now, "expires_at": now + dt.timedelta(seconds=self.ttl_s)}
+        """Extends the lease, and says whether its holder stands still. Raises ``LeaseHeld`` when somebody took it over:
+        stop writing then."""
+        alive = {
+            "heartbeat_at": now,
+            "expires_at": now + dt.timedelta(seconds=self.ttl_s),
+            "standstill": self.standstill,
+        }
         for _ in range(WRITE_TRIES):
             try:
                 self._generation = write_lease(self.store, self.record.model_copy(update=alive), self._generation)
@@ -176,7 +187,7 @@ def _leave(store: ObjectStore, source: str, backfill_id: str, now: dt.datetime, 
         record, generation = read_lease(store, source)
         if record is None or record.state not in ("held", "paused") or record.backfill_id != backfill_id:
             return False
-        left = record.model_copy(update={"state": state, "heartbeat_at": now, "expires_at": now})
+        left = record.model_copy(update={"state": state, "heartbeat_at": now, "expires_at": now, "standstill": None})
         try:
             write_lease(store, left, generation)
         except GenerationConflict:

@@ -38,6 +38,11 @@ class Probing:
         """No date begins but a probe: open or half-open."""
         return self._until is not None
 
+    @property
+    def until(self) -> dt.datetime | None:
+        """When the pause is over (aware UTC), None when there is none."""
+        return self._until
+
     def begin(self, at: dt.datetime) -> float:
         """Opens, for so many seconds; 0.0 when no probe is left, and nothing is changed then."""
         if self._count >= self.most:

@@ -11,14 +11,13 @@ from pathlib import Path
 
 from alerting.errors import PipelineError
 from flows.control.blackout import blackouts_of, paused_until
-from flows.control.gate import TROUBLE
 from flows.control.lease import Lease, read_lease
+from flows.control.standstill import BLACKOUT, LIVE, TROUBLE, Standstill
 from flows.control.yielding import borrower, lend, take_back
 from flows.log import partition_logger
 from flows.runs.context import RunContext
 from scrapers.scrape import utc_now
 
-LIVE, BLACKOUT = "live work", "blackout"
 SHORTEST_STEP_S = 0.5
 STATUS = Path("/proc/self/status")
 
@@ -30,6 +29,7 @@ class Supervisor:
         self._run, self._lease = run, lease
         self._blackouts = blackouts_of(run.services.settings.blackouts, run.source)
         self._lent_at: dt.datetime | None = None
+        self._lent_to = ""
         if run.asked.breaker:
             settings = run.services.settings
             run.breaker.wait_out_bursts(settings.breaker_probe_pause_s, settings.breaker_probes)
@@ -60,8 +60,22 @@ class Supervisor:
             await self._keep_blackout(now)
             await self._keep_probing(now)
         await self._yield_to_live(now)
+        self._tell_standstill(now)
         if run.windows is not None:
             await run.in_thread(run.windows.tell)
+
+    def _tell_standstill(self, now: dt.datetime) -> None:
+        """Tells the lease why nothing begins; its heartbeat is due when that changes."""
+        run, still = self._run, None
+        if LIVE in run.gate.closed_by:
+            still = Standstill(why=LIVE, live_id=self._lent_to)
+        elif BLACKOUT in run.gate.closed_by:
+            still = Standstill(why=BLACKOUT, until=paused_until(self._blackouts, now))
+        elif TROUBLE in run.gate.closed_by:
+            still = Standstill(why=TROUBLE, until=run.breaker.waits_until)
+        if still != run.standing_still:
+            run.standing_still = self._lease.standstill = still
+            run.heartbeat_due.set()
 
     async def _keep_blackout(self, now: dt.datetime) -> None:
         until = paused_until(self._blackouts, now)
@@ -92,12 +106,12 @@ class Supervisor:
             is_idle = run.gate.is_idle and (run.windows is None or run.windows.are_idle)
             live_id = await run.in_thread(lend, store, self._lease, now) if is_idle else ""
             if live_id:
-                self._lent_at = now
+                self._lent_at, self._lent_to = now, live_id
                 run.note(f"paused at {now:%H:%M:%S} UTC for live run {live_id}")
         elif not await run.in_thread(borrower, store, run.source, now):
             await run.in_thread(take_back, store, self._lease)
             await run.in_thread(learn_what_was_done, run, self._lent_at)
-            self._lent_at = None
+            self._lent_at, self._lent_to = None, ""
             await run.gate.open(LIVE)
 
 

@@ -32,6 +32,11 @@ class Path(StrEnum):
     UNAVAILABLE = "unavailable"
     LEAVE = "leave"
 
+    @property
+    def is_work(self) -> bool:
+        """Whether the run does something about the partition."""
+        return self in (Path.FETCH, Path.RELOAD, Path.REPARSE, Path.RECOUNT)
+
 
 @dataclass(frozen=True, slots=True)
 class PlannedPartition:

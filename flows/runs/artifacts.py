@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 from urllib.parse import quote
+from uuid import UUID
 
 from prefect.artifacts import (
     acreate_link_artifact,
@@ -21,10 +22,12 @@ from prefect.artifacts import (
 
 from alerting.coverage import build_coverage
 from alerting.run_facts import GOOD_VERDICTS, RunFacts
-from flows.ledger import LedgerEntry
+from flows.ledger import Ledger, LedgerEntry
 from flows.log import partition_logger
 from flows.runs.context import RunContext
 from flows.runs.progress import Progress, progress_of
+from flows.runs.progress_artifact import artifact_name
+from scrapers.scrape import utc_now
 
 LOOK_EVERY_S = 1.0
 ARTIFACT_EVERY_S = 5.0
@@ -40,14 +43,16 @@ _SQUARES = {
 }
 
 
-def now_of(run: RunContext, began_s: float) -> Progress:
-    """The run's progress as this process knows it."""
-    entries = {key: entry for key in run.partitions if (entry := run.ledger.get(key)) is not None}
+def now_of(run: RunContext, ledger: Ledger | None = None) -> Progress:
+    """The run's progress as this process knows it, or as ``ledger`` does."""
+    known = ledger or run.ledger
     return progress_of(
-        run.partitions,
-        entries,
+        run.work,
+        {key: entry for key in run.work if (entry := known.get(key)) is not None},
         run.backfill_id,
-        elapsed_s=time.monotonic() - began_s,
+        since=run.begun_at,
+        elapsed_s=(utc_now() - run.begun_at).total_seconds(),
+        unchanged=run.unchanged,
         calls=run.calls,
         calls_left=_calls_left(run),
     )
@@ -61,24 +66,46 @@ def _calls_left(run: RunContext) -> int | None:
 
 async def report_progress(run: RunContext) -> None:
     """Logs and shows progress every ``progress_every`` partitions and ``progress_minutes``, until cancelled."""
-    settings, log, began_s = run.services.settings, partition_logger(), time.monotonic()
-    artifact_id = await acreate_progress_artifact(
-        progress=0.0, key=f"progress-{run.backfill_id}", description=f"0/{len(run.partitions):,} dates"
-    )
-    logged, logged_s, shown, shown_s = 0, began_s, -1.0, began_s - ARTIFACT_EVERY_S
+    settings, log = run.services.settings, partition_logger()
+    artifact_id: UUID | None = None
+    # Of a distributed run other processes write the entries; its own ledger is not to be listed under its writes.
+    seen = Ledger(run.services.store, run.source) if run.windows is not None else run.ledger
+    logged, shown = 0, ""
+    logged_s = time.monotonic()
+    shown_s = looked_s = logged_s - ARTIFACT_EVERY_S
+    while True:
+        now_s = time.monotonic()
+        if seen is not run.ledger and now_s - looked_s >= ARTIFACT_EVERY_S:
+            await run.in_thread(seen.refresh, min(run.work), max(run.work))
+            looked_s = now_s
+        at, still = now_of(run, seen), run.standing_still
+        if at.handled - logged >= settings.progress_every or now_s - logged_s >= 60 * settings.progress_minutes:
+            log.info("progress: %s", at.describe())
+            logged, logged_s = at.handled, now_s
+        told = f"{at.counts} {still}"
+        if told != shown and now_s - shown_s >= ARTIFACT_EVERY_S:
+            text = f"{still.describe()}; {at.counts}" if still else at.describe()
+            artifact_id = await _show(artifact_name(run.backfill_id), artifact_id, at.percent, text)
+            shown, shown_s = told, now_s
+        await asyncio.sleep(LOOK_EVERY_S)
+
+
+async def _show(key: str, artifact_id: UUID | None, percent: float, text: str) -> UUID | None:
+    """Creates or updates the artifact; what the server refuses is logged, because a picture ends no run."""
     try:
-        while True:
-            await asyncio.sleep(LOOK_EVERY_S)
-            at, now_s = now_of(run, began_s), time.monotonic()
-            if at.handled - logged >= settings.progress_every or now_s - logged_s >= 60 * settings.progress_minutes:
-                log.info("progress: %s", at.describe())
-                logged, logged_s = at.handled, now_s
-            if at.percent != shown and now_s - shown_s >= ARTIFACT_EVERY_S:
-                await aupdate_progress_artifact(artifact_id, progress=at.percent, description=at.describe())
-                shown, shown_s = at.percent, now_s
-    except asyncio.CancelledError:
-        run.progress_artifact = (artifact_id, began_s)
-        raise
+        if artifact_id is None:
+            created: UUID = await acreate_progress_artifact(progress=percent, key=key, description=text)
+            return created
+        await aupdate_progress_artifact(artifact_id, progress=percent, description=text)
+    except Exception as problem:  # Prefect passes on what its HTTP library raises, which is not imported here
+        partition_logger().warning("progress is not shown: %s", problem)
+    return artifact_id
+
+
+async def ended(reporting: asyncio.Task[None]) -> None:
+    """Stops ``report_progress`` and waits until it writes nothing more."""
+    reporting.cancel()
+    await asyncio.gather(reporting, return_exceptions=True)
 
 
 def artifact_key(kind: str, source: str) -> str:
@@ -91,11 +118,7 @@ def artifact_key(kind: str, source: str) -> str:
 
 
 async def publish_result(run: RunContext, facts: RunFacts) -> None:
-    """The finished picture: progress, calendar, table of what needs attention, links to mail and record."""
-    if run.progress_artifact is not None:
-        artifact_id, began_s = run.progress_artifact
-        at = now_of(run, began_s)
-        await aupdate_progress_artifact(artifact_id, progress=at.percent, description=at.describe())
+    """The finished picture: calendar, table of what needs attention, links to mail and record."""
     await acreate_markdown_artifact(
         calendar_markdown(facts),
         key=artifact_key("coverage", run.source),

@@ -31,6 +31,8 @@ from flows.runs.data_facts import provisional_facts, table_facts
 from flows.runs.leftover import settle_ledger
 from flows.runs.mailing import asked_by
 from flows.runs.outcome import backfill_verdict, count_verdicts, mail_outcome
+from flows.runs.progress import ending_of
+from flows.runs.progress_artifact import end_progress
 from flows.runs.record import keep_mail, keep_record
 from flows.runs.stored_plan import read_plan, run_prefix
 from flows.wiring import Services
@@ -136,16 +138,13 @@ def recount(
     )
 
 
-_WORK = frozenset({Path.FETCH.value, Path.RELOAD.value, Path.REPARSE.value, Path.RECOUNT.value})
-
-
 def _untouched(plan: Mapping[str, Any], ledger: Mapping[str, LedgerEntry]) -> list[str]:
     """Partitions that the run was to work on and whose verdict is older than the run."""
     since = dt.datetime.fromisoformat(plan["since"]) if plan.get("since") else dt.datetime.min.replace(tzinfo=dt.UTC)
     return [
         item["key"]
         for item in plan["items"]
-        if item["path"] in _WORK and (entry := ledger.get(item["key"])) is not None and entry.updated_at < since
+        if Path(item["path"]).is_work and (entry := ledger.get(item["key"])) is not None and entry.updated_at < since
     ]
 
 
@@ -195,7 +194,9 @@ def close_backfill(
     if result and result.mail_object:
         keep_mail(services.store, prefix, result.mail_object)
     release_lease(services.store, known.source, backfill_id, now)
-    LOG.info("backfill %s closed: %s, mail %s", backfill_id, final.verdict, result)
+    end_progress(final.flow_run_id, ending_of(final))
+    sent = f"mail {result.status}" if result else "no mail was owed"
+    LOG.info("backfill %s closed: %s; %s", backfill_id, ending_of(final), sent)
     return Closed(final, result)
 
 

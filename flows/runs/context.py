@@ -13,13 +13,13 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
-from uuid import UUID
 
 from alerting.errors import CriticalError, PipelineError, TransientError
 from alerting.run_facts import RunFacts
 from flows.control.breaker import Breaker
 from flows.control.gate import TROUBLE, Gate
 from flows.control.lease import pause_lease
+from flows.control.standstill import Standstill
 from flows.control.thresholds import breaker_limits
 from flows.control.trips import Action, Trip
 from flows.control.windows import Windows
@@ -34,6 +34,8 @@ from flows.runs.closing import close_backfill
 from flows.runs.data_facts import drift_facts, slowest_answer
 from flows.runs.leftover import settle_ledger
 from flows.runs.outcome import resumes_at
+from flows.runs.progress import work_of
+from flows.runs.progress_artifact import tell_progress
 from flows.runs.spending import money_facts, spent_facts
 from flows.runs.stored_plan import plan_name
 from flows.wiring import Services
@@ -66,6 +68,8 @@ class RunContext:
         self.client = services.client(source, self.budget) if asked.mode.may_fetch else None
         self.ledger = Ledger(services.store, source)
         self.partitions: dict[str, Partition] = {}
+        # Every key of the plan, and whether this run is to do something about it.
+        self.work: dict[str, bool] = {}
         self.manifests: dict[str, Manifest] = {}
         self.receipts: list[Receipt] = []
         self.tries: dict[str, int] = {}
@@ -92,7 +96,10 @@ class RunContext:
         self.spent_elsewhere: Counter[str] = Counter()
         # Of a distributed run, in its parent only: the asked engine of a window itself is inline.
         self.windows = Windows(self) if asked.engine is Engine.DISTRIBUTED else None
-        self.progress_artifact: tuple[UUID, float] | None = None
+        # What the supervisor finds, and what wakes the heartbeat that tells it.
+        self.standing_still: Standstill | None = None
+        self.heartbeat_due = asyncio.Event()
+        self.begun_at = utc_now()
         self.began = f"{utc_now():%Y%m%dT%H%M%S}"
         self.stopped_by: CriticalError | None = None
         self.loading_stopped_by: CriticalError | None = None
@@ -151,6 +158,8 @@ class RunContext:
         plan = planned.plan
         self.ledger, self.history = planned.ledger, planned.history
         self.partitions = {item.partition.key: item.partition for item in plan.items}
+        self.work = work_of(plan)
+        self.begun_at = facts.started_at or self.begun_at
         name = plan_name(self.backfill_id)
         self.services.store.write(name, plan.to_json(), content_type="application/json")
         self.facts = facts
@@ -166,6 +175,7 @@ class RunContext:
         """Begins a run without a summary: its errors are alerts, and good partitions are read again. Blocking."""
         self.reread = True
         self.partitions = {item.partition.key: item.partition for item in plan.items}
+        self.work = work_of(plan)
         self.ledger.refresh(min(plan.keys), max(plan.keys))
 
     @property
@@ -215,6 +225,7 @@ class RunContext:
         why = "is suspended in Prefect; Resume goes on with this"
         settle_ledger(self.services.store, self.source, self.backfill_id, why=why, now=utc_now(), is_paused=True)
         pause_lease(self.services.store, self.source, self.backfill_id, utc_now())
+        tell_progress(self.facts.flow_run_id, "suspended in Prefect: Resume goes on with the rest")
 
     def facts_so_far(self) -> RunFacts:
         """What is known at this moment; kept with every heartbeat, it is all that a killed run can still say."""
@@ -223,11 +234,6 @@ class RunContext:
         return dataclasses.replace(
             self.facts, calls=self.calls, verdict_counts=dict(counts), notes=list(self.notes), **money_facts(self)
         )
-
-    def done_count(self) -> int:
-        """Partitions of the plan with a good verdict, as this process knows them."""
-        entries = (self.ledger.get(key) for key in self.partitions)
-        return sum(1 for entry in entries if entry is not None and entry.verdict.is_good)
 
     def close(self) -> None:
         """Lets running threads end and gives connections back."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -145,12 +146,14 @@ async def _load(run: RunContext, keys: list[str]) -> None:
 
 
 async def keep_alive(run: RunContext, lease: Lease) -> None:
-    """Heartbeats of lease and alert mode, until cancelled.
+    """Heartbeats of lease and alert mode, until cancelled; at once when there is something to say.
 
     A lost lease stops the run: what it wrote so far is recorded, nothing more is begun.
     """
     while True:
-        await asyncio.sleep(run.services.settings.heartbeat_s)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(run.heartbeat_due.wait(), run.services.settings.heartbeat_s)
+        run.heartbeat_due.clear()
         try:
             await run.in_thread(lease.heartbeat, utc_now())
             await run.in_thread(run.services.alerts.heartbeat, run.facts_so_far())

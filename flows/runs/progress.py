@@ -1,19 +1,23 @@
-"""How far a run is, in numbers and in words. Pure."""
+"""How far a run is, in numbers and in words: the one count behind status, artifact, bar, log and mail. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import datetime as dt
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from alerting.run_facts import RunFacts
 from alerting.wording import dollars
 from flows.ledger import LedgerEntry, Verdict
+from flows.plans.plan import Path, Plan
 from flows.runs.outcome import describe_counts
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A run at one moment. ``skipped`` of ``planned`` were done before it; ``rate`` and ETA are about the rest."""
+    """A run at one moment. ``skipped`` of ``planned`` were not its work (done before, or left); rate and ETA are about
+    the rest."""
 
     planned: int
     skipped: int
@@ -47,50 +51,101 @@ class Progress:
             return None
         return (self.planned - self.skipped - self.handled) * self.elapsed_s / self.handled
 
+    @property
+    def counts(self) -> str:
+        """How many dates, and what became of them.
+
+        >>> Progress(planned=31, skipped=1, landed=10, verified=0, failed=2, elapsed_s=24).counts
+        '13/31 dates (1 before), 10 landed, 0 verified, 2 failed'
+        """
+        before = f" ({self.skipped:,} before)" if self.skipped else ""
+        return (
+            f"{self.skipped + self.handled:,}/{self.planned:,} dates{before}, {self.landed:,} landed, "
+            f"{self.verified:,} verified, {self.failed:,} failed"
+        )
+
+    @property
+    def pace(self) -> str:
+        """Rate and time to go, "" before the first date.
+
+        >>> Progress(planned=31, skipped=1, landed=10, verified=0, failed=2, elapsed_s=24).pace
+        '30 a minute, ETA 36 s'
+        """
+        if not self.handled or self.elapsed_s <= 0:
+            return ""
+        eta = f", ETA {duration(self.eta_s)}" if self.eta_s else ""
+        return f"{60 * self.handled / self.elapsed_s:,.0f} a minute{eta}"
+
     def describe(self) -> str:
         """One line, for log and artifact.
 
         >>> Progress(planned=31, skipped=1, landed=10, verified=0, failed=2, elapsed_s=24, calls=14).describe()
         '13/31 dates (1 before), 10 landed, 0 verified, 2 failed, 30 a minute, ETA 36 s, 14 calls'
         """
-        parts = [f"{self.skipped + self.handled:,}/{self.planned:,} dates"]
-        parts[0] += f" ({self.skipped:,} before)" if self.skipped else ""
-        parts += [f"{self.landed:,} landed", f"{self.verified:,} verified", f"{self.failed:,} failed"]
-        if self.handled and self.elapsed_s > 0:
-            parts.append(f"{60 * self.handled / self.elapsed_s:,.0f} a minute")
-        if self.eta_s:
-            parts.append(f"ETA {duration(self.eta_s)}")
-        parts.append(f"{self.calls:,} calls")
-        if self.calls_left is not None:
-            parts.append(f"{self.calls_left:,} left today")
-        return ", ".join(parts)
+        left = f"{self.calls_left:,} left today" if self.calls_left is not None else ""
+        return ", ".join(part for part in (self.counts, self.pace, f"{self.calls:,} calls", left) if part)
 
 
 def progress_of(
-    keys: Iterable[str],
+    work: Mapping[str, bool],
     ledger: Mapping[str, LedgerEntry],
     backfill_id: str,
     *,
+    since: dt.datetime,
     elapsed_s: float,
+    unchanged: Container[str] = (),
     calls: int = 0,
     calls_left: int | None = None,
 ) -> Progress:
-    """Counts the plan's partitions: this run's own by what they became, good ones of earlier runs as skipped."""
+    """Counts the plan's partitions: those that are the run's work by what it made of them, the others as skipped.
+
+    Args:
+        work: Every key of the plan, and whether the run is to do something about it.
+        ledger: What is known of them.
+        backfill_id: The run.
+        since: Its begin (aware). A good verdict of somebody else from then on (a live run) is done too; one from
+            before is not, because a run in mode ``full`` does good dates again.
+        elapsed_s: Its seconds so far.
+        unchanged: Keys that it read and found as they were, without a new entry.
+        calls: Its calls so far.
+        calls_left: Of today's quota.
+    """
     planned = skipped = landed = verified = failed = 0
-    for key in keys:
+    for key, is_work in work.items():
         planned += 1
         entry = ledger.get(key)
-        if entry is None or entry.is_pending:
-            continue
-        if entry.backfill_id != backfill_id:
-            skipped += entry.verdict.is_good
-        elif entry.verdict.is_good:
+        if not is_work:
+            skipped += 1
+        elif key in unchanged:
             verified += 1
+        elif entry is None or entry.is_pending:
+            continue
+        elif entry.verdict.is_good:
+            verified += entry.backfill_id == backfill_id or entry.updated_at >= since
+        elif entry.backfill_id != backfill_id:
+            continue
         elif entry.verdict in (Verdict.LANDED, Verdict.LOADED):
             landed += 1
         else:
             failed += 1
     return Progress(planned, skipped, landed, verified, failed, elapsed_s, calls, calls_left)
+
+
+def work_of(plan: Plan) -> dict[str, bool]:
+    """Every key of a plan, and whether its run is to do something about it."""
+    return {item.partition.key: item.path.is_work for item in plan.items}
+
+
+def stored_work_of(plan: Mapping[str, Any]) -> dict[str, bool]:
+    """As ``work_of``, for a plan as stored."""
+    return {str(item["key"]): Path(item["path"]).is_work for item in plan["items"]}
+
+
+def ending_of(facts: RunFacts) -> str:
+    """How a run ended, in one line: for the state of its flow run, its progress artifact and its log."""
+    at = facts.resumes_at
+    resumes = f"; resumes at {at:%Y-%m-%d %H:%M} UTC by itself as flow run {facts.resumes_as}" if at else ""
+    return f"{facts.verdict}: {describe_counts(facts.verdict_counts)}{resumes}"
 
 
 def duration(seconds: float) -> str:

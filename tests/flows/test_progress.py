@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 
 from alerting.run_facts import RunFacts
@@ -12,6 +13,7 @@ from flows.runs.progress import progress_of
 from scrapers.registry import scraper
 
 NOW = dt.datetime(2025, 1, 10, 12, tzinfo=dt.UTC)
+HOUR = dt.timedelta(hours=1)
 
 
 def entry(key: str, verdict: Verdict, backfill_id: str = "bf-this", **rest: str) -> LedgerEntry:
@@ -26,9 +28,24 @@ def test_progress_counts_what_was_done_before_apart_from_what_this_run_did() -> 
         "2025-01-04": entry("2025-01-04", Verdict.FAILED_RETRYABLE),
         "2025-01-05": entry("2025-01-05", Verdict.FAILED_RETRYABLE, "bf-earlier"),
     }
-    at = progress_of([*ledger, "2025-01-06"], ledger, "bf-this", elapsed_s=60)
+    work = {key: key != "2025-01-01" for key in (*ledger, "2025-01-06")}
+    at = progress_of(work, ledger, "bf-this", since=NOW + HOUR, elapsed_s=60)
     assert (at.planned, at.skipped, at.verified, at.landed, at.failed) == (6, 1, 1, 1, 1)
     assert at.eta_s == 40.0
+
+
+def test_dates_that_a_full_run_does_again_are_not_done_by_what_earlier_runs_made_of_them() -> None:
+    keys = ("2025-01-01", "2025-01-02", "2025-01-03")
+    earlier, live, own = (entry(key, Verdict.VERIFIED, by) for key, by in zip(keys, ("a", "b", "bf-this"), strict=True))
+    ledger = {keys[0]: earlier, keys[1]: dataclasses.replace(live, updated_at=NOW + 2 * HOUR), keys[2]: own}
+    at = progress_of(dict.fromkeys(keys, True), ledger, "bf-this", since=NOW + HOUR, elapsed_s=60)
+    assert (at.skipped, at.verified, at.percent) == (0, 2, 200 / 3)
+
+
+def test_what_a_run_read_and_found_unchanged_is_done() -> None:
+    ledger = {"2025-01-01": entry("2025-01-01", Verdict.VERIFIED, "bf-earlier")}
+    at = progress_of({"2025-01-01": True}, ledger, "daily", since=NOW + HOUR, elapsed_s=1, unchanged={"2025-01-01"})
+    assert (at.percent, at.handled) == (100.0, 1)
 
 
 def test_the_calendar_shows_every_date_once_and_names_what_its_colours_mean() -> None:
