@@ -122,6 +122,9 @@ def send_owed_summary(
         current.message_id, current.mail_object = str(mail["Message-ID"]), mail_name(entry)
         current.claimed_by, current.claimed_until = "", None
         current.finished_at = current.finished_at or now
+        if run_facts is not None:
+            # A run that died could not leave its last word; whoever closed it knows it.
+            current.facts = current.run_facts.merged(run_facts.redacted()).to_dict()
         current.state = "open" if errors else "sent"
         current.sent_at = None if errors else now
         for problem in errors:

@@ -7,13 +7,14 @@ that a person completed by hand must find the run that would only look at it aga
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from alerting.errors import StateUnreadable
 from alerting.object_store import GenerationConflict, ObjectMissing, ObjectStore
 from alerting.ranges import expand_dates
+from flows.ledger_entry import LedgerEntry
 
 _WRITE_TRIES = 10
 
@@ -38,6 +39,15 @@ class Resume(BaseModel):
     def keys(self) -> list[str]:
         """Partitions that it is to bring to a good verdict, later than ``scheduled_at``."""
         return expand_dates(self.ranges)
+
+    def has_work(self, entries: Mapping[str, LedgerEntry]) -> bool:
+        """Whether one of its partitions still has no good verdict from after it was scheduled."""
+        return not all(is_done(entries.get(key), self.scheduled_at) for key in self.keys)
+
+
+def is_done(entry: LedgerEntry | None, since: dt.datetime) -> bool:
+    """Whether a partition got a good verdict at ``since`` or later."""
+    return entry is not None and entry.verdict.is_good and entry.updated_at >= since
 
 
 _RECORDS = TypeAdapter(tuple[Resume, ...])

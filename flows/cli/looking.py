@@ -13,11 +13,12 @@ from alerting.object_store import ObjectMissing
 from alerting.ranges import compress_dates
 from flows.cli.output import AnyEnd, AnyStart, Json, Source, check_range, day, finish, show, table
 from flows.ledger import Ledger
+from flows.runs.situation import recent_runs
 from flows.truth import auditing
 from flows.truth.deficits import Deficit, find_gaps, summarised
 from flows.truth.inventory import read_inventory
 from flows.truth.recount import recount_range
-from flows.views.inspection import describe_run, recent_errors, recent_runs
+from flows.views.inspection import describe_run, recent_errors
 from flows.views.status import source_status
 from flows.wiring import Services, build_services
 from scrapers.registry import sources as known_sources
@@ -70,7 +71,11 @@ def _incomplete(services: Services, source: str) -> list[dict[str, Any]]:
 
 def _status_lines(found: dict[str, Any]) -> list[str]:
     counts = ", ".join(f"{count} {name}" for name, count in found["verdicts"].items())
-    lines = [f"{found['source']}: {found['state']}. {found['partitions']} partitions: {counts or 'none yet'}"]
+    lines = [
+        f"{found['source']}: {found['headline']}",
+        f"next: {found['next_step']}",
+        f"{found['partitions']} partitions: {counts or 'none yet'}",
+    ]
     if found["open"]:
         lines.append(f"open: {found['open']}")
     lines += [

@@ -18,10 +18,10 @@ from prefect.states import Cancelled, Scheduled
 from alerting.errors import BlockedBySource, CriticalError
 from alerting.ranges import compress_dates
 from flows.control.interruption import impatient_client
-from flows.ledger import Ledger, LedgerEntry
+from flows.ledger import Ledger
 from flows.log import partition_logger
 from flows.parameters import Mode
-from flows.resumes import Resume, drop_resumes, keep_resume, read_resumes
+from flows.resumes import Resume, drop_resumes, is_done, keep_resume, read_resumes
 from flows.runs.context import RunContext
 from flows.runs.outcome import resumes_at
 from flows.wiring import Services
@@ -54,7 +54,7 @@ async def _resumed(run: RunContext, error: CriticalError, at: dt.datetime) -> st
     now = utc_now()
     # Any good verdict will do where only what is missing is done; else it has to be this run's own.
     since = _EVER if run.asked.mode is Mode.INCREMENTAL else run.breaker.started_at
-    left = [key for key in run.partitions if not _is_done(run.ledger.get(key), since)]
+    left = [key for key in run.partitions if not is_done(run.ledger.get(key), since)]
     try:
         flow_run_id, name = await schedule_resume(run, at)
         resume = Resume(
@@ -108,17 +108,13 @@ def take_back_needless(services: Services, source: str) -> list[Resume]:
         scheduled = read_resumes(services.store, source)
         entries = Ledger(services.store, source).refresh() if scheduled else {}
         for one in scheduled:
-            if all(_is_done(entries.get(key), one.scheduled_at) for key in one.keys):
+            if not one.has_work(entries):
                 _cancel(one)
                 drop_resumes(services.store, source, [one.flow_run_id])
                 taken.append(one)
     except Exception as problem:  # whatever server or store say, the run that looks here has done its work
         partition_logger().warning("a run that is scheduled and not needed may be left: %s", problem)
     return taken
-
-
-def _is_done(entry: LedgerEntry | None, since: dt.datetime) -> bool:
-    return entry is not None and entry.verdict.is_good and entry.updated_at >= since
 
 
 def _cancel(resume: Resume) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import time
 
 from prefect.runtime import flow_run
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from alerting.errors import LeaseHeld
+from alerting.errors import LeaseHeld, PipelineError, StateUnreadable
+from alerting.object_store import ObjectMissing, ObjectStore
 from flows.control.lease import Lease
 from flows.control.yielding import BorrowedLease, ask_for, withdraw
 from flows.log import partition_logger
@@ -15,6 +18,50 @@ from flows.wiring import Services
 from scrapers.scrape import utc_now
 
 POLL_S = 2.0
+SIGN_OF_LIFE_S = 30.0
+
+
+class Waiting(BaseModel):
+    """A run that waits for a source's lease until ``until``. Times are aware UTC; ``seen_at`` is its sign of life."""
+
+    model_config = ConfigDict(frozen=True)
+
+    backfill_id: str
+    range_text: str
+    since: dt.datetime
+    until: dt.datetime
+    seen_at: dt.datetime
+
+    def is_on(self, now: dt.datetime) -> bool:
+        """Whether it still waits, and its process is there."""
+        return now < self.until and now - self.seen_at < dt.timedelta(seconds=4 * SIGN_OF_LIFE_S)
+
+
+def _prefix(source: str) -> str:
+    return f"waiting/source={source}/"
+
+
+def waiting_name(source: str, backfill_id: str) -> str:
+    """Where a run says that it waits."""
+    return f"{_prefix(source)}{backfill_id}.json"
+
+
+def read_waiting(store: ObjectStore, source: str, now: dt.datetime) -> tuple[Waiting, ...]:
+    """The runs that wait for a source's lease, the longest first. Raises ``StateUnreadable``."""
+    found = []
+    for stored in store.list(_prefix(source)):
+        try:
+            found.append(Waiting.model_validate_json(store.read(stored.name)[0]))
+        except ObjectMissing:
+            continue
+        except ValidationError as error:
+            raise StateUnreadable(
+                f"state unreadable at {store.root_uri}/{stored.name}; nothing was changed",
+                source=source,
+                stage="lease",
+                hint="delete that object: it only says that a run waits",
+            ) from error
+    return tuple(sorted((one for one in found if one.is_on(now)), key=lambda one: one.since))
 
 
 async def acquire_when_free(
@@ -23,35 +70,58 @@ async def acquire_when_free(
     """The lease of ``source``; raises ``LeaseHeld`` at once with ``wait_s=0``, else when the wait is over.
 
     One run of a source at a time, whatever its dates: a table has one writer, and the source's quota one owner. To
-    spread one range over many processes, run it with ``engine=distributed``.
+    spread one range over many processes, run it with ``engine=distributed``. While it waits, an object says so.
     """
-    deadline_s = time.monotonic() + wait_s
-    told = False
-    while True:
-        try:
-            lease: Lease = await asyncio.to_thread(
-                Lease.acquire,
-                services.store,
-                source,
-                backfill_id=backfill_id,
-                now=utc_now(),
-                ttl_s=services.settings.lease_ttl_s,
-                flow_run_id=str(flow_run.id or ""),
-                mode=mode,
-                range_text=range_text,
-            )
-            return lease
-        except LeaseHeld as held:
-            if mode != "backfill" and (lent := await asyncio.to_thread(_ask, services, source, backfill_id, mode)):
-                return lent
-            left_s = deadline_s - time.monotonic()
-            if left_s <= 0:
-                await asyncio.to_thread(withdraw, services.store, source, backfill_id)
-                raise
-            if not told:
-                partition_logger().info("waiting up to %.0f s: %s", wait_s, held.message)
-                told = True
-            await asyncio.sleep(min(POLL_S, left_s))
+    began, deadline_s = utc_now(), time.monotonic() + wait_s
+    told_s = 0.0
+    try:
+        while True:
+            try:
+                lease: Lease = await asyncio.to_thread(
+                    Lease.acquire,
+                    services.store,
+                    source,
+                    backfill_id=backfill_id,
+                    now=utc_now(),
+                    ttl_s=services.settings.lease_ttl_s,
+                    flow_run_id=str(flow_run.id or ""),
+                    mode=mode,
+                    range_text=range_text,
+                )
+                return lease
+            except LeaseHeld as held:
+                if mode != "backfill" and (lent := await asyncio.to_thread(_ask, services, source, backfill_id, mode)):
+                    return lent
+                left_s = deadline_s - time.monotonic()
+                if left_s <= 0:
+                    await asyncio.to_thread(withdraw, services.store, source, backfill_id)
+                    raise
+                if not told_s:
+                    partition_logger().info("waiting up to %.0f s: %s", wait_s, held.message)
+                if not told_s or time.monotonic() - told_s > SIGN_OF_LIFE_S:
+                    until = began + dt.timedelta(seconds=wait_s)
+                    waits = Waiting(
+                        backfill_id=backfill_id, range_text=range_text, since=began, until=until, seen_at=utc_now()
+                    )
+                    await asyncio.to_thread(_tell, services.store, source, waits)
+                    told_s = time.monotonic()
+                await asyncio.sleep(min(POLL_S, left_s))
+    finally:
+        if told_s:
+            # Blocking, because a cancelled run may not await; it is one call.
+            _untell(services.store, source, backfill_id)
+
+
+def _tell(store: ObjectStore, source: str, waits: Waiting) -> None:
+    data = waits.model_dump_json(indent=1).encode()
+    store.write(waiting_name(source, waits.backfill_id), data, content_type="application/json")
+
+
+def _untell(store: ObjectStore, source: str, backfill_id: str) -> None:
+    try:
+        store.delete(waiting_name(source, backfill_id))
+    except PipelineError as error:
+        partition_logger().warning("%s is said to wait for %s a little longer: %s", backfill_id, source, error)
 
 
 def _ask(services: Services, source: str, live_id: str, mode: str) -> BorrowedLease | None:

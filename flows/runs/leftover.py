@@ -53,11 +53,10 @@ def settle_ledger(
     left = _not_begun(plan, entries)
     rest = None
     if left:
-        waits = f"; waits until {resumes_at.astimezone(dt.UTC):%Y-%m-%d %H:%M} UTC" if resumes_at else ""
         rest = Pending(
             backfill_id=backfill_id,
             verdict="paused" if resumes_at or is_paused else "planned",
-            why=f"{backfill_id} {why}{waits}",
+            why=f"{backfill_id} {why}",
             at=now,
             resumes_at=resumes_at,
             ranges=compress_dates(left, join=".."),

@@ -1,26 +1,29 @@
-"""Fifteen questions people ask at two in the morning, answered for one source. Pure over what was read."""
+"""Fifteen questions people ask at two in the morning, answered for one source. Pure over what was read.
+
+What state the source is in, what comes next and how far a run is are the `Situation`'s to say; here they are put into
+words for each question.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import datetime as dt
 from collections import Counter
-from collections.abc import Mapping
 from zoneinfo import ZoneInfo
 
-from alerting.outbox import OutboxEntry
 from alerting.ranges import compress_dates
-from alerting.wording import about
-from flows.control.cooldown import lift_command
-from flows.control.lease import LeaseRecord
+from alerting.wording import about, plural
 from flows.ledger import LedgerEntry, Verdict
 from flows.plans.first_date import known_scraper
+from flows.runs.situation import BLOCK, PERSON, QUOTA, Situation, State, at
 from flows.views.inspection import Cause, causes_of, mail_state
 from flows.wiring import Services
 from processors import table_budget
 from scrapers.rate_limits import described, next_reset
 
 _SHOWN_CAUSES = 5
+_NOTHING_DOUBLED = "done dates are skipped, others replaced in one step, so nothing is doubled"
+_TOUCHED = ("created", "updated", "removed")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -37,56 +40,23 @@ class Seen:
     """What the answers are made of."""
 
     services: Services
-    source: str
-    now: dt.datetime
-    entries: Mapping[str, LedgerEntry]
-    lease: LeaseRecord | None
-    run: OutboxEntry | None
-    cooling_until: dt.datetime | None = None
-
-    @property
-    def held(self) -> bool:
-        """Somebody has the lease, alive or not."""
-        return self.lease is not None and self.lease.state in ("held", "paused")
-
-    @property
-    def alive(self) -> bool:
-        """The holder gave a sign of life in time."""
-        return self.lease is not None and self.lease.is_alive(self.now)
-
-    def with_verdict(self, *verdicts: Verdict) -> list[LedgerEntry]:
-        """Entries whose verdict is one of these."""
-        return [entry for entry in self.entries.values() if entry.verdict in verdicts]
+    situation: Situation
 
     @property
     def failed(self) -> list[Cause]:
         """Failed partitions by cause."""
-        return causes_of(entry for entry in self.entries.values() if entry.verdict.is_failed)
+        return causes_of(entry for entry in self.situation.entries.values() if entry.verdict.is_failed)
 
     @property
     def landed_only(self) -> list[LedgerEntry]:
         """Landed, and not yet called done."""
-        return self.with_verdict(Verdict.LANDED, Verdict.LOADED)
+        return self.situation.with_verdict(Verdict.LANDED, Verdict.LOADED)
 
     @property
     def last_done(self) -> LedgerEntry | None:
         """The partition that got a good verdict last."""
-        done = [entry for entry in self.entries.values() if entry.verdict.is_good]
+        done = [entry for entry in self.situation.entries.values() if entry.verdict.is_good]
         return max(done, key=lambda entry: entry.updated_at, default=None)
-
-    @property
-    def state(self) -> str:
-        """running, hung (alive, but nothing finished for ``stall_s``), dead (no heartbeat), idle, or never run."""
-        if not self.held or self.lease is None:
-            return "idle" if self.entries or self.run else "never run"
-        if self.lease.state == "paused":
-            return "paused"
-        if not self.alive:
-            return "dead"
-        last = self.last_done.updated_at if self.last_done else self.lease.started_at
-        quiet_s = (self.now - max(last, self.lease.started_at)).total_seconds()
-        patience_s = self.services.settings.stall_s or 10 * self.services.settings.lease_ttl_s
-        return "hung" if quiet_s > patience_s else "running"
 
 
 def answers_to(seen: Seen) -> list[Answer]:
@@ -96,14 +66,14 @@ def answers_to(seen: Seen) -> list[Answer]:
         ("Which dates failed, and is it one cause or many?", _failures(seen)),
         ("Is it us, the source, quota or permissions?", _blame(seen)),
         ("Is anything lost, or is the raw data in the bucket?", _raw(seen)),
-        ("Can I kill it? Can I rerun? Will it duplicate?", _rerun(seen)),
-        ("Which command retries only the failed?", retry_command(seen.source, seen.failed)),
+        ("Can I kill it? Can I rerun? Will it duplicate?", _rerun(seen.situation)),
+        ("Which command retries only the failed?", _retry(seen)),
         ("Is 0 records right for that day?", _empty(seen)),
-        ("Who holds the lease, and how is a stuck one freed?", _holder(seen)),
+        ("Who holds the lease, and how is a stuck one freed?", _holder(seen.situation)),
         ("When does the quota reset, and what is used?", _quota(seen)),
-        ("Did the mail go out? Are live alerts muted?", _mail(seen)),
+        ("Did the mail go out? Are live alerts muted?", _mail(seen.situation)),
         ("Which code ran?", _code(seen)),
-        ("How long to go?", _eta(seen)),
+        ("How long to go?", _eta(seen.situation)),
         ("What depends on these dates?", _dependents(seen)),
         ("Is something gone for good?", _unavailable(seen)),
         ("Can it wait until morning?", _urgency(seen)),
@@ -113,10 +83,14 @@ def answers_to(seen: Seen) -> list[Answer]:
 
 def _alive(seen: Seen) -> str:
     last = seen.last_done
-    finished = f"last finished: {last.partition} at {_at(last.updated_at)}" if last else "nothing has finished yet"
-    if seen.held and seen.lease:
-        return f"{seen.state}; {finished}; last heartbeat {_at(seen.lease.heartbeat_at)}"
-    return f"{seen.state}; {finished}"
+    finished = "nothing has finished yet"
+    if last:
+        finished = f"last finished: {last.partition} at {_to_the_second(last.updated_at)}"
+    waiting = [
+        f"{one.backfill_id} ({one.range_text}) waits for its turn until {at(one.until)}"
+        for one in seen.situation.waiting
+    ]
+    return "; ".join([seen.situation.headline, finished, *waiting])
 
 
 def _failures(seen: Seen) -> str:
@@ -124,7 +98,7 @@ def _failures(seen: Seen) -> str:
     if not causes:
         return "none"
     dates = sum(len(cause.partitions) for cause in causes)
-    lines = [f"{dates} dates, {len(causes)} causes"]
+    lines = [f"{plural(dates, 'date')}, {plural(len(causes), 'cause')}"]
     for cause in causes[:_SHOWN_CAUSES]:
         ranges = compress_dates(cause.partitions, counts=True)
         lines.append(f"{len(cause.partitions)} x {cause.verdict} {cause.error_type}: {ranges}")
@@ -147,19 +121,40 @@ def _raw(seen: Seen) -> str:
     return "nothing is lost; " + "; ".join(lines)
 
 
-def _rerun(seen: Seen) -> str:
-    if seen.alive and seen.lease:
-        return f"kill it at any time; a rerun waits for its lease ({_at(seen.lease.expires_at)}); nothing is doubled"
-    return "nothing runs; rerun now: done dates are skipped, others replaced in one step, so nothing is doubled"
+def _rerun(now: Situation) -> str:
+    if now.is_alive and now.lease:
+        cancel = f"prefect flow-run cancel {now.lease.flow_run_id}" if now.lease.flow_run_id else "Ctrl+C"
+        return f"cancel it at any time ({cancel}): what is done stays; a rerun is {now.refusal}; nothing is doubled"
+    if now.state is State.DEAD:
+        return f"it is dead; a rerun takes over from it now: {_NOTHING_DOUBLED}"
+    if now.paused_for == PERSON and now.lease:
+        cancel = f"prefect flow-run cancel {now.lease.flow_run_id}"
+        return f"give it up: {cancel}; a rerun takes the source over now, and ends it: {_NOTHING_DOUBLED}"
+    if now.refusal:
+        return f"nothing runs; a rerun is {now.refusal}; nothing is doubled"
+    if now.paused_for == QUOTA and now.until:
+        return f"nothing runs; a rerun before {at(now.until)} meets the same quota: {_NOTHING_DOUBLED}"
+    if now.paused_for == BLOCK:
+        return f"nothing runs; a rerun works now, and what is scheduled does the rest: {_NOTHING_DOUBLED}"
+    return f"nothing runs; rerun now: {_NOTHING_DOUBLED}"
 
 
-def retry_command(source: str, causes: list[Cause]) -> str:
-    """The command for exactly the failed partitions, "" when there are none."""
-    return f"gapless retry-failed {source} --reason errors" if causes else "nothing failed"
+def _retry(seen: Seen) -> str:
+    now = seen.situation
+    if not seen.failed:
+        return "nothing failed"
+    command = f"gapless retry-failed {now.source} --reason errors"
+    if now.resume and not now.is_overdue and not now.is_held:
+        return f"none is needed: {now.headline}; to go sooner: {command}{_when(now)}"
+    return f"{command}{_when(now)}"
+
+
+def _when(now: Situation) -> str:
+    return f" ({now.refusal})" if now.refusal else ""
 
 
 def _empty(seen: Seen) -> str:
-    empty = seen.with_verdict(Verdict.EMPTY_OK)
+    empty = seen.situation.with_verdict(Verdict.EMPTY_OK)
     if not empty:
         return "no date is called empty; an empty answer without proof counts as failed"
     proofs = Counter(entry.evidence for entry in empty)
@@ -167,82 +162,107 @@ def _empty(seen: Seen) -> str:
     return f"{len(empty)} dates are proven empty ({kinds}): {compress_dates(entry.partition for entry in empty)}"
 
 
-def _holder(seen: Seen) -> str:
-    if not seen.held or seen.lease is None:
-        if seen.cooling_until is None:
+def _holder(now: Situation) -> str:
+    if not now.is_held or now.lease is None:
+        if now.cooldown is None:
             return "nobody"
-        return f"nobody; none begins until {_at(seen.cooling_until)}, after a block; else: {lift_command(seen.source)}"
-    free = f"gapless release-lease {seen.source} --run {seen.lease.backfill_id} --reason WHY"
-    return f"{seen.lease.describe()}; expires by itself at {_at(seen.lease.expires_at)}; else: {free}"
+        return f"nobody; none begins until {at(now.cooldown.until)}, after a block; else: {now.lift}"
+    free = f"gapless release-lease {now.source} --run {now.lease.backfill_id} --reason WHY"
+    if now.lease.state == "paused":
+        return f"nobody: {now.lease.backfill_id} let go of it when it was suspended; a run may take it"
+    if now.state is State.DEAD:
+        return f"{now.lease.describe()}; it is dead, and the next run takes it over; else: {free}"
+    return f"{now.lease.describe()}; expires by itself at {at(now.lease.expires_at)} without a heartbeat; else: {free}"
 
 
 def _quota(seen: Seen) -> str:
-    rate = seen.services.access(seen.source).rate
+    rate = seen.services.access(seen.situation.source).rate
     lines = [f"source: {described(rate) or 'no limit declared'}"]
     walls = {unit for unit, limit in (("day", rate.per_day), ("month", rate.per_month)) if limit}
     if walls:
-        quota = seen.services.quota(seen.source)
+        quota = seen.services.quota(seen.situation.source)
         for unit, used in ((unit, sum(by.values())) for unit, by in quota.counts().spent.items() if unit in walls):
-            ends = next_reset(unit, seen.now, ZoneInfo(rate.reset_zone))
-            lines.append(f"{used:,} used this {unit}, which ends {_at(ends)}")
+            ends = next_reset(unit, seen.situation.now, ZoneInfo(rate.reset_zone))
+            lines.append(f"{used:,} used this {unit}, which ends {_to_the_second(ends)}")
         lines.append(f"a backfill may still make {quota.left():,} calls")
-    lines.append(f"BigQuery's day ends {_at(table_budget.next_reset(seen.now))}")
+    lines.append(f"BigQuery's day ends {_to_the_second(table_budget.next_reset(seen.situation.now))}")
     return "; ".join(lines)
 
 
-def _mail(seen: Seen) -> str:
-    if seen.run is None:
+def _mail(now: Situation) -> str:
+    if now.run is None:
         return "no run, so no mail is owed; live alerts are on"
-    ends, muted = seen.run.expires_at(), "nothing is muted"
-    if not seen.run.closed and seen.run.finished_at is None and ends:
-        muted = f"errors of {seen.run.backfill_id} are collected for its mail until it ends (at the latest {_at(ends)})"
+    ends, muted = now.run.expires_at(), "nothing is muted"
+    if not now.run.closed and now.run.finished_at is None and ends:
+        muted = f"errors of {now.run.backfill_id} are collected for its mail until it ends (at the latest {at(ends)})"
         muted += "; all other alerts are live"
-    return f"{seen.run.backfill_id}: {mail_state(seen.run, seen.now)}; {muted}"
+    return f"{now.run.backfill_id}: {mail_state(now.run, now.now)}; {muted}"
 
 
 def _code(seen: Seen) -> str:
-    ran = seen.run.run_facts.code_version if seen.run else ""
+    run = seen.situation.run
+    ran = run.run_facts.code_version if run else ""
     return f"last run {ran or 'unknown'}; installed here {seen.services.code_version}"
 
 
-def _eta(seen: Seen) -> str:
-    if not seen.alive or seen.lease is None or seen.run is None:
-        return "nothing runs"
-    planned = seen.run.run_facts.planned or 0
-    mine = [entry for entry in seen.entries.values() if entry.backfill_id == seen.lease.backfill_id]
-    done = sum(1 for entry in mine if entry.verdict.is_good or entry.verdict.is_failed)
-    elapsed_s = (seen.now - seen.lease.started_at).total_seconds()
-    if not done:
-        return f"0 of {planned} since {_at(seen.lease.started_at)}; too early to say"
-    left_s = elapsed_s / done * max(planned - done, 0)
-    return f"{done} of {planned}; {about(left_s)} more, until {_at(seen.now + dt.timedelta(seconds=left_s))}"
+def _eta(now: Situation) -> str:
+    far = now.progress.counts if now.progress else "its plan is not stored"
+    if now.is_alive and not now.standstill:
+        if now.progress is None or now.progress.eta_s is None:
+            return f"{far}; too early to say"
+        return (
+            f"{far}; {about(now.progress.eta_s)} more, until {at(now.now + dt.timedelta(seconds=now.progress.eta_s))}"
+        )
+    if now.state in (State.PAUSED, State.DEAD):
+        return f"{far}; {now.headline}"
+    return "nothing runs"
 
 
 def _dependents(seen: Seen) -> str:
-    dataset, names = seen.services.settings.dataset, seen.services.scraper(seen.source).tables
+    dataset, names = seen.services.settings.dataset, seen.services.scraper(seen.situation.source).tables
     tables = ", ".join(f"{dataset}.{name}" for name in names)
-    run = seen.run.backfill_id if seen.run else ""
-    mine = (entry for entry in seen.entries.values() if entry.backfill_id == run and not entry.is_pending)
-    changed = compress_dates(entry.partition for entry in mine) if run else ""
-    return f"whatever reads {tables}; the last run changed {changed or 'nothing'}"
+    run = seen.situation.run.backfill_id if seen.situation.run else ""
+    changed = compress_dates(
+        entry.partition
+        for entry in seen.situation.entries.values()
+        if entry.backfill_id == run and _has_changed_rows(entry)
+    )
+    return f"whatever reads {tables}; the last run changed {f'rows of {changed}' if changed else 'no row'}"
+
+
+def _has_changed_rows(entry: LedgerEntry) -> bool:
+    return any(counts.get(what) for counts in entry.changes.values() for what in _TOUCHED)
 
 
 def _unavailable(seen: Seen) -> str:
-    gone = seen.with_verdict(Verdict.UNAVAILABLE, Verdict.SKIPPED)
-    scraper = known_scraper(seen.services, seen.source)
+    gone = seen.situation.with_verdict(Verdict.UNAVAILABLE, Verdict.SKIPPED)
+    scraper = known_scraper(seen.services, seen.situation.source)
     floor = f"nothing exists before {scraper.floor} {scraper.floor_evidence}".rstrip()
     return f"{floor}; given up: {compress_dates(entry.partition for entry in gone) or 'none'}"
 
 
 def _urgency(seen: Seen) -> str:
-    if seen.with_verdict(Verdict.BLOCKED):
-        return "a human is needed, but nothing gets worse: the source is left alone until somebody reruns"
-    if seen.state in ("dead", "hung"):
-        return "yes: nothing is half-written; the watchdog mails and frees a dead run within five minutes"
-    if seen.failed or seen.landed_only:
-        return "yes: what is landed stays, and a rerun takes up exactly the rest"
+    now = seen.situation
+    if now.state in (State.IDLE, State.NEVER_RUN) and now.with_verdict(Verdict.BLOCKED):
+        return f"a person is needed, but nothing gets worse: {_person(seen)}"
+    if now.state is State.LEFT_ALONE:
+        return f"yes, nothing gets worse: {now.headline}; {now.next_step}"
+    if now.state in (State.PAUSED, State.HUNG, State.DEAD):
+        return f"yes, nothing is half-written: {now.headline}; {now.next_step}"
+    if now.state is State.RUNNING:
+        return f"yes: {now.next_step}"
+    if now.open_keys:
+        return f"yes: what is landed stays, and a rerun takes up exactly the rest: {now.next_step}"
     return "yes: nothing is wrong"
 
 
-def _at(instant: dt.datetime) -> str:
+def _person(seen: Seen) -> str:
+    """What stands between a blocked partition and its retry."""
+    for cause in seen.failed:
+        if cause.verdict == Verdict.BLOCKED.value:
+            return f"{cause.blame}; then {seen.situation.next_step}"
+    return seen.situation.next_step
+
+
+def _to_the_second(instant: dt.datetime) -> str:
     return f"{instant.astimezone(dt.UTC):%Y-%m-%d %H:%M:%S} UTC"

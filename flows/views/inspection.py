@@ -9,14 +9,13 @@ import dataclasses
 import datetime as dt
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
 from typing import Any
 
 from alerting.fingerprint import group_incidents, normalise
 from alerting.incident import Incident
 from alerting.journal import IncidentJournal
 from alerting.object_store import ObjectStore
-from alerting.outbox import Outbox, OutboxEntry
+from alerting.outbox import OutboxEntry
 from alerting.ranges import compress_dates
 from flows.ledger import LedgerEntry
 from flows.wiring import Services
@@ -82,22 +81,6 @@ def causes_of(entries: Iterable[LedgerEntry]) -> list[Cause]:
         for (verdict, error_type, _), members in grouped.items()
     ]
     return sorted(causes, key=lambda cause: -len(cause.partitions))
-
-
-def recent_runs(store: ObjectStore, last: int, source: str = "") -> Iterator[OutboxEntry]:
-    """The newest ``last`` backfills (of one source), newest first, by one listing and one read each."""
-    listed = sorted(
-        store.list("outbox/backfill="), key=lambda one: one.updated_at or dt.datetime.min.replace(tzinfo=dt.UTC)
-    )
-    outbox = Outbox(store)
-
-    def of_source() -> Iterator[OutboxEntry]:
-        for stored in reversed(listed):
-            entry = outbox.read(stored.metadata.get("backfill_id", ""))
-            if entry is not None and source in ("", entry.source):
-                yield entry
-
-    return islice(of_source(), last)
 
 
 def describe_run(entry: OutboxEntry, now: dt.datetime) -> dict[str, Any]:

@@ -8,35 +8,33 @@ from collections import Counter
 from typing import Any
 
 from alerting.ranges import compress_dates
-from flows.control.cooldown import cooling_until
-from flows.control.lease import read_lease
-from flows.ledger import Ledger, Verdict
+from flows.ledger import Verdict
 from flows.pending import read_pending
+from flows.runs.situation import situation_of
 from flows.views.answers import Seen, answers_to
-from flows.views.inspection import describe_run, newest_objects, recent_runs
+from flows.views.inspection import describe_run, newest_objects
 from flows.wiring import Services
 from scrapers.landing import source_prefix
 
 
 def source_status(services: Services, source: str, now: dt.datetime, newest: int = 5) -> dict[str, Any]:
-    """JSON-ready: ``state``, ``answers`` (fifteen), counts, causes, the last run and the newest objects.
+    """JSON-ready: ``state`` with ``headline`` and ``next_step``, ``answers`` (fifteen), counts, causes, the last run
+    and the newest objects.
 
-    Reads the ledger (one listing), the lease and the outbox. Raises ``StateUnreadable``.
+    Reads the ledger (one listing) and some single objects. Raises ``StateUnreadable``.
     """
-    seen = Seen(
-        services,
-        source,
-        now,
-        Ledger(services.store, source).refresh(),
-        read_lease(services.store, source)[0],
-        next(recent_runs(services.store, 1, source), None),
-        cooling_until(services.store, source, now),
-    )
-    entries = list(seen.entries.values())
+    at_present = situation_of(services, source, now)
+    seen = Seen(services, at_present)
+    entries = list(at_present.entries.values())
     return {
         "source": source,
-        "state": seen.state,
-        "left_alone_until": seen.cooling_until,
+        "state": at_present.state.value,
+        "paused_for": at_present.paused_for,
+        "until": at_present.until,
+        "headline": at_present.headline,
+        "next_step": at_present.next_step,
+        "left_alone_until": at_present.cooldown.until if at_present.cooldown else None,
+        "progress": dataclasses.asdict(at_present.progress) if at_present.progress else None,
         "partitions": len(entries),
         "verdicts": dict(sorted(Counter(entry.verdict.value for entry in entries).items())),
         "done": compress_dates(entry.partition for entry in entries if entry.verdict.is_good),
@@ -44,15 +42,15 @@ def source_status(services: Services, source: str, now: dt.datetime, newest: int
         "pending": [
             {"verdict": one.verdict, "partitions": len(keys), "ranges": compress_dates(keys), "why": one.why}
             for one in read_pending(services.store, source)
-            if (keys := [key for key in one.keys if key in seen.entries and seen.entries[key].is_pending])
+            if (keys := [key for key in one.keys if key in at_present.entries and at_present.entries[key].is_pending])
         ],
         "rows": {
-            table: sum(entry.loaded.get(table, 0) for entry in seen.with_verdict(Verdict.VERIFIED))
+            table: sum(entry.loaded.get(table, 0) for entry in at_present.with_verdict(Verdict.VERIFIED))
             for table in services.scraper(source).tables
         },
         "last_update": max((entry.updated_at for entry in entries), default=None),
         "failed": [cause.to_dict() for cause in seen.failed],
-        "run": describe_run(seen.run, now) if seen.run else None,
+        "run": describe_run(at_present.run, now) if at_present.run else None,
         "newest_objects": newest_objects(services.store, source_prefix(source), newest) if newest else [],
         "answers": [dataclasses.asdict(answer) for answer in answers_to(seen)],
     }

@@ -36,7 +36,7 @@ def test_h18_a_block_stops_the_run_and_leaves_the_source_alone_until_it_goes_on(
     assert facts.verdict_counts == {"blocked": 1, "paused": 4}
     until = resumes_at(run.stopped_by)
     assert until is not None
-    assert f"waits until {until:%Y-%m-%d %H:%M} UTC" in place.entry("2025-01-14").evidence
+    assert place.entry("2025-01-14").evidence == f"{run.backfill_id} ended (critical) before it began this"
     mails = {one["subject"]: place.inbox.message(one["id"])["text"] for one in place.inbox.messages()}
     assert len(mails) == 2
     human = next(text for subject, text in mails.items() if "NEEDS A HUMAN" in subject)

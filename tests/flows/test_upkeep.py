@@ -148,7 +148,7 @@ def test_status_of_failures_names_causes_blame_and_the_exact_retry_command(place
     assert "permissions" in said[3]
     assert "the source: down" in said[3]
     assert said[6] == f"gapless retry-failed {SOURCE} --reason errors"
-    assert "a human is needed" in said[15]
+    assert "a person is needed" in said[15]
     failed = gapless("status", SOURCE, "--failed", "--json").data
     assert {cause["error_type"] for cause in failed} == {"SourceUnavailable", "AuthenticationError"}
 
