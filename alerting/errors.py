@@ -33,6 +33,15 @@ from __future__ import annotations
 from typing import Any
 
 
+def writable(text: str) -> str:
+    """The text with what has no UTF-8 as an escape: sources send halves of emojis, and logs, objects and mails break.
+
+    >>> writable("TOR-BOS " + chr(0xD83D))
+    'TOR-BOS \\\\ud83d'
+    """
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
 class PipelineError(Exception):
     """Base of every error that Gapless raises on purpose.
 
@@ -56,12 +65,12 @@ class PipelineError(Exception):
         **facts: Any,
     ) -> None:
         super().__init__(message)
-        self.message = message
+        self.message = writable(message)
         self.source = source
         self.partition = partition
         self.stage = stage
-        self.hint = hint
-        self.facts = facts
+        self.hint = writable(hint)
+        self.facts = {name: writable(value) if isinstance(value, str) else value for name, value in facts.items()}
 
     def __str__(self) -> str:
         """Where, what, evidence, next step, on one line.

@@ -10,9 +10,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import PydanticSerializationError
 
 from processors.base import Reject, Row, Table
+from processors.column_values import EXACT, READ, unencodable
 from processors.expectations import Expectations
+from processors.row_lines import RowLines
 from scrapers.partition import Partition
 
 KEPT_REJECTS = 1_000
@@ -24,9 +27,9 @@ _RAW_LIMIT_CHARS = 20_000
 class Admission:
     """Judges the rows of one partition.
 
-    A row is admitted when its model takes it, its own date (and entity) belongs to the partition, and its key was not
-    seen before. An identical repeat is dropped and counted, because sources send rows twice; a different row under a
-    known key is a reject, because nobody can say which one is right.
+    A row is admitted when its model takes it, its columns hold its values unchanged, its own date (and entity) belongs
+    to the partition, and its key was not seen before. An identical repeat is dropped and counted, because sources send
+    rows twice; a different row under a known key is a reject, because nobody can say which one is right.
 
     Attributes:
         rows, duplicates: Per table.
@@ -48,6 +51,7 @@ class Admission:
         self.absent_fields: Counter[str] = Counter()
         self._tables = {table.name: table for table in tables}
         self._columns = {table.name: frozenset(table.model.model_fields) for table in tables}
+        self._lines = {table.name: RowLines(table.model) for table in tables}
         self._sink = sink
         self._seen: dict[str, dict[tuple[Any, ...], bytes]] = {table.name: {} for table in tables}
         self.expectations = Expectations(tables)
@@ -68,7 +72,11 @@ class Admission:
         if isinstance(row, str) or reason:
             self._reject(table_name, reason, raw)
             return
-        line = row.model_dump_json(by_alias=False).encode() + b"\n"
+        try:
+            line = self._lines[table_name].line(row)
+        except PydanticSerializationError as error:
+            self._reject(table_name, unencodable(row.model_dump(), "") or f"no JSON can be made of it: {error}", raw)
+            return
         digest = hashlib.blake2b(line, digest_size=16).digest()
         key = tuple(getattr(row, name) for name in table.key)
         first = self._seen[table_name].setdefault(key, digest)
@@ -132,7 +140,14 @@ class Admission:
     def _reject(self, table: str, reason: str, raw: dict[str, Any]) -> None:
         self.reject_counts[table] += 1
         if len(self.rejects) < KEPT_REJECTS:
-            self.rejects.append(Reject(table, reason, json.dumps(raw, default=str)[:_RAW_LIMIT_CHARS]))
+            self.rejects.append(Reject(table, reason, _kept(raw)[:_RAW_LIMIT_CHARS]))
+
+
+def _kept(raw: dict[str, Any]) -> str:
+    try:
+        return json.dumps(raw, default=str)
+    except (ValueError, RecursionError):
+        return _shown(raw)
 
 
 def _date_in(raw: dict[str, Any], table: Table) -> dt.date | None:
@@ -154,8 +169,9 @@ def _reason(problems: Sequence[Any]) -> str:
     "pts: Input should be a valid integer, got 'x'"
     """
     shown = []
+    problems = [problem for problem in problems if EXACT not in problem["loc"]]
     for problem in problems[:3]:
-        path = ".".join(str(part) for part in problem["loc"])
+        path = ".".join(str(part) for part in problem["loc"] if part != READ)
         got = "" if problem["type"] == "missing" else f", got {_shown(problem['input'])}"
         shown.append(f"{path}: {problem['msg']}{got}")
     more = len(problems) - len(shown)
@@ -163,7 +179,10 @@ def _reason(problems: Sequence[Any]) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # Python writes no integer of more than 4,300 digits
+        return f"a {type(value).__name__} that is too long to show"
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 

@@ -5,11 +5,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from decimal import Decimal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, create_model
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, create_model
+from pydantic_core import CoreSchema
 
+from processors.column_values import BigNumericColumn, held_by_columns
 from scrapers.partition import Partition
+
+BigNumeric = Annotated[Decimal, BigNumericColumn()]
+"""A BIGNUMERIC column: 38 digits before the point and 38 behind it. A plain ``Decimal`` is NUMERIC: 29 and 9."""
 
 
 class Row(BaseModel):
@@ -17,11 +23,18 @@ class Row(BaseModel):
 
     Field name = column, annotation = type, ``| None`` = NULLABLE, ``Field(description=...)`` = description; an alias is
     the payload's own name. Payload fields that the model does not have are counted in the receipt and left out; a
-    field without a default that the payload does not have makes the row a reject.
+    field without a default that the payload does not have makes the row a reject, and so does a value that the column
+    would not hold, or hold changed (`processors.column_values`).
     """
 
     # A NaN would be written as null: a value lost without a word.
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_by_name=True)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """The model's schema with the limits of its columns."""
+        held: CoreSchema = held_by_columns(handler(source))
+        return held
 
 
 def with_nullable(model: type[Row], columns: Mapping[type, str]) -> type[Row]:

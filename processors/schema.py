@@ -6,7 +6,7 @@ import datetime as dt
 import enum
 import hashlib
 import types
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -15,6 +15,7 @@ from pydantic import AwareDatetime, BaseModel
 
 from alerting.errors import ConfigurationError, LoadRejected
 from processors.base import Table
+from processors.column_values import BigNumericColumn
 
 _TYPES: dict[Any, str] = {
     str: "STRING",
@@ -25,8 +26,16 @@ _TYPES: dict[Any, str] = {
     dt.time: "TIME",
     AwareDatetime: "TIMESTAMP",
     Decimal: "NUMERIC",
+    BigNumericColumn: "BIGNUMERIC",
 }
-_SYNONYMS = {"INT64": "INTEGER", "FLOAT64": "FLOAT", "BOOL": "BOOLEAN", "STRUCT": "RECORD", "DECIMAL": "NUMERIC"}
+_SYNONYMS = {
+    "INT64": "INTEGER",
+    "FLOAT64": "FLOAT",
+    "BOOL": "BOOLEAN",
+    "STRUCT": "RECORD",
+    "DECIMAL": "NUMERIC",
+    "BIGDECIMAL": "BIGNUMERIC",
+}
 _UNCLUSTERABLE = {"FLOAT", "RECORD", "JSON", "TIME"}
 
 
@@ -82,12 +91,13 @@ def columns_of(model: type[BaseModel]) -> tuple[Column, ...]:
     [('game_date', 'DATE', 'REQUIRED'), ('quarters', 'INTEGER', 'REPEATED'), ('score', 'INTEGER', 'NULLABLE')]
     """
     return tuple(
-        _column(model, name, field.annotation, field.description or "") for name, field in model.model_fields.items()
+        _column(model, name, field.annotation, field.description or "", field.metadata)
+        for name, field in model.model_fields.items()
     )
 
 
-def _column(model: type[BaseModel], name: str, annotation: Any, description: str) -> Column:
-    kind, mode = _bare(annotation), "REQUIRED"
+def _column(model: type[BaseModel], name: str, annotation: Any, description: str, marks: Iterable[Any] = ()) -> Column:
+    kind, mode = _bare(annotation, marks), "REQUIRED"
     if get_origin(kind) in (Union, types.UnionType):
         members = [member for member in get_args(kind) if member is not type(None)]
         if len(members) != 1:
@@ -108,15 +118,22 @@ def _column(model: type[BaseModel], name: str, annotation: Any, description: str
     return Column(name, _TYPES[kind], mode, description)
 
 
-def _bare(annotation: Any) -> Any:
-    return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+def _bare(annotation: Any, marks: Iterable[Any] = ()) -> Any:
+    """The type itself, or the mark that decides about its column."""
+    if get_origin(annotation) is Annotated:
+        annotation, *found = get_args(annotation)
+        marks = [*marks, *found]
+    if annotation is Decimal and any(isinstance(mark, BigNumericColumn) for mark in marks):
+        return BigNumericColumn
+    return annotation
 
 
 def _unsupported(model: type[BaseModel], name: str, annotation: Any) -> ConfigurationError:
     return ConfigurationError(
         f"{model.__name__}.{name}: no BigQuery column holds {annotation}",
         stage="load",
-        hint="use str, int, float, bool, date, time, AwareDatetime, Decimal, a Row, a list of these, or dict for JSON",
+        hint="use str, int, float, bool, date, time, AwareDatetime, Decimal, BigNumeric, a Row, a list of these, or "
+        "dict for JSON",
     )
 
 

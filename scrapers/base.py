@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import ClassVar, Literal
 
-from alerting.errors import ConfigurationError, PipelineError
+from alerting.errors import ConfigurationError, PipelineError, SourceContractError, writable
 from scrapers.partition import Partition, Step
 
 
@@ -27,6 +27,12 @@ class Request:
     headers: tuple[tuple[str, str], ...] = ()
     cursor: str = ""
     site: str = ""
+
+    def __post_init__(self) -> None:
+        """Raises ``SourceContractError`` for a cursor that no URL can hold."""
+        for text in (self.path, self.cursor, self.site, *(value for _, value in self.params)):
+            if writable(text) != text:
+                raise SourceContractError(f"the source names its next page by a text that is no Unicode: {text!a:.80}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +58,10 @@ class Dated:
     counts: Mapping[str, int]
     unsettled: tuple[str, ...] = ()
     digest: str = ""
+
+    def __post_init__(self) -> None:
+        """Names are kept in a form that manifests can hold."""
+        object.__setattr__(self, "unsettled", tuple(map(writable, self.unsettled)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +95,10 @@ class Findings:
     confirms: bool = False
     where: tuple[int, ...] = ()
     dates: Mapping[dt.date, Dated] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Names are kept in a form that manifests can hold."""
+        object.__setattr__(self, "unsettled", tuple(map(writable, self.unsettled)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from pydantic import AwareDatetime, Field
-from pydantic_core import from_json
 
 from processors.base import Processor, Row, Table
+from scrapers.answers import parsed_json
 from scrapers.partition import Partition
 
 
@@ -50,7 +50,7 @@ class CivicBand(Processor):
     def rows(self, partition: Partition, body: bytes) -> Iterator[tuple[str, dict[str, Any]]]:  # noqa: D102
         town, document_type = partition.entity_and_variant
         ours = {"entity": partition.entity, "town": town, "document_type": document_type, "deleted_at": None}
-        for page in from_json(body)["rows"]:
+        for page in parsed_json(body)["rows"]:
             yield "civic_pages", {**page, **ours, "meeting_date": _date(page.get("date"))}
 
 

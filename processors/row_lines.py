@@ -1,0 +1,68 @@
+"""A row as the line of NDJSON that a load job reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from operator import attrgetter
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic_core import to_json
+
+from processors.column_values import EXACT_IN_JSON
+from processors.schema import Column, columns_of
+
+_HIGHEST = EXACT_IN_JSON[-1]
+
+
+class RowLines:
+    """Writes the rows of one model.
+
+    Integers that a reader in double precision would change go as text, as BigQuery's documentation asks:
+    https://docs.cloud.google.com/bigquery/docs/loading-data-cloud-storage-json#limitations
+    """
+
+    def __init__(self, model: type[BaseModel]) -> None:
+        self._columns = columns_of(model)
+        plain = [one.name for one in self._columns if one.kind == "INTEGER" and one.mode != "REPEATED"]
+        # attrgetter gives no tuple for a single name.
+        self._integers: Callable[[Any], tuple[Any, ...]] = attrgetter(*plain, *plain) if plain else lambda _: ()
+        self._others = tuple(one for one in self._columns if one.name not in plain and _has_integers(one))
+
+    def line(self, row: BaseModel) -> bytes:
+        """With its newline; raises ``PydanticSerializationError`` for a text without UTF-8."""
+        if self._is_exact(row):
+            return row.model_dump_json(by_alias=False).encode() + b"\n"
+        return to_json(_with_long_as_text(row.model_dump(mode="json"), self._columns)) + b"\n"
+
+    def _is_exact(self, row: BaseModel) -> bool:
+        if max(map(abs, filter(None, self._integers(row))), default=0) > _HIGHEST:
+            return False
+        found = (number for one in self._others for number in _integers_in(getattr(row, one.name)))
+        return all(number in EXACT_IN_JSON for number in found)
+
+
+def _has_integers(column: Column) -> bool:
+    return column.kind == "INTEGER" or any(map(_has_integers, column.fields))
+
+
+def _integers_in(value: Any) -> Iterator[int]:
+    if isinstance(value, int):
+        yield value
+    elif isinstance(value, BaseModel):
+        yield from _integers_in([one for _, one in value])
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from _integers_in(one)
+
+
+def _with_long_as_text(row: Mapping[str, Any], columns: Iterable[Column]) -> dict[str, Any]:
+    def written(value: Any, column: Column) -> Any:
+        if isinstance(value, list) and column.mode == "REPEATED":
+            return [written(one, column) for one in value]
+        if isinstance(value, dict) and column.fields:
+            return _with_long_as_text(value, column.fields)
+        is_long = column.kind == "INTEGER" and isinstance(value, int) and value not in EXACT_IN_JSON
+        return str(value) if is_long else value
+
+    return {column.name: written(row[column.name], column) for column in columns}
