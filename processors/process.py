@@ -11,11 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from alerting.errors import CoverageLow, PipelineError
+from alerting.errors import CoverageLow, LoadRejected, PipelineError
 from alerting.object_store import ObjectStore
 from processors.admission import Admission
 from processors.base import Processor, Table
 from processors.batch_reading import BatchRows, read_batch
+from processors.bisecting import pinned
 from processors.changes import changes_per_partition, twins_per_partition
 from processors.load_plan import (
     TableBatch,
@@ -50,9 +51,9 @@ def process(
 
     A partition that is unsettled, unproven empty, short of what its manifest counted or its source announced, has rows
     without parent, too few or too many rows a parent, keys that would then also stand in another partition, or more
-    than ``tolerated_rejects`` rejects is left out, and its old rows stay; the others are loaded. A proven empty
-    partition is emptied. No table is touched before all are staged. Repeating the call after any crash gives the same
-    tables.
+    than ``tolerated_rejects`` rejects is left out, and its old rows stay; the others are loaded. So is one whose rows
+    BigQuery refuses: it is found by halving the batch. A proven empty partition is emptied. No table is touched before
+    all are staged. Repeating the call after any crash gives the same tables.
 
     Args:
         manifests: At most `processors.load_plan.MAX_DAYS_PER_BATCH` dates; use ``pack`` to cut longer lists.
@@ -72,7 +73,12 @@ def process(
     work = _Work(processor, landing, store, warehouse, backfill_id, tolerated_rejects)
     refused: dict[str, PipelineError] = {}
     while True:
-        batch, good, staged = work.stage(ordered, refused)
+        try:
+            batch, good, staged = work.stage(ordered, refused)
+        except LoadRejected as error:
+            suspects = [manifest for manifest in ordered if manifest.partition not in refused]
+            refused |= pinned(suspects, error, work.stage_and_forget)
+            continue
         twins = _twins(staged, good)
         if not twins:
             break
@@ -120,10 +126,25 @@ class _Work:
                 good = [manifest for manifest in ordered if manifest.partition in batch.admitted]
                 for table in tables if good else ():
                     self.warehouse.ensure_table(table)
-                return batch, good, [self._stage_table(table, batch, good) for table in tables if good]
+                return batch, good, self._stage_tables(batch, good)
             finally:
                 for spool in spools.values():
                     spool.close()
+
+    def stage_and_forget(self, some: Sequence[Manifest]) -> None:
+        """Whether BigQuery takes these partitions: raises ``LoadRejected`` when it does not. No table has changed."""
+        _, _, staged = self.stage(some, {})
+        self.forget(staged)
+
+    def _stage_tables(self, batch: BatchRows, good: Sequence[Manifest]) -> list[_Staged]:
+        staged: list[_Staged] = []
+        try:
+            for table in self.processor.tables if good else ():
+                staged.append(self._stage_table(table, batch, good))  # noqa: PERF401 - the first ones are forgotten
+        except LoadRejected:
+            self.forget(staged)
+            raise
+        return staged
 
     def _stage_table(self, table: Table, batch: BatchRows, good: Sequence[Manifest]) -> _Staged:
         spool = batch.spools[table.name]
@@ -135,7 +156,12 @@ class _Work:
         uris = tuple(f"{self.store.root_uri}/{name}" for name in names)
         seen_at = max(manifest.landed_at for manifest in good)
         part = TableBatch(table, scope, digest, self.backfill_id, uris, spool.rows, seen_at)
-        return _Staged(part, self.warehouse.stage(part), schema, names)
+        try:
+            return _Staged(part, self.warehouse.stage(part), schema, names)
+        except LoadRejected:
+            self.warehouse.drop_staging(part)
+            self._delete(names)
+            raise
 
     def replace(self, staged: Sequence[_Staged], batch: BatchRows, good: Sequence[Manifest]) -> dict[str, TableReceipt]:
         """Puts the staged rows in place, parents before children."""
@@ -164,8 +190,11 @@ class _Work:
 
     def _delete_objects(self, staged: Sequence[_Staged]) -> None:
         for one in staged:
-            for name in one.objects:
-                self.store.delete(name)
+            self._delete(one.objects)
+
+    def _delete(self, names: Sequence[str]) -> None:
+        for name in names:
+            self.store.delete(name)
 
 
 def _twins(staged: Sequence[_Staged], good: Sequence[Manifest]) -> dict[str, PipelineError]:

@@ -9,8 +9,17 @@ from typing import Any
 
 import pytest
 
-from alerting.errors import ConfigurationError, NothingPublished, NotSettled, RowRejected, SourceContractError
+from alerting.errors import (
+    ConfigurationError,
+    LoadRejected,
+    NothingPublished,
+    NotSettled,
+    RowRejected,
+    SourceContractError,
+)
+from processors.bisecting import pinned
 from processors.receipt import read_receipt
+from processors.row_lines import RowLines
 from scrapers.partition import Partition
 
 DAY, NEXT = "2025-01-03", "2025-01-04"
@@ -198,3 +207,59 @@ def test_many_parts_are_loaded_as_one(bench, monkeypatch):
     receipt = bench.process(manifest)
     assert receipt.tables["player_lines"].rows == 150
     assert bench.verify(manifest)[DAY].is_ok
+
+
+POISON = "poison"
+
+
+@pytest.fixture
+def spoiled(monkeypatch):
+    """Rows whose note is POISON reach BigQuery as no row that it takes, whatever the admission says."""
+    line = RowLines.line
+
+    def spoil(self: RowLines, row: Any) -> bytes:
+        written = line(self, row)
+        return written.replace(b'"score":', b'"score":"x",\n"":') if POISON.encode() in written else written
+
+    monkeypatch.setattr(RowLines, "line", spoil)
+
+
+def _days(count: int) -> list[str]:
+    return [f"2025-01-{number:02d}" for number in range(1, count + 1)]
+
+
+@pytest.mark.usefixtures("spoiled")
+@pytest.mark.parametrize("bad", [{"2025-01-05"}, {"2025-01-01", "2025-01-06", "2025-01-07"}])
+def test_the_dates_that_load_are_loaded_and_those_that_bigquery_refuses_are_named(bench, bad):
+    days = _days(7)
+    bench.process(*[bench.land(day, [bench.game(day, score=1)]) for day in days])
+    notes = {day: {"note": POISON} if day in bad else {} for day in days}
+    receipt = bench.process(*[bench.land(day, [bench.game(day, score=2, **notes[day])]) for day in days])
+    assert set(receipt.refused()) == bad
+    assert set(receipt.partitions) == set(days) - bad
+    for key, error in receipt.refused().items():
+        assert isinstance(error, RowRejected)
+        assert f"toy {key} [load]: BigQuery refuses the rows of this partition alone" in str(error)
+        assert error.facts["job_id"]
+    found = dict(bench.rows("games", "CAST(game_date AS STRING)", "score"))
+    assert found == {day: 1 if day in bad else 2 for day in days}
+    assert bench.table_ids() == {"games", "player_lines"}
+    assert list(bench.store.list("staging/")) == []
+
+
+@pytest.mark.usefixtures("spoiled")
+def test_a_refusal_of_every_date_is_one_of_the_table_and_stops_loading(bench):
+    with pytest.raises(LoadRejected):
+        bench.process(*[bench.land(day, [bench.game(day, note=POISON)]) for day in _days(5)])
+    assert bench.rows("games", "game_key") == []
+
+
+def test_a_batch_that_is_refused_only_as_a_whole_is_pinned_on_none_of_its_dates(bench):
+    manifests = [bench.land(day, [bench.game(day)]) for day in _days(3)]
+
+    def trial(some: Any) -> None:
+        if len(some) > 2:
+            raise LoadRejected("too many")
+
+    with pytest.raises(LoadRejected, match="too many"):
+        pinned(manifests, LoadRejected("too many"), trial)
