@@ -30,6 +30,7 @@ _OTHERS = """## Variables of others that Gapless reads
 | Variable | Meaning |
 |---|---|
 | `PREFECT_API_URL` | The Prefect server. |
+| `PREFECT_API_AUTH_STRING` | `name:password` that it asks for. |
 | `PREFECT_CLIENT_MAX_RETRIES` | Patience with a busy server: [deploy-gcp.md](deploy-gcp.md#worker). |
 | `GAPLESS_COMMIT` | Commit of the code, where there is no checkout: the image sets it. In manifests, runs and mails. |
 | `GOOGLE_CLOUD_PROJECT` | Project, when `GAPLESS_PROJECT` is empty. |

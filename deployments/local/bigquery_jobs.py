@@ -26,7 +26,9 @@ from fastapi import FastAPI
 from deployments.local.bigquery_load import execute_load, is_emulated
 from deployments.local.bigquery_quota import Quota, router
 from deployments.local.bigquery_staging import LoadProblem
+from deployments.local.browser_guard import GuardedApp
 
+_MAX_BODY_BYTES = 64 * 1024 * 1024
 _ENVELOPE_JOB_ID = "_gapless_job_id"
 Run = Callable[[], Awaitable[JobMeta]]
 
@@ -144,6 +146,8 @@ def install(jobs: Jobs) -> None:
         jobs.remember(context)
         made: FastAPI = _released_app(context)
         made.include_router(router(jobs.quota))
+        # Our load path stages its rows in Cloud Storage; what is sent here are rows of tests.
+        made.add_middleware(GuardedApp, max_body_bytes=_MAX_BODY_BYTES)
         return made
 
     jobs_api._handle_query_job = query

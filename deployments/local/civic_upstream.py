@@ -26,6 +26,7 @@ from typing import Any, Literal, Self
 import uvicorn
 from datasette.app import Datasette
 
+from deployments.local.browser_guard import GuardedApp
 from deployments.local.civic_answers import (
     CHALLENGE,
     NOT_FOUND,
@@ -44,6 +45,7 @@ from deployments.local.civic_trouble import TROUBLES, Trouble, failure_due
 from deployments.local.processes import free_port
 
 _SETTINGS = {"max_returned_rows": 1000, "default_page_size": 100, "sql_time_limit_ms": 3000, "num_sql_threads": 2}
+_MAX_BODY_BYTES = 1024 * 1024
 _BROWSER = re.compile("Mozilla|Opera")
 
 
@@ -73,8 +75,9 @@ class CivicUpstream:
         self._dir = data_dir or Path(self._own_dir.name if self._own_dir else "")
         self._apps = {town: self._town(town, sizes) for town, sizes in towns.items()}
         self.port = free_port(port)
+        guarded = GuardedApp(self._app, max_body_bytes=_MAX_BODY_BYTES)
         config = uvicorn.Config(
-            self._app, host="127.0.0.1", port=self.port, log_level="warning", lifespan="off", interface="asgi3"
+            guarded, host="127.0.0.1", port=self.port, log_level="warning", lifespan="off", interface="asgi3"
         )
         self._server = uvicorn.Server(config)
         self._thread: threading.Thread | None = None

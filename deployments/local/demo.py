@@ -71,7 +71,7 @@ def start_work(stack: Stack) -> None:
 
 def _say_where(stack: Stack) -> None:
     urls = stack.urls()
-    print(f"Prefect   {urls['prefect']}")
+    print(f"Prefect   {urls['prefect']}; open this once to sign your browser in: {stack.sign_in_page.as_uri()}")
     print(f"Inbox     {urls['inbox']}")
     print(f"Shell     source {stack.state_dir}/env   # then: prefect deployment run ... as in the README")
 

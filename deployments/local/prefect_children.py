@@ -17,11 +17,18 @@ _PROJECT_DIR = Path(__file__).resolve().parents[2]
 FIRST_START_TIMEOUT_S = 300.0
 
 
-def client_settings(home: Path, port: int) -> dict[str, str]:
-    """Prefect settings of everything that talks to the local server."""
+def client_settings(home: Path, port: int, auth: str) -> dict[str, str]:
+    """Prefect settings of everything that talks to the local server.
+
+    Args:
+        home: Folder of Prefect's files.
+        port: Of the server.
+        auth: Name and password that the server asks for, ``name:password``.
+    """
     return {
         "PREFECT_HOME": str(home.resolve()),
         "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
+        "PREFECT_API_AUTH_STRING": auth,
         "PREFECT_UI_URL": f"http://127.0.0.1:{port}",
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -40,16 +47,19 @@ def _clean(settings: Mapping[str, str]) -> dict[str, str]:
     return {**inherited, **settings}
 
 
-def start_server(home: Path, log_path: Path, *, port: int, environment: Mapping[str, str]) -> Child:
+def start_server(home: Path, log_path: Path, *, port: int, auth: str, environment: Mapping[str, str]) -> Child:
     """Starts ``prefect server start`` on SQLite under ``home``, through `deployments.local.prefect_server`.
 
-    The first start creates the database and takes 9 to 13 s on two cores, later ones 4 s.
+    It serves who knows ``auth``, on 127.0.0.1, and its own pages: flow runs execute commands, so whoever may create
+    one owns this account. The first start creates the database and takes 9 to 13 s on two cores, later ones 4 s.
     """
     home.mkdir(parents=True, exist_ok=True)
     root = f"http://127.0.0.1:{port}"
     bind = ["--host", "127.0.0.1", "--port", str(port)]
     settings = {
-        **client_settings(home, port),
+        **client_settings(home, port, auth),
+        "PREFECT_SERVER_API_AUTH_STRING": auth,
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": root,
         "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{home.resolve() / 'prefect.db'}",
         "PREFECT_SERVER_UI_API_URL": f"{root}/api",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",

@@ -1,6 +1,12 @@
-"""The ``prefect`` command with SQLite transactions that take the write lock when they begin.
+"""The ``prefect`` command for a server: guarded against web pages, and with SQLite transactions that lock at once.
 
-Prefect's server begins most of them deferred: two requests that read and then write at the same time end with
+    python -m deployments.local.prefect_server [--name HOST]... server start --host 127.0.0.1 --port 4200
+
+Prefect's server answers any Host and leaves the origin to browsers. Here it stands behind
+`deployments.local.browser_guard`: only its own pages reach it, under 127.0.0.1 and the names given. Who may create a
+flow run may run commands as the worker's user, so the password (``PREFECT_SERVER_API_AUTH_STRING``) is not optional.
+
+Prefect's server begins most transactions deferred: two requests that read and then write at the same time end with
 ``database is locked`` for one of them, at once and whatever ``busy_timeout`` says (https://sqlite.org/isolation.html),
 and its client sleeps 2 s and more before it asks again. Thirty-one one-date subflows met that 3 to 14 times a run, and
 once waited a minute; with the lock taken first, never. Prefect itself begins like this where a state changes. Postgres
@@ -9,14 +15,24 @@ is untouched.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+import os
+import sys
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
+import prefect.server.api.server
 from prefect.cli import app
 from prefect.server.database.configurations import AioSqliteConfiguration
 from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
 
+from deployments.local.browser_guard import GuardedApp
+from deployments.local.prefect_sign_in import SignIn
+
+# The largest that a client sends is an artifact or a batch of log lines, below 10 MB.
+_MAX_BODY_BYTES = 64 * 1024 * 1024
 _begin_transaction = AioSqliteConfiguration.begin_transaction
+_create_app = prefect.server.api.server.create_app
 
 
 @asynccontextmanager
@@ -34,6 +50,38 @@ def take_write_lock_at_begin() -> None:
     AioSqliteConfiguration.begin_transaction = _begin_immediate  # type: ignore[method-assign]  # no setting does this
 
 
-if __name__ == "__main__":
+def guard(names: Sequence[str]) -> None:
+    """Puts every server that this process creates behind the guard, for good.
+
+    Args:
+        names: Host names of the server beside 127.0.0.1.
+    """
+
+    def create_app(*arguments: Any, **rest: Any) -> Any:
+        made = _create_app(*arguments, **rest)
+        made.add_middleware(SignIn)
+        made.add_middleware(GuardedApp, max_body_bytes=_MAX_BODY_BYTES, names={"127.0.0.1", *names})
+        return made
+
+    prefect.server.api.server.create_app = create_app
+
+
+def main() -> None:
+    """Command line: ``--name`` as often as needed, then what the ``prefect`` command takes."""
+    names = []
+    while sys.argv[1:2] == ["--name"]:
+        names.append(sys.argv.pop(2))
+        sys.argv.pop(1)
+    if not os.environ.get("PREFECT_SERVER_API_AUTH_STRING"):
+        sys.exit(
+            "PREFECT_SERVER_API_AUTH_STRING is empty: everybody who reaches this server could run commands. "
+            "Nothing was started. Next: export PREFECT_SERVER_API_AUTH_STRING=name:password, and the same as "
+            "PREFECT_API_AUTH_STRING for workers and clients"
+        )
     take_write_lock_at_begin()
+    guard(names)
     app()
+
+
+if __name__ == "__main__":
+    main()

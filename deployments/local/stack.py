@@ -10,8 +10,10 @@ free at the first start and kept for the next ones. A foreground stack ends with
 from __future__ import annotations
 
 import argparse
+import base64
 import importlib.util
 import os
+import secrets
 import shlex
 import sys
 import uuid
@@ -24,6 +26,7 @@ from deployments.local.bigquery import start_bigquery
 from deployments.local.gcs import start_gcs
 from deployments.local.guard import start_guard
 from deployments.local.inbox import start_inbox
+from deployments.local.prefect_sign_in import SIGN_IN_PATH
 from deployments.local.process_id import TOKEN_VARIABLE, ProcessId, family, stop_processes
 from deployments.local.processes import Child, free_port, start_child, wait_ready
 from deployments.local.stack_environment import LOCAL_API_KEY, client_environment, refuse_real_credentials
@@ -53,6 +56,11 @@ class Stack:
             upstream = [sys.executable, "-m", _UPSTREAM, "--port", "{port}", "--api-key", LOCAL_API_KEY]
         self._upstream = list(upstream or ())
 
+    @property
+    def sign_in_page(self) -> Path:
+        """File of this user alone; opened in a browser, it signs that browser in at the Prefect UI."""
+        return self.state_dir.resolve() / "sign-in.html"
+
     def is_up(self) -> bool:
         """Whether a complete stack of this folder runs."""
         return load_state(self._file).alive()
@@ -75,6 +83,7 @@ class Stack:
                 self._start(state, detached=detached)
             wait_ready(state.children, timeout_s=30)
             replace_file(self.state_dir / "env", self._shell_lines())
+            replace_file(self.sign_in_page, self._sign_in_html(load_state(self._file)))
 
     def start_worker(self, pool: str) -> None:
         """Starts the worker of a work pool that exists, unless it runs already.
@@ -126,8 +135,19 @@ class Stack:
         path = f'export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"\n'
         return "# source this file to work with the local stack\n" + "".join(lines) + path
 
+    def _sign_in_html(self, state: StackState) -> str:
+        """A file and no printed link: what is printed ends in logs, and a command line is seen by other users."""
+        # After the #, it is sent to no server and stands in no log.
+        target = f"{self.urls()['prefect']}{SIGN_IN_PATH}#{base64.b64encode(state.auth.encode()).decode()}"
+        return (
+            '<!doctype html><meta charset="utf-8"><meta name="referrer" content="no-referrer">'
+            f'<title>Gapless</title><meta http-equiv="refresh" content="0;url={target}">'
+            f'<a href="{target}">Open the Prefect UI</a>\n'
+        )
+
     def _start(self, state: StackState, *, detached: bool) -> None:
         state.token = uuid.uuid4().hex
+        state.auth = state.auth or f"gapless:{secrets.token_urlsafe(32)}"
         state.owner = None if detached else ProcessId.of(os.getpid())
         token = {TOKEN_VARIABLE: state.token}
         save_state(self._file, state)
@@ -151,9 +171,10 @@ class Stack:
             return chosen
 
         home, objects = folder / "prefect", folder / "gcs"
-        self._record(
-            state, prefect_children.start_server(home, logs / "prefect.log", port=port("prefect"), environment=token)
+        server = prefect_children.start_server(
+            home, logs / "prefect.log", port=port("prefect"), auth=state.auth, environment=token
         )
+        self._record(state, server)
         self._record(
             state, start_gcs(objects, logs / "gcs.log", port=port("gcs"), environment=token, die_with_parent=False)
         )

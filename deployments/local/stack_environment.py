@@ -29,7 +29,7 @@ def client_environment(state_dir: Path, state: StackState) -> dict[str, str]:
     if "civic" in at:
         upstream["civic_band"] = f"{at['civic'].endpoint}/{{site}}"
     return {
-        **client_settings(state_dir / "prefect", at["prefect"].ports["http"]),
+        **client_settings(state_dir / "prefect", at["prefect"].ports["http"], state.auth),
         "STORAGE_EMULATOR_HOST": at["gcs"].endpoint,
         "BIGQUERY_EMULATOR_HOST": at["bigquery"].endpoint,
         "GOOGLE_CLOUD_PROJECT": GOOGLE_PROJECT,

@@ -27,12 +27,14 @@ class StackState:
         token: Inherited by every process of it, see `deployments.local.process_id`.
         owner: The process whose end ends the stack; None for one that was left running on purpose.
         children: In the order of their start.
+        auth: ``name:password`` of the Prefect server; kept after a stop, so that browsers stay signed in.
         ports: By child and use; kept after a stop, so that links in old mails work again.
     """
 
     token: str = ""
     owner: ProcessId | None = None
     children: list[Child] = field(default_factory=list)
+    auth: str = field(default="", repr=False)
     ports: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def alive(self) -> bool:
@@ -69,6 +71,7 @@ def load_state(path: Path) -> StackState:
             token=read["token"],
             owner=ProcessId(**read["owner"]) if read["owner"] else None,
             children=[_child(one) for one in read["children"]],
+            auth=read.get("auth", ""),
             ports=read["ports"],
         )
     except FileNotFoundError:
@@ -97,6 +100,7 @@ def save_state(path: Path, state: StackState) -> None:
             }
             for child in state.children
         ],
+        "auth": state.auth,
         "ports": state.ports,
     }
     replace_file(path, json.dumps(content, indent=2) + "\n")

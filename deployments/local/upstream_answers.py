@@ -10,13 +10,14 @@ import socket
 import sys
 import threading
 import uuid
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any, Protocol
 from urllib.parse import parse_qs, urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import TypeAdapter, ValidationError
 
+from deployments.local.browser_guard import GuardedHandler
 from deployments.local.upstream_season import games_on, late_game
 from deployments.local.upstream_trouble import Calls, Rule, Troubles, spoiled
 
@@ -48,7 +49,7 @@ class Server(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(GuardedHandler):
     """One connection. A subclass sets ``upstream``."""
 
     upstream: State
@@ -74,7 +75,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """``/gapless/trouble`` and ``/gapless/latency``; 400 with the reason for a body they do not understand."""
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = self.body()
         try:
             if self.path == "/gapless/trouble":
                 self.upstream.troubles.set(_RULES.validate_json(body))

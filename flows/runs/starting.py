@@ -24,7 +24,7 @@ from prefect.states import Cancelling
 from prefect.utilities.urls import url_for
 from tqdm import tqdm
 
-from alerting.errors import ConfigurationError, PipelineError, TransientError
+from alerting.errors import AuthenticationError, ConfigurationError, PipelineError, TransientError
 from flows.backfill import backfill_id_of
 from flows.control.interruption import FEW_TRIES
 from flows.ledger import Ledger
@@ -222,7 +222,14 @@ def _answer(asked: Coroutine[Any, Any, T]) -> T:
         raise _unreachable(error) from error
 
 
-def _unreachable(error: Exception) -> TransientError:
+def _unreachable(error: Exception) -> PipelineError:
+    if getattr(getattr(error, "response", None), "status_code", 0) == 401:
+        return AuthenticationError(
+            "the Prefect API answers 401: PREFECT_API_AUTH_STRING is not the server's PREFECT_SERVER_API_AUTH_STRING. "
+            "Nothing was done",
+            stage="start",
+            hint="source .gapless/env, or export PREFECT_API_AUTH_STRING=...",
+        )
     return TransientError(
         f"the Prefect API did not do it: {type(error).__name__}: {str(error)[:300]}",
         stage="start",

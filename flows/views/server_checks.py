@@ -54,6 +54,9 @@ async def _server_checks(source: str, rate: Rate) -> list[Checked]:
 
 
 def _unreachable(address: str, error: Exception) -> Checked:
+    if getattr(getattr(error, "response", None), "status_code", 0) == 401:
+        detail = f"{address} answers 401: PREFECT_API_AUTH_STRING is not the server's PREFECT_SERVER_API_AUTH_STRING"
+        return Checked("prefect api", "fail", detail, "source .gapless/env, or export PREFECT_API_AUTH_STRING=...")
     detail = f"{address} does not answer: {type(error).__name__} {str(error)[:200]}"
     return Checked("prefect api", "fail", detail, "make up, or start the server that PREFECT_API_URL names")
 

@@ -62,7 +62,7 @@ def test_every_worker_is_as_patient_with_a_busy_server_as_the_embedded_stack():
     from deployments.local.prefect_children import client_settings
 
     name = "PREFECT_CLIENT_MAX_RETRIES"
-    wanted = client_settings(DEPLOYMENTS, 1)[name]
+    wanted = client_settings(DEPLOYMENTS, 1, "name:password")[name]
     assert int(wanted) > 5
     assert f"{name}={wanted} " in f"{' '.join(_all('ENV'))} "
     assert _compose()["services"]["worker"]["environment"][name] == wanted
@@ -116,6 +116,44 @@ def test_compose_pins_its_images_binds_loopback_and_holds_no_secret():
                 assert str(value).startswith("${"), f"{name}: {variable}"
     text = (DEPLOYMENTS / "compose.yaml").read_text()
     assert all(found.startswith("${") for found in re.findall(r"://\w+:([^@\s]+)@", text))
+
+
+def test_the_server_of_compose_asks_for_a_password_checks_host_and_origin_and_its_clients_know_it():
+    services = _compose()["services"]
+    server = services["server"]["environment"]
+    given = services["worker"]["environment"]["PREFECT_API_AUTH_STRING"]
+    assert given.startswith("${PREFECT_API_AUTH_STRING:?")
+    assert server["PREFECT_SERVER_API_AUTH_STRING"] == given
+    assert services["provision"]["environment"]["PREFECT_API_AUTH_STRING"] == given
+    assert server["PREFECT_SERVER_UI_API_URL"] == f"{server['PREFECT_SERVER_CORS_ALLOWED_ORIGINS']}/api"
+    host = services["worker"]["environment"]["PREFECT_API_URL"].split("/")[2].split(":")[0]
+    assert services["server"]["command"][:5] == ["python", "-m", "deployments.local.prefect_server", "--name", host]
+
+
+def test_every_place_that_starts_a_worker_names_the_password_of_the_server():
+    document = yaml.safe_load((DEPLOYMENTS / "kubernetes" / "worker.yaml").read_text())
+    (container,) = document["spec"]["template"]["spec"]["containers"]
+    (given,) = [one for one in container["env"] if one["name"] == "PREFECT_API_AUTH_STRING"]
+    assert given["valueFrom"]["secretKeyRef"] == {"name": "gapless-worker", "key": "PREFECT_API_AUTH_STRING"}
+    page = (PROJECT_DIR / "docs" / "deploy-gcp.md").read_text()
+    assert "| `PREFECT_SERVER_API_AUTH_STRING` |" in page
+    assert "| `PREFECT_API_AUTH_STRING` |" in page
+    assert "--set-secrets=PREFECT_API_AUTH_STRING=" in page
+
+
+def test_a_server_without_a_password_is_not_started():
+    done = subprocess.run(
+        [sys.executable, "-m", "deployments.local.prefect_server", "--name", "server", "server", "start"],
+        cwd=PROJECT_DIR,
+        env={name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "PREFECT_SERVER_API_AUTH_STRING is empty" in done.stderr
+    assert "Nothing was started" in done.stderr
 
 
 def test_compose_starts_the_parts_in_the_order_of_need():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 import hashlib
 import importlib.util
@@ -118,7 +119,8 @@ class Bench:
 
     def api(self, path: str, body: Any = None) -> Any:
         """The Prefect API."""
-        return _json(self.env["PREFECT_API_URL"] + path, body)
+        token = base64.b64encode(self.env["PREFECT_API_AUTH_STRING"].encode()).decode()
+        return _json(self.env["PREFECT_API_URL"] + path, body, authorization=f"Basic {token}")
 
     def upstream(self, path: str, body: Any = None, method: str | None = None) -> Any:
         """The sample upstream's control API."""
@@ -201,9 +203,10 @@ class Bench:
         return {key: entry.verdict.value for key, entry in entries.items()}
 
 
-def _json(url: str, body: Any = None, method: str | None = None) -> Any:
+def _json(url: str, body: Any = None, method: str | None = None, authorization: str = "") -> Any:
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json"}, method=method)
+    headers = {"Content-Type": "application/json", **({"Authorization": authorization} if authorization else {})}
+    request = urllib.request.Request(url, data, headers, method=method)
     # SQLite answers 503 to a writer that meets another one, and a busy machine answers late; Prefect's own clients try
     # again too.
     for wait_s in (0.5, 1, 2, 4, None):

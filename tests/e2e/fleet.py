@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 WINDOW = 14
 WORKERS = 3
+AUTH = "fleet:a-password-of-tests"
 
 
 def postgres_folder() -> Path | None:
@@ -89,12 +90,14 @@ def fleet(running: Bench, postgres: str, tmp_path_factory: pytest.TempPathFactor
     try:
         # One line of log per API call, which benchmarks count.
         server_env = {"PREFECT_SERVER_DATABASE_CONNECTION_URL": postgres, "PREFECT_SERVER_LOGGING_LEVEL": "INFO"}
-        children.append(start_server(folder / "prefect", folder / "server.log", port=port, environment=server_env))
+        children.append(
+            start_server(folder / "prefect", folder / "server.log", port=port, auth=AUTH, environment=server_env)
+        )
         wait_ready(children, timeout_s=180)
-        os.environ.update(client_settings(folder / "prefect", port))
+        os.environ.update(client_settings(folder / "prefect", port, AUTH))
         env = {
             **running.env,
-            **client_settings(folder / "prefect", port),
+            **client_settings(folder / "prefect", port, AUTH),
             "GAPLESS_UI_URL": children[0].endpoint,
             "GAPLESS_DISTRIBUTED_WINDOW_PARTITIONS": str(WINDOW),
             "FLEET_SERVER_LOG": str(folder / "server.log"),

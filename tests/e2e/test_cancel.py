@@ -170,6 +170,7 @@ def test_a_server_restart_in_mid_run_does_not_lose_the_run(bench: Bench, at_work
         bench.stack.state_dir / "prefect",
         server.log_path,
         port=server.ports["http"],
+        auth=state.auth,
         environment={TOKEN_VARIABLE: state.token},
     )
     state.remember(restarted)

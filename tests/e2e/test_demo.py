@@ -47,6 +47,7 @@ def test_the_second_make_run_says_what_is_done_and_fetches_nothing(tmp_path: Pat
         "[backfill][OK 5/5] bdl_box_scores",
         "/runs/flow-run/",
         "/v2/artifacts/artifact/",
+        (tmp_path / "sign-in.html").as_uri(),
     ):
         assert said in first.stdout, first.stdout
     second = subprocess.run(

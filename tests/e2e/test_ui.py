@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -29,8 +30,20 @@ def shoot(page: Any, name: str, **rest: Any) -> None:
         page.screenshot(path=str(Path(folder) / name), **rest)
 
 
+@pytest.fixture(scope="module")
+def signed_in(running: Bench, browser: Any) -> Iterator[Any]:
+    """A browser in which somebody opened the stack's sign-in page, once."""
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(running.stack.sign_in_page.as_uri())
+    page.wait_for_function("localStorage.getItem('prefect-password')", timeout=PATIENCE_MS)
+    yield context
+    context.close()
+
+
 def opened(browser: Any, url: str, width: int = 1200, height: int = 900) -> Any:
-    page = browser.new_page(viewport={"width": width, "height": height})
+    page = browser.new_page()
+    page.set_viewport_size({"width": width, "height": height})
     # Prefect's pages ask the internet for logos and statistics, which a test does not need.
     page.route(re.compile(r"^https://"), lambda route: route.abort())
     page.goto(url, wait_until="domcontentloaded", timeout=PATIENCE_MS)
@@ -44,14 +57,14 @@ def pick(page: Any, shown: str, day: int) -> None:
     page.keyboard.press("Escape")
 
 
-def test_a_person_fills_the_form_and_gets_rows_and_one_mail(bench: Bench, browser: Any) -> None:
+def test_a_person_fills_the_form_and_gets_rows_and_one_mail(bench: Bench, signed_in: Any) -> None:
     bench.forget(*RANGE)
     deployment = bench.api("/deployments/name/backfill/bdl_box_scores")
     root = bench.env["PREFECT_UI_URL"]
     # As a link in a mail does it; the dates themselves are then chosen in the calendars.
     given = {"source": "bdl_box_scores", "start_date": "2025-01-15", "end_date": "2025-01-16", "reason": "gap_repair"}
     link = f"{root}/v2/deployments/deployment/{deployment['id']}/run?parameters={quote(json.dumps(given))}"
-    page = opened(browser, link, height=1500)
+    page = opened(signed_in, link, height=1500)
     page.get_by_text("max_concurrency").first.wait_for(timeout=PATIENCE_MS)
     for description in ("First date, inclusive", "Last date, inclusive", "Why this is run", "Only show the plan"):
         assert page.get_by_text(description, exact=False).count(), description
@@ -72,7 +85,7 @@ def test_a_person_fills_the_form_and_gets_rows_and_one_mail(bench: Bench, browse
     (mail,) = bench.mails(ended.backfill_id)
     assert "[OK 7/7]" in mail["subject"]
 
-    run_page = opened(browser, f"{root}/v2/runs/flow-run/{run_id}", height=1000)
+    run_page = opened(signed_in, f"{root}/v2/runs/flow-run/{run_id}", height=1000)
     run_page.get_by_text("Completed").first.wait_for(timeout=PATIENCE_MS)
     run_page.get_by_role("tab", name="Subflow Runs").click()
     run_page.get_by_text(f"bdl_box_scores {RANGE[1]}").first.wait_for(timeout=PATIENCE_MS)
@@ -88,25 +101,25 @@ def test_a_person_fills_the_form_and_gets_rows_and_one_mail(bench: Bench, browse
             }
         },
     )
-    calendar = opened(browser, f"{root}/v2/artifacts/artifact/{artifacts[0]['id']}", height=700)
+    calendar = opened(signed_in, f"{root}/v2/artifacts/artifact/{artifacts[0]['id']}", height=700)
     calendar.get_by_text("2025").first.wait_for(timeout=PATIENCE_MS)
     shoot(calendar, "ui-coverage.png")
     inbox = bench.stack.urls()["inbox"]
-    shoot(opened(browser, inbox, height=700), "inbox.png")
+    shoot(opened(signed_in, inbox, height=700), "inbox.png")
     for width in (1200, 360):
-        shoot(opened(browser, f"{inbox}/messages/{mail['id']}/html", width, 900), f"mail-{width}.png")
+        shoot(opened(signed_in, f"{inbox}/messages/{mail['id']}/html", width, 900), f"mail-{width}.png")
     if folder := os.environ.get("GAPLESS_SCREENSHOTS"):
-        compose(browser, Path(folder))
+        compose(signed_in, Path(folder))
 
 
-def test_each_form_asks_for_what_its_source_has(bench: Bench, browser: Any) -> None:
+def test_each_form_asks_for_what_its_source_has(bench: Bench, signed_in: Any) -> None:
     root = bench.env["PREFECT_UI_URL"]
     for name, asked, not_asked in (
         ("bdl_box_scores", ("First date, inclusive", "Last date, inclusive"), "all, or names separated by commas"),
         ("civic_band", ("all, or names separated by commas",), "First date, inclusive"),
     ):
         deployment = bench.api(f"/deployments/name/backfill/{name}")
-        page = opened(browser, f"{root}/v2/deployments/deployment/{deployment['id']}/run", height=1500)
+        page = opened(signed_in, f"{root}/v2/deployments/deployment/{deployment['id']}/run", height=1500)
         page.get_by_text("max_concurrency").first.wait_for(timeout=PATIENCE_MS)
         for description in asked:
             assert page.get_by_text(description).count() == 1, (name, description)
@@ -120,7 +133,8 @@ def test_each_form_asks_for_what_its_source_has(bench: Bench, browser: Any) -> N
 def compose(browser: Any, folder: Path) -> None:
     """The README's one picture: the finished run, and its mail as a phone shows it."""
     shown = {name: base64.b64encode((folder / f"{name}.png").read_bytes()).decode() for name in ("ui-run", "mail-360")}
-    page = browser.new_page(viewport={"width": 1200, "height": 640})
+    page = browser.new_page()
+    page.set_viewport_size({"width": 1200, "height": 640})
     page.set_content(
         "<body style='margin:0;background:#e8ebf0;display:flex;gap:24px;padding:24px;box-sizing:border-box'>"
         "<style>img{border-radius:10px;box-shadow:0 4px 18px #0003;height:592px;object-fit:cover;object-position:top}"

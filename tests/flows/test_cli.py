@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import http.server
 import json
 import re
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, tempor
 
 from flows.cli.command import app
 from flows.control.lease import Lease, read_lease
+from flows.views.server_checks import server_checks
+from scrapers.base import Rate
 from scrapers.scrape import utc_now
 
 SOURCE = "bdl_box_scores"
@@ -129,6 +133,37 @@ def test_an_unreachable_prefect_server_is_said_in_one_line(place: Any, gapless: 
     assert "the Prefect API did not do it" in answered.err
     assert "gapless preflight" in answered.err
     assert "Traceback" not in answered.err
+
+
+class _AsksForAPassword(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        is_health = self.path.endswith("/health")
+        self.send_response(200 if is_health else 401)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(b"true" if is_health else b'{"exception_message": "Unauthorized"}')
+
+    do_POST = do_GET
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_server_that_refuses_the_password_is_said_with_the_name_of_the_variable(place: Any, gapless: Any) -> None:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _AsksForAPassword)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}/api"
+    try:
+        with temporary_settings({PREFECT_API_URL: address, PREFECT_CLIENT_MAX_RETRIES: 0}):
+            answered = gapless("run", SOURCE, "2025-01-01", "2025-01-02", "--reason", "test")
+            checked = {one.name: one for one in server_checks(SOURCE, Rate())}["prefect api"]
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert answered.code == 1
+    assert "PREFECT_API_AUTH_STRING is not the server's" in answered.err
+    assert checked.result == "fail"
+    assert "PREFECT_API_AUTH_STRING is not the server's" in checked.detail
 
 
 @pytest.mark.parametrize(
