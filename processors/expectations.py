@@ -50,7 +50,11 @@ class Expectations:
         for name, nulls in self._nulls.items():
             return f"{name}: {nulls} rows have NULL in a column that must have a value"
         for table in self._tables:
-            if self._rows and table.per_partition and not _within(self._rows[table.name], table.per_partition):
+            if (
+                any(manifest.counts.values())
+                and table.per_partition
+                and not _within(self._rows[table.name], table.per_partition)
+            ):
                 fewest, most = table.per_partition
                 return f"{table.name}: {self._rows[table.name]} rows, a partition has {fewest} to {most}"
         return next(filter(None, map(self._family_problem, self._children)), "")

@@ -13,9 +13,8 @@ from pathlib import Path
 
 from alerting.errors import CoverageLow, LoadRejected, PipelineError
 from alerting.object_store import ObjectStore
-from processors.admission import Admission
 from processors.base import Processor, Table
-from processors.batch_reading import BatchRows, read_batch
+from processors.batch_reading import BatchRows, missing_rightly, read_batch
 from processors.bisecting import pinned
 from processors.changes import changes_per_partition, twins_per_partition
 from processors.load_plan import (
@@ -228,7 +227,7 @@ def _receipt(
         tables=tables,
         rejects=batch.reject_counts,
         rejects_object=_keep_rejects(batch, processor.source, store),
-        dropped={key: dropped for key, one in batch.admitted.items() if (dropped := _dropped(one))},
+        dropped={manifest.partition: left for manifest in good if (left := _dropped(batch, manifest))},
         failures={key: PartitionFailure.of(error) for key, error in batch.failures.items()},
         unknown_fields=dict(batch.unknown_fields),
         absent_fields=dict(batch.absent_fields),
@@ -236,8 +235,10 @@ def _receipt(
     )
 
 
-def _dropped(admission: Admission) -> dict[str, int]:
-    return dict(admission.duplicates + admission.reject_counts)
+def _dropped(batch: BatchRows, manifest: Manifest) -> dict[str, int]:
+    admission = batch.admitted[manifest.partition]
+    found = {table: missing_rightly(admission, table, counted) for table, counted in manifest.counts.items()}
+    return {table: count for table, count in found.items() if count}
 
 
 def _keep_rejects(batch: BatchRows, source: str, store: ObjectStore) -> str:

@@ -58,9 +58,9 @@ class TableReceipt(BaseModel):
 class Receipt(BaseModel):
     """What one call of ``process`` did.
 
-    ``partitions`` were replaced, with rows or without; ``failures`` were left as they were. ``dropped`` is identical
-    repeats (and rejects within the tolerance) per partition and table: the difference between what the scraper counted
-    and what must be in the warehouse. ``unknown_fields`` and ``absent_fields`` are drift facts, ``table.field`` ->
+    ``partitions`` were replaced, with rows or without; ``failures`` were left as they were. ``dropped`` is what the
+    scraper counted and must not be in the warehouse, per partition and table: identical repeats, and rejects within the
+    tolerance. ``unknown_fields`` and ``absent_fields`` are drift facts, ``table.field`` ->
     rows. ``finished_at`` is aware UTC.
     """
 

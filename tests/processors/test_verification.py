@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from processors.base import Processor, Row, Table
 from scrapers.partition import Partition
@@ -160,3 +162,30 @@ def test_a_row_of_another_entity_is_refused(bench):
     partition = Partition.day(dt.date.fromisoformat(DAY), "UTC", "oak")
     receipt = bench.process(bench.land_body(partition, json.dumps(rows).encode(), counts={"visits": 1}))
     assert "shop 'elm' is not 'oak'" in receipt.failures[f"oak@{DAY}"].message
+
+
+@given(
+    cases=st.lists(
+        st.tuples(
+            st.integers(1, 3), st.integers(0, 2), st.integers(0, 3), st.sampled_from(["all", "distinct", "short"])
+        ),
+        min_size=12,
+        max_size=24,
+    )
+)
+@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_what_the_loader_takes_the_recount_calls_right_however_repeats_are_counted(bench, cases):
+    manifests, good = [], set()
+    for number, (games, repeats, rejects, counted) in enumerate(cases):
+        day = str(dt.date(2025, 3, 1) + dt.timedelta(days=number))
+        rows = [bench.game(day, one, players=1) for one in range(games)]
+        sent = [*rows, *(bench.game(day, 0, players=0) for _ in range(repeats))]
+        sent += [bench.game(day, 100 + one, players=0, score="x") for one in range(rejects)]
+        count = {"all": len(sent), "distinct": games, "short": games - 1}[counted]
+        manifests.append(bench.land(day, sent, counts={"games": count, "player_lines": games}))
+        if rejects <= 2 and counted != "short":
+            good.add(day)
+    receipt = bench.process(*manifests, tolerated_rejects=2)
+    assert set(receipt.partitions) == good
+    found = bench.verify(*[one for one in manifests if one.partition in good], receipt=receipt)
+    assert {key: one.evidence for key, one in found.items() if not one.is_ok} == {}
