@@ -5,7 +5,7 @@
     PipelineError
     ├── TransientError          retry with backoff; exhausted -> partition ``failed_retryable``
     │   ├── RateLimited             the upstream said "slower"; neither spend nor failure
-    │   ├── SourceUnavailable       5xx, timeout, broken connection, cut-off body
+    │   ├── SourceUnavailable       5xx, 202, timeout, broken connection, empty or cut-off body
     │   ├── LandingUnavailable      object storage did not take or give an object
     │   └── WarehouseBusy           BigQuery says rateLimitExceeded, backendError, internalError
     ├── NonCriticalError        record it, go on with the other partitions
@@ -30,7 +30,11 @@ An exception outside this tree is unknown, and unknown is critical: what is not 
 
 from __future__ import annotations
 
+import datetime as dt
+import math
 from typing import Any
+
+_A_DAY_S = 86_400.0
 
 
 def writable(text: str) -> str:
@@ -105,6 +109,23 @@ def _rebuild(kind: type[PipelineError], message: str, state: dict[str, Any]) -> 
     return error
 
 
+def wait_facts(wish_s: float | None, now: dt.datetime) -> dict[str, Any]:
+    """A wish to wait as facts for people: seconds up to a day, beyond it the instant; nothing without a wish.
+
+    >>> now = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+    >>> wait_facts(17.0, now), wait_facts(3 * 86_400.0, now), wait_facts(None, now)
+    ({'retry_after_s': 17.0}, {'retry_at': '2026-01-04 00:00 UTC'}, {})
+    """
+    if wish_s is None or not math.isfinite(wish_s):
+        return {}
+    if wish_s <= _A_DAY_S:
+        return {"retry_after_s": wish_s}
+    try:
+        return {"retry_at": f"{(now + dt.timedelta(seconds=wish_s)).astimezone(dt.UTC):%Y-%m-%d %H:%M} UTC"}
+    except OverflowError:
+        return {}
+
+
 class TransientError(PipelineError):
     """May work in a moment. Retried with backoff and jitter."""
 
@@ -113,12 +134,12 @@ class RateLimited(TransientError):
     """The upstream asked to slow down; ``retry_after_s`` is its own wish, when it had one."""
 
     def __init__(self, message: str, *, retry_after_s: float | None = None, **rest: Any) -> None:
-        super().__init__(message, retry_after_s=retry_after_s, **rest)
+        super().__init__(message, **wait_facts(retry_after_s, dt.datetime.now(dt.UTC)), **rest)
         self.retry_after_s = retry_after_s
 
 
 class SourceUnavailable(TransientError):
-    """5xx, timeout, refused or broken connection, a body that ended too early."""
+    """5xx, 202, timeout, refused or broken connection, a body that is empty or ended too early."""
 
 
 class LandingUnavailable(TransientError):

@@ -1,14 +1,10 @@
-"""Reads one HTTP answer: unpacks the body, tells good from bad, and names the bad one. Pure, no HTTP client here."""
+"""Tells a complete answer from every other one, and names the other one. Pure, no HTTP client here."""
 
 from __future__ import annotations
 
 import datetime as dt
-import email.utils
-import json
-import math
 import re
-import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,16 +14,30 @@ from alerting.errors import (
     AuthenticationError,
     BlockedBySource,
     ConfigurationError,
+    NothingPublished,
     PartitionUnavailable,
     PipelineError,
     RateLimited,
     SourceContractError,
     SourceUnavailable,
     Truncated,
+    wait_facts,
 )
-from alerting.redaction import redact
+from alerting.redaction import one_line, redact
+from scrapers.challenges import is_challenge
+from scrapers.excerpts import EXCERPT_CHARS, excerpt
+from scrapers.json_bodies import landed_json, parsed_json
+from scrapers.waits import retry_after_s
+
+__all__ = ["STATUSES", "Answer", "excerpt", "kept_headers", "landed_json", "mislabelled", "parsed_json", "problem_in"]
 
 STATUSES: Mapping[int, type[PipelineError]] = {
+    # Not complete, though of the 2xx: taken and not done, changed by a proxy, without a body, a part.
+    202: SourceUnavailable,
+    203: SourceUnavailable,
+    204: NothingPublished,
+    205: NothingPublished,
+    206: Truncated,
     400: ConfigurationError,
     401: AuthenticationError,
     402: AuthenticationError,
@@ -40,15 +50,17 @@ STATUSES: Mapping[int, type[PipelineError]] = {
     425: SourceUnavailable,
     429: RateLimited,
 }
-"""What a status means unless the scraper's ``statuses`` says otherwise; 5xx is ``SourceUnavailable``, any other status
-that is not 2xx ``SourceContractError``."""
-
-EXCERPT_CHARS = 200
+"""What a status means unless the scraper's ``statuses`` or ``accepted_statuses`` says otherwise; 5xx is
+``SourceUnavailable``, any other ``SourceContractError``."""
 
 _KEPT_HEADERS = re.compile(
-    r"date|content-type|content-encoding|etag|last-modified|link|retry-after|x-(?!.*(?:key|token|secret|auth|cookie)).*"
+    r"date|content-type|content-encoding|content-range|etag|last-modified|link|retry-after"
+    r"|x-(?!.*(?:key|token|secret|auth|cookie)).*"
 )
-_CHALLENGE = re.compile(rb"(?i)just a moment|cf-chl|captcha|challenge-platform|anubis|access denied|are you a robot")
+_KEPT_CHARS = 4_000
+_RANGE = re.compile(r"[a-z-]+\s+0-([0-9]{1,18})/([0-9]{1,18})", re.IGNORECASE)
+_REMAINING = re.compile(r"x?-?rate-?limit-.*remaining.*|x-rate-limit-.*remaining.*")
+_NOTHING_LEFT = re.compile(r"\s*0+(?:\.0*)?\s*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,25 +73,89 @@ class Answer:
     received_at: dt.datetime
 
 
-def problem_in(answer: Answer, statuses: Mapping[int, type[PipelineError]], accept: str) -> PipelineError | None:
-    """The error this answer is, or None for a good one.
+def problem_in(
+    answer: Answer,
+    statuses: Mapping[int, type[PipelineError]],
+    accept: str,
+    accepted: Collection[int] = (200,),
+) -> PipelineError | None:
+    """The error this answer is, or None for a complete one.
 
     Args:
         answer: What came.
         statuses: The source's own meanings of statuses, looked at before :data:`STATUSES`.
         accept: Media type that the source promises; a page of HTML instead of JSON is a block, whatever its status.
+        accepted: Statuses of a complete answer.
     """
-    wants_json = accept.startswith("application/json")
-    if 200 <= answer.status < 300:
-        if wants_json and _is_html(answer):
-            return BlockedBySource("a web page came with status 200 where JSON was expected", **_evidence(answer))
-        return None
-    kind = statuses.get(answer.status) or STATUSES.get(answer.status)
+    wants_json, looks_json = is_json_type(accept), _looks_json(answer.body)
+    if is_challenge(answer.status, answer.headers, answer.body, is_json=looks_json):
+        return BlockedBySource(f"a challenge page came with status {answer.status}", **_evidence(answer))
+    is_page = wants_json and not looks_json and _is_html(answer)
+    kind = statuses.get(answer.status)
+    if kind is None and answer.status in accepted:
+        return _incomplete(answer, accepted, is_page=is_page)
+    if kind is None and answer.status == 403:
+        kind = _meaning_of_403(answer, is_page=is_page)
+    kind = kind or STATUSES.get(answer.status)
     if kind is None:
         kind = SourceUnavailable if answer.status >= 500 else SourceContractError
-    if answer.status == 403 and 403 not in statuses and ((wants_json and _is_html(answer)) or _is_challenge(answer)):
-        kind = BlockedBySource
     return _build(kind, answer)
+
+
+def _incomplete(answer: Answer, accepted: Collection[int], *, is_page: bool) -> PipelineError | None:
+    """Why an answer with an accepted status is not the complete one all the same."""
+    if answer.status == 200 and not answer.body.strip():
+        return SourceUnavailable("status 200 came with an empty body", cut_body=True, **_evidence(answer))
+    told = answer.headers.get("content-range", "").strip()
+    if told and 206 not in accepted and not _is_whole(told):
+        return Truncated(
+            f"status {answer.status} came with a part of the answer, content-range {redact(told)[:60]}; a part was not "
+            "asked for, nothing of it was kept",
+            **_evidence(answer),
+        )
+    if is_page:
+        return BlockedBySource(
+            f"a web page came with status {answer.status} where JSON was expected", **_evidence(answer)
+        )
+    return None
+
+
+def _is_whole(content_range: str) -> bool:
+    """Whether a ``Content-Range`` names all there is.
+
+    >>> [_is_whole(text) for text in ("bytes 0-10/11", "bytes 0-10/52000", "bytes 5-10/11", "items 0-24/*")]
+    [True, False, False, False]
+    """
+    found = _RANGE.fullmatch(content_range)
+    return found is not None and int(found[1]) + 1 == int(found[2])
+
+
+def _meaning_of_403(answer: Answer, *, is_page: bool) -> type[PipelineError] | None:
+    """A limit where the answer says when to come back or that nothing is left, a block for a page, else a dead key."""
+    wish_s = retry_after_s(answer.headers.get("retry-after"), answer.received_at)
+    nothing_left = any(
+        _REMAINING.fullmatch(name) and _NOTHING_LEFT.fullmatch(value) for name, value in answer.headers.items()
+    )
+    if wish_s is not None or nothing_left:
+        return RateLimited
+    return BlockedBySource if is_page else None
+
+
+def mislabelled(answer: Answer, accept: str) -> str:
+    """What the content type of a complete answer says falsely of its body, "" where it is true or leaves room."""
+    if is_json_type(accept) and _is_html_type(answer) and _looks_json(answer.body):
+        return f"JSON is labelled {one_line(answer.headers['content-type'])[:60]!r}"
+    return ""
+
+
+def is_json_type(accept: str) -> bool:
+    """Whether a media type is JSON's.
+
+    >>> is_json_type("application/json; q=1"), is_json_type("application/hal+json"), is_json_type("*/*")
+    (True, True, False)
+    """
+    media_type = accept.partition(";")[0].strip().lower()
+    return media_type == "application/json" or media_type.endswith("+json")
 
 
 def _build(kind: type[PipelineError], answer: Answer) -> PipelineError:
@@ -88,132 +164,61 @@ def _build(kind: type[PipelineError], answer: Answer) -> PipelineError:
     if issubclass(kind, RateLimited):
         return kind("the source asked to slow down", retry_after_s=wish_s, **evidence)
     if 300 <= answer.status < 400:
-        target = redact(answer.headers.get("location", ""))[:EXCERPT_CHARS]
+        target = one_line(answer.headers.get("location", ""))[:EXCERPT_CHARS]
         return kind("the source redirects; redirects are never followed", location=target, **evidence)
-    if wish_s is not None:
-        evidence["retry_after_s"] = wish_s
-    return kind(f"the source answered {answer.status}, expected 200{_said(answer)}", **evidence)
-
-
-def parsed_json(body: bytes) -> Any:
-    """The JSON document in a body. Raises ``SourceContractError``; never guesses, never repairs.
-
-    A text of which a byte or an escape is no Unicode keeps it as a lone surrogate: such a row is a reject
-    (`processors.column_values`), and no reason to refuse the other rows of the page.
-    """
-    try:
-        # Half the time of the standard library for a day of box scores.
-        return from_json(body)
-    except ValueError as error:
-        reason = str(error)
-    try:
-        return json.loads(body.decode("utf-8", "surrogateescape"))
-    except (ValueError, RecursionError):
-        raise SourceContractError("the body is not JSON", reason=reason, body=excerpt(body)) from None
-
-
-def retry_after_s(value: str | None, now: dt.datetime) -> float | None:
-    """Seconds to wait from a ``Retry-After`` header, which holds seconds or an HTTP date; None if absent or odd.
-
-    >>> now = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
-    >>> retry_after_s("2.5", now), retry_after_s("Thu, 01 Jan 2026 00:01:00 GMT", now), retry_after_s("soon", now)
-    (2.5, 60.0, None)
-    """
-    if value is None:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            instant = email.utils.parsedate_to_datetime(value)
-        except ValueError:
-            return None
-        if instant.tzinfo is None:
-            instant = instant.replace(tzinfo=dt.UTC)
-        seconds = (instant - now).total_seconds()
-    return max(0.0, seconds) if math.isfinite(seconds) else None
-
-
-def excerpt(body: bytes) -> str:
-    """The beginning of a body as evidence: redacted, on one line, at most 200 characters."""
-    text = redact(body[: 20 * EXCERPT_CHARS].decode("utf-8", "replace"))
-    return " ".join(text.split())[:EXCERPT_CHARS]
+    expected = "expected 200" if answer.status >= 300 else "which is no complete answer; expected 200"
+    return kind(
+        f"the source answered {answer.status}, {expected}{_said(answer)}",
+        **evidence,
+        **wait_facts(wish_s, answer.received_at),
+    )
 
 
 def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """The headers worth keeping with a payload, redacted: never cookies or anything that names a key."""
-    return {name: redact(value) for name, value in headers.items() if _KEPT_HEADERS.fullmatch(name)}
-
-
-def unpacked(chunks: Iterable[bytes], encoding: str, max_bytes: int) -> Iterator[bytes]:
-    """Undoes ``Content-Encoding`` (gzip or none) piece by piece.
-
-    Done here because httpx 0.28 takes a gzip stream that ends too early for a complete body. Raises
-    ``SourceUnavailable`` for a cut-off or broken stream, ``Truncated`` as soon as more than ``max_bytes`` came out,
-    ``SourceContractError`` for an encoding that was not asked for.
-    """
-    if encoding not in ("", "identity", "gzip", "x-gzip"):
-        raise SourceContractError(f"content encoding {encoding[:40]!r} was not asked for, gzip was")
-    pieces = chunks if encoding in ("", "identity") else _gunzipped(chunks, max_bytes)
-    size_bytes = 0
-    for piece in pieces:
-        size_bytes += len(piece)
-        if size_bytes > max_bytes:
-            raise Truncated(
-                f"the body is larger than {max_bytes} bytes; nothing of it was kept",
-                hint="raise max_body_bytes of this scraper, or ask for less at a time",
-            )
-        yield piece
-
-
-def _gunzipped(chunks: Iterable[bytes], max_bytes: int) -> Iterator[bytes]:
-    stream = zlib.decompressobj(zlib.MAX_WBITS | 16)
-    started = False
-    for chunk in chunks:
-        data = chunk
-        while data:
-            if stream.eof:  # another gzip member follows
-                stream = zlib.decompressobj(zlib.MAX_WBITS | 16)
-            started = True
-            try:
-                # The bound keeps a small body that unpacks to gigabytes from filling the memory.
-                piece = stream.decompress(data, max_bytes + 1)
-            except zlib.error as error:
-                raise SourceUnavailable("the gzip body is damaged; nothing of it was kept", reason=str(error)) from None
-            yield piece
-            data = stream.unconsumed_tail or stream.unused_data
-    if started and not stream.eof:
-        raise SourceUnavailable("the gzip body ended too early; nothing of it was kept")
+    return {name: redact(value[:_KEPT_CHARS]) for name, value in headers.items() if _KEPT_HEADERS.fullmatch(name)}
 
 
 def _said(answer: Answer) -> str:
     """What the source itself says is wrong: the error text of a JSON body, or a short plain one; else ""."""
-    if _is_html(answer):
+    if _is_html(answer) and not _looks_json(answer.body):
         return ""
     try:
-        found = json.loads(answer.body)
+        # Unlike the standard library's, this parser has a limit for what is nested, and says so as ValueError.
+        found = from_json(answer.body)
     except ValueError:
-        found = "" if answer.body.lstrip()[:1] in (b"{", b"[", b"<") else answer.body.decode("utf-8", "replace")
+        found = (
+            ""
+            if answer.body.lstrip()[:1] in (b"{", b"[", b"<")
+            else answer.body[:EXCERPT_CHARS].decode("utf-8", "replace")
+        )
     for name in ("error", "message", "detail", "title"):
         if isinstance(found, dict) and found.get(name):
             found = found[name]
-    text = excerpt(found.encode("utf-8", "replace")) if isinstance(found, str) else ""
+    text = excerpt(found[:1000].encode("utf-8", "replace")) if isinstance(found, str) else ""
     return f": {text}" if text else ""
 
 
-def _is_html(answer: Answer) -> bool:
+def _looks_json(body: bytes) -> bool:
+    """By its first byte: an object or a list, also behind a byte-order mark or in UTF-16."""
+    return body[:64].lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n\0")[:1] in (b"{", b"[")
+
+
+def _is_html_type(answer: Answer) -> bool:
     media_type = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return media_type in ("text/html", "application/xhtml+xml")
+
+
+def _is_html(answer: Answer) -> bool:
     start = answer.body[:512].lstrip(b"\xef\xbb\xbf \t\r\n")[:15].lower()
-    return media_type in ("text/html", "application/xhtml+xml") or start.startswith((b"<!doctype", b"<html"))
-
-
-def _is_challenge(answer: Answer) -> bool:
-    return "cf-mitigated" in answer.headers or _CHALLENGE.search(answer.body[:20_000]) is not None
+    return _is_html_type(answer) or start.startswith(
+        (b"<!doctype", b"<html", b"<head", b"<title", b"<body", b"<script")
+    )
 
 
 def _evidence(answer: Answer) -> dict[str, Any]:
     return {
         "status": answer.status,
-        "content_type": answer.headers.get("content-type", "")[:60],
+        "content_type": one_line(answer.headers.get("content-type", ""))[:60],
         "body": excerpt(answer.body),
     }

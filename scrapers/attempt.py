@@ -7,7 +7,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from alerting.errors import NonCriticalError, PipelineError, SourceContractError, StateUnreadable, Truncated
+from alerting.errors import (
+    NonCriticalError,
+    PipelineError,
+    SourceContractError,
+    StateUnreadable,
+    Truncated,
+    writable,
+)
+from alerting.redaction import redact
 from scrapers.base import Findings, Page, Request, Scraper
 from scrapers.landing import Landing, Manifest, PageRecord, content_hash
 from scrapers.partition import Partition
@@ -132,13 +140,24 @@ class Attempt:
         source, landing = self._scraper.source, self._landing
         try:
             findings = self._inspected(page)
-        except PipelineError:
+        except PipelineError as error:
+            error.facts.setdefault("status", page.status)
             landing.put_page(source, self.partition, self.attempt_id, page, None)
             raise
         self._add(landing.put_page(source, self.partition, self.attempt_id, page, findings), findings, request)
 
     def _inspected(self, page: Page) -> Findings:
-        findings = self._scraper.inspect(self.partition, page)
+        if page.status not in self._scraper.accepted_statuses:
+            raise Truncated(f"status {page.status} is no complete answer of this source; its page is kept as evidence")
+        try:
+            findings = self._scraper.inspect(self.partition, page)
+        except PipelineError:
+            raise
+        except Exception as error:
+            # A payload that nobody has thought of: it is about this partition until others are read alike.
+            what = redact(f"{type(error).__name__}: {error}")[:200]
+            raise SourceContractError(f"the scraper cannot read page {page.number}: {what}") from None
+        findings = _with_status(findings, page.status)
         return _checked(self.partition, findings) if self.partition.is_run else findings
 
     def _add(self, record: PageRecord, findings: Findings, request: Request) -> None:
@@ -188,6 +207,14 @@ class Attempt:
     def _rows(self) -> int:
         kept = (reading for reading in self._readings if not reading.is_cut)
         return sum(count for reading in kept for one in reading.found for count in one.counts.values())
+
+
+def _with_status(findings: Findings, status: int) -> Findings:
+    """Evidence of emptiness always says which status it came with."""
+    evidence = findings.empty_evidence
+    if evidence and not evidence.startswith(str(status)):
+        evidence = f"{status}, {evidence}"
+    return replace(findings, empty_evidence=writable(redact(evidence)))
 
 
 def _checked(run: Partition, findings: Findings) -> Findings:

@@ -37,7 +37,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One answer with status 2xx: body decompressed, exactly as the source sent it otherwise."""
+    """One complete answer: body decompressed, exactly as the source sent it otherwise."""
 
     request: Request
     number: int
@@ -69,7 +69,8 @@ class Findings:
     """What a scraper reads off one page, by code that the processor does not share.
 
     ``counts`` is rows per table that this page must become in the warehouse. ``source_total`` is what the source
-    itself announces for the whole partition (None when it does not). ``empty_evidence`` is the positive sign that
+    itself announces for the whole partition (None when it does not), ``at_least`` what it announces where it stops
+    counting ("more than 10,000"). ``empty_evidence`` is the positive sign that
     an empty answer is true ("" when it is not empty or not proven). ``unsettled`` names items that will still change.
     ``next_request`` continues the partition, None ends it.
 
@@ -88,6 +89,7 @@ class Findings:
 
     counts: Mapping[str, int]
     source_total: int | None = None
+    at_least: int = 0
     empty_evidence: str = ""
     unsettled: tuple[str, ...] = ()
     next_request: Request | None = None
@@ -165,6 +167,7 @@ class Scraper(ABC):
         settles_after: Time after the end of the interval until its data no longer changes.
         accept: Media type asked for; a web page instead of JSON is then recognised as a block.
         statuses: What an HTTP status means here, where it differs from ``scrapers.answers.STATUSES``.
+        accepted_statuses: Statuses of a complete answer; the evidence of an empty one names its status.
         step: Length of a partition; ``whole`` for a source that is asked by entity and not by date.
         entities: Of a ``whole`` source, those that ``all`` means; a setting can replace them.
         variants: Kinds of documents of each entity; each is a partition of its own.
@@ -207,6 +210,7 @@ class Scraper(ABC):
     quota_headers: ClassVar[QuotaHeaders | None] = None
     accept: ClassVar[str] = "application/json"
     statuses: ClassVar[Mapping[int, type[PipelineError]]] = MappingProxyType({})
+    accepted_statuses: ClassVar[frozenset[int]] = frozenset({200})
     timeout_s: ClassVar[float] = 120.0
     max_body_bytes: ClassVar[int] = 64 * 1024 * 1024
 

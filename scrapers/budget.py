@@ -20,6 +20,7 @@ from zoneinfo import ZoneInfo
 from alerting.errors import BudgetExhausted, RateLimited
 from scrapers.base import QuotaHeaders, Rate
 from scrapers.rate_limits import Wall, check_rate, next_reset, sliding_windows
+from scrapers.waits import shown_wait
 
 # Below this a sleep may round to nothing, and a waiting loop would spin.
 _SHORTEST_SLEEP_S = 0.001
@@ -112,7 +113,8 @@ class Budget:
                 return waited_s
             if timeout_s is not None and waited_s + wait_s > timeout_s:
                 raise RateLimited(
-                    f"the next call is allowed in {wait_s:.1f} s, the caller waits {timeout_s:g} s at most",
+                    f"the next call is allowed {shown_wait(wait_s, self._clock.now())}, the caller waits {timeout_s:g} "
+                    "s at most",
                     retry_after_s=wait_s,
                     source=self.source,
                     stage="scrape",

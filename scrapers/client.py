@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import functools
 import logging
@@ -23,16 +22,20 @@ from alerting.errors import (
     RateLimited,
     SourceContractError,
     SourceUnavailable,
-    Truncated,
 )
 from alerting.redaction import RedactingFilter, redact
 from scrapers.addressing import address_of, secret_of, without_secret
-from scrapers.answers import Answer, kept_headers, problem_in, unpacked
+from scrapers.answers import Answer, is_json_type, kept_headers, mislabelled, problem_in
 from scrapers.base import Page, Request, Scraper, SecretHeader, SecretParam, SourceAccess
+from scrapers.bodies import beginning, unpacked
 from scrapers.budget import Budget
+from scrapers.challenges import SEARCHED_BYTES
+from scrapers.deadline import Deadline
+from scrapers.waits import retry_after_s
 
-_ERROR_BODY_BYTES = 4096
+_log = logging.getLogger("gapless.scrapers")
 _LONGEST_GUESSED_PAUSE_S = 60.0
+_MOST_DRIFT = 20
 
 
 class SourceClient:
@@ -66,6 +69,7 @@ class SourceClient:
         self._received_bytes = 0
         self._guessed_pause_s = 0.0
         self._guess_ends_s = 0.0
+        self._drift: list[str] = []
         _silence_httpx()
         host = urllib.parse.urlsplit(self._base_url).hostname or ""
         self._http = httpx.Client(
@@ -74,9 +78,13 @@ class SourceClient:
             limits=httpx.Limits(max_connections=pool_size, max_keepalive_connections=pool_size, keepalive_expiry=4.0),
             # A proxy of the environment is meant for the internet, never for this machine.
             trust_env=host not in ("127.0.0.1", "localhost", "::1"),
-            # gzip only: these bodies are unpacked by scrapers.answers, which notices one that is cut off.
+            # gzip only: these bodies are unpacked by scrapers.bodies, which notices one that is cut off.
             headers={"User-Agent": user_agent(), "Accept": scraper.accept, "Accept-Encoding": "gzip"},
         )
+        self._deadline = Deadline()
+        for transport in (self._http._transport, *self._http._mounts.values()):
+            if isinstance(transport, httpx.HTTPTransport):
+                self._deadline.rule(transport._pool)
 
     @property
     def calls(self) -> int:
@@ -90,27 +98,37 @@ class SourceClient:
         with self._lock:
             return self._received_bytes
 
+    @property
+    def drift(self) -> tuple[str, ...]:
+        """Labels of this source's answers that are not true of their content, each once; the content was read."""
+        with self._lock:
+            return tuple(self._drift)
+
     def fetch(self, request: Request, page_number: int = 1) -> Page:
         """One GET. Waits for the budget first; never retries and never follows a redirect.
 
         Raises ``AuthenticationError`` without a call when the key is missing; ``RateLimited``, ``BudgetExhausted``;
-        ``SourceUnavailable`` for time-outs, broken connections, cut-off bodies and 5xx; ``Truncated`` beyond
-        ``max_body_bytes``; otherwise what :func:`scrapers.answers.problem_in` says. No message, log or chained
-        exception of it holds the key.
+        ``SourceUnavailable`` for time-outs, broken connections, empty or cut-off bodies, 202 and 5xx; ``Truncated``
+        beyond ``max_body_bytes`` and for a part of the answer; otherwise what :func:`scrapers.answers.problem_in`
+        says. No message, log or chained exception of it holds the key.
         """
         try:
             url, params, headers = self._prepared(request)
             self._budget.acquire(self._patience_s)
             started_s = time.monotonic()
-            answer = self._exchange(url, params, headers, deadline_s=started_s + self._access.timeout_s)
+            accept = dict(request.headers).get("Accept", self._scraper.accept)
+            deadline_s = started_s + self._access.timeout_s
+            with self._deadline.at(deadline_s):
+                answer = self._exchange(url, params, headers, accept, deadline_s)
             elapsed_s = time.monotonic() - started_s
             if self._scraper.quota_headers is not None:
                 self._budget.believe(self._scraper.quota_headers, answer.headers)
-            accept = dict(request.headers).get("Accept", self._scraper.accept)
-            problem = problem_in(answer, self._scraper.statuses, accept)
+            problem = problem_in(answer, self._scraper.statuses, accept, self._scraper.accepted_statuses)
             if problem is not None:
-                self._slow_down(problem)
+                self._slow_down(problem, retry_after_s(answer.headers.get("retry-after"), answer.received_at))
                 raise problem
+            if told := mislabelled(answer, accept):
+                self._tell_drift(told)
         except PipelineError as error:
             error.facts.setdefault("endpoint", redact(request.path))
             raise error.located(source=self._scraper.source, stage="scrape", hint=self._hint(error)) from None
@@ -146,16 +164,21 @@ class SourceClient:
     def _secret(self) -> str:
         return secret_of(self._scraper.auth, self._access.secrets)
 
-    def _exchange(self, url: str, params: httpx.QueryParams, headers: dict[str, str], deadline_s: float) -> Answer:
+    def _exchange(
+        self, url: str, params: httpx.QueryParams, headers: dict[str, str], accept: str, deadline_s: float
+    ) -> Answer:
         with self._lock:
             self._calls += 1
         # "from None": httpx keeps the request, and with it the key, on its exceptions.
         try:
             with self._http.stream("GET", url, params=params, headers=headers) as response:
-                is_good = response.is_success
                 raw = self._within_deadline(response, deadline_s)
-                encoding = response.headers.get("content-encoding", "").strip().lower()
-                body = self._body(raw, encoding) if is_good else _beginning(raw, encoding)
+                encoding = response.headers.get("content-encoding", "")
+                body = (
+                    self._body(raw, encoding, accept)
+                    if response.status_code in self._scraper.accepted_statuses
+                    else beginning(raw, encoding, SEARCHED_BYTES, (httpx.HTTPError,))
+                )
                 names = {name.lower(): value for name, value in response.headers.items()}
                 return Answer(response.status_code, names, body, dt.datetime.now(dt.UTC))
         except httpx.TimeoutException as error:
@@ -172,8 +195,16 @@ class SourceClient:
                 reason=f"{type(error).__name__}: {redact(str(error))[:120]}",
             ) from None
 
-    def _body(self, raw: Iterator[bytes], encoding: str) -> bytes:
-        return b"".join(unpacked(raw, encoding, self._scraper.max_body_bytes))
+    def _body(self, raw: Iterator[bytes], encoding: str, accept: str) -> bytes:
+        most, is_text = self._scraper.max_body_bytes, is_json_type(accept)
+        return b"".join(unpacked(raw, encoding, most, is_text=is_text, notice=self._tell_drift))
+
+    def _tell_drift(self, told: str) -> None:
+        with self._lock:
+            if told in self._drift or len(self._drift) >= _MOST_DRIFT:
+                return
+            self._drift.append(told)
+        _log.warning("%s: %s; it was read as what it is", self._scraper.source, told)
 
     def _within_deadline(self, response: httpx.Response, deadline_s: float) -> Iterator[bytes]:
         """Raw chunks; a source that drips one byte at a time meets the deadline of the whole answer."""
@@ -186,15 +217,14 @@ class SourceClient:
                     f"the body was not complete within {self._access.timeout_s:g} s; nothing of it was kept"
                 )
 
-    def _slow_down(self, problem: PipelineError) -> None:
+    def _slow_down(self, problem: PipelineError, wish_s: float | None) -> None:
         """Pauses the whole source: for as long as it asked, or for 1, 2, 4 ... 60 s when it only said 429."""
-        wish_s = problem.facts.get("retry_after_s")
         if isinstance(problem, RateLimited):
             self._budget.refund()
             if wish_s is None:
                 self._budget.pause_for(self._guessed_pause())
         if wish_s is not None:
-            self._budget.pause_for(float(wish_s))
+            self._budget.pause_for(wish_s)
 
     def _guessed_pause(self) -> float:
         now_s = time.monotonic()
@@ -211,7 +241,7 @@ class SourceClient:
         if isinstance(error, SourceContractError) and self._scraper.step == "whole":
             return "look whether the source has an entity of that name; the others are still tried"
         if isinstance(error, SourceContractError):
-            return "compare the source's documentation with this scraper; the other dates were not tried"
+            return "compare the source's documentation with this scraper; the other dates are still tried"
         return ""
 
 
@@ -221,14 +251,6 @@ def user_agent() -> str:
         return f"gapless/{version('gapless')} (+historical backfill)"
     except PackageNotFoundError:
         return "gapless/0 (+historical backfill)"
-
-
-def _beginning(raw: Iterator[bytes], encoding: str) -> bytes:
-    """The first bytes of an error's body: evidence only, so a damaged one is not another error."""
-    pieces: list[bytes] = []
-    with contextlib.suppress(SourceUnavailable, SourceContractError, Truncated, httpx.HTTPError):
-        pieces.extend(unpacked(raw, encoding, _ERROR_BODY_BYTES))
-    return b"".join(pieces)
 
 
 def _silence_httpx() -> None:

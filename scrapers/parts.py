@@ -23,7 +23,8 @@ class Reading:
 
     Attributes:
         part: What was asked for.
-        rows: Rows of the source's first table so far; ``total`` is what the source announced for this part.
+        rows: Rows of the source's first table so far; ``total`` is what the source announced for this part,
+            ``at_least`` where it stops counting.
         keys: Identities of the rows, ``confirmed`` those of the second reading.
         is_cut: Its place was taken by two smaller parts; its rows do not count.
     """
@@ -33,6 +34,7 @@ class Reading:
         self.found: list[Findings] = []
         self.rows = 0
         self.total: int | None = None
+        self.at_least = 0
         self.keys: set[str] = set()
         self.confirmed: set[str] = set()
         self.where: list[int] = []
@@ -50,6 +52,7 @@ class Reading:
             if self.total not in (None, findings.source_total):
                 raise NotSettled(f"the source announced {self.total} rows, then {findings.source_total}")
             self.total = findings.source_total
+        self.at_least = max(self.at_least, findings.at_least)
         seen = self.confirmed if findings.confirms else self.keys
         before = len(seen)
         seen.update(findings.keys)
@@ -76,6 +79,8 @@ class Reading:
             raise NotSettled(f"{gone} of {len(self.keys)} rows were gone at the second reading, {added} were added")
         if self.keys and self.total is not None and len(self.keys) != self.total:
             raise NotSettled(f"the source announced {self.total} rows and gave {len(self.keys)}")
+        if self.rows < self.at_least:
+            raise NotSettled(f"the source announced at least {self.at_least} rows and gave {self.rows}")
         if not is_whole and not any(any(one.counts.values()) or one.empty_evidence for one in self.found):
             raise NothingPublished(f"steps {shown(self.part)} came empty, and nothing proves that they are")
 

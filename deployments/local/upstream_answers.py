@@ -160,6 +160,9 @@ class Handler(GuardedHandler):
             if rule.kind == "hang":
                 self.upstream.stopping.wait(rule.delay_s)
             self._hang_up()
+        elif rule.kind == "raw":
+            self.wfile.write(rule.raw.encode("latin-1"))
+            self._hang_up()
         elif rule.kind == "truncated_gzip":
             self._send(200, body[: len(body) // 2], "application/json", packed, record=record)
         elif rule.kind == "truncated_body":

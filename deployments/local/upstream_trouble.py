@@ -27,6 +27,7 @@ Kind = Literal[
     "html403",
     "redirect",
     "bad_json",
+    "raw",  # the bytes of "raw" (Latin-1), status line and headers included; then the connection is closed
     "not_final",  # the first game is in its third quarter
     "empty",  # {"data":[]} although there were games
     "drop_players",  # the first game has no visitors' players
@@ -57,6 +58,7 @@ class Rule(BaseModel):
     times_per_date: int | None = None
     code: int = 503
     text: str = ""
+    raw: str = ""
     retry_after_s: float | None = None
     delay_s: float | None = None
 

@@ -205,7 +205,10 @@ class RunContext:
         facts = dataclasses.replace(
             self.facts,
             notes=[*self.facts.notes, *self.notes],
-            schema_drift=drift_facts(self.receipts, self.history.known_unknown_fields),
+            schema_drift=[
+                *drift_facts(self.receipts, self.history.known_unknown_fields),
+                *(f"{told}: read as what it is" for told in (self.client.drift if self.client else ())),
+            ],
             slowest_step=slowest_answer(self.answers_s),
             **spent_facts(self),
         )

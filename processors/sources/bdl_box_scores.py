@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import AwareDatetime, Field
 
 from processors.base import Processor, Row, Table, with_nullable
-from scrapers.answers import parsed_json
+from scrapers.answers import landed_json
 from scrapers.partition import Partition
 
 SIDES = ("home", "visitor")
@@ -72,7 +72,7 @@ class BdlBoxScores(Processor):
 
     def rows(self, partition: Partition, body: bytes) -> Iterator[tuple[str, dict[str, Any]]]:  # noqa: ARG002
         """One row per game, one per player and game."""
-        for game in parsed_json(body)["data"]:
+        for game in landed_json(body)["data"]:
             sides = {side: game.pop(f"{side}_team") for side in SIDES}
             date = game.pop("date")[:10]  # "2024-04-04T00:00:00.000Z" in older recordings; the Z is noise
             shared = {"game_key": f"{date}:{sides['home']['id']}:{sides['visitor']['id']}", "game_date": date}

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from pydantic import AwareDatetime, Field
 
 from processors.base import Processor, Row, Table
-from scrapers.answers import parsed_json
+from scrapers.answers import landed_json
 from scrapers.partition import Partition
 
 
@@ -50,7 +50,7 @@ class CivicBand(Processor):
     def rows(self, partition: Partition, body: bytes) -> Iterator[tuple[str, dict[str, Any]]]:  # noqa: D102
         town, document_type = partition.entity_and_variant
         ours = {"entity": partition.entity, "town": town, "document_type": document_type, "deleted_at": None}
-        for page in parsed_json(body)["rows"]:
+        for page in landed_json(body)["rows"]:
             yield "civic_pages", {**page, **ours, "meeting_date": _date(page.get("date"))}
 
 

@@ -2,7 +2,7 @@
 
 import datetime as dt
 
-from alerting.errors import CoverageLow, NothingPublished, SourceContractError
+from alerting.errors import CoverageLow, NothingPublished, SourceContractError, Truncated
 from scrapers.answers import parsed_json
 from scrapers.base import Findings, Page, Rate, Request, Scraper, SecretHeader
 from scrapers.partition import Partition
@@ -30,9 +30,13 @@ class BdlBoxScores(Scraper):
             return Findings(dict.fromkeys(self.tables, 0), empty_evidence='200 {"data":[]}')
         lines, names, unsettled = 0, set[str](), []
         try:
+            if (cursor := (document.get("meta") or {}).get("next_cursor")) is not None:
+                raise Truncated(f"the answer names a next page ({str(cursor)[:40]}), box scores have one")
             for game in document["data"]:
                 home, visitor = game["home_team"], game["visitor_team"]
                 name = f"{visitor['abbreviation']}-{home['abbreviation']}"
+                if not (isinstance(home["players"], list) and isinstance(visitor["players"], list)):
+                    raise TypeError(f"players of {name}")
                 if not partition.contains(dt.date.fromisoformat(game["date"][:10])):
                     raise SourceContractError(f"asked for {partition.key}, got {name} of {game['date'][:10]}")
                 if name in names:

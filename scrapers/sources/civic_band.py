@@ -23,6 +23,7 @@ class CivicBand(DatasetteScraper, Catalogued):
     entities = ("alameda.ca", "berkeley.ca", "oakland.ca", "temecula.ca", "oak-park.il", "multnomah-county.or")
     variants = ("agendas", "minutes")
     date_column = "date"
+    place_columns = ("town", "municipality", "subdomain", "entity")
     settles_after = dt.timedelta(hours=1)
     auth = SecretHeader("Authorization", "civic_band_api_key", "Bearer ", is_optional=True)
     rate = Rate(per_minute=15)

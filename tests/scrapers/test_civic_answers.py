@@ -58,7 +58,7 @@ def test_what_is_no_answer_is_an_error_of_that_town(bench_of):
     with pytest.raises(AuthenticationError):
         bench.scrape(client=bench.client(key="a-wrong-key-0123456789"))
     empty = bench.scrape(Partition.whole("quiet.ca~minutes", "UTC"))
-    assert (empty.counts, empty.empty_evidence) == ({"civic_pages": 0}, "count 0 and no rows")
+    assert (empty.counts, empty.empty_evidence) == ({"civic_pages": 0}, "200, count 0 and no rows")
 
 
 def test_our_user_agent_draws_no_challenge_and_a_browser_does(bench_of):

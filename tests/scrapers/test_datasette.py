@@ -112,6 +112,10 @@ def rows_of(*ids: str) -> dict[str, Any]:
     return {"ok": True, "next": None, "count": len(ids), "rows": [{"id": one} for one in ids], "truncated": False}
 
 
+def without(document: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in document.items() if name not in names}
+
+
 def after(cursor: str) -> Request:
     return Request("/x", (("_next", cursor),), cursor=cursor)
 
@@ -130,7 +134,12 @@ def after(cursor: str) -> Request:
         ({**rows_of("a"), "rows": [{"id": 1}]}, None, SourceContractError),
         ({**rows_of("a"), "count": "many"}, None, SourceContractError),
         ({"ok": False, "error": "Table not found", "status": 404, "title": None}, None, SourceContractError),
-        ({name: value for name, value in rows_of("a").items() if name != "next"}, None, SourceContractError),
+        (without(rows_of("a"), "next", "count"), None, SourceContractError),
+        ({**rows_of("a"), "next": {}}, None, SourceContractError),
+        ({**rows_of("a"), "count": True}, None, SourceContractError),
+        ({**rows_of("a", "b", "c"), "count": None}, None, Truncated),
+        ({**rows_of("a"), "rows": [{"id": "a", "town": "berkeley.ca"}]}, None, SourceContractError),
+        ({**rows_of("a"), "rows": [{"id": "a", "entity": "alameda.ca~minutes"}]}, None, SourceContractError),
     ],
 )
 def test_a_page_that_lies_about_its_place_is_refused(document, request_, kind):
@@ -151,10 +160,48 @@ def test_a_count_above_the_ceiling_is_no_count():
 
 
 def test_the_next_page_is_taken_from_the_link_header_where_the_body_has_none():
-    document = {name: value for name, value in rows_of("City, Council").items() if name != "next"}
+    document = without(rows_of("City, Council"), "next")
     link = '<http://x/meetings/agendas.json?_size=1&_next=City~2C+Council>; rel="next"'
     found = source().inspect(WHOLE, page_of(document, link=link))
     assert found.next_request.cursor == "City~2C Council"
+
+
+class Linking(Fake):
+    """An older server: the next page stands in the header alone, and the last page has no such header."""
+
+    def fetch(self, request: Request, page_number: int = 1) -> Page:
+        page = super().fetch(request, page_number)
+        document = json.loads(page.body)
+        following = document.pop("next")
+        headers = {"link": f'<http://x/a.json?_next={following}>; rel="next"'} if following else {}
+        return page_of(document, request, page_number, **headers)
+
+
+@given(keys, st.integers(1, 5))
+@settings(max_examples=30, deadline=None)
+def test_a_reading_by_the_link_header_alone_comes_to_its_end(rows, page_size):
+    assert sweep(Linking(rows, {}), Landing(MemoryObjectStore()), page_size) == rows
+
+
+class EndingEarly(Fake):
+    """Calls every full page the last one, and has too many rows to count."""
+
+    def fetch(self, request: Request, page_number: int = 1) -> Page:
+        document = json.loads(super().fetch(request, page_number).body)
+        return page_of({**document, "next": None, "count": self.count}, request, page_number)
+
+
+@pytest.mark.parametrize(("count", "kind"), [(10_001, NotSettled), (None, Truncated)])
+def test_a_full_page_that_is_called_the_last_one_is_not_believed(count, kind):
+    fake = EndingEarly({f"{number:03}" for number in range(12)}, {})
+    fake.count = count
+    with pytest.raises(kind):
+        sweep(fake, Landing(MemoryObjectStore()), 5)
+
+
+def test_a_row_that_names_the_asked_town_is_taken():
+    document = {**rows_of("a"), "rows": [{"id": "a", "town": "Alameda.CA", "entity": "alameda.ca~agendas"}]}
+    assert source().inspect(WHOLE, page_of(document)).counts == {"civic_pages": 1}
 
 
 @pytest.mark.fixtures

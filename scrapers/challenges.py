@@ -1,0 +1,46 @@
+"""Recognises the page of a bot defence, on any status and in any language: by header and machinery, not by its words.
+
+Cloudflare says so itself (https://developers.cloudflare.com/cloudflare-challenges/challenge-types/challenge-pages/detect-response/);
+titles are localised, so the words of a page count only where a refusal is expected anyway.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+SEARCHED_BYTES = 65_536
+
+_HEADERS = {
+    "cf-mitigated": re.compile(r".+", re.DOTALL),
+    "x-amzn-waf-action": re.compile(r"(?i)\s*(?:challenge|captcha)\b.*", re.DOTALL),
+    "x-vercel-mitigated": re.compile(r"(?i)\s*(?:challenge|deny)\b.*", re.DOTALL),
+}
+# Pages that were let through may hold these scripts too, so they count in errors only.
+_MACHINERY = re.compile(
+    rb"(?i)_cf_chl|cf[-_]chl|/cdn-cgi/challenge-platform|challenges\.cloudflare\.com|jschl|captcha-delivery\.com"
+    rb"|px-captcha|_pxappid|/captcha/captcha\.js|_incapsula_resource|awswafintegration|gokuprops|sgcaptcha"
+    rb"|ddos-guard|/\.within\.website/|anubis_challenge|geetest"
+)
+_ONLY_IN_CHALLENGES = re.compile(rb"_cf_chl_opt|/\.within\.website/x/cmd/anubis|anubis_challenge")
+_WORDS = re.compile(rb"(?i)just a moment|checking your browser|captcha|anubis|access denied|are you a robot|not a bot")
+_REFUSALS = (401, 403, 405, 429, 503)
+
+
+def is_challenge(status: int, headers: Mapping[str, str], body: bytes, *, is_json: bool) -> bool:
+    """Whether a bot defence answered in place of the source.
+
+    Args:
+        status: Of the answer.
+        headers: By lower-case name.
+        body: The first 64 KiB are looked at.
+        is_json: The body is JSON: its words are data, and only the machinery of a defence counts.
+    """
+    if any(name in headers and pattern.fullmatch(headers[name]) for name, pattern in _HEADERS.items()):
+        return True
+    looked_at = body[:SEARCHED_BYTES]
+    if status < 300:
+        return not is_json and _ONLY_IN_CHALLENGES.search(looked_at) is not None
+    if _MACHINERY.search(looked_at):
+        return True
+    return status in _REFUSALS and not is_json and _WORDS.search(looked_at) is not None

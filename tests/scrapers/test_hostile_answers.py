@@ -1,0 +1,310 @@
+"""What servers really send, over a real socket: no wrong answer is taken for data, no right one for an error."""
+
+from __future__ import annotations
+
+import datetime as dt
+import gzip
+import itertools
+import json
+import logging
+import random
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar
+
+import httpx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from raw_server import Pieces, RawServer, dripping, http
+
+from alerting.errors import (
+    AuthenticationError,
+    BlockedBySource,
+    ConfigurationError,
+    NothingPublished,
+    PipelineError,
+    RateLimited,
+    SourceContractError,
+    SourceUnavailable,
+    Truncated,
+)
+from alerting.local_store import MemoryObjectStore
+from deployments.local.upstream_season import games_on
+from scrapers.answers import Answer, parsed_json, problem_in
+from scrapers.base import Page, Rate, Request, Scraper, SourceAccess
+from scrapers.bodies import beginning, unpacked
+from scrapers.budget import Budget
+from scrapers.client import SourceClient
+from scrapers.landing import Landing
+from scrapers.partition import Partition
+from scrapers.registry import scraper
+from scrapers.scrape import scrape
+
+DATE = dt.date(2025, 1, 3)
+SOURCE = scraper("bdl_box_scores")
+DAY = Partition.day(DATE, SOURCE.zone)
+REQUEST = SOURCE.first_request(DAY)
+KEY = "planted-key-0123456789"
+NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+JSON = "Content-Type: application/json"
+HTML = "Content-Type: text/html"
+EMPTY = b'{"data":[]}'
+GOOD = json.dumps({"data": games_on(DATE)}).encode()
+
+
+@pytest.fixture
+def fetched() -> Iterator[Callable[..., Page]]:
+    """Fetches through a client from a server that sends these bytes; ``made`` is the last client."""
+    with_servers: list[RawServer] = []
+
+    def fetch(answer: bytes | Callable[[int, bytes], Pieces], source: Scraper | None = None, **parts: Any) -> Page:
+        server = RawServer(answer if callable(answer) else lambda number, asked: [answer])
+        with_servers.append(server.__enter__())
+        access = SourceAccess(server.url, {"bdl_api_key": KEY}, timeout_s=parts.pop("timeout_s", 5.0))
+        client = SourceClient(source or SOURCE, access, parts.pop("budget", None) or Budget(Rate()))
+        fetch.made, fetch.server = client, server
+        return client.fetch(REQUEST)
+
+    yield fetch
+    for server in with_servers:
+        fetch.made.close()
+        server.__exit__(None, None, None)
+
+
+WRONG: dict[str, tuple[bytes, type[PipelineError]]] = {
+    "taken and not done": (http("202 Accepted", EMPTY, JSON), SourceUnavailable),
+    "changed by a proxy": (http("203 Non-Authoritative Information", EMPTY, JSON), SourceUnavailable),
+    "without a body": (http("204 No Content", b"", length=False), NothingPublished),
+    "reset": (http("205 Reset Content"), NothingPublished),
+    "a part nobody asked for": (
+        http("206 Partial Content", EMPTY, JSON, "Content-Range: bytes 0-10/52000"),
+        Truncated,
+    ),
+    "a part called the whole": (http("200 OK", EMPTY, JSON, "Content-Range: bytes 0-10/52000"), Truncated),
+    "a later part called the whole": (http("200 OK", EMPTY, JSON, "Content-Range: bytes 5-15/16"), Truncated),
+    "a part of unknown length": (http("200 OK", EMPTY, JSON, "Content-Range: items 0-24/*"), Truncated),
+    "created": (http("201 Created", EMPTY, JSON), SourceContractError),
+    "several": (http("207 Multi-Status", EMPTY, JSON), SourceContractError),
+    "nothing at all": (http("200 OK", b"", JSON), SourceUnavailable),
+    "blanks": (http("200 OK", b" \r\n\t ", JSON), SourceUnavailable),
+    "packed nothing": (http("200 OK", gzip.compress(b""), JSON, "Content-Encoding: gzip"), SourceUnavailable),
+    "a limit with a wish": (http("403 Forbidden", b"{}", JSON, "Retry-After: 1"), RateLimited),
+    "a limit with nothing left": (http("403 Forbidden", b"{}", JSON, "X-RateLimit-Remaining: 0"), RateLimited),
+    "a limit with both, as a page": (
+        http("403 Forbidden", b"<html>slow</html>", HTML, "Retry-After: 1", "RateLimit-Remaining: 0"),
+        RateLimited,
+    ),
+    "a dead key with some left": (
+        http("403 Forbidden", b"{}", JSON, "X-RateLimit-Remaining: 10"),
+        AuthenticationError,
+    ),
+    "a dead key and a wish that is none": (http("403 Forbidden", b"{}", JSON, "Retry-After: 0"), AuthenticationError),
+    "a dead key that mentions a captcha": (
+        http("403 Forbidden", b'{"error":"captcha off"}', JSON),
+        AuthenticationError,
+    ),
+    "a challenge in German": (
+        http("503 Service Unavailable", b"<title>Ein Moment bitte</title>", HTML, "cf-mitigated: challenge"),
+        BlockedBySource,
+    ),
+    "a challenge that asks to wait": (
+        http("429 Too Many Requests", b"<title>x</title>", HTML, "cf-mitigated: challenge", "Retry-After: 5"),
+        BlockedBySource,
+    ),
+    "a challenge by its script": (
+        http("404 Not Found", b"<html><script>window._cf_chl_opt={}</script>", HTML),
+        BlockedBySource,
+    ),
+    "a challenge that is a redirect": (
+        http("302 Found", b"", "Location: /x", "cf-mitigated: challenge"),
+        BlockedBySource,
+    ),
+    "a challenge of Amazon": (http("202 Accepted", b"", "x-amzn-waf-action: challenge"), BlockedBySource),
+    "a challenge in JSON": (
+        http("403 Forbidden", b'{"url":"https://geo.captcha-delivery.com/x"}', JSON),
+        BlockedBySource,
+    ),
+    "a page where JSON belongs": (http("200 OK", b"<title>Un moment</title>", HTML), BlockedBySource),
+    "a page called JSON": (http("200 OK", b"<!DOCTYPE html><p>hi", JSON), BlockedBySource),
+    "an ordinary 503": (http("503 Service Unavailable", b"<html><h1>503</h1></html>", HTML), SourceUnavailable),
+    "a 503 of brackets": (http("503 Service Unavailable", b"[" * 1200, JSON), SourceUnavailable),
+    "a 400 of braces": (http("400 Bad Request", b'{"a":' * 100_000, JSON), ConfigurationError),
+    "a packing nobody asked for": (
+        http("200 OK", zlib.compress(GOOD), JSON, "Content-Encoding: deflate"),
+        SourceContractError,
+    ),
+    "gzip that is neither": (http("200 OK", b"\x00\x01\x02", JSON, "Content-Encoding: gzip"), SourceUnavailable),
+    "garbage behind gzip": (
+        http("200 OK", gzip.compress(EMPTY) + b"garbage", JSON, "Content-Encoding: gzip"),
+        SourceUnavailable,
+    ),
+    "no HTTP": (b"220 mail.example.org ESMTP\r\n", SourceUnavailable),
+    "a header that never ends": (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 300_000, SourceUnavailable),
+    "two lengths": (http("200 OK", EMPTY, JSON, "Content-Length: 5"), SourceUnavailable),
+    "a redirect to nonsense": (http("302 Found", b"", "Location: http://[::bad/\xff"), SourceUnavailable),
+}
+
+
+@pytest.mark.parametrize(("answer", "kind"), WRONG.values(), ids=WRONG.keys())
+def test_an_answer_that_is_not_complete_is_named_for_what_it_is(fetched, answer, kind):
+    with pytest.raises(PipelineError) as caught:
+        fetched(answer)
+    assert type(caught.value) is kind, caught.value
+
+
+def test_only_200_is_a_complete_answer_unless_the_scraper_declares_more():
+    for status in range(100, 600):
+        answer = Answer(status, {"content-type": "application/json"}, EMPTY, NOW)
+        assert (problem_in(answer, {}, "application/json") is None) == (status == 200)
+        assert problem_in(answer, {}, "application/json", accepted={200, status}) is None
+
+
+class Ranged(type(SOURCE)):
+    source = "ranged"
+    accepted_statuses: ClassVar = frozenset({200, 206})
+
+
+def test_a_declared_status_is_complete_and_the_evidence_of_emptiness_names_it(fetched):
+    page = fetched(http("206 Partial Content", EMPTY, JSON, "Content-Range: items 0-0/*"), Ranged())
+    assert page.status == 206
+
+    class Landed:
+        def fetch(self, request: Request, page_number: int = 1) -> Page:
+            return page
+
+    manifest = scrape(
+        DAY, scraper=Ranged(), client=Landed(), landing=Landing(MemoryObjectStore()), backfill_id="b", code_version="0"
+    )
+    assert manifest.empty_evidence.startswith("206, ")
+    assert manifest.pages[0].status == 206
+
+
+def test_a_landed_page_with_another_status_is_not_gone_on_with():
+    class Old:
+        def fetch(self, request: Request, page_number: int = 1) -> Page:
+            return Page(request, 1, 206, {}, EMPTY, NOW, 0.1)
+
+    with pytest.raises(Truncated, match="status 206"):
+        scrape(
+            DAY, scraper=SOURCE, client=Old(), landing=Landing(MemoryObjectStore()), backfill_id="b", code_version="0"
+        )
+
+
+RIGHT: dict[str, tuple[bytes, str]] = {
+    "as it should be": (http("200 OK", GOOD, JSON), ""),
+    "the whole, with its range": (
+        http("200 OK", GOOD, JSON, f"Content-Range: bytes 0-{len(GOOD) - 1}/{len(GOOD)}"),
+        "",
+    ),
+    "JSON called a page": (http("200 OK", GOOD, HTML), "JSON is labelled 'text/html'"),
+    "a charset given as packing": (
+        http("200 OK", GOOD, JSON, "Content-Encoding: utf-8"),
+        "plain text is labelled 'utf-8'",
+    ),
+    "no packing by another name": (
+        http("200 OK", GOOD, JSON, "Content-Encoding: none"),
+        "plain text is labelled 'none'",
+    ),
+    "plain text called gzip": (http("200 OK", GOOD, JSON, "Content-Encoding: gzip"), "plain text is labelled 'gzip'"),
+    "plain text called brotli": (http("200 OK", GOOD, JSON, "Content-Encoding: br"), "plain text is labelled 'br'"),
+    "gzip without a label": (http("200 OK", gzip.compress(GOOD), JSON), "a gzip stream is labelled as nothing packed"),
+    "gzip in capitals, and nothing": (
+        http("200 OK", gzip.compress(GOOD), JSON, "Content-Encoding: GZIP, identity"),
+        "",
+    ),
+    "packed twice": (http("200 OK", gzip.compress(gzip.compress(GOOD)), JSON, "Content-Encoding: gzip, gzip"), ""),
+    "a byte-order mark": (http("200 OK", b"\xef\xbb\xbf" + GOOD, JSON), ""),
+    "UTF-16": (http("200 OK", GOOD.decode().encode("utf-16"), JSON), ""),
+    "zeros behind gzip": (http("200 OK", gzip.compress(GOOD) + bytes(5000), JSON, "Content-Encoding: gzip"), ""),
+    "two members and zeros": (
+        http("200 OK", gzip.compress(GOOD[:99]) + gzip.compress(GOOD[99:]) + bytes(9), JSON, "Content-Encoding: gzip"),
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize(("answer", "drift"), RIGHT.values(), ids=RIGHT.keys())
+def test_what_is_unambiguous_is_read_whatever_its_label_and_the_label_is_told_once(fetched, caplog, answer, drift):
+    with caplog.at_level(logging.WARNING, "gapless.scrapers"):
+        page = fetched(answer)
+        fetched.made.fetch(REQUEST)
+    assert SOURCE.inspect(DAY, page).counts["nba_bdl_player_stats"] == 34 * len(games_on(DATE))
+    assert list(fetched.made.drift) == ([drift] if drift else [])
+    assert len([one for one in caplog.records if drift and drift in one.getMessage()]) == bool(drift)
+
+
+def test_a_packing_that_cannot_be_read_is_refused_by_label_and_content():
+    with pytest.raises(SourceContractError, match=r"'br' was not asked for.* 8b 05 80 7b"):
+        list(unpacked([b"\x8b\x05\x80{\x01\x02"], "br", 1000))
+
+
+@given(st.integers(0, len(GOOD) - 1), st.booleans())
+@settings(max_examples=60)
+def test_json_that_ends_early_at_any_byte_is_retried_and_never_a_broken_contract(cut, is_marked):
+    with pytest.raises(SourceUnavailable):
+        parsed_json((b"\xef\xbb\xbf" if is_marked else b"") + GOOD[:cut])
+
+
+@pytest.mark.parametrize(
+    "body", [b"[" * 100_000, b'{"a":' * 5_000, b"]", b"{}x", b'{"a":1,"a":1}', b"nul", b"9" * 5_000]
+)
+def test_whole_json_of_another_shape_is_a_broken_contract_and_no_depth_is_too_deep(body):
+    with pytest.raises((SourceContractError, SourceUnavailable)):
+        parsed_json(body)
+
+
+@pytest.mark.parametrize("body", [b'{"t":"a\xff"}', b'{"t":"\\ud800"}', b'{"t":"\xed\xa0\x80"}'])
+def test_a_bad_byte_in_one_text_is_left_to_the_row_that_holds_it(body):
+    text = parsed_json(body)["t"]
+    assert text.encode("utf-8", "replace").decode() != text
+
+
+def test_an_error_beside_data_is_no_complete_answer_and_one_alone_is_the_scrapers_business():
+    for body in (b'{"data":[],"error":"timeout"}', b'{"data":[1],"errors":[{"m":1}]}'):
+        with pytest.raises(SourceUnavailable, match="error beside its data"):
+            parsed_json(body)
+    assert parsed_json(b'{"ok":false,"error":"Table not found","status":404}')["status"] == 404
+    assert parsed_json(b'{"data":[],"error":null,"errors":[]}')["data"] == []
+
+
+CHALLENGE = b"<!DOCTYPE html><html><head><title>Ett \xc3\xb6gonblick</title>" + b" " * 9_000 + b"<script>_cf_chl_opt={}"
+
+
+@given(st.lists(st.integers(1, 9_000), max_size=8), st.sampled_from(["", "gzip", "x-gzip, gzip"]), st.integers(0, 40))
+@settings(max_examples=60)
+def test_the_verdict_on_a_large_error_body_depends_on_no_chunking_and_no_compression(sizes, encoding, damage):
+    body = CHALLENGE + random.Random(1).randbytes(60_000).hex().encode()
+    packed = body
+    for _ in filter(None, encoding.split(",")):
+        packed = gzip.compress(packed, mtime=0)
+    if damage:
+        packed = packed[: len(packed) - damage]
+    bounds = [0, *sorted(set(itertools.accumulate(sizes)) & set(range(len(packed)))), len(packed)]
+    chunks = [packed[begin:end] for begin, end in itertools.pairwise(bounds)]
+    kept = beginning(chunks, encoding, 65_536, (httpx.HTTPError,))
+    assert kept == beginning([packed], encoding, 65_536, (httpx.HTTPError,))
+    assert body.startswith(kept)
+    assert len(kept) > len(CHALLENGE)
+    problem = problem_in(Answer(403, {"content-type": "text/html"}, kept, NOW), {}, "application/json")
+    assert isinstance(problem, BlockedBySource)
+
+
+@pytest.mark.parametrize("packing", ["", "Content-Encoding: gzip"])
+def test_a_challenge_of_nine_kilobytes_is_a_block_and_not_a_dead_key(fetched, packing):
+    body = gzip.compress(CHALLENGE) if packing else CHALLENGE
+    with pytest.raises(BlockedBySource) as caught:
+        fetched(http("403 Forbidden", body, HTML, *filter(None, [packing])))
+    assert "ögonblick" in caught.value.facts["body"]
+
+
+@pytest.mark.parametrize(
+    "answer", [http("200 OK", GOOD, "X-Slow: " + "x" * 3_000, JSON), b"HTTP/1.1 100 Continue\r\n\r\n" * 200]
+)
+def test_headers_that_are_dripped_past_the_deadline_are_given_up(fetched, answer):
+    def drip(number: int, asked: bytes) -> Pieces:
+        return dripping(answer, lambda: fetched.server)
+
+    with pytest.raises(SourceUnavailable, match=r"within 0\.3 s"):
+        fetched(drip, timeout_s=0.3)
+    assert fetched.server.sent[0] < len(answer), "it was still sending when the client had given up"
