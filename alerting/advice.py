@@ -23,6 +23,7 @@ _ADVICE = {
     "RowRejected": "Look at the rejected rows; they are kept beside the raw pages.",
     "Truncated": "The source cuts off at a cap. Ask for smaller partitions.",
     "CoverageLow": "Fewer rows than announced. A retry asks again.",
+    "Shrunk": "Fewer rows than before; the old ones are kept. A retry asks again.",
     "NothingPublished": "No data and no proof that there is none. Retry later.",
     "NotSettled": "The source still changes these. Retry when they are settled.",
     "PartitionUnavailable": "The source will never have these; nothing to do.",

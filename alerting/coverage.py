@@ -32,7 +32,7 @@ class Look:
 LOOKS = (
     Look("failed", "X", "#b3261e", "×", ("failed_permanent", "failed_retryable", "failed")),
     Look("blocked", "B", "#8e24aa", "!", ("blocked",)),
-    Look("incomplete", "~", "#e0962a", "~", ("partial", "truncated", "landed", "loaded", "running")),
+    Look("incomplete", "~", "#e0962a", "~", ("partial", "truncated", "shrunk", "landed", "loaded", "running")),
     Look("not attempted", "?", "#6e7781", "?", ("planned", "paused")),
     Look("proven empty", "o", "#a8dcb5", "", ("empty_ok",)),
     Look("not at source", "-", "#afb8c1", "", ("unavailable", "skipped")),

@@ -14,7 +14,8 @@
     │   ├── RowRejected             rows broke the contract; kept with their reason
     │   ├── PartitionUnavailable    the source will never have it
     │   ├── Truncated               a cap was reached; the rest is not there
-    │   └── CoverageLow             fewer rows than the source itself announced
+    │   ├── CoverageLow             fewer rows than the source itself announced
+    │   └── Shrunk                  it would remove more rows than is usual; the old ones were kept
     └── CriticalError           stop this source now; untried partitions stay pending; tell a human at once
         ├── ConfigurationError      our settings or parameters are wrong
         ├── AuthenticationError     the key is missing, dead, or not entitled
@@ -176,6 +177,10 @@ class Truncated(NonCriticalError):
 
 class CoverageLow(NonCriticalError):
     """Source, landing and warehouse disagree about the number of rows, or a check between them failed."""
+
+
+class Shrunk(NonCriticalError):
+    """The new answer would remove more rows than is usual for the table: evidence against the answer."""
 
 
 class CriticalError(PipelineError):

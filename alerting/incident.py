@@ -41,7 +41,7 @@ _NAMED = frozenset(
 )
 """What a caller's dictionary says and the incident has a field for."""
 _EXPECTED = (errors.NothingPublished, errors.NotSettled, errors.PartitionUnavailable)
-_RETRYABLE = (errors.TransientError, errors.NothingPublished, errors.NotSettled, errors.CoverageLow)
+_RETRYABLE = (errors.TransientError, errors.NothingPublished, errors.NotSettled, errors.CoverageLow, errors.Shrunk)
 
 
 @dataclass(frozen=True, slots=True)

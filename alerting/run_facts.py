@@ -25,7 +25,7 @@ CHANGES = ("created", "updated", "unchanged", "removed")
 class TableFacts:
     """One table: rows the source announced, rows landed, loaded, and recounted; ``mismatching`` partition keys.
     ``repeats`` of the landed rows are identical ones that were rightly not loaded. ``changes``: rows that this run
-    created, updated, removed, or found unchanged."""
+    created, updated, removed, or found unchanged; ``removed_on`` partition keys."""
 
     name: str
     expected: int | None = None
@@ -35,6 +35,7 @@ class TableFacts:
     repeats: int = 0
     mismatching: list[str] = field(default_factory=list)
     changes: dict[str, int] = field(default_factory=dict)
+    removed_on: list[str] = field(default_factory=list)
 
     @property
     def changed(self) -> str:

@@ -20,6 +20,7 @@ VERDICT_LABELS = {
     "failed_permanent": "failed for good",
     "partial": "incomplete",
     "truncated": "cut off",
+    "shrunk": "shrunk, old rows kept",
     "landed": "landed, not loaded",
     "loaded": "loaded, not recounted",
     "paused": "waiting (quota, block or pause)",
@@ -59,6 +60,20 @@ def table_state(table: TableFacts) -> str:
     if table.mismatching:
         return "differs"
     return "not recounted" if table.verified is None and table.loaded else ""
+
+
+def removed_rows(facts: RunFacts) -> tuple[str, ...]:
+    """What the run took away, per table: rows and where.
+
+    >>> removed_rows(RunFacts(tables=[TableFacts("orders", changes={"removed": 2}, removed_on=["2025-01-03"])]))
+    ('2 of orders (2025-01-03)',)
+    """
+    return tuple(
+        f"{count:,} of {table.name}"
+        + (f" ({shorten(compress_dates(table.removed_on), 120)})" if table.removed_on else "")
+        for table in facts.tables
+        if (count := table.changes.get("removed", 0))
+    )
 
 
 def data_rows(facts: RunFacts) -> Rows:
@@ -136,7 +151,8 @@ def diff_rows(facts: RunFacts, causes: Causes, failed: set[str]) -> Rows:
     ended = str(previous.get("finished_at"))[:10]
     label = f"{previous.get('backfill_id') or 'last run'}, {previous.get('outcome') or '?'} {ended}"
     rows = [("compared with", redact(label))]
-    if not new and not fixed and previous.get("failed", "") == compress_dates(failed):
+    rows += [("rows removed", line) for line in removed_rows(facts)]
+    if not removed_rows(facts) and not new and not fixed and previous.get("failed", "") == compress_dates(failed):
         return (*rows, ("difference", "nothing changed"))
     rows += [("new", ", ".join(new))] if new else []
     rows += [("recurring", ", ".join(recurring))] if recurring else []

@@ -9,7 +9,7 @@ from alerting.fingerprint import Causes
 from alerting.ranges import unit_name
 from alerting.redaction import one_line
 from alerting.run_facts import GOOD_VERDICTS, RunFacts
-from alerting.summary_rows import VERDICT_LABELS, table_state
+from alerting.summary_rows import VERDICT_LABELS, removed_rows, table_state
 from alerting.wording import cut_items, plural, span
 
 
@@ -108,6 +108,8 @@ def verdict_of(facts: RunFacts, causes: Causes, tally: Tally, outcome: str) -> s
         said.append(why)
     if causes.not_attempted and not tally.known:
         said.append(f"{plural(len(causes.not_attempted), tally.unit)} not attempted.")
+    if removed := removed_rows(facts):
+        said.append(f"Rows removed: {cut_items(list(removed), 4)}.")
     wrong = [f"{table.name}: {state}" for table in facts.tables if (state := table_state(table))]
     if wrong and tally.known and not tally.missing:
         said.append(f"But look at the rows: {cut_items(wrong, 3)}.")

@@ -97,6 +97,7 @@ async def backfill(
     max_concurrency: Concurrency = 8,
     dry_run: bool = False,
     retry_failed: bool = False,
+    accept_shrink: bool = False,
     dates: str = "",
     exclude: str = "",
     failed_of: str = "",
@@ -129,6 +130,8 @@ async def backfill(
         max_concurrency: How many dates are fetched at once, 1 to 64.
         dry_run: Only show the plan: no call to the source, nothing written, no mail.
         retry_failed: Only the dates of the range whose last attempt failed.
+        accept_shrink: Only the dates of the range that came with fewer rows than before: what is landed is loaded,
+            without a call, and the rows that it does not have are removed. Give the reason in the note.
         dates: Only these dates of the range, as a mail writes them: 2025-01-03, 2025-01-07..2025-01-09.
         exclude: Not these dates of the range, written the same way.
         failed_of: Only what this earlier backfill (bf-...) planned and is not done yet.

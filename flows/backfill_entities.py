@@ -37,6 +37,7 @@ async def backfill_entities(
     max_concurrency: Concurrency = 8,
     dry_run: bool = False,
     retry_failed: bool = False,
+    accept_shrink: bool = False,
     exclude: str = "",
     failed_of: str = "",
     plan_of: str = "",
@@ -67,6 +68,8 @@ async def backfill_entities(
         max_concurrency: How many entities are fetched at once, 1 to 64.
         dry_run: Only show the plan: no call to the source, nothing written, no mail.
         retry_failed: Only those of the entities whose last attempt failed.
+        accept_shrink: Only those of the entities that came with fewer rows than before: what is landed is loaded,
+            without a call, and the rows that it does not have are removed. Give the reason in the note.
         exclude: Not these entities, written the same way.
         failed_of: Only what this earlier backfill (bf-...) planned and is not done yet.
         plan_of: Only what the stored plan of this earlier backfill wanted to touch and still needs it.

@@ -196,4 +196,7 @@ def _told(run: RunContext) -> str:
         f"{read} dates read ({', '.join(run.partitions)}): {read - len(bad) - len(run.unchanged)} loaded, "
         f"{len(run.unchanged)} unchanged, {len(bad)} not well"
     )
+    ours = [entry for key in run.partitions if (entry := run.ledger.get(key)) and entry.backfill_id == run.backfill_id]
+    if removed := sum(one.get("removed", 0) for entry in ours for one in entry.changes.values()):
+        message += f", {removed} rows removed"
     return f"{message}: {', '.join(bad)}" if bad else message

@@ -24,6 +24,7 @@ class Verdict(StrEnum):
     EMPTY_OK = "empty_ok"
     PARTIAL = "partial"
     TRUNCATED = "truncated"
+    SHRUNK = "shrunk"
     FAILED_RETRYABLE = "failed_retryable"
     FAILED_PERMANENT = "failed_permanent"
     UNAVAILABLE = "unavailable"
@@ -47,6 +48,7 @@ _FAILED = frozenset(
     {
         Verdict.PARTIAL,
         Verdict.TRUNCATED,
+        Verdict.SHRUNK,
         Verdict.FAILED_RETRYABLE,
         Verdict.FAILED_PERMANENT,
         Verdict.BLOCKED,
@@ -61,7 +63,7 @@ class LedgerEntry:
     ``pages_fetched`` is how many rows of the first table the source really gave (civic.band calls its rows pages),
     ``expected`` how many it announced (None: it does not), ``actual`` how many were recounted in the warehouse at
     ``verified_at``; ``last_cursor`` is where a paginated partition stopped. ``changes`` is what the last load did:
-    table -> created, updated, unchanged, removed.
+    table -> created, updated, unchanged, removed. ``accepted`` says who accepted fewer rows than before, and why.
     """
 
     source: str
@@ -84,6 +86,7 @@ class LedgerEntry:
     expected: int | None = None
     actual: int | None = None
     verified_at: dt.datetime | None = None
+    accepted: str = ""
 
     @property
     def is_pending(self) -> bool:
@@ -118,6 +121,7 @@ class LedgerEntry:
             "expected": "" if self.expected is None else str(self.expected),
             "actual": "" if self.actual is None else str(self.actual),
             "verified_at": self.verified_at.isoformat() if self.verified_at else "",
+            "accepted": redact(self.accepted)[:ERROR_LIMIT_CHARS],
         }
         return {name: value for name, value in values.items() if value}
 
@@ -145,4 +149,5 @@ class LedgerEntry:
             expected=int(metadata["expected"]) if "expected" in metadata else None,
             actual=int(metadata["actual"]) if "actual" in metadata else None,
             verified_at=dt.datetime.fromisoformat(metadata["verified_at"]) if "verified_at" in metadata else None,
+            accepted=metadata.get("accepted", ""),
         )

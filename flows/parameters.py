@@ -100,6 +100,7 @@ class Asked(BaseModel):
     max_concurrency: int = 8
     dry_run: bool = False
     retry_failed: bool = False
+    accept_shrink: bool = False
     dates: str = ""
     exclude: str = ""
     failed_of: str = ""
@@ -121,6 +122,12 @@ class Asked(BaseModel):
     def reason_text(self) -> str:
         """Reason and note, as mails and records show them."""
         return f"{self.reason.value}: {self.note}" if self.note else self.reason.value
+
+    @property
+    def accept_command(self) -> str:
+        """The command that loads what came with fewer rows than before, in the range of this run."""
+        what = f"--entities '{self.entities}'" if self.entities else f"{self.start_date} {self.end_date}"
+        return f"gapless run {self.source} {what} --accept-shrink --reason WHY"
 
     @property
     def concurrency(self) -> int:

@@ -11,7 +11,7 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
-from alerting.errors import CoverageLow
+from alerting.errors import CoverageLow, Shrunk
 from alerting.redaction import redact
 from flows.control.gate import TROUBLE
 from flows.dates import retry_transient, window_name
@@ -41,7 +41,7 @@ async def load(backfill_id: str, partitions: list[str]) -> Receipt:
 
 
 def _load(run: RunContext, manifests: list[Manifest]) -> Receipt:
-    services = run.services
+    services, keys = run.services, [manifest.partition for manifest in manifests]
     return process(
         manifests,
         processor=run.processor,
@@ -49,6 +49,8 @@ def _load(run: RunContext, manifests: list[Manifest]) -> Receipt:
         store=services.store,
         warehouse=services.warehouse,
         backfill_id=run.backfill_id,
+        verified={key: entry.loaded for key in keys if (entry := run.ledger.get(key)) is not None and entry.loaded},
+        accept_shrink=run.asked.accept_shrink,
     )
 
 
@@ -91,6 +93,9 @@ async def _process(run: RunContext, landed: list[str]) -> State[Any]:
         return await _all_failed(run, partitions, receipt, "load")
     run.receipts.append(receipt)
     refused = receipt.refused()
+    for error in refused.values():
+        if isinstance(error, Shrunk):
+            error.located(hint=f"look at the source; if it is right: {run.asked.accept_command}")
     await run.in_thread_each(lambda key: record_failure(run, key, refused[key], "load", partitions[0]), list(refused))
     run.count_loaded(len(partitions) - len(refused))
     loaded = [key for key in partitions if key not in refused]
@@ -139,9 +144,15 @@ def record_verification(
         actual=found.loaded.get(run.scraper.tables[0], 0),
         verified_at=utc_now(),
         **({"receipt_id": receipt_id} if receipt_id else {}),
+        **({"accepted": _acceptance(run)} if run.asked.accept_shrink else {}),
     )
     verdict_event(entry)
     return True
+
+
+def _acceptance(run: RunContext) -> str:
+    by = f" by {run.facts.requested_by}" if run.facts.requested_by else ""
+    return f"fewer rows accepted{by} in {run.backfill_id}: {run.asked.reason_text}"
 
 
 async def _all_failed(run: RunContext, partitions: list[str], error: BaseException, stage: str) -> State[Any]:

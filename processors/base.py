@@ -61,6 +61,9 @@ class Table:
             recount, when they are loaded. Otherwise they keep their partition out, and its old rows stay.
         per_parent: Fewest and most rows that one parent row may have.
         per_partition: Fewest and most rows that a partition with rows may have.
+        usual_removal: Share of its rows that a partition may lose by a later load. One that would lose more keeps its
+            old rows, as ``shrunk``, until somebody accepts it.
+        key_is_content: A row whose content changes comes under another key: a new row makes up for a removed one.
         critical: Nullable columns in which a NULL is a fault all the same.
         entity_field: Column that must equal the partition's entity, for sources partitioned by entity.
         whole_entity: A load replaces all rows of the entity, whatever their dates.
@@ -79,6 +82,8 @@ class Table:
     parent_elsewhere: bool = False
     per_parent: tuple[int, int] | None = None
     per_partition: tuple[int, int] | None = None
+    usual_removal: float = 0.1
+    key_is_content: bool = False
     critical: tuple[str, ...] = ()
     entity_field: str = ""
     whole_entity: bool = False

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from alerting.errors import CoverageLow, LoadRejected, PipelineError
+from alerting.errors import CoverageLow, LoadRejected, PipelineError, Shrunk
 from alerting.object_store import ObjectStore
 from processors.base import Processor, Table
 from processors.batch_reading import BatchRows, missing_rightly, read_batch
@@ -28,6 +28,7 @@ from processors.load_plan import (
 )
 from processors.receipt import PartitionFailure, Receipt, TableReceipt
 from processors.schema import check_table, schema_hash
+from processors.shrinkage import Loss, losses
 from processors.staging import TableSpool
 from scrapers.landing import Landing, Manifest
 from scrapers.scrape import utc_now
@@ -44,15 +45,18 @@ def process(
     warehouse: Warehouse,
     backfill_id: str,
     tolerated_rejects: int = 0,
+    verified: Mapping[str, Mapping[str, int]] | None = None,
+    accept_shrink: bool = False,
     now: Callable[[], dt.datetime] = utc_now,
 ) -> Receipt:
     """Loads the batch: one load job and one atomic replace per table, parents before children.
 
     A partition that is unsettled, unproven empty, short of what its manifest counted or its source announced, has rows
-    without parent, too few or too many rows a parent, keys that would then also stand in another partition, or more
-    than ``tolerated_rejects`` rejects is left out, and its old rows stay; the others are loaded. So is one whose rows
-    BigQuery refuses: it is found by halving the batch. A proven empty partition is emptied. No table is touched before
-    all are staged. Repeating the call after any crash gives the same tables.
+    without parent, too few or too many rows a parent, keys that would then also stand in another partition, more than
+    ``tolerated_rejects`` rejects, or would lose more of its old rows than is usual is left out, and its old rows stay;
+    the others are loaded. So is one whose rows BigQuery refuses: it is found by halving the batch. A proven empty
+    partition is emptied. No table is touched before all are staged. Repeating the call after any crash gives the same
+    tables.
 
     Args:
         manifests: At most `processors.load_plan.MAX_DAYS_PER_BATCH` dates; use ``pack`` to cut longer lists.
@@ -62,6 +66,8 @@ def process(
         warehouse: Where the rows go.
         backfill_id: Part of the job ids.
         tolerated_rejects: Per partition.
+        verified: Per partition and table, the rows that were last verified: what the table has beyond them may go.
+        accept_shrink: Somebody has looked at the fewer rows of these partitions and takes them.
         now: Clock.
 
     Raises ``TransientError`` (try the whole call again), ``CriticalError`` from the warehouse, ``ConfigurationError``
@@ -78,12 +84,14 @@ def process(
             suspects = [manifest for manifest in ordered if manifest.partition not in refused]
             refused |= pinned(suspects, error, work.stage_and_forget)
             continue
-        twins = _twins(staged, good)
-        if not twins:
+        apart = _twins(staged, good)
+        if not accept_shrink:
+            apart = _shrunk(staged, good, verified or {}) | apart
+        if not apart:
             break
         # Without them, from the beginning: what is staged holds their rows.
         work.forget(staged)
-        refused |= twins
+        refused |= apart
     receipt = _receipt(batch, good, work.replace(staged, batch, good), processor, store, backfill_id, now())
     receipt.put(store)
     return receipt
@@ -206,6 +214,18 @@ def _twins(staged: Sequence[_Staged], good: Sequence[Manifest]) -> dict[str, Pip
         for one in staged
         for key, count in twins_per_partition(one.load.cells, one.batch.table, good).items()
     }
+
+
+def _shrunk(
+    staged: Sequence[_Staged], good: Sequence[Manifest], verified: Mapping[str, Mapping[str, int]]
+) -> dict[str, PipelineError]:
+    """Partitions that would lose more rows than is usual: shrinking is evidence against the new answer."""
+    lost: dict[str, list[Loss]] = {}
+    for one in staged:
+        changes = changes_per_partition(one.load.cells, one.batch.table, good)
+        for key, loss in losses(one.batch.table, changes, verified).items():
+            lost.setdefault(key, []).append(loss)
+    return {key: Shrunk(f"{'; '.join(str(loss) for loss in found)}; old rows were kept") for key, found in lost.items()}
 
 
 def _receipt(

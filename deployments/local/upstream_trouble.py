@@ -30,6 +30,7 @@ Kind = Literal[
     "raw",  # the bytes of "raw" (Latin-1), status line and headers included; then the connection is closed
     "not_final",  # the first game is in its third quarter
     "empty",  # {"data":[]} although there were games
+    "one_game",  # only the first game, as if there had been no other
     "drop_players",  # the first game has no visitors' players
     "drop_last_player",  # one line is missing, nothing else shows it
     "wrong_date",  # the games of the day before: the date parameter was ignored
@@ -145,6 +146,8 @@ def spoiled(games: list[dict[str, Any]], kind: Kind, yesterday: list[dict[str, A
     games = copy.deepcopy(games)
     if kind == "empty":
         return []
+    if kind == "one_game":
+        return games[:1]
     if kind == "wrong_date":
         return yesterday
     if games:

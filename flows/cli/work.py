@@ -59,6 +59,10 @@ Concurrency = Annotated[int | None, typer.Option("--max-concurrency", min=1, max
 Parallel = Annotated[
     int, typer.Option("--parallel", min=0, max=64, help="Split over so many runs at once, on all workers of the pool.")
 ]
+AcceptShrink = Annotated[
+    bool,
+    typer.Option("--accept-shrink", help="Load what came with fewer rows than before, as it is landed; nothing else."),
+]
 NoFollow = Annotated[bool, typer.Option("--no-follow", help="Start it and return at once.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before a big run.")]
 
@@ -75,6 +79,7 @@ def run(
     from_file: DatesFile = None,
     max_concurrency: Concurrency = None,
     parallel: Parallel = 0,
+    accept_shrink: AcceptShrink = False,
     parameters: Parameters = None,
     no_follow: NoFollow = False,
     yes: Yes = False,
@@ -87,6 +92,7 @@ def run(
         "entities": entities,
         "mode": mode.value,
         "max_concurrency": max_concurrency,
+        **({"accept_shrink": True} if accept_shrink else {}),
         **(split_over(parallel, max_concurrency) if parallel else {}),
         **extra_parameters(parameters),
     }

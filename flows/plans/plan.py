@@ -149,6 +149,7 @@ def make_plan(
     mode: Mode = Mode.INCREMENTAL,
     order: Order = Order.OLDEST_FIRST,
     retry_failed: bool = False,
+    accept_shrink: bool = False,
     only: Container[str] | None = None,
     since: dt.datetime | None = None,
     empty_ttl: dt.timedelta = NEVER,
@@ -163,6 +164,7 @@ def make_plan(
         mode: See :class:`flows.parameters.Mode`.
         order: Of the items of the plan.
         retry_failed: Only partitions whose last verdict is a failure are in the plan at all.
+        accept_shrink: Only partitions whose last answer had fewer rows than before are in the plan: it is loaded.
         only: Keys of an earlier run; others are not in the plan.
         since: Good verdicts from this instant (aware) on are not made again, whatever the mode.
         empty_ttl: A proof of emptiness that was older than this at ``since`` is none any more.
@@ -174,6 +176,10 @@ def make_plan(
         if retry_failed and not (entry and entry.verdict.is_failed):
             continue
         if only is not None and partition.key not in only:
+            continue
+        if accept_shrink:
+            if entry is not None and entry.verdict is Verdict.SHRUNK:
+                items.append(PlannedPartition(partition, Path.RELOAD, "fewer rows than before, accepted"))
             continue
         path, why = _path(scraper, partition, entry, mode, since, empty_ttl)
         items.append(PlannedPartition(partition, path, why))

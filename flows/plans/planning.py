@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from alerting.errors import ConfigurationError
 from flows.ledger import Ledger, LedgerEntry
-from flows.parameters import Asked
+from flows.parameters import Asked, Mode
 from flows.plans.estimate import Estimate, estimate
 from flows.plans.first_date import known_scraper
 from flows.plans.history import SourceHistory, read_history
@@ -41,6 +41,13 @@ def plan_asked(services: Services, asked: Asked, now: dt.datetime, backfill_id: 
     Raises ``ConfigurationError`` for parameters that make no sense and for a plan without a single date, and
     ``StateUnreadable``. Nothing was done then.
     """
+    if asked.accept_shrink and asked.mode is not Mode.INCREMENTAL:
+        raise ConfigurationError(
+            f"accept_shrink loads what is landed, and mode {asked.mode.value} does something else. Nothing was done",
+            source=asked.source,
+            stage="plan",
+            hint=asked.accept_command,
+        )
     scraper = known_scraper(services, asked.source)
     partitions = requested_partitions(
         scraper,
@@ -61,6 +68,7 @@ def plan_asked(services: Services, asked: Asked, now: dt.datetime, backfill_id: 
         mode=asked.mode,
         order=asked.order,
         retry_failed=asked.retry_failed,
+        accept_shrink=asked.accept_shrink,
         only=_only(services, asked, entries),
         since=_since(services, asked.resume_of or backfill_id) or now,
         empty_ttl=dt.timedelta(days=services.settings.empty_ttl_days),
@@ -117,6 +125,8 @@ def _wanted(asked: Asked) -> str:
     wishes = []
     if asked.retry_failed:
         wishes.append("failed")
+    if asked.accept_shrink:
+        wishes.append("shrunk")
     if asked.failed_of:
         wishes.append(f"failed in {asked.failed_of}")
     if asked.plan_of:

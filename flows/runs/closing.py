@@ -27,7 +27,7 @@ from flows.control.lease import list_leases, release_lease
 from flows.ledger import LedgerEntry
 from flows.parameters import Asked, OnFailure, Order
 from flows.plans.plan import Path, Plan
-from flows.runs.data_facts import provisional_facts, table_facts
+from flows.runs.data_facts import provisional_facts, shrunk_facts, table_facts
 from flows.runs.leftover import settle_ledger
 from flows.runs.mailing import asked_by
 from flows.runs.outcome import backfill_verdict, count_verdicts, mail_outcome
@@ -103,7 +103,7 @@ def _flags(asked: Asked) -> dict[str, str]:
         flags["order"] = asked.order.value
     if asked.on_failure is OnFailure.STOP:
         flags["on_failure"] = asked.on_failure.value
-    for name in ("retry_failed", "exclude", "failed_of", "plan_of", "max_calls", "max_cost_usd"):
+    for name in ("retry_failed", "accept_shrink", "exclude", "failed_of", "plan_of", "max_calls", "max_cost_usd"):
         if value := getattr(asked, name):
             flags[name] = str(value)
     return flags
@@ -124,8 +124,10 @@ def recount(
         # Everything is good, but not by this run: it was to do good dates again and did not come to them.
         verdict = f"ABORTED({aborted})"
         facts = dataclasses.replace(facts, notes=[*facts.notes, _told_untouched(facts, untouched)])
+    shrunk = shrunk_facts(entries, facts.source)
     return dataclasses.replace(
         facts,
+        notes=[*shrunk, *facts.notes],
         planned=len(keys),
         verdict=verdict,
         outcome=mail_outcome(verdict),

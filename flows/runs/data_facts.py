@@ -13,6 +13,7 @@ from alerting.run_facts import TableFacts
 from flows.ledger_entry import LedgerEntry, Verdict
 from processors.receipt import Receipt
 
+_SHRUNK_SHOWN = 4
 # What took less is not worth a line of the mail.
 SLOW_ANSWER_S = 1.0
 
@@ -23,7 +24,7 @@ def table_facts(tables: Sequence[str], entries: Sequence[LedgerEntry], since: st
     What a good partition landed and did not load are identical repeats: its verification allowed for them. Rows changed
     by this run are those of entries written at ``since`` (ISO instant, "" = none) or later.
     """
-    ours = [entry.changes for entry in entries if since and entry.updated_at >= dt.datetime.fromisoformat(since)]
+    ours = [entry for entry in entries if since and entry.updated_at >= dt.datetime.fromisoformat(since)]
     good = [entry for entry in entries if entry.verdict.is_good]
     tried = [entry for entry in entries if not entry.verdict.is_good and entry.verdict is not Verdict.LANDED]
     return [
@@ -37,7 +38,8 @@ def table_facts(tables: Sequence[str], entries: Sequence[LedgerEntry], since: st
             mismatching=[
                 entry.partition for entry in tried if entry.landed.get(table, 0) != entry.loaded.get(table, 0)
             ],
-            changes=dict(sum((Counter(one.get(table, {})) for one in ours), Counter())),
+            changes=dict(sum((Counter(one.changes.get(table, {})) for one in ours), Counter())),
+            removed_on=[one.partition for one in ours if one.changes.get(table, {}).get("removed")],
         )
         for position, table in enumerate(tables)
     ]
@@ -54,6 +56,30 @@ def provisional_facts(entries: Sequence[LedgerEntry]) -> dict[str, str]:
     """Ranges of the partitions that the source still changes -> what becomes of them."""
     open_keys = [entry.partition for entry in entries if entry.error_type == NotSettled.__name__]
     return {compress_dates(open_keys): "not final at the source; a later run asks again"} if open_keys else {}
+
+
+def shrunk_facts(entries: Sequence[LedgerEntry], source: str) -> list[str]:
+    """A sentence on the partitions whose new answer had fewer rows than before: how many, before and after."""
+    shrunk = [entry for entry in entries if entry.verdict is Verdict.SHRUNK]
+    if not shrunk:
+        return []
+    shown = "; ".join(f"{entry.partition} {shrunk_text(entry)}" for entry in shrunk[:_SHRUNK_SHOWN])
+    rest = len(shrunk) - _SHRUNK_SHOWN
+    more = f"; and {rest:,} more: gapless status {source} --failed" if rest > 0 else ""
+    return [f"Shrunk at the source, old rows kept ({compress_dates(e.partition for e in shrunk)}): {shown}{more}"]
+
+
+def shrunk_text(entry: LedgerEntry) -> str:
+    """Rows before and after, per table: what was last verified against what came.
+
+    >>> import datetime as dt
+    >>> at = dt.datetime(2025, 1, 4, tzinfo=dt.UTC)
+    >>> games = {"landed": {"games": 1}, "loaded": {"games": 10}}
+    >>> shrunk_text(LedgerEntry("s", "2025-01-03", Verdict.SHRUNK, "bf-1", at, **games))
+    'games 10 -> 1'
+    """
+    tables = [*entry.loaded, *(table for table in entry.landed if table not in entry.loaded)]
+    return ", ".join(f"{table} {entry.loaded.get(table, '?')} -> {entry.landed.get(table, 0)}" for table in tables)
 
 
 def drift_facts(receipts: Sequence[Receipt], known: Collection[str]) -> list[str]:

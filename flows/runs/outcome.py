@@ -132,6 +132,7 @@ _VERDICT_BY_ERROR = {
     "Truncated": Verdict.TRUNCATED,
     "NotSettled": Verdict.PARTIAL,
     "CoverageLow": Verdict.PARTIAL,
+    "Shrunk": Verdict.SHRUNK,
     "NothingPublished": Verdict.FAILED_RETRYABLE,
     "BlockedBySource": Verdict.BLOCKED,
     "AuthenticationError": Verdict.BLOCKED,

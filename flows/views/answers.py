@@ -15,6 +15,7 @@ from alerting.ranges import compress_dates
 from alerting.wording import about, plural
 from flows.ledger import LedgerEntry, Verdict
 from flows.plans.first_date import known_scraper
+from flows.runs.data_facts import shrunk_text
 from flows.runs.situation import BLOCK, PERSON, QUOTA, Situation, State, at
 from flows.views.inspection import Cause, causes_of, mail_state
 from flows.wiring import Services
@@ -22,6 +23,7 @@ from processors import table_budget
 from scrapers.rate_limits import described, next_reset
 
 _SHOWN_CAUSES = 5
+_SHOWN_ACCEPTED = 20
 _NOTHING_DOUBLED = "done dates are skipped, others replaced in one step, so nothing is doubled"
 _TOUCHED = ("created", "updated", "removed")
 
@@ -99,6 +101,10 @@ def _failures(seen: Seen) -> str:
         return "none"
     dates = sum(len(cause.partitions) for cause in causes)
     lines = [f"{plural(dates, 'date')}, {plural(len(causes), 'cause')}"]
+    lines += [
+        f"{entry.partition} shrunk, old rows kept: {shrunk_text(entry)}"
+        for entry in seen.situation.with_verdict(Verdict.SHRUNK)[:_SHOWN_CAUSES]
+    ]
     for cause in causes[:_SHOWN_CAUSES]:
         ranges = compress_dates(cause.partitions, counts=True)
         lines.append(f"{len(cause.partitions)} x {cause.verdict} {cause.error_type}: {ranges}")
@@ -238,7 +244,9 @@ def _unavailable(seen: Seen) -> str:
     gone = seen.situation.with_verdict(Verdict.UNAVAILABLE, Verdict.SKIPPED)
     scraper = known_scraper(seen.services, seen.situation.source)
     floor = f"nothing exists before {scraper.floor} {scraper.floor_evidence}".rstrip()
-    return f"{floor}; given up: {compress_dates(entry.partition for entry in gone) or 'none'}"
+    lines = [f"{floor}; given up: {compress_dates(entry.partition for entry in gone) or 'none'}"]
+    lines += [f"{entry.partition}: {entry.accepted}" for entry in seen.situation.entries.values() if entry.accepted]
+    return "\n".join(lines[:_SHOWN_ACCEPTED])
 
 
 def _urgency(seen: Seen) -> str:

@@ -33,6 +33,7 @@ BLAME: Mapping[str, str] = {
     "PartitionUnavailable": "the source: it will never have these",
     "Truncated": "the source: it cuts off at a cap",
     "CoverageLow": "the source or us: counts differ, look at one date",
+    "Shrunk": "the source or a new processor: fewer rows than before; the old ones are kept",
     "SourceContractError": "the source: it changed its answer; the scraper has to follow",
     "RowRejected": "us or the source: rows break the row model",
     "LoadRejected": "us: BigQuery refuses our rows or schema",

@@ -10,6 +10,7 @@ from typing import Any
 from alerting.ranges import compress_dates
 from flows.ledger import Verdict
 from flows.pending import read_pending
+from flows.runs.data_facts import shrunk_text
 from flows.runs.situation import situation_of
 from flows.views.answers import Seen, answers_to
 from flows.views.inspection import describe_run, newest_objects
@@ -49,6 +50,8 @@ def source_status(services: Services, source: str, now: dt.datetime, newest: int
             for table in services.scraper(source).tables
         },
         "last_update": max((entry.updated_at for entry in entries), default=None),
+        "shrunk": {entry.partition: shrunk_text(entry) for entry in at_present.with_verdict(Verdict.SHRUNK)},
+        "accepted": {entry.partition: entry.accepted for entry in entries if entry.accepted},
         "failed": [cause.to_dict() for cause in seen.failed],
         "run": describe_run(at_present.run, now) if at_present.run else None,
         "newest_objects": newest_objects(services.store, source_prefix(source), newest) if newest else [],

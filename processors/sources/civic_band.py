@@ -43,6 +43,7 @@ class CivicBand(Processor):
             entity_field="entity",
             whole_entity=True,
             deleted_field="deleted_at",
+            key_is_content=True,
             granularity="MONTH",
         ),
     )

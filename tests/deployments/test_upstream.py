@@ -186,6 +186,7 @@ def test_an_unknown_kind_of_trouble_is_refused(upstream):
     [
         "not_final",
         "empty",
+        "one_game",
         "drop_players",
         "drop_last_player",
         "wrong_date",

@@ -122,13 +122,13 @@ def test_late_rows_in_5_of_90_days_are_5_partition_writes_of_the_daily_run(
     assert untouched == {key: entry for key, entry in known.items() if key not in LATE}
 
 
-def live(place: Place) -> RunContext:
+def live(place: Place, first: str = FIRST, days: int = DAYS) -> RunContext:
     """What the daily flow does with its window, here of 90 dates."""
-    asked = Asked(
-        source=SOURCE, start_date=dt.date.fromisoformat(FIRST), end_date=dt.date.fromisoformat(LAST), mode=Mode.FULL
-    )
+    start = dt.date.fromisoformat(first)
+    end = start + dt.timedelta(days=days - 1)
+    asked = Asked(source=SOURCE, start_date=start, end_date=end, mode=Mode.FULL)
     run = RunContext(place.services, asked, "daily-1", purpose="live")
-    items = tuple(PlannedPartition(one, Path.FETCH, "may have changed") for one in place.partitions(FIRST, DAYS))
+    items = tuple(PlannedPartition(one, Path.FETCH, "may have changed") for one in place.partitions(first, days))
     plan = Plan(SOURCE, asked.start_date, asked.end_date, run.scraper.zone, items)
     register(run)
     try:

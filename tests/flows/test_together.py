@@ -343,3 +343,17 @@ def test_a_date_that_is_not_as_it_should_be_fails_alone(place: Place, ran: Ran, 
     assert entry is not None
     assert (entry.verdict, entry.error_type) == (Verdict.PARTIAL, "CoverageLow")
     assert sum(facts.verdict_counts.values()) == 10
+
+
+def test_a_date_whose_rows_are_gone_from_a_range_keeps_them_alone(place: Place, ran: Ran, shop: Shop) -> None:
+    ran("2025-01-01", "2025-01-10", source="sales")
+    shop.rows = [row for row in shop.rows if row["sale_date"] != "2025-01-05"]
+    run, facts = ran("2025-01-01", "2025-01-10", source="sales", mode=Mode.FULL)
+    assert facts.verdict_counts["shrunk"] == 1
+    entry = run.ledger.get("2025-01-05")
+    assert entry is not None
+    had = (4 * 7) % 13
+    assert (entry.verdict, entry.loaded["sales"], entry.landed["sales"]) == (Verdict.SHRUNK, had, 0)
+    name = place.services.warehouse.name_of("sales")
+    found = place.sql(f"SELECT COUNT(*) AS n FROM {name} WHERE sale_date = DATE '2025-01-05'")
+    assert found[0]["n"] == had

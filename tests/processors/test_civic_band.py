@@ -111,3 +111,13 @@ def test_a_lost_page_is_short_a_foreign_one_is_extra_and_one_page_twice_is_a_dup
         civic.sql(change)
         assert civic.verify(manifest, receipt=receipt)[ALAMEDA].verdict is verdict, change
         civic.sql("DELETE FROM {civic_pages} WHERE TRUE")
+
+
+def test_a_town_that_comes_with_fewer_pages_keeps_them_and_one_read_anew_does_not_shrink(civic):
+    civic.process(land(civic, ALAMEDA, [page(str(number)) for number in range(10)], FIRST))
+    receipt = civic.process(land(civic, ALAMEDA, [page("0")], SECOND), accept_shrink=False)
+    assert receipt.failures[ALAMEDA].message == "civic_pages: 10 rows before, 1 after; old rows were kept"
+    assert len(alive(civic, ALAMEDA)) == 10
+    # Better text of every page: other ids, as many pages.
+    civic.process(land(civic, ALAMEDA, [page(f"new-{number}") for number in range(10)], THIRD), accept_shrink=False)
+    assert alive(civic, ALAMEDA) == [f"new-{number}" for number in range(10)]
