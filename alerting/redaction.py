@@ -1,68 +1,30 @@
-"""Takes secrets out of text before it is stored, logged or mailed. Masks by name, by shape, and by known value."""
+"""Takes secrets out of texts and structures before they are stored, logged or mailed.
+
+Three ways lead to a secret, and each also leads through the text's escapes: it is registered (``secret_literals``), it
+has a known shape (``secret_shapes``), or it stands under a telling name (``secret_names``, ``secret_values``).
+"""
 
 from __future__ import annotations
 
-import base64
+import dataclasses
 import logging
 import re
-import threading
-import urllib.parse
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from alerting.secret_literals import literal_spans, longest_known, merged, register_secret
+from alerting.secret_names import is_plural, kind_of_name
+from alerting.secret_shapes import shape_spans
+from alerting.secret_values import looks_random, named_spans
+from alerting.unescaping import Span, spans_before, unescaped
+
+__all__ = ["MASK", "RedactingFilter", "one_line", "redact", "redact_value", "register_secret"]
+
 MASK = "***"
-
-_NAMES = (
-    r"(?:x[-_])?(?:api|app|access|account|auth|private|secret|subscription|encryption)[-_]?key(?:[-_]id)?"
-    r"|(?:access|refresh|id|auth|session|csrf|xsrf|bearer|security|x-amz-security)[-_]?token|token"
-    r"|(?:client|app|shared|api)[-_]?secret|secret|pass(?:word|wd|phrase)|pwd|credentials?"
-    r"|(?:x-(?:goog|amz)-)?(?:signature|credential)|sig|session[-_]?id|sid|jwt|webhook[-_]?url"
-)
-_VALUE = r"""(?:\\?"[^"\\]*\\?"|\\?'[^'\\]*\\?'|[^\s&"',;<>)}\]\\]+)"""
-_NAMED = re.compile(rf"""(?i)(?<![a-z0-9])({_NAMES})(\\?["']?\s*(?:=|:|%3D)\s*)({_VALUE})""")
-# `key=` alone is also an honest word ("partition key=2021-01-03"): a date there stays readable.
-_KEY = re.compile(
-    r"""(?i)(?<![a-z0-9_-])(key)(\\?["']?(?:=|%3D|\\?["']\s*:\s*))(?!\d{4}-\d\d)([^\s&"',;<>)}\]]+|"[^"]*")"""
-)
-_HEADER = re.compile(
-    r"""(?i)(?<![a-z0-9])((?:proxy-)?authorization|(?:set-)?cookies?)(\\?["']?\s*[:=]\s*\\?["']?)([^\r\n"']+)"""
-)
-_SHAPES = (
-    (re.compile(r"(?i)\b([a-z][a-z0-9+.-]{0,20}://)[^/\s@]{1,512}@"), rf"\1{MASK}@"),
-    (re.compile(r"(?i)\b(bearer)\s+(?!tokens?\b|auth)[A-Za-z0-9._~+/=-]{6,}"), rf"\1 {MASK}"),
-    (re.compile(r"(?i)\b(basic|token|digest)\s+(?=[^\s]*[\d=])[A-Za-z0-9._~+/=-]{8,}"), rf"\1 {MASK}"),
-    (re.compile(r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]{0,30}PRIVATE KEY-----|\Z)"), MASK),
-    (re.compile(r"\beyJ[\w-]{8,}\.[\w-]{4,}(?:\.[\w-]*)?"), MASK),
-    (re.compile(r"\b(?:AIza[\w-]{30,}|gh[pousr]_\w{20,}|xox[abprs]-[\w-]{8,}|ya29\.[\w-]{8,}|AKIA[0-9A-Z]{16})"), MASK),
-    (re.compile(r"\bsk-[\w-]{16,}"), MASK),
-    (
-        re.compile(r"(hooks\.slack\.com/services|discord(?:app)?\.com/api/webhooks|webhook\.office\.com)/[^\s\"'<>]+"),
-        rf"\1/{MASK}",
-    ),
-)
-
-_MASKS = (*((pattern, rf"\1\2{MASK}") for pattern in (_HEADER, _NAMED, _KEY)), *_SHAPES)
-
-_lock = threading.Lock()
-_literals: set[str] = set()
-_literal_pattern: re.Pattern[str] | None = None
-
-
-def register_secret(value: str) -> None:
-    """From now on ``value`` is masked wherever it appears in this process, also URL-quoted or in base64.
-
-    Values under 4 characters are ignored: masking them would make every text unreadable.
-    """
-    global _literal_pattern
-    if len(value) < 4:
-        return
-    encoded = base64.b64encode(value.encode()).decode().rstrip("=")
-    with _lock:
-        _literals.update({value, urllib.parse.quote(value, safe=""), urllib.parse.quote_plus(value), encoded})
-        ordered = sorted(_literals, key=len, reverse=True)
-        _literal_pattern = re.compile("|".join(re.escape(literal) for literal in ordered))
-
-
+_MAX_LAYERS = 4
+_MAX_DEPTH = 24
+_OVERLAP_CHARS = 8_192
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 
 
@@ -75,53 +37,189 @@ def one_line(text: str) -> str:
     return _UNPRINTABLE.sub(" ", redact(text)).strip()
 
 
-def redact(text: str) -> str:
+def redact(text: str, max_chars: int | None = None) -> str:
     """The text with every secret replaced by ``***``; names stay, so that a reader sees what was there.
+
+    Args:
+        text: Anything.
+        max_chars: Keeps so many characters of ``text``. What is beyond is searched no further than a secret reaches
+            that begins before the cut, and a secret is never cut in two.
 
     >>> redact("GET https://api.test/v4?apiKey=abc123&date=2024-01-01 -> 401")
     'GET https://api.test/v4?apiKey=***&date=2024-01-01 -> 401'
-    >>> redact("Authorization: Bearer abcdef, password in postgres://me:pw@host/db")
-    'Authorization: ***'
+    >>> redact("Authorization: Bearer abcdef, primary key=game_id in postgres://me:pw@host/db")
+    'Authorization: ***, primary key=game_id in postgres://***@host/db'
     """
+    cut = len(text) if max_chars is None else max_chars
+    if cut < len(text):
+        text = text[: cut + max(_OVERLAP_CHARS, 6 * longest_known())]
     if not text.isascii():
         # A lone surrogate (a wrongly decoded byte) cannot be stored or sent.
         text = text.encode("utf-8", "replace").decode()
-    if _literal_pattern is not None:
-        text = _literal_pattern.sub(MASK, text)
-    for pattern, mask in _MASKS:
-        # Nearly every text holds none of them, and a search costs half of a substitution that finds nothing.
-        if pattern.search(text):
-            text = pattern.sub(mask, text)
-    return text
+    spans = _spans(text, _MAX_LAYERS)
+    if not spans:
+        return text[:cut]
+    pieces, at = [], 0
+    for start, end in merged(spans):
+        if start >= cut:
+            break
+        pieces += [text[at:start], MASK]
+        at = end
+    return "".join([*pieces, text[at : max(at, cut)]])
 
 
-_SENSITIVE_NAME = re.compile(rf"(?i)(?:.*[-_.])?(?:{_NAMES}|key|(?:proxy-)?authorization|(?:set-)?cookies?)")
+def _spans(text: str, layers: int) -> list[Span]:
+    spans = literal_spans(text) + shape_spans(text) + named_spans(text)
+    if layers:
+        plain = unescaped(text)
+        if plain != text and (below := _spans(plain, layers - 1)):
+            spans += spans_before(text, below)
+    return [(start, end) for start, end in spans if text[start:end] != MASK]
 
 
-def redact_value(value: Any, name: str = "") -> Any:
+def redact_value(value: Any, name: Any = "") -> Any:
     """A JSON-ready copy: strings redacted, keys too, and everything below a key that names a secret masked.
 
-    >>> redact_value({"headers": {"X-Api-Key": "abc"}, "n": 3})
-    {'headers': {'X-Api-Key': '***'}, 'n': 3}
+    Understands mappings (headers of any library among them), lists of pairs, ``{"name": ..., "value": ...}``, bytes,
+    dataclasses and models.
+
+    >>> redact_value({"headers": {b"X-Api-Key": b"abc"}, "n": 3, "pairs": [("token", "x"), ("page", "2")]})
+    {'headers': {'X-Api-Key': '***'}, 'n': 3, 'pairs': [['token', '***'], ['page', '2']]}
     """
-    if name and value not in (None, "", True, False) and _SENSITIVE_NAME.fullmatch(name):
-        return MASK
-    if isinstance(value, Mapping):
-        return {redact(str(key)): redact_value(item, str(key)) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [redact_value(item) for item in value]
-    if value is None or isinstance(value, bool | int | float):
+    return _copied(value, _text(name) if name else "", _MAX_DEPTH)
+
+
+def _copied(value: Any, name: str, depth: int) -> Any:
+    if value is None or isinstance(value, bool):
         return value
-    return redact(str(value))
+    if name and _is_secret(value, name):
+        return MASK
+    if isinstance(value, int | float):
+        return value
+    if isinstance(value, str | bytes | bytearray | memoryview):
+        return redact(_text(value))
+    if depth == 0:
+        return redact(_text(value), 300)
+    if items := _items(value):
+        return _copied_items(items, depth)
+    if isinstance(value, Mapping):
+        return {}
+    if isinstance(value, list | tuple | set | frozenset):
+        given = list(value)
+        if len(given) == 2 and isinstance(given[0], str | bytes) and kind_of_name(_text(given[0])):
+            return [redact(_text(given[0])), _copied(given[1], _text(given[0]), depth - 1)]
+        return [_copied(item, name, depth - 1) for item in given]
+    return redact(_text(value))
+
+
+def _items(value: Any) -> list[tuple[Any, Any]]:
+    """Names and values of whatever has some: mappings, header objects, dataclasses, models."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return [(field.name, getattr(value, field.name, None)) for field in dataclasses.fields(value)]
+    many = getattr(value, "multi_items", None) or getattr(value, "items", None)
+    if callable(many) and not isinstance(value, type):
+        try:
+            pairs: Iterable[Any] = many()
+            return [(key, item) for key, item in pairs]
+        except Exception:  # an object that only looks like a mapping
+            return []
+    return []
+
+
+def _copied_items(items: list[tuple[Any, Any]], depth: int) -> dict[str, Any]:
+    copied: dict[str, Any] = {}
+    said = {_text(key).lower(): item for key, item in items}
+    named = said.get("name", said.get("key", said.get("header", "")))
+    for key, item in items:
+        text = _text(key)
+        under = _text(named) if text.lower() in ("value", "val") and isinstance(named, str | bytes) else text
+        made, place = _copied(item, under, depth - 1), redact(text)
+        if place in copied and copied[place] != made:  # a header that came twice
+            made = [*copied[place], made] if isinstance(copied[place], list) else [copied[place], made]
+        copied[place] = made
+    return copied
+
+
+def _is_secret(value: Any, name: str) -> bool:
+    kind = kind_of_name(name)
+    if not kind or value in ("", b""):
+        return False
+    if isinstance(value, int | float):
+        return kind == "certain" and not is_plural(name)
+    if kind == "likely":
+        return isinstance(value, str | bytes) and looks_random(_text(value))
+    return not (isinstance(value, str) and value.lower() in ("none", "null", MASK))
+
+
+def _text(value: Any) -> str:
+    """Never raises, whatever an object's own ``__str__`` does."""
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value).decode("utf-8", "backslashreplace")
+    try:
+        return str(value)
+    except Exception as error:
+        return f"<{type(value).__name__} without text: {type(error).__name__}>"
 
 
 class RedactingFilter(logging.Filter):
-    """Put on a handler, it redacts every record's message and traceback text."""
+    """Put on a handler or logger, it redacts every record: message, arguments, traceback, extra fields."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Always lets the record through."""
-        record.msg, record.args = redact(record.getMessage()), None
-        if record.exc_info:
-            record.exc_text = redact(logging.Formatter().formatException(record.exc_info))
-            record.exc_info = None
+        """Always lets the record through, and never raises."""
+        redact_record(record)
         return True
+
+
+def redact_record(record: logging.LogRecord) -> logging.LogRecord:
+    """The record, without secrets. Where it holds none it stays as it was, arguments too. Never raises."""
+    try:
+        _redact_record(record)
+    except Exception as error:
+        # Whatever is wrong with it, nothing of it may pass unseen.
+        record.msg, record.args = f"<log record could not be redacted: {type(error).__name__}>", None
+        record.exc_info = record.exc_text = record.stack_info = None
+    return record
+
+
+def _redact_record(record: logging.LogRecord) -> None:
+    args = record.args
+    if args and not isinstance(args, Mapping) and any(not isinstance(arg, _PLAIN) for arg in args):
+        # As a structure, before its repr turns it into text.
+        record.args = tuple(arg if isinstance(arg, _PLAIN) else _argument(arg) for arg in args)
+    elif isinstance(args, Mapping):
+        record.args = {key: arg if isinstance(arg, _PLAIN) else _argument(arg, str(key)) for key, arg in args.items()}
+    try:
+        message = record.getMessage()
+    except Exception:  # too few arguments, %d of a text ...
+        message = f"{_text(record.msg)} {redact_value(record.args)}"
+        record.msg, record.args = message, None
+    clean = redact(message)
+    if clean != message or not isinstance(record.msg, str):
+        record.msg, record.args = clean, None
+    if record.exc_info:
+        raised = record.exc_info if isinstance(record.exc_info, tuple) else sys.exc_info()
+        if not record.exc_text:
+            record.exc_text = logging.Formatter().formatException(raised) if raised[0] else ""
+        clean = redact(record.exc_text)
+        if clean != record.exc_text:
+            record.exc_info = None
+        record.exc_text = clean
+    elif record.exc_text:
+        record.exc_text = redact(record.exc_text)
+    if record.stack_info:
+        record.stack_info = redact(str(record.stack_info))
+    for name in record.__dict__.keys() - _STANDARD:
+        value = record.__dict__[name]
+        if isinstance(value, str | bytes | Mapping | list | tuple | BaseException):
+            record.__dict__[name] = redact_value(value, name)
+
+
+_PLAIN = (str, int, float, type(None))
+_STANDARD = frozenset(logging.LogRecord("", 0, "", 0, "", (), None).__dict__) | {"message", "asctime", "taskName"}
+
+
+def _argument(value: Any, name: str = "") -> Any:
+    """A structure redacted; anything else as the text it would become."""
+    if isinstance(value, Mapping | list | tuple | set | frozenset | bytes) or _items(value):
+        return redact_value(value, name)
+    return value

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from aiosmtpd.controller import Controller
 
-from alerting import redaction
+from alerting import secret_literals
 from alerting.channels import Delivery, DeliveryFailed, Kind, SmtpChannel
 from alerting.incident import Severity
 from alerting.live_alerts import AlertSettings
@@ -101,8 +101,8 @@ class Clock:
 
 @pytest.fixture(autouse=True)
 def _no_secrets_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redaction, "_literals", set())
-    monkeypatch.setattr(redaction, "_literal_pattern", None)
+    monkeypatch.setattr(secret_literals, "_known", {})
+    monkeypatch.setattr(secret_literals, "_passing", [])
 
 
 @pytest.fixture
