@@ -48,6 +48,9 @@ unit: $(STAMP)  ## Everything but end-to-end, faults and benchmarks
 smoke: $(STAMP)  ## The main job: 31 dates of which 3 fail, one mail, its command retries exactly those
 	$(BIN)/pytest -q -m 'e2e and smoke' tests/e2e
 
+# The local Cloud Storage as strict as Google's: deployments/local/gcs_strictness.py.
+e2e faults: export GAPLESS_STRICT = 1
+
 e2e: $(STAMP)  ## The deployed parent on a real server, worker, emulators and SMTP
 	$(BIN)/pytest -q -m 'e2e and not smoke' $(E2E)
 

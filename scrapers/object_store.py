@@ -129,10 +129,10 @@ class GcsObjectStore:
         blob = self._bucket().blob(name, chunk_size=_PIECE_BYTES if file is data else None)
         writer = uuid.uuid4().hex
         blob.metadata = {**(metadata or {}), WRITER_KEY: writer}
-        self._pace.wait(name)
         sending = {"size": file.seek(0, io.SEEK_END), "content_type": content_type, **self._calling}
         try:
-            blob.upload_from_file(file, rewind=True, if_generation_match=if_generation, **sending)
+            with self._pace.of(name):
+                blob.upload_from_file(file, rewind=True, if_generation_match=if_generation, **sending)
         except api.PreconditionFailed as conflict:
             return self._own_generation(name, writer, if_generation, conflict)
         except Exception as error:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 SAME_NAME_INTERVAL_S = 1.0
 _MOST_NAMES = 4096
@@ -18,7 +19,7 @@ class WritePace:
     """Of one process; others are not known, and for them there is the 429. Safe to use from many threads.
 
     Args:
-        interval_s: Least time between the beginnings of two writes to a name; 0 never waits.
+        interval_s: Least time between the end of a write to a name and the next one; 0 never waits.
         monotonic: Clock in seconds.
         sleep: Takes seconds.
     """
@@ -36,8 +37,22 @@ class WritePace:
         self._lock = threading.Lock()
         self._begins_s: dict[str, float] = {}
 
-    def wait(self, name: str) -> None:
-        """Returns when ``name`` may be written; each caller of one name gets an instant of its own."""
+    @contextmanager
+    def of(self, name: str) -> Iterator[None]:
+        """Around one write: begins when ``name`` may be written; each caller of one name gets an instant of its own."""
+        self._wait(name)
+        try:
+            yield
+        finally:
+            self._ended(name)
+
+    def _ended(self, name: str) -> None:
+        """The service counts from when it has the write, which is before its answer is here."""
+        if self._interval_s > 0:
+            with self._lock:
+                self._begins_s[name] = max(self._begins_s.get(name, 0.0), self._monotonic())
+
+    def _wait(self, name: str) -> None:
         if self._interval_s <= 0:
             return
         with self._lock:

@@ -5,7 +5,8 @@ a pipe that nobody reads, and the server stands still at the 381st logged reques
 defaults are https and 0.0.0.0.
 
 Not like Cloud Storage: preconditions of delete, compose and copy are ignored (fake-gcs-server issue 1282), and so is
-``match_glob``; batch requests fail; with the filesystem backend ``x`` and ``x/child`` cannot both exist.
+``match_glob``; batch requests fail; with the filesystem backend ``x`` and ``x/child`` cannot both exist, and metadata
+over about 4 kB fails. What else Google refuses, it refuses with ``GAPLESS_STRICT`` set: `gcs_strictness`.
 """
 
 from __future__ import annotations
