@@ -70,7 +70,10 @@ def translated(error: Exception, action: str, *, dataset: str, now: dt.datetime 
     if word in _BILLING:
         return ConfigurationError(message, hint="enable billing for the project", **facts)
     if word in _DENIED or isinstance(error, api.Unauthorized | api.Forbidden | auth.GoogleAuthError):
-        hint = "gcloud auth application-default login, or grant roles/bigquery.dataEditor and roles/bigquery.jobUser"
+        hint = (
+            "gcloud auth application-default login, or grant roles/bigquery.dataEditor on the dataset and "
+            "roles/bigquery.jobUser on the project"
+        )
         return AuthenticationError(message, hint=hint, **facts)
     if isinstance(error, api.NotFound):
         return ConfigurationError(message, hint="python -m deployments.provision", **facts)

@@ -42,7 +42,8 @@ def storage_trouble(
     if kind == "refused":
         return AuthenticationError(
             f"{action}: Cloud Storage refused this account",
-            hint="gcloud auth application-default login, or grant roles/storage.objectAdmin on the bucket",
+            hint="gcloud auth application-default login, or grant roles/storage.objectUser and "
+            "roles/storage.legacyBucketReader on the bucket",
             **where,
         )
     return CriticalError(f"{action}: Cloud Storage failed in a way we do not understand", **where)

@@ -85,7 +85,12 @@ def _bucket(services: Services) -> Checked:
     except ObjectMissing:
         if read == data:
             return Checked("bucket", "pass", f"an object was written, read and deleted in {services.store.root_uri}")
-    return Checked("bucket", "fail", "the probe object did not come back as written", "grant roles/storage.objectAdmin")
+    return Checked(
+        "bucket",
+        "fail",
+        "the probe object did not come back as written",
+        "grant roles/storage.objectUser on the bucket",
+    )
 
 
 def _tables(services: Services, source: str) -> Checked:

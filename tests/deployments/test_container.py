@@ -18,7 +18,7 @@ import yaml
 PROJECT_DIR = Path(__file__).parents[2]
 DEPLOYMENTS = PROJECT_DIR / "deployments"
 SECRET_NAME = re.compile(r"(?i)password|secret|token|api_?key|credential")
-PINNED = re.compile(r"^[\w./-]+:v?\d+\.\d+[\w.-]*$")
+PINNED = re.compile(r"^[\w./-]+:v?\d+\.\d+[\w.-]*(@sha256:[0-9a-f]{64})?$")
 
 
 def _instructions() -> list[tuple[str, str]]:
@@ -38,7 +38,7 @@ def _compose() -> dict[str, Any]:
 
 def test_the_base_image_is_slim_and_pinned_to_a_patch_release():
     (base,) = _all("FROM")
-    assert re.fullmatch(r"python:3\.\d+\.\d+-slim-\w+", base)
+    assert re.fullmatch(r"python:3\.\d+\.\d+-slim-\w+(@sha256:[0-9a-f]{64})?", base)
     assert tuple(map(int, re.findall(r"\d+", base)[:2])) >= (3, 11)
 
 
@@ -56,6 +56,49 @@ def test_a_volume_on_the_folder_that_prefect_writes_to_belongs_to_its_user():
     assert home is not None
     assert any(f"--owner={owner} --group={group} {home[1]}" in one for one in _all("RUN"))
     assert f"server:{home[1]}" in _compose()["services"]["server"]["volumes"]
+    state = _compose()["services"]["worker"]["volumes"][0].split(":")[1]
+    assert any(f"--owner={owner} --group={group} --mode=0700 {state}" in one for one in _all("RUN"))
+
+
+def test_no_container_of_compose_can_gain_rights_or_change_its_image():
+    for name, service in _compose()["services"].items():
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert "cap_add" not in service, name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert not service.get("privileged"), name
+        assert "/tmp" in service["tmpfs"], name
+        assert service.get("user", "10001:10001").split(":")[0] not in ("0", "root"), name
+
+
+def test_compose_mounts_the_one_credentials_file_read_only_and_where_it_is_read():
+    services = _compose()["services"]
+    name = "/.config/gcloud/application_default_credentials.json"
+    bound = {
+        service: [one for one in found.get("volumes", []) if isinstance(one, dict)]
+        for service, found in services.items()
+    }
+    assert {service for service, found in bound.items() if found} == {"provision", "worker"}
+    for (one,) in (found for found in bound.values() if found):
+        assert one["source"].endswith(name)
+        assert one["target"] == f"/home/gapless{name}"
+        assert one["read_only"] is True
+        assert one["bind"] == {"create_host_path": False}
+    assert not [
+        one for found in services.values() for one in found.get("volumes", []) if str(one).startswith((".", "/", "$"))
+    ]
+
+
+def test_every_hint_names_a_role_of_the_least_ones_that_the_docs_name():
+    page = (PROJECT_DIR / "docs" / "deploy-gcp.md").read_text()
+    least = set(re.findall(r"^\| `(roles/[\w.]+)` \|", page, re.MULTILINE))
+    assert len(least) == 4
+    code = [
+        path.read_text() for room in ("scrapers", "processors", "flows") for path in (PROJECT_DIR / room).rglob("*.py")
+    ]
+    hinted = set(re.findall(r"roles/[A-Za-z.]+\w", "".join(code)))
+    assert hinted
+    assert hinted <= least
 
 
 def test_every_worker_is_as_patient_with_a_busy_server_as_the_embedded_stack():
@@ -179,6 +222,9 @@ def test_the_kubernetes_worker_has_no_root_no_writable_image_and_bounded_memory(
     (container,) = pod["containers"]
     assert pod["securityContext"]["runAsNonRoot"]
     assert f"{pod['securityContext']['runAsUser']}:{pod['securityContext']['runAsGroup']}" == _all("USER")[-1]
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert pod["automountServiceAccountToken"] is False
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
     assert container["securityContext"]["readOnlyRootFilesystem"]
     assert container["securityContext"]["allowPrivilegeEscalation"] is False
     assert container["resources"]["limits"]["memory"]
