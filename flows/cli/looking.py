@@ -12,6 +12,7 @@ from alerting.errors import ConfigurationError
 from alerting.object_store import ObjectMissing
 from alerting.ranges import compress_dates
 from flows.cli.output import AnyEnd, AnyStart, Json, Source, check_range, day, finish, show, table
+from flows.control.lease import list_leases
 from flows.ledger import Ledger
 from flows.runs.situation import recent_runs
 from flows.truth import auditing
@@ -96,8 +97,9 @@ def runs(
     as_json: Json = False,
 ) -> None:
     """The last backfills, newest first: range, verdict, time, calls, and what became of the mail."""
-    now = utc_now()
-    found = [describe_run(entry, now) for entry in recent_runs(build_services().store, last, source)]
+    now, store = utc_now(), build_services().store
+    suspended = {lease.backfill_id for lease in list_leases(store) if lease.state == "paused"}
+    found = [describe_run(entry, now, suspended) for entry in recent_runs(store, last, source)]
     show(found, table(found, RUN_COLUMNS) or ["no backfill yet"], as_json)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from alerting.outbox import Outbox
 from alerting.ranges import compress_dates
 from flows.cli.output import finish, say, show
 from flows.parameters import Asked, Engine, Reason
@@ -88,10 +89,10 @@ def start_keys(
         asked = asked_of(source, None, None, reason, {"entities": names, **given})
     else:
         asked = asked_of(source, *span_of(scraper, keys), reason, {"dates": names, **given})
-    start_run(services, asked, keys, no_follow=no_follow, as_json=as_json)
+    start_run(services, asked, no_follow=no_follow, as_json=as_json)
 
 
-def start_run(services: Services, asked: Asked, keys: Sequence[str], *, no_follow: bool, as_json: bool) -> None:
+def start_run(services: Services, asked: Asked, *, no_follow: bool, as_json: bool) -> None:
     """Starts the deployment with what differs from its defaults; follows it and ends with its exit code."""
     from flows.cli.care import who
     from flows.runs.starting import child_runs, ended, follow, start
@@ -105,7 +106,11 @@ def start_run(services: Services, asked: Asked, keys: Sequence[str], *, no_follo
     if no_follow:
         show({**started.to_dict(), "state": "SCHEDULED"}, [f"look: gapless status {asked.source}"], as_json)
         finish(True)
-    state = follow(services, asked.source, started, keys, lambda text: say(as_json, text))
+    state = follow(services, asked.source, started, lambda text: say(as_json, text))
     data = {**started.to_dict(), "windows": child_runs(started), **ended(state)}
-    show(data, [f"{state.name}: {state.message or ''}", f"record: gapless record {started.backfill_id}"], as_json)
+    lines = [f"{state.name}: {state.message or ''}"]
+    if Outbox(services.store).read(started.backfill_id) is not None:
+        # A run that was refused has none.
+        lines.append(f"record: gapless record {started.backfill_id}")
+    show(data, lines, as_json)
     raise typer.Exit(data["exit_code"])

@@ -102,7 +102,7 @@ def run(
     to_fetch = len(planned.plan.to_fetch)
     if to_fetch > BIG_RUN and not yes and sys.stdin.isatty() and sys.stdout.isatty():
         typer.confirm(f"Fetch {to_fetch:,} partitions?", abort=True)
-    start_run(services, asked, planned.plan.keys, no_follow=no_follow, as_json=as_json)
+    start_run(services, asked, no_follow=no_follow, as_json=as_json)
 
 
 @app.command()
@@ -206,7 +206,8 @@ def reprocess(
     """Reads and loads the landed payloads again, after a processor was mended. No call to the source."""
     given = {"dates": dates, "entities": entities, "mode": Mode.REPROCESS.value}
     services, asked = build_services(), asked_of(source, start, end, reason, given)
-    start_run(services, asked, planned_of(services, asked).plan.keys, no_follow=no_follow, as_json=as_json)
+    planned_of(services, asked)
+    start_run(services, asked, no_follow=no_follow, as_json=as_json)
 
 
 @app.command()

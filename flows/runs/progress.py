@@ -118,7 +118,7 @@ def progress_of(
             skipped += 1
         elif key in unchanged:
             verified += 1
-        elif entry is None or entry.is_pending:
+        elif entry is None or entry.verdict in (Verdict.PLANNED, Verdict.PAUSED):
             continue
         elif entry.verdict.is_good:
             verified += entry.backfill_id == backfill_id or entry.updated_at >= since

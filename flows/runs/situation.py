@@ -26,6 +26,7 @@ from alerting.errors import StateUnreadable
 from alerting.object_store import ObjectStore
 from alerting.outbox import Outbox, OutboxEntry
 from alerting.ranges import compress_dates
+from alerting.wording import about
 from flows.control.cooldown import Cooldown, lift_command, read_cooldown
 from flows.control.lease import LeaseRecord, read_lease
 from flows.control.standstill import LIVE, Standstill
@@ -176,16 +177,15 @@ class Situation:
         """The state in one sentence, with the instant at which it changes by itself."""
         if self.is_held and self.lease:
             who = f"{self.lease.backfill_id} ({self.lease.range_text})"
-            beat = f"last heartbeat {at(self.lease.heartbeat_at)}"
             if self.state is State.DEAD:
-                return f"dead: {who} gives no sign of life, {beat}"
+                return f"dead: {who} gives no sign of life"
             if self.state is State.HUNG:
-                return f"hung: {who} has finished nothing for {self.quiet_s:,.0f} s, {beat}"
+                return f"hung: {who} has finished nothing for {about(self.quiet_s)}"
             if self.standstill:
-                return f"{self.standstill.describe()}: {who}; it goes on by itself, {beat}"
+                return f"{self.standstill.describe()}: {who} goes on by itself"
             if self.lease.state == "paused":
                 return f"paused by a person: {who} was suspended in Prefect and waits for Resume"
-            return f"running: {who}, {beat}"
+            return f"running: {who}"
         if self.resume and self.is_overdue:
             return f"paused: {self._resuming}, and it has not begun"
         if self.resume:
@@ -283,6 +283,7 @@ def situation_of(services: Services, source: str, now: dt.datetime) -> Situation
     elif resumes:
         run = Outbox(store).read(resumes[0].backfill_id)
     run = run or next(recent_runs(store, 1, source), None)
+    work = stored_work(store, run.backfill_id) if run is not None else None
     return Situation(
         source=source,
         now=now,
@@ -292,21 +293,28 @@ def situation_of(services: Services, source: str, now: dt.datetime) -> Situation
         resumes=resumes,
         waiting=read_waiting(store, source, now),
         run=run,
-        progress=stored_progress(store, run, entries, now) if run is not None else None,
+        progress=stored_progress(run, work, entries, now) if run is not None and work is not None else None,
         patience_s=services.settings.stall_s or 10 * services.settings.lease_ttl_s,
         scraper=services.scraper(source),
     )
 
 
-def stored_progress(
-    store: ObjectStore, run: OutboxEntry, entries: Mapping[str, LedgerEntry], now: dt.datetime
-) -> Progress | None:
-    """How far a run is, as its plan and the ledger have it; None when it has no plan, as the daily run."""
-    facts = run.run_facts
+def stored_work(store: ObjectStore, backfill_id: str) -> dict[str, bool] | None:
+    """Every key of a run's plan, and whether the run is to do something about it; None while it has no plan.
+
+    A daily run never has one.
+    """
     try:
-        work = stored_work_of(read_plan(store, run.backfill_id))
+        return stored_work_of(read_plan(store, backfill_id))
     except StateUnreadable:
         return None
+
+
+def stored_progress(
+    run: OutboxEntry, work: Mapping[str, bool], entries: Mapping[str, LedgerEntry], now: dt.datetime
+) -> Progress:
+    """How far a run is, as its plan and the ledger have it: what its own process shows as artifact."""
+    facts = run.run_facts
     began = facts.started_at or run.opened_at or now
     return progress_of(
         work,

@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import sys
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -25,19 +25,24 @@ from prefect.utilities.urls import url_for
 from tqdm import tqdm
 
 from alerting.errors import AuthenticationError, ConfigurationError, PipelineError, TransientError
+from alerting.outbox import Outbox
 from flows.backfill import backfill_id_of
 from flows.control.interruption import FEW_TRIES
 from flows.ledger import Ledger
 from flows.parameters import Engine
 from flows.runs.mailing import ASKED_BY
+from flows.runs.progress import Progress
+from flows.runs.situation import stored_progress, stored_work
 from flows.settings import code_version
 from flows.wiring import Services
+from scrapers.scrape import utc_now
 
 T = TypeVar("T")
 
 POLL_S = 1.0
 CANCEL_PATIENCE_S = 120.0
 _RETRIES = 30
+_BAR = "{percentage:3.0f}%|{bar}| {desc}"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -99,16 +104,14 @@ def _url(flow_run_id: UUID) -> str:
     return url_for("flow-run", obj_id=flow_run_id) or ""
 
 
-def follow(
-    services: Services, source: str, started: Started, keys: Sequence[str], say: Callable[[str], None]
-) -> State[Any]:
+def follow(services: Services, source: str, started: Started, say: Callable[[str], None]) -> State[Any]:
     """Waits for the end of a run; a bar on a terminal, a line per change elsewhere. Returns the final state.
 
     Ctrl+C asks the server to cancel the run, waits until it has ended, and passes ``KeyboardInterrupt`` on: its mail
     is sent and its state is saved. A second Ctrl+C stops waiting.
     """
     try:
-        return _follow(services, source, started, keys, say)
+        return _follow(services, source, started, say)
     except KeyboardInterrupt:
         say("cancelling the run; what is done stays done ...")
         _answer(_cancel(started.flow_run_id))
@@ -122,20 +125,23 @@ def follow(
         raise
 
 
-def _follow(
-    services: Services, source: str, started: Started, keys: Sequence[str], say: Callable[[str], None]
-) -> State[Any]:
+def _follow(services: Services, source: str, started: Started, say: Callable[[str], None]) -> State[Any]:
     ledger = Ledger(services.store, source)
-    ours = set(keys)
+    work: dict[str, bool] | None = None
+    at: Progress | None = None
     shown, failures, windows = "", 0, 0
-    with tqdm(total=len(keys), unit="date", disable=not sys.stderr.isatty(), leave=True) as bar:
+    # The rate of tqdm would count what was done before the run began.
+    with tqdm(total=100.0, bar_format=_BAR, disable=not sys.stderr.isatty(), leave=True, dynamic_ncols=True) as bar:
         while True:
             try:
                 run = _answer(_read(started.flow_run_id))
                 for window in (begun := child_runs(started, windows)):
                     say(f"window {window['name']}: flow run {window['flow_run_id']} {window['url']}".rstrip())
                 windows += len(begun)
-                entries = {key: one for key, one in ledger.refresh().items() if key in ours}
+                owed = Outbox(services.store).read(started.backfill_id)
+                work = work or stored_work(services.store, started.backfill_id)
+                if owed is not None and work is not None:
+                    at = stored_progress(owed, work, ledger.refresh(min(work), max(work)), utc_now())
                 failures = 0
             except TransientError:
                 failures += 1
@@ -143,11 +149,9 @@ def _follow(
                     raise
                 time.sleep(POLL_S)
                 continue
-            done = sum(entry.verdict.is_good for entry in entries.values())
-            failed = sum(entry.verdict.is_failed for entry in entries.values())
-            line = f"{run.state_name}: {done}/{len(keys)} done, {failed} failed"
-            bar.update(done - bar.n)
-            bar.set_postfix_str(f"{run.state_name}, {failed} failed")
+            line = f"{run.state_name}: {at.counts}" if at else f"{run.state_name}"
+            bar.n = at.percent if at else 0.0
+            bar.set_description_str(", ".join(part for part in (line, at.pace if at else "") if part))
             if bar.disable and line != shown:
                 say(line)
                 shown = line

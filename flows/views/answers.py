@@ -92,7 +92,9 @@ def _alive(seen: Seen) -> str:
         f"{one.backfill_id} ({one.range_text}) waits for its turn until {at(one.until)}"
         for one in seen.situation.waiting
     ]
-    return "; ".join([seen.situation.headline, finished, *waiting])
+    lease = seen.situation.lease
+    beat = [f"last heartbeat {_to_the_second(lease.heartbeat_at)}"] if lease and seen.situation.is_held else []
+    return "; ".join([seen.situation.headline, finished, *beat, *waiting])
 
 
 def _failures(seen: Seen) -> str:
@@ -138,7 +140,7 @@ def _rerun(now: Situation) -> str:
         return f"give it up: {cancel}; a rerun takes the source over now, and ends it: {_NOTHING_DOUBLED}"
     if now.refusal:
         return f"nothing runs; a rerun is {now.refusal}; nothing is doubled"
-    if now.paused_for == QUOTA and now.until:
+    if now.paused_for == QUOTA and now.until and not now.is_overdue:
         return f"nothing runs; a rerun before {at(now.until)} meets the same quota: {_NOTHING_DOUBLED}"
     if now.paused_for == BLOCK:
         return f"nothing runs; a rerun works now, and what is scheduled does the rest: {_NOTHING_DOUBLED}"
@@ -199,7 +201,9 @@ def _mail(now: Situation) -> str:
     if now.run is None:
         return "no run, so no mail is owed; live alerts are on"
     ends, muted = now.run.expires_at(), "nothing is muted"
-    if not now.run.closed and now.run.finished_at is None and ends:
+    if now.paused_for == PERSON:
+        return f"{now.run.backfill_id}: owed when the run ends, which waits for Resume; {muted}"
+    if not now.run.closed and now.run.finished_at is None and not now.run.stale(now.now) and ends:
         muted = f"errors of {now.run.backfill_id} are collected for its mail until it ends (at the latest {at(ends)})"
         muted += "; all other alerts are live"
     return f"{now.run.backfill_id}: {mail_state(now.run, now.now)}; {muted}"
@@ -213,13 +217,13 @@ def _code(seen: Seen) -> str:
 
 def _eta(now: Situation) -> str:
     far = now.progress.counts if now.progress else "its plan is not stored"
-    if now.is_alive and not now.standstill:
+    if now.state is State.RUNNING:
         if now.progress is None or now.progress.eta_s is None:
             return f"{far}; too early to say"
         return (
             f"{far}; {about(now.progress.eta_s)} more, until {at(now.now + dt.timedelta(seconds=now.progress.eta_s))}"
         )
-    if now.state in (State.PAUSED, State.DEAD):
+    if now.state in (State.PAUSED, State.HUNG, State.DEAD):
         return f"{far}; {now.headline}"
     return "nothing runs"
 

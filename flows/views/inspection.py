@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from alerting.fingerprint import group_incidents, normalise
@@ -84,16 +84,18 @@ def causes_of(entries: Iterable[LedgerEntry]) -> list[Cause]:
     return sorted(causes, key=lambda cause: -len(cause.partitions))
 
 
-def describe_run(entry: OutboxEntry, now: dt.datetime) -> dict[str, Any]:
-    """One line of ``gapless runs``."""
+def describe_run(entry: OutboxEntry, now: dt.datetime, suspended: Container[str] = ()) -> dict[str, Any]:
+    """One line of ``gapless runs``; ``suspended`` names runs that wait for a person."""
     facts = entry.run_facts
+    waits = entry.backfill_id in suspended and not entry.closed
+    going = "suspended" if waits else "lost contact" if entry.stale(now) else "running"
     ended = facts.finished_at or entry.finished_at
     until = ended or now
     return {
         "backfill_id": entry.backfill_id,
         "source": entry.source,
         "range": f"{facts.start_date}..{facts.end_date}" if facts.start_date else "",
-        "verdict": facts.verdict or ("lost contact" if entry.stale(now) else "running" if not ended else ""),
+        "verdict": facts.verdict or ("" if ended else going),
         "planned": facts.planned,
         "counts": facts.verdict_counts,
         "started_at": facts.started_at or entry.opened_at,
@@ -103,7 +105,7 @@ def describe_run(entry: OutboxEntry, now: dt.datetime) -> dict[str, Any]:
         "cost_usd": facts.cost_usd,
         "reason": facts.reason,
         "code_version": facts.code_version,
-        "mail": mail_state(entry, now),
+        "mail": "owed when the run ends" if waits else mail_state(entry, now),
     }
 
 

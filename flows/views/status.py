@@ -11,7 +11,7 @@ from alerting.ranges import compress_dates
 from flows.ledger import Verdict
 from flows.pending import read_pending
 from flows.runs.data_facts import shrunk_text
-from flows.runs.situation import situation_of
+from flows.runs.situation import PERSON, situation_of
 from flows.views.answers import Seen, answers_to
 from flows.views.inspection import describe_run, newest_objects
 from flows.wiring import Services
@@ -27,6 +27,7 @@ def source_status(services: Services, source: str, now: dt.datetime, newest: int
     at_present = situation_of(services, source, now)
     seen = Seen(services, at_present)
     entries = list(at_present.entries.values())
+    suspended = [at_present.backfill_id] if at_present.paused_for == PERSON else []
     return {
         "source": source,
         "state": at_present.state.value,
@@ -53,7 +54,7 @@ def source_status(services: Services, source: str, now: dt.datetime, newest: int
         "shrunk": {entry.partition: shrunk_text(entry) for entry in at_present.with_verdict(Verdict.SHRUNK)},
         "accepted": {entry.partition: entry.accepted for entry in entries if entry.accepted},
         "failed": [cause.to_dict() for cause in seen.failed],
-        "run": describe_run(at_present.run, now) if at_present.run else None,
+        "run": describe_run(at_present.run, now, suspended) if at_present.run else None,
         "newest_objects": newest_objects(services.store, source_prefix(source), newest) if newest else [],
         "answers": [dataclasses.asdict(answer) for answer in answers_to(seen)],
     }
