@@ -8,21 +8,22 @@ from __future__ import annotations
 import contextlib
 import copy
 import datetime as dt
-import email.policy
 import logging
 import smtplib
 import ssl
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.message import EmailMessage
-from email.utils import getaddresses
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
 from alerting.errors import ConfigurationError, TransientError
+from alerting.headers import Mailbox, mailbox, wire_bytes
 from alerting.incident import Severity
+from alerting.message import text_of
 from alerting.redaction import redact
+from alerting.smtp_session import BrokenOff, ContentRefused, Security, Taken, hand_over, smtp_session
 
 Kind = Literal["mail", "chat", "console"]
 _log = logging.getLogger("gapless.alerting")
@@ -30,6 +31,19 @@ _log = logging.getLogger("gapless.alerting")
 
 class DeliveryFailed(TransientError):
     """A channel did not take a mail; it stays in the outbox and is tried again."""
+
+
+class MessageRefused(DeliveryFailed):
+    """A channel will never take this mail as it is (too big, or its content); a smaller one it may."""
+
+
+class _HungUp(DeliveryFailed):
+    def __init__(self, where: str, broken: BrokenOff) -> None:
+        self.recipient, self.answer = broken.recipient, f"hung up at this recipient: {broken}"
+        super().__init__(
+            f"{where} did not take the mail: it hung up at {redact(broken.recipient.given)}: {redact(str(broken))}",
+            stage="alert",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,22 +73,6 @@ class Channel(Protocol):
         """Returns once the other side has accepted it. Raises ``DeliveryFailed``."""
 
 
-def text_of(mail: EmailMessage) -> str:
-    """The plain text part."""
-    body = mail.get_body(preferencelist=("plain",))
-    return str(body.get_content()) if body else ""
-
-
-def _addresses(recipients: Sequence[str]) -> tuple[str, ...]:
-    for recipient in recipients:
-        parsed = getaddresses([recipient])
-        if any(char in recipient for char in "\r\n\0") or len(parsed) != 1 or "@" not in parsed[0][1]:
-            raise ConfigurationError(
-                f"not one mail address: {redact(recipient)!r}", stage="alert", hint="fix ALERT recipients"
-            )
-    return tuple(recipients)
-
-
 class SmtpChannel:
     """Mail by SMTP.
 
@@ -95,7 +93,7 @@ class SmtpChannel:
         sender: str,
         recipients: Sequence[str],
         by_severity: Mapping[Severity, Sequence[str]] | None = None,
-        security: Literal["starttls", "tls", "none"] = "starttls",
+        security: Security = "starttls",
         username: str = "",
         password: str = "",
         envelope_sender: str = "",
@@ -104,15 +102,17 @@ class SmtpChannel:
         tls_context: ssl.SSLContext | None = None,
     ) -> None:
         self.host, self.port, self.name, self.security, self.timeout_s = host, port, name, security, timeout_s
-        self.sender = _addresses([sender])[0]
-        self.envelope_sender = _addresses([envelope_sender])[0] if envelope_sender else self.sender
-        self.recipients = _addresses(recipients)
-        self.by_severity = {level: _addresses(given) for level, given in (by_severity or {}).items()}
+        self.sender, self.envelope_sender = sender, envelope_sender or sender
+        self.recipients = tuple(recipients)
+        self.by_severity = {level: tuple(given) for level, given in (by_severity or {}).items()}
+        self._from, self._envelope = mailbox(self.sender), mailbox(self.envelope_sender)
+        everybody = (typed for group in (self.recipients, *self.by_severity.values()) for typed in group)
+        self._boxes = {typed: mailbox(typed) for typed in everybody}
         self._username, self._password = username, password
         self._tls_context = tls_context
 
     def preflight(self) -> None:
-        """Connects, logs in, says NOOP; raises ``ConfigurationError`` when nobody would receive anything."""
+        """Connects, logs in, says NOOP; raises ``ConfigurationError`` when somebody would never receive anything."""
         if not self.recipients and not self.by_severity:
             raise ConfigurationError(
                 "no recipients: every alert would be lost", stage="alert", hint="set the recipients"
@@ -121,61 +121,115 @@ class SmtpChannel:
             code, answer = session.noop()
             if code >= 400:
                 raise DeliveryFailed(f"{self._where()} answered {code} {answer!r}", stage="alert")
+            named = dict.fromkeys((self._from, self._envelope, *self._boxes.values()))
+            if beyond := [box.given for box in named if self._out_of_reach(session, box)]:
+                raise ConfigurationError(
+                    f"{self._where()} cannot carry {redact(', '.join(beyond))}: it does not offer SMTPUTF8",
+                    stage="alert",
+                    hint="give an address that is ASCII before the @, or another mail server",
+                )
 
     def send(self, mail: EmailMessage, *, severity: Severity = "INFO") -> Delivery:
         """Some refused recipients are returned; all refused, or any other trouble, is ``DeliveryFailed``."""
-        recipients = self.by_severity.get(severity, self.recipients)
+        recipients = [self._boxes[typed] for typed in self.by_severity.get(severity, self.recipients)]
         if not recipients:
             raise DeliveryFailed(f"no recipients for severity {severity}", stage="alert", hint="set the recipients")
-        message = copy.deepcopy(mail)
-        for header, value in (("From", self.sender), ("To", ", ".join(recipients))):
-            del message[header]
-            message[header] = value
-        bare = [getaddresses([recipient])[0][1] for recipient in recipients]
-        with self._session() as session:
-            refused = session.send_message(message, getaddresses([self.envelope_sender])[0][1], bare)
-        answers = {who: redact(f"{code} {_answer(text)}") for who, (code, text) in refused.items()}
+        refused: dict[Mailbox, str] = {}
+        while True:
+            try:
+                taken = self._converse(mail, [box for box in recipients if box not in refused])
+                break
+            except _HungUp as error:
+                # One bad recipient stops nobody else; where it is the server's mood, the next connection tells.
+                refused[error.recipient] = error.answer
+                if len(refused) == len(recipients):
+                    raise
+        refused |= taken.refused
+        answers = {box.given: redact(answer) for box, answer in refused.items()}
+        if not taken.accepted:
+            told = "; ".join(f"{who}: {answer}" for who, answer in answers.items())
+            raise DeliveryFailed(f"{self._where()} refused every recipient: {redact(told)}", stage="alert")
         for who, answer in answers.items():
             _log.error("recipient %s refused by %s: %s", who, self._where(), answer)
-        return Delivery(f"{self._where()} accepted for {len(bare) - len(answers)} of {len(bare)}", answers)
+        return Delivery(f"{self._where()} accepted for {len(taken.accepted)} of {len(recipients)}", answers)
+
+    def _converse(self, mail: EmailMessage, recipients: Sequence[Mailbox]) -> Taken:
+        """One session. What fails after somebody has the mail is an answer and no error: it must not be sent twice."""
+        with self._session() as session:
+            if self._out_of_reach(session, self._from) or self._out_of_reach(session, self._envelope):
+                raise DeliveryFailed(
+                    f"{self._where()} does not offer SMTPUTF8, which the sender's address needs", stage="alert"
+                )
+            beyond = [box for box in recipients if self._out_of_reach(session, box)]
+            taken = Taken(refused=dict.fromkeys(beyond, "needs SMTPUTF8, which the server does not offer"))
+            for group in self._groups(box for box in recipients if box not in taken.refused):
+                try:
+                    here = hand_over(session, self._envelope, group, self._bytes_for(mail, group))
+                except (ContentRefused, smtplib.SMTPException, OSError) as error:
+                    if not taken.accepted:
+                        raise
+                    here = Taken(refused=dict.fromkeys(group, str(error)))
+                taken.accepted += here.accepted
+                taken.refused |= here.refused
+        return taken
+
+    @staticmethod
+    def _groups(recipients: Iterable[Mailbox]) -> list[list[Mailbox]]:
+        """Who needs SMTPUTF8 gets a mail of his own: the next server may not have it, and the others must not care."""
+        groups: dict[bool, list[Mailbox]] = {False: [], True: []}
+        for box in recipients:
+            groups[box.needs_smtputf8].append(box)
+        return [group for group in groups.values() if group]
+
+    def _bytes_for(self, mail: EmailMessage, recipients: Sequence[Mailbox]) -> bytes:
+        message = copy.deepcopy(mail)
+        for header in ("From", "To", "Bcc"):
+            del message[header]
+        return (
+            f"From: {self._from.header}\r\n".encode()
+            + f"To: {f',{chr(13)}{chr(10)} '.join(box.header for box in recipients)}\r\n".encode()
+            + wire_bytes(message)
+        )
+
+    @staticmethod
+    def _out_of_reach(session: smtplib.SMTP, box: Mailbox) -> bool:
+        return box.needs_smtputf8 and not session.has_extn("smtputf8")
 
     def _where(self) -> str:
         return f"smtp {self.host}:{self.port}"
 
     @contextlib.contextmanager
     def _session(self) -> Iterator[smtplib.SMTP]:
-        context = self._tls_context or ssl.create_default_context()
         try:
-            if self.security == "tls":
-                session: smtplib.SMTP = smtplib.SMTP_SSL(self.host, self.port, timeout=self.timeout_s, context=context)
-            else:
-                session = smtplib.SMTP(self.host, self.port, timeout=self.timeout_s)
-            with session:
-                if self.security == "starttls":
-                    session.starttls(context=context)
-                if self._username:
-                    session.login(self._username, self._password)
+            with smtp_session(
+                self.host,
+                self.port,
+                security=self.security,
+                context=self._tls_context or ssl.create_default_context(),
+                username=self._username,
+                password=self._password,
+                timeout_s=self.timeout_s,
+            ) as session:
                 yield session
+        except ContentRefused as error:
+            raise MessageRefused(
+                f"{self._where()} refused the message for good: {redact(error.answer)[:300]}", stage="alert"
+            ) from None
+        except BrokenOff as error:
+            raise _HungUp(self._where(), error) from error
         except smtplib.SMTPAuthenticationError as error:
+            beyond_ascii = not f"{self._username}{self._password}".isascii()
             raise DeliveryFailed(
-                f"{self._where()} refused the login ({error.smtp_code})",
+                f"{self._where()} refused the login ({error.smtp_code})"
+                f"{'; user or password is outside ASCII and was sent as UTF-8' if beyond_ascii else ''}",
                 stage="alert",
                 hint="check the mail user and password",
             ) from None
-        except smtplib.SMTPRecipientsRefused as error:
-            answers = "; ".join(f"{who}: {code} {_answer(text)}" for who, (code, text) in error.recipients.items())
-            raise DeliveryFailed(
-                f"{self._where()} refused every recipient: {redact(answers)}", stage="alert"
-            ) from error
-        except (smtplib.SMTPException, OSError) as error:
+        except (smtplib.SMTPException, OSError, ValueError) as error:
             raise DeliveryFailed(
                 f"{self._where()} did not take the mail: {type(error).__name__} {redact(str(error))[:300]}",
                 stage="alert",
             ) from error
-
-
-def _answer(text: bytes | str) -> str:
-    return text.decode("utf-8", "replace") if isinstance(text, bytes) else text
 
 
 class FileChannel:
@@ -205,7 +259,7 @@ class FileChannel:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             fresh = target.with_suffix(".tmp")
-            fresh.write_bytes(mail.as_bytes(policy=email.policy.SMTP))
+            fresh.write_bytes(wire_bytes(mail))
             fresh.rename(target)
         except OSError as error:
             raise DeliveryFailed(f"mail file {target} not written: {error.strerror}", stage="alert") from error

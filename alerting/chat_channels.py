@@ -14,9 +14,10 @@ from collections.abc import Callable, Mapping, Sequence
 from email.message import EmailMessage
 from typing import Any
 
-from alerting.channels import Delivery, DeliveryFailed, Kind, text_of
+from alerting.channels import Delivery, DeliveryFailed, Kind
 from alerting.errors import ConfigurationError
 from alerting.incident import Severity
+from alerting.message import text_of
 from alerting.redaction import redact, register_secret
 
 MAX_CHAT_CHARACTERS = 3_000

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from alerting.channels import Channel, text_of
+from alerting.channels import Channel
 from alerting.errors import PipelineError, StateUnreadable
 from alerting.incident import Incident
 from alerting.journal import IncidentJournal
+from alerting.message import text_of
 from alerting.notices import deliver, tell_human
 from alerting.object_store import ObjectStore
 from alerting.outbox import Outbox, OutboxEntry, sender_name
@@ -26,12 +27,16 @@ from alerting.run_facts import Outcome, RunFacts
 from alerting.spool import recover
 
 _log = logging.getLogger("gapless.alerting")
-Status = Literal["sent", "failed", "claimed_by_other", "already_sent", "archived", "not_owed"]
+Status = Literal["sent", "failed", "refused", "claimed_by_other", "already_sent", "archived", "not_owed"]
 
 
 @dataclass(frozen=True, slots=True)
 class SendResult:
-    """What became of one owed summary. ``refused`` and ``errors`` belong into the run's state when not empty."""
+    """What became of one owed summary. ``refused``, ``cut`` and ``errors`` belong into the run's state when not empty.
+
+    ``cut`` maps a channel that refused the mail itself to its answer: it has a smaller one, or with status ``refused``
+    none at all, and nobody tries again.
+    """
 
     status: Status
     backfill_id: str
@@ -39,6 +44,7 @@ class SendResult:
     mail_object: str = ""
     errors: tuple[str, ...] = ()
     refused: dict[str, str] = field(default_factory=dict)
+    cut: dict[str, str] = field(default_factory=dict)
 
     @property
     def delivered(self) -> bool:
@@ -109,13 +115,20 @@ def send_owed_summary(
             backfill_id, lambda current: replace(current, state="archived", claimed_by="", claimed_until=None)
         )
         return SendResult("archived", backfill_id, str(mail["Message-ID"]), mail_name(entry))
-    delivered, errors = deliver(mail, channels, severity_of(mail), set(entry.delivered), now)
+    kept_at = f"{store.root_uri}/{mail_name(entry)}"
+    delivered, errors = deliver(mail, channels, severity_of(mail), set(entry.delivered), now, kept_at)
     if not channels and not entry.delivered:
         errors.append("no channel configured")
     if errors:
         # The whole text once: a channel that stays dead would fill the log with it every five minutes.
         text = "" if entry.errors else redact(text_of(mail))
         _log.error("summary of backfill %s not delivered: %s\n%s", backfill_id, "; ".join(errors), text)
+
+    consoles = {channel.name for channel in channels if channel.kind == "console"}
+    told = [name for name, each in {**entry.delivered, **delivered}.items() if not each.given_up]
+    # The console alone tells nobody, unless there is nothing else.
+    reached = [name for name in told if name not in consoles or len(consoles) == len(channels)]
+    over: Literal["sent", "refused"] = "sent" if reached else "refused"
 
     def settle(current: OutboxEntry) -> OutboxEntry:
         current.delivered.update(delivered)
@@ -125,24 +138,24 @@ def send_owed_summary(
         if run_facts is not None:
             # A run that died could not leave its last word; whoever closed it knows it.
             current.facts = current.run_facts.merged(run_facts.redacted()).to_dict()
-        current.state = "open" if errors else "sent"
-        current.sent_at = None if errors else now
-        for problem in errors:
+        current.state = "open" if errors else over
+        current.sent_at = now if current.state == "sent" else None
+        for problem in (*errors, *(each.cut for each in delivered.values() if each.cut)):
             current.note(f"{now:%Y-%m-%dT%H:%M:%SZ} {problem}")
         return current
 
     outbox.update(backfill_id, settle)
     refused = {who: answer for each in delivered.values() for who, answer in each.refused.items()}
-    status: Status = "failed" if errors else "sent"
-    return SendResult(status, backfill_id, str(mail["Message-ID"]), mail_name(entry), tuple(errors), refused)
+    cut = {name: each.cut for name, each in delivered.items() if each.cut}
+    status: Status = "failed" if errors else over
+    return SendResult(status, backfill_id, str(mail["Message-ID"]), mail_name(entry), tuple(errors), refused, cut)
 
 
 def _not_claimed(entry: OutboxEntry | None, backfill_id: str) -> SendResult:
     if entry is None:
         return SendResult("not_owed", backfill_id)
-    status: Status = "claimed_by_other"
-    if entry.closed:
-        status = "already_sent" if entry.state == "sent" else "archived"
+    closed: dict[str, Status] = {"sent": "already_sent", "refused": "refused", "archived": "archived"}
+    status = closed.get(entry.state, "claimed_by_other")
     return SendResult(status, backfill_id, entry.message_id, entry.mail_object)
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import datetime as dt
 import email
-import email.policy
 import re
+import zlib
+from collections.abc import Iterator
 from email.message import EmailMessage
 
+from alerting.headers import WIRE, wire_bytes
 from alerting.outbox import OutboxEntry
 from alerting.redaction import one_line, redact
 from alerting.summary import RenderedMail
 
-POLICY = email.policy.SMTP
+_LONGEST_TOKEN = 160
+_FIRST_SCREEN = 1_500
 
 
 def message_id(entry: OutboxEntry, role: str) -> str:
@@ -24,7 +27,11 @@ def message_id(entry: OutboxEntry, role: str) -> str:
 
 
 def _token(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9.-]+", "-", text).strip(".-") or "x"
+    """Distinct ids stay distinct: what had to be cut ends in a checksum of the whole."""
+    token = re.sub(r"[^A-Za-z0-9.-]+", "-", text).strip(".-") or "x"
+    if len(token) <= _LONGEST_TOKEN:
+        return token
+    return f"{token[:_LONGEST_TOKEN]}-{zlib.crc32(text.encode('utf-8', 'replace')):08x}"
 
 
 def header_text(text: str) -> str:
@@ -34,7 +41,7 @@ def header_text(text: str) -> str:
 
 def plain_mail(subject: str, text: str, *, source: str = "", now: dt.datetime | None = None) -> EmailMessage:
     """A mail of one text part, with the headers that every automatic mail carries."""
-    mail = EmailMessage(policy=POLICY)
+    mail = EmailMessage(policy=WIRE)
     mail["Subject"] = header_text(subject)
     mail["Date"] = (now or dt.datetime.now(dt.UTC)).astimezone(dt.UTC)
     mail["Auto-Submitted"] = "auto-generated"
@@ -69,11 +76,37 @@ def summary_mail(entry: OutboxEntry, rendered: RenderedMail, now: dt.datetime) -
     return mail
 
 
+def smaller_mails(mail: EmailMessage, refusal: str, kept_at: str) -> Iterator[EmailMessage]:
+    """What may pass where the whole mail was refused, one after the other: its text, the first screen, the news alone.
+
+    Each begins with a CRITICAL note about the refusal, and keeps subject, thread and Message-ID of ``mail``.
+    """
+    text = text_of(mail)
+    kept = f"It is kept at {kept_at}" if kept_at else "Its whole text is in the log of the run"
+    note = f"CRITICAL: the mail server refused the whole mail. {refusal}\n{kept}.\n"
+    first_screen = text[:_FIRST_SCREEN].rpartition("\n")[0] or text[:_FIRST_SCREEN]
+    texts = [text] if mail.is_multipart() else []
+    texts += [f"{first_screen}\n[...]\n"] if len(text) > _FIRST_SCREEN else []
+    for body in (*texts, ""):
+        smaller = EmailMessage(policy=WIRE)
+        for name, value in mail.items():
+            if not name.lower().startswith(("content-", "mime-")):
+                smaller[name] = value
+        smaller.set_content(redact(f"{note}\n{body}"))
+        yield smaller
+
+
+def text_of(mail: EmailMessage) -> str:
+    """The plain text part."""
+    body = mail.get_body(preferencelist=("plain",))
+    return str(body.get_content()) if body else ""
+
+
 def to_bytes(mail: EmailMessage) -> bytes:
     """The wire form; kept in the outbox so that a retry sends the same bytes."""
-    return mail.as_bytes()
+    return wire_bytes(mail)
 
 
 def from_bytes(data: bytes) -> EmailMessage:
     """The inverse of ``to_bytes``."""
-    return email.message_from_bytes(data, policy=POLICY)
+    return email.message_from_bytes(data, policy=WIRE)

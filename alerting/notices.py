@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from email.message import EmailMessage
 
 from alerting.advice import advice_of
-from alerting.channels import Channel, DeliveryFailed
+from alerting.channels import Channel, DeliveryFailed, MessageRefused
 from alerting.errors import PipelineError
 from alerting.incident import Incident, Severity
 from alerting.journal import IncidentJournal
-from alerting.message import backfill_mail, message_id
+from alerting.message import backfill_mail, message_id, smaller_mails, text_of
 from alerting.object_store import ObjectStore
 from alerting.outbox import Delivered, HumanNotice, Outbox, OutboxEntry
 from alerting.redaction import redact
@@ -23,17 +23,24 @@ _CLAIM_S = 120.0
 
 
 def deliver(
-    mail: EmailMessage, channels: Sequence[Channel], severity: Severity, already: set[str], now: dt.datetime
+    mail: EmailMessage,
+    channels: Sequence[Channel],
+    severity: Severity,
+    already: set[str],
+    now: dt.datetime,
+    kept_at: str = "",
 ) -> tuple[dict[str, Delivered], list[str]]:
-    """Offers the mail to every channel that does not have it yet; returns deliveries and problems by channel."""
+    """Offers the mail to every channel that does not have it yet; returns deliveries and problems by channel.
+
+    A channel that refuses the mail itself gets a smaller one; ``kept_at`` tells its reader where the whole one is.
+    """
     delivered: dict[str, Delivered] = {}
     errors: list[str] = []
     for channel in channels:
         if channel.name in already:
             continue
         try:
-            answer = channel.send(mail, severity=severity)
-            delivered[channel.name] = Delivered(now, dict(answer.refused))
+            delivered[channel.name] = _offer(channel, mail, severity, now, kept_at)
         except PipelineError as error:
             errors.append(f"{channel.name}: {redact(error.message)}")
         except Exception as error:  # a channel of somebody else's making must not cost the others their mail
@@ -41,6 +48,29 @@ def deliver(
                 f"{channel.name}: {DeliveryFailed.__name__} {type(error).__name__} {redact(str(error))[:300]}"
             )
     return delivered, errors
+
+
+def _offer(channel: Channel, mail: EmailMessage, severity: Severity, now: dt.datetime, kept_at: str) -> Delivered:
+    try:
+        return Delivered(now, dict(channel.send(mail, severity=severity).refused))
+    except MessageRefused as error:
+        refusal = redact(error.message)
+    for smaller in smaller_mails(mail, refusal, kept_at):
+        try:
+            answer = channel.send(smaller, severity="CRITICAL")
+        except MessageRefused as error:
+            refusal = redact(error.message)
+            continue
+        _log.critical("%s: %s; a smaller mail went out instead, the whole one: %s", channel.name, refusal, kept_at)
+        return Delivered(now, dict(answer.refused), cut=refusal)
+    _log.critical(
+        "%s: %s; also the smallest, so nothing is tried again. The mail: %s\n%s",
+        channel.name,
+        refusal,
+        kept_at or "not kept",
+        redact(text_of(mail)),
+    )
+    return Delivered(now, cut=refusal, given_up=True)
 
 
 def tell_human(
@@ -54,7 +84,7 @@ def tell_human(
     def claim(entry: OutboxEntry) -> OutboxEntry | None:
         notice = entry.human or HumanNotice(incident)
         busy = notice.claimed_until is not None and now < notice.claimed_until
-        if entry.state in ("sent", "archived") or notice.sent_at is not None or busy:
+        if entry.closed or notice.sent_at is not None or busy:
             return None
         notice.claimed_until = now + dt.timedelta(seconds=_CLAIM_S)
         notice.message_id = message_id(entry, "human")

@@ -1,7 +1,8 @@
 """The outbox: one object per backfill that owes its summary mail from the run's first moment.
 
-``outbox/backfill=<id>.json`` goes open -> claimed(by, until) -> sent (or archived: ended without a mail). Every
-change is a compare-and-swap, so of any number of senders exactly one holds the claim; a claim ends by itself.
+``outbox/backfill=<id>.json`` goes open -> claimed(by, until) -> sent (or archived: ended without a mail; or refused:
+no channel will ever take it). Every change is a compare-and-swap, so of any number of senders exactly one holds the
+claim; a claim ends by itself.
 """
 
 from __future__ import annotations
@@ -26,17 +27,23 @@ from alerting.journal import path_part
 from alerting.object_store import GenerationConflict, ObjectMissing, ObjectStore
 from alerting.run_facts import RunFacts
 
-State = Literal["open", "claimed", "sent", "archived"]
+State = Literal["open", "claimed", "sent", "refused", "archived"]
+_CLOSED: tuple[State, ...] = ("sent", "refused", "archived")
 CLAIM_S = 300.0
 _PREFIX = "outbox/backfill="
 
 
 @dataclass
 class Delivered:
-    """One channel took the mail at ``at``; ``refused`` maps recipient to the server's answer."""
+    """One channel took the mail at ``at``; ``refused`` maps recipient to the server's answer.
+
+    ``cut`` is why it has a smaller mail than the others; ``given_up`` when it refused that one as well.
+    """
 
     at: dt.datetime
     refused: dict[str, str] = field(default_factory=dict)
+    cut: str = ""
+    given_up: bool = False
 
 
 @dataclass
@@ -83,7 +90,7 @@ class OutboxEntry:
     @property
     def closed(self) -> bool:
         """Nothing is owed any more."""
-        return self.state in ("sent", "archived")
+        return self.state in _CLOSED
 
     @property
     def run_facts(self) -> RunFacts:
@@ -206,7 +213,7 @@ class Outbox:
     def entries(self) -> Iterator[OutboxEntry]:
         """Every entry that still owes something, by one listing and one read each."""
         for stored in self.store.list(_PREFIX):
-            if stored.metadata.get("state") in ("sent", "archived"):
+            if stored.metadata.get("state") in _CLOSED:
                 continue
             found = self._read_name(stored.name)
             if found and not found[0].closed:

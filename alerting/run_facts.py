@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 from dataclasses import asdict, field
 from typing import Any, Literal
 
@@ -123,7 +122,7 @@ class RunFacts:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; the calendar becomes verdict -> compressed ranges, a hundredth of its size."""
-        data: dict[str, Any] = json.loads(_ADAPTER.dump_json(self))
+        data: dict[str, Any] = _ADAPTER.dump_python(self, mode="json")
         by_verdict: dict[str, list[str]] = {}
         for key, verdict in self.calendar.items():
             by_verdict.setdefault(verdict, []).append(key)

@@ -15,6 +15,7 @@ import markupsafe
 
 from alerting.coverage import coverage_text, shortened
 from alerting.fingerprint import Causes, group_incidents
+from alerting.headers import WIRE
 from alerting.incident import Incident
 from alerting.redaction import one_line, redact
 from alerting.run_facts import RunFacts
@@ -119,8 +120,8 @@ _HTML = _ENVIRONMENT.get_template("summary.html.j2")
 
 
 def encoded_size(html: str) -> int:
-    """Bytes of the HTML part as it travels, in the encoding that ``EmailMessage`` chooses."""
-    part = EmailMessage()
+    """Bytes of the HTML part as it travels, in the encoding that the mail chooses."""
+    part = EmailMessage(policy=WIRE)
     part.set_content(html, subtype="html")
     return len(part.as_bytes())
 

@@ -31,5 +31,6 @@ def try_channels(channels: Sequence[Channel], subject_prefix: str, now: dt.datet
         mail = plain_mail(f"{subject_prefix} test alert ({channel.name})", text, now=now)
         delivered, errors = deliver(mail, (channel,), "INFO", set(), now)
         refused = [f"{who}: {answer}" for each in delivered.values() for who, answer in each.refused.items()]
-        problems[channel.name] = "; ".join([*errors, *refused])
+        cut = [each.cut for each in delivered.values() if each.cut]
+        problems[channel.name] = "; ".join([*errors, *refused, *cut])
     return problems

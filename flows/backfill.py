@@ -230,5 +230,5 @@ async def _work(run: RunContext, plan: Plan, lease: Lease) -> State[Any]:
     mail = run.services.alerts.last_result
     if trouble := mail_trouble(mail):
         message += f"; {trouble}"
-    is_well = exit_code(facts.verdict) == 0 and not (mail and mail.status == "failed")
+    is_well = exit_code(facts.verdict) == 0 and not (mail and mail.status in ("failed", "refused"))
     return Completed(message=message) if is_well else Failed(message=message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -190,4 +191,6 @@ def build_alert_settings(settings: Settings) -> AlertSettings:
 
 
 def _addresses(text: str) -> list[str]:
-    return list(dict.fromkeys(address.strip() for address in text.split(",") if address.strip()))
+    """Commas separate, but not within the quotes of a display name."""
+    found = re.split(r',(?=(?:[^"]*"[^"]*")*[^"]*$)', text)
+    return list(dict.fromkeys(address.strip() for address in found if address.strip()))

@@ -30,12 +30,18 @@ def mail_trouble(result: SendResult | None) -> str:
     'mail refused by gone@example.org: 550 no such mailbox'
     >>> mail_trouble(SendResult("failed", "bf-1", errors=("smtp: 451 later",)))
     'mail not sent, it stays in the outbox and is tried again: smtp: 451 later'
+    >>> mail_trouble(SendResult("sent", "bf-1", mail_object="alerts/mail-1.eml", cut={"smtp": "552 too big"}))
+    'smtp has a smaller mail only, the whole one is kept at alerts/mail-1.eml: 552 too big'
     """
     if result is None:
         return ""
     if result.status == "failed":
         return f"mail not sent, it stays in the outbox and is tried again: {'; '.join(result.errors)}"
-    return "; ".join(f"mail refused by {who}: {answer}" for who, answer in result.refused.items())
+    has = (
+        "will take no mail of this run, it" if result.status == "refused" else "has a smaller mail only, the whole one"
+    )
+    told = [f"{name} {has} is kept at {result.mail_object}: {answer}" for name, answer in result.cut.items()]
+    return "; ".join([*told, *(f"mail refused by {who}: {answer}" for who, answer in result.refused.items())])
 
 
 def keys_of_cause(services: Services, backfill_id: str, cause: str) -> list[str]:

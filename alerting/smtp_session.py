@@ -1,0 +1,193 @@
+"""One conversation with a mail server: login of any characters, one transaction, and a goodbye that changes nothing.
+
+``smtplib`` logs in with ASCII only, and its context manager takes a bad answer to QUIT for a failed delivery.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hmac
+import smtplib
+import ssl
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from alerting.headers import Mailbox
+
+Security = Literal["starttls", "tls", "none"]
+_GOODBYE_S = 5.0
+_TOO_BIG = 552
+
+
+class ContentRefused(Exception):
+    """The server has taken sender and recipients and refuses the message itself for good. ``answer`` is its own."""
+
+    def __init__(self, answer: str) -> None:
+        super().__init__(answer)
+        self.answer = answer
+
+
+class BrokenOff(smtplib.SMTPServerDisconnected):
+    """The server hung up at one recipient, before anybody had the message."""
+
+    def __init__(self, recipient: Mailbox, answer: str) -> None:
+        super().__init__(answer)
+        self.recipient = recipient
+
+
+@dataclass
+class Taken:
+    """Recipients for whom the server has taken the message, and its answers for those it has not."""
+
+    accepted: list[Mailbox] = field(default_factory=list)
+    refused: dict[Mailbox, str] = field(default_factory=dict)
+
+
+@contextlib.contextmanager
+def smtp_session(
+    host: str,
+    port: int,
+    *,
+    security: Security,
+    context: ssl.SSLContext,
+    username: str,
+    password: str,
+    timeout_s: float,
+) -> Iterator[smtplib.SMTP]:
+    """Connected, encrypted as told, logged in. What QUIT answers is of no interest: it cannot take anything back.
+
+    Raises ``smtplib.SMTPException``, ``OSError`` and, for what no command can carry, ``ValueError``.
+    """
+    if security == "tls":
+        session: smtplib.SMTP = smtplib.SMTP_SSL(host, port, timeout=timeout_s, context=context)
+    else:
+        session = smtplib.SMTP(host, port, timeout=timeout_s)
+    try:
+        if security == "starttls":
+            session.starttls(context=context)
+        session.ehlo_or_helo_if_needed()
+        if username:
+            _log_in(session, username, password)
+        yield session
+        with contextlib.suppress(smtplib.SMTPException, OSError):
+            if session.sock is not None:
+                session.sock.settimeout(min(timeout_s, _GOODBYE_S))
+            session.quit()
+    finally:
+        session.close()
+
+
+def hand_over(session: smtplib.SMTP, sender: Mailbox, recipients: Sequence[Mailbox], data: bytes) -> Taken:
+    """Offers ``data`` to all recipients; those for whom the server wants a transaction of its own (452) get one.
+
+    Raises ``ContentRefused``, ``smtplib.SMTPException`` and ``OSError`` when nobody has it.
+    """
+    taken, left = Taken(), list(recipients)
+    while left:
+        try:
+            here = _transaction(session, sender, left, data)
+        except (ContentRefused, smtplib.SMTPException, OSError) as error:
+            if not taken.accepted:
+                raise
+            # Some have it: sent again, they would have it twice.
+            taken.refused.update(dict.fromkeys(left, str(error)))
+            break
+        taken.accepted += here.accepted
+        taken.refused.update(here.refused)
+        left = [box for box, answer in here.refused.items() if answer.startswith("452") and here.accepted]
+        for box in left:
+            del taken.refused[box]
+    return taken
+
+
+def _transaction(session: smtplib.SMTP, sender: Mailbox, recipients: Sequence[Mailbox], data: bytes) -> Taken:
+    taken = Taken()
+    utf8 = any(box.needs_smtputf8 for box in (sender, *recipients))
+    session.command_encoding = "utf-8" if utf8 else "ascii"
+    options = [f"SIZE={len(data)}"] if session.has_extn("size") else []
+    options += ["SMTPUTF8", "BODY=8BITMIME"] if utf8 else []
+    code, answer = session.docmd("MAIL", " ".join([f"FROM:<{sender.address}>", *options]))
+    if code == _TOO_BIG:
+        session.rset()
+        raise ContentRefused(answer_text(code, answer))
+    if code != 250:
+        raise smtplib.SMTPSenderRefused(code, answer, sender.address)
+    for box in recipients:
+        try:
+            code, answer = session.docmd("RCPT", f"TO:<{box.address}>")
+        except smtplib.SMTPServerDisconnected as error:
+            raise BrokenOff(box, str(error)) from error
+        if code == 421:
+            raise BrokenOff(box, answer_text(code, answer))
+        if code // 100 == 2:
+            taken.accepted.append(box)
+        else:
+            taken.refused[box] = answer_text(code, answer)
+    if not taken.accepted:
+        session.rset()
+        return taken
+    try:
+        code, answer = session.data(data)
+    except smtplib.SMTPDataError as error:
+        code, answer = error.smtp_code, _bytes(error.smtp_error)
+    if code // 100 == 2:
+        return taken
+    if code // 100 == 5:
+        raise ContentRefused(answer_text(code, answer))
+    raise smtplib.SMTPDataError(code, answer)
+
+
+def _log_in(session: smtplib.SMTP, username: str, password: str) -> None:
+    """CRAM-MD5, PLAIN or LOGIN, whatever the server offers, in UTF-8 (RFC 4616)."""
+    offered = session.esmtp_features.get("auth", "").upper().split()
+    known: dict[str, Callable[[], tuple[int, bytes]]] = {
+        "CRAM-MD5": lambda: _cram_md5(session, username, password),
+        "PLAIN": lambda: session.docmd("AUTH", f"PLAIN {_base64(f'{chr(0)}{username}{chr(0)}{password}')}"),
+        "LOGIN": lambda: _login(session, username, password),
+    }
+    usable = [name for name in known if name in offered]
+    if not usable:
+        raise smtplib.SMTPNotSupportedError(
+            f"it offers no login that is known here (CRAM-MD5, PLAIN, LOGIN); it offers {' '.join(offered) or 'none'}"
+        )
+    code, answer = 0, b""
+    for name in usable:
+        code, answer = known[name]()
+        if code in (235, 503):
+            return
+    raise smtplib.SMTPAuthenticationError(code, answer)
+
+
+def _cram_md5(session: smtplib.SMTP, username: str, password: str) -> tuple[int, bytes]:
+    code, answer = session.docmd("AUTH", "CRAM-MD5")
+    if code != 334:
+        return code, answer
+    try:
+        digest = hmac.new(password.encode(), base64.b64decode(answer), "md5").hexdigest()
+    except ValueError:  # MD5 is forbidden on this machine, or the challenge is none: the next login has its turn
+        return session.docmd("*")
+    return session.docmd(_base64(f"{username} {digest}"))
+
+
+def _login(session: smtplib.SMTP, username: str, password: str) -> tuple[int, bytes]:
+    code, answer = session.docmd("AUTH", "LOGIN")
+    for text in (username, password):
+        if code != 334:
+            break
+        code, answer = session.docmd(_base64(text))
+    return code, answer
+
+
+def _base64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+def answer_text(code: int, answer: bytes | str) -> str:
+    """``552 5.3.4 too big``."""
+    return f"{code} {answer.decode('utf-8', 'replace') if isinstance(answer, bytes) else answer}"
+
+
+def _bytes(answer: bytes | str) -> bytes:
+    return answer if isinstance(answer, bytes) else answer.encode()
