@@ -11,6 +11,7 @@ from typing import ClassVar, Literal
 
 from alerting.errors import ConfigurationError, PipelineError, SourceContractError, writable
 from scrapers.partition import Partition, Step
+from scrapers.rests import Rests
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,8 +180,8 @@ class Scraper(ABC):
             silence; 0 = none known. A partition that reaches it is asked in parts, or else ``truncated``.
         days_per_call: Most consecutive dates that one request can cover; ``first_request`` and ``inspect`` are then
             also given such a run as one partition, see :mod:`scrapers.runs`.
-        rest_days: Longest time for which the source rightly has no rows (weekends, holidays, off-season); 0 = unknown.
-            More empty dates in a row are suspects that are not called empty: an outage can look like them.
+        rests: How long the source rightly has no rows (weekends, holidays, off-season); None = not known. More empty
+            dates in a row are not called empty, whatever proves them: an outage answers "nothing" too.
         may_repeat: Two partitions may rightly have the same payload, or the same round number of rows; elsewhere both
             are suspects that are not loaded.
         rate, auth, timeout_s, max_body_bytes: As their types say.
@@ -199,7 +200,7 @@ class Scraper(ABC):
     page_size: int = 0
     result_cap: ClassVar[int] = 0
     days_per_call: ClassVar[int] = 1
-    rest_days: ClassVar[int] = 0
+    rests: ClassVar[Rests | None] = None
     may_repeat: ClassVar[bool] = False
     floor: dt.date = dt.date(1970, 1, 1)
     floor_evidence: str = ""

@@ -58,7 +58,9 @@ def plan_asked(services: Services, asked: Asked, now: dt.datetime, backfill_id: 
         exclude=asked.exclude,
         entities=asked.entities,
     )
-    keys = [partition.key for partition in partitions]
+    # As far as a rest can reach, so that a few dates in the middle of an outage are not called empty by themselves.
+    around = scraper.rests.widened(partitions, scraper.step) if scraper.rests else []
+    keys = [partition.key for partition in (*around, *partitions)]
     ledger = Ledger(services.store, asked.source)
     entries = ledger.refresh(min(keys), max(keys))
     plan = make_plan(

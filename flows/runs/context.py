@@ -176,7 +176,10 @@ class RunContext:
         self.reread = True
         self.partitions = {item.partition.key: item.partition for item in plan.items}
         self.work = work_of(plan)
-        self.ledger.refresh(min(plan.keys), max(plan.keys))
+        rests = self.scraper.rests
+        around = rests.widened(self.partitions.values(), self.scraper.step) if rests else []
+        keys = [*plan.keys, *(partition.key for partition in around)]
+        self.ledger.refresh(min(keys), max(keys))
 
     @property
     def calls(self) -> int:

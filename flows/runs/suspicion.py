@@ -2,7 +2,7 @@
 
 Three signs, none of which a single partition can show:
 
-* more empty dates in a row than the source ever rests (``rest_days``): its proofs of emptiness are not believed;
+* more empty dates in a row than the source ever rests (``Scraper.rests``): its proofs of emptiness are not believed;
 * the same payload, byte for byte, for two partitions: the source ignored what it was asked for;
 * the same round number of rows on several, and never more: the source cuts there and does not say so.
 
@@ -12,14 +12,14 @@ A source in which one of the last two is normal says ``may_repeat``.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from alerting.errors import CoverageLow, NothingPublished, PipelineError, Truncated
 from alerting.ranges import compress_dates
 from flows.ledger import LedgerEntry, Verdict
+from flows.rests import long_rests
 from flows.runs.bookkeeping import record_failure
 from flows.runs.context import RunContext
-from scrapers.partition import Partition
 
 FEWEST_AT_A_CAP = 3
 """Partitions with the same largest number of rows from which on it is taken for a cap."""
@@ -38,7 +38,13 @@ def set_suspects_apart(run: RunContext, partitions: Sequence[str]) -> list[str]:
     if not partitions:
         return []
     entries, table = run.ledger.entries(), run.scraper.tables[0]
-    found = long_rests(entries, run.partitions.values(), run.scraper.rest_days)
+    found: dict[str, PipelineError] = {
+        key: NothingPublished(
+            f"{why}; landed, not called empty",
+            hint="run them again later; before a source's launch: gapless first-date; if right, declare it in rests",
+        )
+        for key, why in long_rests(entries, run.partitions.values(), run.scraper).items()
+    }
     if not run.scraper.may_repeat:
         cap = 0 if run.scraper.result_cap else learned_cap(entries, table)
         found |= {**at_cap(entries, table, cap), **twins(entries, partitions, run.backfill_id)}
@@ -49,36 +55,6 @@ def set_suspects_apart(run: RunContext, partitions: Sequence[str]) -> list[str]:
             record_failure(run, key, located, "load", partitions[0])
             run.manifests.pop(key, None)
     return [key for key in partitions if key not in found]
-
-
-def long_rests(
-    entries: Mapping[str, LedgerEntry], partitions: Iterable[Partition], rest_days: int
-) -> dict[str, PipelineError]:
-    """Partitions in a row that came empty for longer than ``rest_days``, each with its error; none for 0."""
-    rests: list[list[Partition]] = [[]]
-    dated = (one for one in partitions if rest_days and not one.is_whole)
-    for one in sorted(dated, key=lambda one: (one.entity, one.start)):
-        last = rests[-1][-1] if rests[-1] else None
-        if last is not None and (last.entity, last.end) != (one.entity, one.start):
-            rests.append([])
-        if _came_empty(entries.get(one.key)):
-            rests[-1].append(one)
-        else:
-            rests.append([])
-    return {
-        one.key: NothingPublished(
-            f"{rest[0].key} to {rest[-1].key} came empty, and the source never rests for more than {rest_days} days: "
-            "an outage can look like this; landed, not called empty",
-            hint="run them again later; before the launch of a source: gapless first-date; if right raise rest_days",
-        )
-        for rest in rests
-        if sum(one.days for one in rest) > rest_days
-        for one in rest
-    }
-
-
-def _came_empty(entry: LedgerEntry | None) -> bool:
-    return entry is not None and bool(entry.attempt and entry.evidence) and not any(entry.landed.values())
 
 
 def twins(entries: Mapping[str, LedgerEntry], asked: Collection[str], backfill_id: str) -> dict[str, PipelineError]:

@@ -29,6 +29,7 @@ class Deficit(StrEnum):
     LOADED_NOT_LANDED = "loaded_not_landed"
     NEVER_ATTEMPTED = "never_attempted"
     UNFINISHED = "unfinished"
+    LONG_REST = "long_rest"
     STALE = "stale"
     BELOW = "below_threshold"
     UNMAPPED = "unmapped"
@@ -85,7 +86,8 @@ def _gap(known: Known, table: str) -> str:
     if entry.verdict in _ACCEPTED:
         return ""
     if entry.verdict is Verdict.EMPTY_OK:
-        return "proven empty, but the table has rows" if rows else ""
+        doubt = "proven empty for longer than the source rests" if known.doubt else ""
+        return "proven empty, but the table has rows" if rows else doubt
     if entry.verdict is Verdict.VERIFIED:
         expected = entry.loaded.get(table)
         if expected is None:
@@ -171,6 +173,8 @@ def _of_a_good_verdict(
     ]
     if wrong:
         return Deficit.SHORT, f"rows now and when verified differ: {', '.join(wrong)}"
+    if entry.verdict is Verdict.EMPTY_OK and known.doubt:
+        return Deficit.LONG_REST, known.doubt
     age = now - entry.updated_at
     if entry.verdict is Verdict.EMPTY_OK and age > empty_ttl:
         return Deficit.STALE, f"proven empty on {entry.updated_at:%Y-%m-%d}, {age.days} days ago"

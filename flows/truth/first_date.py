@@ -60,7 +60,7 @@ def find_first_date(
         ledger = Ledger(services.store, source)
         known = _known(ledger.refresh(partitions[0].key, partitions[-1].key), partitions)
         looking = _Looking(services, lease, scraper, client, partitions, sleep)
-        rest_days = rest_days or scraper.rest_days or REST_DAYS
+        rest_days = rest_days or _longest_rest_days(scraper)
         search = FirstSearch(len(partitions), looking.has_rows, step=scraper.step, rest_days=rest_days, known=known)
         at = search.first()
         if at is None:
@@ -85,6 +85,12 @@ def find_first_date(
         if at:
             _record(services, ledger, found, lease.record.backfill_id)
     return found
+
+
+def _longest_rest_days(scraper: Scraper) -> int:
+    """The off-season is the longest rest of a source that has one, and its length is not declared."""
+    rests = scraper.rests
+    return rests.longest_days if rests and rests.season is None else REST_DAYS
 
 
 def forget_first_date(services: Services, source: str) -> bool:

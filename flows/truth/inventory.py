@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from alerting.object_store import ObjectStore
 from flows.ledger import Ledger, LedgerEntry
 from flows.plans.first_date import known_scraper
+from flows.rests import long_rests
 from flows.wiring import Services
 from processors.base import Table
 from processors.load_plan import QueryValue
@@ -41,12 +42,16 @@ class LandedAttempt:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Known:
-    """All that is known about one partition. ``rows`` is per table, as counted in BigQuery now."""
+    """All that is known about one partition. ``rows`` is per table, as counted in BigQuery now.
+
+    ``doubt`` says why its emptiness is not believed, whatever proved it.
+    """
 
     partition: Partition
     entry: LedgerEntry | None
     attempts: tuple[LandedAttempt, ...]
     rows: Mapping[str, int]
+    doubt: str = ""
 
     @property
     def newest(self) -> LandedAttempt | None:
@@ -164,7 +169,11 @@ def read_inventory(
     if not wanted:
         return []
     rows = _rows_by_partition(services, source, wanted)
-    known = [Known(one, ledger.get(one.key), landed.get(one.key, ()), rows[one.key]) for one in wanted]
+    doubts = long_rests(ledger, wanted, scraper)
+    known = [
+        Known(one, ledger.get(one.key), landed.get(one.key, ()), rows[one.key], doubts.get(one.key, ""))
+        for one in wanted
+    ]
     # That a run wanted to begin it says less than what is there.
     return [dataclasses.replace(one, entry=None) if _is_more_than_pending(one) else one for one in known]
 

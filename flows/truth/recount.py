@@ -16,7 +16,7 @@ from flows.ledger import LedgerEntry, Verdict
 from flows.truth.inventory import Known, read_inventory
 from flows.wiring import Services
 from processors.receipt import Receipt
-from processors.verification import Verification, verify
+from processors.verification import Finding, Verification, verify
 from scrapers.landing import Manifest
 
 _BATCH = 366
@@ -95,6 +95,11 @@ def recount_range(
     dropped = _dropped(services.store, source, done)
     found = recount_landed(services, source, manifests, dropped)
     problems = {key: f"{one.verdict}: {one.evidence}" for key, one in found.items() if not one.is_ok} | unreadable
+    problems |= {
+        key: f"{Finding.UNVERIFIED}: {known.doubt}"
+        for key, known in done.items()
+        if known.doubt and known.entry and known.entry.verdict is Verdict.EMPTY_OK
+    }
     tables = _tables(services, source, manifests, found, dropped)
     open_keys = [known.partition.key for known in inventory if known.entry is None or not known.entry.verdict.is_good]
     done_keys = len(inventory) - len(open_keys)

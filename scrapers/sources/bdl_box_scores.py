@@ -5,6 +5,7 @@ import datetime as dt
 from alerting.errors import CoverageLow, NothingPublished, SourceContractError, Truncated
 from scrapers.answers import parsed_json
 from scrapers.base import Findings, Page, Rate, Request, Scraper, SecretHeader
+from scrapers.nba_calendar import NBA_RESTS
 from scrapers.partition import Partition
 
 
@@ -18,6 +19,7 @@ class BdlBoxScores(Scraper):
     floor = dt.date(1946, 11, 1)
     auth = SecretHeader("Authorization", "bdl_api_key")
     rate = Rate(per_minute=600)  # GOAT, the plan that has box scores
+    rests = NBA_RESTS
 
     def first_request(self, partition: Partition) -> Request:
         """The one request of the date."""

@@ -26,6 +26,7 @@ from flows.validation import to_load
 from flows.wiring import Services
 from scrapers.base import Findings, Page, Request, Scraper
 from scrapers.partition import Partition, partitions_between
+from scrapers.rests import Rests
 
 NOW = dt.datetime(2025, 2, 1, 12, tzinfo=dt.UTC)
 FIRST, LAST = dt.date(2025, 1, 1), dt.date(2025, 1, 9)
@@ -152,7 +153,7 @@ def test_when_the_source_answers_each_date_again_the_suspects_become_good():
 
 def test_more_empty_dates_in_a_row_than_the_source_rests_are_an_outage_and_not_empty():
     rows = {key_of(day): [] if day in (2, 3, 5, 6, 7) else [day] for day in range(1, 10)}
-    place = Place(rows, {"rest_days": 2})
+    place = Place(rows, {"rests": Rests(2)})
     run = place.run()
     keys = landed(run, *rows)
     assert set_suspects_apart(run, keys) == [key for key in keys if key not in (key_of(5), key_of(6), key_of(7))]
@@ -176,7 +177,7 @@ def test_more_empty_dates_in_a_row_than_the_source_rests_are_an_outage_and_not_e
 
 
 def test_an_empty_date_that_this_run_believed_is_no_longer_believed_when_the_rest_grows_too_long():
-    run = Place({key_of(day): [] for day in range(1, 4)}, {"rest_days": 2}).run()
+    run = Place({key_of(day): [] for day in range(1, 4)}, {"rests": Rests(2)}).run()
     for key in set_suspects_apart(run, landed(run, key_of(1), key_of(2))):
         run.ledger.advance(key, Verdict.EMPTY_OK, run.backfill_id, NOW)
     assert set(verdicts(run).values()) == {"empty_ok"}
