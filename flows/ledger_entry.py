@@ -64,6 +64,8 @@ class LedgerEntry:
     ``expected`` how many it announced (None: it does not), ``actual`` how many were recounted in the warehouse at
     ``verified_at``; ``last_cursor`` is where a paginated partition stopped. ``changes`` is what the last load did:
     table -> created, updated, unchanged, removed. ``accepted`` says who accepted fewer rows than before, and why.
+    ``open_items`` names what a good partition was loaded without (a postponed game), ``open_accepted`` who accepted
+    that as a loss, and why.
     """
 
     source: str
@@ -81,12 +83,14 @@ class LedgerEntry:
     error_type: str = ""
     error: str = ""
     evidence: str = ""
+    open_items: str = ""
+    accepted: str = ""
+    open_accepted: str = ""
     last_cursor: str = ""
     pages_fetched: int = 0
     expected: int | None = None
     actual: int | None = None
     verified_at: dt.datetime | None = None
-    accepted: str = ""
 
     @property
     def is_pending(self) -> bool:
@@ -116,12 +120,14 @@ class LedgerEntry:
             "error_type": self.error_type,
             "error": redact(self.error)[:ERROR_LIMIT_CHARS],
             "evidence": self.evidence,
+            "open_items": self.open_items[:ERROR_LIMIT_CHARS],
+            "accepted": redact(self.accepted)[:ERROR_LIMIT_CHARS],
+            "open_accepted": redact(self.open_accepted)[:ERROR_LIMIT_CHARS],
             "last_cursor": self.last_cursor,
             "pages_fetched": str(self.pages_fetched) if self.pages_fetched else "",
             "expected": "" if self.expected is None else str(self.expected),
             "actual": "" if self.actual is None else str(self.actual),
             "verified_at": self.verified_at.isoformat() if self.verified_at else "",
-            "accepted": redact(self.accepted)[:ERROR_LIMIT_CHARS],
         }
         return {name: value for name, value in values.items() if value}
 
@@ -144,10 +150,12 @@ class LedgerEntry:
             error_type=metadata.get("error_type", ""),
             error=metadata.get("error", ""),
             evidence=metadata.get("evidence", ""),
+            open_items=metadata.get("open_items", ""),
+            accepted=metadata.get("accepted", ""),
+            open_accepted=metadata.get("open_accepted", ""),
             last_cursor=metadata.get("last_cursor", ""),
             pages_fetched=int(metadata.get("pages_fetched", "0")),
             expected=int(metadata["expected"]) if "expected" in metadata else None,
             actual=int(metadata["actual"]) if "actual" in metadata else None,
             verified_at=dt.datetime.fromisoformat(metadata["verified_at"]) if "verified_at" in metadata else None,
-            accepted=metadata.get("accepted", ""),
         )

@@ -18,6 +18,7 @@ from alerting.errors import (
 from alerting.redaction import redact
 from scrapers.base import Findings, Page, Request, Scraper
 from scrapers.landing import Landing, Manifest, PageRecord, content_hash
+from scrapers.manifest import open_or_blocking
 from scrapers.partition import Partition
 from scrapers.parts import Reading, agreed_total, halves, shown
 
@@ -111,7 +112,12 @@ class Attempt:
             record.model_copy(update={"is_cut": True}) if of_cut else record
             for record, of_cut in zip(self._records, cut, strict=True)
         )
+        unfinished = tuple(item for one in found for item in one.unsettled)
+        blocks, has_rows = self._scraper.blocks_at(partition, landed_at), any(counts.values())
+        told = {"empty_evidence": "" if has_rows else _evidence_of(found)}
+        told |= open_or_blocking(unfinished, blocks=blocks, has_rows=has_rows)
         return Manifest(
+            **told,
             source=self._scraper.source,
             partition=partition.key,
             start=partition.start,
@@ -125,8 +131,6 @@ class Attempt:
             pages=pages,
             counts=counts,
             source_total=self._total,
-            empty_evidence=found[-1].empty_evidence if len(found) == 1 and not any(counts.values()) else "",
-            unsettled=tuple(item for one in found for item in one.unsettled),
             resumed_pages=self._resumed_pages,
             content_hash=content_hash(pages),
         )
@@ -215,6 +219,14 @@ def _with_status(findings: Findings, status: int) -> Findings:
     if evidence and not evidence.startswith(str(status)):
         evidence = f"{status}, {evidence}"
     return replace(findings, empty_evidence=writable(redact(evidence)))
+
+
+def _evidence_of(found: Sequence[Findings]) -> str:
+    """The proof that there are no rows: every page that could have some has one; "" when one of them has none."""
+    proofs = [one.empty_evidence for one in found if not one.confirms]
+    if not proofs or not all(proofs):
+        return ""
+    return proofs[0] if len(proofs) == 1 else f"{len(proofs)} pages, each proven empty; the last: {proofs[-1]}"
 
 
 def _checked(run: Partition, findings: Findings) -> Findings:

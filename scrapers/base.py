@@ -166,6 +166,9 @@ class Scraper(ABC):
         floor: First date the source can have; earlier partitions are ``unavailable`` without a call. A first date that
             was searched for (``scrapers.first_date``) can replace it; ``floor_evidence`` then says how it was found.
         settles_after: Time after the end of the interval until its data no longer changes.
+        settle_after_days: So many days after the end of a date its open items (a postponed game) block it no more: the
+            others are loaded, and the open ones stay listed. 0 = they block it until they are final. ``counts`` and the
+            processor's rows are then without the open items.
         accept: Media type asked for; a web page instead of JSON is then recognised as a block.
         statuses: What an HTTP status means here, where it differs from ``scrapers.answers.STATUSES``.
         accepted_statuses: Statuses of a complete answer; the evidence of an empty one names its status.
@@ -205,6 +208,7 @@ class Scraper(ABC):
     floor: dt.date = dt.date(1970, 1, 1)
     floor_evidence: str = ""
     settles_after: ClassVar[dt.timedelta] = dt.timedelta(hours=6)
+    settle_after_days: ClassVar[int] = 0
     auth: ClassVar[Auth | None] = None
     rate: ClassVar[Rate] = Rate()
     usd_per_call: ClassVar[float] = 0.0
@@ -252,6 +256,13 @@ class Scraper(ABC):
         if partition.is_whole:
             return dt.datetime.min.replace(tzinfo=dt.UTC)
         return partition.ends_at + cls.settles_after
+
+    @classmethod
+    def blocks_at(cls, partition: Partition, now: dt.datetime) -> bool:
+        """Whether items that are still open at ``now`` (aware) keep the partition from being loaded."""
+        if partition.is_whole or not cls.settle_after_days:
+            return True
+        return now < partition.ends_at + dt.timedelta(days=cls.settle_after_days)
 
     @classmethod
     def last_settled(cls, now: dt.datetime) -> dt.date:

@@ -7,6 +7,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -69,7 +70,8 @@ class Manifest(BaseModel):
     """Proof that one attempt landed one partition completely; everything later reads only this and its pages.
 
     ``counts`` is rows per table as the scraper counted them. ``unsettled`` names items that will still change:
-    such a partition is landed, but not to be loaded. ``content_hash`` is over the pages' bytes, so that an equal
+    such a partition is landed, but not to be loaded. ``open_items`` are such, too, but of a date so long ago that they
+    block it no more: it is loaded without them. ``content_hash`` is over the pages' bytes, so that an equal
     payload fetched twice is recognised. ``resumed_pages`` is how many pages a killed run of the same attempt had
     landed already.
     """
@@ -91,6 +93,7 @@ class Manifest(BaseModel):
     source_total: int | None = None
     empty_evidence: str = ""
     unsettled: tuple[str, ...] = ()
+    open_items: tuple[str, ...] = ()
     resumed_pages: int = 0
     content_hash: str
 
@@ -98,6 +101,16 @@ class Manifest(BaseModel):
     def last_cursor(self) -> str:
         """Cursor of the last page that has one, "" when nothing was paginated."""
         return next((page.cursor for page in reversed(self.pages) if page.cursor), "")
+
+    @property
+    def open_text(self) -> str:
+        """How many items are open, and the first of them; "" when none is.
+
+        >>> Manifest.model_construct(open_items=("BOS-TOR (Postponed)",)).open_text
+        '1 open: BOS-TOR (Postponed)'
+        """
+        more = "" if len(self.open_items) <= 3 else " ..."
+        return f"{len(self.open_items)} open: {', '.join(self.open_items[:3])}{more}" if self.open_items else ""
 
     @property
     def object_name(self) -> str:
@@ -112,6 +125,14 @@ class Manifest(BaseModel):
     def as_partition(self) -> Partition:
         """The partition this manifest covers."""
         return Partition(self.start, self.end, self.zone, self.partition, self.entity)
+
+
+def open_or_blocking(items: Sequence[str], *, blocks: bool, has_rows: bool) -> dict[str, Any]:
+    """The fields of a manifest with unfinished items, whether they block it or not; ``has_rows`` of finished ones."""
+    if blocks or not items:
+        return {"unsettled": tuple(items)}
+    nothing_else = {} if has_rows else {"empty_evidence": f"none of its {len(items)} items has become final"}
+    return {"unsettled": (), "open_items": tuple(items), **nothing_else}
 
 
 def source_prefix(source: str) -> str:

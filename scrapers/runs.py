@@ -31,6 +31,7 @@ from alerting.errors import CoverageLow, NothingPublished, NotSettled, PipelineE
 from scrapers.attempt import Attempt, Fetcher
 from scrapers.base import Dated, Findings, Scraper
 from scrapers.landing import Landing, Manifest, PageRecord
+from scrapers.manifest import open_or_blocking
 from scrapers.partition import Partition, runs
 from scrapers.scrape import RESUME_WITHIN, refuse_unaskable, swept, utc_now
 
@@ -85,7 +86,7 @@ def scrape_run(
     landing.put_manifest(whole)
     answer = RunAnswer()
     for partition in partitions:
-        manifest = _manifest_of(partition, whole, attempt.kept(), len(partitions), attempt.total)
+        manifest = _manifest_of(partition, whole, attempt.kept(), len(partitions), attempt.total, scraper)
         if any(manifest.counts.values()) or manifest.empty_evidence:
             landing.put_manifest(manifest)
             answer.manifests[partition.key] = manifest
@@ -201,6 +202,7 @@ def _manifest_of(
     kept: Sequence[tuple[PageRecord, Findings]],
     sharers: int,
     total: int | None,
+    scraper: Scraper,
 ) -> Manifest:
     """The manifest of one date: pages with its rows, or one that shows that it has none."""
     covers = (whole.start, whole.end)
@@ -234,7 +236,10 @@ def _manifest_of(
             "counts": totals,
             "source_total": None if total is None else next(iter(totals.values()), 0),
             "empty_evidence": evidence,
-            "unsettled": tuple(unsettled),
+            "open_items": (),
+            **open_or_blocking(
+                unsettled, blocks=scraper.blocks_at(partition, whole.landed_at), has_rows=any(totals.values())
+            ),
             "content_hash": hashlib.sha256("".join(told).encode()).hexdigest(),
         }
     )

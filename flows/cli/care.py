@@ -1,4 +1,4 @@
-"""The commands that tidy up: release-lease, lift-cooldown, cleanup, reconcile, test-alert, send-owed."""
+"""The commands that tidy up: release-lease, lift-cooldown, accept-open, cleanup, reconcile, test-alert, send-owed."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import typer
 from alerting.delivery import owed_summaries
 from flows.cli.output import Json, Source, Why, finish, say, show, table
 from flows.control.cooldown import lift_by_hand
+from flows.truth.accepting import accept_open
 from flows.truth.cleanup import find_leftovers, remove_leftovers
 from flows.truth.reconcile import rebuild_ledger
 from flows.wiring import build_services
@@ -52,6 +53,21 @@ def lift_cooldown(source: Source, reason: Why, as_json: Json = False) -> None:
     found = lift_by_hand(services.store, source, who=who(), reason=reason, now=utc_now())
     line = f"{source} is free; it was to be left alone until {found['cooldown']['until']}; kept in {found['audit']}"
     show(found, [line], as_json)
+
+
+@app.command("accept-open")
+def accept_open_items(
+    source: Source,
+    partitions: Annotated[list[str], typer.Argument(help="Dates, as audit lists them.", show_default=False)],
+    reason: Why,
+    as_json: Json = False,
+) -> None:
+    """Accepts as a loss what never became final of dates that were loaded without it; who and why is kept."""
+    services = build_services()
+    services.scraper(source)
+    found = accept_open(services, source, partitions, who=who(), reason=reason, now=utc_now())
+    rows = [{"partition": one.partition, "open_items": one.open_items, "accepted": one.open_accepted} for one in found]
+    show(rows, table(rows, ("partition", "open_items", "accepted")), as_json)
 
 
 @app.command()

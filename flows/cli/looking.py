@@ -79,6 +79,7 @@ def _status_lines(found: dict[str, Any]) -> list[str]:
     ]
     if found["open"]:
         lines.append(f"open: {found['open']}")
+    lines += [f"loaded without what is not final: {key}, {items}" for key, items in found["loaded_without"].items()]
     lines += [
         f"{one['verdict']}: {one['partitions']} not begun: {one['ranges']} ({one['why']})" for one in found["pending"]
     ]

@@ -128,6 +128,8 @@ def record_landed(run: RunContext, manifest: Manifest) -> None:
         landed=manifest.counts,
         changes={},
         evidence=manifest.empty_evidence,
+        open_items=manifest.open_text,
+        open_accepted="",
         last_cursor=manifest.last_cursor,
         pages_fetched=manifest.counts.get(run.scraper.tables[0], 0),
         expected=manifest.source_total,

@@ -54,8 +54,13 @@ def _announced(entries: Sequence[LedgerEntry]) -> int | None:
 
 def provisional_facts(entries: Sequence[LedgerEntry]) -> dict[str, str]:
     """Ranges of the partitions that the source still changes -> what becomes of them."""
-    open_keys = [entry.partition for entry in entries if entry.error_type == NotSettled.__name__]
-    return {compress_dates(open_keys): "not final at the source; a later run asks again"} if open_keys else {}
+    told = {}
+    if blocked := [entry.partition for entry in entries if entry.error_type == NotSettled.__name__]:
+        told[compress_dates(blocked)] = "not final at the source; a later run asks again"
+    for entry in entries:
+        if entry.verdict.is_good and entry.open_items and not entry.open_accepted:
+            told[entry.partition] = f"loaded without what is not final: {entry.open_items}"
+    return told
 
 
 def shrunk_facts(entries: Sequence[LedgerEntry], source: str) -> list[str]:

@@ -31,6 +31,7 @@ class Deficit(StrEnum):
     UNFINISHED = "unfinished"
     LONG_REST = "long_rest"
     STALE = "stale"
+    OPEN_ITEMS = "open_items"
     BELOW = "below_threshold"
     UNMAPPED = "unmapped"
     NOT_AUDITED = "not_audited"
@@ -180,6 +181,8 @@ def _of_a_good_verdict(
         return Deficit.STALE, f"proven empty on {entry.updated_at:%Y-%m-%d}, {age.days} days ago"
     if known.partition.is_whole and age > fresh_for:
         return Deficit.STALE, f"the snapshot of {entry.updated_at:%Y-%m-%d %H:%M} UTC is older than {fresh_for}"
+    if entry.open_items and not entry.open_accepted:
+        return Deficit.OPEN_ITEMS, f"loaded without what is not final at the source: {entry.open_items}"
     return None
 
 

@@ -47,6 +47,7 @@ def landed_entry(manifest: Manifest, before: LedgerEntry | None, backfill_id: st
         content_hash=manifest.content_hash,
         landed=manifest.counts,
         evidence=manifest.empty_evidence,
+        open_items=manifest.open_text,
         error_type="NotSettled" if manifest.unsettled else "",
     )
 

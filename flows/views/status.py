@@ -41,6 +41,11 @@ def source_status(services: Services, source: str, now: dt.datetime, newest: int
         "verdicts": dict(sorted(Counter(entry.verdict.value for entry in entries).items())),
         "done": compress_dates(entry.partition for entry in entries if entry.verdict.is_good),
         "open": compress_dates(entry.partition for entry in entries if not entry.verdict.is_good),
+        "loaded_without": {
+            entry.partition: entry.open_items
+            for entry in entries
+            if entry.verdict.is_good and entry.open_items and not entry.open_accepted
+        },
         "pending": [
             {"verdict": one.verdict, "partitions": len(keys), "ranges": compress_dates(keys), "why": one.why}
             for one in read_pending(services.store, source)

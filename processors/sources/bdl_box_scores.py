@@ -1,6 +1,7 @@
 """Ball Don't Lie box scores: games and their players' lines. https://docs.balldontlie.io/#box-scores"""
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,7 +19,7 @@ UNWANTED = frozenset(f"{side}_team_{name}" for side in SIDES for name in ("confe
 class Game(Row):
     """One finished game."""
 
-    game_key: str = Field(description="date:home team id:visitor team id; recordings of 2024 have no game id")
+    game_key: str = Field(description="date:home team id:visitor team id; and the game id where a pair plays twice")
     game_date: dt.date = Field(description="US Eastern date")
     bdl_game_id: int | None = Field(None, alias="id", description="absent in recordings of 2024")
     starts_at: AwareDatetime | None = Field(None, alias="datetime", description="UTC; may be the next day")
@@ -71,11 +72,17 @@ class BdlBoxScores(Processor):
     )
 
     def rows(self, partition: Partition, body: bytes) -> Iterator[tuple[str, dict[str, Any]]]:  # noqa: ARG002
-        """One row per game, one per player and game."""
-        for game in landed_json(body)["data"]:
+        """One row per final game, one per player and game; others have scores that will change."""
+        games = [game for game in landed_json(body)["data"] if game["status"] == "Final"]
+        pairs = Counter((game["home_team"]["id"], game["visitor_team"]["id"]) for game in games)
+        for game in games:
             sides = {side: game.pop(f"{side}_team") for side in SIDES}
             date = game.pop("date")[:10]  # "2024-04-04T00:00:00.000Z" in older recordings; the Z is noise
-            shared = {"game_key": f"{date}:{sides['home']['id']}:{sides['visitor']['id']}", "game_date": date}
+            pair = (sides["home"]["id"], sides["visitor"]["id"])
+            key = f"{date}:{pair[0]}:{pair[1]}"
+            if pairs[pair] > 1:
+                key = f"{key}:{game['id']}"
+            shared = {"game_key": key, "game_date": date}
             for team in sides.values():
                 for line in team.pop("players"):
                     player = {f"player_{name}": value for name, value in line.pop("player").items()}

@@ -1,6 +1,7 @@
 """Ball Don't Lie, NBA box scores: one call per US Eastern game date. https://docs.balldontlie.io/#box-scores"""
 
 import datetime as dt
+from typing import Any
 
 from alerting.errors import CoverageLow, NothingPublished, SourceContractError, Truncated
 from scrapers.answers import parsed_json
@@ -20,39 +21,48 @@ class BdlBoxScores(Scraper):
     auth = SecretHeader("Authorization", "bdl_api_key")
     rate = Rate(per_minute=600)  # GOAT, the plan that has box scores
     rests = NBA_RESTS
+    settle_after_days = 3  # a postponed game keeps its date for months
 
     def first_request(self, partition: Partition) -> Request:
         """The one request of the date."""
         return Request("/v1/box_scores", (("date", partition.start.isoformat()),))
 
     def inspect(self, partition: Partition, page: Page) -> Findings:
-        """Counts games and player lines, after making sure that they are those of the asked date."""
+        """Counts final games and their player lines, after making sure that all are of the asked date."""
         document = parsed_json(page.body)
         if document == {"data": []}:
             return Findings(dict.fromkeys(self.tables, 0), empty_evidence='200 {"data":[]}')
-        lines, names, unsettled = 0, set[str](), []
+        lines, finals, seen, unsettled = 0, 0, set[Any](), []
         try:
             if (cursor := (document.get("meta") or {}).get("next_cursor")) is not None:
                 raise Truncated(f"the answer names a next page ({str(cursor)[:40]}), box scores have one")
             for game in document["data"]:
                 home, visitor = game["home_team"], game["visitor_team"]
-                name = f"{visitor['abbreviation']}-{home['abbreviation']}"
+                name = f"{_shown(visitor)}-{_shown(home)}"
                 if not (isinstance(home["players"], list) and isinstance(visitor["players"], list)):
                     raise TypeError(f"players of {name}")
                 if not partition.contains(dt.date.fromisoformat(game["date"][:10])):
                     raise SourceContractError(f"asked for {partition.key}, got {name} of {game['date'][:10]}")
-                if name in names:
+                identity = (home["id"], visitor["id"]) if game.get("id") is None else game["id"]
+                if identity in seen:
                     raise CoverageLow(f"game {name} came twice in one answer")
+                seen.add(identity)
                 if game["status"] != "Final":
                     unsettled.append(f"{name} ({game['status']})")
-                elif not (home["players"] and visitor["players"]):
+                    continue
+                if not (home["players"] and visitor["players"]):
                     raise CoverageLow(
                         f"final game {name} has {len(home['players'])} + {len(visitor['players'])} players"
                     )
-                names.add(name)
+                finals += 1
                 lines += len(home["players"]) + len(visitor["players"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise SourceContractError(f"a box score has another shape: {type(error).__name__} {error}") from None
-        if not names:
+        if not seen:
             raise NothingPublished("an empty list in an unknown shape proves nothing")
-        return Findings({"nba_bdl_games": len(names), "nba_bdl_player_stats": lines}, unsettled=tuple(unsettled))
+        return Findings({"nba_bdl_games": finals, "nba_bdl_player_stats": lines}, unsettled=tuple(unsettled))
+
+
+def _shown(team: dict[str, Any]) -> str:
+    """A team for people; the abbreviation of some is blank."""
+    return str(team["abbreviation"] or "").strip() or f"team {team['id']}"

@@ -121,11 +121,14 @@ def test_a_dry_run_shows_the_plan_and_does_nothing(bench: Bench) -> None:
 def test_a_game_that_is_not_final_is_never_called_loaded(bench: Bench) -> None:
     bench.trouble({"kind": "not_final", "dates": ["2025-01-15"]})
     ended = bench.run("2025-01-14", "2025-01-16")
-    assert bench.verdicts("2025-01-14", "2025-01-16")["2025-01-15"] == "partial"
-    assert bench.table_hash("nba_bdl_games", "2025-01-15", "2025-01-15")[0] == 0
-    assert ended.state_type == "FAILED"
+    assert bench.verdicts("2025-01-14", "2025-01-16")["2025-01-15"] == "verified"
+    assert ended.state_type == "COMPLETED"
+    found = bench.table_hash("nba_bdl_games", "2025-01-15", "2025-01-15")[0]
+    bench.trouble()
+    bench.run("2025-01-15", "2025-01-15", mode="full")
+    assert bench.table_hash("nba_bdl_games", "2025-01-15", "2025-01-15")[0] == found + 1
     (mail,) = bench.mails(ended.backfill_id)
-    assert "2025-01-15" in mail["text"]
+    assert "loaded without what is not final" in mail["text"]
 
 
 def test_a_mail_server_that_is_down_keeps_the_mail_and_the_watchdog_sends_it(bench: Bench) -> None:

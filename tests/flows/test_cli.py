@@ -45,7 +45,7 @@ def test_every_verb_of_the_contract_is_there() -> None:
         "first-date",
         *("run", "plan", "estimate", "preflight", "canary", "status", "runs", "errors", "gaps", "verify", "audit"),
         *("repair", "retry-failed", "reprocess", "release-lease", "cleanup", "record", "reconcile"),
-        *("test-alert", "send-owed", "lift-cooldown"),
+        *("test-alert", "send-owed", "lift-cooldown", "accept-open"),
     } <= set(VERBS)
 
 

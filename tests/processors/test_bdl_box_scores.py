@@ -129,3 +129,10 @@ def test_the_recorded_answer_comes_out_with_exactly_its_games_and_players(bench)
         for player in one[side]["players"]
     )
     assert max(Counter(team for team, *_ in lines).values()) < 20
+
+
+def test_a_game_that_is_not_final_is_no_row_and_a_pair_that_plays_twice_is_told_apart_by_the_id():
+    admission, rows = read([game(), game(id=8), game(id=9, status="Postponed")])
+    assert admission.rejects == []
+    assert sorted(row["game_key"] for row in rows["nba_bdl_games"]) == ["2026-01-09:2:28:7", "2026-01-09:2:28:8"]
+    assert len(rows["nba_bdl_player_stats"]) == 4

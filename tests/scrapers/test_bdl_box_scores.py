@@ -72,7 +72,29 @@ def test_a_game_that_is_not_final_is_named_as_unsettled(page):
     games = games_on(NEW)
     games[0]["status"] = "1st Qtr"
     name = f"{games[0]['visitor_team']['abbreviation']}-{games[0]['home_team']['abbreviation']}"
-    assert _inspect(page, NEW, games).unsettled == (f"{name} (1st Qtr)",)
+    findings = _inspect(page, NEW, games)
+    assert findings.unsettled == (f"{name} (1st Qtr)",)
+    assert findings.counts == {"nba_bdl_games": len(games) - 1, "nba_bdl_player_stats": 34 * (len(games) - 1)}
+
+
+def test_two_games_of_one_pair_on_one_day_are_told_apart_by_their_ids(page):
+    games = games_on(NEW)
+    games.append({**copy.deepcopy(games[0]), "id": 1})
+    assert _inspect(page, NEW, games).counts["nba_bdl_games"] == len(games)
+    games[-1]["id"] = games[0]["id"]
+    with pytest.raises(CoverageLow, match="came twice"):
+        _inspect(page, NEW, games)
+
+
+def test_blank_abbreviations_make_no_two_games_one(page):
+    games = games_on(NEW)
+    for game in games:
+        del game["id"]
+        game["status"] = "Postponed"
+        game["home_team"]["abbreviation"] = game["visitor_team"]["abbreviation"] = ""
+    findings = _inspect(page, NEW, games)
+    assert len(set(findings.unsettled)) == len(games)
+    assert findings.unsettled[0].startswith("team ")
 
 
 def test_scheduled_games_without_players_are_unsettled_and_no_failure(page):
