@@ -17,7 +17,8 @@ _ADVICE = {
     "BudgetExhausted": "Wait for the budget's reset, or raise the budget.",
     "BlockedBySource": "The source blocks us. Wait out the cooldown; do not retry faster.",
     "ConfigurationError": "Fix the setting named above, then retry.",
-    "SourceContractError": "The source changed its answer. Fix the scraper or processor; landed pages are kept.",
+    "SourceContractError": "The source answered otherwise than agreed. Fix the scraper or processor, or exclude these; "
+    "landed pages are kept.",
     "LoadRejected": "BigQuery refused the rows. Fix the row model; a retry reloads what is landed, without calls.",
     "StateUnreadable": "Restore the named object; nothing is guessed in its place.",
     "RowRejected": "Look at the rejected rows; they are kept beside the raw pages.",

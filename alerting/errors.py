@@ -21,7 +21,7 @@
         ├── AuthenticationError     the key is missing, dead, or not entitled
         ├── BudgetExhausted         a call, credit or table quota is used up until its reset
         ├── BlockedBySource         a challenge page or a ban instead of data
-        ├── SourceContractError     the answer has not the agreed shape
+        ├── SourceContractError     the answer has not the agreed shape; stops when other dates break it alike
         ├── LoadRejected            BigQuery refuses the rows or the schema
         ├── LeaseHeld               another run works on this source, or took this run's lease over
         └── StateUnreadable         ledger, lease or journal cannot be read; never taken for empty
@@ -204,7 +204,10 @@ class BlockedBySource(CriticalError):
 
 
 class SourceContractError(CriticalError):
-    """The answer has not the agreed shape."""
+    """The answer has not the agreed shape.
+
+    About its partition alone, until others break the contract alike: then the source stops.
+    """
 
 
 class LoadRejected(CriticalError):

@@ -80,6 +80,9 @@ class SummaryView:
     left_out: tuple[str, ...] = ()
 
 
+_NOT_HEALED_BY_A_RETRY = ("SourceContractError",)
+
+
 def build_view(facts: RunFacts, causes: Causes) -> SummaryView:
     """Derives everything from facts and causes; nothing else is looked at."""
     failed = {key for group in causes.groups for key in group.partitions}
@@ -124,12 +127,17 @@ def build_view(facts: RunFacts, causes: Causes) -> SummaryView:
 
 
 def _steps(facts: RunFacts, causes: Causes, retries: Mapping[str, Step | None]) -> tuple[Step, ...]:
-    """The run's own commands first; then retries of causes, the ones that need no repair before them first."""
+    """The run's own commands first; then retries of causes, the ones that need no repair before them first.
+
+    Dates that broke the source's contract are in none of them: no retry heals those, and the command that retries them
+    after a repair stands beside their cause.
+    """
     own = [
         Step(redact(each.text), each.units or 0, unit_name(facts.calendar, each.units), each.estimate, each.why)
         for each in facts.commands
     ]
     ordered = sorted(causes.groups, key=lambda group: (not group.sample.retryable, group.critical))
+    ordered = [group for group in ordered if group.sample.error_type not in _NOT_HEALED_BY_A_RETRY]
     found = [step for group in ordered if (step := retries[group.cause_id])]
     if len(found) > MAX_STEPS and (everything := retry_all_step(facts, ordered)):
         own.append(everything)

@@ -240,6 +240,7 @@ def _checked(run: Partition, findings: Findings) -> Findings:
             raise SourceContractError(
                 f"the scraper counts {count} rows of {table} on a page of {run.key}, and {by_date} of them by date",
                 hint="let inspect() of this scraper name the date of every row in Findings.dates",
+                of_scraper=True,
             )
     # Steps are those of a single partition.
     return replace(findings, where=())

@@ -27,7 +27,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from alerting.errors import CoverageLow, NothingPublished, NotSettled, PipelineError, Truncated
+from alerting.errors import (
+    CoverageLow,
+    NothingPublished,
+    NotSettled,
+    PipelineError,
+    SourceContractError,
+    Truncated,
+)
 from scrapers.attempt import Attempt, Fetcher
 from scrapers.base import Dated, Findings, Scraper
 from scrapers.landing import Landing, Manifest, PageRecord
@@ -79,7 +86,9 @@ def scrape_run(
     try:
         attempt = swept(span, begin, scraper=scraper, landing=landing, now=now, resume_within=resume_within)
         _check_total(attempt, scraper)
-    except (Truncated, CoverageLow) as error:
+    except (Truncated, CoverageLow, SourceContractError) as error:
+        if error.facts.get("of_scraper"):
+            raise
         return cut(partitions, tried[-1].dates_seen() if isinstance(error, Truncated) else ())
     whole = attempt.manifest(backfill_id, code_version, now())
     # Before any date's: pages of a run without it are named by nobody.

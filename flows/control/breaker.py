@@ -6,6 +6,7 @@ flag                        trips when                                          
 red_flag:error_rate         10 % of the last 100 dates failed to land (20 at least known)  warn
 red_flag:error_rate         20 % of them                                                   abort
 red_flag:same_error         the last 10 dates failed, all for one cause                    abort
+red_flag:contract           5 of the last 10 dates broke the source's contract alike       abort
 red_flag:rate_limited       5 dates in a row ran out of retries on "slow down"             abort
 red_flag:slow               median answer time 10 times the baseline, and over 5 s         abort
 red_flag:stall              nothing finished for an hour (pauses do not count)             abort
@@ -18,7 +19,8 @@ budget:calls, budget:cost   the run's own number of calls or of US dollars is re
 
 Where ``same_error`` or ``error_rate`` would abort for what passes by itself (5xx, timeouts, refused connections), the
 run waits and tries one date at a time first: `flows.control.probing`. Where loading stops, landing goes on, so that no
-call has to be made twice once the processor is mended. A 429 that was waited for is neither spend nor failure and
+call has to be made twice once the processor is mended; pages that the processor cannot read stop it by the rule of
+``contract`` too. A 429 that was waited for is neither spend nor failure and
 never gets here.
 """
 
@@ -39,6 +41,7 @@ class _Outcome:
     cause: str = ""
     rate_limited: bool = False
     transient: bool = False
+    contract: bool = False
 
 
 class Breaker:
@@ -73,17 +76,25 @@ class Breaker:
             return self._once(self._slow())
 
     def failed(
-        self, stage: str, cause: str, at: dt.datetime, *, rate_limited: bool = False, transient: bool = False
+        self,
+        stage: str,
+        cause: str,
+        at: dt.datetime,
+        *,
+        rate_limited: bool = False,
+        transient: bool = False,
+        contract: bool = False,
     ) -> Trip | None:
         """A partition failed in ``stage`` for good in this run; ``cause`` is its fingerprint or class.
 
-        ``transient`` failures pass by themselves: a burst of them is waited for, where that was allowed.
+        ``transient`` failures pass by themselves: a burst of them is waited for, where that was allowed. A broken
+        ``contract`` is about its partition, until others break it alike.
         """
         with self._lock:
-            outcomes = self._count(stage, _Outcome(cause, rate_limited, transient), at)
+            outcomes = self._count(stage, _Outcome(cause, rate_limited, transient, contract), at)
             if stage != "scrape":
-                return self._once(self._load_errors(outcomes))
-            if trip := self._first(cause) or self._refused(outcomes):
+                return self._once(self._alike(outcomes, stage) or self._load_errors(outcomes))
+            if trip := self._first(cause) or self._refused(outcomes) or self._alike(outcomes, stage):
                 return self._once(trip)
             if self._probing.is_on:
                 return None
@@ -193,6 +204,19 @@ class Breaker:
         if len(last) == self.limits.rate_limited and last and all(one.rate_limited for one in last):
             return red_flag("rate_limited", f"{len(last)} dates in a row were refused with 'slow down' to the end")
         return None
+
+    def _alike(self, outcomes: deque[_Outcome], stage: str) -> Trip | None:
+        """The contract is broken for the source and not for a date: said with the numbers that show it."""
+        most, latest = self.limits.contract_breaks, outcomes[-1]
+        last = list(outcomes)[-self.limits.contract_dates :]
+        alike = sum(one.contract and one.cause == latest.cause for one in last)
+        if not most or not latest.contract or alike < most:
+            return None
+        if stage == "scrape":
+            text = f"{alike} of the last {len(last)} dates broke the source's contract alike: {latest.cause}"
+            return red_flag("contract", f"{text}; dates that were not tried stay planned")
+        text = f"{alike} of the last {len(last)} dates have pages that cannot be read, alike: {latest.cause}"
+        return Trip(Action.STOP_LOADING, "red_flag", "red_flag:contract", f"{text}; landing goes on")
 
     def _same(self, outcomes: deque[_Outcome]) -> Trip | None:
         last = list(outcomes)[-self.limits.same_error :] if self.limits.same_error else []

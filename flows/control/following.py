@@ -44,10 +44,12 @@ class Recorder(Breaker):
         *,
         rate_limited: bool = False,
         transient: bool = False,
+        contract: bool = False,
     ) -> Trip | None:
         """As `Breaker.failed`, without a judgement."""
         if stage == "scrape":
-            self.outcomes.append(Outcome(cause=cause, rate_limited=rate_limited, transient=transient))
+            told = Outcome(cause=cause, rate_limited=rate_limited, transient=transient, contract=contract)
+            self.outcomes.append(told)
         return None
 
     def probed(self, number: int, at: dt.datetime, *, answered: bool) -> Trip | None:  # noqa: ARG002

@@ -70,6 +70,7 @@ class Outcome(BaseModel):
     cause: str = ""
     rate_limited: bool = False
     transient: bool = False
+    contract: bool = False
     answer_s: float | None = None
     probe: int = 0
 

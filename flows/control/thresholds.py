@@ -25,5 +25,12 @@ def breaker_limits(settings: Settings, asked: Asked) -> Limits:
     if asked.breaker:
         return own
     return dataclasses.replace(
-        own, warn_share=0.0, abort_share=0.0, same_error=0, rate_limited=0, slow_factor=0.0, stall_s=0.0
+        own,
+        warn_share=0.0,
+        abort_share=0.0,
+        same_error=0,
+        contract_breaks=0,
+        rate_limited=0,
+        slow_factor=0.0,
+        stall_s=0.0,
     )

@@ -24,6 +24,8 @@ class Limits:
     min_sample: int = 20
     window: int = 100
     same_error: int = 10
+    contract_breaks: int = 5
+    contract_dates: int = 10
     rate_limited: int = 5
     slow_factor: float = 10.0
     slow_over_s: float = 5.0

@@ -86,6 +86,7 @@ class Windows:
                     utc_now(),
                     rate_limited=outcome.rate_limited,
                     transient=outcome.transient,
+                    contract=outcome.contract,
                 )
             else:
                 trip = run.breaker.succeeded("scrape", utc_now(), outcome.answer_s)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
 
+from alerting.errors import SourceContractError
 from flows.plans.history import SourceHistory
 from scrapers.partition import Partition
 
@@ -67,9 +68,12 @@ class CanaryResult:
 
 def drift(result: CanaryResult, history: SourceHistory) -> str:
     """Why the others must not follow, "" when they may."""
-    if result.failures:
+    odd = sum(cause == SourceContractError.__name__ for cause in result.failures.values())
+    tried = len(result.failures) + len(result.rows)
+    # A broken contract is about its date until others break it: less than half of the canaries are odd dates.
+    if len(result.failures) > odd or 2 * odd >= tried > 0:
         told = ", ".join(f"{key}: {cause}" for key, cause in sorted(result.failures.items())[:3])
-        return f"{len(result.failures)} of {len(result.failures) + len(result.rows)} canary dates failed ({told})"
+        return f"{len(result.failures)} of {tried} canary dates failed ({told})"
     unseen = sorted(result.unknown_fields - history.known_unknown_fields)
     if history.runs and unseen:
         return f"the source sends fields that no earlier run saw: {', '.join(unseen[:5])}"

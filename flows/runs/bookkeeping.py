@@ -14,17 +14,27 @@ from alerting.errors import (
     CriticalError,
     PipelineError,
     RateLimited,
+    SourceContractError,
+    SourceUnavailable,
     TransientError,
 )
 from alerting.fingerprint import fingerprint
 from alerting.incident import Incident
 from alerting.redaction import redact
 from flows.control.cooldown import cool_down
+from flows.control.trips import Action, Trip
 from flows.ledger import Verdict
 from flows.parameters import Mode
 from flows.runs.context import RunContext
 from flows.runs.events import verdict_event
-from flows.runs.outcome import concerns_one_entity, reached, resumes_at, unknown_is_critical, verdict_of
+from flows.runs.outcome import (
+    breaks_contract,
+    concerns_one_partition,
+    reached,
+    resumes_at,
+    unknown_is_critical,
+    verdict_of,
+)
 from scrapers.attempt import Fetcher
 from scrapers.base import Scraper
 from scrapers.landing import Landing
@@ -146,7 +156,17 @@ def _count_answer(run: RunContext, manifest: Manifest) -> None:
 
 def record_failure(run: RunContext, key: str, error: BaseException, stage: str, window: str) -> Verdict:
     """Journals the incident, then writes the ledger: a verdict never stands without its reason. Blocking."""
+    error = _repeated(error, run.tries.get(key, 1))
     return _record(run, key, verdict_of(error), error, stage, window)
+
+
+def _repeated(error: BaseException, tries: int) -> BaseException:
+    """A body that ended too early at every one of several tries is what the source has, and no accident."""
+    if not (isinstance(error, SourceUnavailable) and error.facts.get("cut_body")) or tries < 2:
+        return error
+    facts = {name: value for name, value in error.facts.items() if name != "cut_body"}
+    where = {"source": error.source, "partition": error.partition, "stage": error.stage}
+    return SourceContractError(f"{error.message}; so at each of {tries} tries", **where, **facts)
 
 
 def record_shared_failure(run: RunContext, key: str, error: BaseException, window: str) -> Verdict:
@@ -167,13 +187,16 @@ def record_batch_failure(run: RunContext, key: str, error: BaseException, stage:
 def _record(run: RunContext, key: str, verdict: Verdict, error: BaseException, stage: str, window: str) -> Verdict:
     tries = run.tries.get(key, 1)
     incident = Incident.from_error(error, source=run.source, partition=key, stage=stage, attempts=tries)
-    if run.in_canary:
-        # The summary leaves in a moment: nobody has to be told twice.
-        incident = dataclasses.replace(incident, severity="ERROR")
     # A wall that a later run passes by itself is a note, not a failure. A block is one: a person should look meanwhile.
     if resumes_at(error) is None or isinstance(error, BlockedBySource):
+        trip = _told_breaker(run, incident, error, verdict, stage)
+        # Before the incident is kept and mailed: other dates would be begun meanwhile.
+        run.obey(trip)
+        # The summary of a canary leaves in a moment: nobody has to be told twice. And one odd date is nothing to wake
+        # somebody for; the one that makes it the source's fault is.
+        if run.in_canary or (breaks_contract(error) and (trip is None or trip.action is Action.WARN)):
+            incident = dataclasses.replace(incident, severity="ERROR")
         run.services.alerts.record_error(incident)
-        _tell_breaker(run, incident, error, verdict, stage)
     if run.prompt_flushes < PROMPT_FLUSHES:
         run.prompt_flushes += 1
         run.services.alerts.flush(window, str(tries))
@@ -197,7 +220,7 @@ def stop_if_critical(run: RunContext, key: str, error: BaseException, stage: str
     """Lets nothing more begin when ``error`` says something of the whole source. Repeatable: the first one counts."""
     if not isinstance(error, PipelineError):
         error = unknown_is_critical(error, run.source, key, stage)
-    if isinstance(error, CriticalError) and not concerns_one_entity(error, run.partitions.get(key)):
+    if isinstance(error, CriticalError) and not concerns_one_partition(error, run.partitions.get(key)):
         if isinstance(error, BlockedBySource):
             _cool_down(run, error)
         run.stop(error, stage)
@@ -208,12 +231,15 @@ def _cool_down(run: RunContext, error: BlockedBySource) -> None:
     cool_down(run.services.store, error, source=run.source, backfill_id=run.backfill_id, now=utc_now(), hours=hours)
 
 
-def _tell_breaker(run: RunContext, incident: Incident, error: BaseException, verdict: Verdict, stage: str) -> None:
+def _told_breaker(
+    run: RunContext, incident: Incident, error: BaseException, verdict: Verdict, stage: str
+) -> Trip | None:
     now = utc_now()
     if verdict.is_good:
-        run.obey(run.breaker.succeeded(stage, now))
-        return
+        return run.breaker.succeeded(stage, now)
     cause = f"{incident.error_type} {fingerprint(incident)}"
     is_limit = isinstance(error, RateLimited)
     passes = isinstance(error, TransientError) and not is_limit
-    run.obey(run.breaker.failed(stage, cause, now, rate_limited=is_limit, transient=passes))
+    return run.breaker.failed(
+        stage, cause, now, rate_limited=is_limit, transient=passes, contract=breaks_contract(error)
+    )

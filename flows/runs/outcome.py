@@ -6,7 +6,13 @@ import datetime as dt
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from alerting.errors import BlockedBySource, BudgetExhausted, CriticalError, SourceContractError
+from alerting.errors import (
+    BlockedBySource,
+    BudgetExhausted,
+    ConfigurationError,
+    CriticalError,
+    SourceContractError,
+)
 from alerting.run_facts import Outcome
 from flows.ledger import LedgerEntry, Verdict
 from scrapers.partition import Partition
@@ -96,13 +102,27 @@ def resumes_at(error: BaseException | None) -> dt.datetime | None:
     return dt.datetime.fromisoformat(str(error.facts["resets_at"]))
 
 
-def concerns_one_entity(error: CriticalError, partition: Partition | None) -> bool:
-    """Whether the other entities go on all the same.
+def breaks_contract(error: BaseException) -> bool:
+    """Whether the answer was another than agreed: another shape, another date, a request refused as wrong (400, 422).
 
-    Each entity is answered by a site of its own: an unknown name, another shape or a challenge there says nothing of
-    the others. A dead key, a spent budget or wrong settings do. When every entity fails, the breaker stops the run.
+    >>> breaks_contract(SourceContractError("no JSON")), breaks_contract(ConfigurationError("no bucket"))
+    (True, False)
     """
-    return partition is not None and partition.is_whole and isinstance(error, SourceContractError | BlockedBySource)
+    if isinstance(error, SourceContractError):
+        return True
+    return isinstance(error, ConfigurationError) and "status" in error.facts
+
+
+def concerns_one_partition(error: CriticalError, partition: Partition | None) -> bool:
+    """Whether the other partitions go on all the same.
+
+    A broken contract is about its date until others break it alike: that the breaker counts. Each entity is answered
+    by a site of its own: a challenge there says nothing of the others. A dead key, a spent budget or wrong settings
+    concern all.
+    """
+    if partition is None:
+        return False
+    return breaks_contract(error) or (partition.is_whole and isinstance(error, BlockedBySource))
 
 
 def reached(error: BaseException) -> dict[str, object]:

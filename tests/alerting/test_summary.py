@@ -96,7 +96,7 @@ def test_the_first_screen_decides_verdict_before_commands_before_causes():
 
 def test_the_subject_is_stable_short_and_says_what_happened():
     subject = render(*three_causes()).subject
-    assert subject == "[backfill][FAILED, 38 of 1,826 missing] orders_api 2021-01-01…2025-12-31 · 3 causes · 3 actions"
+    assert subject == "[backfill][FAILED, 38 of 1,826 missing] orders_api 2021-01-01…2025-12-31 · 3 causes · 2 actions"
 
 
 def test_a_killed_run_says_that_it_does_not_know():

@@ -49,6 +49,19 @@ def limited(times: int) -> Story:
     return story
 
 
+def broken(story: str, stage: str = "scrape") -> Story:
+    """One date a character: a blank is good, a letter breaks the contract in its own way."""
+
+    def tell(breaker: Breaker) -> Trip | None:
+        trips = [
+            breaker.succeeded(stage, NOW) if way == " " else breaker.failed(stage, way, NOW, contract=True)
+            for way in story
+        ]
+        return next((trip for trip in trips if trip), None)
+
+    return tell
+
+
 def after(seconds: float, **found: Any) -> Story:
     return lambda breaker: breaker.tick(NOW + dt.timedelta(seconds=seconds), **found)
 
@@ -100,6 +113,32 @@ TABLE: dict[str, tuple[Story, Limits, Action | None, str, str]] = {
         "red_flag:first_failure",
     ),
     "off": (outcomes(0, 500), Limits(warn_share=0, abort_share=0, same_error=0, rate_limited=0), None, "", ""),
+    "one odd date": (broken(" x        "), Limits(), None, "", ""),
+    "four odd dates in a row": (broken("xxxx"), Limits(), None, "", ""),
+    "five of the first seven alike": (broken("x xx xx"), Limits(), Action.ABORT, "red_flag", "red_flag:contract"),
+    "five of the last ten, late": (
+        broken(" " * 300 + "x x x x x"),
+        Limits(),
+        Action.ABORT,
+        "red_flag",
+        "red_flag:contract",
+    ),
+    "five, but not of ten": (broken("x  x  x  x  x  " + " " * 30), Limits(), None, "", ""),
+    "five of several kinds": (broken("xyxyxyzy"), Limits(), None, "", ""),
+    "pages that cannot be read": (
+        broken("xxxxx", "load"),
+        Limits(),
+        Action.STOP_LOADING,
+        "red_flag",
+        "red_flag:contract",
+    ),
+    "every date is really tried": (
+        broken("x" * 500),
+        Limits(contract_breaks=0, same_error=0, abort_share=0, warn_share=0),
+        None,
+        "",
+        "",
+    ),
 }
 
 

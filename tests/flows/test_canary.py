@@ -48,6 +48,8 @@ def test_there_are_never_more_than_asked_and_one_seed_gives_one_choice(count: in
     [
         (CanaryResult({"d": 10}), ""),
         (CanaryResult({"d": 10}, {"e": "SourceContractError"}), "1 of 2 canary dates failed"),
+        (CanaryResult({"d": 10, "f": 10}, {"e": "SourceContractError"}), ""),
+        (CanaryResult({"d": 10, "f": 10}, {"e": "AuthenticationError"}), "1 of 3 canary dates failed"),
         (CanaryResult({"d": 10}, unknown_fields=frozenset({"t.known"})), ""),
         (CanaryResult({"d": 10}, unknown_fields=frozenset({"t.new"})), "t.new"),
         (CanaryResult({"d": 0}), "rows a date"),

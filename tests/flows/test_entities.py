@@ -19,7 +19,7 @@ from flows.parameters import NO_DATE, Asked, Mode
 from flows.plans.entities import requested_entities
 from flows.plans.plan import Path, make_plan
 from flows.plans.requested import requested_partitions
-from flows.runs.outcome import concerns_one_entity, reached
+from flows.runs.outcome import concerns_one_partition, reached
 from scrapers.partition import Partition, windows
 from scrapers.registry import scraper
 
@@ -79,14 +79,15 @@ def test_hundreds_of_entities_share_subflows():
 def test_an_error_of_one_entity_stops_that_one_and_an_error_of_the_source_stops_all():
     town, day = Partition.whole("a.ca~agendas", "UTC"), Partition.day(dt.date(2026, 1, 1), "UTC")
     for error, alone in (
-        (SourceContractError("404"), True),
-        (BlockedBySource("challenge"), True),
-        (AuthenticationError("401"), False),
-        (BudgetExhausted("spent"), False),
-        (CriticalError("unknown"), False),
+        (SourceContractError("404"), (True, True)),
+        (ConfigurationError("the source answered 422", status=422), (True, True)),
+        (ConfigurationError("no bucket"), (False, False)),
+        (BlockedBySource("challenge"), (True, False)),
+        (AuthenticationError("401"), (False, False)),
+        (BudgetExhausted("spent"), (False, False)),
+        (CriticalError("unknown"), (False, False)),
     ):
-        assert concerns_one_entity(error, town) is alone
-        assert concerns_one_entity(error, day) is False
+        assert (concerns_one_partition(error, town), concerns_one_partition(error, day)) == alone
 
 
 def test_v21_an_error_says_how_far_a_paginated_partition_came():

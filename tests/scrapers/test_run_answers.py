@@ -80,14 +80,18 @@ def test_an_outage_concerns_the_dates_of_its_call_and_no_other():
     assert len(world.manifests) == 20
 
 
-def test_rows_of_a_date_that_was_not_asked_for_stop_the_source():
-    world = World(source(1000, 90), Api([3, 3, 3], 1000))
-    world.api.rows[8]["date"] = "2020-03-09"
+def test_rows_of_a_date_that_was_not_asked_for_are_refused_with_the_date_that_they_came_for():
+    class Straying(Api):
+        def fetch(self, request: Request, page_number: int = 1) -> Page:
+            page = super().fetch(request, page_number)
+            return dataclasses.replace(page, body=page.body.replace(b'"2020-02-21', b'"2020-03-09'))
+
+    world = World(source(1000, 90), Straying([3, 3, 3], 1000))
     world.fetch(days(3))
-    assert all(isinstance(error, SourceContractError) for error in world.failures.values())
-    assert "got rows of 2020-03-09" in str(world.failures["2020-02-20"])
-    refused = [one.name for one in world.landing.store.list("landing/")]
-    assert ["refused-" in name for name in refused] == [True]
+    assert list(world.failures) == ["2020-02-21"]
+    assert isinstance(world.failures["2020-02-21"], SourceContractError)
+    assert sorted(world.manifests) == ["2020-02-20", "2020-02-22"]
+    assert any("refused-" in one.name for one in world.landing.store.list("landing/"))
 
 
 def test_rows_that_are_counted_and_have_no_date_stop_the_source():
