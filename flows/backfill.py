@@ -122,7 +122,8 @@ async def backfill(
         note: The reason in your own words.
         mode: incremental does what is missing or failed; full fetches everything again and loads what changed;
             reprocess loads landed payloads again without a call; validate only recounts the tables.
-        order: Which dates are begun first. sequential is oldest first, one at a time.
+        order: Which dates are begun first; a window of dates begins only when the one before it has. sequential is
+            oldest first, one at a time.
         on_failure: continue with the other dates, or stop and leave them pending.
         engine: inline fetches in this one process; distributed spreads windows of dates over all workers of the pool.
         parallel: Only for engine distributed: into how many parts the dates are split, all at work at once as far as

@@ -76,6 +76,7 @@ async def scrape_partition(backfill_id: str, partition: str) -> str:
     """
     run = current_run(backfill_id)
     async with run.slots, run.gate.passed() as probe:
+        run.turns.begun(partition)
         if partition in run.done_elsewhere:
             return DONE_BY_LIVE
         run.keep_budget()
@@ -127,6 +128,7 @@ async def scrape_together(backfill_id: str, partitions: list[str]) -> RunAnswer 
     """
     run = current_run(backfill_id)
     async with run.slots, run.gate.passed() as probe:
+        run.turns.begun(partitions[0])
         left = [run.partitions[key] for key in partitions if not _is_done(run, key)]
         if len(left) < len(partitions):
             return RunAnswer(shorter=tuple(runs(left, run.scraper.days_per_call)))
@@ -177,6 +179,8 @@ async def dates(source: str, backfill_id: str, partitions: list[str], slots: int
 
 
 async def _land_window(run: RunContext, partitions: list[str]) -> State[Any]:
+    # Before any of its dates waits for a slot: the window before it must not find them taken.
+    await run.turns.wait(partitions[0])
     delays_s = run.services.settings.retry_delays_s
     retries: dict[str, Any] = {"retries": len(delays_s), "retry_delay_seconds": delays_s}
     # Once for all: a copy of a task costs 3 ms, as Prefect reads its source again.

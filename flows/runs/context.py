@@ -38,6 +38,7 @@ from flows.runs.progress import work_of
 from flows.runs.progress_artifact import tell_progress
 from flows.runs.spending import money_facts, spent_facts
 from flows.runs.stored_plan import plan_name
+from flows.runs.turns import Turns
 from flows.wiring import Services
 from processors.process import Receipt
 from scrapers.landing import Manifest
@@ -78,6 +79,7 @@ class RunContext:
         # A date that waits for its next try has no slot, so that it starves nobody. But where every date fails, the
         # breaker has to hear of the first ones before all of a window have been asked for.
         self.begun = asyncio.Semaphore(2 * max_concurrency)
+        self.turns = Turns()
         self.history = SourceHistory()
         self.gate = Gate()
         self.breaker = Breaker(breaker_limits(services.settings, asked), utc_now())

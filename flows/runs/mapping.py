@@ -19,6 +19,7 @@ from flows.process import process_landed
 from flows.runs.bookkeeping import record_failure
 from flows.runs.context import RunContext
 from flows.runs.distributed import run_elsewhere, windows_of
+from flows.runs.turns import Turns
 from flows.validation import to_load, validate_loaded
 from processors.load_plan import pack
 from scrapers.partition import Partition, run_windows, windows
@@ -39,6 +40,7 @@ async def map_windows(run: RunContext, plan: Plan) -> None:
     processing = asyncio.create_task(_process_in_batches(run, reloads, landed, len(plan.to_fetch)))
     try:
         grouped, at_once = _windows(run, plan)
+        run.turns = Turns([partition.key for partition in window] for window in grouped)
         gate = asyncio.Semaphore(at_once)
         slots = max(1, run.asked.concurrency // at_once)
         await asyncio.gather(*(_run_window(run, window, gate, landed, slots) for window in grouped))
@@ -64,21 +66,28 @@ def _windows(run: RunContext, plan: Plan) -> tuple[list[tuple[Partition, ...]], 
 async def _run_window(
     run: RunContext, window: Sequence[Partition], gate: asyncio.Semaphore, landed: asyncio.Queue[str | None], slots: int
 ) -> None:
-    async with gate:
-        if run.asked.engine is Engine.DISTRIBUTED:
-            await run.gate.until_open(despite={TROUBLE})
-        keys = [partition.key for partition in window if partition.key not in run.done_elsewhere]
-        if run.stopped_by is not None or not keys:
-            return
-        if run.asked.engine is Engine.DISTRIBUTED:
-            done = set(await run_elsewhere(run, keys, slots))
-            for key in await _landed_before(run, [partition for partition in window if partition.key in done]):
-                landed.put_nowait(key)
-            return
-        await dates(run.source, run.backfill_id, keys, return_state=True)
-        for key in keys:
-            if key in run.manifests or key in run.to_recount:
-                landed.put_nowait(key)
+    try:
+        async with gate:
+            await _run_now(run, window, landed, slots)
+    finally:
+        run.turns.begun(window[0].key)
+
+
+async def _run_now(run: RunContext, window: Sequence[Partition], landed: asyncio.Queue[str | None], slots: int) -> None:
+    if run.asked.engine is Engine.DISTRIBUTED:
+        await run.gate.until_open(despite={TROUBLE})
+    keys = [partition.key for partition in window if partition.key not in run.done_elsewhere]
+    if run.stopped_by is not None or not keys:
+        return
+    if run.asked.engine is Engine.DISTRIBUTED:
+        done = set(await run_elsewhere(run, keys, slots))
+        for key in await _landed_before(run, [partition for partition in window if partition.key in done]):
+            landed.put_nowait(key)
+        return
+    await dates(run.source, run.backfill_id, keys, return_state=True)
+    for key in keys:
+        if key in run.manifests or key in run.to_recount:
+            landed.put_nowait(key)
 
 
 async def _landed_before(run: RunContext, partitions: Sequence[Partition]) -> list[str]:
