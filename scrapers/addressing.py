@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from alerting.errors import AuthenticationError, ConfigurationError, SourceContractError
 from alerting.redaction import redact, register_secret
+from alerting.secret_literals import masked_in
 from scrapers.base import Auth, SecretHeader
 
 _SITE = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*")
@@ -52,9 +53,9 @@ def secret_of(auth: Auth | None, secrets: Mapping[str, str]) -> str:
 
 
 def without_secret(body: bytes, secret: str) -> bytes:
-    """A source may echo the key (in a next-page link); it must not reach storage.
+    """A source may echo the key (in a next-page link, percent-encoded there); it must not reach storage.
 
     >>> without_secret(b"next?key=0123456789abcdef", "0123456789abcdef"), without_secret(b"a short key", "key")
     (b'next?key=***', b'a short key')
     """
-    return body.replace(secret.encode(), b"***") if len(secret) >= _SHORTEST_ECHO_CHARS else body
+    return masked_in(body, secret) if len(secret) >= _SHORTEST_ECHO_CHARS else body

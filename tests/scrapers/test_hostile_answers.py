@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 import gzip
+import html
 import itertools
 import json
 import logging
 import random
+import urllib.parse
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
@@ -266,6 +269,35 @@ def test_an_error_beside_data_is_no_complete_answer_and_one_alone_is_the_scraper
             parsed_json(body)
     assert parsed_json(b'{"ok":false,"error":"Table not found","status":404}')["status"] == 404
     assert parsed_json(b'{"data":[],"error":null,"errors":[]}')["data"] == []
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        lambda key: key,
+        lambda key: urllib.parse.quote(key, safe=""),
+        lambda key: "".join(f"%{byte:02x}" for byte in key.encode()),
+        lambda key: urllib.parse.quote(urllib.parse.quote(key, safe=""), safe=""),
+        lambda key: json.dumps(key)[1:-1].replace("/", r"\/"),
+        lambda key: base64.b64encode(key.encode()).decode(),
+        html.escape,
+    ],
+    ids=["plain", "percent", "all percent", "percent twice", "JSON", "base64", "HTML"],
+)
+def test_a_key_that_the_source_echoes_is_masked_in_what_is_landed_however_it_is_spelled(spelled):
+    key = "pl4nted+key/with&odd=chars~0123"
+    body = b'{"data":[],"link":"/v1?cursor=2&key=' + spelled(key).encode() + b'","n":1}'
+    store = MemoryObjectStore()
+    with RawServer(lambda number, asked: [http("200 OK", body, JSON, f"Link: <x?k={spelled(key)}>")]) as server:
+        client = SourceClient(SOURCE, SourceAccess(server.url, {"bdl_api_key": key}), Budget(Rate()))
+        with pytest.raises(PipelineError) as caught:
+            scrape(DAY, scraper=SOURCE, client=client, landing=Landing(store), backfill_id="b", code_version="0")
+        client.close()
+    (refused,) = list(store.list("landing/"))
+    kept = gzip.decompress(store.read(refused.name)[0])
+    assert spelled(key).encode() not in kept
+    assert b'"n":1' in kept
+    assert spelled(key) not in str(caught.value) + json.dumps(dict(refused.metadata))
 
 
 CHALLENGE = b"<!DOCTYPE html><html><head><title>Ett \xc3\xb6gonblick</title>" + b" " * 9_000 + b"<script>_cf_chl_opt={}"
