@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 from typing import Annotated, Any
 from uuid import UUID
@@ -177,17 +178,17 @@ async def _run(services: Services, asked: Asked, backfill_id: str) -> State[Any]
         range_text=asked.range_text,
         wait_s=asked.wait_for_lease_s,
     )
-    try:
-        run = RunContext(services, asked, backfill_id)
+    with contextlib.ExitStack() as held:
+        held.callback(lambda: lease.release(utc_now()))
+        run = held.enter_context(RunContext(services, asked, backfill_id))
         await run.in_thread(refresh_catalogue, run, utc_now())
         # Again, because only the holder of the lease sees a ledger that nobody else changes.
         planned = await run.in_thread(plan_asked, services, asked, utc_now(), backfill_id)
         log.info("%s", planned.describe())
         promised = planned.estimate.promised()
         await run.in_thread(run.begin, planned, starting_facts(services, planned.plan, promised, backfill_id, asked))
-    except BaseException:
-        lease.release(utc_now())
-        raise
+        # From here on the closing of the run frees the lease, and the end of its work closes it.
+        held.pop_all()
     return await _work(run, planned.plan, lease)
 
 

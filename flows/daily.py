@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
@@ -150,33 +151,34 @@ async def _work(
         mode=Mode.FULL,
         max_concurrency=max_concurrency,
     )
-    run = RunContext(services, asked, lease.record.backfill_id, purpose="live")
-    plan = Plan(
-        source,
-        asked.start_date,
-        asked.end_date,
-        run.scraper.zone,
-        tuple(PlannedPartition(partition, Path.FETCH, "newest or may have changed") for partition in window),
-    )
-    partition_logger().info("daily %s", plan.date_echo())
-    register(run)
-    watching: list[asyncio.Task[None]] = []
-    try:
-        await run.in_thread(run.begin_live, plan)
-        watching = [asyncio.create_task(keep_alive(run, lease)), asyncio.create_task(report_progress(run))]
-        await map_windows(run, plan)
-        await ended(watching.pop())
-    except BaseException as error:
-        # Blocking on purpose: a cancelled task may not await again.
-        aborted = reason_of(error)
-        end_children(str(current.id or ""), aborted)
-        end_progress(str(current.id or ""), f"ended early ({aborted}): {now_of(run).counts}")
-        raise
-    finally:
-        for task in watching:
-            task.cancel()
-        unregister(run)
-        lease.release(utc_now())
+    with contextlib.ExitStack() as held:
+        held.callback(lambda: lease.release(utc_now()))
+        run = held.enter_context(RunContext(services, asked, lease.record.backfill_id, purpose="live"))
+        plan = Plan(
+            source,
+            asked.start_date,
+            asked.end_date,
+            run.scraper.zone,
+            tuple(PlannedPartition(partition, Path.FETCH, "newest or may have changed") for partition in window),
+        )
+        partition_logger().info("daily %s", plan.date_echo())
+        register(run)
+        held.callback(unregister, run)
+        watching: list[asyncio.Task[None]] = []
+        try:
+            await run.in_thread(run.begin_live, plan)
+            watching = [asyncio.create_task(keep_alive(run, lease)), asyncio.create_task(report_progress(run))]
+            await map_windows(run, plan)
+            await ended(watching.pop())
+        except BaseException as error:
+            # Blocking on purpose: a cancelled task may not await again.
+            aborted = reason_of(error)
+            end_children(str(current.id or ""), aborted)
+            end_progress(str(current.id or ""), f"ended early ({aborted}): {now_of(run).counts}")
+            raise
+        finally:
+            for task in watching:
+                task.cancel()
     await asyncio.to_thread(end_progress, str(current.id or ""), _told(run))
     return _verdict(run)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import logging
 from types import ModuleType
 
 from alerting.errors import ConfigurationError
@@ -11,6 +12,8 @@ from processors import sources as _package
 from processors.base import Processor, Table
 from processors.schema import check_table
 from scrapers.registry import names_in, only_subclass
+
+LOG = logging.getLogger("gapless.processors")
 
 
 def sources() -> list[str]:
@@ -23,7 +26,30 @@ def processor(name: str) -> Processor:
     """The processor of source ``name``, with its ``source`` set. Raises ``ConfigurationError``."""
     if name not in sources():
         raise ConfigurationError(f"source {name!r} has no processor", stage="plan", hint=f"choose one of {sources()}")
-    return from_module(importlib.import_module(f"{_package.__name__}.{name}"))
+    found = from_module(importlib.import_module(f"{_package.__name__}.{name}"))
+    _refuse_shared_tables(found)
+    return found
+
+
+def _refuse_shared_tables(ours: Processor) -> None:
+    """A load replaces what is there, so that two sources of one table would delete each other's rows in turn."""
+    names = {table.name for table in ours.tables}
+    for other in sources():
+        if other == ours.source:
+            continue
+        try:
+            theirs = from_module(importlib.import_module(f"{_package.__name__}.{other}"))
+        except Exception as error:  # whatever stands in that file; its own run says so
+            LOG.warning("processor %s cannot be read: %s", other, error)
+            continue
+        if shared := sorted(names & {table.name for table in theirs.tables}):
+            raise ConfigurationError(
+                f"table {', '.join(shared)} is declared by the processors of {ours.source} and {other}: each would "
+                "delete the other's rows. Nothing was done",
+                source=ours.source,
+                stage="plan",
+                hint="give one of them another table, or make both one source",
+            )
 
 
 def from_module(module: ModuleType) -> Processor:

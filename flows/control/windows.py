@@ -59,7 +59,7 @@ class Windows:
                     # Of this run before its pause: used up, but not news.
                     self._fed[found.name] = len(report.outcomes)
                     continue
-                self._run.landed_rows += report.landed_rows - before.landed_rows
+                self._run.count_landed(report.landed_rows - before.landed_rows)
                 self._feed(found.name, report)
             self._has_looked = True
             self._run.spent_elsewhere = Counter(

@@ -48,6 +48,7 @@ def plan_asked(services: Services, asked: Asked, now: dt.datetime, backfill_id: 
             stage="plan",
             hint=asked.accept_command,
         )
+    services.processor(asked.source)
     scraper = known_scraper(services, asked.source)
     partitions = requested_partitions(
         scraper,

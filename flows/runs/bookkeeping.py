@@ -150,7 +150,7 @@ def record_landed(run: RunContext, manifest: Manifest) -> None:
 def _count_answer(run: RunContext, manifest: Manifest) -> None:
     answer_s = sum(page.elapsed_s for page in manifest.pages)
     run.answers_s.append(answer_s)
-    run.landed_rows += sum(manifest.counts.values())
+    run.count_landed(sum(manifest.counts.values()))
     run.obey(run.breaker.succeeded("scrape", utc_now(), answer_s))
 
 
@@ -197,8 +197,7 @@ def _record(run: RunContext, key: str, verdict: Verdict, error: BaseException, s
         if run.in_canary or (breaks_contract(error) and (trip is None or trip.action is Action.WARN)):
             incident = dataclasses.replace(incident, severity="ERROR")
         run.services.alerts.record_error(incident)
-    if run.prompt_flushes < PROMPT_FLUSHES:
-        run.prompt_flushes += 1
+    if run.takes_prompt_flush(PROMPT_FLUSHES):
         run.services.alerts.flush(window, str(tries))
     before = run.ledger.get(key)
     entry = run.ledger.advance(

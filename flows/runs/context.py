@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import functools
+import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+from types import TracebackType
+from typing import ParamSpec, Self, TypeVar
 
 from alerting.errors import CriticalError, PipelineError, TransientError
 from alerting.run_facts import RunFacts
@@ -52,7 +54,10 @@ T = TypeVar("T")
 
 
 class RunContext:
-    """One backfill's shared state in this process. Thread-safe where threads meet it."""
+    """One backfill's shared state in this process. Thread-safe where threads meet it.
+
+    A context: its threads, its connections and the calls that it reserved are given back however it is left.
+    """
 
     def __init__(self, services: Services, asked: Asked, backfill_id: str, purpose: Purpose = "backfill") -> None:
         source, max_concurrency = asked.source, asked.concurrency
@@ -65,6 +70,8 @@ class RunContext:
         self.quota = services.quota(source, purpose)
         self.budget = services.budget(source, self.quota)
         self.prices = services.prices(source)
+        self._executor = ThreadPoolExecutor(max_workers=max_concurrency + 4, thread_name_prefix="gapless")
+        self._counting = threading.Lock()
         # Without a client no code path of a mode that must not ask the source can ask it.
         self.client = services.client(source, self.budget) if asked.mode.may_fetch else None
         self.ledger = Ledger(services.store, source)
@@ -105,8 +112,15 @@ class RunContext:
         self.began = f"{utc_now():%Y%m%dT%H%M%S}"
         self.stopped_by: CriticalError | None = None
         self.loading_stopped_by: CriticalError | None = None
-        self.prompt_flushes = 0
-        self._executor = ThreadPoolExecutor(max_workers=max_concurrency + 4, thread_name_prefix="gapless")
+        self._prompt_flushes = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     async def in_thread(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Runs blocking work on this run's own threads (the default pool has six on two cores)."""
@@ -149,6 +163,17 @@ class RunContext:
         if number:
             is_down = isinstance(error, TransientError)
             self.obey(self.breaker.probed(number, utc_now(), answered=not is_down))
+
+    def count_landed(self, rows: int) -> None:
+        """Adds rows that were landed, by this process or a window of the run."""
+        with self._counting:
+            self.landed_rows += rows
+
+    def takes_prompt_flush(self, most: int) -> bool:
+        """Whether one of the first ``most`` single objects of the journal may still be written."""
+        with self._counting:
+            self._prompt_flushes += 1
+            return self._prompt_flushes <= most
 
     def count_loaded(self, partitions: int) -> None:
         """Tells the breaker of partitions whose rows were loaded."""
@@ -244,7 +269,7 @@ class RunContext:
         )
 
     def close(self) -> None:
-        """Lets running threads end and gives connections back."""
+        """Lets running threads end and gives connections and unused calls back. May be called again."""
         self._executor.shutdown(wait=False, cancel_futures=True)
         try:
             self.budget.close()

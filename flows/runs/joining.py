@@ -51,29 +51,29 @@ async def joined(source: str, backfill_id: str, partitions: list[str], slots: in
         max_concurrency=max(1, slots),
     )
     await asyncio.to_thread(_refuse_without_lease, services, source, backfill_id)
-    run = RunContext(services, asked, backfill_id)
-    wanted = set(partitions)
-    entities = ", ".join(partitions) if run.scraper.step == "whole" else ""
-    for partition in requested_partitions(
-        run.scraper, asked.start_date, asked.end_date, "", utc_now(), entities=entities
-    ):
-        if partition.key in wanted:
-            run.partitions[partition.key] = partition
-    await run.in_thread(run.ledger.refresh, min(partitions), max(partitions))
-    services.alerts.join_backfill(backfill_id, source=source, ttl_s=services.settings.lease_ttl_s)
-    register(run)
-    follower, beating = Follower(run, str(flow_run.id or partitions[0])), None
-    try:
-        await follower.begin()
-        beating = asyncio.create_task(_stay_joined(run, follower))
-        yield run
-    finally:
-        if beating is not None:
-            beating.cancel()
-        # Blocking, because a cancelled window may not await, and its incidents and calls must not be lost.
-        services.alerts.flush(partitions[0], str(flow_run.id or "window"))
-        follower.report(ended=True)
-        unregister(run)
+    with RunContext(services, asked, backfill_id) as run:
+        wanted = set(partitions)
+        entities = ", ".join(partitions) if run.scraper.step == "whole" else ""
+        for partition in requested_partitions(
+            run.scraper, asked.start_date, asked.end_date, "", utc_now(), entities=entities
+        ):
+            if partition.key in wanted:
+                run.partitions[partition.key] = partition
+        await run.in_thread(run.ledger.refresh, min(partitions), max(partitions))
+        services.alerts.join_backfill(backfill_id, source=source, ttl_s=services.settings.lease_ttl_s)
+        register(run)
+        follower, beating = Follower(run, str(flow_run.id or partitions[0])), None
+        try:
+            await follower.begin()
+            beating = asyncio.create_task(_stay_joined(run, follower))
+            yield run
+        finally:
+            if beating is not None:
+                beating.cancel()
+            # Blocking, because a cancelled window may not await, and its incidents and calls must not be lost.
+            services.alerts.flush(partitions[0], str(flow_run.id or "window"))
+            follower.report(ended=True)
+            unregister(run)
 
 
 def _refuse_without_lease(services: Services, source: str, backfill_id: str) -> None:
