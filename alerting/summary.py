@@ -17,8 +17,10 @@ from alerting.coverage import coverage_text, shortened
 from alerting.fingerprint import Causes, group_incidents
 from alerting.headers import WIRE
 from alerting.incident import Incident
+from alerting.ranges import compress_dates
 from alerting.redaction import one_line, redact
 from alerting.run_facts import RunFacts
+from alerting.summary_rows import planned_keys
 from alerting.summary_view import SummaryView, build_view
 from alerting.wording import command_lines, shorten, span, wrap
 
@@ -195,9 +197,11 @@ def _memory(facts: RunFacts, view: SummaryView, causes: Causes) -> dict[str, Any
         "attempt": facts.attempt,
         "outcome": view.outcome,
         "finished_at": ended_at.isoformat() if ended_at else "",
+        "planned": compress_dates(planned_keys(facts, {key for group in causes.groups for key in group.partitions})),
         "failed": view.failed_ranges,
         "causes": {
             group.fingerprint: {
+                "ranges": compress_dates(group.partitions),
                 "title": f"{group.sample.error_type}: {shorten(group.sample.message, 120)}",
                 "since": known.get(group.fingerprint, {}).get("since") or group.first_at.isoformat(),
                 "times": int(known.get(group.fingerprint, {}).get("times", 0)) + 1,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection
 
 from alerting.fingerprint import Causes
-from alerting.ranges import compress_dates
+from alerting.ranges import compress_dates, expand_dates
 from alerting.redaction import redact
 from alerting.run_facts import RunFacts, TableFacts
 from alerting.wording import dollars, duration, moment, shorten, size, span
@@ -139,12 +138,22 @@ def _shown(name: str, value: float) -> str:
 
 
 def diff_rows(facts: RunFacts, causes: Causes, failed: set[str]) -> Rows:
-    """New, recurring and gone causes."""
+    """New, recurring and gone causes, of the dates that both runs had: what was not asked for again is neither."""
     previous = facts.previous_run
     if not previous:
         return ()
-    known: Mapping[str, Any] = previous.get("causes") or {}
-    current = {group.fingerprint: group for group in causes.groups}
+    common = compared_dates(facts, failed)
+
+    def is_comparable(partitions: Collection[str]) -> bool:
+        # Without partitions a cause is the whole run's.
+        return bool(common) and (not partitions or not common.isdisjoint(partitions))
+
+    known = {
+        key: cause
+        for key, cause in (previous.get("causes") or {}).items()
+        if is_comparable(expand_dates(cause.get("ranges", "")))
+    }
+    current = {group.fingerprint: group for group in causes.groups if is_comparable(group.partitions)}
     new = [group.cause_id for key, group in current.items() if key not in known]
     recurring = [group.cause_id for key, group in current.items() if key in known]
     fixed = [str(cause.get("title", key)) for key, cause in known.items() if key not in current]
@@ -152,13 +161,27 @@ def diff_rows(facts: RunFacts, causes: Causes, failed: set[str]) -> Rows:
     label = f"{previous.get('backfill_id') or 'last run'}, {previous.get('outcome') or '?'} {ended}"
     rows = [("compared with", redact(label))]
     rows += [("rows removed", line) for line in removed_rows(facts)]
-    if not removed_rows(facts) and not new and not fixed and previous.get("failed", "") == compress_dates(failed):
+    if not common:
+        return (*rows, ("difference", "none to tell: no date in common"))
+    rows.append(("of", compress_dates(common, counts=True)))
+    failed_before = common.intersection(expand_dates(previous.get("failed", "")))
+    if not removed_rows(facts) and not new and not fixed and failed_before == common & failed:
         return (*rows, ("difference", "nothing changed"))
     rows += [("new", ", ".join(new))] if new else []
     rows += [("recurring", ", ".join(recurring))] if recurring else []
     rows += [("gone", shorten(redact(title), 160)) for title in fixed[:10]]
     rows += [("gone", f"and {len(fixed) - 10} more")] if len(fixed) > 10 else []
     return tuple(rows)
+
+
+def compared_dates(facts: RunFacts, failed: set[str]) -> set[str]:
+    """Partitions that this run and the one before it both had."""
+    return planned_keys(facts, failed) & set(expand_dates(facts.previous_run.get("planned", "")))
+
+
+def planned_keys(facts: RunFacts, failed: set[str]) -> set[str]:
+    """Every partition of the run, as far as it is known."""
+    return {*facts.calendar, *failed}
 
 
 def audit_rows(facts: RunFacts) -> Rows:

@@ -15,7 +15,7 @@ from alerting.incident import Incident
 from alerting.ranges import compress_dates, compressed_items, unit_name
 from alerting.redaction import redact
 from alerting.run_facts import RunFacts
-from alerting.summary_rows import audit_rows, cost_rows, data_rows, diff_rows, table_row, table_state
+from alerting.summary_rows import audit_rows, compared_dates, cost_rows, data_rows, diff_rows, table_row, table_state
 from alerting.verdict import headline_of, outcome_of, subject_of, tally_of, verdict_of
 from alerting.wording import cut_items, moment, plural, shorten, span
 
@@ -161,7 +161,8 @@ def _cause(facts: RunFacts, group: IncidentGroup, step: Step | None, samples: in
         count += f", more than {MAX_WORDINGS} different messages"
     sample = group.sample
     known: Mapping[str, Any] = (facts.previous_run.get("causes") or {}).get(group.fingerprint) or {}
-    status = "new" if facts.previous_run else ""
+    was_asked = bool(compared_dates(facts, set(group.partitions)) & set(group.partitions))
+    status = "new" if facts.previous_run and (was_asked or not group.partitions) else ""
     if known:
         status = f"recurring since {str(known.get('since', '?'))[:10]}, run {int(known.get('times', 0)) + 1}"
     answered = f" answered {sample.status}" if sample.status else ""

@@ -36,6 +36,32 @@ def test_the_next_run_of_a_source_says_what_is_new_and_what_is_gone(make_manager
     assert "recurring since" in text
 
 
+def test_only_dates_that_both_runs_had_are_compared(make_manager, store, channel):
+    calendars = (
+        {"2024-01-01": "failed_retryable", "2024-01-02": "failed_retryable", "2024-01-03": "verified"},
+        {"2024-01-02": "verified", "2024-01-03": "failed_retryable", "2024-01-04": "failed_retryable"},
+        {"2024-02-01": "verified"},
+    )
+    kinds = ({"2024-01-01": "A", "2024-01-02": "B"}, {"2024-01-03": "C", "2024-01-04": "D"}, {})
+    sections = []
+    for number, (calendar, failing) in enumerate(zip(calendars, kinds, strict=True), start=1):
+        manager = make_manager(channel)
+        manager.enable_backfill_mode(f"run-{number}", source="nba")
+        for key, kind in failing.items():
+            manager.record_error(Incident(source="nba", error_type=f"{kind}Error", message=kind, partition=key))
+        manager.disable_backfill_mode(run_facts=RunFacts(calendar=calendar))
+        text = channel.mails[-1].get_body(("plain",)).get_content()
+        sections.append(text.partition("SINCE THE LAST RUN")[2].partition("WHO AND WHY")[0])
+    assert sections[0] == ""
+    # The first date was not asked for again, and the fourth one not before.
+    assert "2024-01-02…2024-01-03" in sections[1]
+    assert "BError" in sections[1]
+    assert "AError" not in sections[1]
+    assert "C1" in sections[1].partition("new")[2]
+    assert "C2" not in sections[1]
+    assert "no date in common" in sections[2]
+
+
 def test_a_comparison_that_cannot_be_read_holds_no_mail_back_and_is_said(running, store, clock, channel, tmp_path):
     for broken in (b"{", b"[]"):
         store.write(owed_mail.memory_name("nba"), broken)
