@@ -16,6 +16,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) .ci/check_python.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@echo "Google's SQL analyzer is compiled for this machine, once: half a minute on two free cores"
+	@$(BIN)/python -m deployments.local.googlesql
 	@touch $@
 
 run: $(STAMP)  ## The main job on the embedded stack: 31 dates of NBA box scores into BigQuery, one mail

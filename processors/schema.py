@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import enum
 import hashlib
+import re
 import types
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -37,6 +38,22 @@ _SYNONYMS = {
     "BIGDECIMAL": "BIGNUMERIC",
 }
 _UNCLUSTERABLE = {"FLOAT", "RECORD", "JSON", "TIME"}
+# https://docs.cloud.google.com/bigquery/docs/reference/standard-sql/lexical#reserved_keywords
+_RESERVED = (
+    "all and any array as asc assert_rows_modified at between by case cast collate contains create cross cube current "
+    "default define desc distinct else end enum escape except exclude exists extract false fetch following for from "
+    "full group grouping groups hash having if ignore in inner intersect interval into is join lateral left like limit "
+    "lookup merge natural new no not null nulls of on or order outer over partition preceding proto qualify range "
+    "recursive respect right rollup rows select set some struct tablesample then to treat true unbounded union unnest "
+    "using when where window with within"
+)
+RESERVED_WORDS = frozenset(_RESERVED.split())
+"""Refused as column names: BigQuery takes them in backquotes only, and queries by hand forget these."""
+
+# https://docs.cloud.google.com/bigquery/docs/schemas#column_names
+_COLUMN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,299}")
+_PREFIXES = ("_table_", "_file_", "_partition", "_row_timestamp", "__root__", "_colidentifier", "_change_")
+_DESCRIPTION_CHARS = 1_024
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,9 +188,28 @@ def check_table(table: Table) -> tuple[Column, ...]:
     deleted = known.get(table.deleted_field)
     if deleted and (deleted.kind, deleted.mode, table.whole_entity) != ("TIMESTAMP", "NULLABLE", True):
         problems.append(f"{deleted.name} must be a nullable TIMESTAMP of a whole_entity table")
+    problems += _unwelcome(columns)
     if problems:
         raise ConfigurationError(f"table {table.name}: {'; '.join(problems)}", stage="load")
     return columns
+
+
+def _unwelcome(columns: Sequence[Column], path: str = "") -> list[str]:
+    """What BigQuery would refuse about names and descriptions, in RECORD fields too."""
+    problems, lower = [], [column.name.lower() for column in columns]
+    for column, name in zip(columns, lower, strict=True):
+        where = f"column {path}{column.name}"
+        if name in RESERVED_WORDS:
+            problems.append(f"{where} is a reserved word of GoogleSQL; name it {column.name}_ or more clearly")
+        elif not _COLUMN_NAME.fullmatch(column.name) or name.startswith(_PREFIXES):
+            problems.append(f"{where} is no name for a BigQuery column")
+        if lower.count(name) > 1:
+            problems.append(f"{where} differs from another only in case")
+        if len(column.description) > _DESCRIPTION_CHARS:
+            size = len(column.description)
+            problems.append(f"{where} has a description of {size:,} characters, BigQuery takes {_DESCRIPTION_CHARS:,}")
+        problems += _unwelcome(column.fields, f"{path}{column.name}.")
+    return problems
 
 
 def widened(table: str, declared: Sequence[Column], existing: Sequence[Column]) -> tuple[Column, ...] | None:

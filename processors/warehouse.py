@@ -188,7 +188,7 @@ class BigQueryWarehouse:
             parameters.append(bigquery.ScalarQueryParameter("snapshot_at", "TIMESTAMP", batch.snapshot_at))
 
         def submit(job_id: str, job_labels: dict[str, str]) -> Job:
-            config = bigquery.QueryJobConfig(query_parameters=parameters, labels=job_labels)
+            config = self._query_config(parameters, labels=job_labels)
             return self._open().query(
                 sql, job_config=config, job_id=job_id, location=self.location, job_retry=None, **self._calling
             )
@@ -208,10 +208,7 @@ class BigQueryWarehouse:
 
     def query(self, sql: str, parameters: Mapping[str, QueryValue] | None = None) -> list[dict[str, Any]]:
         """See `Warehouse.query`."""
-        config = bigquery.QueryJobConfig(
-            query_parameters=[query_parameter(name, value) for name, value in (parameters or {}).items()],
-            maximum_bytes_billed=self._max_bytes_billed,
-        )
+        config = self._query_config([query_parameter(name, value) for name, value in (parameters or {}).items()])
 
         def run() -> list[dict[str, Any]]:
             job = self._open().query(sql, job_config=config, location=self.location, job_retry=None, **self._calling)
@@ -221,6 +218,12 @@ class BigQueryWarehouse:
 
         rows: list[dict[str, Any]] = self._call("query", run)
         return rows
+
+    def _query_config(self, parameters: Sequence[Any], **options: Any) -> bigquery.QueryJobConfig:
+        config = bigquery.QueryJobConfig(query_parameters=parameters, **options)
+        if self._max_bytes_billed:  # a None would be sent as the text "None", which Google refuses
+            config.maximum_bytes_billed = self._max_bytes_billed
+        return config
 
     def _count(self, table: str) -> int:
         return int(self.query(f"SELECT COUNT(*) AS n FROM {self.name_of(table)}")[0]["n"])  # noqa: S608 - our own name

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import settings
 
 from alerting.local_store import MemoryObjectStore
-from deployments.local.bigquery import start_bigquery
+from deployments.local.bigquery import START_TIMEOUT_S, start_bigquery
 from deployments.local.gcs import start_gcs
 from deployments.local.inbox import InboxClient, start_inbox
 from deployments.local.processes import wait_ready
@@ -52,7 +52,7 @@ def bigquery_endpoint(gcs_root: Path, tmp_path_factory: pytest.TempPathFactory) 
     folder = tmp_path_factory.mktemp("bigquery")
     child = start_bigquery(folder / "data", gcs_root, folder / "bigquery.log")
     try:
-        wait_ready([child], timeout_s=60)
+        wait_ready([child], timeout_s=START_TIMEOUT_S)
         yield child.endpoint
     finally:
         child.stop()

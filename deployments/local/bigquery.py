@@ -5,12 +5,13 @@
 Added to the released emulator: start without a network; job ids honoured and burnt (409 on repeat, for load, query,
 copy and extract jobs); NDJSON and Parquet loads that are all or nothing, with gzip, Cloud Storage wildcards, REQUIRED
 and unknown fields enforced, ``ALLOW_FIELD_ADDITION``, ``$YYYYMMDD``; limits (`deployments.local.bigquery_quota`); one
-parse a statement (`deployments.local.bigquery_parsing`).
+parse a statement (`deployments.local.bigquery_parsing`); every statement read by Google's own analyzer before it runs,
+and its bytes counted (`deployments.local.bigquery_statements`).
 
 ``gs://bucket/object`` is read from ``GCS_ROOT/bucket/object``: the folder of fake-gcs-server's filesystem backend.
 
 Not like BigQuery: a script's BEGIN ... COMMIT is no transaction under ``kill -9``; a query's ``destination`` and a copy
-into ``$`` are not written; no ``INSERT ROW``, ASSERT or parameters in scripts; ``dry_run`` bytes are always 0.
+into ``$`` are not written; no ``INSERT ROW``, ASSERT or parameters in scripts.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from pathlib import Path
 from deployments.local.processes import Child, free_port, start_child
 
 VERSION = "1.4.0"
+START_TIMEOUT_S = 300.0
+"""For `wait_ready`: the first start on a machine compiles the analyzer, later ones take 2 s."""
 SELF_CHECK_PROJECT = "gapless-selfcheck"
 _log = logging.getLogger("gapless.bigquery")
 
@@ -144,11 +147,13 @@ async def _serve(arguments: argparse.Namespace) -> None:
     from bqemulator.config import LogLevel, PersistenceMode, Settings
     from bqemulator.server import EmulatorServer
 
-    from deployments.local import bigquery_jobs, bigquery_parsing
+    from deployments.local import bigquery_jobs, bigquery_parsing, bigquery_statements
     from deployments.local.bigquery_quota import Quota
+    from deployments.local.googlesql import GoogleSql
 
     quota = Quota()
     bigquery_parsing.install()
+    bigquery_statements.install(bigquery_statements.Statements(GoogleSql()))
     bigquery_jobs.install(bigquery_jobs.Jobs(quota))
     settings = Settings(
         rest_host="127.0.0.1",

@@ -26,6 +26,7 @@ from fastapi import FastAPI
 from deployments.local.bigquery_load import execute_load, is_emulated
 from deployments.local.bigquery_quota import Quota, router
 from deployments.local.bigquery_staging import LoadProblem
+from deployments.local.bigquery_statements import limited_bytes
 from deployments.local.browser_guard import GuardedApp
 
 _MAX_BODY_BYTES = 64 * 1024 * 1024
@@ -118,7 +119,8 @@ def install(jobs: Jobs) -> None:
         project_id: str, job_id: str, config: dict[str, Any], *, dry_run: bool, ctx: AppContext, **rest: Any
     ) -> JobMeta | dict[str, Any]:
         async def go() -> Any:
-            return await _released_query(project_id, job_id, _joinable(config), dry_run=dry_run, ctx=ctx, **rest)
+            with limited_bytes(config):
+                return await _released_query(project_id, job_id, config, dry_run=dry_run, ctx=ctx, **rest)
 
         return (
             cast("dict[str, Any]", await go())
@@ -179,19 +181,6 @@ def _install_engine() -> None:
     engine.execute = execute
     engine._load_spatial = lambda _self: None
     snapshots.capture = lambda _self, *_names, **_options: None
-
-
-def _joinable(config: dict[str, Any]) -> dict[str, Any]:
-    """BigQuery runs ``MERGE ... ON FALSE`` as DELETE and INSERT; DuckDB compares every row with every row (20,000 with
-    20,000: 11 s, four times that for twice the rows). Another condition that is never true can be hashed: 0.2 s."""
-    query = config.get("query", {})
-    text = re.sub(
-        r"^(\s*MERGE\b.*?\b)(\w+)(\s+USING\s+\S+\s+)(\w+)\s+ON\s+FALSE\b",
-        r"\1\2\3\4 ON \2.rowid = \4.rowid AND \2.rowid IS NULL",
-        str(query.get("query", "")),
-        flags=re.IGNORECASE | re.DOTALL,
-    )
-    return {**config, "query": {**query, "query": text}} if query else config
 
 
 def _envelope(envelope: dict[str, Any]) -> dict[str, Any]:

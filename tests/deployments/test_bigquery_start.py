@@ -16,7 +16,7 @@ from google.api_core.exceptions import Conflict
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
-from deployments.local.bigquery import SelfCheckFailed, check_version, self_check, start_bigquery
+from deployments.local.bigquery import START_TIMEOUT_S, SelfCheckFailed, check_version, self_check, start_bigquery
 from deployments.local.processes import Child, wait_ready
 
 
@@ -73,7 +73,7 @@ def test_a_killed_emulator_comes_back_with_its_rows_burnt_ids_and_counts(
 ) -> None:
     def start() -> tuple[Child, bigquery.Client]:
         child = start_bigquery(tmp_path / "data", tmp_path / "gcs", tmp_path / "log")
-        wait_ready([child], timeout_s=60)
+        wait_ready([child], timeout_s=START_TIMEOUT_S)
         monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", child.endpoint)
         return child, bigquery.Client(project="killed", credentials=AnonymousCredentials())
 

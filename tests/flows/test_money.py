@@ -134,15 +134,9 @@ def test_a_run_stops_at_its_cost_budget_and_the_mail_sets_the_money_against_the_
         assert part in text
 
 
-def test_what_a_run_really_used_becomes_the_base_of_the_next_estimate(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from google.cloud.bigquery import QueryJob
-
+def test_what_a_run_really_used_becomes_the_base_of_the_next_estimate(place: Place) -> None:
     from flows.plans.cost import remember_cost
 
-    # The local BigQuery bills nothing.
-    monkeypatch.setattr(QueryJob, "total_bytes_billed", MINIMUM_BILLED_BYTES)
     services = place.services
     run, planned = begun(services, asked("2025-01-10", "2025-01-12"), "bf-money0000002")
     tried(run, planned.plan.keys)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import datetime as dt
 
 import pytest
+from pydantic import Field, create_model
 
 from alerting.errors import ConfigurationError, LoadRejected
 from processors.base import Row, Table
-from processors.schema import Column, check_table, columns_of, schema_hash, widened
+from processors.schema import RESERVED_WORDS, Column, check_table, columns_of, schema_hash, widened
 
 
 class Game(Row):
@@ -93,3 +94,52 @@ def test_the_api_form_comes_back_unchanged():
     column = Column("r", "RECORD", "REPEATED", "d", (A, B))
     assert Column.from_api(column.to_api()) == column
     assert Column.from_api({"name": "x", "type": "INT64"}) == Column("x", "INTEGER", "NULLABLE")
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("nulls", "nulls is a reserved word of GoogleSQL"),
+        ("Order", "Order is a reserved word of GoogleSQL"),
+        ("größe", "größe is no name for a BigQuery column"),
+        ("x" * 301, "is no name for a BigQuery column"),
+        ("DAY", "DAY differs from another only in case"),
+    ],
+)
+def test_a_column_name_that_bigquery_does_not_take_is_refused_before_anything_runs(name: str, problem: str) -> None:
+    odd = create_model("Odd", __base__=Row, day=(dt.date, ...), id=(str, ...), **{name: (str | None, None)})
+    outer = create_model("Outer", __base__=Row, day=(dt.date, ...), id=(str, ...), inner=(odd, ...))
+
+    with pytest.raises(ConfigurationError, match=f"column {problem}" if len(name) < 300 else problem):
+        check_table(Table("t", odd, ("id",), "day"))
+    with pytest.raises(ConfigurationError, match=rf"column inner\.{problem}" if len(name) < 300 else problem):
+        check_table(Table("t", outer, ("id",), "day"))
+
+
+def test_a_description_of_more_than_1024_characters_is_refused() -> None:
+    model = create_model("Long", __base__=Row, day=(dt.date, ...), id=(str, Field(description="x" * 1_025)))
+
+    with pytest.raises(ConfigurationError, match=r"column id has a description of 1,025 characters"):
+        check_table(Table("t", model, ("id",), "day"))
+
+
+def test_every_word_that_google_reserves_is_refused_and_no_other() -> None:
+    """The analyzer takes a reserved word as a name only in backquotes."""
+    googlesql = pytest.importorskip("deployments.local.googlesql")
+    analyzer = googlesql.GoogleSql()
+    request = googlesql.service.ExtractTableNamesFromStatementRequest(options=analyzer.language)
+
+    def is_taken(word: str) -> bool:
+        request.sql_statement = f"SELECT 1 AS {word}"
+        try:
+            analyzer.call(
+                "ExtractTableNamesFromStatement", request, googlesql.service.ExtractTableNamesFromStatementResponse
+            )
+        except googlesql.GoogleSqlError:
+            return False
+        return True
+
+    assert [word for word in sorted(RESERVED_WORDS) if is_taken(word)] == []
+    assert [
+        word for word in ("game_date", "value", "date", "timestamp", "key", "name", "n") if not is_taken(word)
+    ] == []
