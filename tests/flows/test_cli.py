@@ -192,7 +192,9 @@ def test_d08_ctrl_c_is_exit_code_130_and_leaves_what_was_done(place: Any) -> Non
         "def forever(*given, **named):\n"
         "    print('looking', flush=True)\n"
         "    import time\n"
-        "    time.sleep(60)\n"
+        # In short naps: Python 3.14 begins a long one without looking for a signal that has just come.
+        "    while True:\n"
+        "        time.sleep(0.05)\n"
         "views.read_inventory = forever\n"
         "from flows.cli.command import main\n"
         f"sys.exit(main(['gaps', '{SOURCE}']))\n"
