@@ -1,7 +1,8 @@
-"""Partitions that a run planned and did not begin: one object per source says so for all of them.
+"""Partitions that a run planned and did not begin, or could not: one object per source says so for all of them.
 
 A partition that was begun has a ledger entry of its own. When a run ends or pauses, the others get their verdict here
-by ranges (``paused`` with the instant at which the run goes on, or ``planned``), so that a pause before ten years of
+by ranges (``paused`` with the instant at which the run goes on, ``planned``, or ``unavailable`` before the source's
+first date), so that a pause before ten years of
 dates is one write and not 3,653, and every planned partition has a verdict in the ledger all the same: `Ledger.refresh`
 puts both together, and an entry of the partition's own always wins.
 
@@ -29,7 +30,7 @@ class Pending(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     backfill_id: str
-    verdict: Literal["planned", "paused"]
+    verdict: Literal["planned", "paused", "unavailable"]
     why: str
     at: dt.datetime
     resumes_at: dt.datetime | None = None
@@ -59,14 +60,14 @@ def read_pending(store: ObjectStore, source: str) -> tuple[Pending, ...]:
     return _read(store, source)[0]
 
 
-def leave_pending(store: ObjectStore, source: str, planned: Iterable[str], rest: Pending | None) -> None:
+def leave_pending(store: ObjectStore, source: str, planned: Iterable[str], *rest: Pending) -> None:
     """Says what became of a run's partitions that it did not begin.
 
     Args:
         store: Of the ledger.
         source: Source name.
         planned: Every key of the run's plan; what earlier runs said of them is over.
-        rest: Those that were not begun; None when all were.
+        rest: Those that were not begun; none when all were.
 
     Raises ``StateUnreadable``, ``GenerationConflict`` when ten writers in a row were faster.
     """
@@ -74,8 +75,7 @@ def leave_pending(store: ObjectStore, source: str, planned: Iterable[str], rest:
     for tried in range(1, _WRITE_TRIES + 1):
         before, generation = _read(store, source)
         kept = [smaller for one in before if (smaller := one.without(mine)) is not None]
-        if rest is not None:
-            kept.append(rest)
+        kept += rest
         if tuple(kept) == before:
             return
         try:

@@ -223,7 +223,7 @@ def _with_status(findings: Findings, status: int) -> Findings:
 
 def _evidence_of(found: Sequence[Findings]) -> str:
     """The proof that there are no rows: every page that could have some has one; "" when one of them has none."""
-    proofs = [one.empty_evidence for one in found if not one.confirms]
+    proofs = [one.empty_evidence for one in [one for one in found if not one.confirms] or found]
     if not proofs or not all(proofs):
         return ""
     return proofs[0] if len(proofs) == 1 else f"{len(proofs)} pages, each proven empty; the last: {proofs[-1]}"

@@ -16,6 +16,8 @@ from scrapers.base import Scraper
 from scrapers.partition import Partition
 
 NEVER = dt.timedelta.max
+BEFORE_FIRST = "before the source's first date"
+_LANDED = (Verdict.LANDED, Verdict.LOADED)
 
 
 class Path(StrEnum):
@@ -198,6 +200,32 @@ def make_plan(
     )
 
 
+def is_before_first(scraper: Scraper, partition: Partition) -> bool:
+    """Whether the source has nothing of that date, or nothing any more: some keep only the last years."""
+    return partition.start < scraper.floor and not partition.is_whole
+
+
+def why_unavailable(scraper: Scraper) -> str:
+    """What plan, ledger and inventory say of a date before the source's first one."""
+    return f"{BEFORE_FIRST} {scraper.floor} {scraper.floor_evidence}".rstrip()
+
+
+def _unless_askable_again(scraper: Scraper, partition: Partition, entry: LedgerEntry | None) -> LedgerEntry | None:
+    """The entry; None where it says "before the first date" of a source whose first date is earlier by now."""
+    if entry is None or entry.verdict is not Verdict.UNAVAILABLE or not entry.evidence.startswith(BEFORE_FIRST):
+        return entry
+    return entry if is_before_first(scraper, partition) else None
+
+
+def _before_first(scraper: Scraper, entry: LedgerEntry | None, mode: Mode) -> tuple[Path, str] | None:
+    """No call is made; what is landed is still loaded, and what is done stays done. None: as any other date."""
+    if entry is None or not (entry.attempt and (entry.verdict.is_good or entry.verdict in _LANDED)):
+        return Path.UNAVAILABLE, why_unavailable(scraper)
+    if entry.verdict.is_good and mode in (Mode.INCREMENTAL, Mode.FULL):
+        return Path.SKIP, f"{entry.verdict.value}, and {why_unavailable(scraper)}"
+    return (Path.RELOAD, f"{entry.verdict.value} by {entry.backfill_id}") if mode is Mode.FULL else None
+
+
 def _path(
     scraper: Scraper,
     partition: Partition,
@@ -206,8 +234,11 @@ def _path(
     since: dt.datetime | None,
     empty_ttl: dt.timedelta,
 ) -> tuple[Path, str]:
-    if partition.start < scraper.floor and not partition.is_whole:
-        return Path.UNAVAILABLE, f"before the source's first date {scraper.floor} {scraper.floor_evidence}".rstrip()
+    entry = _unless_askable_again(scraper, partition, entry)
+    if is_before_first(scraper, partition):
+        without_call = _before_first(scraper, entry, mode)
+        if without_call is not None:
+            return without_call
     if mode is not Mode.INCREMENTAL and entry and entry.verdict.is_good and since and entry.updated_at >= since:
         return Path.SKIP, f"{entry.verdict.value} by this run before its pause"
     if mode is Mode.REPROCESS:
@@ -217,7 +248,7 @@ def _path(
         return (Path.RECOUNT, "loaded") if is_loaded else (Path.LEAVE, "nothing is loaded")
     if entry is None:
         return Path.FETCH, "never attempted"
-    is_landed = entry.verdict in (Verdict.LANDED, Verdict.LOADED)
+    is_landed = entry.verdict in _LANDED
     if mode is Mode.FULL and not (is_landed and since and entry.updated_at >= since):
         return Path.FETCH, f"{entry.verdict.value}, fetched again"
     if entry.verdict.is_good and partition.is_whole and since and since - entry.updated_at > scraper.fresh_for:

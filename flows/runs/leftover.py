@@ -10,7 +10,7 @@ from typing import Any
 from alerting.errors import PipelineError
 from alerting.object_store import GenerationConflict, ObjectStore
 from alerting.ranges import compress_dates
-from flows.ledger import Ledger, LedgerEntry
+from flows.ledger import Ledger, LedgerEntry, Verdict
 from flows.pending import Pending, leave_pending
 from flows.plans.plan import Path
 from flows.runs.stored_plan import read_plan
@@ -30,9 +30,9 @@ def settle_ledger(
 ) -> dict[str, LedgerEntry]:
     """The ledger over a run's plan, in which everything that the run was to fetch has a verdict. Repeatable.
 
-    What the run never reached and no earlier run knew is ``paused`` when the run is to go on, else ``planned``.
-    Partitions before the source's first date need no record: the plan's own rule says ``unavailable``. A record that
-    cannot be written is logged, because the mail has still to leave, and the plan proves the same.
+    What the run never reached and no earlier run knew is ``paused`` when the run is to go on, else ``planned``. What
+    the plan calls ``unavailable`` is that in the ledger, too. A record that cannot be written is logged, because the
+    mail has still to leave, and the plan proves the same.
 
     Args:
         store: Of the ledger.
@@ -51,22 +51,34 @@ def settle_ledger(
         return {}
     entries = Ledger(store, source).refresh(min(keys), max(keys))
     left = _not_begun(plan, entries)
-    rest = None
+    never = {str(item["key"]): str(item["why"]) for item in plan["items"] if item["path"] == Path.UNAVAILABLE.value}
+    rest = []
     if left:
-        rest = Pending(
-            backfill_id=backfill_id,
-            verdict="paused" if resumes_at or is_paused else "planned",
-            why=f"{backfill_id} {why}",
-            at=now,
-            resumes_at=resumes_at,
-            ranges=compress_dates(left, join=".."),
+        rest.append(
+            Pending(
+                backfill_id=backfill_id,
+                verdict="paused" if resumes_at or is_paused else "planned",
+                why=f"{backfill_id} {why}",
+                at=now,
+                resumes_at=resumes_at,
+                ranges=compress_dates(left, join=".."),
+            )
         )
+    if never:
+        said, ranges = next(iter(never.values())), compress_dates(never, join="..")
+        rest.append(Pending(backfill_id=backfill_id, verdict="unavailable", why=said, at=now, ranges=ranges))
+    ledger = Ledger(store, source)
     try:
-        leave_pending(store, source, keys, rest)
+        leave_pending(store, source, keys, *rest)
+        if not rest:
+            return entries
+        entries = ledger.refresh(min(keys), max(keys))
+        for key, said in never.items():
+            if not entries[key].verdict.is_good:
+                entries[key] = ledger.advance(key, Verdict.UNAVAILABLE, backfill_id, now, evidence=said)
     except (PipelineError, GenerationConflict) as error:
         LOG.error("what %s did not begin was not noted: %s", backfill_id, error)
-        return entries
-    return Ledger(store, source).refresh(min(keys), max(keys)) if rest else entries
+    return entries
 
 
 def _not_begun(plan: Mapping[str, Any], entries: Mapping[str, LedgerEntry]) -> list[str]:

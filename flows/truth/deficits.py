@@ -177,7 +177,7 @@ def _of_a_good_verdict(
     if entry.verdict is Verdict.EMPTY_OK and known.doubt:
         return Deficit.LONG_REST, known.doubt
     age = now - entry.updated_at
-    if entry.verdict is Verdict.EMPTY_OK and age > empty_ttl:
+    if entry.verdict is Verdict.EMPTY_OK and age > empty_ttl and known.is_askable:
         return Deficit.STALE, f"proven empty on {entry.updated_at:%Y-%m-%d}, {age.days} days ago"
     if known.partition.is_whole and age > fresh_for:
         return Deficit.STALE, f"the snapshot of {entry.updated_at:%Y-%m-%d %H:%M} UTC is older than {fresh_for}"

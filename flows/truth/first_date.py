@@ -13,6 +13,7 @@ from flows.control.cooldown import cool_down, refuse_while_cooling
 from flows.control.lease import Lease
 from flows.ledger import Ledger, LedgerEntry, Verdict
 from flows.plans.first_date import FirstDate, first_date_name
+from flows.plans.plan import BEFORE_FIRST
 from flows.plans.requested import requested_partitions
 from flows.wiring import Services
 from scrapers.attempt import Fetcher
@@ -21,7 +22,6 @@ from scrapers.first_date import REST_DAYS, FirstSearch, Look, look_at
 from scrapers.partition import Partition
 from scrapers.scrape import utc_now
 
-BEFORE_FIRST = "before the source's first date"
 _WITH_ROWS = frozenset({Verdict.LANDED, Verdict.LOADED, Verdict.VERIFIED})
 
 

@@ -17,8 +17,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from alerting.object_store import ObjectStore
-from flows.ledger import Ledger, LedgerEntry
+from flows.ledger import Ledger, LedgerEntry, Verdict
 from flows.plans.first_date import known_scraper
+from flows.plans.plan import is_before_first, why_unavailable
 from flows.rests import long_rests
 from flows.wiring import Services
 from processors.base import Table
@@ -44,7 +45,7 @@ class LandedAttempt:
 class Known:
     """All that is known about one partition. ``rows`` is per table, as counted in BigQuery now.
 
-    ``doubt`` says why its emptiness is not believed, whatever proved it.
+    ``doubt`` says why its emptiness is not believed, whatever proved it. ``is_askable``: the source still has it.
     """
 
     partition: Partition
@@ -52,6 +53,7 @@ class Known:
     attempts: tuple[LandedAttempt, ...]
     rows: Mapping[str, int]
     doubt: str = ""
+    is_askable: bool = True
 
     @property
     def newest(self) -> LandedAttempt | None:
@@ -152,8 +154,9 @@ def read_inventory(
 ) -> list[Known]:
     """Every settled partition from ``first`` to ``last`` (inclusive), by entity and date.
 
-    Without ``first`` it begins at the oldest date that ledger, landing or tables know, but never before the source's
-    floor; without ``last`` it ends at the last settled date. Raises ``StateUnreadable`` for a broken ledger object.
+    Without ``first`` it begins at the oldest date that ledger, landing or tables know; without ``last`` it ends at the
+    last settled date. What lies before the source's first date, and of which nothing is there, is ``unavailable`` as
+    every plan says. Raises ``StateUnreadable`` for a broken ledger object.
     """
     scraper = known_scraper(services, source)
     ledger = Ledger(services.store, source).refresh()
@@ -171,11 +174,27 @@ def read_inventory(
     rows = _rows_by_partition(services, source, wanted)
     doubts = long_rests(ledger, wanted, scraper)
     known = [
-        Known(one, ledger.get(one.key), landed.get(one.key, ()), rows[one.key], doubts.get(one.key, ""))
+        Known(
+            one,
+            ledger.get(one.key),
+            landed.get(one.key, ()),
+            rows[one.key],
+            doubts.get(one.key, ""),
+            is_askable=not is_before_first(scraper, one),
+        )
         for one in wanted
     ]
+    known = [_or_unavailable(scraper, one, now) for one in known]
     # That a run wanted to begin it says less than what is there.
     return [dataclasses.replace(one, entry=None) if _is_more_than_pending(one) else one for one in known]
+
+
+def _or_unavailable(scraper: Scraper, known: Known, now: dt.datetime) -> Known:
+    if known.is_askable or known.entry or known.attempts or known.has_rows:
+        return known
+    why = why_unavailable(scraper)
+    entry = LedgerEntry(scraper.source, known.partition.key, Verdict.UNAVAILABLE, "", now, evidence=why)
+    return dataclasses.replace(known, entry=entry)
 
 
 def _is_more_than_pending(known: Known) -> bool:
@@ -195,13 +214,12 @@ def whole_partitions(scraper: Scraper, known_keys: Iterable[str]) -> list[Partit
 def dated_partitions(
     scraper: Scraper, known_keys: Iterable[str], first: dt.date, last: dt.date, now: dt.datetime
 ) -> list[Partition]:
-    """The settled partitions of ``first`` to ``last`` (inclusive, never before the floor), for every known entity."""
-    begin = max(first, scraper.floor)
+    """The settled partitions of ``first`` to ``last`` (inclusive), for every known entity."""
     entities = sorted({entity_of(key) for key in known_keys}) or [""]
     return [
         one
         for entity in entities
-        for one in (partitions_between(begin, last, scraper.zone, scraper.step, entity) if begin <= last else [])
+        for one in (partitions_between(first, last, scraper.zone, scraper.step, entity) if first <= last else [])
         if scraper.settled_at(one) <= now
     ]
 

@@ -42,6 +42,32 @@ class Games(Scraper):
         return Request(f"/games/{wanted[0]}", cursor=",".join(wanted[1:])) if wanted else None
 
 
+class Kinds(Scraper):
+    """Three pages a day, one per kind of game; one that has none says so."""
+
+    source, title, zone, base_url, tables = "kinds", "Kinds", "UTC", "https://games.example", ("games",)
+    is_paginated = True
+
+    def first_request(self, partition: Partition) -> Request:
+        return Request("/games/1")
+
+    def inspect(self, partition: Partition, page: Page) -> Findings:
+        number = int(page.request.path.rpartition("/")[2])
+        count = json.loads(page.body)
+        evidence = "count 0" if count == 0 else ""
+        next_one = Request(f"/games/{number + 1}") if number < 3 else None
+        return Findings({"games": count or 0}, empty_evidence=evidence, next_request=next_one)
+
+
+class Answers:
+    def __init__(self, *counts: int | None) -> None:
+        self.counts = counts
+
+    def fetch(self, request: Request, page_number: int = 1) -> Page:
+        body = json.dumps(self.counts[page_number - 1]).encode()
+        return Page(request, page_number, 200, {}, body, dt.datetime(2026, 1, 1, tzinfo=dt.UTC), 0)
+
+
 class Api:
     def __init__(self, listed: list[str]) -> None:
         self.listed, self.calls = listed, 0
@@ -70,3 +96,14 @@ def test_every_listed_item_is_fetched_and_the_list_itself_is_no_row():
 def test_t46_items_that_the_source_lists_and_that_were_not_fetched_are_found_out(fetched):
     with pytest.raises(NotSettled, match=f"{9 - fetched} were added"):
         swept(Api(GAMES), fetched)
+
+
+def test_several_pages_are_empty_when_each_of_them_is_proven_to_be():
+    def evidence(*counts: int | None) -> str:
+        landing = Landing(MemoryObjectStore())
+        facts = {"landing": landing, "backfill_id": "b", "code_version": "0"}
+        return scrape(DAY, scraper=Kinds(), client=Answers(*counts), **facts).empty_evidence
+
+    assert evidence(0, 0, 0) == "3 pages, each proven empty; the last: 200, count 0"
+    assert evidence(0, None, 0) == ""
+    assert evidence(0, 2, 0) == ""
