@@ -32,11 +32,13 @@ def open_client(project: str, location: str, endpoint: str, pool_size: int) -> b
 
 
 def query_parameter(name: str, value: QueryValue) -> bigquery.ArrayQueryParameter | bigquery.ScalarQueryParameter:
-    """A named parameter: text, whole number or date, or a sequence of one of them that is not empty."""
+    """A named parameter: text, whole number, date or instant, or a sequence of one of them that is not empty."""
     if isinstance(value, str | int | dt.date):
         return bigquery.ScalarQueryParameter(name, _kind(value), value)
     return bigquery.ArrayQueryParameter(name, _kind(value[0]), list(value))
 
 
 def _kind(value: str | int | dt.date) -> str:
+    if isinstance(value, dt.datetime):
+        return "TIMESTAMP"
     return "DATE" if isinstance(value, dt.date) else "INT64" if isinstance(value, int) else "STRING"

@@ -1,8 +1,8 @@
 """What a load would change: rows created, updated, unchanged and removed, counted per partition before any is replaced.
 
 The same query finds keys that would stand in two partitions. Where rows of one key can have different dates it reads
-the key columns of the whole table for that, as the recount does; of a child whose key holds its parent's, the parent's
-table tells.
+the rest of the table for that, of which clustering finds the rows with the staged keys, as in the recount; of a child
+whose key holds its parent's, the parent's table tells.
 
 Compared are the staged rows with the rows they replace, by key, column by column. A load that is repeated after a crash
 compares with its own rows and finds nothing changed.
@@ -43,8 +43,10 @@ class RowChanges(BaseModel):
         return RowChanges(**{name: getattr(self, name) + getattr(other, name) for name in RowChanges.model_fields})
 
 
-def changes_sql(batch: TableBatch, table: str, staging: str) -> str:
+def changes_sql(batch: TableBatch, table: str, staging: str, *, by_keys: bool) -> str:
     """One SELECT with parameters ``scope_0``, ``scope_1``: a row per cell (date and entity) with the four counts.
+
+    ``by_keys`` looks in the rest of the table only for ``@keys``, values of the first key column; see `asks_elsewhere`.
 
     ``elsewhere`` counts staged rows whose key is also staged for another cell, or in the table outside the scope.
     Without staged rows there is no staging table, and every row of the scope is removed.
@@ -66,7 +68,7 @@ def changes_sql(batch: TableBatch, table: str, staging: str) -> str:
     columns = ", ".join(f"`{name}`" for name in read)
     first = batch.table.key[0]
     both = f"S.`{first}` IS NOT NULL AND T.`{first}` IS NOT NULL"
-    elsewhere, joined = _elsewhere(batch, table, staging, within)
+    elsewhere, joined = _elsewhere(batch, table, staging, within, by_keys)
     return (
         "SELECT *, in_both - unchanged AS updated FROM ("
         f"SELECT {named}, COUNTIF(T.`{first}` IS NULL) AS created, COUNTIF({both}) AS in_both, "
@@ -76,15 +78,21 @@ def changes_sql(batch: TableBatch, table: str, staging: str) -> str:
     )
 
 
-def _elsewhere(batch: TableBatch, table: str, staging: str, within: str) -> tuple[str, str]:
+def asks_elsewhere(batch: TableBatch) -> bool:
+    """Whether ``changes_sql`` looks for staged keys in the rest of the table."""
+    return batch.rows > 0 and not _names_its_partition(batch)
+
+
+def _elsewhere(batch: TableBatch, table: str, staging: str, within: str, by_keys: bool) -> tuple[str, str]:
     """The count of keys in two partitions, and the join that it needs."""
-    if _names_its_partition(batch):
+    if not asks_elsewhere(batch):
         return "0", ""
+    among = f" AND `{batch.table.key[0]}` IN UNNEST(@keys)" if by_keys else ""
     key = batch.table.key
     columns = ", ".join(f"`{name}`" for name in key)
     same = " AND ".join(f"S.`{name}` = E.`{name}`" for name in key)
     return f"COUNTIF(E.`{key[0]}` IS NOT NULL)", (
-        f"LEFT JOIN (SELECT {columns} FROM (SELECT {columns} FROM {table} WHERE NOT ({within})) "
+        f"LEFT JOIN (SELECT {columns} FROM (SELECT {columns} FROM {table} WHERE NOT ({within}){among}) "
         f"INNER JOIN (SELECT DISTINCT {columns} FROM {staging}) USING ({columns}) UNION DISTINCT "
         f"SELECT {columns} FROM {staging} GROUP BY {columns} HAVING COUNT(*) > 1) E ON {same} "
     )

@@ -25,10 +25,13 @@ from alerting.errors import ConfigurationError
 from processors.base import Table
 from scrapers.landing import Manifest
 
-QueryValue = str | int | dt.date | Sequence[str] | Sequence[dt.date]
+QueryValue = str | int | dt.date | Sequence[str] | Sequence[int] | Sequence[dt.date]
 
 MAX_DAYS_PER_BATCH = 1_000
 """Well below BigQuery's 4,000 partitions a job (https://docs.cloud.google.com/bigquery/quotas#partitioned_tables)."""
+
+MAX_KEYS = 10_000
+"""In one parameter of a query; a request to BigQuery may have 10 MB."""
 
 MAX_BYTES_PER_BATCH = 2**30
 """Payloads of one batch. Its rows are spooled to a temporary folder, which is memory on Cloud Run."""
@@ -186,6 +189,20 @@ def _bury_sql(batch: TableBatch, table: str, staging: str, within: str) -> str:
 
 def _columns(batch: TableBatch) -> str:
     return ", ".join(f"`{name}`" for name in batch.table.model.model_fields)
+
+
+def keys_parameter(values: Sequence[object]) -> dict[str, QueryValue]:
+    """Parameter ``keys``; empty when there are none or too many, or when no parameter has their type."""
+    if not 0 < len(values) <= MAX_KEYS:
+        return {}
+    texts = [value for value in values if isinstance(value, str)]
+    numbers = [value for value in values if type(value) is int]
+    days = [value for value in values if type(value) is dt.date]
+    if len(texts) == len(values):
+        return {"keys": sorted(texts)}
+    if len(numbers) == len(values):
+        return {"keys": sorted(numbers)}
+    return {"keys": sorted(days)} if len(days) == len(values) else {}
 
 
 def pack(

@@ -1,5 +1,9 @@
 """The questions of the recount, as SQL, and which rows of their answers belong to which partition.
 
+What a question reads grows with the batch, not with the table: the partitions of the batch, and of the rest of a table
+only rows with keys of the batch, which clustering finds. The keys come as a parameter, because BigQuery prunes by
+constants and not by the result of a subquery.
+
 Written for the recount alone: the loader's SQL is in :mod:`processors.warehouse`, and neither imports the other.
 """
 
@@ -13,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from processors.base import Table
-from processors.load_plan import QueryValue, Warehouse
+from processors.load_plan import MAX_KEYS, QueryValue, Warehouse
 from scrapers.landing import Manifest
 
 
@@ -57,52 +61,101 @@ def _grouping(table: Table, alias: str) -> tuple[str, str, str]:
     return ", ".join(named), names, " AND ".join(where)
 
 
-def count_sql(table: Table, warehouse: Warehouse) -> str:
-    """Rows, distinct keys, NULLs in critical columns, and keys that the table also has outside the group.
+def names_its_partition(table: Table) -> bool:
+    """Whether the key holds what tells the partition, so that no row of another one can have the same key."""
+    return all(
+        column in table.key
+        for column in (table.entity_field, "" if table.whole_entity else table.partition_field)
+        if column
+    )
 
-    The last one reads the key columns of the whole table: the same game under two dates is in order within each.
+
+def count_sql(table: Table, warehouse: Warehouse) -> str:
+    """Rows, distinct keys and NULLs in critical columns, of the partitions of the batch."""
+    cell, names, where = _grouping(table, "T")
+    t_keys = ", ".join(f"T.`{name}`" for name in table.key)
+    nulls = " OR ".join(f"T.`{name}` IS NULL" for name in table.critical) or "FALSE"
+    return (
+        f"WITH P AS (SELECT {cell}, {t_keys}, COUNT(*) AS n, COUNTIF({nulls}) AS null_rows "
+        f"FROM {_name(table, warehouse)} T WHERE {where} GROUP BY {names}, {t_keys}) "
+        f"SELECT {names}, SUM(P.n) AS n, COUNT(*) AS distinct_keys, SUM(P.null_rows) AS null_rows "
+        f"FROM P GROUP BY {names}"
+    )
+
+
+def values_sql(table: Table, column: str, warehouse: Warehouse) -> str:
+    """The values of ``column`` in the partitions of the batch; one row more than `MAX_KEYS` says that it has more."""
+    _, _, where = _grouping(table, "T")
+    return (
+        f"SELECT DISTINCT T.`{column}` AS value FROM {_name(table, warehouse)} T "
+        f"WHERE {where} AND T.`{column}` IS NOT NULL LIMIT {MAX_KEYS + 1}"
+    )
+
+
+def elsewhere_sql(table: Table, warehouse: Warehouse, *, by_keys: bool) -> str:
+    """Keys of the batch that the table also has outside their cell: the same game under two dates.
+
+    ``by_keys`` reads only rows with ``@keys`` in the first column of the key.
     """
     cell, names, where = _grouping(table, "T")
     keys = ", ".join(f"`{name}`" for name in table.key)
     t_keys = ", ".join(f"T.`{name}`" for name in table.key)
     same = " AND ".join(f"P.`{name}` = E.`{name}`" for name in table.key)
-    nulls = " OR ".join(f"T.`{name}` IS NULL" for name in table.critical) or "FALSE"
+    among = f"WHERE `{table.key[0]}` IN UNNEST(@keys) " if by_keys else ""
     return (
-        f"WITH P AS (SELECT {cell}, {t_keys}, COUNT(*) AS n, COUNTIF({nulls}) AS null_rows "
+        f"WITH P AS (SELECT {cell}, {t_keys}, COUNT(*) AS n "
         f"FROM {_name(table, warehouse)} T WHERE {where} GROUP BY {names}, {t_keys}), "
-        f"E AS (SELECT {keys}, COUNT(*) AS n FROM {_name(table, warehouse)} GROUP BY {keys} HAVING COUNT(*) > 1) "
-        f"SELECT {names}, SUM(P.n) AS n, COUNT(*) AS distinct_keys, SUM(P.null_rows) AS null_rows, "
-        f"COUNTIF(E.n > P.n) AS elsewhere FROM P LEFT JOIN E ON {same} GROUP BY {names}"
+        f"E AS (SELECT {keys}, COUNT(*) AS n FROM {_name(table, warehouse)} {among}"
+        f"GROUP BY {keys} HAVING COUNT(*) > 1) "
+        f"SELECT {names}, COUNTIF(E.n > P.n) AS elsewhere FROM P JOIN E ON {same} GROUP BY {names}"
     )
 
 
-def orphan_sql(table: Table, warehouse: Warehouse) -> str:
-    """Rows whose parent is missing. A NULL reference matches nothing in a LEFT JOIN, so it counts as an orphan."""
+def orphan_sql(table: Table, parent: Table, warehouse: Warehouse, *, by_keys: bool) -> str:
+    """Rows whose parent is missing. A NULL reference matches nothing in a LEFT JOIN, so it counts as an orphan.
+
+    Parents are looked for in the partitions of the batch. Where they may rightly stand in others, ``by_keys`` reads
+    only those with ``@keys`` in the first column of the reference.
+    """
     assert table.parent is not None
-    parent, columns = table.parent
+    columns = table.parent[1]
     cell, names, where = _grouping(table, "C")
     listed = ", ".join(f"`{name}`" for name in columns)
     same = " AND ".join(f"C.`{name}` = P.`{name}`" for name in columns)
+    among = _among(table, parent, columns[0], by_keys)
     return (
         f"SELECT {cell}, COUNT(*) AS n FROM {_name(table, warehouse)} C "
-        f"LEFT JOIN (SELECT DISTINCT {listed} FROM {warehouse.name_of(parent)}) P ON {same} "
+        f"LEFT JOIN (SELECT DISTINCT {listed} FROM {_name(parent, warehouse)}{among}) P ON {same} "
         f"WHERE {where} AND P.`{columns[0]}` IS NULL GROUP BY {names}"
     )
 
 
-def ratio_sql(table: Table, parent: Table, warehouse: Warehouse) -> str:
-    """Parents with too few or too many rows in ``table``."""
+def ratio_sql(table: Table, parent: Table, warehouse: Warehouse, *, by_keys: bool) -> str:
+    """Parents with too few or too many rows in ``table``; ``by_keys`` as in ``orphan_sql``, for the children."""
     assert table.parent is not None
     cell, names, where = _grouping(parent, "P")
     columns = table.parent[1]
     listed = ", ".join(f"`{name}`" for name in columns)
     same = " AND ".join(f"P.`{name}` = C.`{name}`" for name in columns)
+    among = _among(table, table, columns[0], by_keys)
     return (
         f"SELECT {cell}, COUNTIF(COALESCE(C.n, 0) < @fewest) AS few, COUNTIF(C.n > @most) AS many "
-        f"FROM {_name(parent, warehouse)} P "
-        f"LEFT JOIN (SELECT {listed}, COUNT(*) AS n FROM {_name(table, warehouse)} GROUP BY {listed}) C ON {same} "
+        f"FROM {_name(parent, warehouse)} P LEFT JOIN "
+        f"(SELECT {listed}, COUNT(*) AS n FROM {_name(table, warehouse)}{among} GROUP BY {listed}) C ON {same} "
         f"WHERE {where} GROUP BY {names}"
     )
+
+
+def _among(table: Table, read: Table, column: str, by_keys: bool) -> str:
+    """The WHERE clause for ``read``, the other side of a reference of ``table``."""
+    if by_keys:
+        return f" WHERE `{column}` IN UNNEST(@keys)"
+    if table.parent_elsewhere:
+        return ""
+    within = [] if read.whole_entity else [f"`{read.partition_field}` IN UNNEST(@days)"]
+    if read.entity_field:
+        within.append(f"`{read.entity_field}` IN UNNEST(@entities)")
+    return f" WHERE {' AND '.join(within)}"
 
 
 def _name(table: Table, warehouse: Warehouse) -> str:

@@ -13,8 +13,16 @@ from enum import StrEnum
 from typing import Any
 
 from processors.base import Processor, Table
-from processors.load_plan import QueryValue, Warehouse
-from processors.recount_sql import Cells, count_sql, orphan_sql, ratio_sql
+from processors.load_plan import QueryValue, Warehouse, keys_parameter
+from processors.recount_sql import (
+    Cells,
+    count_sql,
+    elsewhere_sql,
+    names_its_partition,
+    orphan_sql,
+    ratio_sql,
+    values_sql,
+)
 from scrapers.landing import Manifest
 
 
@@ -84,36 +92,52 @@ def verify(
     for table in processor.tables:
         cells = Cells(table, manifests)
         counted = _folded(cells, warehouse.query(count_sql(table, warehouse), cells.parameters))
+        if not names_its_partition(table):
+            keys = _keys(table, table.key[0], cells, warehouse)
+            found = warehouse.query(elsewhere_sql(table, warehouse, by_keys=bool(keys)), {**cells.parameters, **keys})
+            for key, sums in _folded(cells, found).items():
+                counted[key]["elsewhere"] = sums["elsewhere"]
         for key, account in accounts.items():
             missing_rightly = (dropped or {}).get(key, {}).get(table.name, 0)
             _compare(account, table, counted[key], missing_rightly)
         if table.parent:
-            orphans = _folded(cells, warehouse.query(orphan_sql(table, warehouse), cells.parameters))
-            for key, account in accounts.items():
-                if orphans[key]["n"]:
-                    account.problems.append(
-                        (Finding.ORPHAN, f"{table.name}: {orphans[key]['n']} rows without their {table.parent[0]} row")
-                    )
-            _check_ratio(table, processor, manifests, warehouse, accounts)
+            parent = next(one for one in processor.tables if table.parent and one.name == table.parent[0])
+            _check_parents(table, parent, cells, warehouse, accounts)
+            _check_ratio(table, parent, Cells(parent, manifests), warehouse, accounts)
     for account in accounts.values():
         _compare_total(account, processor)
     return {key: account.close() for key, account in accounts.items()}
 
 
+def _keys(table: Table, column: str, cells: Cells, warehouse: Warehouse) -> dict[str, QueryValue]:
+    """Parameter ``keys``: the batch's values of ``column``. Empty when they are too many, or no type of parameter."""
+    rows = warehouse.query(values_sql(table, column, warehouse), cells.parameters)
+    return keys_parameter([row["value"] for row in rows])
+
+
+def _check_parents(
+    table: Table, parent: Table, cells: Cells, warehouse: Warehouse, accounts: Mapping[str, _Account]
+) -> None:
+    assert table.parent is not None
+    keys = _keys(table, table.parent[1][0], cells, warehouse) if table.parent_elsewhere else {}
+    sql = orphan_sql(table, parent, warehouse, by_keys=bool(keys))
+    orphans = _folded(cells, warehouse.query(sql, {**cells.parameters, **keys}))
+    for key, account in accounts.items():
+        if orphans[key]["n"]:
+            text = f"{table.name}: {orphans[key]['n']} rows without their {parent.name} row"
+            account.problems.append((Finding.ORPHAN, text))
+
+
 def _check_ratio(
-    table: Table,
-    processor: Processor,
-    manifests: Sequence[Manifest],
-    warehouse: Warehouse,
-    accounts: Mapping[str, _Account],
+    table: Table, parent: Table, cells: Cells, warehouse: Warehouse, accounts: Mapping[str, _Account]
 ) -> None:
     if table.per_parent is None or table.parent is None:
         return
     fewest, most = table.per_parent
-    parent = next(one for one in processor.tables if table.parent and one.name == table.parent[0])
-    cells = Cells(parent, manifests)
     limits: dict[str, QueryValue] = {"fewest": fewest, "most": most}
-    found = _folded(cells, warehouse.query(ratio_sql(table, parent, warehouse), {**cells.parameters, **limits}))
+    keys = _keys(parent, table.parent[1][0], cells, warehouse) if table.parent_elsewhere else {}
+    sql = ratio_sql(table, parent, warehouse, by_keys=bool(keys))
+    found = _folded(cells, warehouse.query(sql, {**cells.parameters, **limits, **keys}))
     for key, account in accounts.items():
         for name, finding in (("few", Finding.SHORT), ("many", Finding.EXTRA)):
             if found[key][name]:

@@ -27,9 +27,9 @@ from processors.base import Table
 from processors.bigquery_client import open_client, query_parameter
 from processors.bigquery_tables import make_or_widen, schema_fields
 from processors.billing import BilledBytes
-from processors.changes import changes_sql
+from processors.changes import asks_elsewhere, changes_sql
 from processors.job_runner import Job, JobRunner
-from processors.load_plan import QueryValue, TableBatch, TableLoad, replace_sql
+from processors.load_plan import MAX_KEYS, QueryValue, TableBatch, TableLoad, keys_parameter, replace_sql
 from processors.schema import Column, check_table
 from processors.table_budget import TableBudget
 from processors.warehouse_errors import translated
@@ -177,8 +177,15 @@ class BigQueryWarehouse:
         return job
 
     def _changes(self, batch: TableBatch) -> list[dict[str, Any]]:
-        sql = changes_sql(batch, self.name_of(batch.table.name), self.name_of(batch.staging_table))
-        return self.query(sql, {f"scope_{number}": limit.values for number, limit in enumerate(batch.scope)})
+        keys = self._staged_keys(batch) if asks_elsewhere(batch) else {}
+        names = self.name_of(batch.table.name), self.name_of(batch.staging_table)
+        scope = {f"scope_{number}": limit.values for number, limit in enumerate(batch.scope)}
+        return self.query(changes_sql(batch, *names, by_keys=bool(keys)), {**scope, **keys})
+
+    def _staged_keys(self, batch: TableBatch) -> dict[str, QueryValue]:
+        name, staging = batch.table.key[0], self.name_of(batch.staging_table)
+        rows = self.query(f"SELECT DISTINCT `{name}` AS value FROM {staging} LIMIT {MAX_KEYS + 1}")  # noqa: S608 - ours
+        return keys_parameter([row["value"] for row in rows])
 
     def replace_rows(self, batch: TableBatch) -> Job:
         """Step two: the scope's old rows out and the staged rows in, in one atomic statement."""
@@ -218,6 +225,27 @@ class BigQueryWarehouse:
 
         rows: list[dict[str, Any]] = self._call("query", run)
         return rows
+
+    def dry_run(self, sql: str, parameters: Mapping[str, QueryValue] | None = None) -> int:
+        """The bytes that the statement would read, as BigQuery estimates them; nothing is read, changed or billed."""
+        given = [query_parameter(name, value) for name, value in (parameters or {}).items()]
+        config = bigquery.QueryJobConfig(query_parameters=given, dry_run=True, use_query_cache=False)
+
+        def run() -> int:
+            job = self._open().query(sql, job_config=config, location=self.location, job_retry=None, **self._calling)
+            return int(job.total_bytes_processed or 0)
+
+        found: int = self._call("dry run", run)
+        return found
+
+    def drop_dataset(self) -> None:
+        """Removes the dataset with all its tables, if it is there. For scratch datasets only."""
+        self._call(
+            "removal of the dataset",
+            lambda: self._open().delete_dataset(
+                f"{self.project}.{self.dataset}", delete_contents=True, not_found_ok=True, **self._calling
+            ),
+        )
 
     def _query_config(self, parameters: Sequence[Any], **options: Any) -> bigquery.QueryJobConfig:
         config = bigquery.QueryJobConfig(query_parameters=parameters, **options)
