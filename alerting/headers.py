@@ -44,7 +44,7 @@ def _header_value(name: str, text: str) -> str:
     >>> _header_value("Subject", "3 causes"), _header_value("Subject", "3 causes · 1 action")
     ('3 causes', '=?utf-8?q?3_causes_=C2=B7_1_action?=')
     >>> _header_value("X-Backfill-Source", "=?utf-8?q?=0D?=")
-    '=?utf-8?q?=3D=3Futf-8=3Fq=3F=3D0D=3F=3D?='
+    '=?utf-8?b?PT91dGYtOD9xPz0wRD89?='
     """
     text = _BREAKS.sub(" ", text.encode("utf-8", "replace").decode()).strip()
     words = text.split(" ")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from alerting.errors import PipelineError
+from flows.calendar_dates import CalendarDate
 from flows.log import failed, partition_logger
 from flows.truth.auditing import audit_sources, tell
 from flows.truth.deficits import summarised
@@ -20,7 +20,7 @@ from scrapers.scrape import utc_now
 
 
 @flow(name="audit", flow_run_name="audit", persist_result=False)
-def audit(sources: list[str] | None = None, first_date: dt.date | None = None, alert: bool = True) -> State[Any]:
+def audit(sources: list[str] | None = None, first_date: CalendarDate | None = None, alert: bool = True) -> State[Any]:
     """Compares ledger, landed payloads and BigQuery of whole sources: what was never attempted, lost or went stale.
 
     Makes no call to a source and changes nothing. `gapless repair` runs a backfill of exactly what it finds.

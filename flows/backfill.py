@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime as dt
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -16,6 +15,7 @@ from prefect.states import Completed, Failed
 from pydantic import Field
 
 from alerting.errors import PipelineError
+from flows.calendar_dates import CalendarDate
 from flows.control.canaries import try_canaries
 from flows.control.cooldown import refuse_while_cooling
 from flows.control.interruption import end_children, reason_of
@@ -85,8 +85,8 @@ HOOKS: list[FlowStateHook[..., Any]] = [close_after_state_change]
 )
 async def backfill(
     source: DateSource,
-    start_date: dt.date,
-    end_date: dt.date,
+    start_date: CalendarDate,
+    end_date: CalendarDate,
     reason: Reason,
     *,
     note: str = "",

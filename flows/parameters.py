@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
+from flows.calendar_dates import CalendarDate
+
 
 class Mode(StrEnum):
     """How much is done again.
@@ -87,8 +89,8 @@ class Asked(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     source: Annotated[str, BeforeValidator(_value)]
-    start_date: Annotated[dt.date, BeforeValidator(_date)] = NO_DATE
-    end_date: Annotated[dt.date, BeforeValidator(_date)] = NO_DATE
+    start_date: Annotated[CalendarDate, BeforeValidator(_date)] = NO_DATE
+    end_date: Annotated[CalendarDate, BeforeValidator(_date)] = NO_DATE
     entities: str = ""
     reason: Reason = Reason.OTHER
     note: str = ""

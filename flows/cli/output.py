@@ -11,14 +11,15 @@ import typer
 
 from alerting.errors import ConfigurationError, PipelineError
 from alerting.redaction import redact, redact_value
+from flows.calendar_dates import calendar_date
 
 
 def day(text: str) -> dt.date:
     """An ISO date. Anything else is a usage error: exit code 2."""
     try:
-        return dt.date.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is not a date; write it as 2025-01-31") from None
+        return calendar_date(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 Source = Annotated[str, typer.Argument(help="Name of the source.", show_default=False)]

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
+from pydantic import ValidationError
 
 from alerting.outbox import Outbox
 from alerting.ranges import compress_dates
+from flows.calendar_dates import listed_dates
 from flows.cli.output import finish, say, show
 from flows.parameters import Asked, Engine, Reason
 from flows.truth.inventory import span_of
@@ -28,7 +30,17 @@ def asked_of(source: str, start: dt.date | None, end: dt.date | None, reason: st
     known = {one.value for one in Reason}
     why = {"reason": reason} if reason in known else {"reason": Reason.OTHER.value, "note": reason}
     said = {name: value for name, value in given.items() if value not in (None, "")}
-    return Asked.model_validate({"source": source, "start_date": start, "end_date": end, **why, **said})
+    if start is not None:
+        for name in ("dates", "exclude"):
+            try:
+                listed_dates(str(said.get(name, "")))
+            except ValueError as error:
+                raise typer.BadParameter(str(error), param_hint=f"--{name}") from None
+    try:
+        return Asked.model_validate({"source": source, "start_date": start, "end_date": end, **why, **said})
+    except ValidationError as error:
+        problems = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_input=False))
+        raise typer.BadParameter("; ".join(problems), param_hint="--param") from None
 
 
 def split_over(parallel: int, max_concurrency: int | None) -> dict[str, Any]:

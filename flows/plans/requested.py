@@ -5,13 +5,14 @@ from __future__ import annotations
 import datetime as dt
 
 from alerting.errors import ConfigurationError
-from alerting.ranges import expand_dates
+from flows.calendar_dates import listed_dates
 from flows.parameters import NO_DATE
 from flows.plans.entities import requested_entities
 from scrapers.base import Scraper
 from scrapers.partition import Partition, partitions_between
 
 ONE_DAY = dt.timedelta(days=1)
+LIFETIME = dt.timedelta(days=36_525)
 
 
 def requested_partitions(
@@ -43,6 +44,14 @@ def requested_partitions(
     if end_date < scraper.floor:
         begins = f"the source begins at {scraper.floor} {scraper.floor_evidence}".rstrip()
         raise _bad(scraper, f"{begins}, end_date is {end_date}", "ask for later dates")
+    if end_date > now.date() + LIFETIME:
+        # Named at once: the days of eight thousand years are no plan.
+        last_settled = scraper.last_settled(now)
+        raise _bad(
+            scraper,
+            f"end_date {end_date} lies in the future (it is {now:%Y-%m-%d}); the last settled date is {last_settled}",
+            f"end_date={last_settled}",
+        )
     partitions = partitions_between(start_date, end_date, scraper.zone, scraper.step)
     unsettled = [partition for partition in partitions if scraper.settled_at(partition) > now]
     if unsettled:
@@ -69,7 +78,7 @@ def _keys_of(scraper: Scraper, parameter: str, dates: str) -> set[str]:
     if not dates.strip():
         return set()
     try:
-        return set(expand_dates(dates))
+        return set(listed_dates(dates))
     except ValueError as error:
         raise _bad(scraper, f"{parameter}: {error}", "write them as 2025-01-03, 2025-01-07..2025-01-09") from error
 
