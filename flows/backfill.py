@@ -34,7 +34,7 @@ from flows.runs.active import register, unregister
 from flows.runs.artifacts import ended, publish_result, report_progress
 from flows.runs.closing import close_backfill, close_dead_runs, starting_facts
 from flows.runs.context import RunContext
-from flows.runs.mailing import mail_trouble
+from flows.runs.mailing import mail_trouble, refuse_without_mail
 from flows.runs.mapping import keep_alive, map_windows
 from flows.runs.outcome import abort_reason, exit_code
 from flows.runs.progress import ending_of, final_block
@@ -169,6 +169,7 @@ async def _run(services: Services, asked: Asked, backfill_id: str) -> State[Any]
     await begin_resumed(services, asked.source)
     if asked.mode.may_fetch:
         await asyncio.to_thread(refuse_while_cooling, services.store, asked.source, utc_now())
+    await asyncio.to_thread(refuse_without_mail, services)
     for closed in await asyncio.to_thread(close_dead_runs, services, utc_now(), asked.source):
         log.warning("earlier run %s had died; its mail was sent and its lease freed", closed)
     lease = await acquire_when_free(

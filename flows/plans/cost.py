@@ -61,7 +61,7 @@ def learn_from_canaries(run: RunContext, rest: Plan, wall_s: float) -> Estimate 
     if cost is None:
         return None
     _keep(run, cost)
-    return estimate_of(run.services, run.asked, run.scraper, rest, run.history.with_run(cost))
+    return estimate_of(run.services, run.asked, run.scraper, rest, run.history.with_run(cost), run.ledger.entries())
 
 
 def _keep(run: RunContext, cost: RunCost | None, unknown: frozenset[str] = frozenset()) -> None:

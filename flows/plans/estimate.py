@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from alerting.wording import dollars
@@ -15,7 +16,7 @@ from flows.plans.plan import Plan
 from processors.load_plan import MAX_DAYS_PER_BATCH
 from processors.table_budget import STOP_AT
 from scrapers.base import Rate
-from scrapers.partition import runs
+from scrapers.partition import Partition, runs
 
 MODIFICATIONS_PER_DAY = 1_500
 PARTITION_MODIFICATIONS_PER_DAY = 30_000
@@ -24,7 +25,10 @@ DAY_S = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Times are wall time: P10, P50 and P90 of runs like this one. ``learned_from`` is the number of earlier runs."""
+    """Times are wall time: P10, P50 and P90 of runs like this one. ``learned_from`` is the number of earlier runs.
+
+    Where nothing tells how many pages an entity has, ``is_known`` is False, and ``calls`` is only the fewest possible.
+    """
 
     calls: int
     quota_days: int
@@ -38,9 +42,19 @@ class Estimate:
     pessimistic_s: float
     learned_from: int
     cost_usd: float = 0.0
+    is_known: bool = True
 
     def describe(self) -> str:
         """Everything, on five short lines."""
+        if not self.is_known:
+            return "\n".join(
+                (
+                    f"calls      unknown, at least {self.calls:,}: nothing tells yet how many pages an entity has",
+                    "money      unknown",
+                    "time       unknown",
+                    "basis      no earlier run; the next estimate knows what this one needed",
+                )
+            )
         learned = f"learned from {self.learned_from} runs" if self.learned_from else "guessed, no earlier run"
         if self.learned_from < CALIBRATED_RUNS:
             learned += f"; P90 holds from {CALIBRATED_RUNS} runs on"
@@ -60,7 +74,9 @@ class Estimate:
         )
 
     def promised(self) -> dict[str, float]:
-        """Under the names of ``RunFacts``, so that the mail sets them against what came of it."""
+        """Under the names of ``RunFacts``, so that the mail sets them against what came of it; nothing if unknown."""
+        if not self.is_known:
+            return {}
         return {
             "calls": float(self.calls),
             "wall_s": round(self.realistic_s, 1),
@@ -81,6 +97,7 @@ def estimate(
     partitions_per_job: int,
     days_per_call: int = 1,
     prices: Prices | None = None,
+    rows_before: Mapping[str, int] | None = None,
 ) -> Estimate:
     """The cost of ``plan``.
 
@@ -94,10 +111,13 @@ def estimate(
         partitions_per_job: Largest batch of what is fetched; what is landed already is loaded in the largest possible.
         days_per_call: Most consecutive dates that one call of the source covers.
         prices: What calls and operations cost; None is nothing.
+        rows_before: Rows of whole entities as they were last landed: big ones need more calls than small ones.
     """
     fetch, load = len(plan.to_fetch), len(plan.to_fetch) + len(plan.to_reload)
     known = [run for run in history.runs if run.fetched]
-    calls = math.ceil(fetch * history.calls_per_partition)
+    # fsum, because ten times 0.4 are not more than four.
+    calls = math.ceil(math.fsum(_calls_of(partition, history, rows_before or {}) for partition in plan.to_fetch))
+    is_known = bool(known) or not any(partition.is_whole for partition in plan.to_fetch)
     if days_per_call > 1:
         # Scattered dates need more calls than the same number in a row, whatever earlier runs were like.
         whole = len(runs(plan.to_fetch, days_per_call))
@@ -134,7 +154,16 @@ def estimate(
         pessimistic_s=wall_s(learned.high),
         learned_from=len(known),
         cost_usd=(prices or Prices()).total_usd(used),
+        is_known=is_known,
     )
+
+
+def _calls_of(partition: Partition, history: SourceHistory, rows_before: Mapping[str, int]) -> float:
+    """Calls for one partition: of an entity that was landed before by its rows then, of others as the mean."""
+    rows = rows_before.get(partition.key, 0) if partition.is_whole else 0
+    if rows and history.calls_per_row:
+        return max(1.0, rows * history.calls_per_row)
+    return history.calls_per_partition
 
 
 def quota_days(calls: int, rate: Rate, share: float) -> int:

@@ -63,6 +63,12 @@ class SourceHistory(BaseModel):
         return sum(run.calls for run in self._with_calls) / fetched if fetched else 1.0
 
     @property
+    def calls_per_row(self) -> float:
+        """Mean over the last runs; 0 when nothing is known."""
+        rows = sum(run.rows for run in self._with_calls)
+        return sum(run.calls for run in self._with_calls) / rows if rows else 0.0
+
+    @property
     def rows_per_partition(self) -> float:
         """Mean over the last runs; 0 when nothing is known."""
         return mean([run.rows / run.fetched for run in self._with_calls]) if self._with_calls else 0.0

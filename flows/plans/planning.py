@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from alerting.errors import ConfigurationError
@@ -85,10 +86,17 @@ def plan_asked(services: Services, asked: Asked, now: dt.datetime, backfill_id: 
             hint="ask for the range without that condition; dates that are done cost nothing",
         )
     history = read_history(services.store, asked.source)
-    return Planned(plan, estimate_of(services, asked, scraper, plan, history), history, ledger)
+    return Planned(plan, estimate_of(services, asked, scraper, plan, history, entries), history, ledger)
 
 
-def estimate_of(services: Services, asked: Asked, scraper: Scraper, plan: Plan, history: SourceHistory) -> Estimate:
+def estimate_of(
+    services: Services,
+    asked: Asked,
+    scraper: Scraper,
+    plan: Plan,
+    history: SourceHistory,
+    entries: Mapping[str, LedgerEntry],
+) -> Estimate:
     """What ``plan`` will cost under the limits and prices of the settings."""
     return estimate(
         plan,
@@ -100,6 +108,7 @@ def estimate_of(services: Services, asked: Asked, scraper: Scraper, plan: Plan, 
         partitions_per_job=services.settings.process_batch_partitions,
         days_per_call=scraper.days_per_call,
         prices=services.prices(asked.source),
+        rows_before={key: sum(entry.landed.values()) for key, entry in entries.items() if entry.landed},
     )
 
 

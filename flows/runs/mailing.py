@@ -6,7 +6,7 @@ from prefect.runtime import flow_run
 
 from alerting.advice import ALL_RETRYABLE
 from alerting.delivery import SendResult
-from alerting.errors import ConfigurationError
+from alerting.errors import ConfigurationError, TransientError
 from alerting.fingerprint import group_incidents
 from alerting.journal import IncidentJournal
 from flows.wiring import Services
@@ -21,6 +21,19 @@ def asked_by() -> str:
         return ""
     person = next((tag.removeprefix(ASKED_BY) for tag in flow_run.tags or [] if tag.startswith(ASKED_BY)), "")
     return person or "not named (prefect deployment run --tag by:YOU)"
+
+
+def refuse_without_mail(services: Services) -> None:
+    """Raises ``ConfigurationError`` when nobody could be told now how a run ends. Sends nothing."""
+    try:
+        services.alerts.preflight()
+    except TransientError as error:
+        raise ConfigurationError(
+            f"nobody could be told how the run ends: {error.message}. Nothing was done",
+            stage="start",
+            hint="see that the mail server answers: gapless test-alert; or do without mail: "
+            "export GAPLESS_CONSOLE_ONLY=true",
+        ) from error
 
 
 def mail_trouble(result: SendResult | None) -> str:

@@ -155,7 +155,8 @@ _VERDICT_BY_ERROR = {
     "Shrunk": Verdict.SHRUNK,
     "NothingPublished": Verdict.FAILED_RETRYABLE,
     "BlockedBySource": Verdict.BLOCKED,
-    "AuthenticationError": Verdict.BLOCKED,
+    # No date is to blame for a dead key, and each is asked for again by the next run.
+    "AuthenticationError": Verdict.PLANNED,
     "BudgetExhausted": Verdict.PAUSED,
     "TransientError": Verdict.FAILED_RETRYABLE,
 }

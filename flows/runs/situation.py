@@ -22,7 +22,7 @@ from enum import StrEnum
 from itertools import islice
 
 from alerting.advice import MAX_PASTED
-from alerting.errors import StateUnreadable
+from alerting.errors import AuthenticationError, StateUnreadable
 from alerting.object_store import ObjectStore
 from alerting.outbox import Outbox, OutboxEntry
 from alerting.ranges import compress_dates
@@ -39,6 +39,7 @@ from flows.truth.inventory import span_of
 from flows.wiring import Services
 from scrapers.base import Scraper
 
+DEAD_KEY = AuthenticationError.__name__
 QUOTA, BLOCK, PERSON = "quota", "block", "a person"
 # A scheduled run that has not begun by then has no worker.
 OVERDUE = dt.timedelta(minutes=5)
@@ -173,6 +174,11 @@ class Situation:
         return sorted(key for key, entry in self.entries.items() if not entry.verdict.is_good)
 
     @property
+    def needs_key(self) -> bool:
+        """The source refused the key, or Google our identity, and nothing went well there since."""
+        return any(one.error_type == DEAD_KEY and not one.verdict.is_good for one in self.entries.values())
+
+    @property
     def headline(self) -> str:
         """The state in one sentence, with the instant at which it changes by itself."""
         if self.is_held and self.lease:
@@ -245,6 +251,8 @@ class Situation:
             return f"wait until {at(self.cooldown.until)}, or when you know that the block is gone: {self.lift}"
         if not self.open_keys:
             return "nothing to do"
+        if self.needs_key:
+            return f"renew the key; then gapless preflight {self.source} --canary, and {self.again}"
         return self.again
 
     @property

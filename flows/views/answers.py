@@ -16,7 +16,7 @@ from alerting.wording import about, plural
 from flows.ledger import LedgerEntry, Verdict
 from flows.plans.first_date import known_scraper
 from flows.runs.data_facts import shrunk_text
-from flows.runs.situation import BLOCK, PERSON, QUOTA, Situation, State, at
+from flows.runs.situation import BLOCK, DEAD_KEY, PERSON, QUOTA, Situation, State, at
 from flows.views.inspection import Cause, causes_of, mail_state
 from flows.wiring import Services
 from processors import table_budget
@@ -48,6 +48,12 @@ class Seen:
     def failed(self) -> list[Cause]:
         """Failed partitions by cause."""
         return causes_of(entry for entry in self.situation.entries.values() if entry.verdict.is_failed)
+
+    @property
+    def in_the_way(self) -> list[Cause]:
+        """The same, and what no date is blamed for: a dead key."""
+        open_ones = (entry for entry in self.situation.entries.values() if not entry.verdict.is_good)
+        return causes_of(one for one in open_ones if one.verdict.is_failed or one.error_type == DEAD_KEY)
 
     @property
     def landed_only(self) -> list[LedgerEntry]:
@@ -115,7 +121,7 @@ def _failures(seen: Seen) -> str:
 
 def _blame(seen: Seen) -> str:
     return (
-        "\n".join(dict.fromkeys(f"{cause.error_type or cause.verdict}: {cause.blame}" for cause in seen.failed))
+        "\n".join(dict.fromkeys(f"{cause.error_type or cause.verdict}: {cause.blame}" for cause in seen.in_the_way))
         or "nobody's"
     )
 
@@ -255,8 +261,9 @@ def _unavailable(seen: Seen) -> str:
 
 def _urgency(seen: Seen) -> str:
     now = seen.situation
-    if now.state in (State.IDLE, State.NEVER_RUN) and now.with_verdict(Verdict.BLOCKED):
-        return f"a person is needed, but nothing gets worse: {_person(seen)}"
+    if now.state in (State.IDLE, State.NEVER_RUN) and (now.with_verdict(Verdict.BLOCKED) or now.needs_key):
+        blame = next(cause.blame for cause in seen.in_the_way if _is_a_persons(cause))
+        return f"a person is needed, but nothing gets worse: {blame}; {now.next_step}"
     if now.state is State.LEFT_ALONE:
         return f"yes, nothing gets worse: {now.headline}; {now.next_step}"
     if now.state in (State.PAUSED, State.HUNG, State.DEAD):
@@ -268,12 +275,8 @@ def _urgency(seen: Seen) -> str:
     return "yes: nothing is wrong"
 
 
-def _person(seen: Seen) -> str:
-    """What stands between a blocked partition and its retry."""
-    for cause in seen.failed:
-        if cause.verdict == Verdict.BLOCKED.value:
-            return f"{cause.blame}; then {seen.situation.next_step}"
-    return seen.situation.next_step
+def _is_a_persons(cause: Cause) -> bool:
+    return cause.verdict == Verdict.BLOCKED.value or cause.error_type == DEAD_KEY
 
 
 def _to_the_second(instant: dt.datetime) -> str:

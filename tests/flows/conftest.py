@@ -127,7 +127,7 @@ class Place:
         self.load(self.land(first, days, now=now), now=now)
 
     def fail(self, date: str, error_type: str = "SourceUnavailable", error: str = "the source answered 503") -> None:
-        verdict = Verdict.BLOCKED if error_type == "AuthenticationError" else Verdict.FAILED_RETRYABLE
+        verdict = Verdict.PLANNED if error_type == "AuthenticationError" else Verdict.FAILED_RETRYABLE
         self.ledger.advance(date, verdict, self.run_id, utc_now(), error_type=error_type, error=error, attempts=6)
 
     def entry(self, date: str) -> LedgerEntry:

@@ -11,13 +11,15 @@ import pytest
 from alerting.local_store import MemoryObjectStore
 from alerting.object_store import StoredObject
 from flows.ledger import Ledger, Verdict
-from flows.parameters import Asked
+from flows.parameters import NO_DATE, Asked
 from flows.plans.estimate import Estimate, estimate
 from flows.plans.history import KEPT_RUNS, RunCost, SourceHistory, add_to_history, read_history
+from flows.plans.plan import Path, Plan, PlannedPartition
 from flows.plans.planning import plan_asked
 from flows.settings import Settings
 from flows.wiring import Services
 from scrapers.base import Rate
+from scrapers.partition import Partition
 
 NOW = dt.datetime(2025, 2, 1, 12, tzinfo=dt.UTC)
 SOURCE = "bdl_box_scores"
@@ -152,3 +154,39 @@ def test_a_slow_limit_and_a_daily_quota_show_in_the_time(services: Services) -> 
     assert paced.realistic_s >= 100 / 5 * 60
     assert walled.quota_days == 3
     assert walled.realistic_s >= 2 * 86_400 > free.realistic_s
+
+
+def of_entities(history: SourceHistory, rows_before: dict[str, int] | None = None) -> Estimate:
+    items = tuple(
+        PlannedPartition(Partition.whole(key, "UTC"), Path.FETCH, "never attempted")
+        for key in ("small.ca~minutes", "big.ca~minutes", "new.ca~minutes")
+    )
+    plan = Plan("civic_band", NO_DATE, NO_DATE, "UTC", items)
+    return estimate(
+        plan, history, rate=Rate(), quota_share=0.7, concurrency=2, tables=1, partitions_per_job=100,
+        rows_before=rows_before,
+    )  # fmt: skip
+
+
+def test_the_first_estimate_by_entity_says_that_it_does_not_know_and_promises_nothing() -> None:
+    first = of_entities(SourceHistory())
+    assert not first.is_known
+    assert "calls      unknown, at least 3" in first.describe()
+    assert "time       unknown" in first.describe()
+    assert first.promised() == {}
+
+
+def test_later_estimates_by_entity_know_how_big_each_was_and_take_the_mean_for_new_ones() -> None:
+    sweep = RunCost(
+        backfill_id="bf-1", ended_at=NOW, fetched=8, calls=35, bytes_landed=1, rows=3_500, bigquery_jobs=2, busy_s=9.0,
+        concurrency=2,
+    )  # fmt: skip
+    found = of_entities(SourceHistory(runs=(sweep,)), {"small.ca~minutes": 20, "big.ca~minutes": 1_000})
+    # A call for the small one, 1,000 rows at 100 a call, and the mean of 35 calls for 8 entities.
+    assert (found.is_known, found.calls) == (True, 1 + 10 + 5)
+    assert found.promised()["calls"] == 16
+
+
+def test_a_first_estimate_by_date_is_known_because_a_date_is_a_call(services: Services) -> None:
+    found = plan_asked(services, asked("2025-01-01", "2025-01-03"), NOW).estimate
+    assert (found.is_known, found.calls) == (True, 3)

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import asyncio
+import datetime as dt
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -10,9 +13,13 @@ from alerting.fingerprint import group_incidents
 from alerting.incident import Incident
 from alerting.journal import IncidentJournal
 from alerting.local_store import MemoryObjectStore
+from flows.parameters import Asked
 from flows.runs.mailing import keys_of_cause
 from flows.settings import Settings
 from flows.wiring import build_alert_settings, build_channels
+
+if TYPE_CHECKING:
+    from .conftest import Place
 
 
 @pytest.fixture
@@ -78,3 +85,21 @@ def test_mails_beside_the_summary_are_off_unless_chosen():
     assert (quiet.start_mail, quiet.progress_mail_hours) == (False, None)
     told = build_alert_settings(Settings(start_mail=True, progress_mail_hours=24))
     assert (told.start_mail, told.progress_mail_hours) == (True, 24)
+
+
+def test_a_mail_server_that_is_down_refuses_the_run_with_a_next_step_before_anything_is_written(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows import backfill
+    from flows.wiring import build_services
+
+    before = place.objects()
+    # Port 9 is discard: nothing listens there.
+    monkeypatch.setenv("GAPLESS_SMTP_PORT", "9")
+    asked = Asked(source="bdl_box_scores", start_date=dt.date(2025, 1, 1), end_date=dt.date(2025, 1, 2))
+    with pytest.raises(ConfigurationError) as refused:
+        asyncio.run(backfill._run(build_services(), asked, "bf-1"))
+    assert "nobody could be told how the run ends" in str(refused.value)
+    assert "Nothing was done" in str(refused.value)
+    assert "gapless test-alert" in refused.value.hint
+    assert place.objects() == before

@@ -268,7 +268,7 @@ WORLDS: dict[str, tuple[Callable[[World], None], State, str, str, str]] = {
     "ended COMPLETE, all was done before": (done_before, State.IDLE, "", NOTHING, "OK"),
     "ended ACCEPTABLE": (ended(DOWN), State.IDLE, "", "gapless run", "OK-WITH-GAPS"),
     "ended FAILED": (ended(DOWN, DOWN), State.IDLE, "", "gapless run", "FAILED"),
-    "ended by a dead key": (ended(DEAD_KEY), State.IDLE, "", "", "STOPPED"),
+    "ended by a dead key": (ended(DEAD_KEY), State.IDLE, "", "renew the key", "STOPPED"),
     "ended by an error": (ended(BROKEN), State.IDLE, "", "gapless run", "STOPPED"),
     "ended by a red flag": (ended(DOWN, DOWN, aborted="red_flag"), State.IDLE, "", "gapless run", "STOPPED"),
     "ended by its budget": (ended(DOWN, DOWN, aborted="budget"), State.IDLE, "", "gapless run", "STOPPED"),

@@ -36,3 +36,12 @@ def test_after_a_401_no_date_makes_a_call_but_those_that_are_under_way(place: An
     assert 1 <= len(refused) <= in_flight
     assert place.upstream.calls.report()["total"] == len(refused)
     assert outcomes.count(NOT_ATTEMPTED) == DATES - len(refused)
+
+
+def test_no_date_is_blamed_for_a_dead_key_and_all_are_asked_for_again_once_it_is_renewed(place: Any, ran: Any) -> None:
+    place.upstream.trouble({"kind": "401"})
+    _, facts = ran("2025-01-01", "2025-01-05")
+    assert (facts.verdict, facts.verdict_counts) == ("ABORTED(critical)", {"planned": 5})
+    place.upstream.trouble()
+    _, facts = ran("2025-01-01", "2025-01-05")
+    assert facts.verdict == "COMPLETE"
