@@ -29,7 +29,7 @@ from scrapers.excerpts import EXCERPT_CHARS, excerpt
 from scrapers.json_bodies import landed_json, parsed_json
 from scrapers.waits import retry_after_s
 
-__all__ = ["STATUSES", "Answer", "excerpt", "kept_headers", "landed_json", "mislabelled", "parsed_json", "problem_in"]
+__all__ = ["STATUSES", "Answer", "excerpt", "landed_json", "parsed_json", "problem_in", "refuse_next_page"]
 
 STATUSES: Mapping[int, type[PipelineError]] = {
     # Not complete, though of the 2xx: taken and not done, changed by a proxy, without a body, a part.
@@ -139,6 +139,12 @@ def _meaning_of_403(answer: Answer, *, is_page: bool) -> type[PipelineError] | N
     if wish_s is not None or nothing_left:
         return RateLimited
     return BlockedBySource if is_page else None
+
+
+def refuse_next_page(cursor: object) -> None:
+    """Raises ``Truncated`` where an answer that should be the only page names a next one."""
+    if cursor is not None:
+        raise Truncated(f"the answer names a next page, {str(cursor)[:40]!r}, where there should be one page")
 
 
 def mislabelled(answer: Answer, accept: str) -> str:

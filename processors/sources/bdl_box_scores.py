@@ -79,9 +79,7 @@ class BdlBoxScores(Processor):
             sides = {side: game.pop(f"{side}_team") for side in SIDES}
             date = game.pop("date")[:10]  # "2024-04-04T00:00:00.000Z" in older recordings; the Z is noise
             pair = (sides["home"]["id"], sides["visitor"]["id"])
-            key = f"{date}:{pair[0]}:{pair[1]}"
-            if pairs[pair] > 1:
-                key = f"{key}:{game['id']}"
+            key = f"{date}:{pair[0]}:{pair[1]}" + (f":{game['id']}" if pairs[pair] > 1 else "")
             shared = {"game_key": key, "game_date": date}
             for team in sides.values():
                 for line in team.pop("players"):

@@ -3,8 +3,8 @@
 import datetime as dt
 from typing import Any
 
-from alerting.errors import CoverageLow, NothingPublished, SourceContractError, Truncated
-from scrapers.answers import parsed_json
+from alerting.errors import CoverageLow, NothingPublished, SourceContractError
+from scrapers.answers import parsed_json, refuse_next_page
 from scrapers.base import Findings, Page, Rate, Request, Scraper, SecretHeader
 from scrapers.nba_calendar import NBA_RESTS
 from scrapers.partition import Partition
@@ -32,15 +32,14 @@ class BdlBoxScores(Scraper):
         document = parsed_json(page.body)
         if document == {"data": []}:
             return Findings(dict.fromkeys(self.tables, 0), empty_evidence='200 {"data":[]}')
-        lines, finals, seen, unsettled = 0, 0, set[Any](), []
+        lines, seen, unsettled = 0, set[Any](), []
         try:
-            if (cursor := (document.get("meta") or {}).get("next_cursor")) is not None:
-                raise Truncated(f"the answer names a next page ({str(cursor)[:40]}), box scores have one")
+            refuse_next_page((document.get("meta") or {}).get("next_cursor"))
             for game in document["data"]:
                 home, visitor = game["home_team"], game["visitor_team"]
                 name = f"{_shown(visitor)}-{_shown(home)}"
-                if not (isinstance(home["players"], list) and isinstance(visitor["players"], list)):
-                    raise TypeError(f"players of {name}")
+                if [type(one) for one in (game["status"], home["players"], visitor["players"])] != [str, list, list]:
+                    raise TypeError(f"status or players of {name}")
                 if not partition.contains(dt.date.fromisoformat(game["date"][:10])):
                     raise SourceContractError(f"asked for {partition.key}, got {name} of {game['date'][:10]}")
                 identity = (home["id"], visitor["id"]) if game.get("id") is None else game["id"]
@@ -50,17 +49,17 @@ class BdlBoxScores(Scraper):
                 if game["status"] != "Final":
                     unsettled.append(f"{name} ({game['status']})")
                     continue
-                if not (home["players"] and visitor["players"]):
-                    raise CoverageLow(
-                        f"final game {name} has {len(home['players'])} + {len(visitor['players'])} players"
-                    )
-                finals += 1
-                lines += len(home["players"]) + len(visitor["players"])
+                players = len(home["players"]), len(visitor["players"])
+                if not all(players):
+                    raise CoverageLow(f"final game {name} has {players[0]} + {players[1]} players")
+                lines += sum(players)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise SourceContractError(f"a box score has another shape: {type(error).__name__} {error}") from None
         if not seen:
             raise NothingPublished("an empty list in an unknown shape proves nothing")
-        return Findings({"nba_bdl_games": finals, "nba_bdl_player_stats": lines}, unsettled=tuple(unsettled))
+        return Findings(
+            {"nba_bdl_games": len(seen) - len(unsettled), "nba_bdl_player_stats": lines}, unsettled=tuple(unsettled)
+        )
 
 
 def _shown(team: dict[str, Any]) -> str:

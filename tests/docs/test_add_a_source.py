@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import shutil
 import subprocess
 import sys
@@ -122,6 +123,10 @@ def test_it_keeps_the_contract_of_every_source_and_the_linter_has_nothing_to_say
     for package in ("alerting", "scrapers", "processors", "flows", "deployments", "tests/contracts"):
         shutil.copytree(PROJECT_DIR / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(PROJECT_DIR / "pyproject.toml", tmp_path)
+    good = tmp_path / "tests/contracts/payloads" / NAME / "2025-01-02.json"
+    good.parent.mkdir()
+    # One good answer, and the contract tries its wrong ones on the new source too.
+    good.write_text(json.dumps({"base": "EUR", "date": "2025-01-02", "rates": {"USD": 1.03, "SEK": 11.4}}))
     for name, text in new_source.files.items():
         (tmp_path / name).write_text(text)
     commands = [

@@ -1,0 +1,130 @@
+"""What becomes of one answer of a source: fetched over a socket, landed, read by the processor, admitted or refused.
+
+The whole way but for BigQuery, so that thousands of answers can be tried.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from raw_server import Pieces, RawServer
+
+from alerting.errors import PipelineError
+from alerting.local_store import MemoryObjectStore
+from processors.batch_reading import BatchRows, read_batch
+from processors.registry import processor
+from scrapers.base import Rate, Scraper, SourceAccess
+from scrapers.budget import Budget, Clock
+from scrapers.client import SourceClient
+from scrapers.landing import Landing
+from scrapers.partition import Partition
+from scrapers.registry import scraper
+from scrapers.scrape import scrape
+
+PAYLOADS = Path(__file__).parent / "payloads"
+"""``<source>/<partition>.json``: one good answer that makes the contract try its mutants on the source."""
+
+
+Answer = bytes | Callable[[int, bytes], Pieces]
+
+
+@dataclass
+class Lines:
+    """As much of a spool as the reading of a batch needs, in memory."""
+
+    lines: list[bytes] = field(default_factory=list)
+    marked: int = 0
+
+    def mark(self) -> None:
+        self.marked = len(self.lines)
+
+    def roll_back(self) -> None:
+        del self.lines[self.marked :]
+
+    def append(self, line: bytes) -> None:
+        self.lines.append(line)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What became of an answer, and the rows that would be loaded.
+
+    ``kind`` is the class of error that refused it, or ``loaded``, ``empty``, ``open`` (all but what may still change).
+    """
+
+    kind: str
+    rows: dict[str, list[bytes]]
+    error: PipelineError | None = None
+
+
+def partition_of(source: Scraper, key: str) -> Partition:
+    if source.step == "whole":
+        return Partition.whole(key, source.zone)
+    if re.fullmatch(r"\d{4}-\d\d", key):
+        return Partition.month(int(key[:4]), int(key[5:]), source.zone)
+    return Partition.day(dt.date.fromisoformat(key), source.zone)
+
+
+def access_to(source: Scraper, url: str, timeout_s: float = 5.0) -> SourceAccess:
+    secrets = {source.auth.secret: "planted-key-0123456789"} if source.auth else {}
+    return SourceAccess(url, secrets, timeout_s=timeout_s)
+
+
+class Judge:
+    """One source, one client, one server: every answer is judged by itself. Use as a context manager.
+
+    No call waits for an earlier one: a limit that is asked for is the verdict on its own answer only.
+    """
+
+    def __init__(self, name: str, key: str, *, timeout_s: float = 5.0) -> None:
+        self.name, self.source = name, scraper(name)
+        self.partition = partition_of(self.source, key)
+        self._timeout_s = timeout_s
+        self._answer: Answer = b""
+        self._hours = 0
+        self.server = RawServer(self._pieces)
+
+    def __enter__(self) -> Self:
+        self.server.__enter__()
+        clock = Clock(monotonic=lambda: time.monotonic() + 1e9 * self._hours)
+        access = access_to(self.source, self.server.url, self._timeout_s)
+        self.client = SourceClient(self.source, access, Budget(Rate(), clock=clock), patience_s=0.0)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.client.close()
+        self.server.__exit__(None, None, None)
+
+    def of(self, answer: Answer, tolerated: int = 0) -> Judged:
+        """Lets the server answer every call with ``answer`` and tells what became of the partition."""
+        self._answer = answer
+        self._hours += 1
+        return judged_by(self.name, self.partition, self.client, tolerated)
+
+    def _pieces(self, number: int, asked: bytes) -> Pieces:
+        return self._answer(number, asked) if callable(self._answer) else [self._answer]
+
+
+def judged_by(name: str, partition: Partition, client: SourceClient, tolerated: int = 0) -> Judged:
+    """What one call of ``client`` comes to."""
+    source, of, landing = scraper(name), processor(name), Landing(MemoryObjectStore())
+    spools = {table.name: Lines() for table in of.tables}
+    try:
+        manifest = scrape(partition, scraper=source, client=client, landing=landing, backfill_id="b", code_version="0")
+        batch = BatchRows("hash", spools)  # type: ignore[arg-type]
+        read_batch(batch, [manifest], of, landing, tolerated)
+        if partition.key in batch.failures:
+            raise batch.failures[partition.key]
+    except PipelineError as error:
+        return Judged(type(error).__name__, {table: [] for table in spools}, error)
+    kind = "empty" if manifest.empty_evidence else "open" if manifest.open_items else "loaded"
+    return Judged(kind, {name: one.lines for name, one in spools.items()})

@@ -1,0 +1,337 @@
+"""Sixty and more wrong answers per source: each is refused for what it is, or is harmless and changes no row.
+
+A source takes part by one good answer, ``tests/contracts/payloads/<source>/<partition>.json``. The mutants of the
+transport and of JSON are tried at every such source; those of a payload's meaning stand in a table by source.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import gzip
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from judging import PAYLOADS, Judge, Judged
+from raw_server import http
+
+from scrapers.answers import STATUSES
+from scrapers.registry import scraper, sources
+
+JSON, HTML = "Content-Type: application/json", "Content-Type: text/html"
+HARMLESS, OPEN = "the same rows", "open"
+REFUSED = {
+    "NothingPublished",
+    "NotSettled",
+    "RowRejected",
+    "Truncated",
+    "CoverageLow",
+    "SourceContractError",
+    "SourceUnavailable",
+    "BlockedBySource",
+}
+
+Document = Any
+Mutation = Callable[[Document], Any]
+Wire = Callable[[bytes], bytes]
+
+
+def _ok(body: bytes, *headers: str) -> bytes:
+    return http("200 OK", body, *(headers or (JSON,)))
+
+
+def _status(line: str, *headers: str) -> Wire:
+    return lambda body: http(line, body, JSON, *headers)
+
+
+WIRE: dict[str, tuple[Wire, str]] = {
+    "created": (_status("201 Created"), "201"),
+    "taken and not done": (_status("202 Accepted"), "202"),
+    "changed by a proxy": (_status("203 Non-Authoritative Information"), "203"),
+    "no content": (lambda body: http("204 No Content", b"", length=False), "204"),
+    "reset content": (lambda body: http("205 Reset Content"), "205"),
+    "a part": (_status("206 Partial Content", "Content-Range: bytes 0-10/52000"), "206"),
+    "several": (_status("207 Multi-Status"), "207"),
+    "a part called the whole": (lambda body: _ok(body, JSON, "Content-Range: bytes 0-10/52000"), "Truncated"),
+    "a redirect": (_status("302 Found", "Location: http://127.0.0.1:9/"), "302"),
+    "not modified": (lambda body: http("304 Not Modified", b"", length=False), "304"),
+    "a bad request": (_status("400 Bad Request"), "400"),
+    "no key": (_status("401 Unauthorized"), "401"),
+    "no money": (_status("402 Payment Required"), "402"),
+    "no right": (_status("403 Forbidden"), "403"),
+    "a limit as 403": (_status("403 Forbidden", "Retry-After: 1"), "RateLimited"),
+    "nothing left as 403": (_status("403 Forbidden", "X-RateLimit-Remaining: 0"), "RateLimited"),
+    "not there": (_status("404 Not Found"), "404"),
+    "gone": (_status("410 Gone"), "410"),
+    "a teapot": (_status("418 I'm a teapot"), "418"),
+    "slow down": (_status("429 Too Many Requests", "Retry-After: -5"), "429"),
+    "broken": (_status("500 Internal Server Error"), "500"),
+    "busy": (_status("503 Service Unavailable", "Retry-After: 0"), "503"),
+    "a status nobody knows": (_status("599 What"), "599"),
+    "a challenge": (_status("200 OK", "cf-mitigated: challenge"), "BlockedBySource"),
+    "a challenge as 503": (_status("503 Service Unavailable", "cf-mitigated: challenge"), "BlockedBySource"),
+    "a challenge by its script": (
+        lambda body: http("403 Forbidden", b"<html>" + b" " * 9_000 + b"_cf_chl_opt", HTML),
+        "BlockedBySource",
+    ),
+    "a web page": (lambda body: _ok(b"<!doctype html><title>Un moment</title>", HTML), "BlockedBySource"),
+    "a web page called JSON": (lambda body: _ok(b"<html></html>"), "BlockedBySource"),
+    "nothing": (lambda body: _ok(b""), "SourceUnavailable"),
+    "blanks": (lambda body: _ok(b" \n"), "SourceUnavailable"),
+    "less than announced": (
+        lambda body: http("200 OK", body[:-9], JSON, f"Content-Length: {len(body)}", length=False),
+        "SourceUnavailable",
+    ),
+    "half of a gzip stream": (
+        lambda body: _ok(gzip.compress(body)[: len(body) // 9], JSON, "Content-Encoding: gzip"),
+        "SourceUnavailable",
+    ),
+    "an unknown packing": (lambda body: _ok(b"\x8b\x05\x80\x00", JSON, "Content-Encoding: br"), "SourceContractError"),
+    "no HTTP": (lambda body: b"SSH-2.0-OpenSSH_9.6\r\n", "SourceUnavailable"),
+    "JSON called a page": (lambda body: _ok(body, HTML), HARMLESS),
+    "a charset as packing": (lambda body: _ok(body, JSON, "Content-Encoding: utf-8"), HARMLESS),
+    "a byte-order mark": (lambda body: _ok(b"\xef\xbb\xbf" + body), HARMLESS),
+    "UTF-16": (lambda body: _ok(body.decode().encode("utf-16")), HARMLESS),
+    "gzip and zeros": (lambda body: _ok(gzip.compress(body) + bytes(900), JSON, "Content-Encoding: gzip"), HARMLESS),
+    "gzip without a label": (lambda body: _ok(gzip.compress(body)), HARMLESS),
+    "a quarter": (lambda body: _ok(body[: len(body) // 4]), "SourceUnavailable"),
+    "a half": (lambda body: _ok(body[: len(body) // 2]), "SourceUnavailable"),
+    "all but the last byte": (lambda body: _ok(body.rstrip()[:-1]), "SourceUnavailable"),
+    "twice": (lambda body: _ok(body + body), "SourceContractError"),
+    "with a word behind it": (lambda body: _ok(body + b"warning"), "SourceContractError"),
+    "a thousand brackets": (lambda body: _ok(b"[" * 1_200), "SourceContractError"),
+    "its first key twice": (
+        lambda body: _ok(b"{" + json.dumps(next(iter(json.loads(body)))).encode() + b":null," + body.lstrip()[1:]),
+        "SourceContractError",
+    ),
+}
+
+
+def _expected(source: str, verdict: str) -> str:
+    """A status means what the source says it means."""
+    if not verdict.isdigit():
+        return verdict
+    status = int(verdict)
+    unknown = "SourceUnavailable" if status >= 500 else "SourceContractError"
+    kind = scraper(source).statuses.get(status) or STATUSES.get(status)
+    return kind.__name__ if kind else unknown
+
+
+def _rows(document: Document) -> list[Any]:
+    """The longest list of objects in the document: what the payload is about; empty where it has none."""
+    lists = [value for value in document.values() if isinstance(value, list) and value and isinstance(value[0], dict)]
+    return max(lists, key=len, default=[])
+
+
+def _spoil(change: Callable[[list[Any]], Any]) -> Mutation:
+    def mutate(document: Document) -> Document:
+        change(_rows(document))
+        return document
+
+    return mutate
+
+
+def _set(value: Any) -> Mutation:
+    return _spoil(lambda rows: rows.__setitem__(0, value))
+
+
+def _rows_as(change: Callable[[list[Any]], Any]) -> Mutation:
+    return lambda document: {
+        name: change(value) if value is _rows(document) else value for name, value in document.items()
+    }
+
+
+def _renamed(rows: list[Any]) -> None:
+    rows[0] = {f"x_{name}": value for name, value in rows[0].items()}
+
+
+SHAPES: dict[str, Mutation] = {
+    "in a list": lambda document: [document],
+    "null": lambda document: None,
+    "a text": lambda document: json.dumps(document),
+    "nothing in it": lambda document: {},
+    "its rows null": _rows_as(lambda rows: None),
+    "its rows an object": _rows_as(lambda rows: dict(enumerate(rows))),
+    "its rows a text": _rows_as(lambda rows: "x"),
+    "other names": lambda document: {f"x_{name}": value for name, value in document.items()},
+    "an error beside its data": lambda document: {**document, "error": "upstream timed out"},
+    "errors beside its data": lambda document: {**document, "errors": [{"message": "partial"}]},
+    "its first row null": _set(None),
+    "its first row a list": _set([]),
+    "its first row a text": _set("x"),
+    "its first row empty": _set({}),
+    "its first row twice": _spoil(lambda rows: rows.append(copy.deepcopy(rows[0]))),
+    "its first row with other names": _spoil(_renamed),
+}
+
+
+def _first(change: Callable[[dict[str, Any]], Any]) -> Mutation:
+    return _spoil(lambda rows: change(rows[0]))
+
+
+def _line(change: Callable[[dict[str, Any]], Any]) -> Mutation:
+    return _first(lambda game: change(game["home_team"]["players"][0]))
+
+
+def _without(*names: str) -> Mutation:
+    return lambda document: {name: value for name, value in document.items() if name not in names}
+
+
+def _with(**fields: Any) -> Mutation:
+    return lambda document: {**document, **fields}
+
+
+MEANING: dict[str, dict[str, tuple[Mutation, str]]] = {
+    "bdl_box_scores": {
+        "a game of the next day": (_first(lambda game: game.update(date="2025-01-04")), "SourceContractError"),
+        "a day that is none": (_first(lambda game: game.update(date="2025-02-30")), "SourceContractError"),
+        "a date that is a number": (_first(lambda game: game.update(date=20250103)), "SourceContractError"),
+        "no date": (_first(lambda game: game.pop("date")), "SourceContractError"),
+        "a next page": (_with(meta={"next_cursor": 25}), "Truncated"),
+        "no next page": (_with(meta={"next_cursor": None, "per_page": 25}), HARMLESS),
+        "an error that is none": (_with(error=None), HARMLESS),
+        "a field more": (_first(lambda game: game.update(attendance=18_064)), HARMLESS),
+        "empty, and a message": (lambda document: {"data": [], "message": "try later"}, "NothingPublished"),
+        "empty": (lambda document: {"data": []}, "empty"),
+        "a game under way": (_first(lambda game: game.update(status="3rd Qtr")), OPEN),
+        "a game without a status": (_first(lambda game: game.pop("status")), "SourceContractError"),
+        "a status that is null": (_first(lambda game: game.update(status=None)), "SourceContractError"),
+        "no players": (_first(lambda game: game["visitor_team"].update(players=[])), "CoverageLow"),
+        "players null": (_first(lambda game: game["visitor_team"].update(players=None)), "SourceContractError"),
+        "players in an object": (
+            _first(lambda game: game["visitor_team"].update(players=dict.fromkeys("abcdefghijkl", 1))),
+            "SourceContractError",
+        ),
+        "players in a text": (_first(lambda game: game["visitor_team"].update(players="a" * 6)), "SourceContractError"),
+        "no visitors": (_first(lambda game: game.pop("visitor_team")), "SourceContractError"),
+        "too few players": (
+            _first(lambda game: game["home_team"].update(players=game["home_team"]["players"][:1])),
+            "CoverageLow",
+        ),
+        "a player without an id": (_line(lambda line: line["player"].update(id=None)), "RowRejected"),
+        "an id that is true": (_line(lambda line: line["player"].update(id=True)), "RowRejected"),
+        "points beyond the column": (_line(lambda line: line.update(pts=2**63)), "RowRejected"),
+        "points in words": (_line(lambda line: line.update(pts="many")), "RowRejected"),
+        "points that are no number": (_line(lambda line: line.update(fg_pct=float("nan"))), "RowRejected"),
+        "half a character in a name": (_line(lambda line: line["player"].update(first_name="\ud83d")), "RowRejected"),
+        "a player that is a list": (_line(lambda line: line.update(player=[])), "SourceContractError"),
+        "a score without digits": (_first(lambda game: game.update(home_team_score="")), "RowRejected"),
+    },
+    "civic_band": {
+        "it says no": (_with(ok=False, error="Table not found"), "SourceUnavailable"),
+        "cut by the server": (_with(truncated=True), "Truncated"),
+        "it does not say whether it is cut": (_without("truncated"), "SourceContractError"),
+        "more announced": (_with(count=4), "NotSettled"),
+        "fewer announced": (_with(count=2), "NotSettled"),
+        "more than it counts": (_with(count=10_001), "NotSettled"),
+        "a count that is true": (_with(count=True), "SourceContractError"),
+        "a count below zero": (_with(count=-1), "SourceContractError"),
+        "a count in words": (_with(count="3"), "SourceContractError"),
+        "no count": (_with(count=None), HARMLESS),
+        "empty without a count": (_with(rows=[], count=None), "NothingPublished"),
+        "empty with a count": (_with(rows=[], count=3), "NotSettled"),
+        "empty": (_with(rows=[], count=0), "empty"),
+        "a next page that is itself": (_with(next="9ee01b3d55aa"), "SourceContractError"),
+        "a next page elsewhere": (_with(next="zzz"), "SourceContractError"),
+        "a next page that is an object": (_with(next={}), "SourceContractError"),
+        "neither next page nor count": (_without("next", "count"), "SourceContractError"),
+        "backwards": (_spoil(lambda rows: rows.reverse()), "SourceContractError"),
+        "an id that is a number": (_first(lambda page: page.update(id=7)), "SourceContractError"),
+        "no id": (_first(lambda page: page.pop("id")), "SourceContractError"),
+        "a page of another town": (_first(lambda page: page.update(town="berkeley.ca")), "SourceContractError"),
+        "a page of this town": (_first(lambda page: page.update(subdomain="alameda.ca")), HARMLESS),
+        "a column more": (_first(lambda page: page.update(attachment="x.pdf")), HARMLESS),
+        "a page number in words": (_first(lambda page: page.update(page="one")), "RowRejected"),
+        "a page number beyond the column": (_first(lambda page: page.update(page=2**63)), "RowRejected"),
+        "a text that is an object": (_first(lambda page: page.update(text={})), "RowRejected"),
+        "half a character in a text": (_first(lambda page: page.update(text="\ud83d")), "RowRejected"),
+        "no meeting": (_first(lambda page: page.pop("meeting")), "RowRejected"),
+    },
+}
+
+ANSWERS = {path.parent.name: path for path in sorted(PAYLOADS.glob("*/*.json")) if path.parent.name in sources()}
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A judge of the source, its good answer, and what that one becomes."""
+
+    judge: Judge
+    body: bytes
+    good: Judged
+
+
+@pytest.fixture(scope="module")
+def tried() -> Iterator[dict[str, Tried]]:
+    with contextlib.ExitStack() as stack:
+        found: dict[str, Tried] = {}
+        for name, path in ANSWERS.items():
+            judge = stack.enter_context(Judge(name, path.stem))
+            found[name] = Tried(judge, path.read_bytes(), judge.of(_ok(path.read_bytes())))
+        yield found
+
+
+def _mutated(body: bytes, mutate: Mutation) -> bytes:
+    return json.dumps(mutate(json.loads(body))).encode()
+
+
+def _check(found: Judged, expected: str, good: Judged) -> None:
+    if expected == HARMLESS:
+        assert (found.kind, found.rows) == (good.kind, good.rows), found.error
+        return
+    assert found.kind == expected, found.error
+    # The final games of an old date are loaded, and the open one is listed.
+    assert expected == OPEN or not any(found.rows.values()), "nothing of a refused answer is loaded"
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_the_good_answer_itself_is_loaded(tried, name):
+    assert tried[name].good.kind == "loaded", tried[name].good.error
+    assert any(tried[name].good.rows.values())
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+@pytest.mark.parametrize("mutant", WIRE)
+def test_a_mutant_of_the_transport_is_refused_for_what_it_is_or_is_harmless(tried, name, mutant):
+    one, (make, verdict) = tried[name], WIRE[mutant]
+    _check(one.judge.of(make(one.body)), _expected(name, verdict), one.good)
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+@pytest.mark.parametrize("mutant", SHAPES)
+def test_a_mutant_of_the_shape_is_refused_and_loads_nothing(tried, name, mutant):
+    body = tried[name].body
+    if "row" in mutant and not _rows(json.loads(body)):
+        pytest.skip("its answer has no list of objects")
+    found = tried[name].judge.of(_ok(_mutated(body, SHAPES[mutant])))
+    assert found.kind in REFUSED, found.error
+    assert not any(found.rows.values())
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_every_field_of_a_row_as_another_type_is_refused_or_changes_nothing_but_itself(tried, name):
+    """An object, a list and a number in place of every field of the first row, one after the other."""
+    one = tried[name]
+    for field in next(iter(_rows(json.loads(one.body))), {}):
+        for value in ({"a": 1}, [1], 2**70):
+            found = one.judge.of(_ok(_mutated(one.body, _first(lambda row, n=field, v=value: row.update({n: v})))))
+            assert found.kind in {*REFUSED, "loaded"}, (field, value, found.error)
+            counts = {table: len(lines) for table, lines in found.rows.items()}
+            if found.kind == "loaded":
+                assert counts == {table: len(lines) for table, lines in one.good.rows.items()}, (field, value)
+            else:
+                assert not any(counts.values()), (field, value)
+
+
+@pytest.mark.parametrize(("name", "mutant"), [(name, mutant) for name in ANSWERS for mutant in MEANING.get(name, {})])
+def test_a_mutant_of_the_meaning_gets_the_verdict_that_it_deserves(tried, name, mutant):
+    one, (mutate, verdict) = tried[name], MEANING[name][mutant]
+    _check(one.judge.of(_ok(_mutated(one.body, mutate))), verdict, one.good)
+
+
+def test_each_source_with_a_good_answer_has_sixty_mutants_and_more():
+    for name in MEANING:
+        assert len(WIRE) + len(SHAPES) + len(MEANING.get(name, {})) >= 60
