@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from alerting.fingerprint import IncidentGroup
@@ -34,7 +34,8 @@ _ADVICE = {
     "WarehouseBusy": "BigQuery was busy. A retry will do; landed pages are not asked for again.",
 }
 _UNKNOWN = "An error that we do not know: probably ours. Read the traceback before a retry."
-_TYPED = ("gapless ", "prefect ", "python ", "export ", "http")
+_TYPED = ("gapless ", "prefect ", "python ", "export ", "http", "bq ", "gcloud ", "make ", "docker ", "pip ")
+_LANDED = ("landed", "loaded")
 MAX_PASTED = 700
 ALL_RETRYABLE = "all-retryable"
 """In place of a cause: every partition of the causes that a retry alone may heal."""
@@ -66,6 +67,15 @@ def advice_of(incident: Incident) -> str:
     return "A retry will do." if incident.retryable else _UNKNOWN
 
 
+def is_command(text: str) -> bool:
+    """Whether a piece of advice is one command and nothing else: to be copied as it is.
+
+    >>> is_command("bq show -j gapless-load-1"), is_command("gcloud auth login, or grant roles/x"), is_command("Wait.")
+    (True, False, False)
+    """
+    return text.startswith(_TYPED) and not any(mark in text for mark in (", ", ". ", "; "))
+
+
 def advice_for(group: IncidentGroup) -> str:
     """``advice_of`` the group's sample."""
     return advice_of(group.sample)
@@ -80,8 +90,8 @@ def retry_step(facts: RunFacts, group: IncidentGroup) -> Step | None:
         text,
         len(group.partitions),
         unit_name(group.partitions, len(group.partitions)),
-        estimate(facts, len(group.partitions)),
-        advice_for(group) if group.sample.retryable else f"Repair first, then retry. {advice_for(group)}",
+        _cost(facts, group.partitions),
+        _why_retry(group),
         group.cause_id,
     )
 
@@ -96,7 +106,23 @@ def retry_all_step(facts: RunFacts, groups: Sequence[IncidentGroup]) -> Step | N
     units = len(partitions)
     names = [group.cause_id for group in healing]
     why = f"All that a retry may heal: {cut_items(names, 12)}."
-    return Step(text, units, unit_name(partitions, units), estimate(facts, units), why)
+    return Step(text, units, unit_name(partitions, units), _cost(facts, partitions), why)
+
+
+def _why_retry(group: IncidentGroup) -> str:
+    advice = advice_for(group)
+    if group.sample.retryable:
+        return advice
+    # The command itself stands with its cause, where it can be copied.
+    return "Repair first, then retry." if is_command(advice) else f"Repair first, then retry. {advice}"
+
+
+def _cost(facts: RunFacts, partitions: Collection[str]) -> str:
+    """Calls and time of a retry: what is landed is loaded without a call."""
+    landed = sum(facts.calendar.get(key) in _LANDED for key in partitions)
+    if landed and landed == len(partitions):
+        return "landed, so no calls"
+    return estimate(facts, len(partitions) - landed)
 
 
 def rest_step(facts: RunFacts, failed: set[str]) -> Step | None:
@@ -106,7 +132,7 @@ def rest_step(facts: RunFacts, failed: set[str]) -> Step | None:
         return None
     # No cause names these: the command always carries its ranges.
     text = _fill(replace(facts, cause_command_template=""), missing, cause="the rest", fingerprint="")
-    landed = sum(facts.calendar[key] in ("landed", "loaded") for key in missing)
+    landed = sum(facts.calendar[key] in _LANDED for key in missing)
     why = "Go on with what was not begun."
     if landed:
         why = f"Go on with what was not finished; {landed:,} are landed and cost no call."

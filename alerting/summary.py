@@ -13,6 +13,7 @@ from typing import Any
 import jinja2
 import markupsafe
 
+from alerting.advice import is_command
 from alerting.coverage import coverage_text, shortened
 from alerting.fingerprint import Causes, group_incidents
 from alerting.headers import WIRE
@@ -112,6 +113,7 @@ def _environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
     )
     environment.globals.update(coverage_lines=coverage_text, shortened=shortened)
+    environment.tests.update(command=is_command)
     environment.filters.update(wrap=wrap, command_lines=command_lines, shorten=shorten)
     return environment
 

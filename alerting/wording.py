@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from zoneinfo import ZoneInfo
 
 TEXT_WIDTH = 78
+_WHOLE_WORD_CHARS = 200
 _OPTION = re.compile(r"\s*(?:-[\w-]+)?\s*")
 _CUT = re.compile(r"… \[(\d+) characters\] …")
 
@@ -139,10 +140,14 @@ def shorten(text: str, limit: int) -> str:
 
 
 def wrap(text: str, indent: str = "", width: int = TEXT_WIDTH) -> str:
-    """Wraps to ``width`` columns with ``indent`` before every line but the first; long words break."""
+    """Wraps to ``width`` columns with ``indent`` before every line but the first.
+
+    A word of up to 200 characters stays whole, because people copy job ids and object names; longer ones break.
+    """
     lines: list[str] = []
     for paragraph in text.splitlines():
-        lines += textwrap.wrap(paragraph, width - len(indent), break_on_hyphens=False)
+        is_long = any(len(word) > _WHOLE_WORD_CHARS for word in paragraph.split())
+        lines += textwrap.wrap(paragraph, width - len(indent), break_on_hyphens=False, break_long_words=is_long)
     return f"\n{indent}".join(lines)
 
 

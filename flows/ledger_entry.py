@@ -11,6 +11,8 @@ from enum import StrEnum
 from alerting.redaction import redact
 
 ERROR_LIMIT_CHARS = 300
+REOPENED = "Reopened"
+"""In place of an error: an audit gave back a partition that was called done."""
 
 
 class Verdict(StrEnum):
@@ -96,6 +98,12 @@ class LedgerEntry:
     def is_pending(self) -> bool:
         """Planned by a run that ended or paused before it began this partition; it has no object of its own."""
         return self.verdict in (Verdict.PLANNED, Verdict.PAUSED) and not self.attempts
+
+    @property
+    def has_failed(self) -> bool:
+        """Tried, and not good: also what is landed and could not be loaded, which a retry does without a call."""
+        behind = self.verdict in (Verdict.LANDED, Verdict.LOADED) and self.error_type not in ("", REOPENED)
+        return self.verdict.is_failed or behind
 
     @property
     def manifest_name(self) -> str:

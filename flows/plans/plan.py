@@ -175,7 +175,7 @@ def make_plan(
     items = []
     for partition in partitions:
         entry = ledger.get(partition.key)
-        if retry_failed and not (entry and entry.verdict.is_failed):
+        if retry_failed and not (entry and entry.has_failed):
             continue
         if only is not None and partition.key not in only:
             continue

@@ -10,14 +10,13 @@ from alerting.errors import ConfigurationError, PipelineError
 from alerting.incident import Incident
 from flows.control.lease import refuse_while_held
 from flows.ledger import Ledger, Verdict
+from flows.ledger_entry import REOPENED
 from flows.truth.deficits import Deficit, Finding, find_deficits
 from flows.truth.inventory import landed_attempts, landed_sources, read_inventory
 from flows.truth.reconcile import landed_entry
 from flows.wiring import Services
 from processors.registry import sources as processed_sources
 from scrapers.registry import sources as known_sources
-
-REOPENED = "Reopened"
 
 
 def audit_sources(

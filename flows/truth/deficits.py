@@ -145,7 +145,8 @@ def _judge(
     if entry.verdict in _UNFINISHED:
         return Deficit.UNFINISHED, _open_verdict(entry)
     if entry.verdict in (Verdict.LANDED, Verdict.LOADED):
-        return Deficit.LANDED_NOT_LOADED, f"{entry.verdict.value} by {entry.backfill_id}, not verified"
+        failed = f": {entry.error_type}" if entry.has_failed else ""
+        return Deficit.LANDED_NOT_LOADED, f"{entry.verdict.value} by {entry.backfill_id}, not verified{failed}"
     return _of_a_good_verdict(known, entry, now, empty_ttl, fresh_for)
 
 

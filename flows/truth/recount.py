@@ -103,7 +103,7 @@ def recount_range(
     tables = _tables(services, source, manifests, found, dropped)
     open_keys = [known.partition.key for known in inventory if known.entry is None or not known.entry.verdict.is_good]
     done_keys = len(inventory) - len(open_keys)
-    failed = Counter(known.entry.verdict.value for known in inventory if known.entry and known.entry.verdict.is_failed)
+    failed = Counter(known.entry.verdict.value for known in inventory if known.entry and known.entry.has_failed)
     checks = (
         _check("partitions done", bool(done_keys) and not open_keys, f"{done_keys} of {len(inventory)}", open_keys),
         _check("manifests there", not unreadable, f"{len(manifests)} of {len(done)}", unreadable),

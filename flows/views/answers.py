@@ -47,7 +47,7 @@ class Seen:
     @property
     def failed(self) -> list[Cause]:
         """Failed partitions by cause."""
-        return causes_of(entry for entry in self.situation.entries.values() if entry.verdict.is_failed)
+        return causes_of(entry for entry in self.situation.entries.values() if entry.has_failed)
 
     @property
     def in_the_way(self) -> list[Cause]:

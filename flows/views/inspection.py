@@ -179,4 +179,4 @@ def newest_objects(store: ObjectStore, prefix: str, last: int) -> list[dict[str,
 def failed_keys(entries: Mapping[str, LedgerEntry], keys: Sequence[str] | None = None) -> list[str]:
     """Keys whose last verdict is a failure, sorted; only those of ``keys`` when given."""
     wanted = entries if keys is None else [key for key in keys if key in entries]
-    return sorted(key for key in wanted if entries[key].verdict.is_failed)
+    return sorted(key for key in wanted if entries[key].has_failed)
