@@ -147,12 +147,13 @@ async def _serve(arguments: argparse.Namespace) -> None:
     from bqemulator.config import LogLevel, PersistenceMode, Settings
     from bqemulator.server import EmulatorServer
 
-    from deployments.local import bigquery_jobs, bigquery_parsing, bigquery_statements
+    from deployments.local import bigquery_contracts, bigquery_jobs, bigquery_parsing, bigquery_statements
     from deployments.local.bigquery_quota import Quota
     from deployments.local.googlesql import GoogleSql
 
     quota = Quota()
     bigquery_parsing.install()
+    bigquery_contracts.install()
     bigquery_statements.install(bigquery_statements.Statements(GoogleSql()))
     bigquery_jobs.install(bigquery_jobs.Jobs(quota))
     settings = Settings(

@@ -23,6 +23,7 @@ from bqemulator.storage.engine import DuckDBEngine
 from bqemulator.versioning.snapshots import SnapshotManager
 from fastapi import FastAPI
 
+from deployments.local.bigquery_contracts import check_job
 from deployments.local.bigquery_load import execute_load, is_emulated
 from deployments.local.bigquery_quota import Quota, router
 from deployments.local.bigquery_staging import LoadProblem
@@ -49,7 +50,9 @@ class Jobs:
         Raises:
             AlreadyExistsError: The id was used before, by a success or a failure; a running twin is waited for.
             Refused: Quota. The id stays free if the job did not run.
+            ValidationError: The id or a label is none for BigQuery.
         """
+        check_job(job_id, config)
         key = (project, job_id)
         while key in self._running:
             await self._running[key].wait()
