@@ -25,6 +25,9 @@ class Settings(BaseSettings):
     location: str = Field("US", description="BigQuery location of the dataset and its jobs.")
     bucket: str = Field("gapless-raw", description="Bucket of raw payloads, ledger, leases, journal and records.")
     dataset: str = Field("gapless", description="BigQuery dataset of all tables.")
+    max_bytes_billed: int = Field(
+        100 * 2**30, ge=0, description="A BigQuery query that would be billed for more bytes fails; 0 is no limit."
+    )
 
     source_urls: dict[str, str] = Field(
         default_factory=dict, description="JSON: base URL per source, where it is not the source's public one."

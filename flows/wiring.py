@@ -55,6 +55,7 @@ class Services:
             self.settings.dataset,
             self.settings.location,
             budget=StoredTableBudget(self.store),
+            max_bytes_billed=self.settings.max_bytes_billed,
         )
 
     @cached_property

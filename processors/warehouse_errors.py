@@ -69,6 +69,9 @@ def translated(error: Exception, action: str, *, dataset: str, now: dt.datetime 
         return WarehouseBusy(message, **facts)
     if word in _BILLING:
         return ConfigurationError(message, hint="enable billing for the project", **facts)
+    if word == "bytesBilledLimitExceeded":
+        hint = "look at what grew, then raise GAPLESS_MAX_BYTES_BILLED"
+        return ConfigurationError(f"{message}; nothing was read, the table is as it was", hint=hint, **facts)
     if word in _DENIED or isinstance(error, api.Unauthorized | api.Forbidden | auth.GoogleAuthError):
         hint = (
             "gcloud auth application-default login, or grant roles/bigquery.dataEditor on the dataset and "

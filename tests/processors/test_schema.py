@@ -108,11 +108,11 @@ def test_the_api_form_comes_back_unchanged():
 )
 def test_a_column_name_that_bigquery_does_not_take_is_refused_before_anything_runs(name: str, problem: str) -> None:
     odd = create_model("Odd", __base__=Row, day=(dt.date, ...), id=(str, ...), **{name: (str | None, None)})
-    outer = create_model("Outer", __base__=Row, day=(dt.date, ...), id=(str, ...), inner=(odd, ...))
+    outer = create_model("Outer", __base__=Row, day=(dt.date, ...), id=(str, ...), inside=(odd, ...))
 
     with pytest.raises(ConfigurationError, match=f"column {problem}" if len(name) < 300 else problem):
         check_table(Table("t", odd, ("id",), "day"))
-    with pytest.raises(ConfigurationError, match=rf"column inner\.{problem}" if len(name) < 300 else problem):
+    with pytest.raises(ConfigurationError, match=rf"column inside\.{problem}" if len(name) < 300 else problem):
         check_table(Table("t", outer, ("id",), "day"))
 
 

@@ -285,7 +285,7 @@ class Everything(Row):
     price: Decimal | None = None
     at_: AwareDatetime | None = Field(None, alias="at")
     tags: tuple[str, ...] = ()
-    inner: Inner | None = None
+    inside: Inner | None = None
     inners: tuple[Inner, ...] = ()
 
 
@@ -298,7 +298,7 @@ def test_every_kind_of_column_survives_the_round_trip(bench):
         price=Decimal("12.345678901"),
         at_=dt.datetime(2025, 1, 3, 19, 30, tzinfo=dt.timezone(dt.timedelta(hours=-5))),
         tags=("a", "b"),
-        inner=Inner(name="x", amount=Decimal("1.5")),
+        inside=Inner(name="x", amount=Decimal("1.5")),
         inners=(Inner(name="y"),),
     )
     table = Table("everything", Everything, ("key",), "day")
@@ -308,7 +308,7 @@ def test_every_kind_of_column_survives_the_round_trip(bench):
     found = bench.warehouse.query(f"SELECT * FROM {bench.warehouse.name_of('everything')}")[0]
     assert found["at_"] == row.at_
     assert found["price"] == row.price
-    assert found["inner"] == {"name": "x", "amount": Decimal("1.5")}
+    assert found["inside"] == {"name": "x", "amount": Decimal("1.5")}
     assert (found["tags"], [one["name"] for one in found["inners"]]) == (["a", "b"], ["y"])
     assert (found["flag"], found["ratio"], found["day"]) == (True, 0.125, row.day)
 
@@ -331,6 +331,20 @@ def test_an_unreachable_warehouse_is_transient_and_bounded():
     with pytest.raises(WarehouseBusy) as caught:
         house.query("SELECT 1")
     assert "127.0.0.1" not in str(caught.value)
+
+
+def test_a_query_that_would_be_billed_for_more_than_the_limit_reads_nothing_and_names_the_setting(bench, monkeypatch):
+    bench.process(bench.land(DAY, [bench.game(DAY)]))
+    before = bench.content()
+    monkeypatch.setattr(bench.warehouse, "_max_bytes_billed", 1_000_000)
+    manifest = bench.land(DAY, [bench.game(DAY, score=7)])
+
+    with pytest.raises(ConfigurationError, match="limit for bytes billed: 1000000") as caught:
+        bench.process(manifest)
+
+    assert "GAPLESS_MAX_BYTES_BILLED" in caught.value.hint
+    monkeypatch.setattr(bench.warehouse, "_max_bytes_billed", None)
+    assert bench.content() == before
 
 
 def test_a_staging_table_that_expired_before_the_replace_is_staged_again(bench, monkeypatch):

@@ -34,6 +34,7 @@ CASES = [
     (said(api.Forbidden, "quotaExceeded"), BudgetExhausted),
     (said(api.Forbidden, "accessDenied"), AuthenticationError),
     (said(api.Forbidden, "billingNotEnabled"), ConfigurationError),
+    (said(api.InternalServerError, "bytesBilledLimitExceeded"), ConfigurationError),
     (api.Forbidden("no reason at all"), AuthenticationError),
     (said(api.Unauthorized, "authError"), AuthenticationError),
     (auth.RefreshError("gone"), AuthenticationError),
