@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 E2E ?= tests/e2e
 FAULTS ?= tests
 
-.PHONY: help run up down status test check unit smoke e2e faults bench screenshots lock clean
+.PHONY: help run up down status test check unit smoke e2e faults fuzz bench screenshots lock clean
 
 help:  ## What there is
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -58,6 +58,9 @@ e2e: $(STAMP)  ## The deployed parent on a real server, worker, emulators and SM
 
 faults: $(STAMP)  ## Kills and breaks things at the worst moment
 	$(BIN)/pytest -q -m faults $(FAULTS)
+
+fuzz: $(STAMP)  ## 100,000 planted secrets in every shape and place, and 0 found
+	GAPLESS_FUZZ=$(or $(COUNT),100000) $(BIN)/pytest -q -s -m faults tests/flows/test_fuzz_of_secrets.py
 
 bench: $(STAMP)  ## Ratios of speed and memory, as tables
 	$(BIN)/pytest -q -s -m benchmark tests/benchmarks

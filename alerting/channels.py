@@ -22,6 +22,7 @@ from alerting.errors import ConfigurationError, TransientError
 from alerting.headers import Mailbox, mailbox, wire_bytes
 from alerting.incident import Severity
 from alerting.message import text_of
+from alerting.private_files import FOLDER_MODE, open_private
 from alerting.redaction import redact
 from alerting.smtp_session import BrokenOff, ContentRefused, Security, Taken, hand_over, smtp_session
 
@@ -243,7 +244,7 @@ class FileChannel:
     def preflight(self) -> None:
         """Makes the folder and writes to it."""
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
             probe = self.folder / f".probe-{uuid.uuid4().hex}"
             probe.touch()
             probe.unlink()
@@ -257,9 +258,10 @@ class FileChannel:
         stamp = dt.datetime.now(dt.UTC).strftime("%Y%m%dT%H%M%S.%f")
         target = self.folder / f"{stamp}-{severity}-{uuid.uuid4().hex[:8]}.eml"
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
             fresh = target.with_suffix(".tmp")
-            fresh.write_bytes(wire_bytes(mail))
+            with open_private(fresh, "wb") as file:
+                file.write(wire_bytes(mail))
             fresh.rename(target)
         except OSError as error:
             raise DeliveryFailed(f"mail file {target} not written: {error.strerror}", stage="alert") from error

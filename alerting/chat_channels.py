@@ -21,8 +21,8 @@ from alerting.message import text_of
 from alerting.redaction import redact, register_secret
 
 MAX_CHAT_CHARACTERS = 3_000
-# Letters and digits mixed: a part of an address that is no host and no word.
-_TOKEN = re.compile(r"(?<![\w.-])(?=[A-Za-z_-]*\d)(?=[\d_-]*[A-Za-z])[\w-]{8,}(?![\w.-])")
+# Letters and digits mixed, or very long: a part of an address that is no host and no word.
+_TOKEN = re.compile(r"(?<![\w.-])(?:(?=[A-Za-z_-]*\d)(?=[\d_-]*[A-Za-z])[\w-]{8,}|[A-Za-z0-9]{24,})(?![\w.-])")
 Payload = Callable[[str, str, Severity], Mapping[str, Any]]
 
 
@@ -45,6 +45,16 @@ def discord_payload(subject: str, text: str, severity: Severity) -> Mapping[str,
 def json_payload(subject: str, text: str, severity: Severity) -> Mapping[str, Any]:
     """For a receiver of one's own."""
     return {"subject": subject, "text": text, "severity": severity}
+
+
+def register_address(url: str) -> None:
+    """Masks the address, and the tokens in it wherever they stand alone; its host and its words stay readable.
+
+    A webhook at ``http://host/gapless`` must not mask every command.
+    """
+    rest = url.partition("://")[2]
+    for secret in (url, *_TOKEN.findall(rest), rest.rpartition("@")[0].partition(":")[2]):
+        register_secret(secret)
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -78,8 +88,7 @@ class WebhookChannel:
             raise ConfigurationError(
                 f"channel {name}: not a webhook URL", stage="alert", hint="an address with https://"
             )
-        if parts.path.strip("/"):
-            register_secret(parts.path.strip("/"))
+        register_address(url)
         self._url, self._parts, self._payload = url, parts, payload
         self.timeout_s, self.name = timeout_s, name
         self._opener = urllib.request.build_opener(_NoRedirect)
@@ -136,8 +145,7 @@ class AppriseChannel:
                     stage="alert",
                     hint="see its wiki",
                 )
-            for secret in (url, *_TOKEN.findall(url.partition("://")[2])):
-                register_secret(secret)
+            register_address(url)
 
     def preflight(self) -> None:
         """At least one address; Apprise has no way to try one without posting."""

@@ -35,6 +35,8 @@ import datetime as dt
 import math
 from typing import Any
 
+from alerting.redaction import redact, redact_value
+
 _A_DAY_S = 86_400.0
 
 
@@ -51,12 +53,12 @@ class PipelineError(Exception):
     """Base of every error that Gapless raises on purpose.
 
     Args:
-        message: What was expected, what came instead, what was kept. No secret, no whole body.
+        message: What was expected, what came instead, what was kept. No whole body.
         source: Source name, if the error belongs to one.
         partition: Partition key, if it belongs to one.
         stage: ``plan``, ``scrape``, ``land``, ``load``, ``verify``, ``alert`` ...
         hint: The next command or action.
-        facts: Small evidence, e.g. ``status=503``, ``endpoint="/v1/box_scores"``. Shown to people as it is.
+        facts: Small evidence, e.g. ``status=503``, ``endpoint="/v1/box_scores"``. Shown to people, redacted.
     """
 
     def __init__(
@@ -86,11 +88,14 @@ class PipelineError(Exception):
         where = " ".join(part for part in (self.source, self.partition) if part)
         if self.stage:
             where = f"{where} [{self.stage}]".strip()
-        facts = ", ".join(f"{name}={value}" for name, value in self.facts.items() if value not in (None, ""))
-        text = f"{where}: {self.message}" if where else self.message
+        # As structures, before they are text: headers, pairs, bytes.
+        shown = ((name, redact_value(value, name)) for name, value in self.facts.items() if value not in (None, ""))
+        facts = ", ".join(f"{name}={value}" for name, value in shown)
+        message = redact(self.message)
+        text = f"{where}: {message}" if where else message
         if facts:
             text += f" ({facts})"
-        return f"{text}. Next: {self.hint}" if self.hint else text
+        return f"{text}. Next: {redact(self.hint)}" if self.hint else text
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self.message, self.__dict__)

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from alerting import errors
 from alerting.ranges import date_of
-from alerting.redaction import one_line, redact, redact_value
+from alerting.redaction import one_line, printable, redact_value
 from alerting.tracebacks import cut_lines, exception_chain, own_frame, traceback_text
 from alerting.wording import shorten
 
@@ -99,12 +99,12 @@ class Incident:
             date=date_of(where),
             stage=(known.stage if known else "") or stage,
             error_type=type(error).__name__,
-            message=shorten(redact(known.message if known else str(error)) or type(error).__name__, MAX_MESSAGE),
+            message=shorten(printable(known.message if known else str(error)) or type(error).__name__, MAX_MESSAGE),
             status=_status(evidence.get("status")),
-            endpoint=redact(str(evidence.get("endpoint") or "")),
+            endpoint=printable(str(evidence.get("endpoint") or "")),
             severity=severity or _severity(error),
             retryable=isinstance(error, _RETRYABLE),
-            hint=redact(known.hint) if known else "",
+            hint=printable(known.hint) if known else "",
             occurred_at=_aware(occurred_at),
             attempts=attempts,
             exception_chain=exception_chain(error),
@@ -152,16 +152,16 @@ class Incident:
             date=date_of(partition) or _clean(str(data.get("date") or "")),
             stage=_clean(str(data.get("stage") or "")),
             error_type=kind,
-            message=shorten(redact(text) or kind, MAX_MESSAGE),
+            message=shorten(printable(text) or kind, MAX_MESSAGE),
             status=_status(data.get("status") or data.get("status_code")),
-            endpoint=redact(str(data.get("endpoint") or data.get("url") or "")),
+            endpoint=printable(str(data.get("endpoint") or data.get("url") or "")),
             severity=chosen or (_severity(taxonomy_class("")) if taxonomy_class else "ERROR"),
             retryable=bool(taxonomy_class and issubclass(taxonomy_class, _RETRYABLE)),
-            hint=redact(str(data.get("hint") or "")),
+            hint=printable(str(data.get("hint") or "")),
             occurred_at=_aware(when),
             attempts=attempts,
             exception_chain=(kind,),
-            traceback=cut_lines(redact(str(data.get("traceback") or ""))),
+            traceback=cut_lines(printable(str(data.get("traceback") or ""))),
             facts=_facts(facts),
         )
 

@@ -20,6 +20,7 @@ from typing import IO, Any
 
 from alerting.errors import ConfigurationError, LandingUnavailable, StateUnreadable
 from alerting.object_store import GenerationConflict, ObjectMissing, StoredObject
+from alerting.private_files import FOLDER_MODE, open_private
 
 
 def _next_generation(previous: int) -> int:
@@ -112,7 +113,7 @@ class FileObjectStore:
         self._meta = self._folder / ".meta"
         self._locks = self._folder / ".locks"
         for made in (self._folder, self._meta, self._locks):
-            made.mkdir(parents=True, exist_ok=True)
+            made.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
 
     @property
     def root_uri(self) -> str:
@@ -201,9 +202,9 @@ class FileObjectStore:
         return self._meta / f"{name}.json"
 
     def _write_file(self, target: Path, data: bytes | IO[bytes]) -> Path:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
         fresh = target.with_name(f".{uuid.uuid4().hex}.tmp")
-        with fresh.open("wb") as file:
+        with open_private(fresh, "wb") as file:
             shutil.copyfileobj(io.BytesIO(data) if isinstance(data, bytes) else _from_beginning(data), file)
             file.flush()
             os.fsync(file.fileno())
@@ -227,6 +228,6 @@ class FileObjectStore:
         # flock belongs to the open file, so one open per call excludes threads and processes alike.
         lock = self._locks / f"{hashlib.sha256(name.encode()).hexdigest()[:2]}.lock"
         self._path(name)
-        with lock.open("wb") as file:
+        with open_private(lock, "wb") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield

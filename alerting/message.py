@@ -11,7 +11,7 @@ from email.message import EmailMessage
 
 from alerting.headers import WIRE, wire_bytes
 from alerting.outbox import OutboxEntry
-from alerting.redaction import one_line, redact
+from alerting.redaction import one_line, printable
 from alerting.summary import RenderedMail
 
 _LONGEST_TOKEN = 160
@@ -47,7 +47,7 @@ def plain_mail(subject: str, text: str, *, source: str = "", now: dt.datetime | 
     mail["Auto-Submitted"] = "auto-generated"
     mail["X-Auto-Response-Suppress"] = "All"
     mail["List-Id"] = f"<backfill.{_token(source or 'gapless')}>"
-    mail.set_content(redact(text))
+    mail.set_content(printable(text))
     return mail
 
 
@@ -92,7 +92,7 @@ def smaller_mails(mail: EmailMessage, refusal: str, kept_at: str) -> Iterator[Em
         for name, value in mail.items():
             if not name.lower().startswith(("content-", "mime-")):
                 smaller[name] = value
-        smaller.set_content(redact(f"{note}\n{body}"))
+        smaller.set_content(printable(f"{note}\n{body}"))
         yield smaller
 
 

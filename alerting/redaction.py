@@ -19,13 +19,25 @@ from alerting.secret_shapes import shape_spans
 from alerting.secret_values import looks_random, named_spans
 from alerting.unescaping import Span, spans_before, unescaped
 
-__all__ = ["MASK", "RedactingFilter", "one_line", "redact", "redact_value", "register_secret"]
+__all__ = [
+    "MASK",
+    "RedactingFilter",
+    "one_line",
+    "printable",
+    "redact",
+    "redact_every_record",
+    "redact_value",
+    "register_secret",
+    "visible",
+]
 
 MASK = "***"
 _MAX_LAYERS = 4
 _MAX_DEPTH = 24
 _OVERLAP_CHARS = 8_192
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
+_TURNING = "\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069"
+_UNPRINTABLE = re.compile(f"[\x00-\x1f\x7f-\x9f{_TURNING}]+")
+_STEERING = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f{_TURNING}]")
 
 
 def one_line(text: str) -> str:
@@ -35,6 +47,20 @@ def one_line(text: str) -> str:
     'a Bcc: b'
     """
     return _UNPRINTABLE.sub(" ", redact(text)).strip()
+
+
+def visible(text: str) -> str:
+    """What steers a terminal or turns the writing direction, written as its code.
+
+    >>> visible("a\\x1b]0;b\\x07\\u202ec")
+    'a\\\\u001b]0;b\\\\u0007\\\\u202ec'
+    """
+    return _STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def printable(text: str) -> str:
+    """Redacted and `visible`: what may be shown on a terminal, in a mail's text or in an artifact."""
+    return visible(redact(text))
 
 
 def redact(text: str, max_chars: int | None = None) -> str:
@@ -193,21 +219,21 @@ def _redact_record(record: logging.LogRecord) -> None:
     except Exception:  # too few arguments, %d of a text ...
         message = f"{_text(record.msg)} {redact_value(record.args)}"
         record.msg, record.args = message, None
-    clean = redact(message)
+    clean = printable(message)
     if clean != message or not isinstance(record.msg, str):
         record.msg, record.args = clean, None
     if record.exc_info:
         raised = record.exc_info if isinstance(record.exc_info, tuple) else sys.exc_info()
         if not record.exc_text:
             record.exc_text = logging.Formatter().formatException(raised) if raised[0] else ""
-        clean = redact(record.exc_text)
+        clean = printable(record.exc_text)
         if clean != record.exc_text:
             record.exc_info = None
         record.exc_text = clean
     elif record.exc_text:
-        record.exc_text = redact(record.exc_text)
+        record.exc_text = printable(record.exc_text)
     if record.stack_info:
-        record.stack_info = redact(str(record.stack_info))
+        record.stack_info = printable(str(record.stack_info))
     for name in record.__dict__.keys() - _STANDARD:
         value = record.__dict__[name]
         if isinstance(value, str | bytes | Mapping | list | tuple | BaseException):
@@ -223,3 +249,19 @@ def _argument(value: Any, name: str = "") -> Any:
     if isinstance(value, Mapping | list | tuple | set | frozenset | bytes) or _items(value):
         return redact_value(value, name)
     return value
+
+
+def redact_every_record() -> None:
+    """From now on every log record of this process is made without secrets, whoever logs it and whoever takes it.
+
+    A filter would have to sit on each logger, and Prefect makes one per worker, run and module.
+    """
+    make = logging.getLogRecordFactory()
+    if getattr(make, "redacts", False):
+        return
+
+    def made(*args: Any, **rest: Any) -> logging.LogRecord:
+        return redact_record(make(*args, **rest))
+
+    made.redacts = True  # type: ignore[attr-defined]
+    logging.setLogRecordFactory(made)

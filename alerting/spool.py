@@ -13,25 +13,29 @@ import io
 import itertools
 import logging
 import os
-import tempfile
+import re
 import threading
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
+import platformdirs
+
 from alerting.incident import Incident
 from alerting.journal import IncidentJournal, path_part, with_fingerprint
+from alerting.private_files import is_private, open_private, private_folder
 from alerting.redaction import redact
 
 FLUSH_COUNT = 200
 FLUSH_AFTER_S = 2.0
 MAX_IN_MEMORY = 2_000
+_OF_A_SPOOL = re.compile(r"\.\d+-[0-9a-f]{8}-\d+\.ndjson\Z")
 _log = logging.getLogger("gapless.alerting")
 
 
 def default_folder() -> Path:
-    """Private to the user: incidents are redacted, but nobody else's business."""
-    return Path(tempfile.gettempdir()) / f"gapless-spool-{os.getuid()}"
+    """In the user's own state folder, which survives a restart of the machine; a shared temporary folder may not."""
+    return platformdirs.user_state_path("gapless") / "spool"
 
 
 class Spool:
@@ -153,9 +157,11 @@ class _SpoolFile:
             self._file = self._path = None
 
     def _open(self) -> io.FileIO:
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(self._folder)
         self._path = self._folder / f"{self._stem}-{next(self._numbers)}.ndjson"
-        self._file = self._path.open("ab", buffering=0)
+        file = open_private(self._path, "ab")
+        assert isinstance(file, io.FileIO)
+        self._file = file
         with contextlib.suppress(OSError):  # a file system without locks: recover may then store twice, never lose
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return self._file
@@ -164,12 +170,23 @@ class _SpoolFile:
 def recover(journal: IncidentJournal, folder: Path | str | None = None, backfill_id: str = "") -> int:
     """Takes files of dead processes into the journal (of one backfill, or all); returns the number of incidents.
 
-    Files of living processes stay theirs. The journal drops what it already has. Raises what the store raises.
+    Files of living processes stay theirs, and foreign files where they are. The journal drops what it already has.
+    Raises what the store raises.
     """
     taken = 0
     root = Path(folder) if folder else default_folder()
+    if not root.is_dir():
+        return 0
+    try:
+        private_folder(root)
+    except PermissionError as error:
+        _log.error("no incident is taken from a spool: %s", error)
+        return 0
     pattern = f"{path_part(backfill_id)}.*.ndjson" if backfill_id else "*.ndjson"
     for path in sorted(root.glob(pattern)):
+        if not _OF_A_SPOOL.search(path.name) or not is_private(path):
+            _log.warning("%s is no file of a spool of this user; it is left alone", path)
+            continue
         name, _, writer = path.name.removesuffix(".ndjson").rpartition(".")
         with contextlib.suppress(FileNotFoundError, BlockingIOError), path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -191,7 +208,8 @@ def _read_lines(path: Path, lines: list[bytes]) -> list[Incident]:
             broken += 1
     if broken:
         kept = path.with_suffix(".broken")
-        kept.write_bytes(path.read_bytes())
+        with open_private(kept, "wb") as copy:
+            copy.write(path.read_bytes())
         message = (
             f"{broken} of {len(lines)} incidents of a killed process were cut off; the file is kept beside the spool"
         )

@@ -19,7 +19,7 @@ from alerting.fingerprint import Causes, group_incidents
 from alerting.headers import WIRE
 from alerting.incident import Incident
 from alerting.ranges import compress_dates
-from alerting.redaction import one_line, redact
+from alerting.redaction import one_line, printable, visible
 from alerting.run_facts import RunFacts
 from alerting.summary_rows import planned_keys
 from alerting.summary_view import SummaryView, build_view
@@ -79,8 +79,8 @@ def render(run_facts: RunFacts, incidents: Iterable[Incident], *, full_list: str
     html, left_out = _html_within_budget(view)
     return RenderedMail(
         view.subject,
-        _TEXT.render(v=view),
-        html,
+        printable(_TEXT.render(v=view)),
+        visible(html),
         attachments,
         view.outcome,
         left_out,
@@ -94,7 +94,7 @@ def render_bare(run_facts: RunFacts, error: Exception, full_list: str) -> Render
     outcome = run_facts.outcome or "FAILED"
     place = one_line(f"{run_facts.source or run_facts.backfill_id} {span(run_facts.start_date, run_facts.end_date)}")
     counts = ", ".join(f"{count:,} {verdict}" for verdict, count in run_facts.verdict_counts.items()) or "not known"
-    text = redact(
+    text = printable(
         f"Backfill {run_facts.backfill_id} of {place}: {outcome}, {run_facts.verdict or 'no verdict'}.\n"
         f"Partitions: {counts}.\n\n"
         f"The full summary could not be drawn ({type(error).__name__}): that is a fault of Gapless. Please report it.\n"

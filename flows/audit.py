@@ -12,13 +12,14 @@ from prefect.states import Completed, Failed
 
 from alerting.errors import PipelineError
 from flows.calendar_dates import CalendarDate
-from flows.log import failed, partition_logger
+from flows.log import failed, lets_out_redacted, partition_logger
 from flows.truth.auditing import audit_sources, tell
 from flows.truth.deficits import summarised
 from flows.wiring import build_services
 from scrapers.scrape import utc_now
 
 
+@lets_out_redacted
 @flow(name="audit", flow_run_name="audit", persist_result=False)
 def audit(sources: list[str] | None = None, first_date: CalendarDate | None = None, alert: bool = True) -> State[Any]:
     """Compares ledger, landed payloads and BigQuery of whole sources: what was never attempted, lost or went stale.

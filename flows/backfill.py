@@ -24,7 +24,7 @@ from flows.control.resume import begin_resumed, note_resume, take_back_needless
 from flows.control.supervise import Supervisor
 from flows.control.waiting import acquire_when_free
 from flows.dropdowns import DateSource
-from flows.log import failed, library_logs_in_run, partition_logger
+from flows.log import failed, lets_out_redacted, library_logs_in_run, partition_logger
 from flows.parameters import Asked, Engine, Mode, OnFailure, Order, Reason
 from flows.plans.catalogue import refresh_catalogue
 from flows.plans.cost import remember_cost
@@ -74,6 +74,7 @@ _ABORTED = {"Crashed": "crashed", "Cancelled": "user", "Cancelling": "user", "Ti
 HOOKS: list[FlowStateHook[..., Any]] = [close_after_state_change]
 
 
+@lets_out_redacted
 @flow(
     name="backfill",
     flow_run_name=flow_run_name,

@@ -10,11 +10,13 @@ from pydantic import Field
 
 from flows.backfill import HOOKS, flow_run_name, run_asked
 from flows.dropdowns import EntitySource
+from flows.log import lets_out_redacted
 from flows.parameters import Asked, Engine, Mode, OnFailure, Reason
 from flows.settings import Concurrency
 
 
 # The same name, so that deployments, automations and commands are backfill/<source> for every source.
+@lets_out_redacted
 @flow(
     name="backfill",
     flow_run_name=flow_run_name,

@@ -22,7 +22,7 @@ from flows.control.interruption import end_children, reason_of
 from flows.control.lease import Lease
 from flows.control.waiting import acquire_when_free
 from flows.dropdowns import DateSource
-from flows.log import partition_logger
+from flows.log import lets_out_redacted, partition_logger
 from flows.parameters import Asked, Mode, Reason
 from flows.plans.plan import Path, Plan, PlannedPartition
 from flows.runs.active import register, unregister
@@ -95,6 +95,7 @@ def _flow_run_name() -> str:
     return f"daily {getattr(source, 'value', source)} {utc_now():%Y-%m-%d}"
 
 
+@lets_out_redacted
 @flow(name="daily", flow_run_name=_flow_run_name, persist_result=False, on_crashed=HOOKS, on_cancellation=HOOKS)
 async def daily(
     source: DateSource,

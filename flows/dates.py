@@ -22,7 +22,7 @@ from alerting.errors import (
     TransientError,
 )
 from alerting.redaction import redact
-from flows.log import partition_logger
+from flows.log import lets_out_redacted, partition_logger
 from flows.runs.active import current_run, is_here
 from flows.runs.bookkeeping import (
     land,
@@ -60,6 +60,7 @@ async def retry_transient(_task: Task[Any, Any], _task_run: TaskRun, state: Stat
     return isinstance(error, TransientError)
 
 
+@lets_out_redacted
 @task(
     name="scrape",
     task_run_name="scrape {partition}",
@@ -112,6 +113,7 @@ def _together_name(parameters: dict[str, Any]) -> str:
     return f"scrape {window_name(parameters['partitions'])}"
 
 
+@lets_out_redacted
 @task(
     name="scrape together",
     task_run_name=_together_name,  # type: ignore[arg-type]  # the protocol has a class method that no function has
@@ -158,6 +160,7 @@ async def _take_each(run: RunContext, manifests: list[Manifest]) -> None:
             raise outcome
 
 
+@lets_out_redacted
 @flow(name="dates", flow_run_name=_flow_run_name, persist_result=False, validate_parameters=False)
 async def dates(source: str, backfill_id: str, partitions: list[str], slots: int = 8) -> State[Any]:
     """Lands every partition of the window; a failing one never stops its neighbours.

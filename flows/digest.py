@@ -11,10 +11,11 @@ from prefect.states import Completed
 from pydantic import Field
 
 from alerting.errors import PipelineError
-from flows.log import failed
+from flows.log import failed, lets_out_redacted
 from flows.wiring import build_services
 
 
+@lets_out_redacted
 @flow(name="digest", flow_run_name="digest of {hours} h", persist_result=False)
 async def digest(hours: Annotated[float, Field(gt=0, le=24 * 31)] = 24.0) -> State[Any]:
     """Sends one mail about every live alert of the last hours, those that were held back included.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import logging
+import types
 from collections.abc import Iterator
 from contextlib import contextmanager
 from logging import LoggerAdapter
-from typing import Any
+from typing import Any, TypeVar
 
 from prefect.client.schemas.objects import State
 from prefect.exceptions import MissingContextError
@@ -14,22 +17,42 @@ from prefect.logging import get_run_logger
 from prefect.states import Failed
 
 from alerting.errors import PipelineError
-from alerting.redaction import RedactingFilter, redact
+from alerting.redacted_errors import redacted_errors
+from alerting.redaction import redact
+
+T = TypeVar("T")
 
 
 def partition_logger() -> logging.Logger | LoggerAdapter[Any]:
-    """The current run's logger; ``gapless`` outside of a run, where Prefect would raise.
-
-    What it logs from then on is redacted, what Prefect itself says of this run's exceptions too.
-    """
+    """The current run's logger; ``gapless`` outside of a run, where Prefect would raise."""
     try:
-        found = get_run_logger()
+        return get_run_logger()
     except MissingContextError:
-        found = logging.getLogger("gapless")
-    logger = found if isinstance(found, logging.Logger) else found.logger
-    if not any(isinstance(known, RedactingFilter) for known in logger.filters):
-        logger.addFilter(RedactingFilter())
-    return found
+        return logging.getLogger("gapless")
+
+
+def lets_out_redacted(work: T) -> T:
+    """Put above ``@task`` and ``@flow``: only redacted exceptions leave, as Prefect writes them into states and events.
+
+    Not below it, because Prefect reads source, parameters and entry point from the function it is given.
+    """
+    traced: Any = work
+    function = traced.fn
+    guarded = redacted_errors
+
+    async def awaited(*args: Any, **rest: Any) -> Any:
+        with guarded():
+            return await function(*args, **rest)
+
+    def called(*args: Any, **rest: Any) -> Any:
+        with guarded():
+            return function(*args, **rest)
+
+    made: Any = awaited if inspect.iscoroutinefunction(function) else called
+    # With the globals of the function within: Prefect evaluates annotations in them, at each run.
+    made = types.FunctionType(made.__code__, function.__globals__, function.__name__, None, made.__closure__)
+    traced.fn = functools.update_wrapper(made, function)
+    return work
 
 
 def failed(error: PipelineError) -> State[Any]:

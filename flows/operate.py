@@ -12,8 +12,9 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
+from alerting.redaction import printable
 from flows.cli.command import app, main
-from flows.log import partition_logger
+from flows.log import lets_out_redacted, partition_logger
 
 if TYPE_CHECKING:
     Verb = str
@@ -23,6 +24,7 @@ else:
     Verb = enum.Enum("Verb", {name: name for name in _NAMES}, type=str)
 
 
+@lets_out_redacted
 @flow(name="operate", flow_run_name="gapless {verb.value}", persist_result=False)
 def operate(verb: Verb, arguments: list[str] | None = None) -> State[Any]:
     """Runs one `gapless` command on the worker; what it prints becomes an artifact. Fails when its exit code is not 0.
@@ -38,7 +40,7 @@ def operate(verb: Verb, arguments: list[str] | None = None) -> State[Any]:
     text = (said.getvalue() + complained.getvalue()).strip() or "(nothing was printed)"
     partition_logger().info("gapless %s\n%s", " ".join(words), text)
     create_markdown_artifact(
-        key=f"gapless-{words[0]}", markdown=f"```\n{text[:50_000]}\n```", description=" ".join(words)
+        key=f"gapless-{words[0]}", markdown=f"```\n{text[:50_000]}\n```", description=printable(" ".join(words))
     )
     last = text.splitlines()[-1][:300]
     return Completed(message=last) if code == 0 else Failed(message=f"exit code {code}: {last}")

@@ -16,7 +16,7 @@ from alerting.redaction import redact
 from flows.control.gate import TROUBLE
 from flows.dates import retry_transient, window_name
 from flows.ledger import Verdict
-from flows.log import partition_logger
+from flows.log import lets_out_redacted, partition_logger
 from flows.runs.active import current_run
 from flows.runs.bookkeeping import record_batch_failure, record_failure
 from flows.runs.context import RunContext
@@ -32,6 +32,7 @@ def _flow_run_name() -> str:
     return f"process {flow_run.parameters['source']} {window_name(flow_run.parameters['partitions'])}"
 
 
+@lets_out_redacted
 @task(name="load", cache_policy=NO_CACHE, persist_result=False, retry_condition_fn=retry_transient)
 async def load(backfill_id: str, partitions: list[str]) -> Receipt:
     """Stages the rows of all partitions, then replaces them in one step per table."""
@@ -54,6 +55,7 @@ def _load(run: RunContext, manifests: list[Manifest]) -> Receipt:
     )
 
 
+@lets_out_redacted
 @task(name="verify", cache_policy=NO_CACHE, persist_result=False, retry_condition_fn=retry_transient)
 async def verify_batch(backfill_id: str, partitions: list[str]) -> dict[str, Verification]:
     """Recounts the batch in BigQuery and compares it with the source's own numbers and the manifests."""
@@ -64,6 +66,7 @@ async def verify_batch(backfill_id: str, partitions: list[str]) -> dict[str, Ver
     )
 
 
+@lets_out_redacted
 @flow(name="process", flow_run_name=_flow_run_name, persist_result=False, validate_parameters=False)
 async def process_landed(source: str, backfill_id: str, partitions: list[str]) -> State[Any]:  # noqa: ARG001 - named by the UI
     """Loads and verifies one batch of landed partitions.

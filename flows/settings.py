@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from alerting.chat_channels import register_address
 from alerting.errors import ConfigurationError
 from alerting.redaction import register_secret
 
@@ -19,12 +21,20 @@ from alerting.redaction import register_secret
 class Settings(BaseSettings):
     """Every setting, from ``GAPLESS_<NAME>`` in the environment. ``docs/configuration.md`` is generated from it."""
 
-    model_config = SettingsConfigDict(env_prefix="GAPLESS_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="GAPLESS_", extra="ignore", frozen=True, hide_input_in_errors=True)
 
     project: str = Field("", description="Google Cloud project; empty takes GOOGLE_CLOUD_PROJECT.")
     location: str = Field("US", description="BigQuery location of the dataset and its jobs.")
-    bucket: str = Field("gapless-raw", description="Bucket of raw payloads, ledger, leases, journal and records.")
-    dataset: str = Field("gapless", description="BigQuery dataset of all tables.")
+    bucket: str = Field(
+        "gapless-raw",
+        pattern=r"^[a-z0-9][a-z0-9._-]*[a-z0-9]$",
+        min_length=3,
+        max_length=222,
+        description="Bucket of raw payloads, ledger, leases, journal and records.",
+    )
+    dataset: str = Field(
+        "gapless", pattern=r"^[A-Za-z0-9_]+$", max_length=1024, description="BigQuery dataset of all tables."
+    )
     max_bytes_billed: int = Field(
         100 * 2**30, ge=0, description="A BigQuery query that would be billed for more bytes fails; 0 is no limit."
     )
@@ -63,10 +73,10 @@ class Settings(BaseSettings):
     mail_from: str = Field("gapless@localhost", description="Sender address; should accept bounces.")
     mail_to: str = Field("", description="Recipients of summaries, separated by commas.")
     mail_to_critical: str = Field("", description="Recipients of what is CRITICAL, besides mail_to.")
-    apprise_urls: list[str] = Field(
+    apprise_urls: list[SecretStr] = Field(
         default_factory=list, description="JSON: Apprise URLs (Slack, Teams, Discord ...) that get notices too."
     )
-    webhook_urls: list[str] = Field(
+    webhook_urls: list[SecretStr] = Field(
         default_factory=list, description="JSON: webhooks that get notices as Slack-shaped JSON, without Apprise."
     )
     mail_folder: str = Field("", description="Folder that gets every mail as an .eml file too.")
@@ -80,7 +90,9 @@ class Settings(BaseSettings):
     mail_contacts: dict[str, str] = Field(
         default_factory=dict, description="JSON: whom to ask, by role; shown when a human is needed."
     )
-    spool_folder: str = Field("", description="Where incidents wait for the store; empty takes the temporary folder.")
+    spool_folder: str = Field(
+        "", description="Where incidents wait for the store; empty takes the user's state folder."
+    )
     console_only: bool = Field(False, description="Run without a mail transport; the summary goes to the log only.")
 
     max_concurrency: int = Field(8, ge=1, le=64, description="Default number of partitions in flight.")
@@ -154,6 +166,23 @@ class Settings(BaseSettings):
     ui_url: str = Field("", description="Prefect UI root for links in mails.")
     inbox_url: str = Field("", description="Inbox page of the local stack, for links.")
 
+    def __init__(self, **values: Any) -> None:
+        """From the environment, ``values`` first. Raises ``ConfigurationError``, which names no value."""
+        try:
+            super().__init__(**values)
+        except (ValidationError, SettingsError) as error:
+            _mask_misshaped_secrets()
+            # Not chained: a JSON error carries the whole text.
+            raise unfit(error) from None
+
+    @model_validator(mode="after")
+    def _secrets_are_masked_from_here_on(self) -> Settings:
+        for given in (self.smtp_password, *self.source_secrets.values()):
+            register_secret(given.get_secret_value())
+        for url in (*self.apprise_urls, *self.webhook_urls):
+            register_address(url.get_secret_value())
+        return self
+
     @model_validator(mode="after")
     def _emulators_come_in_pairs(self) -> Settings:
         pair = {name: os.environ.get(name, "") for name in ("STORAGE_EMULATOR_HOST", "BIGQUERY_EMULATOR_HOST")}
@@ -194,6 +223,41 @@ class Settings(BaseSettings):
         if not project:
             raise ConfigurationError("no Google Cloud project", stage="settings", hint="export GAPLESS_PROJECT=...")
         return project
+
+
+def unfit(error: ValidationError | SettingsError) -> ConfigurationError:
+    """Says which setting or parameter, and never with which value: it may be a secret."""
+    if isinstance(error, SettingsError):
+        named = _FIELD.search(str(error))
+        name = f"{named[1]} (GAPLESS_{named[1].upper()})" if named else "a setting"
+        return ConfigurationError(
+            f"{name} is not JSON, which it must be. Nothing was done", stage="settings", hint=_HINT
+        )
+    problems = "; ".join(
+        f"{_place(error.title, one['loc'])}: {one['msg']}"
+        for one in error.errors(include_input=False, include_url=False)
+    )
+    return ConfigurationError(f"{error.title}: {problems}. Nothing was done", stage="settings", hint=_HINT)
+
+
+_HINT = "look at docs/configuration.md"
+_FIELD = re.compile(r'field "(\w+)"')
+_SECRET_FIELDS = ("smtp_password", "source_secrets", "apprise_urls", "webhook_urls")
+
+
+def _place(title: str, where: tuple[int | str, ...]) -> str:
+    # Below a secret the key may be one, too: a mistake like {"<the key>": 1}.
+    below = where[:1] if where and where[0] in _SECRET_FIELDS else where
+    place = ".".join(str(part) for part in below)
+    return f"{place} (GAPLESS_{place.upper()})" if title == Settings.__name__ and len(below) == 1 else place
+
+
+def _mask_misshaped_secrets() -> None:
+    """What stands in a variable of a secret is one, whatever its shape; words like ``bdl_api_key`` are its names."""
+    for field in _SECRET_FIELDS:
+        for part in re.findall(r"""[^\s"'{}\[\],]{6,}""", os.environ.get(f"GAPLESS_{field.upper()}", "")):
+            if not re.fullmatch(r"[a-z_:]+", part):
+                register_secret(part)
 
 
 Concurrency = Annotated[int, Field(ge=1, le=64)]

@@ -58,8 +58,9 @@ printf '%s' "$KEY" | python -c "import sys; from prefect.blocks.system import Se
   Secret(value=sys.stdin.read()).save('gapless-bdl-api-key', overwrite=True)"
 ```
 
-Secrets are masked in logs, errors, mails, artifacts and stored objects from the moment they are read.
-`GAPLESS_APPRISE_URLS` holds tokens too, and comes from the environment only.
+Secrets are masked in logs, errors, mails, artifacts and stored objects from the moment they are read:
+[security.md](security.md#how-each-secret-travels). `GAPLESS_APPRISE_URLS` and `GAPLESS_WEBHOOK_URLS` are secrets too,
+and come from the environment only. An error names the variable and never its value.
 """
 
 
@@ -81,6 +82,8 @@ def _kind(field: FieldInfo) -> str:
         return "secret"
     origin = getattr(kind, "__origin__", None)
     if origin in (dict, list):
+        if SecretStr in get_args(kind):
+            return "secret: JSON object" if origin is dict else "secret: JSON list"
         return "JSON object" if origin is dict else "JSON list"
     if options := get_args(kind):
         return ", ".join(f"`{option}`" for option in options)

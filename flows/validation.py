@@ -16,7 +16,7 @@ from prefect.states import Completed, Failed
 from alerting.errors import StateUnreadable
 from flows.control.gate import TROUBLE
 from flows.dates import retry_transient, window_name
-from flows.log import partition_logger
+from flows.log import lets_out_redacted, partition_logger
 from flows.process import record_verification
 from flows.runs.active import current_run
 from flows.runs.bookkeeping import record_batch_failure, record_landed
@@ -30,6 +30,7 @@ def _flow_run_name() -> str:
     return f"validate {flow_run.parameters['source']} {window_name(flow_run.parameters['partitions'])}"
 
 
+@lets_out_redacted
 @task(name="verify", cache_policy=NO_CACHE, persist_result=False, retry_condition_fn=retry_transient)
 async def recount_batch(backfill_id: str, partitions: list[str]) -> dict[str, Verification]:
     """Compares the tables with the manifests, and with what the receipts say was dropped rightly."""
@@ -96,6 +97,7 @@ def _is_of_this_processor(run: RunContext, key: str) -> bool:
     return receipt.processor_version == run.processor.version
 
 
+@lets_out_redacted
 @flow(name="validate", flow_run_name=_flow_run_name, persist_result=False, validate_parameters=False)
 async def validate_loaded(source: str, backfill_id: str, partitions: list[str]) -> State[Any]:  # noqa: ARG001 - named by the UI
     """Gives every partition of the batch a verdict from its rows as they are.

@@ -13,13 +13,14 @@ from prefect.states import Completed
 from alerting.errors import PipelineError
 from flows.control.interruption import end_run, is_over
 from flows.control.lease import LeaseRecord, list_leases, release_lease
-from flows.log import failed, partition_logger
+from flows.log import failed, lets_out_redacted, partition_logger
 from flows.runs.closing import close_backfill, close_dead_runs
 from flows.runs.progress_artifact import end_progress
 from flows.wiring import Services, build_services
 from scrapers.scrape import utc_now
 
 
+@lets_out_redacted
 @flow(name="watchdog", flow_run_name="watchdog", persist_result=False)
 async def watchdog() -> State[Any]:
     """Closes dead runs: the mail they owe is sent from the journal, parent and children become Crashed.

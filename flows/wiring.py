@@ -162,9 +162,9 @@ def build_channels(settings: Settings) -> list[Channel]:
             )
         )
     if settings.apprise_urls:
-        channels.append(AppriseChannel(settings.apprise_urls))
+        channels.append(AppriseChannel([url.get_secret_value() for url in settings.apprise_urls]))
     channels += [
-        WebhookChannel(url, name="webhook" if position == 1 else f"webhook-{position}")
+        WebhookChannel(url.get_secret_value(), name="webhook" if position == 1 else f"webhook-{position}")
         for position, url in enumerate(settings.webhook_urls, start=1)
     ]
     if settings.mail_folder:

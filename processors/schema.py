@@ -164,6 +164,12 @@ def _undescribed(column: Column) -> Column:
     return replace(column, description="", fields=tuple(_undescribed(field) for field in column.fields))
 
 
+# Of 1,024 characters; the staging table's name is longer by a digest. https://cloud.google.com/bigquery/docs/tables
+_TABLE_NAME = re.compile(r"[A-Za-z0-9_]{1,900}")
+# https://cloud.google.com/bigquery/docs/schemas#column_names
+_COLUMN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,299}")
+
+
 def check_table(table: Table) -> tuple[Column, ...]:
     """The table's columns; raises ``ConfigurationError`` when its declaration cannot hold its promises."""
     columns = columns_of(table.model)
@@ -174,7 +180,9 @@ def check_table(table: Table) -> tuple[Column, ...]:
         table.partition_field,
         *filter(None, [table.entity_field, table.deleted_field]),
     }
-    problems = [f"no column {name}" for name in sorted(named - set(known))]
+    problems = [] if _TABLE_NAME.fullmatch(table.name) else [f"the name is not {_TABLE_NAME.pattern}"]
+    problems += [f"a column name is not {_COLUMN_NAME.pattern}" for name in known if not _COLUMN_NAME.fullmatch(name)]
+    problems += [f"no column {name}" for name in sorted(named - set(known))]
     key = [known[name] for name in table.key if name in known]
     problems += [f"key column {column.name} may be null" for column in key if column.mode != "REQUIRED"]
     problems += [f"key column {column.name} is {column.kind}" for column in key if column.kind in _UNCLUSTERABLE]

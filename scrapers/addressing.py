@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from alerting.errors import AuthenticationError, ConfigurationError, SourceContractError
 from alerting.redaction import redact, register_secret
-from alerting.secret_literals import masked_in
+from alerting.secret_literals import masked_in, register_passing_secret
+from alerting.secret_values import looks_random
 from scrapers.base import Auth, SecretHeader
 
 _SITE = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*")
@@ -50,6 +51,14 @@ def secret_of(auth: Auth | None, secrets: Mapping[str, str]) -> str:
         raise ConfigurationError(f"the secret {auth.secret} holds characters no key can have; no call was made")
     register_secret(secret)
     return secret
+
+
+def mask_cookies(set_cookie_headers: Iterable[str]) -> None:
+    """What a server hands out as a cookie is a session: masked from here on, unless it is a plain word or number."""
+    for header in set_cookie_headers:
+        value = header.partition(";")[0].partition("=")[2].strip(' "')
+        if len(value) >= 8 and (looks_random(value) or len(value) >= 32):
+            register_passing_secret(value)
 
 
 def without_secret(body: bytes, secret: str) -> bytes:

@@ -24,7 +24,7 @@ from alerting.errors import (
     SourceUnavailable,
 )
 from alerting.redaction import RedactingFilter, redact
-from scrapers.addressing import address_of, secret_of, without_secret
+from scrapers.addressing import address_of, mask_cookies, secret_of, without_secret
 from scrapers.answers import Answer, is_json_type, kept_headers, mislabelled, problem_in
 from scrapers.base import Page, Request, Scraper, SecretHeader, SecretParam, SourceAccess
 from scrapers.bodies import beginning, unpacked
@@ -173,6 +173,7 @@ class SourceClient:
         try:
             with self._http.stream("GET", url, params=params, headers=headers) as response:
                 raw = self._within_deadline(response, deadline_s)
+                mask_cookies(response.headers.get_list("set-cookie"))
                 encoding = response.headers.get("content-encoding", "")
                 body = (
                     self._body(raw, encoding, accept)

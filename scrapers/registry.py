@@ -15,7 +15,8 @@ from alerting.errors import ConfigurationError
 from scrapers import sources as _package
 from scrapers.base import Scraper
 
-_NAME = re.compile(r"[a-z][a-z0-9_]*")
+# A part of object, table and job names, the longest of which may have 1,024 characters.
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,99}")
 _Kind = TypeVar("_Kind")
 _FACTS = ("zone", "base_url", "tables")
 

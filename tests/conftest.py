@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 import pytest
 from hypothesis import settings
 
+from alerting import secret_literals
 from alerting.local_store import MemoryObjectStore
 from deployments.local.bigquery import START_TIMEOUT_S, start_bigquery
 from deployments.local.gcs import start_gcs
@@ -27,6 +28,20 @@ from deployments.local.processes import wait_ready
 # No test asserts a time: a busy machine is no failure. On CI the examples are the same in every run.
 settings.register_profile("gapless", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("gapless")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _state_folder_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test writes to the state folder of the user who runs it, and no child of a test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _no_secrets_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(secret_literals, "_known", {})
+    monkeypatch.setattr(secret_literals, "_passing", [])
 
 
 @pytest.fixture(scope="session")

@@ -136,7 +136,8 @@ def start_child(
     """
     merged = {**os.environ, **(environment or {})}
     merged = {key: value for key, value in merged.items() if value != "" or key not in (environment or {})}
-    log_path.parent.mkdir(parents=True, exist_ok=True)
+    log_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    log_path.touch(mode=0o600)
     parent = os.getpid()
 
     def follow_parent() -> None:
@@ -157,6 +158,8 @@ def start_child(
                 env=merged,
                 cwd=cwd,
                 start_new_session=True,
+                # Its databases, mails and logs are this user's alone.
+                umask=0o077,
                 preexec_fn=follow_parent if die_with_parent and _LIBC is not None else None,
             )
         except OSError as error:

@@ -126,7 +126,8 @@ def locked(state_dir: Path) -> Iterator[None]:
     Raises:
         ChildFailed: The other command is still busy after three minutes.
     """
-    state_dir.mkdir(parents=True, exist_ok=True)
+    state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    state_dir.chmod(0o700)
     deadline = time.monotonic() + _LOCK_TIMEOUT_S
     with (state_dir / "lock").open("a") as lock:
         while True:

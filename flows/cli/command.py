@@ -14,10 +14,10 @@ import typer
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
-from alerting.errors import ConfigurationError, PipelineError
+from alerting.errors import PipelineError
 from flows.cli import care, finding, looking, work
 from flows.cli.output import show_error
-from flows.settings import code_version
+from flows.settings import code_version, unfit
 
 INTERRUPTED = 130
 
@@ -65,20 +65,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         show_error(error, as_json)
         return 1
     except (ValidationError, SettingsError) as error:
-        show_error(_unfit(error), as_json)
+        show_error(unfit(error), as_json)
         return 1
     return 0
-
-
-def _unfit(error: ValidationError | SettingsError) -> ConfigurationError:
-    """Says which setting or parameter, and never with which value: it may be a secret."""
-    if isinstance(error, SettingsError):
-        return ConfigurationError(str(error), stage="settings", hint="look at docs/configuration.md")
-    problems = "; ".join(
-        f"{'.'.join(str(part) for part in one['loc'])}: {one['msg']}"
-        for one in error.errors(include_input=False, include_url=False)
-    )
-    return ConfigurationError(f"{error.title}: {problems}. Nothing was done", stage="settings", hint="gapless --help")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from alerting.errors import ConfigurationError, PipelineError
-from alerting.redaction import redact, redact_value
+from alerting.redaction import printable, redact_value, visible
 from flows.calendar_dates import calendar_date
 
 
@@ -47,15 +47,15 @@ Why = Annotated[
 def show(data: Any, lines: Iterable[str], as_json: bool) -> None:
     """Prints ``data`` as JSON, or ``lines``; secrets are masked in both."""
     if as_json:
-        typer.echo(json.dumps(redact_value(_plain(data)), indent=1, ensure_ascii=False))
+        typer.echo(visible(json.dumps(redact_value(_plain(data)), indent=1, ensure_ascii=False)))
         return
     for line in lines:
-        typer.echo(redact(line))
+        typer.echo(printable(line))
 
 
 def say(as_json: bool, text: str) -> None:
     """A line on the way to the result: on standard error when the result is JSON."""
-    typer.echo(redact(text), err=as_json)
+    typer.echo(printable(text), err=as_json)
 
 
 def finish(good: bool) -> NoReturn:
@@ -76,7 +76,7 @@ def show_error(error: BaseException, as_json: bool) -> None:
         }
         show(data, (), as_json=True)
     else:
-        typer.echo(f"error: {redact(str(error))}", err=True)
+        typer.echo(printable(f"error: {error}"), err=True)
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> list[str]:

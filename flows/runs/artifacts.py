@@ -21,6 +21,7 @@ from prefect.artifacts import (
 )
 
 from alerting.coverage import build_coverage
+from alerting.redaction import printable
 from alerting.run_facts import GOOD_VERDICTS, RunFacts
 from flows.ledger import Ledger, LedgerEntry
 from flows.log import partition_logger
@@ -84,7 +85,7 @@ async def report_progress(run: RunContext) -> None:
             logged, logged_s = at.handled, now_s
         told = f"{at.counts} {still}"
         if told != shown and now_s - shown_s >= ARTIFACT_EVERY_S:
-            text = f"{still.describe()}; {at.counts}" if still else at.describe()
+            text = printable(f"{still.describe()}; {at.counts}" if still else at.describe())
             artifact_id = await _show(artifact_name(run.backfill_id), artifact_id, at.percent, text)
             shown, shown_s = told, now_s
         await asyncio.sleep(LOOK_EVERY_S)
@@ -120,7 +121,7 @@ def artifact_key(kind: str, source: str) -> str:
 async def publish_result(run: RunContext, facts: RunFacts) -> None:
     """The finished picture: calendar, table of what needs attention, links to mail and record."""
     await acreate_markdown_artifact(
-        calendar_markdown(facts),
+        printable(calendar_markdown(facts)),
         key=artifact_key("coverage", run.source),
         description=f"{facts.verdict}: coverage calendar",
     )
@@ -146,8 +147,8 @@ def attention_rows(calendar: Mapping[str, str], ledger: Mapping[str, LedgerEntry
             {
                 "partition": key,
                 "verdict": calendar[key],
-                "error": entry.error_type if entry else "",
-                "message": entry.error[:160] if entry else "not attempted",
+                "error": printable(entry.error_type) if entry else "",
+                "message": printable(entry.error[:160]) if entry else "not attempted",
                 "attempts": entry.attempts if entry else 0,
             }
         )

@@ -133,6 +133,15 @@ def _mapping(services: Services) -> Checked:
 
 
 def _mail(services: Services, test_mail: bool) -> Checked:
+    checked, settings = _mail_sent(services, test_mail), services.settings
+    has_login = settings.smtp_user or settings.smtp_password.get_secret_value()
+    if checked.result == "pass" and settings.smtp_host and settings.smtp_security == "none" and has_login:
+        told = f"{checked.detail}; user and password cross the network unencrypted (GAPLESS_SMTP_SECURITY is none)"
+        return Checked("mail", "warn", told, "export GAPLESS_SMTP_SECURITY=starttls, or use no login")
+    return checked
+
+
+def _mail_sent(services: Services, test_mail: bool) -> Checked:
     services.alerts.preflight()
     names = ", ".join(channel.name for channel in services.channels)
     to = services.settings.mail_to or "nobody (console only)"

@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 from aiosmtpd.controller import Controller
 
-from alerting import secret_literals
 from alerting.channels import Delivery, DeliveryFailed, Kind, SmtpChannel
 from alerting.incident import Severity
 from alerting.live_alerts import AlertSettings
@@ -97,12 +96,6 @@ class Clock:
 
     def tick(self, **by: float) -> None:
         self.now += dt.timedelta(**by)
-
-
-@pytest.fixture(autouse=True)
-def _no_secrets_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(secret_literals, "_known", {})
-    monkeypatch.setattr(secret_literals, "_passing", [])
 
 
 @pytest.fixture

@@ -117,7 +117,7 @@ def test_incidents_recorded_just_before_kill_9_reach_the_journal_once(tmp_path):
 
 def test_half_a_line_of_a_killed_writer_is_told_and_the_rest_is_kept(tmp_path, store):
     lines = [incident.to_json() for incident in incidents(3)]
-    (tmp_path / "b.999999999-abc.ndjson").write_bytes(b"\n".join(lines)[:-20])
+    (tmp_path / "b.999999999-0123abcd-1.ndjson").write_bytes(b"\n".join(lines)[:-20])
     recover(IncidentJournal(store), tmp_path, "b")
     found = list(IncidentJournal(store).read("b"))
     assert [incident.error_type for incident in found] == ["UnknownError", "UnknownError", "SpoolDamaged"]

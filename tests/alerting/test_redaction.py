@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import datetime as dt
 import email.message
 import html
 import importlib
@@ -20,8 +21,10 @@ from hypothesis import strategies as st
 from secret_cases import HARMLESS, NAMES, a_key, a_password, forms_of, structures_with, texts_with
 
 from alerting.incident import Incident
-from alerting.redaction import RedactingFilter, redact, redact_value, register_secret
+from alerting.redaction import RedactingFilter, printable, redact, redact_value, register_secret
+from alerting.run_facts import RunFacts
 from alerting.secret_literals import masked_in, register_passing_secret
+from alerting.summary import render
 
 PLANTED = "pl4nted-S3cret-value"
 
@@ -352,3 +355,24 @@ def test_an_incident_holds_no_secret_from_message_facts_traceback_or_hint():
         incident = Incident.from_error(error, source="nba", headers={"Authorization": PLANTED}, url=f"?sig={PLANTED}")
     assert PLANTED not in incident.to_json().decode()
     assert "test_redaction.py" in incident.traceback
+
+
+STEERING = "\x1b[2J\x1b]0;title\x07\x9b31m\x08\x7f\r\u202egnp.exe\u2066\u200f\u061c"
+
+
+def test_what_steers_a_terminal_or_turns_the_direction_is_shown_as_its_code():
+    told = printable(f"a\tb\n{STEERING} token=abc \U0001f468\u200d\U0001f469 ñ")
+    assert told.startswith("a\tb\n\\u001b[2J\\u001b]0;title\\u0007\\u009b31m\\u0008\\u007f\\u000d\\u202egnp.exe")
+    assert told.endswith("token=*** \U0001f468\u200d\U0001f469 ñ")
+    record = logging.LogRecord("x", logging.ERROR, "f.py", 1, "%s", (STEERING,), None)
+    RedactingFilter().filter(record)
+    assert not set(record.getMessage()) & set(STEERING) - set("[2J]0;title31mgnp.exe")
+
+
+def test_no_steering_character_of_an_error_is_in_the_mail():
+    now = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+    facts = RunFacts(source="s", backfill_id="b", notes=[STEERING], finished_at=now, owner=STEERING)
+    rendered = render(facts, [Incident.of({"error": f"boom {STEERING}", "date": "2025-01-01", "hint": STEERING})])
+    steering = set(STEERING) - set("[2J]0;title31mgnp.exe")
+    for text in (rendered.subject, rendered.text, rendered.html):
+        assert not steering & set(text)

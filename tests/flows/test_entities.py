@@ -20,6 +20,7 @@ from flows.plans.entities import requested_entities
 from flows.plans.plan import Path, make_plan
 from flows.plans.requested import requested_partitions
 from flows.runs.outcome import concerns_one_partition, reached
+from flows.settings import Settings
 from scrapers.partition import Partition, windows
 from scrapers.registry import scraper
 
@@ -102,3 +103,29 @@ def test_a_run_that_goes_on_after_a_pause_asks_for_the_same_entities():
     asked = Asked.model_validate({"source": "civic_band", "start_date": None, "end_date": None, "entities": "all"})
     again = Asked.model_validate(asked.resumed("bf-1"))
     assert (again.entities, again.start_date, again.range_text) == ("all", NO_DATE, "all")
+
+
+def test_an_entity_from_the_settings_or_the_scraper_passes_the_same_check_as_one_that_is_asked_for() -> None:
+    class Declared(scraper("civic_band").__class__):  # type: ignore[misc]
+        entities = ("alameda.ca", "../../ledger")
+
+    for entities in (("alameda.ca", "../../ledger"), ("alameda.ca", "a\nb"), ("x" * 201,), ("a@b",), ("all/x",)):
+        Declared.entities = entities
+        with pytest.raises(ConfigurationError, match="Nothing was done"):
+            requested_entities(Declared(), "all")
+    Declared.entities = ("alameda.ca", "x" * 200)
+    assert requested_entities(Declared(), "all")
+
+
+def test_a_name_that_is_too_long_for_an_object_is_refused_with_its_length() -> None:
+    with pytest.raises(ConfigurationError, match="has 1025 characters, 200 are possible"):
+        requested_entities(scraper("civic_band"), "x" * 1025)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"bucket": "b" * 223}, {"bucket": "UPPER"}, {"dataset": "d" * 1025}, {"dataset": "a-b"}, {"bucket": "a/b"}],
+)
+def test_a_bucket_or_dataset_that_google_refuses_is_refused_before_any_effect(wrong: dict[str, str]) -> None:
+    with pytest.raises(ConfigurationError, match=f"GAPLESS_{next(iter(wrong)).upper()}.*Nothing was done"):
+        Settings(**wrong)

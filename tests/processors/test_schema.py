@@ -43,6 +43,8 @@ def test_two_types_in_one_field_have_no_column():
         (Table("t", Game, ("nope",), "day"), "no column nope"),
         (Table("t", Game, ("score",), "day"), "key column score may be null"),
         (Table("t", Game, ("key",), "key"), "partition column key is STRING"),
+        (Table("t" * 901, Game, ("key",), "day"), "the name is not"),
+        (Table("t.u", Game, ("key",), "day"), "the name is not"),
         (Table("t", Game, ("key",), "day", whole_entity=True), "whole_entity without entity_field"),
     ],
 )
