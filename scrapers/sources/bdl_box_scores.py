@@ -42,7 +42,8 @@ class BdlBoxScores(Scraper):
                     raise TypeError(f"status or players of {name}")
                 if not partition.contains(dt.date.fromisoformat(game["date"][:10])):
                     raise SourceContractError(f"asked for {partition.key}, got {name} of {game['date'][:10]}")
-                identity = (home["id"], visitor["id"]) if game.get("id") is None else game["id"]
+                # Without an id the same two teams are one game, whoever is called the host.
+                identity = frozenset((home["id"], visitor["id"])) if game.get("id") is None else game["id"]
                 if identity in seen:
                     raise CoverageLow(f"game {name} came twice in one answer")
                 seen.add(identity)

@@ -86,6 +86,15 @@ def test_two_games_of_one_pair_on_one_day_are_told_apart_by_their_ids(page):
         _inspect(page, NEW, games)
 
 
+@pytest.mark.parametrize("date", [NEW, OLD], ids=["with an id", "without"])
+def test_one_game_under_swapped_sides_came_twice(page, date):
+    games = games_on(date)
+    first = games[0]
+    games.append({**first, "home_team": first["visitor_team"], "visitor_team": first["home_team"]})
+    with pytest.raises(CoverageLow, match="came twice"):
+        _inspect(page, date, games)
+
+
 def test_blank_abbreviations_make_no_two_games_one(page):
     games = games_on(NEW)
     for game in games:
