@@ -3,19 +3,26 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # Narrow them to single files: make e2e E2E=tests/e2e/test_cancel.py
 E2E ?= tests/e2e
 FAULTS ?= tests
 
-.PHONY: help run up down status test check unit smoke e2e faults fuzz bench screenshots lock clean
+# One resolution for every interpreter and platform; an existing file keeps its versions.
+UPGRADE ?=
+LOCK := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet $(UPGRADE) pyproject.toml --universal \
+	--python-version 3.11 --generate-hashes --no-annotate
+
+.PHONY: help run up down status test check unit smoke e2e faults fuzz bench screenshots lock pins audit dist sbom clean
 
 help:  ## What there is
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml constraints-dev.txt
 	@$(PYTHON) .ci/check_python.py
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(PIP) --no-deps --require-hashes -r constraints-dev.txt
+	$(PIP) --no-deps --no-build-isolation -e .
 	@echo "Google's SQL analyzer is compiled for this machine, once: half a minute on two free cores"
 	@$(BIN)/python -m deployments.local.googlesql
 	@touch $@
@@ -45,7 +52,7 @@ unit-newest: $(STAMP)  ## The unit tests on the newest other interpreter that th
 	echo "unit tests on $$newest"; $(MAKE) unit PYTHON="$$newest" VENV=.venv-newest
 
 unit: $(STAMP)  ## Everything but end-to-end, faults and benchmarks
-	$(BIN)/pytest -q -n 2 -m 'not e2e and not faults and not benchmark'
+	$(BIN)/pytest -q -n 2 -m 'not e2e and not faults and not benchmark and not pins'
 
 smoke: $(STAMP)  ## The main job: 31 dates of which 3 fail, one mail, its command retries exactly those
 	$(BIN)/pytest -q -m 'e2e and smoke' tests/e2e
@@ -68,8 +75,25 @@ bench: $(STAMP)  ## Ratios of speed and memory, as tables
 screenshots: $(STAMP)  ## Pictures of the UI, the inbox and the mail for the documentation (needs chromium)
 	GAPLESS_SCREENSHOTS=docs/images $(BIN)/pytest -q tests/e2e/test_ui.py
 
-lock: $(STAMP)  ## Write constraints.txt from what is installed
-	$(BIN)/python -m pip freeze --exclude-editable --exclude gapless | LC_ALL=C sort -f > constraints.txt
+lock: $(STAMP)  ## Write constraints-*.txt with hashes; versions stay unless pyproject.toml or UPGRADE=--upgrade says so
+	$(LOCK) -o constraints-runtime.txt
+	$(LOCK) --extra local -c constraints-runtime.txt -o constraints-local.txt
+	$(LOCK) --extra dev -c constraints-local.txt -o constraints-dev.txt
+
+pins: $(STAMP)  ## Quarterly: which releases beyond our bounds work already (installs each one, starts a server on it)
+	$(BIN)/pytest -q -s -m pins tests/e2e/test_pins.py
+
+audit: $(STAMP)  ## Known vulnerabilities of what is pinned; asks an advisory service, so it needs the internet
+	@$(BIN)/uv tool run pip-audit@2.10.1 --disable-pip --require-hashes -r constraints-local.txt || \
+	{ echo "audit: found something above, or could not ask pypi.org's advisories (that needs the internet)"; exit 1; }
+
+dist: $(STAMP)  ## The wheel, in dist/
+	$(BIN)/python -m hatchling build -t wheel
+
+sbom: $(STAMP)  ## dist/sbom.json: what an installation of the product consists of (CycloneDX)
+	@mkdir -p dist
+	$(BIN)/uv tool run --from cyclonedx-bom==7.5.0 cyclonedx-py requirements constraints-runtime.txt \
+	--pyproject pyproject.toml --output-reproducible -o dist/sbom.json
 
 clean: down  ## Remove the stack's state
 	rm -rf .gapless

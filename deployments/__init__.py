@@ -1,1 +1,5 @@
 """Puts Gapless on machines; imported by no one."""
+
+from gapless import refuse_neighbours
+
+refuse_neighbours()

@@ -61,12 +61,19 @@ def provision_storage(services: Services) -> None:
             services.warehouse.ensure_table(table)
 
 
-def deploy_all(project_dir: Path) -> None:
-    """``prefect deploy --all`` of the project's prefect.yaml; raises ``ConfigurationError`` with its output."""
-    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
+def prefect_file() -> Path:
+    """prefect.yaml of the checkout, or the one that an installed wheel carries beside this module."""
+    here = Path(__file__).resolve().parent
+    checkout = here.parent / "prefect.yaml"
+    return checkout if checkout.exists() else here / "prefect.yaml"
+
+
+def deploy_all(described: Path) -> None:
+    """``prefect deploy --all`` of a prefect.yaml; raises ``ConfigurationError`` with its output."""
+    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(described)]
     done = subprocess.run(
         command,
-        cwd=project_dir,
+        cwd=described.parent,
         env={**os.environ, "NO_COLOR": "1", "GAPLESS_CODE_VERSION": code_version()},
         capture_output=True,
         text=True,
@@ -77,7 +84,7 @@ def deploy_all(project_dir: Path) -> None:
         raise ConfigurationError(
             f"prefect deploy ended with {done.returncode}: {(done.stdout + done.stderr)[-1500:]}",
             stage="provision",
-            hint="look at prefect.yaml",
+            hint=f"look at {described}",
         )
 
 
@@ -105,15 +112,15 @@ async def provision_automations(path: Path) -> list[str]:
     return names
 
 
-def provision(project_dir: Path) -> None:
-    """Everything, in the order of need."""
+def provision() -> None:
+    """Everything, in the order of need; from the files of this installation, whatever the folder it runs in."""
     services = build_services()
     provision_storage(services)
     asyncio.run(provision_prefect(services))
-    deploy_all(project_dir)
-    asyncio.run(provision_automations(project_dir / "deployments" / "automations.yaml"))
+    deploy_all(prefect_file())
+    asyncio.run(provision_automations(Path(__file__).with_name("automations.yaml")))
 
 
 if __name__ == "__main__":
-    provision(Path(__file__).parent.parent)
+    provision()
     print("provisioned: work pool, queues, limits, bucket, dataset, tables, deployments, automations")

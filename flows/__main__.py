@@ -2,6 +2,6 @@
 
 import sys
 
-from flows.cli.command import main
+from gapless import main
 
 sys.exit(main())

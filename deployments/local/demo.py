@@ -13,8 +13,6 @@ from pathlib import Path
 from alerting.errors import PipelineError
 from deployments.local.stack import Stack
 
-PROJECT_DIR = Path(__file__).parent.parent.parent
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0, 1 (the backfill did not end well), 2 (usage) or 130 (Ctrl+C)."""
@@ -65,7 +63,7 @@ def start_work(stack: Stack) -> None:
     """
     os.environ.update(stack.environment())
     provisioning = importlib.import_module("deployments.provision")
-    provisioning.provision(PROJECT_DIR)
+    provisioning.provision()
     stack.start_worker(provisioning.WORK_POOL)
 
 

@@ -121,12 +121,29 @@ def test_no_secret_and_no_download_is_part_of_it():
 
 
 def test_every_version_is_constrained_and_nothing_is_cached():
-    (install,) = [one for one in _all("RUN") if "pip install" in one]
-    assert "--constraint constraints.txt" in install
-    assert "--no-cache-dir" in install
-    pinned = (PROJECT_DIR / "constraints.txt").read_text().splitlines()
-    assert all("==" in line for line in pinned if line)
-    assert {line.split("==")[0].lower() for line in pinned} >= {"prefect", "tzdata", "google-cloud-bigquery", "asyncpg"}
+    pinned, own = [one for one in _all("RUN") if "pip install" in one]
+    assert pinned.endswith("--no-deps --require-hashes --requirement constraints-runtime.txt")
+    assert own.endswith("--no-deps .")
+    assert "--no-cache-dir" in pinned
+    assert "--no-cache-dir" in own
+
+
+def test_each_constraint_has_a_hash_and_the_same_version_in_every_file():
+    found: dict[str, dict[str, str]] = {}
+    for name in ("runtime", "local", "dev"):
+        text = (PROJECT_DIR / f"constraints-{name}.txt").read_text()
+        for line in re.split(r"\n(?=\S)", text.replace("\\\n", " ")):
+            if not line.startswith("#") and line.strip():
+                assert "--hash=sha256:" in line, line
+                distribution, _, version = line.split()[0].partition("==")
+                assert version, line
+                found.setdefault(distribution, {})[name] = version
+    assert all(len(set(versions.values())) == 1 for versions in found.values())
+    in_runtime = {name for name, versions in found.items() if "runtime" in versions}
+    assert in_runtime >= {"prefect", "tzdata", "google-cloud-bigquery", "asyncpg", "pyyaml"}
+    assert not in_runtime & {"bqemulator", "datasette", "pytest", "ruff", "uv"}
+    assert "pytest" not in {name for name, versions in found.items() if "local" in versions}
+    assert all("dev" in versions for versions in found.values())
 
 
 def test_it_copies_the_packages_by_name_and_each_of_them_exists():

@@ -1,0 +1,48 @@
+"""Start of the ``gapless`` command: looks whether Gapless's packages are its own, then runs it.
+
+They are called alerting, scrapers, processors, flows and deployments: names that a neighbour on ``sys.path`` may have
+too, and Python takes the first it finds. This module has a name of its own, so that it can tell.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+PACKAGES = ("alerting", "scrapers", "processors", "flows", "deployments")
+
+
+class NeighbourPackage(ImportError):
+    """A package of one of our names is found first on ``sys.path``, and it is not ours."""
+
+
+def refuse_neighbours() -> None:
+    """Raises ``NeighbourPackage`` unless all packages lie beside this module. Imports none of them."""
+    home = Path(__file__).resolve().parent
+    for name in PACKAGES:
+        found = importlib.util.find_spec(name)
+        places = list(found.submodule_search_locations or [found.origin or ""]) if found else []
+        if [Path(place).resolve() for place in places] != [home / name]:
+            seen = ", ".join(places) or "nothing"
+            raise NeighbourPackage(
+                f"import {name}: expected {home / name}, found {seen}. Another project has a package of this name, and "
+                "Python would run that one. Nothing was started. Next: take its folder off PYTHONPATH, start "
+                "from another folder, or install Gapless in a virtual environment of its own"
+            )
+
+
+def main() -> int:
+    """The ``gapless`` command; returns its exit code."""
+    try:
+        refuse_neighbours()
+    except NeighbourPackage as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    from flows.cli.command import main as run
+
+    return run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,68 @@
+"""Another project's package of one of our names, found first: said at the start, in words."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gapless import PACKAGES
+
+PROJECT_DIR = Path(__file__).parents[2]
+STARTS = {
+    "gapless": ["-c", "import sys, gapless; sys.exit(gapless.main())"],
+    "a flow of the worker": ["-c", "import flows.backfill"],
+    "provisioning": ["-m", "deployments.provision"],
+    "the local stack": ["-m", "deployments.local.stack", "status"],
+}
+
+
+def start(arguments: list[str], cwd: Path, *path: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(str(one) for one in path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_the_command_names_a_neighbour_package_that_hides_one_of_ours(tmp_path: Path, name: str) -> None:
+    neighbour = tmp_path / name
+    neighbour.mkdir()
+    (neighbour / "__init__.py").write_text("raise SystemExit('the neighbour ran')")
+    done = start(STARTS["gapless"], tmp_path, tmp_path, PROJECT_DIR)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: import {name}: expected {PROJECT_DIR / name}, found {neighbour}")
+    assert "Nothing was started. Next: " in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("what", STARTS)
+def test_every_start_refuses_a_neighbour_called_alerting(tmp_path: Path, what: str) -> None:
+    neighbour = tmp_path / "alerting.py"
+    neighbour.write_text("class PipelineError(Exception): ...")
+    done = start(STARTS[what], tmp_path, tmp_path, PROJECT_DIR)
+    assert done.returncode == 1
+    assert f"import alerting: expected {PROJECT_DIR / 'alerting'}, found {neighbour}" in done.stderr
+
+
+def test_a_neighbour_behind_ours_is_none_of_our_business(tmp_path: Path) -> None:
+    (tmp_path / "alerting.py").write_text("")
+    done = start(
+        ["-c", "import gapless; gapless.refuse_neighbours(); print('ours')"], tmp_path.parent, PROJECT_DIR, tmp_path
+    )
+    assert done.stdout == "ours\n", done.stderr
+
+
+def test_the_list_of_packages_is_the_one_that_is_installed() -> None:
+    import tomllib
+
+    wheel = tomllib.loads((PROJECT_DIR / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert set(wheel["packages"]) == set(PACKAGES)
