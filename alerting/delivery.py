@@ -25,6 +25,7 @@ from alerting.owed_mail import mail_name, mail_of, severity_of
 from alerting.redaction import redact
 from alerting.run_facts import Outcome, RunFacts
 from alerting.spool import recover
+from alerting.summary_rows import removed_rows
 
 _log = logging.getLogger("gapless.alerting")
 Status = Literal["sent", "failed", "refused", "claimed_by_other", "already_sent", "archived", "not_owed"]
@@ -110,7 +111,9 @@ def send_owed_summary(
             tell_human(store, channels, backfill_id, Incident.from_error(error, source=entry.source), now)
         _release(outbox, backfill_id, by, f"{type(error).__name__}: {redact(str(error))}")
         raise
-    if entry.quiet_if_ok and mail["X-Backfill-Outcome"] == "OK" and entry.human is None:
+    facts = run_facts or entry.run_facts
+    is_quiet = not facts.warnings and not removed_rows(facts)
+    if entry.quiet_if_ok and is_quiet and mail["X-Backfill-Outcome"] == "OK" and entry.human is None:
         outbox.update(
             backfill_id, lambda current: replace(current, state="archived", claimed_by="", claimed_until=None)
         )

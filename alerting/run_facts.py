@@ -60,6 +60,7 @@ class RunFacts:
     ``verdict_counts`` counts partitions by verdict over the whole plan. ``estimate`` holds what the plan promised
     under the names of the fields here (``calls``, ``wall_s``, ``bytes_landed``, ``bigquery_jobs``, ``cost_usd``).
     ``cost_usd_by`` is that money by what it was paid for.
+    ``warnings`` are doubts about rows that are loaded, shown before everything else.
     ``retry_command_template`` and ``cause_command_template`` may use ``{source} {ranges} {cause} {fingerprint}
     {backfill_id} {start} {end} {units}``; the second one serves causes whose ranges are too long to paste.
     Until ``commands_work_from`` (aware, None: at once) every such command is refused, but after
@@ -111,6 +112,7 @@ class RunFacts:
     provisional: dict[str, str] = field(default_factory=dict)
     schema_drift: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     previous_run: dict[str, Any] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
     contacts: dict[str, str] = field(default_factory=dict)

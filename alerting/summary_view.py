@@ -98,8 +98,10 @@ def build_view(facts: RunFacts, causes: Causes) -> SummaryView:
     return SummaryView(
         subject=subject_of(facts, causes, outcome, tally, len(steps)),
         outcome=outcome,
-        tone="fair" if outcome == "OK" and differing else {"OK": "good", "OK-WITH-GAPS": "fair"}.get(outcome, "bad"),
-        headline=headline_of(outcome, tally, differing),
+        tone="fair"
+        if outcome == "OK" and (differing or facts.warnings)
+        else {"OK": "good", "OK-WITH-GAPS": "fair"}.get(outcome, "bad"),
+        headline=headline_of(outcome, tally, differing, warned=bool(facts.warnings)),
         verdict=verdict_of(facts, causes, tally, outcome),
         place=place,
         steps=steps,
@@ -121,9 +123,16 @@ def build_view(facts: RunFacts, causes: Causes) -> SummaryView:
         audit=audit_rows(facts),
         links=tuple((redact(name), redact(url)) for name, url in facts.links.items()),
         contacts=tuple(facts.contacts.items()) if any(group.critical for group in causes.groups) else (),
-        notes=tuple(redact(note) for note in facts.notes),
+        notes=tuple(redact(note) for note in (*facts.warnings, *facts.notes)),
         failed_ranges=compress_dates(failed),
     )
+
+
+def _tone(outcome: str, *, doubted: bool) -> str:
+    """Of the mail's head: good, fair or bad."""
+    if outcome == "OK":
+        return "fair" if doubted else "good"
+    return "fair" if outcome == "OK-WITH-GAPS" else "bad"
 
 
 def _steps(facts: RunFacts, causes: Causes, retries: Mapping[str, Step | None]) -> tuple[Step, ...]:

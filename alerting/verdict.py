@@ -49,6 +49,8 @@ def subject_of(facts: RunFacts, causes: Causes, outcome: str, tally: Tally, acti
     parts = [f"[backfill][{outcome}{_count(outcome, tally)}] {place}".strip()]
     if causes.groups:
         parts.append(plural(len(causes.groups), "cause"))
+    if facts.warnings:
+        parts.append(plural(len(facts.warnings), "warning"))
     if actions:
         parts.append(plural(actions, "action"))
     return one_line(" · ".join(parts))[:200]
@@ -70,8 +72,11 @@ def _count(outcome: str, tally: Tally) -> str:
     return f", {tally.missing:,} of {tally.planned:,} missing"
 
 
-def headline_of(outcome: str, tally: Tally, differing: bool) -> str:
-    """A few words for the top of the page; ``differing`` when a table has not the rows that it should have."""
+def headline_of(outcome: str, tally: Tally, differing: bool, *, warned: bool = False) -> str:
+    """A few words for the top of the page; ``differing`` when a table has not the rows that it should have.
+
+    ``warned`` when what is there is doubted.
+    """
     if tally.known and not tally.planned:
         return "Nothing to do"
     ended = {"STOPPED": "Stopped early", "CANCELLED": "Cancelled"}.get(outcome, "")
@@ -79,7 +84,9 @@ def headline_of(outcome: str, tally: Tally, differing: bool) -> str:
     if ended:
         return ", ".join(part for part in (ended, missing) if part)
     if outcome == "OK":
-        return "All there, but row counts differ" if differing else "All there"
+        if differing:
+            return "All there, but row counts differ"
+        return "All there, but look at the warning" if warned else "All there"
     if tally.missing:
         return f"{plural(tally.missing, tally.unit)} missing"
     return "Failed" if outcome == "FAILED" else "Done, with gaps"

@@ -12,6 +12,7 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
 from alerting.errors import CoverageLow, Shrunk
+from alerting.incident import Incident
 from alerting.redaction import redact
 from flows.control.gate import TROUBLE
 from flows.dates import retry_transient, window_name
@@ -20,6 +21,7 @@ from flows.log import lets_out_redacted, partition_logger
 from flows.runs.active import current_run
 from flows.runs.bookkeeping import record_batch_failure, record_failure
 from flows.runs.context import RunContext
+from flows.runs.data_facts import balance_facts
 from flows.runs.events import verdict_event
 from flows.runs.suspicion import set_suspects_apart
 from processors.process import Receipt, process
@@ -95,6 +97,8 @@ async def _process(run: RunContext, landed: list[str]) -> State[Any]:
     if isinstance(receipt, BaseException):
         return await _all_failed(run, partitions, receipt, "load")
     run.receipts.append(receipt)
+    if run.reread and receipt.unbalanced:
+        await run.in_thread(_warn_of, run, receipt)
     refused = receipt.refused()
     for error in refused.values():
         if isinstance(error, Shrunk):
@@ -151,6 +155,21 @@ def record_verification(
     )
     verdict_event(entry)
     return True
+
+
+def _warn_of(run: RunContext, receipt: Receipt) -> None:
+    """A live run has no summary: its warnings are alerts."""
+    for text in balance_facts([receipt]):
+        run.services.alerts.record_error(
+            Incident(
+                source=run.source,
+                partition=min(receipt.unbalanced),
+                stage="load",
+                error_type="Unbalanced",
+                message=text,
+                severity="WARNING",
+            )
+        )
 
 
 def _acceptance(run: RunContext) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
 
-from processors.base import Reject, Row, Table
+from processors.base import Balance, Reject, Row, Table
 from processors.column_values import EXACT, READ, unencodable
 from processors.expectations import Expectations
 from processors.row_lines import RowLines
@@ -41,7 +41,13 @@ class Admission:
             this partition's, and no rejects.
     """
 
-    def __init__(self, partition: Partition, tables: Sequence[Table], sink: Callable[[str, bytes], None]) -> None:
+    def __init__(
+        self,
+        partition: Partition,
+        tables: Sequence[Table],
+        sink: Callable[[str, bytes], None],
+        balances: Sequence[Balance] = (),
+    ) -> None:
         self.partition = partition
         self.rows: Counter[str] = Counter({table.name: 0 for table in tables})
         self.duplicates: Counter[str] = Counter()
@@ -54,7 +60,8 @@ class Admission:
         self._lines = {table.name: RowLines(table.model) for table in tables}
         self._sink = sink
         self._seen: dict[str, dict[tuple[Any, ...], bytes]] = {table.name: {} for table in tables}
-        self.expectations = Expectations(tables)
+        self._taken: dict[tuple[str, tuple[str, ...]], set[tuple[Any, ...]]] = {}
+        self.expectations = Expectations(tables, balances)
         self.covers: tuple[dt.date, dt.date] | None = None
 
     def take(self, table_name: str, raw: dict[str, Any]) -> None:
@@ -86,6 +93,9 @@ class Admission:
             else:
                 self._reject(table_name, f"another row has the same key {_shown(key)}", raw)
             return
+        if shared := self._shared(table, row):
+            self._reject(table_name, f"another row has the same {shared}", raw)
+            return
         columns = self._columns[table_name]
         if len(row.model_fields_set) < len(columns):
             self.absent_fields.update(f"{table_name}.{name}" for name in columns - row.model_fields_set)
@@ -96,7 +106,18 @@ class Admission:
     def close(self) -> None:
         """Forgets the keys seen: counts and rejects stay."""
         self._seen.clear()
+        self._taken.clear()
         self.expectations.close()
+
+    def _shared(self, table: Table, row: Row) -> str:
+        """The unique columns of which an earlier row has this row's values, and the values; "" for none."""
+        for columns in table.unique:
+            value = tuple(getattr(row, name) for name in columns)
+            taken = self._taken.setdefault((table.name, columns), set())
+            if None not in value and value in taken:
+                return f"{'+'.join(columns)} {_shown(value)}"
+            taken.add(value)
+        return ""
 
     def _validated(self, table: Table, raw: dict[str, Any]) -> Row | str:
         """The row, or the reason why it is none."""

@@ -55,6 +55,8 @@ class Table:
         name: Table id in the dataset.
         model: Its row model.
         key: Columns that together are unique over the whole table, none of them nullable.
+        unique: Further columns, each alone or several together, whose values no two rows of the table share; NULL is no
+            value. A row that shares one is refused, be the other in the same load or in the table.
         partition_field: DATE column that decides which partition a row belongs to.
         parent: Table and columns (same names in both) of the row that each row here belongs to.
         parent_elsewhere: The parent may rightly be of another partition, so that rows without one are seen only by the
@@ -78,6 +80,7 @@ class Table:
     model: type[Row]
     key: tuple[str, ...]
     partition_field: str
+    unique: tuple[tuple[str, ...], ...] = ()
     parent: tuple[str, tuple[str, ...]] | None = None
     parent_elsewhere: bool = False
     per_parent: tuple[int, int] | None = None
@@ -90,6 +93,25 @@ class Table:
     deleted_field: str = ""
     granularity: Literal["DAY", "MONTH"] = "DAY"
     ignored: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """A proof inside the payload: a number of one row is the sum of a number over the rows that belong to it.
+
+    Where it does not hold, rows are missing or numbers are wrong although every count agrees.
+
+    Attributes:
+        total: Table and column of the number.
+        parts: Table and column of what is summed; NULL adds nothing.
+        match: Pairs of columns, of the total's row and of its parts, that are equal.
+        is_strict: A partition in which it does not hold is not loaded; else it is loaded, and the mail warns.
+    """
+
+    total: tuple[str, str]
+    parts: tuple[str, str]
+    match: tuple[tuple[str, str], ...]
+    is_strict: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +129,7 @@ class Processor(ABC):
     source: ClassVar[str] = ""
     version: ClassVar[int] = 1
     tables: ClassVar[tuple[Table, ...]]
+    balances: ClassVar[tuple[Balance, ...]] = ()
 
     @abstractmethod
     def rows(self, partition: Partition, body: bytes) -> Iterator[tuple[str, dict[str, Any]]]:

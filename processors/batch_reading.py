@@ -35,6 +35,7 @@ class BatchRows:
     rejects: dict[str, list[Reject]] = field(default_factory=dict)
     reject_counts: dict[str, int] = field(default_factory=dict)
     failures: dict[str, PipelineError] = field(default_factory=dict)
+    unbalanced: dict[str, list[str]] = field(default_factory=dict)
     unknown_fields: Counter[str] = field(default_factory=Counter)
     absent_fields: Counter[str] = field(default_factory=Counter)
 
@@ -57,12 +58,17 @@ def read_batch(
         for spool in batch.spools.values():
             spool.mark()
         admission = Admission(
-            manifest.as_partition(), processor.tables, lambda table, line: batch.spools[table].append(line)
+            manifest.as_partition(),
+            processor.tables,
+            lambda table, line: batch.spools[table].append(line),
+            processor.balances,
         )
         try:
             _admit(admission, manifest, processor, bodies)
             _judge(admission, manifest, tolerated_rejects)
             batch.admitted[manifest.partition] = admission
+            if warnings := admission.expectations.warnings():
+                batch.unbalanced[manifest.partition] = warnings
         except TransientError:
             raise
         except PipelineError as error:

@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from processors.base import Row, Table
+from processors.balances import BalanceSums
+from processors.base import Balance, Row, Table
 from scrapers.landing import Manifest
 
 
@@ -20,8 +21,9 @@ class Expectations:
     Parents and children come in any order. A reference with a NULL in it has no parent, as in SQL.
     """
 
-    def __init__(self, tables: Sequence[Table]) -> None:
+    def __init__(self, tables: Sequence[Table], balances: Sequence[Balance] = ()) -> None:
         self._tables = tables
+        self._sums = [BalanceSums(balance) for balance in balances]
         self._children = [table for table in tables if table.parent and not table.parent_elsewhere]
         self._parents: dict[str, set[tuple[Any, ...]]] = {table.name: set() for table in self._children}
         self._counted: dict[str, Counter[tuple[Any, ...]]] = {table.name: Counter() for table in self._children}
@@ -31,6 +33,8 @@ class Expectations:
     def take(self, table: Table, row: Row) -> None:
         """One admitted row."""
         self._rows[table.name] += 1
+        for sums in self._sums:
+            sums.take(table.name, row)
         if any(getattr(row, name) is None for name in table.critical):
             self._nulls[table.name] += 1
         for child in self._children:
@@ -57,7 +61,14 @@ class Expectations:
             ):
                 fewest, most = table.per_partition
                 return f"{table.name}: {self._rows[table.name]} rows, a partition has {fewest} to {most}"
-        return next(filter(None, map(self._family_problem, self._children)), "")
+        if family := next(filter(None, map(self._family_problem, self._children)), ""):
+            return family
+        strict = (text for sums in self._sums if sums.balance.is_strict for text in sums.differences())
+        return next((f"UNBALANCED: {text}" for text in strict), "")
+
+    def warnings(self) -> list[str]:
+        """Balances that do not hold and are not strict: the rows may be loaded, and somebody has to look."""
+        return [text for sums in self._sums if not sums.balance.is_strict for text in sums.differences()]
 
     def _family_problem(self, child: Table) -> str:
         """What is wrong between the rows of ``child`` and their parents."""
@@ -76,6 +87,7 @@ class Expectations:
 
     def close(self) -> None:
         """Forgets parents and children."""
+        self._sums.clear()
         self._parents.clear()
         self._counted.clear()
 

@@ -30,10 +30,13 @@ from processors.receipt import PartitionFailure, Receipt, TableReceipt
 from processors.schema import check_table, schema_hash
 from processors.shrinkage import Loss, losses
 from processors.staging import TableSpool
+from processors.uniqueness import shared_values
 from scrapers.landing import Landing, Manifest
 from scrapers.scrape import utc_now
 
 __all__ = ["Receipt", "process"]
+
+_KEPT_WARNINGS = 5
 
 
 def process(
@@ -84,7 +87,7 @@ def process(
             suspects = [manifest for manifest in ordered if manifest.partition not in refused]
             refused |= pinned(suspects, error, work.stage_and_forget)
             continue
-        apart = _twins(staged, good)
+        apart = _twins(staged, good, warehouse)
         if not accept_shrink:
             apart = _shrunk(staged, good, verified or {}) | apart
         if not apart:
@@ -204,16 +207,19 @@ class _Work:
             self.store.delete(name)
 
 
-def _twins(staged: Sequence[_Staged], good: Sequence[Manifest]) -> dict[str, PipelineError]:
-    """Partitions with keys that would then stand in two partitions: nobody can say which row is right."""
-    return {
-        key: CoverageLow(
-            f"DUPLICATE: {one.batch.table.name}: {count} keys are also outside the partition; old rows were kept",
-            hint="fetch the dates that share them in one run",
-        )
-        for one in staged
-        for key, count in twins_per_partition(one.load.cells, one.batch.table, good).items()
-    }
+def _twins(staged: Sequence[_Staged], good: Sequence[Manifest], warehouse: Warehouse) -> dict[str, PipelineError]:
+    """Partitions with keys or unique values that would then stand in two rows: nobody can say which one is right."""
+    found: dict[str, PipelineError] = {}
+    for one in staged:
+        table = one.batch.table
+        counts = twins_per_partition(one.load.cells, table, good).items()
+        shared = {**shared_values(one.batch, warehouse, good), **{key: f"{count} keys" for key, count in counts}}
+        for key, what in shared.items():
+            found[key] = CoverageLow(
+                f"DUPLICATE: {table.name}: {what} are also outside the partition; old rows were kept",
+                hint="fetch the dates that share them in one run",
+            )
+    return found
 
 
 def _shrunk(
@@ -249,6 +255,7 @@ def _receipt(
         rejects_object=_keep_rejects(batch, processor.source, store),
         dropped={manifest.partition: left for manifest in good if (left := _dropped(batch, manifest))},
         failures={key: PartitionFailure.of(error) for key, error in batch.failures.items()},
+        unbalanced={key: tuple(texts[:_KEPT_WARNINGS]) for key, texts in batch.unbalanced.items()},
         unknown_fields=dict(batch.unknown_fields),
         absent_fields=dict(batch.absent_fields),
         finished_at=now,

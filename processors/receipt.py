@@ -61,7 +61,7 @@ class Receipt(BaseModel):
     ``partitions`` were replaced, with rows or without; ``failures`` were left as they were. ``dropped`` is what the
     scraper counted and must not be in the warehouse, per partition and table: identical repeats, and rejects within the
     tolerance. ``unknown_fields`` and ``absent_fields`` are drift facts, ``table.field`` ->
-    rows. ``finished_at`` is aware UTC.
+    rows. ``finished_at`` is aware UTC. ``unbalanced`` are sums that do not hold, per partition that was loaded.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -77,6 +77,7 @@ class Receipt(BaseModel):
     rejects_object: str = ""
     dropped: dict[str, dict[str, int]]
     failures: dict[str, PartitionFailure]
+    unbalanced: dict[str, tuple[str, ...]] = {}
     unknown_fields: dict[str, int]
     absent_fields: dict[str, int]
     finished_at: dt.datetime

@@ -111,6 +111,23 @@ def elsewhere_sql(table: Table, warehouse: Warehouse, *, by_keys: bool) -> str:
     )
 
 
+def shared_sql(table: Table, columns: Sequence[str], warehouse: Warehouse) -> str:
+    """Rows of the batch whose ``columns``, unique by declaration, another row has too; NULL is no value.
+
+    The table is not clustered on them: these columns, and no others, are read of the whole of it.
+    """
+    cell, names, where = _grouping(table, "T")
+    listed = ", ".join(f"`{name}`" for name in columns)
+    same = " AND ".join(f"T.`{name}` = E.`{name}`" for name in columns)
+    alive = f"WHERE `{table.deleted_field}` IS NULL " if table.deleted_field else ""
+    name = _name(table, warehouse)
+    return (
+        f"SELECT {cell}, COUNT(*) AS n FROM {name} T "
+        f"INNER JOIN (SELECT {listed} FROM {name} {alive}GROUP BY {listed} HAVING COUNT(*) > 1) E ON {same} "
+        f"WHERE {where} GROUP BY {names}"
+    )
+
+
 def orphan_sql(table: Table, parent: Table, warehouse: Warehouse, *, by_keys: bool) -> str:
     """Rows whose parent is missing. A NULL reference matches nothing in a LEFT JOIN, so it counts as an orphan.
 

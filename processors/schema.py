@@ -177,6 +177,7 @@ def check_table(table: Table) -> tuple[Column, ...]:
     named = {
         *table.key,
         *table.critical,
+        *(name for columns in table.unique for name in columns),
         table.partition_field,
         *filter(None, [table.entity_field, table.deleted_field]),
     }

@@ -21,6 +21,7 @@ from processors.recount_sql import (
     names_its_partition,
     orphan_sql,
     ratio_sql,
+    shared_sql,
     values_sql,
 )
 from scrapers.landing import Manifest
@@ -100,6 +101,12 @@ def verify(
         for key, account in accounts.items():
             missing_rightly = (dropped or {}).get(key, {}).get(table.name, 0)
             _compare(account, table, counted[key], missing_rightly)
+        for columns in table.unique:
+            shared = _folded(cells, warehouse.query(shared_sql(table, columns, warehouse), cells.parameters))
+            for key, account in accounts.items():
+                if shared[key]["n"]:
+                    text = f"{table.name}: {shared[key]['n']} rows share their {'+'.join(columns)} with others"
+                    account.problems.append((Finding.DUPLICATE, text))
         if table.parent:
             parent = next(one for one in processor.tables if table.parent and one.name == table.parent[0])
             _check_parents(table, parent, cells, warehouse, accounts)

@@ -36,9 +36,15 @@ def games_on(date: dt.date, *, is_over: bool = True) -> list[dict[str, Any]]:
 
 
 def late_game(date: dt.date) -> dict[str, Any]:
-    """A game that ``games_on`` does not have, also on a date without any."""
-    teams = random.Random(f"games {date}").sample(TEAMS, len(TEAMS))  # noqa: S311
-    return _game(date, 99, teams[2], teams[0], is_over=True)
+    """A game that ``games_on`` does not have, also on a date without any, of two teams that did not play.
+
+    Where all of them play, it is one of two that play already.
+    """
+    dice = random.Random(f"games {date}")  # noqa: S311
+    teams = dice.sample(TEAMS, len(TEAMS))
+    idle = teams[2 * _number_of(date, dice) :]
+    home, visitor = idle[:2] or (teams[2], teams[0])
+    return _game(date, 99, home, visitor, is_over=True)
 
 
 def season_of(date: dt.date) -> int:

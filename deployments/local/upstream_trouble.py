@@ -37,6 +37,10 @@ Kind = Literal[
     "duplicate_game",
     "late_game",  # one game more than before: it was not listed at first
     "renamed_field",  # "pts" is called "points"
+    "drop_top_scorer",  # of the first game's visitors
+    "one_player",  # the first game's visitors have one player left
+    "wrong_score",  # the first game's visitors have one point more than their players
+    "negative_score",  # the first game's visitors have less than none
     "null_id",  # the first player of the first game has no id
 ]
 
@@ -164,6 +168,14 @@ def spoiled(games: list[dict[str, Any]], kind: Kind, yesterday: list[dict[str, A
         elif kind == "renamed_field":
             for line in lines:
                 line["points"] = line.pop("pts")
+        elif kind == "drop_top_scorer":
+            lines.remove(max(lines, key=lambda line: line["pts"]))
+        elif kind == "one_player":
+            del lines[1:]
+        elif kind == "wrong_score":
+            first["visitor_team_score"] += 1
+        elif kind == "negative_score":
+            first["visitor_team_score"] = -first["visitor_team_score"]
         elif kind == "null_id":
             lines[0]["player"]["id"] = None
     return games

@@ -33,7 +33,7 @@ from flows.plans.money import Usage
 from flows.plans.plan import Plan
 from flows.plans.planning import Planned
 from flows.runs.closing import close_backfill
-from flows.runs.data_facts import drift_facts, slowest_answer
+from flows.runs.data_facts import balance_facts, drift_facts, slowest_answer
 from flows.runs.leftover import settle_ledger
 from flows.runs.outcome import resumes_at
 from flows.runs.progress import work_of
@@ -235,6 +235,7 @@ class RunContext:
         facts = dataclasses.replace(
             self.facts,
             notes=[*self.facts.notes, *self.notes],
+            warnings=balance_facts(self.receipts),
             schema_drift=[
                 *drift_facts(self.receipts, self.history.known_unknown_fields),
                 *(f"{told}: read as what it is" for told in (self.client.drift if self.client else ())),
@@ -265,7 +266,12 @@ class RunContext:
         entries = (self.ledger.get(key) for key in self.partitions)
         counts = Counter(entry.verdict.value if entry else Verdict.PLANNED.value for entry in entries)
         return dataclasses.replace(
-            self.facts, calls=self.calls, verdict_counts=dict(counts), notes=list(self.notes), **money_facts(self)
+            self.facts,
+            calls=self.calls,
+            verdict_counts=dict(counts),
+            warnings=balance_facts(self.receipts),
+            notes=list(self.notes),
+            **money_facts(self),
         )
 
     def close(self) -> None:

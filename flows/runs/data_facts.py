@@ -87,6 +87,30 @@ def shrunk_text(entry: LedgerEntry) -> str:
     return ", ".join(f"{table} {entry.loaded.get(table, '?')} -> {entry.landed.get(table, 0)}" for table in tables)
 
 
+def balance_facts(receipts: Sequence[Receipt]) -> list[str]:
+    """A warning per kind of sum that does not hold in loaded rows: on how many dates, and an example."""
+    kinds: dict[str, dict[str, str]] = {}
+    for receipt in receipts:
+        for key, texts in receipt.unbalanced.items():
+            for text in texts:
+                kinds.setdefault(_kind_of(text), {}).setdefault(key, text)
+    return [
+        f"WARNING: {kind} is not the sum that it should be ({compress_dates(found)}; loaded): "
+        f"{next(iter(found.values()))}. Rows are missing or numbers are wrong at the source: look at it, then run the "
+        "dates again with mode=full."
+        for kind, found in kinds.items()
+    ]
+
+
+def _kind_of(text: str) -> str:
+    """Table and column of a difference.
+
+    >>> _kind_of("games (k, 2): home_score is 12, lines.pts sums to 9")
+    'games home_score'
+    """
+    return f"{text.partition(' ')[0]} {text.partition('): ')[2].partition(' ')[0]}"
+
+
 def drift_facts(receipts: Sequence[Receipt], known: Collection[str]) -> list[str]:
     """Payload fields that no column takes and no earlier run of the source saw, with their number of rows."""
     rows: Counter[str] = Counter()

@@ -3,11 +3,12 @@
 import datetime as dt
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Self
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, Field, model_validator
 
-from processors.base import Processor, Row, Table, with_nullable
+from alerting.errors import CoverageLow
+from processors.base import Balance, Processor, Row, Table, with_nullable
 from scrapers.answers import landed_json
 from scrapers.partition import Partition
 
@@ -29,6 +30,12 @@ class Game(Row):
     visitor_team_id: int
     home_team_score: int
     visitor_team_score: int
+
+    @model_validator(mode="after")
+    def _has_two_teams(self) -> Self:
+        if self.home_team_id == self.visitor_team_id:
+            raise ValueError("a team against itself")
+        return self
 
 
 class PlayerLine(Row):
@@ -60,7 +67,7 @@ class BdlBoxScores(Processor):
     """Games and player lines of one US Eastern date; both generations of the payload."""
 
     tables = (
-        Table("nba_bdl_games", GAMES, ("game_key",), "game_date", ignored=UNWANTED),
+        Table("nba_bdl_games", GAMES, ("game_key",), "game_date", unique=(("bdl_game_id",),), ignored=UNWANTED),
         Table(
             "nba_bdl_player_stats",
             LINES,
@@ -71,10 +78,20 @@ class BdlBoxScores(Processor):
         ),  # five a side have to start
     )
 
+    balances = tuple(
+        Balance(
+            ("nba_bdl_games", f"{side}_team_score"),
+            ("nba_bdl_player_stats", "pts"),
+            (("game_key", "game_key"), (f"{side}_team_id", "team_id")),
+        )
+        for side in ("home", "visitor")
+    )
+
     def rows(self, partition: Partition, body: bytes) -> Iterator[tuple[str, dict[str, Any]]]:  # noqa: ARG002
         """One row per final game, one per player and game; others have scores that will change."""
         games = [game for game in landed_json(body)["data"] if game["status"] == "Final"]
         pairs = Counter((game["home_team"]["id"], game["visitor_team"]["id"]) for game in games)
+        pair_of: dict[str, tuple[Any, Any]] = {}
         for game in games:
             sides = {side: game.pop(f"{side}_team") for side in SIDES}
             date = game.pop("date")[:10]  # "2024-04-04T00:00:00.000Z" in older recordings; the Z is noise
@@ -83,6 +100,9 @@ class BdlBoxScores(Processor):
             shared = {"game_key": key, "game_date": date}
             for team in sides.values():
                 for line in team.pop("players"):
+                    who = line["player"]["id"]
+                    if who is not None and pair_of.setdefault(str(who), pair) != pair:
+                        raise CoverageLow(f"player {who} stands in two games of {date}; old rows were kept")
                     player = {f"player_{name}": value for name, value in line.pop("player").items()}
                     yield "nba_bdl_player_stats", {**line, **player, **shared, "team_id": team["id"]}
             teams = {f"{side}_team_{name}": value for side, team in sides.items() for name, value in team.items()}

@@ -19,7 +19,7 @@ from scrapers.budget import Budget
 from scrapers.partition import Partition
 from scrapers.registry import scraper, sources
 
-LINES_PER_SOURCE = 90
+LINES_PER_SOURCE = 110
 RECENT = dt.date(2026, 1, 9)
 
 
@@ -97,7 +97,7 @@ def _code_lines(path: Path) -> int:
     )
 
 
-def test_scraper_and_processor_together_stay_under_ninety_lines_beside_their_columns(source):
+def test_scraper_and_processor_together_stay_short_beside_their_columns(source):
     folders = [Path(package.__path__[0]) for package in (scrapers.sources, processors.sources)]
     files = [folder / f"{source.source}.py" for folder in folders]
     lines = {file.parent.parent.name: _code_lines(file) for file in files if file.exists()}

@@ -193,6 +193,10 @@ def test_an_unknown_kind_of_trouble_is_refused(upstream):
         "duplicate_game",
         "late_game",
         "renamed_field",
+        "drop_top_scorer",
+        "one_player",
+        "wrong_score",
+        "negative_score",
         "null_id",
     ],
 )

@@ -1,0 +1,36 @@
+"""Sums inside a payload against the totals that it names itself, while the rows of one partition stream through."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+from processors.base import Balance, Row
+
+
+class BalanceSums:
+    """Totals and sums of one declared balance. Rows come in any order; a total that is NULL announces nothing."""
+
+    def __init__(self, balance: Balance) -> None:
+        self.balance = balance
+        self._totals: dict[tuple[Any, ...], Any] = {}
+        self._sums: defaultdict[tuple[Any, ...], Any] = defaultdict(int)
+
+    def take(self, table: str, row: Row) -> None:
+        """One admitted row."""
+        (total_table, total), (parts_table, summed) = self.balance.total, self.balance.parts
+        if table == total_table and (announced := getattr(row, total)) is not None:
+            self._totals[tuple(getattr(row, name) for name, _ in self.balance.match)] = announced
+        if table == parts_table and (value := getattr(row, summed)) is not None:
+            self._sums[tuple(getattr(row, name) for _, name in self.balance.match)] += value
+
+    def differences(self) -> Iterator[str]:
+        """A text for each total that is not the sum of its parts."""
+        (total_table, total), (parts_table, summed) = self.balance.total, self.balance.parts
+        for match, announced in self._totals.items():
+            found = self._sums.get(match, 0)
+            if not math.isclose(announced, found, rel_tol=1e-9, abs_tol=1e-9):
+                where = ", ".join(str(value) for value in match)
+                yield f"{total_table} ({where}): {total} is {announced}, {parts_table}.{summed} sums to {found}"
