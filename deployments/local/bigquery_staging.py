@@ -155,6 +155,7 @@ def _stage_json(load: Load, after: TableMeta, files: list[Path], columns: list[t
     load.sql(f"CREATE OR REPLACE TEMP TABLE {TEXTS.partition('.')[2]} AS {texts}")
     _refuse_shapes(load, fields)
     _refuse_fractions(load, columns)
+    _refuse_spellings(load, fields)
     values = ", ".join(f'{_value(name, kind)} AS "{name}"' for name, kind in columns)
     _read(load, f"INSERT INTO {STAGE} BY NAME SELECT {values} FROM {TEXTS}")
 
@@ -227,6 +228,30 @@ def _refuse_fractions(load: Load, columns: list[tuple[str, str]]) -> None:
             raise LoadProblem(
                 "Error while reading data, error message: JSON parsing error in row: "
                 f"Could not convert value {value} to integer. Field: {name}."
+            )
+
+
+_SPELLINGS = {
+    "DATE": r"\d{4}-\d{1,2}-\d{1,2}",
+    "TIMESTAMP": r"\d{4}-\d{1,2}-\d{1,2}([T ]\d{1,2}:\d{2}:\d{2}(\.\d{1,6})?)?( ?(Z|UTC|[+-]\d{1,2}(:\d{2})?))?"
+    r"|-?\d+(\.\d+)?([eE][+-]?\d+)?",
+    "NUMERIC": r"[+-]?\d{1,29}(\.\d{0,9})?([eE][+-]?\d{1,2})?",
+}
+"""What a load of NDJSON takes: https://docs.cloud.google.com/bigquery/docs/loading-data-cloud-storage-json#details_of_loading_json_data"""
+
+
+def _refuse_spellings(load: Load, fields: Fields) -> None:
+    """DuckDB reads ``2025/01/03`` as a date, cuts below microseconds, and rounds a NUMERIC to nine decimals."""
+    for field in fields:
+        spelling = _SPELLINGS.get(field["type"].upper())
+        if spelling is None or field.get("mode") == "REPEATED":
+            continue
+        name = field["name"]
+        found = load.one(f'SELECT "{name}" FROM {TEXTS} WHERE NOT regexp_full_match("{name}", \'{spelling}\') LIMIT 1')
+        if found is not None:
+            raise LoadProblem(
+                "Error while reading data, error message: JSON parsing error in row: "
+                f"Couldn't convert value to {field['type'].lower()}: Could not parse '{found}'. Field: {name}."
             )
 
 

@@ -87,3 +87,28 @@ def test_a_required_column_may_become_nullable_and_a_nullable_one_be_added(
     made.schema = [SCHEMA[0], bigquery.SchemaField("id", "INTEGER"), SCHEMA[2], bigquery.SchemaField("x", "STRING")]
 
     assert len(client.update_table(made, ["schema"]).schema) == 4
+
+
+@pytest.mark.parametrize(
+    ("kind", "taken", "refused"),
+    [
+        ("DATE", "2025-01-03", "2025/01/03"),
+        ("DATE", "2025-1-3", "03.01.2025"),
+        ("DATE", "2024-02-29", "2025-01-03T00:00:00"),
+        ("TIMESTAMP", "2025-01-03T12:34:56.789012Z", "2025-01-03T12:34:56.7890123Z"),
+        ("TIMESTAMP", "2025-01-03 12:34:56+02:00", "Jan 3 2025"),
+        ("NUMERIC", "99999999999999999999999999999.999999999", "0.1234567891"),
+    ],
+)
+def test_values_are_spelt_as_bigquery_reads_them(
+    client: bigquery.Client, dataset: str, kind: str, taken: str, refused: str
+) -> None:
+    config = bigquery.LoadJobConfig(schema=[bigquery.SchemaField("x", kind)])
+
+    def load(value: str) -> None:
+        client.load_table_from_json([{"x": value}], f"{dataset}.t", job_config=config).result(timeout=20)
+
+    load(taken)
+    with pytest.raises(BadRequest, match=f"Couldn't convert value to {kind.lower()}"):
+        load(refused)
+    assert len(list(client.list_rows(f"{dataset}.t"))) == 1
