@@ -188,19 +188,28 @@ def preflight(
     source: Source,
     test_mail: Annotated[bool, typer.Option("--test-mail", help="Send a test mail through every channel.")] = False,
     canary: Annotated[bool, typer.Option("--canary", help="Ask the source for one date; keeps nothing.")] = False,
+    deep: Annotated[
+        bool,
+        typer.Option("--deep", help="Only Google: every load and statement in a scratch dataset, gone afterwards."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Everything a backfill of days will need, tried now, each with its remedy; exit code 1 if one fails."""
     from flows.views import preflight as checking
+    from flows.views.deep_preflight import deep_preflight
     from flows.views.server_checks import server_checks
 
     services = build_services()
-    checks = [
-        *checking.preflight(services, source, utc_now(), test_mail=test_mail, canary=canary),
-        *server_checks(source, services.access(source).rate),
-    ]
+    if deep:
+        checks = deep_preflight(services, source)
+    else:
+        checks = [
+            *checking.preflight(services, source, utc_now(), test_mail=test_mail, canary=canary),
+            *server_checks(source, services.access(source).rate),
+        ]
     found = checking.summary(checks)
-    lines = [f"{one.result.upper():<4}  {one.name:<13} {one.detail}" for one in checks]
+    width = max(13, *(len(one.name) for one in checks))
+    lines = [f"{one.result.upper():<4}  {one.name:<{width}} {one.detail}" for one in checks]
     remedies = [f"      {one.name}: {one.remedy}" for one in checks if one.remedy and one.result in ("fail", "warn")]
     show(found, [*lines, *(["to do:", *remedies] if remedies else ["ready"])], as_json)
     finish(bool(found["passed"]))

@@ -41,6 +41,7 @@ from flows.plans.canary import choose_canaries
 from flows.truth import auditing
 from flows.truth.deficits import summarised
 from flows.views.inspection import failed_keys
+from flows.views.query_bytes import recount_dry_run
 from flows.wiring import build_services
 from scrapers.scrape import utc_now
 
@@ -118,7 +119,9 @@ def plan(
 ) -> None:
     """What a run would do with every date, and why. No call to the source, no write."""
     given = {"dates": dates, "entities": entities, "mode": mode.value, **extra_parameters(parameters)}
-    found = planned_of(build_services(), asked_of(source, start, end, "", given))
+    services = build_services()
+    found = planned_of(services, asked_of(source, start, end, "", given))
+    dry_run = recount_dry_run(services, source, found.plan)
     grouped: dict[tuple[str, str], list[str]] = {}
     for item in found.plan.items:
         grouped.setdefault((item.path.value, item.why), []).append(item.partition.key)
@@ -130,7 +133,8 @@ def plan(
     # As stored they have a "key", a name whose value is never shown.
     data["items"] = [{"partition": item.pop("key"), **item} for item in data["items"]]
     data["estimate"] = dataclasses.asdict(found.estimate)
-    show(data, [found.describe(), *table(rows, ("path", "count", "ranges", "why"))], as_json)
+    data["bigquery_dry_run"] = dataclasses.asdict(dry_run)
+    show(data, [found.describe(), dry_run.describe(), *table(rows, ("path", "count", "ranges", "why"))], as_json)
 
 
 @app.command()

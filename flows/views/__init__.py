@@ -1,1 +1,1 @@
-"""Answers for people: status, the questions of two in the morning, preflight. Reads only."""
+"""Answers for people: status, the questions of two in the morning, preflight. What they write, they take away."""

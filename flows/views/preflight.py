@@ -45,7 +45,7 @@ def preflight(services: Services, source: str, now: dt.datetime, *, test_mail: b
     """
     checks: list[tuple[str, Callable[[], Checked]]] = [
         ("settings", lambda: _settings(services)),
-        ("bucket", lambda: _bucket(services)),
+        ("bucket", lambda: check_bucket(services)),
         ("tables", lambda: _tables(services, source)),
         ("ledger", lambda: _ledger(services, source)),
         ("lease", lambda: _lease(services, source, now)),
@@ -57,10 +57,11 @@ def preflight(services: Services, source: str, now: dt.datetime, *, test_mail: b
         ("disk", _disk),
         ("memory", _memory),
     ]
-    return [_tried(name, check) for name, check in checks]
+    return [tried(name, check) for name, check in checks]
 
 
-def _tried(name: str, check: Callable[[], Checked]) -> Checked:
+def tried(name: str, check: Callable[[], Checked]) -> Checked:
+    """The check, with an error of the taxonomy as its failure."""
     try:
         return check()
     except PipelineError as error:
@@ -73,7 +74,8 @@ def _settings(services: Services) -> Checked:
     return Checked("settings", "pass", f"{detail}, dataset {services.settings.dataset}, code {services.code_version}")
 
 
-def _bucket(services: Services) -> Checked:
+def check_bucket(services: Services) -> Checked:
+    """Writes, reads and deletes one probe object."""
     name, data = f"probe/{uuid.uuid4().hex}", b"gapless preflight"
     services.store.write(name, data, if_generation=0)
     try:
