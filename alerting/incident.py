@@ -21,6 +21,7 @@ Severity = Literal["CRITICAL", "ERROR", "WARNING", "INFO"]
 SEVERITIES: tuple[Severity, ...] = ("CRITICAL", "ERROR", "WARNING", "INFO")
 
 MAX_MESSAGE = 4_000
+MAX_SEARCHED = 200_000
 _NAMED = frozenset(
     [
         "details",
@@ -99,7 +100,7 @@ class Incident:
             date=date_of(where),
             stage=(known.stage if known else "") or stage,
             error_type=type(error).__name__,
-            message=shorten(printable(known.message if known else str(error)) or type(error).__name__, MAX_MESSAGE),
+            message=_message(known.message if known else str(error)) or type(error).__name__,
             status=_status(evidence.get("status")),
             endpoint=printable(str(evidence.get("endpoint") or "")),
             severity=severity or _severity(error),
@@ -152,7 +153,7 @@ class Incident:
             date=date_of(partition) or _clean(str(data.get("date") or "")),
             stage=_clean(str(data.get("stage") or "")),
             error_type=kind,
-            message=shorten(printable(text) or kind, MAX_MESSAGE),
+            message=_message(text) or kind,
             status=_status(data.get("status") or data.get("status_code")),
             endpoint=printable(str(data.get("endpoint") or data.get("url") or "")),
             severity=chosen or (_severity(taxonomy_class("")) if taxonomy_class else "ERROR"),
@@ -186,6 +187,11 @@ class Incident:
 
 Reported = Incident | BaseException | Mapping[str, Any]
 _ADAPTER: TypeAdapter[Incident] = TypeAdapter(Incident)
+
+
+def _message(text: str) -> str:
+    """Head and tail of a long one. Of a huge one the head only: to search all of it would take seconds an error."""
+    return shorten(printable(text, MAX_SEARCHED), MAX_MESSAGE)
 
 
 def _clean(text: str) -> str:

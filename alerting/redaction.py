@@ -35,18 +35,22 @@ MASK = "***"
 _MAX_LAYERS = 4
 _MAX_DEPTH = 24
 _OVERLAP_CHARS = 8_192
+MAX_LOG_CHARS = 200_000
+"""Of a log record's message and traceback; the Prefect server takes a megabyte of JSON."""
 _TURNING = "\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069"
 _UNPRINTABLE = re.compile(f"[\x00-\x1f\x7f-\x9f{_TURNING}]+")
 _STEERING = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f{_TURNING}]")
 
 
-def one_line(text: str) -> str:
+def one_line(text: str, max_chars: int | None = None) -> str:
     """Redacted, on one line, without control characters and without marks that turn the writing direction.
+
+    ``max_chars`` as in `redact`.
 
     >>> one_line("a\\r\\nBcc: b")
     'a Bcc: b'
     """
-    return _UNPRINTABLE.sub(" ", redact(text)).strip()
+    return _UNPRINTABLE.sub(" ", redact(text, max_chars)).strip()
 
 
 def visible(text: str) -> str:
@@ -58,9 +62,9 @@ def visible(text: str) -> str:
     return _STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
-def printable(text: str) -> str:
-    """Redacted and `visible`: what may be shown on a terminal, in a mail's text or in an artifact."""
-    return visible(redact(text))
+def printable(text: str, max_chars: int | None = None) -> str:
+    """Redacted (``max_chars`` as in `redact`) and `visible`: what a terminal, a mail's text or an artifact may show."""
+    return visible(redact(text, max_chars))
 
 
 def redact(text: str, max_chars: int | None = None) -> str:
@@ -219,19 +223,19 @@ def _redact_record(record: logging.LogRecord) -> None:
     except Exception:  # too few arguments, %d of a text ...
         message = f"{_text(record.msg)} {redact_value(record.args)}"
         record.msg, record.args = message, None
-    clean = printable(message)
+    clean = printable(message, MAX_LOG_CHARS)
     if clean != message or not isinstance(record.msg, str):
         record.msg, record.args = clean, None
     if record.exc_info:
         raised = record.exc_info if isinstance(record.exc_info, tuple) else sys.exc_info()
         if not record.exc_text:
             record.exc_text = logging.Formatter().formatException(raised) if raised[0] else ""
-        clean = printable(record.exc_text)
+        clean = printable(record.exc_text, MAX_LOG_CHARS)
         if clean != record.exc_text:
             record.exc_info = None
         record.exc_text = clean
     elif record.exc_text:
-        record.exc_text = printable(record.exc_text)
+        record.exc_text = printable(record.exc_text, MAX_LOG_CHARS)
     if record.stack_info:
         record.stack_info = printable(str(record.stack_info))
     for name in record.__dict__.keys() - _STANDARD:

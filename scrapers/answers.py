@@ -182,7 +182,7 @@ def _build(kind: type[PipelineError], answer: Answer) -> PipelineError:
 
 def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """The headers worth keeping with a payload, redacted: never cookies or anything that names a key."""
-    return {name: redact(value[:_KEPT_CHARS]) for name, value in headers.items() if _KEPT_HEADERS.fullmatch(name)}
+    return {name: redact(value, _KEPT_CHARS) for name, value in headers.items() if _KEPT_HEADERS.fullmatch(name)}
 
 
 def _said(answer: Answer) -> str:

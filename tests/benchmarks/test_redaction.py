@@ -118,6 +118,7 @@ def seconds(text: str) -> float:
 
 
 @pytest.mark.benchmark
+@pytest.mark.timeout(1800)
 def test_no_pattern_goes_back_and_forth_over_a_megabyte_of_hostile_text() -> None:
     register_secret("Tr0ub4dor&3/x")
     harmless_s = min(seconds((HARMLESS * (SIZE // len(HARMLESS) + 1))[:SIZE]) for _ in range(3))
