@@ -84,8 +84,8 @@ pins: $(STAMP)  ## Quarterly: which releases beyond our bounds work already (ins
 	$(BIN)/pytest -q -s -m pins tests/e2e/test_pins.py
 
 audit: $(STAMP)  ## Known vulnerabilities of what is pinned; asks an advisory service, so it needs the internet
-	@$(BIN)/uv tool run pip-audit@2.10.1 --disable-pip --require-hashes -r constraints-local.txt || \
-	{ echo "audit: found something above, or could not ask pypi.org's advisories (that needs the internet)"; exit 1; }
+	@$(BIN)/uv tool run pip-audit@2.10.1 --strict --disable-pip --require-hashes -r constraints-local.txt || \
+	{ echo "audit: something was found, or pypi.org's advisories could not be asked: see above"; exit 1; }
 
 dist: $(STAMP)  ## The wheel, in dist/
 	$(BIN)/python -m hatchling build -t wheel
