@@ -36,7 +36,7 @@ class Fact(Row):
     f: float | None = None
     price: Decimal | None = None
     t: dt.time | None = None
-    at: AwareDatetime | None = None
+    seen_at: AwareDatetime | None = None
     extra: dict[str, Any] | None = None
     part: Part | None = None
     parts: list[Part] = Field(default_factory=list)
@@ -85,12 +85,12 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("t", "19:30:00+02:00", "t: Input should not have timezone info"),
     ("t", "19:30:00Z", "t: Input should not have timezone info"),
     ("t", 3600, "t: a number is no time of day"),
-    ("at", "9999-12-31T23:59:59-05:00", "at: TIMESTAMP holds the years 1 to 9999 in UTC"),
-    ("at", "0001-01-01T00:00:00+05:00", "at: TIMESTAMP holds the years 1 to 9999 in UTC"),
-    ("at", "10000-01-01T00:00:00Z", "at: Input should be a valid datetime"),
-    ("at", "2025-01-03T19:30:00", "at: Input should have timezone info"),
-    ("at", "20250103", "at: true, false and a text of digits are no instant"),
-    ("at", "2025-01-03T00:00:00.123456789Z", "at: BigQuery holds microseconds"),
+    ("seen_at", "9999-12-31T23:59:59-05:00", "seen_at: TIMESTAMP holds the years 1 to 9999 in UTC"),
+    ("seen_at", "0001-01-01T00:00:00+05:00", "seen_at: TIMESTAMP holds the years 1 to 9999 in UTC"),
+    ("seen_at", "10000-01-01T00:00:00Z", "seen_at: Input should be a valid datetime"),
+    ("seen_at", "2025-01-03T19:30:00", "seen_at: Input should have timezone info"),
+    ("seen_at", "20250103", "seen_at: true, false and a text of digits are no instant"),
+    ("seen_at", "2025-01-03T00:00:00.123456789Z", "seen_at: BigQuery holds microseconds"),
     ("day", 1735862400, "day: a number is no date"),
     ("day", "1735862400", "day: a number is no date"),
     ("day", "10000-01-01", "day: Input should be a valid date"),
@@ -121,8 +121,8 @@ HELD: list[tuple[str, Any, Any]] = [
     ("big", 10**38, str(10**38)),
     ("big", "0e-100", "0E-100"),
     ("t", "19:30:00.123456", "19:30:00.123456"),
-    ("at", "2025-01-03T00:00:00.123456000Z", "2025-01-03T00:00:00.123456Z"),
-    ("at", 1735862400, "2025-01-03T00:00:00Z"),
+    ("seen_at", "2025-01-03T00:00:00.123456000Z", "2025-01-03T00:00:00.123456Z"),
+    ("seen_at", 1735862400, "2025-01-03T00:00:00Z"),
     ("extra", {"x": 2**64 - 1, "y": [None, "é\0"]}, {"x": 2**64 - 1, "y": [None, "é\0"]}),
     ("part", {"n": 2**60}, {"n": str(2**60)}),
     ("parts", [{"n": 2**60}, {"n": 1}], [{"n": str(2**60)}, {"n": 1}]),
@@ -208,11 +208,11 @@ def test_the_outermost_values_come_back_from_bigquery_as_they_were_sent(bench):
     bench.processor = Facts()
     body = (
         b'[{"key": "a\\u0000b", "n": 9223372036854775807, "price": "12345678901234567890123456789.123456789",'
-        b' "at": "9999-12-31T23:59:59.999999Z", "t": "23:59:59.999999", "extra": {"x": 1e300},'
+        b' "seen_at": "9999-12-31T23:59:59.999999Z", "t": "23:59:59.999999", "extra": {"x": 1e300},'
         b' "parts": [{"n": -9223372036854775808}]}]'
     )
     bench.process(_landed(bench, DAY, body))
-    (row,) = bench.rows("facts", "key", "n", "price", "`at`", "`t`", "parts[OFFSET(0)].n")
+    (row,) = bench.rows("facts", "key", "n", "price", "`seen_at`", "`t`", "0 + parts[OFFSET(0)].n")
     assert row == (
         "a\0b",
         2**63 - 1,
