@@ -1,7 +1,8 @@
 """Reads a JSON body: whole, without a repeated key, and without an error beside its data. Pure.
 
 The bytes are never repaired. What can be read in one way only is read: a byte-order mark, UTF-16 and UTF-32. A
-bad byte, or a lone surrogate, in one text becomes a lone surrogate of that text, which its row is refused for.
+bad byte, or a lone surrogate, in one text becomes a lone surrogate of that text, which its row is refused for; in the
+name of a field it spoils the whole.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 import jiter
 from pydantic_core import from_json
 
-from alerting.errors import SourceContractError, SourceUnavailable
+from alerting.errors import SourceContractError, SourceUnavailable, writable
 from scrapers.excerpts import excerpt
 
 _ERRORS = ("error", "errors")
@@ -87,6 +88,8 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError("an object has a key twice")
+    if any(writable(key) != key for key in found):
+        raise ValueError("a key of an object is no Unicode")
     return found
 
 

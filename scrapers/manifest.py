@@ -99,8 +99,8 @@ class Manifest(BaseModel):
 
     @property
     def last_cursor(self) -> str:
-        """Cursor of the last page that has one, "" when nothing was paginated."""
-        return next((page.cursor for page in reversed(self.pages) if page.cursor), "")
+        """Cursor of the last page of rows that has one, "" when nothing was paginated."""
+        return next((page.cursor for page in reversed(self.pages) if page.cursor and not page.confirms), "")
 
     @property
     def open_text(self) -> str:

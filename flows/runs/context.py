@@ -238,7 +238,7 @@ class RunContext:
             warnings=balance_facts(self.receipts),
             schema_drift=[
                 *drift_facts(self.receipts, self.history.known_unknown_fields),
-                *(f"{told}: read as what it is" for told in (self.client.drift if self.client else ())),
+                *(f"{told}: read as what it is" for told in getattr(self.client, "drift", ())),
             ],
             slowest_step=slowest_answer(self.answers_s),
             **spent_facts(self),
