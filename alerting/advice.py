@@ -96,17 +96,45 @@ def retry_step(facts: RunFacts, group: IncidentGroup) -> Step | None:
     )
 
 
-def retry_all_step(facts: RunFacts, groups: Sequence[IncidentGroup]) -> Step | None:
-    """One command for every partition of the causes that a retry alone may heal."""
-    healing = [group for group in groups if group.sample.retryable]
-    partitions = {key for group in healing for key in group.partitions}
+def go_on_step(facts: RunFacts, groups: Sequence[IncidentGroup], failed: set[str]) -> Step | None:
+    """One command for all that a run alone may heal: retryable causes, and what was not begun or not finished.
+
+    It asks for the whole range where that is what the run was asked for, as what is done is skipped; dates that need
+    a repair first are excluded.
+    """
+    healing = [group for group in groups if heals(group) and group.partitions]
+    rest = missing_of(facts) - failed
+    partitions = rest.union(*(group.partitions for group in healing))
     if not partitions or not (facts.retry_command_template or facts.cause_command_template):
         return None
-    text = _fill(facts, partitions, cause=ALL_RETRYABLE, fingerprint=ALL_RETRYABLE)
+    repairs = ",".join(compressed_items((failed & (missing_of(facts) or failed)) - partitions, join=".."))
+    if facts.range_command and len(repairs) <= MAX_PASTED:
+        text = facts.range_command + (f" -p exclude='{repairs}'" if repairs else "")
+    else:
+        # Ranges that are too long to paste have a name; what no cause names always carries its ranges.
+        template = replace(facts, cause_command_template="") if rest and facts.retry_command_template else facts
+        text = _fill(template, partitions, cause=ALL_RETRYABLE, fingerprint=ALL_RETRYABLE)
+    names = cut_items([group.cause_id for group in healing], 12)
+    why = f"All that a retry may heal: {names}." if healing else "Go on with what was not begun."
+    if healing and rest:
+        why = f"All that a run alone may heal: {names}, and what was not begun or not finished."
+    if repairs and facts.range_command and text.startswith(facts.range_command):
+        why += " What needs a repair first is excluded."
     units = len(partitions)
-    names = [group.cause_id for group in healing]
-    why = f"All that a retry may heal: {cut_items(names, 12)}."
+    landed = sum(facts.calendar.get(key) in ("landed", "loaded") for key in rest)
+    if landed:
+        why += f" {landed:,} are landed and cost no call."
     return Step(text, units, unit_name(partitions, units), _cost(facts, partitions), why)
+
+
+def heals(group: IncidentGroup) -> bool:
+    """Whether another run alone may be enough, now or after a wait that the mail names."""
+    return group.sample.retryable or group.sample.error_type in ("BudgetExhausted", "BlockedBySource")
+
+
+def missing_of(facts: RunFacts) -> set[str]:
+    """Partitions without a good verdict."""
+    return {key for key, verdict in facts.calendar.items() if verdict not in GOOD_VERDICTS}
 
 
 def _why_retry(group: IncidentGroup) -> str:
@@ -127,7 +155,7 @@ def _cost(facts: RunFacts, partitions: Collection[str]) -> str:
 
 def rest_step(facts: RunFacts, failed: set[str]) -> Step | None:
     """One command for what is missing without an error: not attempted, or landed and not yet loaded."""
-    missing = {key for key, verdict in facts.calendar.items() if verdict not in GOOD_VERDICTS} - failed
+    missing = missing_of(facts) - failed
     if not missing or not facts.retry_command_template:
         return None
     # No cause names these: the command always carries its ranges.

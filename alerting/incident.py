@@ -110,7 +110,7 @@ class Incident:
             attempts=attempts,
             exception_chain=exception_chain(error),
             frame=own_frame(error.__traceback__),
-            traceback=traceback_text(error),
+            traceback="" if _is_expected(error) else traceback_text(error),
             facts=_facts(evidence),
         )
 
@@ -204,6 +204,11 @@ def _severity(error: BaseException) -> Severity:
     if isinstance(error, errors.TransientError | errors.NonCriticalError):
         return "ERROR"
     return "CRITICAL"
+
+
+def _is_expected(error: BaseException) -> bool:
+    """A failure that the taxonomy names says all in its message; ``CriticalError`` itself stands for unknown ones."""
+    return isinstance(error, errors.PipelineError) and type(error) not in (errors.PipelineError, errors.CriticalError)
 
 
 def _status(value: Any) -> int | None:

@@ -16,7 +16,7 @@ from alerting.message import backfill_mail, message_id, smaller_mails, text_of
 from alerting.object_store import ObjectStore
 from alerting.outbox import Delivered, HumanNotice, Outbox, OutboxEntry
 from alerting.redaction import redact
-from alerting.wording import duration, plural, span
+from alerting.wording import command_lines, duration, plural, span
 
 _log = logging.getLogger("gapless.alerting")
 _CLAIM_S = 120.0
@@ -131,6 +131,33 @@ def _human_text(incident: Incident, entry: OutboxEntry) -> tuple[str, str]:
         "This is the only such mail of this run; everything else comes in its summary.",
     ]
     return f"[backfill][NEEDS A HUMAN] {source} · {incident.error_type}", "\n".join(lines)
+
+
+def send_refusal(
+    channels: Sequence[Channel], entry: OutboxEntry, place: str, error: PipelineError, command: str, now: dt.datetime
+) -> bool:
+    """Tells who would wait for a run that it was refused before it began; True when a channel took it.
+
+    ``place`` is source and range; ``command`` asks for the same again, and may be "".
+    """
+    lines = [
+        f"REFUSED - {place}",
+        "",
+        f"Nothing was done: {redact(error.message)}",
+        "",
+        *([f"Do this: {redact(error.hint)}", ""] if error.hint else []),
+        *(["Then ask for the same again:", "", command_lines(redact(command)), ""] if command else []),
+        f"At:  {now:%Y-%m-%d %H:%M:%S} UTC",
+        *(f"{name}: {url}" for name, url in entry.run_facts.links.items()),
+        "",
+        "No summary follows: this run has ended.",
+    ]
+    subject = f"[backfill][REFUSED] {place} · {type(error).__name__}"
+    mail = backfill_mail(entry, subject, "\n".join(lines), role="refused", outcome="REFUSED", now=now)
+    delivered, problems = deliver(mail, channels, "ERROR", set(), now)
+    if problems:
+        _log.error("nobody was told that %s was refused: %s", entry.backfill_id, "; ".join(problems))
+    return bool(delivered)
 
 
 def send_start(channels: Sequence[Channel], entry: OutboxEntry, now: dt.datetime) -> bool:

@@ -18,6 +18,7 @@ from alerting.outbox import OutboxEntry
 from alerting.redaction import redact
 from alerting.run_facts import Outcome, RunFacts
 from alerting.summary import RenderedMail, render, render_bare
+from alerting.verdict import PAUSED
 
 _DIED = "X-Backfill-Died"
 _log = logging.getLogger("gapless.alerting")
@@ -97,12 +98,12 @@ def _remember(store: ObjectStore, entry: OutboxEntry, memory: dict[str, Any]) ->
 
 
 def severity_of(mail: EmailMessage) -> Severity:
-    """The routing severity of a summary: a run that died is critical, FAILED and STOPPED are errors, gaps a warning,
-    the rest information."""
+    """The routing severity of a summary: a run that died is critical, FAILED and STOPPED are errors, gaps and a pause
+    a warning, the rest information."""
     if mail[_DIED]:
         return "CRITICAL"
     outcome = str(mail["X-Backfill-Outcome"])
-    return {"FAILED": "ERROR", "STOPPED": "ERROR", "OK-WITH-GAPS": "WARNING"}.get(outcome, "INFO")  # type: ignore[return-value]
+    return {"FAILED": "ERROR", "STOPPED": "ERROR", PAUSED: "WARNING", "OK-WITH-GAPS": "WARNING"}.get(outcome, "INFO")  # type: ignore[return-value]
 
 
 def mail_name(entry: OutboxEntry) -> str:

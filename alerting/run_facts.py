@@ -63,6 +63,7 @@ class RunFacts:
     ``warnings`` are doubts about rows that are loaded, shown before everything else.
     ``retry_command_template`` and ``cause_command_template`` may use ``{source} {ranges} {cause} {fingerprint}
     {backfill_id} {start} {end} {units}``; the second one serves causes whose ranges are too long to paste.
+    ``range_command`` does whatever is missing of all that the run was asked for.
     Until ``commands_work_from`` (aware, None: at once) every such command is refused, but after
     ``command_to_begin_sooner``. At ``resumes_at`` (aware, None: never) the run goes on by itself, as the flow run named
     ``resumes_as``. ``flow_run_id`` is the run's own at Prefect.
@@ -121,6 +122,7 @@ class RunFacts:
     command_to_begin_sooner: str = ""
     retry_command_template: str = ""
     cause_command_template: str = ""
+    range_command: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; the calendar becomes verdict -> compressed ranges, a hundredth of its size."""

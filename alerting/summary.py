@@ -23,6 +23,7 @@ from alerting.redaction import one_line, printable, visible
 from alerting.run_facts import RunFacts
 from alerting.summary_rows import planned_keys
 from alerting.summary_view import SummaryView, build_view
+from alerting.verdict import PAUSED
 from alerting.wording import command_lines, shorten, span, wrap
 
 MAX_HTML_BYTES = 80_000
@@ -85,7 +86,7 @@ def render(run_facts: RunFacts, incidents: Iterable[Incident], *, full_list: str
         view.outcome,
         left_out,
         _memory(run_facts, view, causes),
-        view.outcome not in ("OK", "OK-WITH-GAPS"),
+        view.outcome not in ("OK", "OK-WITH-GAPS", PAUSED),
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from alerting.advice import Step, advice_for, rest_step, retry_all_step, retry_step
+from alerting.advice import Step, advice_for, go_on_step, heals, rest_step, retry_step
 from alerting.coverage import Coverage, build_coverage
 from alerting.fingerprint import MAX_WORDINGS, Causes, IncidentGroup
 from alerting.incident import Incident
@@ -16,10 +16,11 @@ from alerting.ranges import compress_dates, compressed_items, unit_name
 from alerting.redaction import redact
 from alerting.run_facts import RunFacts
 from alerting.summary_rows import audit_rows, compared_dates, cost_rows, data_rows, diff_rows, table_row, table_state
-from alerting.verdict import headline_of, outcome_of, subject_of, tally_of, verdict_of
+from alerting.verdict import PAUSED, headline_of, outcome_of, subject_of, tally_of, verdict_of
 from alerting.wording import cut_items, moment, plural, shorten, span
 
 MAX_CAUSES = 10
+_TONES = {"OK": "good", "OK-WITH-GAPS": "fair", PAUSED: "fair"}
 MAX_STEPS = 3
 _TEXT_RANGE_ITEMS = 2_000
 _HTML_RANGE_ITEMS = 24
@@ -59,6 +60,7 @@ class SummaryView:
     verdict: str
     place: str
     steps: tuple[Step, ...]
+    steps_title: str
     works_from: str
     sooner: str
     causes: tuple[CauseView, ...]
@@ -100,11 +102,12 @@ def build_view(facts: RunFacts, causes: Causes) -> SummaryView:
         outcome=outcome,
         tone="fair"
         if outcome == "OK" and (differing or facts.warnings)
-        else {"OK": "good", "OK-WITH-GAPS": "fair"}.get(outcome, "bad"),
-        headline=headline_of(outcome, tally, differing, warned=bool(facts.warnings)),
+        else {"OK": "good", "OK-WITH-GAPS": "fair", PAUSED: "fair"}.get(outcome, "bad"),
+        headline=headline_of(facts, outcome, tally, differing),
         verdict=verdict_of(facts, causes, tally, outcome),
         place=place,
         steps=steps,
+        steps_title="To go sooner" if outcome == PAUSED else "Do this next",
         works_from=f"Works from {moment(facts.commands_work_from, facts.zone)} on" if facts.commands_work_from else "",
         sooner=redact(facts.command_to_begin_sooner) if facts.commands_work_from else "",
         causes=tuple(
@@ -148,12 +151,16 @@ def _steps(facts: RunFacts, causes: Causes, retries: Mapping[str, Step | None]) 
     ordered = sorted(causes.groups, key=lambda group: (not group.sample.retryable, group.critical))
     ordered = [group for group in ordered if group.sample.error_type not in _NOT_HEALED_BY_A_RETRY]
     found = [step for group in ordered if (step := retries[group.cause_id])]
-    if len(found) > MAX_STEPS and (everything := retry_all_step(facts, ordered)):
-        own.append(everything)
-        found = [step for group in ordered if not group.sample.retryable and (step := retries[group.cause_id])]
-    steps = [*own, *found][:MAX_STEPS]
     failed = {key for group in causes.groups for key in group.partitions}
-    if rest := rest_step(facts, failed):
+    rest = rest_step(facts, failed)
+    healing = sum(heals(group) and retries[group.cause_id] is not None for group in ordered)
+    if healing + (rest is not None) > 1 and (everything := go_on_step(facts, ordered, failed)):
+        # One paste for all of it: of several, each would have to wait for the one before.
+        own.append(everything)
+        rest = None
+        found = [step for group in ordered if not heals(group) and (step := retries[group.cause_id])]
+    steps = [*own, *found][:MAX_STEPS]
+    if rest:
         steps = [*steps[: MAX_STEPS - 1], rest]
     return tuple(steps)
 

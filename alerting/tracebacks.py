@@ -1,4 +1,4 @@
-"""What a traceback says, short enough for a mail: own code first, no machine's paths, no secret. Pure."""
+"""What a traceback says, short enough for a mail: own code only, no machine's paths, no secret. Pure."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def own_frame(trace: TracebackType | None) -> str:
 
 
 def traceback_text(error: BaseException) -> str:
-    """Own frames first, innermost first; then foreign ones; no absolute path."""
+    """Own frames only, innermost first, no absolute path; without any of them the innermost foreign one."""
     lines: list[tuple[bool, str]] = []
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         path = _short_path(frame.filename)
         code = f"\n    {frame.line.strip()}" if frame.line else ""
-        lines.append((not _is_own(path), f"{path}:{frame.lineno} in {frame.name}{code}"))
-    ordered = [text for _, text in sorted(lines, key=lambda item: item[0])]
-    return cut_lines(redact("\n".join(ordered)))
+        lines.append((_is_own(path), f"{path}:{frame.lineno} in {frame.name}{code}"))
+    own = [text for is_own, text in lines if is_own] or [text for _, text in lines[:1]]
+    return cut_lines(redact("\n".join(own)))
 
 
 def cut_lines(text: str) -> str:

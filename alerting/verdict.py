@@ -10,7 +10,7 @@ from alerting.ranges import unit_name
 from alerting.redaction import one_line
 from alerting.run_facts import GOOD_VERDICTS, RunFacts
 from alerting.summary_rows import VERDICT_LABELS, removed_rows, table_state
-from alerting.wording import cut_items, plural, span
+from alerting.wording import cut_items, moment, plural, span
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +34,14 @@ def tally_of(facts: RunFacts, touched: set[str]) -> Tally:
     return Tally(planned, good, missing, known, unit_name(list(facts.calendar) or touched or ["2000-01-01"], 1))
 
 
+PAUSED = "PAUSED"
+"""A run that was stopped and goes on by itself: nobody has to do anything."""
+
+
 def outcome_of(facts: RunFacts, causes: Causes, tally: Tally) -> str:
     """The word in brackets: as the run said, else derived."""
+    if facts.outcome == "STOPPED" and facts.resumes_at:
+        return PAUSED
     if facts.outcome:
         return facts.outcome
     if not causes.groups and not tally.missing:
@@ -47,6 +53,9 @@ def subject_of(facts: RunFacts, causes: Causes, outcome: str, tally: Tally, acti
     """Stable over the attempts of a run (no date of sending), so that threads hold."""
     place = f"{facts.source or facts.backfill_id} {span(facts.start_date, facts.end_date)}"
     parts = [f"[backfill][{outcome}{_count(outcome, tally)}] {place}".strip()]
+    if outcome == PAUSED:
+        parts.append(f"goes on {moment(facts.resumes_at)} by itself")
+        actions = 0
     if causes.groups:
         parts.append(plural(len(causes.groups), "cause"))
     if facts.warnings:
@@ -67,16 +76,16 @@ def _count(outcome: str, tally: Tally) -> str:
         return f", at least {tally.missing:,} missing" if tally.missing else ""
     if outcome == "OK":
         return f" {tally.good}/{tally.planned}"
-    if outcome in ("STOPPED", "CANCELLED"):
+    if outcome in ("STOPPED", PAUSED, "CANCELLED"):
         return f", {tally.good:,} of {tally.planned:,} done"
     return f", {tally.missing:,} of {tally.planned:,} missing"
 
 
-def headline_of(outcome: str, tally: Tally, differing: bool, *, warned: bool = False) -> str:
-    """A few words for the top of the page; ``differing`` when a table has not the rows that it should have.
-
-    ``warned`` when what is there is doubted.
-    """
+def headline_of(facts: RunFacts, outcome: str, tally: Tally, differing: bool) -> str:
+    """A few words for the top of the page; ``differing`` when a table has not the rows that it should have."""
+    warned = bool(facts.warnings)
+    if outcome == PAUSED:
+        return f"Paused, goes on at {moment(facts.resumes_at, facts.zone)} by itself: nothing to do"
     if tally.known and not tally.planned:
         return "Nothing to do"
     ended = {"STOPPED": "Stopped early", "CANCELLED": "Cancelled"}.get(outcome, "")
@@ -122,6 +131,9 @@ def verdict_of(facts: RunFacts, causes: Causes, tally: Tally, outcome: str) -> s
         said.append(f"But look at the rows: {cut_items(wrong, 3)}.")
     if outcome not in ("OK", "OK-WITH-GAPS") and not waiting:
         said.append("Nothing is half-written: a partition is replaced as a whole or stays as it was.")
+    if outcome == PAUSED:
+        named = f" as flow run {facts.resumes_as}" if facts.resumes_as else ""
+        said.append(f"It goes on by itself{named}.")
     if tally.known and tally.missing and (needs := estimate(facts, tally.missing - waiting)):
         said.append(f"Resuming needs {needs}.")
     return " ".join(said)

@@ -34,7 +34,7 @@ from flows.runs.active import register, unregister
 from flows.runs.artifacts import ended, publish_result, report_progress
 from flows.runs.closing import close_backfill, close_dead_runs, starting_facts
 from flows.runs.context import RunContext
-from flows.runs.mailing import mail_trouble, refuse_without_mail
+from flows.runs.mailing import mail_trouble, refuse_without_mail, tell_refused
 from flows.runs.mapping import keep_alive, map_windows
 from flows.runs.outcome import abort_reason, exit_code
 from flows.runs.progress import ending_of, final_block
@@ -162,6 +162,8 @@ async def run_asked(asked: Asked) -> State[Any]:
         with library_logs_in_run():
             return await _run(services, asked, backfill_id)
     except PipelineError as error:
+        if not asked.dry_run:
+            await asyncio.to_thread(tell_refused, asked, backfill_id, error)
         return failed(error)
 
 

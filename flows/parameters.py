@@ -71,6 +71,9 @@ class OnFailure(StrEnum):
     STOP = "stop"
 
 
+PASTED_WAIT_S = 6 * 3600
+"""How long a run that somebody pasted out of a mail waits for the source's lease, in seconds."""
+
 NO_DATE = dt.date.min
 """Stands for a date that was not given: a source that is asked by entity has none."""
 

@@ -112,7 +112,7 @@ def start_run(services: Services, asked: Asked, *, no_follow: bool, as_json: boo
     defaults = Asked(source=asked.source).model_dump(mode="json")
     wanted = asked.model_dump(mode="json").items()
     parameters = {name: value for name, value in wanted if name in ("source", "reason") or value != defaults[name]}
-    started = start(f"backfill/{asked.source}", parameters, asked_by=who())
+    started = start(f"backfill/{asked.source}", parameters, asked_by=who(), followed=not no_follow)
     at = f" {started.url}" if started.url else ""
     say(as_json, f"started {started.backfill_id} as flow run {started.name} ({started.flow_run_id}){at}")
     if no_follow:

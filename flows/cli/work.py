@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -36,7 +36,7 @@ from flows.cli.start import (
     start_run,
 )
 from flows.ledger import Ledger
-from flows.parameters import Mode, Reason
+from flows.parameters import PASTED_WAIT_S, Mode, Reason
 from flows.plans.canary import choose_canaries
 from flows.truth import auditing
 from flows.truth.deficits import summarised
@@ -183,17 +183,22 @@ def retry_failed(
     no_follow: NoFollow = False,
     as_json: Json = False,
 ) -> None:
-    """Runs exactly the dates whose last attempt failed (in one run, of one cause), and no other."""
-    services = build_services()
+    """Runs exactly the dates whose last attempt failed (in one run, of one cause), and no other.
+
+    Waits for another run of the source to end, up to six hours.
+    """
+    services, waits = build_services(), dict[str, Any](wait_for_lease_s=PASTED_WAIT_S)
     services.scraper(source)
     if cause:
         if not run_id:
             raise typer.BadParameter("a cause belongs to a run: --run bf-...", param_hint="--cause")
         keys = keys_of_cause(services, run_id, cause)
-        start_keys(services, source, keys, reason, no_follow=no_follow, as_json=as_json, note=f"{cause} of {run_id}")
+        start_keys(
+            services, source, keys, reason, no_follow=no_follow, as_json=as_json, note=f"{cause} of {run_id}", **waits
+        )
     entries = Ledger(services.store, source).refresh()
     keys = failed_keys(entries, keys_of_run(services, run_id) if run_id else None)
-    start_keys(services, source, keys, reason, no_follow=no_follow, as_json=as_json, retry_failed=True)
+    start_keys(services, source, keys, reason, no_follow=no_follow, as_json=as_json, retry_failed=True, **waits)
 
 
 @app.command()

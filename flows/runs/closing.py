@@ -17,6 +17,7 @@ from typing import Any
 
 from prefect.runtime import flow_run
 
+from alerting.advice import ALL_RETRYABLE
 from alerting.delivery import SendResult, owed_summaries, send_owed_summary
 from alerting.errors import StateUnreadable
 from alerting.outbox import Outbox
@@ -25,7 +26,7 @@ from alerting.run_facts import RunFacts
 from flows.control.cooldown import cooling_until, lift_command
 from flows.control.lease import list_leases, release_lease
 from flows.ledger import LedgerEntry
-from flows.parameters import Asked, OnFailure, Order
+from flows.parameters import PASTED_WAIT_S, Asked, OnFailure, Order
 from flows.plans.plan import Path, Plan
 from flows.runs.data_facts import provisional_facts, shrunk_facts, table_facts
 from flows.runs.leftover import settle_ledger
@@ -38,6 +39,8 @@ from flows.runs.stored_plan import read_plan, run_prefix
 from flows.wiring import Services
 from scrapers.scrape import utc_now
 
+# Pasted together, the commands of a mail take turns: a source has one lease.
+_WAITS = f"-p wait_for_lease_s={PASTED_WAIT_S}"
 LOG = logging.getLogger("gapless.closing")
 
 
@@ -83,10 +86,21 @@ def starting_facts(
         links=links,
         retry_command_template=(
             f"prefect deployment run 'backfill/{plan.source}' {_again(plan, asked)} "
-            f"-p reason=errors -p note='retry {{cause}} of {backfill_id}'"
+            f"-p reason=errors {_WAITS} -p note='retry {{cause}} of {backfill_id}'"
         ),
+        range_command=_all_of_it(plan, asked, backfill_id),
         cause_command_template=f"gapless retry-failed {plan.source} --run {backfill_id} --cause {{cause}}",
     )
+
+
+def _all_of_it(plan: Plan, asked: Asked, backfill_id: str) -> str:
+    """The command for the whole range; "" for a run that was asked for a part of one."""
+    if any((asked.dates, asked.exclude, asked.failed_of, asked.plan_of, asked.retry_failed)):
+        return ""
+    dates = f"-p start_date={plan.start_date} -p end_date={plan.end_date}"
+    what = f"-p entities='{asked.entities}'" if asked.entities else dates
+    note = f"-p note='retry {ALL_RETRYABLE} of {backfill_id}'"
+    return f"prefect deployment run 'backfill/{plan.source}' {what} -p reason=errors {_WAITS} {note}"
 
 
 def _again(plan: Plan, asked: Asked) -> str:

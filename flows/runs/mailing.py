@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from prefect.runtime import flow_run
+import shlex
+
+from prefect.runtime import deployment, flow_run
 
 from alerting.advice import ALL_RETRYABLE
 from alerting.delivery import SendResult
-from alerting.errors import ConfigurationError, TransientError
+from alerting.errors import ConfigurationError, PipelineError, TransientError
 from alerting.fingerprint import group_incidents
 from alerting.journal import IncidentJournal
-from flows.wiring import Services
+from alerting.notices import send_refusal
+from alerting.outbox import OutboxEntry
+from alerting.run_facts import RunFacts
+from flows.log import partition_logger
+from flows.parameters import PASTED_WAIT_S, Asked
+from flows.wiring import Services, build_services
+from scrapers.scrape import utc_now
 
 ASKED_BY = "by:"
 """Begins the tag of a flow run that names who asked for it: ``prefect deployment run ... --tag by:maria``."""
+
+
+FOLLOWED = "followed"
+"""Tag of a flow run that a command of ours follows to its end."""
 
 
 def asked_by() -> str:
@@ -34,6 +46,35 @@ def refuse_without_mail(services: Services) -> None:
             hint="see that the mail server answers: gapless test-alert; or do without mail: "
             "export GAPLESS_CONSOLE_ONLY=true",
         ) from error
+
+
+def tell_refused(asked: Asked, backfill_id: str, error: PipelineError) -> None:
+    """Mails that a run was refused before it began, unless somebody follows it at a terminal and reads it there.
+
+    Who pasted a command of a mail, or set a schedule, waits for a summary that would never come.
+    """
+    if not deployment.id or FOLLOWED in (flow_run.tags or []):
+        return
+    try:
+        services = build_services()
+        links = {}
+        if services.settings.ui_url:
+            links["Prefect run"] = f"{services.settings.ui_url}/runs/flow-run/{flow_run.id}"
+        facts = RunFacts(backfill_id=backfill_id, source=asked.source, links=links)
+        entry = OutboxEntry(
+            backfill_id, source=asked.source, mail_host=services.settings.mail_host, facts=facts.to_dict()
+        )
+        place = f"{asked.source} {asked.range_text.replace('..', '…')}"
+        send_refusal(services.channels, entry, place, error, _same_again(asked), utc_now())
+    except PipelineError as problem:  # without a transport there is nobody to tell; the run's state says it
+        partition_logger().error("nobody was told of the refusal: %s", problem)
+
+
+def _same_again(asked: Asked) -> str:
+    given = asked.model_dump(mode="json", exclude_defaults=True, exclude={"source", "resume_of"})
+    given |= {"reason": asked.reason.value, "wait_for_lease_s": max(asked.wait_for_lease_s, PASTED_WAIT_S)}
+    said = " ".join(f"-p {shlex.quote(f'{name}={value}')}" for name, value in given.items())
+    return f"prefect deployment run 'backfill/{asked.source}' {said}"
 
 
 def mail_trouble(result: SendResult | None) -> str:

@@ -30,7 +30,7 @@ from flows.backfill import backfill_id_of
 from flows.control.interruption import FEW_TRIES
 from flows.ledger import Ledger
 from flows.parameters import Engine
-from flows.runs.mailing import ASKED_BY
+from flows.runs.mailing import ASKED_BY, FOLLOWED
 from flows.runs.progress import Progress
 from flows.runs.situation import stored_progress, stored_work
 from flows.settings import code_version
@@ -67,17 +67,17 @@ def ended(state: State[Any]) -> dict[str, Any]:
     return {"state": state.type.value, "message": state.message or "", "exit_code": code}
 
 
-def start(deployment: str, parameters: Mapping[str, Any], asked_by: str = "") -> Started:
+def start(deployment: str, parameters: Mapping[str, Any], asked_by: str = "", followed: bool = False) -> Started:
     """Creates a flow run of ``deployment`` (``flow/name``), as ``prefect deployment run`` would.
 
     Parameters that the deployment does not have are refused before anything starts. Raises ``ConfigurationError``
-    for an unknown deployment or parameter.
+    for an unknown deployment or parameter. ``followed``: somebody reads at a terminal how it ends.
     """
     given = {name: value for name, value in parameters.items() if value not in (None, "")}
-    return _answer(_start(deployment, given, asked_by))
+    return _answer(_start(deployment, given, asked_by, followed))
 
 
-async def _start(deployment: str, parameters: Mapping[str, Any], asked_by: str) -> Started:
+async def _start(deployment: str, parameters: Mapping[str, Any], asked_by: str, followed: bool) -> Started:
     async with get_client() as client:
         try:
             found = await client.read_deployment_by_name(deployment)
@@ -95,7 +95,7 @@ async def _start(deployment: str, parameters: Mapping[str, Any], asked_by: str) 
                 stage="start",
                 hint=f"this command is {code_version()}; deploy the same version: python -m deployments.provision",
             )
-        tags = [f"{ASKED_BY}{asked_by}"] if asked_by else None
+        tags = [*([f"{ASKED_BY}{asked_by}"] if asked_by else []), *([FOLLOWED] if followed else [])]
         run = await client.create_flow_run_from_deployment(found.id, parameters=dict(parameters), tags=tags)
     return Started(run.id, backfill_id_of(run.id, 1), run.name, deployment, parameters, _url(run.id))
 

@@ -167,6 +167,27 @@ def blocked() -> tuple[RunFacts, list[Incident]]:
     return known, found
 
 
+def paused() -> tuple[RunFacts, list[Incident]]:
+    """A quota that is used up: the run goes on by itself after the reset."""
+    found = [incident("BudgetExhausted", "5,000 calls a day are used up", DAYS[12], severity="CRITICAL")]
+    calendar = dict.fromkeys(DAYS[:12], "verified") | dict.fromkeys(DAYS[12:31], "paused")
+    known = facts(
+        set(),
+        outcome="STOPPED",
+        verdict="ABORTED(budget)",
+        calendar=calendar,
+        verdict_counts=dict(Counter(calendar.values())),
+        planned=31,
+        end_date=DAYS[30],
+        calls=12,
+        tables=[],
+        resumes_at=AT + dt.timedelta(hours=22, minutes=1),
+        resumes_as="amber-otter",
+        range_command="prefect deployment run 'backfill/orders' -p start_date=2021-01-01 -p end_date=2021-01-31",
+    )
+    return known, found
+
+
 CASES = {
     "0_causes": lambda: (facts(set(), outcome="OK"), []),
     "1_cause": one_cause,
@@ -176,5 +197,6 @@ CASES = {
     "100_kb_message": huge_message,
     "crashed_run": crashed,
     "blocked_run": blocked,
+    "paused_run": paused,
     "killed_run": lambda: (RunFacts(backfill_id="b1", source="nba", started_at=AT, outcome="STOPPED"), one_cause()[1]),
 }

@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from alerting.advice import ALL_RETRYABLE
-from alerting.errors import ConfigurationError, CoverageLow, SourceContractError, SourceUnavailable
+from alerting.errors import ConfigurationError, CoverageLow, LeaseHeld, SourceContractError, SourceUnavailable
 from alerting.fingerprint import group_incidents
 from alerting.incident import Incident
 from alerting.journal import IncidentJournal
 from alerting.local_store import MemoryObjectStore
+from deployments.local.inbox import InboxClient
 from flows.parameters import Asked
+from flows.runs import mailing
 from flows.runs.mailing import keys_of_cause
 from flows.settings import Settings
-from flows.wiring import build_alert_settings, build_channels
+from flows.wiring import Services, build_alert_settings, build_channels
 
 if TYPE_CHECKING:
     from .conftest import Place
@@ -103,3 +105,47 @@ def test_a_mail_server_that_is_down_refuses_the_run_with_a_next_step_before_anyt
     assert "Nothing was done" in str(refused.value)
     assert "gapless test-alert" in refused.value.hint
     assert place.objects() == before
+
+
+def asked_for_january() -> Asked:
+    return Asked(source="bdl_box_scores", start_date="2025-01-01", end_date="2025-01-31", reason="errors")
+
+
+@pytest.fixture
+def from_a_deployment(monkeypatch: pytest.MonkeyPatch, inbox: InboxClient) -> None:
+    monkeypatch.setattr(mailing, "deployment", SimpleNamespace(id="d-1"))
+    monkeypatch.setattr(mailing, "flow_run", SimpleNamespace(id="f-1", tags=[]))
+    settings = Settings(
+        smtp_host="127.0.0.1", smtp_port=inbox.smtp_port, smtp_security="none", mail_to="ops@example.org"
+    )
+    monkeypatch.setattr(mailing, "build_services", lambda: Services(settings))
+
+
+def test_a_refused_run_that_nobody_follows_is_mailed_with_the_command_for_the_same_again(
+    from_a_deployment: None, inbox: InboxClient
+) -> None:
+    held = LeaseHeld("bf-1 works on it", source="bdl_box_scores", hint="wait for it")
+    mailing.tell_refused(asked_for_january(), "bf-2", held)
+    (found,) = inbox.messages()
+    mail = inbox.message(found["id"])
+    assert mail["subject"] == "[backfill][REFUSED] bdl_box_scores 2025-01-01…2025-01-31 · LeaseHeld"
+    said = " ".join(mail["text"].replace("\\\n", "").split())
+    assert "Nothing was done: bf-1 works on it Do this: wait for it" in said
+    assert "prefect deployment run 'backfill/bdl_box_scores' -p start_date=2025-01-01 -p end_date=2025-01-31" in said
+    assert "-p wait_for_lease_s=21600" in said
+
+
+@pytest.mark.parametrize(("deployment_id", "tags"), [("", []), ("d-1", [mailing.FOLLOWED])])
+def test_a_refusal_that_somebody_reads_at_a_terminal_is_not_mailed(
+    from_a_deployment: None, inbox: InboxClient, monkeypatch: pytest.MonkeyPatch, deployment_id: str, tags: list[str]
+) -> None:
+    monkeypatch.setattr(mailing, "deployment", SimpleNamespace(id=deployment_id))
+    monkeypatch.setattr(mailing, "flow_run", SimpleNamespace(id="f-1", tags=tags))
+    mailing.tell_refused(asked_for_january(), "bf-2", LeaseHeld("bf-1 works on it"))
+    assert inbox.messages() == []
+
+
+def test_without_a_transport_a_refusal_is_only_logged(from_a_deployment: None, monkeypatch, caplog) -> None:
+    monkeypatch.setattr(mailing, "build_services", lambda: Services(Settings()))
+    mailing.tell_refused(asked_for_january(), "bf-2", LeaseHeld("bf-1 works on it"))
+    assert "nobody was told of the refusal" in caplog.text
