@@ -34,7 +34,7 @@ def test_a_secret_in_an_error_is_in_no_ledger_entry_and_in_no_table_of_the_run(k
         tries={},
         partitions={},
         in_canary=False,
-        prompt_flushes=0,
+        takes_prompt_flush=lambda _: True,
         services=SimpleNamespace(alerts=alerts),
         ledger=Ledger(store, "s"),
         breaker=breaker,
