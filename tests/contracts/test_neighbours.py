@@ -65,4 +65,10 @@ def test_the_list_of_packages_is_the_one_that_is_installed() -> None:
     import tomllib
 
     wheel = tomllib.loads((PROJECT_DIR / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
-    assert set(wheel["packages"]) == set(PACKAGES)
+    assert set(wheel["packages"]) == {*PACKAGES, "gapless"}
+
+
+def test_the_installed_packages_are_found_as_ours_from_any_folder(tmp_path: Path) -> None:
+    done = start(["-c", "import gapless, flows; print(gapless.__file__)"], tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(PROJECT_DIR / "gapless" / "__init__.py")

@@ -72,7 +72,7 @@ def test_the_wheel_carries_what_the_stack_and_its_pages_need(installed: Path) ->
         "deployments/automations.yaml",
         "deployments/lifecycle.json",
         "deployments/local/templates/inbox.html",
-        "gapless.py",
+        "gapless/__main__.py",
     )
     assert [name for name in kept if not (installed / name).exists()] == []
     tracked = subprocess.check_output(

@@ -1,7 +1,7 @@
 """Start of the ``gapless`` command: looks whether Gapless's packages are its own, then runs it.
 
 They are called alerting, scrapers, processors, flows and deployments: names that a neighbour on ``sys.path`` may have
-too, and Python takes the first it finds. This module has a name of its own, so that it can tell.
+too, and Python takes the first it finds. This package has a name of its own, so that it can tell.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ class NeighbourPackage(ImportError):
 
 
 def refuse_neighbours() -> None:
-    """Raises ``NeighbourPackage`` unless all packages lie beside this module. Imports none of them."""
-    home = Path(__file__).resolve().parent
+    """Raises ``NeighbourPackage`` unless all packages lie beside this one. Imports none of them."""
+    home = Path(__file__).resolve().parent.parent
     for name in PACKAGES:
         found = importlib.util.find_spec(name)
         places = list(found.submodule_search_locations or [found.origin or ""]) if found else []
@@ -42,7 +42,3 @@ def main() -> int:
     from flows.cli.command import main as run
 
     return run()
-
-
-if __name__ == "__main__":
-    sys.exit(main())
