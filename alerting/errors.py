@@ -18,6 +18,7 @@
     │   └── Shrunk                  it would remove more rows than is usual; the old ones were kept
     └── CriticalError           stop this source now; untried partitions stay pending; tell a human at once
         ├── ConfigurationError      our settings or parameters are wrong
+        │   └── WrongUsage              what was asked for cannot be, as a source that does not exist
         ├── AuthenticationError     the key is missing, dead, or not entitled
         ├── BudgetExhausted         a call, credit or table quota is used up until its reset
         ├── BlockedBySource         a challenge page or a ban instead of data
@@ -194,6 +195,10 @@ class CriticalError(PipelineError):
 
 class ConfigurationError(CriticalError):
     """Settings or parameters are wrong. Nothing was done."""
+
+
+class WrongUsage(ConfigurationError):
+    """What was asked for cannot be, whatever the state of the world: a source that does not exist, swapped dates."""
 
 
 class AuthenticationError(CriticalError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Mapping
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from prefect.states import Completed, Failed
 from pydantic import Field
 
 from alerting.errors import PipelineError
+from alerting.ranges import expand_dates
 from flows.calendar_dates import CalendarDate
 from flows.control.canaries import try_canaries
 from flows.control.cooldown import refuse_while_cooling
@@ -54,10 +56,37 @@ def backfill_id_of(flow_run_id: UUID | str, run_count: int) -> str:
 
 
 def flow_run_name() -> str:
-    """``bdl_box_scores 2025-01-01..2025-01-31``, or source and entities."""
-    given = current.parameters
-    source = getattr(given["source"], "value", given["source"])
-    return f"{source} {given.get('entities') or '{start_date}..{end_date}'.format_map(given)}"
+    """What the current run does: see ``name_of``."""
+    return name_of(current.parameters)
+
+
+def name_of(given: Mapping[str, Any]) -> str:
+    """Source and range or entities; of a run for some of them, what it does with how many.
+
+    >>> january = {"source": "nba", "start_date": "2025-01-01", "end_date": "2025-01-31"}
+    >>> name_of(january), name_of({**january, "dates": "2025-01-03, 2025-01-05..2025-01-11", "reason": "errors"})
+    ('nba 2025-01-01..2025-01-31', 'nba retry 8 of 2025-01-01..2025-01-31')
+    >>> name_of({**january, "resume_of": "bf-1"})
+    'nba 2025-01-01..2025-01-31 goes on with bf-1'
+    """
+    source, reason = (getattr(value, "value", value) for value in (given["source"], given.get("reason", "")))
+    asked = given.get("entities") or given.get("dates") or ""
+    whole = "" if given.get("entities") else f"{given['start_date']}..{given['end_date']}"
+    try:
+        count = len(expand_dates(asked))
+    except ValueError:
+        count = 0
+    is_retry = given.get("retry_failed") or reason == Reason.ERRORS.value
+    parts = [str(source), "retry" if is_retry else ""]
+    if not whole:
+        parts.append(asked if len(asked) <= _LONGEST_NAMED else f"{count:,} entities")
+    else:
+        parts.append(f"{count:,} of {whole}" if asked and count else whole)
+    if earlier := given.get("resume_of"):
+        parts.append(f"goes on with {earlier}")
+    elif earlier := given.get("failed_of") or given.get("plan_of"):
+        parts.append(f"as {earlier} left it")
+    return " ".join(part for part in parts if part)
 
 
 def close_after_state_change(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001
@@ -71,6 +100,7 @@ def close_after_state_change(flow: Flow[..., Any], flow_run: FlowRun, state: Sta
 _ABORTED = {"Crashed": "crashed", "Cancelled": "user", "Cancelling": "user", "TimedOut": "deadline"}
 
 
+_LONGEST_NAMED = 80
 HOOKS: list[FlowStateHook[..., Any]] = [close_after_state_change]
 
 

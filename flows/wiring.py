@@ -6,6 +6,7 @@ import re
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 from alerting.channels import Channel, FileChannel, LogChannel, SmtpChannel
 from alerting.chat_channels import AppriseChannel, WebhookChannel
@@ -26,20 +27,29 @@ from scrapers.landing import Landing
 from scrapers.object_store import GcsObjectStore
 from scrapers.quota import Purpose, SharedQuota
 
+# A call ends at the latest one request (7 s) after its last retry began.
+PERSONS_PATIENCE_S = 2.0
+
 
 @dataclass
 class Services:
-    """Every collaborator of a run. Clients are made at first use: building this talks to nobody."""
+    """Every collaborator of a run. Clients are made at first use: building this talks to nobody.
+
+    ``for_a_person``: somebody sits and waits, so that storage which cannot be reached is said within 10 s.
+    """
 
     settings: Settings
+    for_a_person: bool = False
 
     @cached_property
     def store(self) -> GcsObjectStore:
         """Raw payloads, ledger, leases, journal and records."""
+        patience: dict[str, Any] = {"first_retry_s": PERSONS_PATIENCE_S} if self.for_a_person else {}
         return GcsObjectStore(
             self.settings.bucket,
             project=self.settings.google_project,
             pool_size=self.settings.max_concurrency + 8,
+            **patience,
         )
 
     @cached_property
@@ -133,9 +143,9 @@ class Services:
         return SourceClient(scraper, replace(self.access(source), secrets=secrets), budget)
 
 
-def build_services(settings: Settings | None = None) -> Services:
+def build_services(settings: Settings | None = None, *, for_a_person: bool = False) -> Services:
     """Services from the environment; raises ``ConfigurationError`` before any effect."""
-    return Services(settings or Settings())
+    return Services(settings or Settings(), for_a_person)
 
 
 def build_channels(settings: Settings) -> list[Channel]:

@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from alerting.errors import ConfigurationError
+from alerting.errors import ConfigurationError, WrongUsage
 from scrapers import sources as _package
 from scrapers.base import Scraper
 
@@ -53,7 +53,7 @@ def sources() -> list[str]:
 def scraper(name: str) -> Scraper:
     """The scraper of source ``name``, with its ``source`` set. Raises ``ConfigurationError``."""
     if name not in sources():
-        raise ConfigurationError(f"there is no source {name!r}", stage="plan", hint=f"choose one of {sources()}")
+        raise WrongUsage(f"there is no source {name!r}", stage="plan", hint=f"choose one of {sources()}")
     return from_module(importlib.import_module(f"{_package.__name__}.{name}"))
 
 

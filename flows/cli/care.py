@@ -41,7 +41,9 @@ def release_lease(
     """Frees the lease of a run that is gone; who and why is kept. Refuses while the holder may be alive."""
     from flows.control.releasing import release_by_hand
 
-    found = release_by_hand(build_services(), source, run, who=who(), reason=reason, force=force, now=utc_now())
+    services = build_services()
+    services.scraper(source)
+    found = release_by_hand(services, source, run, who=who(), reason=reason, force=force, now=utc_now())
     show(found, [f"released {source} from {run}; kept in {found['audit']}"], as_json)
 
 

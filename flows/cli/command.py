@@ -14,12 +14,12 @@ import typer
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
-from alerting.errors import PipelineError
+from alerting.errors import PipelineError, WrongUsage
 from flows.cli import care, finding, looking, work
 from flows.cli.output import show_error
 from flows.settings import code_version, unfit
 
-INTERRUPTED = 130
+INTERRUPTED, WRONG_USAGE = 130, 2
 
 app = typer.Typer(
     name="gapless",
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except PipelineError as error:
         show_error(error, as_json)
-        return 1
+        return WRONG_USAGE if isinstance(error, WrongUsage) else 1
     except (ValidationError, SettingsError) as error:
         show_error(unfit(error), as_json)
         return 1

@@ -43,7 +43,7 @@ def first_date(
             raise typer.BadParameter("both are needed", param_hint="START END")
         services.scraper(source)
         known = read_first_date(services.store, source)
-        show(known.model_dump() if known else None, _lines(known, source), as_json)
+        show(known.model_dump() if known else {"source": source, "first_date": None}, _lines(known, source), as_json)
         finish(True)
     check_range(start, end)
     found = find_first_date(services, source, start, end, who=who(), rest_days=rest_days)

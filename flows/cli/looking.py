@@ -41,7 +41,7 @@ def status(
     as_json: Json = False,
 ) -> None:
     """Is it running, what failed, is anything lost, and what to type next: fifteen answers per source."""
-    services, now = build_services(), utc_now()
+    services, now = build_services(for_a_person=True), utc_now()
     documents: dict[str, Any] = {}
     lines: list[str] = []
     for name in [source] if source else known_sources():
@@ -98,9 +98,12 @@ def runs(
     as_json: Json = False,
 ) -> None:
     """The last backfills, newest first: range, verdict, time, calls, and what became of the mail."""
-    now, store = utc_now(), build_services().store
+    now, services = utc_now(), build_services(for_a_person=True)
+    store = services.store
     suspended = {lease.backfill_id for lease in list_leases(store) if lease.state == "paused"}
     found = [describe_run(entry, now, suspended) for entry in recent_runs(store, last, source)]
+    if source and not found:
+        services.scraper(source)
     show(found, table(found, RUN_COLUMNS) or ["no backfill yet"], as_json)
 
 
@@ -111,7 +114,10 @@ def errors(
     as_json: Json = False,
 ) -> None:
     """Errors of the last hours by type, source and cause: those of backfills and live alerts."""
-    found = recent_errors(build_services(), hours, utc_now(), source)
+    services = build_services(for_a_person=True)
+    found = recent_errors(services, hours, utc_now(), source)
+    if source and not found["errors"]:
+        services.scraper(source)
     by = [f"{count:>6} {name}" for counts in (found["by_type"], found["by_source"]) for name, count in counts.items()]
     lines = [f"{found['errors']} errors in the last {hours:g} hours, {len(found['causes'])} causes", *by]
     show(found, [*lines, *table(found["causes"], _CAUSE_COLUMNS)], as_json)
@@ -121,7 +127,7 @@ def errors(
 def gaps(source: Source, start: AnyStart = None, end: AnyEnd = None, as_json: Json = False) -> None:
     """Dates without rows, per entity and table, merged into inclusive ranges; exit code 1 when there are any."""
     check_range(start, end)
-    services = build_services()
+    services = build_services(for_a_person=True)
     inventory = read_inventory(services, source, utc_now(), start, end)
     found = [gap.to_dict() for gap in find_gaps(source, inventory, services.scraper(source).tables)]
     span = compress_dates(known.partition.key for known in inventory) or "nothing is known of this source yet"
@@ -135,7 +141,7 @@ def gaps(source: Source, start: AnyStart = None, end: AnyEnd = None, as_json: Js
 def verify(source: Source, start: AnyStart = None, end: AnyEnd = None, as_json: Json = False) -> None:
     """Counts again in BigQuery what is called done. No call to the source, no write; exit code 1 if it differs."""
     check_range(start, end)
-    found = recount_range(build_services(), source, utc_now(), start, end)
+    found = recount_range(build_services(for_a_person=True), source, utc_now(), start, end)
     lines = [f"{'PASS' if check.passed else 'FAIL'}  {check.name:<18} {check.detail}" for check in found.checks]
     years = [{"year": year, **numbers} for year, numbers in found.by_year.items()]
     problems = [f"{key}: {problem}" for key, problem in list(found.problems.items())[:20]]
@@ -154,7 +160,7 @@ def audit(
 ) -> None:
     """The whole inventory, level by level: never attempted, landed, loaded, short, stale. Changes nothing."""
     check_range(start, end)
-    findings = auditing.audit_sources(build_services(), sources or [], utc_now(), start, end, below)
+    findings = auditing.audit_sources(build_services(for_a_person=True), sources or [], utc_now(), start, end, below)
     lines = summarised(one for one in findings if not only or one.deficit in only)
     text = table(lines, ("source", "deficit", "count", "ranges", "why")) or [
         "clean: every partition is done at every level"
@@ -166,7 +172,7 @@ def audit(
 @app.command()
 def record(backfill_id: Annotated[str, typer.Argument(help="As in a mail: bf-...")], as_json: Json = False) -> None:
     """The record of one backfill, as kept in the bucket: what was asked, what came of it, what failed and why."""
-    store = build_services().store
+    store = build_services(for_a_person=True).store
     names = ["summary.json"] if as_json else ["record.md", "mail.txt", "summary.json", "plan.json"]
     for name in names:
         try:
@@ -199,7 +205,7 @@ def preflight(
     from flows.views.deep_preflight import deep_preflight
     from flows.views.server_checks import server_checks
 
-    services = build_services()
+    services = build_services(for_a_person=True)
     if deep:
         checks = deep_preflight(services, source)
     else:

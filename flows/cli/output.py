@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from alerting.errors import ConfigurationError, PipelineError
+from alerting.errors import PipelineError, WrongUsage
 from alerting.redaction import printable, redact_value, visible
 from flows.calendar_dates import calendar_date
 
@@ -90,9 +90,9 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> list[str
 
 
 def check_range(start: dt.date | None, end: dt.date | None) -> None:
-    """Raises ``ConfigurationError`` for a range that ends before it begins."""
+    """Raises ``WrongUsage`` for a range that ends before it begins."""
     if start and end and start > end:
-        raise ConfigurationError(f"START {start} is after END {end}. Nothing was done", stage="plan", hint="swap them")
+        raise WrongUsage(f"START {start} is after END {end}. Nothing was done", stage="plan", hint="swap them")
 
 
 def _plain(value: Any) -> Any:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from alerting.outbox import Outbox
 from alerting.ranges import compress_dates
 from flows.calendar_dates import listed_dates
-from flows.cli.output import finish, say, show
+from flows.cli.output import check_range, finish, say, show
 from flows.parameters import Asked, Engine, Reason
 from flows.truth.inventory import span_of
 from flows.wiring import Services
@@ -27,6 +27,7 @@ def asked_of(source: str, start: dt.date | None, end: dt.date | None, reason: st
     """The parameters of a run; a reason in one's own words becomes the note."""
     if not given.get("entities") and (start is None or end is None):
         raise typer.BadParameter("START and END are needed (or --entities, for a source that is asked by entity)")
+    check_range(start, end)
     known = {one.value for one in Reason}
     why = {"reason": reason} if reason in known else {"reason": Reason.OTHER.value, "note": reason}
     said = {name: value for name, value in given.items() if value not in (None, "")}
@@ -58,8 +59,11 @@ def extra_parameters(parameters: Sequence[str] | None) -> dict[str, Any]:
     extra: dict[str, Any] = {}
     for text in parameters or []:
         name, mark, value = text.partition("=")
+        known = ", ".join(sorted(set(Asked.model_fields) - {"source"}))
         if not mark:
-            raise typer.BadParameter(f"{text!r} is not name=value", param_hint="--param")
+            raise typer.BadParameter(f"{text!r} is not name=value; parameters: {known}", param_hint="--param")
+        if name not in Asked.model_fields:
+            raise typer.BadParameter(f"there is no parameter {name!r}; there are: {known}", param_hint="--param")
         try:
             extra[name] = json.loads(value)
         except ValueError:
@@ -72,14 +76,15 @@ def planned_of(services: Services, asked: Asked) -> Planned:
 
     from flows.plans.planning import plan_asked
 
+    services.scraper(asked.source)
     return plan_asked(services, asked, utc_now())
 
 
-def keys_of_run(services: Services, backfill_id: str) -> list[str]:
-    """All partitions that an earlier run planned. Raises ``StateUnreadable``."""
-    from flows.runs.stored_plan import read_plan
+def keys_of_run(services: Services, backfill_id: str, source: str) -> list[str]:
+    """All partitions that an earlier run of ``source`` planned. Raises ``ConfigurationError``, ``StateUnreadable``."""
+    from flows.runs.stored_plan import named_plan
 
-    return [item["key"] for item in read_plan(services.store, backfill_id)["items"]]
+    return [item["key"] for item in named_plan(services.store, backfill_id, source)["items"]]
 
 
 def keys_of_cause(services: Services, backfill_id: str, cause: str) -> list[str]:

@@ -192,12 +192,13 @@ def retry_failed(
     if cause:
         if not run_id:
             raise typer.BadParameter("a cause belongs to a run: --run bf-...", param_hint="--cause")
+        keys_of_run(services, run_id, source)
         keys = keys_of_cause(services, run_id, cause)
         start_keys(
             services, source, keys, reason, no_follow=no_follow, as_json=as_json, note=f"{cause} of {run_id}", **waits
         )
     entries = Ledger(services.store, source).refresh()
-    keys = failed_keys(entries, keys_of_run(services, run_id) if run_id else None)
+    keys = failed_keys(entries, keys_of_run(services, run_id, source) if run_id else None)
     start_keys(services, source, keys, reason, no_follow=no_follow, as_json=as_json, retry_failed=True, **waits)
 
 

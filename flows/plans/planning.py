@@ -14,7 +14,7 @@ from flows.plans.first_date import known_scraper
 from flows.plans.history import SourceHistory, read_history
 from flows.plans.plan import Path, Plan, make_plan
 from flows.plans.requested import requested_partitions
-from flows.runs.stored_plan import plan_name, read_plan
+from flows.runs.stored_plan import named_plan, plan_name, read_plan
 from flows.wiring import Services
 from scrapers.base import Scraper
 
@@ -116,11 +116,11 @@ def _only(services: Services, asked: Asked, entries: dict[str, LedgerEntry]) -> 
     """Keys that an earlier run or plan narrows this one to; None when neither is named."""
     only: set[str] | None = None
     if asked.failed_of:
-        stored = read_plan(services.store, asked.failed_of)["items"]
+        stored = named_plan(services.store, asked.failed_of, asked.source)["items"]
         good = {key for key, entry in entries.items() if entry.verdict.is_good}
         only = {item["key"] for item in stored if item["path"] != Path.UNAVAILABLE.value} - good
     if asked.plan_of:
-        stored = read_plan(services.store, asked.plan_of)["items"]
+        stored = named_plan(services.store, asked.plan_of, asked.source)["items"]
         planned = {item["key"] for item in stored if item["path"] not in _DOING_NOTHING}
         only = planned if only is None else only & planned
     return only

@@ -19,6 +19,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, tempor
 from flows.cli.command import app
 from flows.control.lease import Lease, read_lease
 from flows.views.server_checks import server_checks
+from flows.wiring import build_services
 from scrapers.base import Rate
 from scrapers.scrape import utc_now
 
@@ -97,16 +98,16 @@ def test_d06_looking_makes_no_call_and_no_write_and_gives_one_json_document_with
 def test_n14_what_cannot_be_done_is_exit_code_1_and_one_line_that_says_what_to_do(place: Any, gapless: Any) -> None:
     before = place.objects()
     for line, said in (
-        (["status", "nosuch"], "there is no source 'nosuch'"),
-        (["plan", SOURCE, "2025-01-03", "2025-01-01"], "after"),
-        (["run", SOURCE, "2025-01-03", "2025-01-01", "--reason", "test"], "after"),
         (["run", SOURCE, "2031-01-01", "2031-01-02", "--reason", "test"], "not over and settled"),
-        (["gaps", SOURCE, "2025-01-03", "2025-01-01"], "after"),
         (["record", "bf-unknown"], "no record.md"),
-        (["retry-failed", SOURCE, "--run", "bf-unknown"], "plan unreadable"),
+        (["retry-failed", SOURCE, "--run", "bf-unknown"], "there is no backfill 'bf-unknown'"),
+        (["retry-failed", SOURCE, "--run", "bf-unknown", "--cause", "C1"], "there is no backfill 'bf-unknown'"),
+        (
+            ["run", SOURCE, "2025-01-01", "2025-01-02", "--reason", "test", "-p", "failed_of=bf-unknown"],
+            "there is no backfill 'bf-unknown'",
+        ),
         (["release-lease", SOURCE, "--run", "bf-x", "--reason", "why"], "does not hold"),
         (["lift-cooldown", SOURCE, "--reason", "why"], "there is no cooldown"),
-        (["lift-cooldown", "nosuch", "--reason", "why"], "there is no source 'nosuch'"),
     ):
         answered = gapless(*line)
         assert (answered.code, answered.out) == (1, ""), line
@@ -116,6 +117,57 @@ def test_n14_what_cannot_be_done_is_exit_code_1_and_one_line_that_says_what_to_d
         as_json = gapless(*line, "--json")
         assert (as_json.code, bool(as_json.data["error"])) == (1, True)
     assert place.objects() == before
+
+
+def test_a_source_that_does_not_exist_and_swapped_dates_are_wrong_usage_exit_code_2(place: Any, gapless: Any) -> None:
+    before = place.objects()
+    for line, said in (
+        (["status", "nosuch"], "there is no source 'nosuch'"),
+        (["lift-cooldown", "nosuch", "--reason", "why"], "there is no source 'nosuch'"),
+        (["release-lease", "nosuch", "--run", "bf-1", "--reason", "why"], "there is no source 'nosuch'"),
+        (["runs", "--source", "nosuch"], "there is no source 'nosuch'"),
+        (["errors", "--source", "nosuch"], "there is no source 'nosuch'"),
+        (["run", "nosuch", "2025-01-01", "2025-01-03", "--reason", "test"], "there is no source 'nosuch'"),
+        (["plan", SOURCE, "2025-01-03", "2025-01-01"], "after"),
+        (["run", SOURCE, "2025-01-03", "2025-01-01", "--reason", "test"], "after"),
+        (["gaps", SOURCE, "2025-01-03", "2025-01-01"], "after"),
+    ):
+        answered = gapless(*line)
+        assert (answered.code, answered.out) == (2, ""), line
+        assert answered.err.startswith("error: ")
+        assert said in answered.err
+        as_json = gapless(*line, "--json")
+        assert (as_json.code, bool(as_json.data["error"])) == (2, True)
+    assert place.objects() == before
+
+
+@pytest.mark.parametrize("given", ["nosuch", "nosuch=1"])
+def test_a_parameter_that_does_not_exist_is_answered_with_those_that_do(gapless: Any, given: str) -> None:
+    answered = gapless("run", SOURCE, "2025-01-01", "2025-01-02", "--reason", "test", "-p", given)
+    assert answered.code == 2
+    said = "".join(answered.err.replace("\u2502", "").split())
+    for name in ("max_concurrency", "wait_for_lease_s", "order"):
+        assert name in said
+
+
+def test_first_date_of_a_source_that_was_never_searched_is_a_document_and_not_null(place: Any, gapless: Any) -> None:
+    assert gapless("first-date", SOURCE, "--json").data == {"source": SOURCE, "first_date": None}
+
+
+def test_status_without_storage_ends_in_10_s_with_the_next_command(
+    gapless: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GAPLESS_CONSOLE_ONLY", "true")
+    monkeypatch.setenv("GAPLESS_PROJECT", "p")
+    # Port 9 is discard: nothing listens there.
+    for service in ("STORAGE", "BIGQUERY"):
+        monkeypatch.setenv(f"{service}_EMULATOR_HOST", "http://127.0.0.1:9")
+    answered = gapless("status", SOURCE)
+    assert (answered.code, answered.out) == (1, "")
+    assert "cannot be reached at http://127.0.0.1:9" in answered.err
+    assert "make up" in answered.err
+    calling = build_services(for_a_person=True).store._calling
+    assert calling["retry"].timeout + max(calling["timeout"]) < 10
 
 
 def test_without_a_prefect_server_none_is_started_and_the_next_step_is_said(place: Any, gapless: Any) -> None:
