@@ -73,19 +73,29 @@ def unmapped(services: Services) -> list[Finding]:
 
 
 def tell(services: Services, lines: Iterable[Mapping[str, Any]]) -> None:
-    """One live alert per source and kind of deficit; limited like every alert."""
-    for line in lines:
-        what = line["deficit"].replace("_", " ")
-        services.alerts.record_error(
-            Incident(
-                source=line["source"],
-                stage="audit",
-                error_type=f"Audit{what.title().replace(' ', '')}",
-                message=f"{line['count']} partitions {what}: {line['ranges'][:500]}. {line['why']}",
-                severity="CRITICAL" if line["deficit"] == Deficit.UNMAPPED else "ERROR",
-                hint=f"gapless repair {line['source']} --reason audit",
-            )
+    """One live alert for all deficits of a run, limited like every alert; a single one keeps its own kind."""
+    lines = list(lines)
+    if not lines:
+        return
+    told = [f"{line['count']} partitions {_words(line)}: {line['ranges'][:500]}. {line['why']}" for line in lines]
+    sources = sorted({line["source"] for line in lines})
+    alone = len(lines) == 1
+    services.alerts.record_error(
+        Incident(
+            source=sources[0] if len(sources) == 1 else "",
+            stage="audit",
+            error_type=f"Audit{_words(lines[0]).title().replace(' ', '')}" if alone else "AuditDeficits",
+            message=told[0]
+            if alone
+            else "\n".join(f"{line['source']}: {text}" for line, text in zip(lines, told, strict=True)),
+            severity="CRITICAL" if any(line["deficit"] == Deficit.UNMAPPED for line in lines) else "ERROR",
+            hint="; ".join(f"gapless repair {source} --reason audit" for source in sources),
         )
+    )
+
+
+def _words(line: Mapping[str, Any]) -> str:
+    return str(line["deficit"]).replace("_", " ")
 
 
 def reopen(services: Services, source: str, findings: Sequence[Finding], by: str, now: dt.datetime) -> list[str]:

@@ -114,3 +114,20 @@ def test_an_audit_makes_no_call_and_no_write(place: Any, gapless: Any) -> None:
     assert gapless("repair", SOURCE, "2025-01-01", "--dry-run").code == 0
     assert place.objects() == before
     assert place.upstream.calls.report()["total"] == calls
+
+
+def test_five_deficits_of_two_sources_are_one_alert() -> None:
+    from types import SimpleNamespace
+
+    told: list[Any] = []
+    lines = [
+        {"source": source, "deficit": deficit, "count": 2, "ranges": "2025-01-01..2025-01-02", "why": "w"}
+        for source, deficit in (("a", "stale"), ("a", "short"), ("b", "failed"), ("b", "stale"), ("b", "unfinished"))
+    ]
+    auditing.tell(SimpleNamespace(alerts=SimpleNamespace(record_error=told.append)), lines)
+    (one,) = told
+    assert one.error_type == "AuditDeficits"
+    assert len(one.message.splitlines()) == 5
+    assert one.hint == "gapless repair a --reason audit; gapless repair b --reason audit"
+    auditing.tell(SimpleNamespace(alerts=SimpleNamespace(record_error=told.append)), [])
+    assert len(told) == 1
