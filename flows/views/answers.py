@@ -164,6 +164,8 @@ def _retry(seen: Seen) -> str:
 
 
 def _when(now: Situation) -> str:
+    if now.is_alive and now.lease:
+        return f" (waits for its turn until {now.lease.backfill_id} has ended)"
     return f" ({now.refusal})" if now.refusal else ""
 
 

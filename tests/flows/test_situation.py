@@ -362,7 +362,10 @@ def test_no_cell_of_the_truth_table_contradicts_another(services: Services, name
         assert refused == []
     else:
         assert situation.refusal
-        assert refused == ["question 5", "question 6"] if status["failed"] else ["question 5"]
+        # The command waits for a run that is alive, as those of the mails do; for a cooldown it does not.
+        is_waiting = "waits for its turn" in said[6]
+        assert is_waiting == (situation.is_alive and bool(status["failed"]))
+        assert refused == ["question 5", "question 6"] if status["failed"] and not is_waiting else ["question 5"]
         assert not status["next_step"].startswith("gapless r"), "a next step that would be refused"
 
     # One instant at which it changes by itself, the same in all cells.
