@@ -98,7 +98,10 @@ def test_every_hint_names_a_role_of_the_least_ones_that_the_docs_name():
     ]
     hinted = set(re.findall(r"roles/[A-Za-z.]+\w", "".join(code)))
     assert hinted
-    assert hinted <= least
+    # Whoever makes a dataset for one deep preflight needs more than a worker; the page says so too.
+    for_one_command = hinted - least
+    assert for_one_command <= {"roles/bigquery.user"}
+    assert all(f"`{role}`" in page for role in for_one_command)
 
 
 def test_every_worker_is_as_patient_with_a_busy_server_as_the_embedded_stack():
