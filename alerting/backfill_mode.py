@@ -112,9 +112,14 @@ class BackfillMode:
     def record(self, incident: Incident) -> None:
         """Keeps the incident; the first CRITICAL one is stored and told at once. Never raises."""
         self._spool.add(incident if incident.source else replace(incident, source=self.source))
-        if incident.severity == "CRITICAL" and self._human_is_due():
+        if incident.severity == "CRITICAL":
+            self.call_for_a_human(incident)
+
+    def call_for_a_human(self, incident: Incident) -> None:
+        """Stores what waits and tells a human, unless that was done; ``incident`` is not kept. Never raises."""
+        if self._human_is_due():
             self.flush()
-            self._tell_human(incident)
+            self._tell_human(incident if incident.source else replace(incident, source=self.source))
 
     def flush(self, window: str = "", attempt: int | str = 1) -> bool:
         """Stores what waits as one journal object; False when the store did not take it (it keeps waiting)."""

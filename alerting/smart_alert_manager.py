@@ -170,6 +170,20 @@ class SmartAlertManager:
             self._alert(incident)
         return incident
 
+    def call_for_a_human(self, error_data: Reported) -> Incident:
+        """Says that the run stopped for errors which others have recorded: it is told, and counted nowhere.
+
+        In backfill mode it is the "a human is needed now", unless that is out; in live mode an alert. Never raises.
+        """
+        incident = Incident.of(error_data, self._source)
+        self._end_expired_mode()
+        mode = self._mode
+        if mode is not None:
+            mode.call_for_a_human(incident)
+        else:
+            self._alert(incident)
+        return incident
+
     def flush(self, window: str = "", attempt: int | str = 1) -> bool:
         """Stores what is waiting as one journal object; False when the store is down (it keeps waiting)."""
         return self._mode.flush(window, attempt) if self._mode else True

@@ -7,7 +7,8 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from alerting.errors import LeaseHeld
+from alerting.errors import LeaseHeld, SourceContractError
+from alerting.incident import Incident
 from flows.control.orders import (
     Orders,
     Report,
@@ -17,6 +18,7 @@ from flows.control.orders import (
     reports_prefix,
     write_orders,
 )
+from flows.control.trips import Action
 from scrapers.scrape import utc_now
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ class Windows:
         self._orders = 0
         self._prober = ""
         self._has_looked = False
+        self._broken_by: Incident | None = None
         self._lock = threading.Lock()
 
     def look(self) -> None:
@@ -65,6 +68,11 @@ class Windows:
             self._run.spent_elsewhere = Counter(
                 {name: sum(getattr(one, name) for one in self._reports.values()) for name in _TOTALS}
             )
+            broken_by, self._broken_by = self._broken_by, None
+        if broken_by is not None:
+            # First the windows, which would begin other dates while a slow mail server is talked to.
+            self.tell()
+            self._run.services.alerts.call_for_a_human(broken_by)
 
     def unchanged(self) -> dict[str, str]:
         """What windows got again as it was, partition -> attempt, and has no verdict by this run or a live one yet."""
@@ -93,6 +101,10 @@ class Windows:
                 if outcome.answer_s is not None:
                     run.answers_s.append(outcome.answer_s)
             run.obey(trip)
+            if outcome.contract and trip is not None and trip.action is Action.ABORT:
+                # A window records its odd dates as errors of theirs. That it is the source is known only here.
+                what = SourceContractError(f"{trip.flag}: {trip.message}", source=run.source, stage="scrape")
+                self._broken_by = Incident.from_error(what)
         self._fed[name] = len(report.outcomes)
         if report.stop is not None and report.stop.error_type != LeaseHeld.__name__:
             run.stop(report.stop.as_error(run.source), "scrape")

@@ -252,6 +252,33 @@ def without_prefect(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.setattr(module, name, Direct(getattr(module, name)))
 
 
+class Retried(Direct):
+    """A task that is tried again as its own condition says, as the server would, and without a wait."""
+
+    def __init__(self, work: Any, retries: int = 0) -> None:
+        super().__init__(work)
+        self.retries = retries
+
+    def with_options(self, *, retries: int = 0, **_: Any) -> Retried:
+        return Retried(self.work, retries)
+
+    async def __call__(self, *args: Any, return_state: bool = True, **rest: Any) -> DirectState:
+        state = await super().__call__(*args, return_state=return_state, **rest)
+        for _ in range(self.retries):
+            if not isinstance(state.result, BaseException) or not await self.work.retry_condition_fn(None, None, state):
+                break
+            state = await super().__call__(*args, return_state=return_state, **rest)
+        return state
+
+
+@pytest.fixture
+def tried_again(monkeypatch: pytest.MonkeyPatch, without_prefect: None) -> None:
+    """Beyond ``without_prefect``, the task of a date is tried as often as the settings say."""
+    from flows import dates
+
+    monkeypatch.setattr(dates, "scrape_partition", Retried(dates.scrape_partition.work))
+
+
 class Ran(Protocol):
     """Runs a backfill from plan to mail, as the parent flow does it; the run and its recounted facts."""
 

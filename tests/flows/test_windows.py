@@ -201,6 +201,56 @@ def test_one_error_on_every_date_of_several_windows_trips_the_parents_breaker_an
     asyncio.run(story())
 
 
+def test_a_contract_that_breaks_in_several_windows_stops_all_of_them_and_tells_a_human_once(place: Place) -> None:
+    body = '{"games":[]}'
+    raw = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+    place.upstream.trouble({"kind": "raw", "raw": raw})
+
+    async def story() -> None:
+        async with fleet("2025-01-01", "2025-01-10") as found:
+            for first in (1, 3, 5):
+                assert found.run.stopped_by is None, "no window alone has seen enough"
+                assert place.inbox.messages() == [], "one odd date is nothing to wake somebody for"
+                window = found.window(*days(first, first + 1))
+                await found.until(window.done)
+                window.result()
+            await found.until(lambda: found.run.stopped_by)
+            (mail,) = place.inbox.messages()
+            assert "NEEDS A HUMAN" in mail["subject"]
+            text = place.inbox.message(mail["id"])["text"]
+            assert "dates broke the source's contract alike" in " ".join(text.split())
+
+            late = found.window(*days(7, 10))
+            await found.until(late.done)
+            late.result()
+            facts = await found.run.in_thread(found.run.finish, "red_flag")
+            assert (facts.verdict_counts["planned"], facts.calls) == (4, 6)
+            subjects = [one["subject"] for one in place.inbox.messages()]
+            assert sorted("NEEDS A HUMAN" in subject for subject in subjects) == [False, True]
+            summary = next(one for one in place.inbox.messages() if "NEEDS A HUMAN" not in one["subject"])
+            text = place.inbox.message(summary["id"])["text"]
+            assert ("C1" in text, "C2" in text) == (True, False), "the stop is no second cause beside the dates"
+
+    asyncio.run(story())
+
+
+def test_a_window_that_reports_its_odd_dates_while_a_person_asked_to_try_all_wakes_nobody(place: Place) -> None:
+    body = '{"games":[]}'
+    raw = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+    place.upstream.trouble({"kind": "raw", "raw": raw})
+
+    async def story() -> None:
+        async with fleet("2025-01-01", "2025-01-07", breaker=False) as found:
+            window = found.window(*days(1, 7))
+            await found.until(window.done)
+            window.result()
+            await found.supervisor.step()
+            assert (found.run.stopped_by, found.run.calls) == (None, 7)
+            assert place.inbox.messages() == []
+
+    asyncio.run(story())
+
+
 @pytest.mark.parametrize("answers", [True, False])
 def test_when_the_source_is_down_one_date_of_one_window_is_tried_at_a_time(
     place: Place, monkeypatch: pytest.MonkeyPatch, answers: bool
