@@ -57,6 +57,8 @@ class Table:
         key: Columns that together are unique over the whole table, none of them nullable.
         unique: Further columns, each alone or several together, whose values no two rows of the table share; NULL is no
             value. A row that shares one is refused, be the other in the same load or in the table.
+        unique_within_days: Days before and after a load in which rows with its `unique` values are looked for:
+            more than the source can move a row. 0 looks in the whole table, and each load reads these columns of it.
         partition_field: DATE column that decides which partition a row belongs to.
         parent: Table and columns (same names in both) of the row that each row here belongs to.
         parent_elsewhere: The parent may rightly be of another partition, so that rows without one are seen only by the
@@ -81,6 +83,7 @@ class Table:
     key: tuple[str, ...]
     partition_field: str
     unique: tuple[tuple[str, ...], ...] = ()
+    unique_within_days: int = 0
     parent: tuple[str, tuple[str, ...]] | None = None
     parent_elsewhere: bool = False
     per_parent: tuple[int, int] | None = None

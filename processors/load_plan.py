@@ -205,6 +205,21 @@ def keys_parameter(values: Sequence[object]) -> dict[str, QueryValue]:
     return {"keys": sorted(days)} if len(days) == len(values) else {}
 
 
+def unique_window(table: Table, days: Sequence[dt.date]) -> dict[str, QueryValue]:
+    """Parameters ``unique_from`` and ``unique_to``, both inclusive: `Table.unique_within_days` around ``days``.
+
+    >>> from processors.base import Row
+    >>> games = Table("games", Row, ("game_key",), "game_date", unique_within_days=366)
+    >>> unique_window(games, [dt.date(2025, 1, 3)])
+    {'unique_from': datetime.date(2024, 1, 3), 'unique_to': datetime.date(2026, 1, 4)}
+    """
+    reach = table.unique_within_days
+    if not reach or not days:
+        return {}
+    first, last = max(min(days).toordinal() - reach, 1), min(max(days).toordinal() + reach, dt.date.max.toordinal())
+    return {"unique_from": dt.date.fromordinal(first), "unique_to": dt.date.fromordinal(last)}
+
+
 def pack(
     manifests: Iterable[Manifest], max_days: int = MAX_DAYS_PER_BATCH, max_bytes: int = MAX_BYTES_PER_BATCH
 ) -> list[tuple[Manifest, ...]]:

@@ -28,8 +28,9 @@ class Cells:
         self._table = table
         self._by_cell: dict[tuple[str, dt.date | None], str] = {}
         self.parameters: dict[str, QueryValue] = {}
-        if not table.whole_entity:
-            self.parameters["days"] = sorted({day for manifest in manifests for day in _dates(manifest)})
+        self.days = [] if table.whole_entity else sorted({day for one in manifests for day in _dates(one)})
+        if self.days:
+            self.parameters["days"] = self.days
         if table.entity_field:
             self.parameters["entities"] = sorted({manifest.entity for manifest in manifests})
         for manifest in manifests:
@@ -114,16 +115,19 @@ def elsewhere_sql(table: Table, warehouse: Warehouse, *, by_keys: bool) -> str:
 def shared_sql(table: Table, columns: Sequence[str], warehouse: Warehouse) -> str:
     """Rows of the batch whose ``columns``, unique by declaration, another row has too; NULL is no value.
 
-    The table is not clustered on them: these columns, and no others, are read of the whole of it.
+    The table is not clustered on them: these columns are read of the dates of `unique_window`, or of the whole of it.
     """
     cell, names, where = _grouping(table, "T")
     listed = ", ".join(f"`{name}`" for name in columns)
     same = " AND ".join(f"T.`{name}` = E.`{name}`" for name in columns)
-    alive = f"WHERE `{table.deleted_field}` IS NULL " if table.deleted_field else ""
+    limits = [f"`{table.deleted_field}` IS NULL"] if table.deleted_field else []
+    if table.unique_within_days:
+        limits += [f"`{table.partition_field}` >= @unique_from", f"`{table.partition_field}` <= @unique_to"]
+    among = f"WHERE {' AND '.join(limits)} " if limits else ""
     name = _name(table, warehouse)
     return (
         f"SELECT {cell}, COUNT(*) AS n FROM {name} T "
-        f"INNER JOIN (SELECT {listed} FROM {name} {alive}GROUP BY {listed} HAVING COUNT(*) > 1) E ON {same} "
+        f"INNER JOIN (SELECT {listed} FROM {name} {among}GROUP BY {listed} HAVING COUNT(*) > 1) E ON {same} "
         f"WHERE {where} GROUP BY {names}"
     )
 

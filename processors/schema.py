@@ -194,6 +194,8 @@ def check_table(table: Table) -> tuple[Column, ...]:
         problems.append(f"partition column {date.name} may be null")
     if table.whole_entity and not table.entity_field:
         problems.append("whole_entity without entity_field")
+    if table.unique_within_days < 0 or (table.unique_within_days and (table.whole_entity or not table.unique)):
+        problems.append("unique_within_days is a number of days around a load of dates, of a table with unique columns")
     deleted = known.get(table.deleted_field)
     if deleted and (deleted.kind, deleted.mode, table.whole_entity) != ("TIMESTAMP", "NULLABLE", True):
         problems.append(f"{deleted.name} must be a nullable TIMESTAMP of a whole_entity table")

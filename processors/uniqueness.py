@@ -10,10 +10,11 @@ table.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Sequence
 
 from processors.changes import twins_per_partition
-from processors.load_plan import TableBatch, Warehouse
+from processors.load_plan import QueryValue, TableBatch, Warehouse, unique_window
 from scrapers.landing import Manifest
 
 
@@ -24,7 +25,8 @@ def shared_values(batch: TableBatch, warehouse: Warehouse, manifests: Sequence[M
         if all(limit.column in columns for limit in batch.scope):
             continue  # no other partition can have it
         sql = shared_sql(batch, columns, warehouse.name_of(batch.table.name), warehouse.name_of(batch.staging_table))
-        cells = warehouse.query(sql, {f"scope_{number}": limit.values for number, limit in enumerate(batch.scope)})
+        scope: dict[str, QueryValue] = {f"scope_{number}": limit.values for number, limit in enumerate(batch.scope)}
+        cells = warehouse.query(sql, {**scope, **unique_window(batch.table, _days(batch))})
         for key, count in twins_per_partition(cells, batch.table, manifests).items():
             found.setdefault(key, f"{count} {'+'.join(columns)}")
     return found
@@ -34,10 +36,13 @@ def shared_sql(batch: TableBatch, columns: Sequence[str], table: str, staging: s
     """One SELECT: a row per cell (date and entity) with the staged rows whose ``columns`` another row has too.
 
     NULL is shared with nobody. What the load replaces is left out, and so are rows that are buried. Of the table these
-    columns alone are read.
+    columns alone are read, of the dates of `unique_window` or of all.
     """
     within = " AND ".join(f"T.`{limit.column}` IN UNNEST(@scope_{number})" for number, limit in enumerate(batch.scope))
     alive = f" AND T.`{batch.table.deleted_field}` IS NULL" if batch.table.deleted_field else ""
+    if batch.table.unique_within_days:
+        date = f"T.`{batch.table.partition_field}`"
+        alive += f" AND {date} >= @unique_from AND {date} <= @unique_to"
     cells = {} if batch.table.whole_entity else {"cell_day": batch.table.partition_field}
     if batch.table.entity_field:
         cells["cell_entity"] = batch.table.entity_field
@@ -50,3 +55,7 @@ def shared_sql(batch: TableBatch, columns: Sequence[str], table: str, staging: s
         f"SELECT {of_table} FROM {table} T WHERE NOT ({within}){alive} UNION DISTINCT "
         f"SELECT {listed} FROM {staging} GROUP BY {listed} HAVING COUNT(*) > 1) E ON {same} GROUP BY {', '.join(cells)}"
     )
+
+
+def _days(batch: TableBatch) -> list[dt.date]:
+    return [value for limit in batch.scope for value in limit.values if isinstance(value, dt.date)]

@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 from processors.base import Processor, Table
-from processors.load_plan import QueryValue, Warehouse, keys_parameter
+from processors.load_plan import QueryValue, Warehouse, keys_parameter, unique_window
 from processors.recount_sql import (
     Cells,
     count_sql,
@@ -101,8 +101,10 @@ def verify(
         for key, account in accounts.items():
             missing_rightly = (dropped or {}).get(key, {}).get(table.name, 0)
             _compare(account, table, counted[key], missing_rightly)
+        within = unique_window(table, cells.days)
         for columns in table.unique:
-            shared = _folded(cells, warehouse.query(shared_sql(table, columns, warehouse), cells.parameters))
+            found = warehouse.query(shared_sql(table, columns, warehouse), {**cells.parameters, **within})
+            shared = _folded(cells, found)
             for key, account in accounts.items():
                 if shared[key]["n"]:
                     text = f"{table.name}: {shared[key]['n']} rows share their {'+'.join(columns)} with others"

@@ -67,7 +67,15 @@ class BdlBoxScores(Processor):
     """Games and player lines of one US Eastern date; both generations of the payload."""
 
     tables = (
-        Table("nba_bdl_games", GAMES, ("game_key",), "game_date", unique=(("bdl_game_id",),), ignored=UNWANTED),
+        Table(
+            "nba_bdl_games",
+            GAMES,
+            ("game_key",),
+            "game_date",
+            unique=(("bdl_game_id",),),
+            unique_within_days=366,  # a postponed game is played in its season; the longest, 2019/20, had 356 days
+            ignored=UNWANTED,
+        ),
         Table(
             "nba_bdl_player_stats",
             LINES,

@@ -71,6 +71,16 @@ def game(day: str, number: int = 1, score: int = 100, players: int = 2, **fields
     return {"game_key": f"{day}:{number}", "game_date": day, "score": score, "players": lines, **fields}
 
 
+class Weighed(BigQueryWarehouse):
+    """Adds up what each of its queries would read."""
+
+    size_bytes = 0
+
+    def query(self, sql: str, parameters: Any = None) -> list[dict[str, Any]]:
+        self.size_bytes += self.dry_run(sql, parameters)
+        return super().query(sql, parameters)
+
+
 class Bench:
     """Everything a test of this layer needs, on its own bucket and dataset."""
 
@@ -141,6 +151,11 @@ class Bench:
         """A change behind the loader's back; ``{games}`` and ``{player_lines}`` are the tables."""
         names = {table.name: self.warehouse.name_of(table.name) for table in self.processor.tables}
         self.warehouse.query(statement.format(**names))
+
+    def weighed(self) -> Weighed:
+        """A warehouse that weighs its queries, in place of the bench's."""
+        self.warehouse = Weighed("p", self.warehouse.dataset, "US", endpoint=self.warehouse._endpoint)
+        return self.warehouse
 
     def table_ids(self) -> set[str]:
         return {table.table_id for table in self.warehouse._open().list_tables(self.warehouse.dataset)}

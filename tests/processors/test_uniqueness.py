@@ -10,9 +10,11 @@ from typing import Any, ClassVar
 
 import pytest
 
+from alerting.errors import ConfigurationError
 from deployments.local.upstream_season import games_on
 from processors.base import Table
 from processors.registry import processor
+from processors.schema import check_table
 from processors.verification import Finding
 from scrapers.partition import Partition
 
@@ -64,6 +66,54 @@ def test_the_recount_finds_it_by_itself(once):
     found = once.verify(*manifests, receipt=receipt)
     assert {one.verdict for one in found.values()} == {Finding.DUPLICATE}
     assert found[FIRST].evidence == "games: 1 rows share their score with others"
+
+
+def weighed_before_and_after_nine_years(once: Any, within_days: int) -> tuple[int, int, int]:
+    """Bytes of loading and verifying one date, before and after; and the rows that the nine years have."""
+    games, lines = ScoredOnce.tables
+    once.processor.tables = (dataclasses.replace(games, unique_within_days=within_days), lines)
+
+    def read_bytes(attempt: str) -> int:
+        warehouse = once.weighed()
+        manifest = once.land(FIRST, [once.game(FIRST, score=7)], attempt=attempt)
+        once.process(manifest, backfill_id=attempt)
+        assert once.verify(manifest)[FIRST].is_ok
+        return warehouse.size_bytes
+
+    once.process(once.land(FIRST, [once.game(FIRST, score=7)]))
+    before = read_bytes("before")
+    once.sql(
+        "INSERT INTO {games} (game_key, game_date, score) SELECT CONCAT(CAST(day AS STRING), ':1') AS game_key, day AS "
+        "game_date, 1000 + UNIX_DATE(day) AS score "
+        "FROM UNNEST(GENERATE_DATE_ARRAY(DATE '2015-01-01', DATE '2023-12-31')) AS day"
+    )
+    return before, read_bytes("after"), (dt.date(2023, 12, 31) - dt.date(2014, 12, 31)).days
+
+
+def test_a_date_with_unique_values_within_days_reads_the_same_bytes_before_and_after_nine_years(once):
+    before, after, _ = weighed_before_and_after_nine_years(once, within_days=366)
+    assert after == before > 0
+
+
+def test_unique_in_the_whole_table_reads_its_column_of_every_row_at_the_load_and_at_the_recount(once):
+    before, after, rows = weighed_before_and_after_nine_years(once, within_days=0)
+    column_bytes, date_bytes = 8, 8  # the load leaves out what it replaces, by date
+    assert after - before == rows * (column_bytes + date_bytes + column_bytes)
+
+
+@pytest.mark.parametrize(("earlier", "is_refused"), [("2024-12-24", True), ("2024-12-23", False)])
+def test_a_value_is_looked_for_so_many_days_around_the_load_as_the_table_declares(once, earlier, is_refused):
+    games, lines = ScoredOnce.tables
+    once.processor.tables = (dataclasses.replace(games, unique_within_days=10), lines)
+    first, late = (once.land(day, [once.game(day, score=1)]) for day in (earlier, FIRST))
+    once.process(first)
+    assert set(once.process(late).failures) == ({FIRST} if is_refused else set())
+    assert (once.verify(first)[earlier].verdict, FIRST in once.process(late).partitions) == ("OK", not is_refused)
+
+
+def test_days_without_unique_columns_are_refused_at_start():
+    with pytest.raises(ConfigurationError, match="unique_within_days is a number of days"):
+        check_table(dataclasses.replace(Toy.tables[0], unique_within_days=10))
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from processors.base import Processor, Row, Table
-from processors.warehouse import BigQueryWarehouse
 from scrapers.partition import Partition
 
 DAY, NEXT, OTHER = "2025-01-03", "2025-01-04", "2025-02-01"
@@ -193,16 +192,6 @@ def test_what_the_loader_takes_the_recount_calls_right_however_repeats_are_count
     assert {key: one.evidence for key, one in found.items() if not one.is_ok} == {}
 
 
-class Weighed(BigQueryWarehouse):
-    """Adds up what each of its queries would read."""
-
-    size_bytes = 0
-
-    def query(self, sql: str, parameters: Any = None) -> list[dict[str, Any]]:
-        self.size_bytes += self.dry_run(sql, parameters)
-        return super().query(sql, parameters)
-
-
 @pytest.mark.parametrize("parent_elsewhere", [False, True])
 def test_verifying_a_date_reads_the_same_bytes_before_and_after_nine_years_are_added(bench, parent_elsewhere):
     games, lines = bench.processor.tables
@@ -211,9 +200,9 @@ def test_verifying_a_date_reads_the_same_bytes_before_and_after_nine_years_are_a
     bench.process(manifest)
 
     def read_bytes() -> int:
-        bench.warehouse = Weighed("p", bench.warehouse.dataset, "US", endpoint=bench.warehouse._endpoint)
+        warehouse = bench.weighed()
         assert bench.verify(manifest)[DAY].is_ok
-        return bench.warehouse.size_bytes
+        return warehouse.size_bytes
 
     before = read_bytes()
     years = "UNNEST(GENERATE_DATE_ARRAY(DATE '2016-01-01', DATE '2024-12-31')) AS day"
@@ -232,9 +221,9 @@ def test_verifying_a_date_reads_the_same_bytes_before_and_after_nine_years_are_a
 
 def test_a_load_is_compared_at_the_same_bytes_before_and_after_nine_years_are_added(bench):
     def read_bytes(attempt: str) -> int:
-        bench.warehouse = Weighed("p", bench.warehouse.dataset, "US", endpoint=bench.warehouse._endpoint)
+        warehouse = bench.weighed()
         bench.process(bench.land(DAY, [bench.game(DAY, 1)], attempt=attempt), backfill_id=attempt)
-        return bench.warehouse.size_bytes
+        return warehouse.size_bytes
 
     bench.process(bench.land(DAY, [bench.game(DAY, 1)]))
     before = read_bytes("before")
