@@ -52,7 +52,8 @@ def test_another_dialect_setting_or_option_reads_for_itself(read: list[str]) -> 
     for dialect in ("bigquery", "duckdb", "bigquery, version = 1.0", "bigquery"):
         sqlglot.parse_one(text, dialect=dialect)
     sqlglot.parse_one(text, dialect="bigquery", error_level=sqlglot.ErrorLevel.RAISE)
-    assert len(read) == 4
+    # A dialect that is used for the first time reads texts of its own.
+    assert read.count(text) == 4
     assert sqlglot.parse("SELECT 1; SELECT 2", dialect="bigquery")[1].sql() == "SELECT 2"  # type: ignore[union-attr]
 
 
