@@ -12,7 +12,7 @@ import logging
 import smtplib
 import ssl
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from pathlib import Path
@@ -24,7 +24,16 @@ from alerting.incident import Severity
 from alerting.message import text_of
 from alerting.private_files import FOLDER_MODE, open_private
 from alerting.redaction import redact
-from alerting.smtp_session import BrokenOff, ContentRefused, Security, Taken, hand_over, smtp_session
+from alerting.smtp_session import (
+    BrokenOff,
+    ContentRefused,
+    Security,
+    Taken,
+    answer_of,
+    hand_over,
+    is_temporary,
+    smtp_session,
+)
 
 Kind = Literal["mail", "chat", "console"]
 _log = logging.getLogger("gapless.alerting")
@@ -38,9 +47,18 @@ class MessageRefused(DeliveryFailed):
     """A channel will never take this mail as it is (too big, or its content); a smaller one it may."""
 
 
+class EveryoneRefused(DeliveryFailed):
+    """No recipient was taken. ``refused`` and ``later`` as in ``Delivery``."""
+
+    def __init__(self, message: str, refused: Mapping[str, str], later: frozenset[str]) -> None:
+        super().__init__(message, stage="alert")
+        self.refused, self.later = refused, later
+
+
 class _HungUp(DeliveryFailed):
     def __init__(self, where: str, broken: BrokenOff) -> None:
         self.recipient, self.answer = broken.recipient, f"hung up at this recipient: {broken}"
+        self.is_temporary = is_temporary(str(broken))
         super().__init__(
             f"{where} did not take the mail: it hung up at {redact(broken.recipient.given)}: {redact(str(broken))}",
             stage="alert",
@@ -49,10 +67,14 @@ class _HungUp(DeliveryFailed):
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What a channel accepted. ``refused`` maps a recipient to the server's answer; the others have the mail."""
+    """What a channel accepted. ``refused`` maps a recipient to the server's answer; the others have the mail.
+
+    ``later`` are those of the refused to whom the server said "not now" (4xx, as greylisting does).
+    """
 
     detail: str = ""
     refused: Mapping[str, str] = field(default_factory=dict)
+    later: frozenset[str] = frozenset()
 
 
 @runtime_checkable
@@ -130,12 +152,18 @@ class SmtpChannel:
                     hint="give an address that is ASCII before the @, or another mail server",
                 )
 
-    def send(self, mail: EmailMessage, *, severity: Severity = "INFO") -> Delivery:
-        """Some refused recipients are returned; all refused, or any other trouble, is ``DeliveryFailed``."""
+    def send(self, mail: EmailMessage, *, severity: Severity = "INFO", only: Collection[str] | None = None) -> Delivery:
+        """Some refused recipients are returned; all refused, or any other trouble, is ``DeliveryFailed``.
+
+        ``only`` are recipients whom an earlier send returned as ``later``: the others have the mail.
+        """
         recipients = [self._boxes[typed] for typed in self.by_severity.get(severity, self.recipients)]
+        if only is not None:
+            everybody = dict.fromkeys(self._boxes.values())
+            recipients = [box for box in everybody if box.given in only]
         if not recipients:
             raise DeliveryFailed(f"no recipients for severity {severity}", stage="alert", hint="set the recipients")
-        refused: dict[Mailbox, str] = {}
+        refused, hung_up = dict[Mailbox, str](), set[Mailbox]()
         while True:
             try:
                 taken = self._converse(mail, [box for box in recipients if box not in refused])
@@ -143,16 +171,19 @@ class SmtpChannel:
             except _HungUp as error:
                 # One bad recipient stops nobody else; where it is the server's mood, the next connection tells.
                 refused[error.recipient] = error.answer
+                if error.is_temporary:
+                    hung_up.add(error.recipient)
                 if len(refused) == len(recipients):
                     raise
         refused |= taken.refused
         answers = {box.given: redact(answer) for box, answer in refused.items()}
+        later = frozenset(box.given for box, answer in refused.items() if box in hung_up or is_temporary(answer))
         if not taken.accepted:
             told = "; ".join(f"{who}: {answer}" for who, answer in answers.items())
-            raise DeliveryFailed(f"{self._where()} refused every recipient: {redact(told)}", stage="alert")
+            raise EveryoneRefused(f"{self._where()} refused every recipient: {redact(told)}", answers, later)
         for who, answer in answers.items():
             _log.error("recipient %s refused by %s: %s", who, self._where(), answer)
-        return Delivery(f"{self._where()} accepted for {len(taken.accepted)} of {len(recipients)}", answers)
+        return Delivery(f"{self._where()} accepted for {len(taken.accepted)} of {len(recipients)}", answers, later)
 
     def _converse(self, mail: EmailMessage, recipients: Sequence[Mailbox]) -> Taken:
         """One session. What fails after somebody has the mail is an answer and no error: it must not be sent twice."""
@@ -169,7 +200,7 @@ class SmtpChannel:
                 except (ContentRefused, smtplib.SMTPException, OSError) as error:
                     if not taken.accepted:
                         raise
-                    here = Taken(refused=dict.fromkeys(group, str(error)))
+                    here = Taken(refused=dict.fromkeys(group, answer_of(error)))
                 taken.accepted += here.accepted
                 taken.refused |= here.refused
         return taken

@@ -36,7 +36,8 @@ class SendResult:
     """What became of one owed summary. ``refused``, ``cut`` and ``errors`` belong into the run's state when not empty.
 
     ``cut`` maps a channel that refused the mail itself to its answer: it has a smaller one, or with status ``refused``
-    none at all, and nobody tries again.
+    none at all, and nobody tries again. ``waiting`` are recipients to whom a server said "not now", and its answers:
+    the entry stays owed for them alone.
     """
 
     status: Status
@@ -46,6 +47,7 @@ class SendResult:
     errors: tuple[str, ...] = ()
     refused: dict[str, str] = field(default_factory=dict)
     cut: dict[str, str] = field(default_factory=dict)
+    waiting: tuple[str, ...] = ()
 
     @property
     def delivered(self) -> bool:
@@ -119,7 +121,7 @@ def send_owed_summary(
         )
         return SendResult("archived", backfill_id, str(mail["Message-ID"]), mail_name(entry))
     kept_at = f"{store.root_uri}/{mail_name(entry)}"
-    delivered, errors = deliver(mail, channels, severity_of(mail), set(entry.delivered), now, kept_at)
+    delivered, errors = deliver(mail, channels, severity_of(mail), entry.delivered, now, kept_at)
     if not channels and not entry.delivered:
         errors.append("no channel configured")
     if errors:
@@ -133,6 +135,8 @@ def send_owed_summary(
     reached = [name for name in told if name not in consoles or len(consoles) == len(channels)]
     over: Literal["sent", "refused"] = "sent" if reached else "refused"
 
+    waiting = [each.missing for each in {**entry.delivered, **delivered}.values() if each.missing]
+
     def settle(current: OutboxEntry) -> OutboxEntry:
         current.delivered.update(delivered)
         current.message_id, current.mail_object = str(mail["Message-ID"]), mail_name(entry)
@@ -141,17 +145,21 @@ def send_owed_summary(
         if run_facts is not None:
             # A run that died could not leave its last word; whoever closed it knows it.
             current.facts = current.run_facts.merged(run_facts.redacted()).to_dict()
-        current.state = "open" if errors else over
-        current.sent_at = now if current.state == "sent" else None
-        for problem in (*errors, *(each.cut for each in delivered.values() if each.cut)):
+        current.state = "open" if errors or waiting else over
+        current.sent_at = (current.sent_at or now) if over == "sent" and not errors else None
+        for problem in (*errors, *waiting, *(each.cut for each in delivered.values() if each.cut)):
             current.note(f"{now:%Y-%m-%dT%H:%M:%SZ} {problem}")
         return current
 
     outbox.update(backfill_id, settle)
-    refused = {who: answer for each in delivered.values() for who, answer in each.refused.items()}
+    refused = {
+        who: answer for each in delivered.values() for who, answer in each.refused.items() if who not in each.later
+    }
     cut = {name: each.cut for name, each in delivered.items() if each.cut}
     status: Status = "failed" if errors else over
-    return SendResult(status, backfill_id, str(mail["Message-ID"]), mail_name(entry), tuple(errors), refused, cut)
+    return SendResult(
+        status, backfill_id, str(mail["Message-ID"]), mail_name(entry), tuple(errors), refused, cut, tuple(waiting)
+    )
 
 
 def _not_claimed(entry: OutboxEntry | None, backfill_id: str) -> SendResult:

@@ -142,7 +142,7 @@ class LiveAlerts:
         if permit.type_key:
             # What is told again about a cause stands below what was told first.
             mail["References"] = f"<gapless.cause.{permit.key.replace(':', '.')}@{self._settings.mail_host}>"
-        delivered, problems = deliver(mail, channels, severity, set(), now)
+        delivered, problems = deliver(mail, channels, severity, {}, now)
         if problems:
             _log.error("alert not delivered: %s\n%s\n%s", "; ".join(problems), subject, text)
         try:

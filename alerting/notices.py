@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from email.message import EmailMessage
+from typing import Any
 
 from alerting.advice import advice_of
-from alerting.channels import Channel, DeliveryFailed, MessageRefused
+from alerting.channels import Channel, DeliveryFailed, EveryoneRefused, MessageRefused
 from alerting.errors import PipelineError
 from alerting.incident import Incident, Severity
 from alerting.journal import IncidentJournal
@@ -20,27 +22,36 @@ from alerting.wording import command_lines, duration, plural, span
 
 _log = logging.getLogger("gapless.alerting")
 _CLAIM_S = 120.0
+# A server that greylists takes the mail within minutes to hours; what it does not take in a day it will not take.
+_LATER_FOR = dt.timedelta(days=1)
 
 
 def deliver(
     mail: EmailMessage,
     channels: Sequence[Channel],
     severity: Severity,
-    already: set[str],
+    already: Mapping[str, Delivered],
     now: dt.datetime,
     kept_at: str = "",
 ) -> tuple[dict[str, Delivered], list[str]]:
     """Offers the mail to every channel that does not have it yet; returns deliveries and problems by channel.
 
-    A channel that refuses the mail itself gets a smaller one; ``kept_at`` tells its reader where the whole one is.
+    Of a channel that has it, only those are offered it again to whom the server said "not now": the delivery is
+    returned with who is still without it. A channel that refuses the mail itself gets a smaller one; ``kept_at`` tells
+    its reader where the whole one is.
     """
     delivered: dict[str, Delivered] = {}
     errors: list[str] = []
     for channel in channels:
-        if channel.name in already:
+        before = already.get(channel.name)
+        if before and not before.later:
             continue
         try:
-            delivered[channel.name] = _offer(channel, mail, severity, now, kept_at)
+            delivered[channel.name] = (
+                _offer_again(channel, mail, severity, before, now, kept_at)
+                if before
+                else _offer(channel, mail, severity, now, kept_at)
+            )
         except PipelineError as error:
             errors.append(f"{channel.name}: {redact(error.message)}")
         except Exception as error:  # a channel of somebody else's making must not cost the others their mail
@@ -50,19 +61,44 @@ def deliver(
     return delivered, errors
 
 
-def _offer(channel: Channel, mail: EmailMessage, severity: Severity, now: dt.datetime, kept_at: str) -> Delivered:
+def _offer_again(
+    channel: Channel, mail: EmailMessage, severity: Severity, before: Delivered, now: dt.datetime, kept_at: str
+) -> Delivered:
+    """To those alone who are still without it, for a day; then they count as refused."""
+    if now - before.at > _LATER_FOR:
+        _log.error("%s: given up after %s: %s", channel.name, _LATER_FOR, redact(before.missing))
+        return replace(before, later=[])
     try:
-        return Delivered(now, dict(channel.send(mail, severity=severity).refused))
+        answer = _offer(channel, mail, severity, now, kept_at, {"only": before.later})
+    except EveryoneRefused as error:
+        answer = Delivered(now, dict(error.refused), later=sorted(error.later))
+    final = {who: said for who, said in before.refused.items() if who not in before.later}
+    return replace(before, refused={**final, **answer.refused}, later=answer.later, cut=before.cut or answer.cut)
+
+
+def _offer(
+    channel: Channel,
+    mail: EmailMessage,
+    severity: Severity,
+    now: dt.datetime,
+    kept_at: str,
+    only: Mapping[str, Sequence[str]] | None = None,
+) -> Delivered:
+    # Channels of somebody else's making know nothing of single recipients, and return none to try again.
+    given: dict[str, Any] = dict(only or {})
+    try:
+        answer = channel.send(mail, severity=severity, **given)
+        return Delivered(now, dict(answer.refused), later=sorted(answer.later))
     except MessageRefused as error:
         refusal = redact(error.message)
     for smaller in smaller_mails(mail, refusal, kept_at):
         try:
-            answer = channel.send(smaller, severity="CRITICAL")
+            answer = channel.send(smaller, severity="CRITICAL", **given)
         except MessageRefused as error:
             refusal = redact(error.message)
             continue
         _log.critical("%s: %s; a smaller mail went out instead, the whole one: %s", channel.name, refusal, kept_at)
-        return Delivered(now, dict(answer.refused), cut=refusal)
+        return Delivered(now, dict(answer.refused), cut=refusal, later=sorted(answer.later))
     _log.critical(
         "%s: %s; also the smallest, so nothing is tried again. The mail: %s\n%s",
         channel.name,
@@ -96,7 +132,7 @@ def tell_human(
         return False
     subject, text = _human_text(entry.human.incident, entry)
     mail = backfill_mail(entry, subject, text, role="human", outcome="NEEDS-A-HUMAN", now=now)
-    delivered, problems = deliver(mail, channels, "CRITICAL", set(entry.human.delivered), now)
+    delivered, problems = deliver(mail, channels, "CRITICAL", entry.human.delivered, now)
     if problems:
         _log.critical("a human is needed, and not everyone could be told: %s\n%s", "; ".join(problems), redact(text))
 
@@ -105,7 +141,8 @@ def tell_human(
             return None
         current.human.claimed_until = None
         current.human.delivered.update(delivered)
-        current.human.sent_at = None if problems else now
+        waiting = any(each.later for each in current.human.delivered.values())
+        current.human.sent_at = None if problems or waiting else now
         for problem in problems:
             current.note(problem)
         return current
@@ -154,7 +191,7 @@ def send_refusal(
     ]
     subject = f"[backfill][REFUSED] {place} · {type(error).__name__}"
     mail = backfill_mail(entry, subject, "\n".join(lines), role="refused", outcome="REFUSED", now=now)
-    delivered, problems = deliver(mail, channels, "ERROR", set(), now)
+    delivered, problems = deliver(mail, channels, "ERROR", {}, now)
     if problems:
         _log.error("nobody was told that %s was refused: %s", entry.backfill_id, "; ".join(problems))
     return bool(delivered)
@@ -173,7 +210,7 @@ def send_start(channels: Sequence[Channel], entry: OutboxEntry, now: dt.datetime
     ]
     subject = f"[backfill][STARTED] {place}"
     mail = backfill_mail(entry, subject, "\n".join(lines), role="start", outcome="STARTED", now=now)
-    delivered, problems = deliver(mail, channels, "INFO", set(), now)
+    delivered, problems = deliver(mail, channels, "INFO", {}, now)
     if problems:
         _log.warning("start mail of %s: %s", entry.backfill_id, "; ".join(problems))
     return bool(delivered)
@@ -220,7 +257,7 @@ def send_progress(
         outcome="RUNNING",
         now=now,
     )
-    delivered, problems = deliver(mail, channels, "INFO", set(), now)
+    delivered, problems = deliver(mail, channels, "INFO", {}, now)
     if problems:
         _log.warning("progress mail of %s: %s", backfill_id, "; ".join(problems))
     return bool(delivered)

@@ -37,13 +37,20 @@ _PREFIX = "outbox/backfill="
 class Delivered:
     """One channel took the mail at ``at``; ``refused`` maps recipient to the server's answer.
 
-    ``cut`` is why it has a smaller mail than the others; ``given_up`` when it refused that one as well.
+    ``later`` are those of the refused who are tried again, because the server said "not now". ``cut`` is why it has a
+    smaller mail than the others; ``given_up`` when it refused that one as well.
     """
 
     at: dt.datetime
     refused: dict[str, str] = field(default_factory=dict)
     cut: str = ""
     given_up: bool = False
+    later: list[str] = field(default_factory=list)
+
+    @property
+    def missing(self) -> str:
+        """Who is tried again and why not yet; "" when nobody is."""
+        return "; ".join(f"{who} is tried again: {self.refused.get(who, '?')}" for who in self.later)
 
 
 @dataclass

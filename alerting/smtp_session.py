@@ -92,7 +92,7 @@ def hand_over(session: smtplib.SMTP, sender: Mailbox, recipients: Sequence[Mailb
             if not taken.accepted:
                 raise
             # Some have it: sent again, they would have it twice.
-            taken.refused.update(dict.fromkeys(left, str(error)))
+            taken.refused.update(dict.fromkeys(left, answer_of(error)))
             break
         taken.accepted += here.accepted
         taken.refused.update(here.refused)
@@ -187,6 +187,22 @@ def _base64(text: str) -> str:
 def answer_text(code: int, answer: bytes | str) -> str:
     """``552 5.3.4 too big``."""
     return f"{code} {answer.decode('utf-8', 'replace') if isinstance(answer, bytes) else answer}"
+
+
+def answer_of(error: Exception) -> str:
+    """The server's own words where it had some."""
+    if isinstance(error, smtplib.SMTPResponseException):
+        return answer_text(error.smtp_code, error.smtp_error)
+    return str(error)
+
+
+def is_temporary(answer: str) -> bool:
+    """Whether the server said "not now": 4xx, as greylisting does.
+
+    >>> is_temporary("451 4.7.1 greylisted, try again"), is_temporary("550 no such user"), is_temporary("")
+    (True, False, False)
+    """
+    return len(answer) > 2 and answer[0] == "4" and answer[:3].isdigit()
 
 
 def _bytes(answer: bytes | str) -> bytes:

@@ -29,7 +29,7 @@ def try_channels(channels: Sequence[Channel], subject_prefix: str, now: dt.datet
     problems: dict[str, str] = {}
     for channel in channels:
         mail = plain_mail(f"{subject_prefix} test alert ({channel.name})", text, now=now)
-        delivered, errors = deliver(mail, (channel,), "INFO", set(), now)
+        delivered, errors = deliver(mail, (channel,), "INFO", {}, now)
         refused = [f"{who}: {answer}" for each in delivered.values() for who, answer in each.refused.items()]
         cut = [each.cut for each in delivered.values() if each.cut]
         problems[channel.name] = "; ".join([*errors, *refused, *cut])

@@ -28,7 +28,8 @@ def audit(sources: list[str] | None = None, first_date: CalendarDate | None = No
 
     Args:
         sources: Which; all when empty.
-        first_date: Where the inventory begins; the oldest date that anything is known of when empty.
+        first_date: Where the inventory begins, and since when every date must be there. When empty, all that is known
+            is looked at, and what runs, the daily run or GAPLESS_AUDIT_FROM asked for must be there.
         alert: Tell the alert channels when something was found.
     """
     try:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
 
 from alerting.ranges import compress_dates
+from alerting.wording import plural
 from flows.cli.output import (
     AnyEnd,
     AnyStart,
@@ -39,7 +41,7 @@ from flows.ledger import Ledger
 from flows.parameters import PASTED_WAIT_S, Mode, Reason
 from flows.plans.canary import choose_canaries
 from flows.truth import auditing
-from flows.truth.deficits import summarised
+from flows.truth.deficits import Deficit, Finding, summarised
 from flows.views.inspection import failed_keys
 from flows.views.query_bytes import recount_dry_run
 from flows.wiring import build_services
@@ -228,17 +230,36 @@ def repair(
     reason: Why = Reason.GAP_REPAIR.value,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be run.")] = False,
     no_follow: NoFollow = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, also on a terminal.")] = False,
     as_json: Json = False,
 ) -> None:
-    """A backfill of exactly what the audit finds: nothing that is done at every level is touched."""
+    """A backfill of exactly what the audit finds: nothing that is done at every level is touched.
+
+    Prints what it would do, and asks on a terminal; a script is not asked.
+    """
     check_range(start, end)
     services, now = build_services(), utc_now()
     findings = auditing.audit_sources(services, [source], now, start, end)
     lines = summarised(findings)
-    text = table(lines, ("deficit", "count", "ranges", "why")) or ["nothing to repair"]
+    text = [*table(lines, ("deficit", "count", "ranges", "why")), _repair_plan(findings)]
     if dry_run or not findings:
         show({"source": source, "deficits": lines, "started": None}, text, as_json)
         finish(True)
     say(as_json, "\n".join(text))
+    if not yes and sys.stdin.isatty() and sys.stdout.isatty():
+        typer.confirm("Begin?", abort=True, err=as_json)
     keys = auditing.reopen(services, source, findings, f"repair-{now:%Y%m%dT%H%M%SZ}", now)
     start_keys(services, source, keys, reason, no_follow=no_follow, as_json=as_json)
+
+
+def _repair_plan(findings: Sequence[Finding]) -> str:
+    """What a repair of these does, in one line."""
+    keys = {one.partition for one in findings}
+    if not keys:
+        return "nothing to repair"
+    landed = {one.partition for one in findings if one.deficit in (Deficit.SHORT, Deficit.LANDED_NOT_LOADED)}
+    steps = [
+        f"{plural(len(keys - landed), 'partition')} asked again" if keys - landed else "",
+        f"{plural(len(landed), 'partition')} loaded again from what is landed, without a call" if landed else "",
+    ]
+    return f"Repair of {plural(len(keys), 'partition')}: {', '.join(step for step in steps if step)}."

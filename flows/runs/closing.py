@@ -250,6 +250,13 @@ def close_dead_runs(services: Services, now: dt.datetime, source: str = "") -> l
     for owed in owed_summaries(services.store, now):
         if owed.backfill_id in alive or owed.why == "claimed" or (source and owed.entry.source != source):
             continue
-        close_backfill(services, owed.backfill_id, aborted="crashed", now=now)
+        if owed.entry.finished_at is not None and owed.entry.message_id:
+            # It has ended, and its mail is drawn: a recount would put what is true today over the record of the run.
+            free_lease_of(services, owed.backfill_id, now)
+            send_owed_summary(services.store, services.channels, owed.backfill_id, now=now)
+            if (entry := Outbox(services.store).read(owed.backfill_id)) is None or not entry.closed:
+                continue
+        else:
+            close_backfill(services, owed.backfill_id, aborted="crashed", now=now)
         closed.append(owed.backfill_id)
     return closed

@@ -39,7 +39,7 @@ from flows.runs.outcome import resumes_at
 from flows.runs.progress import work_of
 from flows.runs.progress_artifact import tell_progress
 from flows.runs.spending import money_facts, spent_facts
-from flows.runs.stored_plan import plan_name
+from flows.runs.stored_plan import plan_metadata, plan_name
 from flows.runs.turns import Turns
 from flows.wiring import Services
 from processors.process import Receipt
@@ -188,7 +188,8 @@ class RunContext:
         self.work = work_of(plan)
         self.begun_at = facts.started_at or self.begun_at
         name = plan_name(self.backfill_id)
-        self.services.store.write(name, plan.to_json(), content_type="application/json")
+        told = plan_metadata(self.source, self.partitions)
+        self.services.store.write(name, plan.to_json(), content_type="application/json", metadata=told)
         self.facts = facts
         self.services.alerts.enable_backfill_mode(
             self.backfill_id,

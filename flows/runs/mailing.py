@@ -82,6 +82,8 @@ def mail_trouble(result: SendResult | None) -> str:
 
     >>> mail_trouble(SendResult("sent", "bf-1", refused={"gone@example.org": "550 no such mailbox"}))
     'mail refused by gone@example.org: 550 no such mailbox'
+    >>> mail_trouble(SendResult("sent", "bf-1", waiting=("a@example.org is tried again: 451 later",)))
+    'mail: a@example.org is tried again: 451 later'
     >>> mail_trouble(SendResult("failed", "bf-1", errors=("smtp: 451 later",)))
     'mail not sent, it stays in the outbox and is tried again: smtp: 451 later'
     >>> mail_trouble(SendResult("sent", "bf-1", mail_object="alerts/mail-1.eml", cut={"smtp": "552 too big"}))
@@ -95,7 +97,8 @@ def mail_trouble(result: SendResult | None) -> str:
         "will take no mail of this run, it" if result.status == "refused" else "has a smaller mail only, the whole one"
     )
     told = [f"{name} {has} is kept at {result.mail_object}: {answer}" for name, answer in result.cut.items()]
-    return "; ".join([*told, *(f"mail refused by {who}: {answer}" for who, answer in result.refused.items())])
+    told += [f"mail refused by {who}: {answer}" for who, answer in result.refused.items()]
+    return "; ".join([*told, *(f"mail: {who}" for who in result.waiting)])
 
 
 def keys_of_cause(services: Services, backfill_id: str, cause: str) -> list[str]:

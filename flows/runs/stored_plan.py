@@ -3,20 +3,50 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterable
 from typing import Any
 
 from alerting.errors import ConfigurationError, StateUnreadable
 from alerting.object_store import ObjectMissing, ObjectStore
+from alerting.ranges import compress_dates, expand_dates
+
+RUNS = "runs/"
+_PLAN = re.compile(rf"{RUNS}backfill=([^/]+)/plan\.json")
+# Custom metadata of one object hold 8 KiB; a plan of more scattered dates than this is read itself.
+_MOST_BYTES = 6_000
 
 
 def run_prefix(backfill_id: str) -> str:
     """Where the record of one backfill lies."""
-    return f"runs/backfill={backfill_id}/"
+    return f"{RUNS}backfill={backfill_id}/"
 
 
 def plan_name(backfill_id: str) -> str:
     """Where the plan of one backfill lies."""
     return f"{run_prefix(backfill_id)}plan.json"
+
+
+def plan_metadata(source: str, keys: Iterable[str]) -> dict[str, str]:
+    """What one listing tells of a stored plan: its source and, where they are short enough, its partitions."""
+    ranges = compress_dates(keys, join="..")
+    return {"source": source, **({"partitions": ranges} if len(ranges.encode()) <= _MOST_BYTES else {})}
+
+
+def planned_keys(store: ObjectStore, source: str) -> set[str]:
+    """Every partition that a backfill of the source ever planned. Raises ``StateUnreadable``."""
+    keys: set[str] = set()
+    for stored in store.list(RUNS):
+        match = _PLAN.fullmatch(stored.name)
+        if match is None or stored.metadata.get("source", source) != source:
+            continue
+        if ranges := stored.metadata.get("partitions"):
+            keys.update(expand_dates(ranges))
+            continue
+        plan = read_plan(store, match[1])
+        if plan.get("source") == source:
+            keys.update(item["key"] for item in plan["items"])
+    return keys
 
 
 def named_plan(store: ObjectStore, backfill_id: str, source: str = "") -> dict[str, Any]:

@@ -8,9 +8,11 @@ from typing import Any
 
 from alerting.errors import ConfigurationError, PipelineError
 from alerting.incident import Incident
+from alerting.wording import plural
 from flows.control.lease import refuse_while_held
 from flows.ledger import Ledger, Verdict
 from flows.ledger_entry import REOPENED
+from flows.truth.declared import without_unasked
 from flows.truth.deficits import Deficit, Finding, find_deficits
 from flows.truth.inventory import landed_attempts, landed_sources, read_inventory
 from flows.truth.reconcile import landed_entry
@@ -28,6 +30,8 @@ def audit_sources(
     below: int = 0,
 ) -> list[Finding]:
     """Deficits of the named sources, or of all; landed objects that no processor takes come first.
+
+    Without ``first``, a date of which nothing is there counts only where somebody asked for it: see ``declared``.
 
     Raises ``ConfigurationError`` for an unknown name, ``StateUnreadable`` for a broken ledger object of a named one.
     """
@@ -47,9 +51,10 @@ def audit_sources(
 def _audit(
     services: Services, source: str, now: dt.datetime, first: dt.date | None, last: dt.date | None, below: int
 ) -> list[Finding]:
+    inventory = read_inventory(services, source, now, first, last)
     return find_deficits(
         source,
-        read_inventory(services, source, now, first, last),
+        inventory if first else without_unasked(services, source, inventory),
         now,
         empty_ttl=dt.timedelta(days=services.settings.empty_ttl_days),
         fresh_for=services.scraper(source).fresh_for,
@@ -77,7 +82,9 @@ def tell(services: Services, lines: Iterable[Mapping[str, Any]]) -> None:
     lines = list(lines)
     if not lines:
         return
-    told = [f"{line['count']} partitions {_words(line)}: {line['ranges'][:500]}. {line['why']}" for line in lines]
+    told = [
+        f"{plural(line['count'], 'partition')} {_words(line)}: {line['ranges'][:500]}. {line['why']}" for line in lines
+    ]
     sources = sorted({line["source"] for line in lines})
     alone = len(lines) == 1
     services.alerts.record_error(

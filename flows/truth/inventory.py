@@ -154,9 +154,9 @@ def read_inventory(
 ) -> list[Known]:
     """Every settled partition from ``first`` to ``last`` (inclusive), by entity and date.
 
-    Without ``first`` it begins at the oldest date that ledger, landing or tables know; without ``last`` it ends at the
-    last settled date. What lies before the source's first date, and of which nothing is there, is ``unavailable`` as
-    every plan says. Raises ``StateUnreadable`` for a broken ledger object.
+    Without ``first`` it begins at the oldest date that ledger, landing, tables or ``audit_from`` know; without ``last``
+    it ends at the last settled date. What lies before the source's first date, and of which nothing is there, is
+    ``unavailable`` as every plan says. Raises ``StateUnreadable`` for a broken ledger object.
     """
     scraper = known_scraper(services, source)
     ledger = Ledger(services.store, source).refresh()
@@ -226,8 +226,8 @@ def dated_partitions(
 
 def _oldest(services: Services, source: str, keys: Iterable[str]) -> dt.date | None:
     dated = [date for key in keys if (date := _first_date(key))]
-    since = loaded_since(services, source)
-    return min([*dated, *([since] if since else [])], default=None)
+    since = (loaded_since(services, source), services.settings.audit_from.get(source))
+    return min([*dated, *(date for date in since if date)], default=None)
 
 
 def span_of(scraper: Scraper, keys: Iterable[str]) -> tuple[dt.date, dt.date]:

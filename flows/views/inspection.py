@@ -114,6 +114,9 @@ def mail_state(entry: OutboxEntry, now: dt.datetime) -> str:
     if entry.state == "sent":
         channels = ", ".join(sorted(entry.delivered)) or "nobody"
         return f"sent {entry.sent_at:%Y-%m-%d %H:%M:%S} UTC by {channels}" if entry.sent_at else f"sent by {channels}"
+    if (waiting := [each.missing for each in entry.delivered.values() if each.missing]) and entry.sent_at:
+        channels = ", ".join(sorted(entry.delivered))
+        return f"sent {entry.sent_at:%Y-%m-%d %H:%M:%S} UTC by {channels}; {'; '.join(waiting)}"
     if entry.state == "refused":
         last = entry.errors[-1] if entry.errors else "no channel takes it"
         return f"REFUSED for good: {last}. The whole mail is kept at {entry.mail_object}"

@@ -257,6 +257,52 @@ def test_one_bad_recipient_stops_nobody_else(talker, answer):
     assert list(delivery.refused) == ["bad@x.org"]
 
 
+def test_who_is_told_not_now_gets_the_mail_later_and_the_others_not_twice(talker, running, store, clock, tmp_path):
+    answers = ["451 4.7.1 greylisted", "451 4.7.1 still greylisted", "250 OK"]
+    talker.answers["RCPT"] = lambda line: (
+        answers.pop(0) if "new@" in line else "550 no such user" if "gone@" in line else "250 OK"
+    )
+    smtp = talker.channel(recipients=["ops@x.org", "new@x.org", "gone@x.org"])
+    first = send(store, [smtp], clock, tmp_path)
+    assert first.status == "sent"
+    assert first.waiting == ("new@x.org is tried again: 451 4.7.1 greylisted",)
+    assert first.refused == {"gone@x.org": "550 no such user"}
+    assert [owed.why for owed in owed_summaries(store, clock())] == ["unsent"]
+    assert send(store, [smtp], clock, tmp_path).waiting == ("new@x.org is tried again: 451 4.7.1 still greylisted",)
+    assert send(store, [smtp], clock, tmp_path).waiting == ()
+    assert send(store, [smtp], clock, tmp_path).status == "already_sent"
+    assert talker.to == [["ops@x.org"], ["new@x.org"]]
+    assert len({parsed(data)["Message-ID"] for _, data in talker.taken}) == 1
+    assert owed_summaries(store, clock()) == []
+    assert list(Outbox(store).read("nba-2024").delivered["smtp"].refused) == ["gone@x.org"]
+
+
+@pytest.mark.parametrize("ends_by", ["a refusal for good", "a day of asking"])
+def test_who_is_told_not_now_is_not_asked_for_ever(talker, running, store, clock, tmp_path, ends_by):
+    answers = ["450 later"]
+    talker.answers["RCPT"] = lambda line: (answers.pop(0) if answers else "550 never") if "new@" in line else "250 OK"
+    smtp = talker.channel(recipients=["ops@x.org", "new@x.org"])
+    assert send(store, [smtp], clock, tmp_path).waiting
+    answers.extend(["450 later"] * (ends_by == "a day of asking"))
+    assert bool(send(store, [smtp], clock, tmp_path).waiting) == bool(ends_by == "a day of asking")
+    if ends_by == "a day of asking":
+        clock.tick(hours=25)
+        assert send(store, [smtp], clock, tmp_path).waiting == ()
+    assert owed_summaries(store, clock()) == []
+    assert talker.to == [["ops@x.org"]]
+
+
+def test_a_human_who_is_told_not_now_is_told_with_the_next_sign_of_life(talker, make_manager, clock):
+    answers = ["451 greylisted", "250 OK"]
+    talker.answers["RCPT"] = lambda line: answers.pop(0) if "new@" in line else "250 OK"
+    manager = make_manager(talker.channel(recipients=["ops@x.org", "new@x.org"]))
+    manager.enable_backfill_mode("nba-2025", source="nba")
+    manager.record_error({"scraper": "nba", "error": "boom", "severity": "CRITICAL"})
+    manager.heartbeat()
+    manager.heartbeat()
+    assert talker.to == [["ops@x.org"], ["new@x.org"]]
+
+
 def test_recipients_beyond_the_servers_number_get_a_transaction_of_their_own(talker):
     def full(_: str) -> str:
         since_mail = talker.said[::-1].index(next(line for line in talker.said[::-1] if line.startswith("MAIL")))

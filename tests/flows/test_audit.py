@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path as File
 from typing import Any
 
 import pytest
@@ -10,8 +16,10 @@ import pytest
 from alerting.errors import LeaseHeld
 from flows.control.lease import Lease
 from flows.plans.plan import Path, make_plan
+from flows.runs.stored_plan import plan_metadata, plan_name, planned_keys
 from flows.truth import auditing
 from flows.truth.deficits import summarised
+from flows.wiring import build_services
 from scrapers.scrape import utc_now
 
 SOURCE = "bdl_box_scores"
@@ -131,3 +139,101 @@ def test_five_deficits_of_two_sources_are_one_alert() -> None:
     assert one.hint == "gapless repair a --reason audit; gapless repair b --reason audit"
     auditing.tell(SimpleNamespace(alerts=SimpleNamespace(record_error=told.append)), [])
     assert len(told) == 1
+
+
+def never_attempted(place: Any) -> str:
+    """Without a range, as the schedule asks."""
+    found = summarised(auditing.audit_sources(place.services, [SOURCE], utc_now(), None, dt.date(2025, 2, 10)))
+    return next((one["ranges"] for one in found if one["deficit"] == "never_attempted"), "")
+
+
+def test_dates_between_two_ranges_that_nobody_asked_for_are_no_gap(place: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    place.fill("2025-01-01", 1)
+    place.fill("2025-02-05", 1)
+    assert never_attempted(place) == ""
+    keys = [f"2025-01-{day:02d}" for day in range(1, 5)]
+    place.store.write(plan_name("bf-a"), b"{}", metadata=plan_metadata(SOURCE, keys))
+    place.store.write(plan_name("bf-b"), b"{}", metadata=plan_metadata("another", ["2025-01-20"]))
+    whole = {"source": SOURCE, "items": [{"key": "2025-01-10"}]}
+    place.store.write(plan_name("bf-without-metadata"), json.dumps(whole).encode())
+    assert never_attempted(place) == "2025-01-02…2025-01-04, 2025-01-10"
+    place.run_id = "daily-0f3a5c1e7b1d"
+    place.fill("2025-02-07", 1)
+    assert never_attempted(place) == "2025-01-02…2025-01-04, 2025-01-10, 2025-02-08…2025-02-10"
+    monkeypatch.setenv("GAPLESS_AUDIT_FROM", json.dumps({SOURCE: "2024-12-31"}))
+    place.services = build_services()
+    assert never_attempted(place).startswith("2024-12-31, 2025-01-02…2025-02-04, 2025-02-06, ")
+
+
+def test_a_run_leaves_word_of_which_dates_it_was_asked_for(place: Any, ran: Any) -> None:
+    ran("2025-01-01", "2025-01-03", exclude="2025-01-02")
+    (plan,) = place.store.list(plan_name("bf-run000000001"))
+    assert plan.metadata["source"] == SOURCE
+    assert planned_keys(place.store, SOURCE) == {"2025-01-01", "2025-01-03"}
+
+
+def test_a_plan_of_too_many_scattered_dates_for_a_listing_is_read_itself() -> None:
+    days = [str(FIRST + dt.timedelta(days=2 * number)) for number in range(1_000)]
+    assert plan_metadata(SOURCE, days) == {"source": SOURCE}
+
+
+def on_a_terminal(*words: str, answer: bytes) -> tuple[int, str]:
+    """One command line whose three streams are a pseudo-terminal at which somebody types ``answer``."""
+    ours, theirs = pty.openpty()
+    try:
+        with subprocess.Popen(
+            [sys.executable, "-m", "flows", *words], stdin=theirs, stdout=theirs, stderr=theirs, env=dict(os.environ),
+            cwd=File(__file__).parents[2],
+        ) as running:  # fmt: skip
+            os.close(theirs)
+            os.write(ours, answer)
+            said = b""
+            try:
+                while part := os.read(ours, 65_536):
+                    said += part
+            except OSError:  # EIO: the other side has closed
+                pass
+            return running.wait(60), said.decode()
+    finally:
+        os.close(ours)
+
+
+def test_repair_says_what_it_would_do_and_asks_on_a_terminal_before_it_changes_anything(place: Any) -> None:
+    place.fill("2025-01-01", 1)
+    place.land("2025-01-02")
+    place.fail("2025-01-03")
+    before = place.objects()
+    code, said = on_a_terminal("repair", SOURCE, "2025-01-01", "2025-01-03", answer=b"n\n")
+    assert code == 1
+    assert "Repair of 2 partitions: 1 partition asked again, 1 partition loaded again" in said
+    assert "Begin? [y/N]" in said
+    assert "Aborted" in said
+    assert place.objects() == before
+
+
+def test_repair_asks_no_script_and_nobody_who_said_yes(place: Any, gapless: Any) -> None:
+    place.fail("2025-01-03")
+    # Both get as far as the Prefect server, which is not there.
+    for words in ((), ("--yes",)):
+        answered = gapless("repair", SOURCE, "2025-01-03", "2025-01-03", *words)
+        assert "Repair of 1 partition: 1 partition asked again." in answered.out
+        assert "Begin?" not in answered.out + answered.err
+        assert "PREFECT_API_URL is not set" in answered.err
+
+
+def test_all_that_an_audit_of_several_deficits_found_arrives_as_one_mail(place: Any, inbox: Any) -> None:
+    place.fill("2025-01-01", 1)
+    place.land("2025-01-02")
+    place.fail("2025-01-03")
+    before = len(inbox.messages())
+    auditing.tell(
+        place.services,
+        summarised(auditing.audit_sources(place.services, [SOURCE], utc_now(), FIRST, dt.date(2025, 1, 4))),
+    )
+    mails = inbox.messages()
+    assert len(mails) == before + 1
+    assert mails[0]["subject"] == f"[gapless] ERROR {SOURCE}: AuditDeficits"
+    text = inbox.message(mails[0]["id"])["text"]
+    for said in ("1 partition failed", "1 partition landed not loaded", "1 partition never attempted"):
+        assert said in text
+    assert f"gapless repair {SOURCE} --reason audit" in text
