@@ -63,12 +63,17 @@ def test_31_dates_of_which_3_fail_give_one_mail_with_2_causes_and_a_command_that
     assert len(bench.mails(third.backfill_id)) == 1
 
 
-def test_429_with_retry_after_is_honoured_and_costs_no_date(bench: Bench) -> None:
-    bench.trouble({"kind": "429", "dates": ["2025-02-03", "2025-02-04"], "times_per_date": 1, "retry_after_s": 2})
+def test_429_with_retry_after_is_honoured_and_neither_it_nor_an_empty_or_cut_200_costs_a_date(bench: Bench) -> None:
+    empty = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 0\r\n\r\n"
+    bench.trouble(
+        {"kind": "429", "dates": ["2025-02-03", "2025-02-04"], "times_per_date": 1, "retry_after_s": 2},
+        {"kind": "raw", "raw": empty, "dates": ["2025-02-05"], "times_per_date": 1},
+        {"kind": "bad_json", "dates": ["2025-02-06"], "times_per_date": 1},
+    )
     ended = bench.run("2025-02-01", "2025-02-06")
     assert ended.message.startswith("COMPLETE"), ended.message
     calls = bench.calls()
-    assert calls["by_date"]["2025-02-03"] == 2
+    assert calls["by_date"] == {f"2025-02-{day:02d}": 1 if day < 3 else 2 for day in range(1, 7)}
     asked = [call["at"] for call in calls["requests"] if call["date"] == "2025-02-03"]
     first, second = sorted(map(dt.datetime.fromisoformat, asked))
     assert second - first >= dt.timedelta(seconds=2)

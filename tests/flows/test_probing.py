@@ -104,7 +104,7 @@ def test_truth_table_of_injected_faults() -> None:
     """What the source does -> what becomes of the run.
 
     A 401 never comes here: test_after_a_401_no_date_makes_a_call_but_those_that_are_under_way. Nor does a 429 that is
-    waited for: test_429_with_retry_after_is_honoured_and_costs_no_date.
+    waited for: test_429_with_retry_after_is_honoured_and_neither_it_nor_an_empty_or_cut_200_costs_a_date.
     """
     same, share = "red_flag:same_error", "red_flag:error_rate"
 
