@@ -22,15 +22,16 @@ from collections.abc import Iterator
 
 from pydantic import ValidationError
 
-from alerting.errors import LandingUnavailable, StateUnreadable
+from alerting.errors import LandingUnavailable, StateUnreadable, Truncated
 from alerting.object_store import GenerationConflict, ObjectMissing, ObjectStore
-from scrapers.base import Findings, Page
+from scrapers.base import Findings, Page, Scraper
 from scrapers.manifest import (
     Checkpoint,
     Manifest,
     PageRecord,
     attempt_prefix,
     content_hash,
+    no_evidence,
     page_name,
     partition_prefix,
     record_of,
@@ -125,7 +126,11 @@ class Landing:
                 manifest.model_dump_json(indent=1).encode(),
                 if_generation=0,
                 content_type="application/json",
-                metadata={"content_hash": manifest.content_hash, "backfill_id": manifest.backfill_id},
+                metadata={
+                    "content_hash": manifest.content_hash,
+                    "backfill_id": manifest.backfill_id,
+                    "statuses": " ".join(map(str, sorted(manifest.statuses))),
+                },
             )
         except GenerationConflict as conflict:
             if self.read_manifest(manifest.object_name).content_hash != manifest.content_hash:
@@ -133,8 +138,28 @@ class Landing:
                     f"another manifest lies at {manifest.object_name}; it was left as it is", stage="land"
                 ) from conflict
 
+    def take_up(self, object_name: str, scraper: Scraper) -> Manifest:
+        """The manifest of what is landed, as evidence: for loading it, counting it, or calling it done.
+
+        Raises ``Truncated`` where it rests on an answer that is no complete one of ``scraper``, whoever took it for one
+        when it was landed: the partition has to be asked for again. ``StateUnreadable`` as ``read_manifest`` does.
+        """
+        manifest = self.read_manifest(object_name)
+        if why := no_evidence(manifest.statuses, scraper.accepted_statuses):
+            raise Truncated(
+                f"{why}; it is kept and not called done",
+                source=manifest.source,
+                partition=manifest.partition,
+                stage="land",
+                hint="ask for it again: the next run does",
+            )
+        return manifest
+
     def read_manifest(self, object_name: str) -> Manifest:
-        """Raises ``StateUnreadable`` when it is missing or broken: a landed partition cannot lose its manifest."""
+        """As it was written; who uses it calls ``take_up``.
+
+        Raises ``StateUnreadable`` when it is missing or broken: a landed partition cannot lose its manifest.
+        """
         try:
             data, _ = self.store.read(object_name)
             return Manifest.model_validate_json(data)

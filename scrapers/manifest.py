@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,6 +113,11 @@ class Manifest(BaseModel):
         return f"{len(self.open_items)} open: {', '.join(self.open_items[:3])}{more}" if self.open_items else ""
 
     @property
+    def statuses(self) -> frozenset[int]:
+        """Statuses of the answers that it rests on."""
+        return frozenset(page.status for page in self.pages)
+
+    @property
     def object_name(self) -> str:
         """Where this manifest lies in the store."""
         return f"{attempt_prefix(self.source, self.partition, self.attempt)}manifest.json"
@@ -133,6 +138,18 @@ def open_or_blocking(items: Sequence[str], *, blocks: bool, has_rows: bool) -> d
         return {"unsettled": tuple(items)}
     nothing_else = {} if has_rows else {"empty_evidence": f"none of its {len(items)} items has become final"}
     return {"unsettled": (), "open_items": tuple(items), **nothing_else}
+
+
+def no_evidence(statuses: Collection[int], accepted: Collection[int]) -> str:
+    """Why what was landed with these statuses proves nothing of a source, "" where it does.
+
+    >>> no_evidence({200, 206}, {200}), no_evidence({200}, {200})
+    ('landed from an answer with status 206, which is no complete one of this source', '')
+    """
+    wrong = sorted(set(statuses) - set(accepted))
+    if not wrong:
+        return ""
+    return f"landed from an answer with status {', '.join(map(str, wrong))}, which is no complete one of this source"
 
 
 def source_prefix(source: str) -> str:

@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from flows.ledger import LedgerEntry, Verdict
@@ -106,6 +106,14 @@ class Plan:
         """Twelve characters that differ when source, mode, partitions or paths do."""
         paths = [f"{item.partition.key}={item.path.value}" for item in self.items]
         return hashlib.sha256("\n".join([self.source, self.mode.value, *paths]).encode()).hexdigest()[:12]
+
+    def fetching(self, keys: Container[str]) -> Plan:
+        """The plan with calls for ``keys``, whose landed payloads turned out to be no evidence."""
+        why = "landed from no complete answer"
+        items = [
+            PlannedPartition(one.partition, Path.FETCH, why) if one.partition.key in keys else one for one in self.items
+        ]
+        return replace(self, items=tuple(items))
 
     def counts(self) -> Counter[str]:
         """Partitions per path."""

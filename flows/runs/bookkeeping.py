@@ -17,6 +17,7 @@ from alerting.errors import (
     SourceContractError,
     SourceUnavailable,
     TransientError,
+    Truncated,
 )
 from alerting.fingerprint import fingerprint
 from alerting.incident import Incident
@@ -115,7 +116,10 @@ def _still_true(run: RunContext, key: str) -> Manifest | None:
         return None
     if before is None or not before.verdict.is_good or not before.attempt:
         return None
-    manifest = run.services.landing.read_manifest(before.manifest_name)
+    try:
+        manifest = run.services.landing.take_up(before.manifest_name, run.scraper)
+    except Truncated:
+        return None
     if not is_unchanged(run.scraper, manifest, run.services.landing, run.client, utc_now()):
         return None
     run.ledger.advance(key, before.verdict, run.backfill_id, utc_now(), changes={})

@@ -7,7 +7,8 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 
-from alerting.errors import LeaseHeld, PipelineError
+from alerting.errors import LeaseHeld, PipelineError, Truncated
+from alerting.ranges import compress_dates
 from flows.control.gate import TROUBLE
 from flows.control.lease import Lease
 from flows.dates import dates
@@ -35,7 +36,12 @@ LONG_WINDOWS_AT_ONCE = 2
 async def map_windows(run: RunContext, plan: Plan) -> None:
     """Runs every window of the plan; landed partitions are processed in batches while others are still fetched."""
     await _validate_in_batches(run, await _landed_before(run, plan.to_recount))
-    reloads = await _landed_before(run, plan.to_reload)
+    refused: list[Partition] = []
+    may_ask = run.client is not None and not run.asked.accept_shrink
+    reloads = await _landed_before(run, plan.to_reload, refused if may_ask else None)
+    if refused:
+        run.note(f"{compress_dates(one.key for one in refused)}: landed from no complete answer, so asked for again")
+        plan = plan.fetching({one.key for one in refused})
     landed: asyncio.Queue[str | None] = asyncio.Queue()
     processing = asyncio.create_task(_process_in_batches(run, reloads, landed, len(plan.to_fetch)))
     try:
@@ -90,8 +96,13 @@ async def _run_now(run: RunContext, window: Sequence[Partition], landed: asyncio
             landed.put_nowait(key)
 
 
-async def _landed_before(run: RunContext, partitions: Sequence[Partition]) -> list[str]:
-    """Reads the manifests of what an earlier run or a worker landed; an unreadable one becomes an incident."""
+async def _landed_before(
+    run: RunContext, partitions: Sequence[Partition], refused: list[Partition] | None = None
+) -> list[str]:
+    """Reads the manifests of what an earlier run or a worker landed; one that cannot be read becomes an incident.
+
+    So does one that is no evidence, unless ``refused`` takes it.
+    """
     same = run.windows.unchanged() if run.windows is not None else {}
 
     def read(partition: Partition) -> str:
@@ -101,9 +112,13 @@ async def _landed_before(run: RunContext, partitions: Sequence[Partition]) -> li
             entry = replace(entry, attempt=same[key])
         try:
             name = entry.manifest_name if entry else ""
-            (run.to_recount if key in same else run.manifests)[key] = run.services.landing.read_manifest(name)
+            manifest = run.services.landing.take_up(name, run.scraper)
+            (run.to_recount if key in same else run.manifests)[key] = manifest
         except PipelineError as error:
-            record_failure(run, key, error, "load", key)
+            if refused is not None and isinstance(error, Truncated):
+                refused.append(partition)
+            else:
+                record_failure(run, key, error, "load", key)
             return ""
         return key
 

@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from alerting.errors import ConfigurationError, PipelineError
+from alerting.errors import ConfigurationError, PipelineError, Truncated
 from alerting.incident import Incident
 from alerting.wording import plural
 from flows.control.lease import refuse_while_held
@@ -125,8 +125,12 @@ def reopen(services: Services, source: str, findings: Sequence[Finding], by: str
             and attempts
             and (entry is None or entry.attempt < attempts[-1].attempt)
         ):
-            manifest = services.landing.read_manifest(attempts[-1].manifest_name)
-            ledger.put(landed_entry(manifest, entry, by, now))
+            try:
+                manifest = services.landing.take_up(attempts[-1].manifest_name, services.scraper(source))
+            except Truncated as error:
+                ledger.advance(one.partition, Verdict.PLANNED, by, now, error_type=REOPENED, error=error.message)
+            else:
+                ledger.put(landed_entry(manifest, entry, by, now))
         elif entry is not None and entry.verdict.is_good:
             verdict = (
                 Verdict.LANDED

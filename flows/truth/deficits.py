@@ -25,6 +25,7 @@ class Deficit(StrEnum):
 
     FAILED = "failed"
     SHORT = "short"
+    NO_EVIDENCE = "no_evidence"
     LANDED_NOT_LOADED = "landed_not_loaded"
     LOADED_NOT_LANDED = "loaded_not_landed"
     NEVER_ATTEMPTED = "never_attempted"
@@ -86,6 +87,8 @@ def _gap(known: Known, table: str) -> str:
         return "rows without a verdict" if rows else "landed, not loaded" if known.attempts else "never attempted"
     if entry.verdict in _ACCEPTED:
         return ""
+    if known.refused:
+        return known.refused
     if entry.verdict is Verdict.EMPTY_OK:
         doubt = "proven empty for longer than the source rests" if known.doubt else ""
         return "proven empty, but the table has rows" if rows else doubt
@@ -164,6 +167,8 @@ def _of_a_good_verdict(
     """A date called done is checked against what is really there."""
     if entry.attempt not in {one.attempt for one in known.attempts}:
         return Deficit.LOADED_NOT_LANDED, f"the manifest of attempt {entry.attempt or '(none)'} is gone"
+    if known.refused:
+        return Deficit.NO_EVIDENCE, known.refused
     newest = known.newest
     if newest and newest.attempt > entry.attempt and newest.content_hash != entry.content_hash:
         return Deficit.LANDED_NOT_LOADED, f"another payload was landed later, by {newest.backfill_id}"

@@ -2,7 +2,7 @@
 
 Reads only. The count is a generated list of dates (and entities) LEFT JOINed with the table, so that a date without
 rows is a line with 0 and not a line that is missing. Cost for ten years of days: about 12 listings and one query per
-table.
+table; and one read for each manifest whose listing does not say the statuses of its answers.
 """
 
 # Names in the SQL are table and column names of our own row models; every value is a parameter.
@@ -15,7 +15,9 @@ import datetime as dt
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
+from alerting.errors import StateUnreadable, Truncated
 from alerting.object_store import ObjectStore
 from flows.ledger import Ledger, LedgerEntry, Verdict
 from flows.plans.first_date import known_scraper
@@ -26,19 +28,25 @@ from processors.base import Table
 from processors.load_plan import QueryValue
 from scrapers.base import Scraper
 from scrapers.landing import source_prefix
+from scrapers.manifest import no_evidence
 from scrapers.partition import VARIANT_MARK, Partition, partitions_between
 
+_READERS = 8
 _MANIFEST = re.compile(r"landing/source=([^/]+)/partition=([^/]+)/attempt=([^/]+)/manifest\.json")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LandedAttempt:
-    """An attempt that has its manifest, by the listing alone. Ids sort by time."""
+    """An attempt that has its manifest, by the listing alone. Ids sort by time.
+
+    ``statuses`` are those of its answers; empty where the listing does not say them, and the manifest has to be read.
+    """
 
     attempt: str
     content_hash: str
     backfill_id: str
     manifest_name: str
+    statuses: frozenset[int] = frozenset()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -46,6 +54,7 @@ class Known:
     """All that is known about one partition. ``rows`` is per table, as counted in BigQuery now.
 
     ``doubt`` says why its emptiness is not believed, whatever proved it. ``is_askable``: the source still has it.
+    ``refused`` says why the answer on which its good verdict rests is no evidence.
     """
 
     partition: Partition
@@ -54,6 +63,7 @@ class Known:
     rows: Mapping[str, int]
     doubt: str = ""
     is_askable: bool = True
+    refused: str = ""
 
     @property
     def newest(self) -> LandedAttempt | None:
@@ -74,7 +84,13 @@ def landed_attempts(store: ObjectStore, source: str) -> dict[str, tuple[LandedAt
         if match:
             facts = stored.metadata
             found[match[2]].append(
-                LandedAttempt(match[3], facts.get("content_hash", ""), facts.get("backfill_id", ""), stored.name)
+                LandedAttempt(
+                    match[3],
+                    facts.get("content_hash", ""),
+                    facts.get("backfill_id", ""),
+                    stored.name,
+                    frozenset(int(text) for text in facts.get("statuses", "").split() if text.isdecimal()),
+                )
             )
     return {key: tuple(sorted(attempts, key=lambda one: one.attempt)) for key, attempts in found.items()}
 
@@ -185,8 +201,28 @@ def read_inventory(
         for one in wanted
     ]
     known = [_or_unavailable(scraper, one, now) for one in known]
+    with ThreadPoolExecutor(_READERS) as threads:
+        refused = list(threads.map(lambda one: _refused(services, scraper, one), known))
+    known = [dataclasses.replace(one, refused=why) if why else one for one, why in zip(known, refused, strict=True)]
     # That a run wanted to begin it says less than what is there.
     return [dataclasses.replace(one, entry=None) if _is_more_than_pending(one) else one for one in known]
+
+
+def _refused(services: Services, scraper: Scraper, known: Known) -> str:
+    """Why the answer behind a good verdict is none; reads the manifest only where the listing leaves it open."""
+    entry = known.entry
+    if entry is None or not entry.verdict.is_good or not entry.attempt:
+        return ""
+    mine = next((one for one in known.attempts if one.attempt == entry.attempt), None)
+    if mine is None:
+        return ""
+    if mine.statuses:
+        return no_evidence(mine.statuses, scraper.accepted_statuses)
+    try:
+        services.landing.take_up(mine.manifest_name, scraper)
+    except (Truncated, StateUnreadable) as error:
+        return error.message
+    return ""
 
 
 def _or_unavailable(scraper: Scraper, known: Known, now: dt.datetime) -> Known:

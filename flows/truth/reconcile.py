@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from alerting.errors import Truncated
 from alerting.object_store import ObjectStore, StoredObject
 from flows.control.lease import refuse_while_held
 from flows.ledger import LedgerEntry, Verdict, ledger_prefix
@@ -56,7 +57,8 @@ def rebuild_ledger(services: Services, source: str, now: dt.datetime, apply: boo
     """Entries for landed partitions whose ledger object is missing or cannot be read; readable ones are never touched.
 
     A partition whose rows agree with its manifest, and which a receipt names, is verified again by that recount;
-    any other is ``landed``, so that the next run loads it without a call. Writes only with ``apply``, over the very
+    any other is ``landed``, so that the next run loads it without a call, or ``planned`` where the answer was not a
+    complete one. Writes only with ``apply``, over the very
     object that was looked at. Raises ``LeaseHeld`` while a run works on the source.
     """
     if apply:
@@ -87,8 +89,13 @@ def rebuild_ledger(services: Services, source: str, now: dt.datetime, apply: boo
 def _rebuilt_entries(
     services: Services, source: str, lost: Mapping[str, tuple[LandedAttempt, ...]], now: dt.datetime
 ) -> dict[str, LedgerEntry]:
-    manifests = {key: services.landing.read_manifest(attempts[-1].manifest_name) for key, attempts in lost.items()}
-    entries = {key: landed_entry(one, None, one.backfill_id, now) for key, one in manifests.items()}
+    scraper, manifests, entries = services.scraper(source), dict[str, Manifest](), dict[str, LedgerEntry]()
+    for key, attempts in lost.items():
+        try:
+            manifests[key] = services.landing.take_up(attempts[-1].manifest_name, scraper)
+            entries[key] = landed_entry(manifests[key], None, manifests[key].backfill_id, now)
+        except Truncated as error:
+            entries[key] = LedgerEntry(source, key, Verdict.PLANNED, RECONCILED, now, evidence=error.message)
     receipts = receipts_of(services.store, source) if manifests else []
     named = {key: receipt for key, one in manifests.items() if (receipt := _receipt_of(one, receipts))}
     dropped = {key: receipt.dropped.get(key, {}) for key, receipt in named.items()}

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from alerting.errors import StateUnreadable
+from alerting.errors import StateUnreadable, Truncated
 from alerting.object_store import ObjectStore
 from alerting.ranges import compress_dates
 from flows.ledger import LedgerEntry, Verdict
@@ -86,8 +86,8 @@ def recount_range(
 ) -> Recount:
     """Source says = landed = loaded, per table and partition, for all that the range (or the ledger) calls done.
 
-    Five checks: every partition done; one manifest per landed partition; totals of landed and loaded rows equal; every
-    recount agrees (keys unique, dates inside, references, children per parent); nothing failed.
+    Five checks: every partition done; one manifest per landed partition, of complete answers; totals of landed and
+    loaded rows equal; every recount agrees (keys unique, dates inside, references, children per parent); none failed.
     """
     inventory = read_inventory(services, source, now, first, last)
     done = {known.partition.key: known for known in inventory if known.entry and known.entry.verdict in _LOADED}
@@ -120,8 +120,8 @@ _LOADED = frozenset({Verdict.VERIFIED, Verdict.EMPTY_OK})
 def _manifests(services: Services, entries: Sequence[LedgerEntry]) -> tuple[list[Manifest], dict[str, str]]:
     def read(entry: LedgerEntry) -> Manifest | str:
         try:
-            return services.landing.read_manifest(entry.manifest_name)
-        except StateUnreadable as error:
+            return services.landing.take_up(entry.manifest_name, services.scraper(entry.source))
+        except (StateUnreadable, Truncated) as error:
             return error.message
 
     with ThreadPoolExecutor(_READERS) as threads:
