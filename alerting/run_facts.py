@@ -58,7 +58,8 @@ class RunFacts:
 
     ``start_date`` and ``end_date`` are ISO, inclusive, in ``zone``. ``calendar`` maps partition key to verdict.
     ``verdict_counts`` counts partitions by verdict over the whole plan. ``estimate`` holds what the plan promised
-    under the names of the fields here (``calls``, ``wall_s``, ``bytes_landed``, ``bigquery_jobs``, ``cost_usd``).
+    under the names of the fields here (``calls``, ``wall_s``, ``bytes_landed``, ``bigquery_jobs``, ``bigquery_bytes``,
+    ``cost_usd``): BigQuery's by dry run, of the rows that were there before; the field of that name is what was billed.
     ``cost_usd_by`` is that money by what it was paid for.
     ``warnings`` are doubts about rows that are loaded, shown before everything else.
     ``retry_command_template`` and ``cause_command_template`` may use ``{source} {ranges} {cause} {fingerprint}

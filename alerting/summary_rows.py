@@ -110,10 +110,11 @@ def cost_rows(facts: RunFacts) -> Rows:
     if facts.bytes_landed is not None:
         rows.append(("landed", against("bytes_landed", size(facts.bytes_landed), facts.bytes_landed)))
     if facts.bigquery_jobs is not None:
-        scanned = f", {size(facts.bigquery_bytes)} read" if facts.bigquery_bytes else ""
-        rows.append(
-            ("BigQuery jobs", against("bigquery_jobs", f"{facts.bigquery_jobs:,}{scanned}", facts.bigquery_jobs))
-        )
+        rows.append(("BigQuery jobs", against("bigquery_jobs", f"{facts.bigquery_jobs:,}", facts.bigquery_jobs)))
+    if facts.bigquery_bytes:
+        before = facts.estimate.get("bigquery_bytes")
+        told = "" if before is None else f"; by dry run {size(before)} to replace and recount what was there before"
+        rows.append(("BigQuery bytes", f"{size(facts.bigquery_bytes)} billed{told}"))
     if facts.cost_usd is not None and max(facts.cost_usd, facts.estimate.get("cost_usd", 0.0)) < CENT_USD:
         rows.append(("cost", f"under {dollars(CENT_USD)}"))
     elif facts.cost_usd is not None:

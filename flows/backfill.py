@@ -32,6 +32,7 @@ from flows.plans.catalogue import refresh_catalogue
 from flows.plans.cost import remember_cost
 from flows.plans.plan import Plan
 from flows.plans.planning import plan_asked
+from flows.plans.query_bytes import plan_dry_run
 from flows.runs.active import register, unregister
 from flows.runs.artifacts import ended, publish_result, report_progress
 from flows.runs.closing import close_backfill, close_dead_runs, starting_facts
@@ -188,7 +189,8 @@ async def run_asked(asked: Asked) -> State[Any]:
         services = build_services()
         planned = await asyncio.to_thread(plan_asked, services, asked, utc_now())
         if asked.dry_run:
-            return Completed(message=f"dry run, nothing was done. {planned.describe()}")
+            read = await asyncio.to_thread(plan_dry_run, services, asked.source, planned.plan)
+            return Completed(message=f"dry run, nothing was done. {planned.describe()}\n{read.describe()}")
         with library_logs_in_run():
             return await _run(services, asked, backfill_id)
     except PipelineError as error:
@@ -218,8 +220,9 @@ async def _run(services: Services, asked: Asked, backfill_id: str) -> State[Any]
         await run.in_thread(refresh_catalogue, run, utc_now())
         # Again, because only the holder of the lease sees a ledger that nobody else changes.
         planned = await run.in_thread(plan_asked, services, asked, utc_now(), backfill_id)
-        log.info("%s", planned.describe())
-        promised = planned.estimate.promised()
+        read = await run.in_thread(plan_dry_run, services, asked.source, planned.plan)
+        log.info("%s\n%s", planned.describe(), read.describe())
+        promised = {**planned.estimate.promised(), **read.promised()}
         await run.in_thread(run.begin, planned, starting_facts(services, planned.plan, promised, backfill_id, asked))
         # From here on the closing of the run frees the lease, and the end of its work closes it.
         held.pop_all()

@@ -40,10 +40,10 @@ from flows.cli.start import (
 from flows.ledger import Ledger
 from flows.parameters import PASTED_WAIT_S, Mode, Reason
 from flows.plans.canary import choose_canaries
+from flows.plans.query_bytes import plan_dry_run
 from flows.truth import auditing
 from flows.truth.deficits import Deficit, Finding, summarised
 from flows.views.inspection import failed_keys
-from flows.views.query_bytes import recount_dry_run
 from flows.wiring import build_services
 from scrapers.scrape import utc_now
 
@@ -123,7 +123,7 @@ def plan(
     given = {"dates": dates, "entities": entities, "mode": mode.value, **extra_parameters(parameters)}
     services = build_services()
     found = planned_of(services, asked_of(source, start, end, "", given))
-    dry_run = recount_dry_run(services, source, found.plan)
+    dry_run = plan_dry_run(services, source, found.plan)
     grouped: dict[tuple[str, str], list[str]] = {}
     for item in found.plan.items:
         grouped.setdefault((item.path.value, item.why), []).append(item.partition.key)

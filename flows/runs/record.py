@@ -111,7 +111,12 @@ def _results(facts: RunFacts) -> list[str]:
         for table in facts.tables
     ]
     promised = {name: f" (estimate {value:,.0f})" for name, value in facts.estimate.items()}
-    spent = (("calls", facts.calls), ("wall_s", facts.wall_s), ("bigquery_jobs", facts.bigquery_jobs))
+    spent = (
+        ("calls", facts.calls),
+        ("wall_s", facts.wall_s),
+        ("bigquery_jobs", facts.bigquery_jobs),
+        ("bigquery_bytes", facts.bigquery_bytes),
+    )
     lines += [f"* {name} {value:,.0f}{promised.get(name, '')}" for name, value in spent if value is not None]
     if facts.cost_usd is not None:
         estimated = facts.estimate.get("cost_usd")
