@@ -109,7 +109,10 @@ def _check_use(use: str, name: str, field: Mapping[str, Any] | None, kinds: froz
 
 
 def _check_change(fields: Iterable[Mapping[str, Any]], kept: Mapping[str, Any]) -> None:
-    """https://docs.cloud.google.com/bigquery/docs/managing-table-schemas"""
+    """https://docs.cloud.google.com/bigquery/docs/managing-table-schemas, in RECORDs that exist too.
+
+    A RECORD that is new may have REQUIRED fields.
+    """
     wanted = {str(one["name"]).lower(): one for one in fields}
     for name, column in kept.items():
         field = wanted.get(name)
@@ -126,6 +129,8 @@ def _check_change(fields: Iterable[Mapping[str, Any]], kept: Mapping[str, Any]) 
                 f"Provided Schema does not match Table. Field {column.name} has changed mode "
                 f"from {modes[0]} to {modes[1]}"
             )
+        if column.fields:
+            _check_change(field.get("fields") or (), {one.name.lower(): one for one in column.fields})
     for name, field in wanted.items():
         if name not in kept and str(field.get("mode") or "").upper() == "REQUIRED":
             raise ValidationError(

@@ -80,6 +80,20 @@ def test_a_schema_changes_only_as_bigquery_lets_it(
     assert client.get_table(made).schema == SCHEMA
 
 
+def test_a_required_field_is_added_with_a_new_record_and_not_to_one_that_exists(
+    client: bigquery.Client, dataset: str
+) -> None:
+    inner = bigquery.SchemaField("a", "STRING", "REQUIRED")
+    made = client.create_table(_table(client, dataset))
+    made.schema = [*SCHEMA, bigquery.SchemaField("r", "RECORD", fields=[inner])]
+    made = client.update_table(made, ["schema"])
+
+    more = bigquery.SchemaField("b", "STRING", "REQUIRED")
+    made.schema = [*SCHEMA, bigquery.SchemaField("r", "RECORD", fields=[inner, more])]
+    with pytest.raises(BadRequest, match="Cannot add required fields"):
+        client.update_table(made, ["schema"])
+
+
 def test_a_required_column_may_become_nullable_and_a_nullable_one_be_added(
     client: bigquery.Client, dataset: str
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 from collections.abc import Iterator
 from pathlib import Path
@@ -74,6 +75,18 @@ def test_metadata_over_8_kib_and_names_over_1024_bytes_are_refused(bucket: stora
         write(bucket, "large", metadata={"k": "v" * 9000})
     with pytest.raises(api.BadRequest, match="1 to 1024 bytes"):
         write(bucket, "n" * 1025)
+
+
+def test_gzip_is_kept_without_content_encoding_so_that_nothing_unpacks_it_on_its_way(
+    endpoint: str, bucket: storage.Bucket
+) -> None:
+    packed = gzip.compress(b"{}")
+    store = GcsObjectStore("strict-bucket", project="p", endpoint=endpoint)
+    store.write("rows.ndjson.gz", packed, content_type="application/gzip")
+    blob = bucket.get_blob("rows.ndjson.gz", timeout=10)
+    assert (blob.content_encoding, blob.content_type, blob.size) == (None, "application/gzip", len(packed))
+    assert blob.download_as_bytes(timeout=10) == packed
+    assert store.read("rows.ndjson.gz")[0] == packed
 
 
 def test_an_upload_in_pieces_keeps_its_precondition(endpoint: str) -> None:

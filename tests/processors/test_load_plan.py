@@ -131,6 +131,13 @@ def test_the_batch_hash_changes_with_attempt_content_version_and_source():
     assert len(hashes) == 5
 
 
+def test_the_longest_names_stay_within_what_bigquery_takes():
+    table = Table("t" * 900, Row, ("key",), "day")
+    batch = TableBatch(table, (), "d" * 20, "b" * 200, (), 0)
+    lengths = len(batch.job_id("p.d", "replace", 9_999)), len(batch.staging_table)
+    assert lengths == (1_004, 925)  # of 1,024
+
+
 @given(st.text(min_size=1, max_size=80), st.integers(1, 200), st.sampled_from(["load", "replace"]))
 def test_any_backfill_id_gives_a_valid_job_id(backfill_id, attempt, step):
     digest = table_digest("facts", "x", (Constraint("day", (FIRST,)),), "y", backfill_id)
