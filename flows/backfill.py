@@ -216,6 +216,9 @@ async def _run(services: Services, asked: Asked, backfill_id: str) -> State[Any]
     )
     with contextlib.ExitStack() as held:
         held.callback(lambda: lease.release(utc_now()))
+        if asked.mode.may_fetch:
+            # Again, because the source may have blocked the run that this one waited for.
+            await asyncio.to_thread(refuse_while_cooling, services.store, asked.source, utc_now())
         run = held.enter_context(RunContext(services, asked, backfill_id))
         await run.in_thread(refresh_catalogue, run, utc_now())
         # Again, because only the holder of the lease sees a ledger that nobody else changes.

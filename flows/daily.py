@@ -129,6 +129,11 @@ async def daily(
             range_text=f"{window[0].key}..{window[-1].key}",
             wait_s=wait_for_lease_s,
         )
+        with contextlib.ExitStack() as held:
+            held.callback(lambda: lease.release(utc_now()))
+            # Again, because the source may have blocked the run that this one waited for.
+            await asyncio.to_thread(refuse_while_cooling, services.store, name, utc_now())
+            held.pop_all()
     except PipelineError as error:
         return await asyncio.to_thread(_refused, name, error)
     return await _work(services, name, window, max_concurrency, lease)

@@ -13,8 +13,10 @@ from alerting.errors import BlockedBySource, ConfigurationError, StateUnreadable
 from alerting.local_store import MemoryObjectStore
 from flows import backfill as backfill_module
 from flows import daily as daily_module
-from flows.control import resume
+from flows.control import resume, waiting
 from flows.control.cooldown import cool_down, cooldown_name, cooling_until, refuse_while_cooling
+from flows.control.lease import Lease, read_lease
+from flows.control.waiting import read_waiting
 from flows.parameters import Asked
 from flows.resumes import Resume, keep_resume, read_resumes
 from flows.runs.outcome import resumes_at
@@ -109,6 +111,42 @@ def test_a_cooldown_is_lifted_by_hand_with_a_trace_and_refused_where_there_is_no
     cool_down(place.store, BlockedBySource("a ban"), source=SOURCE, backfill_id="bf-1", now=now, hours=2)
     with pytest.raises(ConfigurationError, match="left alone until"):
         refuse_while_cooling(place.store, SOURCE, now)
+
+
+@pytest.mark.parametrize("waits", ["a backfill", "the daily run"])
+def test_a_run_whose_turn_comes_while_the_source_is_left_alone_is_refused_and_frees_it(
+    place: Place, monkeypatch: pytest.MonkeyPatch, waits: str
+) -> None:
+    monkeypatch.setattr(waiting, "POLL_S", 0.05)
+    first = Lease.acquire(place.store, SOURCE, backfill_id="bf-first", now=utc_now(), ttl_s=600)
+
+    async def ends_blocked() -> None:
+        while not read_waiting(place.store, SOURCE, utc_now()):
+            await asyncio.sleep(0.05)
+        error = BlockedBySource("a ban", source=SOURCE)
+        cool_down(place.store, error, source=SOURCE, backfill_id="bf-first", now=utc_now(), hours=1)
+        first.release(utc_now())
+
+    async def begins() -> str:
+        if waits == "the daily run":
+            state = await daily_module.daily.fn(SOURCE, wait_for_lease_s=30)
+            return (state.message or "") * state.is_failed()
+        given = {"source": SOURCE, "start_date": FIRST, "end_date": LAST, "wait_for_lease_s": 30}
+        with pytest.raises(ConfigurationError) as refused:
+            await backfill_module._run(place.services, Asked.model_validate(given), "bf-second")
+        return str(refused.value)
+
+    async def story() -> str:
+        said, _ = await asyncio.gather(begins(), ends_blocked())
+        return said
+
+    assert "left alone until" in asyncio.run(story())
+    lease, _ = read_lease(place.store, SOURCE)
+    assert lease is not None
+    assert lease.state == "released"
+    assert read_waiting(place.store, SOURCE, utc_now()) == ()
+    assert place.upstream.calls.report()["total"] == 0
+    assert list(place.store.list("outbox/")) == [], "no mail is promised"
 
 
 def test_a_cooldown_that_cannot_be_read_is_neither_over_nor_lifted(place: Place, gapless: Any) -> None:
