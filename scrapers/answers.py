@@ -29,7 +29,17 @@ from scrapers.excerpts import EXCERPT_CHARS, excerpt
 from scrapers.json_bodies import landed_json, parsed_json
 from scrapers.waits import retry_after_s
 
-__all__ = ["STATUSES", "Answer", "excerpt", "landed_json", "parsed_json", "problem_in", "refuse_next_page"]
+__all__ = [
+    "STATUSES",
+    "Answer",
+    "body_of_only_page",
+    "excerpt",
+    "landed_json",
+    "names_next_page",
+    "parsed_json",
+    "problem_in",
+    "refuse_next_page",
+]
 
 STATUSES: Mapping[int, type[PipelineError]] = {
     # Not complete, though of the 2xx: taken and not done, changed by a proxy, without a body, a part.
@@ -46,6 +56,8 @@ STATUSES: Mapping[int, type[PipelineError]] = {
     404: SourceContractError,
     408: SourceUnavailable,
     410: PartitionUnavailable,
+    420: RateLimited,
+    421: SourceUnavailable,
     422: ConfigurationError,
     425: SourceUnavailable,
     429: RateLimited,
@@ -59,7 +71,20 @@ _KEPT_HEADERS = re.compile(
 )
 _KEPT_CHARS = 4_000
 _RANGE = re.compile(r"[a-z-]+\s+0-([0-9]{1,18})/([0-9]{1,18})", re.IGNORECASE)
-_REMAINING = re.compile(r"x?-?rate-?limit-.*remaining.*|x-rate-limit-.*remaining.*")
+_REMAINING = re.compile(r".*(?:rate-?limit|quota).*remaining.*")
+# The IETF's draft in both of its forms: limit=100, remaining=0, reset=30, and "default";r=0;t=30.
+_STRUCTURED_NOTHING_LEFT = re.compile(r"(?i).*[\s,;](?:remaining|r)=0+(?:[\s,;].*)?", re.DOTALL)
+_LIMIT_WORDS = re.compile(
+    rb"(?i)rate.?limit.{0,3}exceeded|(?:limit|quota).{0,30}(?:exceeded|reached)|exceeded.{0,30}(?:limit|quota)"
+    rb"|too many requests|throttl"
+)
+_NEXT_LINK = re.compile(r"""(?i);\s*rel\s*=\s*(?:"[^"]*\bnext\b[^"]*"|next\b)""")
+# Atomic, because comments behind one another could else be cut apart in 2^n ways.
+_PAGE = re.compile(
+    rb"(?is)(?>[\xef\xbb\xbf\xff\xfe\s]|<\?.{0,400}?\?>|<!--.{0,800}?-->)*+"
+    rb"<(?:!doctype|html|head|title|body|script|noscript|style|meta|link|base|iframe|center|div|main|section|header"
+    rb"|form|table|h[1-6]|p|br|hr|img|svg|font|b|a|span)[\s>/]"
+)
 _NOTHING_LEFT = re.compile(r"\s*0+(?:\.0*)?\s*")
 
 
@@ -136,7 +161,9 @@ def _meaning_of_403(answer: Answer, *, is_page: bool) -> type[PipelineError] | N
     nothing_left = any(
         _REMAINING.fullmatch(name) and _NOTHING_LEFT.fullmatch(value) for name, value in answer.headers.items()
     )
-    if wish_s is not None or nothing_left:
+    structured = ", " + answer.headers.get("ratelimit", "")
+    is_told = not is_page and _LIMIT_WORDS.search(answer.body[:2000]) is not None
+    if wish_s is not None or nothing_left or _STRUCTURED_NOTHING_LEFT.fullmatch(structured) or is_told:
         return RateLimited
     return BlockedBySource if is_page else None
 
@@ -145,6 +172,22 @@ def refuse_next_page(cursor: object) -> None:
     """Raises ``Truncated`` where an answer that should be the only page names a next one."""
     if cursor is not None:
         raise Truncated(f"the answer names a next page, {str(cursor)[:40]!r}, where there should be one page")
+
+
+def body_of_only_page(headers: Mapping[str, str], body: bytes) -> bytes:
+    """The body; raises ``Truncated`` where the ``Link`` header names a next page."""
+    if names_next_page(headers.get("link", "")):
+        refuse_next_page(headers["link"])
+    return body
+
+
+def names_next_page(link: str) -> bool:
+    """Whether a ``Link`` header, or the parameters of one of its links, names the next page.
+
+    >>> [names_next_page(f"<https://a.example/?p=2>; {rel}") for rel in ('rel="next"', "REL=next", 'rel="prev"')]
+    [True, True, False]
+    """
+    return _NEXT_LINK.search(link) is not None
 
 
 def mislabelled(answer: Answer, accept: str) -> str:
@@ -169,7 +212,7 @@ def _build(kind: type[PipelineError], answer: Answer) -> PipelineError:
     evidence = _evidence(answer)
     if issubclass(kind, RateLimited):
         return kind("the source asked to slow down", retry_after_s=wish_s, **evidence)
-    if 300 <= answer.status < 400:
+    if 300 <= answer.status < 400 and answer.status != 304:
         target = one_line(answer.headers.get("location", ""))[:EXCERPT_CHARS]
         return kind("the source redirects; redirects are never followed", location=target, **evidence)
     expected = "expected 200" if answer.status >= 300 else "which is no complete answer; expected 200"
@@ -216,10 +259,8 @@ def _is_html_type(answer: Answer) -> bool:
 
 
 def _is_html(answer: Answer) -> bool:
-    start = answer.body[:512].lstrip(b"\xef\xbb\xbf \t\r\n")[:15].lower()
-    return _is_html_type(answer) or start.startswith(
-        (b"<!doctype", b"<html", b"<head", b"<title", b"<body", b"<script")
-    )
+    # Without its zeros UTF-16 is what it is of Latin letters.
+    return _is_html_type(answer) or _PAGE.match(answer.body[:2048].replace(b"\0", b"")) is not None
 
 
 def _evidence(answer: Answer) -> dict[str, Any]:

@@ -24,6 +24,14 @@ _MACHINERY = re.compile(
 )
 _ONLY_IN_CHALLENGES = re.compile(rb"_cf_chl_opt|/\.within\.website/x/cmd/anubis|anubis_challenge")
 _WORDS = re.compile(rb"(?i)just a moment|checking your browser|captcha|anubis|access denied|are you a robot|not a bot")
+_TITLE = re.compile(rb"(?i)<title[^>]{0,100}>([^<]{1,200})")
+# Cloudflare's title of such a page where it is not English; the words of its text say nothing.
+_TITLES = re.compile(
+    r"\s*(?:(?:nur )?(?:einen|ein) moment|un instant|un momento|un attimo|(?:só )?um momento|een moment|één moment"
+    r"|ett ögonblick|et øjeblik|et øyeblikk|hetkinen|cierpliwości|chwileczkę|moment,? prosím|okamžik|egy pillanat"
+    r"|bir dakika|lütfen bekleyin|один момент|одну минуту|зачекайте|секунду|لحظة|רק רגע|しばらくお待ちください"
+    r"|请稍候|請稍候|稍等|잠시만|tunggu sebentar|chờ một chút|รอสักครู่)"
+)
 _REFUSALS = (401, 403, 405, 429, 503)
 
 
@@ -43,4 +51,8 @@ def is_challenge(status: int, headers: Mapping[str, str], body: bytes, *, is_jso
         return not is_json and _ONLY_IN_CHALLENGES.search(looked_at) is not None
     if _MACHINERY.search(looked_at):
         return True
-    return status in _REFUSALS and not is_json and _WORDS.search(looked_at) is not None
+    if status not in _REFUSALS or is_json:
+        return False
+    title = _TITLE.search(looked_at)
+    text = title[1].decode("utf-8", "replace").lower() if title else ""
+    return _WORDS.search(looked_at) is not None or _TITLES.match(text) is not None

@@ -25,7 +25,7 @@ from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from alerting.errors import NotSettled, SourceContractError, Truncated
-from scrapers.answers import parsed_json
+from scrapers.answers import names_next_page, parsed_json
 from scrapers.base import Findings, Page, Request
 from scrapers.partition import Partition, Step
 from scrapers.probing import Counts, ProbedScraper
@@ -182,7 +182,7 @@ def _next_cursor(document: Any, page: Page) -> str:
             raise SourceContractError(f"next is {str(token)[:40]!r}")
         return str(token or "")
     for link in _LINK.finditer(page.headers.get("link", "")):
-        if 'rel="next"' in link["params"].lower():
+        if names_next_page(link["params"]):
             try:
                 return urllib.parse.parse_qs(urllib.parse.urlsplit(link["address"]).query)["_next"][0]
             except (ValueError, KeyError):

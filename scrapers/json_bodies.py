@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import codecs
 import json
+import math
+import re
 from typing import Any
 
 import jiter
@@ -17,9 +19,12 @@ from pydantic_core import from_json
 from alerting.errors import SourceContractError, SourceUnavailable, writable
 from scrapers.excerpts import excerpt
 
-_ERRORS = ("error", "errors")
+# Compared without case and underscores: Error, errorMessage, error_message.
+_ERRORS = {"error", "errors", "errormessage", "errormsg", "errordescription", "exception", "fault"}
+_SAYS_WELL = {"ok", "success"}
 # What an answer says beside its error when it has nothing else to say.
-_OF_AN_ERROR = {*_ERRORS, "ok", "success", "status", "code", "title", "message", "detail", "type", "timestamp"}
+_SAID_WITH_IT = {"errorcode", "status", "code", "title", "message", "detail", "type", "timestamp"}
+_OF_AN_ERROR = _ERRORS | _SAYS_WELL | _SAID_WITH_IT
 
 
 def parsed_json(body: bytes) -> Any:
@@ -60,7 +65,7 @@ def _second_reading(body: bytes, reason: str) -> Any:
     try:
         return _as_python_reads_it(body)
     except ValueError as error:
-        if isinstance(error, json.JSONDecodeError) and _ends_too_early(error):
+        if _ends_too_early(error):
             raise _cut(body) from None
         raise SourceContractError("the body is not JSON", reason=str(error)[:200], body=excerpt(body)) from None
 
@@ -72,16 +77,30 @@ def _cut(body: bytes) -> SourceUnavailable:
     )
 
 
-def _ends_too_early(error: json.JSONDecodeError) -> bool:
+def _ends_too_early(error: ValueError) -> bool:
+    if isinstance(error, UnicodeDecodeError):
+        # UTF-16 and UTF-32 that end within a character; a bad byte of UTF-8 is no error here.
+        return error.end >= len(error.object)
+    if not isinstance(error, json.JSONDecodeError):
+        return False
     return error.msg.startswith("Unterminated string") or error.pos >= len(error.doc.rstrip()) > 0
 
 
 def _as_python_reads_it(body: bytes) -> Any:
     encoding = json.detect_encoding(body)
     try:
-        return json.loads(body.decode(encoding, "surrogateescape"), object_pairs_hook=_without_repeats)
+        text = body.decode(encoding, "surrogateescape")
+        return json.loads(text, object_pairs_hook=_without_repeats, parse_int=_integer)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def _integer(text: str) -> int | float:
+    """Infinity, which its row is refused for, where Python reads no integer (above 4,300 digits): no column has one."""
+    try:
+        return int(text)
+    except ValueError:
+        return -math.inf if text.startswith("-") else math.inf
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -94,7 +113,10 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _refuse_error_beside_data(document: dict[str, Any]) -> None:
-    said = next((document[name] for name in _ERRORS if document.get(name)), None)
-    if said is not None and any(name not in _OF_AN_ERROR for name in document):
+    plain = {re.sub(r"[^a-z]", "", name.lower()): value for name, value in document.items()}
+    said = next((value for name, value in plain.items() if name in _ERRORS and value), None)
+    if said is None:
+        said = next((f"{name} is false" for name in _SAYS_WELL if plain.get(name) is False), None)
+    if said is not None and any(name not in _OF_AN_ERROR for name in plain):
         text = excerpt(str(said)[:1000].encode("utf-8", "replace"))
         raise SourceUnavailable(f"the answer names an error beside its data: {text}")

@@ -19,11 +19,13 @@ _LONGEST_VALUE_CHARS = 64
 
 
 def retry_after_s(value: str | None, now: dt.datetime) -> float | None:
-    """Seconds to wait from a ``Retry-After`` header, which holds seconds or an HTTP date; None for no real wish.
+    """Seconds to wait from a ``Retry-After`` header: seconds, or a date of HTTP or ISO 8601; None for no real wish.
 
     >>> now = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
     >>> retry_after_s("2.5", now), retry_after_s("Thu, 01 Jan 2026 00:01:00 GMT", now), retry_after_s("soon", now)
     (2.5, 60.0, None)
+    >>> retry_after_s("2026-01-01T01:00:00+01:00", now), retry_after_s("2026-01-01T00:00:30Z", now)
+    (None, 30.0)
     >>> [retry_after_s(value, now) for value in ("0", "-5", "1e3", "Thu, 01 Jan 2025 00:01:00 GMT", "99999999999")]
     [None, None, None, None, None]
     """
@@ -36,7 +38,8 @@ def retry_after_s(value: str | None, now: dt.datetime) -> float | None:
 
 def _until(text: str, now: dt.datetime) -> float | None:
     try:
-        instant = email.utils.parsedate_to_datetime(text)
+        is_iso = text[:4].isdecimal() and len(text) > 10
+        instant = dt.datetime.fromisoformat(text) if is_iso else email.utils.parsedate_to_datetime(text)
         # An HTTP date is in UTC, with or without a zone in its text.
         aware = instant if instant.tzinfo is not None else instant.replace(tzinfo=dt.UTC)
         return (aware - now).total_seconds()

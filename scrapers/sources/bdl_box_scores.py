@@ -4,7 +4,7 @@ import datetime as dt
 from typing import Any
 
 from alerting.errors import CoverageLow, NothingPublished, SourceContractError
-from scrapers.answers import parsed_json, refuse_next_page
+from scrapers.answers import body_of_only_page, parsed_json, refuse_next_page
 from scrapers.base import Findings, Page, Rate, Request, Scraper, SecretHeader
 from scrapers.nba_calendar import NBA_RESTS
 from scrapers.partition import Partition
@@ -29,7 +29,7 @@ class BdlBoxScores(Scraper):
 
     def inspect(self, partition: Partition, page: Page) -> Findings:
         """Counts final games and their player lines, after making sure that all are of the asked date."""
-        document = parsed_json(page.body)
+        document = parsed_json(body_of_only_page(page.headers, page.body))
         if document == {"data": []}:
             return Findings(dict.fromkeys(self.tables, 0), empty_evidence='200 {"data":[]}')
         lines, seen, unsettled = 0, set[Any](), []

@@ -25,9 +25,10 @@ FIRST, BAD, LAST = "2025-01-10", "2025-01-11", "2025-01-12"
             b"9223372036854775808",
             "nba_bdl_player_stats: pts: Input should be less than or equal to 9223372036854775807",
         ),
+        (b"9" * 5000, "nba_bdl_player_stats: pts: "),
         (b"true", "nba_bdl_player_stats: pts: true and false are no numbers, got True"),
     ],
-    ids=["half an emoji", "a byte of Latin-1", "beyond INT64", "true"],
+    ids=["half an emoji", "a byte of Latin-1", "beyond INT64", "5000 digits", "true"],
 )
 def test_a_bad_value_refuses_its_date_and_not_the_run(place: Place, ran: Ran, sent: bytes, said: str) -> None:
     games: Any = games_on(dt.date.fromisoformat(BAD))
