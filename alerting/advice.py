@@ -120,6 +120,8 @@ def go_on_step(facts: RunFacts, groups: Sequence[IncidentGroup], failed: set[str
         why = f"All that a run alone may heal: {names}, and what was not begun or not finished."
     if repairs and facts.range_command and text.startswith(facts.range_command):
         why += " What needs a repair first is excluded."
+    if any(group.sample.error_type == "BudgetExhausted" for group in healing):
+        why += " While the budget is used up, it pauses again."
     units = len(partitions)
     landed = sum(facts.calendar.get(key) in ("landed", "loaded") for key in rest)
     if landed:
@@ -127,9 +129,17 @@ def go_on_step(facts: RunFacts, groups: Sequence[IncidentGroup], failed: set[str
     return Step(text, units, unit_name(partitions, units), _cost(facts, partitions), why)
 
 
+_HEALS_AFTER = {"BudgetExhausted": "heals when there is budget again", "BlockedBySource": "heals after the cooldown"}
+
+
 def heals(group: IncidentGroup) -> bool:
     """Whether another run alone may be enough, now or after a wait that the mail names."""
-    return group.sample.retryable or group.sample.error_type in ("BudgetExhausted", "BlockedBySource")
+    return group.sample.retryable or group.sample.error_type in _HEALS_AFTER
+
+
+def state_of(sample: Incident) -> str:
+    """Whether a retry alone may heal a cause, and when."""
+    return "retryable" if sample.retryable else _HEALS_AFTER.get(sample.error_type, "needs a repair first")
 
 
 def missing_of(facts: RunFacts) -> set[str]:
@@ -139,7 +149,7 @@ def missing_of(facts: RunFacts) -> set[str]:
 
 def _why_retry(group: IncidentGroup) -> str:
     advice = advice_for(group)
-    if group.sample.retryable:
+    if heals(group):
         return advice
     # The command itself stands with its cause, where it can be copied.
     return "Repair first, then retry." if is_command(advice) else f"Repair first, then retry. {advice}"

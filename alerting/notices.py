@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from email.message import EmailMessage
@@ -180,7 +181,7 @@ def send_refusal(
     lines = [
         f"REFUSED - {place}",
         "",
-        f"Nothing was done: {redact(error.message)}",
+        textwrap.fill(_nothing_done(redact(error.message)), 76, break_long_words=False, break_on_hyphens=False),
         "",
         *([f"Do this: {redact(error.hint)}", ""] if error.hint else []),
         *(["Then ask for the same again:", "", command_lines(redact(command)), ""] if command else []),
@@ -195,6 +196,16 @@ def send_refusal(
     if problems:
         _log.error("nobody was told that %s was refused: %s", entry.backfill_id, "; ".join(problems))
     return bool(delivered)
+
+
+def _nothing_done(message: str) -> str:
+    """The refusal as sentences, of which one says so.
+
+    >>> _nothing_done("bf-1 works on it"), _nothing_done("no key. Nothing was done")
+    ('bf-1 works on it. Nothing was done.', 'no key. Nothing was done.')
+    """
+    said = message.rstrip(". ")
+    return f"{said}." if said.lower().endswith("nothing was done") else f"{said}. Nothing was done."
 
 
 def send_start(channels: Sequence[Channel], entry: OutboxEntry, now: dt.datetime) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -26,6 +27,7 @@ from alerting.summary_view import SummaryView, build_view
 from alerting.verdict import PAUSED
 from alerting.wording import command_lines, shorten, span, wrap
 
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
 MAX_HTML_BYTES = 80_000
 MAX_ATTACHMENT_BYTES = 1_000_000
 _PLAIN_ATTACHMENT_BYTES = 200_000
@@ -105,6 +107,11 @@ def render_bare(run_facts: RunFacts, error: Exception, full_list: str) -> Render
     return RenderedMail(f"[backfill][{outcome}] {place} · summary not drawn", text, html, (), outcome, critical=True)
 
 
+def _unbroken(text: str) -> markupsafe.Markup:
+    """Dates that a narrow screen does not break at their hyphens."""
+    return markupsafe.Markup(_DATE.sub(r"<nobr>\g<0></nobr>", str(markupsafe.escape(text))))  # noqa: S704 - escaped in this line
+
+
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
@@ -115,7 +122,7 @@ def _environment() -> jinja2.Environment:
     )
     environment.globals.update(coverage_lines=coverage_text, shortened=shortened)
     environment.tests.update(command=is_command)
-    environment.filters.update(wrap=wrap, command_lines=command_lines, shorten=shorten)
+    environment.filters.update(wrap=wrap, command_lines=command_lines, shorten=shorten, unbroken=_unbroken)
     return environment
 
 

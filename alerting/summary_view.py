@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from alerting.advice import Step, advice_for, go_on_step, heals, rest_step, retry_step
+from alerting.advice import Step, advice_for, go_on_step, heals, rest_step, retry_step, state_of
 from alerting.coverage import Coverage, build_coverage
 from alerting.fingerprint import MAX_WORDINGS, Causes, IncidentGroup
 from alerting.incident import Incident
@@ -47,6 +47,7 @@ class CauseView:
     samples: tuple[str, ...]
     traceback: str
     step: Step | None
+    step_title: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,15 +95,16 @@ def build_view(facts: RunFacts, causes: Causes) -> SummaryView:
     retries = {group.cause_id: retry_step(facts, group) for group in causes.groups}
     steps = _steps(facts, causes, retries)
     shown = {step.cause_id for step in steps}
+    if outcome == PAUSED:
+        # The run itself retries them; who wants it sooner has one command for all.
+        shown |= {group.cause_id for group in causes.groups if heals(group)}
     # Ten samples at most, one per cause, the rest spread evenly.
     samples = min(2, MAX_CAUSES // len(causes.groups) - 1) if 0 < len(causes.groups) <= MAX_CAUSES else 0
     place = f"{facts.source or 'backfill'} {span(facts.start_date, facts.end_date)}".strip()
     return SummaryView(
         subject=subject_of(facts, causes, outcome, tally, len(steps)),
         outcome=outcome,
-        tone="fair"
-        if outcome == "OK" and (differing or facts.warnings)
-        else {"OK": "good", "OK-WITH-GAPS": "fair", PAUSED: "fair"}.get(outcome, "bad"),
+        tone="fair" if outcome == "OK" and (differing or facts.warnings) else _TONES.get(outcome, "bad"),
         headline=headline_of(facts, outcome, tally, differing),
         verdict=verdict_of(facts, causes, tally, outcome),
         place=place,
@@ -111,7 +113,13 @@ def build_view(facts: RunFacts, causes: Causes) -> SummaryView:
         works_from=f"Works from {moment(facts.commands_work_from, facts.zone)} on" if facts.commands_work_from else "",
         sooner=redact(facts.command_to_begin_sooner) if facts.commands_work_from else "",
         causes=tuple(
-            _cause(facts, group, None if group.cause_id in shown else retries[group.cause_id], samples)
+            _cause(
+                facts,
+                group,
+                None if group.cause_id in shown else retries[group.cause_id],
+                samples,
+                calm=outcome == PAUSED,
+            )
             for group in causes.groups[:MAX_CAUSES]
         ),
         more_causes=_more_causes(causes),
@@ -129,13 +137,6 @@ def build_view(facts: RunFacts, causes: Causes) -> SummaryView:
         notes=tuple(redact(note) for note in (*facts.warnings, *facts.notes)),
         failed_ranges=compress_dates(failed),
     )
-
-
-def _tone(outcome: str, *, doubted: bool) -> str:
-    """Of the mail's head: good, fair or bad."""
-    if outcome == "OK":
-        return "fair" if doubted else "good"
-    return "fair" if outcome == "OK-WITH-GAPS" else "bad"
 
 
 def _steps(facts: RunFacts, causes: Causes, retries: Mapping[str, Step | None]) -> tuple[Step, ...]:
@@ -165,7 +166,7 @@ def _steps(facts: RunFacts, causes: Causes, retries: Mapping[str, Step | None]) 
     return tuple(steps)
 
 
-def _cause(facts: RunFacts, group: IncidentGroup, step: Step | None, samples: int) -> CauseView:
+def _cause(facts: RunFacts, group: IncidentGroup, step: Step | None, samples: int, *, calm: bool) -> CauseView:
     items = compressed_items(group.partitions, counts=True)
     units = len(group.partitions)
     count = f"{units:,} {unit_name(group.partitions, units)}" if units else "the whole run"
@@ -185,7 +186,7 @@ def _cause(facts: RunFacts, group: IncidentGroup, step: Step | None, samples: in
     others = [shorten(text, 200) for text in group.messages if _DATE.sub("", text) != _DATE.sub("", sample.message)]
     return CauseView(
         group.cause_id,
-        group.critical,
+        group.critical and not (calm and heals(group)),
         sample.error_type,
         shorten(sample.message, 700),
         _shown_ranges(items),
@@ -193,7 +194,7 @@ def _cause(facts: RunFacts, group: IncidentGroup, step: Step | None, samples: in
         count,
         _period(group.first_at, group.last_at, facts.zone),
         f"{group.attempts / group.count:.3g} on average" if group.attempts > group.count else "one each",
-        ", ".join(part for part in (status, "retryable" if sample.retryable else "needs a repair first") if part),
+        ", ".join(part for part in (status, state_of(sample)) if part),
         advice_for(group),
         ", ".join(
             part
@@ -204,6 +205,7 @@ def _cause(facts: RunFacts, group: IncidentGroup, step: Step | None, samples: in
         tuple(others[: samples + 3 if group.many_wordings else samples]),
         sample.traceback,
         step,
+        "retry" if heals(group) else "retry after the repair",
     )
 
 

@@ -89,6 +89,8 @@ def headline_of(facts: RunFacts, outcome: str, tally: Tally, differing: bool) ->
     if tally.known and not tally.planned:
         return "Nothing to do"
     ended = {"STOPPED": "Stopped early", "CANCELLED": "Cancelled"}.get(outcome, "")
+    if facts.verdict == "ABORTED(crashed)":
+        ended = "Crashed"
     missing = f"{plural(tally.missing, tally.unit)} missing" if tally.missing and tally.known else ""
     if ended:
         return ", ".join(part for part in (ended, missing) if part)
@@ -150,6 +152,8 @@ def _missing(tally: Tally, causes: Causes, waiting: int, untried: int) -> str:
         (waiting, "landed and not yet verified"),
         (untried, "not attempted"),
     )
+    if untried == tally.missing:
+        return f"{tally.missing:,} missing, not attempted."
     return f"{tally.missing:,} missing: {', '.join(f'{count:,} {word}' for count, word in parts if count > 0)}."
 
 

@@ -16,6 +16,7 @@ from prefect.states import Completed, Failed
 from pydantic import Field
 
 from alerting.errors import ConfigurationError, PipelineError
+from alerting.incident import Incident
 from alerting.redaction import redact
 from flows.control.cooldown import refuse_while_cooling
 from flows.control.interruption import end_children, reason_of
@@ -140,9 +141,12 @@ async def daily(
 
 
 def _refused(source: str, error: PipelineError) -> State[Any]:
+    """Nobody looks at a schedule: whoever waits for its rows is told of every refusal."""
     partition_logger().error("%s", error)
-    if not isinstance(error, ConfigurationError):
-        build_services().alerts.record_error(error)
+    try:
+        build_services().alerts.record_error(Incident.from_error(error, source=source, stage="daily"))
+    except PipelineError as problem:  # without a transport there is nobody to tell; the run's state says it
+        partition_logger().error("nobody was told of the refusal: %s", problem)
     return Failed(message=f"{source}: {redact(str(error))}")
 
 

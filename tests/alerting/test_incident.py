@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -18,6 +19,22 @@ def raised(error: BaseException, cause: BaseException | None = None) -> BaseExce
         raise error from cause
     except BaseException as caught:
         return caught
+
+
+NAMED = sorted(
+    name
+    for name, kind in vars(errors).items()
+    if isinstance(kind, type)
+    and issubclass(kind, errors.PipelineError)
+    and kind not in (errors.PipelineError, errors.CriticalError)
+)
+
+
+def own_code(path: str, source: str) -> dict[str, Any]:
+    """What a file of the project at ``path`` defines."""
+    names: dict[str, Any] = {}
+    exec(compile(source, path, "exec"), names)
+    return names
 
 
 def test_an_incident_survives_json():
@@ -101,6 +118,28 @@ def test_a_traceback_is_short_has_no_machine_path_and_starts_with_our_own_frame(
     assert "/home/" not in incident.traceback
     assert not incident.traceback.startswith("/")
     assert incident.frame.endswith("test_incident.py:deep")
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_a_failure_that_the_taxonomy_names_carries_no_traceback(name):
+    incident = Incident.from_error(raised(getattr(errors, name)("expected"), TimeoutError("slow")))
+    assert incident.traceback == ""
+    assert incident.frame.endswith("test_incident.py:raised"), "where it was raised stays"
+
+
+@pytest.mark.parametrize("kind", [errors.PipelineError, errors.CriticalError, RuntimeError, KeyError])
+def test_a_failure_that_nobody_expected_keeps_its_traceback(kind):
+    assert "in raised" in Incident.from_error(raised(kind("odd"))).traceback
+
+
+def test_a_traceback_shows_own_frames_only_however_deep_the_libraries_are():
+    read = own_code("/srv/app/flows/odd.py", "import json\ndef read(text):\n    return json.loads(text)\n")["read"]
+    with pytest.raises(ValueError, match="Expecting") as caught:
+        read("{")
+    text = Incident.from_error(caught.value).traceback
+    assert text.splitlines()[0].startswith("flows/odd.py:3 in read")
+    assert "json/" not in text
+    assert "decode" not in text
 
 
 def test_a_hundred_kilobyte_message_keeps_its_head_and_its_tail():

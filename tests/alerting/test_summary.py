@@ -8,8 +8,12 @@ import shlex
 from pathlib import Path
 
 import pytest
-from summary_cases import CASES, DAYS, all_failed, crashed, facts, incident, one_cause, three_causes
+from summary_cases import AT, CASES, DAYS, all_failed, crashed, facts, incident, one_cause, three_causes
 
+from alerting.errors import LeaseHeld
+from alerting.message import text_of
+from alerting.notices import send_refusal
+from alerting.outbox import OutboxEntry
 from alerting.ranges import expand_dates
 from alerting.run_facts import Command, RunFacts, TableFacts
 from alerting.summary import MAX_HTML_BYTES, encoded_size, render
@@ -82,6 +86,17 @@ def test_two_causes_that_a_retry_heals_need_one_paste_for_the_whole_range_withou
     assert "What needs a repair first is excluded" in " ".join(section.split())
 
 
+@pytest.mark.parametrize("repair", [[], ["2021-02-01"]], ids=["both heal", "beside one that needs a repair"])
+def test_three_dates_of_two_causes_that_heal_need_one_paste(repair):
+    found = [incident("SourceUnavailable", "GET /v1/orders answered 503", day, status=503) for day in DAYS[:2]]
+    found += [incident("CoverageLow", "expected 9 rows, got 8", DAYS[4], stage="verify")]
+    found += [incident("SourceContractError", "no list at data", day) for day in repair]
+    section = render(facts({each.partition for each in found}), found).text.partition("DO THIS NEXT")[2]
+    (command,) = commands_in(section.partition("CAUSES")[0])
+    (dates,) = [word.removeprefix("dates=") for word in command if word.startswith("dates=")]
+    assert expand_dates(dates) == [DAYS[0], DAYS[1], DAYS[4]]
+
+
 def test_a_run_that_goes_on_by_itself_says_so_first_and_shows_commands_only_to_go_sooner():
     mail = render(*CASES["paused_run"]())
     assert mail.subject == (
@@ -95,6 +110,11 @@ def test_a_run_that_goes_on_by_itself_says_so_first_and_shows_commands_only_to_g
     sooner = mail.text.partition("TO GO SOONER")[2].partition("CAUSES")[0]
     assert len(re.findall(r"^prefect ", sooner, re.MULTILINE)) == 1
     assert "To go sooner" in mail.html
+    card = mail.text.partition("CAUSES (1)")[2].partition("DATA")[0]
+    assert "needs a repair first" not in card
+    assert "heals when there is budget again" in card
+    assert "CRITICAL" not in card
+    assert "prefect " not in card, "the run itself retries it"
     assert (mail.outcome, mail.critical) == ("PAUSED", False)
 
 
@@ -261,3 +281,27 @@ def test_facts_survive_json():
     run, _ = three_causes()
     assert RunFacts.from_dict(json.loads(json.dumps(run.to_dict()))) == run
     assert len(json.dumps(run.to_dict())) < 8_000
+
+
+def test_the_mail_of_a_refused_run_is_the_one_that_was_looked_at(channel):
+    """Golden file; see above."""
+    place = "orders_api 2021-01-01…2021-12-31"
+    held = LeaseHeld(
+        "backfill bf-71d0c2a4e9b3 (2021-01-01..2021-12-31) has worked on orders_api since 2026-01-10 00:00 UTC, last "
+        "heartbeat 01:59:50 UTC; nothing was done",
+        hint="wait for its end: gapless status orders_api",
+    )
+    again = (
+        "prefect deployment run 'backfill/orders_api' -p start_date=2021-01-01 -p end_date=2021-12-31 -p reason=errors"
+    )
+    links = {"Prefect run": "http://127.0.0.1:4200/runs/flow-run/2"}
+    entry = OutboxEntry("bf-9c1e55d0a7f2", source="orders_api", facts=RunFacts(links=links).to_dict())
+    assert send_refusal([channel], entry, place, held, again, AT)
+    (mail,) = channel.mails
+    content = f"{mail['Subject']}\n\n{text_of(mail)}"
+    path = GOLDEN / "refused_run.txt"
+    if os.environ.get("GAPLESS_GOLDEN") == "write":
+        path.write_text(content, encoding="utf-8")
+    assert content == path.read_text(encoding="utf-8"), f"{path.name} differs"
+    (command,) = commands_in(content)
+    assert command == shlex.split(again)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import shlex
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -130,7 +131,7 @@ def test_a_refused_run_that_nobody_follows_is_mailed_with_the_command_for_the_sa
     mail = inbox.message(found["id"])
     assert mail["subject"] == "[backfill][REFUSED] bdl_box_scores 2025-01-01…2025-01-31 · LeaseHeld"
     said = " ".join(mail["text"].replace("\\\n", "").split())
-    assert "Nothing was done: bf-1 works on it Do this: wait for it" in said
+    assert "bf-1 works on it. Nothing was done. Do this: wait for it" in said
     assert "prefect deployment run 'backfill/bdl_box_scores' -p start_date=2025-01-01 -p end_date=2025-01-31" in said
     assert "-p wait_for_lease_s=21600" in said
 
@@ -149,3 +150,47 @@ def test_without_a_transport_a_refusal_is_only_logged(from_a_deployment: None, m
     monkeypatch.setattr(mailing, "build_services", lambda: Services(Settings()))
     mailing.tell_refused(asked_for_january(), "bf-2", LeaseHeld("bf-1 works on it"))
     assert "nobody was told of the refusal" in caplog.text
+
+
+def test_a_refused_run_of_a_source_that_is_asked_by_entity_is_mailed_with_its_entities(
+    from_a_deployment: None, inbox: InboxClient
+) -> None:
+    asked = Asked(source="civic_band", entities="alameda.ca~agendas", mode="full", reason="stale")
+    mailing.tell_refused(asked, "bf-3", LeaseHeld("bf-1 works on it", source="civic_band"))
+    mail = inbox.message(inbox.messages()[0]["id"])
+    assert mail["subject"] == "[backfill][REFUSED] civic_band alameda.ca~agendas · LeaseHeld"
+    said = shlex.split(mail["text"].replace("\\\n", "").partition("the same again:")[2].partition("At:")[0])
+    assert said[:4] == ["prefect", "deployment", "run", "backfill/civic_band"]
+    assert set(said[5::2]) == {
+        "entities=alameda.ca~agendas", "mode=full", "reason=stale", "wait_for_lease_s=21600"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        LeaseHeld("bf-1 works on it; nothing was done", source="bdl_box_scores"),
+        ConfigurationError("bdl_box_scores blocked bf-1; it is left alone until 03:30 UTC", hint="wait"),
+    ],
+    ids=["by another run", "by a cooldown"],
+)
+def test_a_daily_run_that_is_refused_tells_who_waits_for_it(
+    place: Place, inbox: InboxClient, error: ConfigurationError | LeaseHeld
+) -> None:
+    from flows import daily
+
+    state = daily._refused("bdl_box_scores", error)
+    assert state.is_failed()
+    (found,) = inbox.messages()
+    assert found["subject"] == f"[gapless] CRITICAL bdl_box_scores: {type(error).__name__}"
+    assert error.message in " ".join(inbox.message(found["id"])["text"].split())
+
+
+def test_a_daily_run_that_is_refused_without_a_transport_still_ends_with_its_reason(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows import daily
+
+    monkeypatch.setenv("GAPLESS_BUCKET", "NOT A BUCKET")
+    state = daily._refused("bdl_box_scores", LeaseHeld("bf-1 works on it"))
+    assert "bf-1 works on it" in (state.message or "")
