@@ -78,6 +78,19 @@ class Bench:
             check=False,
         )
 
+    def shell(self, command: str, timeout_s: float = 240) -> subprocess.CompletedProcess[str]:
+        """A command in a shell, as a person pastes it: the installed ``gapless`` and ``prefect`` are on its path."""
+        path = os.pathsep.join([str(Path(sys.executable).parent), self.env.get("PATH", "")])
+        return subprocess.run(
+            ["bash", "-c", command],
+            env={**self.env, "PATH": path},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+
     def start(
         self,
         start_date: str,
@@ -193,6 +206,13 @@ class Bench:
                 f"DELETE FROM {services.warehouse.name_of(table.name)} "
                 f"WHERE game_date BETWEEN DATE '{start_date}' AND DATE '{end_date}'"
             )
+
+    def status(self) -> dict[str, Any]:
+        """What ``gapless status`` says, read in this process."""
+        from flows.views.status import source_status
+        from flows.wiring import build_services
+
+        return source_status(build_services(), SOURCE, dt.datetime.now(dt.UTC), newest=0)
 
     def verdicts(self, start_date: str, end_date: str) -> dict[str, str]:
         """Ledger verdict by date."""

@@ -149,6 +149,24 @@ def test_a_mail_server_that_is_down_keeps_the_mail_and_the_watchdog_sends_it(ben
     assert "[OK 2/2]" in mail["subject"]
 
 
+def test_a_mail_server_that_is_down_at_the_start_refuses_the_run_which_writes_nothing(bench: Bench) -> None:
+    from flows.wiring import build_services
+
+    def objects() -> dict[str, int]:
+        return {found.name: found.generation for found in build_services().store.list("")}
+
+    before = objects()
+    # Port 9 is discard: nothing listens there.
+    ended = bench.run("2025-02-12", "2025-02-13", env={"GAPLESS_SMTP_PORT": "9"})
+    assert ended.state_type == "FAILED"
+    assert "nobody could be told how the run ends" in ended.message
+    assert "Nothing was done" in ended.message
+    assert "gapless test-alert" in ended.message
+    assert objects() == before
+    assert bench.calls()["total"] == 0
+    assert bench.verdicts("2025-02-12", "2025-02-13") == {}
+
+
 def test_an_active_cron_yields_scheduled_runs(bench: Bench) -> None:
     deployment = bench.api("/deployments/name/watchdog/watchdog")
     found = bench.api(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -49,16 +50,36 @@ def test_n14_n31_run_follows_to_the_end_in_plain_lines_and_the_end_date_is_inclu
     done = gapless(bench, "run", SOURCE, "2024-11-01", "2024-11-02", "--reason", "first try")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2024-11-01 to 2024-11-02 inclusive" in done.stdout
-    assert "2/2 done" in done.stdout
+    assert "2/2 dates" in done.stdout
     assert "COMPLETE" in done.stdout
     assert "\r" not in done.stdout + done.stderr
     assert sorted(bench.verdicts("2024-11-01", "2024-11-02")) == ["2024-11-01", "2024-11-02"]
     (newest,) = asked_json(bench, "runs", "--last", "1")
     assert "first try" in newest["reason"]
     assert newest["mail"].startswith("sent")
+    assert f"record: gapless record {newest['backfill_id']}" in done.stdout
     record = gapless(bench, "record", newest["backfill_id"])
     assert record.returncode == 0
     assert "2024-11-01" in record.stdout
+
+
+def test_wrong_usage_of_the_installed_command_is_exit_code_2_with_what_there_is_instead(bench: Bench) -> None:
+    for command, said in (
+        (f"gapless run {SOURCE} 2025-03-09 2025-03-01 --reason test", ["2025-03-09 is after END 2025-03-01", "swap"]),
+        ("gapless run nosuch 2025-03-01 2025-03-02 --reason test", [SOURCE]),
+        ("gapless status nosuch", [SOURCE]),
+        (
+            f"gapless run {SOURCE} 2025-03-01 2025-03-02 --reason test -p nosuch=1",
+            ["nosuch", "max_calls", "wait_for_lease_s"],
+        ),
+    ):
+        done = bench.shell(command)
+        assert done.returncode == 2, (command, done.stdout, done.stderr)
+        assert "Traceback" not in done.stderr
+        told = " ".join(re.sub(r"[^\w\s.,:-]", " ", done.stdout + done.stderr).split())
+        for word in said:
+            assert word in told, (command, told)
+    assert bench.calls()["total"] == 0
 
 
 def test_h23_trap_26_preflight_is_ready_on_a_provisioned_stack_and_knows_the_deployed_version(bench: Bench) -> None:
@@ -139,7 +160,7 @@ def test_any_verb_runs_as_a_deployment_and_fails_when_its_exit_code_is_not_0(ben
     good = bench.wait(bench.start_deployment("operate/gapless", verb="runs", arguments=["--last", "1"]))
     assert good.state_type == "COMPLETED", good.message
     bad = bench.wait(bench.start_deployment("operate/gapless", verb="status", arguments=["nosuch"]))
-    assert (bad.state_type, "exit code 1" in bad.message) == ("FAILED", True)
+    assert (bad.state_type, "exit code 2" in bad.message) == ("FAILED", True)
 
 
 def _sql(statement: str) -> None:
