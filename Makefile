@@ -13,7 +13,7 @@ UPGRADE ?=
 LOCK := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet $(UPGRADE) pyproject.toml --universal \
 	--python-version 3.11 --generate-hashes --no-annotate
 
-.PHONY: help run up down status test check unit smoke e2e faults fuzz bench screenshots lock pins audit dist sbom clean
+.PHONY: help run up down status test check unit long smoke e2e faults fuzz bench screenshots lock pins audit dist sbom clean
 
 help:  ## What there is
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -51,8 +51,11 @@ unit-newest: $(STAMP)  ## The unit tests on the newest other interpreter that th
 	@newest="$$($(BIN)/python .ci/check_python.py --newest-other)" || { echo "no other interpreter here"; exit 0; }; \
 	echo "unit tests on $$newest"; $(MAKE) unit PYTHON="$$newest" VENV=.venv-newest
 
-unit: $(STAMP)  ## Everything but end-to-end, faults and benchmarks
-	$(BIN)/pytest -q -n 2 -m 'not e2e and not faults and not benchmark and not pins'
+unit: $(STAMP)  ## Everything but end-to-end, faults, long tests and benchmarks
+	$(BIN)/pytest -q -n 2 -m 'not e2e and not faults and not long and not benchmark and not pins'
+
+long: $(STAMP)  ## Years of dates and thousands of examples
+	$(BIN)/pytest -q -n 2 -m long tests
 
 smoke: $(STAMP)  ## The main job: 31 dates of which 3 fail, one mail, its command retries exactly those
 	$(BIN)/pytest -q -m 'e2e and smoke' tests/e2e

@@ -38,6 +38,7 @@ def test_a_deep_preflight_tries_every_load_and_statement_and_leaves_no_trace(pla
     assert _left(place) == before
 
 
+@pytest.mark.long
 def test_a_deep_preflight_lists_what_google_refuses_and_goes_on(place: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def misspelt(table: Any, warehouse: BigQueryWarehouse) -> str:
         return f"SELECT 1 AS nulls FROM {warehouse.name_of(table.name)}"
@@ -56,6 +57,7 @@ def test_a_deep_preflight_lists_what_google_refuses_and_goes_on(place: Any, monk
     assert _left(place) == before
 
 
+@pytest.mark.long
 def test_a_statement_that_reads_the_whole_year_fails_the_deep_preflight(
     place: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

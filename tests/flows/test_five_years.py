@@ -123,6 +123,7 @@ def load_jobs(run: RunContext, table: str) -> list[str]:
     return [receipt.tables[table].load_job_id for receipt in run.receipts]
 
 
+@pytest.mark.long
 def test_five_years_of_landed_dates_are_loaded_with_few_jobs_and_loaded_again_by_another_parser_without_a_call(
     place: Place, landed: Services, outside: Outside, ran: Ran, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -96,6 +96,7 @@ def checked(place: Place, writes: Writes, before: dict[str, Counter[str]], known
     assert {entry.verdict.value for key, entry in entries.items() if key in LATE} == {"verified"}
 
 
+@pytest.mark.long
 def test_late_rows_in_5_of_90_days_are_5_partition_writes_of_a_full_run(
     filled: Place, writes: Writes, ran: Ran
 ) -> None:
@@ -110,6 +111,7 @@ def test_late_rows_in_5_of_90_days_are_5_partition_writes_of_a_full_run(
     assert writes.dates == {table: [] for table in TABLES}, "they are known now"
 
 
+@pytest.mark.long
 def test_late_rows_in_5_of_90_days_are_5_partition_writes_of_the_daily_run(
     filled: Place, writes: Writes, without_prefect: None
 ) -> None:

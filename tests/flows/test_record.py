@@ -6,6 +6,8 @@ import json
 import tracemalloc
 from pathlib import Path
 
+import pytest
+
 from alerting.incident import Incident
 from alerting.journal import IncidentJournal
 from alerting.local_store import FileObjectStore
@@ -28,6 +30,7 @@ def told(number: int) -> Incident:
     )
 
 
+@pytest.mark.long
 def test_8_000_errors_are_recorded_line_by_line_in_the_memory_of_a_few(tmp_path: Path) -> None:
     store = FileObjectStore(tmp_path)
     journal = IncidentJournal(store)

@@ -335,6 +335,7 @@ def test_the_canary_of_a_distributed_run_is_tried_before_any_window(place: Place
     asyncio.run(story())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("dies", [False, True])
 def test_a_distributed_full_run_recounts_what_its_windows_got_unchanged_and_loads_the_rest(
     place: Place, monkeypatch: pytest.MonkeyPatch, dies: bool

@@ -171,6 +171,7 @@ def test_snapshots_of_entities_count_their_own_rows_and_a_tombstone_that_comes_b
 states = st.dictionaries(st.integers(1, 5), st.tuples(st.integers(0, 1), st.sampled_from([None, "a", ""])), max_size=5)
 
 
+@pytest.mark.long
 @given(states, states)
 @settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_counts_are_those_of_the_difference_of_any_two_states(bench, before, after):

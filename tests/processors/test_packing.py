@@ -72,6 +72,7 @@ def changed(receipts: list[Receipt]) -> Counter[str]:
     return found
 
 
+@pytest.mark.long
 def test_five_years_are_published_with_ten_jobs_and_a_replayed_job_id_changes_nothing(
     bench: Bench, limits: str, years: list[Manifest]
 ) -> None:

@@ -165,6 +165,7 @@ def test_a_row_of_another_entity_is_refused(bench):
     assert "shop 'elm' is not 'oak'" in receipt.failures[f"oak@{DAY}"].message
 
 
+@pytest.mark.long
 @given(
     cases=st.lists(
         st.tuples(
@@ -192,6 +193,7 @@ def test_what_the_loader_takes_the_recount_calls_right_however_repeats_are_count
     assert {key: one.evidence for key, one in found.items() if not one.is_ok} == {}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("parent_elsewhere", [False, True])
 def test_verifying_a_date_reads_the_same_bytes_before_and_after_nine_years_are_added(bench, parent_elsewhere):
     games, lines = bench.processor.tables

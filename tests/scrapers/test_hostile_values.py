@@ -67,6 +67,7 @@ def hostile(chance: random.Random) -> Iterator[str]:
         yield text[:5_000]
 
 
+@pytest.mark.long
 def test_no_value_of_a_header_a_date_or_a_size_escapes_as_another_exception():
     chance = random.Random(20261128)
     values = hostile(chance)

@@ -114,6 +114,7 @@ def test_a_listing_carries_metadata_and_keeps_to_its_borders(store):
     assert found[0].updated_at.utcoffset() is not None
 
 
+@pytest.mark.long
 def test_a_thousand_objects_cost_one_list_call(gcs_endpoint, store):
     def write(who: int) -> None:
         for number in range(who, 1002, 8):

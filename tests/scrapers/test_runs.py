@@ -21,6 +21,7 @@ from scrapers.partition import Partition
 from scrapers.runs import dates_of
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("order", ["oldest first", "newest first"])
 def test_five_years_of_an_api_that_caps_at_1000_lose_no_row_and_take_at_most_twice_the_fewest_calls(order):
     chosen = random.Random(3)
