@@ -89,6 +89,19 @@ def test_a_401_stops_the_source_with_one_needs_a_human_mail_and_one_summary(benc
     assert len(mails) == 2, [mail["subject"] for mail in mails]
     assert sum("STOPPED" in mail["subject"] for mail in mails) == 1
     assert "sample-key" not in "".join(mail["text"] + (mail["html"] or "") for mail in mails)
+    # What the runbook says of a dead key: no date is blamed, all are planned, and the key comes before the range.
+    assert set(bench.verdicts("2025-04-01", "2025-04-30").values()) == {"planned"}
+    (summary,) = (" ".join(mail["text"].split()) for mail in mails if "HUMAN" not in mail["subject"])
+    assert "[STOPPED, 0 of 30 done]" in next(mail["subject"] for mail in mails if "HUMAN" not in mail["subject"])
+    assert "30 missing: 30 not attempted." in summary
+    assert "Repair first, then retry. Check the secret bdl_api_key and what its account may read" in summary
+    assert ended.message == "ABORTED(critical): 30 planned: 30 planned"
+    status = bench.status()
+    said = {one["number"]: one["answer"] for one in status["answers"]}
+    assert status["next_step"].startswith("renew the key; then gapless preflight bdl_box_scores --canary, and gapless ")
+    assert "AuthenticationError" not in said[2]
+    assert "AuthenticationError: " in said[3]
+    bench.forget("2025-04-01", "2025-04-30")
 
 
 def test_bad_parameters_end_before_any_effect_with_one_clear_message(bench: Bench) -> None:
@@ -118,8 +131,7 @@ def test_a_dry_run_shows_the_plan_and_does_nothing(bench: Bench) -> None:
     ended = bench.run("2025-05-01", "2025-05-31", dry_run=True)
     assert ended.state_type == "COMPLETED"
     assert "31 to fetch" in ended.message
-    assert "dry run    0 B read to replace and " in ended.message
-    assert "to recount 31 partitions" in ended.message
+    assert "dry run    0 B read to replace and 0 B to recount 31 partitions" in ended.message
     assert bench.calls()["total"] == 0
     assert bench.mails(ended.backfill_id) == []
     assert bench.verdicts("2025-05-01", "2025-05-31") == {}
@@ -165,6 +177,16 @@ def test_a_mail_server_that_is_down_at_the_start_refuses_the_run_which_writes_no
     assert objects() == before
     assert bench.calls()["total"] == 0
     assert bench.verdicts("2025-02-12", "2025-02-13") == {}
+
+
+def test_windows_begin_oldest_first_though_two_are_at_work_at_once(bench: Bench) -> None:
+    dates = "2019-09-29..2019-10-02, 2019-11-30..2019-12-01"
+    # More dates than that: each month is a window of its own.
+    monthly = {"GAPLESS_SINGLE_WINDOW_UP_TO": "1"}
+    ended = bench.run("2019-09-01", "2019-12-31", dates=dates, env=monthly)
+    assert ended.message.startswith("COMPLETE"), ended.message
+    asked = [call["date"][:7] for call in bench.calls()["requests"]]
+    assert list(dict.fromkeys(asked)) == ["2019-09", "2019-10", "2019-11", "2019-12"]
 
 
 def test_an_active_cron_yields_scheduled_runs(bench: Bench) -> None:
