@@ -65,7 +65,10 @@ def tell_refused(asked: Asked, backfill_id: str, error: PipelineError) -> None:
             backfill_id, source=asked.source, mail_host=services.settings.mail_host, facts=facts.to_dict()
         )
         place = f"{asked.source} {asked.range_text.replace('..', '…')}"
-        send_refusal(services.channels, entry, place, error, _same_again(asked), utc_now())
+        # What asks for the wrong thing is refused again, however often it is asked.
+        is_wrong = isinstance(error, ConfigurationError) and error.stage == "plan"
+        again = "" if is_wrong else _same_again(asked)
+        send_refusal(services.channels, entry, place, error, again, utc_now())
     except PipelineError as problem:  # without a transport there is nobody to tell; the run's state says it
         partition_logger().error("nobody was told of the refusal: %s", problem)
 

@@ -113,7 +113,10 @@ def test_bad_parameters_end_before_any_effect_with_one_clear_message(bench: Benc
         ended = bench.run(start_date, end_date, **rest)
         assert ended.state_type == "FAILED"
         assert said in ended.message
-        assert bench.mails(ended.backfill_id) == []
+        (mail,) = bench.mails(ended.backfill_id)
+        assert mail["subject"].startswith("[backfill][REFUSED] ")
+        assert said in " ".join(mail["text"].split())
+        assert "prefect deployment run" not in mail["text"], "the same again would be refused again"
     assert bench.calls()["total"] == 0
 
 

@@ -16,6 +16,7 @@ from alerting.journal import IncidentJournal
 from alerting.local_store import MemoryObjectStore
 from deployments.local.inbox import InboxClient
 from flows.parameters import Asked
+from flows.plans.requested import requested_partitions
 from flows.runs import mailing
 from flows.runs.mailing import keys_of_cause
 from flows.settings import Settings
@@ -134,6 +135,21 @@ def test_a_refused_run_that_nobody_follows_is_mailed_with_the_command_for_the_sa
     assert "bf-1 works on it. Nothing was done. Do this: wait for it" in said
     assert "prefect deployment run 'backfill/bdl_box_scores' -p start_date=2025-01-01 -p end_date=2025-01-31" in said
     assert "-p wait_for_lease_s=21600" in said
+
+
+def test_a_refusal_of_what_was_asked_says_what_to_ask_for_and_not_the_same_again(
+    from_a_deployment: None, inbox: InboxClient
+) -> None:
+    asked = Asked(source="bdl_box_scores", start_date="2025-01-31", end_date="2025-01-01", reason="errors")
+    scraper = mailing.build_services().scraper("bdl_box_scores")
+    with pytest.raises(ConfigurationError) as refused:
+        requested_partitions(scraper, asked.start_date, asked.end_date, "", dt.datetime(2025, 6, 1, tzinfo=dt.UTC))
+    mailing.tell_refused(asked, "bf-4", refused.value)
+    text = inbox.message(inbox.messages()[0]["id"])["text"]
+    assert "start_date 2025-01-31 is after end_date 2025-01-01. Nothing was done. Do this: swap them" in " ".join(
+        text.split()
+    )
+    assert "prefect deployment run" not in text
 
 
 @pytest.mark.parametrize(("deployment_id", "tags"), [("", []), ("d-1", [mailing.FOLLOWED])])
