@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from alerting.run_facts import RunFacts
-from alerting.wording import dollars
+from alerting.wording import dollars, span
 from flows.ledger import LedgerEntry, Verdict
 from flows.plans.plan import Path, Plan
 from flows.runs.outcome import describe_counts
@@ -177,4 +177,5 @@ def final_block(facts: RunFacts) -> str:
         f"{duration(facts.wall_s or 0.0)}",
         *(f"see      {name}: {link}" for name, link in facts.links.items()),
     ]
-    return "\n".join([f"{facts.source} {facts.start_date}..{facts.end_date} ({facts.backfill_id})", *lines])
+    place = f"{facts.source} {span(facts.start_date, facts.end_date)}".strip()
+    return "\n".join([f"{place} ({facts.backfill_id})", *lines])

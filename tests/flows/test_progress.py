@@ -9,7 +9,7 @@ from alerting.run_facts import RunFacts
 from flows.daily import settled_window
 from flows.ledger import LedgerEntry, Verdict
 from flows.runs.artifacts import attention_rows, calendar_markdown
-from flows.runs.progress import progress_of
+from flows.runs.progress import final_block, progress_of
 from scrapers.registry import scraper
 
 NOW = dt.datetime(2025, 1, 10, 12, tzinfo=dt.UTC)
@@ -73,3 +73,9 @@ def test_the_daily_window_ends_with_the_newest_settled_date_of_the_sources_zone(
     late = settled_window(source, 3, dt.datetime(2025, 1, 10, 11, 0, tzinfo=dt.UTC))
     assert [one.key for one in early] == ["2025-01-06", "2025-01-07", "2025-01-08"]
     assert [one.key for one in late] == ["2025-01-07", "2025-01-08", "2025-01-09"]
+
+
+def test_the_last_lines_of_a_log_name_the_range_only_of_a_source_that_is_asked_by_date():
+    dated = RunFacts(backfill_id="bf-1", source="s", start_date="2025-01-01", end_date="2025-01-31")
+    assert final_block(dated).splitlines()[0] == "s 2025-01-01…2025-01-31 (bf-1)"
+    assert final_block(RunFacts(backfill_id="bf-2", source="civic_band")).splitlines()[0] == "civic_band (bf-2)"
