@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import pty
 import re
-import select
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -54,30 +49,6 @@ def log_at_the_server(bench: Bench, run_id: str, last: str) -> str:
     return log
 
 
-def on_a_terminal(bench: Bench, command: str, timeout_s: float = 200) -> tuple[int, str]:
-    """Exit code of a command in a terminal of 50 lines of 200 characters, and everything that it wrote there."""
-    shown = bytearray()
-    path = os.pathsep.join([str(Path(sys.executable).parent), bench.env.get("PATH", "")])
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.execvpe("bash", ["bash", "-c", f"stty rows 50 cols 200; exec {command}"], {**bench.env, "PATH": path})
-    deadline = time.monotonic() + timeout_s
-    try:
-        while time.monotonic() < deadline:
-            if select.select([terminal], [], [], 1)[0]:
-                # EIO is how Linux says that nobody writes to the terminal any more.
-                with contextlib.suppress(OSError):
-                    if data := os.read(terminal, 65536):
-                        shown += data
-                        continue
-                break
-        else:
-            os.kill(pid, signal.SIGKILL)
-    finally:
-        os.close(terminal)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown.decode(errors="replace")
-
-
 def wait_for_first_call(bench: Bench) -> None:
     deadline = time.monotonic() + 60
     while not bench.calls()["by_date"]:
@@ -105,23 +76,6 @@ def test_n14_n31_run_follows_to_the_end_in_plain_lines_and_the_end_date_is_inclu
     log = log_at_the_server(bench, started[1], "verdict  COMPLETE")
     assert re.search(rf"backfill {newest['backfill_id']} closed: COMPLETE: 2 planned: .*; mail sent", log), log
     assert "SendResult(" not in log
-
-
-def test_the_bar_of_a_terminal_shows_the_pace_of_this_run_and_not_of_what_was_done_before(bench: Bench) -> None:
-    before = ("2024-10-22", "2024-11-10")
-    assert bench.run(*before).message.startswith("COMPLETE")
-    # One date at a time, 2 s each: 30 a minute at most, and 600 with what was done before.
-    bench.trouble({"kind": "slow", "delay_s": 2})
-    code, shown = on_a_terminal(bench, f"gapless run {SOURCE} 2024-10-22 2024-11-14 --reason test --max-concurrency 1")
-    assert code == 0, shown
-    drawn = re.split(r"[\r\n]+", shown)
-    bars = [line for line in drawn if "%|" in line]
-    paces = {int(found[1].replace(",", "")) for line in bars if (found := re.search(r"([\d,]+) a minute", line))}
-    assert paces, shown
-    assert max(paces) <= 30, sorted(paces)
-    assert any("(20 before)" in line for line in bars), bars
-    assert "100%|" in bars[-1], bars[-1]
-    assert "24/24 dates (20 before)" in bars[-1], bars[-1]
 
 
 def test_wrong_usage_of_the_installed_command_is_exit_code_2_with_what_there_is_instead(bench: Bench) -> None:
