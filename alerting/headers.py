@@ -10,6 +10,7 @@ import email.policy
 import re
 from dataclasses import dataclass
 from email.base64mime import header_encode as base64_word
+from email.charset import SHORTEST, Charset
 from email.errors import HeaderParseError
 from email.header import Header, decode_header, make_header
 from email.headerregistry import Address
@@ -24,6 +25,9 @@ from alerting.redaction import redact
 
 MAX_NAME_BYTES = 600
 _LINE = 76
+# Apprise changes how the whole process writes headers in UTF-8 when it is imported.
+_UTF_8 = Charset("utf-8")
+_UTF_8.header_encoding = SHORTEST
 _LONGEST_WORD = 900
 _BREAKS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _ADDRESSES = frozenset(["from", "to", "cc", "bcc", "reply-to", "sender"])
@@ -50,7 +54,7 @@ def _header_value(name: str, text: str) -> str:
     words = text.split(" ")
     plain = text.isascii() and "=?" not in text and all(words) and max(map(len, words)) <= _LONGEST_WORD
     if not plain and text:
-        return Header(text, "utf-8", header_name=name, maxlinelen=_LINE).encode(linesep="\r\n", maxlinelen=_LINE)
+        return Header(text, _UTF_8, header_name=name, maxlinelen=_LINE).encode(linesep="\r\n", maxlinelen=_LINE)
     lines, room = [words[0]], _LINE - len(name) - 2
     for word in words[1:]:
         if len(lines[-1]) + 1 + len(word) <= room:
