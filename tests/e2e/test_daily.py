@@ -62,7 +62,9 @@ def window(bench: Bench) -> list[str]:
     return dates
 
 
-def test_unchanged_dates_are_read_and_not_loaded_again_and_a_late_change_is(bench: Bench, window: list[str]) -> None:
+def test_unchanged_dates_are_read_and_not_loaded_again_a_late_change_is_and_a_loss_is_not(
+    bench: Bench, window: list[str]
+) -> None:
     first, dates = daily(bench)
     assert dates == window, "the newest settled dates of the source's own zone"
     assert first.message.endswith("3 loaded, 0 unchanged, 0 not well"), first.message
@@ -83,10 +85,19 @@ def test_unchanged_dates_are_read_and_not_loaded_again_and_a_late_change_is(benc
     assert [date for date in dates if after[date] != known[date]] == [changed]
     assert after[changed]["verdict"] == "verified"
 
-    bench.trouble()
+    with_late_game = {date: rows(bench, date) for date in dates}
+    bench.trouble({"kind": "one_game", "dates": [changed]})
     fourth, _ = daily(bench)
-    assert fourth.message.endswith("1 loaded, 2 unchanged, 0 not well"), fourth.message
-    assert {date: rows(bench, date) for date in dates} == loaded
+    assert fourth.state_type == "FAILED"
+    assert fourth.message.endswith(f"0 loaded, 2 unchanged, 1 not well: {changed}"), fourth.message
+    assert ledger(dates)[changed]["verdict"] == "shrunk"
+    assert {date: rows(bench, date) for date in dates} == with_late_game, "what was verified stays"
+
+    bench.trouble({"kind": "late_game", "dates": [changed]})
+    fifth, _ = daily(bench)
+    assert fifth.message.endswith("1 loaded, 2 unchanged, 0 not well"), fifth.message
+    assert {date: rows(bench, date) for date in dates} == with_late_game
+    assert ledger(dates)[changed]["verdict"] == "verified"
 
 
 def test_alerts_of_a_daily_run_are_live_a_repeat_cools_down_and_the_digest_tells_of_both(
