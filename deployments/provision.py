@@ -19,7 +19,7 @@ from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
 from alerting.errors import ConfigurationError
-from flows.control.limits import bucket, limit_name
+from flows.child_runs.shared_rate import bucket, limit_name
 from flows.settings import code_version
 from flows.wiring import Services, build_services
 from scrapers.registry import sources

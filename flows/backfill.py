@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 from collections.abc import Mapping
 from typing import Annotated, Any
-from uuid import UUID
 
 from prefect import Flow, flow
 from prefect.client.schemas.objects import FlowRun, State
@@ -18,42 +17,35 @@ from pydantic import Field
 from alerting.errors import PipelineError
 from alerting.ranges import expand_dates
 from flows.calendar_dates import CalendarDate
-from flows.control.canaries import try_canaries
-from flows.control.cooldown import refuse_while_cooling
-from flows.control.interruption import end_children, reason_of
-from flows.control.lease import Lease
-from flows.control.resume import begin_resumed, note_resume, take_back_needless
-from flows.control.supervise import Supervisor
-from flows.control.waiting import acquire_when_free
+from flows.canaries import try_canaries
+from flows.child_runs.parent import attach_windows
+from flows.closing.close import close_backfill, close_dead_runs, starting_facts
+from flows.closing.finish import finish, pause
+from flows.closing.mailing import mail_trouble, refuse_without_mail, tell_refused
+from flows.coordination.cooldown import refuse_while_cooling
+from flows.coordination.lease import Lease
+from flows.coordination.lease_loan import acquire_when_free
 from flows.dropdowns import DateSource
+from flows.ledger.verdicts import abort_reason, exit_code
 from flows.log import failed, lets_out_redacted, library_logs_in_run, partition_logger
+from flows.mapping import keep_alive, map_windows
 from flows.parameters import Asked, Engine, Mode, OnFailure, Order, Reason
-from flows.plans.catalogue import refresh_catalogue
-from flows.plans.cost import remember_cost
-from flows.plans.plan import Plan
-from flows.plans.planning import plan_asked
-from flows.plans.query_bytes import plan_dry_run
-from flows.runs.active import register, unregister
-from flows.runs.artifacts import ended, publish_result, report_progress
-from flows.runs.closing import close_backfill, close_dead_runs, starting_facts
-from flows.runs.context import RunContext
-from flows.runs.mailing import mail_trouble, refuse_without_mail, tell_refused
-from flows.runs.mapping import keep_alive, map_windows
-from flows.runs.outcome import abort_reason, exit_code
-from flows.runs.progress import ending_of, final_block
+from flows.planning.catalogue import refresh_catalogue
+from flows.planning.plan import Plan
+from flows.planning.planner import plan_asked
+from flows.planning.query_bytes import plan_dry_run
+from flows.run.active import register, unregister
+from flows.run.artifacts import ended, publish_result, report_progress
+from flows.run.context import RunContext
+from flows.run.cost_history import remember_cost
+from flows.run.interruption import end_children, reason_of
+from flows.run.progress import ending_of, final_block
+from flows.run.resume import begin_resumed, note_resume, take_back_needless
+from flows.run.supervisor import Supervisor
+from flows.run_id import backfill_id_of
 from flows.settings import Concurrency
 from flows.wiring import Services, build_services
 from scrapers.scrape import utc_now
-
-
-def backfill_id_of(flow_run_id: UUID | str, run_count: int) -> str:
-    """Derived from the flow run alone, so that hooks in another process find the same backfill.
-
-    >>> backfill_id_of("0f3a5c1e-7b1d-4f6e-9a55-0123456789ab", 1)
-    'bf-0f3a5c1e7b1d'
-    """
-    short = f"bf-{str(flow_run_id).replace('-', '')[:12]}"
-    return short if run_count <= 1 else f"{short}-r{run_count}"
 
 
 def flow_run_name() -> str:
@@ -220,7 +212,11 @@ async def _run(services: Services, asked: Asked, backfill_id: str) -> State[Any]
             # Again, because the source may have blocked the run that this one waited for.
             await asyncio.to_thread(refuse_while_cooling, services.store, asked.source, utc_now())
         run = held.enter_context(RunContext(services, asked, backfill_id))
-        await run.in_thread(refresh_catalogue, run, utc_now())
+        attach_windows(run)
+        for told in await run.in_thread(
+            refresh_catalogue, services, run.scraper, run.client, asked.entities, utc_now()
+        ):
+            run.note(told)
         # Again, because only the holder of the lease sees a ledger that nobody else changes.
         planned = await run.in_thread(plan_asked, services, asked, utc_now(), backfill_id)
         read = await run.in_thread(plan_dry_run, services, asked.source, planned.plan)
@@ -244,7 +240,7 @@ async def _work(run: RunContext, plan: Plan, lease: Lease) -> State[Any]:
         await note_resume(run)
         # Before the closing, which has the last word on the progress artifact.
         await ended(reporting)
-        facts = await run.in_thread(run.finish, abort_reason(run.stopped_by or run.loading_stopped_by))
+        facts = await run.in_thread(finish, run, abort_reason(run.stopped_by or run.loading_stopped_by))
         await run.in_thread(remember_cost, run, facts)
         for needless in await run.in_thread(take_back_needless, run.services, run.source):
             partition_logger().info(
@@ -255,9 +251,9 @@ async def _work(run: RunContext, plan: Plan, lease: Lease) -> State[Any]:
         # Blocking on purpose: a cancelled task may not await again, and the mail must leave all the same.
         aborted = reason_of(error)
         if aborted == "paused":
-            run.pause()
+            pause(run)
         else:
-            run.finish(aborted)
+            finish(run, aborted)
         end_children(str(current.id or ""), aborted)
         raise
     finally:

@@ -18,20 +18,21 @@ from pydantic import Field
 from alerting.errors import ConfigurationError, PipelineError
 from alerting.incident import Incident
 from alerting.redaction import redact
-from flows.control.cooldown import refuse_while_cooling
-from flows.control.interruption import end_children, reason_of
-from flows.control.lease import Lease
-from flows.control.waiting import acquire_when_free
+from flows.closing.close import free_lease_of
+from flows.coordination.cooldown import refuse_while_cooling
+from flows.coordination.lease import Lease
+from flows.coordination.lease_loan import acquire_when_free
 from flows.dropdowns import DateSource
 from flows.log import lets_out_redacted, partition_logger
+from flows.mapping import keep_alive, map_windows
 from flows.parameters import Asked, Mode, Reason
-from flows.plans.plan import Path, Plan, PlannedPartition
-from flows.runs.active import register, unregister
-from flows.runs.artifacts import ended, now_of, report_progress
-from flows.runs.closing import free_lease_of
-from flows.runs.context import RunContext
-from flows.runs.mapping import keep_alive, map_windows
-from flows.runs.progress_artifact import end_progress
+from flows.planning.plan import Path, Plan, PlannedPartition
+from flows.run.active import register, unregister
+from flows.run.artifacts import ended, now_of, report_progress
+from flows.run.context import RunContext
+from flows.run.interruption import end_children, reason_of
+from flows.run.progress_artifact import end_progress
+from flows.run_id import daily_id_of
 from flows.settings import Concurrency
 from flows.wiring import Services, build_services
 from scrapers.base import Scraper
@@ -40,15 +41,6 @@ from scrapers.scrape import utc_now
 
 # A year of days back is a backfill, and belongs there.
 DaysBack = Annotated[int, Field(ge=1, le=60)]
-
-
-def daily_id_of(flow_run_id: object) -> str:
-    """Derived from the flow run alone, so that a hook in another process finds the same lease.
-
-    >>> daily_id_of("0f3a5c1e-7b1d-4f6e-9a55-0123456789ab")
-    'daily-0f3a5c1e7b1d'
-    """
-    return f"daily-{str(flow_run_id).replace('-', '')[:12]}"
 
 
 def settled_window(scraper: Scraper, days_back: int, now: dt.datetime) -> list[Partition]:

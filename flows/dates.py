@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from typing import Any
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State, TaskRun
+from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 from prefect.tasks import Task
@@ -19,12 +18,13 @@ from alerting.errors import (
     NotSettled,
     PipelineError,
     StateUnreadable,
-    TransientError,
 )
 from alerting.redaction import redact
-from flows.log import lets_out_redacted, partition_logger
-from flows.runs.active import current_run, is_here
-from flows.runs.bookkeeping import (
+from flows.child_runs.window import joined
+from flows.log import lets_out_redacted, partition_logger, retry_transient
+from flows.run.active import current_run, is_here
+from flows.run.context import RunContext
+from flows.run.recording import (
     land,
     land_together,
     record_failure,
@@ -32,32 +32,18 @@ from flows.runs.bookkeeping import (
     stop_if_critical,
     take,
 )
-from flows.runs.context import RunContext
-from flows.runs.joining import joined
+from flows.run_id import window_name
 from scrapers.landing import Manifest
 from scrapers.partition import runs
-from scrapers.runs import RunAnswer, RunQueue
+from scrapers.spans import RunAnswer, RunQueue
 
 NOT_ATTEMPTED = "not attempted"
 UNCHANGED = "unchanged"
 DONE_BY_LIVE = "done by a live run"
 
 
-def window_name(partitions: Sequence[str]) -> str:
-    """``2025-01-03`` for one partition, ``2025-01-01..2025-01-31 (31)`` for several."""
-    if len(partitions) == 1:
-        return partitions[0]
-    return f"{partitions[0]}..{partitions[-1]} ({len(partitions)})"
-
-
 def _flow_run_name() -> str:
     return f"{flow_run.parameters['source']} {window_name(flow_run.parameters['partitions'])}"
-
-
-async def retry_transient(_task: Task[Any, Any], _task_run: TaskRun, state: State[Any]) -> bool:
-    """Retries only what the taxonomy calls transient; waiting for Retry-After is the budget's part."""
-    error = await state.aresult(raise_on_failure=False)
-    return isinstance(error, TransientError)
 
 
 @lets_out_redacted

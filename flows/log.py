@@ -1,4 +1,7 @@
-"""Log lines that reach the Prefect UI when a run is there to take them, and standard logging otherwise."""
+"""What every flow and task has around it: a logger, redacted exceptions, and a rule of retry.
+
+Log lines reach the Prefect UI when a run is there to take them, and standard logging otherwise.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,13 @@ from contextlib import contextmanager
 from logging import LoggerAdapter
 from typing import Any, TypeVar
 
-from prefect.client.schemas.objects import State
+from prefect.client.schemas.objects import State, TaskRun
 from prefect.exceptions import MissingContextError
 from prefect.logging import get_run_logger
 from prefect.states import Failed
+from prefect.tasks import Task
 
-from alerting.errors import PipelineError
+from alerting.errors import PipelineError, TransientError
 from alerting.redacted_errors import redacted_errors
 from alerting.redaction import redact
 
@@ -53,6 +57,12 @@ def lets_out_redacted(work: T) -> T:
     made = types.FunctionType(made.__code__, function.__globals__, function.__name__, None, made.__closure__)
     traced.fn = functools.update_wrapper(made, function)
     return work
+
+
+async def retry_transient(_task: Task[Any, Any], _task_run: TaskRun, state: State[Any]) -> bool:
+    """Retries only what the taxonomy calls transient; waiting for Retry-After is the budget's part."""
+    error = await state.aresult(raise_on_failure=False)
+    return isinstance(error, TransientError)
 
 
 def failed(error: PipelineError) -> State[Any]:

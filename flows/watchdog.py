@@ -11,11 +11,11 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from alerting.errors import PipelineError
-from flows.control.interruption import end_run, is_over
-from flows.control.lease import LeaseRecord, list_leases, release_lease
+from flows.closing.close import close_backfill, close_dead_runs
+from flows.coordination.lease import LeaseRecord, list_leases, release_lease
 from flows.log import failed, lets_out_redacted, partition_logger
-from flows.runs.closing import close_backfill, close_dead_runs
-from flows.runs.progress_artifact import end_progress
+from flows.run.interruption import end_run, is_over
+from flows.run.progress_artifact import end_progress
 from flows.wiring import Services, build_services
 from scrapers.scrape import utc_now
 

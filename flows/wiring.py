@@ -13,7 +13,7 @@ from alerting.chat_channels import AppriseChannel, WebhookChannel
 from alerting.errors import ConfigurationError
 from alerting.live_alerts import AlertSettings
 from alerting.smart_alert_manager import SmartAlertManager
-from flows.plans.money import Prices, Usage, storage_usage
+from flows.prices import Prices, Usage, storage_usage
 from flows.settings import Settings, code_version
 from processors import registry as processor_registry
 from processors.base import Processor
@@ -21,11 +21,11 @@ from processors.stored_table_budget import StoredTableBudget
 from processors.warehouse import BigQueryWarehouse
 from scrapers import registry as scraper_registry
 from scrapers.base import Scraper, SourceAccess
-from scrapers.budget import Budget
 from scrapers.client import SourceClient
 from scrapers.landing import Landing
 from scrapers.object_store import GcsObjectStore
-from scrapers.quota import Purpose, SharedQuota
+from scrapers.pace.budget import Budget
+from scrapers.pace.quota import Purpose, SharedQuota
 
 # A call ends at the latest one request (7 s) after its last retry began.
 PERSONS_PATIENCE_S = 2.0

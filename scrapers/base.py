@@ -164,7 +164,7 @@ class Scraper(ABC):
         base_url: Scheme and host, may hold ``{site}`` (see `Request`); a setting can replace it.
         tables: BigQuery tables that a page's ``counts`` names.
         floor: First date the source can have; earlier partitions are ``unavailable`` without a call. A first date that
-            was searched for (``scrapers.first_date``) can replace it; ``floor_evidence`` then says how it was found.
+            was searched for (``scrapers.first_date_search``) can replace it; ``floor_evidence`` says how it was found.
         settles_after: Time after the end of the interval until its data no longer changes.
         settle_after_days: So many days after the end of a date its open items (a postponed game) block it no more: the
             others are loaded, and the open ones stay listed. 0 = they block it until they are final. ``counts`` and the
@@ -182,7 +182,7 @@ class Scraper(ABC):
         result_cap: Most rows of the first table that one request and its next pages give, where the source cuts in
             silence; 0 = none known. A partition that reaches it is asked in parts, or else ``truncated``.
         days_per_call: Most consecutive dates that one request can cover; ``first_request`` and ``inspect`` are then
-            also given such a run as one partition, see :mod:`scrapers.runs`.
+            also given such a run as one partition, see :mod:`scrapers.spans`.
         rests: How long the source rightly has no rows (weekends, holidays, off-season); None = not known. More empty
             dates in a row are not called empty, whatever proves them: an outage answers "nothing" too.
         may_repeat: Two partitions may rightly have the same payload, or the same round number of rows; elsewhere both

@@ -28,9 +28,9 @@ from scrapers.addressing import address_of, mask_cookies, secret_of, without_sec
 from scrapers.answers import Answer, is_json_type, kept_headers, mislabelled, problem_in
 from scrapers.base import Page, Request, Scraper, SecretHeader, SecretParam, SourceAccess
 from scrapers.bodies import beginning, unpacked
-from scrapers.budget import Budget
 from scrapers.challenges import SEARCHED_BYTES
 from scrapers.deadline import Deadline
+from scrapers.pace.budget import Budget
 from scrapers.waits import retry_after_s
 
 _log = logging.getLogger("gapless.scrapers")

@@ -15,10 +15,12 @@ from __future__ import annotations
 import datetime as dt
 import io
 import os
+import re
 import threading
 import uuid
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import google.cloud.storage as storage
 from google.api_core import exceptions as api
@@ -26,13 +28,13 @@ from google.auth import exceptions as auth
 from google.auth.credentials import AnonymousCredentials
 from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 from google.cloud.storage.retry import DEFAULT_RETRY
+from requests import PreparedRequest, Response
+from requests.adapters import HTTPAdapter
 from requests.exceptions import RequestException
 
-from alerting.errors import PipelineError
+from alerting.errors import AuthenticationError, ConfigurationError, CriticalError, LandingUnavailable, PipelineError
 from alerting.object_store import GenerationConflict, ObjectMissing, StoredObject
-from scrapers.request_counts import CountingAdapter
-from scrapers.storage_trouble import Trouble, reason_of, storage_trouble
-from scrapers.write_pace import SAME_NAME_INTERVAL_S, WritePace
+from scrapers.pace.write_pace import SAME_NAME_INTERVAL_S, WritePace
 
 WRITER_KEY = "writer"
 """Metadata key that names the single write call which made this generation; hidden from listings."""
@@ -275,3 +277,93 @@ def _stored(blob: storage.Blob) -> StoredObject:
     metadata = {key: value for key, value in (blob.metadata or {}).items() if key != WRITER_KEY}
     updated: dt.datetime | None = blob.updated
     return StoredObject(blob.name, int(blob.generation), int(blob.size or 0), metadata, updated)
+
+
+class CountingAdapter(HTTPAdapter):
+    """Counts what really goes over the wire, so that a test can hold a plan to its number of list calls."""
+
+    def __init__(self, **pool: Any) -> None:
+        super().__init__(**pool)
+        self._lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
+        self.has_answered = False
+        """Whether any request had an answer below 500."""
+
+    def counts(self) -> Mapping[str, int]:
+        """Requests so far by kind: ``read``, ``write``, ``list``, ``stat``, ``delete``."""
+        with self._lock:
+            return dict(self._counts)
+
+    def send(self, request: PreparedRequest, *args: Any, **kwargs: Any) -> Response:
+        """Counts, then sends."""
+        path, _, query = str(request.url).partition("?")
+        if request.method == "GET":
+            kind = "read" if "alt=media" in query else "list" if path.endswith("/o") else "stat"
+        else:
+            kind = {"DELETE": "delete"}.get(str(request.method), "write")
+        with self._lock:
+            self._counts[kind] += 1
+        answer = super().send(request, *args, **kwargs)
+        self.has_answered = self.has_answered or answer.status_code < 500
+        return answer
+
+
+_REASON_WORD = re.compile(r'"reason":\s*"(\w+)"')
+Trouble = Literal["missing", "vanished", "passing", "refused", "unknown"]
+"""The bucket is missing; it was there a moment ago; time may heal it; this account may not; we do not know."""
+
+
+def storage_trouble(
+    kind: Trouble, action: str, *, bucket: str, project: str, reason: str, endpoint: str = "", has_answered: bool = True
+) -> PipelineError:
+    """The error of the taxonomy for a failed ``action`` (``read of a/b``); ``reason`` holds no URL.
+
+    ``endpoint`` is the emulator's, "" for the real service; without ``has_answered`` nothing has been begun yet.
+    """
+    uri = f"gs://{bucket}"
+    where: dict[str, Any] = {"stage": "land", "uri": uri, "reason": reason}
+    if kind == "missing":
+        return ConfigurationError(
+            f"{action}: bucket {bucket} does not exist; nothing was written",
+            hint=f"gcloud storage buckets create {uri} --project {project}, or fix the setting",
+            **where,
+        )
+    if kind == "vanished":
+        return LandingUnavailable(f"{action}: not found in a bucket that was there a moment ago", **where)
+    if kind == "passing" and not has_answered:
+        return LandingUnavailable(
+            f"Cloud Storage cannot be reached at {endpoint or 'storage.googleapis.com'} ({reason}); nothing was begun",
+            hint="make up, if it is the local stack; then gapless preflight"
+            if endpoint
+            else "gapless preflight, when the network is back; https://status.cloud.google.com tells of outages",
+            **where,
+        )
+    if kind == "passing":
+        return LandingUnavailable(f"{action}: Cloud Storage gave no usable answer", **where)
+    if kind == "refused":
+        return AuthenticationError(
+            f"{action}: Cloud Storage refused this account",
+            hint="gcloud auth application-default login, or grant roles/storage.objectUser and "
+            "roles/storage.legacyBucketReader on the bucket",
+            **where,
+        )
+    return CriticalError(f"{action}: Cloud Storage failed in a way we do not understand", **where)
+
+
+def reason_of(error: BaseException) -> str:
+    """Class, status and Google's reason words. Never the text: it holds URLs with upload ids.
+
+    Reads what the exceptions of google-api-core (``code``, ``errors``, ``cause``) and of uploads and downloads
+    (``response``) have in common.
+    """
+    cause = getattr(error, "cause", None)
+    if isinstance(cause, Exception):
+        return f"gave up retrying after {reason_of(cause)}"
+    parts = [type(error).__name__]
+    status = getattr(error, "code", None) or getattr(getattr(error, "response", None), "status_code", None)
+    if status is not None:
+        parts.append(str(int(status)))
+        # Uploads and downloads leave the reason in the text only.
+        listed = [str(item.get("reason", "")) for item in getattr(error, "errors", None) or ()]
+        parts += listed or _REASON_WORD.findall(str(error))
+    return " ".join(part for part in parts if part)

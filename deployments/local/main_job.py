@@ -24,11 +24,11 @@ from prefect.client.schemas.objects import FlowRun
 from tqdm import tqdm
 
 from alerting.errors import PipelineError
-from flows.backfill import backfill_id_of
-from flows.ledger import Ledger
-from flows.plans.plan import make_plan
-from flows.plans.requested import requested_partitions
-from flows.runs.artifacts import artifact_key
+from flows.ledger.ledger import Ledger
+from flows.planning.plan import make_plan
+from flows.planning.requested import requested_partitions
+from flows.run.artifacts import artifact_key
+from flows.run_id import backfill_id_of
 from flows.wiring import Services, build_services
 from scrapers.scrape import utc_now
 

@@ -1,4 +1,6 @@
-"""The commands that tidy up: release-lease, lift-cooldown, accept-open, cleanup, reconcile, test-alert, send-owed."""
+"""The commands that tidy up: release-lease, lift-cooldown, accept-open, first-date, cleanup, reconcile, test-alert,
+send-owed.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +12,12 @@ from typing import Annotated
 import typer
 
 from alerting.delivery import owed_summaries
-from flows.cli.output import Json, Source, Why, finish, say, show, table
-from flows.control.cooldown import lift_by_hand
+from flows.cli.output import AnyEnd, AnyStart, Json, Source, Why, check_range, finish, say, show, table
+from flows.coordination.cooldown import lift_by_hand
+from flows.planning.known_first_date import FirstDate, read_first_date
 from flows.truth.accepting import accept_open
 from flows.truth.cleanup import find_leftovers, remove_leftovers
+from flows.truth.find_first_date import find_first_date, forget_first_date
 from flows.truth.reconcile import rebuild_ledger
 from flows.wiring import build_services
 from scrapers.scrape import utc_now
@@ -39,7 +43,7 @@ def release_lease(
     as_json: Json = False,
 ) -> None:
     """Frees the lease of a run that is gone; who and why is kept. Refuses while the holder may be alive."""
-    from flows.control.releasing import release_by_hand
+    from flows.cli.release_lease import release_by_hand
 
     services = build_services()
     services.scraper(source)
@@ -116,7 +120,7 @@ def send_test_alert(as_json: Json = False) -> None:
 @app.command("send-owed")
 def send_owed(as_json: Json = False) -> None:
     """Closes runs that died and sends every mail that is still owed, as the watchdog does every five minutes."""
-    from flows.runs.closing import close_dead_runs
+    from flows.closing.close import close_dead_runs
 
     services, now = build_services(), utc_now()
     closed = close_dead_runs(services, now)
@@ -124,3 +128,53 @@ def send_owed(as_json: Json = False) -> None:
     say(as_json, f"{len(closed)} handled: {', '.join(closed) or 'nothing was owed'}")
     show({"handled": closed, "still_open": left}, table(left, ("backfill_id", "why")), as_json)
     finish(not any(one["why"] in ("stale", "unsent") for one in left))
+
+
+_COLUMNS = ("partition", "is_there", "status", "said")
+
+
+@app.command("first-date")
+def first_date(
+    source: Source,
+    start: AnyStart = None,
+    end: AnyEnd = None,
+    rest_days: Annotated[
+        int,
+        typer.Option("--rest-days", min=0, max=2000, help="Longest rest of the source; 0 takes its own, else 154."),
+    ] = 0,
+    forget: Annotated[bool, typer.Option("--forget", help="Remove what was found: plans ask for all again.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Searches for the first date with rows, by a few dozen calls; plans then leave out what lies before.
+
+    Without dates it shows what was found before. Lands nothing.
+    """
+    services = build_services()
+    if forget:
+        there = forget_first_date(services, source)
+        text = "forgotten; plans ask for every date again" if there else "nothing was recorded"
+        show({"source": source, "forgotten": there}, [f"{source}: {text}"], as_json)
+        finish(True)
+    if start is None or end is None:
+        if start or end:
+            raise typer.BadParameter("both are needed", param_hint="START END")
+        services.scraper(source)
+        known = read_first_date(services.store, source)
+        show(known.model_dump() if known else {"source": source, "first_date": None}, _lines(known, source), as_json)
+        finish(True)
+    check_range(start, end)
+    found = find_first_date(services, source, start, end, who=who(), rest_days=rest_days)
+    recorded = found.first_date > found.start_date
+    lines = _lines(found, source) if recorded else [
+        f"{source} has rows at {found.first_date} already; nothing was recorded: search from an earlier START"
+    ]  # fmt: skip
+    show({**found.model_dump(), "recorded": recorded}, lines, as_json)
+
+
+def _lines(found: FirstDate | None, source: str) -> list[str]:
+    if found is None:
+        return [f"{source}: not searched for yet: gapless first-date {source} START END"]
+    head = f"{source} has rows from {found.first_date} on: {found.calls} calls, {len(found.looks)} dates known"
+    before = [look for look in found.looks if look.partition < found.first_date.isoformat()]
+    rows = [{name: getattr(look, name) for name in _COLUMNS} for look in before[-7:]]
+    return [head, found.evidence, *table(rows, _COLUMNS)]

@@ -12,14 +12,14 @@ from alerting.errors import ConfigurationError
 from alerting.object_store import ObjectMissing
 from alerting.ranges import compress_dates
 from flows.cli.output import AnyEnd, AnyStart, Json, Source, check_range, day, finish, show, table
-from flows.control.lease import list_leases
-from flows.ledger import Ledger
-from flows.runs.situation import recent_runs
+from flows.coordination.lease import list_leases
+from flows.ledger.ledger import Ledger
 from flows.truth import auditing
 from flows.truth.deficits import Deficit, find_gaps, summarised
 from flows.truth.inventory import read_inventory
 from flows.truth.recount import recount_range
 from flows.views.inspection import describe_run, recent_errors
+from flows.views.situation import recent_runs
 from flows.views.status import source_status
 from flows.wiring import Services, build_services
 from scrapers.registry import sources as known_sources

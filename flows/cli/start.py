@@ -20,7 +20,7 @@ from flows.wiring import Services
 from scrapers.scrape import utc_now
 
 if TYPE_CHECKING:
-    from flows.plans.planning import Planned
+    from flows.planning.planner import Planned
 
 
 def asked_of(source: str, start: dt.date | None, end: dt.date | None, reason: str, given: dict[str, Any]) -> Asked:
@@ -74,7 +74,7 @@ def extra_parameters(parameters: Sequence[str] | None) -> dict[str, Any]:
 def planned_of(services: Services, asked: Asked) -> Planned:
     """The plan and its cost, as the run itself will make it. Imports Prefect, so only when it is needed."""
 
-    from flows.plans.planning import plan_asked
+    from flows.planning.planner import plan_asked
 
     services.scraper(asked.source)
     return plan_asked(services, asked, utc_now())
@@ -82,14 +82,14 @@ def planned_of(services: Services, asked: Asked) -> Planned:
 
 def keys_of_run(services: Services, backfill_id: str, source: str) -> list[str]:
     """All partitions that an earlier run of ``source`` planned. Raises ``ConfigurationError``, ``StateUnreadable``."""
-    from flows.runs.stored_plan import named_plan
+    from flows.planning.stored_plan import named_plan
 
     return [item["key"] for item in named_plan(services.store, backfill_id, source)["items"]]
 
 
 def keys_of_cause(services: Services, backfill_id: str, cause: str) -> list[str]:
     """All partitions of one cause of an ended run, done by now or not. Raises ``ConfigurationError``."""
-    from flows.runs import mailing
+    from flows.closing import mailing
 
     return mailing.keys_of_cause(services, backfill_id, cause)
 
@@ -112,7 +112,7 @@ def start_keys(
 def start_run(services: Services, asked: Asked, *, no_follow: bool, as_json: bool) -> None:
     """Starts the deployment with what differs from its defaults; follows it and ends with its exit code."""
     from flows.cli.care import who
-    from flows.runs.starting import child_runs, ended, follow, start
+    from flows.cli.prefect_runs import child_runs, ended, follow, start
 
     defaults = Asked(source=asked.source).model_dump(mode="json")
     wanted = asked.model_dump(mode="json").items()

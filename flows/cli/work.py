@@ -37,10 +37,10 @@ from flows.cli.start import (
     start_keys,
     start_run,
 )
-from flows.ledger import Ledger
+from flows.ledger.ledger import Ledger
 from flows.parameters import PASTED_WAIT_S, Mode, Reason
-from flows.plans.canary import choose_canaries
-from flows.plans.query_bytes import plan_dry_run
+from flows.planning.canary import choose_canaries
+from flows.planning.query_bytes import plan_dry_run
 from flows.truth import auditing
 from flows.truth.deficits import Deficit, Finding, summarised
 from flows.views.inspection import failed_keys

@@ -7,8 +7,8 @@ import datetime as dt
 from collections.abc import Sequence
 
 from alerting.errors import ConfigurationError
-from flows.control.lease import refuse_while_held
-from flows.ledger import Ledger, LedgerEntry
+from flows.coordination.lease import refuse_while_held
+from flows.ledger.ledger import Ledger, LedgerEntry
 from flows.wiring import Services
 
 

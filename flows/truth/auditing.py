@@ -9,9 +9,9 @@ from typing import Any
 from alerting.errors import ConfigurationError, PipelineError, Truncated
 from alerting.incident import Incident
 from alerting.wording import plural
-from flows.control.lease import refuse_while_held
-from flows.ledger import Ledger, Verdict
-from flows.ledger_entry import REOPENED
+from flows.coordination.lease import refuse_while_held
+from flows.ledger.entry import REOPENED
+from flows.ledger.ledger import Ledger, Verdict
 from flows.truth.declared import without_unasked
 from flows.truth.deficits import Deficit, Finding, find_deficits
 from flows.truth.inventory import landed_attempts, landed_sources, read_inventory

@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from alerting.object_store import StoredObject
-from flows.control.lease import refuse_while_held
-from flows.ledger import Ledger
+from flows.coordination.lease import refuse_while_held
+from flows.ledger.ledger import Ledger
 from flows.wiring import Services
 from scrapers.landing import source_prefix
 

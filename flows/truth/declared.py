@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable, Sequence
 
-from flows.runs.stored_plan import planned_keys
+from flows.planning.stored_plan import planned_keys
 from flows.truth.inventory import Known
 from flows.wiring import Services
 

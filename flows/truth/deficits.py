@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from alerting.ranges import compress_dates
-from flows.ledger import LedgerEntry, Verdict
+from flows.ledger.ledger import LedgerEntry, Verdict
 from flows.truth.inventory import Known
 
 # Accepted losses: nothing is expected of them, and nothing is asked again.

@@ -19,10 +19,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 from alerting.errors import StateUnreadable, Truncated
 from alerting.object_store import ObjectStore
-from flows.ledger import Ledger, LedgerEntry, Verdict
-from flows.plans.first_date import known_scraper
-from flows.plans.plan import is_before_first, why_unavailable
-from flows.rests import long_rests
+from flows.ledger.ledger import Ledger, LedgerEntry, Verdict
+from flows.ledger.rests import long_rests
+from flows.planning.known_first_date import known_scraper
+from flows.planning.plan import is_before_first, why_unavailable
 from flows.wiring import Services
 from processors.base import Table
 from processors.load_plan import QueryValue

@@ -10,8 +10,8 @@ from typing import Any
 
 from alerting.errors import Truncated
 from alerting.object_store import ObjectStore, StoredObject
-from flows.control.lease import refuse_while_held
-from flows.ledger import LedgerEntry, Verdict, ledger_prefix
+from flows.coordination.lease import refuse_while_held
+from flows.ledger.ledger import LedgerEntry, Verdict, ledger_prefix
 from flows.truth.inventory import LandedAttempt, landed_attempts
 from flows.truth.recount import receipts_of, recount_landed
 from flows.wiring import Services

@@ -12,7 +12,7 @@ from typing import Any
 from alerting.errors import StateUnreadable, Truncated
 from alerting.object_store import ObjectStore
 from alerting.ranges import compress_dates
-from flows.ledger import LedgerEntry, Verdict
+from flows.ledger.ledger import LedgerEntry, Verdict
 from flows.truth.inventory import Known, read_inventory
 from flows.wiring import Services
 from processors.receipt import Receipt

@@ -17,7 +17,7 @@ from alerting.journal import IncidentJournal
 from alerting.object_store import ObjectStore
 from alerting.outbox import OutboxEntry
 from alerting.ranges import compress_dates
-from flows.ledger import LedgerEntry
+from flows.ledger.ledger import LedgerEntry
 from flows.wiring import Services
 
 _JOURNAL = re.compile(r"alerts/backfill=([^/]+)/incidents/.+")

@@ -13,14 +13,14 @@ from typing import Any, Literal
 
 from alerting.errors import ConfigurationError, PipelineError
 from alerting.object_store import ObjectMissing
-from flows.control.blackout import blackouts_of, paused_until
-from flows.control.cooldown import cooling_until, lift_command
-from flows.control.lease import read_lease
-from flows.ledger import Ledger
+from flows.coordination.blackout import blackouts_of, paused_until
+from flows.coordination.cooldown import cooling_until, lift_command
+from flows.coordination.lease import read_lease
+from flows.ledger.ledger import Ledger
 from flows.truth.auditing import unmapped
 from flows.wiring import Services
+from scrapers.pace.rate_limits import described
 from scrapers.partition import Partition
-from scrapers.rate_limits import described
 
 Result = Literal["pass", "warn", "fail", "skip"]
 MIN_DISK_BYTES = 1_000_000_000

@@ -12,11 +12,11 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import get_current_settings
 
-from flows.control.limits import bucket, calls_per_second, limit_name
+from flows.child_runs.shared_rate import bucket, calls_per_second, limit_name
 from flows.settings import code_version
 from flows.views.preflight import Checked
 from scrapers.base import Rate
-from scrapers.rate_limits import described
+from scrapers.pace.rate_limits import described
 
 _ANSWER_TIMEOUT_S = 15.0
 PROVISION = "python -m deployments.provision"

@@ -6,8 +6,8 @@ from typing import Any
 from alerting.errors import CoverageLow, NothingPublished, SourceContractError
 from scrapers.answers import body_of_only_page, parsed_json, refuse_next_page
 from scrapers.base import Findings, Page, Rate, Request, Scraper, SecretHeader
-from scrapers.nba_calendar import NBA_RESTS
 from scrapers.partition import Partition
+from scrapers.platforms.nba_calendar import NBA_RESTS
 
 
 class BdlBoxScores(Scraper):

@@ -8,9 +8,9 @@ import re
 
 from alerting.errors import BlockedBySource, RateLimited, SourceContractError
 from scrapers.base import Page, Rate, Request, SecretHeader
-from scrapers.catalogue import Catalogued
-from scrapers.datasette import DatasetteScraper
 from scrapers.partition import Partition
+from scrapers.platforms.catalogue import Catalogued
+from scrapers.platforms.datasette import DatasetteScraper
 
 
 class CivicBand(DatasetteScraper, Catalogued):

@@ -42,7 +42,7 @@ async def empty_window(partitions: list[str]) -> None:
 
 @flow(name="backfill", persist_result=False, validate_parameters=False)
 async def empty_backfill(days: int) -> UUID:
-    """The runs of a backfill without its work: windows as `flows.runs.mapping` makes them."""
+    """The runs of a backfill without its work: windows as `flows.mapping` makes them."""
     first = dt.date(2014, 1, 1)
     partitions = [Partition.day(first + dt.timedelta(days=offset), "UTC") for offset in range(days)]
     for window in windows(partitions, 31):

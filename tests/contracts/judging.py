@@ -21,9 +21,9 @@ from alerting.local_store import MemoryObjectStore
 from processors.batch_reading import BatchRows, read_batch
 from processors.registry import processor
 from scrapers.base import Rate, Scraper, SourceAccess
-from scrapers.budget import Budget, Clock
 from scrapers.client import SourceClient
 from scrapers.landing import Landing
+from scrapers.pace.budget import Budget, Clock
 from scrapers.partition import Partition
 from scrapers.registry import scraper
 from scrapers.scrape import scrape

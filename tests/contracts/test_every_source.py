@@ -15,7 +15,7 @@ import processors.sources
 import scrapers.sources
 from alerting.errors import PipelineError
 from scrapers.base import Page, Request, Scraper, SecretParam
-from scrapers.budget import Budget
+from scrapers.pace.budget import Budget
 from scrapers.partition import Partition
 from scrapers.registry import scraper, sources
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from alerting.live_alerts import PENDING_PREFIX
-from flows.control.lease import lease_name
+from flows.coordination.lease import lease_name
 from flows.digest import digest
-from flows.ledger import ledger_prefix
-from flows.pending import pending_name
-from flows.plans.history import history_name
-from flows.runs.stored_plan import run_prefix
+from flows.ledger.ledger import ledger_prefix
+from flows.ledger.pending import pending_name
+from flows.planning.history import history_name
+from flows.planning.stored_plan import run_prefix
 from processors.receipt import receipt_name
 from scrapers.landing import source_prefix
 

@@ -24,10 +24,10 @@ from processors.verification import verify
 from processors.warehouse import BigQueryWarehouse
 from scrapers import registry as scraper_registry
 from scrapers.base import SourceAccess
-from scrapers.budget import Budget
 from scrapers.client import SourceClient
 from scrapers.landing import Landing
 from scrapers.object_store import GcsObjectStore
+from scrapers.pace.budget import Budget
 from scrapers.partition import partitions_between
 from scrapers.scrape import scrape
 

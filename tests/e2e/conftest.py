@@ -216,7 +216,7 @@ class Bench:
 
     def verdicts(self, start_date: str, end_date: str) -> dict[str, str]:
         """Ledger verdict by date."""
-        from flows.ledger import Ledger
+        from flows.ledger.ledger import Ledger
         from flows.wiring import build_services
 
         entries = Ledger(build_services().store, SOURCE).refresh(start_date, end_date)

@@ -43,7 +43,7 @@ def until(true: Callable[[], Any], what: str) -> Any:
 
 
 def lease() -> Any:
-    from flows.control.lease import read_lease
+    from flows.coordination.lease import read_lease
     from flows.wiring import build_services
 
     return read_lease(build_services().store, SOURCE)[0]

@@ -33,7 +33,7 @@ def civic(bench: Bench, path: str, body: Any = None, method: str | None = None) 
 
 
 def ledger(bench: Bench) -> dict[str, Any]:
-    from flows.ledger import Ledger
+    from flows.ledger.ledger import Ledger
     from flows.wiring import build_services
 
     return Ledger(build_services().store, "civic_band").refresh()

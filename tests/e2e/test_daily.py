@@ -27,7 +27,7 @@ def daily(bench: Bench) -> tuple[Any, list[str]]:
 
 def ledger(dates: list[str]) -> dict[str, Any]:
     """Everything that is known about the dates."""
-    from flows.ledger import Ledger
+    from flows.ledger.ledger import Ledger
     from flows.wiring import build_services
 
     entries = Ledger(build_services().store, SOURCE).refresh(dates[0], dates[-1])

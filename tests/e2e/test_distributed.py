@@ -110,8 +110,8 @@ def test_a_401_ends_all_windows_with_one_mail_that_a_human_is_needed_and_one_sum
 
 
 def test_windows_wait_together_for_a_source_that_is_down_and_one_of_them_tries_one_date_at_a_time(fleet: Bench) -> None:
-    from flows.control.gate import TROUBLE
-    from flows.control.orders import Orders, read_orders
+    from flows.child_runs.messages import Orders, read_orders
+    from flows.run.gate import TROUBLE
     from flows.wiring import build_services
 
     days, store = ("2019-11-01", "2020-01-23"), build_services().store

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows.ledger import Ledger
+from flows.ledger.ledger import Ledger
 from flows.wiring import build_services
 
 pytestmark = pytest.mark.e2e

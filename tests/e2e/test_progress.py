@@ -30,7 +30,7 @@ def progress(bench: Bench, run_id: str) -> list[dict[str, Any]]:
 
 
 def lease() -> Any:
-    from flows.control.lease import read_lease
+    from flows.coordination.lease import read_lease
     from flows.wiring import build_services
 
     return read_lease(build_services().store, SOURCE)[0]
@@ -86,7 +86,7 @@ ENDINGS: dict[str, tuple[str, list[dict[str, Any]], dict[str, Any], Callable[[Be
 @pytest.mark.parametrize("ending", list(ENDINGS))
 def test_a_run_that_has_ended_shows_100_percent_and_the_counts_of_its_verdict(bench: Bench, ending: str) -> None:
     from alerting.outbox import Outbox
-    from flows.runs.outcome import describe_counts
+    from flows.ledger.verdicts import describe_counts
     from flows.wiring import build_services
 
     verdict, trouble, parameters, meanwhile = ENDINGS[ending]

@@ -17,9 +17,9 @@ RANGE = ("2024-12-30", "2025-01-02")  # spans both generations of the payload
 INJECT = Path(__file__).parent / "inject"
 
 POINTS = {
-    "before the lease is taken": "flows.control.lease:Lease.acquire:before:1",
-    "after the lease, before the mail is promised": "flows.control.lease:Lease.acquire:after:1",
-    "after the mail is promised": "flows.runs.context:RunContext.begin:after:1",
+    "before the lease is taken": "flows.coordination.lease:Lease.acquire:before:1",
+    "after the lease, before the mail is promised": "flows.coordination.lease:Lease.acquire:after:1",
+    "after the mail is promised": "flows.run.context:RunContext.begin:after:1",
     "after the second page is stored": "scrapers.landing:Landing.put_page:after:2",
     "before the second manifest": "scrapers.landing:Landing.put_manifest:before:2",
     "between landing and ledger": "scrapers.landing:Landing.put_manifest:after:2",
@@ -27,7 +27,7 @@ POINTS = {
     "between the replaces of the two tables": "processors.warehouse:BigQueryWarehouse.replace_rows:after:1",
     "after both replaces, before the receipt": "processors.receipt:Receipt.put:before:1",
     "after the recount, before the verdicts": "processors.verification:verify:after:1",
-    "before the mail": "flows.runs.closing:close_backfill:before:1",
+    "before the mail": "flows.closing.close:close_backfill:before:1",
     "after the mail, before it is marked as sent": "alerting.channels:SmtpChannel.send:after:1",
 }
 

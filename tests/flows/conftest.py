@@ -18,17 +18,18 @@ import pytest
 from alerting.run_facts import RunFacts
 from deployments.local.inbox import InboxClient
 from deployments.local.upstream import Upstream
+from flows.canaries import try_canaries
 from flows.cli.command import main
-from flows.control.canaries import try_canaries
-from flows.ledger import Ledger, LedgerEntry, Verdict
+from flows.closing.close import starting_facts
+from flows.closing.finish import finish
+from flows.ledger.ledger import Ledger, LedgerEntry, Verdict
+from flows.ledger.verdicts import abort_reason
+from flows.mapping import map_windows
 from flows.parameters import Asked
-from flows.plans.planning import plan_asked
-from flows.plans.query_bytes import plan_dry_run
-from flows.runs.active import register, unregister
-from flows.runs.closing import starting_facts
-from flows.runs.context import RunContext
-from flows.runs.mapping import map_windows
-from flows.runs.outcome import abort_reason
+from flows.planning.planner import plan_asked
+from flows.planning.query_bytes import plan_dry_run
+from flows.run.active import register, unregister
+from flows.run.context import RunContext
 from flows.wiring import Services, build_services
 from processors.process import process
 from processors.verification import verify
@@ -238,9 +239,8 @@ class DirectState:
 @pytest.fixture
 def without_prefect(monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows, batches and their tasks run in this process and without a Prefect server, each once."""
-    from flows import dates, process, validation
-    from flows.control import canaries
-    from flows.runs import mapping
+    from flows import canaries, dates, mapping, process
+    from flows import process as validation
 
     for module, names in (
         (dates, ("scrape_partition", "scrape_together")),
@@ -308,7 +308,7 @@ def ran(place: Place, without_prefect: None) -> Ran:
         register(run)
         try:
             asyncio.run(_work(run, then, weighed=weighed))
-            return run, run.finish(abort_reason(run.stopped_by or run.loading_stopped_by))
+            return run, finish(run, abort_reason(run.stopped_by or run.loading_stopped_by))
         finally:
             unregister(run)
 

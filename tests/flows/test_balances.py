@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from flows.ledger import Verdict
+from flows.ledger.ledger import Verdict
 from flows.parameters import Mode
 
 from .test_late_rows import live

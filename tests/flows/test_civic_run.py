@@ -15,14 +15,14 @@ from alerting.errors import PipelineError
 from alerting.run_facts import RunFacts
 from alerting.summary_rows import data_rows
 from deployments.local.civic_upstream import LOCAL_CIVIC_KEY, CivicUpstream
+from flows.closing.close import recount
+from flows.closing.record import render_record
 from flows.parameters import Asked, Mode
-from flows.plans.planning import plan_asked
+from flows.planning.planner import plan_asked
+from flows.planning.stored_plan import plan_name
 from flows.process import record_verification
-from flows.runs.bookkeeping import land, record_failure
-from flows.runs.closing import recount
-from flows.runs.context import RunContext
-from flows.runs.record import render_record
-from flows.runs.stored_plan import plan_name
+from flows.run.context import RunContext
+from flows.run.recording import land, record_failure
 from flows.wiring import Services, build_services
 from processors.process import process
 from processors.verification import verify

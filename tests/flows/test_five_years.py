@@ -14,9 +14,9 @@ import pytest
 from alerting.local_store import MemoryObjectStore
 from deployments.local.inbox import InboxClient
 from deployments.local.upstream_season import late_game
-from flows.ledger import Ledger, Verdict
+from flows.ledger.ledger import Ledger, Verdict
 from flows.parameters import Mode
-from flows.runs.context import RunContext
+from flows.run.context import RunContext
 from flows.wiring import Services
 from processors.stored_table_budget import StoredTableBudget
 from processors.table_budget import STOP_AT

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from flows.ledger import LedgerEntry
+from flows.ledger.ledger import LedgerEntry
 from flows.parameters import Mode
 
 if TYPE_CHECKING:

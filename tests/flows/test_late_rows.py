@@ -11,12 +11,12 @@ import pytest
 
 from alerting.local_store import MemoryObjectStore
 from flows.daily import _verdict
-from flows.ledger import LedgerEntry
+from flows.ledger.ledger import LedgerEntry
+from flows.mapping import map_windows
 from flows.parameters import Asked, Mode
-from flows.plans.plan import Path, Plan, PlannedPartition
-from flows.runs.active import register, unregister
-from flows.runs.context import RunContext
-from flows.runs.mapping import map_windows
+from flows.planning.plan import Path, Plan, PlannedPartition
+from flows.run.active import register, unregister
+from flows.run.context import RunContext
 from flows.wiring import Services
 from processors.load_plan import TableBatch
 from processors.warehouse import BigQueryWarehouse

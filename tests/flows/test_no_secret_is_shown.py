@@ -10,9 +10,9 @@ import pytest
 from alerting.errors import SourceUnavailable
 from alerting.local_store import MemoryObjectStore
 from flows import log
-from flows.ledger import Ledger, Verdict
-from flows.runs import bookkeeping
-from flows.runs.artifacts import attention_rows
+from flows.ledger.ledger import Ledger, Verdict
+from flows.run import recording as bookkeeping
+from flows.run.artifacts import attention_rows
 
 PLANTED = "pl4nted-S3cret-value"
 KEY = "2024-01-01"

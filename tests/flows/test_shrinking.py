@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from flows.ledger import LedgerEntry, Verdict
+from flows.ledger.ledger import LedgerEntry, Verdict
 from flows.parameters import Mode
 from processors.base import Table
 from scrapers.scrape import utc_now

@@ -16,17 +16,17 @@ from alerting.errors import CoverageLow, CriticalError, LandingUnavailable, Sour
 from alerting.local_store import MemoryObjectStore
 from alerting.smart_alert_manager import SmartAlertManager
 from flows import dates as dates_module
-from flows.ledger import Ledger, Verdict
+from flows.ledger.ledger import Ledger, Verdict
 from flows.parameters import Asked, Mode
-from flows.runs.context import RunContext
+from flows.run.context import RunContext
 from flows.settings import Settings
 from flows.truth.cleanup import find_leftovers
 from flows.wiring import Services
 from processors.base import Processor, Row, Table
 from scrapers.base import Findings, Page, Request, Scraper
 from scrapers.partition import Partition, partitions_between
-from scrapers.runs import dates_of
 from scrapers.scrape import utc_now
+from scrapers.spans import dates_of
 
 if TYPE_CHECKING:
     from .conftest import Place, Ran

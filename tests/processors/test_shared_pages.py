@@ -16,7 +16,7 @@ from processors.staging import TableSpool
 from scrapers.base import Dated, Findings, Page, Request, Scraper
 from scrapers.landing import Landing
 from scrapers.partition import Partition, partitions_between
-from scrapers.runs import scrape_run
+from scrapers.spans import scrape_run
 
 FIRST, LAST = dt.date(2025, 1, 1), dt.date(2025, 1, 4)
 

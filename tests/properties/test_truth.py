@@ -31,14 +31,15 @@ from toy_world import (
 
 from alerting.channels import FileChannel
 from alerting.errors import LeaseHeld, PipelineError
-from flows.control.lease import Lease
-from flows.ledger import Ledger, Verdict
+from flows.closing.close import close_dead_runs, starting_facts
+from flows.closing.finish import finish
+from flows.coordination.lease import Lease
+from flows.ledger.ledger import Ledger, Verdict
 from flows.parameters import Asked, Mode, Order, Reason
-from flows.plans.planning import plan_asked
+from flows.planning.planner import plan_asked
 from flows.process import record_verification
-from flows.runs.bookkeeping import land, record_failure
-from flows.runs.closing import close_dead_runs, starting_facts
-from flows.runs.context import RunContext
+from flows.run.context import RunContext
+from flows.run.recording import land, record_failure
 from processors.process import process
 from processors.verification import Finding, Verification
 
@@ -74,7 +75,7 @@ def backfill(world: World, services: ToyServices, backfill_id: str, asked: Asked
             batch = []
     yield
     lease.heartbeat(world.now)
-    run.finish("")
+    finish(run, "")
     run.close()
 
 
@@ -162,7 +163,7 @@ def _close_quietly(world: World, mails: FileChannel, seed: int) -> None:
 
 
 def _use_clock(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("flows.runs.context", "flows.runs.bookkeeping", "flows.process", "flows.runs.closing"):
+    for module in ("flows.run.context", "flows.run.recording", "flows.process", "flows.closing.close"):
         monkeypatch.setattr(f"{module}.utc_now", lambda: world.now)
 
 

@@ -17,7 +17,7 @@ from alerting.errors import NothingPublished, SourceUnavailable
 from alerting.local_store import MemoryObjectStore
 from alerting.object_store import StoredObject
 from alerting.smart_alert_manager import SmartAlertManager
-from flows.ledger import Ledger
+from flows.ledger.ledger import Ledger
 from flows.settings import Settings
 from flows.wiring import Services
 from processors.base import Processor, Row, Table

@@ -12,9 +12,9 @@ from alerting.local_store import MemoryObjectStore
 from deployments.local.civic_towns import LOCAL_CIVIC_KEY
 from deployments.local.upstream import Upstream
 from scrapers.base import Page, Rate, Request, Scraper, SourceAccess
-from scrapers.budget import Budget
 from scrapers.client import SourceClient
 from scrapers.landing import Landing, Manifest
+from scrapers.pace.budget import Budget
 from scrapers.partition import Partition
 from scrapers.registry import scraper
 from scrapers.scrape import scrape

@@ -17,8 +17,8 @@ from alerting.local_store import MemoryObjectStore
 from scrapers.base import Findings, Page, Request, Scraper
 from scrapers.landing import Landing, Manifest
 from scrapers.partition import Partition, partitions_between
-from scrapers.runs import RunAnswer, RunQueue, dates_of, scrape_run
 from scrapers.scrape import scrape
+from scrapers.spans import RunAnswer, RunQueue, dates_of, scrape_run
 
 FIRST = dt.date(2020, 2, 20)
 HOUR = dt.timedelta(hours=1)

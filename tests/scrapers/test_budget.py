@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from alerting.errors import BudgetExhausted, ConfigurationError, RateLimited
 from scrapers.base import Rate
-from scrapers.budget import Budget, Clock
+from scrapers.pace.budget import Budget, Clock
 
 
 class FakeTime:

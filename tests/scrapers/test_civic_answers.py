@@ -20,7 +20,7 @@ from alerting.errors import (
 )
 from scrapers.base import Page
 from scrapers.partition import Partition
-from scrapers.probing import is_unchanged
+from scrapers.platforms.count_check import is_unchanged
 from scrapers.registry import scraper
 from scrapers.sources.civic_band import CivicBand
 

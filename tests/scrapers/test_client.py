@@ -23,8 +23,8 @@ from alerting.errors import (
     Truncated,
 )
 from scrapers.base import Rate, Request, SecretParam, SourceAccess
-from scrapers.budget import Budget, Clock
 from scrapers.client import SourceClient
+from scrapers.pace.budget import Budget, Clock
 from scrapers.partition import Partition
 from scrapers.registry import scraper
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from alerting.errors import AuthenticationError, CoverageLow, NothingPublished, PartitionUnavailable
 from deployments.local.upstream_season import FIRST_DATE, games_on
 from scrapers.base import Findings, Page, Request, Scraper
-from scrapers.first_date import FirstSearch, look_at, neighbours
+from scrapers.first_date_search import FirstSearch, look_at, neighbours
 from scrapers.partition import Partition
 
 BEGIN = dt.date(2010, 1, 1)

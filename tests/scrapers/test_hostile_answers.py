@@ -37,9 +37,9 @@ from deployments.local.upstream_season import games_on
 from scrapers.answers import Answer, landed_json, parsed_json, problem_in
 from scrapers.base import Page, Rate, Request, Scraper, SourceAccess
 from scrapers.bodies import beginning, unpacked
-from scrapers.budget import Budget
 from scrapers.client import SourceClient
 from scrapers.landing import Landing
+from scrapers.pace.budget import Budget
 from scrapers.partition import Partition
 from scrapers.registry import scraper
 from scrapers.scrape import scrape

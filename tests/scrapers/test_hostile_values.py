@@ -16,10 +16,10 @@ from alerting.local_store import MemoryObjectStore
 from scrapers.answers import Answer, kept_headers, mislabelled, problem_in
 from scrapers.base import Page, QuotaHeaders, Rate, SourceAccess
 from scrapers.bodies import unpacked
-from scrapers.budget import Budget, Clock
 from scrapers.client import SourceClient
+from scrapers.pace.budget import Budget, Clock
+from scrapers.pace.quota import SharedQuota
 from scrapers.partition import Partition
-from scrapers.quota import SharedQuota
 from scrapers.registry import scraper
 from scrapers.waits import LONGEST_WISH_S, retry_after_s
 

@@ -22,9 +22,9 @@ from hypothesis import strategies as st
 from alerting.errors import NothingPublished, NotSettled, PipelineError, SourceContractError, Truncated
 from alerting.local_store import MemoryObjectStore
 from scrapers.base import Findings, Page, Rate, Request, Scraper, SourceAccess
-from scrapers.budget import Budget
 from scrapers.client import SourceClient
 from scrapers.landing import Landing, Manifest
+from scrapers.pace.budget import Budget
 from scrapers.partition import Partition
 from scrapers.parts import halves
 from scrapers.scrape import scrape

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from alerting.errors import BudgetExhausted, StateUnreadable
 from alerting.local_store import MemoryObjectStore
 from scrapers.base import QuotaHeaders, Rate
-from scrapers.budget import Budget, Clock
-from scrapers.quota import Purpose, SharedQuota
+from scrapers.pace.budget import Budget, Clock
+from scrapers.pace.quota import Purpose, SharedQuota
 
 START = dt.datetime(2025, 2, 1, 9, tzinfo=dt.UTC)
 PER_DAY = Rate(per_day=10_000, reset_zone="America/New_York")

@@ -9,7 +9,7 @@ import pytest
 from alerting.errors import ConfigurationError
 from scrapers import registry
 from scrapers.base import Findings, Scraper
-from scrapers.datasette import DatasetteScraper
+from scrapers.platforms.datasette import DatasetteScraper
 
 
 def _module(*scrapers: type[Scraper], name: str = "scrapers.sources.sample") -> types.ModuleType:

@@ -14,8 +14,8 @@ from alerting.local_store import MemoryObjectStore
 from scrapers.base import Dated, Findings, Page, Request
 from scrapers.landing import Landing, Manifest
 from scrapers.partition import Partition, partitions_between
-from scrapers.runs import RunAnswer, RunQueue, scrape_run
 from scrapers.scrape import utc_now
+from scrapers.spans import RunAnswer, RunQueue, scrape_run
 
 
 def test_one_answer_is_landed_once_and_every_date_has_a_manifest_that_refers_to_it():

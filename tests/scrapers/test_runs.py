@@ -18,7 +18,7 @@ from alerting.errors import Truncated
 from scrapers.answers import parsed_json
 from scrapers.base import Findings, Page, Request
 from scrapers.partition import Partition
-from scrapers.runs import dates_of
+from scrapers.spans import dates_of
 
 
 @pytest.mark.long

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scrapers.write_pace import WritePace
+from scrapers.pace.write_pace import WritePace
 
 
 class Clock:

@@ -1,0 +1,59 @@
+"""Runs the canaries of a plan: fetched, loaded and verified before any other date is begun."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+
+from alerting.errors import CriticalError
+from flows.dates import dates
+from flows.log import partition_logger
+from flows.planning.canary import CanaryResult, canary_size, choose_canaries, drift
+from flows.planning.plan import Plan
+from flows.process import process_landed, to_load
+from flows.run.context import RunContext
+from flows.run.cost_history import learn_from_canaries
+
+
+async def try_canaries(run: RunContext, plan: Plan) -> Plan:
+    """The plan without the dates that went first. At drift the run is stopped, and nothing of the rest is begun.
+
+    A canary costs the calls of its own dates and no more: there is no retry of what the source refuses for good. Those
+    of a distributed run are tried in the parent's process, before any window is begun.
+    """
+    count = canary_size(run.asked.canary, len(plan.to_fetch))
+    if not count:
+        return plan
+    chosen = [partition.key for partition in choose_canaries(plan.to_fetch, count, plan.hash)]
+    partition_logger().info("canary: %s go first", ", ".join(chosen))
+    run.in_canary, began_s = True, time.monotonic()
+    await dates(run.source, run.backfill_id, chosen, return_state=True)
+    manifests = run.to_recount | run.manifests
+    landed = [key for key in chosen if key in manifests]
+    rows = {key: sum(manifests[key].counts.values()) for key in landed}
+    if run.loading_stopped_by is None and (loadable := await to_load(run, landed)):
+        await process_landed(run.source, run.backfill_id, loadable, return_state=True)
+    run.in_canary = False
+    found = drift(_result(run, chosen, rows), run.history)
+    if found:
+        error = CriticalError(f"canary: {found}", source=run.source, stage="canary", abort="red_flag")
+        run.note(f"red_flag:canary: {found}; {len(chosen)} of {len(plan.to_fetch):,} dates were tried, no other one")
+        run.stop(error, "scrape")
+    rest = dataclasses.replace(plan, items=tuple(item for item in plan.items if item.partition.key not in chosen))
+    learned = await run.in_thread(learn_from_canaries, run, rest, time.monotonic() - began_s)
+    if learned is not None and not found:
+        partition_logger().info("canary: all is well; the others\n%s", learned.describe())
+    return rest
+
+
+def _result(run: RunContext, chosen: list[str], rows: dict[str, int]) -> CanaryResult:
+    good: dict[str, int] = {}
+    failures: dict[str, str] = {}
+    for key in chosen:
+        entry = run.ledger.get(key)
+        if entry is not None and entry.verdict.is_good:
+            good[key] = rows.get(key, 0)
+        else:
+            failures[key] = (entry.error_type or entry.verdict.value) if entry else "not attempted"
+    unknown = {name for receipt in run.receipts for name in receipt.unknown_fields}
+    return CanaryResult(good, failures, frozenset(unknown))

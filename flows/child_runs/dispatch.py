@@ -1,0 +1,89 @@
+"""Spreads the windows of one backfill over the workers of a pool: one lease, one ledger, one verdict, one mail.
+
+Every window is a run of the deployment ``dates/<source>``. Workers land; the parent loads, because a table has one
+writer. While they work, parent and windows talk by objects in the bucket: `flows.child_runs.messages`. Prefect
+does not fail a parent whose deployed child failed, so what came of a window is read from the ledger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from prefect.client.schemas.objects import FlowRun
+from prefect.deployments import arun_deployment
+
+from alerting.errors import ConfigurationError
+from flows.ledger.ledger import LedgerEntry
+from flows.log import partition_logger
+from flows.run.context import RunContext
+from flows.run_id import window_name
+from scrapers.partition import Partition
+
+# A window whose worker died is begun again by another one; a third death is the window's own doing.
+TRIES = 3
+
+
+def chunks(partitions: Sequence[Partition], size: int) -> list[tuple[Partition, ...]]:
+    """Consecutive windows of at most ``size`` partitions: a deployed child costs 2.5 to 3 CPU seconds to start."""
+    return [tuple(partitions[begin : begin + size]) for begin in range(0, len(partitions), size)]
+
+
+def windows_of(run: RunContext, partitions: Sequence[Partition]) -> tuple[list[tuple[Partition, ...]], int]:
+    """The windows of a distributed run, and how many of them are at work at once.
+
+    Never more than dates may be in flight; beyond that as many as were asked for, or as the settings say.
+    """
+    settings, asked = run.services.settings, run.asked
+    size = settings.distributed_window_partitions
+    if asked.parallel:
+        size = max(1, -(-len(partitions) // asked.parallel))
+    grouped = chunks(partitions, size)
+    at_once = asked.parallel or settings.distributed_windows_at_once
+    return grouped, max(1, min(at_once, asked.concurrency, len(grouped)))
+
+
+async def run_elsewhere(run: RunContext, keys: list[str], slots: int) -> list[str]:
+    """Runs one window on a worker and returns the keys that are landed or came again as they were. Ends when it has.
+
+    Args:
+        run: The parent's run.
+        keys: The window.
+        slots: Dates in flight inside the child, so that all children together keep ``max_concurrency``.
+    """
+    missing, same = keys, dict[str, str]()
+    for attempt in range(1, TRIES + 1):
+        child = await _run_child(run, missing, slots, attempt)
+        entries = await run.in_thread(run.ledger.refresh, min(keys), max(keys))
+        mine = {key: entry for key in keys if (entry := entries.get(key)) and _is_by(run, entry)}
+        if run.windows is not None:
+            await run.in_thread(run.windows.look)
+            run.windows.ended(str(child.id))
+            same = run.windows.unchanged()
+        missing = [key for key in keys if key not in mine and key not in same and key not in run.done_elsewhere]
+        ended = child.state is not None and (child.state.is_completed() or child.state.is_failed())
+        if not missing or ended or run.stopped_by is not None:
+            break
+        partition_logger().warning("window %s ended as %s; %d dates again", keys[0], child.state_name, len(missing))
+    return [key for key in keys if key in same or (key in mine and mine[key].verdict.value == "landed")]
+
+
+async def _run_child(run: RunContext, keys: list[str], slots: int, attempt: int) -> FlowRun:
+    name = f"dates/{run.source}"
+    try:
+        return await arun_deployment(
+            name,
+            parameters={"source": run.source, "backfill_id": run.backfill_id, "partitions": keys, "slots": slots},
+            flow_run_name=f"{run.source} {window_name(keys)}",
+            # The same key gives the same run again, so a parent that repeats its call never doubles a window.
+            idempotency_key=f"{run.backfill_id}:{run.began}:{keys[0]}:{attempt}",
+            timeout=None,
+            poll_interval=1,
+        )
+    except ValueError as error:
+        raise ConfigurationError(
+            f"there is no deployment {name}", source=run.source, stage="plan", hint="python -m deployments.provision"
+        ) from error
+
+
+def _is_by(run: RunContext, entry: LedgerEntry) -> bool:
+    return entry.backfill_id == run.backfill_id and not entry.is_pending

@@ -1,0 +1,71 @@
+"""Frees a lease by hand: only from the run that was named, only when it is gone, and never without a trace."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from typing import Any
+
+from alerting.errors import LeaseHeld
+from alerting.object_store import GenerationConflict
+from flows.coordination.lease import read_lease, write_lease
+from flows.wiring import Services
+
+_HOLDING = ("held", "paused")
+_ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+
+
+def release_by_hand(
+    services: Services, source: str, backfill_id: str, *, who: str, reason: str, force: bool, now: dt.datetime
+) -> dict[str, Any]:
+    """Releases the lease and returns what was kept about it.
+
+    The trace is written first, as an object of its own that nothing overwrites. Raises ``LeaseHeld`` when somebody
+    else holds the lease, or when the holder may be alive (fresh heartbeat, and Prefect does not say that it ended)
+    and ``force`` is not given.
+    """
+    held, generation = read_lease(services.store, source)
+    if held is None or held.state not in _HOLDING or held.backfill_id != backfill_id:
+        holder = held.describe() if held and held.state in _HOLDING else "nobody"
+        raise LeaseHeld(
+            f"{backfill_id} does not hold the lease, {holder} does. Nothing was done",
+            source=source,
+            stage="lease",
+            hint=f"gapless status {source}",
+        )
+    state = _prefect_state(held.flow_run_id) if held.flow_run_id else ""
+    if held.is_alive(now) and state not in _ENDED and not force:
+        raise LeaseHeld(
+            f"the holder may be alive: {held.describe()}, Prefect says {state or 'nothing'}. Nothing was done",
+            source=source,
+            stage="lease",
+            hint=f"prefect flow-run cancel {held.flow_run_id}; it expires by itself at {held.expires_at:%H:%M:%S} UTC",
+        )
+    trace = {
+        "source": source,
+        "backfill_id": backfill_id,
+        "released_by": who,
+        "reason": reason,
+        "at": now.isoformat(),
+        "forced": force,
+        "prefect_state": state,
+        "lease": held.model_dump(mode="json"),
+    }
+    name = f"audit/leases/source={source}/{now:%Y%m%dT%H%M%SZ}-{backfill_id}.json"
+    services.store.write(name, json.dumps(trace, indent=1).encode(), content_type="application/json")
+    freed = {"state": "released", "heartbeat_at": now, "expires_at": now, "released_by": who, "released_reason": reason}
+    try:
+        write_lease(services.store, held.model_copy(update=freed), generation)
+    except GenerationConflict:
+        raise LeaseHeld(
+            "the lease changed in this moment: the holder is alive. It was left alone", source=source, stage="lease"
+        ) from None
+    return {**trace, "audit": f"{services.store.root_uri}/{name}"}
+
+
+def _prefect_state(flow_run_id: str) -> str:
+    """What Prefect says of the run, "" when it does not know it or cannot be asked."""
+    from flows.cli.prefect_runs import run_state
+
+    state = run_state(flow_run_id)
+    return state.value if state else ""

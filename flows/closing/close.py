@@ -1,0 +1,262 @@
+"""Ends a backfill from whatever process is left: recount, verdict, record, lease, and the one mail.
+
+Four callers share it, and the outbox's atomic claim lets exactly one of them send: the flow's own ``finally``, its
+state hooks (a new process after kill -9), the watchdog, and the next start of the same source. It reads plan, ledger
+and journal only, never another process's memory.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import logging
+import os
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+from prefect.runtime import flow_run
+
+from alerting.advice import ALL_RETRYABLE
+from alerting.delivery import SendResult, owed_summaries, send_owed_summary
+from alerting.errors import StateUnreadable
+from alerting.outbox import Outbox
+from alerting.ranges import compress_dates
+from alerting.run_facts import RunFacts
+from flows.closing.mailing import asked_by
+from flows.closing.record import keep_mail, keep_record
+from flows.closing.settle_ledger import settle_ledger
+from flows.coordination.cooldown import cooling_until, lift_command
+from flows.coordination.lease import list_leases, release_lease
+from flows.ledger.ledger import LedgerEntry
+from flows.ledger.verdicts import backfill_verdict, count_verdicts, mail_outcome
+from flows.parameters import PASTED_WAIT_S, Asked, OnFailure, Order
+from flows.planning.plan import Path, Plan
+from flows.planning.stored_plan import read_plan, run_prefix
+from flows.run.data_facts import provisional_facts, shrunk_facts, table_facts
+from flows.run.progress import ending_of
+from flows.run.progress_artifact import end_progress
+from flows.wiring import Services
+from scrapers.scrape import utc_now
+
+# Pasted together, the commands of a mail take turns: a source has one lease.
+_WAITS = f"-p wait_for_lease_s={PASTED_WAIT_S}"
+LOG = logging.getLogger("gapless.closing")
+
+
+@dataclasses.dataclass(frozen=True)
+class Closed:
+    """The recounted facts of an ended run, and what became of its mail."""
+
+    facts: RunFacts
+    mail: SendResult | None
+
+
+def starting_facts(
+    services: Services, plan: Plan, promised: dict[str, float], backfill_id: str, asked: Asked
+) -> RunFacts:
+    """What is known when the run begins; stored with the mail that is owed from that moment."""
+    scraper = services.scraper(plan.source)
+    flow_run_id = str(flow_run.id or "")
+    links = {}
+    if services.settings.ui_url and flow_run_id:
+        links["Prefect run"] = f"{services.settings.ui_url}/runs/flow-run/{flow_run_id}"
+    links["Record"] = f"{services.store.root_uri}/{run_prefix(backfill_id)}"
+    return RunFacts(
+        backfill_id=backfill_id,
+        source=plan.source,
+        title=scraper.title,
+        start_date="" if asked.entities else plan.start_date.isoformat(),
+        end_date="" if asked.entities else plan.end_date.isoformat(),
+        zone=plan.zone,
+        reason=asked.reason_text,
+        mode=asked.mode.value,
+        flags=_flags(asked),
+        plan_hash=plan.hash,
+        resumed_from=asked.resume_of,
+        flow_run_id=flow_run_id,
+        owner=f"process {os.getpid()} on {socket.gethostname()}",
+        requested_by=asked_by(),
+        contacts=services.settings.mail_contacts,
+        host=socket.gethostname(),
+        code_version=services.code_version,
+        started_at=utc_now(),
+        planned=len(plan.items),
+        estimate=promised,
+        links=links,
+        retry_command_template=(
+            f"prefect deployment run 'backfill/{plan.source}' {_again(plan, asked)} "
+            f"-p reason=errors {_WAITS} -p note='retry {{cause}} of {backfill_id}'"
+        ),
+        range_command=_all_of_it(plan, asked, backfill_id),
+        cause_command_template=f"gapless retry-failed {plan.source} --run {backfill_id} --cause {{cause}}",
+    )
+
+
+def _all_of_it(plan: Plan, asked: Asked, backfill_id: str) -> str:
+    """The command for the whole range; "" for a run that was asked for a part of one."""
+    if any((asked.dates, asked.exclude, asked.failed_of, asked.plan_of, asked.retry_failed)):
+        return ""
+    dates = f"-p start_date={plan.start_date} -p end_date={plan.end_date}"
+    what = f"-p entities='{asked.entities}'" if asked.entities else dates
+    note = f"-p note='retry {ALL_RETRYABLE} of {backfill_id}'"
+    return f"prefect deployment run 'backfill/{plan.source}' {what} -p reason=errors {_WAITS} {note}"
+
+
+def _again(plan: Plan, asked: Asked) -> str:
+    """Parameters with which the partitions in place of ``{ranges}`` are asked for again."""
+    if asked.entities:
+        return "-p entities='{ranges}'"
+    return f"-p start_date={plan.start_date} -p end_date={plan.end_date} -p dates='{{ranges}}'"
+
+
+def _flags(asked: Asked) -> dict[str, str]:
+    """What differs from an ordinary run, for the mail's audit rows."""
+    flags = {}
+    if asked.order is not Order.OLDEST_FIRST:
+        flags["order"] = asked.order.value
+    if asked.on_failure is OnFailure.STOP:
+        flags["on_failure"] = asked.on_failure.value
+    for name in ("retry_failed", "accept_shrink", "exclude", "failed_of", "plan_of", "max_calls", "max_cost_usd"):
+        if value := getattr(asked, name):
+            flags[name] = str(value)
+    return flags
+
+
+def recount(
+    services: Services, facts: RunFacts, ledger: Mapping[str, LedgerEntry], *, aborted: str, now: dt.datetime
+) -> RunFacts:
+    """``facts`` with verdict, counts and tables as the stored plan and ``ledger`` have them."""
+    plan = read_plan(services.store, facts.backfill_id)
+    keys = [item["key"] for item in plan["items"]]
+    unavailable = {item["key"] for item in plan["items"] if item["path"] == Path.UNAVAILABLE.value}
+    counts = count_verdicts(keys, ledger, unavailable=unavailable)
+    verdict = backfill_verdict(counts, services.settings.acceptable_share, aborted)
+    entries = [ledger[key] for key in keys if key in ledger]
+    untouched = _untouched(plan, ledger) if aborted else []
+    if untouched and verdict == "COMPLETE":
+        # Everything is good, but not by this run: it was to do good dates again and did not come to them.
+        verdict = f"ABORTED({aborted})"
+        facts = dataclasses.replace(facts, notes=[*facts.notes, _told_untouched(facts, untouched)])
+    shrunk = shrunk_facts(entries, facts.source)
+    return dataclasses.replace(
+        facts,
+        notes=[*shrunk, *facts.notes],
+        planned=len(keys),
+        verdict=verdict,
+        outcome=mail_outcome(verdict),
+        verdict_counts={one.value: count for one, count in sorted(counts.items()) if count},
+        calendar={key: ledger[key].verdict.value if key in ledger else "planned" for key in keys},
+        tables=table_facts(services.scraper(facts.source).tables, entries, plan.get("since", "")),
+        provisional=provisional_facts(entries),
+        finished_at=now,
+        wall_s=(now - facts.started_at).total_seconds() if facts.started_at else facts.wall_s,
+    )
+
+
+def _untouched(plan: Mapping[str, Any], ledger: Mapping[str, LedgerEntry]) -> list[str]:
+    """Partitions that the run was to work on and whose verdict is older than the run."""
+    since = dt.datetime.fromisoformat(plan["since"]) if plan.get("since") else dt.datetime.min.replace(tzinfo=dt.UTC)
+    return [
+        item["key"]
+        for item in plan["items"]
+        if Path(item["path"]).is_work and (entry := ledger.get(item["key"])) is not None and entry.updated_at < since
+    ]
+
+
+def _told_untouched(facts: RunFacts, keys: list[str]) -> str:
+    return (
+        f"{len(keys):,} of {facts.planned or 0:,} partitions were not done again (mode {facts.mode}); they are good by "
+        f"earlier runs: {compress_dates(keys)}"
+    )
+
+
+def close_backfill(
+    services: Services,
+    backfill_id: str,
+    *,
+    aborted: str,
+    now: dt.datetime,
+    facts: RunFacts | None = None,
+    resumes_at: dt.datetime | None = None,
+) -> Closed | None:
+    """Gives all that was planned a verdict, recounts, keeps the record, frees the lease, sends the mail still owed.
+
+    Args:
+        services: The outside.
+        backfill_id: Which run.
+        aborted: Why it ended early (``critical``, ``user``, ``crashed``, ``deadline`` ...), "" when it did not.
+        now: Aware UTC.
+        facts: What the flow itself knows (calls, waits); None takes what it stored at its start.
+        resumes_at: When the run goes on by itself (aware), None when it does not.
+
+    Returns:
+        The recounted facts and what became of the mail; None when this run owes none (any more).
+    """
+    owed = Outbox(services.store).read(backfill_id)
+    if owed is None or owed.closed:
+        free_lease_of(services, backfill_id, now)
+        return None
+    known = facts or owed.run_facts
+    ended = f"ended ({aborted}) before it began this" if aborted else "ended without beginning this"
+    ledger = settle_ledger(services.store, known.source, backfill_id, why=ended, now=now, resumes_at=resumes_at)
+    final = _told_cooldown(services, recount(services, known, ledger, aborted=aborted, now=now), now)
+    prefix = run_prefix(backfill_id)
+    keep_record(services.store, prefix, final)
+    if services.alerts.backfill_id == backfill_id:
+        result = services.alerts.disable_backfill_mode(run_facts=final)
+    else:
+        result = send_owed_summary(services.store, services.channels, backfill_id, run_facts=final, now=now)
+    if result and result.mail_object:
+        keep_mail(services.store, prefix, result.mail_object)
+    release_lease(services.store, known.source, backfill_id, now)
+    end_progress(final.flow_run_id, ending_of(final))
+    sent = f"mail {result.status}" if result else "no mail was owed"
+    LOG.info("backfill %s closed: %s; %s", backfill_id, ending_of(final), sent)
+    return Closed(final, result)
+
+
+def _told_cooldown(services: Services, facts: RunFacts, now: dt.datetime) -> RunFacts:
+    """With the instant from which the mail's commands work, while the source is left alone after a block."""
+    try:
+        until = cooling_until(services.store, facts.source, now)
+    except StateUnreadable as error:
+        LOG.error("the mail does not say from when its commands work: %s", error)
+        return facts
+    if until is None:
+        return facts
+    return dataclasses.replace(facts, commands_work_from=until, command_to_begin_sooner=lift_command(facts.source))
+
+
+def free_lease_of(services: Services, backfill_id: str, now: dt.datetime) -> None:
+    """Frees what an ended run still holds; it may have died between taking the lease and promising a mail."""
+    for lease in list_leases(services.store):
+        if lease.backfill_id == backfill_id and lease.state == "held":
+            release_lease(services.store, lease.source, backfill_id, now)
+
+
+def close_dead_runs(services: Services, now: dt.datetime, source: str = "") -> list[str]:
+    """Closes every run whose mail is owed and whose lease has expired or gone; returns their ids.
+
+    A paused run lives until somebody takes its source or ends it. Called by the watchdog for all sources and by
+    the next start for its own.
+    """
+    alive = {
+        lease.backfill_id
+        for lease in list_leases(services.store)
+        if lease.state == "paused" or (lease.state == "held" and lease.expires_at > now)
+    }
+    closed = []
+    for owed in owed_summaries(services.store, now):
+        if owed.backfill_id in alive or owed.why == "claimed" or (source and owed.entry.source != source):
+            continue
+        if owed.entry.finished_at is not None and owed.entry.message_id:
+            # It has ended, and its mail is drawn: a recount would put what is true today over the record of the run.
+            free_lease_of(services, owed.backfill_id, now)
+            send_owed_summary(services.store, services.channels, owed.backfill_id, now=now)
+            if (entry := Outbox(services.store).read(owed.backfill_id)) is None or not entry.closed:
+                continue
+        else:
+            close_backfill(services, owed.backfill_id, aborted="crashed", now=now)
+        closed.append(owed.backfill_id)
+    return closed

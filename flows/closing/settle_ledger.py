@@ -1,0 +1,89 @@
+"""Gives every partition that a run planned and did not begin its verdict, when the run ends or pauses."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from alerting.errors import PipelineError
+from alerting.object_store import GenerationConflict, ObjectStore
+from alerting.ranges import compress_dates
+from flows.ledger.ledger import Ledger, LedgerEntry, Verdict
+from flows.ledger.pending import Pending, leave_pending
+from flows.planning.plan import Path
+from flows.planning.stored_plan import read_plan
+
+LOG = logging.getLogger("gapless.closing")
+
+
+def settle_ledger(
+    store: ObjectStore,
+    source: str,
+    backfill_id: str,
+    *,
+    why: str,
+    now: dt.datetime,
+    resumes_at: dt.datetime | None = None,
+    is_paused: bool = False,
+) -> dict[str, LedgerEntry]:
+    """The ledger over a run's plan, in which everything that the run was to fetch has a verdict. Repeatable.
+
+    What the run never reached and no earlier run knew is ``paused`` when the run is to go on, else ``planned``. What
+    the plan calls ``unavailable`` is that in the ledger, too. A record that cannot be written is logged, because the
+    mail has still to leave, and the plan proves the same.
+
+    Args:
+        store: Of the ledger.
+        source: Source name.
+        backfill_id: Whose plan.
+        why: How the run ended.
+        now: Aware UTC.
+        resumes_at: The reset (aware) that it waits for; None when it waits for no quota.
+        is_paused: It waits for a person.
+
+    Raises ``StateUnreadable`` for a plan or ledger that cannot be read.
+    """
+    plan = read_plan(store, backfill_id)
+    keys = [str(item["key"]) for item in plan["items"]]
+    if not keys:
+        return {}
+    entries = Ledger(store, source).refresh(min(keys), max(keys))
+    left = _not_begun(plan, entries)
+    never = {str(item["key"]): str(item["why"]) for item in plan["items"] if item["path"] == Path.UNAVAILABLE.value}
+    rest = []
+    if left:
+        rest.append(
+            Pending(
+                backfill_id=backfill_id,
+                verdict="paused" if resumes_at or is_paused else "planned",
+                why=f"{backfill_id} {why}",
+                at=now,
+                resumes_at=resumes_at,
+                ranges=compress_dates(left, join=".."),
+            )
+        )
+    if never:
+        said, ranges = next(iter(never.values())), compress_dates(never, join="..")
+        rest.append(Pending(backfill_id=backfill_id, verdict="unavailable", why=said, at=now, ranges=ranges))
+    ledger = Ledger(store, source)
+    try:
+        leave_pending(store, source, keys, *rest)
+        if not rest:
+            return entries
+        entries = ledger.refresh(min(keys), max(keys))
+        for key, said in never.items():
+            if not entries[key].verdict.is_good:
+                entries[key] = ledger.advance(key, Verdict.UNAVAILABLE, backfill_id, now, evidence=said)
+    except (PipelineError, GenerationConflict) as error:
+        LOG.error("what %s did not begin was not noted: %s", backfill_id, error)
+    return entries
+
+
+def _not_begun(plan: Mapping[str, Any], entries: Mapping[str, LedgerEntry]) -> list[str]:
+    return [
+        str(item["key"])
+        for item in plan["items"]
+        if item["path"] == Path.FETCH.value and (item["key"] not in entries or entries[item["key"]].is_pending)
+    ]

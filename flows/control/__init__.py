@@ -1,1 +1,0 @@
-"""What may run, when, and how much: leases, rates, blackout windows, breaker, canaries, interruptions."""

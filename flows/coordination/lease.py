@@ -1,0 +1,229 @@
+"""The lease: one run at a time per source, as an object updated by compare-and-swap."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import socket
+from collections.abc import Iterator
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from alerting.errors import LeaseHeld, StateUnreadable
+from alerting.object_store import GenerationConflict, ObjectMissing, ObjectStore
+from flows.coordination.standstill import Standstill
+
+WRITE_TRIES = 5
+
+
+class LeaseRecord(BaseModel):
+    """Who works on a source. Times are aware UTC; ``state`` is ``held``, ``paused`` or ``released``.
+
+    ``standstill`` is set while the holder is alive and begins nothing.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    source: str
+    state: str
+    backfill_id: str
+    flow_run_id: str = ""
+    mode: str = "backfill"
+    range_text: str = ""
+    host: str = ""
+    pid: int = 0
+    wanted_by: str = ""
+    lent_to: str = ""
+    lent_until: dt.datetime | None = None
+    standstill: Standstill | None = None
+    released_by: str = ""
+    released_reason: str = ""
+    started_at: dt.datetime
+    heartbeat_at: dt.datetime
+    expires_at: dt.datetime
+
+    def is_alive(self, now: dt.datetime) -> bool:
+        """Held, with a recent heartbeat, and not by a process of this machine that is gone; or lent to a live run."""
+        if self.is_lent(now):
+            return True
+        if self.state != "held" or self.expires_at <= now:
+            return False
+        if self.host != socket.gethostname():
+            return True
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            return True
+        return True
+
+    def is_lent(self, now: dt.datetime) -> bool:
+        """A live run works on the source by a loan that has not run out."""
+        return bool(self.lent_to) and self.lent_until is not None and self.lent_until > now
+
+    def describe(self) -> str:
+        """Holder, start, mode, and where to look, for the message of the one who has to wait."""
+        return (
+            f"{self.mode} {self.backfill_id} ({self.range_text}) since {self.started_at:%Y-%m-%d %H:%M:%S} UTC "
+            f"on {self.host} pid {self.pid}, last heartbeat {self.heartbeat_at:%H:%M:%S} UTC"
+        )
+
+
+def lease_name(source: str) -> str:
+    """Where the lease of a source lies."""
+    return f"leases/{source}.json"
+
+
+class Lease:
+    """Acquire, heartbeat, release. One object of this class belongs to one run."""
+
+    def __init__(self, store: ObjectStore, record: LeaseRecord, ttl_s: float) -> None:
+        self.store = store
+        self.record = record
+        self.ttl_s = ttl_s
+        self.standstill: Standstill | None = None
+        self._generation = 0
+
+    @classmethod
+    def acquire(
+        cls,
+        store: ObjectStore,
+        source: str,
+        *,
+        backfill_id: str,
+        now: dt.datetime,
+        ttl_s: float,
+        flow_run_id: str = "",
+        mode: str = "backfill",
+        range_text: str = "",
+    ) -> Lease:
+        """Takes the lease if it is free, released or expired; raises ``LeaseHeld`` naming the holder otherwise."""
+        held, generation = read_lease(store, source)
+        if held and held.is_alive(now) and (held.backfill_id != backfill_id or held.is_lent(now)):
+            raise _refused(held)
+        record = LeaseRecord(
+            source=source,
+            state="held",
+            backfill_id=backfill_id,
+            flow_run_id=flow_run_id,
+            mode=mode,
+            range_text=range_text,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            started_at=now,
+            heartbeat_at=now,
+            expires_at=now + dt.timedelta(seconds=ttl_s),
+        )
+        lease = cls(store, record, ttl_s)
+        try:
+            lease._generation = write_lease(store, record, generation)
+        except GenerationConflict:
+            winner, _ = read_lease(store, source)
+            raise (_refused(winner) if winner else LeaseHeld("lease vanished", source=source)) from None
+        return lease
+
+    def heartbeat(self, now: dt.datetime) -> None:
+        """Extends the lease, and says whether its holder stands still. Raises ``LeaseHeld`` when somebody took it over:
+        stop writing then."""
+        alive = {
+            "heartbeat_at": now,
+            "expires_at": now + dt.timedelta(seconds=self.ttl_s),
+            "standstill": self.standstill,
+        }
+        for _ in range(WRITE_TRIES):
+            try:
+                self._generation = write_lease(self.store, self.record.model_copy(update=alive), self._generation)
+            except GenerationConflict:
+                self._adopt()
+            else:
+                self.record = self.record.model_copy(update=alive)
+                return
+        raise LeaseHeld("the lease changed under every heartbeat", source=self.record.source, stage="lease")
+
+    def _adopt(self) -> None:
+        """Takes over what a live run wrote into our record; raises ``LeaseHeld`` when it is not ours any more."""
+        found, self._generation = read_lease(self.store, self.record.source)
+        if found is None:
+            raise LeaseHeld("lease vanished", source=self.record.source)
+        if found.state != "held" or found.backfill_id != self.record.backfill_id:
+            raise _refused(found)
+        self.record = found
+
+    def release(self, now: dt.datetime) -> None:
+        """Gives the lease back; a lease that somebody took over is left alone."""
+        release_lease(self.store, self.record.source, self.record.backfill_id, now)
+
+
+def read_lease(store: ObjectStore, source: str) -> tuple[LeaseRecord | None, int]:
+    """The record and its generation; (None, 0) when there never was one. Raises ``StateUnreadable``."""
+    name = lease_name(source)
+    try:
+        data, generation = store.read(name)
+        return LeaseRecord.model_validate_json(data), generation
+    except ObjectMissing:
+        return None, 0
+    except ValidationError as error:
+        raise StateUnreadable(
+            f"state unreadable at {store.root_uri}/{name}; nothing was changed", source=source, stage="lease"
+        ) from error
+
+
+def list_leases(store: ObjectStore) -> Iterator[LeaseRecord]:
+    """Every lease that was ever taken, held or released."""
+    for found in store.list("leases/"):
+        record, _ = read_lease(store, found.name.removeprefix("leases/").removesuffix(".json"))
+        if record:
+            yield record
+
+
+def release_lease(store: ObjectStore, source: str, backfill_id: str, now: dt.datetime) -> bool:
+    """Writes ``released`` if ``backfill_id`` is the holder; True when it was. Never deletes the object."""
+    return _leave(store, source, backfill_id, now, "released")
+
+
+def _leave(store: ObjectStore, source: str, backfill_id: str, now: dt.datetime, state: str) -> bool:
+    for _ in range(WRITE_TRIES):
+        record, generation = read_lease(store, source)
+        if record is None or record.state not in ("held", "paused") or record.backfill_id != backfill_id:
+            return False
+        left = record.model_copy(update={"state": state, "heartbeat_at": now, "expires_at": now, "standstill": None})
+        try:
+            write_lease(store, left, generation)
+        except GenerationConflict:
+            continue
+        return True
+    return False
+
+
+def pause_lease(store: ObjectStore, source: str, backfill_id: str, now: dt.datetime) -> bool:
+    """Writes ``paused`` if ``backfill_id`` is the holder: the source is free, and the run is known to come back."""
+    return _leave(store, source, backfill_id, now, "paused")
+
+
+def refuse_while_held(store: ObjectStore, source: str, now: dt.datetime, action: str) -> None:
+    """Raises ``LeaseHeld`` when a living run works on the source: its state belongs to it."""
+    held, _ = read_lease(store, source)
+    if held and held.is_alive(now):
+        raise LeaseHeld(
+            f"{action} would write beside {held.describe()}; nothing was done",
+            source=source,
+            stage="lease",
+            hint=f"wait for it, or see: gapless status {source}",
+        )
+
+
+def write_lease(store: ObjectStore, record: LeaseRecord, generation: int) -> int:
+    """Writes over ``generation`` and returns the one written; raises ``GenerationConflict``."""
+    data = record.model_dump_json(indent=1).encode()
+    return store.write(lease_name(record.source), data, if_generation=generation, content_type="application/json")
+
+
+def _refused(held: LeaseRecord) -> LeaseHeld:
+    return LeaseHeld(
+        f"the source is held by {held.describe()}; nothing was done",
+        source=held.source,
+        stage="lease",
+        hint=f"wait for it, or look at flow run {held.flow_run_id}; a dead holder expires at "
+        f"{held.expires_at:%H:%M:%S} UTC",
+    )

@@ -1,0 +1,1 @@
+"""What is known of every partition: entries, verdicts, what is pending, events."""

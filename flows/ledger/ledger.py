@@ -1,0 +1,130 @@
+"""The ledger: one small object per (source, partition) that holds its verdict and the evidence for it.
+
+Everything a plan needs is also the object's custom metadata, so that one listing (1,000 objects a call) reads years.
+Every update is a compare-and-swap on the generation last seen; unreadable state stops the run. Partitions that were
+planned and never begun have no object of their own: `flows.ledger.pending`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import threading
+from dataclasses import replace
+
+from alerting.errors import LeaseHeld, StateUnreadable
+from alerting.object_store import GenerationConflict, ObjectStore, StoredObject
+from flows.ledger.entry import LedgerEntry, Verdict
+from flows.ledger.pending import read_pending
+
+__all__ = ["Ledger", "LedgerEntry", "Verdict", "ledger_prefix"]
+
+
+def ledger_prefix(source: str) -> str:
+    """All ledger objects of one source."""
+    return f"ledger/source={source}/"
+
+
+class Ledger:
+    """The ledger of one source, as last listed plus what this process wrote since. Thread-safe."""
+
+    def __init__(self, store: ObjectStore, source: str) -> None:
+        self.store = store
+        self.source = source
+        self._entries: dict[str, tuple[LedgerEntry, int]] = {}
+        self._lock = threading.Lock()
+
+    def refresh(self, first_key: str = "", last_key: str = "") -> dict[str, LedgerEntry]:
+        """Lists the source's entries from ``first_key`` to ``last_key`` (inclusive; "" = no bound).
+
+        Raises ``StateUnreadable`` when one object is not a ledger entry; nothing is changed then.
+        """
+        prefix = ledger_prefix(self.source)
+        listed = self.store.list(
+            prefix,
+            start_offset=f"{prefix}{first_key}" if first_key else None,
+            end_offset=f"{prefix}{last_key}.json~" if last_key else None,
+        )
+        seen = {}
+        for found in listed:
+            entry = self._parse(found)
+            seen[entry.partition] = (entry, found.generation)
+        pending = self._pending(first_key, last_key)
+        with self._lock:
+            self._entries.update(seen)
+            for key in pending.keys() - seen.keys():
+                if not self._entries.get(key, (None, 0))[1]:
+                    # Generation 0: whoever begins it creates its object.
+                    self._entries[key] = (pending[key], 0)
+                seen[key] = self._entries[key]
+        return {key: entry for key, (entry, _) in seen.items()}
+
+    def _pending(self, first_key: str, last_key: str) -> dict[str, LedgerEntry]:
+        return {
+            key: LedgerEntry(self.source, key, Verdict(one.verdict), one.backfill_id, one.at, evidence=one.why)
+            for one in read_pending(self.store, self.source)
+            for key in one.keys
+            if key >= first_key and (not last_key or key <= last_key)
+        }
+
+    def _parse(self, found: StoredObject) -> LedgerEntry:
+        key = found.name.removeprefix(ledger_prefix(self.source)).removesuffix(".json")
+        try:
+            return LedgerEntry.from_metadata(self.source, key, found.metadata)
+        except (KeyError, ValueError, TypeError) as error:
+            raise StateUnreadable(
+                f"state unreadable at {self.store.root_uri}/{found.name}; nothing was changed",
+                source=self.source,
+                partition=key,
+                stage="plan",
+                reason=f"{type(error).__name__}: {error}",
+                hint=f"look at that object; `gapless reconcile {self.source}` rebuilds it from manifests and receipts",
+            ) from error
+
+    def get(self, partition: str) -> LedgerEntry | None:
+        """The entry as last seen; None when the partition was never attempted."""
+        with self._lock:
+            known = self._entries.get(partition)
+        return known[0] if known else None
+
+    def entries(self) -> dict[str, LedgerEntry]:
+        """Every entry as last seen, in the order of keys."""
+        with self._lock:
+            return {key: entry for key, (entry, _) in sorted(self._entries.items())}
+
+    def put(self, entry: LedgerEntry) -> LedgerEntry:
+        """Writes ``entry`` over the generation last seen.
+
+        Raises ``LeaseHeld`` when another run has written the partition since: this run lost its lease.
+        """
+        with self._lock:
+            known = self._entries.get(entry.partition)
+        name = f"{ledger_prefix(self.source)}{entry.partition}.json"
+        metadata = entry.to_metadata()
+        try:
+            generation = self.store.write(
+                name,
+                json.dumps(metadata, indent=1).encode(),
+                if_generation=known[1] if known else 0,
+                content_type="application/json",
+                metadata=metadata,
+            )
+        except GenerationConflict as conflict:
+            raise LeaseHeld(
+                "the ledger entry was written by another run; this run's result for it was not recorded",
+                source=self.source,
+                partition=entry.partition,
+                stage="ledger",
+                hint=f"see who holds the lease: gapless status {self.source}",
+            ) from conflict
+        with self._lock:
+            self._entries[entry.partition] = (entry, generation)
+        return entry
+
+    def advance(
+        self, partition: str, verdict: Verdict, backfill_id: str, now: dt.datetime, **facts: object
+    ) -> LedgerEntry:
+        """Puts the entry with a new verdict and ``facts``; what is not named is kept, an old error is cleared."""
+        before = self.get(partition) or LedgerEntry(self.source, partition, verdict, backfill_id, now)
+        changed: dict[str, object] = {"error_type": "", "error": "", **facts}
+        return self.put(replace(before, verdict=verdict, backfill_id=backfill_id, updated_at=now, **changed))  # type: ignore[arg-type]

@@ -1,0 +1,85 @@
+"""The canary: which dates go first, and what they must look like before the others follow. Pure."""
+
+from __future__ import annotations
+
+import datetime as dt
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from zoneinfo import ZoneInfo
+
+from alerting.errors import SourceContractError
+from flows.planning.history import SourceHistory
+from scrapers.partition import Partition
+
+LARGE_PLAN = 100
+DEFAULT_CANARIES = 3
+# Between a tenth and ten times the rows of earlier runs is a season; beyond it is another answer.
+VOLUME_FACTOR = 10.0
+
+
+def canary_size(asked: int, to_fetch: int) -> int:
+    """How many dates go first: what was asked for; with -1, 3 when more than 100 are to be fetched.
+
+    >>> [canary_size(-1, 31), canary_size(-1, 365), canary_size(0, 365), canary_size(5, 31)]
+    [0, 3, 0, 5]
+    """
+    if asked < 0:
+        asked = DEFAULT_CANARIES if to_fetch > LARGE_PLAN else 0
+    return asked if to_fetch > asked else 0
+
+
+def choose_canaries(partitions: Sequence[Partition], count: int, seed: str) -> list[Partition]:
+    """At most ``count``, in order of time: first, last, clock change, leap day, month end, then random by ``seed``."""
+    ordered = sorted(partitions)
+    chosen: dict[str, Partition] = {}
+    rest = list(ordered)
+    random.Random(seed).shuffle(rest)  # noqa: S311 - which dates are tried first is no secret
+    for partition in (*_telling(ordered), *rest):
+        if len(chosen) >= count:
+            break
+        chosen.setdefault(partition.key, partition)
+    return sorted(chosen.values())
+
+
+def _telling(ordered: Sequence[Partition]) -> Iterator[Partition]:
+    if not ordered:
+        return
+    yield ordered[0]
+    yield ordered[-1]
+    yield from [one for one in ordered if one.days == 1 and not _has_24_hours(one)][:2]
+    yield from [one for one in ordered if (one.start.month, one.start.day) == (2, 29)][:1]
+    yield from [one for one in ordered if one.end.day == 1][:1]
+
+
+def _has_24_hours(partition: Partition) -> bool:
+    starts_at = dt.datetime.combine(partition.start, dt.time(), ZoneInfo(partition.zone)).astimezone(dt.UTC)
+    return partition.ends_at - starts_at == dt.timedelta(hours=24)
+
+
+@dataclass(frozen=True, slots=True)
+class CanaryResult:
+    """What came of the canaries: rows per good partition, causes of the others, fields no row model knows."""
+
+    rows: Mapping[str, int]
+    failures: Mapping[str, str] = field(default_factory=dict)
+    unknown_fields: frozenset[str] = frozenset()
+
+
+def drift(result: CanaryResult, history: SourceHistory) -> str:
+    """Why the others must not follow, "" when they may."""
+    odd = sum(cause == SourceContractError.__name__ for cause in result.failures.values())
+    tried = len(result.failures) + len(result.rows)
+    # A broken contract is about its date until others break it: less than half of the canaries are odd dates.
+    if len(result.failures) > odd or 2 * odd >= tried > 0:
+        told = ", ".join(f"{key}: {cause}" for key, cause in sorted(result.failures.items())[:3])
+        return f"{len(result.failures)} of {tried} canary dates failed ({told})"
+    unseen = sorted(result.unknown_fields - history.known_unknown_fields)
+    if history.runs and unseen:
+        return f"the source sends fields that no earlier run saw: {', '.join(unseen[:5])}"
+    usual = history.rows_per_partition
+    if usual and result.rows:
+        found = sum(result.rows.values()) / len(result.rows)
+        if found > VOLUME_FACTOR * usual or found < usual / VOLUME_FACTOR:
+            return f"{found:,.1f} rows a date, earlier runs had {usual:,.1f}"
+    return ""

@@ -1,0 +1,190 @@
+"""What a plan will cost: calls, quota days, bytes, BigQuery operations and time, learned from earlier runs. Pure."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from alerting.wording import dollars
+from flows.planning.batching import jobs_for
+from flows.planning.duration import CALIBRATED_RUNS, learn, turns
+from flows.planning.history import SourceHistory
+from flows.planning.plan import Plan
+from flows.prices import Prices, Usage
+from processors.load_plan import MAX_DAYS_PER_BATCH
+from processors.table_budget import STOP_AT
+from scrapers.base import Rate
+from scrapers.partition import Partition, runs
+
+MODIFICATIONS_PER_DAY = 1_500
+PARTITION_MODIFICATIONS_PER_DAY = 30_000
+DAY_S = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Times are wall time: P10, P50 and P90 of runs like this one. ``learned_from`` is the number of earlier runs.
+
+    Where nothing tells how many pages an entity has, ``is_known`` is False, and ``calls`` is only the fewest possible.
+    """
+
+    calls: int
+    quota_days: int
+    bytes_landed: int
+    rows: int
+    bigquery_jobs: int
+    modifications: int
+    partition_modifications: int
+    optimistic_s: float
+    realistic_s: float
+    pessimistic_s: float
+    learned_from: int
+    cost_usd: float = 0.0
+    is_known: bool = True
+
+    def describe(self) -> str:
+        """Everything, on five short lines."""
+        if not self.is_known:
+            return "\n".join(
+                (
+                    f"calls      unknown, at least {self.calls:,}: nothing tells yet how many pages an entity has",
+                    "money      unknown",
+                    "time       unknown",
+                    "basis      no earlier run; the next estimate knows what this one needed",
+                )
+            )
+        learned = f"learned from {self.learned_from} runs" if self.learned_from else "guessed, no earlier run"
+        if self.learned_from < CALIBRATED_RUNS:
+            learned += f"; P90 holds from {CALIBRATED_RUNS} runs on"
+        quota = f", {self.quota_days} quota days" if self.quota_days else ""
+        volume = f", about {_bytes(self.bytes_landed)} and {self.rows:,} rows" if self.bytes_landed else ""
+        spans = " / ".join(_span(seconds) for seconds in (self.optimistic_s, self.realistic_s, self.pessimistic_s))
+        return "\n".join(
+            (
+                f"calls      {self.calls:,}{quota}{volume}",
+                f"BigQuery   {self.bigquery_jobs:,} jobs; a table is modified {self.modifications:,} times of"
+                f" {int(MODIFICATIONS_PER_DAY * STOP_AT):,} a day, its partitions {self.partition_modifications:,} of"
+                f" {int(PARTITION_MODIFICATIONS_PER_DAY * STOP_AT):,}",
+                f"money      {dollars(self.cost_usd)}: calls, operations of Cloud Storage, queries of BigQuery",
+                f"time       {spans} (optimistic / realistic / pessimistic: P10 / P50 / P90)",
+                f"basis      {learned}",
+            )
+        )
+
+    def promised(self) -> dict[str, float]:
+        """Under the names of ``RunFacts``, so that the mail sets them against what came of it; nothing if unknown."""
+        if not self.is_known:
+            return {}
+        return {
+            "calls": float(self.calls),
+            "wall_s": round(self.realistic_s, 1),
+            "bytes_landed": float(self.bytes_landed),
+            "bigquery_jobs": float(self.bigquery_jobs),
+            "cost_usd": self.cost_usd,
+        }
+
+
+def estimate(
+    plan: Plan,
+    history: SourceHistory,
+    *,
+    rate: Rate,
+    quota_share: float,
+    concurrency: int,
+    tables: int,
+    partitions_per_job: int,
+    days_per_call: int = 1,
+    prices: Prices | None = None,
+    rows_before: Mapping[str, int] | None = None,
+) -> Estimate:
+    """The cost of ``plan``.
+
+    Args:
+        plan: What is to be done.
+        history: What earlier runs of the source cost.
+        rate: The source's limits.
+        quota_share: Share of its day and month limits that this run may use.
+        concurrency: Dates in flight.
+        tables: Tables of the source; each needs a load and a replace per batch.
+        partitions_per_job: Largest batch of what is fetched; what is landed already is loaded in the largest possible.
+        days_per_call: Most consecutive dates that one call of the source covers.
+        prices: What calls and operations cost; None is nothing.
+        rows_before: Rows of whole entities as they were last landed: big ones need more calls than small ones.
+    """
+    fetch, load = len(plan.to_fetch), len(plan.to_fetch) + len(plan.to_reload)
+    known = [run for run in history.runs if run.fetched]
+    # fsum, because ten times 0.4 are not more than four.
+    calls = math.ceil(math.fsum(_calls_of(partition, history, rows_before or {}) for partition in plan.to_fetch))
+    is_known = bool(known) or not any(partition.is_whole for partition in plan.to_fetch)
+    if days_per_call > 1:
+        # Scattered dates need more calls than the same number in a row, whatever earlier runs were like.
+        whole = len(runs(plan.to_fetch, days_per_call))
+        calls = max(whole, calls) if known else whole
+    reloaded_days = sum(max(partition.days, 1) for partition in plan.to_reload)
+    loads = jobs_for(fetch, partitions_per_job) + math.ceil(reloaded_days / MAX_DAYS_PER_BATCH)
+    jobs = 2 * tables * loads
+    days = quota_days(calls, rate, quota_share)
+    paced_s = calls / _calls_per_s(rate) if _calls_per_s(rate) else 0.0
+
+    learned = learn([run.as_sample() for run in known])
+
+    def wall_s(factor: float) -> float:
+        slots_s = factor * learned.parts.slot_s * turns(fetch, concurrency)
+        rest_s = factor * (learned.parts.fixed_s + learned.parts.job_s * jobs)
+        return max(slots_s, paced_s) + rest_s + DAY_S * max(days - 1, 0)
+
+    used = Usage(
+        calls=calls,
+        storage_writes=math.ceil(load * history.storage_writes_per_partition),
+        storage_reads=math.ceil(load * history.storage_reads_per_partition),
+        billed_bytes=math.ceil(jobs * history.billed_bytes_per_job),
+    )
+    return Estimate(
+        calls=calls,
+        quota_days=days,
+        bytes_landed=int(fetch * history.bytes_per_partition),
+        rows=int(fetch * history.rows_per_partition),
+        bigquery_jobs=jobs,
+        modifications=jobs // (2 * tables) if tables else 0,
+        partition_modifications=load,
+        optimistic_s=wall_s(learned.low),
+        realistic_s=wall_s(learned.middle),
+        pessimistic_s=wall_s(learned.high),
+        learned_from=len(known),
+        cost_usd=(prices or Prices()).total_usd(used),
+        is_known=is_known,
+    )
+
+
+def _calls_of(partition: Partition, history: SourceHistory, rows_before: Mapping[str, int]) -> float:
+    """Calls for one partition: of an entity that was landed before by its rows then, of others as the mean."""
+    rows = rows_before.get(partition.key, 0) if partition.is_whole else 0
+    if rows and history.calls_per_row:
+        return max(1.0, rows * history.calls_per_row)
+    return history.calls_per_partition
+
+
+def quota_days(calls: int, rate: Rate, share: float) -> int:
+    """Days until so many calls are made, at ``share`` of the limit a day; 0 without a day limit.
+
+    >>> quota_days(18_260, Rate(per_day=10_000), 0.7)
+    3
+    """
+    if rate.per_day is None or not calls:
+        return 0
+    return math.ceil(calls / max(int(rate.per_day * share), 1))
+
+
+def _calls_per_s(rate: Rate) -> float:
+    limits = [rate.per_second or 0.0, (rate.per_minute or 0) / 60.0]
+    return min((limit for limit in limits if limit), default=0.0)
+
+
+def _span(seconds: float) -> str:
+    return str(dt.timedelta(seconds=round(seconds)))
+
+
+def _bytes(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB"

@@ -1,0 +1,165 @@
+"""What earlier runs of a source cost: one small object per source, the base of estimates and of drift checks."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from statistics import mean, median
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from alerting.errors import StateUnreadable
+from alerting.object_store import GenerationConflict, ObjectMissing, ObjectStore
+from flows.planning.duration import Sample, turns
+
+KEPT_RUNS = 30
+_WRITE_TRIES = 8
+# Per date of a small JSON source: page, manifest, and its ledger entry three times; its page again for the load.
+GUESSED_WRITES, GUESSED_READS = 5.0, 1.0
+MINIMUM_BILLED_BYTES = 10 * 2**20
+"""BigQuery bills at least 10 MB for each table that a query names: https://cloud.google.com/bigquery/pricing."""
+
+
+class RunCost(BaseModel):
+    """One ended run. ``fetched`` is partitions landed by it, ``busy_s`` its wall time without waiting for limits."""
+
+    model_config = ConfigDict(frozen=True)
+
+    backfill_id: str
+    ended_at: dt.datetime
+    fetched: int
+    calls: int
+    bytes_landed: int
+    rows: int
+    bigquery_jobs: int
+    busy_s: float
+    concurrency: int
+    answer_s: float = 0.0
+    storage_writes: int = 0
+    storage_reads: int = 0
+    billed_bytes: int = 0
+
+    def as_sample(self) -> Sample:
+        """What it teaches about durations."""
+        return Sample(turns(self.fetched, self.concurrency), self.bigquery_jobs, self.busy_s)
+
+
+class SourceHistory(BaseModel):
+    """The last runs of one source, oldest first, and the unknown fields that it is known to send."""
+
+    model_config = ConfigDict(frozen=True)
+
+    runs: tuple[RunCost, ...] = ()
+    known_unknown_fields: frozenset[str] = frozenset()
+
+    @property
+    def _with_calls(self) -> list[RunCost]:
+        return [run for run in self.runs if run.fetched]
+
+    @property
+    def calls_per_partition(self) -> float:
+        """Mean over the last runs; 1 when nothing is known."""
+        fetched = sum(run.fetched for run in self.runs)
+        return sum(run.calls for run in self._with_calls) / fetched if fetched else 1.0
+
+    @property
+    def calls_per_row(self) -> float:
+        """Mean over the last runs; 0 when nothing is known."""
+        rows = sum(run.rows for run in self._with_calls)
+        return sum(run.calls for run in self._with_calls) / rows if rows else 0.0
+
+    @property
+    def rows_per_partition(self) -> float:
+        """Mean over the last runs; 0 when nothing is known."""
+        return mean([run.rows / run.fetched for run in self._with_calls]) if self._with_calls else 0.0
+
+    @property
+    def bytes_per_partition(self) -> float:
+        """Bytes over the wire; 0 when nothing is known."""
+        return mean([run.bytes_landed / run.fetched for run in self._with_calls]) if self._with_calls else 0.0
+
+    @property
+    def storage_writes_per_partition(self) -> float:
+        """Writes and listings of object storage; the guess of a small source when nothing is known."""
+        return self._mean_of([run.storage_writes / run.fetched for run in self._with_storage], GUESSED_WRITES)
+
+    @property
+    def storage_reads_per_partition(self) -> float:
+        """Reads of object storage, as ``storage_writes_per_partition``."""
+        return self._mean_of([run.storage_reads / run.fetched for run in self._with_storage], GUESSED_READS)
+
+    @property
+    def billed_bytes_per_job(self) -> float:
+        """What BigQuery bills for each load or replace, its recounts included; its minimum when nothing is known."""
+        known = [run.billed_bytes / run.bigquery_jobs for run in self._with_storage if run.bigquery_jobs]
+        return self._mean_of(known, MINIMUM_BILLED_BYTES)
+
+    @property
+    def _with_storage(self) -> list[RunCost]:
+        return [run for run in self._with_calls if run.storage_writes]
+
+    @staticmethod
+    def _mean_of(known: list[float], guess: float) -> float:
+        return mean(known) if known else guess
+
+    @property
+    def answer_s(self) -> float:
+        """Median time that the source takes for one partition; 0 when nothing is known."""
+        known = [run.answer_s for run in self.runs if run.answer_s]
+        return median(known) if known else 0.0
+
+    def with_run(self, cost: RunCost, unknown_fields: frozenset[str] = frozenset()) -> SourceHistory:
+        """With one run more, the last 30 in all; the same run again replaces itself."""
+        others = [run for run in self.runs if run.backfill_id != cost.backfill_id]
+        return SourceHistory(
+            runs=(*others, cost)[-KEPT_RUNS:], known_unknown_fields=self.known_unknown_fields | unknown_fields
+        )
+
+
+def history_name(source: str) -> str:
+    """Where the history of a source lies."""
+    return f"runs/history/{source}.json"
+
+
+def read_history(store: ObjectStore, source: str) -> SourceHistory:
+    """Empty for a source that never ran. Raises ``StateUnreadable``."""
+    return _read(store, source)[0]
+
+
+def add_to_history(
+    store: ObjectStore, source: str, cost: RunCost | None, unknown_fields: frozenset[str] = frozenset()
+) -> None:
+    """Adds one run (None: only fields) by compare-and-swap, as :meth:`SourceHistory.with_run` does."""
+
+    def added(before: SourceHistory) -> SourceHistory:
+        if cost is not None:
+            return before.with_run(cost, unknown_fields)
+        return before.model_copy(update={"known_unknown_fields": before.known_unknown_fields | unknown_fields})
+
+    _update(store, source, added)
+
+
+def _update(store: ObjectStore, source: str, change: Callable[[SourceHistory], SourceHistory]) -> None:
+    for last in range(_WRITE_TRIES - 1, -1, -1):
+        before, generation = _read(store, source)
+        data = change(before).model_dump_json(indent=1).encode()
+        try:
+            store.write(history_name(source), data, if_generation=generation, content_type="application/json")
+        except GenerationConflict:
+            if not last:
+                raise
+        else:
+            return
+
+
+def _read(store: ObjectStore, source: str) -> tuple[SourceHistory, int]:
+    name = history_name(source)
+    try:
+        data, generation = store.read(name)
+        return SourceHistory.model_validate_json(data), generation
+    except ObjectMissing:
+        return SourceHistory(), 0
+    except ValidationError as error:
+        raise StateUnreadable(
+            f"state unreadable at {store.root_uri}/{name}; nothing was changed", source=source, stage="plan"
+        ) from error

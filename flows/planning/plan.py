@@ -1,0 +1,270 @@
+"""The plan: pure function of source, dates, ledger and mode. Nothing here talks to anything."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from flows.ledger.ledger import LedgerEntry, Verdict
+from flows.parameters import NO_DATE, Mode, Order
+from scrapers.base import Scraper
+from scrapers.partition import Partition
+
+NEVER = dt.timedelta.max
+BEFORE_FIRST = "before the source's first date"
+_LANDED = (Verdict.LANDED, Verdict.LOADED)
+
+
+class Path(StrEnum):
+    """The cheapest way to bring one partition to a good verdict.
+
+    ``leave``: it needs work that the mode does not do, so it stays as it is and counts as it is.
+    """
+
+    FETCH = "fetch"
+    RELOAD = "reload"
+    REPARSE = "reparse"
+    RECOUNT = "recount"
+    SKIP = "skip"
+    UNAVAILABLE = "unavailable"
+    LEAVE = "leave"
+
+    @property
+    def is_work(self) -> bool:
+        """Whether the run does something about the partition."""
+        return self in (Path.FETCH, Path.RELOAD, Path.REPARSE, Path.RECOUNT)
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedPartition:
+    """One partition, how it will be brought to a good verdict, and why."""
+
+    partition: Partition
+    path: Path
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Every partition that was asked for, in the order of work, each with its path.
+
+    Whole entities have no dates: ``start_date`` and ``end_date`` are ``NO_DATE`` then. ``since`` is the instant (aware)
+    from which on verdicts count as this run's own: what a run that goes on after a pause does not do twice.
+    ``settled_up_to`` is the last date of the source that could be asked for when the plan was made.
+    """
+
+    source: str
+    start_date: dt.date
+    end_date: dt.date
+    zone: str
+    items: tuple[PlannedPartition, ...]
+    mode: Mode = Mode.INCREMENTAL
+    since: dt.datetime | None = None
+    settled_up_to: dt.date | None = None
+
+    @property
+    def to_fetch(self) -> list[Partition]:
+        """Partitions that cost calls to the upstream."""
+        return [item.partition for item in self.items if item.path is Path.FETCH]
+
+    @property
+    def to_reload(self) -> list[Partition]:
+        """Partitions whose landed payloads are loaded (again), without a call."""
+        return [item.partition for item in self.items if item.path in (Path.RELOAD, Path.REPARSE)]
+
+    @property
+    def to_recount(self) -> list[Partition]:
+        """Partitions whose rows are counted again and nothing else."""
+        return [item.partition for item in self.items if item.path is Path.RECOUNT]
+
+    @property
+    def keys(self) -> list[str]:
+        """Keys of all partitions, skipped ones too."""
+        return [item.partition.key for item in self.items]
+
+    def to_json(self) -> bytes:
+        """The plan as stored in ``runs/backfill=<id>/plan.json``: what a later process recounts against."""
+        rows = [{"key": item.partition.key, "path": item.path.value, "why": item.why} for item in self.items]
+        head = {
+            "source": self.source,
+            "start_date": str(self.start_date),
+            "end_date": str(self.end_date),
+            "zone": self.zone,
+            "mode": self.mode.value,
+            "since": self.since.isoformat() if self.since else "",
+            "hash": self.hash,
+        }
+        return json.dumps({**head, "items": rows}, indent=0).encode()
+
+    @property
+    def hash(self) -> str:
+        """Twelve characters that differ when source, mode, partitions or paths do."""
+        paths = [f"{item.partition.key}={item.path.value}" for item in self.items]
+        return hashlib.sha256("\n".join([self.source, self.mode.value, *paths]).encode()).hexdigest()[:12]
+
+    def fetching(self, keys: Container[str]) -> Plan:
+        """The plan with calls for ``keys``, whose landed payloads turned out to be no evidence."""
+        why = "landed from no complete answer"
+        items = [
+            PlannedPartition(one.partition, Path.FETCH, why) if one.partition.key in keys else one for one in self.items
+        ]
+        return replace(self, items=tuple(items))
+
+    def counts(self) -> Counter[str]:
+        """Partitions per path."""
+        return Counter(item.path.value for item in self.items)
+
+    def date_echo(self) -> str:
+        """The range in words and zone, and how far one could go.
+
+        >>> january = dt.date(2025, 1, 1), dt.date(2025, 1, 31)
+        >>> Plan("s", *january, "UTC", (), settled_up_to=dt.date(2026, 11, 21)).date_echo()
+        '2025-01-01 to 2025-01-31 inclusive, UTC, 31 days; last settled date 2026-11-21'
+        """
+        if self.start_date == NO_DATE:
+            return f"{len(self.items):,} whole {'entity' if len(self.items) == 1 else 'entities'}"
+        days = (self.end_date - self.start_date).days + 1
+        unit = "day" if days == 1 else "days"
+        last = f"; last settled date {self.settled_up_to}" if self.settled_up_to else ""
+        return f"{self.start_date} to {self.end_date} inclusive, {self.zone}, {days:,} {unit}{last}"
+
+    def describe(self) -> str:
+        """Date echo and counts, one line."""
+        counts = self.counts()
+        parts = [
+            f"{counts[Path.FETCH]:,} to fetch",
+            f"{counts[Path.RELOAD] + counts[Path.REPARSE]:,} to load from landed payloads",
+            f"{counts[Path.SKIP]:,} done already",
+        ]
+        for path, words in (
+            (Path.RECOUNT, "to recount"),
+            (Path.UNAVAILABLE, "before the source's first date"),
+            (Path.LEAVE, f"left as they are by mode {self.mode.value}"),
+        ):
+            if counts[path]:
+                parts.append(f"{counts[path]:,} {words}")
+        return f"{self.source}: {self.date_echo()}. {len(self.items):,} partitions: {', '.join(parts)}"
+
+
+def make_plan(
+    scraper: Scraper,
+    partitions: Sequence[Partition],
+    ledger: Mapping[str, LedgerEntry],
+    *,
+    mode: Mode = Mode.INCREMENTAL,
+    order: Order = Order.OLDEST_FIRST,
+    retry_failed: bool = False,
+    accept_shrink: bool = False,
+    only: Container[str] | None = None,
+    since: dt.datetime | None = None,
+    empty_ttl: dt.timedelta = NEVER,
+    settled_up_to: dt.date | None = None,
+) -> Plan:
+    """Chooses the cheapest path per partition that the mode allows.
+
+    Args:
+        scraper: The source's facts.
+        partitions: Everything in question, oldest first.
+        ledger: What is known about them.
+        mode: See :class:`flows.parameters.Mode`.
+        order: Of the items of the plan.
+        retry_failed: Only partitions whose last verdict is a failure are in the plan at all.
+        accept_shrink: Only partitions whose last answer had fewer rows than before are in the plan: it is loaded.
+        only: Keys of an earlier run; others are not in the plan.
+        since: Good verdicts from this instant (aware) on are not made again, whatever the mode.
+        empty_ttl: A proof of emptiness that was older than this at ``since`` is none any more.
+        settled_up_to: The last date of the source that may be asked for now.
+    """
+    items = []
+    for partition in partitions:
+        entry = ledger.get(partition.key)
+        if retry_failed and not (entry and entry.has_failed):
+            continue
+        if only is not None and partition.key not in only:
+            continue
+        if accept_shrink:
+            if entry is not None and entry.verdict is Verdict.SHRUNK:
+                items.append(PlannedPartition(partition, Path.RELOAD, "fewer rows than before, accepted"))
+            continue
+        path, why = _path(scraper, partition, entry, mode, since, empty_ttl)
+        items.append(PlannedPartition(partition, path, why))
+    if order is Order.NEWEST_FIRST:
+        items.reverse()
+    dated = [partition for partition in partitions if not partition.is_whole]
+    return Plan(
+        scraper.source,
+        min((partition.start for partition in dated), default=NO_DATE),
+        max((partition.end for partition in dated), default=NO_DATE) - dt.timedelta(days=bool(dated)),
+        scraper.zone,
+        tuple(items),
+        mode,
+        since,
+        settled_up_to if dated else None,
+    )
+
+
+def is_before_first(scraper: Scraper, partition: Partition) -> bool:
+    """Whether the source has nothing of that date, or nothing any more: some keep only the last years."""
+    return partition.start < scraper.floor and not partition.is_whole
+
+
+def why_unavailable(scraper: Scraper) -> str:
+    """What plan, ledger and inventory say of a date before the source's first one."""
+    return f"{BEFORE_FIRST} {scraper.floor} {scraper.floor_evidence}".rstrip()
+
+
+def _unless_askable_again(scraper: Scraper, partition: Partition, entry: LedgerEntry | None) -> LedgerEntry | None:
+    """The entry; None where it says "before the first date" of a source whose first date is earlier by now."""
+    if entry is None or entry.verdict is not Verdict.UNAVAILABLE or not entry.evidence.startswith(BEFORE_FIRST):
+        return entry
+    return entry if is_before_first(scraper, partition) else None
+
+
+def _before_first(scraper: Scraper, entry: LedgerEntry | None, mode: Mode) -> tuple[Path, str] | None:
+    """No call is made; what is landed is still loaded, and what is done stays done. None: as any other date."""
+    if entry is None or not (entry.attempt and (entry.verdict.is_good or entry.verdict in _LANDED)):
+        return Path.UNAVAILABLE, why_unavailable(scraper)
+    if entry.verdict.is_good and mode in (Mode.INCREMENTAL, Mode.FULL):
+        return Path.SKIP, f"{entry.verdict.value}, and {why_unavailable(scraper)}"
+    return (Path.RELOAD, f"{entry.verdict.value} by {entry.backfill_id}") if mode is Mode.FULL else None
+
+
+def _path(
+    scraper: Scraper,
+    partition: Partition,
+    entry: LedgerEntry | None,
+    mode: Mode,
+    since: dt.datetime | None,
+    empty_ttl: dt.timedelta,
+) -> tuple[Path, str]:
+    entry = _unless_askable_again(scraper, partition, entry)
+    if is_before_first(scraper, partition):
+        without_call = _before_first(scraper, entry, mode)
+        if without_call is not None:
+            return without_call
+    if mode is not Mode.INCREMENTAL and entry and entry.verdict.is_good and since and entry.updated_at >= since:
+        return Path.SKIP, f"{entry.verdict.value} by this run before its pause"
+    if mode is Mode.REPROCESS:
+        return (Path.REPARSE, "landed") if entry and entry.attempt else (Path.LEAVE, "nothing is landed")
+    if mode is Mode.VALIDATE:
+        is_loaded = entry is not None and entry.attempt and (entry.receipt_id or entry.loaded)
+        return (Path.RECOUNT, "loaded") if is_loaded else (Path.LEAVE, "nothing is loaded")
+    if entry is None:
+        return Path.FETCH, "never attempted"
+    is_landed = entry.verdict in _LANDED
+    if mode is Mode.FULL and not (is_landed and since and entry.updated_at >= since):
+        return Path.FETCH, f"{entry.verdict.value}, fetched again"
+    if entry.verdict.is_good and partition.is_whole and since and since - entry.updated_at > scraper.fresh_for:
+        return Path.FETCH, f"{entry.verdict.value} on {entry.updated_at:%Y-%m-%d}, a fresh snapshot is due"
+    if entry.verdict is Verdict.EMPTY_OK and since and since - entry.updated_at > empty_ttl:
+        return Path.FETCH, f"proven empty on {entry.updated_at:%Y-%m-%d}, more than {empty_ttl.days} days ago"
+    if entry.verdict.is_good:
+        return Path.SKIP, entry.verdict.value
+    if is_landed:
+        return Path.RELOAD, f"{entry.verdict.value} by {entry.backfill_id}, not verified"
+    return Path.FETCH, f"{entry.verdict.value}: {entry.error_type}" if entry.error_type else entry.verdict.value

@@ -1,0 +1,146 @@
+"""From what was asked to a plan with its estimate. Reads ledger, history and earlier plans; writes nothing."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from alerting.errors import ConfigurationError
+from flows.ledger.ledger import Ledger, LedgerEntry
+from flows.parameters import Asked, Mode
+from flows.planning.estimate import Estimate, estimate
+from flows.planning.history import SourceHistory, read_history
+from flows.planning.known_first_date import known_scraper
+from flows.planning.plan import Path, Plan, make_plan
+from flows.planning.requested import requested_partitions
+from flows.planning.stored_plan import named_plan, plan_name, read_plan
+from flows.wiring import Services
+from scrapers.base import Scraper
+
+_DOING_NOTHING = (Path.SKIP.value, Path.UNAVAILABLE.value, Path.LEAVE.value)
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A plan, what it will cost, and the ledger it was made from."""
+
+    plan: Plan
+    estimate: Estimate
+    history: SourceHistory
+    ledger: Ledger
+
+    def describe(self) -> str:
+        """The plan in words, then its cost."""
+        return f"{self.plan.describe()}\nplan       {self.plan.hash}\n{self.estimate.describe()}"
+
+
+def plan_asked(services: Services, asked: Asked, now: dt.datetime, backfill_id: str = "") -> Planned:
+    """Plans a run: ``gapless plan``, ``dry_run`` and the run itself.
+
+    ``backfill_id`` is the run's own: started again, it goes on from what it stored before.
+    Raises ``ConfigurationError`` for parameters that make no sense and for a plan without a single date, and
+    ``StateUnreadable``. Nothing was done then.
+    """
+    if asked.accept_shrink and asked.mode is not Mode.INCREMENTAL:
+        raise ConfigurationError(
+            f"accept_shrink loads what is landed, and mode {asked.mode.value} does something else. Nothing was done",
+            source=asked.source,
+            stage="plan",
+            hint=asked.accept_command,
+        )
+    services.processor(asked.source)
+    scraper = known_scraper(services, asked.source)
+    partitions = requested_partitions(
+        scraper,
+        asked.start_date,
+        asked.end_date,
+        asked.dates,
+        now,
+        exclude=asked.exclude,
+        entities=asked.entities,
+    )
+    # As far as a rest can reach, so that a few dates in the middle of an outage are not called empty by themselves.
+    around = scraper.rests.widened(partitions, scraper.step) if scraper.rests else []
+    keys = [partition.key for partition in (*around, *partitions)]
+    ledger = Ledger(services.store, asked.source)
+    entries = ledger.refresh(min(keys), max(keys))
+    plan = make_plan(
+        scraper,
+        partitions,
+        entries,
+        mode=asked.mode,
+        order=asked.order,
+        retry_failed=asked.retry_failed,
+        accept_shrink=asked.accept_shrink,
+        only=_only(services, asked, entries),
+        since=_since(services, asked.resume_of or backfill_id) or now,
+        empty_ttl=dt.timedelta(days=services.settings.empty_ttl_days),
+        settled_up_to=scraper.last_settled(now),
+    )
+    if not plan.items:
+        raise ConfigurationError(
+            f"the plan is empty: nothing of {asked.range_text} is {_wanted(asked)}",
+            source=asked.source,
+            stage="plan",
+            hint="ask for the range without that condition; dates that are done cost nothing",
+        )
+    history = read_history(services.store, asked.source)
+    return Planned(plan, estimate_of(services, asked, scraper, plan, history, entries), history, ledger)
+
+
+def estimate_of(
+    services: Services,
+    asked: Asked,
+    scraper: Scraper,
+    plan: Plan,
+    history: SourceHistory,
+    entries: Mapping[str, LedgerEntry],
+) -> Estimate:
+    """What ``plan`` will cost under the limits and prices of the settings."""
+    return estimate(
+        plan,
+        history,
+        rate=services.access(asked.source).rate,
+        quota_share=services.settings.backfill_quota_share,
+        concurrency=asked.concurrency,
+        tables=len(scraper.tables),
+        partitions_per_job=services.settings.process_batch_partitions,
+        days_per_call=scraper.days_per_call,
+        prices=services.prices(asked.source),
+        rows_before={key: sum(entry.landed.values()) for key, entry in entries.items() if entry.landed},
+    )
+
+
+def _only(services: Services, asked: Asked, entries: dict[str, LedgerEntry]) -> set[str] | None:
+    """Keys that an earlier run or plan narrows this one to; None when neither is named."""
+    only: set[str] | None = None
+    if asked.failed_of:
+        stored = named_plan(services.store, asked.failed_of, asked.source)["items"]
+        good = {key for key, entry in entries.items() if entry.verdict.is_good}
+        only = {item["key"] for item in stored if item["path"] != Path.UNAVAILABLE.value} - good
+    if asked.plan_of:
+        stored = named_plan(services.store, asked.plan_of, asked.source)["items"]
+        planned = {item["key"] for item in stored if item["path"] not in _DOING_NOTHING}
+        only = planned if only is None else only & planned
+    return only
+
+
+def _since(services: Services, backfill_id: str) -> dt.datetime | None:
+    if not backfill_id or next(services.store.list(plan_name(backfill_id)), None) is None:
+        return None
+    since = read_plan(services.store, backfill_id).get("since", "")
+    return dt.datetime.fromisoformat(since) if since else None
+
+
+def _wanted(asked: Asked) -> str:
+    wishes = []
+    if asked.retry_failed:
+        wishes.append("failed")
+    if asked.accept_shrink:
+        wishes.append("shrunk")
+    if asked.failed_of:
+        wishes.append(f"failed in {asked.failed_of}")
+    if asked.plan_of:
+        wishes.append(f"in the plan of {asked.plan_of}")
+    return " and ".join(wishes) or "there"

@@ -1,0 +1,118 @@
+"""What BigQuery would read for a plan, by its own dry runs: nothing is read or billed. One per shape of statement.
+
+They speak of the rows that are there before the run. Statements that look up keys of rows yet to be staged are left
+out, and the load that fills staging tables is free.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from alerting.errors import PipelineError
+from alerting.wording import size
+from flows.planning.plan import Plan
+from flows.wiring import Services
+from processors.base import Processor, Table
+from processors.load_plan import (
+    MAX_DAYS_PER_BATCH,
+    Constraint,
+    QueryValue,
+    TableBatch,
+    Warehouse,
+    replace_sql,
+    unique_window,
+)
+from processors.recount_sql import count_sql, orphan_sql, ratio_sql, shared_sql
+from processors.warehouse import BigQueryWarehouse
+from scrapers.partition import Partition
+
+_WAIT_S = 5.0
+Statement = tuple[str, Mapping[str, QueryValue]]
+
+
+@dataclass(frozen=True, slots=True)
+class DryRun:
+    """Bytes of the rows that so many partitions have already; None when BigQuery did not say, as without tables."""
+
+    partitions: int
+    replace_bytes: int | None
+    recount_bytes: int | None
+
+    @property
+    def size_bytes(self) -> int | None:
+        """All of it."""
+        if self.replace_bytes is None or self.recount_bytes is None:
+            return None
+        return self.replace_bytes + self.recount_bytes
+
+    def describe(self) -> str:
+        """One line under the estimate."""
+        if self.replace_bytes is None or self.recount_bytes is None:
+            return f"dry run    no answer from BigQuery about {self.partitions:,} partitions"
+        return (
+            f"dry run    {size(self.replace_bytes)} read to replace and {size(self.recount_bytes)} to recount "
+            f"{self.partitions:,} partitions, whatever else the tables hold"
+        )
+
+    def promised(self) -> dict[str, float]:
+        """Under the name of ``RunFacts``, so that the mail has it beside what was billed; nothing if unknown."""
+        return {} if self.size_bytes is None else {"bigquery_bytes": float(self.size_bytes)}
+
+
+def plan_dry_run(services: Services, source: str, plan: Plan) -> DryRun:
+    """Asks BigQuery about everything that the plan loads. Raises nothing of what the warehouse raises."""
+    planned = [*plan.to_fetch, *plan.to_reload]
+    settings, processor = services.settings, services.processor(source)
+    warehouse = BigQueryWarehouse(
+        settings.google_project, settings.dataset, settings.location, request_timeout_s=_WAIT_S, retry_s=_WAIT_S
+    )
+    replaced = recounted = 0
+    try:
+        for begin in range(0, len(planned), MAX_DAYS_PER_BATCH):
+            batch = planned[begin : begin + MAX_DAYS_PER_BATCH]
+            for table in processor.tables:
+                replaced += warehouse.dry_run(*_replacing(table, batch, warehouse))
+                recounted += sum(warehouse.dry_run(*one) for one in _recounting(table, batch, processor, warehouse))
+    except PipelineError:
+        return DryRun(len(planned), None, None)
+    return DryRun(len(planned), replaced, recounted)
+
+
+def _replacing(table: Table, batch: Sequence[Partition], warehouse: Warehouse) -> Statement:
+    """What empties the partitions: a MERGE reads them as well, and besides only what it has staged."""
+    limits = ((table.entity_field, _entities(table, batch)), (table.partition_field, _days(table, batch)))
+    scope = tuple(Constraint(column, tuple(values)) for column, values in limits if values)  # type: ignore[arg-type]
+    emptied = TableBatch(table, scope, digest="", backfill_id="", uris=(), rows=0)
+    sql = replace_sql(emptied, warehouse.name_of(table.name), "")
+    parameters: dict[str, QueryValue] = {f"scope_{number}": limit.values for number, limit in enumerate(scope)}
+    if table.deleted_field:
+        parameters["snapshot_at"] = dt.datetime.now(dt.UTC)
+    return sql, parameters
+
+
+def _recounting(
+    table: Table, batch: Sequence[Partition], processor: Processor, warehouse: Warehouse
+) -> Iterator[Statement]:
+    days, entities = _days(table, batch), _entities(table, batch)
+    given: dict[str, QueryValue] = {**({"days": days} if days else {}), **({"entities": entities} if entities else {})}
+    yield count_sql(table, warehouse), given
+    for columns in table.unique:
+        yield shared_sql(table, columns, warehouse), {**given, **unique_window(table, days)}
+    if table.parent and not table.parent_elsewhere:
+        parent = next(one for one in processor.tables if one.name == table.parent[0])
+        yield orphan_sql(table, parent, warehouse, by_keys=False), given
+        if table.per_parent:
+            fewest, most = table.per_parent
+            yield ratio_sql(table, parent, warehouse, by_keys=False), {**given, "fewest": fewest, "most": most}
+
+
+def _days(table: Table, batch: Sequence[Partition]) -> list[dt.date]:
+    if table.whole_entity:
+        return []
+    return sorted({one.start + dt.timedelta(days=number) for one in batch for number in range(one.days)})
+
+
+def _entities(table: Table, batch: Sequence[Partition]) -> list[str]:
+    return sorted({one.entity for one in batch}) if table.entity_field else []

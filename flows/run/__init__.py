@@ -1,0 +1,1 @@
+"""ONE live backfill in this process: its state, recording, progress, breaker, gate, supervision, interruption."""

@@ -1,0 +1,406 @@
+"""The breaker: when to warn, when to stop loading, when to stop a run. Pure: time, calls and memory are arguments.
+
+==========================  =============================================================  ============
+flag                        trips when                                                     action
+==========================  =============================================================  ============
+red_flag:error_rate         10 % of the last 100 dates failed to land (20 at least known)  warn
+red_flag:error_rate         20 % of them                                                   abort
+red_flag:same_error         the last 10 dates failed, all for one cause                    abort
+red_flag:contract           5 of the last 10 dates broke the source's contract alike       abort
+red_flag:rate_limited       5 dates in a row ran out of retries on "slow down"             abort
+red_flag:slow               median answer time 10 times the baseline, and over 5 s         abort
+red_flag:stall              nothing finished for an hour (pauses do not count)             abort
+red_flag:memory             the process holds more memory than allowed                     abort
+red_flag:load_errors        20 % of the last 100 dates could not be loaded                 stop loading
+red_flag:first_failure      a date failed and the run was told to stop then                abort
+deadline                    the run's own deadline is reached                              abort
+budget:calls, budget:cost   the run's own number of calls or of US dollars is reached      abort
+==========================  =============================================================  ============
+
+Where ``same_error`` or ``error_rate`` would abort for what passes by itself (5xx, timeouts, refused connections), the
+run waits and tries one date at a time first. Where loading stops, landing goes on, so that no
+call has to be made twice once the processor is mended; pages that the processor cannot read stop it by the rule of
+``contract`` too. A 429 that was waited for is neither spend nor failure and
+never gets here.
+
+When the source is down for everybody: wait, let one date through, wait longer.
+
+=============  ==================================  ======================================
+state          dates                               leaves it
+=============  ==================================  ======================================
+closed         begin                               a burst of transient failures: open
+open           none begins                         its pause is over: half-open
+half-open      one is tried, the probe             answered: closed; not: open, twice as long;
+                                                   not, and it was the last one: the run ends
+=============  ==================================  ======================================
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import threading
+from collections import deque
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from statistics import median
+
+from flows.parameters import Asked, OnFailure
+from flows.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    cause: str = ""
+    rate_limited: bool = False
+    transient: bool = False
+    contract: bool = False
+
+
+class Breaker:
+    """Told every outcome; answers with a trip, each rule once. Thread-safe."""
+
+    def __init__(self, limits: Limits, started_at: dt.datetime, baseline_s: float = 0.0) -> None:
+        self.limits = limits
+        self.started_at = started_at
+        self._baseline_s = baseline_s
+        self._outcomes: dict[str, deque[_Outcome]] = {}
+        self._first_answers_s: list[float] = []
+        self._answers_s: deque[float] = deque(maxlen=limits.min_sample)
+        self._progress_at = started_at
+        self._told: set[tuple[Action, str]] = set()
+        self._probing = Probing()
+        self._burst: Trip | None = None
+        self._lock = threading.Lock()
+
+    def succeeded(self, stage: str, at: dt.datetime, answer_s: float | None = None) -> Trip | None:
+        """A partition finished ``stage`` well; ``answer_s`` is how long the source took, without our waiting."""
+        with self._lock:
+            self._count(stage, _Outcome(), at)
+            if stage == "scrape":
+                self._probing.landed()
+            if answer_s is None:
+                return None
+            self._answers_s.append(answer_s)
+            if not self._baseline_s:
+                self._first_answers_s.append(answer_s)
+                if len(self._first_answers_s) >= self.limits.min_sample:
+                    self._baseline_s = median(self._first_answers_s)
+            return self._once(self._slow())
+
+    def failed(
+        self,
+        stage: str,
+        cause: str,
+        at: dt.datetime,
+        *,
+        rate_limited: bool = False,
+        transient: bool = False,
+        contract: bool = False,
+    ) -> Trip | None:
+        """A partition failed in ``stage`` for good in this run; ``cause`` is its fingerprint or class.
+
+        ``transient`` failures pass by themselves: a burst of them is waited for, where that was allowed. A broken
+        ``contract`` is about its partition, until others break it alike.
+        """
+        with self._lock:
+            outcomes = self._count(stage, _Outcome(cause, rate_limited, transient, contract), at)
+            if stage != "scrape":
+                return self._once(self._alike(outcomes, stage) or self._load_errors(outcomes))
+            if trip := self._first(cause) or self._refused(outcomes) or self._alike(outcomes, stage):
+                return self._once(trip)
+            if self._probing.is_on:
+                return None
+            trip = self._same(outcomes) or self._share(outcomes)
+            if trip and trip.action is Action.ABORT and self._passes_by_itself(trip, outcomes):
+                return self._wait(trip, at)
+            return self._once(trip)
+
+    def wait_out_bursts(self, pause_s: float, most: int) -> None:
+        """From here on bursts are waited for: only who lets dates begin again may ask for it. 0 probes: never."""
+        self._probing = Probing(pause_s, most, self.limits.min_sample)
+
+    def probe_due(self, now: dt.datetime) -> int:
+        """The number of the one date that may be tried, 0 while none may."""
+        with self._lock:
+            return self._probing.due(now)
+
+    @property
+    def is_waiting(self) -> bool:
+        """No date may begin but a probe."""
+        return self._probing.is_on
+
+    @property
+    def waits_until(self) -> dt.datetime | None:
+        """When one date may be tried again (aware UTC), None while the run does not wait for the source."""
+        return self._probing.until
+
+    def probed(self, number: int, at: dt.datetime, *, answered: bool) -> Trip | None:
+        """How probe ``number`` ended; one that is not due any more is no news."""
+        with self._lock:
+            if number != self._probing.due(at) or self._burst is None:
+                return None
+            self._progress_at = max(self._progress_at, at)
+            if not answered:
+                return self._wait(self._burst, at)
+            self._probing.close()
+            # The burst is over: its dates failed, and say nothing of those that follow.
+            for stage, outcomes in self._outcomes.items():
+                kept = (one for one in outcomes if not one.transient)
+                self._outcomes[stage] = deque(kept, maxlen=self.limits.window)
+            return Trip(Action.WARN, "red_flag", self._burst.flag, "the source answers again; dates begin again")
+
+    def _wait(self, trip: Trip, at: dt.datetime) -> Trip | None:
+        self._burst = trip
+        pause_s = self._probing.begin(at)
+        if pause_s:
+            return replace(
+                trip, action=Action.WAIT, message=f"{trip.message}; in {pause_s:,.0f} s one date is tried again"
+            )
+        tried = f"; {self._probing.most} times one date was tried again, in vain" if self._probing.most else ""
+        return self._once(replace(trip, message=trip.message + tried))
+
+    def _passes_by_itself(self, trip: Trip, outcomes: deque[_Outcome]) -> bool:
+        """Most of the failures that tripped the rule are transient ones."""
+        if trip.flag == "red_flag:same_error":
+            return outcomes[-1].transient
+        failed = [one for one in outcomes if one.cause and not one.rate_limited]
+        return 2 * sum(one.transient for one in failed) > len(failed)
+
+    def spent(self, calls: int, cost_usd: float) -> Trip | None:
+        """What the run has used so far; asked before every partition."""
+        with self._lock:
+            return self._once(self._over_budget(calls, cost_usd))
+
+    def tick(self, now: dt.datetime, *, calls: int = 0, cost_usd: float = 0.0, memory_bytes: int = 0) -> Trip | None:
+        """What only time, money and memory show; called with every heartbeat."""
+        limits, with_s = self.limits, (now - self.started_at).total_seconds()
+        with self._lock:
+            idle_s = (now - self._progress_at).total_seconds()
+            trip = None
+            if limits.deadline_s and with_s >= limits.deadline_s:
+                trip = abort("deadline", "deadline", f"{limits.deadline_s:,.0f} s are over, the deadline of this run")
+            elif over := self._over_budget(calls, cost_usd):
+                trip = over
+            elif limits.memory_bytes and memory_bytes > limits.memory_bytes:
+                used, allowed = memory_bytes // 2**20, limits.memory_bytes // 2**20
+                trip = red_flag("memory", f"the process holds {used:,} MiB, {allowed:,} are allowed")
+            elif limits.stall_s and idle_s >= limits.stall_s:
+                trip = red_flag("stall", f"nothing finished for {idle_s:,.0f} s")
+            return self._once(trip)
+
+    def _over_budget(self, calls: int, cost_usd: float) -> Trip | None:
+        limits = self.limits
+        if limits.max_calls and calls >= limits.max_calls:
+            return abort("budget", "budget:calls", f"{calls:,} calls were made, {limits.max_calls:,} are allowed")
+        if limits.max_cost_usd and cost_usd >= limits.max_cost_usd:
+            told = f"{cost_usd:,.4f} USD are spent, {limits.max_cost_usd:,.4f} are allowed"
+            return abort("budget", "budget:cost", told)
+        return None
+
+    def alive(self, at: dt.datetime) -> None:
+        """A pause that is meant (live work, blackout, waiting for the source) is not a stall."""
+        with self._lock:
+            self._progress_at = max(self._progress_at, at)
+
+    def _count(self, stage: str, outcome: _Outcome, at: dt.datetime) -> deque[_Outcome]:
+        self._progress_at = max(self._progress_at, at)
+        outcomes = self._outcomes.setdefault(stage, deque(maxlen=self.limits.window))
+        outcomes.append(outcome)
+        return outcomes
+
+    def _first(self, cause: str) -> Trip | None:
+        return red_flag("first_failure", f"{cause}, and on_failure is stop") if self.limits.stop_at_first else None
+
+    def _refused(self, outcomes: deque[_Outcome]) -> Trip | None:
+        last = list(outcomes)[-self.limits.rate_limited :] if self.limits.rate_limited else []
+        if len(last) == self.limits.rate_limited and last and all(one.rate_limited for one in last):
+            return red_flag("rate_limited", f"{len(last)} dates in a row were refused with 'slow down' to the end")
+        return None
+
+    def _alike(self, outcomes: deque[_Outcome], stage: str) -> Trip | None:
+        """The contract is broken for the source and not for a date: said with the numbers that show it."""
+        most, latest = self.limits.contract_breaks, outcomes[-1]
+        last = list(outcomes)[-self.limits.contract_dates :]
+        alike = sum(one.contract and one.cause == latest.cause for one in last)
+        if not most or not latest.contract or alike < most:
+            return None
+        if stage == "scrape":
+            text = f"{alike} of the last {len(last)} dates broke the source's contract alike: {latest.cause}"
+            return red_flag("contract", f"{text}; dates that were not tried stay planned")
+        text = f"{alike} of the last {len(last)} dates have pages that cannot be read, alike: {latest.cause}"
+        return Trip(Action.STOP_LOADING, "red_flag", "red_flag:contract", f"{text}; landing goes on")
+
+    def _same(self, outcomes: deque[_Outcome]) -> Trip | None:
+        last = list(outcomes)[-self.limits.same_error :] if self.limits.same_error else []
+        causes = {one.cause for one in last}
+        if len(last) == self.limits.same_error and len(causes) == 1 and "" not in causes:
+            return red_flag("same_error", f"the last {len(last)} dates failed for one cause: {causes.pop()}")
+        return None
+
+    def _share(self, outcomes: deque[_Outcome]) -> Trip | None:
+        known = [one for one in outcomes if not one.rate_limited]
+        failed = sum(bool(one.cause) for one in known)
+        if len(known) < self.limits.min_sample:
+            return None
+        text = f"{failed} of the last {len(known)} dates failed"
+        if self.limits.abort_share and failed >= self.limits.abort_share * len(known):
+            return red_flag("error_rate", text)
+        if self.limits.warn_share and failed >= self.limits.warn_share * len(known):
+            return Trip(Action.WARN, "red_flag", "red_flag:error_rate", text)
+        return None
+
+    def _load_errors(self, outcomes: deque[_Outcome]) -> Trip | None:
+        failed = sum(bool(one.cause) for one in outcomes)
+        share = self.limits.abort_share
+        if len(outcomes) < self.limits.min_sample or not share or failed < share * len(outcomes):
+            return None
+        text = f"{failed} of the last {len(outcomes)} dates could not be loaded; landing goes on"
+        return Trip(Action.STOP_LOADING, "red_flag", "red_flag:load_errors", text)
+
+    def _slow(self) -> Trip | None:
+        limits = self.limits
+        if not (limits.slow_factor and self._baseline_s) or len(self._answers_s) < limits.min_sample:
+            return None
+        found_s = median(self._answers_s)
+        if found_s <= max(limits.slow_over_s, limits.slow_factor * self._baseline_s):
+            return None
+        return red_flag("slow", f"the source answers in {found_s:.1f} s, its baseline is {self._baseline_s:.2f} s")
+
+    def _once(self, trip: Trip | None) -> Trip | None:
+        if trip is None or (trip.action, trip.flag) in self._told:
+            return None
+        self._told.add((trip.action, trip.flag))
+        return trip
+
+
+class Probing:
+    """Pauses and probes of one run; times are aware UTC.
+
+    Args:
+        pause_s: The first pause; each further one is twice as long as the one before.
+        most: Probes until the run ends. They are counted anew after ``calm_after`` dates have landed since the last
+            one, so that a source that answers once in a while does not keep a run waiting for ever.
+    """
+
+    def __init__(self, pause_s: float = 0.0, most: int = 0, calm_after: int = 20) -> None:
+        self.most = most
+        self._pause_s = pause_s
+        self._calm_after = calm_after
+        self._count = 0
+        self._serial = 0
+        self._landed = 0
+        self._until: dt.datetime | None = None
+
+    @property
+    def is_on(self) -> bool:
+        """No date begins but a probe: open or half-open."""
+        return self._until is not None
+
+    @property
+    def until(self) -> dt.datetime | None:
+        """When the pause is over (aware UTC), None when there is none."""
+        return self._until
+
+    def begin(self, at: dt.datetime) -> float:
+        """Opens, for so many seconds; 0.0 when no probe is left, and nothing is changed then."""
+        if self._count >= self.most:
+            return 0.0
+        pause_s = self._pause_s * float(2**self._count)
+        self._count += 1
+        self._serial += 1
+        self._landed = 0
+        self._until = at + dt.timedelta(seconds=pause_s)
+        return pause_s
+
+    def due(self, now: dt.datetime) -> int:
+        """The number of the probe that may be tried, 0 while none may. No number comes twice."""
+        return self._serial if self._until is not None and now >= self._until else 0
+
+    def close(self) -> None:
+        """The source answered."""
+        self._until = None
+
+    def landed(self) -> None:
+        """A date landed."""
+        self._landed += 1
+        if self._until is None and self._landed >= self._calm_after:
+            self._count = 0
+
+
+class Action(StrEnum):
+    """What the run does about a trip."""
+
+    WARN = "warn"
+    STOP_LOADING = "stop_loading"
+    WAIT = "wait"
+    ABORT = "abort"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When it trips; None or 0 turns a rule off. Shares are of the last ``window`` outcomes of a stage."""
+
+    warn_share: float = 0.1
+    abort_share: float = 0.2
+    min_sample: int = 20
+    window: int = 100
+    same_error: int = 10
+    contract_breaks: int = 5
+    contract_dates: int = 10
+    rate_limited: int = 5
+    slow_factor: float = 10.0
+    slow_over_s: float = 5.0
+    stall_s: float = 3600.0
+    deadline_s: float = 0.0
+    max_calls: int = 0
+    max_cost_usd: float = 0.0
+    memory_bytes: int = 0
+    stop_at_first: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Trip:
+    """One rule that tripped: ``reason`` is what ``ABORTED(...)`` names, ``flag`` the rule, ``message`` the numbers."""
+
+    action: Action
+    reason: str
+    flag: str
+    message: str
+
+
+def abort(reason: str, flag: str, message: str) -> Trip:
+    """A trip that ends the run."""
+    return Trip(Action.ABORT, reason, flag, message)
+
+
+def red_flag(name: str, message: str) -> Trip:
+    """A trip that ends the run as ``ABORTED(red_flag)``."""
+    return abort("red_flag", f"red_flag:{name}", message)
+
+
+def breaker_limits(settings: Settings, asked: Asked) -> Limits:
+    """The settings' limits and what this run was asked; without the breaker only deadline, calls and stop-at-first."""
+    own = Limits(
+        deadline_s=asked.deadline_h * 3600 or settings.run_deadline_s,
+        max_calls=asked.max_calls,
+        max_cost_usd=asked.max_cost_usd or settings.run_budget_usd,
+        stop_at_first=asked.on_failure is OnFailure.STOP,
+        warn_share=settings.warn_share,
+        abort_share=settings.abort_share,
+        min_sample=settings.breaker_min_sample,
+        stall_s=settings.stall_s,
+        memory_bytes=settings.memory_limit_mb * 2**20,
+    )
+    if asked.breaker:
+        return own
+    return dataclasses.replace(
+        own,
+        warn_share=0.0,
+        abort_share=0.0,
+        same_error=0,
+        contract_breaks=0,
+        rate_limited=0,
+        slow_factor=0.0,
+        stall_s=0.0,
+    )

@@ -1,0 +1,130 @@
+"""What a run's mail says of the data: rows per table, days that are not final, fields that the source sends anew."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Collection, Sequence
+from statistics import median
+
+from alerting.errors import NotSettled
+from alerting.ranges import compress_dates
+from alerting.run_facts import TableFacts
+from flows.ledger.entry import LedgerEntry, Verdict
+from processors.receipt import Receipt
+
+_SHRUNK_SHOWN = 4
+# What took less is not worth a line of the mail.
+SLOW_ANSWER_S = 1.0
+
+
+def table_facts(tables: Sequence[str], entries: Sequence[LedgerEntry], since: str = "") -> list[TableFacts]:
+    """Rows per table over the partitions of a plan; the source announces only those of the first table.
+
+    What a good partition landed and did not load are identical repeats: its verification allowed for them. Rows changed
+    by this run are those of entries written at ``since`` (ISO instant, "" = none) or later.
+    """
+    ours = [entry for entry in entries if since and entry.updated_at >= dt.datetime.fromisoformat(since)]
+    good = [entry for entry in entries if entry.verdict.is_good]
+    tried = [entry for entry in entries if not entry.verdict.is_good and entry.verdict is not Verdict.LANDED]
+    return [
+        TableFacts(
+            name=table,
+            expected=_announced(entries) if position == 0 else None,
+            landed=sum(entry.landed.get(table, 0) for entry in entries),
+            loaded=sum(entry.loaded.get(table, 0) for entry in entries),
+            verified=sum(entry.loaded.get(table, 0) for entry in good),
+            repeats=sum(max(entry.landed.get(table, 0) - entry.loaded.get(table, 0), 0) for entry in good),
+            mismatching=[
+                entry.partition for entry in tried if entry.landed.get(table, 0) != entry.loaded.get(table, 0)
+            ],
+            changes=dict(sum((Counter(one.changes.get(table, {})) for one in ours), Counter())),
+            removed_on=[one.partition for one in ours if one.changes.get(table, {}).get("removed")],
+        )
+        for position, table in enumerate(tables)
+    ]
+
+
+def _announced(entries: Sequence[LedgerEntry]) -> int | None:
+    """Rows that the source itself announced; None unless it did so for every partition that was landed."""
+    totals = [entry.expected for entry in entries if entry.landed]
+    known = [total for total in totals if total is not None]
+    return sum(known) if known and len(known) == len(totals) else None
+
+
+def provisional_facts(entries: Sequence[LedgerEntry]) -> dict[str, str]:
+    """Ranges of the partitions that the source still changes -> what becomes of them."""
+    told = {}
+    if blocked := [entry.partition for entry in entries if entry.error_type == NotSettled.__name__]:
+        told[compress_dates(blocked)] = "not final at the source; a later run asks again"
+    for entry in entries:
+        if entry.verdict.is_good and entry.open_items and not entry.open_accepted:
+            told[entry.partition] = f"loaded without what is not final: {entry.open_items}"
+    return told
+
+
+def shrunk_facts(entries: Sequence[LedgerEntry], source: str) -> list[str]:
+    """A sentence on the partitions whose new answer had fewer rows than before: how many, before and after."""
+    shrunk = [entry for entry in entries if entry.verdict is Verdict.SHRUNK]
+    if not shrunk:
+        return []
+    shown = "; ".join(f"{entry.partition} {shrunk_text(entry)}" for entry in shrunk[:_SHRUNK_SHOWN])
+    rest = len(shrunk) - _SHRUNK_SHOWN
+    more = f"; and {rest:,} more: gapless status {source} --failed" if rest > 0 else ""
+    return [f"Shrunk at the source, old rows kept ({compress_dates(e.partition for e in shrunk)}): {shown}{more}"]
+
+
+def shrunk_text(entry: LedgerEntry) -> str:
+    """Rows before and after, per table: what was last verified against what came.
+
+    >>> import datetime as dt
+    >>> at = dt.datetime(2025, 1, 4, tzinfo=dt.UTC)
+    >>> games = {"landed": {"games": 1}, "loaded": {"games": 10}}
+    >>> shrunk_text(LedgerEntry("s", "2025-01-03", Verdict.SHRUNK, "bf-1", at, **games))
+    'games 10 -> 1'
+    """
+    tables = [*entry.loaded, *(table for table in entry.landed if table not in entry.loaded)]
+    return ", ".join(f"{table} {entry.loaded.get(table, '?')} -> {entry.landed.get(table, 0)}" for table in tables)
+
+
+def balance_facts(receipts: Sequence[Receipt]) -> list[str]:
+    """A warning per kind of sum that does not hold in loaded rows: on how many dates, and an example."""
+    kinds: dict[str, dict[str, str]] = {}
+    for receipt in receipts:
+        for key, texts in receipt.unbalanced.items():
+            for text in texts:
+                kinds.setdefault(_kind_of(text), {}).setdefault(key, text)
+    return [
+        f"WARNING: {kind} is not the sum that it should be ({compress_dates(found)}; loaded): "
+        f"{next(iter(found.values()))}. Rows are missing or numbers are wrong at the source: look at it, then run the "
+        "dates again with mode=full."
+        for kind, found in kinds.items()
+    ]
+
+
+def _kind_of(text: str) -> str:
+    """Table and column of a difference.
+
+    >>> _kind_of("games (k, 2): home_score is 12, lines.pts sums to 9")
+    'games home_score'
+    """
+    return f"{text.partition(' ')[0]} {text.partition('): ')[2].partition(' ')[0]}"
+
+
+def drift_facts(receipts: Sequence[Receipt], known: Collection[str]) -> list[str]:
+    """Payload fields that no column takes and no earlier run of the source saw, with their number of rows."""
+    rows: Counter[str] = Counter()
+    for receipt in receipts:
+        rows.update(receipt.unknown_fields)
+    return [
+        f"{name}: sent by the source, taken by no column ({rows[name]:,} rows)"
+        for name in sorted(rows)
+        if name not in known
+    ]
+
+
+def slowest_answer(answers_s: Sequence[float]) -> str:
+    """The longest wait for one partition's answers, against the usual one; "" for fewer than two and below 1 s."""
+    if len(answers_s) < 2 or max(answers_s) < SLOW_ANSWER_S:
+        return ""
+    return f"an answer of the source: {max(answers_s):.1f} s (half of them under {median(answers_s):.1f} s)"

@@ -1,0 +1,89 @@
+"""The gate of a run: work begins only while it is open, and whoever shuts it sees when nothing is under way."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Set
+
+from flows.coordination.standstill import TROUBLE
+
+__all__ = ["TROUBLE", "Gate"]
+
+
+class Gate:
+    """Closed by name, so that two reasons to pause do not open for each other. For one event loop.
+
+    ``TROUBLE`` holds dates back, and nothing that makes no call: loading goes on.
+    """
+
+    def __init__(self) -> None:
+        self._closed_by: set[str] = set()
+        self._inside = 0
+        self._probe = 0
+        self._probe_is_inside = False
+        self._changed = asyncio.Condition()
+
+    @property
+    def closed_by(self) -> frozenset[str]:
+        """Why nothing begins; empty when the gate is open."""
+        return frozenset(self._closed_by)
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing that passed the gate is under way."""
+        return self._inside == 0
+
+    @contextlib.asynccontextmanager
+    async def passed(self, despite: Set[str] = frozenset()) -> AsyncIterator[int]:
+        """Waits until the gate is open; the body is then one piece of work that a pause does not interrupt.
+
+        Yields the number of the probe when it is the one that was let through (``let_one``), else 0. ``despite`` names
+        reasons that this work does not mind.
+        """
+        probe = 0
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._is_open(despite) or self._may_probe(despite))
+            if not self._is_open(despite):
+                probe, self._probe, self._probe_is_inside = self._probe, 0, True
+            self._inside += 1
+        try:
+            yield probe
+        finally:
+            self._inside -= 1
+            if probe:
+                self._probe_is_inside = False
+
+    def _is_open(self, despite: Set[str]) -> bool:
+        return self._closed_by <= despite
+
+    def _may_probe(self, despite: Set[str]) -> bool:
+        return bool(self._probe) and not despite and self._closed_by == {TROUBLE}
+
+    async def until_open(self, despite: Set[str] = frozenset()) -> None:
+        """Waits without passing: for work that stands still by itself while the gate is closed."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._is_open(despite))
+
+    async def shut(self, why: str) -> None:
+        """Nothing begins from here on; what is under way goes on, see ``is_idle``."""
+        self.shut_now(why)
+
+    def shut_now(self, why: str) -> None:
+        """As ``shut``, from any thread: nobody waits for a gate to close."""
+        self._closed_by.add(why)
+
+    async def open(self, why: str) -> None:
+        """Takes back one reason."""
+        async with self._changed:
+            self._closed_by.discard(why)
+            if why == TROUBLE:
+                self._probe = 0
+            self._changed.notify_all()
+
+    async def let_one(self, probe: int) -> None:
+        """Lets one piece of work through a gate that only trouble keeps shut. Repeatable: never two at once."""
+        async with self._changed:
+            if not self._probe_is_inside:
+                self._probe = probe
+                self._changed.notify_all()

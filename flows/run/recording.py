@@ -1,0 +1,248 @@
+"""What became of each partition of a run: journal first, then ledger, then breaker."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from collections.abc import Sequence
+from copy import copy
+from typing import TypedDict
+
+from alerting.errors import (
+    BlockedBySource,
+    ConfigurationError,
+    CriticalError,
+    PipelineError,
+    RateLimited,
+    SourceContractError,
+    SourceUnavailable,
+    TransientError,
+    Truncated,
+)
+from alerting.fingerprint import fingerprint
+from alerting.incident import Incident
+from alerting.redaction import redact
+from flows.coordination.cooldown import cool_down
+from flows.ledger.events import verdict_event
+from flows.ledger.ledger import Verdict
+from flows.ledger.verdicts import (
+    breaks_contract,
+    concerns_one_partition,
+    reached,
+    resumes_at,
+    unknown_is_critical,
+    verdict_of,
+)
+from flows.parameters import Mode
+from flows.run.circuit_breaker import Action, Trip
+from flows.run.context import RunContext
+from scrapers.attempt import Fetcher
+from scrapers.base import Scraper
+from scrapers.landing import Landing
+from scrapers.manifest import Manifest
+from scrapers.platforms.count_check import is_unchanged
+from scrapers.scrape import scrape, utc_now
+from scrapers.spans import RunAnswer, scrape_run
+
+# Beyond this many single objects the journal is written once per window, so that a run whose every date fails does
+# not pay a write for each.
+PROMPT_FLUSHES = 50
+
+
+def land(run: RunContext, key: str) -> Manifest:
+    """Scrapes one partition and records it as landed. Blocking."""
+    means = _means(run, key)
+    run.tries[key] = run.tries.get(key, 0) + 1
+    known = _still_true(run, key)
+    if known is not None:
+        return known
+    manifest = scrape(run.partitions[key], **means)
+    return take(run, manifest)
+
+
+def land_together(run: RunContext, keys: Sequence[str]) -> RunAnswer:
+    """Scrapes consecutive partitions by one call. Each manifest has still to be taken. Blocking."""
+    for key in keys:
+        run.tries[key] = run.tries.get(key, 0) + 1
+    return scrape_run([run.partitions[key] for key in keys], **_means(run, keys[0]))
+
+
+def take(run: RunContext, manifest: Manifest) -> Manifest:
+    """Records a landed partition, unless it is as it was before. Blocking."""
+    key = manifest.partition
+    before = run.ledger.get(key)
+    is_same = before is not None and before.verdict.is_good and before.content_hash == manifest.content_hash
+    if is_same and run.reread:
+        run.unchanged.add(key)
+    elif is_same and run.asked.mode is Mode.FULL:
+        run.to_recount[key] = manifest
+    elif not manifest.unsettled:
+        record_landed(run, manifest)
+    if key in run.to_recount or key in run.manifests:
+        _count_answer(run, manifest)
+    return manifest
+
+
+class _Means(TypedDict):
+    """What a scrape is given besides its partitions."""
+
+    scraper: Scraper
+    client: Fetcher
+    landing: Landing
+    backfill_id: str
+    code_version: str
+    resume_within: dt.timedelta
+
+
+def _means(run: RunContext, key: str) -> _Means:
+    if run.client is None:
+        raise ConfigurationError(
+            f"mode {run.asked.mode.value} makes no call", source=run.source, partition=key, stage="scrape"
+        )
+    return {
+        "scraper": run.scraper,
+        "client": run.client,
+        "landing": run.services.landing,
+        "backfill_id": run.backfill_id,
+        "code_version": run.services.code_version,
+        "resume_within": dt.timedelta(hours=run.services.settings.checkpoint_max_age_h),
+    }
+
+
+def _still_true(run: RunContext, key: str) -> Manifest | None:
+    """The manifest of a verified whole entity whose counts at the source have not changed; its verdict is renewed."""
+    before = run.ledger.get(key)
+    if run.client is None or run.asked.mode is not Mode.INCREMENTAL or not run.partitions[key].is_whole:
+        return None
+    if before is None or not before.verdict.is_good or not before.attempt:
+        return None
+    try:
+        manifest = run.services.landing.take_up(before.manifest_name, run.scraper)
+    except Truncated:
+        return None
+    if not is_unchanged(run.scraper, manifest, run.services.landing, run.client, utc_now()):
+        return None
+    run.ledger.advance(key, before.verdict, run.backfill_id, utc_now(), changes={})
+    run.unchanged.add(key)
+    run.obey(run.breaker.succeeded("scrape", utc_now()))
+    return manifest
+
+
+def record_landed(run: RunContext, manifest: Manifest) -> None:
+    """Writes verdict ``landed`` and keeps the manifest for the processor."""
+    before = run.ledger.get(manifest.partition)
+    run.ledger.advance(
+        manifest.partition,
+        Verdict.LANDED,
+        run.backfill_id,
+        utc_now(),
+        attempt=manifest.attempt,
+        attempts=(before.attempts if before else 0) + 1,
+        content_hash=manifest.content_hash,
+        landed=manifest.counts,
+        changes={},
+        evidence=manifest.empty_evidence,
+        open_items=manifest.open_text,
+        open_accepted="",
+        last_cursor=manifest.last_cursor,
+        pages_fetched=manifest.counts.get(run.scraper.tables[0], 0),
+        expected=manifest.source_total,
+    )
+    run.manifests[manifest.partition] = manifest
+
+
+def _count_answer(run: RunContext, manifest: Manifest) -> None:
+    answer_s = sum(page.elapsed_s for page in manifest.pages)
+    run.answers_s.append(answer_s)
+    run.count_landed(sum(manifest.counts.values()))
+    run.obey(run.breaker.succeeded("scrape", utc_now(), answer_s))
+
+
+def record_failure(run: RunContext, key: str, error: BaseException, stage: str, window: str) -> Verdict:
+    """Journals the incident, then writes the ledger: a verdict never stands without its reason. Blocking."""
+    error = _repeated(error, run.tries.get(key, 1))
+    return _record(run, key, verdict_of(error), error, stage, window)
+
+
+def _repeated(error: BaseException, tries: int) -> BaseException:
+    """A body that ended too early at every one of several tries is what the source has, and no accident."""
+    if not (isinstance(error, SourceUnavailable) and error.facts.get("cut_body")) or tries < 2:
+        return error
+    facts = {name: value for name, value in error.facts.items() if name != "cut_body"}
+    where = {"source": error.source, "partition": error.partition, "stage": error.stage}
+    return SourceContractError(f"{error.message}; so at each of {tries} tries", **where, **facts)
+
+
+def record_shared_failure(run: RunContext, key: str, error: BaseException, window: str) -> Verdict:
+    """As ``record_failure`` for one of several partitions whose call failed."""
+    mine = copy(error)
+    if isinstance(mine, PipelineError):
+        # How far the call came says nothing of one of its dates.
+        mine.facts = {name: value for name, value in mine.facts.items() if name not in ("rows_kept", "last_cursor")}
+        mine.partition = key
+    return record_failure(run, key, mine, "scrape", window)
+
+
+def record_batch_failure(run: RunContext, key: str, error: BaseException, stage: str, window: str) -> Verdict:
+    """As ``record_failure`` for a failed load or verification: the payload is landed, so a rerun needs no call."""
+    return _record(run, key, Verdict.LANDED if stage == "load" else Verdict.LOADED, error, stage, window)
+
+
+def _record(run: RunContext, key: str, verdict: Verdict, error: BaseException, stage: str, window: str) -> Verdict:
+    tries = run.tries.get(key, 1)
+    incident = Incident.from_error(error, source=run.source, partition=key, stage=stage, attempts=tries)
+    # A wall that a later run passes by itself is a note, not a failure. A block is one: a person should look meanwhile.
+    if resumes_at(error) is None or isinstance(error, BlockedBySource):
+        trip = _told_breaker(run, incident, error, verdict, stage)
+        # Before the incident is kept and mailed: other dates would be begun meanwhile.
+        run.obey(trip)
+        # The summary of a canary leaves in a moment: nobody has to be told twice. And one odd date is nothing to wake
+        # somebody for; the one that makes it the source's fault is.
+        if run.in_canary or (breaks_contract(error) and (trip is None or trip.action is Action.WARN)):
+            incident = dataclasses.replace(incident, severity="ERROR")
+        run.services.alerts.record_error(incident)
+    if run.takes_prompt_flush(PROMPT_FLUSHES):
+        run.services.alerts.flush(window, str(tries))
+    before = run.ledger.get(key)
+    entry = run.ledger.advance(
+        key,
+        verdict,
+        run.backfill_id,
+        utc_now(),
+        attempts=(before.attempts if before else 0) + (stage == "scrape"),
+        error_type=type(error).__name__,
+        error=redact(str(error)),
+        **reached(error),
+    )
+    verdict_event(entry, stage)
+    stop_if_critical(run, key, error, stage)
+    return verdict
+
+
+def stop_if_critical(run: RunContext, key: str, error: BaseException, stage: str) -> None:
+    """Lets nothing more begin when ``error`` says something of the whole source. Repeatable: the first one counts."""
+    if not isinstance(error, PipelineError):
+        error = unknown_is_critical(error, run.source, key, stage)
+    if isinstance(error, CriticalError) and not concerns_one_partition(error, run.partitions.get(key)):
+        if isinstance(error, BlockedBySource):
+            _cool_down(run, error)
+        run.stop(error, stage)
+
+
+def _cool_down(run: RunContext, error: BlockedBySource) -> None:
+    hours = run.services.settings.block_cooldown_h
+    cool_down(run.services.store, error, source=run.source, backfill_id=run.backfill_id, now=utc_now(), hours=hours)
+
+
+def _told_breaker(
+    run: RunContext, incident: Incident, error: BaseException, verdict: Verdict, stage: str
+) -> Trip | None:
+    now = utc_now()
+    if verdict.is_good:
+        return run.breaker.succeeded(stage, now)
+    cause = f"{incident.error_type} {fingerprint(incident)}"
+    is_limit = isinstance(error, RateLimited)
+    passes = isinstance(error, TransientError) and not is_limit
+    return run.breaker.failed(
+        stage, cause, now, rate_limited=is_limit, transient=passes, contract=breaks_contract(error)
+    )

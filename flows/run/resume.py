@@ -1,0 +1,129 @@
+"""A run that met a wall goes on by itself: the same deployment, scheduled for the instant of the reset.
+
+What was scheduled is kept in `flows.ledger.resumes` and in the run's facts, so that status, message and mail say the
+same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import datetime as dt
+from uuid import UUID
+
+from prefect.client.orchestration import get_client
+from prefect.exceptions import ObjectNotFound
+from prefect.runtime import deployment, flow_run
+from prefect.states import Cancelled, Scheduled
+
+from alerting.errors import BlockedBySource, CriticalError
+from alerting.ranges import compress_dates
+from flows.ledger.ledger import Ledger
+from flows.ledger.resumes import Resume, drop_resumes, is_done, keep_resume, read_resumes
+from flows.ledger.verdicts import resumes_at
+from flows.log import partition_logger
+from flows.parameters import Mode
+from flows.run.context import RunContext
+from flows.run.interruption import impatient_client
+from flows.wiring import Services
+from scrapers.scrape import utc_now
+
+# The reset is the source's clock; ours may be ahead of it.
+AFTER_RESET = dt.timedelta(seconds=60)
+_EVER = dt.datetime.min.replace(tzinfo=dt.UTC)
+
+
+async def note_resume(run: RunContext) -> None:
+    """Schedules the run that goes on, and says so in the mail, when a quota or a block is what stopped this one."""
+    for error in (run.stopped_by, run.loading_stopped_by):
+        at = resumes_at(error)
+        if error is None or at is None:
+            continue
+        if isinstance(error, BlockedBySource) and run.asked.resume_of:
+            run.note(f"{error.message}; blocked again after its cooldown: it does not go on by itself any more")
+        else:
+            run.resumes = await _resumed(run, error, at.astimezone(dt.UTC) + AFTER_RESET)
+            run.note(f"{error.message}; {run.resumes}")
+        return
+
+
+async def _resumed(run: RunContext, error: CriticalError, at: dt.datetime) -> str:
+    """Schedules the run, keeps what was scheduled, and returns the sentence that tells people about it."""
+    told = f"{at:%Y-%m-%d %H:%M} UTC"
+    if not deployment.id:
+        return f"it can go on at {told}; run it again then (it was not started from a deployment)"
+    now = utc_now()
+    # Any good verdict will do where only what is missing is done; else it has to be this run's own.
+    since = _EVER if run.asked.mode is Mode.INCREMENTAL else run.breaker.started_at
+    left = [key for key in run.partitions if not is_done(run.ledger.get(key), since)]
+    try:
+        flow_run_id, name = await schedule_resume(run, at)
+        resume = Resume(
+            backfill_id=run.backfill_id,
+            scheduled_at=now,
+            at=at,
+            waits_for="block" if isinstance(error, BlockedBySource) else "quota",
+            flow_run_id=flow_run_id,
+            flow_run_name=name,
+            ranges=compress_dates(left, join=".."),
+        )
+        await asyncio.to_thread(keep_resume, run.services.store, run.source, resume)
+    except Exception as problem:  # whatever server or store say, the run has still to end with its mail
+        partition_logger().error("the resuming run was not scheduled: %s", problem)
+        return f"it can go on at {told}; the run that resumes could not be scheduled, so run it again then"
+    run.facts = dataclasses.replace(run.facts, resumes_at=at, resumes_as=name)
+    return f"resumes at {told} by itself as flow run {name}"
+
+
+async def schedule_resume(run: RunContext, at: dt.datetime) -> tuple[str, str]:
+    """Schedules the run that goes on at ``at``; returns id and name of its flow run.
+
+    Repeatable: the run is known to the server by the backfill it continues.
+    """
+    async with get_client() as client:
+        this = await client.read_flow_run(UUID(str(flow_run.id)))
+        created = await client.create_flow_run_from_deployment(
+            UUID(str(deployment.id)),
+            parameters=run.asked.resumed(run.backfill_id),
+            job_variables=this.job_variables or {},
+            state=Scheduled(scheduled_time=at, message=f"goes on with {run.backfill_id} after its wait"),
+            idempotency_key=f"resume-{run.backfill_id}",
+            tags=["resume", run.backfill_id],
+        )
+    return str(created.id), created.name
+
+
+async def begin_resumed(services: Services, source: str) -> None:
+    """Takes this flow run out of what is scheduled: it has begun."""
+    if flow_run.id:
+        await asyncio.to_thread(drop_resumes, services.store, source, [str(flow_run.id)])
+
+
+def take_back_needless(services: Services, source: str) -> list[Resume]:
+    """Cancels scheduled runs of which every partition is good by now; returns them. Blocking; repeatable.
+
+    One that cannot be cancelled is logged and stays: it would find nothing to do.
+    """
+    taken = []
+    try:
+        scheduled = read_resumes(services.store, source)
+        entries = Ledger(services.store, source).refresh() if scheduled else {}
+        for one in scheduled:
+            if not one.has_work(entries):
+                _cancel(one)
+                drop_resumes(services.store, source, [one.flow_run_id])
+                taken.append(one)
+    except Exception as problem:  # whatever server or store say, the run that looks here has done its work
+        partition_logger().warning("a run that is scheduled and not needed may be left: %s", problem)
+    return taken
+
+
+def _cancel(resume: Resume) -> None:
+    with impatient_client() as client:
+        try:
+            found = client.read_flow_run(UUID(resume.flow_run_id))
+        except ObjectNotFound:
+            return
+        if found.state is not None and found.state.is_scheduled():
+            message = f"everything that {resume.backfill_id} left is done by now"
+            client.set_flow_run_state(found.id, Cancelled(message=message), force=True)

@@ -1,0 +1,113 @@
+"""Landed partitions that look too much like others to be believed: set apart before anything is loaded or verified.
+
+Three signs, none of which a single partition can show:
+
+* more empty dates in a row than the source ever rests (``Scraper.rests``): its proofs of emptiness are not believed;
+* the same payload, byte for byte, for two partitions: the source ignored what it was asked for;
+* the same round number of rows on several, and never more: the source cuts there and does not say so.
+
+A source in which one of the last two is normal says ``may_repeat``.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+
+from alerting.errors import CoverageLow, NothingPublished, PipelineError, Truncated
+from alerting.ranges import compress_dates
+from flows.ledger.ledger import LedgerEntry, Verdict
+from flows.ledger.rests import long_rests
+from flows.run.context import RunContext
+from flows.run.recording import record_failure
+
+FEWEST_AT_A_CAP = 3
+"""Partitions with the same largest number of rows from which on it is taken for a cap."""
+SMALLEST_CAP = 100
+CAP_STEP = 50
+
+_BELIEVED = (Verdict.LANDED, Verdict.LOADED, Verdict.VERIFIED)
+_CALLED_DONE = (*_BELIEVED, Verdict.EMPTY_OK)
+
+
+def set_suspects_apart(run: RunContext, partitions: Sequence[str]) -> list[str]:
+    """Records the suspects among ``partitions``, and those that this run has loaded already. Returns the others.
+
+    A partition that an earlier run has verified keeps its verdict and is named as evidence. Blocking.
+    """
+    if not partitions:
+        return []
+    entries, table = run.ledger.entries(), run.scraper.tables[0]
+    found: dict[str, PipelineError] = {
+        key: NothingPublished(
+            f"{why}; landed, not called empty",
+            hint="run them again later; before a source's launch: gapless first-date; if right, declare it in rests",
+        )
+        for key, why in long_rests(entries, run.partitions.values(), run.scraper).items()
+    }
+    if not run.scraper.may_repeat:
+        cap = 0 if run.scraper.result_cap else learned_cap(entries, table)
+        found |= {**at_cap(entries, table, cap), **twins(entries, partitions, run.backfill_id)}
+    for key, error in found.items():
+        entry = entries[key]
+        if key in partitions or (entry.backfill_id == run.backfill_id and entry.verdict in _CALLED_DONE):
+            located = error.located(source=run.source, partition=key, stage="load")
+            record_failure(run, key, located, "load", partitions[0])
+            run.manifests.pop(key, None)
+    return [key for key in partitions if key not in found]
+
+
+def twins(entries: Mapping[str, LedgerEntry], asked: Collection[str], backfill_id: str) -> dict[str, PipelineError]:
+    """Partitions whose payload one of ``asked`` has too, each with an error that names the others.
+
+    Empty ones are alike by nature and are no suspects; what an earlier run found wanting is no evidence.
+    """
+    groups: defaultdict[str, list[str]] = defaultdict(list)
+    for key, entry in entries.items():
+        is_set_apart = entry.backfill_id == backfill_id and entry.verdict is Verdict.PARTIAL
+        if _is_full(entry) and (entry.verdict in _BELIEVED or is_set_apart or key in asked):
+            groups[entry.content_hash].append(key)
+    return {
+        key: CoverageLow(
+            f"the payload is byte for byte that of {compress_dates([one for one in group if one != key])}: the source "
+            "gave one answer to different questions; it is landed, not called done",
+            hint="fetch all of them again; if that is normal here, say may_repeat = True in the scraper",
+            content_hash=entries[key].content_hash[:12],
+        )
+        for group in groups.values()
+        if len(group) > 1 and not set(group).isdisjoint(asked)
+        for key in group
+    }
+
+
+def learned_cap(entries: Mapping[str, LedgerEntry], table: str) -> int:
+    """The number of rows at which the source seems to cut; 0 when nothing points to one.
+
+    Rows that the source itself announced are proven by that, and do not count.
+    """
+    rows = [entry.landed.get(table, 0) for entry in _unannounced(entries).values()]
+    most = max(rows, default=0)
+    hashes = {one.content_hash for one in _unannounced(entries).values() if one.landed.get(table, 0) == most}
+    is_round = most >= SMALLEST_CAP and most % CAP_STEP == 0
+    return most if is_round and len(hashes) >= FEWEST_AT_A_CAP else 0
+
+
+def at_cap(entries: Mapping[str, LedgerEntry], table: str, cap: int) -> dict[str, PipelineError]:
+    """Partitions with exactly ``cap`` rows, each with its error; none for a cap of 0."""
+    keys = [key for key, entry in _unannounced(entries).items() if cap and entry.landed.get(table, 0) == cap]
+    return {
+        key: Truncated(
+            f"{cap:,} rows of {table}, as {len(keys) - 1} others have, and none has more: the source seems to cut "
+            "there; it is landed, not called done",
+            hint=f"declare result_cap = {cap} in the scraper; if so many are right, say may_repeat = True",
+        )
+        for key in keys
+    }
+
+
+def _unannounced(entries: Mapping[str, LedgerEntry]) -> dict[str, LedgerEntry]:
+    return {key: entry for key, entry in entries.items() if _is_full(entry) and entry.expected is None}
+
+
+def _is_full(entry: LedgerEntry) -> bool:
+    return bool(entry.content_hash) and not entry.evidence and any(entry.landed.values())

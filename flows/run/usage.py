@@ -1,0 +1,56 @@
+"""What a run has used, as facts for its mail."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from alerting.errors import PipelineError
+from flows.log import partition_logger
+
+if TYPE_CHECKING:
+    from flows.run.context import RunContext
+
+
+def money_facts(run: RunContext) -> dict[str, Any]:
+    """US dollars so far, in all and by what they were paid for."""
+    by = run.prices.cost_usd(run.usage)
+    return {"cost_usd": sum(by.values()), "cost_usd_by": by}
+
+
+def spent_facts(run: RunContext) -> dict[str, Any]:
+    """Everything at the end of a run, its windows' last words included. Gives unused calls back. Blocking.
+
+    The mail must leave also when shared counts or reports cannot be read.
+    """
+    if run.windows is not None:
+        try:
+            run.windows.look()
+        except PipelineError as error:
+            partition_logger().warning("the windows' last reports were not read: %s", error)
+    return {**used_facts(run), **money_facts(run), **_quota_facts(run)}
+
+
+def used_facts(run: RunContext) -> dict[str, Any]:
+    """Calls, waits, bytes and jobs so far, those of windows elsewhere as they last reported them."""
+    elsewhere = run.spent_elsewhere
+    return {
+        "calls": run.calls,
+        "waited_for_limits_s": run.budget.waited_s + elsewhere["waited_s"],
+        "bytes_landed": (run.client.received_bytes if run.client else 0) + elsewhere["bytes_landed"],
+        "bigquery_jobs": sum(receipt.job_count for receipt in run.receipts),
+        "bigquery_bytes": run.usage.billed_bytes,
+    }
+
+
+def _quota_facts(run: RunContext) -> dict[str, Any]:
+    rate = run.quota.rate
+    unit, limit = ("day", rate.per_day) if rate.per_day is not None else ("month", rate.per_month)
+    try:
+        run.budget.close()
+        left = run.quota.left()
+    except PipelineError as error:
+        partition_logger().warning("quota not settled: %s", error)
+        return {}
+    if limit is None:
+        return {}
+    return {"calls_left": left, "calls_budget": limit, "budget_resets_at": run.budget.next_reset(unit)}

@@ -1,0 +1,216 @@
+"""Searches for a source's first date by the rules of every other call: lease, cooldown, blackout, budget, retries."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from alerting.errors import BlockedBySource, ConfigurationError, NothingPublished, PipelineError, TransientError
+from flows.coordination.blackout import blackouts_of, paused_until
+from flows.coordination.cooldown import cool_down, refuse_while_cooling
+from flows.coordination.lease import Lease
+from flows.ledger.ledger import Ledger, LedgerEntry, Verdict
+from flows.planning.known_first_date import FirstDate, first_date_name
+from flows.planning.plan import BEFORE_FIRST
+from flows.planning.requested import requested_partitions
+from flows.wiring import Services
+from scrapers.attempt import Fetcher
+from scrapers.base import Scraper
+from scrapers.first_date_search import REST_DAYS, FirstSearch, Look, look_at
+from scrapers.partition import Partition
+from scrapers.scrape import utc_now
+
+_WITH_ROWS = frozenset({Verdict.LANDED, Verdict.LOADED, Verdict.VERIFIED})
+
+
+def find_first_date(
+    services: Services,
+    source: str,
+    start: dt.date,
+    end: dt.date,
+    *,
+    who: str,
+    rest_days: int = 0,
+    sleep: Callable[[float], None] = time.sleep,
+) -> FirstDate:
+    """The first date with rows between ``start`` and ``end`` (inclusive); recorded, unless it is ``start`` itself.
+
+    What the ledger knows costs no call. Nothing is landed. Dates before it that had failed become ``unavailable``.
+
+    Raises ``ConfigurationError`` for a range that makes no sense, and during a cooldown or blackout; ``LeaseHeld``;
+    ``NothingPublished`` when nothing near ``end`` has rows; what the source's answers raise, after retries. Nothing is
+    recorded then.
+    """
+    scraper, now = services.scraper(source), utc_now()
+    if scraper.step == "whole":
+        raise ConfigurationError(
+            f"{source} is asked by entity and has no dates. Nothing was done", source=source, stage="plan"
+        )
+    partitions = requested_partitions(scraper, start, end, "", now)
+    _refuse_at_this_time(services, source, now)
+    with (
+        _held(services, source, f"{partitions[0].key}..{partitions[-1].key}") as lease,
+        _client(services, source) as (
+            client,
+            calls,
+        ),
+    ):
+        ledger = Ledger(services.store, source)
+        known = _known(ledger.refresh(partitions[0].key, partitions[-1].key), partitions)
+        looking = _Looking(services, lease, scraper, client, partitions, sleep)
+        rest_days = rest_days or _longest_rest_days(scraper)
+        search = FirstSearch(len(partitions), looking.has_rows, step=scraper.step, rest_days=rest_days, known=known)
+        at = search.first()
+        if at is None:
+            raise NothingPublished(
+                f"neither {partitions[-1].key} nor its neighbours have rows; nothing was recorded",
+                source=source,
+                stage="plan",
+                hint="name an END at which the source has rows",
+            )
+        lease.heartbeat(utc_now())
+        looks = [*looking.looks, *(_from_ledger(partitions[one].key, is_there) for one, is_there in known.items())]
+        found = FirstDate(
+            source=source,
+            first_date=partitions[at].start,
+            start_date=partitions[0].start,
+            end_date=end,
+            found_at=utc_now(),
+            found_by=who,
+            calls=calls(),
+            looks=tuple(sorted(looks, key=lambda look: look.partition)),
+        )
+        if at:
+            _record(services, ledger, found, lease.record.backfill_id)
+    return found
+
+
+def _longest_rest_days(scraper: Scraper) -> int:
+    """The off-season is the longest rest of a source that has one, and its length is not declared."""
+    rests = scraper.rests
+    return rests.longest_days if rests and rests.season is None else REST_DAYS
+
+
+def forget_first_date(services: Services, source: str) -> bool:
+    """Removes the record, so that plans ask for everything again; False when there was none. Raises ``LeaseHeld``."""
+    services.scraper(source)
+    with _held(services, source, "forget the first date") as lease:
+        there = next(services.store.list(first_date_name(source)), None) is not None
+        services.store.delete(first_date_name(source))
+        ledger = Ledger(services.store, source)
+        for key, entry in ledger.refresh().items():
+            if entry.verdict is Verdict.UNAVAILABLE and entry.evidence.startswith(BEFORE_FIRST):
+                ledger.advance(key, Verdict.PLANNED, lease.record.backfill_id, utc_now(), evidence="")
+    return there
+
+
+def _record(services: Services, ledger: Ledger, found: FirstDate, by: str) -> None:
+    data = found.model_dump_json(indent=1).encode()
+    services.store.write(first_date_name(found.source), data, content_type="application/json")
+    why = f"{BEFORE_FIRST} {found.first_date} {found.evidence}"
+    for key, entry in ledger.entries().items():
+        if entry.verdict.is_failed and key < found.first_date.isoformat():
+            ledger.advance(key, Verdict.UNAVAILABLE, by, utc_now(), evidence=why)
+
+
+def _known(entries: Mapping[str, LedgerEntry], partitions: Sequence[Partition]) -> dict[int, bool]:
+    known = {}
+    for at, partition in enumerate(partitions):
+        entry = entries.get(partition.key)
+        if entry is not None and entry.verdict is Verdict.EMPTY_OK:
+            known[at] = False
+        elif entry is not None and entry.verdict in _WITH_ROWS and any(entry.landed.values()):
+            known[at] = True
+    return known
+
+
+def _from_ledger(key: str, is_there: bool) -> Look:
+    return Look(key, is_there, "in the ledger, with rows" if is_there else "in the ledger, proven empty")
+
+
+class _Looking:
+    """One look after the other, each with the lease alive, retried as a date of a backfill is."""
+
+    def __init__(
+        self,
+        services: Services,
+        lease: Lease,
+        scraper: Scraper,
+        client: Fetcher,
+        partitions: Sequence[Partition],
+        sleep: Callable[[float], None],
+    ) -> None:
+        self.looks: list[Look] = []
+        self._settings = services.settings
+        self._store = services.store
+        self._lease = lease
+        self._scraper = scraper
+        self._client = client
+        self._partitions = partitions
+        self._sleep = sleep
+        self._beat_s = time.monotonic()
+
+    def has_rows(self, at: int) -> bool:
+        partition = self._partitions[at]
+        for delay_s in (*self._settings.retry_delays_s, None):
+            self._keep_lease()
+            try:
+                self.looks.append(look_at(partition, self._scraper, self._client))
+                break
+            except TransientError as error:
+                if delay_s is None:
+                    raise error.located(partition=partition.key) from error.__cause__
+                self._sleep(delay_s)
+            except BlockedBySource as error:
+                hours, by = self._settings.block_cooldown_h, self._lease.record.backfill_id
+                source = self._scraper.source
+                cool_down(self._store, error, source=source, backfill_id=by, now=utc_now(), hours=hours)
+                raise error.located(partition=partition.key) from error.__cause__
+            except PipelineError as error:
+                raise error.located(partition=partition.key) from error.__cause__
+        return self.looks[-1].is_there
+
+    def _keep_lease(self) -> None:
+        if time.monotonic() - self._beat_s >= self._settings.heartbeat_s:
+            self._lease.heartbeat(utc_now())
+            self._beat_s = time.monotonic()
+
+
+def _refuse_at_this_time(services: Services, source: str, now: dt.datetime) -> None:
+    refuse_while_cooling(services.store, source, now)
+    until = paused_until(blackouts_of(services.settings.blackouts, source), now)
+    if until:
+        raise ConfigurationError(
+            f"a blackout window lasts until {until:%Y-%m-%d %H:%M} UTC. Nothing was done", source=source, stage="start"
+        )
+
+
+@contextlib.contextmanager
+def _held(services: Services, source: str, range_text: str) -> Iterator[Lease]:
+    now = utc_now()
+    lease = Lease.acquire(
+        services.store,
+        source,
+        backfill_id=f"first-date-{now:%Y%m%dT%H%M%SZ}",
+        now=now,
+        ttl_s=services.settings.lease_ttl_s,
+        mode="first-date",
+        range_text=range_text,
+    )
+    try:
+        yield lease
+    finally:
+        lease.release(utc_now())
+
+
+@contextlib.contextmanager
+def _client(services: Services, source: str) -> Iterator[tuple[Fetcher, Callable[[], int]]]:
+    budget = services.budget(source, services.quota(source))
+    client = services.client(source, budget)
+    try:
+        yield client, lambda: client.calls
+    finally:
+        client.close()
+        budget.close()

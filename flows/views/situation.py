@@ -1,0 +1,349 @@
+"""The state of one source at one moment, and what comes next: read once, from which every answer is derived.
+
+`situation_of` reads lease, cooldown, scheduled resumes, waiting runs, outbox, plan and ledger; nothing else decides
+what state a source is in. Whoever tells people (status, command line, mail) takes from the `Situation`:
+
+* ``state``, with ``paused_for`` and ``until`` (aware UTC) where it is ``PAUSED`` or ``LEFT_ALONE``,
+* ``headline``: that in one sentence,
+* ``next_step``: what a person has to do, "nothing to do ..." when it is nothing,
+* ``refusal``: why a run that begins now would be refused, "" when it would work,
+* ``progress``: of ``backfill_id``, None before its plan is stored.
+
+A run that ends knows its own next instant before anybody can read it: ``RunFacts.resumes_at`` and ``resumes_as`` are
+set by `flows.run.resume`, ``commands_work_from`` by the closing; the mail is made of these.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+from itertools import islice
+
+from alerting.advice import MAX_PASTED
+from alerting.errors import AuthenticationError, StateUnreadable
+from alerting.object_store import ObjectStore
+from alerting.outbox import Outbox, OutboxEntry
+from alerting.ranges import compress_dates
+from alerting.wording import about
+from flows.coordination.cooldown import Cooldown, lift_command, read_cooldown
+from flows.coordination.lease import LeaseRecord, read_lease
+from flows.coordination.lease_loan import Waiting, read_waiting
+from flows.coordination.standstill import LIVE, Standstill
+from flows.ledger.ledger import Ledger, LedgerEntry, Verdict
+from flows.ledger.resumes import Resume, read_resumes
+from flows.planning.stored_plan import read_plan
+from flows.run.progress import Progress, progress_of, stored_work_of
+from flows.truth.inventory import span_of
+from flows.wiring import Services
+from scrapers.base import Scraper
+
+DEAD_KEY = AuthenticationError.__name__
+QUOTA, BLOCK, PERSON = "quota", "block", "a person"
+# A scheduled run that has not begun by then has no worker.
+OVERDUE = dt.timedelta(minutes=5)
+
+
+class State(StrEnum):
+    """What a source is doing.
+
+    ``paused``: a run goes on later, by itself or when a person says so, as ``paused_for`` tells. ``left alone``: after
+    a block nothing may begin, and nothing is scheduled. ``hung``: alive, but nothing finished for ``stall_s``.
+    ``dead``: without a heartbeat.
+    """
+
+    NEVER_RUN = "never run"
+    IDLE = "idle"
+    RUNNING = "running"
+    PAUSED = "paused"
+    LEFT_ALONE = "left alone"
+    HUNG = "hung"
+    DEAD = "dead"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Situation:
+    """One source at ``now`` (aware UTC). ``run`` is the mail entry of the run in question, else of the last one.
+
+    ``cooldown`` is None when runs may begin; ``resumes`` are those that still have something to do.
+    """
+
+    source: str
+    now: dt.datetime
+    entries: Mapping[str, LedgerEntry]
+    lease: LeaseRecord | None
+    cooldown: Cooldown | None
+    resumes: tuple[Resume, ...]
+    waiting: tuple[Waiting, ...]
+    run: OutboxEntry | None
+    progress: Progress | None
+    patience_s: float
+    scraper: Scraper
+
+    @property
+    def is_held(self) -> bool:
+        """Somebody has the lease, alive or not."""
+        return self.lease is not None and self.lease.state in ("held", "paused")
+
+    @property
+    def is_alive(self) -> bool:
+        """The holder gave a sign of life in time."""
+        return self.lease is not None and self.lease.is_alive(self.now)
+
+    @property
+    def resume(self) -> Resume | None:
+        """What goes on next by itself."""
+        return self.resumes[0] if self.resumes else None
+
+    @property
+    def backfill_id(self) -> str:
+        """The run in question: the holder, else the one that goes on by itself, else the last one."""
+        if self.is_held and self.lease:
+            return self.lease.backfill_id
+        return self.resume.backfill_id if self.resume else self.run.backfill_id if self.run else ""
+
+    @property
+    def standstill(self) -> Standstill | None:
+        """Why the living holder begins nothing."""
+        if self.lease is None or not self.is_alive:
+            return None
+        if self.lease.is_lent(self.now):
+            return Standstill(why=LIVE, live_id=self.lease.lent_to)
+        return self.lease.standstill
+
+    @property
+    def state(self) -> State:
+        """See ``State``."""
+        if self.is_held and self.lease:
+            if self.lease.state == "paused":
+                return State.PAUSED
+            if not self.is_alive:
+                return State.DEAD
+            if self.standstill:
+                return State.PAUSED
+            return State.HUNG if self.quiet_s > self.patience_s else State.RUNNING
+        if self.resume:
+            return State.PAUSED
+        if self.cooldown:
+            return State.LEFT_ALONE
+        return State.IDLE if self.entries or self.run else State.NEVER_RUN
+
+    @property
+    def paused_for(self) -> str:
+        """``quota``, ``block``, ``a person``, ``blackout``, ``live work`` or ``trouble at the source``; else ""."""
+        if self.state is not State.PAUSED:
+            return ""
+        if self.standstill:
+            return self.standstill.why
+        if self.is_held:
+            return PERSON
+        return self.resume.waits_for if self.resume else ""
+
+    @property
+    def until(self) -> dt.datetime | None:
+        """When a pause ends by itself, or the source may be asked again."""
+        if self.standstill:
+            return self.standstill.until
+        if self.is_held:
+            return None
+        if self.resume:
+            return self.resume.at
+        return self.cooldown.until if self.cooldown else None
+
+    @property
+    def is_overdue(self) -> bool:
+        """What was to go on by itself has not begun in time."""
+        return not self.is_held and self.resume is not None and self.now > self.resume.at + OVERDUE
+
+    @property
+    def quiet_s(self) -> float:
+        """Seconds since the holder brought a partition to any verdict, or since its begin."""
+        if self.lease is None:
+            return 0.0
+        mine = (one.updated_at for one in self.entries.values() if one.backfill_id == self.lease.backfill_id)
+        return (self.now - max(mine, default=self.lease.started_at)).total_seconds()
+
+    def with_verdict(self, *verdicts: Verdict) -> list[LedgerEntry]:
+        """Entries whose verdict is one of these."""
+        return [entry for entry in self.entries.values() if entry.verdict in verdicts]
+
+    @property
+    def open_keys(self) -> list[str]:
+        """Partitions that were asked for and are not good, sorted."""
+        return sorted(key for key, entry in self.entries.items() if not entry.verdict.is_good)
+
+    @property
+    def needs_key(self) -> bool:
+        """The source refused the key, or Google our identity, and nothing went well there since."""
+        return any(one.error_type == DEAD_KEY and not one.verdict.is_good for one in self.entries.values())
+
+    @property
+    def headline(self) -> str:
+        """The state in one sentence, with the instant at which it changes by itself."""
+        if self.is_held and self.lease:
+            who = f"{self.lease.backfill_id} ({self.lease.range_text})"
+            if self.state is State.DEAD:
+                return f"dead: {who} gives no sign of life"
+            if self.state is State.HUNG:
+                return f"hung: {who} has finished nothing for {about(self.quiet_s)}"
+            if self.standstill:
+                return f"{self.standstill.describe()}: {who} goes on by itself"
+            if self.lease.state == "paused":
+                return f"paused by a person: {who} was suspended in Prefect and waits for Resume"
+            return f"running: {who}"
+        if self.resume and self.is_overdue:
+            return f"paused: {self._resuming}, and it has not begun"
+        if self.resume:
+            why = "after a block" if self.resume.waits_for == BLOCK else "because a quota is used up"
+            return f"paused {why}: {self._resuming}"
+        if self.cooldown:
+            return f"left alone until {at(self.cooldown.until)}, after a block of {self.cooldown.backfill_id}"
+        return f"{self.state}{self._ended}"
+
+    @property
+    def _ended(self) -> str:
+        if self.run is None or not self.run.run_facts.verdict:
+            return ""
+        ended = self.run.run_facts.finished_at or self.run.finished_at
+        return f"; {self.run.backfill_id} ended {self.run.run_facts.verdict}" + (f" at {at(ended)}" if ended else "")
+
+    @property
+    def _resuming(self) -> str:
+        if self.resume is None:
+            return ""
+        verb = "was to go on" if self.is_overdue else "goes on"
+        resume = self.resume
+        return f"{resume.backfill_id} {verb} at {at(resume.at)} by itself as flow run {resume.flow_run_name}"
+
+    @property
+    def refusal(self) -> str:
+        """Why a run that begins now would be refused, and what to do instead; "" when it would work."""
+        if self.is_alive and self.lease:
+            return f"refused while {self.lease.backfill_id} runs, unless it waits for it: -p wait_for_lease_s=3600"
+        if self.cooldown:
+            return f"refused until {at(self.cooldown.until)}; when you know that the block is gone: {self.lift}"
+        return ""
+
+    @property
+    def lift(self) -> str:
+        """The command that ends the cooldown."""
+        return lift_command(self.source)
+
+    @property
+    def next_step(self) -> str:
+        """What a person has to do now."""
+        if self.state is State.HUNG and self.lease:
+            return f"look at its log, then cancel it: prefect flow-run cancel {self.lease.flow_run_id}"
+        if self.state is State.DEAD:
+            return "nothing to do: the watchdog mails and frees it within five minutes; sooner: gapless send-owed"
+        if self.paused_for == PERSON and self.lease:
+            return f"press Resume in Prefect, or give it up: prefect flow-run cancel {self.lease.flow_run_id}"
+        if self.is_overdue:
+            return "start a worker: prefect worker start --pool gapless"
+        if self.is_alive and self.lease:
+            return "nothing to do" + (": it mails when it ends" if self.lease.mode == "backfill" else "")
+        if self.resume and self.cooldown:
+            return f"nothing to do; to go sooner, when you know that the block is gone: {self.lift}, then {self.again}"
+        if self.resume:
+            return "nothing to do" + (f"; to go sooner: {self.again}" if self.resume.waits_for == BLOCK else "")
+        if self.cooldown:
+            return f"wait until {at(self.cooldown.until)}, or when you know that the block is gone: {self.lift}"
+        if not self.open_keys:
+            return "nothing to do"
+        if self.needs_key:
+            return f"renew the key; then gapless preflight {self.source} --canary, and {self.again}"
+        return self.again
+
+    @property
+    def again(self) -> str:
+        """The command that takes up everything that is not good, whatever became of it; "" when all is."""
+        keys = self.open_keys
+        if not keys:
+            return ""
+        ranges = compress_dates(keys, join="..")
+        if self.scraper.step == "whole":
+            return f"gapless run {self.source} --entities '{ranges}' --reason errors"
+        first, last = span_of(self.scraper, keys)
+        days = f" --dates '{ranges}'" if "," in ranges and len(ranges) <= MAX_PASTED else ""
+        return f"gapless run {self.source} {first} {last}{days} --reason errors"
+
+
+def at(instant: dt.datetime) -> str:
+    """An instant for people: minutes, as mails and refusals have them.
+
+    >>> at(dt.datetime(2025, 1, 1, 12, 30, 5, tzinfo=dt.UTC))
+    '2025-01-01 12:30 UTC'
+    """
+    return f"{instant.astimezone(dt.UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def situation_of(services: Services, source: str, now: dt.datetime) -> Situation:
+    """Reads everything at once: one listing of the ledger, and some single objects. Raises ``StateUnreadable``."""
+    store = services.store
+    entries = Ledger(store, source).refresh()
+    lease, _ = read_lease(store, source)
+    cooldown, _ = read_cooldown(store, source)
+    resumes = tuple(one for one in read_resumes(store, source) if one.has_work(entries))
+    run = None
+    if lease is not None and lease.state in ("held", "paused"):
+        run = Outbox(store).read(lease.backfill_id)
+    elif resumes:
+        run = Outbox(store).read(resumes[0].backfill_id)
+    run = run or next(recent_runs(store, 1, source), None)
+    work = stored_work(store, run.backfill_id) if run is not None else None
+    return Situation(
+        source=source,
+        now=now,
+        entries=entries,
+        lease=lease,
+        cooldown=cooldown if cooldown is not None and cooldown.is_on(now) else None,
+        resumes=resumes,
+        waiting=read_waiting(store, source, now),
+        run=run,
+        progress=stored_progress(run, work, entries, now) if run is not None and work is not None else None,
+        patience_s=services.settings.stall_s or 10 * services.settings.lease_ttl_s,
+        scraper=services.scraper(source),
+    )
+
+
+def stored_work(store: ObjectStore, backfill_id: str) -> dict[str, bool] | None:
+    """Every key of a run's plan, and whether the run is to do something about it; None while it has no plan.
+
+    A daily run never has one.
+    """
+    try:
+        return stored_work_of(read_plan(store, backfill_id))
+    except StateUnreadable:
+        return None
+
+
+def stored_progress(
+    run: OutboxEntry, work: Mapping[str, bool], entries: Mapping[str, LedgerEntry], now: dt.datetime
+) -> Progress:
+    """How far a run is, as its plan and the ledger have it: what its own process shows as artifact."""
+    facts = run.run_facts
+    began = facts.started_at or run.opened_at or now
+    return progress_of(
+        work,
+        entries,
+        run.backfill_id,
+        since=began,
+        elapsed_s=((facts.finished_at or run.finished_at or now) - began).total_seconds(),
+        calls=facts.calls or 0,
+    )
+
+
+def recent_runs(store: ObjectStore, last: int, source: str = "") -> Iterator[OutboxEntry]:
+    """The newest ``last`` backfills (of one source), newest first, by one listing and one read each."""
+    never = dt.datetime.min.replace(tzinfo=dt.UTC)
+    listed = sorted(store.list("outbox/backfill="), key=lambda one: one.updated_at or never)
+    outbox = Outbox(store)
+
+    def of_source() -> Iterator[OutboxEntry]:
+        for stored in reversed(listed):
+            entry = outbox.read(stored.metadata.get("backfill_id", ""))
+            if entry is not None and source in ("", entry.source):
+                yield entry
+
+    return islice(of_source(), last)

@@ -1,0 +1,215 @@
+"""Budgets: how many calls a source may get per second, minute, day and month. Thread-safe, one per source and process.
+
+Second and minute are sliding windows: no half-open window of that length ever holds more grants than allowed, so no
+burst straddles a border. Day and month are counted in the API's own reset zone and are walls, not waits: at a wall the
+caller gets ``BudgetExhausted`` with the instant of the reset, and nobody sleeps there.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+from zoneinfo import ZoneInfo
+
+from alerting.errors import BudgetExhausted, RateLimited
+from scrapers.base import QuotaHeaders, Rate
+from scrapers.pace.rate_limits import Wall, check_rate, next_reset, sliding_windows
+from scrapers.waits import shown_wait
+
+# Below this a sleep may round to nothing, and a waiting loop would spin.
+_SHORTEST_SLEEP_S = 0.001
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Time, replaceable: ``monotonic`` in seconds, ``now`` aware UTC, ``sleep`` in seconds."""
+
+    monotonic: Callable[[], float] = time.monotonic
+    now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC)
+    sleep: Callable[[float], None] = time.sleep
+
+
+class Quota(Protocol):
+    """Day and month counts that processes share (``SharedQuota``); called under the budget's lock."""
+
+    def ensure(self) -> None:
+        """Holds at least one call, or raises ``BudgetExhausted``."""
+
+    def take(self) -> None:
+        """Uses it."""
+
+    def give_back(self) -> None:
+        """Undoes one ``take``."""
+
+    def settle(self) -> None:
+        """Returns what was held and not used."""
+
+    def believe(self, declared: QuotaHeaders, headers: Mapping[str, str]) -> None:
+        """Takes over what the source says is left."""
+
+
+class Budget:
+    """The calls one source may get.
+
+    Args:
+        rate: The limits. ``ConfigurationError`` for a limit that is not positive or an unknown zone.
+        source: For error messages.
+        clock: Replaced in tests.
+        chance: Draws the pauses; replaced in tests.
+        quota: Counts day and month together with all other processes; without one this process counts alone.
+    """
+
+    def __init__(
+        self,
+        rate: Rate,
+        *,
+        source: str = "",
+        clock: Clock | None = None,
+        quota: Quota | None = None,
+        chance: random.Random | None = None,
+    ) -> None:
+        check_rate(rate, source)
+        self.rate = rate
+        self.source = source
+        self._clock = clock or Clock()
+        self._chance = chance or random.Random()  # noqa: S311 - no secret
+        self._zone = ZoneInfo(rate.reset_zone)
+        self._lock = threading.Lock()
+        self._windows = sliding_windows(rate)
+        self._quota = quota
+        self._walls = () if quota else (Wall("day", rate.per_day), Wall("month", rate.per_month))
+        self._paused_until_s = -math.inf
+        self._waited_s = 0.0
+
+    @property
+    def waited_s(self) -> float:
+        """Seconds all threads together spent waiting for a grant."""
+        with self._lock:
+            return self._waited_s
+
+    def try_acquire(self) -> bool:
+        """Takes one call if it may be made this instant. Raises ``BudgetExhausted`` at a day or month wall."""
+        with self._lock:
+            return self._take() == 0.0
+
+    def acquire(self, timeout_s: float | None = None) -> float:
+        """Waits until one call may be made, takes it, and returns the seconds waited.
+
+        Raises ``BudgetExhausted`` at a day or month wall, without waiting, and ``RateLimited`` (with
+        ``retry_after_s``) as soon as it is known that ``timeout_s`` will not do.
+        """
+        started_s = self._clock.monotonic()
+        while True:
+            with self._lock:
+                wait_s = self._take()
+            waited_s = self._clock.monotonic() - started_s
+            if wait_s == 0.0:
+                return waited_s
+            if timeout_s is not None and waited_s + wait_s > timeout_s:
+                raise RateLimited(
+                    f"the next call is allowed {shown_wait(wait_s, self._clock.now())}, the caller waits {timeout_s:g} "
+                    "s at most",
+                    retry_after_s=wait_s,
+                    source=self.source,
+                    stage="scrape",
+                )
+            pause_s = max(wait_s, _SHORTEST_SLEEP_S)
+            self._clock.sleep(pause_s)
+            with self._lock:
+                self._waited_s += pause_s
+
+    def pause_for(self, seconds: float) -> None:
+        """No call of this source starts for so long (``Retry-After``). A pause is only ever lengthened."""
+        with self._lock:
+            self._paused_until_s = max(self._paused_until_s, self._clock.monotonic() + seconds)
+
+    def pause_until(self, instant: dt.datetime) -> None:
+        """Same, until an aware instant."""
+        self.pause_for((instant - self._clock.now()).total_seconds())
+
+    def refund(self) -> None:
+        """Gives one call back to day and month: the source answered 429 and did no work.
+
+        The second and minute windows keep it: that call did arrive.
+        """
+        with self._lock:
+            if self._quota:
+                self._quota.give_back()
+            for wall in self._walls:
+                wall.spent = max(0, wall.spent - 1)
+
+    def believe(self, declared: QuotaHeaders, headers: Mapping[str, str]) -> None:
+        """Takes over what the source says is left, where a quota is shared."""
+        with self._lock:
+            if self._quota:
+                self._quota.believe(declared, headers)
+
+    def close(self) -> None:
+        """Gives unused calls back to the shared quota. Raises what the store raises."""
+        with self._lock:
+            if self._quota:
+                self._quota.settle()
+
+    def export_state(self) -> dict[str, str | int]:
+        """Day and month counts with their periods: ``{"day": "2026-11-22", "day_spent": 12, "month": ...}``."""
+        with self._lock:
+            self._move_walls()
+            state: dict[str, str | int] = {}
+            for wall in self._walls:
+                state[wall.unit], state[f"{wall.unit}_spent"] = wall.period, wall.spent
+            return state
+
+    def import_state(self, state: Mapping[str, str | int]) -> None:
+        """Takes over counts of the current day and month; those of a period that is over are ignored."""
+        with self._lock:
+            self._move_walls()
+            for wall in self._walls:
+                if state.get(wall.unit) == wall.period:
+                    wall.spent = max(wall.spent, int(state.get(f"{wall.unit}_spent", 0)))
+
+    def next_reset(self, unit: str) -> dt.datetime:
+        """The instant, in the reset zone, at which the current ``day`` or ``month`` is over."""
+        return next_reset(unit, self._clock.now(), self._zone)
+
+    def _take(self) -> float:
+        """Takes a call and returns 0, or takes none and returns the seconds to wait. Needs the lock."""
+        self._move_walls()
+        for wall in self._walls:
+            if wall.is_reached:
+                raise self._exhausted(wall)
+        if self._quota:
+            self._quota.ensure()
+        now_s = self._clock.monotonic()
+        wait_s = max([self._paused_until_s - now_s, *(window.wait_s(now_s) for window in self._windows)])
+        if wait_s > 0:
+            return wait_s
+        for window in self._windows:
+            window.take(now_s)
+        for wall in self._walls:
+            wall.spent += 1
+        if self._quota:
+            self._quota.take()
+        pause_s = self._chance.uniform(*self.rate.pause_s)
+        self._paused_until_s = max(self._paused_until_s, now_s + pause_s)
+        return 0.0
+
+    def _move_walls(self) -> None:
+        today = self._clock.now().astimezone(self._zone).date()
+        for wall in self._walls:
+            wall.move_to(today.isoformat() if wall.unit == "day" else f"{today:%Y-%m}")
+
+    def _exhausted(self, wall: Wall) -> BudgetExhausted:
+        reset = self.next_reset(wall.unit)
+        return BudgetExhausted(
+            f"all {wall.limit} calls of this {wall.unit} ({wall.period}) are spent; no call was made",
+            source=self.source,
+            stage="scrape",
+            hint=f"start again after {reset.isoformat()} ({self.rate.reset_zone})",
+            resets_at=reset.astimezone(dt.UTC).isoformat(),
+        )

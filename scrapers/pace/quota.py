@@ -1,0 +1,231 @@
+"""Day and month quotas that all processes and runs of a source share, kept in object storage by compare-and-swap.
+
+A process takes calls in blocks, so that the shared object is written once per block and not once per call; what it
+did not use it gives back at its end. A process that is killed loses at most one block, which then counts as spent.
+
+    budgets/<source>.json   {"day": "2026-11-22", "day_spent": {"backfill": 700, "live": 12}, "month": ...}
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import math
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from zoneinfo import ZoneInfo
+
+from alerting.errors import BudgetExhausted, LandingUnavailable, StateUnreadable
+from alerting.object_store import GenerationConflict, ObjectMissing, ObjectStore
+from scrapers.base import QuotaHeaders, Rate
+from scrapers.pace.budget import Clock
+from scrapers.pace.rate_limits import next_reset
+
+Purpose = Literal["backfill", "live"]
+Unit = Literal["day", "month"]
+LARGEST_BLOCK = 100
+_BLOCKS_PER_ALLOWANCE = 20
+_WRITE_TRIES = 20
+# What the source's own counter says beyond ours: another program with the same key.
+OTHER = "other"
+
+
+@dataclass(slots=True)
+class Counts:
+    """Calls of the current day and month by purpose; ``period`` is ``2026-11-22`` or ``2026-11``."""
+
+    period: dict[Unit, str]
+    spent: dict[Unit, dict[str, int]] = field(default_factory=lambda: {"day": {}, "month": {}})
+
+    @classmethod
+    def parse(cls, data: bytes, today: dt.date) -> Counts:
+        """Counts of a period that is over are dropped; one that lies ahead (a clock set back) is kept."""
+        stored, counts = json.loads(data), cls.of(today)
+        for unit, period in counts.period.items():
+            if str(stored[unit]) >= period:
+                counts.period[unit] = str(stored[unit])
+                counts.spent[unit] = {str(who): int(calls) for who, calls in stored[f"{unit}_spent"].items()}
+        return counts
+
+    @classmethod
+    def of(cls, today: dt.date) -> Counts:
+        """Nothing spent yet."""
+        return cls({"day": today.isoformat(), "month": f"{today:%Y-%m}"})
+
+    def to_json(self) -> bytes:
+        """As stored."""
+        data: dict[str, Any] = {}
+        for unit, period in self.period.items():
+            data |= {unit: period, f"{unit}_spent": self.spent[unit]}
+        return json.dumps(data, indent=1).encode()
+
+    def add(self, purpose: str, calls: int) -> None:
+        """Counts ``calls`` (negative gives back) to day and month."""
+        for spent in self.spent.values():
+            spent[purpose] = max(0, spent.get(purpose, 0) + calls)
+
+
+class SharedQuota:
+    """This process's part of the day and month quota. Not thread-safe by itself: ``Budget`` calls it under its lock.
+
+    Args:
+        store: Where the counts lie.
+        source: Whose quota.
+        rate: Its limits and reset zone; without day and month limit the calls are counted all the same.
+        purpose: ``backfill`` may use ``share`` of each limit, ``live`` all of it.
+        share: See ``purpose``.
+        clock: Replaced in tests.
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        source: str,
+        rate: Rate,
+        *,
+        purpose: Purpose = "backfill",
+        share: float = 0.7,
+        clock: Clock | None = None,
+    ) -> None:
+        self.store, self.source, self.rate, self.purpose, self.share = store, source, rate, purpose, share
+        self._clock = clock or Clock()
+        self._zone = ZoneInfo(rate.reset_zone)
+        self._name = f"budgets/{source}.json"
+        self._block = 0
+        self._block_of = ""
+        self._told: dict[Unit, tuple[str, int, dt.datetime | None]] = {}
+
+    def ensure(self) -> None:
+        """Holds at least one call, or raises ``BudgetExhausted`` with the instant of the reset."""
+        counts = Counts.of(self._today())
+        if self._block_of != counts.period["day"]:
+            self._block, self._block_of = 0, counts.period["day"]
+        for unit, (period, remaining, resets_at) in self._told.items():
+            if period == counts.period[unit] and remaining <= 0:
+                raise self._exhausted(unit, "the source says that none is left", resets_at)
+        if not self._block:
+            self._block = self._update(self._reserve)
+
+    def take(self) -> None:
+        """Uses one call of the block; ``ensure`` comes first."""
+        self._block -= 1
+        for unit, (period, remaining, resets_at) in list(self._told.items()):
+            self._told[unit] = (period, remaining - 1, resets_at)
+
+    def give_back(self) -> None:
+        """One call was answered 429: the source did no work and does not count it."""
+        self._block += 1
+
+    def settle(self) -> None:
+        """Returns what is left of the block. Called at the end; the quota may be used again afterwards."""
+        if self._block and self._block_of == self._today().isoformat():
+            unused, self._block = self._block, 0
+            self._update(lambda counts: self._returned(counts, unused))
+
+    def believe(self, declared: QuotaHeaders, headers: Mapping[str, str]) -> None:
+        """Takes over what the source says is left; it knows of calls that we did not make."""
+        try:
+            remaining = int(float(headers[declared.remaining]))
+        except (KeyError, ValueError, OverflowError):
+            return
+        period = Counts.of(self._today()).period[declared.unit]
+        self._told[declared.unit] = (period, remaining, _instant(headers.get(declared.reset, ""), self._clock.now()))
+        self._block = max(0, min(self._block, remaining))
+
+    def counts(self) -> Counts:
+        """What all processes together have spent or hold at this moment. Raises ``StateUnreadable``."""
+        return self._read()[0]
+
+    def left(self) -> int | None:
+        """Calls that this purpose may still make before the nearer wall; None without a wall."""
+        counts = self.counts()
+        left = [self._allowed(unit, counts) for unit in ("day", "month") if self._limit(unit) is not None]
+        return min(left) + self._block if left else None
+
+    def _reserve(self, counts: Counts) -> int:
+        allowed: list[int] = []
+        for unit in ("day", "month"):
+            self._believe_in(counts, unit)
+            if self._limit(unit) is None:
+                continue
+            allowed.append(self._allowed(unit, counts))
+            if allowed[-1] <= 0:
+                used = ", ".join(f"{calls:,} by {who}" for who, calls in sorted(counts.spent[unit].items()))
+                raise self._exhausted(unit, f"{self._limit(unit):,} calls are allowed, used: {used}", None)
+        block = min(LARGEST_BLOCK, *(max(1, one // _BLOCKS_PER_ALLOWANCE) for one in allowed), LARGEST_BLOCK)
+        counts.add(self.purpose, block)
+        return block
+
+    def _allowed(self, unit: Unit, counts: Counts) -> int:
+        limit, spent = self._limit(unit) or 0, counts.spent[unit]
+        left = limit - sum(spent.values())
+        if self.purpose == "live":
+            return left
+        return min(left, math.floor(limit * self.share + 1e-9) - spent.get(self.purpose, 0))
+
+    def _believe_in(self, counts: Counts, unit: Unit) -> None:
+        period, remaining, _ = self._told.get(unit, ("", 0, None))
+        limit = self._limit(unit)
+        if limit is None or period != counts.period[unit]:
+            return
+        ours = sum(calls for who, calls in counts.spent[unit].items() if who != OTHER)
+        counts.spent[unit][OTHER] = max(counts.spent[unit].get(OTHER, 0), limit - remaining - ours)
+
+    def _returned(self, counts: Counts, calls: int) -> int:
+        counts.add(self.purpose, -calls)
+        return 0
+
+    def _limit(self, unit: Unit) -> int | None:
+        return self.rate.per_day if unit == "day" else self.rate.per_month
+
+    def _today(self) -> dt.date:
+        return self._clock.now().astimezone(self._zone).date()
+
+    def _exhausted(self, unit: Unit, why: str, resets_at: dt.datetime | None) -> BudgetExhausted:
+        reset = resets_at or next_reset(unit, self._clock.now(), self._zone)
+        share = f" (a backfill may use {self.share:.0%})" if self.purpose == "backfill" and self._limit(unit) else ""
+        return BudgetExhausted(
+            f"the quota of this {unit} is used up{share}: {why}; no call was made",
+            source=self.source,
+            stage="scrape",
+            hint=f"it goes on after {reset.isoformat()} ({self.rate.reset_zone})",
+            resets_at=reset.astimezone(dt.UTC).isoformat(),
+        )
+
+    def _read(self) -> tuple[Counts, int]:
+        try:
+            data, generation = self.store.read(self._name)
+            return Counts.parse(data, self._today()), generation
+        except ObjectMissing:
+            return Counts.of(self._today()), 0
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise StateUnreadable(
+                f"state unreadable at {self.store.root_uri}/{self._name}; no call was made",
+                source=self.source,
+                stage="scrape",
+            ) from error
+
+    def _update(self, change: Any) -> int:
+        for number in range(_WRITE_TRIES):
+            counts, generation = self._read()
+            result: int = change(counts)
+            try:
+                self.store.write(
+                    self._name, counts.to_json(), if_generation=generation, content_type="application/json"
+                )
+            except GenerationConflict:
+                self._clock.sleep(random.uniform(0.01, 0.05 * (number + 1)))  # noqa: S311 - spreads writers apart
+            else:
+                return result
+        raise LandingUnavailable(f"{self._name} changed under every of {_WRITE_TRIES} writes", source=self.source)
+
+
+def _instant(text: str, now: dt.datetime) -> dt.datetime | None:
+    """A reset header: seconds from now, or seconds since 1970."""
+    try:
+        seconds = float(text)
+        return dt.datetime.fromtimestamp(seconds, dt.UTC) if seconds > 1e9 else now + dt.timedelta(seconds=seconds)
+    except (ValueError, OverflowError, OSError):
+        return None

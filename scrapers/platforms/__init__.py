@@ -1,0 +1,1 @@
+"""Kinds of upstreams that several sources share: their requests, catalogues and facts."""

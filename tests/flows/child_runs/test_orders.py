@@ -1,0 +1,142 @@
+"""What a parent makes of the reports of its windows, and what it orders them to do; both lie in the bucket."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+
+import pytest
+
+from alerting.errors import BudgetExhausted, CriticalError, LeaseHeld
+from alerting.local_store import MemoryObjectStore
+from flows.child_runs.messages import (
+    Orders,
+    Outcome,
+    Report,
+    Stop,
+    read_orders,
+    write_orders,
+    write_report,
+)
+from flows.child_runs.parent import attach_windows
+from flows.ledger.ledger import Verdict
+from flows.ledger.verdicts import resumes_at
+from flows.parameters import Asked, Engine
+from flows.run.context import RunContext
+from flows.settings import Settings
+from flows.wiring import Services
+from scrapers.scrape import utc_now
+
+SOURCE = "bdl_box_scores"
+PARENT = "bf-parent000001"
+
+
+class MemoryStore(MemoryObjectStore):
+    calls: dict[str, int] = {}  # noqa: RUF012
+
+
+@pytest.fixture
+def parent(monkeypatch: pytest.MonkeyPatch, without_prefect: None) -> RunContext:
+    """A parent on a store in memory, which has looked once."""
+    monkeypatch.setenv("GAPLESS_BREAKER_PROBES", "0")
+    monkeypatch.setattr(Services, "store", MemoryStore())
+    services = Services(Settings(project="p", console_only=True, lease_ttl_s=60))
+    asked = Asked(
+        source=SOURCE, start_date=dt.date(2025, 1, 1), end_date=dt.date(2025, 1, 9), engine=Engine.DISTRIBUTED
+    )
+    run = RunContext(services, asked, PARENT)
+    attach_windows(run)
+    assert run.windows is not None
+    run.windows.look()
+    return run
+
+
+def test_what_was_done_meanwhile_is_no_longer_recounted(parent: RunContext) -> None:
+    assert parent.windows is not None
+    unchanged = {"2025-01-01": "a1", "2025-01-02": "a2", "2025-01-03": "a3"}
+    write_report(parent.services.store, PARENT, "w1", Report(unchanged=unchanged))
+    parent.windows.look()
+    parent.done_elsewhere.add("2025-01-02")
+    # Fetched again by this run after its pause, and another payload by then.
+    parent.ledger.advance("2025-01-03", Verdict.LANDED, PARENT, utc_now(), attempt="a4", attempts=2)
+    assert parent.windows.unchanged() == {"2025-01-01": "a1"}
+
+
+def test_a_daily_wall_that_a_window_met_is_the_parents_with_its_reset(parent: RunContext) -> None:
+    wall = BudgetExhausted("no calls are left", source=SOURCE, resets_at="2025-02-02T00:00:00+00:00")
+    write_report(parent.services.store, PARENT, "w1", Report(stop=Stop.of(wall), ended=True))
+    parent.windows.look()
+    assert isinstance(parent.stopped_by, BudgetExhausted)
+    assert resumes_at(parent.stopped_by) == dt.datetime(2025, 2, 2, tzinfo=dt.UTC)
+
+
+def test_a_window_whose_parent_was_lost_is_no_news_for_the_next_parent(parent: RunContext) -> None:
+    lost = Stop.of(LeaseHeld("gone", source=SOURCE))
+    write_report(parent.services.store, PARENT, "w1", Report(stop=lost, ended=True))
+    parent.windows.look()
+    assert parent.stopped_by is None
+
+
+def test_every_outcome_is_counted_once_however_often_a_window_reports(parent: RunContext) -> None:
+    store = parent.services.store
+    outcomes: tuple[Outcome, ...] = ()
+    for number in range(1, 10):
+        outcomes += (Outcome(cause="E 1") if number % 2 else Outcome(answer_s=0.1),)
+        write_report(store, PARENT, "w1", Report(calls=number, landed_rows=10 * number, outcomes=outcomes))
+        parent.windows.look()
+        parent.windows.look()
+    assert parent.calls == 9
+    assert parent.landed_rows == 90
+    assert len(parent.answers_s) == 4
+    assert parent.stopped_by is None, "5 failures of 9 are no sample yet"
+
+
+def test_nobody_waits_for_a_window_that_died_without_a_word(
+    parent: RunContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_report(parent.services.store, PARENT, "w1", Report(is_idle=False))
+    parent.windows.tell()
+    parent.windows.look()
+    assert not parent.windows.are_idle
+    from flows.child_runs import parent as windows
+
+    later_s = windows.time.monotonic() + 61
+    monkeypatch.setattr(windows.time, "monotonic", lambda: later_s)
+    assert parent.windows.are_idle
+
+
+def test_a_window_is_idle_only_under_the_orders_as_they_are(parent: RunContext) -> None:
+    store = parent.services.store
+    parent.windows.tell()
+    _, first = read_orders(store, PARENT)
+    write_report(store, PARENT, "w1", Report(orders=first))
+    parent.windows.look()
+    assert parent.windows.are_idle
+    asyncio.run(parent.gate.shut("live work"))
+    parent.windows.tell()
+    assert not parent.windows.are_idle, "it may not have seen them"
+    _, second = read_orders(store, PARENT)
+    write_report(store, PARENT, "w1", Report(orders=second))
+    parent.windows.look()
+    assert parent.windows.are_idle
+
+
+def test_orders_are_written_only_when_they_change(parent: RunContext) -> None:
+    store = parent.services.store
+    parent.windows.tell()
+    _, first = read_orders(store, PARENT)
+    parent.windows.tell()
+    assert read_orders(store, PARENT)[1] == first
+
+
+def test_an_unknown_critical_error_stays_critical_in_the_other_process() -> None:
+    told = Stop(error_type="NoSuchError", message="m", abort="red_flag").as_error(SOURCE)
+    assert type(told) is CriticalError
+    assert told.facts == {"abort": "red_flag"}
+
+
+def test_orders_survive_their_way_through_the_bucket() -> None:
+    store = MemoryObjectStore()
+    orders = Orders(closed_by=frozenset({"blackout"}), stop=Stop(error_type="CriticalError", message="m"))
+    generation = write_orders(store, PARENT, orders)
+    assert read_orders(store, PARENT) == (orders, generation)

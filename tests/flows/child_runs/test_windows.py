@@ -1,0 +1,384 @@
+"""Windows in processes of their own: they stand still and end when their parent says so, and it sees what they do."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from prefect.states import Completed, Crashed
+
+from alerting.errors import CriticalError
+from flows import dates as dates_module
+from flows.canaries import try_canaries
+from flows.child_runs import dispatch as distributed
+from flows.child_runs import window as joining
+from flows.child_runs.messages import (
+    Report,
+    read_orders,
+    read_report,
+    report_name,
+)
+from flows.child_runs.parent import attach_windows
+from flows.closing.close import starting_facts
+from flows.closing.finish import finish
+from flows.coordination.lease import Lease
+from flows.coordination.lease_loan import BorrowedLease, ask_for, borrower
+from flows.mapping import map_windows
+from flows.parameters import Asked, Engine, Mode
+from flows.planning.planner import plan_asked
+from flows.run.active import register, unregister
+from flows.run.context import RunContext
+from flows.run.gate import TROUBLE
+from flows.run.supervisor import Supervisor
+from flows.wiring import Services, build_services
+from scrapers.scrape import utc_now
+
+if TYPE_CHECKING:
+    from .conftest import Place
+
+SOURCE = "bdl_box_scores"
+PARENT = "bf-parent000001"
+PATIENCE_S = 60.0
+_RUN: contextvars.ContextVar[RunContext] = contextvars.ContextVar("run")
+
+
+@pytest.fixture(autouse=True)
+def processes(monkeypatch: pytest.MonkeyPatch, without_prefect: None) -> None:
+    """Every asyncio task is a process: it finds its own run, and its limits need no server."""
+    monkeypatch.setattr(dates_module, "current_run", lambda _: _RUN.get())
+    monkeypatch.setattr(joining, "WorkerServices", Services)
+    monkeypatch.setenv("GAPLESS_HEARTBEAT_S", "0.2")
+    monkeypatch.setenv("GAPLESS_BREAKER_PROBES", "0")
+
+
+@dataclass
+class Fleet:
+    """A parent with its lease, and windows beside it."""
+
+    run: RunContext
+    lease: Lease
+    supervisor: Supervisor
+    tasks: list[asyncio.Task[Any]] = field(default_factory=list)
+
+    def window(self, *keys: str, slots: int = 1) -> asyncio.Task[None]:
+        """Begins a window, as a worker does."""
+
+        async def work() -> None:
+            async with joining.joined(SOURCE, PARENT, list(keys), slots) as run:
+                _RUN.set(run)
+                await dates_module._land_window(run, list(keys))
+
+        task = asyncio.create_task(work())
+        self.tasks.append(task)
+        return task
+
+    async def until(self, true: Callable[[], Any]) -> Any:
+        """Supervises until something is so."""
+        async with asyncio.timeout(PATIENCE_S):
+            while not (found := true()):
+                await self.supervisor.step()
+                await asyncio.sleep(0.02)
+        return found
+
+    def report(self, window: str) -> Report:
+        return read_report(self.run.services.store, report_name(PARENT, window))
+
+
+@asynccontextmanager
+async def fleet(first: str, last: str, **rest: Any) -> AsyncIterator[Fleet]:
+    services = build_services()
+    given = {"source": SOURCE, "start_date": first, "end_date": last, "engine": Engine.DISTRIBUTED, **rest}
+    asked = Asked.model_validate(given)
+    lease = Lease.acquire(services.store, SOURCE, backfill_id=PARENT, now=utc_now(), ttl_s=120)
+    run = RunContext(services, asked, PARENT)
+    attach_windows(run)
+    planned = plan_asked(services, asked, utc_now(), PARENT)
+    run.begin(planned, starting_facts(services, planned.plan, {}, PARENT, asked))
+    supervisor = Supervisor(run, lease)
+    await supervisor.step()
+    made = Fleet(run, lease, supervisor)
+    try:
+        yield made
+    finally:
+        for task in made.tasks:
+            task.cancel()
+        await asyncio.gather(*made.tasks, return_exceptions=True)
+        run.close()
+
+
+def days(first: int, last: int) -> list[str]:
+    return [f"2025-01-{day:02d}" for day in range(first, last + 1)]
+
+
+def test_windows_stand_still_for_live_work_and_do_not_fetch_what_it_did(place: Place) -> None:
+    place.upstream.trouble({"kind": "slow", "delay_s": 0.1})
+
+    async def story() -> None:
+        async with fleet("2025-01-01", "2025-01-20") as found:
+            store = place.store
+            windows = [found.window(*days(1, 10)), found.window(*days(11, 20))]
+            await found.until(lambda: found.run.calls >= 2)
+
+            assert ask_for(store, SOURCE, "live-1", mode="daily", now=utc_now(), ttl_s=60) is None
+            await found.until(lambda: borrower(store, SOURCE, utc_now()) == "live-1")
+            # The source is the live run's: nothing is under way, and nothing begins.
+            orders, generation = read_orders(store, PARENT)
+            assert orders.closed_by == {"live work"}
+            reports = [found.report(days(1, 1)[0]), found.report(days(11, 11)[0])]
+            assert all(report.is_idle and report.orders == generation for report in reports)
+            asked_before = place.upstream.calls.report()["total"]
+            place.run_id = "live-1"
+            place.fill("2025-01-20", 1)
+            assert place.upstream.calls.report()["total"] == asked_before + 1
+
+            loan = ask_for(store, SOURCE, "live-1", mode="daily", now=utc_now(), ttl_s=60)
+            assert isinstance(loan, BorrowedLease)
+            loan.release(utc_now())
+            await found.until(lambda: all(window.done() for window in windows))
+            for window in windows:
+                window.result()
+            await found.supervisor.step()
+            assert found.run.stopped_by is None
+            assert place.upstream.calls.report()["by_date"] == dict.fromkeys(days(1, 20), 1)
+            assert found.run.calls == 19
+            assert place.entry("2025-01-20").backfill_id == "live-1"
+
+    asyncio.run(story())
+
+
+def test_windows_begin_nothing_in_a_blackout_and_go_on_after_it(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GAPLESS_BLACKOUTS", '{"*": ["00:00-00:00 UTC"]}')
+
+    async def story() -> None:
+        async with fleet("2025-01-01", "2025-01-04") as found:
+            window = found.window(*days(1, 4))
+            _, generation = read_orders(place.store, PARENT)
+            await found.until(lambda: has_report(place, "2025-01-01", orders=generation))
+            assert read_orders(place.store, PARENT)[0].closed_by == {"blackout"}
+            assert place.upstream.calls.report()["total"] == 0
+            found.supervisor._blackouts = []
+            await found.until(window.done)
+            window.result()
+            assert place.upstream.calls.report()["total"] == 4
+
+    asyncio.run(story())
+
+
+def has_report(place: Place, window: str, *, orders: int) -> bool:
+    name = report_name(PARENT, window)
+    listed = next(iter(place.store.list(name)), None)
+    return listed is not None and read_report(place.store, name).orders == orders
+
+
+def test_one_error_on_every_date_of_several_windows_trips_the_parents_breaker_and_later_windows_begin_nothing(
+    place: Place,
+) -> None:
+    place.upstream.trouble({"kind": "500"})
+
+    async def story() -> None:
+        async with fleet("2025-01-01", "2025-01-20") as found:
+            for first in (1, 5, 9):
+                assert found.run.stopped_by is None, "no window alone has seen enough"
+                window = found.window(*days(first, first + 3))
+                await found.until(window.done)
+                window.result()
+            await found.until(lambda: found.run.stopped_by)
+            assert found.run.stopped_by.facts["abort"] == "red_flag"
+            assert any("red_flag:same_error" in note for note in found.run.notes)
+            asked = place.upstream.calls.report()["total"]
+
+            late = found.window(*days(13, 20))
+            await found.until(late.done)
+            late.result()
+            assert place.upstream.calls.report()["total"] == asked
+            assert found.report("2025-01-13").stop is None, "it was told to, and has nothing to tell"
+            facts = await found.run.in_thread(finish, found.run, "red_flag")
+            assert facts.verdict_counts == {"failed_retryable": 12, "planned": 8}
+            assert facts.calls == asked
+
+    asyncio.run(story())
+
+
+def test_a_contract_that_breaks_in_several_windows_stops_all_of_them_and_tells_a_human_once(place: Place) -> None:
+    body = '{"games":[]}'
+    raw = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+    place.upstream.trouble({"kind": "raw", "raw": raw})
+
+    async def story() -> None:
+        async with fleet("2025-01-01", "2025-01-10") as found:
+            for first in (1, 3, 5):
+                assert found.run.stopped_by is None, "no window alone has seen enough"
+                assert place.inbox.messages() == [], "one odd date is nothing to wake somebody for"
+                window = found.window(*days(first, first + 1))
+                await found.until(window.done)
+                window.result()
+            await found.until(lambda: found.run.stopped_by)
+            (mail,) = place.inbox.messages()
+            assert "NEEDS A HUMAN" in mail["subject"]
+            text = place.inbox.message(mail["id"])["text"]
+            assert "dates broke the source's contract alike" in " ".join(text.split())
+
+            late = found.window(*days(7, 10))
+            await found.until(late.done)
+            late.result()
+            facts = await found.run.in_thread(finish, found.run, "red_flag")
+            assert (facts.verdict_counts["planned"], facts.calls) == (4, 6)
+            subjects = [one["subject"] for one in place.inbox.messages()]
+            assert sorted("NEEDS A HUMAN" in subject for subject in subjects) == [False, True]
+            summary = next(one for one in place.inbox.messages() if "NEEDS A HUMAN" not in one["subject"])
+            text = place.inbox.message(summary["id"])["text"]
+            assert ("C1" in text, "C2" in text) == (True, False), "the stop is no second cause beside the dates"
+
+    asyncio.run(story())
+
+
+def test_a_window_that_reports_its_odd_dates_while_a_person_asked_to_try_all_wakes_nobody(place: Place) -> None:
+    body = '{"games":[]}'
+    raw = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+    place.upstream.trouble({"kind": "raw", "raw": raw})
+
+    async def story() -> None:
+        async with fleet("2025-01-01", "2025-01-07", breaker=False) as found:
+            window = found.window(*days(1, 7))
+            await found.until(window.done)
+            window.result()
+            await found.supervisor.step()
+            assert (found.run.stopped_by, found.run.calls) == (None, 7)
+            assert place.inbox.messages() == []
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_when_the_source_is_down_one_date_of_one_window_is_tried_at_a_time(
+    place: Place, monkeypatch: pytest.MonkeyPatch, answers: bool
+) -> None:
+    monkeypatch.setenv("GAPLESS_BREAKER_PROBES", "1")
+    monkeypatch.setenv("GAPLESS_BREAKER_PROBE_PAUSE_S", "3600")
+    # The dates after the burst are so slow that the windows read their orders meanwhile.
+    place.upstream.trouble({"kind": "500", "times": 10}, {"kind": "slow", "delay_s": 3.0})
+
+    async def story() -> None:
+        async with fleet("2025-01-01", "2025-01-30") as found:
+            windows = [found.window(*days(1, 15)), found.window(*days(16, 30))]
+            await found.until(lambda: found.run.breaker.is_waiting)
+            await found.supervisor.step()
+            orders, generation = read_orders(place.store, PARENT)
+            assert (orders.closed_by, orders.probe) == ({TROUBLE}, 0)
+            reports = ("2025-01-01", "2025-01-16")
+            await found.until(lambda: all(has_report(place, name, orders=generation) for name in reports))
+            await found.until(lambda: all(found.report(name).is_idle for name in reports))
+            asked = place.upstream.calls.report()["total"]
+            assert asked < 30
+
+            place.upstream.trouble() if answers else place.upstream.trouble({"kind": "500"})
+            found.run.breaker._probing._until = utc_now()
+            await found.until(lambda: found.run.stopped_by or not found.run.breaker.is_waiting)
+            assert (found.run.stopped_by is None) == answers
+            await found.until(lambda: all(window.done() for window in windows))
+            for window in windows:
+                window.result()
+            assert place.upstream.calls.report()["total"] == (30 if answers else asked + 1)
+
+    asyncio.run(story())
+
+
+def test_a_window_at_work_ends_after_the_partition_under_way_when_it_is_told_to(place: Place) -> None:
+    place.upstream.trouble({"kind": "slow", "delay_s": 0.1})
+
+    async def story() -> None:
+        async with fleet("2025-01-01", "2025-01-31") as found:
+            window = found.window(*days(1, 31))
+            await found.until(lambda: found.run.calls >= 1)
+            found.run.stop(CriticalError("the key is dead", source=SOURCE), "scrape")
+            await found.until(window.done)
+            window.result()
+            assert place.upstream.calls.report()["total"] < 31
+            assert found.report("2025-01-01").ended
+
+    asyncio.run(story())
+
+
+def test_the_call_budget_counts_the_calls_of_windows_that_are_still_at_work(place: Place) -> None:
+    place.upstream.trouble({"kind": "slow", "delay_s": 0.1})
+
+    async def story() -> None:
+        async with fleet("2025-01-01", "2025-01-31", max_calls=3) as found:
+            window = found.window(*days(1, 31))
+            await found.until(lambda: found.run.stopped_by)
+            assert found.run.stopped_by.facts["abort"] == "budget"
+            await found.until(window.done)
+            assert place.upstream.calls.report()["total"] < 31
+
+    asyncio.run(story())
+
+
+def test_the_canary_of_a_distributed_run_is_tried_before_any_window(place: Place) -> None:
+    place.upstream.trouble({"kind": "null_id"})
+
+    async def story() -> None:
+        async with fleet("2025-01-01", "2025-01-20", canary=2) as found:
+            planned = plan_asked(found.run.services, found.run.asked, utc_now(), PARENT)
+            register(found.run)
+            _RUN.set(found.run)
+            try:
+                await try_canaries(found.run, planned.plan)
+                assert place.upstream.calls.report()["total"] <= 2
+                assert found.run.stopped_by is not None
+                await found.supervisor.step()
+            finally:
+                unregister(found.run)
+            assert read_orders(place.store, PARENT)[0].stop is not None
+
+    asyncio.run(story())
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("dies", [False, True])
+def test_a_distributed_full_run_recounts_what_its_windows_got_unchanged_and_loads_the_rest(
+    place: Place, monkeypatch: pytest.MonkeyPatch, dies: bool
+) -> None:
+    place.fill("2025-01-10", 3)
+    known = place.ledger.refresh()
+    place.upstream.trouble({"kind": "late_game", "dates": ["2025-01-12"]})
+    asked_before = place.upstream.calls.report()["total"]
+
+    async def story() -> None:
+        async with fleet("2025-01-10", "2025-01-12", mode=Mode.FULL, parallel=1) as found:
+            run = found.run
+
+            async def child(_: RunContext, keys: list[str], slots: int, attempt: int) -> Any:
+                """A worker; with ``dies`` the first one is lost behind its first date."""
+                is_lost = dies and attempt == 1
+                await found.window(*(keys[:1] if is_lost else keys), slots=slots)
+                # Here all processes are one, and the window has left.
+                register(run)
+                return SimpleNamespace(id=keys[0], state=Crashed() if is_lost else Completed(), state_name="")
+
+            monkeypatch.setattr(distributed, "_run_child", child)
+            plan = plan_asked(run.services, run.asked, utc_now(), PARENT).plan
+            register(run)
+            try:
+                await map_windows(run, plan)
+            finally:
+                unregister(run)
+            assert run.stopped_by is None
+            assert [receipt.partitions for receipt in run.receipts] == [("2025-01-12",)]
+            assert place.upstream.calls.report()["total"] == asked_before + 3
+            entries = place.ledger.refresh()
+            assert {entry.backfill_id for entry in entries.values()} == {PARENT}, "all were verified by this run"
+            for key in days(10, 11):
+                assert (entries[key].verdict, entries[key].attempt, entries[key].receipt_id) == (
+                    known[key].verdict,
+                    known[key].attempt,
+                    known[key].receipt_id,
+                )
+            assert entries["2025-01-12"].attempt != known["2025-01-12"].attempt
+
+    asyncio.run(story())

@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import shlex
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from alerting.advice import ALL_RETRYABLE
+from alerting.errors import ConfigurationError, CoverageLow, LeaseHeld, SourceContractError, SourceUnavailable
+from alerting.fingerprint import group_incidents
+from alerting.incident import Incident
+from alerting.journal import IncidentJournal
+from alerting.local_store import MemoryObjectStore
+from deployments.local.inbox import InboxClient
+from flows.closing import mailing
+from flows.closing.mailing import keys_of_cause
+from flows.parameters import Asked
+from flows.planning.requested import requested_partitions
+from flows.settings import Settings
+from flows.wiring import Services, build_alert_settings, build_channels
+
+if TYPE_CHECKING:
+    from .conftest import Place
+
+
+@pytest.fixture
+def services() -> SimpleNamespace:
+    store = MemoryObjectStore()
+    journal = IncidentJournal(store)
+    for day in ("2024-01-02", "2024-01-05", "2024-01-09"):
+        error = SourceUnavailable(f"503 for {day}")
+        journal.append("bf-1", day, 1, [Incident.from_error(error, source="s", partition=day)])
+    journal.append(
+        "bf-1", "x", 1, [Incident.from_error(CoverageLow("2 of 3 rows"), source="s", partition="2024-02-01")]
+    )
+    return SimpleNamespace(store=store)
+
+
+def test_a_cause_gives_back_exactly_its_dates_by_number_and_by_fingerprint(services):
+    groups = group_incidents(IncidentJournal(services.store).read("bf-1")).groups
+    assert keys_of_cause(services, "bf-1", "C1") == ["2024-01-02", "2024-01-05", "2024-01-09"]
+    assert keys_of_cause(services, "bf-1", "C2") == ["2024-02-01"]
+    for group in groups:
+        assert keys_of_cause(services, "bf-1", group.fingerprint) == sorted(group.partitions)
+
+
+def test_all_that_a_retry_may_heal_is_one_word_and_leaves_out_what_needs_a_repair(services):
+    broken = SourceContractError("no list at data")
+    incidents = [Incident.from_error(broken, source="s", partition="2024-03-01")]
+    IncidentJournal(services.store).append("bf-1", "y", 1, incidents)
+    retryable = ["2024-01-02", "2024-01-05", "2024-01-09", "2024-02-01"]
+    assert keys_of_cause(services, "bf-1", ALL_RETRYABLE) == retryable
+
+
+def test_an_unknown_cause_names_the_known_ones(services):
+    with pytest.raises(ConfigurationError, match="it has C1, C2"):
+        keys_of_cause(services, "bf-1", "C9")
+    with pytest.raises(ConfigurationError, match="it has none"):
+        keys_of_cause(services, "bf-other", "C1")
+
+
+def test_every_kind_of_channel_can_be_reached_by_a_setting(tmp_path):
+    settings = Settings(
+        smtp_host="127.0.0.1",
+        mail_to="you@example.org",
+        webhook_urls=["http://127.0.0.1:9/hook-one", "http://127.0.0.1:9/hook-two"],
+        mail_folder=str(tmp_path),
+        apprise_urls=["json://127.0.0.1:9/"],
+        console_only=True,
+    )
+    names = [channel.name for channel in build_channels(settings)]
+    assert sorted(names) == ["apprise", "file", "log", "smtp", "webhook", "webhook-2"]
+
+
+def test_a_critical_mail_goes_to_everybody_and_to_those_on_call():
+    given = {"smtp_host": "127.0.0.1", "mail_to": "a@example.org, b@example.org"}
+    (smtp,) = build_channels(Settings(**given, mail_to_critical="oncall@example.org,a@example.org"))
+    assert smtp.by_severity == {"CRITICAL": ("oncall@example.org", "a@example.org", "b@example.org")}
+    assert smtp.recipients == ("a@example.org", "b@example.org")
+    (smtp,) = build_channels(Settings(**given))
+    assert smtp.by_severity["CRITICAL"] == smtp.recipients
+
+
+def test_mails_beside_the_summary_are_off_unless_chosen():
+    quiet = build_alert_settings(Settings())
+    assert (quiet.start_mail, quiet.progress_mail_hours) == (False, None)
+    told = build_alert_settings(Settings(start_mail=True, progress_mail_hours=24))
+    assert (told.start_mail, told.progress_mail_hours) == (True, 24)
+
+
+def test_a_mail_server_that_is_down_refuses_the_run_with_a_next_step_before_anything_is_written(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows import backfill
+    from flows.wiring import build_services
+
+    before = place.objects()
+    # Port 9 is discard: nothing listens there.
+    monkeypatch.setenv("GAPLESS_SMTP_PORT", "9")
+    asked = Asked(source="bdl_box_scores", start_date=dt.date(2025, 1, 1), end_date=dt.date(2025, 1, 2))
+    with pytest.raises(ConfigurationError) as refused:
+        asyncio.run(backfill._run(build_services(), asked, "bf-1"))
+    assert "nobody could be told how the run ends" in str(refused.value)
+    assert "Nothing was done" in str(refused.value)
+    assert "gapless test-alert" in refused.value.hint
+    assert place.objects() == before
+
+
+def asked_for_january() -> Asked:
+    return Asked(source="bdl_box_scores", start_date="2025-01-01", end_date="2025-01-31", reason="errors")
+
+
+@pytest.fixture
+def from_a_deployment(monkeypatch: pytest.MonkeyPatch, inbox: InboxClient) -> None:
+    monkeypatch.setattr(mailing, "deployment", SimpleNamespace(id="d-1"))
+    monkeypatch.setattr(mailing, "flow_run", SimpleNamespace(id="f-1", tags=[]))
+    settings = Settings(
+        smtp_host="127.0.0.1", smtp_port=inbox.smtp_port, smtp_security="none", mail_to="ops@example.org"
+    )
+    monkeypatch.setattr(mailing, "build_services", lambda: Services(settings))
+
+
+def test_a_refused_run_that_nobody_follows_is_mailed_with_the_command_for_the_same_again(
+    from_a_deployment: None, inbox: InboxClient
+) -> None:
+    held = LeaseHeld("bf-1 works on it", source="bdl_box_scores", hint="wait for it")
+    mailing.tell_refused(asked_for_january(), "bf-2", held)
+    (found,) = inbox.messages()
+    mail = inbox.message(found["id"])
+    assert mail["subject"] == "[backfill][REFUSED] bdl_box_scores 2025-01-01…2025-01-31 · LeaseHeld"
+    said = " ".join(mail["text"].replace("\\\n", "").split())
+    assert "bf-1 works on it. Nothing was done. Do this: wait for it" in said
+    assert "prefect deployment run 'backfill/bdl_box_scores' -p start_date=2025-01-01 -p end_date=2025-01-31" in said
+    assert "-p wait_for_lease_s=21600" in said
+
+
+def test_a_refusal_of_what_was_asked_says_what_to_ask_for_and_not_the_same_again(
+    from_a_deployment: None, inbox: InboxClient
+) -> None:
+    asked = Asked(source="bdl_box_scores", start_date="2025-01-31", end_date="2025-01-01", reason="errors")
+    scraper = mailing.build_services().scraper("bdl_box_scores")
+    with pytest.raises(ConfigurationError) as refused:
+        requested_partitions(scraper, asked.start_date, asked.end_date, "", dt.datetime(2025, 6, 1, tzinfo=dt.UTC))
+    mailing.tell_refused(asked, "bf-4", refused.value)
+    text = inbox.message(inbox.messages()[0]["id"])["text"]
+    assert "start_date 2025-01-31 is after end_date 2025-01-01. Nothing was done. Do this: swap them" in " ".join(
+        text.split()
+    )
+    assert "prefect deployment run" not in text
+
+
+@pytest.mark.parametrize(("deployment_id", "tags"), [("", []), ("d-1", [mailing.FOLLOWED])])
+def test_a_refusal_that_somebody_reads_at_a_terminal_is_not_mailed(
+    from_a_deployment: None, inbox: InboxClient, monkeypatch: pytest.MonkeyPatch, deployment_id: str, tags: list[str]
+) -> None:
+    monkeypatch.setattr(mailing, "deployment", SimpleNamespace(id=deployment_id))
+    monkeypatch.setattr(mailing, "flow_run", SimpleNamespace(id="f-1", tags=tags))
+    mailing.tell_refused(asked_for_january(), "bf-2", LeaseHeld("bf-1 works on it"))
+    assert inbox.messages() == []
+
+
+def test_without_a_transport_a_refusal_is_only_logged(from_a_deployment: None, monkeypatch, caplog) -> None:
+    monkeypatch.setattr(mailing, "build_services", lambda: Services(Settings()))
+    mailing.tell_refused(asked_for_january(), "bf-2", LeaseHeld("bf-1 works on it"))
+    assert "nobody was told of the refusal" in caplog.text
+
+
+def test_a_refused_run_of_a_source_that_is_asked_by_entity_is_mailed_with_its_entities(
+    from_a_deployment: None, inbox: InboxClient
+) -> None:
+    asked = Asked(source="civic_band", entities="alameda.ca~agendas", mode="full", reason="stale")
+    mailing.tell_refused(asked, "bf-3", LeaseHeld("bf-1 works on it", source="civic_band"))
+    mail = inbox.message(inbox.messages()[0]["id"])
+    assert mail["subject"] == "[backfill][REFUSED] civic_band alameda.ca~agendas · LeaseHeld"
+    said = shlex.split(mail["text"].replace("\\\n", "").partition("the same again:")[2].partition("At:")[0])
+    assert said[:4] == ["prefect", "deployment", "run", "backfill/civic_band"]
+    assert set(said[5::2]) == {
+        "entities=alameda.ca~agendas", "mode=full", "reason=stale", "wait_for_lease_s=21600"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        LeaseHeld("bf-1 works on it; nothing was done", source="bdl_box_scores"),
+        ConfigurationError("bdl_box_scores blocked bf-1; it is left alone until 03:30 UTC", hint="wait"),
+    ],
+    ids=["by another run", "by a cooldown"],
+)
+def test_a_daily_run_that_is_refused_tells_who_waits_for_it(
+    place: Place, inbox: InboxClient, error: ConfigurationError | LeaseHeld
+) -> None:
+    from flows import daily
+
+    state = daily._refused("bdl_box_scores", error)
+    assert state.is_failed()
+    (found,) = inbox.messages()
+    assert found["subject"] == f"[gapless] CRITICAL bdl_box_scores: {type(error).__name__}"
+    assert error.message in " ".join(inbox.message(found["id"])["text"].split())
+
+
+def test_a_daily_run_that_is_refused_without_a_transport_still_ends_with_its_reason(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows import daily
+
+    monkeypatch.setenv("GAPLESS_BUCKET", "NOT A BUCKET")
+    state = daily._refused("bdl_box_scores", LeaseHeld("bf-1 works on it"))
+    assert "bf-1 works on it" in (state.message or "")

@@ -1,0 +1,81 @@
+"""The lease: one run at a time per source."""
+
+from __future__ import annotations
+
+import datetime as dt
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from alerting.errors import LeaseHeld, StateUnreadable
+from alerting.local_store import MemoryObjectStore
+from flows.coordination.lease import Lease, read_lease, release_lease
+
+NOW = dt.datetime(2025, 2, 1, 12, tzinfo=dt.UTC)
+LATER = NOW + dt.timedelta(seconds=61)
+
+
+def acquire(store: MemoryObjectStore, backfill_id: str, now: dt.datetime = NOW) -> Lease:
+    return Lease.acquire(store, "s", backfill_id=backfill_id, now=now, ttl_s=60, range_text="2025-01-01..2025-01-31")
+
+
+def test_the_second_run_is_refused_with_holder_start_mode_and_where_to_look() -> None:
+    store = MemoryObjectStore()
+    acquire(store, "bf-1")
+    with pytest.raises(LeaseHeld) as refused:
+        acquire(store, "bf-2")
+    for part in ("bf-1", "2025-02-01 12:00:00 UTC", "backfill", "flow run", "nothing was done"):
+        assert part in str(refused.value)
+
+
+def test_of_many_starters_exactly_one_gets_the_lease() -> None:
+    store = MemoryObjectStore()
+
+    def start(number: int) -> bool:
+        try:
+            acquire(store, f"bf-{number}")
+        except LeaseHeld:
+            return False
+        return True
+
+    with ThreadPoolExecutor(16) as threads:
+        assert sum(threads.map(start, range(16))) == 1
+
+
+def test_a_released_lease_is_free_at_once() -> None:
+    store = MemoryObjectStore()
+    acquire(store, "bf-1").release(NOW)
+    assert acquire(store, "bf-2").record.backfill_id == "bf-2"
+
+
+def test_an_expired_lease_can_be_taken_and_the_old_holder_notices() -> None:
+    store = MemoryObjectStore()
+    first = acquire(store, "bf-1")
+    acquire(store, "bf-2", LATER)
+    with pytest.raises(LeaseHeld, match="bf-2"):
+        first.heartbeat(LATER)
+    first.release(LATER)
+    held, _ = read_lease(store, "s")
+    assert held is not None
+    assert (held.backfill_id, held.state) == ("bf-2", "held")
+
+
+def test_a_heartbeat_extends_the_lease() -> None:
+    store = MemoryObjectStore()
+    acquire(store, "bf-1").heartbeat(NOW + dt.timedelta(seconds=50))
+    with pytest.raises(LeaseHeld):
+        acquire(store, "bf-2", LATER)
+
+
+def test_only_the_holder_can_be_released() -> None:
+    store = MemoryObjectStore()
+    acquire(store, "bf-1")
+    assert not release_lease(store, "s", "bf-2", NOW)
+    assert release_lease(store, "s", "bf-1", NOW)
+
+
+def test_an_unreadable_lease_is_not_a_free_lease() -> None:
+    store = MemoryObjectStore()
+    store.write("leases/s.json", b"garbage")
+    with pytest.raises(StateUnreadable):
+        acquire(store, "bf-1")

@@ -1,0 +1,96 @@
+"""The ledger: compare-and-swap, metadata round trip, and refusal to read garbage as empty."""
+
+from __future__ import annotations
+
+import datetime as dt
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alerting.errors import LeaseHeld, StateUnreadable
+from alerting.local_store import MemoryObjectStore
+from flows.ledger.ledger import Ledger, LedgerEntry, Verdict
+
+NOW = dt.datetime(2025, 2, 1, 12, tzinfo=dt.UTC)
+
+entries = st.builds(
+    LedgerEntry,
+    source=st.just("s"),
+    partition=st.dates(dt.date(1990, 1, 1), dt.date(2040, 1, 1)).map(str),
+    verdict=st.sampled_from(list(Verdict)),
+    backfill_id=st.text("abcdef-0123456789", min_size=1, max_size=20),
+    updated_at=st.datetimes(timezones=st.just(dt.UTC)),
+    attempt=st.text("abc123TZ-", max_size=30),
+    attempts=st.integers(0, 99),
+    landed=st.dictionaries(st.text("abc_", min_size=1), st.integers(0, 10**9), max_size=3),
+    loaded=st.dictionaries(st.text("abc_", min_size=1), st.integers(0, 10**9), max_size=3),
+    changes=st.dictionaries(st.sampled_from("abc"), st.just({"created": 3, "removed": 1}), max_size=2),
+    receipt_id=st.text("abc", max_size=9),
+    error_type=st.sampled_from(["", "RateLimited"]),
+    evidence=st.text("abc {}[]", max_size=20),
+)
+
+
+@given(entries)
+def test_an_entry_survives_its_metadata(entry: LedgerEntry) -> None:
+    assert LedgerEntry.from_metadata("s", entry.partition, entry.to_metadata()) == entry
+
+
+def test_what_one_process_writes_another_reads_from_one_listing() -> None:
+    store = MemoryObjectStore()
+    writer = Ledger(store, "s")
+    for day in range(1, 29):
+        writer.advance(f"2025-02-{day:02d}", Verdict.LANDED, "bf-1", NOW, landed={"games": day})
+    seen = Ledger(store, "s").refresh("2025-02-03", "2025-02-10")
+    assert sorted(seen) == [f"2025-02-{day:02d}" for day in range(3, 11)]
+    assert seen["2025-02-05"].landed == {"games": 5}
+
+
+def test_a_second_writer_is_refused_and_nothing_is_overwritten() -> None:
+    store = MemoryObjectStore()
+    first, second = Ledger(store, "s"), Ledger(store, "s")
+    first.refresh()
+    second.refresh()
+    first.advance("2025-02-01", Verdict.VERIFIED, "bf-1", NOW)
+    with pytest.raises(LeaseHeld, match="another run"):
+        second.advance("2025-02-01", Verdict.FAILED_RETRYABLE, "bf-2", NOW)
+    assert Ledger(store, "s").refresh()["2025-02-01"].verdict is Verdict.VERIFIED
+
+
+def test_twenty_writers_of_one_partition_have_one_winner() -> None:
+    store = MemoryObjectStore()
+
+    def write(number: int) -> bool:
+        try:
+            Ledger(store, "s").advance("2025-02-01", Verdict.LANDED, f"bf-{number}", NOW)
+        except LeaseHeld:
+            return False
+        return True
+
+    with ThreadPoolExecutor(20) as threads:
+        assert sum(threads.map(write, range(20))) == 1
+
+
+def test_an_unreadable_entry_stops_the_run_and_is_never_read_as_empty() -> None:
+    store = MemoryObjectStore()
+    store.write("ledger/source=s/2025-02-01.json", b"{}", metadata={"verdict": "nonsense"})
+    with pytest.raises(StateUnreadable, match="nothing was changed"):
+        Ledger(store, "s").refresh()
+
+
+def test_a_new_verdict_clears_the_old_error_and_keeps_the_rest() -> None:
+    ledger = Ledger(MemoryObjectStore(), "s")
+    ledger.advance("2025-02-01", Verdict.FAILED_RETRYABLE, "bf-1", NOW, error_type="RateLimited", attempts=2)
+    entry = ledger.advance("2025-02-01", Verdict.LANDED, "bf-2", NOW, landed={"games": 3})
+    assert (entry.error_type, entry.attempts, entry.landed) == ("", 2, {"games": 3})
+
+
+def test_a_secret_in_an_error_never_reaches_the_ledger() -> None:
+    store = MemoryObjectStore()
+    Ledger(store, "s").advance(
+        "2025-02-01", Verdict.FAILED_RETRYABLE, "bf-1", NOW, error="GET https://x/y?api_key=SECRETSECRET failed"
+    )
+    data, _ = store.read("ledger/source=s/2025-02-01.json")
+    assert b"SECRETSECRET" not in data

@@ -1,0 +1,149 @@
+"""One odd date, and a source that has changed: what stops, what goes on, and what the mail says of it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from deployments.local.upstream_season import games_on
+from flows.ledger.ledger import Verdict
+
+if TYPE_CHECKING:
+    from .conftest import Place, Ran
+
+FIRST, LAST, DAYS = "2025-01-01", "2025-01-20", 20
+ODD = "2025-01-03"
+
+
+def answer(status: str, body: str | bytes = b"{}", *headers: str) -> str:
+    """A whole HTTP answer, as the sample upstream's rule "raw" takes it."""
+    data = body.encode() if isinstance(body, str) else body
+    lines = [f"HTTP/1.1 {status}", "Content-Type: application/json", *headers, f"Content-Length: {len(data)}"]
+    return "\r\n".join(lines) + "\r\n\r\n" + data.decode("latin-1")
+
+
+def with_a_game_of_the_next_day(date: str) -> str:
+    day = dt.date.fromisoformat(date)
+    return json.dumps({"data": [*games_on(day), games_on(day + dt.timedelta(days=1))[0]]})
+
+
+def test_one_date_that_lists_a_game_of_the_next_day_does_not_stop_the_others(place: Place, ran: Ran) -> None:
+    place.upstream.trouble({"kind": "raw", "raw": answer("200 OK", with_a_game_of_the_next_day(ODD)), "dates": [ODD]})
+    run, facts = ran(FIRST, LAST)
+    assert run.calls == DAYS
+    assert run.stopped_by is None
+    assert facts.verdict == "FAILED"
+    bad = {key: entry.error_type for key, entry in place.ledger.entries().items() if not entry.verdict.is_good}
+    assert bad == {ODD: "SourceContractError"}
+    (mail,) = place.inbox.messages()
+    text = place.inbox.message(mail["id"])["text"]
+    assert "every further date" not in text
+    assert "needs a repair first" in text
+    assert "DO THIS NEXT" not in text, "a retry does not heal it: its command stands beside the cause"
+    assert ODD in text[text.index("CAUSES") :]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        answer("422 Unprocessable Entity", '{"error":"no such day"}'),
+        answer("404 Not Found", '{"error":"no such day"}'),
+        answer("200 OK", '{"data":[{"x":1}]}'),
+        answer("200 OK", '{"data":[],"data":[]}'),
+        answer("200 OK", "[" * 2000),
+    ],
+    ids=["422", "404", "another shape", "a key twice", "brackets"],
+)
+def test_an_odd_answer_is_about_its_date_whatever_it_is(place: Place, ran: Ran, raw: str) -> None:
+    place.upstream.trouble({"kind": "raw", "raw": raw, "dates": [ODD]})
+    run, facts = ran("2025-01-01", "2025-01-05")
+    assert run.calls == 5
+    assert run.stopped_by is None
+    assert facts.verdict_counts == {"verified": 4, place.entry(ODD).verdict.value: 1}
+
+
+def test_a_source_that_has_changed_stops_after_five_different_dates_and_says_so(place: Place, ran: Ran) -> None:
+    place.upstream.trouble({"kind": "raw", "raw": answer("200 OK", '{"games":[]}')})
+    run, facts = ran(FIRST, LAST)
+    assert facts.verdict == "ABORTED(red_flag)"
+    assert 5 <= run.calls <= 5 + 2 * run.asked.concurrency, "as many dates as may be begun at once"
+    assert any("5 of the last 5 dates broke the source's contract alike" in note for note in facts.notes)
+    assert facts.verdict_counts["planned"] == DAYS - run.calls
+    subjects = sorted("NEEDS A HUMAN" in mail["subject"] for mail in place.inbox.messages())
+    assert subjects == [False, True], "a person is told once, when it is the source and no date"
+
+
+def test_without_the_breaker_every_date_is_really_tried(place: Place, ran: Ran) -> None:
+    place.upstream.trouble({"kind": "raw", "raw": answer("200 OK", '{"games":[]}')})
+    run, facts = ran(FIRST, LAST, breaker=False)
+    assert run.calls == DAYS
+    assert run.stopped_by is None
+    assert facts.verdict == "FAILED"
+
+
+@pytest.mark.usefixtures("tried_again")
+@pytest.mark.parametrize("raw", [answer("200 OK", b""), answer("200 OK", '{"data":[{"id":1,')], ids=["empty", "cut"])
+@pytest.mark.parametrize("times", [1, None], ids=["once", "for ever"])
+def test_an_empty_or_cut_body_is_tried_again_and_breaks_the_contract_of_its_date_only_when_it_repeats_at_every_try(
+    place: Place, ran: Ran, raw: str, times: int | None
+) -> None:
+    place.upstream.trouble({"kind": "raw", "raw": raw, "dates": [ODD], "times": times})
+    run, _ = ran("2025-01-02", "2025-01-04")
+    tries = 1 + len(place.services.settings.retry_delays_s)
+    asked = place.upstream.calls.report()["by_date"]
+    assert asked == {"2025-01-02": 1, ODD: 2 if times else tries, "2025-01-04": 1}
+    assert run.stopped_by is None, "it is about its date"
+    entry = place.entry(ODD)
+    if times:
+        assert (entry.verdict, entry.error_type) == (Verdict.VERIFIED, "")
+    else:
+        assert (entry.verdict, entry.error_type) == (Verdict.FAILED_PERMANENT, "SourceContractError")
+        assert f"so at each of {tries} tries" in entry.error
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "verdict"),
+    [
+        ("202 Accepted", (), Verdict.FAILED_RETRYABLE),
+        ("204 No Content", (), Verdict.FAILED_RETRYABLE),
+        ("206 Partial Content", ("Content-Range: bytes 0-10/52000",), Verdict.TRUNCATED),
+        ("200 OK", ("Content-Range: bytes 0-10/52000",), Verdict.TRUNCATED),
+    ],
+)
+def test_no_incomplete_answer_is_evidence_of_an_empty_date(
+    place: Place, ran: Ran, status: str, headers: tuple[str, ...], verdict: Verdict
+) -> None:
+    place.upstream.trouble({"kind": "raw", "raw": answer(status, '{"data":[]}', *headers), "dates": [ODD]})
+    ran(ODD, "2025-01-04")
+    assert (place.entry(ODD).verdict, place.entry(ODD).evidence) == (verdict, "")
+    assert place.entry("2025-01-04").verdict is Verdict.VERIFIED
+    place.upstream.trouble()
+    ran(ODD, ODD)
+    assert place.entry(ODD).verdict is Verdict.VERIFIED, "the next run gets the whole answer"
+
+
+def test_the_evidence_of_an_empty_date_names_its_status(place: Place, ran: Ran) -> None:
+    place.upstream.trouble({"kind": "empty", "dates": [ODD]})
+    ran(ODD, ODD)
+    assert place.entry(ODD).evidence == '200 {"data":[]}'
+
+
+def test_labels_that_lie_are_read_and_told_once_as_drift(place: Place, ran: Ran) -> None:
+    days = ("2025-01-03", "2025-01-04")
+    rules = [
+        {
+            "kind": "raw",
+            "raw": answer(
+                "200 OK", json.dumps({"data": games_on(dt.date.fromisoformat(day))}), "Content-Encoding: utf-8"
+            ),
+            "dates": [day],
+        }
+        for day in days
+    ]
+    place.upstream.trouble(*rules)
+    _, facts = ran(*days)
+    assert facts.verdict == "COMPLETE"
+    assert facts.schema_drift == ["plain text is labelled 'utf-8': read as what it is"]

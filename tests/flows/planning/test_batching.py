@@ -1,0 +1,103 @@
+"""Landed partitions are loaded in batches beside landing: each once, in few jobs, with little left at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flows import mapping
+from flows.planning.batching import LEAST_PER_JOB, jobs_for
+
+MOST = 120
+
+
+def loaded(
+    windows: list[int], *, reloads: int = 0, while_loading: int = 0, planned: int | None = None
+) -> list[list[str]]:
+    """Batches in order, when windows of these sizes land, and so many further ones during each load."""
+    keys = [[f"{window}-{number}" for number in range(size)] for window, size in enumerate(windows)]
+    waiting, batches = keys[::-1], list[list[str]]()
+    landed: asyncio.Queue[str | None] = asyncio.Queue()
+
+    def land(count: int) -> None:
+        for _ in range(min(count, len(waiting))):
+            for key in waiting.pop():
+                landed.put_nowait(key)
+
+    async def load(_run: Any, batch: list[str]) -> None:
+        batches.append(list(batch))
+        land(while_loading)
+
+    async def feed() -> None:
+        while waiting:
+            land(1)
+            for _ in range(3):
+                await asyncio.sleep(0)
+        landed.put_nowait(None)
+
+    async def story() -> None:
+        run: Any = SimpleNamespace(services=SimpleNamespace(settings=SimpleNamespace(process_batch_partitions=MOST)))
+        to_come = sum(windows) if planned is None else planned
+        before = [f"r-{number}" for number in range(reloads)]
+        async with asyncio.timeout(20):
+            await asyncio.gather(mapping._process_in_batches(run, before, landed, to_come), feed())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mapping, "_load", load)
+        asyncio.run(story())
+    return batches
+
+
+def sizes(batches: list[list[str]]) -> list[int]:
+    return [len(batch) for batch in batches]
+
+
+def test_the_first_and_the_last_jobs_are_small_and_those_between_as_large_as_may_be() -> None:
+    assert sizes(loaded([30] * 12)) == [30, 60, 120, 90, 30, 30]
+    assert jobs_for(360, MOST) == 6
+
+
+def test_a_month_by_single_dates_is_one_job() -> None:
+    assert sizes(loaded([1] * 31)) == [31]
+
+
+def test_what_landed_while_the_last_batch_was_loaded_goes_together() -> None:
+    assert sizes(loaded([30] * 12, while_loading=4)) == [30, 120, 120, 90]
+
+
+def test_few_reloads_go_with_the_first_that_land_and_many_before() -> None:
+    assert sizes(loaded([30, 30], reloads=5)) == [35, 30]
+    assert sizes(loaded([30, 30], reloads=400)) == [400, 30, 30]
+    assert sizes(loaded([], reloads=5)) == [5]
+
+
+def test_dates_that_never_land_keep_nothing_waiting() -> None:
+    assert sizes(loaded([30, 30], planned=900)) == [30, 30]
+    assert sizes(loaded([7], planned=900)) == [7]
+    assert loaded([], planned=900) == []
+
+
+@given(
+    windows=st.lists(st.integers(0, 130), max_size=40),
+    reloads=st.integers(0, 200),
+    while_loading=st.integers(0, 6),
+    missing=st.integers(0, 300),
+)
+def test_every_landed_partition_is_loaded_once_in_few_jobs(
+    windows: list[int], reloads: int, while_loading: int, missing: int
+) -> None:
+    total = sum(windows)
+    batches = loaded(windows, reloads=reloads, while_loading=while_loading, planned=total + missing)
+    keys = [key for batch in batches for key in batch]
+    assert len(keys) == len(set(keys)) == total + reloads
+    first, *others = sizes(batches) or [0]
+    assert first <= max(MOST, reloads)
+    assert all(size <= MOST for size in others)
+    # Beyond full batches: the ones that double at the start, those that halve at the end, and the rest.
+    assert len(batches) <= math.ceil(total / MOST) + 2 * math.log2(MOST / LEAST_PER_JOB) + 4

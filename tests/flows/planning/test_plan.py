@@ -1,0 +1,130 @@
+"""The plan is a pure function of dates, ledger and mode."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alerting.errors import ConfigurationError
+from flows.ledger.ledger import LedgerEntry, Verdict
+from flows.planning.plan import Path, make_plan
+from flows.planning.requested import requested_partitions
+from scrapers.base import Findings, Page, Request, Scraper
+from scrapers.partition import Partition, partitions_between, windows
+
+NOW = dt.datetime(2025, 2, 1, 12, tzinfo=dt.UTC)
+
+
+class Toy(Scraper):
+    source = "toy"
+    zone = "America/New_York"
+    base_url = "https://example.org"
+    tables = ("t",)
+    floor = dt.date(2024, 1, 1)
+
+    def first_request(self, partition: Partition) -> Request:
+        return Request("/" + partition.key)
+
+    def inspect(self, partition: Partition, page: Page) -> Findings:
+        return Findings({})
+
+
+def entry(key: str, verdict: Verdict) -> LedgerEntry:
+    return LedgerEntry("toy", key, verdict, "bf-0", NOW)
+
+
+def ask(start: str, end: str, dates: str = "") -> list[Partition]:
+    return requested_partitions(Toy(), dt.date.fromisoformat(start), dt.date.fromisoformat(end), dates, NOW)
+
+
+@given(st.dictionaries(st.integers(0, 30), st.sampled_from(list(Verdict))))
+def test_every_partition_has_exactly_one_path_and_good_ones_cost_nothing(verdicts: dict[int, Verdict]) -> None:
+    partitions = ask("2025-01-01", "2025-01-31")
+    ledger = {partitions[at].key: entry(partitions[at].key, verdict) for at, verdict in verdicts.items()}
+    plan = make_plan(Toy(), partitions, ledger)
+    assert plan.keys == [partition.key for partition in partitions]
+    for item in plan.items:
+        known = ledger.get(item.partition.key)
+        assert (item.path is Path.SKIP) == (known is not None and known.verdict.is_good)
+        assert (item.path is Path.RELOAD) == (known is not None and known.verdict in (Verdict.LANDED, Verdict.LOADED))
+
+
+def test_retry_failed_plans_exactly_the_failed_dates() -> None:
+    partitions = ask("2025-01-01", "2025-01-05")
+    ledger = {
+        "2025-01-01": entry("2025-01-01", Verdict.VERIFIED),
+        "2025-01-02": entry("2025-01-02", Verdict.FAILED_RETRYABLE),
+        "2025-01-04": entry("2025-01-04", Verdict.PARTIAL),
+    }
+    plan = make_plan(Toy(), partitions, ledger, retry_failed=True)
+    assert [partition.key for partition in plan.to_fetch] == ["2025-01-02", "2025-01-04"]
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "dates", "said"),
+    [
+        ("2025-01-31", "2025-01-01", "", "is after end_date"),
+        ("2025-01-30", "2025-02-01", "", "not over and settled"),
+        ("2030-01-01", "2030-01-01", "", "none of them is settled"),
+        ("2020-01-01", "2020-02-01", "", "begins at 2024-01-01"),
+        ("2025-01-01", "2025-01-05", "2025-01-09", "lies outside"),
+        ("2025-01-01", "2025-01-05", "2025-01-04..2025-01-02", "dates:"),
+    ],
+)
+def test_a_bad_range_is_refused_before_any_effect(start: str, end: str, dates: str, said: str) -> None:
+    with pytest.raises(ConfigurationError, match="Nothing was done") as refused:
+        ask(start, end, dates)
+    assert said in str(refused.value)
+
+
+def test_dates_as_a_mail_writes_them_narrow_the_range() -> None:
+    found = ask("2025-01-01", "2025-01-31", "2025-01-03, 2025-01-07..2025-01-09")
+    assert [partition.key for partition in found] == ["2025-01-03", "2025-01-07", "2025-01-08", "2025-01-09"]
+
+
+def test_a_date_that_has_ended_but_not_settled_is_refused_with_the_instant_it_settles() -> None:
+    with pytest.raises(ConfigurationError, match="2025-02-01 11:00 UTC"):
+        requested_partitions(
+            Toy(), dt.date(2025, 1, 31), dt.date(2025, 1, 31), "", dt.datetime(2025, 2, 1, 10, 59, tzinfo=dt.UTC)
+        )
+
+
+@given(st.dates(dt.date(2000, 1, 1), dt.date(2030, 1, 1)), st.integers(0, 800))
+def test_windows_hold_every_partition_once_and_in_order(start: dt.date, days: int) -> None:
+    partitions = partitions_between(start, start + dt.timedelta(days=days), "UTC")
+    grouped = windows(partitions)
+    assert [partition for window in grouped for partition in window] == partitions
+    assert all(len(window) <= 31 for window in grouped)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "echo"),
+    [
+        ("2024-02-28", "2024-03-01", "2024-02-28 to 2024-03-01 inclusive, America/New_York, 3 days"),
+        ("2024-03-10", "2024-03-10", "2024-03-10 to 2024-03-10 inclusive, America/New_York, 1 day"),
+        ("2024-11-02", "2024-11-04", "2024-11-02 to 2024-11-04 inclusive, America/New_York, 3 days"),
+        ("2024-01-31", "2024-02-01", "2024-01-31 to 2024-02-01 inclusive, America/New_York, 2 days"),
+        ("2024-01-01", "2024-12-31", "2024-01-01 to 2024-12-31 inclusive, America/New_York, 366 days"),
+    ],
+)
+def test_the_range_is_said_in_words_over_leap_days_month_ends_and_changes_of_the_clock(
+    start: str, end: str, echo: str
+) -> None:
+    plan = make_plan(Toy(), ask(start, end), {}, settled_up_to=Toy.last_settled(NOW))
+    assert plan.date_echo() == f"{echo}; last settled date 2025-01-31"
+    assert len(plan.items) == int(echo.split()[-2])
+
+
+@pytest.mark.parametrize(("step", "last_date"), [("day", "2025-01-31"), ("month", "2025-01-31")])
+def test_an_unsettled_range_is_refused_with_the_end_date_that_would_do(step: str, last_date: str) -> None:
+    class Source(Toy):
+        pass
+
+    Source.step = step  # type: ignore[assignment]
+    with pytest.raises(ConfigurationError, match="is not over and settled before") as raised:
+        requested_partitions(Source(), dt.date(2024, 12, 1), dt.date(2025, 3, 1), "", NOW)
+    assert raised.value.hint == f"end_date={last_date}"
+    requested_partitions(Source(), dt.date(2024, 12, 1), dt.date.fromisoformat(last_date), "", NOW)

@@ -1,0 +1,70 @@
+"""What a plan would read in BigQuery, by its own dry runs: in the plan, in the mail, at a price that does not grow."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from alerting.summary import render
+from flows.parameters import Asked
+from flows.planning.planner import plan_asked
+from flows.planning.query_bytes import DryRun, plan_dry_run
+from processors.warehouse import BigQueryWarehouse
+from scrapers.scrape import utc_now
+
+from .conftest import SOURCE
+
+
+def asked_of_bigquery(place: Any, first: str, last: str) -> DryRun:
+    asked = Asked.model_validate({"source": SOURCE, "start_date": first, "end_date": last, "mode": "full"})
+    return plan_dry_run(place.services, SOURCE, plan_asked(place.services, asked, utc_now()).plan)
+
+
+def test_the_mail_shows_the_dry_run_bytes_of_what_was_there_beside_what_was_billed(place, ran):
+    place.fill("2025-01-03", 2)
+    weighed = asked_of_bigquery(place, "2025-01-03", "2025-01-04")
+    _, facts = ran("2025-01-03", "2025-01-04", mode="reprocess", weighed=True)
+    assert weighed.size_bytes
+    assert weighed.size_bytes > 1_000
+    assert facts.estimate == {"bigquery_bytes": weighed.size_bytes}
+    (line,) = (one for one in render(facts, []).text.splitlines() if "BigQuery bytes" in one)
+    billed, before = re.fullmatch(r" *BigQuery bytes +([\d.]+) MB billed; by dry run ([\d.]+) kB .*", line).groups()
+    assert float(before) == pytest.approx(weighed.size_bytes / 1_000, abs=0.1)
+    assert float(billed) >= 10 * 2**20 / 1e6
+
+
+def test_a_plan_of_a_year_asks_bigquery_no_more_often_than_a_plan_of_a_date(place, monkeypatch):
+    sent: list[str] = []
+    dry_run = BigQueryWarehouse.dry_run
+
+    def counted(self: BigQueryWarehouse, sql: str, parameters: Any = None) -> int:
+        sent.append(sql)
+        return dry_run(self, sql, parameters)
+
+    monkeypatch.setattr(BigQueryWarehouse, "dry_run", counted)
+    asked_of_bigquery(place, "2025-01-03", "2025-01-03")
+    of_a_date = list(sent)
+    sent.clear()
+    asked_of_bigquery(place, "2025-01-01", "2025-12-31")
+    assert sent == of_a_date
+    assert len(set(sent)) == len(sent)
+
+
+def test_a_plan_of_one_date_reads_the_same_bytes_whatever_else_the_tables_hold(place):
+    place.fill("2025-01-03", 1)
+    before = asked_of_bigquery(place, "2025-01-03", "2025-01-03")
+    assert before.partitions == 1
+    assert before.replace_bytes
+    assert before.recount_bytes
+    place.fill("2023-01-02", 2)  # further away than the same game can be
+    assert asked_of_bigquery(place, "2025-01-03", "2025-01-03") == before
+
+
+def test_where_bigquery_does_not_answer_the_bytes_are_unknown_and_the_plan_stands(place):
+    place.services.warehouse.drop_dataset()
+    found = asked_of_bigquery(place, "2025-01-03", "2025-01-04")
+    assert found == DryRun(2, None, None)
+    assert found.promised() == {}
+    assert found.describe() == "dry run    no answer from BigQuery about 2 partitions"

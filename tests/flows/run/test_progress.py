@@ -1,0 +1,81 @@
+"""What a person reads of a run: counts, the calendar, what needs attention, the window of the daily run."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+
+from alerting.run_facts import RunFacts
+from flows.daily import settled_window
+from flows.ledger.ledger import LedgerEntry, Verdict
+from flows.run.artifacts import attention_rows, calendar_markdown
+from flows.run.progress import final_block, progress_of
+from scrapers.registry import scraper
+
+NOW = dt.datetime(2025, 1, 10, 12, tzinfo=dt.UTC)
+HOUR = dt.timedelta(hours=1)
+
+
+def entry(key: str, verdict: Verdict, backfill_id: str = "bf-this", **rest: str) -> LedgerEntry:
+    return LedgerEntry("bdl_box_scores", key, verdict, backfill_id, NOW, **rest)  # type: ignore[arg-type]
+
+
+def test_progress_counts_what_was_done_before_apart_from_what_this_run_did() -> None:
+    ledger = {
+        "2025-01-01": entry("2025-01-01", Verdict.VERIFIED, "bf-earlier"),
+        "2025-01-02": entry("2025-01-02", Verdict.VERIFIED),
+        "2025-01-03": entry("2025-01-03", Verdict.LANDED),
+        "2025-01-04": entry("2025-01-04", Verdict.FAILED_RETRYABLE),
+        "2025-01-05": entry("2025-01-05", Verdict.FAILED_RETRYABLE, "bf-earlier"),
+    }
+    work = {key: key != "2025-01-01" for key in (*ledger, "2025-01-06")}
+    at = progress_of(work, ledger, "bf-this", since=NOW + HOUR, elapsed_s=60)
+    assert (at.planned, at.skipped, at.verified, at.landed, at.failed) == (6, 1, 1, 1, 1)
+    assert at.eta_s == 40.0
+
+
+def test_dates_that_a_full_run_does_again_are_not_done_by_what_earlier_runs_made_of_them() -> None:
+    keys = ("2025-01-01", "2025-01-02", "2025-01-03")
+    earlier, live, own = (entry(key, Verdict.VERIFIED, by) for key, by in zip(keys, ("a", "b", "bf-this"), strict=True))
+    ledger = {keys[0]: earlier, keys[1]: dataclasses.replace(live, updated_at=NOW + 2 * HOUR), keys[2]: own}
+    at = progress_of(dict.fromkeys(keys, True), ledger, "bf-this", since=NOW + HOUR, elapsed_s=60)
+    assert (at.skipped, at.verified, at.percent) == (0, 2, 200 / 3)
+
+
+def test_what_a_run_read_and_found_unchanged_is_done() -> None:
+    ledger = {"2025-01-01": entry("2025-01-01", Verdict.VERIFIED, "bf-earlier")}
+    at = progress_of({"2025-01-01": True}, ledger, "daily", since=NOW + HOUR, elapsed_s=1, unchanged={"2025-01-01"})
+    assert (at.percent, at.handled) == (100.0, 1)
+
+
+def test_the_calendar_shows_every_date_once_and_names_what_its_colours_mean() -> None:
+    calendar = {f"2025-01-{day:02d}": "verified" for day in range(1, 31)} | {"2025-01-31": "failed_permanent"}
+    text = calendar_markdown(RunFacts(source="s", verdict="FAILED", calendar=calendar, links={"Record": "gs://b/r/"}))
+    assert text.count("🟩") == 30 + 1
+    assert text.count("🟥") == 1 + 1
+    assert "console.cloud.google.com/storage/browser/b/r/" in text
+
+
+def test_the_table_holds_only_partitions_without_a_good_verdict() -> None:
+    calendar = {"2025-01-01": "verified", "2025-01-02": "failed_retryable", "2025-01-03": "planned"}
+    failed = entry("2025-01-02", Verdict.FAILED_RETRYABLE, error_type="SourceUnavailable", error="503")
+    rows = attention_rows(calendar, {"2025-01-02": failed})
+    assert [(row["partition"], row["error"]) for row in rows] == [
+        ("2025-01-02", "SourceUnavailable"),
+        ("2025-01-03", ""),
+    ]
+
+
+def test_the_daily_window_ends_with_the_newest_settled_date_of_the_sources_zone() -> None:
+    source = scraper("bdl_box_scores")
+    # 10:59 UTC is 05:59 in New York: the game date of the 9th settles at 06:00.
+    early = settled_window(source, 3, dt.datetime(2025, 1, 10, 10, 59, tzinfo=dt.UTC))
+    late = settled_window(source, 3, dt.datetime(2025, 1, 10, 11, 0, tzinfo=dt.UTC))
+    assert [one.key for one in early] == ["2025-01-06", "2025-01-07", "2025-01-08"]
+    assert [one.key for one in late] == ["2025-01-07", "2025-01-08", "2025-01-09"]
+
+
+def test_the_last_lines_of_a_log_name_the_range_only_of_a_source_that_is_asked_by_date():
+    dated = RunFacts(backfill_id="bf-1", source="s", start_date="2025-01-01", end_date="2025-01-31")
+    assert final_block(dated).splitlines()[0] == "s 2025-01-01…2025-01-31 (bf-1)"
+    assert final_block(RunFacts(backfill_id="bf-2", source="civic_band")).splitlines()[0] == "civic_band (bf-2)"

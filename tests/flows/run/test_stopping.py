@@ -1,0 +1,47 @@
+"""What is still asked of a source after an error that says something of all of it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from alerting.errors import AuthenticationError
+from flows.dates import NOT_ATTEMPTED, scrape_partition
+from flows.parameters import Asked
+from flows.run.active import register, unregister
+from flows.run.context import RunContext
+
+DATES = 12
+
+
+@pytest.mark.parametrize("in_flight", [1, 3])
+def test_after_a_401_no_date_makes_a_call_but_those_that_are_under_way(place: Any, in_flight: int) -> None:
+    place.upstream.trouble({"kind": "401"})
+
+    async def all_dates() -> list[Any]:
+        run = RunContext(place.services, Asked(source="bdl_box_scores", max_concurrency=in_flight), "bf-1")
+        run.partitions = {one.key: one for one in place.partitions("2025-01-01", DATES)}
+        register(run)
+        try:
+            # The task's own function: its errors are recorded by who called it, later than the next date begins.
+            tried = (scrape_partition.fn("bf-1", key) for key in run.partitions)
+            return await asyncio.gather(*tried, return_exceptions=True)
+        finally:
+            unregister(run)
+
+    outcomes = asyncio.run(all_dates())
+    refused = [one for one in outcomes if isinstance(one, AuthenticationError)]
+    assert 1 <= len(refused) <= in_flight
+    assert place.upstream.calls.report()["total"] == len(refused)
+    assert outcomes.count(NOT_ATTEMPTED) == DATES - len(refused)
+
+
+def test_no_date_is_blamed_for_a_dead_key_and_all_are_asked_for_again_once_it_is_renewed(place: Any, ran: Any) -> None:
+    place.upstream.trouble({"kind": "401"})
+    _, facts = ran("2025-01-01", "2025-01-05")
+    assert (facts.verdict, facts.verdict_counts) == ("ABORTED(critical)", {"planned": 5})
+    place.upstream.trouble()
+    _, facts = ran("2025-01-01", "2025-01-05")
+    assert facts.verdict == "COMPLETE"
