@@ -51,7 +51,8 @@ RESERVED_WORDS = frozenset(_RESERVED.split())
 """Refused as column names: BigQuery takes them in backquotes only, and queries by hand forget these."""
 
 # https://docs.cloud.google.com/bigquery/docs/schemas#column_names
-_COLUMN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,299}")
+_COLUMN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_COLUMN_NAME_CHARS = 300
 _PREFIXES = ("_table_", "_file_", "_partition", "_row_timestamp", "__root__", "_colidentifier", "_change_")
 _DESCRIPTION_CHARS = 1_024
 
@@ -166,8 +167,6 @@ def _undescribed(column: Column) -> Column:
 
 # Of 1,024 characters; the staging table's name is longer by a digest. https://cloud.google.com/bigquery/docs/tables
 _TABLE_NAME = re.compile(r"[A-Za-z0-9_]{1,900}")
-# https://cloud.google.com/bigquery/docs/schemas#column_names
-_COLUMN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,299}")
 
 
 def check_table(table: Table) -> tuple[Column, ...]:
@@ -182,7 +181,6 @@ def check_table(table: Table) -> tuple[Column, ...]:
         *filter(None, [table.entity_field, table.deleted_field]),
     }
     problems = [] if _TABLE_NAME.fullmatch(table.name) else [f"the name is not {_TABLE_NAME.pattern}"]
-    problems += [f"a column name is not {_COLUMN_NAME.pattern}" for name in known if not _COLUMN_NAME.fullmatch(name)]
     problems += [f"no column {name}" for name in sorted(named - set(known))]
     key = [known[name] for name in table.key if name in known]
     problems += [f"key column {column.name} may be null" for column in key if column.mode != "REQUIRED"]
@@ -209,8 +207,10 @@ def _unwelcome(columns: Sequence[Column], path: str = "") -> list[str]:
     """What BigQuery would refuse about names and descriptions, in RECORD fields too."""
     problems, lower = [], [column.name.lower() for column in columns]
     for column, name in zip(columns, lower, strict=True):
-        where = f"column {path}{column.name}"
-        if name in RESERVED_WORDS:
+        where = f"column {path}{column.name[:_COLUMN_NAME_CHARS]}"
+        if len(name) > _COLUMN_NAME_CHARS:
+            problems.append(f"{where}... has a name of {len(name)} characters, BigQuery takes {_COLUMN_NAME_CHARS}")
+        elif name in RESERVED_WORDS:
             problems.append(f"{where} is a reserved word of GoogleSQL; name it {column.name}_ or more clearly")
         elif not _COLUMN_NAME.fullmatch(column.name) or name.startswith(_PREFIXES):
             problems.append(f"{where} is no name for a BigQuery column")

@@ -129,6 +129,7 @@ def locked(state_dir: Path) -> Iterator[None]:
     state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     state_dir.chmod(0o700)
     deadline = time.monotonic() + _LOCK_TIMEOUT_S
+    (state_dir / "lock").touch(mode=0o600)
     with (state_dir / "lock").open("a") as lock:
         while True:
             try:

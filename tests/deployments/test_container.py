@@ -71,6 +71,24 @@ def test_no_container_of_compose_can_gain_rights_or_change_its_image():
         assert service.get("user", "10001:10001").split(":")[0] not in ("0", "root"), name
 
 
+def test_on_a_read_only_root_incidents_wait_on_a_writable_mount_of_the_worker():
+    worker = _compose()["services"]["worker"]
+    pod = yaml.safe_load((DEPLOYMENTS / "kubernetes" / "worker.yaml").read_text())["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    in_pod = {one["name"]: one.get("value") for one in container["env"]}
+    writable = {one["name"] for one in pod["volumes"] if "emptyDir" in one or "persistentVolumeClaim" in one}
+    for folder, mounts in (
+        (worker["environment"]["GAPLESS_SPOOL_FOLDER"], [str(one).partition(":")[2] for one in worker["volumes"]]),
+        (
+            in_pod["GAPLESS_SPOOL_FOLDER"],
+            [one["mountPath"] for one in container["volumeMounts"] if one["name"] in writable],
+        ),
+    ):
+        # Below the mount, not the mount itself: a volume may belong to root, and the spool closes its own folder.
+        assert [mount for mount in mounts if mount.startswith("/") and folder.startswith(f"{mount}/")], folder
+    assert "| `GAPLESS_SPOOL_FOLDER` |" in (PROJECT_DIR / "docs" / "deploy-gcp.md").read_text()
+
+
 def test_compose_mounts_the_one_credentials_file_read_only_and_where_it_is_read():
     services = _compose()["services"]
     name = "/.config/gcloud/application_default_credentials.json"

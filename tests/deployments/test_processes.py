@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 
 from deployments.local.process_id import TOKEN_VARIABLE, ProcessId, family, stop_processes
 from deployments.local.processes import Child, ChildFailed, free_port, start_child, wait_ready
+from deployments.local.stack_state import locked, replace_file
 
 Start = Callable[..., Child]
 
@@ -47,6 +49,27 @@ def test_a_pid_with_another_start_time_is_a_stranger_and_is_left_alone(start: St
 
     assert not stranger.alive()
     assert child.alive()
+
+
+def test_what_a_child_of_the_stack_writes_is_this_users_alone(start: Start, tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        code = "from pathlib import Path; Path('made').mkdir(); Path('made/database').write_text('x')"
+        child = start(_announcing(code), cwd=tmp_path)
+        _wait_for(tmp_path / "up", child)
+        private, logs = tmp_path / "made", tmp_path / "logs" / "deep"
+        start_child("other", [sys.executable, "-c", ""], log_path=logs / "log").stop()
+        with locked(tmp_path / "new"):
+            replace_file(tmp_path / "new" / "env", "export X=1")
+        (tmp_path / "wide").mkdir(mode=0o777)
+        with locked(tmp_path / "wide"):
+            pass
+    finally:
+        os.umask(before)
+    folders = (private, logs, tmp_path / "new", tmp_path / "wide")
+    files = (private / "database", tmp_path / "log", logs / "log", tmp_path / "new" / "env", tmp_path / "new" / "lock")
+    assert {oct(path.stat().st_mode & 0o777) for path in folders} == {"0o700"}
+    assert {oct(path.stat().st_mode & 0o777) for path in files} == {"0o600"}
 
 
 def test_a_stop_ends_the_whole_group(start: Start, tmp_path: Path) -> None:

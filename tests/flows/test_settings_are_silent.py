@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import pickle
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_SERVER_API_AUTH_STRING, temporary_settings
 from pydantic import SecretStr
 
 from alerting.errors import ConfigurationError
 from alerting.incident import Incident
 from alerting.redaction import redact, redact_value
 from flows.cli.command import main
+from flows.server_password import register_server_passwords
 from flows.settings import Settings
 from flows.views import preflight
 from scrapers.addressing import mask_cookies
@@ -108,3 +113,25 @@ def test_a_cookie_that_a_server_sets_is_masked_and_a_word_is_not() -> None:
     )
     told = redact(f"a {PLANTED}-77 b en-US c true d completed e qu0ted-c00kie-99")
     assert told == "a *** b en-US c true d completed e ***"
+
+
+@pytest.mark.parametrize("variable", ["PREFECT_API_AUTH_STRING", "PREFECT_SERVER_API_AUTH_STRING"])
+def test_what_opens_the_prefect_api_is_masked_before_anything_of_the_flows_runs(variable: str) -> None:
+    shown = f"401 for fleet:{PLANTED}; Basic ZmxlZXQ6cGw0bnRlZC1TM2NyZXQtdmFsdWU=; {PLANTED}; fleet"
+    code = "import sys, flows; from alerting.redaction import redact; print(redact(sys.argv[1]))"
+    done = subprocess.run(
+        [sys.executable, "-c", code, shown],
+        env={**os.environ, variable: f"fleet:{PLANTED}"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout.strip() == "401 for ***; Basic ***; ***; fleet"
+
+
+def test_what_opens_the_prefect_api_is_masked_from_a_profile_of_prefect_too() -> None:
+    given = {PREFECT_API_AUTH_STRING: "fleet:client-pa55word", PREFECT_SERVER_API_AUTH_STRING: "fleet:server-pa55word"}
+    with temporary_settings(given):
+        register_server_passwords()
+    assert redact("a fleet:client-pa55word b server-pa55word c fleet") == "a *** b *** c fleet"
