@@ -324,7 +324,9 @@ def looks_random(value: str) -> bool:
     """
     if len(value) < 6 or _DATE.fullmatch(value) or _NUMBER.fullmatch(value):
         return False
-    return any(_RANDOM_PART.search(part) or _is_mixed(part) for part in re.split(r"[-_./~:]", value))
+    if any(_RANDOM_PART.search(part) or _is_mixed(part) for part in re.split(r"[-_./~:]", value)):
+        return True
+    return _is_scattered(value[:64])
 
 
 def _is_mixed(part: str) -> bool:
@@ -333,6 +335,18 @@ def _is_mixed(part: str) -> bool:
         return False
     switches = sum(one.isupper() != other.isupper() for one, other in itertools.pairwise(part[:64]))
     return switches > min(len(part), 64) * 0.36
+
+
+def _is_scattered(value: str) -> bool:
+    """As password managers make them: small, capital, digit and sign, and the next character is of another kind.
+
+    >>> _is_scattered("p4]c^g@y([b~d.$9Z"), _is_scattered('attrgetter("Game_2")'), _is_scattered("%Y-%m-%dT%H:%M:%S")
+    (True, False, False)
+    """
+    kinds = ["a" if one.islower() else "A" if one.isupper() else "0" if one.isdigit() else one for one in value]
+    switches = sum(one != other for one, other in itertools.pairwise(kinds))
+    signs = set(kinds) - set("aA0")
+    return len(value) >= 10 and set("aA0") < set(kinds) and len(signs) > 1 and switches * 2.5 > len(value)
 
 
 def _end_of_quoted(text: str, start: int, quote: str) -> int:
