@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from alerting.incident import SEVERITIES, Incident
 from alerting.ranges import compress_dates
 
-VERSION = "v1"
+VERSION = "v2"
 MAX_WORDINGS = 50
 """More wordings than these of one error class at one place are one cause: the mask did not know what varies."""
 
@@ -37,6 +37,9 @@ _MASKED = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE,
 )
+_COUNTED = re.compile(r"(?<=<\*> )[a-z]+s\b")
+_VERBS_OF_MANY = {"are": "is", "were": "was", "have": "has"}
+_VERB = re.compile(rf"\b(?:{'|'.join(_VERBS_OF_MANY)})\b")
 _REPEATED = re.compile(r"<\*>(?:[\s,;:./|+-]*<\*>)+")
 
 
@@ -44,12 +47,23 @@ def normalise(message: str) -> str:
     """The message without what changes from partition to partition.
 
     >>> normalise("Game 0022400123 on 2024-01-05: https://x.test/a?b=1 gave 17 rows")
-    'game <*> on <*> gave <*> rows'
+    'game <*> on <*> gave <*> row'
     >>> normalise("final game LAL-BOS has 17 + 0 players")
-    'final game <*> has <*> players'
+    'final game <*> has <*> player'
+    >>> normalise("1 entity was lost") == normalise("27 entities were lost")
+    True
     """
-    masked = _MASKED.sub("<*>", message[:500])
-    return " ".join(_REPEATED.sub("<*>", masked).lower().split())
+    masked = _REPEATED.sub("<*>", _MASKED.sub("<*>", message[:500])).lower()
+    counted = _COUNTED.sub(lambda found: _one_of(found.group()), masked)
+    return " ".join(_VERB.sub(lambda found: _VERBS_OF_MANY[found.group()], counted).split())
+
+
+def _one_of(nouns: str) -> str:
+    if nouns in _VERBS_OF_MANY.values():
+        return nouns
+    if nouns.endswith("ies"):
+        return f"{nouns[:-3]}y"
+    return nouns[:-2] if nouns.endswith(("sses", "xes", "zes", "ches", "shes")) else nouns.removesuffix("s")
 
 
 def endpoint_template(endpoint: str) -> str:
@@ -63,7 +77,7 @@ def endpoint_template(endpoint: str) -> str:
 
 
 def fingerprint(incident: Incident) -> str:
-    """``v1:`` and 16 hex digits over source, exception chain, own frame, masked message, status class, endpoint.
+    """``v2:`` and 16 hex digits over source, exception chain, own frame, masked message, status class, endpoint.
 
     A fingerprint that the incident already carries is kept, whatever its version.
     """

@@ -211,7 +211,9 @@ def _nothing_done(message: str) -> str:
 def send_start(channels: Sequence[Channel], entry: OutboxEntry, now: dt.datetime) -> bool:
     """The one "it has begun" of an attempt, by choice; True when a channel took it. Best effort: it is only news."""
     facts = entry.run_facts
-    count = f"{facts.planned:,} partitions planned" if facts.planned is not None else "partitions not counted yet"
+    count = (
+        f"{plural(facts.planned, 'partition')} planned" if facts.planned is not None else "partitions not counted yet"
+    )
     place = f"{entry.source or entry.backfill_id} {span(facts.start_date, facts.end_date)}".strip()
     lines = [
         f"Backfill {entry.backfill_id} of {place} has begun: {count}.",

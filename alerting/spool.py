@@ -211,7 +211,7 @@ def _read_lines(path: Path, lines: list[bytes]) -> list[Incident]:
         with open_private(kept, "wb") as copy:
             copy.write(path.read_bytes())
         message = (
-            f"{broken} of {len(lines)} incidents of a killed process were cut off; the file is kept beside the spool"
+            f"{broken} of {len(lines)} incidents of a killed process were cut off; their file is kept beside the spool"
         )
         incidents.append(Incident(error_type="SpoolDamaged", message=message, facts={"file": kept.name}))
     return incidents

@@ -14,13 +14,23 @@ _OPTION = re.compile(r"\s*(?:-[\w-]+)?\s*")
 _CUT = re.compile(r"… \[(\d+) characters\] …")
 
 
-def plural(count: int, noun: str) -> str:
-    """Count and noun.
+def plural(count: int, noun: str, of_one: str = "", of_many: str = "") -> str:
+    """Count, noun in the form that goes with it, and its verb: ``of_one`` for one, ``of_many`` for any other number.
 
-    >>> plural(1, "cause"), plural(1789, "day")
-    ('1 cause', '1,789 days')
+    >>> plural(1, "cause"), plural(1789, "day"), plural(0, "entity")
+    ('1 cause', '1,789 days', '0 entities')
+    >>> plural(1, "date", "is", "are"), plural(2, "branch", "was", "were")
+    ('1 date is', '2 branches were')
     """
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+    if count == 1:
+        return f"1 {noun} {of_one}".rstrip()
+    return f"{count:,} {_many(noun)} {of_many}".rstrip()
+
+
+def _many(noun: str) -> str:
+    if noun.endswith("y") and noun[-2] not in "aeiou":
+        return f"{noun[:-1]}ies"
+    return f"{noun}es" if noun.endswith(("s", "x", "z", "ch", "sh")) else f"{noun}s"
 
 
 def duration(seconds: float) -> str:

@@ -16,6 +16,7 @@ from pydantic import Field
 
 from alerting.errors import PipelineError
 from alerting.ranges import expand_dates
+from alerting.wording import plural
 from flows.calendar_dates import CalendarDate
 from flows.canaries import try_canaries
 from flows.child_runs.parent import attach_windows
@@ -72,7 +73,7 @@ def name_of(given: Mapping[str, Any]) -> str:
     is_retry = given.get("retry_failed") or reason == Reason.ERRORS.value
     parts = [str(source), "retry" if is_retry else ""]
     if not whole:
-        parts.append(asked if len(asked) <= _LONGEST_NAMED else f"{count:,} entities")
+        parts.append(asked if len(asked) <= _LONGEST_NAMED else f"{plural(count, 'entity')}")
     else:
         parts.append(f"{count:,} of {whole}" if asked and count else whole)
     if earlier := given.get("resume_of"):

@@ -18,6 +18,7 @@ from pydantic import Field
 from alerting.errors import ConfigurationError, PipelineError
 from alerting.incident import Incident
 from alerting.redaction import redact
+from alerting.wording import plural
 from flows.closing.close import free_lease_of
 from flows.coordination.cooldown import refuse_while_cooling
 from flows.coordination.lease import Lease
@@ -197,10 +198,10 @@ def _told(run: RunContext) -> str:
     """What came of it, in one line: for its state and its progress artifact."""
     bad, read = _not_well(run), len(run.partitions)
     message = (
-        f"{read} dates read ({', '.join(run.partitions)}): {read - len(bad) - len(run.unchanged)} loaded, "
+        f"{plural(read, 'date')} read ({', '.join(run.partitions)}): {read - len(bad) - len(run.unchanged)} loaded, "
         f"{len(run.unchanged)} unchanged, {len(bad)} not well"
     )
     ours = [entry for key in run.partitions if (entry := run.ledger.get(key)) and entry.backfill_id == run.backfill_id]
     if removed := sum(one.get("removed", 0) for entry in ours for one in entry.changes.values()):
-        message += f", {removed} rows removed"
+        message += f", {plural(removed, 'row')} removed"
     return f"{message}: {', '.join(bad)}" if bad else message

@@ -20,6 +20,7 @@ from alerting.errors import (
     StateUnreadable,
 )
 from alerting.redaction import redact
+from alerting.wording import plural
 from flows.child_runs.window import joined
 from flows.log import lets_out_redacted, partition_logger, retry_transient
 from flows.run.active import current_run, is_here
@@ -86,7 +87,7 @@ def _landed(run: RunContext, manifest: Manifest) -> str:
     if manifest.unsettled:
         names = ", ".join(manifest.unsettled[:3])
         raise NotSettled(
-            f"{len(manifest.unsettled)} items are not final yet: {names}; landed as evidence, not loaded",
+            f"{plural(len(manifest.unsettled), 'item', 'is', 'are')} not final yet: {names}; landed, not loaded",
             source=run.source,
             partition=key,
             stage="scrape",

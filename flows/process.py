@@ -17,6 +17,7 @@ from prefect.states import Completed, Failed
 from alerting.errors import CoverageLow, Shrunk, StateUnreadable
 from alerting.incident import Incident
 from alerting.redaction import redact
+from alerting.wording import plural
 from flows.ledger.events import verdict_event
 from flows.ledger.ledger import Verdict
 from flows.log import lets_out_redacted, partition_logger, retry_transient
@@ -93,7 +94,7 @@ async def _process(run: RunContext, landed: list[str]) -> State[Any]:
     if not landed:
         return Completed(message="nothing is left to load")
     if not partitions:
-        return Failed(message=f"all {len(landed)} partitions are suspects: see their errors")
+        return Failed(message=f"{plural(len(landed), 'partition')} set apart, none left to load: see the errors")
     delays_s = run.services.settings.retry_delays_s
     retries: dict[str, Any] = {"retries": len(delays_s), "retry_delay_seconds": delays_s}
     state = await load.with_options(**retries)(run.backfill_id, partitions, return_state=True)  # type: ignore[misc]
@@ -185,7 +186,7 @@ async def _all_failed(run: RunContext, partitions: list[str], error: BaseExcepti
     """One failure of the whole batch, recorded on each of its partitions, whose landed payloads stay."""
     await run.in_thread_each(lambda key: record_batch_failure(run, key, error, stage, partitions[0]), partitions)
     partition_logger().error("%s of %s partitions failed: %s", stage, len(partitions), redact(str(error))[:300])
-    return Failed(message=f"{stage} failed for {len(partitions)} partitions: {type(error).__name__}")
+    return Failed(message=f"{stage} failed for {plural(len(partitions), 'partition')}: {type(error).__name__}")
 
 
 def _validate_run_name() -> str:
@@ -281,7 +282,7 @@ async def validate_loaded(source: str, backfill_id: str, partitions: list[str]) 
     if isinstance(found, BaseException):
         # The rows are loaded, and whether they are right is not known: a later run recounts them.
         await run.in_thread_each(lambda key: record_batch_failure(run, key, found, "verify", partitions[0]), partitions)
-        return Failed(message=f"recount failed for {len(partitions)} partitions: {type(found).__name__}")
+        return Failed(message=f"recount failed for {plural(len(partitions), 'partition')}: {type(found).__name__}")
     good = await run.in_thread_each(lambda key: record_verification(run, "", found[key], partitions[0]), partitions)
     for key in partitions:
         run.manifests.pop(key, None)

@@ -11,6 +11,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from alerting.errors import PipelineError
+from alerting.wording import plural
 from flows.closing.close import close_backfill, close_dead_runs
 from flows.coordination.lease import LeaseRecord, list_leases, release_lease
 from flows.log import failed, lets_out_redacted, partition_logger
@@ -47,7 +48,7 @@ async def _watch(services: Services, now: dt.datetime) -> State[Any]:
     closed = await asyncio.to_thread(close_dead_runs, services, now)
     for backfill_id in closed:
         log.warning("closed dead run %s; its mail is sent or stays in the outbox", backfill_id)
-    return Completed(message=f"{len(dead)} dead runs, {len(closed)} mails handled")
+    return Completed(message=f"{plural(len(dead), 'dead run')}, {plural(len(closed), 'mail')} handled")
 
 
 def _end(services: Services, lease: LeaseRecord, now: dt.datetime) -> None:

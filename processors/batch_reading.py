@@ -16,6 +16,7 @@ from alerting.errors import (
     SourceContractError,
     TransientError,
 )
+from alerting.wording import plural
 from processors.admission import Admission
 from processors.base import Processor, Reject
 from processors.staging import TableSpool
@@ -96,7 +97,7 @@ def _refusal(manifest: Manifest) -> PipelineError | None:
     if manifest.unsettled:
         shown = ", ".join(manifest.unsettled[:3])
         return NotSettled(
-            f"{len(manifest.unsettled)} items will still change ({shown}); landed, not loaded",
+            f"{plural(len(manifest.unsettled), 'item')} will still change ({shown}); landed, not loaded",
             hint="run the date again when they are final",
         )
     if not any(manifest.counts.values()) and not manifest.empty_evidence:
@@ -154,8 +155,8 @@ def _judge(admission: Admission, manifest: Manifest, tolerated_rejects: int) -> 
         dropped = admission.duplicates[table] + admission.reject_counts[table]
         if not 0 <= missing_rightly(admission, table, counted) <= dropped:
             raise CoverageLow(
-                f"{table}: the scraper counted {counted} rows, the processor found {rows} (+{dropped} dropped) in the "
-                "same pages; old rows were kept",
+                f"{table}: the scraper counted {plural(counted, 'row')}, the processor found {rows}, dropped {dropped},"
+                " in the same pages; old rows were kept",
             )
     if problem := admission.expectations.problem(manifest):
         raise CoverageLow(f"{problem}; old rows were kept", hint="fetch the date again")

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from alerting.wording import plural
 from processors.balances import BalanceSums
 from processors.base import Balance, Row, Table
 from scrapers.landing import Manifest
@@ -50,9 +51,9 @@ class Expectations:
         first = self._tables[0].name
         landed = manifest.counts.get(first, 0)
         if manifest.source_total is not None and landed != manifest.source_total:
-            return f"{first}: the source announced {manifest.source_total} rows, {landed} are landed"
+            return f"{first}: the source announced {plural(manifest.source_total, 'row')}, {landed} landed"
         for name, nulls in self._nulls.items():
-            return f"{name}: {nulls} rows have NULL in a column that must have a value"
+            return f"{name}: {plural(nulls, 'row', 'has', 'have')} NULL in a column that must have a value"
         for table in self._tables:
             if (
                 any(manifest.counts.values())
@@ -60,7 +61,7 @@ class Expectations:
                 and not _within(self._rows[table.name], table.per_partition)
             ):
                 fewest, most = table.per_partition
-                return f"{table.name}: {self._rows[table.name]} rows, a partition has {fewest} to {most}"
+                return f"{table.name}: {plural(self._rows[table.name], 'row')}, a partition has {fewest} to {most}"
         if family := next(filter(None, map(self._family_problem, self._children)), ""):
             return family
         strict = (text for sums in self._sums if sums.balance.is_strict for text in sums.differences())
@@ -76,7 +77,7 @@ class Expectations:
         counted, parents = self._counted[child.name], self._parents[child.name]
         orphans = sum(n for reference, n in counted.items() if None in reference or reference not in parents)
         if orphans:
-            return f"ORPHAN: {child.name}: {orphans} rows without their {child.parent[0]} row"
+            return f"ORPHAN: {child.name}: {plural(orphans, 'row')} without their {child.parent[0]} row"
         if child.per_parent is None:
             return ""
         fewest, most = child.per_parent

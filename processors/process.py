@@ -13,6 +13,7 @@ from pathlib import Path
 
 from alerting.errors import CoverageLow, LoadRejected, PipelineError, Shrunk
 from alerting.object_store import ObjectStore
+from alerting.wording import plural
 from processors.base import Processor, Table
 from processors.batch_reading import BatchRows, missing_rightly, read_batch
 from processors.bisecting import pinned
@@ -213,7 +214,10 @@ def _twins(staged: Sequence[_Staged], good: Sequence[Manifest], warehouse: Wareh
     for one in staged:
         table = one.batch.table
         counts = twins_per_partition(one.load.cells, table, good).items()
-        shared = {**shared_values(one.batch, warehouse, good), **{key: f"{count} keys" for key, count in counts}}
+        shared = {
+            **shared_values(one.batch, warehouse, good),
+            **{key: plural(count, "key") for key, count in counts},
+        }
         for key, what in shared.items():
             found[key] = CoverageLow(
                 f"DUPLICATE: {table.name}: {what} are also outside the partition; old rows were kept",

@@ -209,7 +209,7 @@ def _unwelcome(columns: Sequence[Column], path: str = "") -> list[str]:
     for column, name in zip(columns, lower, strict=True):
         where = f"column {path}{column.name[:_COLUMN_NAME_CHARS]}"
         if len(name) > _COLUMN_NAME_CHARS:
-            problems.append(f"{where}... has a name of {len(name)} characters, BigQuery takes {_COLUMN_NAME_CHARS}")
+            problems.append(f"{where}... has a name of {len(name):,} characters, BigQuery takes {_COLUMN_NAME_CHARS}")
         elif name in RESERVED_WORDS:
             problems.append(f"{where} is a reserved word of GoogleSQL; name it {column.name}_ or more clearly")
         elif not _COLUMN_NAME.fullmatch(column.name) or name.startswith(_PREFIXES):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from alerting.wording import plural
 from processors.base import Table
 from processors.changes import RowChanges
 
@@ -25,7 +26,7 @@ class Loss:
     def __str__(self) -> str:
         """Before and after, and what would go where that is not their difference."""
         gone = "" if self.removed == self.before - self.after else f" ({self.removed:,} of the old ones would go)"
-        return f"{self.table}: {self.before:,} rows before, {self.after:,} after{gone}"
+        return f"{self.table}: {plural(self.before, 'row')} before, {self.after:,} after{gone}"
 
 
 def losses(

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from alerting.wording import plural
 from processors.base import Processor, Table
 from processors.load_plan import QueryValue, Warehouse, keys_parameter, unique_window
 from processors.recount_sql import (
@@ -107,7 +108,7 @@ def verify(
             shared = _folded(cells, found)
             for key, account in accounts.items():
                 if shared[key]["n"]:
-                    text = f"{table.name}: {shared[key]['n']} rows share their {'+'.join(columns)} with others"
+                    text = f"{table.name}: {plural(shared[key]['n'], 'row')} with the {'+'.join(columns)} of others"
                     account.problems.append((Finding.DUPLICATE, text))
         if table.parent:
             parent = next(one for one in processor.tables if table.parent and one.name == table.parent[0])
@@ -133,7 +134,7 @@ def _check_parents(
     orphans = _folded(cells, warehouse.query(sql, {**cells.parameters, **keys}))
     for key, account in accounts.items():
         if orphans[key]["n"]:
-            text = f"{table.name}: {orphans[key]['n']} rows without their {parent.name} row"
+            text = f"{table.name}: {plural(orphans[key]['n'], 'row')} without their {parent.name} row"
             account.problems.append((Finding.ORPHAN, text))
 
 
@@ -176,10 +177,10 @@ def _compare(account: _Account, table: Table, found: Mapping[str, int], missing_
     expected = counted - missing_rightly
     account.compared.append(f"{table.name} source {counted} = landed {counted} = loaded {rows}")
     if found["distinct_keys"] != rows:
-        text = f"{table.name}: {rows} rows, {found['distinct_keys']} distinct {'+'.join(table.key)}"
+        text = f"{table.name}: {plural(rows, 'row')}, {found['distinct_keys']} distinct {'+'.join(table.key)}"
         problems.append((Finding.DUPLICATE, text))
     if found["elsewhere"]:
-        text = f"{table.name}: {found['elsewhere']} keys are also outside the partition"
+        text = f"{table.name}: {plural(found['elsewhere'], 'key', 'is', 'are')} also outside the partition"
         problems.append((Finding.DUPLICATE, text))
     if rows < expected:
         problems.append((Finding.SHORT, f"{table.name}: landed {expected}, loaded {rows}"))
@@ -189,10 +190,13 @@ def _compare(account: _Account, table: Table, found: Mapping[str, int], missing_
         fewest, most = table.per_partition
         if not fewest <= rows <= most:
             size = Finding.SHORT if rows < fewest else Finding.EXTRA
-            problems.append((size, f"{table.name}: {rows} rows, a partition has {fewest} to {most}"))
+            problems.append((size, f"{table.name}: {plural(rows, 'row')}, a partition has {fewest} to {most}"))
     if found["null_rows"]:
         problems.append(
-            (Finding.SHORT, f"{table.name}: {found['null_rows']} rows with NULL in {'/'.join(table.critical)}")
+            (
+                Finding.SHORT,
+                f"{table.name}: {plural(found['null_rows'], 'row')} with NULL in {'/'.join(table.critical)}",
+            )
         )
 
 

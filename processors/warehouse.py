@@ -169,7 +169,7 @@ class BigQueryWarehouse:
         job = self._jobs.run(batch, "load", submit, reusable=lambda: self._count(batch.staging_table) == batch.rows)
         if job.output_rows != batch.rows:
             raise LoadRejected(
-                f"table {batch.table.name}: {batch.rows} rows were staged, the load job took {job.output_rows}; "
+                f"table {batch.table.name}: {batch.rows} rows staged, the load job took {job.output_rows}; "
                 "the table is as it was",
                 stage="load",
                 job_id=job.job_id,

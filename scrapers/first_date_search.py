@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from alerting.errors import CoverageLow, NonCriticalError, NotSettled, RowRejected, Truncated
+from alerting.wording import plural
 from scrapers.attempt import Fetcher
 from scrapers.base import Scraper
 from scrapers.partition import Partition, Step
@@ -53,7 +54,7 @@ def look_at(partition: Partition, scraper: Scraper, client: Fetcher) -> Look:
             found = scraper.inspect(partition, page)
             rows = sum(found.counts.values()) or len(found.keys)
             if rows:
-                return Look(partition.key, True, f"{rows} rows on page {number}", status, digest)
+                return Look(partition.key, True, f"{plural(rows, 'row')} on page {number}", status, digest)
             if found.next_request is None:
                 break
             request = found.next_request

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from alerting.wording import plural
 from scrapers.base import Findings, Page, Request
 from scrapers.partition import RUN_MARK, Partition
 
@@ -136,7 +137,7 @@ def open_or_blocking(items: Sequence[str], *, blocks: bool, has_rows: bool) -> d
     """The fields of a manifest with unfinished items, whether they block it or not; ``has_rows`` of finished ones."""
     if blocks or not items:
         return {"unsettled": tuple(items)}
-    nothing_else = {} if has_rows else {"empty_evidence": f"none of its {len(items)} items has become final"}
+    nothing_else = {} if has_rows else {"empty_evidence": f"{plural(len(items), 'open item')}, none has become final"}
     return {"unsettled": (), "open_items": tuple(items), **nothing_else}
 
 

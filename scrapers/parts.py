@@ -15,6 +15,7 @@ import itertools
 from collections.abc import Sequence
 
 from alerting.errors import NothingPublished, NotSettled, SourceContractError
+from alerting.wording import plural
 from scrapers.base import Findings
 
 
@@ -50,7 +51,7 @@ class Reading:
             raise SourceContractError(f"asked for steps {shown(self.part)}, got a row of step {stray}")
         if findings.source_total is not None:
             if self.total not in (None, findings.source_total):
-                raise NotSettled(f"the source announced {self.total} rows, then {findings.source_total}")
+                raise NotSettled(f"the source announced {plural(self.total, 'row')}, then {findings.source_total}")
             self.total = findings.source_total
         self.at_least = max(self.at_least, findings.at_least)
         seen = self.confirmed if findings.confirms else self.keys
@@ -76,11 +77,11 @@ class Reading:
         """
         if any(one.confirms for one in self.found) and self.keys != self.confirmed:
             gone, added = len(self.keys - self.confirmed), len(self.confirmed - self.keys)
-            raise NotSettled(f"{gone} of {len(self.keys)} rows were gone at the second reading, {added} were added")
+            raise NotSettled(f"{gone} of {plural(len(self.keys), 'row')} gone at the second reading, {added} added")
         if self.keys and self.total is not None and len(self.keys) != self.total:
-            raise NotSettled(f"the source announced {self.total} rows and gave {len(self.keys)}")
+            raise NotSettled(f"the source announced {plural(self.total, 'row')} and gave {len(self.keys)}")
         if self.rows < self.at_least:
-            raise NotSettled(f"the source announced at least {self.at_least} rows and gave {self.rows}")
+            raise NotSettled(f"the source announced at least {plural(self.at_least, 'row')} and gave {self.rows}")
         if not is_whole and not any(any(one.counts.values()) or one.empty_evidence for one in self.found):
             raise NothingPublished(f"steps {shown(self.part)} came empty, and nothing proves that they are")
 
@@ -122,10 +123,10 @@ def agreed_total(readings: Sequence[Reading]) -> int | None:
         raise NotSettled("a row came in two parts: the source changed, or the parts overlap")
     lost = set[str]().union(*(reading.keys for reading in readings)) - keys
     if lost:
-        raise NotSettled(f"{len(lost)} rows of an answer at the cap are in none of its parts")
+        raise NotSettled(f"{plural(len(lost), 'row')} of an answer at the cap in none of its parts")
     rows, announced = sum(reading.rows for reading in kept), readings[0].total
     if announced is not None and announced != rows:
-        raise NotSettled(f"the source announced {announced} rows, its {len(kept)} parts have {rows}")
+        raise NotSettled(f"the source announced {plural(announced, 'row')}, its {len(kept)} parts have {rows}")
     totals = [reading.total for reading in kept if reading.total is not None]
     return sum(totals) if len(totals) == len(kept) else announced
 

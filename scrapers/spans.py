@@ -35,6 +35,7 @@ from alerting.errors import (
     SourceContractError,
     Truncated,
 )
+from alerting.wording import plural
 from scrapers.attempt import Attempt, Fetcher
 from scrapers.base import Dated, Findings, Scraper
 from scrapers.landing import Landing, Manifest, PageRecord
@@ -198,7 +199,7 @@ def _check_total(attempt: Attempt, scraper: Scraper) -> None:
     rows = sum(found.counts.get(scraper.tables[0], 0) for _, found in attempt.kept())
     if attempt.total is not None and attempt.total != rows:
         raise NotSettled(
-            f"the source announced {attempt.total} rows for {attempt.partition.key} and gave {rows}",
+            f"the source announced {plural(attempt.total, 'row')} for {attempt.partition.key} and gave {rows}",
             source=scraper.source,
             stage="scrape",
             hint="run it again when the source is quiet",

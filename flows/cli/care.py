@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from alerting.delivery import owed_summaries
+from alerting.wording import plural
 from flows.cli.output import AnyEnd, AnyStart, Json, Source, Why, check_range, finish, say, show, table
 from flows.coordination.cooldown import lift_by_hand
 from flows.planning.known_first_date import FirstDate, read_first_date
@@ -90,7 +91,7 @@ def cleanup(
     removed = remove_leftovers(services, source, found, now) if apply else 0
     rows = [one.to_dict() for one in found]
     verb = f"{removed} removed" if apply else "nothing was removed; --apply removes them"
-    head = f"{len(found)} leftovers older than {min_age_hours:g} hours" + (f"; {verb}" if found else "")
+    head = f"{plural(len(found), 'leftover')} older than {min_age_hours:g} hours" + (f"; {verb}" if found else "")
     data = {"source": source, "applied": apply, "removed": removed, "leftovers": rows}
     show(data, [head, *table(rows, ("kind", "name", "objects", "size_bytes", "why"))], as_json)
 
@@ -174,7 +175,8 @@ def first_date(
 def _lines(found: FirstDate | None, source: str) -> list[str]:
     if found is None:
         return [f"{source}: not searched for yet: gapless first-date {source} START END"]
-    head = f"{source} has rows from {found.first_date} on: {found.calls} calls, {len(found.looks)} dates known"
+    head = f"{source} has rows from {found.first_date} on: {plural(found.calls, 'call')}, "
+    head += f"{plural(len(found.looks), 'date')} known"
     before = [look for look in found.looks if look.partition < found.first_date.isoformat()]
     rows = [{name: getattr(look, name) for name in _COLUMNS} for look in before[-7:]]
     return [head, found.evidence, *table(rows, _COLUMNS)]

@@ -11,6 +11,7 @@ import typer
 from alerting.errors import ConfigurationError
 from alerting.object_store import ObjectMissing
 from alerting.ranges import compress_dates
+from alerting.wording import plural
 from flows.cli.output import AnyEnd, AnyStart, Json, Source, check_range, day, finish, show, table
 from flows.coordination.lease import list_leases
 from flows.ledger.ledger import Ledger
@@ -75,7 +76,7 @@ def _status_lines(found: dict[str, Any]) -> list[str]:
     lines = [
         f"{found['source']}: {found['headline']}",
         f"next: {found['next_step']}",
-        f"{found['partitions']} partitions: {counts or 'none yet'}",
+        f"{plural(found['partitions'], 'partition')}: {counts or 'none yet'}",
     ]
     if found["open"]:
         lines.append(f"open: {found['open']}")
@@ -119,7 +120,10 @@ def errors(
     if source and not found["errors"]:
         services.scraper(source)
     by = [f"{count:>6} {name}" for counts in (found["by_type"], found["by_source"]) for name, count in counts.items()]
-    lines = [f"{found['errors']} errors in the last {hours:g} hours, {len(found['causes'])} causes", *by]
+    lines = [
+        f"{plural(found['errors'], 'error')} in the last {hours:g} hours, {plural(len(found['causes']), 'cause')}",
+        *by,
+    ]
     show(found, [*lines, *table(found["causes"], _CAUSE_COLUMNS)], as_json)
 
 

@@ -104,7 +104,7 @@ def run(
     say(as_json, planned.describe())
     to_fetch = len(planned.plan.to_fetch)
     if to_fetch > BIG_RUN and not yes and sys.stdin.isatty() and sys.stdout.isatty():
-        typer.confirm(f"Fetch {to_fetch:,} partitions?", abort=True)
+        typer.confirm(f"Fetch {plural(to_fetch, 'partition')}?", abort=True)
     start_run(services, asked, no_follow=no_follow, as_json=as_json)
 
 

@@ -166,7 +166,7 @@ def _untouched(plan: Mapping[str, Any], ledger: Mapping[str, LedgerEntry]) -> li
 
 def _told_untouched(facts: RunFacts, keys: list[str]) -> str:
     return (
-        f"{len(keys):,} of {facts.planned or 0:,} partitions were not done again (mode {facts.mode}); they are good by "
+        f"{len(keys):,} of {facts.planned or 0:,} planned partitions not done again (mode {facts.mode}); good by "
         f"earlier runs: {compress_dates(keys)}"
     )
 

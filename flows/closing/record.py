@@ -23,7 +23,7 @@ from alerting.message import from_bytes
 from alerting.object_store import ObjectMissing, ObjectStore
 from alerting.ranges import compress_dates
 from alerting.run_facts import GOOD_VERDICTS, RunFacts
-from alerting.wording import dollars
+from alerting.wording import dollars, plural
 
 LOG = logging.getLogger("gapless.record")
 
@@ -106,7 +106,7 @@ def _moment(facts: RunFacts) -> str:
 def _results(facts: RunFacts) -> list[str]:
     lines = [f"* {count:,} {verdict}" for verdict, count in facts.verdict_counts.items()]
     lines += [
-        f"* {table.name}: {table.landed or 0:,} rows landed, {table.loaded or 0:,} loaded, "
+        f"* {table.name}: {plural(table.landed or 0, 'row')} landed, {table.loaded or 0:,} loaded, "
         f"{table.verified or 0:,} verified{f' ({table.changed})' if table.changed else ''}"
         for table in facts.tables
     ]

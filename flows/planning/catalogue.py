@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from alerting.errors import PipelineError, SourceContractError, StateUnreadable
 from alerting.object_store import ObjectMissing, ObjectStore
+from alerting.wording import plural
 from flows.planning.requested import names_all
 from flows.wiring import Services
 from scrapers.attempt import Fetcher
@@ -74,16 +75,18 @@ def refresh_catalogue(
     try:
         found = scraper.catalogue(client.fetch(scraper.catalogue_request()))
         if len(found) < SMALLEST_SHARE * len(before):
-            raise SourceContractError(f"{len(found):,} names, {len(before):,} were known")
+            raise SourceContractError(f"{plural(len(found), 'name')} in the list, {len(before):,} in the last one")
     except PipelineError as error:
         which = f"of {known.read_at:%Y-%m-%d}" if known else "of the scraper"
-        return [f"the source's list of entities was not read ({error}); the {len(before):,} names {which} are used"]
+        used = f"the one {which} is used: {plural(len(before), 'name')}"
+        return [f"the source's list of entities was not read ({error}); {used}"]
     data = Catalogue(entities=found, read_at=now).model_dump_json().encode()
     services.store.write(_name(source), data, content_type="application/json")
     new = sorted(set(found) - set(before))
     if not new:
         return []
-    return [f"{len(new):,} entities are new in the source's list: {', '.join(new[:10])}{' ...' * (len(new) > 10)}"]
+    names = ", ".join(new[:10]) + " ..." * (len(new) > 10)
+    return [f"{plural(len(new), 'entity', 'is', 'are')} new in the source's list: {names}"]
 
 
 def _name(source: str) -> str:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from alerting.wording import dollars
+from alerting.wording import dollars, plural
 from flows.planning.batching import jobs_for
 from flows.planning.duration import CALIBRATED_RUNS, learn, turns
 from flows.planning.history import SourceHistory
@@ -55,17 +55,18 @@ class Estimate:
                     "basis      no earlier run; the next estimate knows what this one needed",
                 )
             )
-        learned = f"learned from {self.learned_from} runs" if self.learned_from else "guessed, no earlier run"
+        learned = f"learned from {plural(self.learned_from, 'run')}" if self.learned_from else "guessed, no earlier run"
         if self.learned_from < CALIBRATED_RUNS:
             learned += f"; P90 holds from {CALIBRATED_RUNS} runs on"
         quota = f", {self.quota_days} quota days" if self.quota_days else ""
-        volume = f", about {_bytes(self.bytes_landed)} and {self.rows:,} rows" if self.bytes_landed else ""
+        volume = f", about {_bytes(self.bytes_landed)} and {plural(self.rows, 'row')}" if self.bytes_landed else ""
         spans = " / ".join(_span(seconds) for seconds in (self.optimistic_s, self.realistic_s, self.pessimistic_s))
         return "\n".join(
             (
                 f"calls      {self.calls:,}{quota}{volume}",
-                f"BigQuery   {self.bigquery_jobs:,} jobs; a table is modified {self.modifications:,} times of"
-                f" {int(MODIFICATIONS_PER_DAY * STOP_AT):,} a day, its partitions {self.partition_modifications:,} of"
+                f"BigQuery   {plural(self.bigquery_jobs, 'job')}; a table is modified {self.modifications:,} of"
+                f" {int(MODIFICATIONS_PER_DAY * STOP_AT):,} times a day, its partitions"
+                f" {self.partition_modifications:,} of"
                 f" {int(PARTITION_MODIFICATIONS_PER_DAY * STOP_AT):,}",
                 f"money      {dollars(self.cost_usd)}: calls, operations of Cloud Storage, queries of BigQuery",
                 f"time       {spans} (optimistic / realistic / pessimistic: P10 / P50 / P90)",

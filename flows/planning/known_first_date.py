@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from alerting.errors import StateUnreadable
 from alerting.object_store import ObjectMissing, ObjectStore
+from alerting.wording import plural
 from flows.planning.catalogue import known_entities
 from flows.wiring import Services
 from scrapers.base import Scraper
@@ -35,7 +36,8 @@ class FirstDate(BaseModel):
     def evidence(self) -> str:
         """Why nothing before it is asked for, and how that is undone."""
         before = [look for look in self.looks if not look.is_there and look.partition < self.first_date.isoformat()]
-        looked = f"{len(before)} partitions before it came empty, the nearest {max(look.partition for look in before)}"
+        looked = f"{plural(len(before), 'partition')} before it came empty"
+        looked += f", the nearest {max(look.partition for look in before)}"
         return f"(found on {self.found_at:%Y-%m-%d}: {looked}; undo: gapless first-date {self.source} --forget)"
 
 

@@ -10,6 +10,7 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from alerting.wording import plural
 from flows.ledger.ledger import LedgerEntry, Verdict
 from flows.parameters import NO_DATE, Mode, Order
 from scrapers.base import Scraper
@@ -148,7 +149,7 @@ class Plan:
         ):
             if counts[path]:
                 parts.append(f"{counts[path]:,} {words}")
-        return f"{self.source}: {self.date_echo()}. {len(self.items):,} partitions: {', '.join(parts)}"
+        return f"{self.source}: {self.date_echo()}. {plural(len(self.items), 'partition')}: {', '.join(parts)}"
 
 
 def make_plan(
@@ -262,7 +263,7 @@ def _path(
     if entry.verdict.is_good and partition.is_whole and since and since - entry.updated_at > scraper.fresh_for:
         return Path.FETCH, f"{entry.verdict.value} on {entry.updated_at:%Y-%m-%d}, a fresh snapshot is due"
     if entry.verdict is Verdict.EMPTY_OK and since and since - entry.updated_at > empty_ttl:
-        return Path.FETCH, f"proven empty on {entry.updated_at:%Y-%m-%d}, more than {empty_ttl.days} days ago"
+        return Path.FETCH, f"proven empty on {entry.updated_at:%Y-%m-%d}, more than {plural(empty_ttl.days, 'day')} ago"
     if entry.verdict.is_good:
         return Path.SKIP, entry.verdict.value
     if is_landed:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from alerting.errors import PipelineError
-from alerting.wording import size
+from alerting.wording import plural, size
 from flows.planning.plan import Plan
 from flows.wiring import Services
 from processors.base import Processor, Table
@@ -50,10 +50,10 @@ class DryRun:
     def describe(self) -> str:
         """One line under the estimate."""
         if self.replace_bytes is None or self.recount_bytes is None:
-            return f"dry run    no answer from BigQuery about {self.partitions:,} partitions"
+            return f"dry run    no answer from BigQuery about {plural(self.partitions, 'partition')}"
         return (
             f"dry run    {size(self.replace_bytes)} read to replace and {size(self.recount_bytes)} to recount "
-            f"{self.partitions:,} partitions, whatever else the tables hold"
+            f"{plural(self.partitions, 'partition')}, whatever else the tables hold"
         )
 
     def promised(self) -> dict[str, float]:

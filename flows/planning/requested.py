@@ -7,6 +7,7 @@ import re
 
 from alerting.errors import ConfigurationError
 from alerting.ranges import expand_dates
+from alerting.wording import plural
 from flows.calendar_dates import listed_dates
 from flows.parameters import NO_DATE
 from scrapers.base import Scraper
@@ -147,7 +148,7 @@ def _check_name(scraper: Scraper, parameter: str, name: str) -> None:
     if not _NAME.fullmatch(name):
         raise _unfit(scraper, f"{parameter}: {name[:60]!r} cannot be the name of an entity", "town.state, town.state")
     if len(name) > MAX_NAME_CHARS:
-        told = f"{name[:40]}... has {len(name)} characters, {MAX_NAME_CHARS} are possible"
+        told = f"{name[:40]}... has {plural(len(name), 'character')}, {MAX_NAME_CHARS} are possible"
         raise _unfit(scraper, f"{parameter}: the name of an entity is too long: {told}", "town.state, town.state")
 
 

@@ -23,6 +23,7 @@ from prefect.artifacts import (
 from alerting.coverage import build_coverage
 from alerting.redaction import printable
 from alerting.run_facts import GOOD_VERDICTS, RunFacts
+from alerting.wording import plural
 from flows.ledger.ledger import Ledger, LedgerEntry
 from flows.log import partition_logger
 from flows.run.context import RunContext
@@ -130,7 +131,7 @@ async def publish_result(run: RunContext, facts: RunFacts) -> None:
         await acreate_table_artifact(
             rows[:MOST_ROWS],
             key=artifact_key("attention", run.source),
-            description=f"{len(rows):,} partitions need attention",
+            description=f"{plural(len(rows), 'partition', 'needs', 'need')} attention",
         )
     if inbox := run.services.settings.inbox_url:
         await acreate_link_artifact(

@@ -45,6 +45,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from statistics import median
 
+from alerting.wording import plural
 from flows.parameters import Asked, OnFailure
 from flows.settings import Settings
 
@@ -157,7 +158,9 @@ class Breaker:
             return replace(
                 trip, action=Action.WAIT, message=f"{trip.message}; in {pause_s:,.0f} s one date is tried again"
             )
-        tried = f"; {self._probing.most} times one date was tried again, in vain" if self._probing.most else ""
+        tried = (
+            f"; one date was tried again {plural(self._probing.most, 'time')}, in vain" if self._probing.most else ""
+        )
         return self._once(replace(trip, message=trip.message + tried))
 
     def _passes_by_itself(self, trip: Trip, outcomes: deque[_Outcome]) -> bool:
@@ -192,7 +195,7 @@ class Breaker:
     def _over_budget(self, calls: int, cost_usd: float) -> Trip | None:
         limits = self.limits
         if limits.max_calls and calls >= limits.max_calls:
-            return abort("budget", "budget:calls", f"{calls:,} calls were made, {limits.max_calls:,} are allowed")
+            return abort("budget", "budget:calls", f"{plural(calls, 'call')} made, {limits.max_calls:,} allowed")
         if limits.max_cost_usd and cost_usd >= limits.max_cost_usd:
             told = f"{cost_usd:,.4f} USD are spent, {limits.max_cost_usd:,.4f} are allowed"
             return abort("budget", "budget:cost", told)

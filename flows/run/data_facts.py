@@ -10,6 +10,7 @@ from statistics import median
 from alerting.errors import NotSettled
 from alerting.ranges import compress_dates
 from alerting.run_facts import TableFacts
+from alerting.wording import plural
 from flows.ledger.entry import LedgerEntry, Verdict
 from processors.receipt import Receipt
 
@@ -117,7 +118,7 @@ def drift_facts(receipts: Sequence[Receipt], known: Collection[str]) -> list[str
     for receipt in receipts:
         rows.update(receipt.unknown_fields)
     return [
-        f"{name}: sent by the source, taken by no column ({rows[name]:,} rows)"
+        f"{name}: sent by the source, taken by no column ({plural(rows[name], 'row')})"
         for name in sorted(rows)
         if name not in known
     ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from alerting.run_facts import RunFacts
-from alerting.wording import dollars, span
+from alerting.wording import dollars, plural, span
 from flows.ledger.ledger import LedgerEntry, Verdict
 from flows.ledger.verdicts import describe_counts
 from flows.planning.plan import Path, Plan
@@ -60,7 +60,7 @@ class Progress:
         """
         before = f" ({self.skipped:,} before)" if self.skipped else ""
         return (
-            f"{self.skipped + self.handled:,}/{self.planned:,} dates{before}, {self.landed:,} landed, "
+            f"{self.skipped + self.handled:,}/{plural(self.planned, 'date')}{before}, {self.landed:,} landed, "
             f"{self.verified:,} verified, {self.failed:,} failed"
         )
 
@@ -83,7 +83,7 @@ class Progress:
         '13/31 dates (1 before), 10 landed, 0 verified, 2 failed, 30 a minute, ETA 36 s, 14 calls'
         """
         left = f"{self.calls_left:,} left today" if self.calls_left is not None else ""
-        return ", ".join(part for part in (self.counts, self.pace, f"{self.calls:,} calls", left) if part)
+        return ", ".join(part for part in (self.counts, self.pace, f"{plural(self.calls, 'call')}", left) if part)
 
 
 def progress_of(
@@ -172,7 +172,7 @@ def final_block(facts: RunFacts) -> str:
             f"{table.verified or 0:,} verified{f' ({table.changed})' if table.changed else ''}"
             for table in facts.tables
         ),
-        f"cost     {facts.calls or 0:,} calls, {facts.bytes_landed or 0:,} bytes, "
+        f"cost     {plural(facts.calls or 0, 'call')}, {facts.bytes_landed or 0:,} bytes, "
         f"{facts.bigquery_jobs or 0:,} BigQuery jobs, {dollars(facts.cost_usd or 0.0)}, "
         f"{duration(facts.wall_s or 0.0)}",
         *(f"see      {name}: {link}" for name, link in facts.links.items()),

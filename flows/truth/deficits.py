@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from alerting.ranges import compress_dates
+from alerting.wording import plural
 from flows.ledger.ledger import LedgerEntry, Verdict
 from flows.truth.inventory import Known
 
@@ -184,7 +185,7 @@ def _of_a_good_verdict(
         return Deficit.LONG_REST, known.doubt
     age = now - entry.updated_at
     if entry.verdict is Verdict.EMPTY_OK and age > empty_ttl and known.is_askable:
-        return Deficit.STALE, f"proven empty on {entry.updated_at:%Y-%m-%d}, {age.days} days ago"
+        return Deficit.STALE, f"proven empty on {entry.updated_at:%Y-%m-%d}, {plural(age.days, 'day')} ago"
     if known.partition.is_whole and age > fresh_for:
         return Deficit.STALE, f"the snapshot of {entry.updated_at:%Y-%m-%d %H:%M} UTC is older than {fresh_for}"
     if entry.open_items and not entry.open_accepted:
@@ -196,7 +197,7 @@ def _below(known: Known, threshold: int) -> tuple[Deficit, str] | None:
     rows = sum(known.rows.values())
     if rows >= threshold or known.entry is None or known.entry.verdict in _ACCEPTED:
         return None
-    return Deficit.BELOW, f"{rows} rows in all tables, fewer than {threshold}"
+    return Deficit.BELOW, f"{plural(rows, 'row')} in all tables, fewer than {threshold}"
 
 
 def summarised(findings: Iterable[Finding]) -> list[dict[str, Any]]:

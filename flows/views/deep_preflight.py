@@ -19,6 +19,7 @@ from typing import Any
 from pydantic import create_model
 
 from alerting.errors import CriticalError, PipelineError
+from alerting.wording import plural
 from flows.truth import inventory
 from flows.views.preflight import Checked, check_bucket, tried
 from flows.wiring import Services
@@ -83,7 +84,7 @@ class _DryFirst(BigQueryWarehouse):
         def both() -> str:
             size_bytes = self.dry_run(sql, parameters)
             rows.extend(super(_DryFirst, self).query(sql, parameters))
-            return f"{size_bytes:,} bytes, {len(rows)} rows: {sql.partition(' FROM ')[0][:60]}"
+            return f"{size_bytes:,} bytes, {plural(len(rows), 'row')}: {sql.partition(' FROM ')[0][:60]}"
 
         self._trial.tried(f"statement {self._sent}", both)
         return rows
@@ -129,9 +130,8 @@ def _load_twice(trial: _Trial, warehouse: _DryFirst, table: Table) -> None:
         staged = warehouse.stage(batch)
         size_bytes = warehouse.dry_run(*_replace(batch, warehouse))
         done = warehouse.replace(batch, staged)
-        return (
-            f"{staged.rows} rows staged; the replacing statement would read {size_bytes:,} bytes; {done.replace_job_id}"
-        )
+        would = f"the replacing statement would read {size_bytes:,} bytes"
+        return f"{plural(staged.rows, 'row')} staged; {would}; {done.replace_job_id}"
 
     narrow = _without_last_column(table)
     trial.tried(f"table {table.name}", lambda: _ensured(warehouse, narrow, "made, partitioned and clustered"))
@@ -195,7 +195,7 @@ def _year(trial: _Trial, warehouse: _DryFirst, table: Table) -> None:
     def load() -> str:
         batch = _batch(trial, table, manifests, rows, "preflight-year")
         warehouse.replace(batch, warehouse.stage(batch))
-        return f"{len(rows):,} rows"
+        return plural(len(rows), "row")
 
     if not trial.tried(f"a year of {table.name}", load):
         return
@@ -332,6 +332,6 @@ def _take_away(trial: _Trial, warehouse: BigQueryWarehouse) -> None:
         names = [one.name for one in store.list(prefix)]
         for name in names:
             store.delete(name)
-        return f"dataset {trial.name} and {len(names)} objects are gone"
+        return f"dataset {trial.name} removed, {plural(len(names), 'object')} too"
 
     trial.tried("clean", remove, f"bq rm -r -f {trial.name}; gcloud storage rm -r {store.root_uri}/{prefix}")

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from alerting.errors import ConfigurationError, PipelineError
 from alerting.object_store import ObjectMissing
+from alerting.wording import plural
 from flows.coordination.blackout import blackouts_of, paused_until
 from flows.coordination.cooldown import cooling_until, lift_command
 from flows.coordination.lease import read_lease
@@ -99,7 +100,7 @@ def _tables(services: Services, source: str) -> Checked:
     counts = []
     for table in services.processor(source).tables:
         rows = services.warehouse.query(f"SELECT COUNT(*) AS n FROM {services.warehouse.name_of(table.name)}")  # noqa: S608
-        counts.append(f"{table.name} {rows[0]['n']:,} rows")
+        counts.append(f"{table.name} {plural(rows[0]['n'], 'row')}")
     return Checked("tables", "pass", ", ".join(counts))
 
 

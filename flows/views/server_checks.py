@@ -12,6 +12,7 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import get_current_settings
 
+from alerting.wording import plural
 from flows.child_runs.shared_rate import bucket, calls_per_second, limit_name
 from flows.settings import code_version
 from flows.views.preflight import Checked
@@ -44,7 +45,10 @@ async def _server_checks(source: str, rate: Rate) -> list[Checked]:
             problem = await client.api_healthcheck()
             if problem is not None:
                 return [_unreachable(address, problem)]
-            checks = [Checked("prefect api", "pass", f"{address} answers"), await _shared_rate(client, source, rate)]
+            checks = [
+                Checked("prefect api", "pass", f"{address} answers"),
+                await _shared_rate(client, source, rate),
+            ]
             found = await _deployment(client, deployment)
             if found is None:
                 return [*checks, Checked("deployment", "fail", f"there is no {deployment}", PROVISION)]
@@ -108,7 +112,7 @@ async def _work_pool(client: PrefectClient, name: str) -> Checked:
     if not online:
         seen = max((worker.last_heartbeat_time for worker in workers if worker.last_heartbeat_time), default=None)
         return Checked("work pool", "fail", f"no worker of {name} is online, last seen {_at(seen)}", remedy)
-    return Checked("work pool", "pass", f"{name}: {len(online)} workers online")
+    return Checked("work pool", "pass", f"{name}: {plural(len(online), 'worker')} online")
 
 
 def _at(instant: dt.datetime | None) -> str:

@@ -178,7 +178,7 @@ def _raw(seen: Seen) -> str:
     lines = [f"{landed} of the failed dates have an older payload in {seen.services.store.root_uri}"]
     if seen.landed_only:
         keys = compress_dates(entry.partition for entry in seen.landed_only)
-        lines.append(f"{len(seen.landed_only)} dates are landed and only have to be loaded: {keys}")
+        lines.append(f"{plural(len(seen.landed_only), 'date', 'is', 'are')} landed and only to be loaded: {keys}")
     return "nothing is lost; " + "; ".join(lines)
 
 
@@ -222,7 +222,8 @@ def _empty(seen: Seen) -> str:
         return "no date is called empty; an empty answer without proof counts as failed"
     proofs = Counter(entry.evidence for entry in empty)
     kinds = ", ".join(f"{count} by {proof}" for proof, count in proofs.most_common(3))
-    return f"{len(empty)} dates are proven empty ({kinds}): {compress_dates(entry.partition for entry in empty)}"
+    dates = compress_dates(entry.partition for entry in empty)
+    return f"{plural(len(empty), 'date', 'is', 'are')} proven empty ({kinds}): {dates}"
 
 
 def _holder(now: Situation) -> str:
@@ -247,7 +248,7 @@ def _quota(seen: Seen) -> str:
         for unit, used in ((unit, sum(by.values())) for unit, by in quota.counts().spent.items() if unit in walls):
             ends = next_reset(unit, seen.situation.now, ZoneInfo(rate.reset_zone))
             lines.append(f"{used:,} used this {unit}, which ends {_to_the_second(ends)}")
-        lines.append(f"a backfill may still make {quota.left():,} calls")
+        lines.append(f"a backfill may still make {plural(quota.left() or 0, 'call')}")
     lines.append(f"BigQuery's day ends {_to_the_second(table_budget.next_reset(seen.situation.now))}")
     return "; ".join(lines)
 

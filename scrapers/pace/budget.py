@@ -18,6 +18,7 @@ from typing import Protocol
 from zoneinfo import ZoneInfo
 
 from alerting.errors import BudgetExhausted, RateLimited
+from alerting.wording import plural
 from scrapers.base import QuotaHeaders, Rate
 from scrapers.pace.rate_limits import Wall, check_rate, next_reset, sliding_windows
 from scrapers.waits import shown_wait
@@ -207,7 +208,7 @@ class Budget:
     def _exhausted(self, wall: Wall) -> BudgetExhausted:
         reset = self.next_reset(wall.unit)
         return BudgetExhausted(
-            f"all {wall.limit} calls of this {wall.unit} ({wall.period}) are spent; no call was made",
+            f"{plural(wall.limit or 0, 'call')} of this {wall.unit} ({wall.period}) spent, none left; no call was made",
             source=self.source,
             stage="scrape",
             hint=f"start again after {reset.isoformat()} ({self.rate.reset_zone})",

@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 
 from alerting.errors import BudgetExhausted, LandingUnavailable, StateUnreadable
 from alerting.object_store import GenerationConflict, ObjectMissing, ObjectStore
+from alerting.wording import plural
 from scrapers.base import QuotaHeaders, Rate
 from scrapers.pace.budget import Clock
 from scrapers.pace.rate_limits import next_reset
@@ -153,7 +154,8 @@ class SharedQuota:
             allowed.append(self._allowed(unit, counts))
             if allowed[-1] <= 0:
                 used = ", ".join(f"{calls:,} by {who}" for who, calls in sorted(counts.spent[unit].items()))
-                raise self._exhausted(unit, f"{self._limit(unit):,} calls are allowed, used: {used}", None)
+                limit = plural(self._limit(unit) or 0, "call", "is", "are")
+                raise self._exhausted(unit, f"{limit} allowed, used: {used}", None)
         block = min(LARGEST_BLOCK, *(max(1, one // _BLOCKS_PER_ALLOWANCE) for one in allowed), LARGEST_BLOCK)
         counts.add(self.purpose, block)
         return block

@@ -39,7 +39,7 @@ def test_one_window_and_attempt_is_one_object_and_comes_back_whole(any_store):
     name = journal.append("run-1", "2024-01", 2, incidents(3))
     assert name.startswith("alerts/backfill=run-1/incidents/2024-01-2-")
     assert [found.message for found in journal.read("run-1")] == ["m 0", "m 1", "m 2"]
-    assert all(found.fingerprint.startswith("v1:") for found in journal.read("run-1"))
+    assert all(found.fingerprint.startswith("v2:") for found in journal.read("run-1"))
     assert list(journal.read("run-2")) == []
 
 

@@ -237,7 +237,7 @@ def test_a_command_too_long_to_paste_names_the_cause_instead():
     found = [incident("SourceUnavailable", "down", day) for day in DAYS[::2]]
     run = facts(set(DAYS[::2]), cause_command_template="gapless retry-failed {backfill_id} --cause {fingerprint}")
     text = render(run, found).text
-    assert re.search(r"^gapless retry-failed orders-2021-2025 --cause v1:[0-9a-f]{16}$", text, re.MULTILINE)
+    assert re.search(r"^gapless retry-failed orders-2021-2025 --cause v2:[0-9a-f]{16}$", text, re.MULTILINE)
 
 
 def test_own_commands_come_first_and_one_for_all_that_heals_follows():

@@ -8,7 +8,7 @@ import pytest
 
 from flows.ledger.ledger import Verdict
 
-from .test_late_rows import live
+from ..test_late_rows import live
 
 if TYPE_CHECKING:
     from .conftest import Place, Ran

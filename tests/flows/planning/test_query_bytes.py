@@ -14,7 +14,7 @@ from flows.planning.query_bytes import DryRun, plan_dry_run
 from processors.warehouse import BigQueryWarehouse
 from scrapers.scrape import utc_now
 
-from .conftest import SOURCE
+from ..conftest import SOURCE
 
 
 def asked_of_bigquery(place: Any, first: str, last: str) -> DryRun:

@@ -20,8 +20,8 @@ from deployments.local.googlesql import GoogleSql, GoogleSqlError
 from flows.parameters import Mode
 from flows.views.deep_preflight import deep_preflight
 
-from .conftest import SOURCE, Place, Ran
-from .test_civic_run import run_all, services  # noqa: F401 - a fixture
+from ..conftest import SOURCE, Place, Ran
+from ..test_civic_run import run_all, services  # noqa: F401 - a fixture
 
 FIRST, LAST = "2025-01-10", "2025-01-11"
 SHAPES = 43
