@@ -38,7 +38,7 @@ _TYPED = ("gapless ", "prefect ", "python ", "export ", "http", "bq ", "gcloud "
 _LANDED = ("landed", "loaded")
 MAX_PASTED = 700
 ALL_RETRYABLE = "all-retryable"
-"""In place of a cause: every partition of the causes that a retry alone may heal."""
+"""In place of a cause: every partition of the retryable causes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ def retry_step(facts: RunFacts, group: IncidentGroup) -> Step | None:
 
 
 def go_on_step(facts: RunFacts, groups: Sequence[IncidentGroup], failed: set[str]) -> Step | None:
-    """One command for all that a run alone may heal: retryable causes, and what was not begun or not finished.
+    """One command for all that a run can settle: retryable causes, and what was not begun or not finished.
 
     It asks for the whole range where that is what the run was asked for, as what is done is skipped; dates that need
     a repair first are excluded.
@@ -115,9 +115,9 @@ def go_on_step(facts: RunFacts, groups: Sequence[IncidentGroup], failed: set[str
         template = replace(facts, cause_command_template="") if rest and facts.retry_command_template else facts
         text = _fill(template, partitions, cause=ALL_RETRYABLE, fingerprint=ALL_RETRYABLE)
     names = cut_items([group.cause_id for group in healing], 12)
-    why = f"All that a retry may heal: {names}." if healing else "Go on with what was not begun."
+    why = f"Every retryable cause: {names}." if healing else "What was not begun."
     if healing and rest:
-        why = f"All that a run alone may heal: {names}, and what was not begun or not finished."
+        why = f"Every retryable cause: {names}, and what was not begun or not finished."
     if repairs and facts.range_command and text.startswith(facts.range_command):
         why += " What needs a repair first is excluded."
     if any(group.sample.error_type == "BudgetExhausted" for group in healing):
@@ -138,7 +138,7 @@ def heals(group: IncidentGroup) -> bool:
 
 
 def state_of(sample: Incident) -> str:
-    """Whether a retry alone may heal a cause, and when."""
+    """Whether a cause is retryable, and when."""
     return "retryable" if sample.retryable else _HEALS_AFTER.get(sample.error_type, "needs a repair first")
 
 
@@ -171,9 +171,9 @@ def rest_step(facts: RunFacts, failed: set[str]) -> Step | None:
     # No cause names these: the command always carries its ranges.
     text = _fill(replace(facts, cause_command_template=""), missing, cause="the rest", fingerprint="")
     landed = sum(facts.calendar[key] in _LANDED for key in missing)
-    why = "Go on with what was not begun."
+    why = "What was not begun."
     if landed:
-        why = f"Go on with what was not finished; {landed:,} are landed and cost no call."
+        why = f"What was not finished; {landed:,} are landed and cost no call."
     return Step(text, len(missing), unit_name(missing, len(missing)), estimate(facts, len(missing) - landed), why)
 
 

@@ -150,7 +150,7 @@ class SourceUnavailable(TransientError):
 
 
 class LandingUnavailable(TransientError):
-    """Object storage failed for a reason that time may heal."""
+    """Object storage failed for a transient reason."""
 
 
 class WarehouseBusy(TransientError):

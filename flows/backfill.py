@@ -61,7 +61,7 @@ def name_of(given: Mapping[str, Any]) -> str:
     >>> name_of(january), name_of({**january, "dates": "2025-01-03, 2025-01-05..2025-01-11", "reason": "errors"})
     ('nba 2025-01-01..2025-01-31', 'nba retry 8 of 2025-01-01..2025-01-31')
     >>> name_of({**january, "resume_of": "bf-1"})
-    'nba 2025-01-01..2025-01-31 goes on with bf-1'
+    'nba 2025-01-01..2025-01-31 resumes bf-1'
     """
     source, reason = (getattr(value, "value", value) for value in (given["source"], given.get("reason", "")))
     asked = given.get("entities") or given.get("dates") or ""
@@ -77,7 +77,7 @@ def name_of(given: Mapping[str, Any]) -> str:
     else:
         parts.append(f"{count:,} of {whole}" if asked and count else whole)
     if earlier := given.get("resume_of"):
-        parts.append(f"goes on with {earlier}")
+        parts.append(f"resumes {earlier}")
     elif earlier := given.get("failed_of") or given.get("plan_of"):
         parts.append(f"as {earlier} left it")
     return " ".join(part for part in parts if part)

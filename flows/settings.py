@@ -146,7 +146,7 @@ class Settings(BaseSettings):
     run_deadline_s: float = Field(7 * 86_400.0, ge=0, description="After so long nothing more is begun; 0 is no limit.")
     memory_limit_mb: int = Field(0, ge=0, description="A run whose process holds more is stopped; 0 is no limit.")
     block_cooldown_h: float = Field(
-        1.5, ge=0, description="Hours for which a source that blocked us is left alone; 0 is none."
+        1.5, ge=0, description="Hours for which a source that blocked us is in cooldown; 0 is none."
     )
     blackouts: dict[str, list[str]] = Field(
         default_factory=dict,

@@ -59,7 +59,7 @@ class Attempt:
         self._next: Request | None = scraper.first_request(partition)
 
     def take_over(self, pages: Sequence[PageRecord]) -> bool:
-        """Takes pages that an earlier run landed under this attempt id. False when this attempt cannot be gone on with.
+        """Takes pages that an earlier run landed under this attempt id. False when this attempt is not resumable.
 
         That is when a page cannot be read back or is none of this partition, and when the pages contradict each other
         or stopped at a cap, so that the attempt ended because of the source. Reads storage, never the source.

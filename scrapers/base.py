@@ -247,7 +247,7 @@ class Scraper(ABC):
 
     @property
     def takes_several_calls(self) -> bool:
-        """Whether a partition can take more than one call, so that a killed one can be gone on with."""
+        """Whether a partition can take more than one call, so that a killed one is resumable."""
         return self.is_paginated or self.result_cap > 0
 
     @classmethod

@@ -310,7 +310,7 @@ class CountingAdapter(HTTPAdapter):
 
 _REASON_WORD = re.compile(r'"reason":\s*"(\w+)"')
 Trouble = Literal["missing", "vanished", "passing", "refused", "unknown"]
-"""The bucket is missing; it was there a moment ago; time may heal it; this account may not; we do not know."""
+"""The bucket is missing; it was there a moment ago; transient; this account may not; we do not know."""
 
 
 def storage_trouble(

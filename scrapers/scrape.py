@@ -78,7 +78,7 @@ def swept(
     now: Callable[[], dt.datetime],
     resume_within: dt.timedelta,
 ) -> Attempt:
-    """An attempt with all its pages: one that can be gone on with, else new ones until one shows no change."""
+    """An attempt with all its pages: a resumable one, else new ones until one shows no change."""
     attempt = None
     if scraper.takes_several_calls:
         attempt = _resumed(begin, landing, scraper, partition, now() - resume_within)
@@ -100,7 +100,7 @@ def swept(
 def _resumed(
     begin: Callable[[str], Attempt], landing: Landing, scraper: Scraper, partition: Partition, since: dt.datetime
 ) -> Attempt | None:
-    """The attempt that can be gone on with; None when there is none, or when its pages contradict each other."""
+    """The resumable attempt; None when there is none, or when its pages contradict each other."""
     checkpoint = landing.checkpoint(scraper.source, partition.key, since)
     if checkpoint is None:
         return None

@@ -63,7 +63,7 @@ class Windows:
                 self._changed_s[found.name] = time.monotonic()
                 self._reports[found.name] = report
                 if not self._has_looked:
-                    # Of this run before its pause: used up, but not news.
+                    # Counted before the pause; not replayed.
                     self._fed[found.name] = len(report.outcomes)
                     continue
                 self._run.count_landed(report.landed_rows - before.landed_rows)

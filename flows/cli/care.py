@@ -58,7 +58,7 @@ def lift_cooldown(source: Source, reason: Why, as_json: Json = False) -> None:
     services = build_services()
     services.scraper(source)
     found = lift_by_hand(services.store, source, who=who(), reason=reason, now=utc_now())
-    line = f"{source} is free; it was to be left alone until {found['cooldown']['until']}; kept in {found['audit']}"
+    line = f"{source} is free; it was in cooldown until {found['cooldown']['until']}; kept in {found['audit']}"
     show(found, [line], as_json)
 
 

@@ -217,7 +217,7 @@ def close_backfill(
 
 
 def _told_cooldown(services: Services, facts: RunFacts, now: dt.datetime) -> RunFacts:
-    """With the instant from which the mail's commands work, while the source is left alone after a block."""
+    """With the instant from which the mail's commands work, while the source is in cooldown after a block."""
     try:
         until = cooling_until(services.store, facts.source, now)
     except StateUnreadable as error:

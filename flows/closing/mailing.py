@@ -106,7 +106,7 @@ def mail_trouble(result: SendResult | None) -> str:
 
 def keys_of_cause(services: Services, backfill_id: str, cause: str) -> list[str]:
     """Partitions of one cause (``C2``, or a fingerprint) of an ended backfill, as its mail numbered them; of all causes
-    that a retry may heal for ``all-retryable``.
+    that is retryable for ``all-retryable``.
 
     Reads the journal. Raises ``ConfigurationError`` for an unknown cause, ``StateUnreadable``.
     """

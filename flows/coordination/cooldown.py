@@ -1,4 +1,4 @@
-"""After a block the source is left alone for a while: no run begins, and the blocked one goes on by itself afterwards.
+"""After a block the source is in cooldown for a while: no run begins, and the blocked one goes on by itself afterwards.
 
 A block that is still there then is a person's: a run that already went on once does not go on by itself again.
 A person who knows that the block is gone lifts the cooldown; who and why is kept.
@@ -20,7 +20,7 @@ _MINUTE = dt.timedelta(minutes=1)
 
 
 class Cooldown(BaseModel):
-    """Why and until when (aware UTC, a whole minute) a source is left alone, and who ended that earlier."""
+    """Why and until when (aware UTC, a whole minute) a source is in cooldown, and who ended that earlier."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -32,7 +32,7 @@ class Cooldown(BaseModel):
     lifted_reason: str = ""
 
     def is_on(self, now: dt.datetime) -> bool:
-        """Whether the source is left alone at ``now``."""
+        """Whether the source is in cooldown at ``now``."""
         return self.lifted_at is None and now < self.until
 
 
@@ -103,11 +103,11 @@ def _begin(store: ObjectStore, source: str, wanted: Cooldown, now: dt.datetime) 
 
 
 def refuse_while_cooling(store: ObjectStore, source: str, now: dt.datetime) -> None:
-    """Raises ``ConfigurationError`` while the source is to be left alone. Nothing was done then."""
+    """Raises ``ConfigurationError`` while the source is in cooldown. Nothing was done then."""
     found, _ = read_cooldown(store, source)
     if found is not None and found.is_on(now):
         raise ConfigurationError(
-            f"{source} blocked {found.backfill_id} ({found.why}); it is left alone until {found.until:%Y-%m-%d %H:%M} "
+            f"{source} blocked {found.backfill_id} ({found.why}); it is in cooldown until {found.until:%Y-%m-%d %H:%M} "
             "UTC. Nothing was done",
             source=source,
             stage="start",
@@ -119,7 +119,7 @@ def lift_by_hand(store: ObjectStore, source: str, *, who: str, reason: str, now:
     """Ends the cooldown of ``source`` and returns what was kept about it.
 
     The trace is written first, as an object of its own that nothing overwrites. Raises ``ConfigurationError`` when
-    the source is not left alone, or is blocked again in this moment.
+    the source is not in cooldown, or is blocked again in this moment.
     """
     found, generation = read_cooldown(store, source)
     if found is None or not found.is_on(now):
@@ -139,7 +139,7 @@ def lift_by_hand(store: ObjectStore, source: str, *, who: str, reason: str, now:
         _write(store, source, found.model_copy(update=lifted), generation)
     except GenerationConflict:
         raise ConfigurationError(
-            "the source blocked a run in this moment; it was left alone", **_where(source)
+            "the source blocked a run in this moment; its cooldown stays", **_where(source)
         ) from None
     return {**trace, "audit": f"{store.root_uri}/{name}"}
 

@@ -193,7 +193,7 @@ class RunContext:
             self.obey(self.breaker.succeeded("load", utc_now()))
 
     def begin(self, planned: Planned, facts: RunFacts) -> None:
-        """Stores the plan and owes the mail: from here on some process will send it. Blocking."""
+        """Stores the plan and opens the outbox entry: from here on some process will send it. Blocking."""
         plan = planned.plan
         self.ledger, self.history = planned.ledger, planned.history
         self.partitions = {item.partition.key: item.partition for item in plan.items}

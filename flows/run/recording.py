@@ -68,7 +68,7 @@ def land_together(run: RunContext, keys: Sequence[str]) -> RunAnswer:
 
 
 def take(run: RunContext, manifest: Manifest) -> Manifest:
-    """Records a landed partition, unless it is as it was before. Blocking."""
+    """Records a landed partition, unless unchanged. Blocking."""
     key = manifest.partition
     before = run.ledger.get(key)
     is_same = before is not None and before.verdict.is_good and before.content_hash == manifest.content_hash

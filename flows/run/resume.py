@@ -86,7 +86,7 @@ async def schedule_resume(run: RunContext, at: dt.datetime) -> tuple[str, str]:
             UUID(str(deployment.id)),
             parameters=run.asked.resumed(run.backfill_id),
             job_variables=this.job_variables or {},
-            state=Scheduled(scheduled_time=at, message=f"goes on with {run.backfill_id} after its wait"),
+            state=Scheduled(scheduled_time=at, message=f"resumes {run.backfill_id} after its wait"),
             idempotency_key=f"resume-{run.backfill_id}",
             tags=["resume", run.backfill_id],
         )

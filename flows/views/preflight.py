@@ -176,7 +176,7 @@ def _time(services: Services, source: str, now: dt.datetime) -> Checked:
         return Checked("time", "warn", f"a blackout window: a run would pause until {until:%Y-%m-%d %H:%M} UTC", "wait")
     cooling = cooling_until(services.store, source, now)
     if cooling:
-        told = f"the source blocked a run and is left alone until {cooling:%Y-%m-%d %H:%M} UTC: a run would be refused"
+        told = f"the source blocked a run and is in cooldown until {cooling:%Y-%m-%d %H:%M} UTC: a run would be refused"
         return Checked("time", "fail", told, f"wait; when the block is gone: {lift_command(source)}")
     return Checked("time", "pass", "no blackout window, no cooldown")
 

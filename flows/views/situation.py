@@ -3,7 +3,7 @@
 `situation_of` reads lease, cooldown, scheduled resumes, waiting runs, outbox, plan and ledger; nothing else decides
 what state a source is in. Whoever tells people (status, command line, mail) takes from the `Situation`:
 
-* ``state``, with ``paused_for`` and ``until`` (aware UTC) where it is ``PAUSED`` or ``LEFT_ALONE``,
+* ``state``, with ``paused_for`` and ``until`` (aware UTC) where it is ``PAUSED`` or ``IN_COOLDOWN``,
 * ``headline``: that in one sentence,
 * ``next_step``: what a person has to do, "nothing to do ..." when it is nothing,
 * ``refusal``: why a run that begins now would be refused, "" when it would work,
@@ -48,7 +48,7 @@ OVERDUE = dt.timedelta(minutes=5)
 class State(StrEnum):
     """What a source is doing.
 
-    ``paused``: a run goes on later, by itself or when a person says so, as ``paused_for`` tells. ``left alone``: after
+    ``paused``: a run goes on later, by itself or when a person says so, as ``paused_for`` tells. ``in cooldown``: after
     a block nothing may begin, and nothing is scheduled. ``hung``: alive, but nothing finished for ``stall_s``.
     ``dead``: without a heartbeat.
     """
@@ -57,7 +57,7 @@ class State(StrEnum):
     IDLE = "idle"
     RUNNING = "running"
     PAUSED = "paused"
-    LEFT_ALONE = "left alone"
+    IN_COOLDOWN = "in cooldown"
     HUNG = "hung"
     DEAD = "dead"
 
@@ -126,7 +126,7 @@ class Situation:
         if self.resume:
             return State.PAUSED
         if self.cooldown:
-            return State.LEFT_ALONE
+            return State.IN_COOLDOWN
         return State.IDLE if self.entries or self.run else State.NEVER_RUN
 
     @property
@@ -198,7 +198,7 @@ class Situation:
             why = "after a block" if self.resume.waits_for == BLOCK else "because a quota is used up"
             return f"paused {why}: {self._resuming}"
         if self.cooldown:
-            return f"left alone until {at(self.cooldown.until)}, after a block of {self.cooldown.backfill_id}"
+            return f"in cooldown until {at(self.cooldown.until)}, after a block of {self.cooldown.backfill_id}"
         return f"{self.state}{self._ended}"
 
     @property

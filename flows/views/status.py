@@ -39,7 +39,7 @@ def source_status(services: Services, source: str, now: dt.datetime, newest: int
         "until": at_present.until,
         "headline": at_present.headline,
         "next_step": at_present.next_step,
-        "left_alone_until": at_present.cooldown.until if at_present.cooldown else None,
+        "cooldown_until": at_present.cooldown.until if at_present.cooldown else None,
         "progress": dataclasses.asdict(at_present.progress) if at_present.progress else None,
         "partitions": len(entries),
         "verdicts": dict(sorted(Counter(entry.verdict.value for entry in entries).items())),
@@ -169,7 +169,7 @@ def _failures(seen: Seen) -> str:
 def _blame(seen: Seen) -> str:
     return (
         "\n".join(dict.fromkeys(f"{cause.error_type or cause.verdict}: {cause.blame}" for cause in seen.in_the_way))
-        or "nobody's"
+        or "no failure to attribute"
     )
 
 
@@ -314,7 +314,7 @@ def _urgency(seen: Seen) -> str:
     if now.state in (State.IDLE, State.NEVER_RUN) and (now.with_verdict(Verdict.BLOCKED) or now.needs_key):
         blame = next(cause.blame for cause in seen.in_the_way if _is_a_persons(cause))
         return f"a person is needed, but nothing gets worse: {blame}; {now.next_step}"
-    if now.state is State.LEFT_ALONE:
+    if now.state is State.IN_COOLDOWN:
         return f"yes, nothing gets worse: {now.headline}; {now.next_step}"
     if now.state in (State.PAUSED, State.HUNG, State.DEAD):
         return f"yes, nothing is half-written: {now.headline}; {now.next_step}"

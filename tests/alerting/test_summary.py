@@ -167,7 +167,7 @@ def test_a_crashed_run_says_so_and_gives_one_command_for_what_was_never_begun_or
     assert "30 are landed and cost no call" in " ".join(rest.split())
 
 
-def test_while_the_source_is_left_alone_every_command_says_from_when_it_works_and_what_frees_it():
+def test_while_the_source_is_in_cooldown_every_command_says_from_when_it_works_and_what_frees_it():
     mail = render(*CASES["blocked_run"]())
     commands = len(re.findall(r"^prefect deployment run ", mail.text, re.MULTILINE))
     assert commands == 2

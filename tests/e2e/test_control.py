@@ -213,7 +213,7 @@ def test_h18_after_a_block_runs_are_refused_until_the_instant_of_the_mail_or_its
         bench.trouble()
         refused = bench.run("2020-02-01", "2020-02-02")
         assert refused.state_type == "FAILED"
-        assert f"left alone until {until}" in refused.message
+        assert f"in cooldown until {until}" in refused.message
         (told,) = bench.mails(refused.backfill_id)
         assert "REFUSED" in told["subject"]
         assert until in " ".join(told["text"].split())

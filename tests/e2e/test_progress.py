@@ -181,7 +181,7 @@ def test_status_artifact_and_mail_say_the_same_while_a_run_works_is_blocked_is_f
     blocked = bench.wait(run_id)
     assert blocked.message.startswith("ABORTED(critical)"), blocked.message
     turned_away = bench.wait(waiting)
-    assert "left alone until" in turned_away.message, "its turn comes while the source is left alone"
+    assert "in cooldown until" in turned_away.message, "its turn comes while the source is in cooldown"
     paused = bench.status()
     said = answers(paused)
     assert (paused["state"], paused["paused_for"]) == ("paused", "block")

@@ -186,7 +186,7 @@ def test_a_refused_run_of_a_source_that_is_asked_by_entity_is_mailed_with_its_en
     "error",
     [
         LeaseHeld("bf-1 works on it; nothing was done", source="bdl_box_scores"),
-        ConfigurationError("bdl_box_scores blocked bf-1; it is left alone until 03:30 UTC", hint="wait"),
+        ConfigurationError("bdl_box_scores blocked bf-1; it is in cooldown until 03:30 UTC", hint="wait"),
     ],
     ids=["by another run", "by a cooldown"],
 )

@@ -1,4 +1,4 @@
-"""A source that blocked us is left alone for a while; the run goes on by itself once, and then it is a person's."""
+"""A source that blocked us is in cooldown for a while; the run goes on by itself once, and then it is a person's."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ def test_h18_a_block_stops_the_run_and_leaves_the_source_alone_until_it_goes_on(
 
     before, asked_before = place.objects(), place.upstream.calls.report()["total"]
     asked = Asked.model_validate({"source": SOURCE, "start_date": "2025-03-01", "end_date": "2025-03-02"})
-    with pytest.raises(ConfigurationError, match="left alone until"):
+    with pytest.raises(ConfigurationError, match="in cooldown until"):
         asyncio.run(backfill_module._run(place.services, asked, "bf-other"))
     state = asyncio.run(daily_module.daily.fn(SOURCE))
     assert state.is_failed()
-    assert "left alone until" in (state.message or "")
+    assert "in cooldown until" in (state.message or "")
     # Whoever waits for the daily rows is told of the refusal; nothing but alerting writes.
     after = place.objects()
     assert [name for name in after.keys() - before.keys() if name.startswith("pending-alerts/")]
@@ -97,10 +97,10 @@ def test_a_cooldown_is_lifted_by_hand_with_a_trace_and_refused_where_there_is_no
     now = utc_now()
     cool_down(place.store, BlockedBySource("a ban"), source=SOURCE, backfill_id="bf-1", now=now, hours=2)
     status = gapless("status", SOURCE, "--json").data
-    assert status["left_alone_until"]
+    assert status["cooldown_until"]
     assert f"gapless lift-cooldown {SOURCE}" in status["answers"][7]["answer"]
     checks = {one["name"]: one for one in gapless("preflight", SOURCE, "--json").data["checks"]}
-    assert (checks["time"]["result"], "left alone until" in checks["time"]["detail"]) == ("fail", True)
+    assert (checks["time"]["result"], "in cooldown until" in checks["time"]["detail"]) == ("fail", True)
 
     lifted = gapless(*line, "--json")
     assert (lifted.code, lifted.data["backfill_id"]) == (0, "bf-1")
@@ -109,18 +109,18 @@ def test_a_cooldown_is_lifted_by_hand_with_a_trace_and_refused_where_there_is_no
     assert lifted.data["audit"].endswith(trace.name)
     assert (kept["reason"], bool(kept["lifted_by"]), bool(kept["at"])) == ("the vendor unblocked us", True, True)
     refuse_while_cooling(place.store, SOURCE, now)
-    assert gapless("status", SOURCE, "--json").data["left_alone_until"] is None
+    assert gapless("status", SOURCE, "--json").data["cooldown_until"] is None
     again = gapless(*line)
     assert again.code == 1
     assert "was lifted at" in again.err
     # The next block cools down as the first one did.
     cool_down(place.store, BlockedBySource("a ban"), source=SOURCE, backfill_id="bf-1", now=now, hours=2)
-    with pytest.raises(ConfigurationError, match="left alone until"):
+    with pytest.raises(ConfigurationError, match="in cooldown until"):
         refuse_while_cooling(place.store, SOURCE, now)
 
 
 @pytest.mark.parametrize("waits", ["a backfill", "the daily run"])
-def test_a_run_whose_turn_comes_while_the_source_is_left_alone_is_refused_and_frees_it(
+def test_a_run_whose_turn_comes_while_the_source_is_in_cooldown_is_refused_and_frees_it(
     place: Place, monkeypatch: pytest.MonkeyPatch, waits: str
 ) -> None:
     monkeypatch.setattr(waiting, "POLL_S", 0.05)
@@ -146,7 +146,7 @@ def test_a_run_whose_turn_comes_while_the_source_is_left_alone_is_refused_and_fr
         said, _ = await asyncio.gather(begins(), ends_blocked())
         return said
 
-    assert "left alone until" in asyncio.run(story())
+    assert "in cooldown until" in asyncio.run(story())
     lease, _ = read_lease(place.store, SOURCE)
     assert lease is not None
     assert lease.state == "released"

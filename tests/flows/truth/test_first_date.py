@@ -232,9 +232,9 @@ def test_a_block_begins_the_cooldown_and_the_next_search_makes_no_call(services:
     upstream.trouble({"kind": "html403"})
     with pytest.raises(BlockedBySource):
         find(services)
-    with pytest.raises(ConfigurationError, match="left alone"):
+    with pytest.raises(ConfigurationError, match="in cooldown"):
         refuse_while_cooling(services.store, SOURCE, utc_now())
-    with pytest.raises(ConfigurationError, match="left alone"):
+    with pytest.raises(ConfigurationError, match="in cooldown"):
         find(services)
     assert upstream.calls.report()["total"] == 1
 

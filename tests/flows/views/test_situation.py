@@ -257,7 +257,7 @@ WORLDS: dict[str, tuple[Callable[[World], None], State, str, str, str]] = {
     "paused by a block": (blocked, State.PAUSED, "block", NOTHING, "PAUSED"),
     "block lifted": (blocked_and_lifted, State.PAUSED, "block", NOTHING, "PAUSED"),
     "refused by the cooldown": (refused_by_the_cooldown, State.PAUSED, "block", NOTHING, "PAUSED"),
-    "blocked again": (blocked_again, State.LEFT_ALONE, "", "wait until", "STOPPED"),
+    "blocked again": (blocked_again, State.IN_COOLDOWN, "", "wait until", "STOPPED"),
     "resume is overdue": (overdue, State.PAUSED, "quota", "start a worker", "PAUSED"),
     "resuming": (resumed, State.RUNNING, "", NOTHING, ""),
     "completed by hand": (completed_by_hand, State.IDLE, "", NOTHING, "OK"),
