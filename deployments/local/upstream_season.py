@@ -26,13 +26,16 @@ _BENCH_SHARE = (1.0,) * 5 + (0.6,) * 5 + (0.0,) * 7
 
 def games_on(date: dt.date, *, is_over: bool = True) -> list[dict[str, Any]]:
     """All games of a US Eastern date, as ``data`` of ``/v1/box_scores``; not yet played ones unless ``is_over``."""
+    return [_game(date, index, home, visitor, is_over) for index, (home, visitor, _) in enumerate(fixtures_on(date))]
+
+
+def fixtures_on(date: dt.date) -> list[tuple[Mapping[str, Any], Mapping[str, Any], dt.datetime]]:
+    """Home team, visitors and tip-off in UTC of the games that ``games_on`` has, in the same order."""
     if not FIRST_DATE <= date <= LAST_DATE:
         return []
     dice = random.Random(f"games {date}")  # noqa: S311
     teams = dice.sample(TEAMS, len(TEAMS))
-    return [
-        _game(date, index, teams[2 * index], teams[2 * index + 1], is_over) for index in range(_number_of(date, dice))
-    ]
+    return [(teams[2 * index], teams[2 * index + 1], _tip_off(date, index)) for index in range(_number_of(date, dice))]
 
 
 def late_game(date: dt.date) -> dict[str, Any]:
@@ -78,7 +81,7 @@ def _game(
     date: dt.date, index: int, home: Mapping[str, Any], visitor: Mapping[str, Any], is_over: bool
 ) -> dict[str, Any]:
     dice = random.Random(f"game {date} {index}")  # noqa: S311
-    tip_off = dt.datetime.combine(date + dt.timedelta(days=1), dt.time(index % 4, 30 * (index % 2)))
+    tip_off = _tip_off(date, index)
     is_new = date >= NEW_SHAPE_FROM
     lines = [_lines(date, team, dice) for team in (home, visitor)] if is_over else [[], []]
     scores = [sum(line["pts"] for line in team) for team in lines]
@@ -110,6 +113,10 @@ def _game(
                 line |= {"plus_minus": 0 if line["min"] == "00" else margin + dice.randint(-9, 9), "player": player}
         game[side] = {**team, "players": players}
     return game
+
+
+def _tip_off(date: dt.date, index: int) -> dt.datetime:
+    return dt.datetime.combine(date + dt.timedelta(days=1), dt.time(index % 4, 30 * (index % 2)))
 
 
 def _overtimes(margin: int, dice: random.Random) -> list[tuple[int, int]]:
