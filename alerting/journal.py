@@ -16,10 +16,10 @@ from dataclasses import replace
 
 from pydantic import TypeAdapter
 
-from alerting.errors import StateUnreadable
 from alerting.fingerprint import fingerprint
 from alerting.incident import Incident
 from alerting.object_store import ObjectMissing, ObjectStore, StoredObject
+from alerting.versioned_record import unreadable
 
 
 def path_part(text: str) -> str:
@@ -122,9 +122,5 @@ class IncidentJournal:
             # Inside of JSON a line break is escaped: one parse of the whole object takes half of one for each line.
             return _INCIDENTS.validate_json(b"[%b]" % lines.replace(b"\n", b","))
         except (ObjectMissing, OSError, EOFError, zlib.error, ValueError) as error:
-            raise StateUnreadable(
-                f"incident journal unreadable at {self.store.root_uri}/{name}; nothing was changed",
-                stage="alert",
-                hint="look at that object; restore an older generation or move it away, then send the summary again",
-                reason=type(error).__name__,
-            ) from error
+            hint = "look at that object; restore an older generation or move it away, then send the summary again"
+            raise unreadable(self.store, name, error, stage="alert", hint=hint) from error

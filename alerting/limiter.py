@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import random
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass as stored_dataclass
 
-from alerting.errors import LandingUnavailable, StateUnreadable
-from alerting.object_store import GenerationConflict, ObjectMissing, ObjectStore
+from alerting.object_store import ObjectStore
+from alerting.versioned_record import VersionedRecord
 
 _RESERVED_S = 60.0
 
@@ -91,7 +89,8 @@ class Limiter:
 
     def free(self, key: str, cooldown_minutes: float) -> bool:
         """Whether the cooldown of ``key`` is over; changes nothing."""
-        last = self._read(key)[0].last_sent_at
+        record = self._stored(key).read()
+        last = record.last_sent_at if record else None
         return last is None or self._clock() >= last + dt.timedelta(minutes=cooldown_minutes)
 
     def recent(self, window_s: float) -> int:
@@ -107,35 +106,15 @@ class Limiter:
         self._update("recent", count)
         return found[0]
 
-    def _name(self, key: str) -> str:
-        return f"alert-state/limiter/{hashlib.sha256(key.encode()).hexdigest()[:24]}.json"
-
-    def _read(self, key: str) -> tuple[_Record, int]:
-        name = self._name(key)
-        try:
-            data, generation = self._store.read(name)
-            return _ADAPTER.validate_json(data), generation
-        except ObjectMissing:
-            return _Record(), 0
-        except ValueError as error:
-            raise StateUnreadable(
-                f"alert limiter unreadable at {self._store.root_uri}/{name}; nothing was changed",
-                stage="alert",
-                hint="delete that object: its cooldown starts again",
-            ) from error
+    def _stored(self, key: str) -> VersionedRecord[_Record]:
+        name = f"alert-state/limiter/{hashlib.sha256(key.encode()).hexdigest()[:24]}.json"
+        hint = "delete that object: its cooldown starts again"
+        return VersionedRecord(self._store, name, _ADAPTER, stage="alert", hint=hint)
 
     def _update(self, key: str, change: Callable[[_Record], None]) -> None:
-        for turn in range(60):
-            record, generation = self._read(key)
+        def changed(found: _Record | None) -> _Record:
+            record = found or _Record()
             change(record)
-            try:
-                self._store.write(
-                    self._name(key),
-                    _ADAPTER.dump_json(record),
-                    if_generation=generation,
-                    content_type="application/json",
-                )
-                return
-            except GenerationConflict:
-                time.sleep(random.uniform(0, min(0.005 * 2**turn, 0.3)))  # noqa: S311 - jitter
-        raise LandingUnavailable("alert limiter changed under 60 tries to update it", stage="alert")
+            return record
+
+        self._stored(key).update(changed)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from alerting.channels import Channel, DeliveryFailed
-from alerting.errors import PipelineError, StateUnreadable
+from alerting.errors import PipelineError
 from alerting.fingerprint import group_incidents
 from alerting.incident import Incident, Severity
 from alerting.journal import with_fingerprint
@@ -22,6 +22,7 @@ from alerting.message import plain_mail
 from alerting.notices import deliver
 from alerting.object_store import ObjectMissing, ObjectStore
 from alerting.redaction import redact
+from alerting.versioned_record import unreadable
 
 _log = logging.getLogger("gapless.alerting")
 PENDING_PREFIX = "pending-alerts/"
@@ -172,9 +173,7 @@ class LiveAlerts:
             try:
                 yield Incident.from_json(gzip.decompress(self._store.read(stored.name)[0]))
             except (ObjectMissing, OSError, EOFError, ValueError) as error:
-                raise StateUnreadable(
-                    f"alert unreadable at {self._store.root_uri}/{stored.name}; nothing was changed", stage="alert"
-                ) from error
+                raise unreadable(self._store, stored.name, error, stage="alert") from error
 
     def send_digest(self, hours: float) -> bool:
         """One mail over all causes of the last ``hours``, criticals first; False without alerts. ``DeliveryFailed``."""

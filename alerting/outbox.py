@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-import random
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import field
 from pathlib import Path
@@ -21,11 +19,11 @@ from typing import Any, Literal
 from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass
 
-from alerting.errors import LandingUnavailable, StateUnreadable
 from alerting.incident import Incident
 from alerting.journal import path_part
-from alerting.object_store import GenerationConflict, ObjectMissing, ObjectStore
+from alerting.object_store import ObjectStore
 from alerting.run_facts import RunFacts
+from alerting.versioned_record import VersionedRecord
 
 State = Literal["open", "claimed", "sent", "refused", "archived"]
 _CLOSED: tuple[State, ...] = ("sent", "refused", "archived")
@@ -172,8 +170,7 @@ class Outbox:
 
     def read(self, backfill_id: str) -> OutboxEntry | None:
         """None when the backfill never entered backfill mode. Raises ``StateUnreadable``."""
-        found = self._read(backfill_id)
-        return found[0] if found else None
+        return self._stored(_name(backfill_id)).read()
 
     def update(
         self,
@@ -185,25 +182,15 @@ class Outbox:
 
         ``change`` mutates and returns the entry it is given, or returns None to leave things as they are (then None
         comes back). It may be called again with a fresher entry. A missing entry is made by ``create``, else None.
-        Raises ``LandingUnavailable`` after 40 lost races, ``StateUnreadable`` for an entry that cannot be read.
+        Raises ``LandingUnavailable`` when every race was lost, ``StateUnreadable`` for an entry that cannot be read.
         """
-        for turn in range(40):
-            found = self._read(backfill_id)
-            if found is None and create is None:
-                return None
-            entry, generation = found or (create() if create else OutboxEntry(backfill_id), 0)
-            changed = change(entry)
-            if changed is None:
-                return None
-            try:
-                self._write(changed, generation)
-            except GenerationConflict:
-                time.sleep(random.uniform(0, min(0.01 * 2**turn, 0.5)))  # noqa: S311 - jitter
-                continue
-            return changed
-        raise LandingUnavailable(
-            f"outbox entry {self._uri(backfill_id)} changed under 40 tries to update it", stage="alert"
-        )
+
+        def changed(found: OutboxEntry | None) -> OutboxEntry | None:
+            entry = found or (create() if create else None)
+            return change(entry) if entry else None
+
+        stored = self._stored(_name(backfill_id)).update(changed)
+        return stored.value if stored else None
 
     def claim(self, backfill_id: str, by: str, now: dt.datetime, claim_s: float = CLAIM_S) -> OutboxEntry | None:
         """The entry, claimed by ``by`` until ``now + claim_s``; None when closed, missing, or claimed by another."""
@@ -222,37 +209,19 @@ class Outbox:
         for stored in self.store.list(_PREFIX):
             if stored.metadata.get("state") in _CLOSED:
                 continue
-            found = self._read_name(stored.name)
-            if found and not found[0].closed:
-                yield found[0]
+            entry = self._stored(stored.name).read()
+            if entry and not entry.closed:
+                yield entry
 
-    def _name(self, backfill_id: str) -> str:
-        return f"{_PREFIX}{path_part(backfill_id)}.json"
+    def _stored(self, name: str) -> VersionedRecord[OutboxEntry]:
+        hint = "restore an older generation of that object; backfill mode stays on until then"
+        return VersionedRecord(self.store, name, _ADAPTER, metadata=_listed, stage="alert", hint=hint)
 
-    def _uri(self, backfill_id: str) -> str:
-        return f"{self.store.root_uri}/{self._name(backfill_id)}"
 
-    def _read(self, backfill_id: str) -> tuple[OutboxEntry, int] | None:
-        return self._read_name(self._name(backfill_id))
+def _name(backfill_id: str) -> str:
+    return f"{_PREFIX}{path_part(backfill_id)}.json"
 
-    def _read_name(self, name: str) -> tuple[OutboxEntry, int] | None:
-        try:
-            data, generation = self.store.read(name)
-            return _ADAPTER.validate_json(data), generation
-        except ObjectMissing:
-            return None
-        except ValueError as error:
-            raise StateUnreadable(
-                f"outbox entry unreadable at {self.store.root_uri}/{name}; nothing was changed, backfill mode stays on",
-                stage="alert",
-                hint="restore an older generation of that object",
-            ) from error
 
-    def _write(self, entry: OutboxEntry, generation: int) -> None:
-        self.store.write(
-            self._name(entry.backfill_id),
-            _ADAPTER.dump_json(entry),
-            if_generation=generation,
-            content_type="application/json",
-            metadata={"state": entry.state, "attempt": str(entry.attempt), "backfill_id": entry.backfill_id},
-        )
+def _listed(entry: OutboxEntry) -> dict[str, str]:
+    """What a listing tells of an entry."""
+    return {"state": entry.state, "attempt": str(entry.attempt), "backfill_id": entry.backfill_id}
