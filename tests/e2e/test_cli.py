@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import pty
 import re
 import signal
 import subprocess
 import sys
+import termios
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +53,28 @@ def log_at_the_server(bench: Bench, run_id: str, last: str) -> str:
     return log
 
 
+def on_a_terminal(bench: Bench, *arguments: str) -> tuple[int, str]:
+    """Exit code of ``gapless`` on a terminal of 200 columns, and everything that it wrote there."""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (50, 200))
+    with subprocess.Popen(
+        [sys.executable, "-m", "flows", *arguments],
+        env=bench.env,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    ) as process:
+        os.close(theirs)
+        shown = b""
+        # EIO is how Linux says that nobody writes to the terminal any more.
+        with contextlib.suppress(OSError):
+            while data := os.read(ours, 65536):
+                shown += data
+        os.close(ours)
+        return process.wait(timeout=60), shown.decode(errors="replace")
+
+
 def wait_for_first_call(bench: Bench) -> None:
     deadline = time.monotonic() + 60
     while not bench.calls()["by_date"]:
@@ -76,6 +102,23 @@ def test_n14_n31_run_follows_to_the_end_in_plain_lines_and_the_end_date_is_inclu
     log = log_at_the_server(bench, started[1], "verdict  COMPLETE")
     assert re.search(rf"backfill {newest['backfill_id']} closed: COMPLETE: 2 planned: .*; mail sent", log), log
     assert "SendResult(" not in log
+
+
+def test_on_a_terminal_a_bar_shows_the_pace_of_this_run_alone_and_ends_at_100_percent(bench: Bench) -> None:
+    assert bench.run("2025-02-03", "2025-02-06").message.startswith("COMPLETE")
+    # One date at a time, 2 s each: 30 a minute at most, however fast the machine is.
+    bench.trouble({"kind": "slow", "delay_s": 2})
+    code, shown = on_a_terminal(
+        bench, "run", SOURCE, "2025-02-03", "2025-02-08", "--reason", "test", "--max-concurrency", "1"
+    )
+    assert code == 0, shown
+    bars = [line for line in re.split(r"[\r\n]+", shown) if "%|" in line]
+    paces = {int(pace.replace(",", "")) for line in bars for pace in re.findall(r"([\d,]+) a minute", line)}
+    assert paces, shown
+    assert max(paces) <= 30, sorted(paces)
+    assert any("(4 before)" in line for line in bars), bars
+    assert "100%|" in bars[-1], bars
+    assert "Completed: 6/6 dates" in bars[-1], bars
 
 
 def test_wrong_usage_of_the_installed_command_is_exit_code_2_with_what_there_is_instead(bench: Bench) -> None:
