@@ -36,7 +36,7 @@ from flows.planning.plan import Plan
 from flows.planning.planner import plan_asked
 from flows.planning.query_bytes import plan_dry_run
 from flows.run.active import register, unregister
-from flows.run.artifacts import ended, publish_result, report_progress
+from flows.run.artifacts import ended, report_progress
 from flows.run.context import RunContext
 from flows.run.cost_history import remember_cost
 from flows.run.interruption import end_children, reason_of
@@ -265,7 +265,6 @@ async def _work(run: RunContext, plan: Plan, lease: Lease) -> State[Any]:
     if run.resumes and not facts.resumes_at:
         message += f"; {run.resumes}"
     partition_logger().info("%s", final_block(facts))
-    await publish_result(run, facts)
     mail = run.services.alerts.last_result
     if trouble := mail_trouble(mail):
         message += f"; {trouble}"

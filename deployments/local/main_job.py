@@ -27,7 +27,7 @@ from alerting.errors import PipelineError
 from flows.ledger.ledger import Ledger
 from flows.planning.plan import make_plan
 from flows.planning.requested import requested_partitions
-from flows.run.artifacts import artifact_key
+from flows.run.result_artifacts import artifact_key
 from flows.run_id import backfill_id_of
 from flows.wiring import Services, build_services
 from scrapers.scrape import utc_now

@@ -36,6 +36,7 @@ from flows.planning.stored_plan import read_plan, run_prefix
 from flows.run.data_facts import provisional_facts, shrunk_facts, table_facts
 from flows.run.progress import ending_of
 from flows.run.progress_artifact import end_progress
+from flows.run.result_artifacts import result_artifacts
 from flows.wiring import Services
 from scrapers.scrape import utc_now
 
@@ -210,7 +211,8 @@ def close_backfill(
     if result and result.mail_object:
         keep_mail(services.store, prefix, result.mail_object)
     release_lease(services.store, known.source, backfill_id, now)
-    end_progress(final.flow_run_id, ending_of(final))
+    shown = result_artifacts(final.redacted(), ledger, services.settings.inbox_url)
+    end_progress(final.flow_run_id, ending_of(final), shown)
     sent = f"mail {result.status}" if result else "no mail was owed"
     LOG.info("backfill %s closed: %s; %s", backfill_id, ending_of(final), sent)
     return Closed(final, result)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.actions import ArtifactUpdate
+from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterType
 from prefect.client.schemas.objects import Artifact
 from prefect.settings import get_current_settings
@@ -22,14 +23,14 @@ def artifact_name(backfill_id: str) -> str:
     return f"progress-{backfill_id}"
 
 
-def end_progress(flow_run_id: str, told: str) -> None:
-    """Sets every progress artifact of a flow run to 100 %, with how it ended. Blocking; repeatable.
+def end_progress(flow_run_id: str, told: str, results: Sequence[ArtifactCreate] = ()) -> None:
+    """Sets every progress artifact of a flow run to 100 %, with how it ended; adds ``results``. Blocking; repeatable.
 
     100 % means that nothing more comes of this run; ``told`` says how much of the plan is good. A run that was killed
     cannot say so itself, so this asks the server for what it had written. A server that does not answer is logged: the
     mail is out, and nothing waits for a picture.
     """
-    _show(flow_run_id, told, DONE)
+    _show(flow_run_id, told, DONE, results)
 
 
 def tell_progress(flow_run_id: str, told: str) -> None:
@@ -37,7 +38,7 @@ def tell_progress(flow_run_id: str, told: str) -> None:
     _show(flow_run_id, told, None)
 
 
-def _show(flow_run_id: str, told: str, percent: float | None) -> None:
+def _show(flow_run_id: str, told: str, percent: float | None, results: Sequence[ArtifactCreate] = ()) -> None:
     if not flow_run_id or not get_current_settings().api.url:
         return
     try:
@@ -45,8 +46,10 @@ def _show(flow_run_id: str, told: str, percent: float | None) -> None:
             for found in _progress_artifacts(client, flow_run_id):
                 data = found.data if percent is None else percent
                 client.update_artifact(found.id, ArtifactUpdate(data=data, description=told))
+            for result in results:
+                client.create_artifact(result)
     except Exception as problem:  # Prefect passes on what its HTTP library raises, which is not imported here
-        LOG.warning("the progress artifact of flow run %s is not brought up to date: %s", flow_run_id, problem)
+        LOG.warning("the page of flow run %s is not brought up to date: %s", flow_run_id, problem)
 
 
 def _progress_artifacts(client: SyncPrefectClient, flow_run_id: str) -> list[Artifact]:

@@ -22,11 +22,17 @@ DATES = ("2022-02-01", "2022-02-12")
 PATIENCE_S = 120.0
 
 
+def artifacts(bench: Bench, run_id: str) -> list[dict[str, Any]]:
+    """All that the page of a flow run shows."""
+    found: list[dict[str, Any]] = bench.api(
+        "/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run_id]}}, "sort": "CREATED_DESC"}
+    )
+    return found
+
+
 def progress(bench: Bench, run_id: str) -> list[dict[str, Any]]:
     """The progress artifacts of a flow run."""
-    wanted = {"flow_run_id": {"any_": [run_id]}, "type": {"any_": ["progress"]}}
-    found: list[dict[str, Any]] = bench.api("/artifacts/filter", {"artifacts": wanted})
-    return found
+    return [one for one in artifacts(bench, run_id) if one["type"] == "progress"]
 
 
 def lease() -> Any:
@@ -87,6 +93,7 @@ ENDINGS: dict[str, tuple[str, list[dict[str, Any]], dict[str, Any], Callable[[Be
 def test_a_run_that_has_ended_shows_100_percent_and_the_counts_of_its_verdict(bench: Bench, ending: str) -> None:
     from alerting.outbox import Outbox
     from flows.ledger.verdicts import describe_counts
+    from flows.run.result_artifacts import artifact_key
     from flows.wiring import build_services
 
     verdict, trouble, parameters, meanwhile = ENDINGS[ending]
@@ -107,6 +114,10 @@ def test_a_run_that_has_ended_shows_100_percent_and_the_counts_of_its_verdict(be
     for shown in until(lambda: [one for one in progress(bench, run_id) if float(one["data"]) == 100.0], "100 %"):
         assert shown["description"].startswith(told), shown
     assert {float(one["data"]) for one in progress(bench, run_id)} == {100.0}
+    page = until(
+        lambda: {one["key"]: one for one in artifacts(bench, run_id) if one["type"] != "progress"}, "a calendar"
+    )
+    assert page[artifact_key("coverage", SOURCE)]["description"] == f"{verdict}: coverage calendar"
     summary, _ = build_services().store.read(f"runs/backfill={ended.backfill_id}/summary.json")
     assert json.loads(summary)["verdict_counts"] == facts.verdict_counts
     if ended.state_type in ("COMPLETED", "FAILED"):

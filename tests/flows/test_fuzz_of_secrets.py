@@ -32,7 +32,7 @@ from alerting.run_facts import Command, RunFacts
 from alerting.summary import render
 from flows.cli.output import show, show_error
 from flows.ledger.ledger import LedgerEntry, Verdict
-from flows.run.artifacts import attention_rows, calendar_markdown
+from flows.run.result_artifacts import attention_rows, calendar_markdown
 from scrapers.answers import excerpt, kept_headers
 
 NOW = dt.datetime(2026, 1, 10, tzinfo=dt.UTC)

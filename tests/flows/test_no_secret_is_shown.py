@@ -12,7 +12,7 @@ from alerting.local_store import MemoryObjectStore
 from flows import log
 from flows.ledger.ledger import Ledger, Verdict
 from flows.run import recording as bookkeeping
-from flows.run.artifacts import attention_rows
+from flows.run.result_artifacts import attention_rows
 
 PLANTED = "pl4nted-S3cret-value"
 KEY = "2024-01-01"

@@ -8,8 +8,8 @@ import datetime as dt
 from alerting.run_facts import RunFacts
 from flows.daily import settled_window
 from flows.ledger.ledger import LedgerEntry, Verdict
-from flows.run.artifacts import attention_rows, calendar_markdown
 from flows.run.progress import final_block, progress_of
+from flows.run.result_artifacts import attention_rows, calendar_markdown, result_artifacts
 from scrapers.registry import scraper
 
 NOW = dt.datetime(2025, 1, 10, 12, tzinfo=dt.UTC)
@@ -64,6 +64,23 @@ def test_the_table_holds_only_partitions_without_a_good_verdict() -> None:
         ("2025-01-02", "SourceUnavailable"),
         ("2025-01-03", ""),
     ]
+
+
+def test_the_page_of_an_ended_run_has_a_calendar_a_table_of_what_is_missing_and_a_link_to_the_mail() -> None:
+    run_id = "0f3a5c1e-7b1d-4f6e-9a55-0123456789ab"
+    facts = RunFacts(source="a_b", verdict="ABORTED(user)", flow_run_id=run_id, calendar={"2025-01-01": "landed"})
+    landed = {"2025-01-01": entry("2025-01-01", Verdict.LANDED)}
+    made = {one.key: one for one in result_artifacts(facts, landed, "http://127.0.0.1:1")}
+    assert {key: one.type for key, one in made.items()} == {
+        "coverage-a-b": "markdown",
+        "attention-a-b": "table",
+        "mail-a-b": "markdown",
+    }
+    assert {str(one.flow_run_id) for one in made.values()} == {run_id}
+    assert made["attention-a-b"].description == "1 partition needs attention"
+    assert "ABORTED(user)" in str(made["coverage-a-b"].data)
+    good = dataclasses.replace(facts, calendar={"2025-01-01": "verified"})
+    assert [one.key for one in result_artifacts(good, {})] == ["coverage-a-b"]
 
 
 def test_the_daily_window_ends_with_the_newest_settled_date_of_the_sources_zone() -> None:

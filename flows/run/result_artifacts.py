@@ -1,0 +1,94 @@
+"""What a person sees of an ended run in the Prefect UI: the coverage calendar, what needs attention, the mail."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from urllib.parse import quote
+from uuid import UUID
+
+from prefect.client.schemas.actions import ArtifactCreate
+
+from alerting.coverage import build_coverage
+from alerting.redaction import printable
+from alerting.run_facts import GOOD_VERDICTS, RunFacts
+from alerting.wording import plural
+from flows.ledger.ledger import LedgerEntry
+
+MOST_ROWS = 500
+_SQUARES = {
+    "verified": "🟩",
+    "proven empty": "🟢",
+    "not at source": "▫️",
+    "not attempted": "⬜",
+    "incomplete": "🟨",
+    "failed": "🟥",
+    "blocked": "🟪",
+}
+
+
+def artifact_key(kind: str, source: str) -> str:
+    """The key of a source's artifact; the UI shows its newest version at ``/artifacts/key/<key>``.
+
+    >>> artifact_key("coverage", "bdl_box_scores")
+    'coverage-bdl-box-scores'
+    """
+    return f"{kind}-{source.replace('_', '-')}"
+
+
+def result_artifacts(facts: RunFacts, ledger: Mapping[str, LedgerEntry], inbox_url: str = "") -> list[ArtifactCreate]:
+    """Calendar, table of what needs attention, and link to the inbox, for the page of the run of ``facts``."""
+    calendar = ("coverage", "markdown", f"{facts.verdict}: coverage calendar", printable(calendar_markdown(facts)))
+    made = [calendar]
+    if rows := attention_rows(facts.calendar, ledger):
+        told = f"{plural(len(rows), 'partition', 'needs', 'need')} attention"
+        made.append(("attention", "table", told, json.dumps(rows[:MOST_ROWS])))
+    if inbox_url:
+        made.append(("mail", "markdown", "Mail", f"[The mail of this run]({inbox_url})"))
+    return [
+        ArtifactCreate(
+            key=artifact_key(kind, facts.source),
+            type=form,
+            description=told,
+            data=data,
+            flow_run_id=UUID(facts.flow_run_id) if facts.flow_run_id else None,
+        )
+        for kind, form, told, data in made
+    ]
+
+
+def attention_rows(calendar: Mapping[str, str], ledger: Mapping[str, LedgerEntry]) -> list[dict[str, str | int]]:
+    """One row per partition without a good verdict, oldest first."""
+    rows: list[dict[str, str | int]] = []
+    for key in sorted(key for key, verdict in calendar.items() if verdict not in GOOD_VERDICTS):
+        entry = ledger.get(key)
+        rows.append(
+            {
+                "partition": key,
+                "verdict": calendar[key],
+                "error": printable(entry.error_type) if entry else "",
+                "message": printable(entry.error[:160]) if entry else "not attempted",
+                "attempts": entry.attempts if entry else 0,
+            }
+        )
+    return rows
+
+
+def calendar_markdown(facts: RunFacts) -> str:
+    """The coverage calendar as a table of squares, with verdict, links and legend around it."""
+    coverage = build_coverage(facts.calendar)
+    lines = [f"## {facts.source} {facts.start_date} to {facts.end_date}: {facts.verdict}", ""]
+    lines += [f"* {name}: {_link(target)}" for name, target in facts.links.items()]
+    for block in coverage.blocks:
+        lines += ["", f"**{block.title or 'by month'}**", "", "| | |", "|---|---|"]
+        for row in block.rows:
+            cells = "".join((_SQUARES[run.look.label] if run.look else "·") * run.length for run in row.runs)
+            lines.append(f"| {row.label} | {cells} |")
+    legend = " · ".join(f"{_SQUARES[look.label]} {look.label} {count:,}" for look, count in coverage.legend)
+    return "\n".join([*lines, "", legend, ""])
+
+
+def _link(target: str) -> str:
+    if target.startswith("gs://"):
+        return f"[{target}](https://console.cloud.google.com/storage/browser/{quote(target.removeprefix('gs://'))})"
+    return f"[{target}]({target})" if target.startswith("http") else f"`{target}`"
