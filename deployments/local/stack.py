@@ -33,8 +33,8 @@ from deployments.local.stack_environment import LOCAL_API_KEY, client_environmen
 from deployments.local.stack_state import StackState, load_state, locked, replace_file, save_state
 
 _PROJECT_DIR = Path(__file__).resolve().parents[2]
-_UPSTREAM = "deployments.local.upstream"
-_CIVIC = "deployments.local.civic_upstream"
+_UPSTREAM = "deployments.local.upstreams.box_scores_upstream"
+_CIVIC = "deployments.local.upstreams.civic_upstream"
 
 
 class Stack:

@@ -7,10 +7,10 @@ import os
 from pathlib import Path
 
 from alerting.errors import ConfigurationError
-from deployments.local.civic_towns import LOCAL_CIVIC_KEY, SAMPLE_TOWNS
 from deployments.local.prefect_children import client_settings
 from deployments.local.processes import ChildFailed
 from deployments.local.stack_state import StackState
+from deployments.local.upstreams.civic_towns import LOCAL_CIVIC_KEY, SAMPLE_TOWNS
 
 GOOGLE_PROJECT = "gapless-local"
 LOCAL_API_KEY = "sample-key"

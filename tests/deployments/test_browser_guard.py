@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from deployments.local.browser_guard import GuardedApp, refusal
-from deployments.local.civic_upstream import CivicUpstream
 from deployments.local.inbox import InboxClient
-from deployments.local.upstream import Upstream
+from deployments.local.upstreams.box_scores_upstream import Upstream
+from deployments.local.upstreams.civic_upstream import CivicUpstream
 
 pytestmark = pytest.mark.xdist_group("browser_guard")
 

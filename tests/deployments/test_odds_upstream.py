@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from deployments.local.upstream_season import games_on
 from deployments.local.upstreams import odds_truth
 from deployments.local.upstreams.odds_truth import Ask
 from deployments.local.upstreams.odds_upstream import ODDS_KEY, OddsUpstream
 from deployments.local.upstreams.odds_world import FIRST_SNAPSHOT, FIVE_MINUTES_FROM, Line, OddsWorld
+from deployments.local.upstreams.season import games_on
 
 FIXTURES = Path(__file__).resolve().parents[3] / "shared" / "fixtures" / "odds_api"
 NOW = dt.datetime(2025, 3, 20, 12, 0, tzinfo=dt.UTC)

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from deployments.local.upstream import Upstream
-from deployments.local.upstream_rosters import TEAMS
-from deployments.local.upstream_season import games_on
+from deployments.local.upstreams.box_scores_upstream import Upstream
+from deployments.local.upstreams.rosters import TEAMS
+from deployments.local.upstreams.season import games_on
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ def test_the_shape_changes_with_the_generations():
 
 def test_another_process_generates_the_same_season():
     code = (
-        "import datetime, hashlib, json; from deployments.local.upstream_season import games_on;"
+        "import datetime, hashlib, json; from deployments.local.upstreams.season import games_on;"
         "print(hashlib.sha256(json.dumps(games_on(datetime.date(2025, 1, 3))).encode()).hexdigest())"
     )
     runs = [
@@ -220,7 +220,15 @@ def test_a_late_game_comes_also_on_a_date_without_games_between_teams_that_had_n
 def test_the_module_runs_as_a_process_of_its_own():
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "deployments.local.upstream", "--port", str(port), "--api-key", "k2"]
+    command = [
+        sys.executable,
+        "-m",
+        "deployments.local.upstreams.box_scores_upstream",
+        "--port",
+        str(port),
+        "--api-key",
+        "k2",
+    ]
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         url = f"http://127.0.0.1:{port}"

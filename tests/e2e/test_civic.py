@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("datasette")
 
-from deployments.local.civic_towns import SAMPLE_TOWNS, TABLES
+from deployments.local.upstreams.civic_towns import SAMPLE_TOWNS, TABLES
 
 if TYPE_CHECKING:
     from e2e_bench import Bench

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from alerting.ranges import expand_dates
-from deployments.local.upstream_season import games_on
+from deployments.local.upstreams.season import games_on
 
 if TYPE_CHECKING:
     from e2e_bench import Bench, Ended

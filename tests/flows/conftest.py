@@ -17,7 +17,7 @@ import pytest
 
 from alerting.run_facts import RunFacts
 from deployments.local.inbox import InboxClient
-from deployments.local.upstream import Upstream
+from deployments.local.upstreams.box_scores_upstream import Upstream
 from flows.canaries import try_canaries
 from flows.cli.command import main
 from flows.closing.close import starting_facts

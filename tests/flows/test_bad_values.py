@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from deployments.local.upstream_season import games_on
+from deployments.local.upstreams.season import games_on
 
 if TYPE_CHECKING:
     from .conftest import Place, Ran

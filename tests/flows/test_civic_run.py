@@ -14,7 +14,7 @@ pytest.importorskip("datasette")
 from alerting.errors import PipelineError
 from alerting.run_facts import RunFacts
 from alerting.summary_rows import data_rows
-from deployments.local.civic_upstream import LOCAL_CIVIC_KEY, CivicUpstream
+from deployments.local.upstreams.civic_upstream import LOCAL_CIVIC_KEY, CivicUpstream
 from flows.closing.close import recount
 from flows.closing.record import render_record
 from flows.parameters import Asked, Mode

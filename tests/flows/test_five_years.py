@@ -13,7 +13,7 @@ import pytest
 
 from alerting.local_store import MemoryObjectStore
 from deployments.local.inbox import InboxClient
-from deployments.local.upstream_season import late_game
+from deployments.local.upstreams.season import late_game
 from flows.ledger.ledger import Ledger, Verdict
 from flows.parameters import Mode
 from flows.run.context import RunContext

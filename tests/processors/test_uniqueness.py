@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import pytest
 
 from alerting.errors import ConfigurationError
-from deployments.local.upstream_season import games_on
+from deployments.local.upstreams.season import games_on
 from processors.base import Table
 from processors.registry import processor
 from processors.schema import check_table

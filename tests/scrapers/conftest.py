@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from alerting.local_store import MemoryObjectStore
-from deployments.local.civic_towns import LOCAL_CIVIC_KEY
-from deployments.local.upstream import Upstream
+from deployments.local.upstreams.box_scores_upstream import Upstream
+from deployments.local.upstreams.civic_towns import LOCAL_CIVIC_KEY
 from scrapers.base import Page, Rate, Request, Scraper, SourceAccess
 from scrapers.client import SourceClient
 from scrapers.landing import Landing, Manifest
@@ -21,7 +21,7 @@ from scrapers.scrape import scrape
 from scrapers.sources.civic_band import CivicBand
 
 if TYPE_CHECKING:
-    from deployments.local.civic_upstream import CivicUpstream
+    from deployments.local.upstreams.civic_upstream import CivicUpstream
 
 CIVIC_TOWN = "alameda.ca"
 AGENDAS = Partition.whole(f"{CIVIC_TOWN}~agendas", "UTC")
@@ -115,7 +115,7 @@ class CivicBench:
 def bench_of(tmp_path: Path) -> Iterator[Callable[..., CivicBench]]:
     """Starts an upstream with towns of the given sizes."""
     pytest.importorskip("datasette")
-    from deployments.local.civic_upstream import CivicUpstream
+    from deployments.local.upstreams.civic_upstream import CivicUpstream
 
     started: list[tuple[CivicUpstream, CivicBench]] = []
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alerting.errors import CoverageLow, NothingPublished, PipelineError, SourceContractError
-from deployments.local.upstream_season import games_on
+from deployments.local.upstreams.season import games_on
 from scrapers.base import Page, Request
 from scrapers.partition import Partition
 from scrapers.registry import scraper

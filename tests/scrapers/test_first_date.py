@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alerting.errors import AuthenticationError, CoverageLow, NothingPublished, PartitionUnavailable
-from deployments.local.upstream_season import FIRST_DATE, games_on
+from deployments.local.upstreams.season import FIRST_DATE, games_on
 from scrapers.base import Findings, Page, Request, Scraper
 from scrapers.first_date_search import FirstSearch, look_at, neighbours
 from scrapers.partition import Partition

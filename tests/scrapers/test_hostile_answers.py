@@ -33,7 +33,7 @@ from alerting.errors import (
     Truncated,
 )
 from alerting.local_store import MemoryObjectStore
-from deployments.local.upstream_season import games_on
+from deployments.local.upstreams.season import games_on
 from scrapers.answers import Answer, landed_json, parsed_json, problem_in
 from scrapers.base import Page, Rate, Request, Scraper, SourceAccess
 from scrapers.bodies import beginning, unpacked

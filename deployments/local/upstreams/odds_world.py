@@ -22,8 +22,8 @@ from decimal import Decimal
 from types import MappingProxyType
 from typing import Final
 
-from deployments.local.upstream_rosters import roster
-from deployments.local.upstream_season import fixtures_on, season_of
+from deployments.local.upstreams.rosters import roster
+from deployments.local.upstreams.season import fixtures_on, season_of
 
 SPORT: Final = "basketball_nba"
 FIRST_SNAPSHOT: Final = dt.datetime(2020, 6, 6, 10, tzinfo=dt.UTC)

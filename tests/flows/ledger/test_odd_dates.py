@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from deployments.local.upstream_season import games_on
+from deployments.local.upstreams.season import games_on
 from flows.ledger.ledger import Verdict
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ pytest.importorskip("datasette")
 from alerting.errors import StateUnreadable
 from alerting.local_store import MemoryObjectStore
 from alerting.smart_alert_manager import SmartAlertManager
-from deployments.local.civic_towns import LOCAL_CIVIC_KEY
-from deployments.local.civic_upstream import CivicUpstream
+from deployments.local.upstreams.civic_towns import LOCAL_CIVIC_KEY
+from deployments.local.upstreams.civic_upstream import CivicUpstream
 from flows.parameters import Asked, Mode
 from flows.planning.catalogue import FRESH_FOR, read_catalogue, refresh_catalogue
 from flows.planning.planner import plan_asked

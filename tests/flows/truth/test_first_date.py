@@ -19,7 +19,7 @@ from alerting.errors import (
     StateUnreadable,
 )
 from alerting.local_store import MemoryObjectStore
-from deployments.local.upstream import Upstream
+from deployments.local.upstreams.box_scores_upstream import Upstream
 from flows.coordination.cooldown import refuse_while_cooling
 from flows.coordination.lease import Lease, read_lease
 from flows.ledger.ledger import Ledger, LedgerEntry, Verdict

@@ -18,8 +18,8 @@ from zoneinfo import ZoneInfo
 from pydantic import TypeAdapter, ValidationError
 
 from deployments.local.browser_guard import GuardedHandler
-from deployments.local.upstream_season import games_on, late_game
-from deployments.local.upstream_trouble import Calls, Rule, Troubles, spoiled
+from deployments.local.upstreams.box_scores_trouble import Calls, Rule, Troubles, spoiled
+from deployments.local.upstreams.season import games_on, late_game
 
 _PATHS = ("/v1/box_scores", "/nba/v1/box_scores")
 _RULES = TypeAdapter(list[Rule])

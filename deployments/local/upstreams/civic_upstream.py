@@ -1,6 +1,6 @@
 """The sample of civic.band: a real Datasette per town, behind the access rules of the real one.
 
-    python -m deployments.local.civic_upstream --port 8081 --data-dir .gapless/civic
+    python -m deployments.local.upstreams.civic_upstream --port 8081 --data-dir .gapless/civic
 
 The towns share one host: base URL ``http://127.0.0.1:8081/{site}``. Without a key 15 calls a minute (402 beyond) and
 pages of 100 rows; an unknown town is redirected; a browser gets a challenge; every 404 is a web page. The rules are
@@ -27,7 +27,8 @@ import uvicorn
 from datasette.app import Datasette
 
 from deployments.local.browser_guard import GuardedApp
-from deployments.local.civic_answers import (
+from deployments.local.processes import free_port
+from deployments.local.upstreams.civic_answers import (
     CHALLENGE,
     NOT_FOUND,
     Receive,
@@ -40,9 +41,8 @@ from deployments.local.civic_answers import (
     start_answer,
     themed,
 )
-from deployments.local.civic_towns import LOCAL_CIVIC_KEY, SAMPLE_TOWNS, TABLES, change, make_town, page_ids
-from deployments.local.civic_trouble import TROUBLES, Trouble, failure_due
-from deployments.local.processes import free_port
+from deployments.local.upstreams.civic_towns import LOCAL_CIVIC_KEY, SAMPLE_TOWNS, TABLES, change, make_town, page_ids
+from deployments.local.upstreams.civic_trouble import TROUBLES, Trouble, failure_due
 
 _SETTINGS = {"max_returned_rows": 1000, "default_page_size": 100, "sql_time_limit_ms": 3000, "num_sql_threads": 2}
 _MAX_BODY_BYTES = 1024 * 1024

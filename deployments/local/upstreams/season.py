@@ -12,7 +12,7 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
-from deployments.local.upstream_rosters import TEAMS, roster
+from deployments.local.upstreams.rosters import TEAMS, roster
 
 FIRST_DATE = dt.date(1990, 1, 1)
 LAST_DATE = dt.date(2030, 12, 31)

@@ -1,9 +1,9 @@
 """The sample upstream: speaks the box score contract, generates a season, and misbehaves on request.
 
-    python -m deployments.local.upstream --port 8080 --latency-ms 50 --api-key sample-key
+    python -m deployments.local.upstreams.box_scores_upstream --port 8080 --latency-ms 50 --api-key sample-key
 
 ``GET /v1/box_scores?date=YYYY-MM-DD`` wants the key in ``Authorization``. Everything under ``/gapless/`` needs none:
-``POST trouble`` (a list of :class:`deployments.local.upstream_trouble.Rule`), ``DELETE trouble``, ``GET`` and
+``POST trouble`` (a list of `box_scores_trouble.Rule`), ``DELETE trouble``, ``GET`` and
 ``DELETE calls``, ``POST latency`` (``{"latency_ms": 50}``); ``GET /healthz`` tells that it is up.
 """
 
@@ -14,8 +14,8 @@ import threading
 from types import TracebackType
 from typing import Any, Self
 
-from deployments.local.upstream_answers import Handler, Server
-from deployments.local.upstream_trouble import Calls, Rule, Troubles
+from deployments.local.upstreams.box_scores_answers import Handler, Server
+from deployments.local.upstreams.box_scores_trouble import Calls, Rule, Troubles
 
 
 class Upstream:
