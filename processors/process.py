@@ -220,7 +220,7 @@ def _twins(staged: Sequence[_Staged], good: Sequence[Manifest], warehouse: Wareh
         }
         for key, what in shared.items():
             found[key] = CoverageLow(
-                f"DUPLICATE: {table.name}: {what} are also outside the partition; old rows were kept",
+                f"DUPLICATE: {table.name}: also outside the partition: {what}; old rows were kept",
                 hint="fetch the dates that share them in one run",
             )
     return found

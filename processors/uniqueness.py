@@ -13,6 +13,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 
+from alerting.wording import plural
 from processors.changes import twins_per_partition
 from processors.load_plan import QueryValue, TableBatch, Warehouse, unique_window
 from scrapers.landing import Manifest
@@ -28,7 +29,7 @@ def shared_values(batch: TableBatch, warehouse: Warehouse, manifests: Sequence[M
         scope: dict[str, QueryValue] = {f"scope_{number}": limit.values for number, limit in enumerate(batch.scope)}
         cells = warehouse.query(sql, {**scope, **unique_window(batch.table, _days(batch))})
         for key, count in twins_per_partition(cells, batch.table, manifests).items():
-            found.setdefault(key, f"{count} {'+'.join(columns)}")
+            found.setdefault(key, f"{plural(count, 'value')} of {'+'.join(columns)}")
     return found
 
 

@@ -110,7 +110,7 @@ def test_v08_all_is_what_the_source_lists_and_a_town_that_fails_stops_no_other(b
         store.delete(name)
     assert ended.message.startswith("FAILED"), ended.message
     summary = [mail["text"] for mail in bench.mails(ended.backfill_id) if "HUMAN" not in mail["subject"]]
-    assert f"1 entities are new in the source's list: {new}" in " ".join(summary[0].split())
+    assert f"1 entity is new in the source's list: {new}" in " ".join(summary[0].split())
     verdicts = {key: entry.verdict.value for key, entry in ledger(bench).items() if key.endswith("~minutes")}
     assert verdicts.pop(f"{failing}~minutes") == "failed_permanent"
     assert set(verdicts.values()) == {"verified", "empty_ok"}

@@ -84,7 +84,7 @@ def test_a_key_that_stands_in_another_partition_keeps_the_old_rows_of_all_tables
     error = receipt.refused()[NEXT]
     assert isinstance(error, CoverageLow)
     assert "DUPLICATE: " in error.message
-    assert "1 keys are also outside the partition; old rows were kept" in error.message
+    assert "also outside the partition: 1 key; old rows were kept" in error.message
     assert receipt.partitions == (LATER,)
     assert bench.content() == before
     assert bench.table_ids() == {"games", "player_lines"}

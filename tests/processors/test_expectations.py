@@ -15,7 +15,7 @@ from scrapers.landing import Manifest
 DAY, NEXT = "2025-01-03", "2025-01-04"
 
 REFUSED = [
-    ("fewer rows than announced", {}, {"source_total": 3}, "the source announced 3 rows, 1 are landed"),
+    ("fewer rows than announced", {}, {"source_total": 3}, "the source announced 3 rows, 1 landed"),
     ("more rows than announced", {}, {"source_total": 0}, "the source announced 0 rows, 1 are landed"),
     ("a parent without children", {"players": 0}, {}, "1 games rows have too few or too many player_lines rows"),
     ("too many children", {"players": 6}, {}, "1 games rows have too few or too many player_lines rows"),
@@ -40,7 +40,7 @@ def test_a_null_where_a_value_must_be_keeps_the_old_rows(bench):
     worse = bench.game(DAY, score=7)
     worse["players"][0]["pts"] = None
     receipt = bench.process(bench.land(DAY, [worse]))
-    assert "1 rows have NULL" in receipt.refused()[DAY].message
+    assert "1 row has NULL" in receipt.refused()[DAY].message
     assert bench.content() == before
 
 
@@ -102,7 +102,7 @@ def judged(*references: str | None, **declared: Any) -> str:
     [
         (("one", "one"), {}, ""),
         (("one", "two", "two"), {}, "ORPHAN: lines: 2 rows without their orders row"),
-        ((None, "one"), {}, "ORPHAN: lines: 1 rows without their orders row"),
+        ((None, "one"), {}, "ORPHAN: lines: 1 row without their orders row"),
         (("two", None), {"parent_elsewhere": True}, ""),
         (("one", "one"), {"per_parent": (1, 1)}, "2 orders rows have too few or too many lines rows (1 to 1)"),
     ],

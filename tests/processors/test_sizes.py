@@ -45,4 +45,4 @@ def test_d16_verify_compares_what_is_there_with_the_expected_size(bench, limits,
     assert bench.verify(manifest, receipt=receipt)[DAY].is_ok
     found = sized(bench, *limits).verify(manifest, receipt=receipt)[DAY]
     assert found.verdict is finding
-    assert f"games: 1 rows, a partition has {limits[0]} to {limits[1]}" in found.evidence
+    assert f"games: 1 row, a partition has {limits[0]} to {limits[1]}" in found.evidence

@@ -47,7 +47,7 @@ def test_a_value_on_two_dates_of_one_load_refuses_both_and_loads_the_third(once)
     receipt = once.process(*dates, once.land("2025-01-05", [once.game("2025-01-05", score=2)]))
     assert receipt.partitions == ("2025-01-05",)
     assert {key: one.message for key, one in receipt.failures.items()} == dict.fromkeys(
-        (FIRST, SECOND), "DUPLICATE: games: 1 score are also outside the partition; old rows were kept"
+        (FIRST, SECOND), "DUPLICATE: games: also outside the partition: 1 value of score; old rows were kept"
     )
 
 
@@ -65,7 +65,7 @@ def test_the_recount_finds_it_by_itself(once):
     once.sql("UPDATE {games} SET score = 1 WHERE TRUE")
     found = once.verify(*manifests, receipt=receipt)
     assert {one.verdict for one in found.values()} == {Finding.DUPLICATE}
-    assert found[FIRST].evidence == "games: 1 rows share their score with others"
+    assert found[FIRST].evidence == "games: 1 row with the score of others"
 
 
 def weighed_before_and_after_nine_years(once: Any, within_days: int) -> tuple[int, int, int]:
@@ -141,7 +141,7 @@ def test_one_game_on_three_dates_is_loaded_on_the_first_alone(box_scores):
         games = of(day)
         games[0]["id"] = of(FIRST)[0]["id"]
         receipt = box_scores.process(landed(box_scores, day, games))
-        assert "1 bdl_game_id are also outside the partition" in receipt.failures[day].message
+        assert "also outside the partition: 1 value of bdl_game_id" in receipt.failures[day].message
 
 
 def test_one_id_under_swapped_sides_is_refused(box_scores):

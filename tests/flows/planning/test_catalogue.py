@@ -88,15 +88,15 @@ def test_the_list_is_read_once_a_day_and_only_by_a_run_that_asks_for_all(place: 
 def test_a_list_that_cannot_be_had_or_has_shrunk_leaves_the_last_one_in_force_and_is_told(place: Place) -> None:
     place.services.settings.source_urls["civic_band"] = "http://127.0.0.1:9/{site}"
     run = place.refreshed()
-    assert f"the {len(DECLARED)} names of the scraper are used" in run.notes[0]
+    assert f"the one of the scraper is used: {len(DECLARED)} names" in run.notes[0]
     assert place.planned() == set(DECLARED)
 
     place.services.settings.source_urls["civic_band"] = place.upstream.base_url
     place.refreshed()
     del place.upstream._apps["napa.ca"]
     run = place.refreshed(NOW + 2 * FRESH_FOR)
-    assert "6 names, 7 were known" in run.notes[0]
-    assert "the 7 names of 2026-01-10 are used" in run.notes[0]
+    assert "6 names in the list, 7 in the last one" in run.notes[0]
+    assert "the one of 2026-01-10 is used: 7 names" in run.notes[0]
     assert place.planned() == set(TOWNS)
 
 

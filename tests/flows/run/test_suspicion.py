@@ -196,7 +196,7 @@ def test_the_process_step_loads_no_suspect():
     keys = landed(run, *[key_of(1), key_of(2)])
     state = asyncio.run(_process(run, keys))
     assert state.is_failed()
-    assert state.message == "all 2 partitions are suspects: see their errors"
+    assert state.message == "2 partitions set apart, none left to load: see the errors"
     assert set(verdicts(run).values()) == {"partial"}
     run.close()
 
