@@ -100,6 +100,7 @@ class RunFacts:
     calls_budget: int | None = None
     calls_left: int | None = None
     budget_resets_at: dt.datetime | None = None
+    account: str = ""
     bytes_landed: int | None = None
     bigquery_jobs: int | None = None
     bigquery_bytes: int | None = None

@@ -107,6 +107,8 @@ def cost_rows(facts: RunFacts) -> Rows:
     if facts.calls_left is not None:
         reset = f", reset {moment(facts.budget_resets_at, facts.zone)}" if facts.budget_resets_at else ""
         rows.append(("quota left", f"{facts.calls_left:,}{reset}"))
+    if facts.account:
+        rows.append(("account", facts.account))
     if facts.bytes_landed is not None:
         rows.append(("landed", against("bytes_landed", size(facts.bytes_landed), facts.bytes_landed)))
     if facts.bigquery_jobs is not None:

@@ -31,14 +31,15 @@ DEPLOY_TIMEOUT_S = 180.0
 
 
 async def provision_prefect(services: Services) -> None:
-    """Work pool of type process, its queues, and one global limit per source with a declared rate."""
+    """Work pool of type process, its queues, and one global limit per source with a declared rate of its own."""
     async with get_client() as client:
         with contextlib.suppress(ObjectAlreadyExists):
             await client.create_work_pool(WorkPoolCreate(name=WORK_POOL, type="process"))
         for name, priority in QUEUE_PRIORITIES.items():
             await _ensure_queue(client, name, priority)
         for source in sources():
-            if wanted := bucket(services.access(source).rate):
+            # The rate of an account is kept in the bucket, by whatever calls it.
+            if not services.scraper(source).account and (wanted := bucket(services.access(source).rate)):
                 limit, decay = wanted
                 await client.upsert_global_concurrency_limit_by_name(
                     limit_name(source), limit=limit, slot_decay_per_second=decay

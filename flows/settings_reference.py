@@ -12,7 +12,6 @@ from pydantic_core import PydanticUndefined
 
 from flows.secret_blocks import block_name
 from flows.settings import Settings
-from scrapers.base import Scraper
 from scrapers.registry import scraper, sources
 
 _HEAD = """# Configuration
@@ -109,11 +108,20 @@ def _secret_rows() -> list[str]:
 
 
 def _source_secrets() -> list[tuple[str, str]]:
-    every: list[Scraper] = [scraper(name) for name in sources()]
+    """Each secret once, with the sources that need it: those of one account share theirs."""
+    needed: dict[str, list[str]] = {}
+    optional: set[str] = set()
+    for one in (scraper(name) for name in sources()):
+        for secret in one.auth.secrets if one.auth else ():
+            needed.setdefault(secret, []).append(f"`{one.source}`")
+            if one.auth and one.auth.is_optional:
+                optional.add(secret)
     return [
-        (one.auth.secret, f"source `{one.source}`" + (", optional" if getattr(one.auth, "is_optional", False) else ""))
-        for one in every
-        if one.auth
+        (
+            secret,
+            f"source{'s' if len(by) > 1 else ''} {', '.join(by)}" + (", optional" if secret in optional else ""),
+        )
+        for secret, by in needed.items()
     ]
 
 

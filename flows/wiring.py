@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -24,6 +25,7 @@ from scrapers.base import Scraper, SourceAccess
 from scrapers.client import SourceClient
 from scrapers.landing import Landing
 from scrapers.object_store import GcsObjectStore
+from scrapers.pace.account_pace import AccountPace
 from scrapers.pace.budget import Budget
 from scrapers.pace.quota import Purpose, SharedQuota
 
@@ -106,9 +108,9 @@ class Services:
         settings = self.settings
         rate = replace(
             scraper.rate,
-            per_minute=settings.source_rate_per_minute.get(source, scraper.rate.per_minute),
-            per_day=settings.source_calls_per_day.get(source, scraper.rate.per_day),
-            per_month=settings.source_calls_per_month.get(source, scraper.rate.per_month),
+            per_minute=_of_account(settings.source_rate_per_minute, scraper, scraper.rate.per_minute),
+            per_day=_of_account(settings.source_calls_per_day, scraper, scraper.rate.per_day),
+            per_month=_of_account(settings.source_calls_per_month, scraper, scraper.rate.per_month),
         )
         base_url = self.settings.source_urls.get(source, scraper.base_url)
         return SourceAccess(base_url, rate=rate, timeout_s=scraper.timeout_s)
@@ -129,18 +131,29 @@ class Services:
 
     def quota(self, source: str, purpose: Purpose = "backfill") -> SharedQuota:
         """Day and month counts of the source that all runs and processes share; live runs may use all of it."""
-        share = self.settings.backfill_quota_share
-        return SharedQuota(self.store, source, self.access(source).rate, purpose=purpose, share=share)
+        share, account = self.settings.backfill_quota_share, self.scraper(source).account_name
+        rate = self.access(source).rate
+        return SharedQuota(self.store, source, rate, purpose=purpose, share=share, account=account)
 
     def budget(self, source: str, quota: SharedQuota | None = None) -> Budget:
-        """The source's budget: one per run and process; ``quota`` makes day and month those of everybody."""
-        return Budget(self.access(source).rate, source=source, quota=quota)
+        """The source's budget: one per run and process; ``quota`` makes day and month those of everybody.
+
+        The rate of an account is kept together with whoever else uses the account at this moment.
+        """
+        rate, account = self.access(source).rate, self.scraper(source).account
+        pace = AccountPace(self.store, account, rate, source=source) if account else None
+        return Budget(rate, source=source, quota=quota, pace=pace)
 
     def client(self, source: str, budget: Budget) -> SourceClient:
         """A client that asks ``budget`` before every call, with the source's secret."""
         scraper = self.scraper(source)
-        secrets = {scraper.auth.secret: self.settings.secret(scraper.auth.secret)} if scraper.auth else {}
+        secrets = {name: self.settings.secret(name) for name in (scraper.auth.secrets if scraper.auth else ())}
         return SourceClient(scraper, replace(self.access(source), secrets=secrets), budget)
+
+
+def _of_account(settings: Mapping[str, int], scraper: Scraper, declared: int | None) -> int | None:
+    """What is set for the account that the source shares, by the account's name, or for the source alone."""
+    return settings.get(scraper.account_name, declared)
 
 
 def build_services(settings: Settings | None = None, *, for_a_person: bool = False) -> Services:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterable, Mapping
 
@@ -9,7 +10,7 @@ from alerting.errors import AuthenticationError, ConfigurationError, SourceContr
 from alerting.redaction import redact, register_secret
 from alerting.secret_literals import masked_in, register_passing_secret
 from alerting.secret_values import looks_random
-from scrapers.base import Auth, SecretHeader
+from scrapers.base import Auth, SecretBasic
 
 _SITE = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*")
 # A shorter text may as well stand in the data.
@@ -34,23 +35,37 @@ def address_of(base_url: str, site: str) -> str:
     return base_url.replace("{site}", site)
 
 
-def secret_of(auth: Auth | None, secrets: Mapping[str, str]) -> str:
-    """The key that ``auth`` names, registered for redaction; "" where the source needs none, or can do without.
+def credentials_of(auth: Auth | None, secrets: Mapping[str, str]) -> dict[str, str]:
+    """The values that ``auth`` names, registered for redaction; none where the source needs none, or can do without.
 
-    Raises ``AuthenticationError`` for a missing key and ``ConfigurationError`` for one that no header can carry.
+    Raises ``AuthenticationError`` for a missing one and ``ConfigurationError`` for one that no header can carry.
     """
-    if auth is None:
-        return ""
-    # A key file or secret manager often adds a line end, which no header may hold.
-    secret = secrets.get(auth.secret, "").strip()
-    if not secret and isinstance(auth, SecretHeader) and auth.is_optional:
-        return ""
-    if not secret:
-        raise AuthenticationError(f"the secret {auth.secret} is not set; no call was made")
-    if not secret.isascii() or not secret.isprintable():
-        raise ConfigurationError(f"the secret {auth.secret} holds characters no key can have; no call was made")
-    register_secret(secret)
-    return secret
+    found: dict[str, str] = {}
+    for name in auth.secrets if auth else ():
+        # A key file or secret manager often adds a line end, which no header may hold.
+        secret = secrets.get(name, "").strip()
+        if not secret and auth and auth.is_optional:
+            return {}
+        if not secret:
+            raise AuthenticationError(f"the secret {name} is not set; no call was made")
+        if not secret.isascii() or not secret.isprintable():
+            raise ConfigurationError(f"the secret {name} holds characters no key can have; no call was made")
+        register_secret(secret)
+        found[name] = secret
+    if isinstance(auth, SecretBasic):
+        if ":" in found[auth.user]:
+            raise ConfigurationError(f"the secret {auth.user} holds a colon, which no user name can; no call was made")
+        register_secret(basic_token(auth, found))
+    return found
+
+
+def basic_token(auth: SecretBasic, credentials: Mapping[str, str]) -> str:
+    """User and password as the ``Authorization`` header carries them.
+
+    >>> basic_token(SecretBasic("user", "password"), {"user": "Aladdin", "password": "open sesame"})
+    'QWxhZGRpbjpvcGVuIHNlc2FtZQ=='
+    """
+    return base64.b64encode(f"{credentials[auth.user]}:{credentials[auth.password]}".encode()).decode()
 
 
 def mask_cookies(set_cookie_headers: Iterable[str]) -> None:
@@ -61,10 +76,13 @@ def mask_cookies(set_cookie_headers: Iterable[str]) -> None:
             register_passing_secret(value)
 
 
-def without_secret(body: bytes, secret: str) -> bytes:
+def without_secrets(body: bytes, secrets: Iterable[str]) -> bytes:
     """A source may echo the key (in a next-page link, percent-encoded there); it must not reach storage.
 
-    >>> without_secret(b"next?key=0123456789abcdef", "0123456789abcdef"), without_secret(b"a short key", "key")
+    >>> without_secrets(b"next?key=0123456789abcdef", ["0123456789abcdef"]), without_secrets(b"a short key", ["key"])
     (b'next?key=***', b'a short key')
     """
-    return masked_in(body, secret) if len(secret) >= _SHORTEST_ECHO_CHARS else body
+    for secret in secrets:
+        if len(secret) >= _SHORTEST_ECHO_CHARS:
+            body = masked_in(body, secret)
+    return body

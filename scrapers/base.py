@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import ClassVar, Literal
+from zoneinfo import ZoneInfo
 
 from alerting.errors import ConfigurationError, PipelineError, SourceContractError, writable
 from scrapers.partition import Partition, Step
@@ -116,6 +117,11 @@ class SecretHeader:
     prefix: str = ""
     is_optional: bool = False
 
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Names of the settings that hold its values."""
+        return (self.secret,)
+
 
 @dataclass(frozen=True, slots=True)
 class SecretParam:
@@ -123,9 +129,29 @@ class SecretParam:
 
     param: str
     secret: str
+    is_optional: ClassVar[bool] = False
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Names of the settings that hold its values."""
+        return (self.secret,)
 
 
-Auth = SecretHeader | SecretParam
+@dataclass(frozen=True, slots=True)
+class SecretBasic:
+    """HTTP Basic: ``user`` and ``password`` name the two settings that hold the login. Both are masked everywhere."""
+
+    user: str
+    password: str
+    is_optional: ClassVar[bool] = False
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Names of the settings that hold its values."""
+        return (self.user, self.password)
+
+
+Auth = SecretHeader | SecretParam | SecretBasic
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +211,11 @@ class Scraper(ABC):
             also given such a run as one partition, see :mod:`scrapers.spans`.
         rests: How long the source rightly has no rows (weekends, holidays, off-season); None = not known. More empty
             dates in a row are not called empty, whatever proves them: an outage answers "nothing" too.
+        account: Name of the login or plan that several sources share; "" where the source has it alone. Rate, quota,
+            cooldown and pauses are those of the account: its sources keep them together, also from several processes,
+            see :mod:`scrapers.pace.account_pace`. All of them declare the same rate, auth and quota headers.
+        horizon: How far back the source answers; None = as far as its floor. It limits fetching only: what was landed
+            in time is loaded, and what is verified stays verified when it gets older than that.
         may_repeat: Two partitions may rightly have the same payload, or the same round number of rows; elsewhere both
             are suspects that are not loaded.
         rate, auth, timeout_s, max_body_bytes: As their types say.
@@ -204,6 +235,8 @@ class Scraper(ABC):
     result_cap: ClassVar[int] = 0
     days_per_call: ClassVar[int] = 1
     rests: ClassVar[Rests | None] = None
+    account: ClassVar[str] = ""
+    horizon: ClassVar[dt.timedelta | None] = None
     may_repeat: ClassVar[bool] = False
     floor: dt.date = dt.date(1970, 1, 1)
     floor_evidence: str = ""
@@ -249,6 +282,18 @@ class Scraper(ABC):
     def takes_several_calls(self) -> bool:
         """Whether a partition can take more than one call, so that a killed one is resumable."""
         return self.is_paginated or self.result_cap > 0
+
+    @property
+    def account_name(self) -> str:
+        """Whose rate, quota and cooldown count: the declared account, else the source itself."""
+        return self.account or self.source
+
+    @classmethod
+    def earliest(cls, now: dt.datetime) -> dt.date:
+        """The first date, in the source's zone, that its ``horizon`` lets one ask for at ``now`` (aware)."""
+        if cls.horizon is None:
+            return dt.date.min
+        return (now - cls.horizon).astimezone(ZoneInfo(cls.zone)).date()
 
     @classmethod
     def settled_at(cls, partition: Partition) -> dt.datetime:

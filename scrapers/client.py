@@ -24,9 +24,9 @@ from alerting.errors import (
     SourceUnavailable,
 )
 from alerting.redaction import RedactingFilter, redact
-from scrapers.addressing import address_of, mask_cookies, secret_of, without_secret
+from scrapers.addressing import address_of, basic_token, credentials_of, mask_cookies, without_secrets
 from scrapers.answers import Answer, is_json_type, kept_headers, mislabelled, problem_in
-from scrapers.base import Page, Request, Scraper, SecretHeader, SecretParam, SourceAccess
+from scrapers.base import Page, Request, Scraper, SecretBasic, SecretHeader, SecretParam, SourceAccess
 from scrapers.bodies import beginning, unpacked
 from scrapers.challenges import SEARCHED_BYTES
 from scrapers.deadline import Deadline
@@ -134,7 +134,7 @@ class SourceClient:
             raise error.located(source=self._scraper.source, stage="scrape", hint=self._hint(error)) from None
         with self._lock:
             self._guessed_pause_s = 0.0
-        body, headers_kept = without_secret(answer.body, self._secret), kept_headers(answer.headers)
+        body, headers_kept = without_secrets(answer.body, self._credentials.values()), kept_headers(answer.headers)
         return Page(request, page_number, answer.status, headers_kept, body, answer.received_at, round(elapsed_s, 4))
 
     def close(self) -> None:
@@ -153,16 +153,18 @@ class SourceClient:
         if not request.path.startswith("/") or request.path.startswith("//"):
             raise ConfigurationError(f"request path {redact(request.path)!r} must begin with one slash")
         params, headers = httpx.QueryParams(request.params), dict(request.headers)
-        auth, secret = self._scraper.auth, self._secret
-        if isinstance(auth, SecretHeader) and secret:
-            headers[auth.header] = auth.prefix + secret
+        auth, credentials = self._scraper.auth, self._credentials
+        if isinstance(auth, SecretHeader) and credentials:
+            headers[auth.header] = auth.prefix + credentials[auth.secret]
         elif isinstance(auth, SecretParam):
-            params = params.add(auth.param, secret)
+            params = params.add(auth.param, credentials[auth.secret])
+        elif isinstance(auth, SecretBasic):
+            headers["Authorization"] = f"Basic {basic_token(auth, credentials)}"
         return address_of(self._base_url, request.site) + request.path, params, headers
 
     @functools.cached_property
-    def _secret(self) -> str:
-        return secret_of(self._scraper.auth, self._access.secrets)
+    def _credentials(self) -> dict[str, str]:
+        return credentials_of(self._scraper.auth, self._access.secrets)
 
     def _exchange(
         self, url: str, params: httpx.QueryParams, headers: dict[str, str], accept: str, deadline_s: float
@@ -238,7 +240,8 @@ class SourceClient:
 
     def _hint(self, error: PipelineError) -> str:
         if isinstance(error, AuthenticationError) and self._scraper.auth is not None:
-            return f"check the secret {self._scraper.auth.secret} and what its account may read"
+            names = self._scraper.auth.secrets
+            return f"check the secret {' and '.join(names)} and what its account may read"
         if isinstance(error, SourceContractError) and self._scraper.step == "whole":
             return "look whether the source has an entity of that name; the others are still tried"
         if isinstance(error, SourceContractError):

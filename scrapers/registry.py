@@ -57,6 +57,16 @@ def scraper(name: str) -> Scraper:
     return from_module(importlib.import_module(f"{_package.__name__}.{name}"))
 
 
+def account_of(source: str) -> str:
+    """The account whose rate, quota and cooldown ``source`` shares; its own name where it has them alone."""
+    return scraper(source).account_name if source in sources() else source
+
+
+def sources_of(account: str) -> list[str]:
+    """Names of the sources that share ``account``, sorted. Imports all sources."""
+    return [name for name in sources() if account_of(name) == account]
+
+
 def from_module(module: ModuleType) -> Scraper:
     """The one scraper that a module defines. Raises ``ConfigurationError`` for none, several or an unfinished one."""
     name = module.__name__.rpartition(".")[2]

@@ -115,10 +115,12 @@ def _still_changing(error: NotSettled) -> NotSettled:
 
 
 def refuse_unaskable(partition: Partition, scraper: Scraper, now: dt.datetime) -> None:
-    """Raises ``PartitionUnavailable`` before the floor and ``NotSettled`` before the source is settled."""
-    if partition.start < scraper.floor and not partition.is_whole:
+    """Raises ``PartitionUnavailable`` before the floor or horizon, ``NotSettled`` before the source is settled."""
+    begins = max(scraper.floor, scraper.earliest(now))
+    if partition.start < begins and not partition.is_whole:
+        what = "begins at" if begins == scraper.floor else "answers from"
         raise PartitionUnavailable(
-            f"the source begins at {scraper.floor}; no call was made",
+            f"the source {what} {begins}{' on' if begins != scraper.floor else ''}; no call was made",
             source=scraper.source,
             partition=partition.key,
             stage="plan",

@@ -36,7 +36,9 @@ class WorkerServices(Services):
     """Services of one process among several: its budget is shared with the others."""
 
     def budget(self, source: str, quota: SharedQuota | None = None) -> Budget:
-        """The source's budget, held across processes."""
+        """The source's budget, held across processes; that of an account always is."""
+        if self.scraper(source).account:
+            return super().budget(source, quota)
         return SharedBudget(self.access(source).rate, source=source, quota=quota)
 
 

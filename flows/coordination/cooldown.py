@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from alerting.errors import BlockedBySource, ConfigurationError, StateUnreadable
 from alerting.object_store import GenerationConflict, ObjectMissing, ObjectStore
+from scrapers.registry import account_of
 
 _WRITE_TRIES = 5
 _MINUTE = dt.timedelta(minutes=1)
@@ -37,8 +38,8 @@ class Cooldown(BaseModel):
 
 
 def cooldown_name(source: str) -> str:
-    """Where the cooldown of a source lies."""
-    return f"cooldowns/{source}.json"
+    """Where the cooldown of a source lies; the sources of one account have one together."""
+    return f"cooldowns/{account_of(source)}.json"
 
 
 def lift_command(source: str) -> str:
@@ -84,8 +85,8 @@ def cool_down(
     begun = _begin(store, source, Cooldown(until=until, backfill_id=backfill_id, why=error.message), now)
     error.facts["resets_at"] = begun.until.isoformat()
     error.hint = (
-        f"wait: every run of {source} is refused until {begun.until:%Y-%m-%d %H:%M} UTC; when you know that the block "
-        f"is gone: {lift_command(source)}"
+        f"wait: every run of {_all_of(source)} is refused until {begun.until:%Y-%m-%d %H:%M} UTC; when you know that "
+        f"the block is gone: {lift_command(source)}"
     )
 
 
@@ -107,8 +108,8 @@ def refuse_while_cooling(store: ObjectStore, source: str, now: dt.datetime) -> N
     found, _ = read_cooldown(store, source)
     if found is not None and found.is_on(now):
         raise ConfigurationError(
-            f"{source} blocked {found.backfill_id} ({found.why}); it is in cooldown until {found.until:%Y-%m-%d %H:%M} "
-            "UTC. Nothing was done",
+            f"{_all_of(source)} blocked {found.backfill_id} ({found.why}); it is in cooldown until "
+            f"{found.until:%Y-%m-%d %H:%M} UTC. Nothing was done",
             source=source,
             stage="start",
             hint=f"wait; when you know that the block is gone: {lift_command(source)}",
@@ -142,6 +143,12 @@ def lift_by_hand(store: ObjectStore, source: str, *, who: str, reason: str, now:
             "the source blocked a run in this moment; its cooldown stays", **_where(source)
         ) from None
     return {**trace, "audit": f"{store.root_uri}/{name}"}
+
+
+def _all_of(source: str) -> str:
+    """The source, or the account that it shares with others."""
+    account = account_of(source)
+    return source if account == source else f"the account {account}"
 
 
 def _last(found: Cooldown | None) -> str:

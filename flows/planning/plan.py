@@ -18,6 +18,7 @@ from scrapers.partition import Partition
 
 NEVER = dt.timedelta.max
 BEFORE_FIRST = "before the source's first date"
+TOO_OLD = "older than the source answers for"
 _LANDED = (Verdict.LANDED, Verdict.LOADED)
 
 
@@ -142,13 +143,16 @@ class Plan:
             f"{counts[Path.RELOAD] + counts[Path.REPARSE]:,} to load from landed payloads",
             f"{counts[Path.SKIP]:,} done already",
         ]
-        for path, words in (
-            (Path.RECOUNT, "to recount"),
-            (Path.UNAVAILABLE, "before the source's first date"),
-            (Path.LEAVE, f"left as they are by mode {self.mode.value}"),
+        gone = [item.why for item in self.items if item.path is Path.UNAVAILABLE]
+        too_old = sum(why.startswith(TOO_OLD) for why in gone)
+        for count, words in (
+            (counts[Path.RECOUNT], "to recount"),
+            (len(gone) - too_old, BEFORE_FIRST),
+            (too_old, TOO_OLD),
+            (counts[Path.LEAVE], f"left as they are by mode {self.mode.value}"),
         ):
-            if counts[path]:
-                parts.append(f"{counts[path]:,} {words}")
+            if count:
+                parts.append(f"{count:,} {words}")
         return f"{self.source}: {self.date_echo()}. {plural(len(self.items), 'partition')}: {', '.join(parts)}"
 
 
@@ -165,6 +169,7 @@ def make_plan(
     since: dt.datetime | None = None,
     empty_ttl: dt.timedelta = NEVER,
     settled_up_to: dt.date | None = None,
+    earliest: dt.date = dt.date.min,
 ) -> Plan:
     """Chooses the cheapest path per partition that the mode allows.
 
@@ -180,6 +185,7 @@ def make_plan(
         since: Good verdicts from this instant (aware) on are not made again, whatever the mode.
         empty_ttl: A proof of emptiness that was older than this at ``since`` is none any more.
         settled_up_to: The last date of the source that may be asked for now.
+        earliest: The first one that it still answers for: what is older is not fetched, and loaded where it is landed.
     """
     items = []
     for partition in partitions:
@@ -192,7 +198,7 @@ def make_plan(
             if entry is not None and entry.verdict is Verdict.SHRUNK:
                 items.append(PlannedPartition(partition, Path.RELOAD, "fewer rows than before, accepted"))
             continue
-        path, why = _path(scraper, partition, entry, mode, since, empty_ttl)
+        path, why = _path(scraper, partition, entry, mode, since, empty_ttl, earliest)
         items.append(PlannedPartition(partition, path, why))
     if order is Order.NEWEST_FIRST:
         items.reverse()
@@ -209,29 +215,37 @@ def make_plan(
     )
 
 
-def is_before_first(scraper: Scraper, partition: Partition) -> bool:
-    """Whether the source has nothing of that date, or nothing any more: some keep only the last years."""
-    return partition.start < scraper.floor and not partition.is_whole
+def why_unaskable(scraper: Scraper, partition: Partition, earliest: dt.date) -> str:
+    """Why no call is made for that date: the source never had it, or answers for it no more; "" where it is asked.
+
+    What plan, ledger and inventory say of such a date of which nothing is there.
+    """
+    if partition.is_whole:
+        return ""
+    if partition.start < scraper.floor:
+        return f"{BEFORE_FIRST} {scraper.floor} {scraper.floor_evidence}".rstrip()
+    return f"{TOO_OLD}, which begins at {earliest}" if partition.start < earliest else ""
 
 
-def why_unavailable(scraper: Scraper) -> str:
-    """What plan, ledger and inventory say of a date before the source's first one."""
-    return f"{BEFORE_FIRST} {scraper.floor} {scraper.floor_evidence}".rstrip()
-
-
-def _unless_askable_again(scraper: Scraper, partition: Partition, entry: LedgerEntry | None) -> LedgerEntry | None:
+def _unless_askable_again(entry: LedgerEntry | None, why: str) -> LedgerEntry | None:
     """The entry; None where it says "before the first date" of a source whose first date is earlier by now."""
-    if entry is None or entry.verdict is not Verdict.UNAVAILABLE or not entry.evidence.startswith(BEFORE_FIRST):
+    if (
+        entry is None
+        or entry.verdict is not Verdict.UNAVAILABLE
+        or not entry.evidence.startswith((BEFORE_FIRST, TOO_OLD))
+    ):
         return entry
-    return entry if is_before_first(scraper, partition) else None
+    return entry if why else None
 
 
-def _before_first(scraper: Scraper, entry: LedgerEntry | None, mode: Mode) -> tuple[Path, str] | None:
+def _without_call(entry: LedgerEntry | None, mode: Mode, why: str) -> tuple[Path, str] | None:
     """No call is made; what is landed is still loaded, and what is done stays done. None: as any other date."""
+    if entry is not None and entry.verdict is Verdict.SHRUNK:
+        return Path.LEAVE, f"{entry.verdict.value}, and {why}"
     if entry is None or not (entry.attempt and (entry.verdict.is_good or entry.verdict in _LANDED)):
-        return Path.UNAVAILABLE, why_unavailable(scraper)
+        return Path.UNAVAILABLE, why
     if entry.verdict.is_good and mode in (Mode.INCREMENTAL, Mode.FULL):
-        return Path.SKIP, f"{entry.verdict.value}, and {why_unavailable(scraper)}"
+        return Path.SKIP, f"{entry.verdict.value}, and {why}"
     return (Path.RELOAD, f"{entry.verdict.value} by {entry.backfill_id}") if mode is Mode.FULL else None
 
 
@@ -242,10 +256,12 @@ def _path(
     mode: Mode,
     since: dt.datetime | None,
     empty_ttl: dt.timedelta,
+    earliest: dt.date,
 ) -> tuple[Path, str]:
-    entry = _unless_askable_again(scraper, partition, entry)
-    if is_before_first(scraper, partition):
-        without_call = _before_first(scraper, entry, mode)
+    why = why_unaskable(scraper, partition, earliest)
+    entry = _unless_askable_again(entry, why)
+    if why:
+        without_call = _without_call(entry, mode, why)
         if without_call is not None:
             return without_call
     if mode is not Mode.INCREMENTAL and entry and entry.verdict.is_good and since and entry.updated_at >= since:

@@ -77,6 +77,7 @@ def plan_asked(services: Services, asked: Asked, now: dt.datetime, backfill_id: 
         since=_since(services, asked.resume_of or backfill_id) or now,
         empty_ttl=dt.timedelta(days=services.settings.empty_ttl_days),
         settled_up_to=scraper.last_settled(now),
+        earliest=scraper.earliest(now),
     )
     if not plan.items:
         raise ConfigurationError(

@@ -9,6 +9,7 @@ from flows.log import partition_logger
 
 if TYPE_CHECKING:
     from flows.run.context import RunContext
+from scrapers.pace.quota import used_by_source
 
 
 def money_facts(run: RunContext) -> dict[str, Any]:
@@ -43,14 +44,15 @@ def used_facts(run: RunContext) -> dict[str, Any]:
 
 
 def _quota_facts(run: RunContext) -> dict[str, Any]:
-    rate = run.quota.rate
+    rate, account = run.quota.rate, run.scraper.account
     unit, limit = ("day", rate.per_day) if rate.per_day is not None else ("month", rate.per_month)
     try:
         run.budget.close()
         left = run.quota.left()
+        told = f"{account}: {used_by_source(run.quota.counts().by_source['day'])} this day" if account else ""
     except PipelineError as error:
         partition_logger().warning("quota not settled: %s", error)
         return {}
     if limit is None:
-        return {}
-    return {"calls_left": left, "calls_budget": limit, "budget_resets_at": run.budget.next_reset(unit)}
+        return {"account": told}
+    return {"account": told, "calls_left": left, "calls_budget": limit, "budget_resets_at": run.budget.next_reset(unit)}

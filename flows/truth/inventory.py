@@ -22,7 +22,7 @@ from alerting.object_store import ObjectStore
 from flows.ledger.ledger import Ledger, LedgerEntry, Verdict
 from flows.ledger.rests import long_rests
 from flows.planning.known_first_date import known_scraper
-from flows.planning.plan import is_before_first, why_unavailable
+from flows.planning.plan import why_unaskable
 from flows.wiring import Services
 from processors.base import Table
 from processors.load_plan import QueryValue
@@ -196,7 +196,7 @@ def read_inventory(
             landed.get(one.key, ()),
             rows[one.key],
             doubts.get(one.key, ""),
-            is_askable=not is_before_first(scraper, one),
+            is_askable=not why_unaskable(scraper, one, scraper.earliest(now)),
         )
         for one in wanted
     ]
@@ -228,7 +228,7 @@ def _refused(services: Services, scraper: Scraper, known: Known) -> str:
 def _or_unavailable(scraper: Scraper, known: Known, now: dt.datetime) -> Known:
     if known.is_askable or known.entry or known.attempts or known.has_rows:
         return known
-    why = why_unavailable(scraper)
+    why = why_unaskable(scraper, known.partition, scraper.earliest(now))
     entry = LedgerEntry(scraper.source, known.partition.key, Verdict.UNAVAILABLE, "", now, evidence=why)
     return dataclasses.replace(known, entry=entry)
 

@@ -183,14 +183,11 @@ def _time(services: Services, source: str, now: dt.datetime) -> Checked:
 
 def _source(services: Services, source: str, now: dt.datetime, canary: bool) -> Checked:
     scraper, access = services.scraper(source), services.access(source)
-    if (
-        scraper.auth
-        and not getattr(scraper.auth, "is_optional", False)
-        and not services.settings.secret(scraper.auth.secret)
-    ):
+    needed = scraper.auth.secrets if scraper.auth and not scraper.auth.is_optional else ()
+    if missing := [name for name in needed if not services.settings.secret(name)]:
         raise ConfigurationError(
-            f"no key: setting {scraper.auth.secret} is empty",
-            hint=f'export GAPLESS_SOURCE_SECRETS=\'{{"{scraper.auth.secret}": "..."}}\'',
+            f"no key: setting {' and '.join(missing)} is empty",
+            hint="export GAPLESS_SOURCE_SECRETS='{" + ", ".join(f'"{name}": "..."' for name in needed) + "}'",
         )
     if not canary:
         return Checked("source", "skip", f"{access.base_url} was not asked", "--canary makes the calls of one date")

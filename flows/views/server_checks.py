@@ -18,6 +18,7 @@ from flows.settings import code_version
 from flows.views.preflight import Checked
 from scrapers.base import Rate
 from scrapers.pace.rate_limits import described
+from scrapers.registry import account_of
 
 _ANSWER_TIMEOUT_S = 15.0
 PROVISION = "python -m deployments.provision"
@@ -85,6 +86,9 @@ def _deployed(found: DeploymentResponse) -> list[Checked]:
 
 async def _shared_rate(client: PrefectClient, source: str, rate: Rate) -> Checked:
     """What keeps the windows of a distributed run below the rate together; a run in one process does without."""
+    account = account_of(source)
+    if account != source:
+        return Checked("shared rate", "pass", f"kept in the bucket, for all sources of the account {account}")
     wanted, name = bucket(rate), limit_name(source)
     if wanted is None:
         return Checked("shared rate", "pass", "the source declares no rate")

@@ -19,7 +19,9 @@ from flows.views.situation import BLOCK, DEAD_KEY, PERSON, QUOTA, Situation, Sta
 from flows.wiring import Services
 from processors import table_budget
 from scrapers.landing import source_prefix
+from scrapers.pace.quota import used_by_source
 from scrapers.pace.rate_limits import described, next_reset
+from scrapers.registry import account_of, sources_of
 
 
 def source_status(services: Services, source: str, now: dt.datetime, newest: int = 5) -> dict[str, Any]:
@@ -240,15 +242,19 @@ def _holder(now: Situation) -> str:
 
 
 def _quota(seen: Seen) -> str:
-    rate = seen.services.access(seen.situation.source).rate
-    lines = [f"source: {described(rate) or 'no limit declared'}"]
+    source = seen.situation.source
+    rate, account = seen.services.access(source).rate, account_of(source)
+    whose = "source" if account == source else f"account {account} of {', '.join(sources_of(account))}"
+    lines = [f"{whose}: {described(rate) or 'no limit declared'}"]
     walls = {unit for unit, limit in (("day", rate.per_day), ("month", rate.per_month)) if limit}
     if walls:
-        quota = seen.services.quota(seen.situation.source)
+        quota = seen.services.quota(source)
         for unit, used in ((unit, sum(by.values())) for unit, by in quota.counts().spent.items() if unit in walls):
             ends = next_reset(unit, seen.situation.now, ZoneInfo(rate.reset_zone))
             lines.append(f"{used:,} used this {unit}, which ends {_to_the_second(ends)}")
         lines.append(f"a backfill may still make {plural(quota.left() or 0, 'call')}")
+    if account != source:
+        lines.append(f"calls of this day: {used_by_source(seen.services.quota(source).counts().by_source['day'])}")
     lines.append(f"BigQuery's day ends {_to_the_second(table_budget.next_reset(seen.situation.now))}")
     return "; ".join(lines)
 
@@ -304,6 +310,8 @@ def _unavailable(seen: Seen) -> str:
     gone = seen.situation.with_verdict(Verdict.UNAVAILABLE, Verdict.SKIPPED)
     scraper = known_scraper(seen.services, seen.situation.source)
     floor = f"nothing exists before {scraper.floor} {scraper.floor_evidence}".rstrip()
+    if scraper.horizon:
+        floor += f"; it answers for dates from {scraper.earliest(seen.situation.now)} on"
     lines = [f"{floor}; given up: {compress_dates(entry.partition for entry in gone) or 'none'}"]
     lines += [f"{entry.partition}: {entry.accepted}" for entry in seen.situation.entries.values() if entry.accepted]
     return "\n".join(lines[:_SHOWN_ACCEPTED])

@@ -7,6 +7,7 @@ caller gets ``BudgetExhausted`` with the instant of the reset, and nobody sleeps
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import math
 import random
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
-from alerting.errors import BudgetExhausted, RateLimited
+from alerting.errors import BudgetExhausted, PipelineError, RateLimited
 from alerting.wording import plural
 from scrapers.base import QuotaHeaders, Rate
 from scrapers.pace.rate_limits import Wall, check_rate, next_reset, sliding_windows
@@ -55,6 +56,22 @@ class Quota(Protocol):
         """Takes over what the source says is left."""
 
 
+class Pace(Protocol):
+    """A rate that processes share (``AccountPace``); called under the budget's lock."""
+
+    def wait_s(self) -> float:
+        """Seconds until one call may be made, 0 for now."""
+
+    def take(self) -> None:
+        """Uses it."""
+
+    def hold(self, seconds: float) -> None:
+        """Lets no process begin for so long."""
+
+    def close(self) -> None:
+        """Gives back what was taken and not used."""
+
+
 class Budget:
     """The calls one source may get.
 
@@ -64,6 +81,7 @@ class Budget:
         clock: Replaced in tests.
         chance: Draws the pauses; replaced in tests.
         quota: Counts day and month together with all other processes; without one this process counts alone.
+        pace: Keeps the rate together with all other processes; without one this process keeps it alone.
     """
 
     def __init__(
@@ -73,6 +91,7 @@ class Budget:
         source: str = "",
         clock: Clock | None = None,
         quota: Quota | None = None,
+        pace: Pace | None = None,
         chance: random.Random | None = None,
     ) -> None:
         check_rate(rate, source)
@@ -84,6 +103,7 @@ class Budget:
         self._lock = threading.Lock()
         self._windows = sliding_windows(rate)
         self._quota = quota
+        self._pace = pace
         self._walls = () if quota else (Wall("day", rate.per_day), Wall("month", rate.per_month))
         self._paused_until_s = -math.inf
         self._waited_s = 0.0
@@ -126,9 +146,17 @@ class Budget:
                 self._waited_s += pause_s
 
     def pause_for(self, seconds: float) -> None:
-        """No call of this source starts for so long (``Retry-After``). A pause is only ever lengthened."""
+        """No call of this source starts for so long (``Retry-After``). A pause is only ever lengthened.
+
+        Where a pace is shared, no process of the account begins one either.
+        """
         with self._lock:
-            self._paused_until_s = max(self._paused_until_s, self._clock.monotonic() + seconds)
+            until_s = self._clock.monotonic() + seconds
+            is_longer, self._paused_until_s = until_s > self._paused_until_s, max(self._paused_until_s, until_s)
+            if self._pace and is_longer:
+                # The answer that asked for the pause is worth more than word of a store that is away.
+                with contextlib.suppress(PipelineError):
+                    self._pace.hold(seconds)
 
     def pause_until(self, instant: dt.datetime) -> None:
         """Same, until an aware instant."""
@@ -152,8 +180,10 @@ class Budget:
                 self._quota.believe(declared, headers)
 
     def close(self) -> None:
-        """Gives unused calls back to the shared quota. Raises what the store raises."""
+        """Gives unused calls back to the shared quota and pace. Raises what the store raises."""
         with self._lock:
+            if self._pace:
+                self._pace.close()
             if self._quota:
                 self._quota.settle()
 
@@ -190,6 +220,13 @@ class Budget:
         wait_s = max([self._paused_until_s - now_s, *(window.wait_s(now_s) for window in self._windows)])
         if wait_s > 0:
             return wait_s
+        if self._pace:
+            wait_s = self._pace.wait_s()
+            if wait_s > 0:
+                return wait_s
+            self._pace.take()
+            # Taking a turn is a look at the store, which takes a while.
+            now_s = self._clock.monotonic()
         for window in self._windows:
             window.take(now_s)
         for wall in self._walls:

@@ -3,7 +3,10 @@
 A process takes calls in blocks, so that the shared object is written once per block and not once per call; what it
 did not use it gives back at its end. A process that is killed loses at most one block, which then counts as spent.
 
-    budgets/<source>.json   {"day": "2026-11-22", "day_spent": {"backfill": 700, "live": 12}, "month": ...}
+    budgets/<account>.json   {"day": "2026-11-22", "day_spent": {"backfill": 700, "live": 12}, "month": ...,
+                              "day_by_source": {"racing_cards": 712}, ...}
+
+An account is the source itself, unless several sources share a login.
 """
 
 from __future__ import annotations
@@ -35,10 +38,14 @@ OTHER = "other"
 
 @dataclass(slots=True)
 class Counts:
-    """Calls of the current day and month by purpose; ``period`` is ``2026-11-22`` or ``2026-11``."""
+    """Calls of the current day and month by purpose; ``period`` is ``2026-11-22`` or ``2026-11``.
+
+    ``by_source`` is the same calls by the source that made them.
+    """
 
     period: dict[Unit, str]
     spent: dict[Unit, dict[str, int]] = field(default_factory=lambda: {"day": {}, "month": {}})
+    by_source: dict[Unit, dict[str, int]] = field(default_factory=lambda: {"day": {}, "month": {}})
 
     @classmethod
     def parse(cls, data: bytes, today: dt.date) -> Counts:
@@ -48,6 +55,8 @@ class Counts:
             if str(stored[unit]) >= period:
                 counts.period[unit] = str(stored[unit])
                 counts.spent[unit] = {str(who): int(calls) for who, calls in stored[f"{unit}_spent"].items()}
+                by_source = stored.get(f"{unit}_by_source", {})
+                counts.by_source[unit] = {str(source): int(calls) for source, calls in by_source.items()}
         return counts
 
     @classmethod
@@ -59,13 +68,14 @@ class Counts:
         """As stored."""
         data: dict[str, Any] = {}
         for unit, period in self.period.items():
-            data |= {unit: period, f"{unit}_spent": self.spent[unit]}
+            data |= {unit: period, f"{unit}_spent": self.spent[unit], f"{unit}_by_source": self.by_source[unit]}
         return json.dumps(data, indent=1).encode()
 
-    def add(self, purpose: str, calls: int) -> None:
+    def add(self, purpose: str, source: str, calls: int) -> None:
         """Counts ``calls`` (negative gives back) to day and month."""
-        for spent in self.spent.values():
+        for spent, by_source in zip(self.spent.values(), self.by_source.values(), strict=True):
             spent[purpose] = max(0, spent.get(purpose, 0) + calls)
+            by_source[source] = max(0, by_source.get(source, 0) + calls)
 
 
 class SharedQuota:
@@ -73,10 +83,11 @@ class SharedQuota:
 
     Args:
         store: Where the counts lie.
-        source: Whose quota.
+        source: Who calls, and whose quota it is unless it belongs to an account.
         rate: Its limits and reset zone; without day and month limit the calls are counted all the same.
         purpose: ``backfill`` may use ``share`` of each limit, ``live`` all of it.
         share: See ``purpose``.
+        account: Whose quota, where several sources share one.
         clock: Replaced in tests.
     """
 
@@ -88,12 +99,13 @@ class SharedQuota:
         *,
         purpose: Purpose = "backfill",
         share: float = 0.7,
+        account: str = "",
         clock: Clock | None = None,
     ) -> None:
         self.store, self.source, self.rate, self.purpose, self.share = store, source, rate, purpose, share
         self._clock = clock or Clock()
         self._zone = ZoneInfo(rate.reset_zone)
-        self._name = f"budgets/{source}.json"
+        self._name = f"budgets/{account or source}.json"
         self._block = 0
         self._block_of = ""
         self._told: dict[Unit, tuple[str, int, dt.datetime | None]] = {}
@@ -157,7 +169,7 @@ class SharedQuota:
                 limit = plural(self._limit(unit) or 0, "call", "is", "are")
                 raise self._exhausted(unit, f"{limit} allowed, used: {used}", None)
         block = min(LARGEST_BLOCK, *(max(1, one // _BLOCKS_PER_ALLOWANCE) for one in allowed), LARGEST_BLOCK)
-        counts.add(self.purpose, block)
+        counts.add(self.purpose, self.source, block)
         return block
 
     def _allowed(self, unit: Unit, counts: Counts) -> int:
@@ -176,7 +188,7 @@ class SharedQuota:
         counts.spent[unit][OTHER] = max(counts.spent[unit].get(OTHER, 0), limit - remaining - ours)
 
     def _returned(self, counts: Counts, calls: int) -> int:
-        counts.add(self.purpose, -calls)
+        counts.add(self.purpose, self.source, -calls)
         return 0
 
     def _limit(self, unit: Unit) -> int | None:
@@ -222,6 +234,16 @@ class SharedQuota:
             else:
                 return result
         raise LandingUnavailable(f"{self._name} changed under every of {_WRITE_TRIES} writes", source=self.source)
+
+
+def used_by_source(calls: Mapping[str, int]) -> str:
+    """Who used how much of an account, most first.
+
+    >>> used_by_source({"racing_results": 40, "racing_cards": 1200}), used_by_source({})
+    ('1,200 by racing_cards, 40 by racing_results', 'none')
+    """
+    most_first = sorted(calls.items(), key=lambda one: (-one[1], one[0]))
+    return ", ".join(f"{used:,} by {source}" for source, used in most_first if used) or "none"
 
 
 def _instant(text: str, now: dt.datetime) -> dt.datetime | None:

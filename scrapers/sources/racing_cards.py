@@ -1,0 +1,30 @@
+"""The Racing API, racecards (plan Pro): races of a UK date with runners, pedigrees and prices, from 2023-01-23 on."""
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from alerting.errors import CoverageLow
+from scrapers.platforms.racing_api import RacingDays
+
+
+class RacingCards(RacingDays):
+    """A race that was abandoned stays in its card and says so; a runner that was withdrawn has the number NR."""
+
+    title = "The Racing API: racecards"
+    path, list_name, most_skipped = "/v1/racecards/pro", "racecards", 500
+    tables = ("ra_races", "ra_runners", "ra_runner_odds")
+    floor = dt.date(2023, 1, 23)
+    page_size = 500
+
+    def date_params(self, date: dt.date) -> tuple[tuple[str, str], ...]:
+        """One date; its other parameters have other names than those of results."""
+        return (("date", date.isoformat()),)
+
+    def counted(self, race: Mapping[str, Any], runners: Sequence[Mapping[str, Any]]) -> Mapping[str, int]:
+        """Races, runners and prices; fewer runners than the card itself announces are not all."""
+        running = sum(runner["number"] != "NR" for runner in runners)
+        if race["field_size"].isdecimal() and running < int(race["field_size"]):
+            raise CoverageLow(f"{race['race_id']} has {running} runners, its card announces {race['field_size']}")
+        prices = sum(len({(one["bookmaker"], one["updated"]) for one in runner["odds"]}) for runner in runners)
+        return {"ra_races": 1, "ra_runners": len(runners), "ra_runner_odds": prices}
