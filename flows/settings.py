@@ -47,7 +47,7 @@ class Settings(BaseSettings):
         default_factory=dict, description="JSON: API keys by the name that a scraper declares, e.g. bdl_api_key."
     )
     source_rate_per_minute: dict[str, int] = Field(
-        default_factory=dict, description="JSON: calls per minute and source, where your plan differs."
+        default_factory=dict, description="JSON: calls per minute and source (or account), where your plan differs."
     )
     source_entities: dict[str, list[str]] = Field(
         default_factory=dict, description="JSON: per source, the entities that `all` means, where yours differ."
@@ -60,10 +60,10 @@ class Settings(BaseSettings):
     )
 
     source_calls_per_day: dict[str, int] = Field(
-        default_factory=dict, description="JSON: calls per day and source, where your plan differs."
+        default_factory=dict, description="JSON: calls per day and source (or account), where your plan differs."
     )
     source_calls_per_month: dict[str, int] = Field(
-        default_factory=dict, description="JSON: calls per month and source, where your plan differs."
+        default_factory=dict, description="JSON: calls per month and source (or account), where your plan differs."
     )
 
     smtp_host: str = Field("", description="SMTP server; empty means no mail (console_only must then be true).")

@@ -142,7 +142,7 @@ class DocumentedCommand:
 def documented_commands() -> list[DocumentedCommand]:
     """Every command of README.md and docs/*.md, in reading order."""
     project_dir = Path(__file__).parent.parent
-    pages = [project_dir / "README.md", project_dir / "CONTRIBUTING.md", *sorted((project_dir / "docs").glob("*.md"))]
+    pages = [project_dir / "README.md", project_dir / "CONTRIBUTING.md", *sorted((project_dir / "docs").rglob("*.md"))]
     found = []
     for page in pages:
         text = page.read_text()

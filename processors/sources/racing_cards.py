@@ -58,16 +58,11 @@ class RacingCards(Processor):
     def rows(self, partition: Partition, body: bytes) -> Iterator[tuple[str, dict[str, Any]]]:  # noqa: ARG002, D102
         for race in landed_json(body)["racecards"]:
             ours = {"race_id": race["race_id"], "race_date": race["date"]}
-            yield (
-                "ra_races",
-                {**ours, **{name: race[name] for name in ("off_dt", "course_id", "race_name", "is_abandoned")}},
-            )
+            told = {name: race[name] for name in ("off_dt", "course_id", "race_name", "is_abandoned")}
+            yield "ra_races", {**ours, **told}
             for runner in race["runners"]:
                 mine = {**ours, "horse_id": runner["horse_id"]}
                 yield "ra_runners", {**mine, "horse": runner["horse"], "number": runner["number"]}
                 prices = {(price["bookmaker"], price["updated"]): price["fractional"] for price in runner["odds"]}
-                for (bookmaker, updated), fractional in prices.items():
-                    yield (
-                        "ra_runner_odds",
-                        {**mine, "bookmaker": bookmaker, "updated": updated, "fractional": fractional},
-                    )
+                for (bookmaker, updated), price in prices.items():
+                    yield "ra_runner_odds", {**mine, "bookmaker": bookmaker, "updated": updated, "fractional": price}

@@ -73,7 +73,8 @@ def partition_of(source: Scraper, key: str) -> Partition:
 
 
 def access_to(source: Scraper, url: str, timeout_s: float = 5.0) -> SourceAccess:
-    secrets = {source.auth.secret: "planted-key-0123456789"} if source.auth else {}
+    names = source.auth.secrets if source.auth else ()
+    secrets = {name: f"planted-key-{number}-0123456789" for number, name in enumerate(names)}
     return SourceAccess(url, secrets, timeout_s=timeout_s)
 
 

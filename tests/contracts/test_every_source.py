@@ -17,7 +17,7 @@ from alerting.errors import PipelineError
 from scrapers.base import Page, Request, Scraper, SecretParam
 from scrapers.pace.budget import Budget
 from scrapers.partition import Partition
-from scrapers.registry import scraper, sources
+from scrapers.registry import scraper, sources, sources_of
 
 LINES_PER_SOURCE = 110
 RECENT = dt.date(2026, 1, 9)
@@ -58,6 +58,15 @@ def test_its_facts_are_declared(source):
     assert not source.variants or source.step == "whole"
     assert source.page_size or not source.is_paginated
     Budget(source.rate)
+    assert source.horizon is None or (source.horizon > source.settles_after and source.step != "whole")
+
+
+def test_sources_of_one_account_declare_its_facts_alike(source):
+    for other in map(scraper, sources_of(source.account_name)):
+        assert (other.rate, other.auth, other.quota_headers) == (source.rate, source.auth, source.quota_headers)
+        assert other.base_url == source.base_url
+    assert source.account not in sources(), "an account that is called like another source takes its quota"
+    assert re.fullmatch(r"[a-z][a-z0-9_]*", source.account_name)
 
 
 def test_its_first_request_is_pure_relative_and_without_secrets(source):

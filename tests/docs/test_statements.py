@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PROJECT_DIR = Path(__file__).parents[2]
-PAGES = (PROJECT_DIR / "README.md", *sorted((PROJECT_DIR / "docs").glob("*.md")))
+PAGES = (PROJECT_DIR / "README.md", *sorted((PROJECT_DIR / "docs").rglob("*.md")))
 STATEMENTS = [
     pytest.param(block, id=f"{page.name}:{number}")
     for page in PAGES

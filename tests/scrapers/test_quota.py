@@ -56,6 +56,23 @@ def budget_of(store: MemoryObjectStore, time: Time, rate: Rate = PER_DAY, purpos
     return Budget(rate, source="s", clock=time.clock, quota=quota)
 
 
+def test_sources_of_one_account_spend_one_quota_and_it_is_known_who_used_what() -> None:
+    store, time = MemoryObjectStore(), Time()
+    rate = Rate(per_day=10)
+    quotas = [
+        SharedQuota(store, name, rate, account="login", share=1.0, clock=time.clock) for name in ("cards", "results")
+    ]
+    budgets = [Budget(rate, clock=time.clock, quota=quota) for quota in quotas]
+    assert [budgets[0].try_acquire() for _ in range(7)] == [True] * 7
+    assert [budgets[1].try_acquire() for _ in range(3)] == [True] * 3
+    for budget in budgets:
+        with pytest.raises(BudgetExhausted, match="10 calls are allowed"):
+            budget.try_acquire()
+        budget.close()
+    assert quotas[0].counts().by_source["day"] == {"cards": 7, "results": 3}
+    assert [stored.name for stored in store.list("budgets/")] == ["budgets/login.json"]
+
+
 def test_18260_calls_at_10000_a_day_take_3_quota_days_and_live_never_sees_a_429() -> None:
     store, time = MemoryObjectStore(), Time()
     upstream = Upstream(time, 10_000)

@@ -14,7 +14,7 @@ from alerting.local_store import MemoryObjectStore
 from flows import backfill as backfill_module
 from flows import daily as daily_module
 from flows.coordination import lease_loan as waiting
-from flows.coordination.cooldown import cool_down, cooldown_name, cooling_until, refuse_while_cooling
+from flows.coordination.cooldown import cool_down, cooldown_name, cooling_until, lift_by_hand, refuse_while_cooling
 from flows.coordination.lease import Lease, read_lease
 from flows.coordination.lease_loan import read_waiting
 from flows.ledger.resumes import Resume, keep_resume, read_resumes
@@ -76,6 +76,18 @@ def test_the_cooldown_is_over_at_its_end_and_concerns_no_other_source() -> None:
         with pytest.raises(ConfigurationError, match="blocked bf-1"):
             refuse_while_cooling(store, "one", NOW + dt.timedelta(hours=after_h))
     refuse_while_cooling(store, "one", NOW + dt.timedelta(hours=2))
+
+
+def test_a_block_of_one_source_cools_down_all_of_its_account_and_names_it() -> None:
+    store = MemoryObjectStore()
+    error = BlockedBySource("a challenge page", source="racing_cards")
+    cool_down(store, error, source="racing_cards", backfill_id="bf-1", now=NOW, hours=2)
+    assert "every run of the account the_racing_api is refused" in error.hint
+    with pytest.raises(ConfigurationError, match="the account the_racing_api blocked bf-1"):
+        refuse_while_cooling(store, "racing_results", NOW)
+    refuse_while_cooling(store, SOURCE, NOW)
+    lift_by_hand(store, "racing_reference", who="me", reason="they said so", now=NOW)
+    refuse_while_cooling(store, "racing_cards", NOW)
 
 
 def test_the_first_block_of_a_run_says_how_long_and_a_later_run_may_say_more() -> None:

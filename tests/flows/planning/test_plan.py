@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from alerting.errors import ConfigurationError
 from flows.ledger.ledger import LedgerEntry, Verdict
+from flows.parameters import Mode
 from flows.planning.plan import Path, make_plan
 from flows.planning.requested import requested_partitions
 from scrapers.base import Findings, Page, Request, Scraper
@@ -128,3 +129,38 @@ def test_an_unsettled_range_is_refused_with_the_end_date_that_would_do(step: str
         requested_partitions(Source(), dt.date(2024, 12, 1), dt.date(2025, 3, 1), "", NOW)
     assert raised.value.hint == f"end_date={last_date}"
     requested_partitions(Source(), dt.date(2024, 12, 1), dt.date.fromisoformat(last_date), "", NOW)
+
+
+class Forgetful(Toy):
+    horizon = dt.timedelta(days=10)
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+@pytest.mark.parametrize("known", [None, *Verdict])
+def test_beyond_its_horizon_a_source_is_not_asked_and_what_is_landed_or_done_stays(
+    mode: Mode, known: Verdict | None
+) -> None:
+    old, young = ask("2025-01-01", "2025-01-01")[0], ask("2025-01-25", "2025-01-25")[0]
+    ledger = {}
+    if known:
+        ledger = {old.key: LedgerEntry("toy", old.key, known, "bf-0", NOW, attempt="a1", receipt_id="r1")}
+    plan = make_plan(Forgetful(), [old, young], ledger, mode=mode, earliest=Forgetful.earliest(NOW), since=NOW)
+    (item, young_item) = plan.items
+    assert item.path is not Path.FETCH
+    if known and known.is_good and known is not Verdict.UNAVAILABLE:
+        assert item.path in (Path.SKIP, Path.REPARSE, Path.RECOUNT)
+    if known is None and mode in (Mode.INCREMENTAL, Mode.FULL):
+        assert (item.path, item.why) == (
+            Path.UNAVAILABLE,
+            "older than the source answers for, which begins at 2025-01-22",
+        )
+        assert "1 older than the source answers for" in plan.describe()
+        assert young_item.path is Path.FETCH
+
+
+def test_a_date_that_was_too_old_is_asked_for_once_the_horizon_reaches_it() -> None:
+    (old,) = ask("2025-01-01", "2025-01-01")
+    why = make_plan(Forgetful(), [old], {}, earliest=Forgetful.earliest(NOW)).items[0].why
+    ledger = {old.key: LedgerEntry("toy", old.key, Verdict.UNAVAILABLE, "bf-0", NOW, evidence=why)}
+    assert make_plan(Forgetful(), [old], ledger, earliest=Forgetful.earliest(NOW)).items[0].path is Path.UNAVAILABLE
+    assert make_plan(Toy(), [old], ledger).items[0].path is Path.FETCH

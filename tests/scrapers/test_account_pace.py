@@ -1,0 +1,138 @@
+"""The rate of an account that several processes share: a virtual clock, and the real compare-and-swap of the store."""
+
+from __future__ import annotations
+
+import datetime as dt
+import heapq
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from alerting.errors import StateUnreadable
+from alerting.local_store import MemoryObjectStore
+from scrapers.base import Rate
+from scrapers.pace.account_pace import LONGEST_TURN_S, AccountPace
+from scrapers.pace.budget import Budget, Clock
+
+START = dt.datetime(2025, 2, 1, 9, tzinfo=dt.UTC)
+NAME = "budgets/pace/a.json"
+RATE = Rate(per_second=1.8)
+
+
+class Process:
+    """One process whose calls are made one after the other, each a while after the one before was let through."""
+
+    def __init__(self, world: World, pauses_s: list[float]) -> None:
+        self.world, self.pauses_s = world, pauses_s
+        clock = Clock(lambda: world.now_s, lambda: START + dt.timedelta(seconds=world.now_s), world.sleep)
+        self.budget = Budget(RATE, clock=clock, pace=AccountPace(world.store, "a", RATE, clock=clock))
+
+
+class CountingStore(MemoryObjectStore):
+    """Knows how often it was written."""
+
+    writes = 0
+
+    def write(self, *args: Any, **rest: Any) -> int:
+        self.writes += 1
+        return super().write(*args, **rest)
+
+
+class World:
+    """Processes in virtual time; each looks again when its budget said so."""
+
+    def __init__(self) -> None:
+        self.store = CountingStore()
+        self.now_s = 0.0
+        self.calls: list[float] = []
+
+    def sleep(self, seconds: float) -> None:
+        """Conflicts cost no time here: one process acts at a time."""
+
+    def run(self, pauses_s: list[list[float]]) -> None:
+        processes = [Process(self, pauses) for pauses in pauses_s]
+        due = [(0.0, number) for number in range(len(processes))]
+        while due:
+            self.now_s, number = heapq.heappop(due)
+            process = processes[number]
+            with process.budget._lock:
+                wait_s = process.budget._take()
+            if wait_s:
+                heapq.heappush(due, (self.now_s + max(wait_s, 0.001), number))
+                continue
+            self.calls.append(self.now_s)
+            if process.pauses_s:
+                heapq.heappush(due, (self.now_s + process.pauses_s.pop(), number))
+            else:
+                process.budget.close()
+
+
+def most_within(calls: list[float], seconds: float) -> int:
+    return max(sum(begin <= call < begin + seconds for call in calls) for begin in calls)
+
+
+@given(st.lists(st.lists(st.floats(0, 8), max_size=25), min_size=1, max_size=4))
+@hypothesis_settings(max_examples=60)
+def test_no_second_of_an_account_has_more_calls_than_allowed_whoever_makes_them(pauses_s) -> None:
+    wanted = sum(len(pauses) + 1 for pauses in pauses_s)
+    world = World()
+    world.run(pauses_s)
+    assert len(world.calls) == wanted
+    assert most_within(world.calls, 1.0) <= 2
+
+
+def test_one_process_alone_gets_nearly_the_whole_rate_and_two_share_it() -> None:
+    for processes in (1, 2):
+        world = World()
+        world.run([[0.0] * 99 for _ in range(processes)])
+        assert len(world.calls) / world.calls[-1] > 0.85 * 1.8
+
+
+def test_the_shared_object_is_written_once_a_turn_and_not_once_a_call() -> None:
+    world = World()
+    world.run([[0.0] * 199])
+    # 8 or 9 calls a turn of 5 s, and the short turns of the beginning.
+    assert world.store.writes < 200 / 7
+
+
+def test_a_pause_that_the_source_asked_for_holds_the_other_processes_too() -> None:
+    world = World()
+    one, other = Process(world, []), Process(world, [])
+    assert one.budget.try_acquire()
+    one.budget.pause_for(60)
+    world.now_s = 30.0
+    assert not other.budget.try_acquire()
+    world.now_s = 61.0
+    assert other.budget.try_acquire()
+
+
+def test_a_killed_process_keeps_the_others_waiting_for_one_turn_at_most() -> None:
+    world = World()
+    killed, other = Process(world, []), Process(world, [])
+    for _ in range(40):
+        killed.budget.try_acquire()
+        world.now_s += 0.6
+    assert not other.budget.try_acquire()
+    world.now_s += LONGEST_TURN_S + 1
+    assert other.budget.try_acquire()
+
+
+def test_a_clock_that_runs_ahead_elsewhere_does_not_close_the_account_for_as_long() -> None:
+    world = World()
+    ahead = (START + dt.timedelta(days=2)).isoformat()
+    world.store.write(NAME, f'{{"until": "{ahead}", "by": "x", "held_until": "{START.isoformat()}"}}'.encode())
+    one = Process(world, [])
+    assert not one.budget.try_acquire()
+    world.now_s = 121.0
+    assert one.budget.try_acquire()
+
+
+@pytest.mark.parametrize("data", [b"[]", b"{}", b'{"until": "2025-01-01", "by": "", "held_until": "2025-01-01"}'])
+def test_an_unreadable_timeline_lets_no_call_through_and_says_where_it_lies(data) -> None:
+    world = World()
+    world.store.write(NAME, data)
+    with pytest.raises(StateUnreadable, match=r"budgets/pace/a\.json; no call was made"):
+        Process(world, []).budget.acquire()
