@@ -24,7 +24,7 @@ $(STAMP): pyproject.toml constraints-dev.txt
 	$(PIP) --no-deps --require-hashes -r constraints-dev.txt
 	$(PIP) --no-deps --no-build-isolation -e .
 	@echo "Google's SQL analyzer is compiled for this machine, once: half a minute on two free cores"
-	@$(BIN)/python -m deployments.local.googlesql
+	@$(BIN)/python -m deployments.local.bigquery_emulator.googlesql
 	@touch $@
 
 run: $(STAMP)  ## The main job on the embedded stack: 31 dates of NBA box scores into BigQuery, one mail
@@ -60,7 +60,7 @@ long: $(STAMP)  ## Years of dates and thousands of examples
 smoke: $(STAMP)  ## The main job: 31 dates of which 3 fail, one mail, its command retries exactly those
 	$(BIN)/pytest -q -m 'e2e and smoke' tests/e2e
 
-# The local Cloud Storage as strict as Google's: deployments/local/gcs_strictness.py.
+# The local Cloud Storage as strict as Google's: deployments/local/gcs_emulator/strictness.py.
 e2e faults: export GAPLESS_STRICT = 1
 
 e2e: $(STAMP)  ## The deployed parent on a real server, worker, emulators and SMTP

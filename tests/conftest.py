@@ -20,9 +20,9 @@ from hypothesis import settings
 
 from alerting import secret_literals
 from alerting.local_store import MemoryObjectStore
-from deployments.local.bigquery import START_TIMEOUT_S, start_bigquery
-from deployments.local.gcs import start_gcs
-from deployments.local.inbox import InboxClient, start_inbox
+from deployments.local.bigquery_emulator.server import START_TIMEOUT_S, start_bigquery
+from deployments.local.gcs_emulator.server import start_gcs
+from deployments.local.inbox.server import InboxClient, start_inbox
 from deployments.local.processes import wait_ready
 
 # No test asserts a time: a busy machine is no failure. On CI the examples are the same in every run.

@@ -22,10 +22,10 @@ from pathlib import Path
 
 from alerting.errors import PipelineError
 from deployments.local import prefect_children
-from deployments.local.bigquery import start_bigquery
-from deployments.local.gcs import start_gcs
+from deployments.local.bigquery_emulator.server import start_bigquery
+from deployments.local.gcs_emulator.server import start_gcs
 from deployments.local.guard import start_guard
-from deployments.local.inbox import start_inbox
+from deployments.local.inbox.server import start_inbox
 from deployments.local.prefect_sign_in import SIGN_IN_PATH
 from deployments.local.process_id import TOKEN_VARIABLE, ProcessId, family, stop_processes
 from deployments.local.processes import Child, free_port, start_child, wait_ready

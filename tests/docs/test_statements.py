@@ -19,7 +19,7 @@ STATEMENTS = [
 @pytest.mark.parametrize("sql", STATEMENTS)
 def test_the_statements_that_the_documentation_shows_are_taken_by_google(sql: str) -> None:
     pytest.importorskip("zetasql")
-    from deployments.local.bigquery_analysis import StatementCheck
-    from deployments.local.googlesql import GoogleSql
+    from deployments.local.bigquery_emulator.analysis import StatementCheck
+    from deployments.local.bigquery_emulator.googlesql import GoogleSql
 
     StatementCheck(GoogleSql()).check(sql, (), lambda _path: None)

@@ -71,7 +71,7 @@ def test_the_wheel_carries_what_the_stack_and_its_pages_need(installed: Path) ->
         "deployments/prefect.yaml",
         "deployments/automations.yaml",
         "deployments/lifecycle.json",
-        "deployments/local/templates/inbox.html",
+        "deployments/local/inbox/templates/inbox.html",
         "gapless/__main__.py",
     )
     assert [name for name in kept if not (installed / name).exists()] == []

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import pytest
 
 from alerting.run_facts import RunFacts
-from deployments.local.inbox import InboxClient
+from deployments.local.inbox.server import InboxClient
 from deployments.local.upstreams.box_scores_upstream import Upstream
 from flows.canaries import try_canaries
 from flows.cli.command import main

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from alerting.local_store import MemoryObjectStore
-from deployments.local.inbox import InboxClient
+from deployments.local.inbox.server import InboxClient
 from deployments.local.upstreams.season import late_game
 from flows.ledger.ledger import Ledger, Verdict
 from flows.parameters import Mode

@@ -135,7 +135,7 @@ def test_a_description_of_more_than_1024_characters_is_refused() -> None:
 
 def test_every_word_that_google_reserves_is_refused_and_no_other() -> None:
     """The analyzer takes a reserved word as a name only in backquotes."""
-    googlesql = pytest.importorskip("deployments.local.googlesql")
+    googlesql = pytest.importorskip("deployments.local.bigquery_emulator.googlesql")
     analyzer = googlesql.GoogleSql()
     request = googlesql.service.ExtractTableNamesFromStatementRequest(options=analyzer.language)
 

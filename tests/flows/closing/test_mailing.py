@@ -14,7 +14,7 @@ from alerting.fingerprint import group_incidents
 from alerting.incident import Incident
 from alerting.journal import IncidentJournal
 from alerting.local_store import MemoryObjectStore
-from deployments.local.inbox import InboxClient
+from deployments.local.inbox.server import InboxClient
 from flows.closing import mailing
 from flows.closing.mailing import keys_of_cause
 from flows.parameters import Asked

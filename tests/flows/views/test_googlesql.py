@@ -15,8 +15,8 @@ pytest.importorskip("datasette")
 from bqemulator.catalog.models import TableMeta
 from google.cloud import bigquery
 
-from deployments.local.bigquery_analysis import StatementCheck
-from deployments.local.googlesql import GoogleSql, GoogleSqlError
+from deployments.local.bigquery_emulator.analysis import StatementCheck
+from deployments.local.bigquery_emulator.googlesql import GoogleSql, GoogleSqlError
 from flows.parameters import Mode
 from flows.views.deep_preflight import deep_preflight
 

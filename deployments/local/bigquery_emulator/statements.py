@@ -13,9 +13,9 @@ from bqemulator.api.dependencies import AppContext
 from bqemulator.catalog.models import JobMeta, TableMeta
 from bqemulator.domain.errors import InvalidQueryError, ValidationError
 
-from deployments.local.bigquery_analysis import StatementCheck
-from deployments.local.bigquery_bytes import bytes_billed, bytes_read, reads_of
-from deployments.local.googlesql import GoogleSql, GoogleSqlError
+from deployments.local.bigquery_emulator.analysis import StatementCheck
+from deployments.local.bigquery_emulator.byte_counts import bytes_billed, bytes_read, reads_of
+from deployments.local.bigquery_emulator.googlesql import GoogleSql, GoogleSqlError
 
 _max_bytes_billed: ContextVar[int | None] = ContextVar("max_bytes_billed", default=None)
 Parameters = Sequence[Mapping[str, Any]]

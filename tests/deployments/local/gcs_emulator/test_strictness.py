@@ -14,7 +14,7 @@ from google.api_core import exceptions as api
 from google.auth.credentials import AnonymousCredentials
 
 from alerting.object_store import GenerationConflict
-from deployments.local.gcs import start_gcs
+from deployments.local.gcs_emulator.server import start_gcs
 from deployments.local.processes import wait_ready
 from scrapers.object_store import GcsObjectStore
 

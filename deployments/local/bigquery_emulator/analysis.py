@@ -21,7 +21,7 @@ from zetasql.wasi._pb2.zetasql.proto import options_pb2
 from zetasql.wasi._pb2.zetasql.public import options_pb2 as public_options
 from zetasql.wasi._pb2.zetasql.public import parse_resume_location_pb2, type_pb2
 
-from deployments.local.googlesql import GoogleSql, GoogleSqlError
+from deployments.local.bigquery_emulator.googlesql import GoogleSql, GoogleSqlError
 
 _KEPT_STATEMENTS = 4_096
 _SYNONYMS = {

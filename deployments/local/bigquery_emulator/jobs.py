@@ -2,7 +2,7 @@
 
 bqemulator 1.4.0 as released forgets the id of an upload and runs a repeated id again, which doubles rows exactly where
 a backfill relies on "already exists". This module replaces the job functions of its REST layer. The replaced names are
-private, hence the pin that `deployments.local.bigquery` checks.
+private, hence the pin that `server` checks.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from bqemulator.storage.engine import DuckDBEngine
 from bqemulator.versioning.snapshots import SnapshotManager
 from fastapi import FastAPI
 
-from deployments.local.bigquery_contracts import check_job
-from deployments.local.bigquery_load import execute_load, is_emulated
-from deployments.local.bigquery_quota import Quota, router
-from deployments.local.bigquery_staging import LoadProblem
-from deployments.local.bigquery_statements import limited_bytes
+from deployments.local.bigquery_emulator.contracts import check_job
+from deployments.local.bigquery_emulator.load import execute_load, is_emulated
+from deployments.local.bigquery_emulator.quota import Quota, router
+from deployments.local.bigquery_emulator.staging import LoadProblem
+from deployments.local.bigquery_emulator.statements import limited_bytes
 from deployments.local.browser_guard import GuardedApp
 
 _MAX_BODY_BYTES = 64 * 1024 * 1024

@@ -1,8 +1,8 @@
 """The local mail inbox: an SMTP server that keeps every mail, and a web page to read them.
 
-    python -m deployments.local.inbox --smtp-port 1025 --http-port 8025 --mail-dir DIR
+    python -m deployments.local.inbox.server --smtp-port 1025 --http-port 8025 --mail-dir DIR
 
-Pages, JSON and trouble: `deployments.local.inbox_page`, `deployments.local.inbox_smtp`.
+Pages, JSON and trouble: `deployments.local.inbox.page`, `deployments.local.inbox.smtp`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def start_inbox(
     http, smtp = free_port(http_port), free_port(smtp_port)
     endpoint = f"http://127.0.0.1:{http}"
     command = [
-        *(sys.executable, "-m", "deployments.local.inbox", "--smtp-port", str(smtp), "--http-port", str(http)),
+        *(sys.executable, "-m", "deployments.local.inbox.server", "--smtp-port", str(smtp), "--http-port", str(http)),
         *("--mail-dir", str(mail_dir.resolve())),
     ]
     return start_child(
@@ -55,7 +55,7 @@ def start_inbox(
         ready_url=f"{endpoint}/healthz",
         ports={"http": http, "smtp": smtp},
         environment=environment,
-        cwd=Path(__file__).resolve().parents[2],
+        cwd=Path(__file__).resolve().parents[3],
         die_with_parent=die_with_parent,
     )
 
@@ -99,7 +99,7 @@ class InboxClient:
         self.trouble("none")
 
     def trouble(self, mode: str, **options: Any) -> None:
-        """Orders trouble: see `deployments.local.inbox_smtp`."""
+        """Orders trouble: see `deployments.local.inbox.smtp`."""
         self._call("POST", "/api/trouble", {"mode": mode, **options})
 
     def _call(self, method: str, path: str, body: object = None) -> Any:
@@ -112,11 +112,13 @@ class InboxClient:
 
 def main() -> None:
     """Command line. SIGTERM and SIGINT end it."""
-    from deployments.local.inbox_page import Inbox
-    from deployments.local.inbox_smtp import SmtpServer, Troubles
-    from deployments.local.inbox_store import MailStore
+    from deployments.local.inbox.page import Inbox
+    from deployments.local.inbox.smtp import SmtpServer, Troubles
+    from deployments.local.inbox.store import MailStore
 
-    parser = argparse.ArgumentParser(prog="python -m deployments.local.inbox", description="The local mail inbox.")
+    parser = argparse.ArgumentParser(
+        prog="python -m deployments.local.inbox.server", description="The local mail inbox."
+    )
     parser.add_argument("--smtp-port", type=int, required=True)
     parser.add_argument("--http-port", type=int, required=True)
     parser.add_argument("--mail-dir", type=Path, required=True)

@@ -21,7 +21,7 @@ from deployments.local.process_id import ProcessId
 from deployments.local.processes import ChildFailed
 from deployments.local.stack import Stack
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 pytestmark = pytest.mark.xdist_group("stack")
 
 FOREGROUND = """

@@ -1,6 +1,8 @@
 """Google's own analyzer of GoogleSQL, offline: the reference implementation as WebAssembly (package ``zetasql``).
 
-    python -m deployments.local.googlesql        compiles it for this machine, once; later starts take it from the cache
+    python -m deployments.local.bigquery_emulator.googlesql
+
+compiles it for this machine, once; later starts take it from the cache.
 
 Compiling takes 45 s of CPU and 1 GB; the result is mapped into memory and costs 75 MB of disk, so it is kept in the
 user's cache folder, named by both versions. What a statement is held against is a subset: a name that exists in the

@@ -16,7 +16,7 @@ from bqemulator.api.dependencies import AppContext
 from bqemulator.catalog.models import JobMeta, TableMeta, TableSchema
 from bqemulator.storage.type_map import bq_schema_to_duckdb_columns
 
-from deployments.local.bigquery_staging import (
+from deployments.local.bigquery_emulator.staging import (
     STAGE,
     Fields,
     Load,

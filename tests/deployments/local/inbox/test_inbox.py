@@ -8,7 +8,7 @@ from email.message import EmailMessage
 
 import pytest
 
-from deployments.local.inbox import InboxClient
+from deployments.local.inbox.server import InboxClient
 
 
 def _mail(subject: str = "Backfill done", html: str = "<p>31 of 31</p>") -> EmailMessage:

@@ -16,7 +16,13 @@ from google.api_core.exceptions import Conflict
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
-from deployments.local.bigquery import START_TIMEOUT_S, SelfCheckFailed, check_version, self_check, start_bigquery
+from deployments.local.bigquery_emulator.server import (
+    START_TIMEOUT_S,
+    SelfCheckFailed,
+    check_version,
+    self_check,
+    start_bigquery,
+)
 from deployments.local.processes import Child, wait_ready
 
 

@@ -1,12 +1,12 @@
 """The local BigQuery: bqemulator 1.4.0 with BigQuery's behaviour where a backfill depends on it.
 
-    python -m deployments.local.bigquery --rest-port 9050 --grpc-port 9060 --data-dir DIR --gcs-root DIR
+    python -m deployments.local.bigquery_emulator.server --rest-port 9050 --grpc-port 9060 --data-dir DIR --gcs-root DIR
 
 Added to the released emulator: start without a network; job ids honoured and burnt (409 on repeat, for load, query,
 copy and extract jobs); NDJSON and Parquet loads that are all or nothing, with gzip, Cloud Storage wildcards, REQUIRED
-and unknown fields enforced, ``ALLOW_FIELD_ADDITION``, ``$YYYYMMDD``; limits (`deployments.local.bigquery_quota`); one
-parse a statement (`deployments.local.bigquery_parsing`); every statement read by Google's own analyzer before it runs,
-and its bytes counted (`deployments.local.bigquery_statements`).
+and unknown fields enforced, ``ALLOW_FIELD_ADDITION``, ``$YYYYMMDD``; limits (`quota`); one
+parse a statement (`parsing`); every statement read by Google's own analyzer before it runs,
+and its bytes counted (`statements`).
 
 ``gs://bucket/object`` is read from ``GCS_ROOT/bucket/object``: the folder of fake-gcs-server's filesystem backend.
 
@@ -61,7 +61,7 @@ def start_bigquery(
     """
     port, grpc = free_port(rest_port), free_port(grpc_port)
     command = [
-        *(sys.executable, "-m", "deployments.local.bigquery", "--rest-port", str(port)),
+        *(sys.executable, "-m", "deployments.local.bigquery_emulator.server", "--rest-port", str(port)),
         *("--grpc-port", str(grpc), "--data-dir", str(data_dir.resolve())),
         *("--gcs-root", str(gcs_root.resolve())),
     ]
@@ -72,7 +72,7 @@ def start_bigquery(
         log_path=log_path,
         endpoint=endpoint,
         ready_url=f"{endpoint}/gapless/ready",
-        cwd=Path(__file__).resolve().parents[2],
+        cwd=Path(__file__).resolve().parents[3],
         ports={"http": port, "grpc": grpc},
         environment=environment,
         die_with_parent=die_with_parent,
@@ -84,7 +84,7 @@ def check_version() -> None:
     installed = importlib.metadata.version("bqemulator")
     if installed != VERSION:
         sys.exit(
-            f"deployments.local.bigquery: expected bqemulator {VERSION}, found {installed}. Its private names are "
+            f"bigquery_emulator: expected bqemulator {VERSION}, found {installed}. Its private names are "
             f"replaced by ours, so another version may lose rows silently. Next: pip install 'bqemulator=={VERSION}'"
         )
 
@@ -147,15 +147,15 @@ async def _serve(arguments: argparse.Namespace) -> None:
     from bqemulator.config import LogLevel, PersistenceMode, Settings
     from bqemulator.server import EmulatorServer
 
-    from deployments.local import bigquery_contracts, bigquery_jobs, bigquery_parsing, bigquery_statements
-    from deployments.local.bigquery_quota import Quota
-    from deployments.local.googlesql import GoogleSql
+    from deployments.local.bigquery_emulator import contracts, jobs, parsing, statements
+    from deployments.local.bigquery_emulator.googlesql import GoogleSql
+    from deployments.local.bigquery_emulator.quota import Quota
 
     quota = Quota()
-    bigquery_parsing.install()
-    bigquery_contracts.install()
-    bigquery_statements.install(bigquery_statements.Statements(GoogleSql()))
-    bigquery_jobs.install(bigquery_jobs.Jobs(quota))
+    parsing.install()
+    contracts.install()
+    statements.install(statements.Statements(GoogleSql()))
+    jobs.install(jobs.Jobs(quota))
     settings = Settings(
         rest_host="127.0.0.1",
         grpc_host="127.0.0.1",
@@ -185,7 +185,9 @@ async def _serve(arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     """Command line; exit code 3 if the self-check fails."""
-    parser = argparse.ArgumentParser(prog="python -m deployments.local.bigquery", description="The local BigQuery.")
+    parser = argparse.ArgumentParser(
+        prog="python -m deployments.local.bigquery_emulator.server", description="The local BigQuery."
+    )
     parser.add_argument("--rest-port", type=int, required=True)
     parser.add_argument("--grpc-port", type=int, required=True)
     parser.add_argument("--data-dir", type=Path, required=True)

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from deployments.local.browser_guard import GuardedApp, refusal
-from deployments.local.inbox import InboxClient
+from deployments.local.inbox.server import InboxClient
 from deployments.local.upstreams.box_scores_upstream import Upstream
 from deployments.local.upstreams.civic_upstream import CivicUpstream
 

@@ -19,7 +19,7 @@ from deployments.local.upstreams.odds_upstream import ODDS_KEY, OddsUpstream
 from deployments.local.upstreams.odds_world import FIRST_SNAPSHOT, FIVE_MINUTES_FROM, Line, OddsWorld
 from deployments.local.upstreams.season import games_on
 
-FIXTURES = Path(__file__).resolve().parents[3] / "shared" / "fixtures" / "odds_api"
+FIXTURES = Path(__file__).resolve().parents[5] / "shared" / "fixtures" / "odds_api"
 NOW = dt.datetime(2025, 3, 20, 12, 0, tzinfo=dt.UTC)
 GAME_DATE = dt.date(2025, 1, 15)
 EVENING = dt.datetime(2025, 1, 15, 23, 0, 0, tzinfo=dt.UTC)

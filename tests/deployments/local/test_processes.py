@@ -164,7 +164,7 @@ def test_a_child_dies_with_its_parent_even_under_kill_9(tmp_path: Path) -> None:
         "print(child.identity.pid, child.identity.started, flush=True)\n"
         "time.sleep(60)\n"
     )
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     with subprocess.Popen([sys.executable, "-c", code, tmp_path / "log"], stdout=subprocess.PIPE, cwd=root) as parent:
         assert parent.stdout is not None
         pid, started = parent.stdout.readline().split()

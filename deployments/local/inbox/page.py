@@ -4,7 +4,7 @@
     GET    /messages/<id>               one mail; /html, /raw and /attachments/<n> below it
     GET    /api/messages                JSON list; /api/messages/<id> with text, html, headers, attachments
     DELETE /api/messages                deletes all mails
-    GET, POST /api/trouble              see `deployments.local.inbox_smtp`
+    GET, POST /api/trouble              see `deployments.local.inbox.smtp`
 
 Pages of other origins are refused, see `deployments.local.browser_guard`. A mail is written by strangers: its HTML is
 shown from a URL of its own whose policy allows no script, no form and no request to anywhere, inside a sandboxed frame;
@@ -26,8 +26,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic import ValidationError
 
 from deployments.local.browser_guard import GuardedHandler
-from deployments.local.inbox_smtp import Trouble, Troubles
-from deployments.local.inbox_store import Mail, MailStore
+from deployments.local.inbox.smtp import Trouble, Troubles
+from deployments.local.inbox.store import Mail, MailStore
 
 _NOTHING_BUT_LOOKS = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'none'"
 _PAGE_POLICY = f"{_NOTHING_BUT_LOOKS}; base-uri 'none'; frame-src 'self'"

@@ -17,7 +17,7 @@ from deployments.local.upstreams import racing_truth
 from deployments.local.upstreams.racing_upstream import RACING_PASSWORD, RACING_USER, RacingUpstream
 from deployments.local.upstreams.racing_world import FIRST_DATE, RacingWorld
 
-FIXTURES = Path(__file__).resolve().parents[3] / "shared" / "fixtures" / "racing_api"
+FIXTURES = Path(__file__).resolve().parents[5] / "shared" / "fixtures" / "racing_api"
 LOGIN = "Basic " + base64.b64encode(f"{RACING_USER}:{RACING_PASSWORD}".encode()).decode()
 SOMETIMES_EMPTY = re.compile(r"\.(quotes|stable_tour|medical|prev_trainers|prev_owners|past_results_flags)\[\]")
 NOW = dt.datetime(2025, 10, 14, 21, 0, tzinfo=dt.UTC)

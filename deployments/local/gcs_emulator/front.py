@@ -1,6 +1,6 @@
 """The door of the local Cloud Storage: fake-gcs-server behind `browser_guard`.
 
-    python -m deployments.local.gcs_front --port 4443 -- fake-gcs-server -backend ...
+    python -m deployments.local.gcs_emulator.front --port 4443 -- fake-gcs-server -backend ...
 
 The binary answers ``Access-Control-Allow-Origin: *`` and checks neither Host nor Origin nor size, so that any web page
 could read, replace and delete objects. It therefore listens with a certificate that no browser accepts, on a port that
@@ -23,7 +23,7 @@ from pathlib import Path
 import h11
 
 from deployments.local.browser_guard import Refusal, refusal
-from deployments.local.gcs_strictness import Refused, Strictness, Write, is_upload, write_of
+from deployments.local.gcs_emulator.strictness import Refused, Strictness, Write, is_upload, write_of
 from deployments.local.processes import Child, free_port, start_child
 
 MAX_OBJECT_BYTES = 256 * 1024 * 1024
@@ -244,7 +244,7 @@ async def _serve(port: int, backend: Child, backend_port: int) -> None:
 
 def main() -> int:
     """Command line: our port, then the command of fake-gcs-server without its address. 1 if that ends by itself."""
-    parser = argparse.ArgumentParser(prog="python -m deployments.local.gcs_front", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m deployments.local.gcs_emulator.front", description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--log", type=Path, required=True)
     parser.add_argument("command", nargs="+")

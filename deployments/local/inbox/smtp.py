@@ -18,7 +18,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
 from pydantic import BaseModel, ConfigDict, Field
 
-from deployments.local.inbox_store import MailStore
+from deployments.local.inbox.store import MailStore
 
 _MAX_MAIL_BYTES = 32 * 1024 * 1024
 Mode = Literal["none", "down", "451", "refuse_recipient", "hang", "lost_answer"]

@@ -23,7 +23,7 @@ from bqemulator.storage.sql_identifiers import quoted_table_ref
 from zetasql.wasi._pb2.zetasql.resolved_ast.resolved_ast_enums_pb2 import ResolvedJoinScanEnums as Join
 from zetasql.wasi._pb2.zetasql.resolved_ast.resolved_ast_enums_pb2 import ResolvedMergeWhenEnums as When
 
-from deployments.local.bigquery_analysis import Analysed
+from deployments.local.bigquery_emulator.analysis import Analysed
 
 MINIMUM_BILLED_BYTES = 10 * 2**20
 """Billed for each table a query names."""

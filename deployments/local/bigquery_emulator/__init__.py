@@ -1,0 +1,1 @@
+"""The local BigQuery: the emulator as released, and our patches of it."""

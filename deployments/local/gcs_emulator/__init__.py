@@ -1,0 +1,1 @@
+"""The local Cloud Storage: the emulator as released, behind a door of ours."""

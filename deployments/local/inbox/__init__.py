@@ -1,0 +1,1 @@
+"""The local inbox: takes every mail over SMTP, and shows it on a page."""
