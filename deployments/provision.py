@@ -38,8 +38,9 @@ async def provision_prefect(services: Services) -> None:
         for name, priority in QUEUE_PRIORITIES.items():
             await _ensure_queue(client, name, priority)
         for source in sources():
+            kit = services.source_kit(source)
             # The rate of an account is kept in the bucket, by whatever calls it.
-            if not services.scraper(source).account and (wanted := bucket(services.access(source).rate)):
+            if not kit.scraper.account and (wanted := bucket(kit.access.rate)):
                 limit, decay = wanted
                 await client.upsert_global_concurrency_limit_by_name(
                     limit_name(source), limit=limit, slot_decay_per_second=decay
@@ -58,7 +59,7 @@ def provision_storage(services: Services) -> None:
     services.store.ensure_bucket(services.settings.location)
     services.warehouse.ensure_dataset()
     for source in sources():
-        for table in services.processor(source).tables:
+        for table in services.source_kit(source).processor.tables:
             services.warehouse.ensure_table(table)
 
 

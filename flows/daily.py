@@ -112,7 +112,7 @@ async def daily(
     try:
         services = build_services()
         await asyncio.to_thread(refuse_while_cooling, services.store, name, now)
-        window = settled_window(services.scraper(name), days_back, now)
+        window = settled_window(services.source_kit(name).scraper, days_back, now)
         if not window:
             return Completed(message=f"no date of {name} is settled at {now:%Y-%m-%d %H:%M} UTC")
         lease = await acquire_when_free(

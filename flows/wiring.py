@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 from alerting.channels import Channel, FileChannel, LogChannel, SmtpChannel
 from alerting.chat_channels import AppriseChannel, WebhookChannel
 from alerting.errors import ConfigurationError
 from alerting.live_alerts import AlertSettings
 from alerting.smart_alert_manager import SmartAlertManager
+from flows.ledger.ledger import Ledger
 from flows.prices import Prices, Usage, storage_usage
 from flows.settings import Settings, code_version
 from processors import registry as processor_registry
@@ -33,6 +34,100 @@ from scrapers.pace.quota import Purpose, SharedQuota
 PERSONS_PATIENCE_S = 2.0
 
 
+class SourceKit:
+    """Everything that one source needs, the settings over what its scraper declares; all but the scraper at first use.
+
+    One per run and process, because its budget counts the calls of everybody who holds it.
+    """
+
+    def __init__(self, services: Services, source: str, purpose: Purpose = "backfill") -> None:
+        self.services = services
+        self.source = source
+        self.purpose = purpose
+        self.scraper = self.build_scraper()
+
+    def build_scraper(self) -> Scraper:
+        """With the entities and page size of the settings."""
+        settings = self.services.settings
+        scraper = copy(scraper_registry.scraper(self.source))
+        scraper.entities = tuple(settings.source_entities.get(self.source, scraper.entities))
+        scraper.page_size = settings.source_page_size.get(self.source, scraper.page_size)
+        return scraper
+
+    @cached_property
+    def processor(self) -> Processor:
+        """Raises ``ConfigurationError`` naming the known sources."""
+        return processor_registry.processor(self.source)
+
+    @cached_property
+    def access(self) -> SourceAccess:
+        """Base URL and rate; no secret."""
+        source, settings, scraper = self.source, self.services.settings, self.scraper
+        rate = replace(
+            scraper.rate,
+            per_minute=_of_account(settings.source_rate_per_minute, scraper, scraper.rate.per_minute),
+            per_day=_of_account(settings.source_calls_per_day, scraper, scraper.rate.per_day),
+            per_month=_of_account(settings.source_calls_per_month, scraper, scraper.rate.per_month),
+        )
+        return SourceAccess(settings.source_urls.get(source, scraper.base_url), rate=rate, timeout_s=scraper.timeout_s)
+
+    @cached_property
+    def prices(self) -> Prices:
+        """What calls to the source and operations of the cloud cost, in US dollars."""
+        settings = self.services.settings
+        return Prices(
+            usd_per_call=settings.source_usd_per_call.get(self.source, self.scraper.usd_per_call),
+            usd_per_1000_writes=settings.storage_usd_per_1000_writes,
+            usd_per_1000_reads=settings.storage_usd_per_1000_reads,
+            usd_per_tib=settings.bigquery_usd_per_tib,
+        )
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """What is known of every partition; empty until it is refreshed."""
+        return Ledger(self.services.store, self.source)
+
+    @cached_property
+    def quota(self) -> SharedQuota:
+        """Day and month counts that all runs and processes share."""
+        share, account = self.services.settings.backfill_quota_share, self.scraper.account_name
+        return SharedQuota(
+            self.services.store, self.source, self.access.rate, purpose=self.purpose, share=share, account=account
+        )
+
+    @cached_property
+    def budget(self) -> Budget:
+        """The limits of every call; day and month are those of ``quota``."""
+        return self.build_budget(self.quota)
+
+    def build_budget(self, quota: SharedQuota | None) -> Budget:
+        """Without a ``quota``, day and month are counted for this budget alone.
+
+        The rate of an account is kept together with whoever else uses the account at this moment.
+        """
+        rate, account = self.access.rate, self.scraper.account
+        pace = AccountPace(self.services.store, account, rate, source=self.source) if account else None
+        return Budget(rate, source=self.source, quota=quota, pace=pace)
+
+    @cached_property
+    def client(self) -> SourceClient:
+        """Asks ``budget`` before every call."""
+        return self.client_within(self.budget)
+
+    def client_within(self, budget: Budget) -> SourceClient:
+        """A client with the source's secret and a budget of its own; whoever asks for it closes it."""
+        auth = self.scraper.auth
+        secrets = {name: self.services.settings.secret(name) for name in (auth.secrets if auth else ())}
+        return SourceClient(self.scraper, replace(self.access, secrets=secrets), budget)
+
+    def close(self) -> None:
+        """Gives connections and unused calls back. Raises what storage raises; may be called again."""
+        if "client" in self.__dict__:
+            self.client.close()
+        if "budget" in self.__dict__:
+            self.budget.close()
+
+
 @dataclass
 class Services:
     """Every collaborator of a run. Clients are made at first use: building this talks to nobody.
@@ -42,6 +137,7 @@ class Services:
 
     settings: Settings
     for_a_person: bool = False
+    kit_type: ClassVar[type[SourceKit]] = SourceKit
 
     @cached_property
     def store(self) -> GcsObjectStore:
@@ -91,64 +187,16 @@ class Services:
         """Recorded in manifests, runs and mails."""
         return code_version()
 
-    def scraper(self, source: str) -> Scraper:
-        """With the entities and page size of the settings. Raises ``ConfigurationError`` naming the known sources."""
-        scraper = copy(scraper_registry.scraper(source))
-        scraper.entities = tuple(self.settings.source_entities.get(source, scraper.entities))
-        scraper.page_size = self.settings.source_page_size.get(source, scraper.page_size)
-        return scraper
-
-    def processor(self, source: str) -> Processor:
-        """Raises ``ConfigurationError`` naming the known sources."""
-        return processor_registry.processor(source)
-
-    def access(self, source: str) -> SourceAccess:
-        """Base URL and rate of one source, from settings over what its scraper declares; no secret."""
-        scraper = self.scraper(source)
-        settings = self.settings
-        rate = replace(
-            scraper.rate,
-            per_minute=_of_account(settings.source_rate_per_minute, scraper, scraper.rate.per_minute),
-            per_day=_of_account(settings.source_calls_per_day, scraper, scraper.rate.per_day),
-            per_month=_of_account(settings.source_calls_per_month, scraper, scraper.rate.per_month),
-        )
-        base_url = self.settings.source_urls.get(source, scraper.base_url)
-        return SourceAccess(base_url, rate=rate, timeout_s=scraper.timeout_s)
-
-    def prices(self, source: str) -> Prices:
-        """What calls to the source and operations of the cloud cost, in US dollars."""
-        settings = self.settings
-        return Prices(
-            usd_per_call=settings.source_usd_per_call.get(source, self.scraper(source).usd_per_call),
-            usd_per_1000_writes=settings.storage_usd_per_1000_writes,
-            usd_per_1000_reads=settings.storage_usd_per_1000_reads,
-            usd_per_tib=settings.bigquery_usd_per_tib,
-        )
-
     def cloud_usage(self) -> Usage:
         """What this process has used of storage and warehouse so far."""
         return storage_usage(self.store.calls) + Usage(billed_bytes=self.warehouse.billed_bytes)
 
-    def quota(self, source: str, purpose: Purpose = "backfill") -> SharedQuota:
-        """Day and month counts of the source that all runs and processes share; live runs may use all of it."""
-        share, account = self.settings.backfill_quota_share, self.scraper(source).account_name
-        rate = self.access(source).rate
-        return SharedQuota(self.store, source, rate, purpose=purpose, share=share, account=account)
+    def source_kit(self, source: str, purpose: Purpose = "backfill") -> SourceKit:
+        """Everything of one source, made anew: one kit a run, which closes it. Live runs may use all of the quota.
 
-    def budget(self, source: str, quota: SharedQuota | None = None) -> Budget:
-        """The source's budget: one per run and process; ``quota`` makes day and month those of everybody.
-
-        The rate of an account is kept together with whoever else uses the account at this moment.
+        Raises ``ConfigurationError`` naming the known sources.
         """
-        rate, account = self.access(source).rate, self.scraper(source).account
-        pace = AccountPace(self.store, account, rate, source=source) if account else None
-        return Budget(rate, source=source, quota=quota, pace=pace)
-
-    def client(self, source: str, budget: Budget) -> SourceClient:
-        """A client that asks ``budget`` before every call, with the source's secret."""
-        scraper = self.scraper(source)
-        secrets = {name: self.settings.secret(name) for name in (scraper.auth.secrets if scraper.auth else ())}
-        return SourceClient(scraper, replace(self.access(source), secrets=secrets), budget)
+        return self.kit_type(self, source, purpose)
 
 
 def _of_account(settings: Mapping[str, int], scraper: Scraper, declared: int | None) -> int | None:

@@ -24,7 +24,6 @@ from prefect.client.schemas.objects import FlowRun
 from tqdm import tqdm
 
 from alerting.errors import PipelineError
-from flows.ledger.ledger import Ledger
 from flows.planning.plan import make_plan
 from flows.planning.requested import requested_partitions
 from flows.run.result_artifacts import artifact_key
@@ -41,9 +40,9 @@ def run_main_job(urls: Mapping[str, str], start_date: str, end_date: str) -> int
     """Runs the deployment over the range, shows its progress, and ends with what came of it."""
     services = build_services()
     calls_before = _upstream_calls(urls)
-    scraper = services.scraper(SOURCE)
+    scraper = services.source_kit(SOURCE).scraper
     partitions = requested_partitions(scraper, _date(start_date), _date(end_date), "", utc_now())
-    plan = make_plan(scraper, partitions, Ledger(services.store, SOURCE).refresh())
+    plan = make_plan(scraper, partitions, services.source_kit(SOURCE).ledger.refresh())
     _say(plan.describe())
     run_id = start_deployment_run(
         f"backfill/{SOURCE}", {"start_date": start_date, "end_date": end_date, "reason": "test", "note": "make run"}
@@ -68,7 +67,7 @@ def start_deployment_run(deployment: str, parameters: Mapping[str, str]) -> UUID
 
 def watch(services: Services, run_id: UUID, keys: Sequence[str]) -> FlowRun:
     """Follows a run until it has ended, with a bar on a terminal and plain lines elsewhere."""
-    ledger = Ledger(services.store, SOURCE)
+    ledger = services.source_kit(SOURCE).ledger
     began = time.monotonic()
     shown = -1
     with tqdm(total=len(keys), unit="date", disable=not sys.stderr.isatty(), leave=True) as bar:
@@ -95,15 +94,15 @@ async def _read_run(run_id: UUID) -> FlowRun:
 
 
 def _report(urls: Mapping[str, str], services: Services, run: FlowRun, keys: Sequence[str], calls: int) -> None:
-    scraper = services.scraper(SOURCE)
+    scraper = services.source_kit(SOURCE).scraper
     partitions = requested_partitions(scraper, _date(keys[0]), _date(keys[-1]), "", utc_now())
-    entries = Ledger(services.store, SOURCE).refresh(keys[0], keys[-1])
+    entries = services.source_kit(SOURCE).ledger.refresh(keys[0], keys[-1])
     verdicts = Counter(entries[key].verdict.value if key in entries else "planned" for key in keys)
     print()
     print(f"Range     {make_plan(scraper, partitions, entries).date_echo()}")
     print(f"Verdict   {run.state.message if run.state else run.state_name}")
     print(f"Dates     {', '.join(f'{count} {verdict}' for verdict, count in sorted(verdicts.items()))}")
-    for table in services.processor(SOURCE).tables:
+    for table in services.source_kit(SOURCE).processor.tables:
         print(f"Rows      {_count(services, table.name):>7,} in {services.settings.dataset}.{table.name}")
     print(f"Calls     {calls} to the upstream")
     mail = _newest_mail(urls, backfill_id_of(run.id, run.run_count or 1))

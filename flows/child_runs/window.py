@@ -26,20 +26,26 @@ from flows.run.active import register, unregister
 from flows.run.circuit_breaker import Breaker, Limits, Trip
 from flows.run.context import RunContext
 from flows.run.supervisor import SHORTEST_STEP_S, learn_what_was_done, memory_bytes
-from flows.wiring import Services, build_services
+from flows.wiring import Services, SourceKit, build_services
 from scrapers.pace.budget import Budget
 from scrapers.pace.quota import SharedQuota
 from scrapers.scrape import utc_now
 
 
-class WorkerServices(Services):
-    """Services of one process among several: its budget is shared with the others."""
+class WorkerKit(SourceKit):
+    """Of one process among several: its budget is shared with the others."""
 
-    def budget(self, source: str, quota: SharedQuota | None = None) -> Budget:
+    def build_budget(self, quota: SharedQuota | None) -> Budget:
         """The source's budget, held across processes; that of an account always is."""
-        if self.scraper(source).account:
-            return super().budget(source, quota)
-        return SharedBudget(self.access(source).rate, source=source, quota=quota)
+        if self.scraper.account:
+            return super().build_budget(quota)
+        return SharedBudget(self.access.rate, source=self.source, quota=quota)
+
+
+class WorkerServices(Services):
+    """The services of one process among several."""
+
+    kit_type = WorkerKit
 
 
 @contextlib.asynccontextmanager

@@ -47,7 +47,7 @@ def release_lease(
     from flows.cli.release_lease import release_by_hand
 
     services = build_services()
-    services.scraper(source)
+    services.source_kit(source)
     found = release_by_hand(services, source, run, who=who(), reason=reason, force=force, now=utc_now())
     show(found, [f"released {source} from {run}; kept in {found['audit']}"], as_json)
 
@@ -56,7 +56,7 @@ def release_lease(
 def lift_cooldown(source: Source, reason: Why, as_json: Json = False) -> None:
     """Lets runs of a source that blocked us begin before its cooldown is over; who and why is kept."""
     services = build_services()
-    services.scraper(source)
+    services.source_kit(source)
     found = lift_by_hand(services.store, source, who=who(), reason=reason, now=utc_now())
     line = f"{source} is free; it was in cooldown until {found['cooldown']['until']}; kept in {found['audit']}"
     show(found, [line], as_json)
@@ -71,7 +71,7 @@ def accept_open_items(
 ) -> None:
     """Accepts as a loss what never became final of dates that were loaded without it; who and why is kept."""
     services = build_services()
-    services.scraper(source)
+    services.source_kit(source)
     found = accept_open(services, source, partitions, who=who(), reason=reason, now=utc_now())
     rows = [{"partition": one.partition, "open_items": one.open_items, "accepted": one.open_accepted} for one in found]
     show(rows, table(rows, ("partition", "open_items", "accepted")), as_json)
@@ -86,7 +86,7 @@ def cleanup(
 ) -> None:
     """Lists what no manifest, ledger entry or load names: broken-off attempts, staging objects and tables."""
     services, now = build_services(), utc_now()
-    services.scraper(source)
+    services.source_kit(source)
     found = find_leftovers(services, source, now, dt.timedelta(hours=min_age_hours))
     removed = remove_leftovers(services, source, found, now) if apply else 0
     rows = [one.to_dict() for one in found]
@@ -100,7 +100,7 @@ def cleanup(
 def reconcile(source: Source, apply: Apply = False, as_json: Json = False) -> None:
     """Rebuilds lost or unreadable ledger entries from manifests, receipts and a recount; touches no other."""
     services = build_services()
-    services.scraper(source)
+    services.source_kit(source)
     rows = [one.to_dict() for one in rebuild_ledger(services, source, utc_now(), apply)]
     verb = "rebuilt" if apply else "can be rebuilt; --apply writes them" if rows else "to rebuild"
     data = {"source": source, "applied": apply, "entries": rows}
@@ -159,7 +159,7 @@ def first_date(
     if start is None or end is None:
         if start or end:
             raise typer.BadParameter("both are needed", param_hint="START END")
-        services.scraper(source)
+        services.source_kit(source)
         known = read_first_date(services.store, source)
         show(known.model_dump() if known else {"source": source, "first_date": None}, _lines(known, source), as_json)
         finish(True)

@@ -14,7 +14,6 @@ from alerting.ranges import compress_dates
 from alerting.wording import plural
 from flows.cli.output import AnyEnd, AnyStart, Json, Source, check_range, day, finish, show, table
 from flows.coordination.lease import list_leases
-from flows.ledger.ledger import Ledger
 from flows.truth import auditing
 from flows.truth.deficits import Deficit, find_gaps, summarised
 from flows.truth.inventory import read_inventory
@@ -65,7 +64,7 @@ def _incomplete(services: Services, source: str) -> list[dict[str, Any]]:
             "actual": entry.loaded.get(name, 0),
             "verdict": entry.verdict,
         }
-        for key, entry in Ledger(services.store, source).refresh().items()
+        for key, entry in services.source_kit(source).ledger.refresh().items()
         for name, rows in entry.landed.items()
         if entry.loaded.get(name, 0) < rows
     ]
@@ -104,7 +103,7 @@ def runs(
     suspended = {lease.backfill_id for lease in list_leases(store) if lease.state == "paused"}
     found = [describe_run(entry, now, suspended) for entry in recent_runs(store, last, source)]
     if source and not found:
-        services.scraper(source)
+        services.source_kit(source)
     show(found, table(found, RUN_COLUMNS) or ["no backfill yet"], as_json)
 
 
@@ -118,7 +117,7 @@ def errors(
     services = build_services(for_a_person=True)
     found = recent_errors(services, hours, utc_now(), source)
     if source and not found["errors"]:
-        services.scraper(source)
+        services.source_kit(source)
     by = [f"{count:>6} {name}" for counts in (found["by_type"], found["by_source"]) for name, count in counts.items()]
     lines = [
         f"{plural(found['errors'], 'error')} in the last {hours:g} hours, {plural(len(found['causes']), 'cause')}",
@@ -133,7 +132,7 @@ def gaps(source: Source, start: AnyStart = None, end: AnyEnd = None, as_json: Js
     check_range(start, end)
     services = build_services(for_a_person=True)
     inventory = read_inventory(services, source, utc_now(), start, end)
-    found = [gap.to_dict() for gap in find_gaps(source, inventory, services.scraper(source).tables)]
+    found = [gap.to_dict() for gap in find_gaps(source, inventory, services.source_kit(source).scraper.tables)]
     span = compress_dates(known.partition.key for known in inventory) or "nothing is known of this source yet"
     data = {"source": source, "looked_at": span, "partitions": len(inventory), "gaps": found}
     lines = [f"{source}: looked at {span}; {'no gap' if not found else f'{len(found)} gaps'}"]
@@ -215,7 +214,7 @@ def preflight(
     else:
         checks = [
             *checking.preflight(services, source, utc_now(), test_mail=test_mail, canary=canary),
-            *server_checks(source, services.access(source).rate),
+            *server_checks(source, services.source_kit(source).access.rate),
         ]
     found = checking.summary(checks)
     width = max(13, *(len(one.name) for one in checks))

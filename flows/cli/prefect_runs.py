@@ -27,7 +27,6 @@ from tqdm import tqdm
 from alerting.errors import AuthenticationError, ConfigurationError, PipelineError, TransientError
 from alerting.outbox import Outbox
 from flows.closing.mailing import ASKED_BY, FOLLOWED
-from flows.ledger.ledger import Ledger
 from flows.parameters import Engine
 from flows.run.interruption import FEW_TRIES
 from flows.run.progress import Progress
@@ -126,7 +125,7 @@ def follow(services: Services, source: str, started: Started, say: Callable[[str
 
 
 def _follow(services: Services, source: str, started: Started, say: Callable[[str], None]) -> State[Any]:
-    ledger = Ledger(services.store, source)
+    ledger = services.source_kit(source).ledger
     work: dict[str, bool] | None = None
     at: Progress | None = None
     shown, failures, windows = "", 0, 0

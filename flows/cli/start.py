@@ -76,7 +76,7 @@ def planned_of(services: Services, asked: Asked) -> Planned:
 
     from flows.planning.planner import plan_asked
 
-    services.scraper(asked.source)
+    services.source_kit(asked.source)
     return plan_asked(services, asked, utc_now())
 
 
@@ -101,7 +101,7 @@ def start_keys(
     if not keys:
         show({"source": source, "started": None}, ["nothing to do; nothing was started"], as_json)
         finish(True)
-    names, scraper = compress_dates(keys, join=".."), services.scraper(source)
+    names, scraper = compress_dates(keys, join=".."), services.source_kit(source).scraper
     if scraper.step == "whole":
         asked = asked_of(source, None, None, reason, {"entities": names, **given})
     else:

@@ -37,7 +37,6 @@ from flows.cli.start import (
     start_keys,
     start_run,
 )
-from flows.ledger.ledger import Ledger
 from flows.parameters import PASTED_WAIT_S, Mode, Reason
 from flows.planning.canary import choose_canaries
 from flows.planning.query_bytes import plan_dry_run
@@ -190,7 +189,7 @@ def retry_failed(
     Waits for another run of the source to end, up to six hours.
     """
     services, waits = build_services(), dict[str, Any](wait_for_lease_s=PASTED_WAIT_S)
-    services.scraper(source)
+    services.source_kit(source)
     if cause:
         if not run_id:
             raise typer.BadParameter("a cause belongs to a run: --run bf-...", param_hint="--cause")
@@ -199,7 +198,7 @@ def retry_failed(
         start_keys(
             services, source, keys, reason, no_follow=no_follow, as_json=as_json, note=f"{cause} of {run_id}", **waits
         )
-    entries = Ledger(services.store, source).refresh()
+    entries = services.source_kit(source).ledger.refresh()
     keys = failed_keys(entries, keys_of_run(services, run_id, source) if run_id else None)
     start_keys(services, source, keys, reason, no_follow=no_follow, as_json=as_json, retry_failed=True, **waits)
 

@@ -57,7 +57,7 @@ def starting_facts(
     services: Services, plan: Plan, promised: dict[str, float], backfill_id: str, asked: Asked
 ) -> RunFacts:
     """What is known when the run begins; stored with the mail that is owed from that moment."""
-    scraper = services.scraper(plan.source)
+    scraper = services.source_kit(plan.source).scraper
     flow_run_id = str(flow_run.id or "")
     links = {}
     if services.settings.ui_url and flow_run_id:
@@ -148,7 +148,7 @@ def recount(
         outcome=mail_outcome(verdict),
         verdict_counts={one.value: count for one, count in sorted(counts.items()) if count},
         calendar={key: ledger[key].verdict.value if key in ledger else "planned" for key in keys},
-        tables=table_facts(services.scraper(facts.source).tables, entries, plan.get("since", "")),
+        tables=table_facts(services.source_kit(facts.source).scraper.tables, entries, plan.get("since", "")),
         provisional=provisional_facts(entries),
         finished_at=now,
         wall_s=(now - facts.started_at).total_seconds() if facts.started_at else facts.wall_s,

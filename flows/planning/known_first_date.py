@@ -67,7 +67,7 @@ def known_scraper(services: Services, source: str) -> Scraper:
 
     Makes no call to the source. Raises ``ConfigurationError`` for an unknown one, ``StateUnreadable``.
     """
-    scraper = services.scraper(source)
+    scraper = services.source_kit(source).scraper
     if scraper.step == "whole":
         scraper.entities = known_entities(services, scraper)
         return scraper

@@ -49,8 +49,9 @@ def plan_asked(services: Services, asked: Asked, now: dt.datetime, backfill_id: 
             stage="plan",
             hint=asked.accept_command,
         )
-    services.processor(asked.source)
-    scraper = known_scraper(services, asked.source)
+    kit = services.source_kit(asked.source)
+    kit.processor  # noqa: B018 - raises for a source that nothing could load
+    scraper, ledger = known_scraper(services, asked.source), kit.ledger
     partitions = requested_partitions(
         scraper,
         asked.start_date,
@@ -63,7 +64,6 @@ def plan_asked(services: Services, asked: Asked, now: dt.datetime, backfill_id: 
     # As far as a rest can reach, so that a few dates in the middle of an outage are not called empty by themselves.
     around = scraper.rests.widened(partitions, scraper.step) if scraper.rests else []
     keys = [partition.key for partition in (*around, *partitions)]
-    ledger = Ledger(services.store, asked.source)
     entries = ledger.refresh(min(keys), max(keys))
     plan = make_plan(
         scraper,
@@ -99,16 +99,17 @@ def estimate_of(
     entries: Mapping[str, LedgerEntry],
 ) -> Estimate:
     """What ``plan`` will cost under the limits and prices of the settings."""
+    kit = services.source_kit(asked.source)
     return estimate(
         plan,
         history,
-        rate=services.access(asked.source).rate,
+        rate=kit.access.rate,
         quota_share=services.settings.backfill_quota_share,
         concurrency=asked.concurrency,
         tables=len(scraper.tables),
         partitions_per_job=services.settings.process_batch_partitions,
         days_per_call=scraper.days_per_call,
-        prices=services.prices(asked.source),
+        prices=kit.prices,
         rows_before={key: sum(entry.landed.values()) for key, entry in entries.items() if entry.landed},
     )
 

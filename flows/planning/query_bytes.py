@@ -64,7 +64,7 @@ class DryRun:
 def plan_dry_run(services: Services, source: str, plan: Plan) -> DryRun:
     """Asks BigQuery about everything that the plan loads. Raises nothing of what the warehouse raises."""
     planned = [*plan.to_fetch, *plan.to_reload]
-    settings, processor = services.settings, services.processor(source)
+    settings, processor = services.settings, services.source_kit(source).processor
     warehouse = BigQueryWarehouse(
         settings.google_project, settings.dataset, settings.location, request_timeout_s=_WAIT_S, retry_s=_WAIT_S
     )

@@ -49,7 +49,7 @@ async def report_progress(run: RunContext) -> None:
     settings, log = run.services.settings, partition_logger()
     artifact_id: UUID | None = None
     # Of a distributed run other processes write the entries; its own ledger is not to be listed under its writes.
-    seen = Ledger(run.services.store, run.source) if run.windows is not None else run.ledger
+    seen = run.services.source_kit(run.source).ledger if run.windows is not None else run.ledger
     logged, shown = 0, ""
     logged_s = time.monotonic()
     shown_s = looked_s = logged_s - ARTIFACT_EVERY_S

@@ -19,7 +19,7 @@ from typing import ParamSpec, Protocol, Self, TypeVar
 from alerting.errors import CriticalError, PipelineError, TransientError
 from alerting.run_facts import RunFacts
 from flows.coordination.standstill import Standstill
-from flows.ledger.ledger import Ledger, Verdict
+from flows.ledger.ledger import Verdict
 from flows.log import partition_logger
 from flows.parameters import Asked
 from flows.planning.history import SourceHistory
@@ -77,16 +77,14 @@ class RunContext:
         self.asked = asked
         self.source = source
         self.backfill_id = backfill_id
-        self.scraper = services.scraper(source)
-        self.processor = services.processor(source)
-        self.quota = services.quota(source, purpose)
-        self.budget = services.budget(source, self.quota)
-        self.prices = services.prices(source)
+        kit = self.kit = services.source_kit(source, purpose)
+        self.scraper, self.processor = kit.scraper, kit.processor
+        self.quota, self.budget, self.prices = kit.quota, kit.budget, kit.prices
         self._executor = ThreadPoolExecutor(max_workers=max_concurrency + 4, thread_name_prefix="gapless")
         self._counting = threading.Lock()
         # Without a client no code path of a mode that must not ask the source can ask it.
-        self.client = services.client(source, self.budget) if asked.mode.may_fetch else None
-        self.ledger = Ledger(services.store, source)
+        self.client = kit.client if asked.mode.may_fetch else None
+        self.ledger = kit.ledger
         self.partitions: dict[str, Partition] = {}
         # Every key of the plan, and whether this run is to do something about it.
         self.work: dict[str, bool] = {}
@@ -259,8 +257,6 @@ class RunContext:
         """Lets running threads end and gives connections and unused calls back. May be called again."""
         self._executor.shutdown(wait=False, cancel_futures=True)
         try:
-            self.budget.close()
+            self.kit.close()
         except PipelineError as error:
             partition_logger().warning("unused calls were not given back: %s", error)
-        if self.client:
-            self.client.close()

@@ -18,7 +18,6 @@ from prefect.states import Cancelled, Scheduled
 
 from alerting.errors import BlockedBySource, CriticalError
 from alerting.ranges import compress_dates
-from flows.ledger.ledger import Ledger
 from flows.ledger.resumes import Resume, drop_resumes, is_done, keep_resume, read_resumes
 from flows.ledger.verdicts import resumes_at
 from flows.log import partition_logger
@@ -107,7 +106,7 @@ def take_back_needless(services: Services, source: str) -> list[Resume]:
     taken = []
     try:
         scheduled = read_resumes(services.store, source)
-        entries = Ledger(services.store, source).refresh() if scheduled else {}
+        entries = services.source_kit(source).ledger.refresh() if scheduled else {}
         for one in scheduled:
             if not one.has_work(entries):
                 _cancel(one)

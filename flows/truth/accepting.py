@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from alerting.errors import ConfigurationError
 from flows.coordination.lease import refuse_while_held
-from flows.ledger.ledger import Ledger, LedgerEntry
+from flows.ledger.ledger import LedgerEntry
 from flows.wiring import Services
 
 
@@ -21,7 +21,7 @@ def accept_open(
     partition has none; ``LeaseHeld`` while a run works on the source.
     """
     refuse_while_held(services.store, source, now, "accept-open")
-    ledger = Ledger(services.store, source)
+    ledger = services.source_kit(source).ledger
     entries = ledger.refresh(min(keys), max(keys))
     found = {key: entry for key in keys if (entry := entries.get(key)) and entry.open_items and entry.verdict.is_good}
     if missing := [key for key in keys if key not in found]:

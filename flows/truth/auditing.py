@@ -11,7 +11,7 @@ from alerting.incident import Incident
 from alerting.wording import plural
 from flows.coordination.lease import refuse_while_held
 from flows.ledger.entry import REOPENED
-from flows.ledger.ledger import Ledger, Verdict
+from flows.ledger.ledger import Verdict
 from flows.truth.declared import without_unasked
 from flows.truth.deficits import Deficit, Finding, find_deficits
 from flows.truth.inventory import landed_attempts, landed_sources, read_inventory
@@ -36,7 +36,7 @@ def audit_sources(
     Raises ``ConfigurationError`` for an unknown name, ``StateUnreadable`` for a broken ledger object of a named one.
     """
     for name in sources:
-        services.scraper(name)
+        services.source_kit(name)
     if sources:
         return [one for name in sources for one in _audit(services, name, now, first, last, below)]
     findings = unmapped(services)
@@ -57,7 +57,7 @@ def _audit(
         inventory if first else without_unasked(services, source, inventory),
         now,
         empty_ttl=dt.timedelta(days=services.settings.empty_ttl_days),
-        fresh_for=services.scraper(source).fresh_for,
+        fresh_for=services.source_kit(source).scraper.fresh_for,
         below=below,
     )
 
@@ -114,7 +114,7 @@ def reopen(services: Services, source: str, findings: Sequence[Finding], by: str
     refuse_while_held(services.store, source, now, "repair")
     if any(one.deficit is Deficit.UNMAPPED for one in findings):
         raise ConfigurationError(findings[0].why, source=source, stage="repair", hint="install the missing processor")
-    ledger = Ledger(services.store, source)
+    ledger = services.source_kit(source).ledger
     entries = ledger.refresh()
     landed = landed_attempts(services.store, source)
     for one in findings:
@@ -126,7 +126,7 @@ def reopen(services: Services, source: str, findings: Sequence[Finding], by: str
             and (entry is None or entry.attempt < attempts[-1].attempt)
         ):
             try:
-                manifest = services.landing.take_up(attempts[-1].manifest_name, services.scraper(source))
+                manifest = services.landing.take_up(attempts[-1].manifest_name, services.source_kit(source).scraper)
             except Truncated as error:
                 ledger.advance(one.partition, Verdict.PLANNED, by, now, error_type=REOPENED, error=error.message)
             else:

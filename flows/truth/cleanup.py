@@ -17,7 +17,6 @@ from typing import Any
 
 from alerting.object_store import StoredObject
 from flows.coordination.lease import refuse_while_held
-from flows.ledger.ledger import Ledger
 from flows.wiring import Services
 from scrapers.landing import source_prefix
 
@@ -64,7 +63,7 @@ def remove_leftovers(services: Services, source: str, found: list[Leftover], now
 
 
 def _orphaned_attempts(services: Services, source: str, before: dt.datetime) -> Iterator[Leftover]:
-    named = {(key, entry.attempt) for key, entry in Ledger(services.store, source).refresh().items()}
+    named = {(key, entry.attempt) for key, entry in services.source_kit(source).ledger.refresh().items()}
     attempts: dict[tuple[str, str], list[StoredObject]] = {}
     for stored in services.store.list(source_prefix(source)):
         match = _ATTEMPT.fullmatch(stored.name)
@@ -88,7 +87,7 @@ def _staging_tables(services: Services, source: str, before: dt.datetime) -> Ite
     rows = services.warehouse.query(
         f"SELECT table_name, creation_time FROM `{schema}`.INFORMATION_SCHEMA.TABLES WHERE table_name LIKE 'stg_%'"
     )
-    ours = tuple(f"stg_{table.name}_" for table in services.processor(source).tables)
+    ours = tuple(f"stg_{table.name}_" for table in services.source_kit(source).processor.tables)
     for row in rows:
         name, created = str(row["table_name"]), row["creation_time"]
         if _STAGING_TABLE.fullmatch(name) and name.startswith(ours) and (created is None or created < before):

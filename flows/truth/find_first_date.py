@@ -43,7 +43,8 @@ def find_first_date(
     ``NothingPublished`` when nothing near ``end`` has rows; what the source's answers raise, after retries. Nothing is
     recorded then.
     """
-    scraper, now = services.scraper(source), utc_now()
+    kit, now = services.source_kit(source), utc_now()
+    scraper = kit.scraper
     if scraper.step == "whole":
         raise ConfigurationError(
             f"{source} is asked by entity and has no dates. Nothing was done", source=source, stage="plan"
@@ -52,14 +53,10 @@ def find_first_date(
     _refuse_at_this_time(services, source, now)
     with (
         _held(services, source, f"{partitions[0].key}..{partitions[-1].key}") as lease,
-        _client(services, source) as (
-            client,
-            calls,
-        ),
+        contextlib.closing(kit),
     ):
-        ledger = Ledger(services.store, source)
-        known = _known(ledger.refresh(partitions[0].key, partitions[-1].key), partitions)
-        looking = _Looking(services, lease, scraper, client, partitions, sleep)
+        known = _known(kit.ledger.refresh(partitions[0].key, partitions[-1].key), partitions)
+        looking = _Looking(services, lease, scraper, kit.client, partitions, sleep)
         rest_days = rest_days or _longest_rest_days(scraper)
         search = FirstSearch(len(partitions), looking.has_rows, step=scraper.step, rest_days=rest_days, known=known)
         at = search.first()
@@ -79,11 +76,11 @@ def find_first_date(
             end_date=end,
             found_at=utc_now(),
             found_by=who,
-            calls=calls(),
+            calls=kit.client.calls,
             looks=tuple(sorted(looks, key=lambda look: look.partition)),
         )
         if at:
-            _record(services, ledger, found, lease.record.backfill_id)
+            _record(services, kit.ledger, found, lease.record.backfill_id)
     return found
 
 
@@ -95,11 +92,10 @@ def _longest_rest_days(scraper: Scraper) -> int:
 
 def forget_first_date(services: Services, source: str) -> bool:
     """Removes the record, so that plans ask for everything again; False when there was none. Raises ``LeaseHeld``."""
-    services.scraper(source)
+    ledger = services.source_kit(source).ledger
     with _held(services, source, "forget the first date") as lease:
         there = next(services.store.list(first_date_name(source)), None) is not None
         services.store.delete(first_date_name(source))
-        ledger = Ledger(services.store, source)
         for key, entry in ledger.refresh().items():
             if entry.verdict is Verdict.UNAVAILABLE and entry.evidence.startswith(BEFORE_FIRST):
                 ledger.advance(key, Verdict.PLANNED, lease.record.backfill_id, utc_now(), evidence="")
@@ -203,14 +199,3 @@ def _held(services: Services, source: str, range_text: str) -> Iterator[Lease]:
         yield lease
     finally:
         lease.release(utc_now())
-
-
-@contextlib.contextmanager
-def _client(services: Services, source: str) -> Iterator[tuple[Fetcher, Callable[[], int]]]:
-    budget = services.budget(source, services.quota(source))
-    client = services.client(source, budget)
-    try:
-        yield client, lambda: client.calls
-    finally:
-        client.close()
-        budget.close()

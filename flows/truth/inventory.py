@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from alerting.errors import StateUnreadable, Truncated
 from alerting.object_store import ObjectStore
-from flows.ledger.ledger import Ledger, LedgerEntry, Verdict
+from flows.ledger.ledger import LedgerEntry, Verdict
 from flows.ledger.rests import long_rests
 from flows.planning.known_first_date import known_scraper
 from flows.planning.plan import why_unaskable
@@ -154,7 +154,7 @@ def count_sql(
 def loaded_since(services: Services, source: str) -> dt.date | None:
     """The oldest date that any table of the source holds, None when all are empty."""
     oldest = []
-    for table in services.processor(source).tables:
+    for table in services.source_kit(source).processor.tables:
         name = services.warehouse.name_of(table.name)
         found = services.warehouse.query(f"SELECT MIN(`{table.partition_field}`) AS d FROM {name}")
         oldest += [row["d"] for row in found if row["d"]]
@@ -175,7 +175,7 @@ def read_inventory(
     ``unavailable`` as every plan says. Raises ``StateUnreadable`` for a broken ledger object.
     """
     scraper = known_scraper(services, source)
-    ledger = Ledger(services.store, source).refresh()
+    ledger = services.source_kit(source).ledger.refresh()
     landed = landed_attempts(services.store, source)
     # What was planned and never begun is looked at inside of what is known, and makes nobody look further.
     keys = {*(key for key, entry in ledger.items() if not entry.is_pending), *landed}
@@ -284,7 +284,7 @@ def _first_date(key: str) -> dt.date | None:
 
 
 def _rows_by_partition(services: Services, source: str, partitions: Sequence[Partition]) -> dict[str, dict[str, int]]:
-    tables = services.processor(source).tables
+    tables = services.source_kit(source).processor.tables
     rows: dict[str, dict[str, int]] = {
         one.key: dict.fromkeys((table.name for table in tables), 0) for one in partitions
     }

@@ -89,7 +89,7 @@ def rebuild_ledger(services: Services, source: str, now: dt.datetime, apply: boo
 def _rebuilt_entries(
     services: Services, source: str, lost: Mapping[str, tuple[LandedAttempt, ...]], now: dt.datetime
 ) -> dict[str, LedgerEntry]:
-    scraper, manifests, entries = services.scraper(source), dict[str, Manifest](), dict[str, LedgerEntry]()
+    scraper, manifests, entries = services.source_kit(source).scraper, dict[str, Manifest](), dict[str, LedgerEntry]()
     for key, attempts in lost.items():
         try:
             manifests[key] = services.landing.take_up(attempts[-1].manifest_name, scraper)

@@ -59,7 +59,7 @@ def recount_landed(
     for at in range(0, len(manifests), _BATCH):
         found |= verify(
             manifests[at : at + _BATCH],
-            processor=services.processor(source),
+            processor=services.source_kit(source).processor,
             warehouse=services.warehouse,
             dropped=dropped,
         )
@@ -120,7 +120,7 @@ _LOADED = frozenset({Verdict.VERIFIED, Verdict.EMPTY_OK})
 def _manifests(services: Services, entries: Sequence[LedgerEntry]) -> tuple[list[Manifest], dict[str, str]]:
     def read(entry: LedgerEntry) -> Manifest | str:
         try:
-            return services.landing.take_up(entry.manifest_name, services.scraper(entry.source))
+            return services.landing.take_up(entry.manifest_name, services.source_kit(entry.source).scraper)
         except (StateUnreadable, Truncated) as error:
             return error.message
 
@@ -151,7 +151,7 @@ def _tables(
     dropped: Mapping[str, Mapping[str, int]],
 ) -> dict[str, dict[str, int]]:
     tables = {}
-    for table in services.scraper(source).tables:
+    for table in services.source_kit(source).scraper.tables:
         landed = sum(one.counts.get(table, 0) for one in manifests)
         repeats = sum(counts.get(table, 0) for counts in dropped.values())
         loaded = sum(one.loaded.get(table, 0) for one in found.values())

@@ -51,7 +51,7 @@ class _Trial:
 
     @property
     def processor(self) -> Processor:
-        return self.services.processor(self.source)
+        return self.services.source_kit(self.source).processor
 
     @property
     def refused(self) -> list[Checked]:

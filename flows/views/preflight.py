@@ -17,7 +17,6 @@ from alerting.wording import plural
 from flows.coordination.blackout import blackouts_of, paused_until
 from flows.coordination.cooldown import cooling_until, lift_command
 from flows.coordination.lease import read_lease
-from flows.ledger.ledger import Ledger
 from flows.truth.auditing import unmapped
 from flows.wiring import Services
 from scrapers.pace.rate_limits import described
@@ -98,14 +97,14 @@ def check_bucket(services: Services) -> Checked:
 
 def _tables(services: Services, source: str) -> Checked:
     counts = []
-    for table in services.processor(source).tables:
+    for table in services.source_kit(source).processor.tables:
         rows = services.warehouse.query(f"SELECT COUNT(*) AS n FROM {services.warehouse.name_of(table.name)}")  # noqa: S608
         counts.append(f"{table.name} {plural(rows[0]['n'], 'row')}")
     return Checked("tables", "pass", ", ".join(counts))
 
 
 def _ledger(services: Services, source: str) -> Checked:
-    entries = Ledger(services.store, source).refresh()
+    entries = services.source_kit(source).ledger.refresh()
     done = sum(entry.verdict.is_good for entry in entries.values())
     if not done:
         return Checked(
@@ -158,7 +157,7 @@ def _mail_sent(services: Services, test_mail: bool) -> Checked:
 
 
 def _limiter(services: Services, source: str) -> Checked:
-    rate = services.access(source).rate
+    rate = services.source_kit(source).access.rate
     said = described(rate)
     if not said:
         return Checked(
@@ -182,7 +181,8 @@ def _time(services: Services, source: str, now: dt.datetime) -> Checked:
 
 
 def _source(services: Services, source: str, now: dt.datetime, canary: bool) -> Checked:
-    scraper, access = services.scraper(source), services.access(source)
+    kit = services.source_kit(source)
+    scraper, access = kit.scraper, kit.access
     needed = scraper.auth.secrets if scraper.auth and not scraper.auth.is_optional else ()
     if missing := [name for name in needed if not services.settings.secret(name)]:
         raise ConfigurationError(
@@ -192,7 +192,7 @@ def _source(services: Services, source: str, now: dt.datetime, canary: bool) -> 
     if not canary:
         return Checked("source", "skip", f"{access.base_url} was not asked", "--canary makes the calls of one date")
     partition = _canary_partition(services, source, now)
-    client = services.client(source, services.budget(source))
+    client = kit.client_within(kit.build_budget(None))
     try:
         page = client.fetch(scraper.first_request(partition))
         found = scraper.inspect(partition, page)
@@ -203,7 +203,7 @@ def _source(services: Services, source: str, now: dt.datetime, canary: bool) -> 
 
 
 def _canary_partition(services: Services, source: str, now: dt.datetime) -> Partition:
-    scraper = services.scraper(source)
+    scraper = services.source_kit(source).scraper
     if scraper.step == "whole":
         entity = f"{scraper.entities[0]}~{scraper.variants[0]}" if scraper.variants else scraper.entities[0]
         return Partition.whole(entity, scraper.zone)

@@ -303,7 +303,7 @@ def situation_of(services: Services, source: str, now: dt.datetime) -> Situation
         run=run,
         progress=stored_progress(run, work, entries, now) if run is not None and work is not None else None,
         patience_s=services.settings.stall_s or 10 * services.settings.lease_ttl_s,
-        scraper=services.scraper(source),
+        scraper=services.source_kit(source).scraper,
     )
 
 

@@ -59,7 +59,7 @@ def source_status(services: Services, source: str, now: dt.datetime, newest: int
         ],
         "rows": {
             table: sum(entry.loaded.get(table, 0) for entry in at_present.with_verdict(Verdict.VERIFIED))
-            for table in services.scraper(source).tables
+            for table in services.source_kit(source).scraper.tables
         },
         "last_update": max((entry.updated_at for entry in entries), default=None),
         "shrunk": {entry.partition: shrunk_text(entry) for entry in at_present.with_verdict(Verdict.SHRUNK)},
@@ -243,18 +243,18 @@ def _holder(now: Situation) -> str:
 
 def _quota(seen: Seen) -> str:
     source = seen.situation.source
-    rate, account = seen.services.access(source).rate, account_of(source)
+    kit, account = seen.services.source_kit(source), account_of(source)
+    rate = kit.access.rate
     whose = "source" if account == source else f"account {account} of {', '.join(sources_of(account))}"
     lines = [f"{whose}: {described(rate) or 'no limit declared'}"]
     walls = {unit for unit, limit in (("day", rate.per_day), ("month", rate.per_month)) if limit}
     if walls:
-        quota = seen.services.quota(source)
-        for unit, used in ((unit, sum(by.values())) for unit, by in quota.counts().spent.items() if unit in walls):
+        for unit, used in ((unit, sum(by.values())) for unit, by in kit.quota.counts().spent.items() if unit in walls):
             ends = next_reset(unit, seen.situation.now, ZoneInfo(rate.reset_zone))
             lines.append(f"{used:,} used this {unit}, which ends {_to_the_second(ends)}")
-        lines.append(f"a backfill may still make {plural(quota.left() or 0, 'call')}")
+        lines.append(f"a backfill may still make {plural(kit.quota.left() or 0, 'call')}")
     if account != source:
-        lines.append(f"calls of this day: {used_by_source(seen.services.quota(source).counts().by_source['day'])}")
+        lines.append(f"calls of this day: {used_by_source(kit.quota.counts().by_source['day'])}")
     lines.append(f"BigQuery's day ends {_to_the_second(table_budget.next_reset(seen.situation.now))}")
     return "; ".join(lines)
 
@@ -291,7 +291,7 @@ def _eta(now: Situation) -> str:
 
 
 def _dependents(seen: Seen) -> str:
-    dataset, names = seen.services.settings.dataset, seen.services.scraper(seen.situation.source).tables
+    dataset, names = seen.services.settings.dataset, seen.services.source_kit(seen.situation.source).scraper.tables
     tables = ", ".join(f"{dataset}.{name}" for name in names)
     run = seen.situation.run.backfill_id if seen.situation.run else ""
     changed = compress_dates(

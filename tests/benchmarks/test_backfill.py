@@ -28,8 +28,8 @@ def bare_fetches_s(bench: Bench, dates: list[dt.date]) -> float:
     from scrapers.partition import Partition
 
     services = build_services()
-    scraper = services.scraper("bdl_box_scores")
-    with services.client("bdl_box_scores", services.budget("bdl_box_scores")) as client:
+    scraper = services.source_kit("bdl_box_scores").scraper
+    with services.source_kit("bdl_box_scores").client as client:
 
         def fetch(date: dt.date) -> int:
             return len(client.fetch(scraper.first_request(Partition.day(date, scraper.zone))).body)

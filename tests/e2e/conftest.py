@@ -201,7 +201,7 @@ class Bench:
             prefix, start_offset=prefix + start_date, end_offset=f"{prefix}{end_date}.json~"
         ):
             services.store.delete(found.name)
-        for table in services.processor(SOURCE).tables:
+        for table in services.source_kit(SOURCE).processor.tables:
             services.warehouse.query(
                 f"DELETE FROM {services.warehouse.name_of(table.name)} "
                 f"WHERE game_date BETWEEN DATE '{start_date}' AND DATE '{end_date}'"

@@ -225,5 +225,7 @@ def _sql(statement: str) -> None:
     from flows.wiring import build_services
 
     services = build_services()
-    names = {table.name: services.warehouse.name_of(table.name) for table in services.processor(SOURCE).tables}
+    names = {
+        table.name: services.warehouse.name_of(table.name) for table in services.source_kit(SOURCE).processor.tables
+    }
     services.warehouse.query(statement.format(**names))

@@ -57,7 +57,7 @@ def window(bench: Bench) -> list[str]:
     from flows.daily import settled_window
     from flows.wiring import build_services
 
-    dates = [one.key for one in settled_window(build_services().scraper(SOURCE), 3, dt.datetime.now(dt.UTC))]
+    dates = [one.key for one in settled_window(build_services().source_kit(SOURCE).scraper, 3, dt.datetime.now(dt.UTC))]
     bench.forget(dates[0], dates[-1])
     return dates
 

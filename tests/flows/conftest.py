@@ -35,6 +35,7 @@ from processors.process import process
 from processors.verification import verify
 from scrapers.landing import Manifest
 from scrapers.object_store import GcsObjectStore
+from scrapers.pace.budget import Budget
 from scrapers.partition import Partition
 from scrapers.scrape import scrape, utc_now
 
@@ -64,19 +65,20 @@ class Place:
         return ledger
 
     def partitions(self, first: str, days: int) -> list[Partition]:
-        zone = self.services.scraper(SOURCE).zone
+        zone = self.services.source_kit(SOURCE).scraper.zone
         start = dt.date.fromisoformat(first)
         return [Partition.day(start + dt.timedelta(days=at), zone) for at in range(days)]
 
     def land(self, first: str, days: int = 1, *, record: bool = True, now: dt.datetime | None = None) -> list[Manifest]:
         """Fetches and lands; with ``record`` the ledger says so."""
-        client = self.services.client(SOURCE, self.services.budget(SOURCE))
+        kit = self.services.source_kit(SOURCE)
+        client = kit.client_within(Budget(kit.access.rate, source=SOURCE))
         ledger = self.ledger
         landed = []
         for partition in self.partitions(first, days):
             manifest = scrape(
                 partition,
-                scraper=self.services.scraper(SOURCE),
+                scraper=self.services.source_kit(SOURCE).scraper,
                 client=client,
                 landing=self.services.landing,
                 backfill_id=self.run_id,
@@ -101,7 +103,7 @@ class Place:
 
     def load(self, manifests: Sequence[Manifest], *, record: bool = True, now: dt.datetime | None = None) -> None:
         """Loads and verifies; with ``record`` the ledger says so."""
-        processor, warehouse = self.services.processor(SOURCE), self.services.warehouse
+        processor, warehouse = self.services.source_kit(SOURCE).processor, self.services.warehouse
         receipt = process(
             manifests,
             processor=processor,
@@ -190,7 +192,7 @@ def place(
             monkeypatch.setenv(variable, value)
         services = build_services()
         services.warehouse.ensure_dataset()
-        for table in services.processor(SOURCE).tables:
+        for table in services.source_kit(SOURCE).processor.tables:
             services.warehouse.ensure_table(table)
         yield Place(services, upstream, inbox)
 

@@ -53,7 +53,7 @@ def test_declared_strict_they_are_faults_and_old_rows_stay(
 ) -> None:
     ran(FIRST, LAST)
     before = place.sql("SELECT TO_JSON_STRING(t) AS j FROM {games} t ORDER BY j")
-    processor = place.services.processor(SOURCE)
+    processor = place.services.source_kit(SOURCE).processor
     strict = tuple(dataclasses.replace(one, is_strict=True) for one in processor.balances)
     monkeypatch.setattr(type(processor), "balances", strict)
     place.upstream.trouble(*({"kind": kind, "dates": [date]} for date, kind in TROUBLES.items()))

@@ -87,7 +87,7 @@ def landed(memory_bucket: MemoryObjectStore, monkeypatch: pytest.MonkeyPatch, pl
     warehouse = BigQueryWarehouse("p", services.settings.dataset, "US", budget=few)
     monkeypatch.setattr(Services, "warehouse", warehouse)
     ledger = Ledger(memory_bucket, SOURCE)
-    scraper = services.scraper(SOURCE)
+    scraper = services.source_kit(SOURCE).scraper
     for partition in partitions_between(dt.date.fromisoformat(FIRST), dt.date.fromisoformat(LAST), scraper.zone):
         manifest = scrape(
             partition,
@@ -142,7 +142,7 @@ def test_five_years_of_landed_dates_are_loaded_with_few_jobs_and_loaded_again_by
     ):
         landed.warehouse.query(damage)
     assert content(landed) != expected
-    monkeypatch.setattr(type(landed.processor(SOURCE)), "version", 99)
+    monkeypatch.setattr(type(landed.source_kit(SOURCE).processor), "version", 99)
     again, facts = ran(FIRST, LAST, mode=Mode.REPROCESS)
     assert facts.verdict == "COMPLETE"
     assert (again.calls, again.client) == (0, None)

@@ -69,7 +69,7 @@ def test_another_version_of_the_processor_loads_what_came_unchanged(
     place: Place, ran: Ran, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place.fill(FIRST, 2)
-    monkeypatch.setattr(type(place.services.processor(SOURCE)), "version", 99)
+    monkeypatch.setattr(type(place.services.source_kit(SOURCE).processor), "version", 99)
     run, facts = ran(FIRST, LAST, mode=Mode.FULL)
     assert facts.verdict == "COMPLETE"
     assert [receipt.partitions for receipt in run.receipts] == [(FIRST, LAST)]
@@ -100,7 +100,7 @@ def _expect_as_many_players_as_there_are(place: Place, monkeypatch: pytest.Monke
         "SELECT MIN(n) AS fewest FROM (SELECT COUNT(*) AS n FROM {lines} WHERE game_date = DATE '" + LAST + "' "
         "GROUP BY game_key)"
     )
-    processor = place.services.processor(SOURCE)
+    processor = place.services.source_kit(SOURCE).processor
     games, lines = processor.tables
     strict = dataclasses.replace(lines, per_parent=(found["fewest"], 80))
     monkeypatch.setattr(type(processor), "tables", (games, strict))

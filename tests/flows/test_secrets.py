@@ -100,7 +100,7 @@ def test_a_running_event_loop_is_no_obstacle(blocks):
 def test_a_source_client_gets_its_own_secret_and_no_other(blocks):
     blocks["gapless-bdl-api-key"] = "from-the-block-123"
     services = Services(Settings(source_secrets={"other_key": "not-yours-0123456"}))
-    client = services.client("bdl_box_scores", services.budget("bdl_box_scores"))
+    client = services.source_kit("bdl_box_scores").client
     assert dict(client._access.secrets) == {"bdl_api_key": "from-the-block-123"}
     client.close()
 

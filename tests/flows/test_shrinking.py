@@ -98,7 +98,7 @@ def test_reprocessing_with_a_processor_that_finds_less_keeps_them(
     filled: Place, ran: Ran, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = rows(filled)
-    processor = filled.services.processor(SOURCE)
+    processor = filled.services.source_kit(SOURCE).processor
     read = type(processor).rows
 
     def fewer(self: Any, partition: Any, body: bytes) -> Any:
@@ -148,7 +148,7 @@ def test_a_mail_never_says_that_nothing_changed_when_rows_were_removed(
 def _allow_any_loss(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     import dataclasses
 
-    processor = place.services.processor(SOURCE)
+    processor = place.services.source_kit(SOURCE).processor
     loose: tuple[Table, ...] = tuple(dataclasses.replace(table, usual_removal=1.0) for table in processor.tables)
     monkeypatch.setattr(type(processor), "tables", loose)
 

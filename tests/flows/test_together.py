@@ -8,6 +8,7 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,9 +22,10 @@ from flows.parameters import Asked, Mode
 from flows.run.context import RunContext
 from flows.settings import Settings
 from flows.truth.cleanup import find_leftovers
-from flows.wiring import Services
+from flows.wiring import Services, SourceKit
 from processors.base import Processor, Row, Table
 from scrapers.base import Findings, Page, Request, Scraper
+from scrapers.pace.quota import Purpose
 from scrapers.partition import Partition, partitions_between
 from scrapers.scrape import utc_now
 from scrapers.spans import dates_of
@@ -130,23 +132,33 @@ class MemoryStore(MemoryObjectStore):
     calls: dict[str, int] = {}  # noqa: RUF012
 
 
+class MemoryKit(SourceKit):
+    """The source ``sales``, asked at the shop of its services."""
+
+    services: Memory
+
+    def build_scraper(self) -> Scraper:
+        return SalesScraper()
+
+    @cached_property
+    def processor(self) -> Any:
+        return Sales()
+
+    @cached_property
+    def client(self) -> Any:
+        return self.services.shop
+
+
 class Memory(Services):
     """Storage and alerts in memory, no warehouse."""
+
+    kit_type = MemoryKit
 
     def __init__(self, shop: Shop) -> None:
         super().__init__(Settings(project="p", console_only=True))
         store = MemoryStore()
         self.__dict__.update(store=store, alerts=SmartAlertManager(store=store, channels=[]))
         self.shop = shop
-
-    def scraper(self, source: str) -> Scraper:
-        return SalesScraper()
-
-    def processor(self, source: str) -> Any:
-        return Sales()
-
-    def client(self, source: str, budget: Any) -> Any:
-        return self.shop
 
     def run(self, last: int) -> RunContext:
         asked = Asked(source="sales", start_date=FIRST, end_date=FIRST + dt.timedelta(days=last), breaker=False)
@@ -277,15 +289,16 @@ def test_a_stopped_run_asks_for_no_range(window: Callable[..., dict[str, str]]) 
 def shop(place: Place, monkeypatch: pytest.MonkeyPatch) -> Shop:
     """The source ``sales`` beside the others, on the emulators of ``place``."""
     made = Shop({day: (day * 7) % 13 for day in range(59)} | {20: 120})
-    for name, mine in (("scraper", SalesScraper), ("processor", Sales), ("client", lambda: made)):
-        theirs = getattr(Services, name)
 
-        def choose(
-            self: Services, source: str, *rest: Any, mine: Callable[[], Any] = mine, theirs: Any = theirs
-        ) -> Any:
-            return mine() if source == "sales" else theirs(self, source, *rest)
+    class ShopKit(MemoryKit):
+        @cached_property
+        def client(self) -> Any:
+            return made
 
-        monkeypatch.setattr(Services, name, choose)
+    def choose(self: Services, source: str, purpose: Purpose = "backfill") -> SourceKit:
+        return (ShopKit if source == "sales" else SourceKit)(self, source, purpose)
+
+    monkeypatch.setattr(Services, "source_kit", choose)
     return made
 
 

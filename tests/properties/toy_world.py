@@ -10,6 +10,7 @@ import random
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar
 
 from alerting.channels import FileChannel
@@ -19,7 +20,7 @@ from alerting.object_store import StoredObject
 from alerting.smart_alert_manager import SmartAlertManager
 from flows.ledger.ledger import Ledger
 from flows.settings import Settings
-from flows.wiring import Services
+from flows.wiring import Services, SourceKit
 from processors.base import Processor, Row, Table
 from processors.load_plan import TableBatch, TableLoad
 from scrapers.base import Findings, Page, Request, Scraper
@@ -190,8 +191,27 @@ class ToyClient:
         pass
 
 
+class ToyKit(SourceKit):
+    """The source of the world."""
+
+    services: ToyServices
+
+    def build_scraper(self) -> Scraper:
+        return ToyScraper()
+
+    @cached_property
+    def processor(self) -> Processor:
+        return ToyProcessor()
+
+    @cached_property
+    def client(self) -> Any:
+        return ToyClient(self.services.life.world)
+
+
 class ToyServices(Services):
     """Everything of one process of the world."""
+
+    kit_type = ToyKit
 
     def __init__(self, life: Life, mails: FileChannel) -> None:
         super().__init__(SETTINGS)
@@ -202,12 +222,3 @@ class ToyServices(Services):
             channels=[mails],
             alerts=SmartAlertManager(store=MortalStore(life), channels=[mails], clock=lambda: life.world.now),
         )
-
-    def scraper(self, source: str) -> Scraper:
-        return ToyScraper()
-
-    def processor(self, source: str) -> Processor:
-        return ToyProcessor()
-
-    def client(self, source: str, budget: Any) -> Any:
-        return ToyClient(self.life.world)

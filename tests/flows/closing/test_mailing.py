@@ -141,7 +141,7 @@ def test_a_refusal_of_what_was_asked_says_what_to_ask_for_and_not_the_same_again
     from_a_deployment: None, inbox: InboxClient
 ) -> None:
     asked = Asked(source="bdl_box_scores", start_date="2025-01-31", end_date="2025-01-01", reason="errors")
-    scraper = mailing.build_services().scraper("bdl_box_scores")
+    scraper = mailing.build_services().source_kit("bdl_box_scores").scraper
     with pytest.raises(ConfigurationError) as refused:
         requested_partitions(scraper, asked.start_date, asked.end_date, "", dt.datetime(2025, 6, 1, tzinfo=dt.UTC))
     mailing.tell_refused(asked, "bf-4", refused.value)

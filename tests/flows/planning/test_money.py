@@ -49,9 +49,9 @@ def test_the_price_of_a_call_is_what_the_source_declares_unless_the_settings_dif
     from scrapers.sources.bdl_box_scores import BdlBoxScores
 
     monkeypatch.setattr(BdlBoxScores, "usd_per_call", 0.25)
-    assert Services(Settings(console_only=True)).prices(SOURCE).usd_per_call == 0.25
+    assert Services(Settings(console_only=True)).source_kit(SOURCE).prices.usd_per_call == 0.25
     mine = Settings(console_only=True, source_usd_per_call={SOURCE: 0.5})
-    assert Services(mine).prices(SOURCE).usd_per_call == 0.5
+    assert Services(mine).source_kit(SOURCE).prices.usd_per_call == 0.5
 
 
 def test_a_run_has_its_own_cost_budget_or_that_of_the_settings() -> None:

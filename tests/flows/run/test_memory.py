@@ -19,7 +19,7 @@ from flows.planning.planner import plan_asked
 from flows.run.context import RunContext
 from flows.run.recording import land
 from flows.settings import Settings
-from flows.wiring import Services
+from flows.wiring import Services, SourceKit
 from scrapers.base import Page, Request
 from scrapers.scrape import utc_now
 
@@ -48,7 +48,7 @@ class CountedFiles(FileObjectStore):
 
 def test_n28_landing_400_dates_takes_the_memory_of_a_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Services, "store", CountedFiles(tmp_path))
-    monkeypatch.setattr(Services, "client", lambda *_: BigClient())
+    monkeypatch.setattr(SourceKit, "client", BigClient())
     services: Any = Services(Settings(project="p", console_only=True))
     last = dt.date(2024, 1, 1) + dt.timedelta(days=DATES - 1)
     asked = Asked(source="bdl_box_scores", start_date=dt.date(2024, 1, 1), end_date=last)

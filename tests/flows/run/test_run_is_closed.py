@@ -48,7 +48,9 @@ def test_a_plan_that_fails_gives_back_threads_connections_reserved_calls_and_the
     assert run._executor._shutdown
     assert run.client is not None
     assert run.client._http.is_closed
-    assert sum(place.services.quota(SOURCE).counts().spent["day"].values()) == 1, "the rest of the block is back"
+    assert sum(place.services.source_kit(SOURCE).quota.counts().spent["day"].values()) == 1, (
+        "the rest of the block is back"
+    )
     assert read_lease(place.store, SOURCE)[0].state != "held"  # type: ignore[union-attr]
 
 

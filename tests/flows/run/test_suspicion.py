@@ -6,6 +6,7 @@ import asyncio
 import datetime as dt
 import json
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ from flows.run.context import RunContext
 from flows.run.recording import land, record_failure
 from flows.run.suspects import at_cap, learned_cap, set_suspects_apart, twins
 from flows.settings import Settings
-from flows.wiring import Services
+from flows.wiring import Services, SourceKit
 from scrapers.base import Findings, Page, Request, Scraper
 from scrapers.partition import Partition, partitions_between
 from scrapers.rests import Rests
@@ -61,23 +62,30 @@ class Client:
         pass
 
 
+class Kit(SourceKit):
+    """The source of a ``Place``."""
+
+    services: Place
+    processor: Any = None
+
+    def build_scraper(self) -> Scraper:
+        return self.services.kind()
+
+    @cached_property
+    def client(self) -> Any:
+        return Client(self.services.rows)
+
+
 class Place(Services):
     """Storage and alerts in memory, no warehouse."""
+
+    kit_type = Kit
 
     def __init__(self, rows: dict[str, list[int]], facts: dict[str, Any] | None = None) -> None:
         super().__init__(Settings(project="p", console_only=True))
         store = MemoryObjectStore()
         self.__dict__.update(store=store, alerts=SmartAlertManager(store=store, channels=[]))
         self.rows, self.kind = rows, type("Prices", (Prices,), facts or {})
-
-    def scraper(self, source: str) -> Scraper:
-        return self.kind()
-
-    def processor(self, source: str) -> Any:
-        return None
-
-    def client(self, source: str, budget: Any) -> Any:
-        return Client(self.rows)
 
     def run(self, backfill_id: str = "bf-1", mode: Mode = Mode.INCREMENTAL) -> RunContext:
         asked = Asked(source="prices", start_date=FIRST, end_date=LAST, breaker=False, mode=mode)

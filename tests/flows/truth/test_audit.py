@@ -69,7 +69,9 @@ def test_emptiness_expires_and_is_asked_for_again(place: Any) -> None:
     stale = auditing.audit_sources(place.services, [SOURCE], utc_now(), first, first)
     assert [(one.partition, one.deficit.value) for one in stale] == [("2024-12-24", "stale")]
     keys = auditing.reopen(place.services, SOURCE, stale, "repair-1", utc_now())
-    plan = make_plan(place.services.scraper(SOURCE), place.partitions("2024-12-24", 1), place.ledger.refresh())
+    plan = make_plan(
+        place.services.source_kit(SOURCE).scraper, place.partitions("2024-12-24", 1), place.ledger.refresh()
+    )
     assert (keys, plan.items[0].path) == (["2024-12-24"], Path.FETCH)
 
 
@@ -100,7 +102,9 @@ def test_v19_repair_takes_up_exactly_the_deficits_each_by_its_cheapest_path(plac
     findings = auditing.audit_sources(place.services, [SOURCE], utc_now(), FIRST, dt.date(2025, 1, 5))
     keys = auditing.reopen(place.services, SOURCE, findings, "repair-1", utc_now())
     assert keys == ["2025-01-02", "2025-01-03", "2025-01-04", "2025-01-05"]
-    plan = make_plan(place.services.scraper(SOURCE), place.partitions("2025-01-01", 5), place.ledger.refresh())
+    plan = make_plan(
+        place.services.source_kit(SOURCE).scraper, place.partitions("2025-01-01", 5), place.ledger.refresh()
+    )
     assert [item.path.value for item in plan.items] == ["skip", "reload", "reload", "fetch", "fetch"]
 
 

@@ -63,7 +63,7 @@ def test_audit_gaps_and_verify_call_no_date_done_that_was_landed_from_a_206_and_
     (found,) = audit_sources(services, [SOURCE], now, *RANGE)
     assert (found.partition, found.deficit) == (BAD, Deficit.NO_EVIDENCE)
     assert "status 206" in found.why
-    gaps = find_gaps(SOURCE, read_inventory(services, SOURCE, now, *RANGE), services.scraper(SOURCE).tables)
+    gaps = find_gaps(SOURCE, read_inventory(services, SOURCE, now, *RANGE), services.source_kit(SOURCE).scraper.tables)
     assert {gap.partitions for gap in gaps} == {(BAD,)}
     recount = recount_range(services, SOURCE, now, *RANGE)
     assert not recount.passed

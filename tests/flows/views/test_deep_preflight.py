@@ -25,7 +25,7 @@ def test_a_deep_preflight_tries_every_load_and_statement_and_leaves_no_trace(pla
 
     assert [one for one in checks if one.result != "pass"] == []
     names = [one.name for one in checks]
-    for table in place.services.processor(source).tables:
+    for table in place.services.source_kit(source).processor.tables:
         assert f"load 4 of {table.name}" in names
         if not table.whole_entity:
             assert f"one date: replace of {table.name}" in names
