@@ -37,11 +37,11 @@ from flows.planning.planner import plan_asked
 from flows.planning.query_bytes import plan_dry_run
 from flows.run.active import register, unregister
 from flows.run.artifacts import ended, report_progress
-from flows.run.context import RunContext
 from flows.run.cost_history import remember_cost
 from flows.run.interruption import end_children, reason_of
 from flows.run.progress import ending_of, final_block
 from flows.run.resume import begin_resumed, note_resume, take_back_needless
+from flows.run.run import Run
 from flows.run.supervisor import Supervisor
 from flows.run_id import backfill_id_of
 from flows.settings import Concurrency
@@ -212,10 +212,10 @@ async def _run(services: Services, asked: Asked, backfill_id: str) -> State[Any]
         if asked.mode.may_fetch:
             # Again, because the source may have blocked the run that this one waited for.
             await asyncio.to_thread(refuse_while_cooling, services.store, asked.source, utc_now())
-        run = held.enter_context(RunContext(services, asked, backfill_id))
+        run = held.enter_context(Run(services, asked, backfill_id))
         attach_windows(run)
         for told in await run.in_thread(
-            refresh_catalogue, services, run.scraper, run.client, asked.entities, utc_now()
+            refresh_catalogue, services, run.kit.scraper, run.client, asked.entities, utc_now()
         ):
             run.note(told)
         # Again, because only the holder of the lease sees a ledger that nobody else changes.
@@ -229,7 +229,7 @@ async def _run(services: Services, asked: Asked, backfill_id: str) -> State[Any]
     return await _work(run, planned.plan, lease)
 
 
-async def _work(run: RunContext, plan: Plan, lease: Lease) -> State[Any]:
+async def _work(run: Run, plan: Plan, lease: Lease) -> State[Any]:
     """Everything between the first promise of a mail and its sending."""
     register(run)
     watching_over = Supervisor(run, lease)

@@ -11,11 +11,11 @@ from flows.log import partition_logger
 from flows.planning.canary import CanaryResult, canary_size, choose_canaries, drift
 from flows.planning.plan import Plan
 from flows.process import process_landed, to_load
-from flows.run.context import RunContext
 from flows.run.cost_history import learn_from_canaries
+from flows.run.run import Run
 
 
-async def try_canaries(run: RunContext, plan: Plan) -> Plan:
+async def try_canaries(run: Run, plan: Plan) -> Plan:
     """The plan without the dates that went first. At drift the run is stopped, and nothing of the rest is begun.
 
     A canary costs the calls of its own dates and no more: there is no retry of what the source refuses for good. Those
@@ -28,7 +28,7 @@ async def try_canaries(run: RunContext, plan: Plan) -> Plan:
     partition_logger().info("canary: %s go first", ", ".join(chosen))
     run.in_canary, began_s = True, time.monotonic()
     await dates(run.source, run.backfill_id, chosen, return_state=True)
-    manifests = run.to_recount | run.manifests
+    manifests = run.work.to_recount | run.work.manifests
     landed = [key for key in chosen if key in manifests]
     rows = {key: sum(manifests[key].counts.values()) for key in landed}
     if run.loading_stopped_by is None and (loadable := await to_load(run, landed)):
@@ -46,7 +46,7 @@ async def try_canaries(run: RunContext, plan: Plan) -> Plan:
     return rest
 
 
-def _result(run: RunContext, chosen: list[str], rows: dict[str, int]) -> CanaryResult:
+def _result(run: Run, chosen: list[str], rows: dict[str, int]) -> CanaryResult:
     good: dict[str, int] = {}
     failures: dict[str, str] = {}
     for key in chosen:
@@ -55,5 +55,5 @@ def _result(run: RunContext, chosen: list[str], rows: dict[str, int]) -> CanaryR
             good[key] = rows.get(key, 0)
         else:
             failures[key] = (entry.error_type or entry.verdict.value) if entry else "not attempted"
-    unknown = {name for receipt in run.receipts for name in receipt.unknown_fields}
+    unknown = {name for receipt in run.tally.receipts for name in receipt.unknown_fields}
     return CanaryResult(good, failures, frozenset(unknown))

@@ -30,9 +30,9 @@ from flows.parameters import Asked, Mode, Reason
 from flows.planning.plan import Path, Plan, PlannedPartition
 from flows.run.active import register, unregister
 from flows.run.artifacts import ended, now_of, report_progress
-from flows.run.context import RunContext
 from flows.run.interruption import end_children, reason_of
 from flows.run.progress_artifact import end_progress
+from flows.run.run import Run
 from flows.run_id import daily_id_of
 from flows.settings import Concurrency
 from flows.wiring import Services, build_services
@@ -156,12 +156,12 @@ async def _work(
     )
     with contextlib.ExitStack() as held:
         held.callback(lambda: lease.release(utc_now()))
-        run = held.enter_context(RunContext(services, asked, lease.record.backfill_id, purpose="live"))
+        run = held.enter_context(Run(services, asked, lease.record.backfill_id, purpose="live"))
         plan = Plan(
             source,
             asked.start_date,
             asked.end_date,
-            run.scraper.zone,
+            run.kit.scraper.zone,
             tuple(PlannedPartition(partition, Path.FETCH, "newest or may have changed") for partition in window),
         )
         partition_logger().info("daily %s", plan.date_echo())
@@ -186,22 +186,22 @@ async def _work(
     return _verdict(run)
 
 
-def _verdict(run: RunContext) -> State[Any]:
+def _verdict(run: Run) -> State[Any]:
     return Failed(message=_told(run)) if _not_well(run) else Completed(message=_told(run))
 
 
-def _not_well(run: RunContext) -> list[str]:
-    return [key for key in run.partitions if (entry := run.ledger.get(key)) is None or not entry.verdict.is_good]
+def _not_well(run: Run) -> list[str]:
+    return [key for key in run.work.partitions if not ((entry := run.ledger.get(key)) and entry.verdict.is_good)]
 
 
-def _told(run: RunContext) -> str:
+def _told(run: Run) -> str:
     """What came of it, in one line: for its state and its progress artifact."""
-    bad, read = _not_well(run), len(run.partitions)
+    keys, bad, same = list(run.work.partitions), _not_well(run), len(run.work.unchanged)
     message = (
-        f"{plural(read, 'date')} read ({', '.join(run.partitions)}): {read - len(bad) - len(run.unchanged)} loaded, "
-        f"{len(run.unchanged)} unchanged, {len(bad)} not well"
+        f"{plural(len(keys), 'date')} read ({', '.join(keys)}): {len(keys) - len(bad) - same} loaded, "
+        f"{same} unchanged, {len(bad)} not well"
     )
-    ours = [entry for key in run.partitions if (entry := run.ledger.get(key)) and entry.backfill_id == run.backfill_id]
+    ours = [entry for key in keys if (entry := run.ledger.get(key)) and entry.backfill_id == run.backfill_id]
     if removed := sum(one.get("removed", 0) for entry in ours for one in entry.changes.values()):
         message += f", {plural(removed, 'row')} removed"
     return f"{message}: {', '.join(bad)}" if bad else message

@@ -24,7 +24,6 @@ from alerting.wording import plural
 from flows.child_runs.window import joined
 from flows.log import lets_out_redacted, partition_logger, retry_transient
 from flows.run.active import current_run, is_here
-from flows.run.context import RunContext
 from flows.run.recording import (
     land,
     land_together,
@@ -33,6 +32,7 @@ from flows.run.recording import (
     stop_if_critical,
     take,
 )
+from flows.run.run import Run
 from flows.run_id import window_name
 from scrapers.landing import Manifest
 from scrapers.partition import runs
@@ -65,7 +65,7 @@ async def scrape_partition(backfill_id: str, partition: str) -> str:
     run = current_run(backfill_id)
     async with run.slots, run.gate.passed() as probe:
         run.turns.begun(partition)
-        if partition in run.done_elsewhere:
+        if partition in run.work.done_elsewhere:
             return DONE_BY_LIVE
         run.keep_budget()
         if run.stopped_by is not None:
@@ -81,7 +81,7 @@ async def scrape_partition(backfill_id: str, partition: str) -> str:
     return _landed(run, manifest)
 
 
-def _landed(run: RunContext, manifest: Manifest) -> str:
+def _landed(run: Run, manifest: Manifest) -> str:
     """What has become of a partition whose call was good; raises ``NotSettled``."""
     key = manifest.partition
     if manifest.unsettled:
@@ -93,7 +93,7 @@ def _landed(run: RunContext, manifest: Manifest) -> str:
             stage="scrape",
             hint="run the date again later",
         )
-    return UNCHANGED if key in run.unchanged or key in run.to_recount else "landed"
+    return UNCHANGED if key in run.work.unchanged or key in run.work.to_recount else "landed"
 
 
 def _together_name(parameters: dict[str, Any]) -> str:
@@ -118,9 +118,9 @@ async def scrape_together(backfill_id: str, partitions: list[str]) -> RunAnswer 
     run = current_run(backfill_id)
     async with run.slots, run.gate.passed() as probe:
         run.turns.begun(partitions[0])
-        left = [run.partitions[key] for key in partitions if not _is_done(run, key)]
+        left = [run.work.partitions[key] for key in partitions if not run.work.is_done(key)]
         if len(left) < len(partitions):
-            return RunAnswer(shorter=tuple(runs(left, run.scraper.days_per_call)))
+            return RunAnswer(shorter=tuple(runs(left, run.kit.scraper.days_per_call)))
         run.keep_budget()
         if run.stopped_by is not None:
             return NOT_ATTEMPTED
@@ -135,11 +135,7 @@ async def scrape_together(backfill_id: str, partitions: list[str]) -> RunAnswer 
     return answer
 
 
-def _is_done(run: RunContext, key: str) -> bool:
-    return any(key in done for done in (run.done_elsewhere, run.manifests, run.unchanged, run.to_recount))
-
-
-async def _take_each(run: RunContext, manifests: list[Manifest]) -> None:
+async def _take_each(run: Run, manifests: list[Manifest]) -> None:
     """Records all of them, also when one cannot be recorded: a retry must not write beside what is still under way."""
     taken = (run.in_thread(take, run, manifest) for manifest in manifests)
     for outcome in await asyncio.gather(*taken, return_exceptions=True):
@@ -168,14 +164,14 @@ async def dates(source: str, backfill_id: str, partitions: list[str], slots: int
         return Failed(message=redact(str(error)))
 
 
-async def _land_window(run: RunContext, partitions: list[str]) -> State[Any]:
+async def _land_window(run: Run, partitions: list[str]) -> State[Any]:
     # Before any of its dates waits for a slot: the window before it must not find them taken.
     await run.turns.wait(partitions[0])
     delays_s = run.services.settings.retry_delays_s
     retries: dict[str, Any] = {"retries": len(delays_s), "retry_delay_seconds": delays_s}
     # Once for all: a copy of a task costs 3 ms, as Prefect reads its source again.
     tried = scrape_partition.with_options(**retries)
-    if run.scraper.days_per_call > 1:
+    if run.kit.scraper.days_per_call > 1:
         outcomes = await _land_in_runs(run, tried, scrape_together.with_options(**retries), partitions)
     else:
         outcomes = await asyncio.gather(*(_land_or_record(run, tried, key, partitions[0]) for key in partitions))
@@ -188,12 +184,10 @@ async def _land_window(run: RunContext, partitions: list[str]) -> State[Any]:
     return Completed(message=message)
 
 
-async def _land_in_runs(
-    run: RunContext, alone: Task[..., Any], together: Task[..., Any], partitions: list[str]
-) -> list[str]:
+async def _land_in_runs(run: Run, alone: Task[..., Any], together: Task[..., Any], partitions: list[str]) -> list[str]:
     """Asks for one run of dates after the other; one outcome each, but for those that were done meanwhile."""
     window, outcomes = partitions[0], list[str]()
-    queue = RunQueue([run.partitions[key] for key in partitions], run.scraper.days_per_call)
+    queue = RunQueue([run.work.partitions[key] for key in partitions], run.kit.scraper.days_per_call)
     while asked := queue.take():
         keys = [partition.key for partition in asked]
         if len(keys) == 1:
@@ -202,7 +196,7 @@ async def _land_in_runs(
         state = await together(run.backfill_id, keys, return_state=True)
         answer = await state.aresult(raise_on_failure=False)
         if isinstance(answer, BaseException):
-            failed = [key for key in keys if not _is_done(run, key)]
+            failed = [key for key in keys if not run.work.is_done(key)]
             recording = (run.in_thread(record_shared_failure, run, key, answer, window) for key in failed)
             await asyncio.gather(*recording)
             outcomes += ["failed"] * len(failed)
@@ -215,7 +209,7 @@ async def _land_in_runs(
     return outcomes
 
 
-async def _outcome_of(run: RunContext, key: str, answer: RunAnswer, window: str) -> str:
+async def _outcome_of(run: Run, key: str, answer: RunAnswer, window: str) -> str:
     """The outcome of one partition of an answer that several share; a failure of its own is recorded."""
     try:
         if key in answer.failures:
@@ -228,7 +222,7 @@ async def _outcome_of(run: RunContext, key: str, answer: RunAnswer, window: str)
     return outcome
 
 
-async def _land_or_record(run: RunContext, tried: Task[..., Any], key: str, window: str) -> str:
+async def _land_or_record(run: Run, tried: Task[..., Any], key: str, window: str) -> str:
     async with run.begun:
         state = await tried(run.backfill_id, key, return_state=True)
         result = await state.aresult(raise_on_failure=False)
@@ -236,7 +230,7 @@ async def _land_or_record(run: RunContext, tried: Task[..., Any], key: str, wind
             await run.in_thread(record_failure, run, key, result, "scrape", window)
             return "failed"
     if result == "landed":
-        partition_logger().info("%s landed: %s", key, run.manifests[key].counts)
+        partition_logger().info("%s landed: %s", key, run.work.manifests[key].counts)
     else:
         partition_logger().info("%s %s", key, result)
     return str(result)

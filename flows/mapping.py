@@ -17,9 +17,9 @@ from flows.parameters import Engine, Order
 from flows.planning.batching import is_worth_a_job
 from flows.planning.plan import Plan
 from flows.process import process_landed, to_load, validate_loaded
-from flows.run.context import RunContext
 from flows.run.gate import TROUBLE
 from flows.run.recording import record_failure
+from flows.run.run import Run
 from flows.run.turns import Turns
 from processors.load_plan import pack
 from scrapers.partition import Partition, run_windows, windows
@@ -32,7 +32,7 @@ SINGLE_DATE_WINDOWS_AT_ONCE = 4
 LONG_WINDOWS_AT_ONCE = 2
 
 
-async def map_windows(run: RunContext, plan: Plan) -> None:
+async def map_windows(run: Run, plan: Plan) -> None:
     """Runs every window of the plan; landed partitions are processed in batches while others are still fetched."""
     await _validate_in_batches(run, await _landed_before(run, plan.to_recount))
     refused: list[Partition] = []
@@ -54,12 +54,12 @@ async def map_windows(run: RunContext, plan: Plan) -> None:
     await processing
 
 
-def _windows(run: RunContext, plan: Plan) -> tuple[list[tuple[Partition, ...]], int]:
+def _windows(run: Run, plan: Plan) -> tuple[list[tuple[Partition, ...]], int]:
     """The windows, and how many of them are at work at once."""
     settings = run.services.settings
     if run.asked.engine is Engine.DISTRIBUTED:
         return windows_of(run, plan.to_fetch)
-    days = run.scraper.days_per_call
+    days = run.kit.scraper.days_per_call
     grouped = run_windows(plan.to_fetch, days) if days > 1 else windows(plan.to_fetch, settings.single_window_up_to)
     if run.asked.order is Order.SEQUENTIAL:
         return grouped, 1
@@ -69,7 +69,7 @@ def _windows(run: RunContext, plan: Plan) -> tuple[list[tuple[Partition, ...]], 
 
 
 async def _run_window(
-    run: RunContext, window: Sequence[Partition], gate: asyncio.Semaphore, landed: asyncio.Queue[str | None], slots: int
+    run: Run, window: Sequence[Partition], gate: asyncio.Semaphore, landed: asyncio.Queue[str | None], slots: int
 ) -> None:
     try:
         async with gate:
@@ -78,10 +78,10 @@ async def _run_window(
         run.turns.begun(window[0].key)
 
 
-async def _run_now(run: RunContext, window: Sequence[Partition], landed: asyncio.Queue[str | None], slots: int) -> None:
+async def _run_now(run: Run, window: Sequence[Partition], landed: asyncio.Queue[str | None], slots: int) -> None:
     if run.asked.engine is Engine.DISTRIBUTED:
         await run.gate.until_open(despite={TROUBLE})
-    keys = [partition.key for partition in window if partition.key not in run.done_elsewhere]
+    keys = [partition.key for partition in window if partition.key not in run.work.done_elsewhere]
     if run.stopped_by is not None or not keys:
         return
     if run.asked.engine is Engine.DISTRIBUTED:
@@ -91,12 +91,12 @@ async def _run_now(run: RunContext, window: Sequence[Partition], landed: asyncio
         return
     await dates(run.source, run.backfill_id, keys, return_state=True)
     for key in keys:
-        if key in run.manifests or key in run.to_recount:
+        if key in run.work.manifests or key in run.work.to_recount:
             landed.put_nowait(key)
 
 
 async def _landed_before(
-    run: RunContext, partitions: Sequence[Partition], refused: list[Partition] | None = None
+    run: Run, partitions: Sequence[Partition], refused: list[Partition] | None = None
 ) -> list[str]:
     """Reads the manifests of what an earlier run or a worker landed; one that cannot be read becomes an incident.
 
@@ -111,8 +111,8 @@ async def _landed_before(
             entry = replace(entry, attempt=same[key])
         try:
             name = entry.manifest_name if entry else ""
-            manifest = run.services.landing.take_up(name, run.scraper)
-            (run.to_recount if key in same else run.manifests)[key] = manifest
+            manifest = run.services.landing.take_up(name, run.kit.scraper)
+            (run.work.to_recount if key in same else run.work.manifests)[key] = manifest
         except PipelineError as error:
             if refused is not None and isinstance(error, Truncated):
                 refused.append(partition)
@@ -124,15 +124,13 @@ async def _landed_before(
     return [key for key in await run.in_thread_each(read, partitions) if key]
 
 
-async def _validate_in_batches(run: RunContext, keys: Sequence[str]) -> None:
+async def _validate_in_batches(run: Run, keys: Sequence[str]) -> None:
     size = run.services.settings.process_batch_partitions
     for begin in range(0, len(keys), size):
         await validate_loaded(run.source, run.backfill_id, sorted(keys[begin : begin + size]), return_state=True)
 
 
-async def _process_in_batches(
-    run: RunContext, reloads: list[str], landed: asyncio.Queue[str | None], to_come: int
-) -> None:
+async def _process_in_batches(run: Run, reloads: list[str], landed: asyncio.Queue[str | None], to_come: int) -> None:
     """One batch at a time: a table has one writer.
 
     What is still being landed is loaded in batches small enough for the two to overlap. ``reloads`` go first when they
@@ -157,18 +155,18 @@ async def _process_in_batches(
             batch, loaded = [], loaded + len(batch)
 
 
-async def _load(run: RunContext, keys: list[str]) -> None:
+async def _load(run: Run, keys: list[str]) -> None:
     """Loads ``keys`` with as few jobs as BigQuery's limits and this machine allow, unless loading was stopped."""
     if not keys or run.loading_stopped_by is not None:
         return
     loadable = await to_load(run, sorted(keys))
     # A live run that went first may have done some of them.
-    for batch in pack([run.manifests[key] for key in loadable if key in run.manifests]):
+    for batch in pack([run.work.manifests[key] for key in loadable if key in run.work.manifests]):
         if run.loading_stopped_by is None:
             await process_landed(run.source, run.backfill_id, [one.partition for one in batch], return_state=True)
 
 
-async def keep_alive(run: RunContext, lease: Lease) -> None:
+async def keep_alive(run: Run, lease: Lease) -> None:
     """Heartbeats of lease and alert mode, until cancelled; at once when there is something to say.
 
     A lost lease stops the run: what it wrote so far is recorded, nothing more is begun.

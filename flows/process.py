@@ -22,10 +22,10 @@ from flows.ledger.events import verdict_event
 from flows.ledger.ledger import Verdict
 from flows.log import lets_out_redacted, partition_logger, retry_transient
 from flows.run.active import current_run
-from flows.run.context import RunContext
 from flows.run.data_facts import balance_facts
 from flows.run.gate import TROUBLE
 from flows.run.recording import record_batch_failure, record_failure, record_landed
+from flows.run.run import Run
 from flows.run.suspects import set_suspects_apart
 from flows.run_id import window_name
 from processors.process import Receipt, process
@@ -44,15 +44,15 @@ def _flow_run_name() -> str:
 async def load(backfill_id: str, partitions: list[str]) -> Receipt:
     """Stages the rows of all partitions, then replaces them in one step per table."""
     run = current_run(backfill_id)
-    manifests = [run.manifests[key] for key in partitions]
+    manifests = [run.work.manifests[key] for key in partitions]
     return await run.in_thread(_load, run, manifests)
 
 
-def _load(run: RunContext, manifests: list[Manifest]) -> Receipt:
+def _load(run: Run, manifests: list[Manifest]) -> Receipt:
     services, keys = run.services, [manifest.partition for manifest in manifests]
     return process(
         manifests,
-        processor=run.processor,
+        processor=run.kit.processor,
         landing=services.landing,
         store=services.store,
         warehouse=services.warehouse,
@@ -67,9 +67,13 @@ def _load(run: RunContext, manifests: list[Manifest]) -> Receipt:
 async def verify_batch(backfill_id: str, partitions: list[str]) -> dict[str, Verification]:
     """Recounts the batch in BigQuery and compares it with the source's own numbers and the manifests."""
     run = current_run(backfill_id)
-    manifests = [run.manifests[key] for key in partitions]
+    manifests = [run.work.manifests[key] for key in partitions]
     return await run.in_thread(
-        verify, manifests, processor=run.processor, warehouse=run.services.warehouse, dropped=run.receipts[-1].dropped
+        verify,
+        manifests,
+        processor=run.kit.processor,
+        warehouse=run.services.warehouse,
+        dropped=run.tally.receipts[-1].dropped,
     )
 
 
@@ -86,10 +90,10 @@ async def process_landed(source: str, backfill_id: str, partitions: list[str]) -
     run = current_run(backfill_id)
     async with run.gate.passed(despite={TROUBLE}):
         # A live run that went first may have done some of them.
-        return await _process(run, [key for key in partitions if key in run.manifests])
+        return await _process(run, [key for key in partitions if key in run.work.manifests])
 
 
-async def _process(run: RunContext, landed: list[str]) -> State[Any]:
+async def _process(run: Run, landed: list[str]) -> State[Any]:
     partitions = await run.in_thread(set_suspects_apart, run, landed)
     if not landed:
         return Completed(message="nothing is left to load")
@@ -101,8 +105,8 @@ async def _process(run: RunContext, landed: list[str]) -> State[Any]:
     receipt = await state.aresult(raise_on_failure=False)
     if isinstance(receipt, BaseException):
         return await _all_failed(run, partitions, receipt, "load")
-    run.receipts.append(receipt)
-    if run.reread and receipt.unbalanced:
+    run.tally.add_receipt(receipt)
+    if run.is_live and receipt.unbalanced:
         await run.in_thread(_warn_of, run, receipt)
     refused = receipt.refused()
     for error in refused.values():
@@ -120,14 +124,14 @@ async def _process(run: RunContext, landed: list[str]) -> State[Any]:
         loaded,
     )
     for key in partitions:
-        run.manifests.pop(key, None)
+        run.work.manifests.pop(key, None)
     message = f"{sum(good)} of {len(landed)} verified"
     partition_logger().info("%s, receipt %s", message, receipt.receipt_id)
     return Completed(message=message) if sum(good) == len(landed) else Failed(message=message)
 
 
 def record_verification(
-    run: RunContext,
+    run: Run,
     receipt_id: str,
     found: Verification,
     window: str,
@@ -145,7 +149,7 @@ def record_verification(
         )
         record_failure(run, key, error, "verify", window)
         return False
-    manifest = run.manifests[key]
+    manifest = run.work.manifests[key]
     entry = run.ledger.advance(
         key,
         Verdict.EMPTY_OK if manifest.empty_evidence else Verdict.VERIFIED,
@@ -153,7 +157,7 @@ def record_verification(
         utc_now(),
         loaded=found.loaded,
         changes=changes or {},
-        actual=found.loaded.get(run.scraper.tables[0], 0),
+        actual=found.loaded.get(run.kit.scraper.tables[0], 0),
         verified_at=utc_now(),
         **({"receipt_id": receipt_id} if receipt_id else {}),
         **({"accepted": _acceptance(run)} if run.asked.accept_shrink else {}),
@@ -162,7 +166,7 @@ def record_verification(
     return True
 
 
-def _warn_of(run: RunContext, receipt: Receipt) -> None:
+def _warn_of(run: Run, receipt: Receipt) -> None:
     """A live run has no summary: its warnings are alerts."""
     for text in balance_facts([receipt]):
         run.services.alerts.record_error(
@@ -177,12 +181,12 @@ def _warn_of(run: RunContext, receipt: Receipt) -> None:
         )
 
 
-def _acceptance(run: RunContext) -> str:
+def _acceptance(run: Run) -> str:
     by = f" by {run.facts.requested_by}" if run.facts.requested_by else ""
     return f"fewer rows accepted{by} in {run.backfill_id}: {run.asked.reason_text}"
 
 
-async def _all_failed(run: RunContext, partitions: list[str], error: BaseException, stage: str) -> State[Any]:
+async def _all_failed(run: Run, partitions: list[str], error: BaseException, stage: str) -> State[Any]:
     """One failure of the whole batch, recorded on each of its partitions, whose landed payloads stay."""
     await run.in_thread_each(lambda key: record_batch_failure(run, key, error, stage, partitions[0]), partitions)
     partition_logger().error("%s of %s partitions failed: %s", stage, len(partitions), redact(str(error))[:300])
@@ -201,31 +205,31 @@ async def recount_batch(backfill_id: str, partitions: list[str]) -> dict[str, Ve
     return await run.in_thread(_recount, run, partitions)
 
 
-def _recount(run: RunContext, partitions: list[str]) -> dict[str, Verification]:
+def _recount(run: Run, partitions: list[str]) -> dict[str, Verification]:
     entries = [entry for key in partitions if (entry := run.ledger.get(key)) is not None]
     dropped: dict[str, dict[str, int]] = {}
     for receipt_id in sorted({entry.receipt_id for entry in entries if entry.receipt_id}):
         dropped.update(read_receipt(run.services.store, run.source, receipt_id).dropped)
     return verify(
-        [run.manifests[key] for key in partitions],
-        processor=run.processor,
+        [run.work.manifests[key] for key in partitions],
+        processor=run.kit.processor,
         warehouse=run.services.warehouse,
         dropped=dropped,
     )
 
 
-async def to_load(run: RunContext, keys: list[str]) -> list[str]:
+async def to_load(run: Run, keys: list[str]) -> list[str]:
     """Which of ``keys`` have to be loaded; the others came as they were, and their rows were recounted and are right.
 
     Only a full run has such: what the source sent again unchanged is not staged and swapped again, unless the recount
     or another version of the processor says that the rows are not what they should be.
     """
-    same = [key for key in keys if key in run.to_recount]
+    same = [key for key in keys if key in run.work.to_recount]
     if not same:
         return keys
     async with run.gate.passed(despite={TROUBLE}):
         for key in same:
-            run.manifests[key] = run.to_recount.pop(key)
+            run.work.manifests[key] = run.work.to_recount.pop(key)
         believed = await run.in_thread(set_suspects_apart, run, same)
         keys = [key for key in keys if key in believed or key not in same]
         same = believed
@@ -242,22 +246,22 @@ async def to_load(run: RunContext, keys: list[str]) -> list[str]:
     return [key for key in keys if key not in kept]
 
 
-def _keep_if_right(run: RunContext, key: str, counted: Verification | None, window: str) -> bool:
+def _keep_if_right(run: Run, key: str, counted: Verification | None, window: str) -> bool:
     if counted is not None and counted.is_ok and _is_of_this_processor(run, key):
         record_verification(run, "", counted, window)
-        del run.manifests[key]
+        del run.work.manifests[key]
         return True
-    record_landed(run, run.manifests[key])
+    record_landed(run, run.work.manifests[key])
     return False
 
 
-def _is_of_this_processor(run: RunContext, key: str) -> bool:
+def _is_of_this_processor(run: Run, key: str) -> bool:
     entry = run.ledger.get(key)
     try:
         receipt = read_receipt(run.services.store, run.source, entry.receipt_id if entry else "")
     except StateUnreadable:
         return False
-    return receipt.processor_version == run.processor.version
+    return receipt.processor_version == run.kit.processor.version
 
 
 @lets_out_redacted
@@ -285,7 +289,7 @@ async def validate_loaded(source: str, backfill_id: str, partitions: list[str]) 
         return Failed(message=f"recount failed for {plural(len(partitions), 'partition')}: {type(found).__name__}")
     good = await run.in_thread_each(lambda key: record_verification(run, "", found[key], partitions[0]), partitions)
     for key in partitions:
-        run.manifests.pop(key, None)
+        run.work.manifests.pop(key, None)
     message = f"{sum(good)} of {asked} verified"
     partition_logger().info("%s by recount", message)
     return Completed(message=message) if sum(good) == asked else Failed(message=message)

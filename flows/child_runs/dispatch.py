@@ -15,7 +15,7 @@ from prefect.deployments import arun_deployment
 from alerting.errors import ConfigurationError
 from flows.ledger.ledger import LedgerEntry
 from flows.log import partition_logger
-from flows.run.context import RunContext
+from flows.run.run import Run
 from flows.run_id import window_name
 from scrapers.partition import Partition
 
@@ -28,7 +28,7 @@ def chunks(partitions: Sequence[Partition], size: int) -> list[tuple[Partition, 
     return [tuple(partitions[begin : begin + size]) for begin in range(0, len(partitions), size)]
 
 
-def windows_of(run: RunContext, partitions: Sequence[Partition]) -> tuple[list[tuple[Partition, ...]], int]:
+def windows_of(run: Run, partitions: Sequence[Partition]) -> tuple[list[tuple[Partition, ...]], int]:
     """The windows of a distributed run, and how many of them are at work at once.
 
     Never more than dates may be in flight; beyond that as many as were asked for, or as the settings say.
@@ -42,7 +42,7 @@ def windows_of(run: RunContext, partitions: Sequence[Partition]) -> tuple[list[t
     return grouped, max(1, min(at_once, asked.concurrency, len(grouped)))
 
 
-async def run_elsewhere(run: RunContext, keys: list[str], slots: int) -> list[str]:
+async def run_elsewhere(run: Run, keys: list[str], slots: int) -> list[str]:
     """Runs one window on a worker and returns the keys that are landed or came again as they were. Ends when it has.
 
     Args:
@@ -59,7 +59,7 @@ async def run_elsewhere(run: RunContext, keys: list[str], slots: int) -> list[st
             await run.in_thread(run.windows.look)
             run.windows.ended(str(child.id))
             same = run.windows.unchanged()
-        missing = [key for key in keys if key not in mine and key not in same and key not in run.done_elsewhere]
+        missing = [key for key in keys if key not in mine and key not in same and key not in run.work.done_elsewhere]
         ended = child.state is not None and (child.state.is_completed() or child.state.is_failed())
         if not missing or ended or run.stopped_by is not None:
             break
@@ -67,7 +67,7 @@ async def run_elsewhere(run: RunContext, keys: list[str], slots: int) -> list[st
     return [key for key in keys if key in same or (key in mine and mine[key].verdict.value == "landed")]
 
 
-async def _run_child(run: RunContext, keys: list[str], slots: int, attempt: int) -> FlowRun:
+async def _run_child(run: Run, keys: list[str], slots: int, attempt: int) -> FlowRun:
     name = f"dates/{run.source}"
     try:
         return await arun_deployment(
@@ -75,7 +75,7 @@ async def _run_child(run: RunContext, keys: list[str], slots: int, attempt: int)
             parameters={"source": run.source, "backfill_id": run.backfill_id, "partitions": keys, "slots": slots},
             flow_run_name=f"{run.source} {window_name(keys)}",
             # The same key gives the same run again, so a parent that repeats its call never doubles a window.
-            idempotency_key=f"{run.backfill_id}:{run.began}:{keys[0]}:{attempt}",
+            idempotency_key=f"{run.backfill_id}:{run.created_at:%Y%m%dT%H%M%S}:{keys[0]}:{attempt}",
             timeout=None,
             poll_interval=1,
         )
@@ -85,5 +85,5 @@ async def _run_child(run: RunContext, keys: list[str], slots: int, attempt: int)
         ) from error
 
 
-def _is_by(run: RunContext, entry: LedgerEntry) -> bool:
+def _is_by(run: Run, entry: LedgerEntry) -> bool:
     return entry.backfill_id == run.backfill_id and not entry.is_pending

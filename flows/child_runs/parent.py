@@ -19,13 +19,13 @@ from flows.child_runs.messages import (
 )
 from flows.parameters import Engine
 from flows.run.circuit_breaker import Action
-from flows.run.context import RunContext
+from flows.run.run import Run
 from scrapers.scrape import utc_now
 
 _TOTALS = ("calls", "bytes_landed", "waited_s", "storage_writes", "storage_reads")
 
 
-def attach_windows(run: RunContext) -> None:
+def attach_windows(run: Run) -> None:
     """Gives the parent of a distributed run its view of the windows; a window's own engine is inline."""
     if run.asked.engine is Engine.DISTRIBUTED:
         run.windows = Windows(run)
@@ -37,7 +37,7 @@ class Windows:
     A window that has not written for ``lease_ttl_s`` counts as dead: nobody waits for it.
     """
 
-    def __init__(self, run: RunContext) -> None:
+    def __init__(self, run: Run) -> None:
         self._run = run
         self._reports: dict[str, Report] = {}
         self._generations: dict[str, int] = {}
@@ -66,10 +66,10 @@ class Windows:
                     # Counted before the pause; not replayed.
                     self._fed[found.name] = len(report.outcomes)
                     continue
-                self._run.count_landed(report.landed_rows - before.landed_rows)
+                self._run.tally.add_rows(report.landed_rows - before.landed_rows)
                 self._feed(found.name, report)
             self._has_looked = True
-            self._run.spent_elsewhere = Counter(
+            self._run.tally.set_spent_elsewhere(
                 {name: sum(getattr(one, name) for one in self._reports.values()) for name in _TOTALS}
             )
             broken_by, self._broken_by = self._broken_by, None
@@ -84,7 +84,7 @@ class Windows:
         with self._lock:
             found = {key: attempt for report in self._reports.values() for key, attempt in report.unchanged.items()}
         done = {key for key in found if (entry := run.ledger.get(key)) and entry.backfill_id == run.backfill_id}
-        return {key: attempt for key, attempt in found.items() if key not in done | run.done_elsewhere}
+        return {key: attempt for key, attempt in found.items() if key not in done | run.work.done_elsewhere}
 
     def _feed(self, name: str, report: Report) -> None:
         run = self._run
@@ -103,7 +103,7 @@ class Windows:
             else:
                 trip = run.breaker.succeeded("scrape", utc_now(), outcome.answer_s)
                 if outcome.answer_s is not None:
-                    run.answers_s.append(outcome.answer_s)
+                    run.tally.add_answer(outcome.answer_s)
             run.obey(trip)
             if outcome.contract and trip is not None and trip.action is Action.ABORT:
                 # A window records its odd dates as errors of theirs. That it is the source is known only here.

@@ -24,7 +24,7 @@ from flows.planning.requested import requested_partitions
 from flows.planning.stored_plan import read_plan
 from flows.run.active import register, unregister
 from flows.run.circuit_breaker import Breaker, Limits, Trip
-from flows.run.context import RunContext
+from flows.run.run import Run
 from flows.run.supervisor import SHORTEST_STEP_S, learn_what_was_done, memory_bytes
 from flows.wiring import Services, SourceKit, build_services
 from scrapers.pace.budget import Budget
@@ -49,7 +49,7 @@ class WorkerServices(Services):
 
 
 @contextlib.asynccontextmanager
-async def joined(source: str, backfill_id: str, partitions: list[str], slots: int) -> AsyncIterator[RunContext]:
+async def joined(source: str, backfill_id: str, partitions: list[str], slots: int) -> AsyncIterator[Run]:
     """The run of a window whose parent is elsewhere.
 
     Raises ``LeaseHeld`` when the parent no longer holds the source, at the start or by stopping the run later: a child
@@ -65,14 +65,14 @@ async def joined(source: str, backfill_id: str, partitions: list[str], slots: in
         max_concurrency=max(1, slots),
     )
     await asyncio.to_thread(_refuse_without_lease, services, source, backfill_id)
-    with RunContext(services, asked, backfill_id) as run:
+    with Run(services, asked, backfill_id) as run:
         wanted = set(partitions)
-        entities = ", ".join(partitions) if run.scraper.step == "whole" else ""
+        entities = ", ".join(partitions) if run.kit.scraper.step == "whole" else ""
         for partition in requested_partitions(
-            run.scraper, asked.start_date, asked.end_date, "", utc_now(), entities=entities
+            run.kit.scraper, asked.start_date, asked.end_date, "", utc_now(), entities=entities
         ):
             if partition.key in wanted:
-                run.partitions[partition.key] = partition
+                run.work.partitions[partition.key] = partition
         await run.in_thread(run.ledger.refresh, min(partitions), max(partitions))
         services.alerts.join_backfill(backfill_id, source=source, ttl_s=services.settings.lease_ttl_s)
         register(run)
@@ -101,7 +101,7 @@ def _refuse_without_lease(services: Services, source: str, backfill_id: str) -> 
         )
 
 
-async def _stay_joined(run: RunContext, follower: Follower) -> None:
+async def _stay_joined(run: Run, follower: Follower) -> None:
     heartbeat_s, beaten_s = run.services.settings.heartbeat_s, time.monotonic()
     while True:
         await asyncio.sleep(SHORTEST_STEP_S if run.gate.closed_by else min(heartbeat_s, 5.0))
@@ -171,7 +171,7 @@ class Recorder(Breaker):
 class Follower:
     """One per window. ``step`` looks at the orders and reports; call it before the first partition and then on."""
 
-    def __init__(self, run: RunContext, window_id: str) -> None:
+    def __init__(self, run: Run, window_id: str) -> None:
         self._run, self._window_id = run, window_id
         self._recorder = Recorder(run.services.settings.memory_limit_mb * 2**20)
         run.breaker = self._recorder
@@ -224,13 +224,13 @@ class Follower:
         report = Report(
             calls=run.client.calls if run.client else 0,
             bytes_landed=run.client.received_bytes if run.client else 0,
-            waited_s=run.budget.waited_s,
-            landed_rows=run.landed_rows,
+            waited_s=run.kit.budget.waited_s,
+            landed_rows=run.tally.rows,
             storage_writes=used.storage_writes,
             storage_reads=used.storage_reads,
             outcomes=tuple(self._recorder.outcomes),
             # A copy, because threads add to it.
-            unchanged={key: manifest.attempt for key, manifest in run.to_recount.copy().items()},
+            unchanged={key: manifest.attempt for key, manifest in run.work.to_recount.copy().items()},
             orders=self._orders,
             is_idle=run.gate.is_idle,
             stop=Stop.of(mine) if mine is not None and not isinstance(mine, LeaseHeld) else None,

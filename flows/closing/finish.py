@@ -9,25 +9,25 @@ from flows.closing.close import close_backfill
 from flows.closing.settle_ledger import settle_ledger
 from flows.coordination.lease import pause_lease
 from flows.ledger.verdicts import resumes_at
-from flows.run.context import RunContext
 from flows.run.data_facts import balance_facts, drift_facts, slowest_answer
 from flows.run.progress_artifact import tell_progress
+from flows.run.run import Run
 from flows.run.usage import spent_facts
 from scrapers.scrape import utc_now
 
 
-def finish(run: RunContext, aborted: str) -> RunFacts:
+def finish(run: Run, aborted: str) -> RunFacts:
     """Sends the one mail and frees the lease. Blocking; returns the recounted facts."""
     run.services.alerts.flush("end", "final")
     facts = dataclasses.replace(
         run.facts,
         notes=[*run.facts.notes, *run.notes],
-        warnings=balance_facts(run.receipts),
+        warnings=balance_facts(run.tally.receipts),
         schema_drift=[
-            *drift_facts(run.receipts, run.history.known_unknown_fields),
+            *drift_facts(run.tally.receipts, run.history.known_unknown_fields),
             *(f"{told}: read as what it is" for told in getattr(run.client, "drift", ())),
         ],
-        slowest_step=slowest_answer(run.answers_s),
+        slowest_step=slowest_answer(run.tally.answers_s),
         **spent_facts(run),
     )
     closed = close_backfill(
@@ -41,7 +41,7 @@ def finish(run: RunContext, aborted: str) -> RunFacts:
     return closed.facts if closed else facts
 
 
-def pause(run: RunContext) -> None:
+def pause(run: Run) -> None:
     """Leaves the source free and the mail owed: Resume starts this run again, and it sends the mail. Blocking."""
     run.services.alerts.flush("pause", run.backfill_id)
     why = "is suspended in Prefect; Resume goes on with this"

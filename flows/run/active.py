@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from flows.run.context import RunContext
+from flows.run.run import Run
 
-_RUNS: dict[str, RunContext] = {}
+_RUNS: dict[str, Run] = {}
 
 
-def register(run: RunContext) -> None:
+def register(run: Run) -> None:
     """Makes ``run`` findable by the subflows of this process."""
     _RUNS[run.backfill_id] = run
 
 
-def unregister(run: RunContext) -> None:
+def unregister(run: Run) -> None:
     """The opposite of ``register``; closes the run."""
     _RUNS.pop(run.backfill_id, None)
     run.close()
@@ -23,6 +23,6 @@ def is_here(backfill_id: str) -> bool:
     return backfill_id in _RUNS
 
 
-def current_run(backfill_id: str) -> RunContext:
+def current_run(backfill_id: str) -> Run:
     """The run of this process; ``KeyError`` when the parent is elsewhere."""
     return _RUNS[backfill_id]

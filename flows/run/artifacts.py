@@ -14,37 +14,37 @@ from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifa
 from alerting.redaction import printable
 from flows.ledger.ledger import Ledger
 from flows.log import partition_logger
-from flows.run.context import RunContext
 from flows.run.progress import Progress, progress_of
 from flows.run.progress_artifact import artifact_name
+from flows.run.run import Run
 from scrapers.scrape import utc_now
 
 LOOK_EVERY_S = 1.0
 ARTIFACT_EVERY_S = 5.0
 
 
-def now_of(run: RunContext, ledger: Ledger | None = None) -> Progress:
+def now_of(run: Run, ledger: Ledger | None = None) -> Progress:
     """The run's progress as this process knows it, or as ``ledger`` does."""
     known = ledger or run.ledger
     return progress_of(
-        run.work,
-        {key: entry for key in run.work if (entry := known.get(key)) is not None},
+        run.work.planned,
+        {key: entry for key in run.work.planned if (entry := known.get(key)) is not None},
         run.backfill_id,
         since=run.begun_at,
         elapsed_s=(utc_now() - run.begun_at).total_seconds(),
-        unchanged=run.unchanged,
-        calls=run.calls,
+        unchanged=run.work.unchanged,
+        calls=run.tally.calls,
         calls_left=_calls_left(run),
     )
 
 
-def _calls_left(run: RunContext) -> int | None:
-    if run.budget.rate.per_day is None:
+def _calls_left(run: Run) -> int | None:
+    if run.kit.budget.rate.per_day is None:
         return None
-    return max(0, run.budget.rate.per_day - int(run.budget.export_state()["day_spent"]))
+    return max(0, run.kit.budget.rate.per_day - int(run.kit.budget.export_state()["day_spent"]))
 
 
-async def report_progress(run: RunContext) -> None:
+async def report_progress(run: Run) -> None:
     """Logs and shows progress every ``progress_every`` partitions and ``progress_minutes``, until cancelled."""
     settings, log = run.services.settings, partition_logger()
     artifact_id: UUID | None = None
@@ -56,7 +56,7 @@ async def report_progress(run: RunContext) -> None:
     while True:
         now_s = time.monotonic()
         if seen is not run.ledger and now_s - looked_s >= ARTIFACT_EVERY_S:
-            await run.in_thread(seen.refresh, min(run.work), max(run.work))
+            await run.in_thread(seen.refresh, min(run.work.planned), max(run.work.planned))
             looked_s = now_s
         at, still = now_of(run, seen), run.standing_still
         if at.handled - logged >= settings.progress_every or now_s - logged_s >= 60 * settings.progress_minutes:

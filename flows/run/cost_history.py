@@ -12,14 +12,14 @@ from flows.planning.estimate import Estimate
 from flows.planning.history import RunCost, add_to_history
 from flows.planning.plan import Plan
 from flows.planning.planner import estimate_of
-from flows.run.context import RunContext
+from flows.run.run import Run
 from flows.run.usage import used_facts
 from scrapers.scrape import utc_now
 
 
-def cost_of(run: RunContext, facts: RunFacts) -> RunCost | None:
+def cost_of(run: Run, facts: RunFacts) -> RunCost | None:
     """The run's cost; None when it fetched nothing in this process, because then it teaches nothing about fetching."""
-    fetched = len(run.answers_s)
+    fetched = len(run.tally.answers_s)
     if not fetched:
         return None
     concurrency, used = run.asked.concurrency, run.usage
@@ -31,27 +31,27 @@ def cost_of(run: RunContext, facts: RunFacts) -> RunCost | None:
         fetched=fetched,
         calls=facts.calls or 0,
         bytes_landed=facts.bytes_landed or 0,
-        rows=run.landed_rows,
+        rows=run.tally.rows,
         bigquery_jobs=facts.bigquery_jobs or 0,
         busy_s=max((facts.wall_s or 0.0) - waited_s, 0.0),
         concurrency=concurrency,
-        answer_s=median(run.answers_s),
+        answer_s=median(run.tally.answers_s),
         storage_writes=used.storage_writes,
         storage_reads=used.storage_reads,
         billed_bytes=used.billed_bytes,
     )
 
 
-def remember_cost(run: RunContext, facts: RunFacts) -> None:
+def remember_cost(run: Run, facts: RunFacts) -> None:
     """Adds the run to its source's history; a history that cannot be written is no reason to fail a run."""
-    unknown = frozenset(name for receipt in run.receipts for name in receipt.unknown_fields)
+    unknown = frozenset(name for receipt in run.tally.receipts for name in receipt.unknown_fields)
     if run.stopped_by is not None:
         # Fields that stopped a run are not yet known to be meant.
         unknown = frozenset()
     _keep(run, cost_of(run, facts), unknown)
 
 
-def learn_from_canaries(run: RunContext, rest: Plan, wall_s: float) -> Estimate | None:
+def learn_from_canaries(run: Run, rest: Plan, wall_s: float) -> Estimate | None:
     """What the rest will cost by what the canaries took; None when they fetched nothing.
 
     They stand in the history until the run replaces them with all of itself, so a plan that somebody makes meanwhile,
@@ -61,10 +61,10 @@ def learn_from_canaries(run: RunContext, rest: Plan, wall_s: float) -> Estimate 
     if cost is None:
         return None
     _keep(run, cost)
-    return estimate_of(run.services, run.asked, run.scraper, rest, run.history.with_run(cost), run.ledger.entries())
+    return estimate_of(run.services, run.asked, run.kit.scraper, rest, run.history.with_run(cost), run.ledger.entries())
 
 
-def _keep(run: RunContext, cost: RunCost | None, unknown: frozenset[str] = frozenset()) -> None:
+def _keep(run: Run, cost: RunCost | None, unknown: frozenset[str] = frozenset()) -> None:
     try:
         add_to_history(run.services.store, run.source, cost, unknown)
     except (PipelineError, GenerationConflict) as error:

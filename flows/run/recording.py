@@ -35,7 +35,7 @@ from flows.ledger.verdicts import (
 )
 from flows.parameters import Mode
 from flows.run.circuit_breaker import Action, Trip
-from flows.run.context import RunContext
+from flows.run.run import Run
 from scrapers.attempt import Fetcher
 from scrapers.base import Scraper
 from scrapers.landing import Landing
@@ -49,36 +49,35 @@ from scrapers.spans import RunAnswer, scrape_run
 PROMPT_FLUSHES = 50
 
 
-def land(run: RunContext, key: str) -> Manifest:
+def land(run: Run, key: str) -> Manifest:
     """Scrapes one partition and records it as landed. Blocking."""
     means = _means(run, key)
-    run.tries[key] = run.tries.get(key, 0) + 1
+    run.tally.begin_try(key)
     known = _still_true(run, key)
     if known is not None:
         return known
-    manifest = scrape(run.partitions[key], **means)
+    manifest = scrape(run.work.partitions[key], **means)
     return take(run, manifest)
 
 
-def land_together(run: RunContext, keys: Sequence[str]) -> RunAnswer:
+def land_together(run: Run, keys: Sequence[str]) -> RunAnswer:
     """Scrapes consecutive partitions by one call. Each manifest has still to be taken. Blocking."""
-    for key in keys:
-        run.tries[key] = run.tries.get(key, 0) + 1
-    return scrape_run([run.partitions[key] for key in keys], **_means(run, keys[0]))
+    run.tally.begin_try(*keys)
+    return scrape_run([run.work.partitions[key] for key in keys], **_means(run, keys[0]))
 
 
-def take(run: RunContext, manifest: Manifest) -> Manifest:
+def take(run: Run, manifest: Manifest) -> Manifest:
     """Records a landed partition, unless unchanged. Blocking."""
     key = manifest.partition
     before = run.ledger.get(key)
     is_same = before is not None and before.verdict.is_good and before.content_hash == manifest.content_hash
-    if is_same and run.reread:
-        run.unchanged.add(key)
+    if is_same and run.is_live:
+        run.work.unchanged.add(key)
     elif is_same and run.asked.mode is Mode.FULL:
-        run.to_recount[key] = manifest
+        run.work.to_recount[key] = manifest
     elif not manifest.unsettled:
         record_landed(run, manifest)
-    if key in run.to_recount or key in run.manifests:
+    if key in run.work.to_recount or key in run.work.manifests:
         _count_answer(run, manifest)
     return manifest
 
@@ -94,13 +93,13 @@ class _Means(TypedDict):
     resume_within: dt.timedelta
 
 
-def _means(run: RunContext, key: str) -> _Means:
+def _means(run: Run, key: str) -> _Means:
     if run.client is None:
         raise ConfigurationError(
             f"mode {run.asked.mode.value} makes no call", source=run.source, partition=key, stage="scrape"
         )
     return {
-        "scraper": run.scraper,
+        "scraper": run.kit.scraper,
         "client": run.client,
         "landing": run.services.landing,
         "backfill_id": run.backfill_id,
@@ -109,26 +108,26 @@ def _means(run: RunContext, key: str) -> _Means:
     }
 
 
-def _still_true(run: RunContext, key: str) -> Manifest | None:
+def _still_true(run: Run, key: str) -> Manifest | None:
     """The manifest of a verified whole entity whose counts at the source have not changed; its verdict is renewed."""
     before = run.ledger.get(key)
-    if run.client is None or run.asked.mode is not Mode.INCREMENTAL or not run.partitions[key].is_whole:
+    if run.client is None or run.asked.mode is not Mode.INCREMENTAL or not run.work.partitions[key].is_whole:
         return None
     if before is None or not before.verdict.is_good or not before.attempt:
         return None
     try:
-        manifest = run.services.landing.take_up(before.manifest_name, run.scraper)
+        manifest = run.services.landing.take_up(before.manifest_name, run.kit.scraper)
     except Truncated:
         return None
-    if not is_unchanged(run.scraper, manifest, run.services.landing, run.client, utc_now()):
+    if not is_unchanged(run.kit.scraper, manifest, run.services.landing, run.client, utc_now()):
         return None
     run.ledger.advance(key, before.verdict, run.backfill_id, utc_now(), changes={})
-    run.unchanged.add(key)
+    run.work.unchanged.add(key)
     run.obey(run.breaker.succeeded("scrape", utc_now()))
     return manifest
 
 
-def record_landed(run: RunContext, manifest: Manifest) -> None:
+def record_landed(run: Run, manifest: Manifest) -> None:
     """Writes verdict ``landed`` and keeps the manifest for the processor."""
     before = run.ledger.get(manifest.partition)
     run.ledger.advance(
@@ -145,22 +144,22 @@ def record_landed(run: RunContext, manifest: Manifest) -> None:
         open_items=manifest.open_text,
         open_accepted="",
         last_cursor=manifest.last_cursor,
-        pages_fetched=manifest.counts.get(run.scraper.tables[0], 0),
+        pages_fetched=manifest.counts.get(run.kit.scraper.tables[0], 0),
         expected=manifest.source_total,
     )
-    run.manifests[manifest.partition] = manifest
+    run.work.manifests[manifest.partition] = manifest
 
 
-def _count_answer(run: RunContext, manifest: Manifest) -> None:
+def _count_answer(run: Run, manifest: Manifest) -> None:
     answer_s = sum(page.elapsed_s for page in manifest.pages)
-    run.answers_s.append(answer_s)
-    run.count_landed(sum(manifest.counts.values()))
+    run.tally.add_answer(answer_s)
+    run.tally.add_rows(sum(manifest.counts.values()))
     run.obey(run.breaker.succeeded("scrape", utc_now(), answer_s))
 
 
-def record_failure(run: RunContext, key: str, error: BaseException, stage: str, window: str) -> Verdict:
+def record_failure(run: Run, key: str, error: BaseException, stage: str, window: str) -> Verdict:
     """Journals the incident, then writes the ledger: a verdict never stands without its reason. Blocking."""
-    error = _repeated(error, run.tries.get(key, 1))
+    error = _repeated(error, run.tally.tries(key))
     return _record(run, key, verdict_of(error), error, stage, window)
 
 
@@ -173,7 +172,7 @@ def _repeated(error: BaseException, tries: int) -> BaseException:
     return SourceContractError(f"{error.message}; so at each of {tries} tries", **where, **facts)
 
 
-def record_shared_failure(run: RunContext, key: str, error: BaseException, window: str) -> Verdict:
+def record_shared_failure(run: Run, key: str, error: BaseException, window: str) -> Verdict:
     """As ``record_failure`` for one of several partitions whose call failed."""
     mine = copy(error)
     if isinstance(mine, PipelineError):
@@ -183,13 +182,13 @@ def record_shared_failure(run: RunContext, key: str, error: BaseException, windo
     return record_failure(run, key, mine, "scrape", window)
 
 
-def record_batch_failure(run: RunContext, key: str, error: BaseException, stage: str, window: str) -> Verdict:
+def record_batch_failure(run: Run, key: str, error: BaseException, stage: str, window: str) -> Verdict:
     """As ``record_failure`` for a failed load or verification: the payload is landed, so a rerun needs no call."""
     return _record(run, key, Verdict.LANDED if stage == "load" else Verdict.LOADED, error, stage, window)
 
 
-def _record(run: RunContext, key: str, verdict: Verdict, error: BaseException, stage: str, window: str) -> Verdict:
-    tries = run.tries.get(key, 1)
+def _record(run: Run, key: str, verdict: Verdict, error: BaseException, stage: str, window: str) -> Verdict:
+    tries = run.tally.tries(key)
     incident = Incident.from_error(error, source=run.source, partition=key, stage=stage, attempts=tries)
     # A wall that a later run passes by itself is a note, not a failure. A block is one: a person should look meanwhile.
     if resumes_at(error) is None or isinstance(error, BlockedBySource):
@@ -201,7 +200,7 @@ def _record(run: RunContext, key: str, verdict: Verdict, error: BaseException, s
         if run.in_canary or (breaks_contract(error) and (trip is None or trip.action is Action.WARN)):
             incident = dataclasses.replace(incident, severity="ERROR")
         run.services.alerts.record_error(incident)
-    if run.takes_prompt_flush(PROMPT_FLUSHES):
+    if run.tally.takes_prompt_flush(PROMPT_FLUSHES):
         run.services.alerts.flush(window, str(tries))
     before = run.ledger.get(key)
     entry = run.ledger.advance(
@@ -219,24 +218,22 @@ def _record(run: RunContext, key: str, verdict: Verdict, error: BaseException, s
     return verdict
 
 
-def stop_if_critical(run: RunContext, key: str, error: BaseException, stage: str) -> None:
+def stop_if_critical(run: Run, key: str, error: BaseException, stage: str) -> None:
     """Lets nothing more begin when ``error`` says something of the whole source. Repeatable: the first one counts."""
     if not isinstance(error, PipelineError):
         error = unknown_is_critical(error, run.source, key, stage)
-    if isinstance(error, CriticalError) and not concerns_one_partition(error, run.partitions.get(key)):
+    if isinstance(error, CriticalError) and not concerns_one_partition(error, run.work.partitions.get(key)):
         if isinstance(error, BlockedBySource):
             _cool_down(run, error)
         run.stop(error, stage)
 
 
-def _cool_down(run: RunContext, error: BlockedBySource) -> None:
+def _cool_down(run: Run, error: BlockedBySource) -> None:
     hours = run.services.settings.block_cooldown_h
     cool_down(run.services.store, error, source=run.source, backfill_id=run.backfill_id, now=utc_now(), hours=hours)
 
 
-def _told_breaker(
-    run: RunContext, incident: Incident, error: BaseException, verdict: Verdict, stage: str
-) -> Trip | None:
+def _told_breaker(run: Run, incident: Incident, error: BaseException, verdict: Verdict, stage: str) -> Trip | None:
     now = utc_now()
     if verdict.is_good:
         return run.breaker.succeeded(stage, now)

@@ -22,8 +22,8 @@ from flows.ledger.resumes import Resume, drop_resumes, is_done, keep_resume, rea
 from flows.ledger.verdicts import resumes_at
 from flows.log import partition_logger
 from flows.parameters import Mode
-from flows.run.context import RunContext
 from flows.run.interruption import impatient_client
+from flows.run.run import Run
 from flows.wiring import Services
 from scrapers.scrape import utc_now
 
@@ -32,7 +32,7 @@ AFTER_RESET = dt.timedelta(seconds=60)
 _EVER = dt.datetime.min.replace(tzinfo=dt.UTC)
 
 
-async def note_resume(run: RunContext) -> None:
+async def note_resume(run: Run) -> None:
     """Schedules the run that goes on, and says so in the mail, when a quota or a block is what stopped this one."""
     for error in (run.stopped_by, run.loading_stopped_by):
         at = resumes_at(error)
@@ -46,7 +46,7 @@ async def note_resume(run: RunContext) -> None:
         return
 
 
-async def _resumed(run: RunContext, error: CriticalError, at: dt.datetime) -> str:
+async def _resumed(run: Run, error: CriticalError, at: dt.datetime) -> str:
     """Schedules the run, keeps what was scheduled, and returns the sentence that tells people about it."""
     told = f"{at:%Y-%m-%d %H:%M} UTC"
     if not deployment.id:
@@ -54,7 +54,7 @@ async def _resumed(run: RunContext, error: CriticalError, at: dt.datetime) -> st
     now = utc_now()
     # Any good verdict will do where only what is missing is done; else it has to be this run's own.
     since = _EVER if run.asked.mode is Mode.INCREMENTAL else run.breaker.started_at
-    left = [key for key in run.partitions if not is_done(run.ledger.get(key), since)]
+    left = [key for key in run.work.partitions if not is_done(run.ledger.get(key), since)]
     try:
         flow_run_id, name = await schedule_resume(run, at)
         resume = Resume(
@@ -74,7 +74,7 @@ async def _resumed(run: RunContext, error: CriticalError, at: dt.datetime) -> st
     return f"resumes at {told} by itself as flow run {name}"
 
 
-async def schedule_resume(run: RunContext, at: dt.datetime) -> tuple[str, str]:
+async def schedule_resume(run: Run, at: dt.datetime) -> tuple[str, str]:
     """Schedules the run that goes on at ``at``; returns id and name of its flow run.
 
     Repeatable: the run is known to the server by the backfill it continues.

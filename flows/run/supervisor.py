@@ -15,7 +15,7 @@ from flows.coordination.lease import Lease, read_lease
 from flows.coordination.lease_loan import borrower, lend, take_back
 from flows.coordination.standstill import BLACKOUT, LIVE, TROUBLE, Standstill
 from flows.log import partition_logger
-from flows.run.context import RunContext
+from flows.run.run import Run
 from scrapers.scrape import utc_now
 
 SHORTEST_STEP_S = 0.5
@@ -25,7 +25,7 @@ STATUS = Path("/proc/self/status")
 class Supervisor:
     """One per run. ``step`` may be called at any time; ``watch`` calls it until cancelled."""
 
-    def __init__(self, run: RunContext, lease: Lease) -> None:
+    def __init__(self, run: Run, lease: Lease) -> None:
         self._run, self._lease = run, lease
         self._blackouts = blackouts_of(run.services.settings.blackouts, run.source)
         self._lent_at: dt.datetime | None = None
@@ -51,7 +51,7 @@ class Supervisor:
             run.breaker.alive(now)
         if run.windows is not None:
             await run.in_thread(run.windows.look)
-        run.obey(run.breaker.tick(now, calls=run.calls, cost_usd=run.cost_usd, memory_bytes=memory_bytes()))
+        run.obey(run.breaker.tick(now, calls=run.tally.calls, cost_usd=run.cost_usd, memory_bytes=memory_bytes()))
         if run.stopped_by is not None:
             # What waits at the gate must see that the run is over.
             for why in (BLACKOUT, TROUBLE):
@@ -115,14 +115,14 @@ class Supervisor:
             await run.gate.open(LIVE)
 
 
-def learn_what_was_done(run: RunContext, since: dt.datetime) -> None:
+def learn_what_was_done(run: Run, since: dt.datetime) -> None:
     """Reads what a live run wrote since then, so that none of its partitions is fetched or loaded over. Blocking."""
-    keys = list(run.partitions)
-    for key, entry in run.ledger.refresh(min(keys), max(keys)).items():
-        if entry.backfill_id != run.backfill_id and entry.updated_at >= since and entry.verdict.is_good:
-            run.done_elsewhere.add(key)
-            run.manifests.pop(key, None)
-            run.to_recount.pop(key, None)
+    keys = list(run.work.partitions)
+    run.work.leave_to_others(
+        key
+        for key, entry in run.ledger.refresh(min(keys), max(keys)).items()
+        if entry.backfill_id != run.backfill_id and entry.updated_at >= since and entry.verdict.is_good
+    )
 
 
 def memory_bytes() -> int:

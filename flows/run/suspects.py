@@ -18,8 +18,8 @@ from alerting.errors import CoverageLow, NothingPublished, PipelineError, Trunca
 from alerting.ranges import compress_dates
 from flows.ledger.ledger import LedgerEntry, Verdict
 from flows.ledger.rests import long_rests
-from flows.run.context import RunContext
 from flows.run.recording import record_failure
+from flows.run.run import Run
 
 FEWEST_AT_A_CAP = 3
 """Partitions with the same largest number of rows from which on it is taken for a cap."""
@@ -30,30 +30,30 @@ _BELIEVED = (Verdict.LANDED, Verdict.LOADED, Verdict.VERIFIED)
 _CALLED_DONE = (*_BELIEVED, Verdict.EMPTY_OK)
 
 
-def set_suspects_apart(run: RunContext, partitions: Sequence[str]) -> list[str]:
+def set_suspects_apart(run: Run, partitions: Sequence[str]) -> list[str]:
     """Records the suspects among ``partitions``, and those that this run has loaded already. Returns the others.
 
     A partition that an earlier run has verified keeps its verdict and is named as evidence. Blocking.
     """
     if not partitions:
         return []
-    entries, table = run.ledger.entries(), run.scraper.tables[0]
+    entries, table = run.ledger.entries(), run.kit.scraper.tables[0]
     found: dict[str, PipelineError] = {
         key: NothingPublished(
             f"{why}; landed, not called empty",
             hint="run them again later; before a source's launch: gapless first-date; if right, declare it in rests",
         )
-        for key, why in long_rests(entries, run.partitions.values(), run.scraper).items()
+        for key, why in long_rests(entries, run.work.partitions.values(), run.kit.scraper).items()
     }
-    if not run.scraper.may_repeat:
-        cap = 0 if run.scraper.result_cap else learned_cap(entries, table)
+    if not run.kit.scraper.may_repeat:
+        cap = 0 if run.kit.scraper.result_cap else learned_cap(entries, table)
         found |= {**at_cap(entries, table, cap), **twins(entries, partitions, run.backfill_id)}
     for key, error in found.items():
         entry = entries[key]
         if key in partitions or (entry.backfill_id == run.backfill_id and entry.verdict in _CALLED_DONE):
             located = error.located(source=run.source, partition=key, stage="load")
             record_failure(run, key, located, "load", partitions[0])
-            run.manifests.pop(key, None)
+            run.work.manifests.pop(key, None)
     return [key for key in partitions if key not in found]
 
 

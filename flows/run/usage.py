@@ -8,17 +8,17 @@ from alerting.errors import PipelineError
 from flows.log import partition_logger
 
 if TYPE_CHECKING:
-    from flows.run.context import RunContext
+    from flows.run.run import Run
 from scrapers.pace.quota import used_by_source
 
 
-def money_facts(run: RunContext) -> dict[str, Any]:
+def money_facts(run: Run) -> dict[str, Any]:
     """US dollars so far, in all and by what they were paid for."""
-    by = run.prices.cost_usd(run.usage)
+    by = run.kit.prices.cost_usd(run.usage)
     return {"cost_usd": sum(by.values()), "cost_usd_by": by}
 
 
-def spent_facts(run: RunContext) -> dict[str, Any]:
+def spent_facts(run: Run) -> dict[str, Any]:
     """Everything at the end of a run, its windows' last words included. Gives unused calls back. Blocking.
 
     The mail must leave also when shared counts or reports cannot be read.
@@ -31,28 +31,29 @@ def spent_facts(run: RunContext) -> dict[str, Any]:
     return {**used_facts(run), **money_facts(run), **_quota_facts(run)}
 
 
-def used_facts(run: RunContext) -> dict[str, Any]:
+def used_facts(run: Run) -> dict[str, Any]:
     """Calls, waits, bytes and jobs so far, those of windows elsewhere as they last reported them."""
-    elsewhere = run.spent_elsewhere
+    elsewhere = run.tally.elsewhere
     return {
-        "calls": run.calls,
-        "waited_for_limits_s": run.budget.waited_s + elsewhere["waited_s"],
-        "bytes_landed": (run.client.received_bytes if run.client else 0) + elsewhere["bytes_landed"],
-        "bigquery_jobs": sum(receipt.job_count for receipt in run.receipts),
+        "calls": run.tally.calls,
+        "waited_for_limits_s": run.kit.budget.waited_s + elsewhere("waited_s"),
+        "bytes_landed": (run.client.received_bytes if run.client else 0) + int(elsewhere("bytes_landed")),
+        "bigquery_jobs": sum(receipt.job_count for receipt in run.tally.receipts),
         "bigquery_bytes": run.usage.billed_bytes,
     }
 
 
-def _quota_facts(run: RunContext) -> dict[str, Any]:
-    rate, account = run.quota.rate, run.scraper.account
+def _quota_facts(run: Run) -> dict[str, Any]:
+    kit = run.kit
+    rate, account = kit.quota.rate, kit.scraper.account
     unit, limit = ("day", rate.per_day) if rate.per_day is not None else ("month", rate.per_month)
     try:
-        run.budget.close()
-        left = run.quota.left()
-        told = f"{account}: {used_by_source(run.quota.counts().by_source['day'])} this day" if account else ""
+        kit.budget.close()
+        left = kit.quota.left()
+        told = f"{account}: {used_by_source(kit.quota.counts().by_source['day'])} this day" if account else ""
     except PipelineError as error:
         partition_logger().warning("quota not settled: %s", error)
         return {}
     if limit is None:
         return {"account": told}
-    return {"account": told, "calls_left": left, "calls_budget": limit, "budget_resets_at": run.budget.next_reset(unit)}
+    return {"account": told, "calls_left": left, "calls_budget": limit, "budget_resets_at": kit.budget.next_reset(unit)}

@@ -19,7 +19,7 @@ INJECT = Path(__file__).parent / "inject"
 POINTS = {
     "before the lease is taken": "flows.coordination.lease:Lease.acquire:before:1",
     "after the lease, before the mail is promised": "flows.coordination.lease:Lease.acquire:after:1",
-    "after the mail is promised": "flows.run.context:RunContext.begin:after:1",
+    "after the mail is promised": "flows.run.run:Run.begin:after:1",
     "after the second page is stored": "scrapers.landing:Landing.put_page:after:2",
     "before the second manifest": "scrapers.landing:Landing.put_manifest:before:2",
     "between landing and ledger": "scrapers.landing:Landing.put_manifest:after:2",

@@ -29,7 +29,7 @@ from flows.parameters import Asked
 from flows.planning.planner import plan_asked
 from flows.planning.query_bytes import plan_dry_run
 from flows.run.active import register, unregister
-from flows.run.context import RunContext
+from flows.run.run import Run
 from flows.wiring import Services, build_services
 from processors.process import process
 from processors.verification import verify
@@ -286,8 +286,8 @@ class Ran(Protocol):
     """Runs a backfill from plan to mail, as the parent flow does it; the run and its recounted facts."""
 
     def __call__(
-        self, first: str, last: str, then: Callable[[RunContext], None] | None = None, **asked: Any
-    ) -> tuple[RunContext, RunFacts]: ...
+        self, first: str, last: str, then: Callable[[Run], None] | None = None, **asked: Any
+    ) -> tuple[Run, RunFacts]: ...
 
 
 @pytest.fixture
@@ -299,14 +299,14 @@ def ran(place: Place, without_prefect: None) -> Ran:
     def run_it(
         first: str,
         last: str,
-        then: Callable[[RunContext], None] | None = None,
+        then: Callable[[Run], None] | None = None,
         *,
         weighed: bool = False,
         **rest: Any,
-    ) -> tuple[RunContext, RunFacts]:
+    ) -> tuple[Run, RunFacts]:
         given = {"source": SOURCE, "start_date": first, "end_date": last, "max_concurrency": 2, **rest}
         asked = Asked.model_validate(given)
-        run = RunContext(place.services, asked, next(ids))
+        run = Run(place.services, asked, next(ids))
         register(run)
         try:
             asyncio.run(_work(run, then, weighed=weighed))
@@ -317,7 +317,7 @@ def ran(place: Place, without_prefect: None) -> Ran:
     return run_it
 
 
-async def _work(run: RunContext, then: Callable[[RunContext], None] | None, *, weighed: bool) -> None:
+async def _work(run: Run, then: Callable[[Run], None] | None, *, weighed: bool) -> None:
     planned = plan_asked(run.services, run.asked, utc_now(), run.backfill_id)
     promised = plan_dry_run(run.services, run.source, planned.plan).promised() if weighed else {}
     run.begin(planned, starting_facts(run.services, planned.plan, promised, run.backfill_id, run.asked))

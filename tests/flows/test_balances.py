@@ -36,7 +36,7 @@ def wrong(place: Place) -> Place:
 def test_each_wrong_sum_is_found_and_the_mail_begins_with_it(wrong: Place, ran: Ran) -> None:
     run, facts = ran(FIRST, LAST)
     assert facts.verdict_counts == {"verified": 6}
-    found = {key: texts for receipt in run.receipts for key, texts in receipt.unbalanced.items()}
+    found = {key: texts for receipt in run.tally.receipts for key, texts in receipt.unbalanced.items()}
     assert set(found) == set(TROUBLES)
     assert all("visitor_team_score is" in texts[0] and "pts sums to" in texts[0] for texts in found.values())
     mail = wrong.inbox.messages()[0]
@@ -67,6 +67,6 @@ def test_declared_strict_they_are_faults_and_old_rows_stay(
 
 def test_the_daily_run_tells_of_them_as_an_alert(wrong: Place) -> None:
     run = live(wrong, FIRST, 1)
-    assert run.receipts[0].unbalanced.keys() == {FIRST}
+    assert run.tally.receipts[0].unbalanced.keys() == {FIRST}
     told: list[Any] = [one for one in run.services.alerts.live.pending(1) if one.error_type == "Unbalanced"]
     assert [(one.severity, one.partition) for one in told] == [("WARNING", FIRST)]

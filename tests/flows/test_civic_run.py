@@ -21,8 +21,8 @@ from flows.parameters import Asked, Mode
 from flows.planning.planner import plan_asked
 from flows.planning.stored_plan import plan_name
 from flows.process import record_verification
-from flows.run.context import RunContext
 from flows.run.recording import land, record_failure
+from flows.run.run import Run
 from flows.wiring import Services, build_services
 from processors.process import process
 from processors.verification import verify
@@ -57,34 +57,34 @@ def services(tmp_path, monkeypatch, gcs_root, gcs_endpoint, bigquery_endpoint):
         yield built, upstream
 
 
-async def run_all(services, backfill_id: str, entities: str = "all", mode: Mode = Mode.INCREMENTAL) -> RunContext:
+async def run_all(services, backfill_id: str, entities: str = "all", mode: Mode = Mode.INCREMENTAL) -> Run:
     asked = Asked(source="civic_band", entities=entities, mode=mode)
-    run = RunContext(services, asked, backfill_id)
+    run = Run(services, asked, backfill_id)
     plan = plan_asked(services, asked, utc_now()).plan
-    run.partitions = {one.key: one for one in plan.to_fetch}
+    run.work.partitions = {one.key: one for one in plan.to_fetch}
     services.store.write(plan_name(backfill_id), plan.to_json())
     run.ledger.refresh()
-    for key in run.partitions:
+    for key in run.work.partitions:
         try:
             land(run, key)
         except PipelineError as error:
             record_failure(run, key, error, "scrape", key)
-    if manifests := list(run.manifests.values()):
+    if manifests := list(run.work.manifests.values()):
         _load(services, run, manifests)
     run.close()
     return run
 
 
-def _load(services, run: RunContext, manifests: list[Manifest]) -> None:
+def _load(services, run: Run, manifests: list[Manifest]) -> None:
     receipt = process(
         manifests,
-        processor=run.processor,
+        processor=run.kit.processor,
         landing=services.landing,
         store=services.store,
         warehouse=services.warehouse,
         backfill_id=run.backfill_id,
     )
-    for found in verify(manifests, processor=run.processor, warehouse=services.warehouse).values():
+    for found in verify(manifests, processor=run.kit.processor, warehouse=services.warehouse).values():
         changes = receipt.changes_of(found.partition)
         record_verification(run, receipt.receipt_id, found, found.partition, changes)
 
@@ -94,7 +94,7 @@ def test_v08_v21_one_failing_town_stops_no_other_and_the_ledger_says_how_far_eac
     upstream.trouble({"town": "temecula.ca", "do": "fail", "status": 404, "html": True, "calls": 0})
     run = asyncio.run(run_all(built, "bf-1"))
     assert run.stopped_by is None
-    entries = {key: run.ledger.get(key) for key in run.partitions}
+    entries = {key: run.ledger.get(key) for key in run.work.partitions}
     assert {key: entry.verdict.value for key, entry in entries.items()} == {
         "alameda.ca~agendas": "verified",
         "alameda.ca~minutes": "verified",
@@ -120,7 +120,7 @@ def test_v08_v21_one_failing_town_stops_no_other_and_the_ledger_says_how_far_eac
     assert upstream.calls == {"temecula.ca~agendas": 2}
 
 
-def recounted(services: Services, run: RunContext, backfill_id: str) -> RunFacts:
+def recounted(services: Services, run: Run, backfill_id: str) -> RunFacts:
     facts = RunFacts(backfill_id=backfill_id, source="civic_band")
     return recount(services, facts, run.ledger.refresh(), aborted="", now=utc_now())
 
@@ -166,7 +166,7 @@ def test_v24_an_old_snapshot_is_fetched_again_only_when_its_counts_changed_or_ar
     entries = unchanged.ledger.refresh()
     assert {entry.verdict.is_good for entry in entries.values()} == {True}
     assert {key for key, entry in entries.items() if entry.backfill_id == "bf-2"} == set(entries)
-    assert unchanged.unchanged == set(whole), "what fits on one page is read and not probed"
+    assert unchanged.work.unchanged == set(whole), "what fits on one page is read and not probed"
 
     upstream.change("berkeley.ca", "add", rows=1, seed=5)
     changed = asyncio.run(run_all(built, "bf-3"))

@@ -16,7 +16,7 @@ from deployments.local.inbox.server import InboxClient
 from deployments.local.upstreams.season import late_game
 from flows.ledger.ledger import Ledger, Verdict
 from flows.parameters import Mode
-from flows.run.context import RunContext
+from flows.run.run import Run
 from flows.wiring import Services
 from processors.stored_table_budget import StoredTableBudget
 from processors.table_budget import STOP_AT
@@ -119,8 +119,8 @@ def content(services: Services) -> list[list[dict[str, Any]]]:
     ]
 
 
-def load_jobs(run: RunContext, table: str) -> list[str]:
-    return [receipt.tables[table].load_job_id for receipt in run.receipts]
+def load_jobs(run: Run, table: str) -> list[str]:
+    return [receipt.tables[table].load_job_id for receipt in run.tally.receipts]
 
 
 @pytest.mark.long
@@ -152,4 +152,4 @@ def test_five_years_of_landed_dates_are_loaded_with_few_jobs_and_loaded_again_by
     for run in (clean, again):
         for table in (GAMES, LINES):
             assert 0 < len(load_jobs(run, table)) <= MOST_JOBS / 2
-    assert {receipt.processor_version for receipt in again.receipts} == {99}
+    assert {receipt.processor_version for receipt in again.tally.receipts} == {99}

@@ -32,7 +32,7 @@ def test_what_came_unchanged_is_fetched_and_recounted_and_not_loaded_again(place
     before, known = rows(place), entries(place)
     run, facts = ran(FIRST, LAST, mode=Mode.FULL)
     assert facts.verdict == "COMPLETE"
-    assert (run.calls, run.receipts) == (2, [])
+    assert (run.tally.calls, run.tally.receipts) == (2, [])
     assert rows(place) == before
     for key, entry in entries(place).items():
         assert entry.verdict == known[key].verdict
@@ -48,7 +48,7 @@ def test_what_changed_is_loaded_and_only_that(place: Place, ran: Ran) -> None:
     place.upstream.trouble()
     run, facts = ran(FIRST, LAST, mode=Mode.FULL)
     assert facts.verdict == "COMPLETE"
-    assert [receipt.partitions for receipt in run.receipts] == [(LAST,)]
+    assert [receipt.partitions for receipt in run.tally.receipts] == [(LAST,)]
     assert len(rows(place)) > short
 
 
@@ -60,7 +60,7 @@ def test_rows_that_were_lost_behind_the_ledger_are_loaded_though_the_source_sent
     place.sql("DELETE FROM {lines} WHERE game_date = DATE '" + LAST + "'")
     run, facts = ran(FIRST, LAST, mode=Mode.FULL)
     assert facts.verdict == "COMPLETE"
-    assert [receipt.partitions for receipt in run.receipts] == [(LAST,)]
+    assert [receipt.partitions for receipt in run.tally.receipts] == [(LAST,)]
     assert rows(place) == before
     assert facts.verdict_counts == {"verified": 2}
 
@@ -72,7 +72,7 @@ def test_another_version_of_the_processor_loads_what_came_unchanged(
     monkeypatch.setattr(type(place.services.source_kit(SOURCE).processor), "version", 99)
     run, facts = ran(FIRST, LAST, mode=Mode.FULL)
     assert facts.verdict == "COMPLETE"
-    assert [receipt.partitions for receipt in run.receipts] == [(FIRST, LAST)]
+    assert [receipt.partitions for receipt in run.tally.receipts] == [(FIRST, LAST)]
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_a_full_run_that_was_stopped_is_not_complete_though_old_rows_are_good(pl
     stop = CriticalError("told to", source=SOURCE)
     run, facts = ran(FIRST, LAST, then=lambda run: run.stop(stop, "scrape"), mode=Mode.FULL)
     assert facts.verdict == "ABORTED(critical)"
-    assert run.calls == 0
+    assert run.tally.calls == 0
     assert any("2 of 2 partitions were not done again" in note for note in facts.notes)
     assert entries(place) == before
 
@@ -124,4 +124,4 @@ def test_canaries_of_a_full_run_may_come_unchanged(place: Place, ran: Ran) -> No
     run, facts = ran(FIRST, LAST, mode=Mode.FULL, canary=1)
     assert facts.verdict == "COMPLETE"
     assert run.stopped_by is None
-    assert run.receipts == []
+    assert run.tally.receipts == []

@@ -16,7 +16,7 @@ from flows.mapping import map_windows
 from flows.parameters import Asked, Mode
 from flows.planning.plan import Path, Plan, PlannedPartition
 from flows.run.active import register, unregister
-from flows.run.context import RunContext
+from flows.run.run import Run
 from flows.wiring import Services
 from processors.load_plan import TableBatch
 from processors.warehouse import BigQueryWarehouse
@@ -103,7 +103,7 @@ def test_late_rows_in_5_of_90_days_are_5_partition_writes_of_a_full_run(
     before, known = rows_by_date(filled), filled.ledger.refresh()
     run, facts = ran(FIRST, LAST, mode=Mode.FULL, canary=0)
     assert facts.verdict == "COMPLETE"
-    assert run.calls == DAYS
+    assert run.tally.calls == DAYS
     checked(filled, writes, before, known)
     writes.forget()
     _, facts = ran(FIRST, LAST, mode=Mode.FULL, canary=0)
@@ -118,20 +118,20 @@ def test_late_rows_in_5_of_90_days_are_5_partition_writes_of_the_daily_run(
     before, known = rows_by_date(filled), filled.ledger.refresh()
     run = live(filled)
     checked(filled, writes, before, known)
-    assert (len(run.unchanged), run.calls) == (DAYS - len(LATE), DAYS)
+    assert (len(run.work.unchanged), run.tally.calls) == (DAYS - len(LATE), DAYS)
     assert "5 loaded, 85 unchanged, 0 not well" in str(_verdict(run).message)
     untouched = {key: entry for key, entry in filled.ledger.refresh().items() if key not in LATE}
     assert untouched == {key: entry for key, entry in known.items() if key not in LATE}
 
 
-def live(place: Place, first: str = FIRST, days: int = DAYS) -> RunContext:
+def live(place: Place, first: str = FIRST, days: int = DAYS) -> Run:
     """What the daily flow does with its window, here of 90 dates."""
     start = dt.date.fromisoformat(first)
     end = start + dt.timedelta(days=days - 1)
     asked = Asked(source=SOURCE, start_date=start, end_date=end, mode=Mode.FULL)
-    run = RunContext(place.services, asked, "daily-1", purpose="live")
+    run = Run(place.services, asked, "daily-1", purpose="live")
     items = tuple(PlannedPartition(one, Path.FETCH, "may have changed") for one in place.partitions(first, days))
-    plan = Plan(SOURCE, asked.start_date, asked.end_date, run.scraper.zone, items)
+    plan = Plan(SOURCE, asked.start_date, asked.end_date, run.kit.scraper.zone, items)
     register(run)
     try:
         run.begin_live(plan)

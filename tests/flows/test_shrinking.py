@@ -90,7 +90,7 @@ def test_the_daily_run_keeps_them(filled: Place) -> None:
     run = live(filled, FIRST, DAYS)
     assert rows(filled) == before
     assert entries(filled)[LAST].verdict is Verdict.SHRUNK
-    assert run.unchanged == {FIRST}
+    assert run.work.unchanged == {FIRST}
     assert f"1 not well: {LAST}" in str(test_late_rows._verdict(run).message)
 
 

@@ -19,7 +19,7 @@ from alerting.smart_alert_manager import SmartAlertManager
 from flows import dates as dates_module
 from flows.ledger.ledger import Ledger, Verdict
 from flows.parameters import Asked, Mode
-from flows.run.context import RunContext
+from flows.run.run import Run
 from flows.settings import Settings
 from flows.truth.cleanup import find_leftovers
 from flows.wiring import Services, SourceKit
@@ -160,10 +160,10 @@ class Memory(Services):
         self.__dict__.update(store=store, alerts=SmartAlertManager(store=store, channels=[]))
         self.shop = shop
 
-    def run(self, last: int) -> RunContext:
+    def run(self, last: int) -> Run:
         asked = Asked(source="sales", start_date=FIRST, end_date=FIRST + dt.timedelta(days=last), breaker=False)
-        run = RunContext(self, asked, "bf-1")
-        run.partitions = {one.key: one for one in partitions_between(asked.start_date, asked.end_date, "UTC")}
+        run = Run(self, asked, "bf-1")
+        run.work.partitions = {one.key: one for one in partitions_between(asked.start_date, asked.end_date, "UTC")}
         run.ledger.refresh()
         return run
 
@@ -172,9 +172,9 @@ class Memory(Services):
 def window(monkeypatch: pytest.MonkeyPatch, without_prefect: None) -> Callable[..., dict[str, str]]:
     """Lands one window without a server, and gives the verdicts of its dates."""
 
-    def land(run: RunContext, *names: str) -> dict[str, str]:
+    def land(run: Run, *names: str) -> dict[str, str]:
         monkeypatch.setattr(dates_module, "current_run", lambda _: run)
-        asyncio.run(dates_module._land_window(run, list(names or run.partitions)))
+        asyncio.run(dates_module._land_window(run, list(names or run.work.partitions)))
         verdicts = {key: str(entry.verdict) for key, entry in run.ledger.refresh().items()}
         run.close()
         return verdicts
@@ -188,12 +188,12 @@ def test_thirty_dates_take_three_calls_and_each_has_its_verdict(window: Callable
     verdicts = window(run)
     assert verdicts == dict.fromkeys(keys(0, 29), "landed")
     assert sorted(services.shop.asked) == [("01-01", "01-11"), ("01-11", "01-21"), ("01-21", "01-31")]
-    assert {key: manifest.counts["sales"] for key, manifest in run.manifests.items()} == {
+    assert {key: manifest.counts["sales"] for key, manifest in run.work.manifests.items()} == {
         key: 2 * (key != "2025-01-08") for key in keys(0, 29)
     }
-    assert run.manifests["2025-01-08"].empty_evidence.startswith("200 and below the cap")
-    assert (len(run.answers_s), run.landed_rows) == (30, 58)
-    assert sum(run.answers_s) == pytest.approx(0.6)
+    assert run.work.manifests["2025-01-08"].empty_evidence.startswith("200 and below the cap")
+    assert (len(run.tally.answers_s), run.tally.rows) == (30, 58)
+    assert sum(run.tally.answers_s) == pytest.approx(0.6)
 
 
 def test_an_answer_at_the_cap_is_cut_at_its_dates_down_to_one_and_then_by_hours(
@@ -202,7 +202,7 @@ def test_an_answer_at_the_cap_is_cut_at_its_dates_down_to_one_and_then_by_hours(
     services = Memory(Shop({0: 10, 1: 30, 2: 20, 3: 120, 4: 5}))
     run = services.run(4)
     assert set(window(run).values()) == {"landed"}
-    counted = {key: manifest.counts["sales"] for key, manifest in run.manifests.items()}
+    counted = {key: manifest.counts["sales"] for key, manifest in run.work.manifests.items()}
     assert counted == dict(zip(keys(0, 4), (10, 30, 20, 120, 5), strict=True))
     by_range = Counter(services.shop.asked)
     assert by_range["01-01", "01-03"] == 1, "the dates before the one at which the answer ended"
@@ -252,7 +252,7 @@ def test_dates_that_could_not_be_recorded_fail_and_those_beside_them_are_landed(
     monkeypatch.setattr(run.ledger, "advance", flaky)
     verdicts = window(run)
     assert [key for key, verdict in verdicts.items() if verdict == "failed_retryable"] == ["2025-01-03"]
-    assert sorted(run.manifests) == [key for key in keys(0, 9) if key != "2025-01-03"]
+    assert sorted(run.work.manifests) == [key for key in keys(0, 9) if key != "2025-01-03"]
     assert run.stopped_by is None
 
 
@@ -261,7 +261,7 @@ def test_a_second_try_asks_only_for_what_the_first_did_not_record(window: Callab
     run = services.run(9)
     window(run, *keys(0, 3))
     again = services.run(9)
-    again.manifests = dict(run.manifests)
+    again.work.manifests = dict(run.work.manifests)
     window(again)
     assert services.shop.asked == [("01-01", "01-05"), ("01-05", "01-11")]
 
@@ -271,7 +271,7 @@ def test_what_a_live_run_did_meanwhile_is_left_out_and_the_rest_is_asked_for(
 ) -> None:
     services = Memory(Shop(dict.fromkeys(range(10), 2)))
     run = services.run(9)
-    run.done_elsewhere = {"2025-01-05"}
+    run.work.done_elsewhere = {"2025-01-05"}
     verdicts = window(run)
     assert sorted(verdicts) == [key for key in keys(0, 9) if key != "2025-01-05"]
     assert sorted(services.shop.asked) == [("01-01", "01-05"), ("01-06", "01-11")]
@@ -340,7 +340,7 @@ def test_a_full_run_loads_only_the_date_whose_rows_have_changed(place: Place, ra
     shop.rows.sort(key=lambda row: (row["sale_date"], row["minute"]))
     run, facts = ran("2025-01-01", "2025-01-10", source="sales", mode=Mode.FULL)
     assert facts.verdict == "COMPLETE"
-    loaded = [key for receipt in run.receipts for key in receipt.partitions if receipt.tables["sales"].rows]
+    loaded = [key for receipt in run.tally.receipts for key in receipt.partitions if receipt.tables["sales"].rows]
     assert "2025-01-04" in loaded
     assert len(loaded) < 5
     entry = run.ledger.get("2025-01-04")

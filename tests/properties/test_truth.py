@@ -38,8 +38,8 @@ from flows.ledger.ledger import Ledger, Verdict
 from flows.parameters import Asked, Mode, Order, Reason
 from flows.planning.planner import plan_asked
 from flows.process import record_verification
-from flows.run.context import RunContext
 from flows.run.recording import land, record_failure
+from flows.run.run import Run
 from processors.process import process
 from processors.verification import Finding, Verification
 
@@ -50,14 +50,14 @@ def backfill(world: World, services: ToyServices, backfill_id: str, asked: Asked
     close_dead_runs(services, world.now, "toy")
     lease = Lease.acquire(services.store, "toy", backfill_id=backfill_id, now=world.now, ttl_s=LEASE_S)
     yield
-    run = RunContext(services, asked, backfill_id)
+    run = Run(services, asked, backfill_id)
     planned = plan_asked(services, asked, world.now, backfill_id)
     run.begin(planned, starting_facts(services, planned.plan, {}, backfill_id, asked))
     batch: list[str] = []
     for partition in planned.plan.to_reload:
         entry = run.ledger.get(partition.key)
         assert entry is not None
-        run.manifests[partition.key] = services.landing.read_manifest(entry.manifest_name)
+        run.work.manifests[partition.key] = services.landing.read_manifest(entry.manifest_name)
         batch.append(partition.key)
     for number, partition in enumerate([*planned.plan.to_fetch, None]):
         yield
@@ -79,10 +79,10 @@ def backfill(world: World, services: ToyServices, backfill_id: str, asked: Asked
     run.close()
 
 
-def _load(world: World, run: RunContext, services: ToyServices, batch: Sequence[str]) -> None:
+def _load(world: World, run: Run, services: ToyServices, batch: Sequence[str]) -> None:
     receipt = process(
-        [run.manifests[key] for key in batch],
-        processor=run.processor,
+        [run.work.manifests[key] for key in batch],
+        processor=run.kit.processor,
         landing=services.landing,
         store=services.store,
         warehouse=services.warehouse,
@@ -163,7 +163,7 @@ def _close_quietly(world: World, mails: FileChannel, seed: int) -> None:
 
 
 def _use_clock(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("flows.run.context", "flows.run.recording", "flows.process", "flows.closing.close"):
+    for module in ("flows.run.run", "flows.run.recording", "flows.process", "flows.closing.close"):
         monkeypatch.setattr(f"{module}.utc_now", lambda: world.now)
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from flows.child_runs.dispatch import windows_of
 from flows.cli.start import split_over
 from flows.parameters import Asked, Engine
-from flows.run.context import RunContext
+from flows.run.run import Run
 from scrapers.partition import Partition
 
 FIRST = dt.date(2025, 1, 1)
@@ -22,7 +22,7 @@ def cut(days: int, **asked: Any) -> tuple[list[tuple[Partition, ...]], int]:
     settings = SimpleNamespace(distributed_window_partitions=31, distributed_windows_at_once=4)
     run = SimpleNamespace(services=SimpleNamespace(settings=settings), asked=Asked(source="s", **asked))
     partitions = [Partition.day(FIRST + dt.timedelta(days=offset), "UTC") for offset in range(days)]
-    grouped, at_once = windows_of(cast("RunContext", run), partitions)
+    grouped, at_once = windows_of(cast("Run", run), partitions)
     assert [one for window in grouped for one in window] == partitions, "every date once, in order"
     return grouped, at_once
 

@@ -22,7 +22,7 @@ from flows.child_runs.parent import attach_windows
 from flows.ledger.ledger import Verdict
 from flows.ledger.verdicts import resumes_at
 from flows.parameters import Asked, Engine
-from flows.run.context import RunContext
+from flows.run.run import Run
 from flows.settings import Settings
 from flows.wiring import Services
 from scrapers.scrape import utc_now
@@ -36,7 +36,7 @@ class MemoryStore(MemoryObjectStore):
 
 
 @pytest.fixture
-def parent(monkeypatch: pytest.MonkeyPatch, without_prefect: None) -> RunContext:
+def parent(monkeypatch: pytest.MonkeyPatch, without_prefect: None) -> Run:
     """A parent on a store in memory, which has looked once."""
     monkeypatch.setenv("GAPLESS_BREAKER_PROBES", "0")
     monkeypatch.setattr(Services, "store", MemoryStore())
@@ -44,25 +44,25 @@ def parent(monkeypatch: pytest.MonkeyPatch, without_prefect: None) -> RunContext
     asked = Asked(
         source=SOURCE, start_date=dt.date(2025, 1, 1), end_date=dt.date(2025, 1, 9), engine=Engine.DISTRIBUTED
     )
-    run = RunContext(services, asked, PARENT)
+    run = Run(services, asked, PARENT)
     attach_windows(run)
     assert run.windows is not None
     run.windows.look()
     return run
 
 
-def test_what_was_done_meanwhile_is_no_longer_recounted(parent: RunContext) -> None:
+def test_what_was_done_meanwhile_is_no_longer_recounted(parent: Run) -> None:
     assert parent.windows is not None
     unchanged = {"2025-01-01": "a1", "2025-01-02": "a2", "2025-01-03": "a3"}
     write_report(parent.services.store, PARENT, "w1", Report(unchanged=unchanged))
     parent.windows.look()
-    parent.done_elsewhere.add("2025-01-02")
+    parent.work.done_elsewhere.add("2025-01-02")
     # Fetched again by this run after its pause, and another payload by then.
     parent.ledger.advance("2025-01-03", Verdict.LANDED, PARENT, utc_now(), attempt="a4", attempts=2)
     assert parent.windows.unchanged() == {"2025-01-01": "a1"}
 
 
-def test_a_daily_wall_that_a_window_met_is_the_parents_with_its_reset(parent: RunContext) -> None:
+def test_a_daily_wall_that_a_window_met_is_the_parents_with_its_reset(parent: Run) -> None:
     wall = BudgetExhausted("no calls are left", source=SOURCE, resets_at="2025-02-02T00:00:00+00:00")
     write_report(parent.services.store, PARENT, "w1", Report(stop=Stop.of(wall), ended=True))
     parent.windows.look()
@@ -70,14 +70,14 @@ def test_a_daily_wall_that_a_window_met_is_the_parents_with_its_reset(parent: Ru
     assert resumes_at(parent.stopped_by) == dt.datetime(2025, 2, 2, tzinfo=dt.UTC)
 
 
-def test_a_window_whose_parent_was_lost_is_no_news_for_the_next_parent(parent: RunContext) -> None:
+def test_a_window_whose_parent_was_lost_is_no_news_for_the_next_parent(parent: Run) -> None:
     lost = Stop.of(LeaseHeld("gone", source=SOURCE))
     write_report(parent.services.store, PARENT, "w1", Report(stop=lost, ended=True))
     parent.windows.look()
     assert parent.stopped_by is None
 
 
-def test_every_outcome_is_counted_once_however_often_a_window_reports(parent: RunContext) -> None:
+def test_every_outcome_is_counted_once_however_often_a_window_reports(parent: Run) -> None:
     store = parent.services.store
     outcomes: tuple[Outcome, ...] = ()
     for number in range(1, 10):
@@ -85,15 +85,13 @@ def test_every_outcome_is_counted_once_however_often_a_window_reports(parent: Ru
         write_report(store, PARENT, "w1", Report(calls=number, landed_rows=10 * number, outcomes=outcomes))
         parent.windows.look()
         parent.windows.look()
-    assert parent.calls == 9
-    assert parent.landed_rows == 90
-    assert len(parent.answers_s) == 4
+    assert parent.tally.calls == 9
+    assert parent.tally.rows == 90
+    assert len(parent.tally.answers_s) == 4
     assert parent.stopped_by is None, "5 failures of 9 are no sample yet"
 
 
-def test_nobody_waits_for_a_window_that_died_without_a_word(
-    parent: RunContext, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nobody_waits_for_a_window_that_died_without_a_word(parent: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     write_report(parent.services.store, PARENT, "w1", Report(is_idle=False))
     parent.windows.tell()
     parent.windows.look()
@@ -105,7 +103,7 @@ def test_nobody_waits_for_a_window_that_died_without_a_word(
     assert parent.windows.are_idle
 
 
-def test_a_window_is_idle_only_under_the_orders_as_they_are(parent: RunContext) -> None:
+def test_a_window_is_idle_only_under_the_orders_as_they_are(parent: Run) -> None:
     store = parent.services.store
     parent.windows.tell()
     _, first = read_orders(store, PARENT)
@@ -121,7 +119,7 @@ def test_a_window_is_idle_only_under_the_orders_as_they_are(parent: RunContext) 
     assert parent.windows.are_idle
 
 
-def test_orders_are_written_only_when_they_change(parent: RunContext) -> None:
+def test_orders_are_written_only_when_they_change(parent: Run) -> None:
     store = parent.services.store
     parent.windows.tell()
     _, first = read_orders(store, PARENT)

@@ -33,8 +33,8 @@ from flows.mapping import map_windows
 from flows.parameters import Asked, Engine, Mode
 from flows.planning.planner import plan_asked
 from flows.run.active import register, unregister
-from flows.run.context import RunContext
 from flows.run.gate import TROUBLE
+from flows.run.run import Run
 from flows.run.supervisor import Supervisor
 from flows.wiring import Services, build_services
 from scrapers.scrape import utc_now
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 SOURCE = "bdl_box_scores"
 PARENT = "bf-parent000001"
 PATIENCE_S = 60.0
-_RUN: contextvars.ContextVar[RunContext] = contextvars.ContextVar("run")
+_RUN: contextvars.ContextVar[Run] = contextvars.ContextVar("run")
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +61,7 @@ def processes(monkeypatch: pytest.MonkeyPatch, without_prefect: None) -> None:
 class Fleet:
     """A parent with its lease, and windows beside it."""
 
-    run: RunContext
+    run: Run
     lease: Lease
     supervisor: Supervisor
     tasks: list[asyncio.Task[Any]] = field(default_factory=list)
@@ -96,7 +96,7 @@ async def fleet(first: str, last: str, **rest: Any) -> AsyncIterator[Fleet]:
     given = {"source": SOURCE, "start_date": first, "end_date": last, "engine": Engine.DISTRIBUTED, **rest}
     asked = Asked.model_validate(given)
     lease = Lease.acquire(services.store, SOURCE, backfill_id=PARENT, now=utc_now(), ttl_s=120)
-    run = RunContext(services, asked, PARENT)
+    run = Run(services, asked, PARENT)
     attach_windows(run)
     planned = plan_asked(services, asked, utc_now(), PARENT)
     run.begin(planned, starting_facts(services, planned.plan, {}, PARENT, asked))
@@ -123,7 +123,7 @@ def test_windows_stand_still_for_live_work_and_do_not_fetch_what_it_did(place: P
         async with fleet("2025-01-01", "2025-01-20") as found:
             store = place.store
             windows = [found.window(*days(1, 10)), found.window(*days(11, 20))]
-            await found.until(lambda: found.run.calls >= 2)
+            await found.until(lambda: found.run.tally.calls >= 2)
 
             assert ask_for(store, SOURCE, "live-1", mode="daily", now=utc_now(), ttl_s=60) is None
             await found.until(lambda: borrower(store, SOURCE, utc_now()) == "live-1")
@@ -146,7 +146,7 @@ def test_windows_stand_still_for_live_work_and_do_not_fetch_what_it_did(place: P
             await found.supervisor.step()
             assert found.run.stopped_by is None
             assert place.upstream.calls.report()["by_date"] == dict.fromkeys(days(1, 20), 1)
-            assert found.run.calls == 19
+            assert found.run.tally.calls == 19
             assert place.entry("2025-01-20").backfill_id == "live-1"
 
     asyncio.run(story())
@@ -249,7 +249,7 @@ def test_a_window_that_reports_its_odd_dates_while_a_person_asked_to_try_all_wak
             await found.until(window.done)
             window.result()
             await found.supervisor.step()
-            assert (found.run.stopped_by, found.run.calls) == (None, 7)
+            assert (found.run.stopped_by, found.run.tally.calls) == (None, 7)
             assert place.inbox.messages() == []
 
     asyncio.run(story())
@@ -295,7 +295,7 @@ def test_a_window_at_work_ends_after_the_partition_under_way_when_it_is_told_to(
     async def story() -> None:
         async with fleet("2025-01-01", "2025-01-31") as found:
             window = found.window(*days(1, 31))
-            await found.until(lambda: found.run.calls >= 1)
+            await found.until(lambda: found.run.tally.calls >= 1)
             found.run.stop(CriticalError("the key is dead", source=SOURCE), "scrape")
             await found.until(window.done)
             window.result()
@@ -353,7 +353,7 @@ def test_a_distributed_full_run_recounts_what_its_windows_got_unchanged_and_load
         async with fleet("2025-01-10", "2025-01-12", mode=Mode.FULL, parallel=1) as found:
             run = found.run
 
-            async def child(_: RunContext, keys: list[str], slots: int, attempt: int) -> Any:
+            async def child(_: Run, keys: list[str], slots: int, attempt: int) -> Any:
                 """A worker; with ``dies`` the first one is lost behind its first date."""
                 is_lost = dies and attempt == 1
                 await found.window(*(keys[:1] if is_lost else keys), slots=slots)
@@ -369,7 +369,7 @@ def test_a_distributed_full_run_recounts_what_its_windows_got_unchanged_and_load
             finally:
                 unregister(run)
             assert run.stopped_by is None
-            assert [receipt.partitions for receipt in run.receipts] == [("2025-01-12",)]
+            assert [receipt.partitions for receipt in run.tally.receipts] == [("2025-01-12",)]
             assert place.upstream.calls.report()["total"] == asked_before + 3
             entries = place.ledger.refresh()
             assert {entry.backfill_id for entry in entries.values()} == {PARENT}, "all were verified by this run"

@@ -55,6 +55,6 @@ def test_k28_tables_that_were_lost_are_restored_from_landed_payloads_without_a_c
     del place.services.warehouse
     run, facts = ran(FIRST, LAST, mode="reprocess", reason="complete_loss")
     assert facts.verdict == "COMPLETE"
-    assert run.calls == 0
+    assert run.tally.calls == 0
     assert place.upstream.calls.report()["total"] == asked_before
     assert place.sql(content) == before

@@ -33,7 +33,7 @@ def with_a_game_of_the_next_day(date: str) -> str:
 def test_one_date_that_lists_a_game_of_the_next_day_does_not_stop_the_others(place: Place, ran: Ran) -> None:
     place.upstream.trouble({"kind": "raw", "raw": answer("200 OK", with_a_game_of_the_next_day(ODD)), "dates": [ODD]})
     run, facts = ran(FIRST, LAST)
-    assert run.calls == DAYS
+    assert run.tally.calls == DAYS
     assert run.stopped_by is None
     assert facts.verdict == "FAILED"
     bad = {key: entry.error_type for key, entry in place.ledger.entries().items() if not entry.verdict.is_good}
@@ -60,7 +60,7 @@ def test_one_date_that_lists_a_game_of_the_next_day_does_not_stop_the_others(pla
 def test_an_odd_answer_is_about_its_date_whatever_it_is(place: Place, ran: Ran, raw: str) -> None:
     place.upstream.trouble({"kind": "raw", "raw": raw, "dates": [ODD]})
     run, facts = ran("2025-01-01", "2025-01-05")
-    assert run.calls == 5
+    assert run.tally.calls == 5
     assert run.stopped_by is None
     assert facts.verdict_counts == {"verified": 4, place.entry(ODD).verdict.value: 1}
 
@@ -69,9 +69,9 @@ def test_a_source_that_has_changed_stops_after_five_different_dates_and_says_so(
     place.upstream.trouble({"kind": "raw", "raw": answer("200 OK", '{"games":[]}')})
     run, facts = ran(FIRST, LAST)
     assert facts.verdict == "ABORTED(red_flag)"
-    assert 5 <= run.calls <= 5 + 2 * run.asked.concurrency, "as many dates as may be begun at once"
+    assert 5 <= run.tally.calls <= 5 + 2 * run.asked.concurrency, "as many dates as may be begun at once"
     assert any("5 of the last 5 dates broke the source's contract alike" in note for note in facts.notes)
-    assert facts.verdict_counts["planned"] == DAYS - run.calls
+    assert facts.verdict_counts["planned"] == DAYS - run.tally.calls
     subjects = sorted("NEEDS A HUMAN" in mail["subject"] for mail in place.inbox.messages())
     assert subjects == [False, True], "a person is told once, when it is the source and no date"
 
@@ -79,7 +79,7 @@ def test_a_source_that_has_changed_stops_after_five_different_dates_and_says_so(
 def test_without_the_breaker_every_date_is_really_tried(place: Place, ran: Ran) -> None:
     place.upstream.trouble({"kind": "raw", "raw": answer("200 OK", '{"games":[]}')})
     run, facts = ran(FIRST, LAST, breaker=False)
-    assert run.calls == DAYS
+    assert run.tally.calls == DAYS
     assert run.stopped_by is None
     assert facts.verdict == "FAILED"
 

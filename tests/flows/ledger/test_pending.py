@@ -17,8 +17,8 @@ from flows.ledger.pending import Pending, leave_pending, pending_name, read_pend
 from flows.parameters import Asked, Mode
 from flows.planning.plan import Path
 from flows.planning.planner import plan_asked
-from flows.run.context import RunContext
 from flows.run.recording import record_failure
+from flows.run.run import Run
 from flows.settings import Settings
 from flows.views.status import source_status
 from flows.wiring import Services
@@ -55,15 +55,15 @@ def asked(start: str, end: str, **rest: Any) -> Asked:
     return Asked(source=SOURCE, start_date=dt.date.fromisoformat(start), end_date=dt.date.fromisoformat(end), **rest)
 
 
-def begun(services: Services, given: Asked, backfill_id: str) -> RunContext:
-    run = RunContext(services, given, backfill_id)
+def begun(services: Services, given: Asked, backfill_id: str) -> Run:
+    run = Run(services, given, backfill_id)
     planned = plan_asked(services, given, NOW, backfill_id)
     run.begin(planned, starting_facts(services, planned.plan, {}, backfill_id, given))
     return run
 
 
-def hit_the_wall(run: RunContext, key: str) -> None:
-    run.tries[key] = 1
+def hit_the_wall(run: Run, key: str) -> None:
+    run.tally.begin_try(key)
     wall = BudgetExhausted("10,000 calls a day are used up", source=SOURCE, resets_at=RESET.isoformat())
     record_failure(run, key, wall, "scrape", key)
 
@@ -92,7 +92,7 @@ def test_an_ended_run_leaves_no_planned_partition_without_a_verdict(services: Se
     record_failure(run, "2025-01-03", CriticalError("gone", source=SOURCE), "scrape", "2025-01-03")
     facts = finish(run, aborted)
     entries = Ledger(services.store, SOURCE).refresh()
-    assert sorted(entries) == sorted(run.partitions)
+    assert sorted(entries) == sorted(run.work.partitions)
     assert facts.verdict_counts == {"planned": 9, "failed_permanent": 1}
     status = source_status(services, SOURCE, NOW, newest=0)
     assert status["verdicts"] == {"failed_permanent": 1, "planned": 9}
@@ -114,7 +114,7 @@ def test_what_is_pending_is_fetched_by_the_next_plan_whose_run_takes_it_off_the_
     second = begun(services, asked("2025-01-03", "2025-01-04"), "bf-2")
     plan = plan_asked(services, asked("2025-01-03", "2025-01-04"), NOW).plan
     assert [(item.path, item.why) for item in plan.items] == [(Path.FETCH, "planned")] * 2
-    for key in second.partitions:
+    for key in second.work.partitions:
         second.ledger.advance(key, Verdict.VERIFIED, "bf-2", NOW, attempts=1)
     assert finish(second, "").verdict == "COMPLETE"
     (left,) = read_pending(services.store, SOURCE)
@@ -194,11 +194,11 @@ def test_the_tables_of_a_resumed_run_are_whole(place: Place) -> None:
     register(again)
 
     async def each() -> None:
-        for key in again.partitions:
+        for key in again.work.partitions:
             await scrape_partition.fn(again.backfill_id, key)
 
     asyncio.run(each())
     unregister(again)
-    place.load(list(again.manifests.values()))
+    place.load(list(again.work.manifests.values()))
     assert finish(again, "").verdict == "COMPLETE"
     assert read_pending(services.store, SOURCE) == ()

@@ -18,7 +18,7 @@ from deployments.local.upstreams.civic_upstream import CivicUpstream
 from flows.parameters import Asked, Mode
 from flows.planning.catalogue import FRESH_FOR, read_catalogue, refresh_catalogue
 from flows.planning.planner import plan_asked
-from flows.run.context import RunContext
+from flows.run.run import Run
 from flows.settings import Settings
 from flows.wiring import Services
 from scrapers.registry import scraper
@@ -45,9 +45,9 @@ class Place:
         store = MemoryObjectStore()
         self.services.__dict__.update(store=store, alerts=SmartAlertManager(store=store, channels=[]))
 
-    def refreshed(self, now: dt.datetime = NOW, **asked: Any) -> RunContext:
-        run = RunContext(self.services, Asked(source="civic_band", **{"entities": "all", **asked}), "bf-1")
-        for told in refresh_catalogue(self.services, run.scraper, run.client, run.asked.entities, now):
+    def refreshed(self, now: dt.datetime = NOW, **asked: Any) -> Run:
+        run = Run(self.services, Asked(source="civic_band", **{"entities": "all", **asked}), "bf-1")
+        for told in refresh_catalogue(self.services, run.kit.scraper, run.client, run.asked.entities, now):
             run.note(told)
         run.close()
         return run

@@ -20,7 +20,7 @@ from flows.planning.planner import Planned, plan_asked
 from flows.prices import TIB, Prices, Usage
 from flows.run.active import register, unregister
 from flows.run.circuit_breaker import breaker_limits
-from flows.run.context import RunContext
+from flows.run.run import Run
 from flows.settings import Settings
 from flows.wiring import Services
 from scrapers.scrape import utc_now
@@ -84,14 +84,14 @@ def test_what_a_partition_costs_is_learned_and_runs_of_older_versions_teach_noth
     assert learned.billed_bytes_per_job == 100.0
 
 
-def begun(services: Services, given: Asked, backfill_id: str) -> tuple[RunContext, Planned]:
-    run = RunContext(services, given, backfill_id)
+def begun(services: Services, given: Asked, backfill_id: str) -> tuple[Run, Planned]:
+    run = Run(services, given, backfill_id)
     planned = plan_asked(services, given, utc_now(), backfill_id)
     run.begin(planned, starting_facts(services, planned.plan, planned.estimate.promised(), backfill_id, given))
     return run, planned
 
 
-def tried(run: RunContext, keys: list[str]) -> list[str]:
+def tried(run: Run, keys: list[str]) -> list[str]:
     """What the tasks of these dates return, one after the other."""
 
     async def each() -> list[str]:
@@ -104,7 +104,7 @@ def tried(run: RunContext, keys: list[str]) -> list[str]:
         unregister(run)
 
 
-def closed(run: RunContext) -> RunFacts:
+def closed(run: Run) -> RunFacts:
     return finish(run, abort_reason(run.stopped_by))
 
 
@@ -121,7 +121,7 @@ def test_a_run_stops_at_its_cost_budget_and_the_mail_sets_the_money_against_the_
 
     told = tried(run, planned.plan.keys)
     assert told == ["landed"] * 3 + ["not attempted"] * 7
-    assert run.calls == 3
+    assert run.tally.calls == 3
 
     facts = closed(run)
     assert facts.verdict == "ABORTED(budget)"
@@ -141,7 +141,7 @@ def test_what_a_run_really_used_becomes_the_base_of_the_next_estimate(place: Pla
     services = place.services
     run, planned = begun(services, asked("2025-01-10", "2025-01-12"), "bf-money0000002")
     tried(run, planned.plan.keys)
-    place.load(list(run.manifests.values()))
+    place.load(list(run.work.manifests.values()))
     before = services.cloud_usage()
     facts = closed(run)
     remember_cost(run, facts)

@@ -10,7 +10,7 @@ from flows.parameters import Mode
 from flows.planning.stored_plan import plan_name, read_plan
 
 if TYPE_CHECKING:
-    from flows.run.context import RunContext
+    from flows.run.run import Run
 
     from .conftest import Place, Ran
 
@@ -18,7 +18,7 @@ SOURCE = "bdl_box_scores"
 FIRST, LAST = "2025-01-10", "2025-01-15"
 
 
-def stopped_at_once(run: RunContext) -> None:
+def stopped_at_once(run: Run) -> None:
     run.stop(CriticalError("a plan, and nothing done", source=SOURCE), "scrape")
 
 
@@ -48,14 +48,14 @@ def test_dates_loaded_by_other_means_between_plan_and_apply_are_not_touched(plac
 
     run, facts = ran(FIRST, "2025-01-20", plan_of=planner.backfill_id)
     assert facts.verdict == "COMPLETE"
-    assert run.calls == 3, "2025-01-10, -14 and -15; -13 is only loaded"
+    assert run.tally.calls == 3, "2025-01-10, -14 and -15; -13 is only loaded"
     assert run.ledger.refresh()["2025-01-13"].attempt == landed.attempt
     after = place.objects()
     done = ("2025-01-11", "2025-01-12")
     assert of_dates(after, *done) == of_dates(before, *done)
     assert of_dates(after, "2025-01-20") == of_dates(before, "2025-01-20")
     assert content(place, *done) == rows
-    assert [sorted(receipt.partitions) for receipt in run.receipts] == [
+    assert [sorted(receipt.partitions) for receipt in run.tally.receipts] == [
         ["2025-01-10", "2025-01-13", "2025-01-14", "2025-01-15"]
     ]
     assert place.store.read(plan_name(planner.backfill_id)) == as_stored
@@ -66,7 +66,7 @@ def test_an_unmoved_world_gives_the_same_plan_and_hash_again(place: Place, ran: 
     planner, facts = ran(FIRST, LAST, then=stopped_at_once)
     again, found = ran(FIRST, LAST, then=stopped_at_once, plan_of=planner.backfill_id)
     assert found.plan_hash == facts.plan_hash
-    assert list(again.partitions) == list(planner.partitions)
+    assert list(again.work.partitions) == list(planner.work.partitions)
 
 
 def test_an_older_plan_of_a_full_run_still_fetches_again_what_it_was_to_fetch(place: Place, ran: Ran) -> None:
@@ -74,5 +74,5 @@ def test_an_older_plan_of_a_full_run_still_fetches_again_what_it_was_to_fetch(pl
     planner, _ = ran(FIRST, "2025-01-11", then=stopped_at_once, mode=Mode.FULL)
     run, facts = ran(FIRST, LAST, plan_of=planner.backfill_id, mode=Mode.FULL)
     assert facts.verdict == "COMPLETE"
-    assert list(run.partitions) == ["2025-01-10", "2025-01-11"]
-    assert run.calls == 2
+    assert list(run.work.partitions) == ["2025-01-10", "2025-01-11"]
+    assert run.tally.calls == 2

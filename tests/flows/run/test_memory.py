@@ -16,8 +16,8 @@ from flows.closing.close import starting_facts
 from flows.ledger.ledger import Ledger
 from flows.parameters import Asked
 from flows.planning.planner import plan_asked
-from flows.run.context import RunContext
 from flows.run.recording import land
+from flows.run.run import Run
 from flows.settings import Settings
 from flows.wiring import Services, SourceKit
 from scrapers.base import Page, Request
@@ -52,12 +52,12 @@ def test_n28_landing_400_dates_takes_the_memory_of_a_few(tmp_path: Path, monkeyp
     services: Any = Services(Settings(project="p", console_only=True))
     last = dt.date(2024, 1, 1) + dt.timedelta(days=DATES - 1)
     asked = Asked(source="bdl_box_scores", start_date=dt.date(2024, 1, 1), end_date=last)
-    run = RunContext(services, asked, "bf-1")
+    run = Run(services, asked, "bf-1")
     planned = plan_asked(services, asked, utc_now(), "bf-1")
     run.begin(planned, starting_facts(services, planned.plan, {}, "bf-1", asked))
     tracemalloc.start()
     try:
-        for key in run.partitions:
+        for key in run.work.partitions:
             land(run, key)
         _, peak_bytes = tracemalloc.get_traced_memory()
     finally:

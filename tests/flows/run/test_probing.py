@@ -20,8 +20,8 @@ from flows.parameters import Asked
 from flows.planning.planner import plan_asked
 from flows.run.active import register, unregister
 from flows.run.circuit_breaker import Action, Breaker, Limits, Probing, Trip
-from flows.run.context import RunContext
 from flows.run.gate import TROUBLE, Gate
+from flows.run.run import Run
 from flows.run.supervisor import Supervisor
 from flows.wiring import build_services
 from processors.sources.bdl_box_scores import BdlBoxScores
@@ -222,14 +222,14 @@ def quick(monkeypatch: pytest.MonkeyPatch, without_prefect: None) -> None:
     monkeypatch.setenv("GAPLESS_BREAKER_PROBE_PAUSE_S", "0.2")
 
 
-async def supervised(place: Place, last: str, then: Any = None, **given: Any) -> RunContext:
+async def supervised(place: Place, last: str, then: Any = None, **given: Any) -> Run:
     """A backfill with its supervisor, as the parent flow runs it."""
     asked = Asked.model_validate(
         {"source": SOURCE, "start_date": "2025-01-01", "end_date": last, "max_concurrency": 2, "canary": 0, **given}
     )
     services = build_services()
     lease = Lease.acquire(services.store, SOURCE, backfill_id="bf-1", now=utc_now(), ttl_s=120)
-    run = RunContext(services, asked, "bf-1")
+    run = Run(services, asked, "bf-1")
     register(run)
     try:
         planned = plan_asked(services, asked, utc_now(), "bf-1")
@@ -284,7 +284,7 @@ def test_a_run_that_waits_ends_at_once_when_it_is_told_to(
     monkeypatch.setenv("GAPLESS_BREAKER_PROBE_PAUSE_S", "3600")
     place.upstream.trouble({"kind": "500"})
 
-    def end(run: RunContext, working: asyncio.Task[None]) -> None:
+    def end(run: Run, working: asyncio.Task[None]) -> None:
         if TROUBLE not in run.gate.closed_by:
             return
         if how == "cancel":

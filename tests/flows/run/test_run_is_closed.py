@@ -19,7 +19,7 @@ from flows import backfill as backfill_module
 from flows import daily as daily_module
 from flows.coordination.lease import read_lease
 from flows.parameters import Asked
-from flows.run.context import RunContext
+from flows.run.run import Run
 from processors.registry import processor
 
 if TYPE_CHECKING:
@@ -33,11 +33,11 @@ def test_a_plan_that_fails_gives_back_threads_connections_reserved_calls_and_the
 ) -> None:
     monkeypatch.setenv("GAPLESS_SOURCE_CALLS_PER_DAY", json.dumps({SOURCE: 1000}))
     place.services = backfill_module.build_services()
-    made: list[RunContext] = []
+    made: list[Run] = []
 
-    def one_call(run: RunContext) -> None:
+    def one_call(run: Run) -> None:
         made.append(run)
-        run.budget.acquire()
+        run.kit.budget.acquire()
 
     monkeypatch.setattr(backfill_module, "attach_windows", one_call)
     place.store.write(f"ledger/source={SOURCE}/{DATE}.json", b"no entry", metadata={"verdict": "nonsense"})
@@ -81,13 +81,13 @@ class Slow(int):
 
 
 def test_rows_landed_by_many_threads_at_once_are_all_counted(place: Place) -> None:
-    async def made() -> RunContext:
-        return RunContext(place.services, Asked(source=SOURCE), "bf-1")
+    async def made() -> Run:
+        return Run(place.services, Asked(source=SOURCE), "bf-1")
 
     with asyncio.run(made()) as run, ThreadPoolExecutor(16) as threads:
-        list(threads.map(run.count_landed, [Slow(1)] * 5_000))
-        assert run.landed_rows == 5_000
-        taken = list(threads.map(lambda _: run.takes_prompt_flush(50), range(2_000)))
+        list(threads.map(run.tally.add_rows, [Slow(1)] * 5_000))
+        assert run.tally.rows == 5_000
+        taken = list(threads.map(lambda _: run.tally.takes_prompt_flush(50), range(2_000)))
         assert sum(taken) == 50
 
 

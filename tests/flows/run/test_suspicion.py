@@ -19,8 +19,8 @@ from alerting.smart_alert_manager import SmartAlertManager
 from flows.ledger.ledger import LedgerEntry, Verdict
 from flows.parameters import Asked, Mode
 from flows.process import _process, to_load
-from flows.run.context import RunContext
 from flows.run.recording import land, record_failure
+from flows.run.run import Run
 from flows.run.suspects import at_cap, learned_cap, set_suspects_apart, twins
 from flows.settings import Settings
 from flows.wiring import Services, SourceKit
@@ -87,25 +87,25 @@ class Place(Services):
         self.__dict__.update(store=store, alerts=SmartAlertManager(store=store, channels=[]))
         self.rows, self.kind = rows, type("Prices", (Prices,), facts or {})
 
-    def run(self, backfill_id: str = "bf-1", mode: Mode = Mode.INCREMENTAL) -> RunContext:
+    def run(self, backfill_id: str = "bf-1", mode: Mode = Mode.INCREMENTAL) -> Run:
         asked = Asked(source="prices", start_date=FIRST, end_date=LAST, breaker=False, mode=mode)
-        run = RunContext(self, asked, backfill_id)
-        run.partitions = {one.key: one for one in partitions_between(FIRST, LAST, "UTC")}
+        run = Run(self, asked, backfill_id)
+        run.work.partitions = {one.key: one for one in partitions_between(FIRST, LAST, "UTC")}
         run.ledger.refresh()
         return run
 
 
-def landed(run: RunContext, *keys: str) -> list[str]:
+def landed(run: Run, *keys: str) -> list[str]:
     for key in keys:
         land(run, key)
     return list(keys)
 
 
-def verdicts(run: RunContext) -> dict[str, str]:
+def verdicts(run: Run) -> dict[str, str]:
     return {key: f"{entry.verdict}" for key, entry in run.ledger.refresh().items()}
 
 
-def verified(run: RunContext, keys: list[str]) -> None:
+def verified(run: Run, keys: list[str]) -> None:
     for key in set_suspects_apart(run, keys):
         run.ledger.advance(key, Verdict.VERIFIED, run.backfill_id, NOW, receipt_id="r")
 
@@ -119,7 +119,7 @@ def test_one_payload_for_two_dates_makes_both_partial_and_loads_neither():
     run = place.run()
     keys = landed(run, *place.rows)
     assert set_suspects_apart(run, keys) == [key_of(day) for day in (1, 3, 5, 6)]
-    assert sorted(run.manifests) == [key_of(day) for day in (1, 3, 5, 6)]
+    assert sorted(run.work.manifests) == [key_of(day) for day in (1, 3, 5, 6)]
     entry = run.ledger.refresh()[key_of(4)]
     assert (entry.verdict, entry.error_type) == (Verdict.PARTIAL, "CoverageLow")
     assert f"byte for byte that of {key_of(2)}" in entry.error
@@ -241,7 +241,7 @@ def test_twins_that_were_believed_before_are_set_apart_when_a_full_run_gets_them
     place.kind = Prices
     run = place.run("bf-2", Mode.FULL)
     keys = landed(run, *[key_of(1), key_of(2)])
-    assert sorted(run.to_recount) == keys
+    assert sorted(run.work.to_recount) == keys
     assert asyncio.run(to_load(run, keys)) == []
     assert verdicts(run) == {key_of(1): "partial", key_of(2): "partial", key_of(3): "verified"}
     run.close()

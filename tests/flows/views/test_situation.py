@@ -40,9 +40,9 @@ from flows.parameters import Asked
 from flows.planning.planner import plan_asked
 from flows.run import resume as resuming
 from flows.run.artifacts import now_of
-from flows.run.context import RunContext
 from flows.run.progress import ending_of
 from flows.run.recording import record_failure
+from flows.run.run import Run
 from flows.settings import Settings
 from flows.views.situation import State, situation_of
 from flows.views.status import source_status
@@ -69,17 +69,17 @@ class World:
     """One source, the run in question if there is one, and what is expected of the cells."""
 
     services: Services
-    run: RunContext | None = None
+    run: Run | None = None
     lease: Lease | None = None
     now: dt.datetime = dataclasses.field(default_factory=utc_now)
 
-    def begin(self, backfill_id: str = "bf-1", *, ttl_s: float = 3600, **asked: Any) -> RunContext:
+    def begin(self, backfill_id: str = "bf-1", *, ttl_s: float = 3600, **asked: Any) -> Run:
         given = Asked(source=SOURCE, start_date=dt.date(2025, 1, 1), end_date=dt.date(2025, 1, 10), **asked)
         self.lease = Lease.acquire(
             self.services.store, SOURCE, backfill_id=backfill_id, now=utc_now(), ttl_s=ttl_s,
             range_text=given.range_text, flow_run_id="11111111-1111-1111-1111-111111111111",
         )  # fmt: skip
-        self.run = RunContext(self.services, given, backfill_id)
+        self.run = Run(self.services, given, backfill_id)
         planned = plan_asked(self.services, given, utc_now(), backfill_id)
         self.run.begin(planned, starting_facts(self.services, planned.plan, {}, backfill_id, given))
         return self.run

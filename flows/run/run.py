@@ -1,4 +1,4 @@
-"""What the parent flow and its subflows share inside one process: clients, limits, the ledger, and the stop switch.
+"""One live backfill in one process: what the parent flow and its subflows share.
 
 Subflows get plain strings as parameters and find this object by backfill id; in a process of its own (a worker of a
 distributed run) a subflow builds one.
@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import datetime as dt
 import functools
-import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,14 +30,12 @@ from flows.prices import Usage
 from flows.run.circuit_breaker import Action, Breaker, Trip, breaker_limits
 from flows.run.data_facts import balance_facts
 from flows.run.gate import TROUBLE, Gate
-from flows.run.progress import work_of
+from flows.run.tally import Tally
 from flows.run.turns import Turns
 from flows.run.usage import money_facts
+from flows.run.work_set import WorkSet
 from flows.wiring import Services
-from processors.process import Receipt
-from scrapers.landing import Manifest
 from scrapers.pace.quota import Purpose
-from scrapers.partition import Partition
 from scrapers.scrape import utc_now
 
 P = ParamSpec("P")
@@ -65,64 +63,61 @@ class WindowsElsewhere(Protocol):
         """Partitions that came again as they were, with the attempt that shows it."""
 
 
-class RunContext:
-    """One backfill's shared state in this process. Thread-safe where threads meet it.
+class Run:
+    """One backfill in this process: what it works with, how far it is, and what may begin.
 
     A context: its threads, its connections and the calls that it reserved are given back however it is left.
     """
 
     def __init__(self, services: Services, asked: Asked, backfill_id: str, purpose: Purpose = "backfill") -> None:
-        source, max_concurrency = asked.source, asked.concurrency
         self.services = services
         self.asked = asked
-        self.source = source
         self.backfill_id = backfill_id
-        kit = self.kit = services.source_kit(source, purpose)
-        self.scraper, self.processor = kit.scraper, kit.processor
-        self.quota, self.budget, self.prices = kit.quota, kit.budget, kit.prices
-        self._executor = ThreadPoolExecutor(max_workers=max_concurrency + 4, thread_name_prefix="gapless")
-        self._counting = threading.Lock()
+        self.created_at = utc_now()
+        self.kit = services.source_kit(asked.source, purpose)
+        self.kit.budget  # noqa: B018 - a rate that nobody can keep is refused here
         # Without a client no code path of a mode that must not ask the source can ask it.
-        self.client = kit.client if asked.mode.may_fetch else None
-        self.ledger = kit.ledger
-        self.partitions: dict[str, Partition] = {}
-        # Every key of the plan, and whether this run is to do something about it.
-        self.work: dict[str, bool] = {}
-        self.manifests: dict[str, Manifest] = {}
-        self.receipts: list[Receipt] = []
-        self.tries: dict[str, int] = {}
-        self.facts = RunFacts()
-        self.slots = asyncio.Semaphore(max_concurrency)
+        self.client = self.kit.client if asked.mode.may_fetch else None
+        self.ledger = self.kit.ledger
+        self.tally = Tally(lambda: self.client.calls if self.client else 0)
+        self.work = WorkSet()
+        self.history = SourceHistory()
+        # What may begin.
+        self.gate = Gate()
+        self.breaker = Breaker(breaker_limits(services.settings, asked), self.created_at)
+        self.turns = Turns()
+        self.slots = asyncio.Semaphore(asked.concurrency)
         # A date that waits for its next try has no slot, so that it starves nobody. But where every date fails, the
         # breaker has to hear of the first ones before all of a window have been asked for.
-        self.begun = asyncio.Semaphore(2 * max_concurrency)
-        self.turns = Turns()
-        self.history = SourceHistory()
-        self.gate = Gate()
-        self.breaker = Breaker(breaker_limits(services.settings, asked), utc_now())
+        self.begun = asyncio.Semaphore(2 * asked.concurrency)
+        self.stopped_by: CriticalError | None = None
+        self.loading_stopped_by: CriticalError | None = None
+        self.in_canary = False
+        # What people are told.
+        self.facts = RunFacts()
         self.notes: list[str] = []
         self.resumes = ""
-        self.answers_s: list[float] = []
-        self.landed_rows = 0
-        self.in_canary = False
-        # The daily run reads good partitions again and touches only what has changed.
-        self.reread = False
-        self.unchanged: set[str] = set()
-        # A full run recounts good partitions that came again as they were, and loads only those that are not right.
-        self.to_recount: dict[str, Manifest] = {}
-        # What a live run did while this one had paused for it.
-        self.done_elsewhere: set[str] = set()
-        self.spent_elsewhere: Counter[str] = Counter()
         # Of a distributed run, in its parent only; attached by whoever starts it.
         self.windows: WindowsElsewhere | None = None
         # What the supervisor finds, and what wakes the heartbeat that tells it.
         self.standing_still: Standstill | None = None
         self.heartbeat_due = asyncio.Event()
-        self.begun_at = utc_now()
-        self.began = f"{utc_now():%Y%m%dT%H%M%S}"
-        self.stopped_by: CriticalError | None = None
-        self.loading_stopped_by: CriticalError | None = None
-        self._prompt_flushes = 0
+        self._executor = ThreadPoolExecutor(max_workers=asked.concurrency + 4, thread_name_prefix="gapless")
+
+    @property
+    def source(self) -> str:
+        """The name of the source."""
+        return self.asked.source
+
+    @property
+    def is_live(self) -> bool:
+        """A live run reads good partitions again, and touches only what has changed."""
+        return self.kit.purpose == "live"
+
+    @property
+    def begun_at(self) -> dt.datetime:
+        """Its first begin, also of a run that was suspended meanwhile; aware UTC."""
+        return self.facts.started_at or self.created_at
 
     def __enter__(self) -> Self:
         return self
@@ -174,17 +169,6 @@ class RunContext:
             is_down = isinstance(error, TransientError)
             self.obey(self.breaker.probed(number, utc_now(), answered=not is_down))
 
-    def count_landed(self, rows: int) -> None:
-        """Adds rows that were landed, by this process or a window of the run."""
-        with self._counting:
-            self.landed_rows += rows
-
-    def takes_prompt_flush(self, most: int) -> bool:
-        """Whether one of the first ``most`` single objects of the journal may still be written."""
-        with self._counting:
-            self._prompt_flushes += 1
-            return self._prompt_flushes <= most
-
     def count_loaded(self, partitions: int) -> None:
         """Tells the breaker of partitions whose rows were loaded."""
         for _ in range(partitions):
@@ -194,11 +178,9 @@ class RunContext:
         """Stores the plan and opens the outbox entry: from here on some process will send it. Blocking."""
         plan = planned.plan
         self.ledger, self.history = planned.ledger, planned.history
-        self.partitions = {item.partition.key: item.partition for item in plan.items}
-        self.work = work_of(plan)
-        self.begun_at = facts.started_at or self.begun_at
+        self.work.take_up(plan)
         name = plan_name(self.backfill_id)
-        told = plan_metadata(self.source, self.partitions)
+        told = plan_metadata(self.source, self.work.partitions)
         self.services.store.write(name, plan.to_json(), content_type="application/json", metadata=told)
         self.facts = facts
         self.services.alerts.enable_backfill_mode(
@@ -211,44 +193,37 @@ class RunContext:
 
     def begin_live(self, plan: Plan) -> None:
         """Begins a run without a summary: its errors are alerts, and good partitions are read again. Blocking."""
-        self.reread = True
-        self.partitions = {item.partition.key: item.partition for item in plan.items}
-        self.work = work_of(plan)
-        rests = self.scraper.rests
-        around = rests.widened(self.partitions.values(), self.scraper.step) if rests else []
+        self.work.take_up(plan)
+        rests = self.kit.scraper.rests
+        around = rests.widened(self.work.partitions.values(), self.kit.scraper.step) if rests else []
         keys = [*plan.keys, *(partition.key for partition in around)]
         self.ledger.refresh(min(keys), max(keys))
 
     @property
-    def calls(self) -> int:
-        """Calls to the source so far, those of other processes included when their windows have ended."""
-        return (self.client.calls if self.client else 0) + self.spent_elsewhere["calls"]
-
-    @property
     def usage(self) -> Usage:
         """Everything so far that is paid for, that of other processes included when their windows have ended."""
-        elsewhere = self.spent_elsewhere
-        used = Usage(self.calls, int(elsewhere["storage_writes"]), int(elsewhere["storage_reads"]))
+        tally = self.tally
+        used = Usage(tally.calls, int(tally.elsewhere("storage_writes")), int(tally.elsewhere("storage_reads")))
         return self.services.cloud_usage() + used
 
     @property
     def cost_usd(self) -> float:
         """US dollars so far."""
-        return self.prices.total_usd(self.usage)
+        return self.kit.prices.total_usd(self.usage)
 
     def keep_budget(self) -> None:
         """Stops the run when its calls or its money are used up. Asked before every partition."""
-        self.obey(self.breaker.spent(self.calls, self.cost_usd))
+        self.obey(self.breaker.spent(self.tally.calls, self.cost_usd))
 
     def facts_so_far(self) -> RunFacts:
         """What is known at this moment; kept with every heartbeat, it is all that a killed run can still say."""
-        entries = (self.ledger.get(key) for key in self.partitions)
+        entries = (self.ledger.get(key) for key in self.work.partitions)
         counts = Counter(entry.verdict.value if entry else Verdict.PLANNED.value for entry in entries)
         return dataclasses.replace(
             self.facts,
-            calls=self.calls,
+            calls=self.tally.calls,
             verdict_counts=dict(counts),
-            warnings=balance_facts(self.receipts),
+            warnings=balance_facts(self.tally.receipts),
             notes=list(self.notes),
             **money_facts(self),
         )

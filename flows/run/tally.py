@@ -1,0 +1,90 @@
+"""What a run has used and counted so far: in this process, and in others as their windows report it."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping
+
+from processors.receipt import Receipt
+
+
+class Tally:
+    """Every count of a run behind one lock, because threads add to it. What it gives out is a copy.
+
+    ``calls_here`` says how many calls this process has made.
+    """
+
+    def __init__(self, calls_here: Callable[[], int] = lambda: 0) -> None:
+        self._calls_here = calls_here
+        self._lock = threading.Lock()
+        self._tries: Counter[str] = Counter()
+        self._rows = 0
+        self._answers_s: list[float] = []
+        self._receipts: list[Receipt] = []
+        self._elsewhere: Counter[str] = Counter()
+        self._prompt_flushes = 0
+
+    def begin_try(self, *keys: str) -> None:
+        """One more try of each of these partitions."""
+        with self._lock:
+            self._tries.update(keys)
+
+    def add_answer(self, seconds: float) -> None:
+        """The source took so long to answer one partition."""
+        with self._lock:
+            self._answers_s.append(seconds)
+
+    def add_rows(self, rows: int) -> None:
+        """Rows that were landed, by this process or a window of the run."""
+        with self._lock:
+            self._rows += rows
+
+    def add_receipt(self, receipt: Receipt) -> None:
+        """One load."""
+        with self._lock:
+            self._receipts.append(receipt)
+
+    def set_spent_elsewhere(self, totals: Mapping[str, float]) -> None:
+        """What all windows together have used since they began, by the names of their reports."""
+        with self._lock:
+            self._elsewhere = Counter(totals)
+
+    def takes_prompt_flush(self, most: int) -> bool:
+        """Whether one of the first ``most`` single objects of the journal may still be written."""
+        with self._lock:
+            self._prompt_flushes += 1
+            return self._prompt_flushes <= most
+
+    def tries(self, key: str) -> int:
+        """How often a partition was tried; one that was not is at its first."""
+        with self._lock:
+            return self._tries[key] or 1
+
+    def elsewhere(self, name: str) -> float:
+        """One of the totals of all windows."""
+        with self._lock:
+            return self._elsewhere[name]
+
+    @property
+    def calls(self) -> int:
+        """Calls to the source, those of other processes as last reported."""
+        return self._calls_here() + int(self.elsewhere("calls"))
+
+    @property
+    def rows(self) -> int:
+        """Rows landed."""
+        with self._lock:
+            return self._rows
+
+    @property
+    def answers_s(self) -> list[float]:
+        """The source's own seconds, one number for each partition that it answered."""
+        with self._lock:
+            return list(self._answers_s)
+
+    @property
+    def receipts(self) -> list[Receipt]:
+        """Every load, oldest first."""
+        with self._lock:
+            return list(self._receipts)
