@@ -29,16 +29,17 @@ from flows.coordination.lease_loan import acquire_when_free
 from flows.dropdowns import DateSource
 from flows.ledger.verdicts import abort_reason, exit_code
 from flows.log import failed, lets_out_redacted, library_logs_in_run, partition_logger
-from flows.mapping import keep_alive, map_windows
+from flows.mapping import map_windows
 from flows.parameters import Asked, Engine, Mode, OnFailure, Order, Reason
 from flows.planning.catalogue import refresh_catalogue
 from flows.planning.plan import Plan
 from flows.planning.planner import plan_asked
 from flows.planning.query_bytes import plan_dry_run
-from flows.run.active import register, unregister
 from flows.run.artifacts import ended, report_progress
 from flows.run.cost_history import remember_cost
+from flows.run.heartbeat import keep_alive
 from flows.run.interruption import end_children, reason_of
+from flows.run.prefect_orchestrator import PrefectOrchestrator
 from flows.run.progress import ending_of, final_block
 from flows.run.resume import begin_resumed, note_resume, take_back_needless
 from flows.run.run import Run
@@ -212,7 +213,7 @@ async def _run(services: Services, asked: Asked, backfill_id: str) -> State[Any]
         if asked.mode.may_fetch:
             # Again, because the source may have blocked the run that this one waited for.
             await asyncio.to_thread(refuse_while_cooling, services.store, asked.source, utc_now())
-        run = held.enter_context(Run(services, asked, backfill_id))
+        run = held.enter_context(Run(services, asked, backfill_id, PrefectOrchestrator()))
         attach_windows(run)
         for told in await run.in_thread(
             refresh_catalogue, services, run.kit.scraper, run.client, asked.entities, utc_now()
@@ -231,7 +232,6 @@ async def _run(services: Services, asked: Asked, backfill_id: str) -> State[Any]
 
 async def _work(run: Run, plan: Plan, lease: Lease) -> State[Any]:
     """Everything between the first promise of a mail and its sending."""
-    register(run)
     watching_over = Supervisor(run, lease)
     watching = [asyncio.create_task(work) for work in (keep_alive(run, lease), watching_over.watch())]
     reporting = asyncio.create_task(report_progress(run))
@@ -260,7 +260,7 @@ async def _work(run: Run, plan: Plan, lease: Lease) -> State[Any]:
     finally:
         for task in (*watching, reporting):
             task.cancel()
-        unregister(run)
+        run.close()
     message = ending_of(facts)
     if run.resumes and not facts.resumes_at:
         message += f"; {run.resumes}"

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from functools import partial
 
 from alerting.errors import CriticalError
-from flows.dates import dates
+from flows.dates import dates, land_window
 from flows.log import partition_logger
 from flows.planning.canary import CanaryResult, canary_size, choose_canaries, drift
 from flows.planning.plan import Plan
-from flows.process import process_landed, to_load
+from flows.process import load_batch, process_landed, to_load
 from flows.run.cost_history import learn_from_canaries
 from flows.run.run import Run
+from flows.run.work_set import Landed
 
 
 async def try_canaries(run: Run, plan: Plan) -> Plan:
@@ -26,15 +28,11 @@ async def try_canaries(run: Run, plan: Plan) -> Plan:
         return plan
     chosen = [partition.key for partition in choose_canaries(plan.to_fetch, count, plan.hash)]
     partition_logger().info("canary: %s go first", ", ".join(chosen))
-    run.in_canary, began_s = True, time.monotonic()
-    await dates(run.source, run.backfill_id, chosen, return_state=True)
-    manifests = run.work.to_recount | run.work.manifests
-    landed = [key for key in chosen if key in manifests]
-    rows = {key: sum(manifests[key].counts.values()) for key in landed}
-    if run.loading_stopped_by is None and (loadable := await to_load(run, landed)):
-        await process_landed(run.source, run.backfill_id, loadable, return_state=True)
+    began_s = time.monotonic()
+    run.in_canary = True
+    landed = await _land_and_load(run, chosen)
     run.in_canary = False
-    found = drift(_result(run, chosen, rows), run.history)
+    found = drift(_result(run, chosen, landed), run.history)
     if found:
         error = CriticalError(f"canary: {found}", source=run.source, stage="canary", abort="red_flag")
         run.note(f"red_flag:canary: {found}; {len(chosen)} of {len(plan.to_fetch):,} dates tried, no other one")
@@ -46,7 +44,17 @@ async def try_canaries(run: Run, plan: Plan) -> Plan:
     return rest
 
 
-def _result(run: Run, chosen: list[str], rows: dict[str, int]) -> CanaryResult:
+async def _land_and_load(run: Run, keys: list[str]) -> list[Landed]:
+    """What was landed of ``keys``; loading was tried, unless it was stopped."""
+    landed: list[Landed] = []
+    await run.subflow(dates, keys, partial(land_window, run, keys, landed.append))
+    if run.loading_stopped_by is None and (loadable := await to_load(run, landed)):
+        await run.subflow(process_landed, [one.partition for one in loadable], partial(load_batch, run, loadable))
+    return landed
+
+
+def _result(run: Run, chosen: list[str], landed: list[Landed]) -> CanaryResult:
+    rows = {one.key: sum(one.manifest.counts.values()) for one in landed}
     good: dict[str, int] = {}
     failures: dict[str, str] = {}
     for key in chosen:

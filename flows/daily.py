@@ -25,12 +25,13 @@ from flows.coordination.lease import Lease
 from flows.coordination.lease_loan import acquire_when_free
 from flows.dropdowns import DateSource
 from flows.log import lets_out_redacted, partition_logger
-from flows.mapping import keep_alive, map_windows
+from flows.mapping import map_windows
 from flows.parameters import Asked, Mode, Reason
 from flows.planning.plan import Path, Plan, PlannedPartition
-from flows.run.active import register, unregister
 from flows.run.artifacts import ended, now_of, report_progress
+from flows.run.heartbeat import keep_alive
 from flows.run.interruption import end_children, reason_of
+from flows.run.prefect_orchestrator import PrefectOrchestrator
 from flows.run.progress_artifact import end_progress
 from flows.run.run import Run
 from flows.run_id import daily_id_of
@@ -156,7 +157,7 @@ async def _work(
     )
     with contextlib.ExitStack() as held:
         held.callback(lambda: lease.release(utc_now()))
-        run = held.enter_context(Run(services, asked, lease.record.backfill_id, purpose="live"))
+        run = held.enter_context(Run(services, asked, lease.record.backfill_id, PrefectOrchestrator(), purpose="live"))
         plan = Plan(
             source,
             asked.start_date,
@@ -165,8 +166,6 @@ async def _work(
             tuple(PlannedPartition(partition, Path.FETCH, "newest or may have changed") for partition in window),
         )
         partition_logger().info("daily %s", plan.date_echo())
-        register(run)
-        held.callback(unregister, run)
         watching: list[asyncio.Task[None]] = []
         try:
             await run.in_thread(run.begin_live, plan)

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from prefect.client.schemas.objects import FlowRun
-from prefect.deployments import arun_deployment
-
 from alerting.errors import ConfigurationError
 from flows.ledger.ledger import LedgerEntry
 from flows.log import partition_logger
+from flows.run.landed_before import read_landed
+from flows.run.orchestrator import Child
 from flows.run.run import Run
+from flows.run.work_set import Landed
 from flows.run_id import window_name
 from scrapers.partition import Partition
 
@@ -42,8 +42,8 @@ def windows_of(run: Run, partitions: Sequence[Partition]) -> tuple[list[tuple[Pa
     return grouped, max(1, min(at_once, asked.concurrency, len(grouped)))
 
 
-async def run_elsewhere(run: Run, keys: list[str], slots: int) -> list[str]:
-    """Runs one window on a worker and returns the keys that are landed or came again as they were. Ends when it has.
+async def run_elsewhere(run: Run, keys: list[str], slots: int) -> list[Landed]:
+    """Runs one window on a worker and returns what is landed or came again as it was. Ends when it has.
 
     Args:
         run: The parent's run.
@@ -64,20 +64,19 @@ async def run_elsewhere(run: Run, keys: list[str], slots: int) -> list[str]:
         if not missing or ended or run.stopped_by is not None:
             break
         partition_logger().warning("window %s ended as %s; %d dates again", keys[0], child.state_name, len(missing))
-    return [key for key in keys if key in same or (key in mine and mine[key].verdict.value == "landed")]
+    landed = [key for key in keys if key in same or (key in mine and mine[key].verdict.value == "landed")]
+    return await read_landed(run, [run.work.partitions[key] for key in landed])
 
 
-async def _run_child(run: Run, keys: list[str], slots: int, attempt: int) -> FlowRun:
+async def _run_child(run: Run, keys: list[str], slots: int, attempt: int) -> Child:
     name = f"dates/{run.source}"
     try:
-        return await arun_deployment(
+        return await run.orchestrator.child(
             name,
-            parameters={"source": run.source, "backfill_id": run.backfill_id, "partitions": keys, "slots": slots},
-            flow_run_name=f"{run.source} {window_name(keys)}",
-            # The same key gives the same run again, so a parent that repeats its call never doubles a window.
-            idempotency_key=f"{run.backfill_id}:{run.created_at:%Y%m%dT%H%M%S}:{keys[0]}:{attempt}",
-            timeout=None,
-            poll_interval=1,
+            {"source": run.source, "backfill_id": run.backfill_id, "partitions": keys, "slots": slots},
+            f"{run.source} {window_name(keys)}",
+            # A parent that repeats its call never doubles a window.
+            f"{run.backfill_id}:{run.created_at:%Y%m%dT%H%M%S}:{keys[0]}:{attempt}",
         )
     except ValueError as error:
         raise ConfigurationError(

@@ -22,8 +22,8 @@ from flows.log import partition_logger
 from flows.parameters import Asked, Mode
 from flows.planning.requested import requested_partitions
 from flows.planning.stored_plan import read_plan
-from flows.run.active import register, unregister
 from flows.run.circuit_breaker import Breaker, Limits, Trip
+from flows.run.orchestrator import Orchestrator
 from flows.run.run import Run
 from flows.run.supervisor import SHORTEST_STEP_S, learn_what_was_done, memory_bytes
 from flows.wiring import Services, SourceKit, build_services
@@ -49,7 +49,9 @@ class WorkerServices(Services):
 
 
 @contextlib.asynccontextmanager
-async def joined(source: str, backfill_id: str, partitions: list[str], slots: int) -> AsyncIterator[Run]:
+async def joined(
+    orchestrator: Orchestrator, source: str, backfill_id: str, partitions: list[str], slots: int
+) -> AsyncIterator[Run]:
     """The run of a window whose parent is elsewhere.
 
     Raises ``LeaseHeld`` when the parent no longer holds the source, at the start or by stopping the run later: a child
@@ -65,7 +67,7 @@ async def joined(source: str, backfill_id: str, partitions: list[str], slots: in
         max_concurrency=max(1, slots),
     )
     await asyncio.to_thread(_refuse_without_lease, services, source, backfill_id)
-    with Run(services, asked, backfill_id) as run:
+    with Run(services, asked, backfill_id, orchestrator) as run:
         wanted = set(partitions)
         entities = ", ".join(partitions) if run.kit.scraper.step == "whole" else ""
         for partition in requested_partitions(
@@ -75,7 +77,6 @@ async def joined(source: str, backfill_id: str, partitions: list[str], slots: in
                 run.work.partitions[partition.key] = partition
         await run.in_thread(run.ledger.refresh, min(partitions), max(partitions))
         services.alerts.join_backfill(backfill_id, source=source, ttl_s=services.settings.lease_ttl_s)
-        register(run)
         follower, beating = Follower(run, str(flow_run.id or partitions[0])), None
         try:
             await follower.begin()
@@ -87,7 +88,6 @@ async def joined(source: str, backfill_id: str, partitions: list[str], slots: in
             # Blocking, because a cancelled window may not await, and its incidents and calls must not be lost.
             services.alerts.flush(partitions[0], str(flow_run.id or "window"))
             follower.report(ended=True)
-            unregister(run)
 
 
 def _refuse_without_lease(services: Services, source: str, backfill_id: str) -> None:
@@ -230,7 +230,7 @@ class Follower:
             storage_reads=used.storage_reads,
             outcomes=tuple(self._recorder.outcomes),
             # A copy, because threads add to it.
-            unchanged={key: manifest.attempt for key, manifest in run.work.to_recount.copy().items()},
+            unchanged=run.work.came_unchanged.copy(),
             orders=self._orders,
             is_idle=run.gate.is_idle,
             stop=Stop.of(mine) if mine is not None and not isinstance(mine, LeaseHeld) else None,

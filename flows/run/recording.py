@@ -36,6 +36,7 @@ from flows.ledger.verdicts import (
 from flows.parameters import Mode
 from flows.run.circuit_breaker import Action, Trip
 from flows.run.run import Run
+from flows.run.work_set import Landed
 from scrapers.attempt import Fetcher
 from scrapers.base import Scraper
 from scrapers.landing import Landing
@@ -74,10 +75,11 @@ def take(run: Run, manifest: Manifest) -> Manifest:
     if is_same and run.is_live:
         run.work.unchanged.add(key)
     elif is_same and run.asked.mode is Mode.FULL:
-        run.work.to_recount[key] = manifest
+        run.work.add(Landed(manifest, is_unchanged=True))
     elif not manifest.unsettled:
         record_landed(run, manifest)
-    if key in run.work.to_recount or key in run.work.manifests:
+        run.work.add(Landed(manifest))
+    if key in run.work.landed:
         _count_answer(run, manifest)
     return manifest
 
@@ -128,7 +130,7 @@ def _still_true(run: Run, key: str) -> Manifest | None:
 
 
 def record_landed(run: Run, manifest: Manifest) -> None:
-    """Writes verdict ``landed`` and keeps the manifest for the processor."""
+    """Writes verdict ``landed``."""
     before = run.ledger.get(manifest.partition)
     run.ledger.advance(
         manifest.partition,
@@ -147,7 +149,6 @@ def record_landed(run: Run, manifest: Manifest) -> None:
         pages_fetched=manifest.counts.get(run.kit.scraper.tables[0], 0),
         expected=manifest.source_total,
     )
-    run.work.manifests[manifest.partition] = manifest
 
 
 def _count_answer(run: Run, manifest: Manifest) -> None:

@@ -1,7 +1,6 @@
 """One live backfill in one process: what the parent flow and its subflows share.
 
-Subflows get plain strings as parameters and find this object by backfill id; in a process of its own (a worker of a
-distributed run) a subflow builds one.
+In a process of its own (a worker of a distributed run) a subflow builds one.
 """
 
 from __future__ import annotations
@@ -11,10 +10,12 @@ import dataclasses
 import datetime as dt
 import functools
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
-from typing import ParamSpec, Protocol, Self, TypeVar
+from typing import Any, ParamSpec, Protocol, Self, TypeVar
+
+from prefect import Flow
 
 from alerting.errors import CriticalError, PipelineError, TransientError
 from alerting.run_facts import RunFacts
@@ -30,6 +31,7 @@ from flows.prices import Usage
 from flows.run.circuit_breaker import Action, Breaker, Trip, breaker_limits
 from flows.run.data_facts import balance_facts
 from flows.run.gate import TROUBLE, Gate
+from flows.run.orchestrator import Orchestrator, Part
 from flows.run.tally import Tally
 from flows.run.turns import Turns
 from flows.run.usage import money_facts
@@ -69,8 +71,16 @@ class Run:
     A context: its threads, its connections and the calls that it reserved are given back however it is left.
     """
 
-    def __init__(self, services: Services, asked: Asked, backfill_id: str, purpose: Purpose = "backfill") -> None:
+    def __init__(
+        self,
+        services: Services,
+        asked: Asked,
+        backfill_id: str,
+        orchestrator: Orchestrator,
+        purpose: Purpose = "backfill",
+    ) -> None:
         self.services = services
+        self.orchestrator = orchestrator
         self.asked = asked
         self.backfill_id = backfill_id
         self.created_at = utc_now()
@@ -135,6 +145,15 @@ class Run:
     async def in_thread_each(self, work: Callable[[T], R], items: Sequence[T]) -> list[R]:
         """Runs ``work`` on every item, in parallel on this run's threads; results in the items' order."""
         return list(await asyncio.gather(*(self.in_thread(work, item) for item in items)))
+
+    async def subflow(self, flow: Flow[..., Any], keys: Sequence[str], part: Part) -> None:
+        """Does ``part`` of these partitions, seen as a subflow run; what it raises stops nobody beside it."""
+        parameters = {"source": self.source, "backfill_id": self.backfill_id, "partitions": list(keys)}
+        await self.orchestrator.subflow(flow, parameters, part)
+
+    async def step(self, name: str, label: str, work: Callable[[], Awaitable[R]]) -> R | BaseException:
+        """The result of ``work``, or what it raised when every try that the settings allow had failed."""
+        return await self.orchestrator.step(name, label, work, self.services.settings.retry_delays_s)
 
     def stop(self, error: CriticalError, stage: str) -> None:
         """The first critical error ends its stage.

@@ -20,6 +20,7 @@ from flows.ledger.ledger import LedgerEntry, Verdict
 from flows.ledger.rests import long_rests
 from flows.run.recording import record_failure
 from flows.run.run import Run
+from scrapers.manifest import Manifest
 
 FEWEST_AT_A_CAP = 3
 """Partitions with the same largest number of rows from which on it is taken for a cap."""
@@ -30,13 +31,14 @@ _BELIEVED = (Verdict.LANDED, Verdict.LOADED, Verdict.VERIFIED)
 _CALLED_DONE = (*_BELIEVED, Verdict.EMPTY_OK)
 
 
-def set_suspects_apart(run: Run, partitions: Sequence[str]) -> list[str]:
-    """Records the suspects among ``partitions``, and those that this run has loaded already. Returns the others.
+def set_suspects_apart(run: Run, manifests: Sequence[Manifest]) -> list[Manifest]:
+    """Records the suspects among ``manifests``, and those that this run has landed or loaded. Returns the others.
 
     A partition that an earlier run has verified keeps its verdict and is named as evidence. Blocking.
     """
-    if not partitions:
+    if not manifests:
         return []
+    partitions = [one.partition for one in manifests]
     entries, table = run.ledger.entries(), run.kit.scraper.tables[0]
     found: dict[str, PipelineError] = {
         key: NothingPublished(
@@ -53,8 +55,8 @@ def set_suspects_apart(run: Run, partitions: Sequence[str]) -> list[str]:
         if key in partitions or (entry.backfill_id == run.backfill_id and entry.verdict in _CALLED_DONE):
             located = error.located(source=run.source, partition=key, stage="load")
             record_failure(run, key, located, "load", partitions[0])
-            run.work.manifests.pop(key, None)
-    return [key for key in partitions if key not in found]
+            run.work.quarantine(key)
+    return [one for one in manifests if one.partition not in found]
 
 
 def twins(entries: Mapping[str, LedgerEntry], asked: Collection[str], backfill_id: str) -> dict[str, PipelineError]:

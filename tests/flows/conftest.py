@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+from plain_orchestrator import PlainOrchestrator
 
 from alerting.run_facts import RunFacts
 from deployments.local.inbox.server import InboxClient
@@ -28,7 +29,7 @@ from flows.mapping import map_windows
 from flows.parameters import Asked
 from flows.planning.planner import plan_asked
 from flows.planning.query_bytes import plan_dry_run
-from flows.run.active import register, unregister
+from flows.run.orchestrator import Orchestrator
 from flows.run.run import Run
 from flows.wiring import Services, build_services
 from processors.process import process
@@ -210,88 +211,23 @@ def gapless(capsys: pytest.CaptureFixture[str]) -> Any:
     return call
 
 
-class Direct:
-    """A task or flow called as a function: what it raises is in its state, and nothing talks to a server."""
-
-    def __init__(self, work: Any) -> None:
-        self.work = work
-
-    def with_options(self, **_: Any) -> Direct:
-        return self
-
-    async def __call__(self, *args: Any, return_state: bool = True, **rest: Any) -> DirectState:
-        try:
-            return DirectState(await self.work.fn(*args, **rest))
-        except Exception as error:
-            return DirectState(error)
-
-
-@dataclass
-class DirectState:
-    """As much of a state as the flows look at."""
-
-    result: Any
-
-    async def aresult(self, *, raise_on_failure: bool = True) -> Any:
-        if raise_on_failure and isinstance(self.result, BaseException):
-            raise self.result
-        return self.result
-
-
-@pytest.fixture
-def without_prefect(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Windows, batches and their tasks run in this process and without a Prefect server, each once."""
-    from flows import canaries, dates, mapping, process
-    from flows import process as validation
-
-    for module, names in (
-        (dates, ("scrape_partition", "scrape_together")),
-        (process, ("load", "verify_batch")),
-        (validation, ("recount_batch",)),
-        (mapping, ("dates", "process_landed", "validate_loaded")),
-        (canaries, ("dates", "process_landed")),
-    ):
-        for name in names:
-            monkeypatch.setattr(module, name, Direct(getattr(module, name)))
-
-
-class Retried(Direct):
-    """A task that is tried again as its own condition says, as the server would, and without a wait."""
-
-    def __init__(self, work: Any, retries: int = 0) -> None:
-        super().__init__(work)
-        self.retries = retries
-
-    def with_options(self, *, retries: int = 0, **_: Any) -> Retried:
-        return Retried(self.work, retries)
-
-    async def __call__(self, *args: Any, return_state: bool = True, **rest: Any) -> DirectState:
-        state = await super().__call__(*args, return_state=return_state, **rest)
-        for _ in range(self.retries):
-            if not isinstance(state.result, BaseException) or not await self.work.retry_condition_fn(None, None, state):
-                break
-            state = await super().__call__(*args, return_state=return_state, **rest)
-        return state
-
-
-@pytest.fixture
-def tried_again(monkeypatch: pytest.MonkeyPatch, without_prefect: None) -> None:
-    """Beyond ``without_prefect``, the task of a date is tried as often as the settings say."""
-    from flows import dates
-
-    monkeypatch.setattr(dates, "scrape_partition", Retried(dates.scrape_partition.work))
-
-
 class Ran(Protocol):
     """Runs a backfill from plan to mail, as the parent flow does it; the run and its recounted facts."""
 
     def __call__(
-        self, first: str, last: str, then: Callable[[Run], None] | None = None, **asked: Any
+        self,
+        first: str,
+        last: str,
+        then: Callable[[Run], None] | None = None,
+        *,
+        orchestrator: Orchestrator | None = None,
+        weighed: bool = False,
+        **asked: Any,
     ) -> tuple[Run, RunFacts]: ...
 
 
 @pytest.fixture
-def ran(place: Place, without_prefect: None) -> Ran:
+def ran(place: Place) -> Ran:
     """See ``Ran``; ``then`` is called when the run has begun and nothing is fetched yet. ``weighed`` asks BigQuery for
     the bytes of the plan, as the flow does; it costs some 0.2 s."""
     ids = (f"bf-run{number:09d}" for number in itertools.count(1))
@@ -301,18 +237,18 @@ def ran(place: Place, without_prefect: None) -> Ran:
         last: str,
         then: Callable[[Run], None] | None = None,
         *,
+        orchestrator: Orchestrator | None = None,
         weighed: bool = False,
         **rest: Any,
     ) -> tuple[Run, RunFacts]:
         given = {"source": SOURCE, "start_date": first, "end_date": last, "max_concurrency": 2, **rest}
         asked = Asked.model_validate(given)
-        run = Run(place.services, asked, next(ids))
-        register(run)
+        run = Run(place.services, asked, next(ids), orchestrator or PlainOrchestrator())
         try:
             asyncio.run(_work(run, then, weighed=weighed))
             return run, finish(run, abort_reason(run.stopped_by or run.loading_stopped_by))
         finally:
-            unregister(run)
+            run.close()
 
     return run_it
 

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from .conftest import Place, Ran
 
 SOURCE = "bdl_box_scores"
-pytestmark = pytest.mark.usefixtures("without_prefect")
 FIRST, LAST, GOOD = "2025-01-10", "2025-01-15", "2025-01-15"
 TROUBLES = {
     "2025-01-10": "drop_top_scorer",

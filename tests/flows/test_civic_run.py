@@ -8,6 +8,7 @@ import json
 import uuid
 
 import pytest
+from plain_orchestrator import PlainOrchestrator
 
 pytest.importorskip("datasette")
 
@@ -59,7 +60,7 @@ def services(tmp_path, monkeypatch, gcs_root, gcs_endpoint, bigquery_endpoint):
 
 async def run_all(services, backfill_id: str, entities: str = "all", mode: Mode = Mode.INCREMENTAL) -> Run:
     asked = Asked(source="civic_band", entities=entities, mode=mode)
-    run = Run(services, asked, backfill_id)
+    run = Run(services, asked, backfill_id, PlainOrchestrator())
     plan = plan_asked(services, asked, utc_now()).plan
     run.work.partitions = {one.key: one for one in plan.to_fetch}
     services.store.write(plan_name(backfill_id), plan.to_json())
@@ -69,7 +70,7 @@ async def run_all(services, backfill_id: str, entities: str = "all", mode: Mode 
             land(run, key)
         except PipelineError as error:
             record_failure(run, key, error, "scrape", key)
-    if manifests := list(run.work.manifests.values()):
+    if manifests := [one.manifest for one in run.work.landed.values()]:
         _load(services, run, manifests)
     run.close()
     return run
@@ -84,9 +85,9 @@ def _load(services, run: Run, manifests: list[Manifest]) -> None:
         warehouse=services.warehouse,
         backfill_id=run.backfill_id,
     )
-    for found in verify(manifests, processor=run.kit.processor, warehouse=services.warehouse).values():
-        changes = receipt.changes_of(found.partition)
-        record_verification(run, receipt.receipt_id, found, found.partition, changes)
+    found = verify(manifests, processor=run.kit.processor, warehouse=services.warehouse)
+    for manifest in manifests:
+        record_verification(run, manifest, found[manifest.partition], manifest.partition, receipt=receipt)
 
 
 def test_v08_v21_one_failing_town_stops_no_other_and_the_ledger_says_how_far_each_came(services):

@@ -13,7 +13,6 @@ from flows.parameters import Mode
 if TYPE_CHECKING:
     from .conftest import Place, Ran
 
-pytestmark = pytest.mark.usefixtures("without_prefect")
 SOURCE = "bdl_box_scores"
 # Two dates with games.
 FIRST, LAST = "2025-01-10", "2025-01-11"

@@ -8,6 +8,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from plain_orchestrator import PlainOrchestrator
 
 from alerting.local_store import MemoryObjectStore
 from flows.daily import _verdict
@@ -15,7 +16,6 @@ from flows.ledger.ledger import LedgerEntry
 from flows.mapping import map_windows
 from flows.parameters import Asked, Mode
 from flows.planning.plan import Path, Plan, PlannedPartition
-from flows.run.active import register, unregister
 from flows.run.run import Run
 from flows.wiring import Services
 from processors.load_plan import TableBatch
@@ -112,9 +112,7 @@ def test_late_rows_in_5_of_90_days_are_5_partition_writes_of_a_full_run(
 
 
 @pytest.mark.long
-def test_late_rows_in_5_of_90_days_are_5_partition_writes_of_the_daily_run(
-    filled: Place, writes: Writes, without_prefect: None
-) -> None:
+def test_late_rows_in_5_of_90_days_are_5_partition_writes_of_the_daily_run(filled: Place, writes: Writes) -> None:
     before, known = rows_by_date(filled), filled.ledger.refresh()
     run = live(filled)
     checked(filled, writes, before, known)
@@ -129,13 +127,10 @@ def live(place: Place, first: str = FIRST, days: int = DAYS) -> Run:
     start = dt.date.fromisoformat(first)
     end = start + dt.timedelta(days=days - 1)
     asked = Asked(source=SOURCE, start_date=start, end_date=end, mode=Mode.FULL)
-    run = Run(place.services, asked, "daily-1", purpose="live")
+    run = Run(place.services, asked, "daily-1", PlainOrchestrator(), purpose="live")
     items = tuple(PlannedPartition(one, Path.FETCH, "may have changed") for one in place.partitions(first, days))
     plan = Plan(SOURCE, asked.start_date, asked.end_date, run.kit.scraper.zone, items)
-    register(run)
-    try:
+    with run:
         run.begin_live(plan)
         asyncio.run(map_windows(run, plan))
-    finally:
-        unregister(run)
     return run

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 SOURCE = "bdl_box_scores"
 FIRST, LAST, DAYS = "2025-01-10", "2025-01-11", 2
-pytestmark = pytest.mark.usefixtures("without_prefect")
 
 
 def rows(place: Place) -> list[dict[str, Any]]:

@@ -12,19 +12,22 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from plain_orchestrator import PlainOrchestrator
 
 from alerting.errors import CoverageLow, CriticalError, LandingUnavailable, SourceUnavailable
 from alerting.local_store import MemoryObjectStore
 from alerting.smart_alert_manager import SmartAlertManager
-from flows import dates as dates_module
+from flows.dates import land_window
 from flows.ledger.ledger import Ledger, Verdict
 from flows.parameters import Asked, Mode
 from flows.run.run import Run
+from flows.run.work_set import Landed
 from flows.settings import Settings
 from flows.truth.cleanup import find_leftovers
 from flows.wiring import Services, SourceKit
 from processors.base import Processor, Row, Table
 from scrapers.base import Findings, Page, Request, Scraper
+from scrapers.manifest import Manifest
 from scrapers.pace.quota import Purpose
 from scrapers.partition import Partition, partitions_between
 from scrapers.scrape import utc_now
@@ -162,67 +165,75 @@ class Memory(Services):
 
     def run(self, last: int) -> Run:
         asked = Asked(source="sales", start_date=FIRST, end_date=FIRST + dt.timedelta(days=last), breaker=False)
-        run = Run(self, asked, "bf-1")
+        run = Run(self, asked, "bf-1", PlainOrchestrator())
         run.work.partitions = {one.key: one for one in partitions_between(asked.start_date, asked.end_date, "UTC")}
         run.ledger.refresh()
         return run
 
 
-@pytest.fixture
-def window(monkeypatch: pytest.MonkeyPatch, without_prefect: None) -> Callable[..., dict[str, str]]:
-    """Lands one window without a server, and gives the verdicts of its dates."""
-
-    def land(run: Run, *names: str) -> dict[str, str]:
-        monkeypatch.setattr(dates_module, "current_run", lambda _: run)
-        asyncio.run(dates_module._land_window(run, list(names or run.work.partitions)))
-        verdicts = {key: str(entry.verdict) for key, entry in run.ledger.refresh().items()}
-        run.close()
-        return verdicts
-
-    return land
+LANDED: dict[Run, list[Landed]] = {}
 
 
-def test_thirty_dates_take_three_calls_and_each_has_its_verdict(window: Callable[..., dict[str, str]]) -> None:
+def landed_of(run: Run) -> dict[str, Manifest]:
+    return {one.key: one.manifest for one in LANDED[run]}
+
+
+def window(run: Run, *names: str) -> dict[str, str]:
+    """Lands one window without a server, and gives the verdicts of its dates; what is to be loaded is in ``LANDED``."""
+    LANDED[run] = []
+    asyncio.run(land_window(run, list(names or run.work.partitions), LANDED[run].append))
+    verdicts = {key: str(entry.verdict) for key, entry in run.ledger.refresh().items()}
+    run.close()
+    return verdicts
+
+
+def test_thirty_dates_take_three_calls_and_each_has_its_verdict() -> None:
     services = Memory(Shop({day: 2 for day in range(30) if day != 7}))
     run = services.run(29)
     verdicts = window(run)
     assert verdicts == dict.fromkeys(keys(0, 29), "landed")
     assert sorted(services.shop.asked) == [("01-01", "01-11"), ("01-11", "01-21"), ("01-21", "01-31")]
-    assert {key: manifest.counts["sales"] for key, manifest in run.work.manifests.items()} == {
+    assert {key: manifest.counts["sales"] for key, manifest in landed_of(run).items()} == {
         key: 2 * (key != "2025-01-08") for key in keys(0, 29)
     }
-    assert run.work.manifests["2025-01-08"].empty_evidence.startswith("200 and below the cap")
+    assert landed_of(run)["2025-01-08"].empty_evidence.startswith("200 and below the cap")
     assert (len(run.tally.answers_s), run.tally.rows) == (30, 58)
     assert sum(run.tally.answers_s) == pytest.approx(0.6)
 
 
-def test_an_answer_at_the_cap_is_cut_at_its_dates_down_to_one_and_then_by_hours(
-    window: Callable[..., dict[str, str]],
-) -> None:
+def test_an_answer_at_the_cap_is_cut_at_its_dates_down_to_one_and_then_by_hours() -> None:
     services = Memory(Shop({0: 10, 1: 30, 2: 20, 3: 120, 4: 5}))
     run = services.run(4)
     assert set(window(run).values()) == {"landed"}
-    counted = {key: manifest.counts["sales"] for key, manifest in run.work.manifests.items()}
+    counted = {key: manifest.counts["sales"] for key, manifest in landed_of(run).items()}
     assert counted == dict(zip(keys(0, 4), (10, 30, 20, 120, 5), strict=True))
     by_range = Counter(services.shop.asked)
     assert by_range["01-01", "01-03"] == 1, "the dates before the one at which the answer ended"
     assert by_range["01-05", "01-06"] == 1, "the neighbour of a large date is asked for once"
 
 
-def test_a_task_is_named_by_the_dates_of_its_call() -> None:
-    name = dates_module.scrape_together.task_run_name
-    assert callable(name)
-    assert name(parameters={"partitions": keys(0, 9)}) == "scrape 2025-01-01..2025-01-10 (10)"
+def test_a_step_is_named_by_the_dates_of_its_call() -> None:
+    labels: list[str] = []
+
+    class Noting(PlainOrchestrator):
+        async def step(self, name: str, label: str, *rest: Any) -> Any:
+            labels.append(f"{name}: {label}")
+            return await super().step(name, label, *rest)
+
+    run = Memory(Shop(dict.fromkeys(range(10), 2))).run(9)
+    run.orchestrator = Noting()
+    window(run)
+    assert labels == ["scrape together: scrape 2025-01-01..2025-01-10 (10)"]
 
 
-def test_only_missing_neighbours_are_asked_for_together(window: Callable[..., dict[str, str]]) -> None:
+def test_only_missing_neighbours_are_asked_for_together() -> None:
     services = Memory(Shop(dict.fromkeys(range(10), 2)))
     run = services.run(9)
     window(run, *keys(0, 2), *keys(4, 5), *keys(8, 8))
     assert sorted(services.shop.asked) == [("01-01", "01-04"), ("01-05", "01-07"), ("01-09", "01-10")]
 
 
-def test_a_call_that_fails_for_good_fails_its_dates_and_no_other(window: Callable[..., dict[str, str]]) -> None:
+def test_a_call_that_fails_for_good_fails_its_dates_and_no_other() -> None:
     shop = Shop(dict.fromkeys(range(30), 2))
     shop.fails = lambda begin, _: begin == "01-11"
     run = Memory(shop).run(29)
@@ -236,7 +247,7 @@ def test_a_call_that_fails_for_good_fails_its_dates_and_no_other(window: Callabl
 
 
 def test_dates_that_could_not_be_recorded_fail_and_those_beside_them_are_landed(
-    window: Callable[..., dict[str, str]], monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     services = Memory(Shop(dict.fromkeys(range(10), 2)))
     run = services.run(9)
@@ -252,23 +263,21 @@ def test_dates_that_could_not_be_recorded_fail_and_those_beside_them_are_landed(
     monkeypatch.setattr(run.ledger, "advance", flaky)
     verdicts = window(run)
     assert [key for key, verdict in verdicts.items() if verdict == "failed_retryable"] == ["2025-01-03"]
-    assert sorted(run.work.manifests) == [key for key in keys(0, 9) if key != "2025-01-03"]
+    assert sorted(landed_of(run)) == [key for key in keys(0, 9) if key != "2025-01-03"]
     assert run.stopped_by is None
 
 
-def test_a_second_try_asks_only_for_what_the_first_did_not_record(window: Callable[..., dict[str, str]]) -> None:
+def test_a_second_try_asks_only_for_what_the_first_did_not_record() -> None:
     services = Memory(Shop(dict.fromkeys(range(10), 2)))
     run = services.run(9)
     window(run, *keys(0, 3))
     again = services.run(9)
-    again.work.manifests = dict(run.work.manifests)
+    again.work.landed = {one.key: one for one in LANDED[run]}
     window(again)
     assert services.shop.asked == [("01-01", "01-05"), ("01-05", "01-11")]
 
 
-def test_what_a_live_run_did_meanwhile_is_left_out_and_the_rest_is_asked_for(
-    window: Callable[..., dict[str, str]],
-) -> None:
+def test_what_a_live_run_did_meanwhile_is_left_out_and_the_rest_is_asked_for() -> None:
     services = Memory(Shop(dict.fromkeys(range(10), 2)))
     run = services.run(9)
     run.work.done_elsewhere = {"2025-01-05"}
@@ -277,7 +286,7 @@ def test_what_a_live_run_did_meanwhile_is_left_out_and_the_rest_is_asked_for(
     assert sorted(services.shop.asked) == [("01-01", "01-05"), ("01-06", "01-11")]
 
 
-def test_a_stopped_run_asks_for_no_range(window: Callable[..., dict[str, str]]) -> None:
+def test_a_stopped_run_asks_for_no_range() -> None:
     services = Memory(Shop(dict.fromkeys(range(10), 2)))
     run = services.run(9)
     run.stop(CriticalError("the key is dead"), "scrape")

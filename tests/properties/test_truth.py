@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
+from plain_orchestrator import PlainOrchestrator
 from toy_world import (
     DAYS,
     FIRST,
@@ -42,6 +43,7 @@ from flows.run.recording import land, record_failure
 from flows.run.run import Run
 from processors.process import process
 from processors.verification import Finding, Verification
+from scrapers.manifest import Manifest
 
 
 def backfill(world: World, services: ToyServices, backfill_id: str, asked: Asked) -> Iterator[None]:
@@ -50,22 +52,20 @@ def backfill(world: World, services: ToyServices, backfill_id: str, asked: Asked
     close_dead_runs(services, world.now, "toy")
     lease = Lease.acquire(services.store, "toy", backfill_id=backfill_id, now=world.now, ttl_s=LEASE_S)
     yield
-    run = Run(services, asked, backfill_id)
+    run = Run(services, asked, backfill_id, PlainOrchestrator())
     planned = plan_asked(services, asked, world.now, backfill_id)
     run.begin(planned, starting_facts(services, planned.plan, {}, backfill_id, asked))
-    batch: list[str] = []
+    batch: list[Manifest] = []
     for partition in planned.plan.to_reload:
         entry = run.ledger.get(partition.key)
         assert entry is not None
-        run.work.manifests[partition.key] = services.landing.read_manifest(entry.manifest_name)
-        batch.append(partition.key)
+        batch.append(services.landing.read_manifest(entry.manifest_name))
     for number, partition in enumerate([*planned.plan.to_fetch, None]):
         yield
         lease.heartbeat(world.now)
         if partition is not None:
             try:
-                land(run, partition.key)
-                batch.append(partition.key)
+                batch.append(land(run, partition.key))
             except PipelineError as error:
                 record_failure(run, partition.key, error, "scrape", partition.key)
         if batch and (partition is None or number % 4 == 3):
@@ -79,9 +79,9 @@ def backfill(world: World, services: ToyServices, backfill_id: str, asked: Asked
     run.close()
 
 
-def _load(world: World, run: Run, services: ToyServices, batch: Sequence[str]) -> None:
+def _load(world: World, run: Run, services: ToyServices, batch: Sequence[Manifest]) -> None:
     receipt = process(
-        [run.work.manifests[key] for key in batch],
+        batch,
         processor=run.kit.processor,
         landing=services.landing,
         store=services.store,
@@ -91,10 +91,12 @@ def _load(world: World, run: Run, services: ToyServices, batch: Sequence[str]) -
     for key, error in receipt.refused().items():
         record_failure(run, key, error, "load", key)
     counted = Counter(day for day, _ in world.rows["items"])
-    for key in batch:
+    for manifest in batch:
+        key = manifest.partition
         if key not in receipt.failures:
-            found = Finding.OK if counted[key] == len(truth(key)) else Finding.SHORT
-            record_verification(run, receipt.receipt_id, Verification(key, found, "", {"items": counted[key]}), key)
+            verdict = Finding.OK if counted[key] == len(truth(key)) else Finding.SHORT
+            found = Verification(key, verdict, "", {"items": counted[key]})
+            record_verification(run, manifest, found, key, receipt=receipt)
 
 
 def asked(mode: Mode = Mode.INCREMENTAL, order: Order = Order.OLDEST_FIRST) -> Asked:

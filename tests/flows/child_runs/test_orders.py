@@ -6,6 +6,7 @@ import asyncio
 import datetime as dt
 
 import pytest
+from plain_orchestrator import PlainOrchestrator
 
 from alerting.errors import BudgetExhausted, CriticalError, LeaseHeld
 from alerting.local_store import MemoryObjectStore
@@ -36,7 +37,7 @@ class MemoryStore(MemoryObjectStore):
 
 
 @pytest.fixture
-def parent(monkeypatch: pytest.MonkeyPatch, without_prefect: None) -> Run:
+def parent(monkeypatch: pytest.MonkeyPatch) -> Run:
     """A parent on a store in memory, which has looked once."""
     monkeypatch.setenv("GAPLESS_BREAKER_PROBES", "0")
     monkeypatch.setattr(Services, "store", MemoryStore())
@@ -44,7 +45,7 @@ def parent(monkeypatch: pytest.MonkeyPatch, without_prefect: None) -> Run:
     asked = Asked(
         source=SOURCE, start_date=dt.date(2025, 1, 1), end_date=dt.date(2025, 1, 9), engine=Engine.DISTRIBUTED
     )
-    run = Run(services, asked, PARENT)
+    run = Run(services, asked, PARENT, PlainOrchestrator())
     attach_windows(run)
     assert run.windows is not None
     run.windows.look()

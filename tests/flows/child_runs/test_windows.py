@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -11,12 +10,11 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from plain_orchestrator import PlainOrchestrator
 from prefect.states import Completed, Crashed
 
 from alerting.errors import CriticalError
-from flows import dates as dates_module
 from flows.canaries import try_canaries
-from flows.child_runs import dispatch as distributed
 from flows.child_runs import window as joining
 from flows.child_runs.messages import (
     Report,
@@ -29,10 +27,10 @@ from flows.closing.close import starting_facts
 from flows.closing.finish import finish
 from flows.coordination.lease import Lease
 from flows.coordination.lease_loan import BorrowedLease, ask_for, borrower
+from flows.dates import land_window
 from flows.mapping import map_windows
 from flows.parameters import Asked, Engine, Mode
 from flows.planning.planner import plan_asked
-from flows.run.active import register, unregister
 from flows.run.gate import TROUBLE
 from flows.run.run import Run
 from flows.run.supervisor import Supervisor
@@ -45,13 +43,11 @@ if TYPE_CHECKING:
 SOURCE = "bdl_box_scores"
 PARENT = "bf-parent000001"
 PATIENCE_S = 60.0
-_RUN: contextvars.ContextVar[Run] = contextvars.ContextVar("run")
 
 
 @pytest.fixture(autouse=True)
-def processes(monkeypatch: pytest.MonkeyPatch, without_prefect: None) -> None:
-    """Every asyncio task is a process: it finds its own run, and its limits need no server."""
-    monkeypatch.setattr(dates_module, "current_run", lambda _: _RUN.get())
+def processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every asyncio task is a process, whose limits need no server."""
     monkeypatch.setattr(joining, "WorkerServices", Services)
     monkeypatch.setenv("GAPLESS_HEARTBEAT_S", "0.2")
     monkeypatch.setenv("GAPLESS_BREAKER_PROBES", "0")
@@ -70,9 +66,8 @@ class Fleet:
         """Begins a window, as a worker does."""
 
         async def work() -> None:
-            async with joining.joined(SOURCE, PARENT, list(keys), slots) as run:
-                _RUN.set(run)
-                await dates_module._land_window(run, list(keys))
+            async with joining.joined(PlainOrchestrator(), SOURCE, PARENT, list(keys), slots) as run:
+                await land_window(run, list(keys), lambda _: None)
 
         task = asyncio.create_task(work())
         self.tasks.append(task)
@@ -96,7 +91,7 @@ async def fleet(first: str, last: str, **rest: Any) -> AsyncIterator[Fleet]:
     given = {"source": SOURCE, "start_date": first, "end_date": last, "engine": Engine.DISTRIBUTED, **rest}
     asked = Asked.model_validate(given)
     lease = Lease.acquire(services.store, SOURCE, backfill_id=PARENT, now=utc_now(), ttl_s=120)
-    run = Run(services, asked, PARENT)
+    run = Run(services, asked, PARENT, PlainOrchestrator())
     attach_windows(run)
     planned = plan_asked(services, asked, utc_now(), PARENT)
     run.begin(planned, starting_facts(services, planned.plan, {}, PARENT, asked))
@@ -325,15 +320,10 @@ def test_the_canary_of_a_distributed_run_is_tried_before_any_window(place: Place
     async def story() -> None:
         async with fleet("2025-01-01", "2025-01-20", canary=2) as found:
             planned = plan_asked(found.run.services, found.run.asked, utc_now(), PARENT)
-            register(found.run)
-            _RUN.set(found.run)
-            try:
-                await try_canaries(found.run, planned.plan)
-                assert place.upstream.calls.report()["total"] <= 2
-                assert found.run.stopped_by is not None
-                await found.supervisor.step()
-            finally:
-                unregister(found.run)
+            await try_canaries(found.run, planned.plan)
+            assert place.upstream.calls.report()["total"] <= 2
+            assert found.run.stopped_by is not None
+            await found.supervisor.step()
             assert read_orders(place.store, PARENT)[0].stop is not None
 
     asyncio.run(story())
@@ -353,21 +343,16 @@ def test_a_distributed_full_run_recounts_what_its_windows_got_unchanged_and_load
         async with fleet("2025-01-10", "2025-01-12", mode=Mode.FULL, parallel=1) as found:
             run = found.run
 
-            async def child(_: Run, keys: list[str], slots: int, attempt: int) -> Any:
-                """A worker; with ``dies`` the first one is lost behind its first date."""
-                is_lost = dies and attempt == 1
-                await found.window(*(keys[:1] if is_lost else keys), slots=slots)
-                # Here all processes are one, and the window has left.
-                register(run)
-                return SimpleNamespace(id=keys[0], state=Crashed() if is_lost else Completed(), state_name="")
+            class Workers(PlainOrchestrator):
+                async def child(self, deployment: str, parameters: Any, label: str, idempotency_key: str) -> Any:
+                    """A worker; with ``dies`` the first one is lost behind its first date."""
+                    keys, is_lost = parameters["partitions"], dies and idempotency_key.endswith(":1")
+                    await found.window(*(keys[:1] if is_lost else keys), slots=parameters["slots"])
+                    return SimpleNamespace(id=keys[0], state=Crashed() if is_lost else Completed(), state_name="")
 
-            monkeypatch.setattr(distributed, "_run_child", child)
+            run.orchestrator = Workers()
             plan = plan_asked(run.services, run.asked, utc_now(), PARENT).plan
-            register(run)
-            try:
-                await map_windows(run, plan)
-            finally:
-                unregister(run)
+            await map_windows(run, plan)
             assert run.stopped_by is None
             assert [receipt.partitions for receipt in run.tally.receipts] == [("2025-01-12",)]
             assert place.upstream.calls.report()["total"] == asked_before + 3

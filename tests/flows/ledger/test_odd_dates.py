@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
+from plain_orchestrator import PlainOrchestrator
 
 from deployments.local.upstreams.season import games_on
 from flows.ledger.ledger import Verdict
@@ -84,14 +85,13 @@ def test_without_the_breaker_every_date_is_really_tried(place: Place, ran: Ran) 
     assert facts.verdict == "FAILED"
 
 
-@pytest.mark.usefixtures("tried_again")
 @pytest.mark.parametrize("raw", [answer("200 OK", b""), answer("200 OK", '{"data":[{"id":1,')], ids=["empty", "cut"])
 @pytest.mark.parametrize("times", [1, None], ids=["once", "for ever"])
 def test_an_empty_or_cut_body_is_tried_again_and_breaks_the_contract_of_its_date_only_when_it_repeats_at_every_try(
     place: Place, ran: Ran, raw: str, times: int | None
 ) -> None:
     place.upstream.trouble({"kind": "raw", "raw": raw, "dates": [ODD], "times": times})
-    run, _ = ran("2025-01-02", "2025-01-04")
+    run, _ = ran("2025-01-02", "2025-01-04", orchestrator=PlainOrchestrator(tries_again=True))
     tries = 1 + len(place.services.settings.retry_delays_s)
     asked = place.upstream.calls.report()["by_date"]
     assert asked == {"2025-01-02": 1, ODD: 2 if times else tries, "2025-01-04": 1}

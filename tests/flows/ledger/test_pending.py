@@ -7,6 +7,7 @@ import datetime as dt
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from plain_orchestrator import PlainOrchestrator
 
 from alerting.errors import BudgetExhausted, CriticalError, StateUnreadable
 from alerting.local_store import MemoryObjectStore
@@ -56,7 +57,7 @@ def asked(start: str, end: str, **rest: Any) -> Asked:
 
 
 def begun(services: Services, given: Asked, backfill_id: str) -> Run:
-    run = Run(services, given, backfill_id)
+    run = Run(services, given, backfill_id, PlainOrchestrator())
     planned = plan_asked(services, given, NOW, backfill_id)
     run.begin(planned, starting_facts(services, planned.plan, {}, backfill_id, given))
     return run
@@ -183,22 +184,20 @@ def test_the_audit_calls_pending_dates_unfinished_and_believes_what_is_there(pla
 
 
 def test_the_tables_of_a_resumed_run_are_whole(place: Place) -> None:
-    from flows.dates import scrape_partition
-    from flows.run.active import register, unregister
+    from flows.dates import land_partition
 
     services = place.services
     run = begun(services, asked("2025-01-10", "2025-01-12"), "bf-00000000001")
     hit_the_wall(run, "2025-01-10")
     finish(run, "budget")
     again = begun(services, asked("2025-01-10", "2025-01-12", resume_of="bf-00000000001"), "bf-00000000002")
-    register(again)
 
     async def each() -> None:
         for key in again.work.partitions:
-            await scrape_partition.fn(again.backfill_id, key)
+            await land_partition(again, key)
 
-    asyncio.run(each())
-    unregister(again)
-    place.load(list(again.work.manifests.values()))
+    with again:
+        asyncio.run(each())
+    place.load([one.manifest for one in again.work.landed.values()])
     assert finish(again, "").verdict == "COMPLETE"
     assert read_pending(services.store, SOURCE) == ()

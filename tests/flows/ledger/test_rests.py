@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 from flows.ledger.ledger import Verdict
 
 from ..test_late_rows import live
@@ -14,7 +12,6 @@ if TYPE_CHECKING:
     from .conftest import Place, Ran
 
 SOURCE = "bdl_box_scores"
-pytestmark = pytest.mark.usefixtures("without_prefect")
 # No date of these is without games.
 FIRST, LAST, DAYS = "2025-01-10", "2025-01-18", 9
 

@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import pytest
+from plain_orchestrator import PlainOrchestrator
 
 pytest.importorskip("datasette")
 
@@ -46,7 +47,9 @@ class Place:
         self.services.__dict__.update(store=store, alerts=SmartAlertManager(store=store, channels=[]))
 
     def refreshed(self, now: dt.datetime = NOW, **asked: Any) -> Run:
-        run = Run(self.services, Asked(source="civic_band", **{"entities": "all", **asked}), "bf-1")
+        run = Run(
+            self.services, Asked(source="civic_band", **{"entities": "all", **asked}), "bf-1", PlainOrchestrator()
+        )
         for told in refresh_catalogue(self.services, run.kit.scraper, run.client, run.asked.entities, now):
             run.note(told)
         run.close()

@@ -8,17 +8,17 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from plain_orchestrator import PlainOrchestrator
 
 from alerting.run_facts import RunFacts
 from flows.closing.close import starting_facts
 from flows.closing.finish import finish
-from flows.dates import scrape_partition
+from flows.dates import land_partition
 from flows.ledger.verdicts import abort_reason
 from flows.parameters import Asked
 from flows.planning.history import MINIMUM_BILLED_BYTES, RunCost, SourceHistory, read_history
 from flows.planning.planner import Planned, plan_asked
 from flows.prices import TIB, Prices, Usage
-from flows.run.active import register, unregister
 from flows.run.circuit_breaker import breaker_limits
 from flows.run.run import Run
 from flows.settings import Settings
@@ -85,7 +85,7 @@ def test_what_a_partition_costs_is_learned_and_runs_of_older_versions_teach_noth
 
 
 def begun(services: Services, given: Asked, backfill_id: str) -> tuple[Run, Planned]:
-    run = Run(services, given, backfill_id)
+    run = Run(services, given, backfill_id, PlainOrchestrator())
     planned = plan_asked(services, given, utc_now(), backfill_id)
     run.begin(planned, starting_facts(services, planned.plan, planned.estimate.promised(), backfill_id, given))
     return run, planned
@@ -95,13 +95,12 @@ def tried(run: Run, keys: list[str]) -> list[str]:
     """What the tasks of these dates return, one after the other."""
 
     async def each() -> list[str]:
-        return [await scrape_partition.fn(run.backfill_id, key) for key in keys]
+        return [await land_partition(run, key) for key in keys]
 
-    register(run)
     try:
         return asyncio.run(each())
     finally:
-        unregister(run)
+        run.close()
 
 
 def closed(run: Run) -> RunFacts:
@@ -141,7 +140,7 @@ def test_what_a_run_really_used_becomes_the_base_of_the_next_estimate(place: Pla
     services = place.services
     run, planned = begun(services, asked("2025-01-10", "2025-01-12"), "bf-money0000002")
     tried(run, planned.plan.keys)
-    place.load(list(run.work.manifests.values()))
+    place.load([one.manifest for one in run.work.landed.values()])
     before = services.cloud_usage()
     facts = closed(run)
     remember_cost(run, facts)

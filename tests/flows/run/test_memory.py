@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from plain_orchestrator import PlainOrchestrator
 
 from alerting.local_store import FileObjectStore
 from flows.closing.close import starting_facts
@@ -52,7 +53,7 @@ def test_n28_landing_400_dates_takes_the_memory_of_a_few(tmp_path: Path, monkeyp
     services: Any = Services(Settings(project="p", console_only=True))
     last = dt.date(2024, 1, 1) + dt.timedelta(days=DATES - 1)
     asked = Asked(source="bdl_box_scores", start_date=dt.date(2024, 1, 1), end_date=last)
-    run = Run(services, asked, "bf-1")
+    run = Run(services, asked, "bf-1", PlainOrchestrator())
     planned = plan_asked(services, asked, utc_now(), "bf-1")
     run.begin(planned, starting_facts(services, planned.plan, {}, "bf-1", asked))
     tracemalloc.start()

@@ -9,6 +9,7 @@ import datetime as dt
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from plain_orchestrator import PlainOrchestrator
 
 from alerting.errors import CriticalError
 from flows.closing.close import starting_facts
@@ -18,7 +19,6 @@ from flows.ledger.verdicts import abort_reason
 from flows.mapping import map_windows
 from flows.parameters import Asked
 from flows.planning.planner import plan_asked
-from flows.run.active import register, unregister
 from flows.run.circuit_breaker import Action, Breaker, Limits, Probing, Trip
 from flows.run.gate import TROUBLE, Gate
 from flows.run.run import Run
@@ -217,7 +217,7 @@ def test_no_probe_passes_a_gate_that_something_else_keeps_shut_too() -> None:
 
 
 @pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch, without_prefect: None) -> None:
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GAPLESS_BREAKER_PROBES", "2")
     monkeypatch.setenv("GAPLESS_BREAKER_PROBE_PAUSE_S", "0.2")
 
@@ -229,8 +229,7 @@ async def supervised(place: Place, last: str, then: Any = None, **given: Any) ->
     )
     services = build_services()
     lease = Lease.acquire(services.store, SOURCE, backfill_id="bf-1", now=utc_now(), ttl_s=120)
-    run = Run(services, asked, "bf-1")
-    register(run)
+    run = Run(services, asked, "bf-1", PlainOrchestrator())
     try:
         planned = plan_asked(services, asked, utc_now(), "bf-1")
         run.begin(planned, starting_facts(services, planned.plan, {}, "bf-1", asked))
@@ -246,7 +245,7 @@ async def supervised(place: Place, last: str, then: Any = None, **given: Any) ->
             await working
         return run
     finally:
-        unregister(run)
+        run.close()
 
 
 @pytest.mark.usefixtures("quick")

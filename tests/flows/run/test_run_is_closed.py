@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from plain_orchestrator import PlainOrchestrator
 
 import processors.sources
 from alerting.errors import StateUnreadable
@@ -82,7 +83,7 @@ class Slow(int):
 
 def test_rows_landed_by_many_threads_at_once_are_all_counted(place: Place) -> None:
     async def made() -> Run:
-        return Run(place.services, Asked(source=SOURCE), "bf-1")
+        return Run(place.services, Asked(source=SOURCE), "bf-1", PlainOrchestrator())
 
     with asyncio.run(made()) as run, ThreadPoolExecutor(16) as threads:
         list(threads.map(run.tally.add_rows, [Slow(1)] * 5_000))

@@ -6,11 +6,11 @@ import asyncio
 from typing import Any
 
 import pytest
+from plain_orchestrator import PlainOrchestrator
 
 from alerting.errors import AuthenticationError
-from flows.dates import NOT_ATTEMPTED, scrape_partition
+from flows.dates import NOT_ATTEMPTED, land_partition
 from flows.parameters import Asked
-from flows.run.active import register, unregister
 from flows.run.run import Run
 
 DATES = 12
@@ -21,15 +21,14 @@ def test_after_a_401_no_date_makes_a_call_but_those_that_are_under_way(place: An
     place.upstream.trouble({"kind": "401"})
 
     async def all_dates() -> list[Any]:
-        run = Run(place.services, Asked(source="bdl_box_scores", max_concurrency=in_flight), "bf-1")
+        run = Run(
+            place.services, Asked(source="bdl_box_scores", max_concurrency=in_flight), "bf-1", PlainOrchestrator()
+        )
         run.work.partitions = {one.key: one for one in place.partitions("2025-01-01", DATES)}
-        register(run)
-        try:
-            # The task's own function: its errors are recorded by who called it, later than the next date begins.
-            tried = (scrape_partition.fn("bf-1", key) for key in run.work.partitions)
+        with run:
+            # Not the step: its errors are recorded by who called it, later than the next date begins.
+            tried = (land_partition(run, key) for key in run.work.partitions)
             return await asyncio.gather(*tried, return_exceptions=True)
-        finally:
-            unregister(run)
 
     outcomes = asyncio.run(all_dates())
     refused = [one for one in outcomes if isinstance(one, AuthenticationError)]

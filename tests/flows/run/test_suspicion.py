@@ -12,19 +12,21 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from plain_orchestrator import PlainOrchestrator
 
 from alerting.errors import Truncated
 from alerting.local_store import MemoryObjectStore
 from alerting.smart_alert_manager import SmartAlertManager
 from flows.ledger.ledger import LedgerEntry, Verdict
 from flows.parameters import Asked, Mode
-from flows.process import _process, to_load
+from flows.process import load_batch, to_load
 from flows.run.recording import land, record_failure
 from flows.run.run import Run
 from flows.run.suspects import at_cap, learned_cap, set_suspects_apart, twins
 from flows.settings import Settings
 from flows.wiring import Services, SourceKit
 from scrapers.base import Findings, Page, Request, Scraper
+from scrapers.manifest import Manifest
 from scrapers.partition import Partition, partitions_between
 from scrapers.rests import Rests
 
@@ -89,24 +91,26 @@ class Place(Services):
 
     def run(self, backfill_id: str = "bf-1", mode: Mode = Mode.INCREMENTAL) -> Run:
         asked = Asked(source="prices", start_date=FIRST, end_date=LAST, breaker=False, mode=mode)
-        run = Run(self, asked, backfill_id)
+        run = Run(self, asked, backfill_id, PlainOrchestrator())
         run.work.partitions = {one.key: one for one in partitions_between(FIRST, LAST, "UTC")}
         run.ledger.refresh()
         return run
 
 
-def landed(run: Run, *keys: str) -> list[str]:
-    for key in keys:
-        land(run, key)
-    return list(keys)
+def landed(run: Run, *keys: str) -> list[Manifest]:
+    return [land(run, key) for key in keys]
+
+
+def believed(run: Run, manifests: list[Manifest]) -> list[str]:
+    return [one.partition for one in set_suspects_apart(run, manifests)]
 
 
 def verdicts(run: Run) -> dict[str, str]:
     return {key: f"{entry.verdict}" for key, entry in run.ledger.refresh().items()}
 
 
-def verified(run: Run, keys: list[str]) -> None:
-    for key in set_suspects_apart(run, keys):
+def verified(run: Run, manifests: list[Manifest]) -> None:
+    for key in believed(run, manifests):
         run.ledger.advance(key, Verdict.VERIFIED, run.backfill_id, NOW, receipt_id="r")
 
 
@@ -117,9 +121,9 @@ def key_of(day: int) -> str:
 def test_one_payload_for_two_dates_makes_both_partial_and_loads_neither():
     place = Place({key_of(1): [1], key_of(2): [7, 8], key_of(3): [2], key_of(4): [7, 8], key_of(5): [], key_of(6): []})
     run = place.run()
-    keys = landed(run, *place.rows)
-    assert set_suspects_apart(run, keys) == [key_of(day) for day in (1, 3, 5, 6)]
-    assert sorted(run.work.manifests) == [key_of(day) for day in (1, 3, 5, 6)]
+    manifests = landed(run, *place.rows)
+    assert believed(run, manifests) == [key_of(day) for day in (1, 3, 5, 6)]
+    assert sorted(run.work.landed) == [key_of(day) for day in (1, 3, 5, 6)]
     entry = run.ledger.refresh()[key_of(4)]
     assert (entry.verdict, entry.error_type) == (Verdict.PARTIAL, "CoverageLow")
     assert f"byte for byte that of {key_of(2)}" in entry.error
@@ -162,8 +166,7 @@ def test_more_empty_dates_in_a_row_than_the_source_rests_are_an_outage_and_not_e
     rows = {key_of(day): [] if day in (2, 3, 5, 6, 7) else [day] for day in range(1, 10)}
     place = Place(rows, {"rests": Rests(2)})
     run = place.run()
-    keys = landed(run, *rows)
-    assert set_suspects_apart(run, keys) == [key for key in keys if key not in (key_of(5), key_of(6), key_of(7))]
+    assert believed(run, landed(run, *rows)) == [key for key in rows if key not in (key_of(5), key_of(6), key_of(7))]
     entry = run.ledger.refresh()[key_of(6)]
     assert (entry.verdict, entry.error_type) == (Verdict.FAILED_RETRYABLE, "NothingPublished")
     assert f"{key_of(5)} to {key_of(7)} came empty" in entry.error
@@ -171,10 +174,10 @@ def test_more_empty_dates_in_a_row_than_the_source_rests_are_an_outage_and_not_e
 
     # One of them alone is not believed either, until its neighbours have rows.
     again = place.run("bf-2")
-    assert set_suspects_apart(again, landed(again, key_of(6))) == []
+    assert believed(again, landed(again, key_of(6))) == []
     place.rows[key_of(7)] = [7]
     last = place.run("bf-3")
-    assert set_suspects_apart(last, landed(last, *[key_of(5), key_of(6), key_of(7)])) == [
+    assert believed(last, landed(last, *[key_of(5), key_of(6), key_of(7)])) == [
         key_of(5),
         key_of(6),
         key_of(7),
@@ -185,24 +188,23 @@ def test_more_empty_dates_in_a_row_than_the_source_rests_are_an_outage_and_not_e
 
 def test_an_empty_date_that_this_run_believed_is_no_longer_believed_when_the_rest_grows_too_long():
     run = Place({key_of(day): [] for day in range(1, 4)}, {"rests": Rests(2)}).run()
-    for key in set_suspects_apart(run, landed(run, key_of(1), key_of(2))):
+    for key in believed(run, landed(run, key_of(1), key_of(2))):
         run.ledger.advance(key, Verdict.EMPTY_OK, run.backfill_id, NOW)
     assert set(verdicts(run).values()) == {"empty_ok"}
-    assert set_suspects_apart(run, landed(run, key_of(3))) == []
+    assert believed(run, landed(run, key_of(3))) == []
     assert set(verdicts(run).values()) == {"failed_retryable"}
     run.close()
 
 
 def test_a_source_that_does_not_say_how_long_it_rests_may_rest_for_ever():
     run = Place({key_of(day): [] for day in range(1, 10)}).run()
-    assert len(set_suspects_apart(run, landed(run, *[key_of(day) for day in range(1, 10)]))) == 9
+    assert len(believed(run, landed(run, *[key_of(day) for day in range(1, 10)]))) == 9
     run.close()
 
 
 def test_the_process_step_loads_no_suspect():
     run = Place({key_of(1): [7], key_of(2): [7]}).run()
-    keys = landed(run, *[key_of(1), key_of(2)])
-    state = asyncio.run(_process(run, keys))
+    state = asyncio.run(load_batch(run, landed(run, *[key_of(1), key_of(2)])))
     assert state.is_failed()
     assert state.message == "2 partitions set apart, none left to load: see the errors"
     assert set(verdicts(run).values()) == {"partial"}
@@ -240,9 +242,10 @@ def test_twins_that_were_believed_before_are_set_apart_when_a_full_run_gets_them
     before.close()
     place.kind = Prices
     run = place.run("bf-2", Mode.FULL)
-    keys = landed(run, *[key_of(1), key_of(2)])
-    assert sorted(run.work.to_recount) == keys
-    assert asyncio.run(to_load(run, keys)) == []
+    keys = [one.partition for one in landed(run, *[key_of(1), key_of(2)])]
+    found = run.work.hand_over(keys)
+    assert [(one.key, one.is_unchanged) for one in found] == [(key, True) for key in keys]
+    assert asyncio.run(to_load(run, found)) == []
     assert verdicts(run) == {key_of(1): "partial", key_of(2): "partial", key_of(3): "verified"}
     run.close()
 

@@ -6,8 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from plain_orchestrator import PlainOrchestrator
 
-from flows import mapping
 from flows.run.turns import Turns
 
 if TYPE_CHECKING:
@@ -20,20 +20,20 @@ SOURCE = "bdl_box_scores"
     ("order", "single_up_to"), [("oldest_first", "0"), ("oldest_first", "9"), ("newest_first", "9")]
 )
 def test_windows_are_asked_for_in_the_order_of_the_plan_though_the_first_is_created_last(
-    place: Place, ran: Ran, monkeypatch: pytest.MonkeyPatch, order: str, single_up_to: str
+    place: Place, ran: Ran, order: str, single_up_to: str
 ) -> None:
     place.services.settings = place.services.settings.model_copy(update={"single_window_up_to": int(single_up_to)})
-    created = mapping.dates
-    waiting = 4
 
-    async def slower_for_earlier_ones(*given: Any, **rest: Any) -> Any:
-        nonlocal waiting
-        waiting -= 1
-        await asyncio.sleep(0.1 * waiting)
-        return await created(*given, **rest)
+    class SlowerForEarlierOnes(PlainOrchestrator):
+        waiting = 4
 
-    monkeypatch.setattr(mapping, "dates", slower_for_earlier_ones)
-    ran("2025-01-30", "2025-02-02", max_concurrency=1, order=order)
+        async def subflow(self, flow: Any, *rest: Any) -> None:
+            if flow.name == "dates":
+                self.waiting -= 1
+                await asyncio.sleep(0.1 * self.waiting)
+            await super().subflow(flow, *rest)
+
+    ran("2025-01-30", "2025-02-02", max_concurrency=1, order=order, orchestrator=SlowerForEarlierOnes())
     asked = [one["date"] for one in place.upstream.calls.report()["requests"]]
     assert asked == sorted(asked, reverse=order == "newest_first")
     assert len(asked) == 4

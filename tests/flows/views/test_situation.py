@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from plain_orchestrator import PlainOrchestrator
 
 from alerting.errors import (
     AuthenticationError,
@@ -79,7 +80,7 @@ class World:
             self.services.store, SOURCE, backfill_id=backfill_id, now=utc_now(), ttl_s=ttl_s,
             range_text=given.range_text, flow_run_id="11111111-1111-1111-1111-111111111111",
         )  # fmt: skip
-        self.run = Run(self.services, given, backfill_id)
+        self.run = Run(self.services, given, backfill_id, PlainOrchestrator())
         planned = plan_asked(self.services, given, utc_now(), backfill_id)
         self.run.begin(planned, starting_facts(self.services, planned.plan, {}, backfill_id, given))
         return self.run

@@ -1,0 +1,50 @@
+"""What a run needs of whatever runs it: parts that are shown as runs of their own, and steps that are tried again.
+
+The window, the batch and the canary know this protocol and no server. `flows.run.prefect_orchestrator` is Prefect's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
+
+from prefect import Flow
+from prefect.client.schemas.objects import State
+
+R = TypeVar("R")
+Part = Callable[[], Awaitable[State[Any]]]
+"""What a subflow does, with everything that no parameter of a flow could carry."""
+
+
+class Child(Protocol):
+    """A run of a deployment, in whatever process."""
+
+    @property
+    def id(self) -> object:
+        """Its window's name."""
+
+    @property
+    def state(self) -> State[Any] | None:
+        """How it ended."""
+
+    @property
+    def state_name(self) -> str | None:
+        """The same in one word."""
+
+
+class Orchestrator(Protocol):
+    """One per process. What a part or a step raises is its result, and stops nobody beside it."""
+
+    async def subflow(self, flow: Flow[..., Any], parameters: Mapping[str, Any], part: Part) -> None:
+        """Does ``part`` in this process, seen as a run of ``flow`` with ``parameters``."""
+
+    async def step(
+        self, name: str, label: str, work: Callable[[], Awaitable[R]], retry_delays_s: Sequence[float]
+    ) -> R | BaseException:
+        """Does ``work``, and again after each delay while it fails for a passing reason; ``label`` is for people."""
+
+    async def child(self, deployment: str, parameters: Mapping[str, Any], label: str, idempotency_key: str) -> Child:
+        """Runs a deployment, whose worker may be elsewhere, until it has ended.
+
+        The same key gives the same child again. Raises ``ValueError`` when there is no such deployment.
+        """

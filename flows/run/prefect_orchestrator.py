@@ -1,0 +1,78 @@
+"""Prefect as the orchestrator of a run: subflows, tasks with retries, runs of deployments."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextvars import ContextVar
+from typing import Any, TypeVar
+
+from prefect import Flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import FlowRun
+from prefect.deployments import arun_deployment
+from prefect.tasks import Task
+
+from flows.log import lets_out_redacted, retry_transient
+from flows.run.orchestrator import Part
+
+R = TypeVar("R")
+
+# Parameters of a flow are JSON at the server; clients and manifests go beside them, in the context of the caller.
+_PART: ContextVar[Part | None] = ContextVar("part", default=None)
+
+
+def handed_over() -> Part | None:
+    """What the flow that is beginning is to do; None when it was not begun by a run of this process."""
+    return _PART.get()
+
+
+@lets_out_redacted
+@task(
+    task_run_name="{label}",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    retry_condition_fn=retry_transient,
+    retry_jitter_factor=0.3,
+)
+async def _step(label: str, work: Callable[[], Awaitable[Any]]) -> Any:  # noqa: ARG001 - the name of the task run
+    return await work()
+
+
+class PrefectOrchestrator:
+    """See `flows.run.orchestrator.Orchestrator`."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[str, Task[..., Any]] = {}
+
+    async def subflow(self, flow: Flow[..., Any], parameters: Mapping[str, Any], part: Part) -> None:
+        """A subflow run in this process."""
+        before = _PART.set(part)
+        try:
+            running: Any = flow(**parameters, return_state=True)
+            await running
+        finally:
+            _PART.reset(before)
+
+    async def step(
+        self, name: str, label: str, work: Callable[[], Awaitable[R]], retry_delays_s: Sequence[float]
+    ) -> R | BaseException:
+        """A task run in this process."""
+        if name not in self._tasks:
+            # Once for all: a copy of a task costs 3 ms, as Prefect reads its source again.
+            self._tasks[name] = _step.with_options(
+                name=name, retries=len(retry_delays_s), retry_delay_seconds=list(retry_delays_s)
+            )
+        state: Any = await self._tasks[name](label, work, return_state=True)
+        result: R | BaseException = await state.aresult(raise_on_failure=False)
+        return result
+
+    async def child(self, deployment: str, parameters: Mapping[str, Any], label: str, idempotency_key: str) -> FlowRun:
+        """A flow run of a deployment, looked at every second until it has ended."""
+        return await arun_deployment(
+            deployment,
+            parameters=dict(parameters),
+            flow_run_name=label,
+            idempotency_key=idempotency_key,
+            timeout=None,
+            poll_interval=1,
+        )
