@@ -19,7 +19,7 @@ from flows.child_runs.messages import Outcome, Report, Stop, read_orders, report
 from flows.child_runs.shared_rate import SharedBudget
 from flows.coordination.lease import read_lease
 from flows.log import partition_logger
-from flows.parameters import Asked, Mode
+from flows.parameters import Asked
 from flows.planning.requested import requested_partitions
 from flows.planning.stored_plan import read_plan
 from flows.run.circuit_breaker import Breaker, Limits, Trip
@@ -61,9 +61,9 @@ async def joined(
     stored = await asyncio.to_thread(read_plan, services.store, backfill_id)
     asked = Asked(
         source=source,
-        start_date=stored["start_date"],
-        end_date=stored["end_date"],
-        mode=stored.get("mode", Mode.INCREMENTAL),
+        start_date=stored.start_date,
+        end_date=stored.end_date,
+        mode=stored.mode,
         max_concurrency=max(1, slots),
     )
     await asyncio.to_thread(_refuse_without_lease, services, source, backfill_id)

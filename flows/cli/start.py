@@ -84,7 +84,7 @@ def keys_of_run(services: Services, backfill_id: str, source: str) -> list[str]:
     """All partitions that an earlier run of ``source`` planned. Raises ``ConfigurationError``, ``StateUnreadable``."""
     from flows.planning.stored_plan import named_plan
 
-    return [item["key"] for item in named_plan(services.store, backfill_id, source)["items"]]
+    return named_plan(services.store, backfill_id, source).keys
 
 
 def keys_of_cause(services: Services, backfill_id: str, cause: str) -> list[str]:

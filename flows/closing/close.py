@@ -13,7 +13,6 @@ import logging
 import os
 import socket
 from collections.abc import Mapping
-from typing import Any
 
 from prefect.runtime import flow_run
 
@@ -31,8 +30,8 @@ from flows.coordination.lease import list_leases, release_lease
 from flows.ledger.ledger import LedgerEntry
 from flows.ledger.verdicts import backfill_verdict, count_verdicts, mail_outcome
 from flows.parameters import PASTED_WAIT_S, Asked, OnFailure, Order
-from flows.planning.plan import Path, Plan
-from flows.planning.stored_plan import read_plan, run_prefix
+from flows.planning.plan import Plan
+from flows.planning.stored_plan import StoredPlan, read_plan, run_prefix
 from flows.run.data_facts import provisional_facts, shrunk_facts, table_facts
 from flows.run.progress import ending_of
 from flows.run.progress_artifact import end_progress
@@ -129,9 +128,8 @@ def recount(
 ) -> RunFacts:
     """``facts`` with verdict, counts and tables as the stored plan and ``ledger`` have them."""
     plan = read_plan(services.store, facts.backfill_id)
-    keys = [item["key"] for item in plan["items"]]
-    unavailable = {item["key"] for item in plan["items"] if item["path"] == Path.UNAVAILABLE.value}
-    counts = count_verdicts(keys, ledger, unavailable=unavailable)
+    keys = plan.keys
+    counts = count_verdicts(keys, ledger, unavailable=set(plan.unavailable))
     verdict = backfill_verdict(counts, services.settings.acceptable_share, aborted)
     entries = [ledger[key] for key in keys if key in ledger]
     untouched = _untouched(plan, ledger) if aborted else []
@@ -148,20 +146,21 @@ def recount(
         outcome=mail_outcome(verdict),
         verdict_counts={one.value: count for one, count in sorted(counts.items()) if count},
         calendar={key: ledger[key].verdict.value if key in ledger else "planned" for key in keys},
-        tables=table_facts(services.source_kit(facts.source).scraper.tables, entries, plan.get("since", "")),
+        tables=table_facts(services.source_kit(facts.source).scraper.tables, entries, plan.since),
         provisional=provisional_facts(entries),
         finished_at=now,
         wall_s=(now - facts.started_at).total_seconds() if facts.started_at else facts.wall_s,
     )
 
 
-def _untouched(plan: Mapping[str, Any], ledger: Mapping[str, LedgerEntry]) -> list[str]:
+def _untouched(plan: StoredPlan, ledger: Mapping[str, LedgerEntry]) -> list[str]:
     """Partitions that the run was to work on and whose verdict is older than the run."""
-    since = dt.datetime.fromisoformat(plan["since"]) if plan.get("since") else dt.datetime.min.replace(tzinfo=dt.UTC)
+    if plan.since is None:
+        return []
     return [
-        item["key"]
-        for item in plan["items"]
-        if Path(item["path"]).is_work and (entry := ledger.get(item["key"])) is not None and entry.updated_at < since
+        key
+        for key, is_work in plan.work.items()
+        if is_work and (entry := ledger.get(key)) is not None and entry.updated_at < plan.since
     ]
 
 

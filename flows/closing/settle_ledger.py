@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import logging
 from collections.abc import Mapping
-from typing import Any
 
 from alerting.errors import PipelineError
 from alerting.object_store import GenerationConflict, ObjectStore
@@ -13,7 +12,7 @@ from alerting.ranges import compress_dates
 from flows.ledger.ledger import Ledger, LedgerEntry, Verdict
 from flows.ledger.pending import Pending, leave_pending
 from flows.planning.plan import Path
-from flows.planning.stored_plan import read_plan
+from flows.planning.stored_plan import StoredPlan, read_plan
 
 LOG = logging.getLogger("gapless.closing")
 
@@ -46,12 +45,12 @@ def settle_ledger(
     Raises ``StateUnreadable`` for a plan or ledger that cannot be read.
     """
     plan = read_plan(store, backfill_id)
-    keys = [str(item["key"]) for item in plan["items"]]
+    keys = plan.keys
     if not keys:
         return {}
     entries = Ledger(store, source).refresh(min(keys), max(keys))
     left = _not_begun(plan, entries)
-    never = {str(item["key"]): str(item["why"]) for item in plan["items"] if item["path"] == Path.UNAVAILABLE.value}
+    never = plan.unavailable
     rest = []
     if left:
         rest.append(
@@ -81,9 +80,9 @@ def settle_ledger(
     return entries
 
 
-def _not_begun(plan: Mapping[str, Any], entries: Mapping[str, LedgerEntry]) -> list[str]:
+def _not_begun(plan: StoredPlan, entries: Mapping[str, LedgerEntry]) -> list[str]:
     return [
-        str(item["key"])
-        for item in plan["items"]
-        if item["path"] == Path.FETCH.value and (item["key"] not in entries or entries[item["key"]].is_pending)
+        item.key
+        for item in plan.items
+        if item.path is Path.FETCH and ((entry := entries.get(item.key)) is None or entry.is_pending)
     ]

@@ -18,7 +18,7 @@ from flows.planning.stored_plan import named_plan, plan_name, read_plan
 from flows.wiring import Services
 from scrapers.base import Scraper
 
-_DOING_NOTHING = (Path.SKIP.value, Path.UNAVAILABLE.value, Path.LEAVE.value)
+_DOING_NOTHING = (Path.SKIP, Path.UNAVAILABLE, Path.LEAVE)
 
 
 @dataclass(frozen=True)
@@ -118,12 +118,12 @@ def _only(services: Services, asked: Asked, entries: dict[str, LedgerEntry]) -> 
     """Keys that an earlier run or plan narrows this one to; None when neither is named."""
     only: set[str] | None = None
     if asked.failed_of:
-        stored = named_plan(services.store, asked.failed_of, asked.source)["items"]
+        stored = named_plan(services.store, asked.failed_of, asked.source)
         good = {key for key, entry in entries.items() if entry.verdict.is_good}
-        only = {item["key"] for item in stored if item["path"] != Path.UNAVAILABLE.value} - good
+        only = set(stored.keys) - stored.unavailable.keys() - good
     if asked.plan_of:
-        stored = named_plan(services.store, asked.plan_of, asked.source)["items"]
-        planned = {item["key"] for item in stored if item["path"] not in _DOING_NOTHING}
+        stored = named_plan(services.store, asked.plan_of, asked.source)
+        planned = {item.key for item in stored.items if item.path not in _DOING_NOTHING}
         only = planned if only is None else only & planned
     return only
 
@@ -131,8 +131,7 @@ def _only(services: Services, asked: Asked, entries: dict[str, LedgerEntry]) -> 
 def _since(services: Services, backfill_id: str) -> dt.datetime | None:
     if not backfill_id or next(services.store.list(plan_name(backfill_id)), None) is None:
         return None
-    since = read_plan(services.store, backfill_id).get("since", "")
-    return dt.datetime.fromisoformat(since) if since else None
+    return read_plan(services.store, backfill_id).since
 
 
 def _wanted(asked: Asked) -> str:

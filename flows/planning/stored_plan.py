@@ -1,20 +1,67 @@
-"""Where the record of a backfill lies, and its plan as stored there."""
+"""Where the record of a backfill lies, and its plan as stored there: what any later process recounts it against."""
 
 from __future__ import annotations
 
-import json
+import datetime as dt
 import re
 from collections.abc import Iterable
-from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from alerting.errors import ConfigurationError, StateUnreadable
 from alerting.object_store import ObjectMissing, ObjectStore
 from alerting.ranges import compress_dates, expand_dates
+from flows.parameters import NO_DATE, Mode
+from flows.planning.plan import Path
 
 RUNS = "runs/"
 _PLAN = re.compile(rf"{RUNS}backfill=([^/]+)/plan\.json")
 # Custom metadata of one object hold 8 KiB; a plan of more scattered dates than this is read itself.
 _MOST_BYTES = 6_000
+
+
+class StoredItem(BaseModel):
+    """One partition of a stored plan: what was to become of it, and why."""
+
+    model_config = ConfigDict(frozen=True)
+
+    key: str
+    path: Path
+    why: str = ""
+
+
+class StoredPlan(BaseModel):
+    """A plan as `flows.planning.plan.Plan.to_json` wrote it. What an older one lacks has a default."""
+
+    model_config = ConfigDict(frozen=True)
+
+    items: tuple[StoredItem, ...]
+    source: str = ""
+    start_date: dt.date = NO_DATE
+    end_date: dt.date = NO_DATE
+    mode: Mode = Mode.INCREMENTAL
+    since: dt.datetime | None = Field(None, description="When the run began, or the one that it goes on with.")
+    hash: str = ""
+
+    @field_validator("since", mode="before")
+    @classmethod
+    def _empty_is_none(cls, given: object) -> object:
+        return given or None
+
+    @property
+    def keys(self) -> list[str]:
+        """Every partition, in the plan's order."""
+        return [item.key for item in self.items]
+
+    @property
+    def work(self) -> dict[str, bool]:
+        """Every partition, and whether the run was to do something about it."""
+        return {item.key: item.path.is_work for item in self.items}
+
+    @property
+    def unavailable(self) -> dict[str, str]:
+        """What the source cannot have, and why."""
+        return {item.key: item.why for item in self.items if item.path is Path.UNAVAILABLE}
 
 
 def run_prefix(backfill_id: str) -> str:
@@ -44,12 +91,12 @@ def planned_keys(store: ObjectStore, source: str) -> set[str]:
             keys.update(expand_dates(ranges))
             continue
         plan = read_plan(store, match[1])
-        if plan.get("source") == source:
-            keys.update(item["key"] for item in plan["items"])
+        if plan.source == source:
+            keys.update(plan.keys)
     return keys
 
 
-def named_plan(store: ObjectStore, backfill_id: str, source: str = "") -> dict[str, Any]:
+def named_plan(store: ObjectStore, backfill_id: str, source: str = "") -> StoredPlan:
     """The plan of a run that a person named.
 
     Raises ``ConfigurationError`` when there is no such run (of ``source``), ``StateUnreadable``.
@@ -61,9 +108,9 @@ def named_plan(store: ObjectStore, backfill_id: str, source: str = "") -> dict[s
             hint="gapless runs",
         )
     plan = read_plan(store, backfill_id)
-    if source and plan.get("source", source) != source:
+    if source and plan.source not in ("", source):
         raise ConfigurationError(
-            f"{backfill_id} is a backfill of {plan['source']}, not of {source}. Nothing was done",
+            f"{backfill_id} is a backfill of {plan.source}, not of {source}. Nothing was done",
             source=source,
             stage="start",
             hint=f"gapless runs --source {source}",
@@ -71,13 +118,12 @@ def named_plan(store: ObjectStore, backfill_id: str, source: str = "") -> dict[s
     return plan
 
 
-def read_plan(store: ObjectStore, backfill_id: str) -> dict[str, Any]:
+def read_plan(store: ObjectStore, backfill_id: str) -> StoredPlan:
     """The stored plan of a run; raises ``StateUnreadable``."""
     name = plan_name(backfill_id)
     try:
-        plan: dict[str, Any] = json.loads(store.read(name)[0])
+        return StoredPlan.model_validate_json(store.read(name)[0])
     except (ObjectMissing, ValueError) as error:
         raise StateUnreadable(
             f"plan unreadable at {store.root_uri}/{name}; nothing was changed", stage="close"
         ) from error
-    return plan

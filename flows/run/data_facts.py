@@ -19,13 +19,15 @@ _SHRUNK_SHOWN = 4
 SLOW_ANSWER_S = 1.0
 
 
-def table_facts(tables: Sequence[str], entries: Sequence[LedgerEntry], since: str = "") -> list[TableFacts]:
+def table_facts(
+    tables: Sequence[str], entries: Sequence[LedgerEntry], since: dt.datetime | None = None
+) -> list[TableFacts]:
     """Rows per table over the partitions of a plan; the source announces only those of the first table.
 
     What a good partition landed and did not load are identical repeats: its verification allowed for them. Rows changed
-    by this run are those of entries written at ``since`` (ISO instant, "" = none) or later.
+    by this run are those of entries written at ``since`` (aware) or later.
     """
-    ours = [entry for entry in entries if since and entry.updated_at >= dt.datetime.fromisoformat(since)]
+    ours = [entry for entry in entries if since and entry.updated_at >= since]
     good = [entry for entry in entries if entry.verdict.is_good]
     tried = [entry for entry in entries if not entry.verdict.is_good and entry.verdict is not Verdict.LANDED]
     return [

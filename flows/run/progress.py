@@ -5,13 +5,11 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from alerting.run_facts import RunFacts
 from alerting.wording import dollars, plural, span
 from flows.ledger.ledger import LedgerEntry, Verdict
 from flows.ledger.verdicts import describe_counts
-from flows.planning.plan import Path, Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,16 +127,6 @@ def progress_of(
         else:
             failed += 1
     return Progress(planned, skipped, landed, verified, failed, elapsed_s, calls, calls_left)
-
-
-def work_of(plan: Plan) -> dict[str, bool]:
-    """Every key of a plan, and whether its run is to do something about it."""
-    return {item.partition.key: item.path.is_work for item in plan.items}
-
-
-def stored_work_of(plan: Mapping[str, Any]) -> dict[str, bool]:
-    """As ``work_of``, for a plan as stored."""
-    return {str(item["key"]): Path(item["path"]).is_work for item in plan["items"]}
 
 
 def ending_of(facts: RunFacts) -> str:

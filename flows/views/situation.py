@@ -34,7 +34,7 @@ from flows.coordination.standstill import LIVE, Standstill
 from flows.ledger.ledger import Ledger, LedgerEntry, Verdict
 from flows.ledger.resumes import Resume, read_resumes
 from flows.planning.stored_plan import read_plan
-from flows.run.progress import Progress, progress_of, stored_work_of
+from flows.run.progress import Progress, progress_of
 from flows.truth.inventory import span_of
 from flows.wiring import Services
 from scrapers.base import Scraper
@@ -313,7 +313,7 @@ def stored_work(store: ObjectStore, backfill_id: str) -> dict[str, bool] | None:
     A daily run never has one.
     """
     try:
-        return stored_work_of(read_plan(store, backfill_id))
+        return read_plan(store, backfill_id).work
     except StateUnreadable:
         return None
 

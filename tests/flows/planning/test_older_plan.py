@@ -36,7 +36,7 @@ def test_dates_loaded_by_other_means_between_plan_and_apply_are_not_touched(plac
     planner, facts = ran(FIRST, LAST, then=stopped_at_once)
     assert facts.verdict == "ABORTED(critical)"
     stored = read_plan(place.store, planner.backfill_id)
-    assert [item["path"] for item in stored["items"]] == ["fetch"] * 6
+    assert [item.path.value for item in stored.items] == ["fetch"] * 6
     as_stored = place.store.read(plan_name(planner.backfill_id))
 
     # The world moves: two dates are filled, one is landed only, one fails, and one outside the plan fails too.
@@ -59,7 +59,7 @@ def test_dates_loaded_by_other_means_between_plan_and_apply_are_not_touched(plac
         ["2025-01-10", "2025-01-13", "2025-01-14", "2025-01-15"]
     ]
     assert place.store.read(plan_name(planner.backfill_id)) == as_stored
-    assert json.loads(as_stored[0])["hash"] == stored["hash"] != facts.plan_hash
+    assert json.loads(as_stored[0])["hash"] == stored.hash != facts.plan_hash
 
 
 def test_an_unmoved_world_gives_the_same_plan_and_hash_again(place: Place, ran: Ran) -> None:
