@@ -76,7 +76,11 @@ def test_another_version_of_the_processor_loads_what_came_unchanged(
 
 @pytest.mark.parametrize(
     ("damage", "error"),
-    [("null_id", "RowRejected"), ("drop_last_player", "CoverageLow"), ("500", "SourceUnavailable")],
+    [
+        ("drop_last_player", "CoverageLow"),
+        ("500", "SourceUnavailable"),
+        pytest.param("null_id", "RowRejected", marks=pytest.mark.long),
+    ],
 )
 def test_old_rows_survive_a_full_run_whose_new_ones_are_not_good(
     place: Place, ran: Ran, monkeypatch: pytest.MonkeyPatch, damage: str, error: str

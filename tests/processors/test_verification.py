@@ -77,13 +77,23 @@ MUTANTS = [
 ]
 
 
-@pytest.mark.parametrize(("damage", "verdict"), [mutant[1:] for mutant in MUTANTS], ids=[one[0] for one in MUTANTS])
-def test_a_mutant_is_found_and_pinned_on_its_date(bench, loaded, damage, verdict):
-    bench.sql(damage)
-    found = bench.verify(*loaded)
-    assert found[DAY].verdict == verdict, found[DAY].evidence
-    assert not found[DAY].is_ok
-    assert found[NEXT].is_ok, found[NEXT].evidence
+def test_a_mutant_is_found_and_pinned_on_its_date(bench):
+    first = dt.date.fromisoformat(DAY)
+    days = [str(first + dt.timedelta(days=number)) for number in range(2 * len(MUTANTS))]
+    damaged = days[::2]
+    manifests = [bench.land(day, [bench.game(day, 1), bench.game(day, 2)]) for day in days]
+    bench.process(*manifests)
+    assert {found.verdict for found in bench.verify(*manifests).values()} == {"OK"}
+
+    for day, (_, damage, _) in zip(damaged, MUTANTS, strict=True):
+        bench.sql(damage.replace(DAY, day))
+    found = bench.verify(*manifests)
+
+    names = [name for name, _, _ in MUTANTS]
+    assert {name: found[day].verdict for name, day in zip(names, damaged, strict=True)} == {
+        name: verdict for name, _, verdict in MUTANTS
+    }
+    assert {day for day in days if not found[day].is_ok} == set(damaged)
 
 
 def test_the_evidence_names_source_landing_and_warehouse(bench, loaded):

@@ -68,16 +68,16 @@ def test_unavailable_dates_are_asked_for_once_the_source_begins_earlier(place: P
     assert set(_verdicts(place).values()) == {"verified"}
 
 
-@pytest.mark.parametrize("mode", [Mode.INCREMENTAL, Mode.FULL, Mode.VALIDATE, Mode.REPROCESS])
 def test_a_verified_date_that_ages_past_a_moving_floor_stays_verified(
-    place: Place, ran: Ran, gapless: Any, begins: Any, mode: Mode
+    place: Place, ran: Ran, gapless: Any, begins: Any
 ) -> None:
     ran(EARLY, LAST)
     begins(FIRST)
     calls = place.upstream.calls.report()["by_date"].get(EARLY)
-    _, facts = ran(EARLY, LAST, mode=mode.value)
-    assert facts.verdict_counts == {"verified": 4}
-    assert _verdicts(place)[EARLY] == Verdict.VERIFIED
-    assert place.upstream.calls.report()["by_date"].get(EARLY) == calls
-    assert gapless("verify", SOURCE, EARLY, LAST).code == 0
-    assert gapless("audit", SOURCE, "--from", EARLY, "--to", LAST).code == 0
+    for mode in (Mode.INCREMENTAL, Mode.FULL, Mode.VALIDATE, Mode.REPROCESS):
+        _, facts = ran(EARLY, LAST, mode=mode.value)
+        assert facts.verdict_counts == {"verified": 4}, mode
+        assert _verdicts(place)[EARLY] == Verdict.VERIFIED, mode
+        assert place.upstream.calls.report()["by_date"].get(EARLY) == calls, mode
+        assert gapless("verify", SOURCE, EARLY, LAST).code == 0, mode
+        assert gapless("audit", SOURCE, "--from", EARLY, "--to", LAST).code == 0, mode
