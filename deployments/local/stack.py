@@ -2,7 +2,7 @@
 
     python -m deployments.local.stack up|down|status [--state-dir .gapless]
 
-Prefect server, Cloud Storage, BigQuery, mail inbox, sample upstream and worker. All bind 127.0.0.1, on ports that are
+Prefect server, Cloud Storage, BigQuery, mail inbox, sample upstreams and worker. All bind 127.0.0.1, on ports that are
 free at the first start and kept for the next ones. A foreground stack ends with the process that started it, even after
 ``kill -9``: a guard (`deployments.local.guard`) waits for that. A detached one runs until ``down``.
 """
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import base64
-import importlib.util
 import os
 import secrets
 import shlex
@@ -20,7 +19,7 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-from alerting.errors import PipelineError
+from alerting.errors import ConfigurationError, PipelineError
 from deployments.local import prefect_children
 from deployments.local.bigquery_emulator.server import start_bigquery
 from deployments.local.gcs_emulator.server import start_gcs
@@ -29,12 +28,12 @@ from deployments.local.inbox.server import start_inbox
 from deployments.local.prefect_sign_in import SIGN_IN_PATH
 from deployments.local.process_id import TOKEN_VARIABLE, ProcessId, family, stop_processes
 from deployments.local.processes import Child, free_port, start_child, wait_ready
-from deployments.local.stack_environment import LOCAL_API_KEY, client_environment, refuse_real_credentials
+from deployments.local.stack_environment import client_environment, exports_of_sources, refuse_real_credentials
 from deployments.local.stack_state import StackState, load_state, locked, replace_file, save_state
+from deployments.local.upstreams.worlds import available_worlds
 
 _PROJECT_DIR = Path(__file__).resolve().parents[2]
-_UPSTREAM = "deployments.local.upstreams.box_scores_upstream"
-_CIVIC = "deployments.local.upstreams.civic_upstream"
+_UPSTREAMS = "deployments.local.upstreams"
 
 
 class Stack:
@@ -42,19 +41,15 @@ class Stack:
 
     Args:
         state_dir: Takes state, data and logs.
-        upstream: Command of the sample upstream with ``{port}`` and, if it likes, ``{state_dir}`` in it; it must answer
-            ``/healthz``. None takes ours, an empty one none.
+        upstream: Command of a sample of box scores with ``{port}`` in it; it must answer ``/healthz``. None takes our
+            samples of all sources, an empty one none.
     """
 
     def __init__(self, state_dir: Path = Path(".gapless"), upstream: Sequence[str] | None = None) -> None:
         self.state_dir = state_dir
         self._file = state_dir / "stack.json"
         self._logs = state_dir.resolve() / "logs"
-        # Datasette is an extra: without it the stack has all but this source.
-        self._has_civic = upstream is None and importlib.util.find_spec("datasette") is not None
-        if upstream is None and importlib.util.find_spec(_UPSTREAM):
-            upstream = [sys.executable, "-m", _UPSTREAM, "--port", "{port}", "--api-key", LOCAL_API_KEY]
-        self._upstream = list(upstream or ())
+        self._upstream = upstream
 
     @property
     def sign_in_page(self) -> Path:
@@ -72,15 +67,24 @@ class Stack:
             detached: It outlives this process. Without effect on a stack that runs already.
 
         Raises:
-            ConfigurationError: Real Google credentials are in the environment. Nothing was started.
+            ConfigurationError: Real Google credentials are in the environment, or something about sources that is no
+                JSON, or that the running stack was not started with. Nothing was started.
             ChildFailed: A child did not start; all of them are stopped again.
         """
         refuse_real_credentials()
+        exports = exports_of_sources(os.environ)
         with locked(self.state_dir):
             state = load_state(self._file)
             if not state.alive():
                 self._stop(state)
+                state.exports = exports
                 self._start(state, detached=detached)
+            elif exports and exports != state.exports:
+                raise ConfigurationError(
+                    f"{', '.join(sorted(exports))} of this shell differ from those that the running stack in "
+                    f"{self.state_dir} was started with; its worker would not hear of them. Nothing was changed",
+                    hint=f"make down, then make up; or unset {' '.join(sorted(exports))}",
+                )
             wait_ready(state.children, timeout_s=30)
             replace_file(self.state_dir / "env", self._shell_lines())
             replace_file(self.sign_in_page, self._sign_in_html(load_state(self._file)))
@@ -114,8 +118,13 @@ class Stack:
             save_state(self._file, state)
 
     def urls(self) -> dict[str, str]:
-        """Base URL by child: ``prefect``, ``gcs``, ``bigquery``, ``inbox``, ``upstream``, ``worker``."""
-        return {child.name: child.endpoint for child in load_state(self._file).children if child.endpoint}
+        """Base URL by child: ``prefect``, ``gcs``, ``bigquery``, ``inbox``, ``upstream``, ``worker``; and by world."""
+        children = load_state(self._file).children
+        worlds = next((child.ports for child in children if child.name == "upstream"), {})
+        return {
+            **{world: f"http://127.0.0.1:{port}" for world, port in worlds.items()},
+            **{child.name: child.endpoint for child in children if child.endpoint},
+        }
 
     def children(self) -> list[Child]:
         """What is recorded, running or not."""
@@ -197,22 +206,24 @@ class Stack:
             die_with_parent=False,
         )
         self._record(state, inbox)
-        if self._upstream:
-            self._record(state, self._start_upstream("upstream", self._upstream, port("upstream"), token))
-        if self._has_civic:
-            command = [sys.executable, "-m", _CIVIC, "--port", "{port}", "--data-dir", "{state_dir}"]
-            self._record(state, self._start_upstream("civic", command, port("civic"), token))
+        worlds = available_worlds() if self._upstream is None else ("box_scores",) if self._upstream else ()
+        if worlds:
+            self._record(state, self._start_upstreams({world: port("upstream", world) for world in worlds}, token))
 
-    def _start_upstream(self, name: str, command: Sequence[str], port: int, token: dict[str, str]) -> Child:
-        values = {"port": str(port), "state_dir": str(self.state_dir.resolve() / name)}
-        endpoint = f"http://127.0.0.1:{port}"
+    def _start_upstreams(self, ports: dict[str, int], token: dict[str, str]) -> Child:
+        endpoint = f"http://127.0.0.1:{ports['box_scores']}"
+        if self._upstream is None:
+            command = [sys.executable, "-m", _UPSTREAMS, "--data-dir", str(self.state_dir.resolve() / "upstream")]
+            command += [f"--port={world}={port}" for world, port in ports.items()]
+        else:
+            command = [part.format(port=ports["box_scores"]) for part in self._upstream]
         return start_child(
-            name,
-            [part.format_map(values) for part in command],
-            log_path=self._logs / f"{name}.log",
+            "upstream",
+            command,
+            log_path=self._logs / "upstream.log",
             endpoint=endpoint,
             ready_url=f"{endpoint}/healthz",
-            ports={"http": port},
+            ports=ports,
             environment=token,
             cwd=_PROJECT_DIR,
             die_with_parent=False,

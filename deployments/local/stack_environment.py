@@ -4,16 +4,45 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from alerting.errors import ConfigurationError
 from deployments.local.prefect_children import client_settings
 from deployments.local.processes import ChildFailed
 from deployments.local.stack_state import StackState
 from deployments.local.upstreams.civic_towns import LOCAL_CIVIC_KEY, SAMPLE_TOWNS
+from deployments.local.upstreams.odds_upstream import ODDS_KEY
+from deployments.local.upstreams.racing_upstream import RACING_PASSWORD, RACING_USER
 
 GOOGLE_PROJECT = "gapless-local"
 LOCAL_API_KEY = "sample-key"
+LOCAL_URLS_VARIABLE = "GAPLESS_LOCAL_SOURCE_URLS"
+"""The URLs that a stack itself has given: an inherited one of them is nobody's wish."""
+
+_WORLD_OF_SOURCE = {
+    "bdl_box_scores": ("box_scores", ""),
+    "civic_band": ("civic", "/{site}"),
+    "racing_reference": ("racing", ""),
+    "racing_cards": ("racing", ""),
+    "racing_results": ("racing", ""),
+    "odds_events": ("odds", ""),
+    "odds_history": ("odds", ""),
+}
+_OF_SOURCES: dict[str, dict[str, Any]] = {
+    "GAPLESS_SOURCE_URLS": {},
+    "GAPLESS_SOURCE_SECRETS": {
+        "bdl_api_key": LOCAL_API_KEY,
+        "civic_band_api_key": LOCAL_CIVIC_KEY,
+        "racing_api_user": RACING_USER,
+        "racing_api_password": RACING_PASSWORD,
+        "odds_api_key": ODDS_KEY,
+    },
+    "GAPLESS_SOURCE_ENTITIES": {"civic_band": list(SAMPLE_TOWNS)},
+    "GAPLESS_SOURCE_RATE_PER_MINUTE": {"civic_band": 6000},
+}
+"""JSON objects by variable: the stack's own entries, those of the running samples aside."""
 
 
 def client_environment(state_dir: Path, state: StackState) -> dict[str, str]:
@@ -25,9 +54,13 @@ def client_environment(state_dir: Path, state: StackState) -> dict[str, str]:
     at = {child.name: child for child in state.children}
     if missing := {"prefect", "gcs", "bigquery", "inbox"} - set(at):
         raise ChildFailed(f"no stack in {state_dir}: {', '.join(sorted(missing))} not started", hint="make up")
-    upstream = {"bdl_box_scores": at["upstream"].endpoint} if "upstream" in at else {}
-    if "civic" in at:
-        upstream["civic_band"] = f"{at['civic'].endpoint}/{{site}}"
+    ports = at["upstream"].ports if "upstream" in at else {}
+    urls = {
+        source: f"http://127.0.0.1:{ports[world]}{rest}"
+        for source, (world, rest) in _WORLD_OF_SOURCE.items()
+        if world in ports
+    }
+    of_sources = {**_OF_SOURCES, "GAPLESS_SOURCE_URLS": urls}
     return {
         **client_settings(state_dir / "prefect", at["prefect"].ports["http"], state.auth),
         "STORAGE_EMULATOR_HOST": at["gcs"].endpoint,
@@ -40,12 +73,41 @@ def client_environment(state_dir: Path, state: StackState) -> dict[str, str]:
         "GAPLESS_MAIL_TO": "you@localhost",
         "GAPLESS_INBOX_URL": at["inbox"].endpoint,
         "GAPLESS_UI_URL": at["prefect"].endpoint,
-        "GAPLESS_SOURCE_URLS": json.dumps(upstream),
-        "GAPLESS_SOURCE_SECRETS": json.dumps({"bdl_api_key": LOCAL_API_KEY, "civic_band_api_key": LOCAL_CIVIC_KEY}),
-        "GAPLESS_SOURCE_ENTITIES": json.dumps({"civic_band": list(SAMPLE_TOWNS)}),
-        "GAPLESS_SOURCE_RATE_PER_MINUTE": json.dumps({"civic_band": 6000}),
+        **{name: json.dumps({**own, **state.exports.get(name, {})}) for name, own in of_sources.items()},
+        LOCAL_URLS_VARIABLE: json.dumps(urls),
         "NO_PROXY": ",".join(filter(None, [os.environ.get("NO_PROXY", ""), "127.0.0.1,localhost"])),
     }
+
+
+def exports_of_sources(environment: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """What somebody exported for single sources, by variable; it wins over what the stack itself says.
+
+    What a stack has given, by ``source .gapless/env`` or to a process that starts another one, is left out.
+
+    Raises:
+        ConfigurationError: A variable is no JSON object. Its value is not shown.
+    """
+    given = _json_object(environment, LOCAL_URLS_VARIABLE)
+    exports = {}
+    for name, own in _OF_SOURCES.items():
+        by_stack = {**own, **given} if name == "GAPLESS_SOURCE_URLS" else own
+        exported = _json_object(environment, name)
+        exports[name] = {key: value for key, value in exported.items() if by_stack.get(key) != value}
+    return {name: exported for name, exported in exports.items() if exported}
+
+
+def _json_object(environment: Mapping[str, str], name: str) -> dict[str, Any]:
+    text = environment.get(name, "")
+    try:
+        read = json.loads(text or "{}")
+    except ValueError:
+        read = None
+    if not isinstance(read, dict):
+        raise ConfigurationError(
+            f"{name}: expected a JSON object, got {len(text)} characters that are none. Nothing was started",
+            hint=f'export {name}=\'{{"<name>": "..."}}\', or unset {name}',
+        )
+    return read
 
 
 def refuse_real_credentials() -> None:

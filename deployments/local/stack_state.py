@@ -29,6 +29,8 @@ class StackState:
         children: In the order of their start.
         auth: ``name:password`` of the Prefect server; kept after a stop, so that browsers stay signed in.
         ports: By child and use; kept after a stop, so that links in old mails work again.
+        exports: What the environment that started it said of sources, by variable, see
+            `deployments.local.stack_environment`.
     """
 
     token: str = ""
@@ -36,6 +38,7 @@ class StackState:
     children: list[Child] = field(default_factory=list)
     auth: str = field(default="", repr=False)
     ports: dict[str, dict[str, int]] = field(default_factory=dict)
+    exports: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
 
     def alive(self) -> bool:
         """Whether the whole stack still runs, its owner included."""
@@ -73,6 +76,7 @@ def load_state(path: Path) -> StackState:
             children=[_child(one) for one in read["children"]],
             auth=read.get("auth", ""),
             ports=read["ports"],
+            exports=read.get("exports", {}),
         )
     except FileNotFoundError:
         return StackState()
@@ -102,6 +106,7 @@ def save_state(path: Path, state: StackState) -> None:
         ],
         "auth": state.auth,
         "ports": state.ports,
+        "exports": state.exports,
     }
     replace_file(path, json.dumps(content, indent=2) + "\n")
 

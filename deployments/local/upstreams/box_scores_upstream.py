@@ -1,87 +1,88 @@
-"""The sample upstream: speaks the box score contract, generates a season, and misbehaves on request.
+"""The sample of box scores: speaks their contract, generates a season, and misbehaves on request.
 
-    python -m deployments.local.upstreams.box_scores_upstream --port 8080 --latency-ms 50 --api-key sample-key
-
-``GET /v1/box_scores?date=YYYY-MM-DD`` wants the key in ``Authorization``. Everything under ``/gapless/`` needs none:
-``POST trouble`` (a list of `box_scores_trouble.Rule`), ``DELETE trouble``, ``GET`` and
-``DELETE calls``, ``POST latency`` (``{"latency_ms": 50}``); ``GET /healthz`` tells that it is up.
+``GET /v1/box_scores?date=YYYY-MM-DD`` (and ``/nba/v1/box_scores``) wants the key in ``Authorization``. Control, see
+`sample_server`; kinds of trouble of its own: `box_scores_trouble.BoxScoreKind`. Truth: `season.games_on`.
 """
 
 from __future__ import annotations
 
-import argparse
-import threading
-from types import TracebackType
-from typing import Any, Self
+import datetime as dt
+import functools
+import gzip
+import json
+import socket
+from zoneinfo import ZoneInfo
 
-from deployments.local.upstreams.box_scores_answers import Handler, Server
-from deployments.local.upstreams.box_scores_trouble import Calls, Rule, Troubles
+from pydantic import TypeAdapter
+
+from deployments.local.upstreams.box_scores_trouble import BoxScoreKind, spoiled
+from deployments.local.upstreams.sample_rules import Rule
+from deployments.local.upstreams.sample_server import Answer, Call, SampleUpstream
+from deployments.local.upstreams.season import games_on, late_game
+
+_PATHS = ("/v1/box_scores", "/nba/v1/box_scores")
 
 
-class Upstream:
-    """The server in a thread of this process, or in its own through ``main``. Use as a context manager.
+class Upstream(SampleUpstream[BoxScoreKind]):
+    """See the module.
 
     Args:
         port: On 127.0.0.1; 0 takes a free one.
         latency_ms: Added to every data answer; can be changed while it runs.
         api_key: The only key it accepts.
+        listener: Takes its connections instead of those of ``port``.
     """
 
-    def __init__(self, port: int = 0, *, latency_ms: float = 0.0, api_key: str = "sample-key") -> None:
-        self.latency_ms = latency_ms
-        self.api_key = api_key
-        self.troubles = Troubles()
-        self.calls = Calls()
-        self.stopping = threading.Event()
-        handler = type("Handler", (Handler,), {"upstream": self})
-        self._server = Server(("127.0.0.1", port), handler)
-        self._thread: threading.Thread | None = None
+    rules = TypeAdapter(list[Rule[BoxScoreKind]])
 
-    @property
-    def url(self) -> str:
-        """``http://127.0.0.1:<port>``."""
-        return f"http://127.0.0.1:{self._server.server_port}"
-
-    def trouble(self, *rules: Rule | dict[str, Any]) -> None:
-        """Replaces the rules in force; none = all is well."""
-        self.troubles.set(rule if isinstance(rule, Rule) else Rule.model_validate(rule) for rule in rules)
-
-    def serve(self) -> None:
-        """Serves until ``stop``."""
-        self._server.serve_forever(poll_interval=0.05)
-
-    def stop(self) -> None:
-        """Ends hanging answers, the server and its thread."""
-        self.stopping.set()
-        self._server.shutdown()
-        self._server.server_close()
-        if self._thread is not None:
-            self._thread.join(timeout=5)
-
-    def __enter__(self) -> Self:
-        self._thread = threading.Thread(target=self.serve, name="upstream", daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    def __init__(
+        self,
+        port: int = 0,
+        *,
+        latency_ms: float = 0.0,
+        api_key: str = "sample-key",
+        listener: socket.socket | None = None,
     ) -> None:
-        self.stop()
+        super().__init__(port, latency_ms=latency_ms, listener=listener)
+        self.api_key = api_key
+
+    def refusal(self, call: Call) -> Answer | None:
+        """Whoever has no key, or asks for something else."""
+        if call.path not in _PATHS:
+            return Answer(404, {"error": "Not Found"})
+        return None if call.headers.get("authorization") == self.api_key else self.error(401, "")
+
+    def error(self, status: int, text: str) -> Answer:
+        """A 401 is plain text, all others are JSON."""
+        if status == 401:
+            return Answer(401, b"Unauthorized", media_type="text/plain; charset=utf-8")
+        return Answer(status, {"error": text})
+
+    def date_of(self, call: Call) -> dt.date | None:
+        """``date``."""
+        try:
+            return dt.date.fromisoformat(call.get("date") or "")
+        except ValueError:
+            return None
+
+    def answer(self, call: Call, kind: BoxScoreKind | None) -> Answer:
+        """The games of the date."""
+        date = self.date_of(call)
+        if date is None:
+            return Answer(400, {"error": f"date {(call.get('date') or '')[:40]!r} is not YYYY-MM-DD"})
+        if kind is None:
+            return Answer(200, _packed(date, _is_over(date)), is_packed=True)
+        yesterday = games_on(date - dt.timedelta(days=1))
+        games = [*games_on(date), *([late_game(date)] if kind == "late_game" else [])]
+        return Answer(200, {"data": spoiled(games, kind, yesterday)})
 
 
-def main() -> None:
-    """Serves until it is killed."""
-    options = argparse.ArgumentParser(description="Sample upstream of Gapless, on 127.0.0.1 only.")
-    options.add_argument("--port", type=int, required=True)
-    options.add_argument("--latency-ms", type=float, default=0.0)
-    options.add_argument("--api-key", default="sample-key")
-    chosen = options.parse_args()
-    upstream = Upstream(chosen.port, latency_ms=chosen.latency_ms, api_key=chosen.api_key)
-    try:
-        upstream.serve()
-    except KeyboardInterrupt:
-        return
+@functools.lru_cache(maxsize=4096)
+def _packed(date: dt.date, is_over: bool) -> bytes:
+    """The whole good answer in gzip, about 15 kB."""
+    document = {"data": games_on(date, is_over=is_over)}
+    return gzip.compress(json.dumps(document, separators=(",", ":")).encode(), compresslevel=1, mtime=0)
 
 
-if __name__ == "__main__":
-    main()
+def _is_over(date: dt.date) -> bool:
+    return date < dt.datetime.now(ZoneInfo("America/New_York")).date()

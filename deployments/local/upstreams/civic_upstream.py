@@ -1,7 +1,5 @@
 """The sample of civic.band: a real Datasette per town, behind the access rules of the real one.
 
-    python -m deployments.local.upstreams.civic_upstream --port 8081 --data-dir .gapless/civic
-
 The towns share one host: base URL ``http://127.0.0.1:8081/{site}``. Without a key 15 calls a minute (402 beyond) and
 pages of 100 rows; an unknown town is redirected; a browser gets a challenge; every 404 is a web page. The rules are
 those of https://github.com/civicband/corkboard. Everything under ``/gapless/`` needs no key: ``POST trouble`` (a list
@@ -11,9 +9,9 @@ of `civic_trouble.Trouble`), ``DELETE trouble``, ``GET`` and ``DELETE calls``, `
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
+import socket
 import tempfile
 import threading
 import time
@@ -50,13 +48,14 @@ _BROWSER = re.compile("Mozilla|Opera")
 
 
 class CivicUpstream:
-    """The server in a thread of this process, or in its own through ``main``. Use as a context manager.
+    """The server in a thread of this process, or in its own. Use as a context manager.
 
     Args:
         port: On 127.0.0.1; 0 takes a free one.
         data_dir: Takes the towns' databases; one that is there already is kept. None is a folder of its own.
         towns: Pages of agendas and of minutes by town.
         per_minute: Calls a minute without a key.
+        listener: Takes its connections instead of those of ``port``.
     """
 
     def __init__(
@@ -66,6 +65,7 @@ class CivicUpstream:
         data_dir: Path | None = None,
         towns: Mapping[str, tuple[int, int]] = SAMPLE_TOWNS,
         per_minute: int = 15,
+        listener: socket.socket | None = None,
     ) -> None:
         self.per_minute = per_minute
         self.calls: Counter[str] = Counter()
@@ -74,7 +74,8 @@ class CivicUpstream:
         self._own_dir = tempfile.TemporaryDirectory(prefix="civic-") if data_dir is None else None
         self._dir = data_dir or Path(self._own_dir.name if self._own_dir else "")
         self._apps = {town: self._town(town, sizes) for town, sizes in towns.items()}
-        self.port = free_port(port)
+        self._listener = listener
+        self.port = free_port(port) if listener is None else int(listener.getsockname()[1])
         guarded = GuardedApp(self._app, max_body_bytes=_MAX_BODY_BYTES)
         config = uvicorn.Config(
             guarded, host="127.0.0.1", port=self.port, log_level="warning", lifespan="off", interface="asgi3"
@@ -102,7 +103,7 @@ class CivicUpstream:
 
     def serve(self) -> None:
         """Serves until it is stopped."""
-        self._server.run()
+        self._server.run(None if self._listener is None else [self._listener])
 
     def __enter__(self) -> Self:
         self._thread = threading.Thread(target=self.serve, name="civic", daemon=True)
@@ -129,8 +130,12 @@ class CivicUpstream:
     def _town(self, town: str, sizes: tuple[int, int]) -> Callable[..., Awaitable[None]]:
         path = self._path(town)
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            make_town(path, town, sizes)
+            # In one step: whoever kills the stack at this moment finds no half town the next time.
+            unfinished = path.with_suffix(".unfinished")
+            unfinished.parent.mkdir(parents=True, exist_ok=True)
+            unfinished.unlink(missing_ok=True)
+            make_town(unfinished, town, sizes)
+            unfinished.replace(path)
         app: Callable[..., Awaitable[None]] = Datasette([str(path)], settings=_SETTINGS).app()
         return app
 
@@ -215,17 +220,3 @@ class CivicUpstream:
             await answer(send, 404, {"error": "Not Found"})
             return
         await answer(send, 200, dict(self.calls))
-
-
-def main() -> None:
-    """Serves until it is killed."""
-    options = argparse.ArgumentParser(description="Sample of civic.band, on 127.0.0.1 only.")
-    options.add_argument("--port", type=int, required=True)
-    options.add_argument("--data-dir", type=Path, required=True)
-    options.add_argument("--per-minute", type=int, default=15)
-    chosen = options.parse_args()
-    CivicUpstream(chosen.port, data_dir=chosen.data_dir, per_minute=chosen.per_minute).serve()
-
-
-if __name__ == "__main__":
-    main()

@@ -16,7 +16,7 @@ import threading
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, ClassVar, Generic, Self
@@ -61,11 +61,33 @@ class Call:
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer with a JSON document."""
+    """What is said to a call.
+
+    Attributes:
+        document: Becomes JSON; bytes are sent as they are.
+        is_packed: The bytes are in gzip, and are unpacked for those who do not take it.
+    """
 
     status: int
     document: Any
     headers: Mapping[str, str] = field(default_factory=dict)
+    media_type: str = _JSON
+    is_packed: bool = False
+
+    @property
+    def body(self) -> bytes:
+        """What is sent, unpacked."""
+        if not isinstance(self.document, bytes):
+            return json.dumps(self.document, separators=(",", ":"), ensure_ascii=False).encode()
+        return gzip.decompress(self.document) if self.is_packed else self.document
+
+    @property
+    def packed_body(self) -> bytes:
+        """What is sent, in gzip."""
+        if self.is_packed:
+            packed: bytes = self.document
+            return packed
+        return gzip.compress(self.body, compresslevel=1, mtime=0)
 
 
 class SampleUpstream(ABC, Generic[Kind]):
@@ -245,7 +267,7 @@ class SampleHandler(GuardedHandler):
             url = f"https://api.example.test{urlsplit(self.path).path}"
             said = said.format(date=date, request_id=uuid.uuid4().hex[:12], url=url)
             error = self.upstream.error(code, said)
-            self._json(Answer(error.status, error.document, {**error.headers, **extra}), record)
+            self._json(replace(error, headers={**error.headers, **extra}), record)
         elif rule.kind in ("html200", "html403"):
             self._send(int(rule.kind[-3:]), _CHALLENGE, "text/html; charset=utf-8", record=record)
         elif rule.kind == "redirect":
@@ -270,7 +292,7 @@ class SampleHandler(GuardedHandler):
             self._hang_up()
         elif rule.kind in ("truncated_gzip", "truncated_body", "drip"):
             good = self.upstream.answer(call, None)
-            body = gzip.compress(_encoded(good.document), compresslevel=1, mtime=0)
+            body = good.packed_body
             extra = {**good.headers, "Content-Encoding": "gzip"}
             if rule.kind == "truncated_gzip":
                 self._send(200, body[: len(body) // 2], _JSON, extra, record)
@@ -297,10 +319,11 @@ class SampleHandler(GuardedHandler):
         self.connection.shutdown(socket.SHUT_RDWR)
 
     def _json(self, answer: Answer, record: dict[str, Any] | None = None) -> None:
-        body, extra = _encoded(answer.document), dict(answer.headers)
-        if len(body) > 1000 and "gzip" in self.headers.get("Accept-Encoding", ""):
-            body, extra["Content-Encoding"] = gzip.compress(body, compresslevel=1, mtime=0), "gzip"
-        self._send(answer.status, body, _JSON, extra, record)
+        if answer.status == 200 and "gzip" in self.headers.get("Accept-Encoding", ""):
+            extra = {**answer.headers, "Content-Encoding": "gzip"}
+            self._send(answer.status, answer.packed_body, answer.media_type, extra, record)
+        else:
+            self._send(answer.status, answer.body, answer.media_type, answer.headers, record)
 
     def _send(
         self,
@@ -320,7 +343,3 @@ class SampleHandler(GuardedHandler):
         self.end_headers()
         self.wfile.write(body)
         self.wfile.flush()
-
-
-def _encoded(document: Any) -> bytes:
-    return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()

@@ -17,6 +17,8 @@ from deployments.local.browser_guard import GuardedApp, refusal
 from deployments.local.inbox.server import InboxClient
 from deployments.local.upstreams.box_scores_upstream import Upstream
 from deployments.local.upstreams.civic_upstream import CivicUpstream
+from deployments.local.upstreams.odds_upstream import OddsUpstream
+from deployments.local.upstreams.racing_upstream import RacingUpstream
 
 pytestmark = pytest.mark.xdist_group("browser_guard")
 
@@ -37,12 +39,14 @@ FOREIGN = {
     },
     "a page on another port of this machine": {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "cors"},
 }
-HTTP_SERVERS = ("inbox", "upstream", "civic", "gcs", "bigquery")
+HTTP_SERVERS = ("inbox", "upstream", "civic", "racing", "odds", "gcs", "bigquery")
 # What would be done if it were let through; the second one of a server must be harmless, for the control.
 REQUESTS = {
     "inbox": [("DELETE", "/api/messages", ""), ("POST", "/api/trouble", '{"mode": "none"}')],
     "upstream": [("POST", "/gapless/trouble", "[]"), ("DELETE", "/gapless/trouble", "")],
     "civic": [("DELETE", "/gapless/calls", ""), ("POST", "/gapless/trouble", "[]")],
+    "racing": [("DELETE", "/gapless/calls", ""), ("POST", "/gapless/limit", '{"per_second": 2}')],
+    "odds": [("DELETE", "/gapless/calls", ""), ("POST", "/gapless/limit", '{"per_second": 30}')],
     "gcs": [("POST", "/storage/v1/b?project=p", '{"name": "planted"}'), ("GET", "/storage/v1/b?project=p", "")],
     "bigquery": [("POST", "/gapless/quota", "{}"), ("GET", "/gapless/ready", "")],
 }
@@ -50,11 +54,19 @@ REQUESTS = {
 
 @pytest.fixture(scope="module")
 def urls(gcs_endpoint: str, bigquery_endpoint: str, _inbox_server: InboxClient) -> Iterator[dict[str, str]]:
-    with Upstream() as upstream, CivicUpstream(towns={"alameda": (1, 1)}) as civic:
+    town = {"alameda": (1, 1)}
+    with (
+        Upstream() as upstream,
+        RacingUpstream() as racing,
+        OddsUpstream() as odds,
+        CivicUpstream(towns=town) as civic,
+    ):
         yield {
             "inbox": _inbox_server.url,
             "upstream": upstream.url,
             "civic": civic.base_url.removesuffix("/{site}"),
+            "racing": racing.url,
+            "odds": odds.url,
             "gcs": gcs_endpoint,
             "bigquery": bigquery_endpoint,
         }

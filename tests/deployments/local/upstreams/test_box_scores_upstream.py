@@ -4,7 +4,6 @@ import datetime as dt
 import gzip
 import json
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -215,32 +214,3 @@ def test_a_late_game_comes_also_on_a_date_without_games_between_teams_that_had_n
         found = json.loads(_box_scores(upstream, date)[1])["data"]
         pairs = {(game["home_team"]["id"], game["visitor_team"]["id"]) for game in found}
         assert len(found) == len(pairs) == games + 1
-
-
-def test_the_module_runs_as_a_process_of_its_own():
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    command = [
-        sys.executable,
-        "-m",
-        "deployments.local.upstreams.box_scores_upstream",
-        "--port",
-        str(port),
-        "--api-key",
-        "k2",
-    ]
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        url = f"http://127.0.0.1:{port}"
-        for _ in range(200):
-            try:
-                if _call(f"{url}/healthz")[0] == 200:
-                    break
-            except urllib.error.URLError:
-                assert child.poll() is None
-                threading.Event().wait(0.05)
-        assert _call(f"{url}/v1/box_scores?date=2025-07-04", Authorization="k2")[:2] == (200, b'{"data":[]}')
-        assert _call(f"{url}/gapless/latency", "POST", {"latency_ms": 1})[0] == 200
-    finally:
-        child.terminate()
-        child.wait(10)

@@ -1,0 +1,83 @@
+"""All sample upstreams in one process, a port each; a world is built when somebody asks it for the first time.
+
+Building them all would cost seconds and most of them nobody asks: Datasette alone takes one second to be imported.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import selectors
+import socket
+import threading
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+
+def _box_scores(listener: socket.socket, data_dir: Path) -> Callable[[], None]:  # noqa: ARG001 - keeps nothing
+    from deployments.local.upstreams.box_scores_upstream import Upstream
+
+    return Upstream(listener=listener).serve
+
+
+def _civic(listener: socket.socket, data_dir: Path) -> Callable[[], None]:
+    from deployments.local.upstreams.civic_upstream import CivicUpstream
+
+    return CivicUpstream(listener=listener, data_dir=data_dir / "civic").serve
+
+
+def _racing(listener: socket.socket, data_dir: Path) -> Callable[[], None]:  # noqa: ARG001 - keeps nothing
+    from deployments.local.upstreams.racing_upstream import RacingUpstream
+
+    return RacingUpstream(listener=listener).serve
+
+
+def _odds(listener: socket.socket, data_dir: Path) -> Callable[[], None]:  # noqa: ARG001 - keeps nothing
+    from deployments.local.upstreams.odds_upstream import OddsUpstream
+
+    return OddsUpstream(listener=listener).serve
+
+
+WORLDS: Mapping[str, Callable[[socket.socket, Path], Callable[[], None]]] = MappingProxyType(
+    {"box_scores": _box_scores, "civic": _civic, "racing": _racing, "odds": _odds}
+)
+"""Builds a world for a listener and a folder of its own; what comes back serves until the process ends."""
+
+
+def available_worlds() -> tuple[str, ...]:
+    """Those that can be built here: Datasette is an extra."""
+    has_datasette = importlib.util.find_spec("datasette") is not None
+    return tuple(name for name in WORLDS if name != "civic" or has_datasette)
+
+
+def serve_worlds(ports: Mapping[str, int], data_dir: Path) -> None:
+    """Listens for all of them at once and builds each at its first connection; serves until the process is ended.
+
+    Args:
+        ports: By world, on 127.0.0.1.
+        data_dir: Takes what a world keeps.
+    """
+    serving = []
+    with selectors.DefaultSelector() as selector:
+        for name, port in ports.items():
+            selector.register(socket.create_server(("127.0.0.1", port), backlog=256), selectors.EVENT_READ, name)
+        while selector.get_map():
+            for key, _ in selector.select():
+                listener = selector.unregister(key.fileobj).fileobj
+                assert isinstance(listener, socket.socket)
+                serving.append(threading.Thread(target=_serve, args=(key.data, listener, data_dir), name=key.data))
+                serving[-1].start()
+    # A main thread that ends begins the shutdown of the interpreter, in which no world can be built.
+    for thread in serving:
+        thread.join()
+
+
+def _serve(name: str, listener: socket.socket, data_dir: Path) -> None:
+    """A world that cannot be built ends the process: its clients would wait for ever, and nobody would see why."""
+    try:
+        WORLDS[name](listener, data_dir)()
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
