@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -126,8 +127,28 @@ class Reject:
     raw: str
 
 
+@dataclass(frozen=True, slots=True)
+class LandedPage:
+    """One landed page: what was asked for, and what came back.
+
+    Attributes:
+        path, params: Of the request, without its secret. What the body does not say is read here: the format of prices,
+            the instant that was asked for, which of several endpoints answered.
+        status, headers: Of the answer; header names are lower case, and only those are there that were kept.
+        fetched_at: Aware UTC. The page keeps it however often it is read, so a row may have it.
+        body: Decompressed, otherwise as the source sent it.
+    """
+
+    path: str
+    params: tuple[tuple[str, str], ...]
+    status: int
+    headers: Mapping[str, str]
+    fetched_at: dt.datetime
+    body: bytes
+
+
 class Processor(ABC):
-    """Turns the pages of one source into rows. No I/O, no clock: the same bytes give the same rows."""
+    """Turns the pages of one source into rows. No I/O, no clock: the same page gives the same rows."""
 
     source: ClassVar[str] = ""
     version: ClassVar[int] = 1
@@ -135,7 +156,7 @@ class Processor(ABC):
     balances: ClassVar[tuple[Balance, ...]] = ()
 
     @abstractmethod
-    def rows(self, partition: Partition, body: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
+    def rows(self, partition: Partition, page: LandedPage) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yields ``(table name, raw row)`` for one page; the row model validates it afterwards.
 
         Raises ``SourceContractError`` when the page as a whole cannot be read.

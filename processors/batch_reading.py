@@ -18,7 +18,7 @@ from alerting.errors import (
 )
 from alerting.wording import plural
 from processors.admission import Admission
-from processors.base import Processor, Reject
+from processors.base import LandedPage, Processor, Reject
 from processors.staging import TableSpool
 from scrapers.landing import Landing, Manifest
 
@@ -128,16 +128,18 @@ def _admit(
     partition = manifest.as_partition()
     with_rows = [page for page in manifest.pages if page.holds_rows]
     for number, body in enumerate(bodies()):
-        admission.covers = with_rows[number].covers
+        record = with_rows[number]
+        admission.covers = record.covers
+        page = LandedPage(record.path, record.params, record.status, record.headers, record.fetched_at, body)
         try:
-            for table, raw in processor.rows(partition, body):
+            for table, raw in processor.rows(partition, page):
                 admission.take(table, raw)
         except PipelineError:
             raise
         except Exception as error:
             raise SourceContractError(
                 f"the processor cannot read page {number + 1}: {type(error).__name__}: {error}; old rows were kept",
-                hint=f"look at {with_rows[number].object_name}",
+                hint=f"look at {record.object_name}",
             ) from error
 
 

@@ -8,7 +8,7 @@ from typing import Any, Self
 from pydantic import AwareDatetime, Field, model_validator
 
 from alerting.errors import CoverageLow
-from processors.base import Balance, Processor, Row, Table, with_nullable
+from processors.base import Balance, LandedPage, Processor, Row, Table, with_nullable
 from scrapers.answers import landed_json
 from scrapers.partition import Partition
 
@@ -95,9 +95,9 @@ class BdlBoxScores(Processor):
         for side in ("home", "visitor")
     )
 
-    def rows(self, partition: Partition, body: bytes) -> Iterator[tuple[str, dict[str, Any]]]:  # noqa: ARG002
+    def rows(self, partition: Partition, page: LandedPage) -> Iterator[tuple[str, dict[str, Any]]]:  # noqa: ARG002
         """One row per final game, one per player and game; others have scores that will change."""
-        games = [game for game in landed_json(body)["data"] if game["status"] == "Final"]
+        games = [game for game in landed_json(page.body)["data"] if game["status"] == "Final"]
         pairs = Counter((game["home_team"]["id"], game["visitor_team"]["id"]) for game in games)
         pair_of: dict[str, tuple[Any, Any]] = {}
         for game in games:

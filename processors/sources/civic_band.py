@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from pydantic import AwareDatetime, Field
 
-from processors.base import Processor, Row, Table
+from processors.base import LandedPage, Processor, Row, Table
 from scrapers.answers import landed_json
 from scrapers.partition import Partition
 
@@ -48,11 +48,11 @@ class CivicBand(Processor):
         ),
     )
 
-    def rows(self, partition: Partition, body: bytes) -> Iterator[tuple[str, dict[str, Any]]]:  # noqa: D102
+    def rows(self, partition: Partition, page: LandedPage) -> Iterator[tuple[str, dict[str, Any]]]:  # noqa: D102
         town, document_type = partition.entity_and_variant
         ours = {"entity": partition.entity, "town": town, "document_type": document_type, "deleted_at": None}
-        for page in landed_json(body)["rows"]:
-            yield "civic_pages", {**page, **ours, "meeting_date": _date(page.get("date"))}
+        for row in landed_json(page.body)["rows"]:
+            yield "civic_pages", {**row, **ours, "meeting_date": _date(row.get("date"))}
 
 
 def _date(text: Any) -> Any:

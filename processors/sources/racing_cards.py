@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from pydantic import AwareDatetime, Field
 
-from processors.base import Processor, Row, Table
+from processors.base import LandedPage, Processor, Row, Table
 from scrapers.answers import landed_json
 from scrapers.partition import Partition
 
@@ -55,8 +55,8 @@ class RacingCards(Processor):
         Table("ra_runner_odds", Price, (*RUNNER, "bookmaker", "updated"), "race_date", parent=("ra_runners", RUNNER)),
     )
 
-    def rows(self, partition: Partition, body: bytes) -> Iterator[tuple[str, dict[str, Any]]]:  # noqa: ARG002, D102
-        for race in landed_json(body)["racecards"]:
+    def rows(self, partition: Partition, page: LandedPage) -> Iterator[tuple[str, dict[str, Any]]]:  # noqa: ARG002, D102
+        for race in landed_json(page.body)["racecards"]:
             ours = {"race_id": race["race_id"], "race_date": race["date"]}
             told = {name: race[name] for name in ("off_dt", "course_id", "race_name", "is_abandoned")}
             yield "ra_races", {**ours, **told}

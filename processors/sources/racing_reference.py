@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from processors.base import Processor, Row, Table
+from processors.base import LandedPage, Processor, Row, Table
 from scrapers.answers import landed_json
 from scrapers.partition import Partition
 
@@ -39,7 +39,7 @@ class RacingReference(Processor):
         for name, model, key in (("ra_mst_courses", Course, "course_id"), ("ra_mst_regions", Region, "region_code"))
     )
 
-    def rows(self, partition: Partition, body: bytes) -> Iterator[tuple[str, dict[str, Any]]]:  # noqa: D102
-        document = landed_json(body)
+    def rows(self, partition: Partition, page: LandedPage) -> Iterator[tuple[str, dict[str, Any]]]:  # noqa: D102
+        document = landed_json(page.body)
         for row in document if partition.entity == "regions" else document["courses"]:
             yield f"ra_mst_{partition.entity}", {**row, "entity": partition.entity}

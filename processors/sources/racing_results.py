@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from pydantic import AwareDatetime, Field
 
-from processors.base import Processor, Row, Table
+from processors.base import LandedPage, Processor, Row, Table
 from scrapers.answers import landed_json
 from scrapers.partition import Partition
 
@@ -42,8 +42,8 @@ class RacingResults(Processor):
         Table("ra_result_runners", ResultRunner, (*RACE, "horse_id"), "race_date", parent=("ra_results", RACE)),
     )
 
-    def rows(self, partition: Partition, body: bytes) -> Iterator[tuple[str, dict[str, Any]]]:  # noqa: ARG002, D102
-        for race in landed_json(body)["results"]:
+    def rows(self, partition: Partition, page: LandedPage) -> Iterator[tuple[str, dict[str, Any]]]:  # noqa: ARG002, D102
+        for race in landed_json(page.body)["results"]:
             ours = {"race_id": race["race_id"], "race_date": race["date"]}
             yield "ra_results", {**ours, **{name: race[name] for name in ("off_dt", "course_id", "non_runners")}}
             for runner in race["runners"]:

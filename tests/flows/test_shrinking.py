@@ -100,9 +100,9 @@ def test_reprocessing_with_a_processor_that_finds_less_keeps_them(
     processor = filled.services.source_kit(SOURCE).processor
     read = type(processor).rows
 
-    def fewer(self: Any, partition: Any, body: bytes) -> Any:
+    def fewer(self: Any, partition: Any, page: Any) -> Any:
         seen: dict[str, int] = {}
-        for table, row in read(self, partition, body):
+        for table, row in read(self, partition, page):
             seen[table] = seen.get(table, 0) + 1
             # Under another key it is a row like any other, and the old one would go.
             if table == "nba_bdl_player_stats" and seen[table] % 3 == 0:

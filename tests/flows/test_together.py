@@ -25,7 +25,7 @@ from flows.run.work_set import Landed
 from flows.settings import Settings
 from flows.truth.cleanup import find_leftovers
 from flows.wiring import Services, SourceKit
-from processors.base import Processor, Row, Table
+from processors.base import LandedPage, Processor, Row, Table
 from scrapers.base import Findings, Page, Request, Scraper
 from scrapers.manifest import Manifest
 from scrapers.pace.quota import Purpose
@@ -52,8 +52,8 @@ class Sales(Processor):
     source = "sales"
     tables = (Table("sales", Sale, ("sale_id",), "sale_date"),)
 
-    def rows(self, partition: Partition, body: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
-        for row in json.loads(body):
+    def rows(self, partition: Partition, page: LandedPage) -> Iterator[tuple[str, dict[str, Any]]]:
+        for row in json.loads(page.body):
             yield "sales", {name: row[name] for name in ("sale_id", "sale_date", "minute")}
 
 

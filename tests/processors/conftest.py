@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from processors.base import Processor, Row, Table
+from processors.base import LandedPage, Processor, Row, Table
 from processors.process import process
 from processors.receipt import Receipt
 from processors.verification import Verification, verify
@@ -58,8 +58,8 @@ class Toy(Processor):
         ),
     )
 
-    def rows(self, partition: Partition, body: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
-        for game in json.loads(body):
+    def rows(self, partition: Partition, page: LandedPage) -> Iterator[tuple[str, dict[str, Any]]]:
+        for game in json.loads(page.body):
             players = game.pop("players")
             yield "games", game
             for player in players:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from processors.admission import Admission
+from processors.base import LandedPage
 from processors.registry import processor
 from scrapers.partition import Partition
 
@@ -44,7 +45,9 @@ def read(games, day=dt.date(2026, 1, 9)):
     source = processor(SOURCE)
     partition = Partition.day(day, "America/New_York")
     admission = Admission(partition, source.tables, lambda table, line: rows[table].append(json.loads(line)))
-    for table, raw in source.rows(partition, json.dumps({"data": games}).encode()):
+    body = json.dumps({"data": games}).encode()
+    page = LandedPage("/v1/box_scores", (), 200, {}, dt.datetime(2026, 2, 1, tzinfo=dt.UTC), body)
+    for table, raw in source.rows(partition, page):
         admission.take(table, raw)
     return admission, rows
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import AwareDatetime
 
 from alerting.errors import CoverageLow
-from processors.base import Processor, Row, Table
+from processors.base import LandedPage, Processor, Row, Table
 from processors.changes import RowChanges
 from scrapers.partition import Partition
 
@@ -136,8 +136,8 @@ class Docs(Processor):
         ),
     )
 
-    def rows(self, partition: Partition, body: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
-        for doc in json.loads(body):
+    def rows(self, partition: Partition, page: LandedPage) -> Iterator[tuple[str, dict[str, Any]]]:
+        for doc in json.loads(page.body):
             yield "docs", {"entity": partition.entity, "gone_at": None, **doc}
 
 

@@ -13,7 +13,7 @@ from pydantic_core import from_json
 
 from alerting.errors import RowRejected
 from processors.admission import Admission
-from processors.base import BigNumeric, Processor, Row, Table
+from processors.base import BigNumeric, LandedPage, Processor, Row, Table
 from processors.schema import columns_of
 from scrapers.answers import parsed_json
 from scrapers.partition import Partition
@@ -168,8 +168,8 @@ class Facts(Processor):
     source = "facts"
     tables: ClassVar[tuple[Table, ...]] = (FACTS,)
 
-    def rows(self, partition: Partition, body: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
-        for row in parsed_json(body):
+    def rows(self, partition: Partition, page: LandedPage) -> Iterator[tuple[str, dict[str, Any]]]:
+        for row in parsed_json(page.body):
             yield "facts", {"day": partition.key, **row}
 
 

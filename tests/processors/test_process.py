@@ -17,6 +17,7 @@ from alerting.errors import (
     RowRejected,
     SourceContractError,
 )
+from processors.base import LandedPage
 from processors.bisecting import pinned
 from processors.receipt import read_receipt
 from processors.row_lines import RowLines
@@ -179,14 +180,37 @@ def test_a_processor_that_loses_rows_is_stopped_before_the_load(bench):
     before = bench.content()
 
     class Lossy(type(bench.processor)):
-        def rows(self, partition: Partition, body: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
-            yield from list(super().rows(partition, body))[:-1]
+        def rows(self, partition: Partition, page: LandedPage) -> Iterator[tuple[str, dict[str, Any]]]:
+            yield from list(super().rows(partition, page))[:-1]
 
     bench.processor = Lossy()
     receipt = bench.process(bench.land(DAY, [bench.game(DAY, 1), bench.game(DAY, 2)]))
     assert receipt.failures[DAY].error_type == "CoverageLow"
     assert "counted 4 rows, the processor found 3" in receipt.failures[DAY].message
     assert bench.content() == before
+
+
+def test_a_processor_sees_what_was_asked_and_when_it_was_answered(bench):
+    seen: list[LandedPage] = []
+
+    class Curious(type(bench.processor)):
+        def rows(self, partition: Partition, page: LandedPage) -> Iterator[tuple[str, dict[str, Any]]]:
+            seen.append(page)
+            return super().rows(partition, page)
+
+    bench.processor = Curious()
+    manifest = bench.land(DAY, [bench.game(DAY)])
+    record = manifest.pages[0].model_copy(update={"params": (("format", "decimal"),), "headers": {"etag": "7"}})
+    bench.process(manifest.model_copy(update={"pages": (record,)}))
+    (page,) = seen
+    assert (page.path, dict(page.params), page.status, page.headers) == (
+        "/x",
+        {"format": "decimal"},
+        200,
+        {"etag": "7"},
+    )
+    assert page.fetched_at == record.fetched_at
+    assert json.loads(page.body)[0]["game_key"] == f"{DAY}:1"
 
 
 def test_a_payload_changed_after_landing_is_never_loaded(bench):

@@ -25,7 +25,7 @@ FACTS = Table("facts", Fact, ("key",), "day")
 def module(**members):
     made = ModuleType("processors.sources.made_up")
     for name, tables in members.items():
-        kind = type(name, (Processor,), {"tables": tables, "rows": lambda self, partition, body: iter(())})
+        kind = type(name, (Processor,), {"tables": tables, "rows": lambda self, partition, page: iter(())})
         kind.__module__ = made.__name__
         setattr(made, name, kind)
     return made

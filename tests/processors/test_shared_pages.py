@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from alerting.local_store import MemoryObjectStore
-from processors.base import Processor, Row, Table
+from processors.base import LandedPage, Processor, Row, Table
 from processors.batch_reading import BatchRows, read_batch
 from processors.staging import TableSpool
 from scrapers.base import Dated, Findings, Page, Request, Scraper
@@ -31,8 +31,8 @@ class Sales(Processor):
     source = "sales"
     tables = (Table("sales", Sale, ("id",), "day"),)
 
-    def rows(self, partition: Partition, body: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
-        for row in json.loads(body):
+    def rows(self, partition: Partition, page: LandedPage) -> Iterator[tuple[str, dict[str, Any]]]:
+        for row in json.loads(page.body):
             yield "sales", row
 
 
@@ -131,8 +131,8 @@ def test_a_row_without_a_date_belongs_to_nobody_and_stops_all_who_share_its_page
     assert batch.failures == {}
 
     class Odd(Sales):
-        def rows(self, partition: Partition, body: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
-            yield from super().rows(partition, body)
+        def rows(self, partition: Partition, page: LandedPage) -> Iterator[tuple[str, dict[str, Any]]]:
+            yield from super().rows(partition, page)
             yield "sales", {"id": 9, "day": None, "price": 1}
 
     landing = Landing(MemoryObjectStore())

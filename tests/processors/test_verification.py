@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from processors.base import Processor, Row, Table
+from processors.base import LandedPage, Processor, Row, Table
 from scrapers.partition import Partition
 
 DAY, NEXT, OTHER = "2025-01-03", "2025-01-04", "2025-02-01"
@@ -146,8 +146,8 @@ class Shops(Processor):
         Table("visits", Visit, ("shop", "sku", "seen_on"), "seen_on", entity_field="shop"),
     )
 
-    def rows(self, partition: Partition, body: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
-        for row in json.loads(body):
+    def rows(self, partition: Partition, page: LandedPage) -> Iterator[tuple[str, dict[str, Any]]]:
+        for row in json.loads(page.body):
             yield "visits", row
 
 

@@ -21,7 +21,7 @@ from alerting.smart_alert_manager import SmartAlertManager
 from flows.ledger.ledger import Ledger
 from flows.settings import Settings
 from flows.wiring import Services, SourceKit
-from processors.base import Processor, Row, Table
+from processors.base import LandedPage, Processor, Row, Table
 from processors.load_plan import TableBatch, TableLoad
 from scrapers.base import Findings, Page, Request, Scraper
 from scrapers.partition import Partition
@@ -44,8 +44,8 @@ class ToyProcessor(Processor):
     source = "toy"
     tables: ClassVar[tuple[Table, ...]] = (Table("items", Item, ("day", "number"), "day"),)
 
-    def rows(self, partition: Partition, body: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
-        for number in json.loads(body):
+    def rows(self, partition: Partition, page: LandedPage) -> Iterator[tuple[str, dict[str, Any]]]:
+        for number in json.loads(page.body):
             yield "items", {"day": partition.key, "number": number}
 
 

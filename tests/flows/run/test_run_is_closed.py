@@ -103,7 +103,7 @@ class Game(Row):
 class Rival(Processor):
     tables = (Table("nba_bdl_games", Game, ("game_key",), "game_date"),)
 
-    def rows(self, partition, body):
+    def rows(self, partition, page):
         yield from ()
 """
 
