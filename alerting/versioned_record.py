@@ -77,14 +77,11 @@ class VersionedRecord(Generic[T]):
 
     def write(self, value: T, seen: Version[T] | None) -> Version[T]:
         """Writes over ``seen`` (None: there is no object yet); ``GenerationConflict`` when it is another one by now."""
-        generation = self.store.write(
-            self.name,
-            self._shape.dump_json(value, indent=1),
-            if_generation=seen.generation if seen else 0,
-            content_type="application/json",
-            metadata=self._metadata(value) if self._metadata else None,
-        )
-        return Version(value, generation)
+        return self._write(value, seen.generation if seen else 0)
+
+    def put(self, value: T) -> Version[T]:
+        """Writes over whatever is there: for an object with one writer, or one that only repeats what is known."""
+        return self._write(value, None)
 
     def update(self, change: Callable[[T | None], T | None], seen: Version[T] | None = None) -> Version[T] | None:
         """What is stored after ``change`` of the value (None: no object); None when it wants nothing written.
@@ -106,6 +103,16 @@ class VersionedRecord(Generic[T]):
         raise LandingUnavailable(
             f"{self.uri} was changed by others under each of {TRIES} writes; ours was not made", **where
         )
+
+    def _write(self, value: T, if_generation: int | None) -> Version[T]:
+        generation = self.store.write(
+            self.name,
+            self._shape.dump_json(value, indent=1),
+            if_generation=if_generation,
+            content_type="application/json",
+            metadata=self._metadata(value) if self._metadata else None,
+        )
+        return Version(value, generation)
 
 
 def unreadable(store: ObjectStore, name: str, cause: Exception, *, hint: str = _HINT, **where: str) -> StateUnreadable:

@@ -8,8 +8,9 @@ import json
 from pydantic import BaseModel, ConfigDict
 
 import alerting.errors
-from alerting.errors import CriticalError, PipelineError, StateUnreadable
+from alerting.errors import CriticalError, PipelineError
 from alerting.object_store import ObjectMissing, ObjectStore
+from alerting.versioned_record import unreadable
 from processors.changes import RowChanges
 
 
@@ -119,20 +120,27 @@ def _nonzero(changes: RowChanges) -> dict[str, int]:
     return {name: count for name, count in changes.model_dump().items() if count}
 
 
+def _prefix(source: str) -> str:
+    return f"receipts/source={source}/"
+
+
 def receipt_name(source: str, receipt_id: str) -> str:
     """Object name of a receipt."""
-    return f"receipts/source={source}/{receipt_id}.json"
+    return f"{_prefix(source)}{receipt_id}.json"
 
 
 def read_receipt(store: ObjectStore, source: str, receipt_id: str) -> Receipt:
     """Raises ``StateUnreadable`` when it is missing or broken."""
-    name = receipt_name(source, receipt_id)
+    return _read(store, source, receipt_name(source, receipt_id))
+
+
+def receipts_of(store: ObjectStore, source: str) -> list[Receipt]:
+    """All receipts of a source. Raises ``StateUnreadable`` for a broken one."""
+    return [_read(store, source, stored.name) for stored in store.list(_prefix(source))]
+
+
+def _read(store: ObjectStore, source: str, name: str) -> Receipt:
     try:
         return Receipt.model_validate_json(store.read(name)[0])
     except (ObjectMissing, ValueError) as error:
-        raise StateUnreadable(
-            f"receipt unreadable at {store.root_uri}/{name}; nothing was changed",
-            source=source,
-            stage="load",
-            reason=type(error).__name__,
-        ) from error
+        raise unreadable(store, name, error, source=source, stage="load") from error

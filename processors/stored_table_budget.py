@@ -6,20 +6,26 @@ loads take longer than that. https://docs.cloud.google.com/storage/quotas
 
 from __future__ import annotations
 
-import dataclasses
 import datetime as dt
-import json
-import random
-import time
-from collections.abc import Callable
 
-from alerting.errors import LandingUnavailable, StateUnreadable
-from alerting.object_store import GenerationConflict, ObjectMissing, ObjectStore
+from pydantic import BaseModel, ConfigDict, TypeAdapter
+
+from alerting.object_store import ObjectStore
+from alerting.versioned_record import VersionedRecord
 from processors.table_budget import Spent, TableBudget, quota_day
 
 PREFIX = "budgets/bigquery/table="
-_WRITE_TRIES = 20
-_JSON = "application/json"
+
+
+class _SpentOnDay(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    day: dt.date
+    modifications: int
+    partition_modifications: int
+
+
+_SHAPE = TypeAdapter(_SpentOnDay)
 
 
 class StoredTableBudget(TableBudget):
@@ -29,63 +35,46 @@ class StoredTableBudget(TableBudget):
         store: Where the counts lie, under ``budgets/bigquery/table=<table>.json``.
         modifications_per_day: Of one table.
         partition_modifications_per_day: Of one table.
-        sleep: Replaced in tests.
     """
 
     def __init__(
-        self,
-        store: ObjectStore,
-        modifications_per_day: int = 1_500,
-        partition_modifications_per_day: int = 30_000,
-        sleep: Callable[[float], None] = time.sleep,
+        self, store: ObjectStore, modifications_per_day: int = 1_500, partition_modifications_per_day: int = 30_000
     ) -> None:
         super().__init__(modifications_per_day, partition_modifications_per_day)
         self._limits_of_day = (modifications_per_day, partition_modifications_per_day)
         self._store = store
-        self._sleep = sleep
 
     def spend(self, table: str, partitions: int, now: dt.datetime) -> None:
         """As the base; raises ``StateUnreadable`` when the counts cannot be read, and counts nothing then."""
-        name = f"{PREFIX}{table}.json"
         today = quota_day(now)
-        for number in range(_WRITE_TRIES):
-            before, generation = self._read(name, today)
-            counted = TableBudget(*self._limits_of_day, spent={(today, table): before})
-            counted.spend(table, partitions, now)
-            try:
-                self._store.write(
-                    name, _packed(counted.spent(now)[table], today), if_generation=generation, content_type=_JSON
-                )
-            except GenerationConflict:
-                self._sleep(random.uniform(0.01, 0.05 * (number + 1)))  # noqa: S311 - spreads writers apart
-            else:
-                return
-        raise LandingUnavailable(f"{name} changed under every of {_WRITE_TRIES} writes", stage="load")
+
+        def counted(before: _SpentOnDay | None) -> _SpentOnDay:
+            day = TableBudget(*self._limits_of_day, spent={(today, table): _on(before, today)})
+            day.spend(table, partitions, now)
+            spent = day.spent(now)[table]
+            return _SpentOnDay(
+                day=today,
+                modifications=spent.modifications,
+                partition_modifications=spent.partition_modifications,
+            )
+
+        self._record(f"{PREFIX}{table}.json").update(counted)
 
     def spent(self, now: dt.datetime) -> dict[str, Spent]:
         """Today's use per table, by everybody."""
-        names = [stored.name for stored in self._store.list(PREFIX)]
         today = quota_day(now)
-        return {
-            name.removeprefix(PREFIX).removesuffix(".json"): found
-            for name in names
-            if (found := self._read(name, today)[0]) != Spent()
+        found = {
+            stored.name.removeprefix(PREFIX).removesuffix(".json"): _on(self._record(stored.name).read(), today)
+            for stored in self._store.list(PREFIX)
         }
+        return {table: spent for table, spent in found.items() if spent != Spent()}
 
-    def _read(self, name: str, today: dt.date) -> tuple[Spent, int]:
-        try:
-            data, generation = self._store.read(name)
-            stored = json.loads(data)
-            if stored["day"] != today.isoformat():
-                return Spent(), generation
-            return Spent(int(stored["modifications"]), int(stored["partition_modifications"])), generation
-        except ObjectMissing:
-            return Spent(), 0
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise StateUnreadable(
-                f"state unreadable at {self._store.root_uri}/{name}; nothing was loaded", stage="load"
-            ) from error
+    def _record(self, name: str) -> VersionedRecord[_SpentOnDay]:
+        hint = "delete that object: the table's loads of today count from zero, and BigQuery's own limit still holds"
+        return VersionedRecord(self._store, name, _SHAPE, stage="load", hint=hint)
 
 
-def _packed(spent: Spent, today: dt.date) -> bytes:
-    return json.dumps({"day": today.isoformat(), **dataclasses.asdict(spent)}, indent=1).encode()
+def _on(stored: _SpentOnDay | None, today: dt.date) -> Spent:
+    if stored is None or stored.day != today:
+        return Spent()
+    return Spent(stored.modifications, stored.partition_modifications)

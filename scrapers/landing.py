@@ -24,6 +24,7 @@ from pydantic import ValidationError
 
 from alerting.errors import LandingUnavailable, StateUnreadable, Truncated
 from alerting.object_store import GenerationConflict, ObjectMissing, ObjectStore
+from alerting.versioned_record import unreadable
 from scrapers.base import Findings, Page, Scraper
 from scrapers.manifest import (
     Checkpoint,
@@ -164,11 +165,7 @@ class Landing:
             data, _ = self.store.read(object_name)
             return Manifest.model_validate_json(data)
         except (ObjectMissing, ValueError) as error:
-            raise StateUnreadable(
-                f"manifest unreadable at {self.store.root_uri}/{object_name}; nothing was changed",
-                stage="land",
-                reason=type(error).__name__,
-            ) from error
+            raise unreadable(self.store, object_name, error, stage="land") from error
 
     def read_pages(self, manifest: Manifest) -> Iterator[bytes]:
         """Decompressed bodies of the pages with rows, in order, each checked as in ``read_page``."""
@@ -204,8 +201,4 @@ class Landing:
         try:
             return gzip.decompress(self.store.read(name)[0])
         except (ObjectMissing, OSError, EOFError, zlib.error) as error:
-            raise StateUnreadable(
-                f"payload unreadable at {self.store.root_uri}/{name}; nothing was changed",
-                stage="land",
-                reason=type(error).__name__,
-            ) from error
+            raise unreadable(self.store, name, error, stage="land") from error

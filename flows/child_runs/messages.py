@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from alerting import errors
-from alerting.errors import CriticalError, StateUnreadable
+from alerting.errors import CriticalError
 from alerting.object_store import ObjectMissing, ObjectStore
+from alerting.versioned_record import VersionedRecord, unreadable
 from flows.planning.stored_plan import run_prefix
 
 
@@ -112,37 +113,35 @@ def report_name(backfill_id: str, window_id: str) -> str:
     return f"{reports_prefix(backfill_id)}{window_id}.json"
 
 
+_ORDERS, _REPORT = TypeAdapter(Orders), TypeAdapter(Report)
+
+
+def _orders_of(store: ObjectStore, backfill_id: str) -> VersionedRecord[Orders]:
+    return VersionedRecord(store, orders_name(backfill_id), _ORDERS, stage="supervise")
+
+
+def _report_at(store: ObjectStore, name: str) -> VersionedRecord[Report]:
+    return VersionedRecord(store, name, _REPORT, stage="supervise")
+
+
 def write_orders(store: ObjectStore, backfill_id: str, orders: Orders) -> int:
     """Only the parent writes them; returns the generation that windows will name."""
-    data = orders.model_dump_json(indent=1).encode()
-    return store.write(orders_name(backfill_id), data, content_type="application/json")
+    return _orders_of(store, backfill_id).put(orders).generation
 
 
 def read_orders(store: ObjectStore, backfill_id: str) -> tuple[Orders, int]:
     """The orders and their generation; generation 0 is "none were given". Raises ``StateUnreadable``."""
-    name = orders_name(backfill_id)
-    try:
-        data, generation = store.read(name)
-        return Orders.model_validate_json(data), generation
-    except ObjectMissing:
-        return Orders(), 0
-    except ValidationError as error:
-        raise _unreadable(store, name) from error
+    return _orders_of(store, backfill_id).version() or (Orders(), 0)
 
 
 def write_report(store: ObjectStore, backfill_id: str, window_id: str, report: Report) -> None:
     """Only the window writes its own."""
-    data = report.model_dump_json(indent=1).encode()
-    store.write(report_name(backfill_id, window_id), data, content_type="application/json")
+    _report_at(store, report_name(backfill_id, window_id)).put(report)
 
 
 def read_report(store: ObjectStore, name: str) -> Report:
-    """Raises ``StateUnreadable``."""
-    try:
-        return Report.model_validate_json(store.read(name)[0])
-    except (ObjectMissing, ValidationError) as error:
-        raise _unreadable(store, name) from error
-
-
-def _unreadable(store: ObjectStore, name: str) -> StateUnreadable:
-    return StateUnreadable(f"state unreadable at {store.root_uri}/{name}; nothing was changed", stage="supervise")
+    """Of a window that was listed. Raises ``StateUnreadable``, also when it is gone."""
+    report = _report_at(store, name).read()
+    if report is None:
+        raise unreadable(store, name, ObjectMissing(name), stage="supervise")
+    return report

@@ -91,7 +91,7 @@ async def joined(
 
 
 def _refuse_without_lease(services: Services, source: str, backfill_id: str) -> None:
-    lease, _ = read_lease(services.store, source)
+    lease = read_lease(services.store, source)
     if lease is None or lease.state != "held" or lease.backfill_id != backfill_id or lease.expires_at <= utc_now():
         raise LeaseHeld(
             f"backfill {backfill_id} does not hold the source any more; this window was not begun",

@@ -8,7 +8,7 @@ from typing import Any
 
 from alerting.errors import LeaseHeld
 from alerting.object_store import GenerationConflict
-from flows.coordination.lease import read_lease, write_lease
+from flows.coordination.lease import lease_record
 from flows.wiring import Services
 
 _HOLDING = ("held", "paused")
@@ -24,7 +24,9 @@ def release_by_hand(
     else holds the lease, or when the holder may be alive (fresh heartbeat, and Prefect does not say that it ended)
     and ``force`` is not given.
     """
-    held, generation = read_lease(services.store, source)
+    record = lease_record(services.store, source)
+    seen = record.version()
+    held = seen.value if seen else None
     if held is None or held.state not in _HOLDING or held.backfill_id != backfill_id:
         holder = held.describe() if held and held.state in _HOLDING else "nobody"
         raise LeaseHeld(
@@ -55,7 +57,7 @@ def release_by_hand(
     services.store.write(name, json.dumps(trace, indent=1).encode(), content_type="application/json")
     freed = {"state": "released", "heartbeat_at": now, "expires_at": now, "released_by": who, "released_reason": reason}
     try:
-        write_lease(services.store, held.model_copy(update=freed), generation)
+        record.write(held.model_copy(update=freed), seen)
     except GenerationConflict:
         raise LeaseHeld(
             "the lease changed in this moment: the holder is alive. It was left alone", source=source, stage="lease"

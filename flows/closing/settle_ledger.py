@@ -7,7 +7,7 @@ import logging
 from collections.abc import Mapping
 
 from alerting.errors import PipelineError
-from alerting.object_store import GenerationConflict, ObjectStore
+from alerting.object_store import ObjectStore
 from alerting.ranges import compress_dates
 from flows.ledger.ledger import Ledger, LedgerEntry, Verdict
 from flows.ledger.pending import Pending, leave_pending
@@ -75,7 +75,7 @@ def settle_ledger(
         for key, said in never.items():
             if not entries[key].verdict.is_good:
                 entries[key] = ledger.advance(key, Verdict.UNAVAILABLE, backfill_id, now, evidence=said)
-    except (PipelineError, GenerationConflict) as error:
+    except PipelineError as error:
         LOG.error("what %s did not begin was not noted: %s", backfill_id, error)
     return entries
 

@@ -10,13 +10,13 @@ import datetime as dt
 import json
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from alerting.errors import BlockedBySource, ConfigurationError, StateUnreadable
-from alerting.object_store import GenerationConflict, ObjectMissing, ObjectStore
+from alerting.errors import BlockedBySource, ConfigurationError
+from alerting.object_store import GenerationConflict, ObjectStore
+from alerting.versioned_record import VersionedRecord
 from scrapers.registry import account_of
 
-_WRITE_TRIES = 5
 _MINUTE = dt.timedelta(minutes=1)
 
 
@@ -47,26 +47,21 @@ def lift_command(source: str) -> str:
     return f"gapless lift-cooldown {source} --reason WHY"
 
 
-def read_cooldown(store: ObjectStore, source: str) -> tuple[Cooldown | None, int]:
-    """The last cooldown, over or not, and its generation; (None, 0) when there never was one.
+_SHAPE = TypeAdapter(Cooldown)
 
-    Raises ``StateUnreadable``.
-    """
-    name = cooldown_name(source)
-    try:
-        data, generation = store.read(name)
-        return Cooldown.model_validate_json(data), generation
-    except ObjectMissing:
-        return None, 0
-    except ValidationError as error:
-        raise StateUnreadable(
-            f"state unreadable at {store.root_uri}/{name}; nothing was changed", source=source, stage="start"
-        ) from error
+
+def _record(store: ObjectStore, source: str) -> VersionedRecord[Cooldown]:
+    return VersionedRecord(store, cooldown_name(source), _SHAPE, source=source, stage="start")
+
+
+def read_cooldown(store: ObjectStore, source: str) -> Cooldown | None:
+    """The last cooldown, over or not; None when there never was one. Raises ``StateUnreadable``."""
+    return _record(store, source).read()
 
 
 def cooling_until(store: ObjectStore, source: str, now: dt.datetime) -> dt.datetime | None:
     """The instant from which runs of the source begin again (aware UTC), None when they begin already."""
-    found, _ = read_cooldown(store, source)
+    found = read_cooldown(store, source)
     return found.until if found is not None and found.is_on(now) else None
 
 
@@ -91,21 +86,21 @@ def cool_down(
 
 
 def _begin(store: ObjectStore, source: str, wanted: Cooldown, now: dt.datetime) -> Cooldown:
-    for _ in range(_WRITE_TRIES):
-        found, generation = read_cooldown(store, source)
-        if found is not None and found.backfill_id == wanted.backfill_id and found.is_on(now):
-            return found
-        try:
-            _write(store, source, wanted, generation)
-        except GenerationConflict:
-            continue
-        break
-    return wanted
+    begun = wanted
+
+    def begin(found: Cooldown | None) -> Cooldown | None:
+        nonlocal begun
+        is_begun = found is not None and found.backfill_id == wanted.backfill_id and found.is_on(now)
+        begun = found if found is not None and is_begun else wanted
+        return None if is_begun else wanted
+
+    _record(store, source).update(begin)
+    return begun
 
 
 def refuse_while_cooling(store: ObjectStore, source: str, now: dt.datetime) -> None:
     """Raises ``ConfigurationError`` while the source is in cooldown. Nothing was done then."""
-    found, _ = read_cooldown(store, source)
+    found = read_cooldown(store, source)
     if found is not None and found.is_on(now):
         raise ConfigurationError(
             f"{_all_of(source)} blocked {found.backfill_id} ({found.why}); it is in cooldown until "
@@ -122,7 +117,9 @@ def lift_by_hand(store: ObjectStore, source: str, *, who: str, reason: str, now:
     The trace is written first, as an object of its own that nothing overwrites. Raises ``ConfigurationError`` when
     the source is not in cooldown, or is blocked again in this moment.
     """
-    found, generation = read_cooldown(store, source)
+    record = _record(store, source)
+    seen = record.version()
+    found = seen.value if seen else None
     if found is None or not found.is_on(now):
         raise ConfigurationError(f"there is no cooldown: {_last(found)}. Nothing was done", **_where(source))
     lifted = {"lifted_at": now, "lifted_by": who, "lifted_reason": reason}
@@ -137,7 +134,7 @@ def lift_by_hand(store: ObjectStore, source: str, *, who: str, reason: str, now:
     name = f"audit/cooldowns/source={source}/{now:%Y%m%dT%H%M%SZ}-{found.backfill_id}.json"
     store.write(name, json.dumps(trace, indent=1).encode(), content_type="application/json")
     try:
-        _write(store, source, found.model_copy(update=lifted), generation)
+        record.write(found.model_copy(update=lifted), seen)
     except GenerationConflict:
         raise ConfigurationError(
             "the source blocked a run in this moment; its cooldown stays", **_where(source)
@@ -161,8 +158,3 @@ def _last(found: Cooldown | None) -> str:
 
 def _where(source: str) -> dict[str, str]:
     return {"source": source, "stage": "start", "hint": f"runs begin; see: gapless status {source}"}
-
-
-def _write(store: ObjectStore, source: str, cooldown: Cooldown, generation: int) -> None:
-    data = cooldown.model_dump_json(indent=1).encode()
-    store.write(cooldown_name(source), data, if_generation=generation, content_type="application/json")

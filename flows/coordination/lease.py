@@ -7,13 +7,12 @@ import os
 import socket
 from collections.abc import Iterator
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from alerting.errors import LeaseHeld, StateUnreadable
-from alerting.object_store import GenerationConflict, ObjectMissing, ObjectStore
+from alerting.errors import LeaseHeld
+from alerting.object_store import GenerationConflict, ObjectStore
+from alerting.versioned_record import Version, VersionedRecord
 from flows.coordination.standstill import Standstill
-
-WRITE_TRIES = 5
 
 
 class LeaseRecord(BaseModel):
@@ -78,12 +77,16 @@ def lease_name(source: str) -> str:
 class Lease:
     """Acquire, heartbeat, release. One object of this class belongs to one run."""
 
-    def __init__(self, store: ObjectStore, record: LeaseRecord, ttl_s: float) -> None:
+    def __init__(self, store: ObjectStore, held: Version[LeaseRecord], ttl_s: float) -> None:
         self.store = store
-        self.record = record
         self.ttl_s = ttl_s
         self.standstill: Standstill | None = None
-        self._generation = 0
+        self._held = held
+
+    @property
+    def record(self) -> LeaseRecord:
+        """As this run last wrote or saw it."""
+        return self._held.value
 
     @classmethod
     def acquire(
@@ -99,7 +102,9 @@ class Lease:
         range_text: str = "",
     ) -> Lease:
         """Takes the lease if it is free, released or expired; raises ``LeaseHeld`` naming the holder otherwise."""
-        held, generation = read_lease(store, source)
+        stored = lease_record(store, source)
+        seen = stored.version()
+        held = seen.value if seen else None
         if held and held.is_alive(now) and (held.backfill_id != backfill_id or held.is_lent(now)):
             raise _refused(held)
         record = LeaseRecord(
@@ -115,64 +120,50 @@ class Lease:
             heartbeat_at=now,
             expires_at=now + dt.timedelta(seconds=ttl_s),
         )
-        lease = cls(store, record, ttl_s)
         try:
-            lease._generation = write_lease(store, record, generation)
+            return cls(store, stored.write(record, seen), ttl_s)
         except GenerationConflict:
-            winner, _ = read_lease(store, source)
+            winner = stored.read()
             raise (_refused(winner) if winner else LeaseHeld("lease vanished", source=source)) from None
-        return lease
 
     def heartbeat(self, now: dt.datetime) -> None:
         """Extends the lease, and says whether its holder stands still. Raises ``LeaseHeld`` when somebody took it over:
         stop writing then."""
-        alive = {
-            "heartbeat_at": now,
-            "expires_at": now + dt.timedelta(seconds=self.ttl_s),
-            "standstill": self.standstill,
-        }
-        for _ in range(WRITE_TRIES):
-            try:
-                self._generation = write_lease(self.store, self.record.model_copy(update=alive), self._generation)
-            except GenerationConflict:
-                self._adopt()
-            else:
-                self.record = self.record.model_copy(update=alive)
-                return
-        raise LeaseHeld("the lease changed under every heartbeat", source=self.record.source, stage="lease")
 
-    def _adopt(self) -> None:
-        """Takes over what a live run wrote into our record; raises ``LeaseHeld`` when it is not ours any more."""
-        found, self._generation = read_lease(self.store, self.record.source)
-        if found is None:
-            raise LeaseHeld("lease vanished", source=self.record.source)
-        if found.state != "held" or found.backfill_id != self.record.backfill_id:
-            raise _refused(found)
-        self.record = found
+        def extended(found: LeaseRecord | None) -> LeaseRecord:
+            if found is None:
+                raise LeaseHeld("lease vanished", source=self.record.source)
+            if found.state != "held" or found.backfill_id != self.record.backfill_id:
+                raise _refused(found)
+            expires_at = now + dt.timedelta(seconds=self.ttl_s)
+            return found.model_copy(
+                update={"heartbeat_at": now, "expires_at": expires_at, "standstill": self.standstill}
+            )
+
+        self._held = lease_record(self.store, self.record.source).update(extended, seen=self._held) or self._held
 
     def release(self, now: dt.datetime) -> None:
         """Gives the lease back; a lease that somebody took over is left alone."""
         release_lease(self.store, self.record.source, self.record.backfill_id, now)
 
 
-def read_lease(store: ObjectStore, source: str) -> tuple[LeaseRecord | None, int]:
-    """The record and its generation; (None, 0) when there never was one. Raises ``StateUnreadable``."""
-    name = lease_name(source)
-    try:
-        data, generation = store.read(name)
-        return LeaseRecord.model_validate_json(data), generation
-    except ObjectMissing:
-        return None, 0
-    except ValidationError as error:
-        raise StateUnreadable(
-            f"state unreadable at {store.root_uri}/{name}; nothing was changed", source=source, stage="lease"
-        ) from error
+_SHAPE = TypeAdapter(LeaseRecord)
+
+
+def lease_record(store: ObjectStore, source: str) -> VersionedRecord[LeaseRecord]:
+    """The object that is the lease."""
+    return VersionedRecord(store, lease_name(source), _SHAPE, source=source, stage="lease")
+
+
+def read_lease(store: ObjectStore, source: str) -> LeaseRecord | None:
+    """As stored, None when there never was one. Raises ``StateUnreadable``."""
+    return lease_record(store, source).read()
 
 
 def list_leases(store: ObjectStore) -> Iterator[LeaseRecord]:
     """Every lease that was ever taken, held or released."""
     for found in store.list("leases/"):
-        record, _ = read_lease(store, found.name.removeprefix("leases/").removesuffix(".json"))
+        record = read_lease(store, found.name.removeprefix("leases/").removesuffix(".json"))
         if record:
             yield record
 
@@ -183,17 +174,12 @@ def release_lease(store: ObjectStore, source: str, backfill_id: str, now: dt.dat
 
 
 def _leave(store: ObjectStore, source: str, backfill_id: str, now: dt.datetime, state: str) -> bool:
-    for _ in range(WRITE_TRIES):
-        record, generation = read_lease(store, source)
-        if record is None or record.state not in ("held", "paused") or record.backfill_id != backfill_id:
-            return False
-        left = record.model_copy(update={"state": state, "heartbeat_at": now, "expires_at": now, "standstill": None})
-        try:
-            write_lease(store, left, generation)
-        except GenerationConflict:
-            continue
-        return True
-    return False
+    def left(found: LeaseRecord | None) -> LeaseRecord | None:
+        if found is None or found.state not in ("held", "paused") or found.backfill_id != backfill_id:
+            return None
+        return found.model_copy(update={"state": state, "heartbeat_at": now, "expires_at": now, "standstill": None})
+
+    return lease_record(store, source).update(left) is not None
 
 
 def pause_lease(store: ObjectStore, source: str, backfill_id: str, now: dt.datetime) -> bool:
@@ -203,7 +189,7 @@ def pause_lease(store: ObjectStore, source: str, backfill_id: str, now: dt.datet
 
 def refuse_while_held(store: ObjectStore, source: str, now: dt.datetime, action: str) -> None:
     """Raises ``LeaseHeld`` when a living run works on the source: its state belongs to it."""
-    held, _ = read_lease(store, source)
+    held = read_lease(store, source)
     if held and held.is_alive(now):
         raise LeaseHeld(
             f"{action} would write beside {held.describe()}; nothing was done",
@@ -211,12 +197,6 @@ def refuse_while_held(store: ObjectStore, source: str, now: dt.datetime, action:
             stage="lease",
             hint=f"wait for it, or see: gapless status {source}",
         )
-
-
-def write_lease(store: ObjectStore, record: LeaseRecord, generation: int) -> int:
-    """Writes over ``generation`` and returns the one written; raises ``GenerationConflict``."""
-    data = record.model_dump_json(indent=1).encode()
-    return store.write(lease_name(record.source), data, if_generation=generation, content_type="application/json")
 
 
 def _refused(held: LeaseRecord) -> LeaseHeld:

@@ -14,16 +14,15 @@ from collections.abc import Callable
 from typing import Any
 
 from prefect.runtime import flow_run
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from alerting.errors import LeaseHeld, PipelineError, StateUnreadable
-from alerting.object_store import GenerationConflict, ObjectMissing, ObjectStore
-from flows.coordination.lease import Lease, LeaseRecord, read_lease, write_lease
+from alerting.errors import LeaseHeld, PipelineError
+from alerting.object_store import ObjectStore
+from alerting.versioned_record import Version, VersionedRecord
+from flows.coordination.lease import Lease, LeaseRecord, lease_record, read_lease
 from flows.log import partition_logger
 from flows.wiring import Services
 from scrapers.scrape import utc_now
-
-_WRITE_TRIES = 10
 
 
 class BorrowedLease(Lease):
@@ -49,11 +48,13 @@ def ask_for(
     store: ObjectStore, source: str, live_id: str, *, mode: str, now: dt.datetime, ttl_s: float
 ) -> BorrowedLease | None:
     """Asks the backfill that holds ``source`` to yield; the loan once it did, None while it has not."""
-    held, _ = read_lease(store, source)
-    if held is None or not held.is_alive(now):
+    seen = lease_record(store, source).version()
+    if seen is None or not seen.value.is_alive(now):
         return None
+    held = seen.value
     if held.lent_to == live_id:
-        return BorrowedLease(store, held.model_copy(update={"backfill_id": live_id, "mode": mode}), ttl_s)
+        borrowed = held.model_copy(update={"backfill_id": live_id, "mode": mode})
+        return BorrowedLease(store, Version(borrowed, seen.generation), ttl_s)
     if held.mode == "backfill" and not held.wanted_by:
         _change(store, held, lambda found: None if found.wanted_by else {"wanted_by": live_id})
     return None
@@ -61,7 +62,7 @@ def ask_for(
 
 def withdraw(store: ObjectStore, source: str, live_id: str) -> None:
     """The live run waits no longer."""
-    held, _ = read_lease(store, source)
+    held = read_lease(store, source)
     if held is not None:
         _change(store, held, lambda found: {"wanted_by": ""} if found.wanted_by == live_id else None)
 
@@ -81,7 +82,7 @@ def lend(store: ObjectStore, lease: Lease, now: dt.datetime) -> str:
 
 def borrower(store: ObjectStore, source: str, now: dt.datetime) -> str:
     """The live run that works on ``source`` by a loan that has not run out, "" for none."""
-    held, _ = read_lease(store, source)
+    held = read_lease(store, source)
     return held.lent_to if held is not None and held.is_lent(now) else ""
 
 
@@ -90,22 +91,14 @@ def take_back(store: ObjectStore, lease: Lease) -> None:
     _change(store, lease.record, lambda held: {"lent_to": "", "lent_until": None} if held.lent_to else None)
 
 
-def _change(
-    store: ObjectStore, of: LeaseRecord, change: Callable[[LeaseRecord], dict[str, Any] | None]
-) -> LeaseRecord | None:
-    """Applies ``change`` to the record as it is; None when there is nothing to change."""
-    for _ in range(_WRITE_TRIES):
-        held, generation = read_lease(store, of.source)
+def _change(store: ObjectStore, of: LeaseRecord, change: Callable[[LeaseRecord], dict[str, Any] | None]) -> bool:
+    """Applies ``change`` to the record as it is; False when there is nothing to change."""
+
+    def changed(held: LeaseRecord | None) -> LeaseRecord | None:
         update = change(held) if held is not None else None
-        if held is None or update is None:
-            return None
-        changed = held.model_copy(update=update)
-        try:
-            write_lease(store, changed, generation)
-        except GenerationConflict:
-            continue
-        return changed
-    raise LeaseHeld("the lease changed under every write", source=of.source, stage="lease")
+        return held.model_copy(update=update) if held is not None and update is not None else None
+
+    return lease_record(store, of.source).update(changed) is not None
 
 
 POLL_S = 2.0
@@ -137,22 +130,18 @@ def waiting_name(source: str, backfill_id: str) -> str:
     return f"{_prefix(source)}{backfill_id}.json"
 
 
+_WAITING = TypeAdapter(Waiting)
+
+
+def _waiting_at(store: ObjectStore, source: str, name: str) -> VersionedRecord[Waiting]:
+    hint = "delete that object: it only says that a run waits"
+    return VersionedRecord(store, name, _WAITING, source=source, stage="lease", hint=hint)
+
+
 def read_waiting(store: ObjectStore, source: str, now: dt.datetime) -> tuple[Waiting, ...]:
     """The runs that wait for a source's lease, the longest first. Raises ``StateUnreadable``."""
-    found = []
-    for stored in store.list(_prefix(source)):
-        try:
-            found.append(Waiting.model_validate_json(store.read(stored.name)[0]))
-        except ObjectMissing:
-            continue
-        except ValidationError as error:
-            raise StateUnreadable(
-                f"state unreadable at {store.root_uri}/{stored.name}; nothing was changed",
-                source=source,
-                stage="lease",
-                hint="delete that object: it only says that a run waits",
-            ) from error
-    return tuple(sorted((one for one in found if one.is_on(now)), key=lambda one: one.since))
+    found = [_waiting_at(store, source, stored.name).read() for stored in store.list(_prefix(source))]
+    return tuple(sorted((one for one in found if one is not None and one.is_on(now)), key=lambda one: one.since))
 
 
 async def acquire_when_free(
@@ -204,8 +193,7 @@ async def acquire_when_free(
 
 
 def _tell(store: ObjectStore, source: str, waits: Waiting) -> None:
-    data = waits.model_dump_json(indent=1).encode()
-    store.write(waiting_name(source, waits.backfill_id), data, content_type="application/json")
+    _waiting_at(store, source, waiting_name(source, waits.backfill_id)).put(waits)
 
 
 def _untell(store: ObjectStore, source: str, backfill_id: str) -> None:

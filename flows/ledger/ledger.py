@@ -12,8 +12,9 @@ import json
 import threading
 from dataclasses import replace
 
-from alerting.errors import LeaseHeld, StateUnreadable
+from alerting.errors import LeaseHeld
 from alerting.object_store import GenerationConflict, ObjectStore, StoredObject
+from alerting.versioned_record import unreadable
 from flows.ledger.entry import LedgerEntry, Verdict
 from flows.ledger.pending import read_pending
 
@@ -72,14 +73,9 @@ class Ledger:
         try:
             return LedgerEntry.from_metadata(self.source, key, found.metadata)
         except (KeyError, ValueError, TypeError) as error:
-            raise StateUnreadable(
-                f"state unreadable at {self.store.root_uri}/{found.name}; nothing was changed",
-                source=self.source,
-                partition=key,
-                stage="plan",
-                reason=f"{type(error).__name__}: {error}",
-                hint=f"look at that object; `gapless reconcile {self.source}` rebuilds it from manifests and receipts",
-            ) from error
+            hint = f"look at that object; `gapless reconcile {self.source}` rebuilds it from manifests and receipts"
+            where = {"source": self.source, "partition": key, "stage": "plan", "hint": hint}
+            raise unreadable(self.store, found.name, error, **where) from error
 
     def get(self, partition: str) -> LedgerEntry | None:
         """The entry as last seen; None when the partition was never attempted."""

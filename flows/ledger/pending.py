@@ -15,13 +15,11 @@ import datetime as dt
 from collections.abc import Iterable
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from alerting.errors import StateUnreadable
-from alerting.object_store import GenerationConflict, ObjectMissing, ObjectStore
+from alerting.object_store import ObjectStore
 from alerting.ranges import compress_dates, expand_dates
-
-_WRITE_TRIES = 10
+from alerting.versioned_record import VersionedRecord
 
 
 class Pending(BaseModel):
@@ -57,7 +55,7 @@ def pending_name(source: str) -> str:
 
 def read_pending(store: ObjectStore, source: str) -> tuple[Pending, ...]:
     """Every record of a source, oldest first. Raises ``StateUnreadable``."""
-    return _read(store, source)[0]
+    return _record(store, source).read() or ()
 
 
 def leave_pending(store: ObjectStore, source: str, planned: Iterable[str], *rest: Pending) -> None:
@@ -69,40 +67,18 @@ def leave_pending(store: ObjectStore, source: str, planned: Iterable[str], *rest
         planned: Every key of the run's plan; what earlier runs said of them is over.
         rest: Those that were not begun; none when all were.
 
-    Raises ``StateUnreadable``, ``GenerationConflict`` when ten writers in a row were faster.
+    Raises ``StateUnreadable``, ``LandingUnavailable``.
     """
     mine = set(planned)
-    for tried in range(1, _WRITE_TRIES + 1):
-        before, generation = _read(store, source)
-        kept = [smaller for one in before if (smaller := one.without(mine)) is not None]
-        kept += rest
-        if tuple(kept) == before:
-            return
-        try:
-            store.write(
-                pending_name(source),
-                _RECORDS.dump_json(tuple(kept), indent=1),
-                if_generation=generation,
-                content_type="application/json",
-            )
-        except GenerationConflict:
-            if tried == _WRITE_TRIES:
-                raise
-        else:
-            return
+
+    def changed(before: tuple[Pending, ...] | None) -> tuple[Pending, ...] | None:
+        kept = [smaller for one in before or () if (smaller := one.without(mine)) is not None]
+        after = (*kept, *rest)
+        return None if after == (before or ()) else after
+
+    _record(store, source).update(changed)
 
 
-def _read(store: ObjectStore, source: str) -> tuple[tuple[Pending, ...], int]:
-    name = pending_name(source)
-    try:
-        data, generation = store.read(name)
-        return _RECORDS.validate_json(data), generation
-    except ObjectMissing:
-        return (), 0
-    except ValidationError as error:
-        raise StateUnreadable(
-            f"state unreadable at {store.root_uri}/{name}; nothing was changed",
-            source=source,
-            stage="plan",
-            hint="look at that object; deleting it loses only which dates were planned and never begun",
-        ) from error
+def _record(store: ObjectStore, source: str) -> VersionedRecord[tuple[Pending, ...]]:
+    hint = "look at that object; deleting it loses only which dates were planned and never begun"
+    return VersionedRecord(store, pending_name(source), _RECORDS, source=source, stage="plan", hint=hint)

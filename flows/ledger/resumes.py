@@ -9,14 +9,12 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Collection, Mapping
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from alerting.errors import StateUnreadable
-from alerting.object_store import GenerationConflict, ObjectMissing, ObjectStore
+from alerting.object_store import ObjectStore
 from alerting.ranges import expand_dates
+from alerting.versioned_record import VersionedRecord
 from flows.ledger.entry import LedgerEntry
-
-_WRITE_TRIES = 10
 
 
 class Resume(BaseModel):
@@ -60,46 +58,27 @@ def resumes_name(source: str) -> str:
 
 def read_resumes(store: ObjectStore, source: str) -> tuple[Resume, ...]:
     """What is scheduled for a source, the next one first. Raises ``StateUnreadable``."""
-    return tuple(sorted(_read(store, source)[0], key=lambda one: one.at))
+    return tuple(sorted(_record(store, source).read() or (), key=lambda one: one.at))
 
 
 def keep_resume(store: ObjectStore, source: str, resume: Resume) -> None:
-    """Adds one; the same flow run again replaces itself. Raises ``StateUnreadable``, ``GenerationConflict``."""
+    """Adds one; the same flow run again replaces itself. Raises ``StateUnreadable``, ``LandingUnavailable``."""
     _update(store, source, lambda one: one.flow_run_id != resume.flow_run_id, (resume,))
 
 
 def drop_resumes(store: ObjectStore, source: str, flow_run_ids: Collection[str]) -> None:
-    """Takes out those that have begun or were taken back. Raises ``StateUnreadable``, ``GenerationConflict``."""
+    """Takes out those that have begun or were taken back. Raises ``StateUnreadable``, ``LandingUnavailable``."""
     _update(store, source, lambda one: one.flow_run_id not in flow_run_ids, ())
 
 
 def _update(store: ObjectStore, source: str, keep: Callable[[Resume], bool], added: tuple[Resume, ...]) -> None:
-    for tried in range(1, _WRITE_TRIES + 1):
-        before, generation = _read(store, source)
-        after = (*(one for one in before if keep(one)), *added)
-        if after == before:
-            return
-        data = _RECORDS.dump_json(after, indent=1)
-        try:
-            store.write(resumes_name(source), data, if_generation=generation, content_type="application/json")
-        except GenerationConflict:
-            if tried == _WRITE_TRIES:
-                raise
-        else:
-            return
+    def changed(before: tuple[Resume, ...] | None) -> tuple[Resume, ...] | None:
+        after = (*(one for one in before or () if keep(one)), *added)
+        return None if after == (before or ()) else after
+
+    _record(store, source).update(changed)
 
 
-def _read(store: ObjectStore, source: str) -> tuple[tuple[Resume, ...], int]:
-    name = resumes_name(source)
-    try:
-        data, generation = store.read(name)
-        return _RECORDS.validate_json(data), generation
-    except ObjectMissing:
-        return (), 0
-    except ValidationError as error:
-        raise StateUnreadable(
-            f"state unreadable at {store.root_uri}/{name}; nothing was changed",
-            source=source,
-            stage="plan",
-            hint="look at that object; deleting it forgets only which runs go on by themselves",
-        ) from error
+def _record(store: ObjectStore, source: str) -> VersionedRecord[tuple[Resume, ...]]:
+    hint = "look at that object; deleting it forgets only which runs go on by themselves"
+    return VersionedRecord(store, resumes_name(source), _RECORDS, source=source, stage="plan", hint=hint)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import datetime as dt
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from alerting.errors import PipelineError, SourceContractError, StateUnreadable
-from alerting.object_store import ObjectMissing, ObjectStore
+from alerting.errors import PipelineError, SourceContractError
+from alerting.object_store import ObjectStore
+from alerting.versioned_record import VersionedRecord
 from alerting.wording import plural
 from flows.planning.requested import names_all
 from flows.wiring import Services
@@ -43,17 +44,7 @@ def known_entities(services: Services, scraper: Scraper) -> tuple[str, ...]:
 
 def read_catalogue(store: ObjectStore, source: str) -> Catalogue | None:
     """The list as last read, None when it never was. Raises ``StateUnreadable``."""
-    try:
-        return Catalogue.model_validate_json(store.read(_name(source))[0])
-    except ObjectMissing:
-        return None
-    except ValidationError as error:
-        raise StateUnreadable(
-            f"catalogue unreadable at {store.root_uri}/{_name(source)}; nothing was changed",
-            source=source,
-            stage="plan",
-            hint="delete that object: the next run reads the list again",
-        ) from error
+    return _record(store, source).read()
 
 
 def refresh_catalogue(
@@ -80,8 +71,7 @@ def refresh_catalogue(
         which = f"of {known.read_at:%Y-%m-%d}" if known else "of the scraper"
         used = f"the one {which} is used: {plural(len(before), 'name')}"
         return [f"the source's list of entities was not read ({error}); {used}"]
-    data = Catalogue(entities=found, read_at=now).model_dump_json().encode()
-    services.store.write(_name(source), data, content_type="application/json")
+    _record(services.store, source).put(Catalogue(entities=found, read_at=now))
     new = sorted(set(found) - set(before))
     if not new:
         return []
@@ -89,5 +79,10 @@ def refresh_catalogue(
     return [f"{plural(len(new), 'entity', 'is', 'are')} new in the source's list: {names}"]
 
 
-def _name(source: str) -> str:
-    return f"catalogue/source={source}/entities.json"
+_SHAPE = TypeAdapter(Catalogue)
+
+
+def _record(store: ObjectStore, source: str) -> VersionedRecord[Catalogue]:
+    hint = "delete that object: the next run reads the list again"
+    name = f"catalogue/source={source}/entities.json"
+    return VersionedRecord(store, name, _SHAPE, source=source, stage="plan", hint=hint)

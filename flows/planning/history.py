@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
 from statistics import mean, median
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from alerting.errors import StateUnreadable
-from alerting.object_store import GenerationConflict, ObjectMissing, ObjectStore
+from alerting.object_store import ObjectStore
+from alerting.versioned_record import VersionedRecord
 from flows.planning.duration import Sample, turns
 
 KEPT_RUNS = 30
-_WRITE_TRIES = 8
 # Per date of a small JSON source: page, manifest, and its ledger entry three times; its page again for the load.
 GUESSED_WRITES, GUESSED_READS = 5.0, 1.0
 MINIMUM_BILLED_BYTES = 10 * 2**20
@@ -116,6 +114,9 @@ class SourceHistory(BaseModel):
         )
 
 
+_SHAPE = TypeAdapter(SourceHistory)
+
+
 def history_name(source: str) -> str:
     """Where the history of a source lies."""
     return f"runs/history/{source}.json"
@@ -123,7 +124,7 @@ def history_name(source: str) -> str:
 
 def read_history(store: ObjectStore, source: str) -> SourceHistory:
     """Empty for a source that never ran. Raises ``StateUnreadable``."""
-    return _read(store, source)[0]
+    return _record(store, source).read() or SourceHistory()
 
 
 def add_to_history(
@@ -131,35 +132,15 @@ def add_to_history(
 ) -> None:
     """Adds one run (None: only fields) by compare-and-swap, as :meth:`SourceHistory.with_run` does."""
 
-    def added(before: SourceHistory) -> SourceHistory:
+    def added(found: SourceHistory | None) -> SourceHistory:
+        before = found or SourceHistory()
         if cost is not None:
             return before.with_run(cost, unknown_fields)
         return before.model_copy(update={"known_unknown_fields": before.known_unknown_fields | unknown_fields})
 
-    _update(store, source, added)
+    _record(store, source).update(added)
 
 
-def _update(store: ObjectStore, source: str, change: Callable[[SourceHistory], SourceHistory]) -> None:
-    for last in range(_WRITE_TRIES - 1, -1, -1):
-        before, generation = _read(store, source)
-        data = change(before).model_dump_json(indent=1).encode()
-        try:
-            store.write(history_name(source), data, if_generation=generation, content_type="application/json")
-        except GenerationConflict:
-            if not last:
-                raise
-        else:
-            return
-
-
-def _read(store: ObjectStore, source: str) -> tuple[SourceHistory, int]:
-    name = history_name(source)
-    try:
-        data, generation = store.read(name)
-        return SourceHistory.model_validate_json(data), generation
-    except ObjectMissing:
-        return SourceHistory(), 0
-    except ValidationError as error:
-        raise StateUnreadable(
-            f"state unreadable at {store.root_uri}/{name}; nothing was changed", source=source, stage="plan"
-        ) from error
+def _record(store: ObjectStore, source: str) -> VersionedRecord[SourceHistory]:
+    hint = "look at that object; deleting it forgets only what earlier runs cost"
+    return VersionedRecord(store, history_name(source), _SHAPE, source=source, stage="plan", hint=hint)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from alerting.errors import StateUnreadable
-from alerting.object_store import ObjectMissing, ObjectStore
+from alerting.object_store import ObjectStore
+from alerting.versioned_record import VersionedRecord
 from alerting.wording import plural
 from flows.planning.catalogue import known_entities
 from flows.wiring import Services
@@ -41,25 +41,23 @@ class FirstDate(BaseModel):
         return f"(found on {self.found_at:%Y-%m-%d}: {looked}; undo: gapless first-date {self.source} --forget)"
 
 
+_SHAPE = TypeAdapter(FirstDate)
+
+
 def first_date_name(source: str) -> str:
     """Where the first date of a source lies."""
     return f"facts/source={source}/first_date.json"
 
 
+def first_date_record(store: ObjectStore, source: str) -> VersionedRecord[FirstDate]:
+    """The object that holds it."""
+    hint = f"gapless first-date {source} --forget"
+    return VersionedRecord(store, first_date_name(source), _SHAPE, source=source, stage="plan", hint=hint)
+
+
 def read_first_date(store: ObjectStore, source: str) -> FirstDate | None:
     """The first date as last searched for, None when it never was. Raises ``StateUnreadable``."""
-    name = first_date_name(source)
-    try:
-        return FirstDate.model_validate_json(store.read(name)[0])
-    except ObjectMissing:
-        return None
-    except ValidationError as error:
-        raise StateUnreadable(
-            f"first date unreadable at {store.root_uri}/{name}; nothing was changed",
-            source=source,
-            stage="plan",
-            hint=f"gapless first-date {source} --forget",
-        ) from error
+    return first_date_record(store, source).read()
 
 
 def known_scraper(services: Services, source: str) -> Scraper:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from statistics import median
 
 from alerting.errors import PipelineError
-from alerting.object_store import GenerationConflict
 from alerting.run_facts import RunFacts
 from flows.log import partition_logger
 from flows.planning.estimate import Estimate
@@ -67,5 +66,5 @@ def learn_from_canaries(run: Run, rest: Plan, wall_s: float) -> Estimate | None:
 def _keep(run: Run, cost: RunCost | None, unknown: frozenset[str] = frozenset()) -> None:
     try:
         add_to_history(run.services.store, run.source, cost, unknown)
-    except (PipelineError, GenerationConflict) as error:
+    except PipelineError as error:
         partition_logger().warning("the run's cost was not kept: %s", error)

@@ -96,7 +96,7 @@ class Supervisor:
 
     async def _yield_to_live(self, now: dt.datetime) -> None:
         run, store = self._run, self._run.services.store
-        held, _ = await run.in_thread(read_lease, store, run.source)
+        held = await run.in_thread(read_lease, store, run.source)
         if held is None or held.backfill_id != run.backfill_id:
             return
         if self._lent_at is None and not held.wanted_by:

@@ -12,7 +12,7 @@ from flows.coordination.blackout import blackouts_of, paused_until
 from flows.coordination.cooldown import cool_down, refuse_while_cooling
 from flows.coordination.lease import Lease
 from flows.ledger.ledger import Ledger, LedgerEntry, Verdict
-from flows.planning.known_first_date import FirstDate, first_date_name
+from flows.planning.known_first_date import FirstDate, first_date_name, first_date_record
 from flows.planning.plan import BEFORE_FIRST
 from flows.planning.requested import requested_partitions
 from flows.wiring import Services
@@ -103,8 +103,7 @@ def forget_first_date(services: Services, source: str) -> bool:
 
 
 def _record(services: Services, ledger: Ledger, found: FirstDate, by: str) -> None:
-    data = found.model_dump_json(indent=1).encode()
-    services.store.write(first_date_name(found.source), data, content_type="application/json")
+    first_date_record(services.store, found.source).put(found)
     why = f"{BEFORE_FIRST} {found.first_date} {found.evidence}"
     for key, entry in ledger.entries().items():
         if entry.verdict.is_failed and key < found.first_date.isoformat():

@@ -13,9 +13,9 @@ from alerting.object_store import ObjectStore, StoredObject
 from flows.coordination.lease import refuse_while_held
 from flows.ledger.ledger import LedgerEntry, Verdict, ledger_prefix
 from flows.truth.inventory import LandedAttempt, landed_attempts
-from flows.truth.recount import receipts_of, recount_landed
+from flows.truth.recount import recount_landed
 from flows.wiring import Services
-from processors.receipt import Receipt
+from processors.receipt import Receipt, receipts_of
 from scrapers.landing import Manifest
 
 RECONCILED = "reconcile"

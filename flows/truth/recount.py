@@ -15,7 +15,7 @@ from alerting.ranges import compress_dates
 from flows.ledger.ledger import LedgerEntry, Verdict
 from flows.truth.inventory import Known, read_inventory
 from flows.wiring import Services
-from processors.receipt import Receipt
+from processors.receipt import receipts_of
 from processors.verification import Finding, Verification, verify
 from scrapers.landing import Manifest
 
@@ -64,21 +64,6 @@ def recount_landed(
             dropped=dropped,
         )
     return found
-
-
-def receipts_of(store: ObjectStore, source: str) -> list[Receipt]:
-    """All receipts of a source. Raises ``StateUnreadable`` for a broken one."""
-    receipts = []
-    for stored in store.list(f"receipts/source={source}/"):
-        try:
-            receipts.append(Receipt.model_validate_json(store.read(stored.name)[0]))
-        except ValueError as error:
-            raise StateUnreadable(
-                f"receipt unreadable at {store.root_uri}/{stored.name}; nothing was changed",
-                source=source,
-                stage="verify",
-            ) from error
-    return receipts
 
 
 def recount_range(

@@ -117,7 +117,7 @@ def _ledger(services: Services, source: str) -> Checked:
 
 
 def _lease(services: Services, source: str, now: dt.datetime) -> Checked:
-    held, _ = read_lease(services.store, source)
+    held = read_lease(services.store, source)
     if held and held.state in ("held", "paused"):
         alive = held.is_alive(now)
         remedy = "wait for it" if alive else f"gapless release-lease {source} --run {held.backfill_id} --reason WHY"

@@ -282,8 +282,8 @@ def situation_of(services: Services, source: str, now: dt.datetime) -> Situation
     """Reads everything at once: one listing of the ledger, and some single objects. Raises ``StateUnreadable``."""
     store = services.store
     entries = Ledger(store, source).refresh()
-    lease, _ = read_lease(store, source)
-    cooldown, _ = read_cooldown(store, source)
+    lease = read_lease(store, source)
+    cooldown = read_cooldown(store, source)
     resumes = tuple(one for one in read_resumes(store, source) if one.has_work(entries))
     run = None
     if lease is not None and lease.state in ("held", "paused"):

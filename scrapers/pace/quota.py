@@ -12,16 +12,16 @@ An account is the source itself, unless several sources share a login.
 from __future__ import annotations
 
 import datetime as dt
-import json
 import math
-import random
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Callable, Mapping
+from typing import Literal
 from zoneinfo import ZoneInfo
 
-from alerting.errors import BudgetExhausted, LandingUnavailable, StateUnreadable
-from alerting.object_store import GenerationConflict, ObjectMissing, ObjectStore
+from pydantic import BaseModel, TypeAdapter
+
+from alerting.errors import BudgetExhausted
+from alerting.object_store import ObjectStore
+from alerting.versioned_record import VersionedRecord
 from alerting.wording import plural
 from scrapers.base import QuotaHeaders, Rate
 from scrapers.pace.budget import Clock
@@ -31,51 +31,57 @@ Purpose = Literal["backfill", "live"]
 Unit = Literal["day", "month"]
 LARGEST_BLOCK = 100
 _BLOCKS_PER_ALLOWANCE = 20
-_WRITE_TRIES = 20
 # What the source's own counter says beyond ours: another program with the same key.
 OTHER = "other"
 
 
-@dataclass(slots=True)
-class Counts:
-    """Calls of the current day and month by purpose; ``period`` is ``2026-11-22`` or ``2026-11``.
+class Counts(BaseModel):
+    """Calls of the current day (``2026-11-22``) and month (``2026-11``) by purpose, and by the source that made them."""
 
-    ``by_source`` is the same calls by the source that made them.
-    """
-
-    period: dict[Unit, str]
-    spent: dict[Unit, dict[str, int]] = field(default_factory=lambda: {"day": {}, "month": {}})
-    by_source: dict[Unit, dict[str, int]] = field(default_factory=lambda: {"day": {}, "month": {}})
-
-    @classmethod
-    def parse(cls, data: bytes, today: dt.date) -> Counts:
-        """Counts of a period that is over are dropped; one that lies ahead (a clock set back) is kept."""
-        stored, counts = json.loads(data), cls.of(today)
-        for unit, period in counts.period.items():
-            if str(stored[unit]) >= period:
-                counts.period[unit] = str(stored[unit])
-                counts.spent[unit] = {str(who): int(calls) for who, calls in stored[f"{unit}_spent"].items()}
-                by_source = stored.get(f"{unit}_by_source", {})
-                counts.by_source[unit] = {str(source): int(calls) for source, calls in by_source.items()}
-        return counts
+    day: str
+    month: str
+    day_spent: dict[str, int] = {}
+    month_spent: dict[str, int] = {}
+    day_by_source: dict[str, int] = {}
+    month_by_source: dict[str, int] = {}
 
     @classmethod
     def of(cls, today: dt.date) -> Counts:
         """Nothing spent yet."""
-        return cls({"day": today.isoformat(), "month": f"{today:%Y-%m}"})
+        return cls(day=today.isoformat(), month=f"{today:%Y-%m}")
 
-    def to_json(self) -> bytes:
-        """As stored."""
-        data: dict[str, Any] = {}
-        for unit, period in self.period.items():
-            data |= {unit: period, f"{unit}_spent": self.spent[unit], f"{unit}_by_source": self.by_source[unit]}
-        return json.dumps(data, indent=1).encode()
+    def on(self, today: dt.date) -> Counts:
+        """Without the counts of a period that is over; one that lies ahead (a clock set back) is kept."""
+        counts, kept = Counts.of(today), self.model_copy(deep=True)
+        if self.day < counts.day:
+            kept.day, kept.day_spent, kept.day_by_source = counts.day, {}, {}
+        if self.month < counts.month:
+            kept.month, kept.month_spent, kept.month_by_source = counts.month, {}, {}
+        return kept
+
+    @property
+    def period(self) -> dict[Unit, str]:
+        """The day and the month that it counts."""
+        return {"day": self.day, "month": self.month}
+
+    @property
+    def spent(self) -> dict[Unit, dict[str, int]]:
+        """Calls by purpose, of each period; to be changed in place."""
+        return {"day": self.day_spent, "month": self.month_spent}
+
+    @property
+    def by_source(self) -> dict[Unit, dict[str, int]]:
+        """Calls by source, of each period; to be changed in place."""
+        return {"day": self.day_by_source, "month": self.month_by_source}
 
     def add(self, purpose: str, source: str, calls: int) -> None:
         """Counts ``calls`` (negative gives back) to day and month."""
         for spent, by_source in zip(self.spent.values(), self.by_source.values(), strict=True):
             spent[purpose] = max(0, spent.get(purpose, 0) + calls)
             by_source[source] = max(0, by_source.get(source, 0) + calls)
+
+
+_SHAPE = TypeAdapter(Counts)
 
 
 class SharedQuota:
@@ -105,7 +111,11 @@ class SharedQuota:
         self.store, self.source, self.rate, self.purpose, self.share = store, source, rate, purpose, share
         self._clock = clock or Clock()
         self._zone = ZoneInfo(rate.reset_zone)
-        self._name = f"budgets/{account or source}.json"
+        hint = "look at that object; delete it to count from zero: the source's own limit still holds"
+        name = f"budgets/{account or source}.json"
+        self._record = VersionedRecord(
+            store, name, _SHAPE, sleep=self._clock.sleep, source=source, stage="scrape", hint=hint
+        )
         self._block = 0
         self._block_of = ""
         self._told: dict[Unit, tuple[str, int, dt.datetime | None]] = {}
@@ -149,7 +159,7 @@ class SharedQuota:
 
     def counts(self) -> Counts:
         """What all processes together have spent or hold at this moment. Raises ``StateUnreadable``."""
-        return self._read()[0]
+        return self._counted(self._record.read())
 
     def left(self) -> int | None:
         """Calls that this purpose may still make before the nearer wall; None without a wall."""
@@ -208,32 +218,20 @@ class SharedQuota:
             resets_at=reset.astimezone(dt.UTC).isoformat(),
         )
 
-    def _read(self) -> tuple[Counts, int]:
-        try:
-            data, generation = self.store.read(self._name)
-            return Counts.parse(data, self._today()), generation
-        except ObjectMissing:
-            return Counts.of(self._today()), 0
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise StateUnreadable(
-                f"state unreadable at {self.store.root_uri}/{self._name}; no call was made",
-                source=self.source,
-                stage="scrape",
-            ) from error
+    def _counted(self, found: Counts | None) -> Counts:
+        return found.on(self._today()) if found else Counts.of(self._today())
 
-    def _update(self, change: Any) -> int:
-        for number in range(_WRITE_TRIES):
-            counts, generation = self._read()
-            result: int = change(counts)
-            try:
-                self.store.write(
-                    self._name, counts.to_json(), if_generation=generation, content_type="application/json"
-                )
-            except GenerationConflict:
-                self._clock.sleep(random.uniform(0.01, 0.05 * (number + 1)))  # noqa: S311 - spreads writers apart
-            else:
-                return result
-        raise LandingUnavailable(f"{self._name} changed under every of {_WRITE_TRIES} writes", source=self.source)
+    def _update(self, change: Callable[[Counts], int]) -> int:
+        result = 0
+
+        def changed(found: Counts | None) -> Counts:
+            nonlocal result
+            counts = self._counted(found)
+            result = change(counts)
+            return counts
+
+        self._record.update(changed)
+        return result
 
 
 def used_by_source(calls: Mapping[str, int]) -> str:

@@ -46,7 +46,7 @@ def lease() -> Any:
     from flows.coordination.lease import read_lease
     from flows.wiring import build_services
 
-    return read_lease(build_services().store, SOURCE)[0]
+    return read_lease(build_services().store, SOURCE)
 
 
 def children(bench: Bench, run_id: str) -> Counter[str]:

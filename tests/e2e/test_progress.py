@@ -39,7 +39,7 @@ def lease() -> Any:
     from flows.coordination.lease import read_lease
     from flows.wiring import build_services
 
-    return read_lease(build_services().store, SOURCE)[0]
+    return read_lease(build_services().store, SOURCE)
 
 
 def until(true: Callable[[], Any], what: str) -> Any:

@@ -53,5 +53,5 @@ def test_tables_are_counted_in_objects_of_their_own() -> None:
 def test_unreadable_counts_stop_the_load() -> None:
     store = MemoryObjectStore()
     store.write(f"{PREFIX}games.json", b"{}")
-    with pytest.raises(StateUnreadable, match="nothing was loaded"):
+    with pytest.raises(StateUnreadable, match="state unreadable"):
         StoredTableBudget(store).spend("games", 1, NOON)

@@ -325,7 +325,7 @@ def test_release_lease_refuses_a_living_holder_and_keeps_who_and_why(place: Any,
     assert "may be alive" in refused.err
     assert gapless("release-lease", SOURCE, "--run", "bf-2", "--reason", "x").code == 1
     assert gapless(*line, "--force").code == 0
-    held, _ = read_lease(place.store, SOURCE)
+    held = read_lease(place.store, SOURCE)
     assert held is not None
     assert (held.state, held.released_reason) == ("released", "host burned down")
     (trace,) = place.store.list("audit/leases/")

@@ -159,7 +159,7 @@ def test_a_run_whose_turn_comes_while_the_source_is_in_cooldown_is_refused_and_f
         return said
 
     assert "in cooldown until" in asyncio.run(story())
-    lease, _ = read_lease(place.store, SOURCE)
+    lease = read_lease(place.store, SOURCE)
     assert lease is not None
     assert lease.state == "released"
     assert read_waiting(place.store, SOURCE, utc_now()) == ()

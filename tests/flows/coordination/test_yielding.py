@@ -49,7 +49,7 @@ def test_the_backfill_keeps_its_lease_alive_while_it_is_lent() -> None:
         now = NOW + dt.timedelta(seconds=30 * minute)
         backfill.heartbeat(now)
         live.heartbeat(now)
-    held, _ = read_lease(store, "s")
+    held = read_lease(store, "s")
     assert held is not None
     assert (held.backfill_id, held.lent_to) == ("bf-1", "daily-1")
 
@@ -86,7 +86,7 @@ def test_live_work_never_makes_live_work_yield() -> None:
     store = MemoryObjectStore()
     acquire(store, "daily-1", mode="daily")
     assert ask(store, "daily-2") is None
-    held, _ = read_lease(store, "s")
+    held = read_lease(store, "s")
     assert held is not None
     assert held.wanted_by == ""
 

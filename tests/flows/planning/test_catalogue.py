@@ -112,6 +112,6 @@ def test_the_entities_of_the_settings_win_and_the_list_is_not_read(place: Place)
 
 def test_an_unreadable_list_stops_the_plan_and_is_not_taken_for_none(place: Place) -> None:
     place.services.store.write("catalogue/source=civic_band/entities.json", json.dumps({"entities": 1}).encode())
-    with pytest.raises(StateUnreadable, match="catalogue unreadable"):
+    with pytest.raises(StateUnreadable, match="state unreadable"):
         place.planned()
     assert read_catalogue(MemoryObjectStore(), "civic_band") is None

@@ -52,7 +52,7 @@ def test_a_plan_that_fails_gives_back_threads_connections_reserved_calls_and_the
     assert sum(place.services.source_kit(SOURCE).quota.counts().spent["day"].values()) == 1, (
         "the rest of the block is back"
     )
-    assert read_lease(place.store, SOURCE)[0].state != "held"  # type: ignore[union-attr]
+    assert read_lease(place.store, SOURCE).state != "held"  # type: ignore[union-attr]
 
 
 def test_a_daily_run_whose_ledger_cannot_be_read_frees_its_lease(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,7 +61,7 @@ def test_a_daily_run_whose_ledger_cannot_be_read_frees_its_lease(place: Place, m
     before = threading.active_count()
     with pytest.raises(StateUnreadable):
         asyncio.run(daily_module._work(place.services, SOURCE, place.partitions(DATE, 1), 2, lease))
-    assert read_lease(place.store, SOURCE)[0].state != "held"  # type: ignore[union-attr]
+    assert read_lease(place.store, SOURCE).state != "held"  # type: ignore[union-attr]
     assert threading.active_count() <= before + 2
 
 

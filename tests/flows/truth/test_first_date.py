@@ -176,7 +176,7 @@ def test_the_launch_is_found_by_a_few_dozen_calls_and_every_plan_begins_there(
     assert upstream.calls.report()["total"] == calls
     with pytest.raises(ConfigurationError, match=r"begins at 1990-01-01.*--forget"):
         plan_of(services, "1986-01-01", "1986-01-31")
-    lease, _ = read_lease(services.store, SOURCE)
+    lease = read_lease(services.store, SOURCE)
     assert lease is not None
     assert (lease.state, lease.mode) == ("released", "first-date")
 
