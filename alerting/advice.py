@@ -226,6 +226,4 @@ def estimate(facts: RunFacts, units: int) -> str:
 def attempted(facts: RunFacts) -> int:
     """Partitions that were really asked for."""
     counts = facts.verdict_counts
-    return sum(
-        count for verdict, count in counts.items() if verdict not in ("planned", "paused", "skipped", "unavailable")
-    )
+    return sum(count for verdict, count in counts.items() if verdict not in ("planned", "paused", "unavailable"))

@@ -10,7 +10,6 @@ import copy
 import datetime as dt
 import logging
 import smtplib
-import ssl
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,7 +26,7 @@ from alerting.redaction import redact
 from alerting.smtp_session import (
     BrokenOff,
     ContentRefused,
-    Security,
+    SmtpServer,
     Taken,
     answer_of,
     hand_over,
@@ -100,7 +99,7 @@ class SmtpChannel:
     """Mail by SMTP.
 
     Args:
-        security: ``starttls`` (refuses to go on without it), ``tls`` (from the first byte), ``none``.
+        server: Its address, and who logs in.
         recipients: Who gets everything.
         by_severity: Replaces ``recipients`` for a severity, e.g. ``{"CRITICAL": ("oncall@x.org",)}``.
         envelope_sender: Takes the bounces; default is ``sender``.
@@ -110,29 +109,21 @@ class SmtpChannel:
 
     def __init__(
         self,
-        host: str,
-        port: int = 587,
+        server: SmtpServer,
         *,
         sender: str,
         recipients: Sequence[str],
         by_severity: Mapping[Severity, Sequence[str]] | None = None,
-        security: Security = "starttls",
-        username: str = "",
-        password: str = "",
         envelope_sender: str = "",
-        timeout_s: float = 30.0,
         name: str = "smtp",
-        tls_context: ssl.SSLContext | None = None,
     ) -> None:
-        self.host, self.port, self.name, self.security, self.timeout_s = host, port, name, security, timeout_s
+        self.server, self.name = server, name
         self.sender, self.envelope_sender = sender, envelope_sender or sender
         self.recipients = tuple(recipients)
         self.by_severity = {level: tuple(given) for level, given in (by_severity or {}).items()}
         self._from, self._envelope = mailbox(self.sender), mailbox(self.envelope_sender)
         everybody = (typed for group in (self.recipients, *self.by_severity.values()) for typed in group)
         self._boxes = {typed: mailbox(typed) for typed in everybody}
-        self._username, self._password = username, password
-        self._tls_context = tls_context
 
     def preflight(self) -> None:
         """Connects, logs in, says NOOP; raises ``ConfigurationError`` when somebody would never receive anything."""
@@ -143,11 +134,11 @@ class SmtpChannel:
         with self._session() as session:
             code, answer = session.noop()
             if code >= 400:
-                raise DeliveryFailed(f"{self._where()} answered {code} {answer!r}", stage="alert")
+                raise DeliveryFailed(f"{self.server.where} answered {code} {answer!r}", stage="alert")
             named = dict.fromkeys((self._from, self._envelope, *self._boxes.values()))
             if beyond := [box.given for box in named if self._out_of_reach(session, box)]:
                 raise ConfigurationError(
-                    f"{self._where()} cannot carry {redact(', '.join(beyond))}: it does not offer SMTPUTF8",
+                    f"{self.server.where} cannot carry {redact(', '.join(beyond))}: it does not offer SMTPUTF8",
                     stage="alert",
                     hint="give an address that is ASCII before the @, or another mail server",
                 )
@@ -180,17 +171,17 @@ class SmtpChannel:
         later = frozenset(box.given for box, answer in refused.items() if box in hung_up or is_temporary(answer))
         if not taken.accepted:
             told = "; ".join(f"{who}: {answer}" for who, answer in answers.items())
-            raise EveryoneRefused(f"{self._where()} refused every recipient: {redact(told)}", answers, later)
+            raise EveryoneRefused(f"{self.server.where} refused every recipient: {redact(told)}", answers, later)
         for who, answer in answers.items():
-            _log.error("recipient %s refused by %s: %s", who, self._where(), answer)
-        return Delivery(f"{self._where()} accepted for {len(taken.accepted)} of {len(recipients)}", answers, later)
+            _log.error("recipient %s refused by %s: %s", who, self.server.where, answer)
+        return Delivery(f"{self.server.where} accepted for {len(taken.accepted)} of {len(recipients)}", answers, later)
 
     def _converse(self, mail: EmailMessage, recipients: Sequence[Mailbox]) -> Taken:
         """One session. What fails after somebody has the mail is an answer and no error: it must not be sent twice."""
         with self._session() as session:
             if self._out_of_reach(session, self._from) or self._out_of_reach(session, self._envelope):
                 raise DeliveryFailed(
-                    f"{self._where()} does not offer SMTPUTF8, which the sender's address needs", stage="alert"
+                    f"{self.server.where} does not offer SMTPUTF8, which the sender's address needs", stage="alert"
                 )
             beyond = [box for box in recipients if self._out_of_reach(session, box)]
             taken = Taken(refused=dict.fromkeys(beyond, "needs SMTPUTF8, which the server does not offer"))
@@ -227,39 +218,28 @@ class SmtpChannel:
     def _out_of_reach(session: smtplib.SMTP, box: Mailbox) -> bool:
         return box.needs_smtputf8 and not session.has_extn("smtputf8")
 
-    def _where(self) -> str:
-        return f"smtp {self.host}:{self.port}"
-
     @contextlib.contextmanager
     def _session(self) -> Iterator[smtplib.SMTP]:
         try:
-            with smtp_session(
-                self.host,
-                self.port,
-                security=self.security,
-                context=self._tls_context or ssl.create_default_context(),
-                username=self._username,
-                password=self._password,
-                timeout_s=self.timeout_s,
-            ) as session:
+            with smtp_session(self.server) as session:
                 yield session
         except ContentRefused as error:
             raise MessageRefused(
-                f"{self._where()} refused the message for good: {redact(error.answer)[:300]}", stage="alert"
+                f"{self.server.where} refused the message for good: {redact(error.answer)[:300]}", stage="alert"
             ) from None
         except BrokenOff as error:
-            raise _HungUp(self._where(), error) from error
+            raise _HungUp(self.server.where, error) from error
         except smtplib.SMTPAuthenticationError as error:
-            beyond_ascii = not f"{self._username}{self._password}".isascii()
+            beyond_ascii = not f"{self.server.username}{self.server.password}".isascii()
             raise DeliveryFailed(
-                f"{self._where()} refused the login ({error.smtp_code})"
+                f"{self.server.where} refused the login ({error.smtp_code})"
                 f"{'; user or password is outside ASCII and was sent as UTF-8' if beyond_ascii else ''}",
                 stage="alert",
                 hint="check the mail user and password",
             ) from None
         except (smtplib.SMTPException, OSError, ValueError) as error:
             raise DeliveryFailed(
-                f"{self._where()} did not take the mail: {type(error).__name__} {redact(str(error))[:300]}",
+                f"{self.server.where} did not take the mail: {type(error).__name__} {redact(str(error))[:300]}",
                 stage="alert",
             ) from error
 

@@ -35,7 +35,7 @@ LOOKS = (
     Look("incomplete", "~", "#e0962a", "~", ("partial", "truncated", "shrunk", "landed", "loaded", "running")),
     Look("not attempted", "?", "#6e7781", "?", ("planned", "paused")),
     Look("proven empty", "o", "#a8dcb5", "", ("empty_ok",)),
-    Look("not at source", "-", "#afb8c1", "", ("unavailable", "skipped")),
+    Look("not at source", "-", "#afb8c1", "", ("unavailable",)),
     Look("verified", "#", "#2f9e58", "", ("verified",)),
 )
 _LOOK_OF = {verdict: look for look in LOOKS for verdict in look.verdicts}

@@ -14,7 +14,7 @@ from alerting.redaction import redact_value
 
 Outcome = Literal["", "OK", "OK-WITH-GAPS", "FAILED", "STOPPED", "CANCELLED"]
 
-GOOD_VERDICTS = ("verified", "empty_ok", "unavailable", "skipped")
+GOOD_VERDICTS = ("verified", "empty_ok", "unavailable")
 """Partition verdicts after which nothing is left to do (design, section 3)."""
 
 CHANGES = ("created", "updated", "unchanged", "removed")

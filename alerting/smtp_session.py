@@ -45,35 +45,50 @@ class Taken:
     refused: dict[Mailbox, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class SmtpServer:
+    """How a mail server is reached, and who logs in; without a user nobody does.
+
+    Args:
+        security: ``starttls`` (refuses to go on without it), ``tls`` (from the first byte), ``none``.
+        tls_context: None trusts what this machine trusts.
+    """
+
+    host: str
+    port: int = 587
+    security: Security = "starttls"
+    username: str = ""
+    password: str = field(default="", repr=False)
+    timeout_s: float = 30.0
+    tls_context: ssl.SSLContext | None = field(default=None, repr=False)
+
+    @property
+    def where(self) -> str:
+        """Its address, for people."""
+        return f"smtp {self.host}:{self.port}"
+
+
 @contextlib.contextmanager
-def smtp_session(
-    host: str,
-    port: int,
-    *,
-    security: Security,
-    context: ssl.SSLContext,
-    username: str,
-    password: str,
-    timeout_s: float,
-) -> Iterator[smtplib.SMTP]:
+def smtp_session(server: SmtpServer) -> Iterator[smtplib.SMTP]:
     """Connected, encrypted as told, logged in. What QUIT answers is of no interest: it cannot take anything back.
 
     Raises ``smtplib.SMTPException``, ``OSError`` and, for what no command can carry, ``ValueError``.
     """
-    if security == "tls":
-        session: smtplib.SMTP = smtplib.SMTP_SSL(host, port, timeout=timeout_s, context=context)
+    context = server.tls_context or ssl.create_default_context()
+    if server.security == "tls":
+        session: smtplib.SMTP = smtplib.SMTP_SSL(server.host, server.port, timeout=server.timeout_s, context=context)
     else:
-        session = smtplib.SMTP(host, port, timeout=timeout_s)
+        session = smtplib.SMTP(server.host, server.port, timeout=server.timeout_s)
     try:
-        if security == "starttls":
+        if server.security == "starttls":
             session.starttls(context=context)
         session.ehlo_or_helo_if_needed()
-        if username:
-            _log_in(session, username, password)
+        if server.username:
+            _log_in(session, server.username, server.password)
         yield session
         with contextlib.suppress(smtplib.SMTPException, OSError):
             if session.sock is not None:
-                session.sock.settimeout(min(timeout_s, _GOODBYE_S))
+                session.sock.settimeout(min(server.timeout_s, _GOODBYE_S))
             session.quit()
     finally:
         session.close()

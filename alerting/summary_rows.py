@@ -14,7 +14,6 @@ VERDICT_LABELS = {
     "verified": "verified",
     "empty_ok": "proven empty",
     "unavailable": "not at the source",
-    "skipped": "skipped",
     "failed_retryable": "failed, retryable",
     "failed_permanent": "failed for good",
     "partial": "incomplete",

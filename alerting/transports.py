@@ -17,7 +17,7 @@ def require_transport(channels: Sequence[Channel]) -> None:
         raise ConfigurationError(
             "no alert channel: a backfill would fail in silence",
             stage="alert",
-            hint="configure SMTP or a webhook, or choose console only",
+            hint="configure SMTP or Apprise, or choose console only",
         )
     for channel in channels:
         channel.preflight()

@@ -75,10 +75,7 @@ class Settings(BaseSettings):
     mail_to: str = Field("", description="Recipients of summaries, separated by commas.")
     mail_to_critical: str = Field("", description="Recipients of what is CRITICAL, besides mail_to.")
     apprise_urls: list[SecretStr] = Field(
-        default_factory=list, description="JSON: Apprise URLs (Slack, Teams, Discord ...) that get notices too."
-    )
-    webhook_urls: list[SecretStr] = Field(
-        default_factory=list, description="JSON: webhooks that get notices as Slack-shaped JSON, without Apprise."
+        default_factory=list, description="JSON: Apprise URLs (slack://, discord://, json:// ...) that get notices too."
     )
     mail_folder: str = Field("", description="Folder that gets every mail as an .eml file too.")
     mail_host: str = Field("gapless.local", description="Right side of Message-IDs; the same on every machine.")
@@ -173,6 +170,13 @@ class Settings(BaseSettings):
 
     def __init__(self, **values: Any) -> None:
         """From the environment, ``values`` first. Raises ``ConfigurationError``, which names no value."""
+        if os.environ.get(_WEBHOOKS):
+            _mask_misshaped_secrets()
+            raise ConfigurationError(
+                f"{_WEBHOOKS} is set, and webhooks go through Apprise. Nothing was done",
+                stage="settings",
+                hint="unset it; write each address into GAPLESS_APPRISE_URLS as slack://, discord:// or json://host/path",
+            ) from None
         try:
             super().__init__(**values)
         except (ValidationError, SettingsError) as error:
@@ -184,7 +188,7 @@ class Settings(BaseSettings):
     def _secrets_are_masked_from_here_on(self) -> Settings:
         for given in (self.smtp_password, *self.source_secrets.values()):
             register_secret(given.get_secret_value())
-        for url in (*self.apprise_urls, *self.webhook_urls):
+        for url in self.apprise_urls:
             register_address(url.get_secret_value())
         return self
 
@@ -247,6 +251,7 @@ def unfit(error: ValidationError | SettingsError) -> ConfigurationError:
 
 _HINT = "look at docs/configuration.md"
 _FIELD = re.compile(r'field "(\w+)"')
+_WEBHOOKS = "GAPLESS_WEBHOOK_URLS"
 _SECRET_FIELDS = ("smtp_password", "source_secrets", "apprise_urls", "webhook_urls")
 
 

@@ -10,16 +10,17 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 from alerting.channels import Channel, FileChannel, LogChannel, SmtpChannel
-from alerting.chat_channels import AppriseChannel, WebhookChannel
+from alerting.chat_channels import AppriseChannel
 from alerting.errors import ConfigurationError
 from alerting.live_alerts import AlertSettings
 from alerting.smart_alert_manager import SmartAlertManager
+from alerting.smtp_session import SmtpServer
 from flows.ledger.ledger import Ledger
 from flows.prices import Prices, Usage, storage_usage
 from flows.settings import Settings, code_version
 from processors import registry as processor_registry
 from processors.base import Processor
-from processors.stored_table_budget import StoredTableBudget
+from processors.table_budget import StoredTableBudget
 from processors.warehouse import BigQueryWarehouse
 from scrapers import registry as scraper_registry
 from scrapers.base import Scraper, SourceAccess
@@ -222,21 +223,21 @@ def build_channels(settings: Settings) -> list[Channel]:
             )
         channels.append(
             SmtpChannel(
-                settings.smtp_host,
-                settings.smtp_port,
+                SmtpServer(
+                    settings.smtp_host,
+                    settings.smtp_port,
+                    security=settings.smtp_security,
+                    username=settings.smtp_user,
+                    password=settings.secret("smtp_password") if settings.smtp_user else "",
+                ),
                 sender=settings.mail_from,
                 recipients=_addresses(settings.mail_to),
                 by_severity={"CRITICAL": _addresses(f"{settings.mail_to_critical},{settings.mail_to}")},
-                security=settings.smtp_security,
-                username=settings.smtp_user,
-                password=settings.secret("smtp_password") if settings.smtp_user else "",
             )
         )
-    if settings.apprise_urls:
-        channels.append(AppriseChannel([url.get_secret_value() for url in settings.apprise_urls]))
     channels += [
-        WebhookChannel(url.get_secret_value(), name="webhook" if position == 1 else f"webhook-{position}")
-        for position, url in enumerate(settings.webhook_urls, start=1)
+        AppriseChannel(url.get_secret_value(), name="apprise" if position == 1 else f"apprise-{position}")
+        for position, url in enumerate(settings.apprise_urls, start=1)
     ]
     if settings.mail_folder:
         channels.append(FileChannel(settings.mail_folder))

@@ -19,7 +19,6 @@ class Verdict(StrEnum):
     """What is known about one partition."""
 
     PLANNED = "planned"
-    RUNNING = "running"
     LANDED = "landed"
     LOADED = "loaded"
     VERIFIED = "verified"
@@ -31,7 +30,6 @@ class Verdict(StrEnum):
     FAILED_PERMANENT = "failed_permanent"
     UNAVAILABLE = "unavailable"
     BLOCKED = "blocked"
-    SKIPPED = "skipped"
     PAUSED = "paused"
 
     @property
@@ -45,7 +43,7 @@ class Verdict(StrEnum):
         return self in _FAILED
 
 
-_GOOD = frozenset({Verdict.VERIFIED, Verdict.EMPTY_OK, Verdict.UNAVAILABLE, Verdict.SKIPPED})
+_GOOD = frozenset({Verdict.VERIFIED, Verdict.EMPTY_OK, Verdict.UNAVAILABLE})
 _FAILED = frozenset(
     {
         Verdict.PARTIAL,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from alerting.wording import dollars, plural
 from flows.planning.batching import jobs_for
-from flows.planning.duration import CALIBRATED_RUNS, learn, turns
+from flows.planning.duration import CALIBRATED_RUNS, SMALL_SOURCE, Work, learn, turns
 from flows.planning.history import SourceHistory
 from flows.planning.plan import Plan
 from flows.prices import Prices, Usage
@@ -129,11 +129,12 @@ def estimate(
     days = quota_days(calls, rate, quota_share)
     paced_s = calls / _calls_per_s(rate) if _calls_per_s(rate) else 0.0
 
-    learned = learn([run.as_sample() for run in known])
+    coming = Work(turns(fetch, concurrency), jobs)
+    learned = learn([run.as_sample() for run in known], coming)
 
     def wall_s(factor: float) -> float:
-        slots_s = factor * learned.parts.slot_s * turns(fetch, concurrency)
-        rest_s = factor * (learned.parts.fixed_s + learned.parts.job_s * jobs)
+        slots_s = factor * SMALL_SOURCE.slot_s * coming.turns
+        rest_s = factor * (SMALL_SOURCE.fixed_s + SMALL_SOURCE.job_s * coming.jobs)
         return max(slots_s, paced_s) + rest_s + DAY_S * max(days - 1, 0)
 
     used = Usage(

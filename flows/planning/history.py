@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from alerting.object_store import ObjectStore
 from alerting.versioned_record import VersionedRecord
-from flows.planning.duration import Sample, turns
+from flows.planning.duration import Sample, Work, turns
 
 KEPT_RUNS = 30
 # Per date of a small JSON source: page, manifest, and its ledger entry three times; its page again for the load.
@@ -39,7 +39,7 @@ class RunCost(BaseModel):
 
     def as_sample(self) -> Sample:
         """What it teaches about durations."""
-        return Sample(turns(self.fetched, self.concurrency), self.bigquery_jobs, self.busy_s)
+        return Sample(Work(turns(self.fetched, self.concurrency), self.bigquery_jobs), self.busy_s)
 
 
 class SourceHistory(BaseModel):

@@ -16,9 +16,7 @@ from alerting.wording import plural
 from flows.ledger.ledger import LedgerEntry, Verdict
 from flows.truth.inventory import Known
 
-# Accepted losses: nothing is expected of them, and nothing is asked again.
-_ACCEPTED = frozenset({Verdict.UNAVAILABLE, Verdict.SKIPPED})
-_UNFINISHED = frozenset({Verdict.PLANNED, Verdict.RUNNING, Verdict.PAUSED})
+_UNFINISHED = frozenset({Verdict.PLANNED, Verdict.PAUSED})
 
 
 class Deficit(StrEnum):
@@ -86,7 +84,7 @@ def _gap(known: Known, table: str) -> str:
     rows, entry = known.rows.get(table, 0), known.entry
     if entry is None:
         return "rows without a verdict" if rows else "landed, not loaded" if known.attempts else "never attempted"
-    if entry.verdict in _ACCEPTED:
+    if entry.verdict is Verdict.UNAVAILABLE:
         return ""
     if known.refused:
         return known.refused
@@ -142,7 +140,7 @@ def _judge(
     entry = known.entry
     if entry is None:
         return _without_entry(known)
-    if entry.verdict in _ACCEPTED:
+    if entry.verdict is Verdict.UNAVAILABLE:
         return None
     if entry.verdict.is_failed:
         return Deficit.FAILED, _open_verdict(entry)
@@ -195,7 +193,7 @@ def _of_a_good_verdict(
 
 def _below(known: Known, threshold: int) -> tuple[Deficit, str] | None:
     rows = sum(known.rows.values())
-    if rows >= threshold or known.entry is None or known.entry.verdict in _ACCEPTED:
+    if rows >= threshold or known.entry is None or known.entry.verdict is Verdict.UNAVAILABLE:
         return None
     return Deficit.BELOW, f"{plural(rows, 'row')} in all tables, fewer than {threshold}"
 

@@ -307,7 +307,7 @@ def _has_changed_rows(entry: LedgerEntry) -> bool:
 
 
 def _unavailable(seen: Seen) -> str:
-    gone = seen.situation.with_verdict(Verdict.UNAVAILABLE, Verdict.SKIPPED)
+    gone = seen.situation.with_verdict(Verdict.UNAVAILABLE)
     scraper = known_scraper(seen.services, seen.situation.source)
     floor = f"nothing exists before {scraper.floor} {scraper.floor_evidence}".rstrip()
     if scraper.horizon:

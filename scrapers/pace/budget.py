@@ -114,11 +114,6 @@ class Budget:
         with self._lock:
             return self._waited_s
 
-    def try_acquire(self) -> bool:
-        """Takes one call if it may be made this instant. Raises ``BudgetExhausted`` at a day or month wall."""
-        with self._lock:
-            return self._take() == 0.0
-
     def acquire(self, timeout_s: float | None = None) -> float:
         """Waits until one call may be made, takes it, and returns the seconds waited.
 
@@ -158,10 +153,6 @@ class Budget:
                 with contextlib.suppress(PipelineError):
                     self._pace.hold(seconds)
 
-    def pause_until(self, instant: dt.datetime) -> None:
-        """Same, until an aware instant."""
-        self.pause_for((instant - self._clock.now()).total_seconds())
-
     def refund(self) -> None:
         """Gives one call back to day and month: the source answered 429 and did no work.
 
@@ -195,14 +186,6 @@ class Budget:
             for wall in self._walls:
                 state[wall.unit], state[f"{wall.unit}_spent"] = wall.period, wall.spent
             return state
-
-    def import_state(self, state: Mapping[str, str | int]) -> None:
-        """Takes over counts of the current day and month; those of a period that is over are ignored."""
-        with self._lock:
-            self._move_walls()
-            for wall in self._walls:
-                if state.get(wall.unit) == wall.period:
-                    wall.spent = max(wall.spent, int(state.get(f"{wall.unit}_spent", 0)))
 
     def next_reset(self, unit: str) -> dt.datetime:
         """The instant, in the reset zone, at which the current ``day`` or ``month`` is over."""

@@ -36,7 +36,7 @@ OTHER = "other"
 
 
 class Counts(BaseModel):
-    """Calls of the current day (``2026-11-22``) and month (``2026-11``) by purpose, and by the source that made them."""
+    """Calls of the current day (``2026-11-22``) and month (``2026-11``), by purpose and by source."""
 
     day: str
     month: str

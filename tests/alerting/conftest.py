@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from aiosmtpd.controller import Controller
+from smtp_channels import smtp_channel
 
 from alerting.channels import Delivery, DeliveryFailed, Kind, SmtpChannel
 from alerting.incident import Severity
@@ -70,13 +71,7 @@ class MailServer:
             self._controller = None
 
     def channel(self, **options: Any) -> SmtpChannel:
-        given = {
-            "sender": "gapless@example.org",
-            "recipients": ["ops@example.org"],
-            "security": "none",
-            "timeout_s": 5.0,
-        }
-        return SmtpChannel("127.0.0.1", self.port, **{**given, **options})
+        return smtp_channel(self.port, **options)
 
 
 def free_port() -> int:
@@ -179,6 +174,11 @@ class Posts:
         self.status = 200
         self.location = ""
         self.url = ""
+
+    @property
+    def address(self) -> str:
+        """As Apprise writes it."""
+        return self.url.replace("http://", "json://")
 
 
 @pytest.fixture

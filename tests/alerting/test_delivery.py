@@ -172,6 +172,7 @@ CRASHES = """
     import datetime as dt, os, signal, sys
     from alerting import owed_mail
     from alerting.channels import SmtpChannel
+    from alerting.smtp_session import SmtpServer
     from alerting.incident import Incident
     from alerting.local_store import FileObjectStore
     from alerting.outbox import Outbox
@@ -179,7 +180,7 @@ CRASHES = """
 
     folder, port, point = sys.argv[1], int(sys.argv[2]), sys.argv[3]
     die = lambda *args, **rest: os.kill(os.getpid(), signal.SIGKILL)
-    channel = SmtpChannel("127.0.0.1", port, sender="g@x.org", recipients=["ops@x.org"], security="none")
+    channel = SmtpChannel(SmtpServer("127.0.0.1", port, security="none"), sender="g@x.org", recipients=["ops@x.org"])
     store = FileObjectStore(folder + "/store")
     manager = SmartAlertManager(store=store, channels=[channel], spool_folder=folder + "/spool")
     manager.enable_backfill_mode("b", source="s", ttl_s=60)

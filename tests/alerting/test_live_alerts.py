@@ -7,7 +7,7 @@ from reported import text
 
 from alerting import errors
 from alerting.channels import FileChannel
-from alerting.chat_channels import WebhookChannel
+from alerting.chat_channels import AppriseChannel
 from alerting.incident import Incident
 from alerting.live_alerts import AlertSettings
 from alerting.local_store import FileObjectStore
@@ -55,7 +55,7 @@ def test_the_limiter_covers_every_level_that_is_not_critical(make_manager, mail_
 
 
 def test_a_critical_alert_always_goes_out_to_mail_and_chat(make_manager, mail_server, posts):
-    manager = make_manager(mail_server.channel(), WebhookChannel(posts.url))
+    manager = make_manager(mail_server.channel(), AppriseChannel(posts.address))
     for number in range(15):
         manager.send_alert("nba", f"14 games, 0 rows, check {number}", "CRITICAL", {})
     assert len(mail_server.inbox.mails) == 15
@@ -63,7 +63,7 @@ def test_a_critical_alert_always_goes_out_to_mail_and_chat(make_manager, mail_se
 
 
 def test_errors_go_to_the_chat_and_information_only_to_the_digest(make_manager, mail_server, posts):
-    manager = make_manager(mail_server.channel(), WebhookChannel(posts.url))
+    manager = make_manager(mail_server.channel(), AppriseChannel(posts.address))
     manager.send_alert("nba", "broken", "ERROR", {})
     manager.send_alert("nba", "finished with 0 records", "INFO", {})
     assert (len(posts.bodies), len(mail_server.inbox.mails)) == (1, 0)

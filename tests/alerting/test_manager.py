@@ -161,10 +161,10 @@ def test_the_error_summary_counts_by_type_and_scraper(make_manager, mail_server)
 
 
 def test_a_test_alert_names_the_channel_that_does_not_work(make_manager, mail_server, posts):
-    from alerting.chat_channels import WebhookChannel
+    from alerting.chat_channels import AppriseChannel
 
     posts.status = 404
-    problems = make_manager(mail_server.channel(), WebhookChannel(posts.url)).test_alert()
+    problems = make_manager(mail_server.channel(), AppriseChannel(posts.address)).test_alert()
     assert problems["smtp"] == ""
-    assert "404" in problems["webhook"]
+    assert "did not take" in problems["apprise"]
     assert "test alert" in mail_server.inbox.mails[0]["Subject"]

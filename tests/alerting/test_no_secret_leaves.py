@@ -12,7 +12,7 @@ import pytest
 
 from alerting import errors
 from alerting.channels import FileChannel, LogChannel
-from alerting.chat_channels import WebhookChannel
+from alerting.chat_channels import AppriseChannel
 from alerting.incident import Incident
 from alerting.local_store import FileObjectStore
 from alerting.redaction import RedactingFilter, register_secret
@@ -116,7 +116,7 @@ def test_a_secret_reaches_no_mail_no_chat_no_log_no_journal_and_no_file(
     caplog.set_level(logging.DEBUG)
     caplog.handler.addFilter(RedactingFilter())
     register_secret(REGISTERED)
-    channels = (mail_server.channel(), WebhookChannel(posts.url), FileChannel(tmp_path / "mails"), LogChannel())
+    channels = (mail_server.channel(), AppriseChannel(posts.address), FileChannel(tmp_path / "mails"), LogChannel())
     manager = make_manager(*channels, store=FileObjectStore(tmp_path / "store"))
     if mode == "backfill":
         manager.enable_backfill_mode("b", source="odds", owner=f"pwd={PLANTED}", facts=FACTS)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from smtp_channels import smtp_channel
 
 from alerting.channels import DeliveryFailed, MessageRefused, SmtpChannel
 from alerting.delivery import owed_summaries, send_owed_summary
@@ -113,8 +114,7 @@ class Talker:
         self._listening.close()
 
     def channel(self, **options: object) -> SmtpChannel:
-        given = {"sender": "gapless@example.org", "recipients": ["ops@example.org"], "security": "none"}
-        return SmtpChannel("127.0.0.1", self.port, **{"timeout_s": 5.0, **given, **options})
+        return smtp_channel(self.port, **options)
 
     @property
     def to(self) -> list[list[str]]:

@@ -17,6 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from smtp_channels import smtp_channel
 
 from alerting.channels import DeliveryFailed, SmtpChannel
 from alerting.message import plain_mail
@@ -102,14 +103,7 @@ def _free_port() -> int:
 def channel(server: tuple[Inbox, int, str], trusted: Path | None, **rest: Any) -> SmtpChannel:
     given = {"username": USER, "password": PASSWORD, "security": server[2], "timeout_s": 10.0}
     trust = ssl.create_default_context(cafile=str(trusted) if trusted else None)
-    return SmtpChannel(
-        "127.0.0.1",
-        server[1],
-        sender="gapless@example.org",
-        recipients=["ops@example.org"],
-        tls_context=trust,
-        **{**given, **rest},
-    )
+    return smtp_channel(server[1], tls_context=trust, **{**given, **rest})
 
 
 def test_a_mail_goes_out_encrypted_and_logged_in(server, certificate):

@@ -18,8 +18,7 @@ from flows.ledger.ledger import Ledger, Verdict
 from flows.parameters import Mode
 from flows.run.run import Run
 from flows.wiring import Services
-from processors.stored_table_budget import StoredTableBudget
-from processors.table_budget import STOP_AT
+from processors.table_budget import STOP_AT, StoredTableBudget
 from processors.warehouse import BigQueryWarehouse
 from scrapers.base import Page, Request
 from scrapers.partition import partitions_between

@@ -24,14 +24,13 @@ from flows.views import preflight
 from scrapers.addressing import mask_cookies
 
 PLANTED = "pl4nted-S3cret-value"
-HOOK = f"https://hooks.example.org/services/T0/B0/{PLANTED}"
+HOOK = f"jsons://hooks.example.org/services/T0/B0/{PLANTED}"
 APPRISE = f"discord://1234567/{PLANTED}"
 
 
 @pytest.fixture(autouse=True)
 def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GAPLESS_WEBHOOK_URLS", json.dumps([HOOK]))
-    monkeypatch.setenv("GAPLESS_APPRISE_URLS", json.dumps([APPRISE]))
+    monkeypatch.setenv("GAPLESS_APPRISE_URLS", json.dumps([HOOK, APPRISE]))
     monkeypatch.setenv("GAPLESS_SMTP_PASSWORD", f"mail-{PLANTED}")
     monkeypatch.setenv("GAPLESS_SOURCE_SECRETS", json.dumps({"bdl_api_key": f"key-{PLANTED}"}))
 
@@ -40,13 +39,13 @@ def test_no_representation_and_no_dump_of_the_settings_shows_a_secret() -> None:
     settings = Settings()
     shown = f"{settings!r} {settings} {settings.model_dump()} {settings.model_dump_json()} {redact_value(settings)}"
     assert PLANTED not in shown
-    assert settings.webhook_urls[0].get_secret_value() == HOOK
+    assert settings.apprise_urls[0].get_secret_value() == HOOK
     assert pickle.loads(pickle.dumps(settings)) == settings
 
 
 def test_the_secrets_are_masked_as_soon_as_there_are_settings() -> None:
     Settings(
-        webhook_urls=[SecretStr(HOOK), SecretStr("http://127.0.0.1:8099/gapless")],
+        apprise_urls=[SecretStr(url) for url in (HOOK, APPRISE, "json://127.0.0.1:8099/gapless")],
         source_secrets={"k": SecretStr("only words here")},
     )
     assert (
@@ -56,7 +55,7 @@ def test_the_secrets_are_masked_as_soon_as_there_are_settings() -> None:
     assert redact("gapless run bdl_box_scores; the hook at 127.0.0.1:8099") == (
         "gapless run bdl_box_scores; the hook at 127.0.0.1:8099"
     )
-    assert redact("no http://127.0.0.1:8099/gapless") == "no ***"
+    assert redact("no json://127.0.0.1:8099/gapless") == "no ***"
 
 
 @pytest.mark.parametrize(

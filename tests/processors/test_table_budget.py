@@ -1,15 +1,17 @@
-"""The daily limits of a table."""
+"""The daily limits of a table: of one process, and counted together by all runs."""
 
 from __future__ import annotations
 
 import datetime as dt
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerting.errors import BudgetExhausted
-from processors.table_budget import TableBudget, next_reset, quota_day
+from alerting.errors import BudgetExhausted, StateUnreadable
+from alerting.local_store import MemoryObjectStore
+from processors.table_budget import PREFIX, StoredTableBudget, TableBudget, next_reset, quota_day
 
 NOON = dt.datetime(2025, 7, 1, 19, 0, tzinfo=dt.UTC)
 
@@ -46,3 +48,49 @@ def test_the_reset_is_the_first_instant_of_the_next_quota_day(now):
     assert now < reset <= now + dt.timedelta(hours=25)
     assert quota_day(reset) == quota_day(now) + dt.timedelta(days=1)
     assert quota_day(reset - dt.timedelta(microseconds=1)) == quota_day(now)
+
+
+WINTER_NOON = dt.datetime(2025, 2, 1, 20, tzinfo=dt.UTC)
+
+
+def test_what_one_run_spent_counts_for_the_next_until_midnight_in_california() -> None:
+    store = MemoryObjectStore()
+    for _ in range(19):
+        StoredTableBudget(store, modifications_per_day=20).spend("games", 1, WINTER_NOON)
+    with pytest.raises(BudgetExhausted, match="19 of 19"):
+        StoredTableBudget(store, modifications_per_day=20).spend("games", 1, WINTER_NOON)
+    StoredTableBudget(store, modifications_per_day=20).spend("players", 1, WINTER_NOON)
+    StoredTableBudget(store, modifications_per_day=20).spend("games", 1, WINTER_NOON + dt.timedelta(hours=12))
+
+
+def test_it_stops_at_95_percent_of_the_partition_modifications() -> None:
+    budget = StoredTableBudget(MemoryObjectStore())
+    budget.spend("games", 28_500, WINTER_NOON)
+    with pytest.raises(BudgetExhausted, match="28500 of 28500"):
+        budget.spend("games", 1, WINTER_NOON)
+
+
+def test_no_modification_of_many_threads_is_lost() -> None:
+    store = MemoryObjectStore()
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda _: StoredTableBudget(store).spend("games", 2, WINTER_NOON), range(40)))
+    assert StoredTableBudget(store).spent(WINTER_NOON)["games"].partition_modifications == 80
+
+
+def test_tables_are_counted_in_objects_of_their_own() -> None:
+    store = MemoryObjectStore()
+    budget = StoredTableBudget(store)
+    budget.spend("games", 1, WINTER_NOON)
+    budget.spend("players", 3, WINTER_NOON)
+    assert [stored.name for stored in store.list("budgets/")] == [f"{PREFIX}games.json", f"{PREFIX}players.json"]
+    assert {table: one.partition_modifications for table, one in budget.spent(WINTER_NOON).items()} == {
+        "games": 1,
+        "players": 3,
+    }
+
+
+def test_unreadable_counts_stop_the_load() -> None:
+    store = MemoryObjectStore()
+    store.write(f"{PREFIX}games.json", b"{}")
+    with pytest.raises(StateUnreadable, match="state unreadable"):
+        StoredTableBudget(store).spend("games", 1, WINTER_NOON)

@@ -66,13 +66,12 @@ def test_every_kind_of_channel_can_be_reached_by_a_setting(tmp_path):
     settings = Settings(
         smtp_host="127.0.0.1",
         mail_to="you@example.org",
-        webhook_urls=["http://127.0.0.1:9/hook-one", "http://127.0.0.1:9/hook-two"],
         mail_folder=str(tmp_path),
-        apprise_urls=["json://127.0.0.1:9/"],
+        apprise_urls=["json://127.0.0.1:9/one", "json://127.0.0.1:9/two"],
         console_only=True,
     )
     names = [channel.name for channel in build_channels(settings)]
-    assert sorted(names) == ["apprise", "file", "log", "smtp", "webhook", "webhook-2"]
+    assert sorted(names) == ["apprise", "apprise-2", "file", "log", "smtp"]
 
 
 def test_a_critical_mail_goes_to_everybody_and_to_those_on_call():

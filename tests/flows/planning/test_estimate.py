@@ -96,7 +96,7 @@ def test_a_plan_says_range_paths_calls_limits_and_three_times(services: Services
     assert "1,425" in text
     assert "28,500" in text
     assert "optimistic / realistic / pessimistic: P10 / P50 / P90" in text
-    assert "learned from 1 runs" in text
+    assert "learned from 1 run;" in text
 
 
 def test_failed_of_narrows_a_plan_to_what_that_run_left(services: Services) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from flows.planning.batching import jobs_for
-from flows.planning.duration import CALIBRATED_RUNS, SMALL_SOURCE, Durations, Sample, learn, turns
+from flows.planning.duration import CALIBRATED_RUNS, Durations, Sample, Work, learn, turns
 from flows.planning.estimate import Estimate, estimate
 from flows.planning.history import RunCost, SourceHistory, read_history
 from flows.planning.plan import Path, Plan, PlannedPartition
@@ -163,19 +163,22 @@ def test_short_runs_alone_teach_a_long_one_no_nonsense() -> None:
     assert truly < said.pessimistic_s
 
 
-def test_fixed_cost_jobs_and_partitions_are_told_apart() -> None:
-    sizes = [(3, 8), (30, 1), (300, 8), (3_000, 16), (10, 4), (100, 1), (1_000, 4), (400, 8), (12, 1), (500, 16)]
-    exact = [
-        Sample(turns(dates, slots), jobs, 20 + 1.5 * jobs + 0.4 * turns(dates, slots))
-        for dates, slots in sizes
-        for jobs in [4 * math.ceil(dates / PER_JOB)]
+def test_runs_of_the_size_that_is_asked_for_teach_the_most() -> None:
+    short, long = Work(3.0, 4), Work(900.0, 100)
+    # Short runs are three times as slow as a small source's, long ones three times as quick.
+    samples = [
+        Sample(work, work.of_small_source_s * by) for _ in range(6) for work, by in ((short, 3.0), (long, 1 / 3))
     ]
-    found = learn(exact)
-    for one in exact:
-        predicted = found.parts.fixed_s + found.parts.job_s * one.jobs + found.parts.slot_s * one.turns
-        assert predicted == pytest.approx(one.busy_s, rel=0.15)
-    assert found.parts.fixed_s == pytest.approx(20, rel=0.15)
-    assert found.low <= 1.0 <= found.high < 2.0
+    assert learn(samples, short).middle == pytest.approx(3.0)
+    assert learn(samples, long).middle == pytest.approx(1 / 3)
+    assert learn(samples, Work(4.0, 4)).high == pytest.approx(3.0)
+    assert learn(samples, Work(800.0, 90)).low == pytest.approx(1 / 3)
+
+
+def test_one_slow_run_moves_the_middle_of_no_estimate() -> None:
+    work = Work(10.0, 4)
+    samples = [Sample(work, work.of_small_source_s * by) for by in (1.0, 1.1, 0.9, 9.0, 1.0, 1.0)]
+    assert learn(samples, work).middle == pytest.approx(1.0)
 
 
 def test_without_a_run_the_guess_is_wide_and_says_so() -> None:
@@ -183,12 +186,13 @@ def test_without_a_run_the_guess_is_wide_and_says_so() -> None:
     none, one = planned(asked, SourceHistory()), SourceHistory().with_run(Simulated(random.Random(1)).runs(1, asked))
     assert none.pessimistic_s > 3 * none.realistic_s > 9 * none.optimistic_s
     assert "guessed, no earlier run; P90 holds from 5 runs on" in none.describe()
-    assert "learned from 1 runs; P90" in planned(asked, one).describe()
-    assert learn([]) == Durations(SMALL_SOURCE, learn([]).low, 1.0, learn([]).high)
+    assert "learned from 1 run; P90" in planned(asked, one).describe()
+    assert learn([], Work(10.0, 4)) == Durations(0.25, 1.0, 4.0)
 
 
 def test_a_run_without_seconds_teaches_nothing() -> None:
-    assert learn([Sample(1.0, 4, 0.0)]) == learn([])
+    coming = Work(1.0, 4)
+    assert learn([Sample(coming, 0.0)], coming) == learn([], coming)
 
 
 def test_a_canary_feeds_the_estimate_while_its_run_goes_on_and_the_run_replaces_it(place: Place, ran: Ran) -> None:

@@ -68,9 +68,7 @@ def test_each_partition_has_at_most_one_deficit_and_the_summary_loses_none(inven
 @given(inventories())
 def test_an_accepted_loss_is_never_asked_for_again(inventory: list[Known]) -> None:
     accepted = {
-        known.partition.key
-        for known in inventory
-        if known.entry and known.entry.verdict in (Verdict.UNAVAILABLE, Verdict.SKIPPED)
+        known.partition.key for known in inventory if known.entry and known.entry.verdict is Verdict.UNAVAILABLE
     }
     found = find_deficits("s", inventory, NOW, empty_ttl=TTL, fresh_for=FRESH, below=10)
     assert accepted.isdisjoint(one.partition for one in found)
