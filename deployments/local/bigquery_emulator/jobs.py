@@ -17,6 +17,7 @@ import bqemulator.api.routes.jobs
 import bqemulator.api.routes.upload
 import bqemulator.server
 from bqemulator.api.dependencies import AppContext
+from bqemulator.catalog.duckdb_repository import DuckDBCatalogRepository
 from bqemulator.catalog.models import JobMeta
 from bqemulator.domain.errors import AlreadyExistsError, DomainError
 from bqemulator.storage.engine import DuckDBEngine
@@ -106,6 +107,7 @@ upload_api: Any = bqemulator.api.routes.upload
 server: Any = bqemulator.server
 engine: Any = DuckDBEngine
 snapshots: Any = SnapshotManager
+catalog: Any = DuckDBCatalogRepository
 _released_load = jobs_api.execute_load_job
 _released_query = jobs_api._handle_query_job
 _released_copy = jobs_api.execute_copy_job
@@ -113,6 +115,7 @@ _released_extract = jobs_api.execute_extract_job
 _released_envelope = upload_api._load_configuration_from_envelope
 _released_app = server.create_app
 _released_execute = engine.execute
+_released_upsert = catalog.upsert_job
 
 
 def install(jobs: Jobs) -> None:
@@ -181,6 +184,12 @@ def _install_engine() -> None:
         reader.execute("SET TimeZone = 'UTC'")
         return reader.execute(sql, parameters) if parameters is not None else reader.execute(sql)
 
+    def upsert(self: DuckDBCatalogRepository, job: JobMeta) -> JobMeta:
+        # A job that ran is recorded before its answer may be lost; the route would write the same record again.
+        known = self.get_job(job.project_id, job.job_id)
+        return job if known is job else cast("JobMeta", _released_upsert(self, job))
+
+    catalog.upsert_job = upsert
     engine.execute = execute
     engine._load_spatial = lambda _self: None
     snapshots.capture = lambda _self, *_names, **_options: None

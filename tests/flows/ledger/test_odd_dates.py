@@ -6,7 +6,7 @@ import datetime as dt
 import json
 from typing import TYPE_CHECKING
 
-import pytest
+from plain_orchestrator import PlainOrchestrator
 
 from deployments.local.upstreams.season import games_on
 from flows.ledger.ledger import Verdict
@@ -84,7 +84,6 @@ def test_without_the_breaker_every_date_is_really_tried(place: Place, ran: Ran) 
     assert facts.verdict == "FAILED"
 
 
-@pytest.mark.usefixtures("tried_again")
 def test_an_empty_or_cut_body_is_tried_again_and_breaks_the_contract_of_its_date_only_when_it_repeats_at_every_try(
     place: Place, ran: Ran
 ) -> None:
@@ -94,7 +93,7 @@ def test_an_empty_or_cut_body_is_tried_again_and_breaks_the_contract_of_its_date
         *({"kind": "raw", "raw": raw, "dates": [date], "times": 1} for date, raw in once.items()),
         *({"kind": "raw", "raw": raw, "dates": [date]} for date, raw in ever.items()),
     )
-    run, _ = ran("2025-01-03", "2025-01-09")
+    run, _ = ran("2025-01-03", "2025-01-09", orchestrator=PlainOrchestrator(tries_again=True))
     tries = 1 + len(place.services.settings.retry_delays_s)
     between = ("2025-01-04", "2025-01-06", "2025-01-08")
     asked = place.upstream.calls.report()["by_date"]

@@ -9,7 +9,7 @@ import sqlglot
 from sqlglot.dialects.bigquery import BigQuery
 from sqlglot.dialects.dialect import Dialect
 
-from deployments.local.bigquery_emulator.parsing import remembering
+from deployments.local.bigquery_emulator.parsing import of_ddl, remembering
 
 MERGE = (
     "MERGE `p.d.t` T USING `p.d.s` S ON FALSE WHEN NOT MATCHED BY SOURCE AND T.day IN UNNEST(@days) THEN DELETE "
@@ -62,3 +62,17 @@ def test_what_cannot_be_read_is_an_error_every_time(read: list[str]) -> None:
         with pytest.raises(sqlglot.ParseError):
             sqlglot.parse_one("SELECT FROM WHERE (", dialect="bigquery")
     assert len(read) == 2
+
+
+@pytest.mark.parametrize("begins", ["", "\n  ", "-- DROP TABLE t\n"])
+def test_ddl_is_looked_for_in_a_statement_that_may_be_some_and_in_no_query(begins: str) -> None:
+    seen: list[tuple[str, str]] = []
+    look = of_ddl(lambda sql, project: seen.append((sql, project)) or "found", lambda sql: f"none in {sql}")
+
+    assert look(f"{begins}DROP TABLE t", "p") == "found"
+    assert look(f"{begins}CREATE TABLE t AS SELECT 1 AS a", "p") == "found"
+    assert seen == [(f"{begins}DROP TABLE t", "p"), (f"{begins}CREATE TABLE t AS SELECT 1 AS a", "p")]
+    for query in ("SELECT 'CREATE TABLE t'", "with a AS (SELECT 1) SELECT * FROM a", "MERGE t USING s ON FALSE"):
+        if not begins.startswith("--"):
+            assert look(f"{begins}{query}", "p") == f"none in {begins}{query}"
+    assert len(seen) == 2
