@@ -43,7 +43,10 @@ ALL_RETRYABLE = "all-retryable"
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One command to copy, for ``units`` partitions; ``cause_id`` when it retries one cause."""
+    """One command to copy, for ``units`` partitions.
+
+    ``cause_id`` when it retries one cause; ``instead_of`` names causes whose own command has no use beside this one.
+    """
 
     text: str
     units: int
@@ -51,6 +54,7 @@ class Step:
     estimate: str
     why: str
     cause_id: str = ""
+    instead_of: tuple[str, ...] = ()
 
     @property
     def size_text(self) -> str:
@@ -118,6 +122,9 @@ def go_on_step(facts: RunFacts, groups: Sequence[IncidentGroup], failed: set[str
     why = f"Every retryable cause: {names}." if healing else "What was not begun."
     if healing and rest:
         why = f"Every retryable cause: {names}, and what was not begun or not finished."
+    keyless = tuple(group.cause_id for group in healing if group.sample.error_type == _DEAD_KEY)
+    if keyless:
+        why = f"Renew or unlock the key first, then this. {why}"
     if repairs and facts.range_command and text.startswith(facts.range_command):
         why += " What needs a repair first is excluded."
     if any(group.sample.error_type == "BudgetExhausted" for group in healing):
@@ -126,14 +133,19 @@ def go_on_step(facts: RunFacts, groups: Sequence[IncidentGroup], failed: set[str
     landed = sum(facts.calendar.get(key) in ("landed", "loaded") for key in rest)
     if landed:
         why += f" {landed:,} are landed and cost no call."
-    return Step(text, units, unit_name(partitions, units), _cost(facts, partitions), why)
+    return Step(text, units, unit_name(partitions, units), _cost(facts, partitions), why, instead_of=keyless)
 
 
-_HEALS_AFTER = {"BudgetExhausted": "heals when there is budget again", "BlockedBySource": "heals after the cooldown"}
+_DEAD_KEY = "AuthenticationError"
+_HEALS_AFTER = {
+    "BudgetExhausted": "heals when there is budget again",
+    "BlockedBySource": "heals after the cooldown",
+    _DEAD_KEY: "heals when the key works again",
+}
 
 
 def heals(group: IncidentGroup) -> bool:
-    """Whether another run alone may be enough, now or after a wait that the mail names."""
+    """Whether another run alone may be enough, now or after a wait or a new key that the mail names."""
     return group.sample.retryable or group.sample.error_type in _HEALS_AFTER
 
 

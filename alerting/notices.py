@@ -132,7 +132,8 @@ def tell_human(
     if entry is None or entry.human is None:
         return False
     subject, text = _human_text(entry.human.incident, entry)
-    mail = backfill_mail(entry, subject, text, role="human", outcome="NEEDS-A-HUMAN", now=now)
+    outcome = _outcome(entry.human.incident).replace(" ", "-")
+    mail = backfill_mail(entry, subject, text, role="human", outcome=outcome, now=now)
     delivered, problems = deliver(mail, channels, "CRITICAL", entry.human.delivered, now)
     if problems:
         _log.critical("a human is needed, and not everyone could be told: %s\n%s", "; ".join(problems), redact(text))
@@ -152,6 +153,11 @@ def tell_human(
     return bool(delivered)
 
 
+def _outcome(incident: Incident) -> str:
+    """A block is to be known at once and waited out: the run goes on by itself, as its summary says."""
+    return "BLOCKED" if incident.error_type == "BlockedBySource" else "NEEDS A HUMAN"
+
+
 def _human_text(incident: Incident, entry: OutboxEntry) -> tuple[str, str]:
     source = incident.source or entry.source
     where = " ".join(part for part in (source, incident.partition) if part)
@@ -168,7 +174,7 @@ def _human_text(incident: Incident, entry: OutboxEntry) -> tuple[str, str]:
         "",
         "This is the only such mail of this run; everything else comes in its summary.",
     ]
-    return f"[backfill][NEEDS A HUMAN] {source} · {incident.error_type}", "\n".join(lines)
+    return f"[backfill][{_outcome(incident)}] {source} · {incident.error_type}", "\n".join(lines)
 
 
 def send_refusal(

@@ -94,7 +94,7 @@ def build_view(facts: RunFacts, causes: Causes) -> SummaryView:
     differing = any(table_state(table) for table in facts.tables)
     retries = {group.cause_id: retry_step(facts, group) for group in causes.groups}
     steps = _steps(facts, causes, retries)
-    shown = {step.cause_id for step in steps}
+    shown = {cause for step in steps for cause in (step.cause_id, *step.instead_of)}
     if outcome == PAUSED:
         # The run itself retries them; who wants it sooner has one command for all.
         shown |= {group.cause_id for group in causes.groups if heals(group)}

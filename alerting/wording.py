@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import re
 import textwrap
 from collections.abc import Iterable
@@ -174,12 +175,18 @@ def command_lines(command: str, width: int = TEXT_WIDTH) -> str:
     >>> print(command_lines("gapless retry-failed nba --run bf-20260110-1 --cause C2", 36))
     gapless retry-failed nba \\
       --run bf-20260110-1 --cause C2
+    >>> print(command_lines("gapless run nba -p note='retry all-retryable of bf-0f3a5c1e7b1d' -p wait=1", 37))
+    gapless run nba -p note='retry '\\
+    'all-retryable of bf-0f3a5c1e7b1d' \\
+      -p wait=1
     """
     lines: list[str] = []
     current, quoted = "", False
-    for piece, ends_quoted in _pieces(command):
+    for piece, ends_quoted in _pieces(command, width - 4):
         room = width - 2 if current else width
-        if current and len(current) + len(piece.rstrip(" ")) > room:
+        # A blank inside of quotes is part of the argument.
+        taken = len(piece) if ends_quoted else len(piece.rstrip(" "))
+        if current and len(current) + taken > room:
             lines.append(f"{current}'\\" if quoted else f"{current.rstrip(' ')} \\")
             current = "'" if quoted else "  "
         current += piece
@@ -187,20 +194,30 @@ def command_lines(command: str, width: int = TEXT_WIDTH) -> str:
     return "\n".join([*lines, current.rstrip(" ")])
 
 
-def _pieces(command: str) -> Iterable[tuple[str, bool]]:
+def _pieces(command: str, room: int) -> Iterable[tuple[str, bool]]:
     """Splits after blanks outside quotes (an option and its value stay together) and after commas inside single quotes.
 
-    True with a piece that ends inside of quotes.
+    What is longer than ``room`` is split after blanks inside single quotes too: the reader's screen would break it
+    anywhere, and leave a backslash on a line of its own. True with a piece that ends inside of quotes.
     """
-    piece, quote = "", ""
+    piece, quote, blanks = "", "", [0]
     for char in command:
         piece += char
         if char in "'\"":
             quote = "" if quote == char else quote or char
+        if char == " " and quote == "'":
+            blanks.append(len(piece))
         ends_word = char == " " and not quote and not _OPTION.fullmatch(piece)
         breaks = ends_word or (char == "," and quote == "'")
         if breaks:
-            yield piece, bool(quote)
-            piece = ""
+            yield from _cut(piece, blanks, room, bool(quote))
+            piece, blanks = "", [0]
     if piece:
-        yield piece, False
+        yield from _cut(piece, blanks, room, is_quoted=False)
+
+
+def _cut(piece: str, blanks: list[int], room: int, is_quoted: bool) -> Iterable[tuple[str, bool]]:
+    last = blanks[-1] if len(piece.rstrip(" ")) > room else 0
+    if last:
+        yield from ((piece[start:end], True) for start, end in itertools.pairwise(blanks))
+    yield piece[last:], is_quoted

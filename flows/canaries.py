@@ -35,7 +35,7 @@ async def try_canaries(run: Run, plan: Plan) -> Plan:
     found = drift(_result(run, chosen, landed), run.history)
     if found:
         error = CriticalError(f"canary: {found}", source=run.source, stage="canary", abort="red_flag")
-        run.note(f"red_flag:canary: {found}; {len(chosen)} of {len(plan.to_fetch):,} dates tried, no other one")
+        run.note(f"red flag, canary: {found}; {len(chosen)} of {len(plan.to_fetch):,} dates tried, no other one")
         run.stop(error, "scrape")
     rest = dataclasses.replace(plan, items=tuple(item for item in plan.items if item.partition.key not in chosen))
     learned = await run.in_thread(learn_from_canaries, run, rest, time.monotonic() - began_s)

@@ -107,7 +107,7 @@ class Windows:
             run.obey(trip)
             if outcome.contract and trip is not None and trip.action is Action.ABORT:
                 # A window records its odd dates as errors of theirs. That it is the source is known only here.
-                what = SourceContractError(f"{trip.flag}: {trip.message}", source=run.source, stage="scrape")
+                what = SourceContractError(trip.told, source=run.source, stage="scrape")
                 self._broken_by = Incident.from_error(what)
         self._fed[name] = len(report.outcomes)
         if report.stop is not None and report.stop.error_type != LeaseHeld.__name__:

@@ -6,7 +6,7 @@ import shlex
 
 from prefect.runtime import deployment, flow_run
 
-from alerting.advice import ALL_RETRYABLE
+from alerting.advice import ALL_RETRYABLE, heals
 from alerting.delivery import SendResult
 from alerting.errors import ConfigurationError, PipelineError, TransientError
 from alerting.fingerprint import group_incidents
@@ -112,7 +112,7 @@ def keys_of_cause(services: Services, backfill_id: str, cause: str) -> list[str]
     """
     groups = group_incidents(IncidentJournal(services.store).read(backfill_id)).groups
     if cause == ALL_RETRYABLE:
-        return sorted({key for group in groups if group.sample.retryable for key in group.partitions})
+        return sorted({key for group in groups if heals(group) for key in group.partitions})
     for group in groups:
         if cause in (group.cause_id, group.fingerprint):
             return sorted(group.partitions)

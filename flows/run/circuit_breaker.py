@@ -371,6 +371,15 @@ class Trip:
     flag: str
     message: str
 
+    @property
+    def told(self) -> str:
+        """Rule and numbers, for people.
+
+        >>> red_flag("error_rate", "11 of the last 100 dates failed").told
+        'red flag, error rate: 11 of the last 100 dates failed'
+        """
+        return f"{self.flag.replace(':', ', ').replace('_', ' ')}: {self.message}"
+
 
 def abort(reason: str, flag: str, message: str) -> Trip:
     """A trip that ends the run."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
+from alerting.ranges import unit_name
 from alerting.run_facts import RunFacts
 from alerting.wording import dollars, plural, span
 from flows.ledger.ledger import LedgerEntry, Verdict
@@ -25,6 +27,7 @@ class Progress:
     elapsed_s: float
     calls: int = 0
     calls_left: int | None = None
+    unit: str = "date"
 
     @property
     def handled(self) -> int:
@@ -58,7 +61,7 @@ class Progress:
         """
         before = f" ({self.skipped:,} before)" if self.skipped else ""
         return (
-            f"{self.skipped + self.handled:,}/{plural(self.planned, 'date')}{before}, {self.landed:,} landed, "
+            f"{self.skipped + self.handled:,}/{plural(self.planned, self.unit)}{before}, {self.landed:,} landed, "
             f"{self.verified:,} verified, {self.failed:,} failed"
         )
 
@@ -126,7 +129,9 @@ def progress_of(
             landed += 1
         else:
             failed += 1
-    return Progress(planned, skipped, landed, verified, failed, elapsed_s, calls, calls_left)
+    unit = unit_name(itertools.islice(work, 1), 1)
+    unit = "date" if unit == "day" else unit
+    return Progress(planned, skipped, landed, verified, failed, elapsed_s, calls, calls_left, unit)
 
 
 def ending_of(facts: RunFacts) -> str:
@@ -154,7 +159,7 @@ def final_block(facts: RunFacts) -> str:
     """The last lines of a run's log: verdict, dates, rows, calls, and where to look."""
     lines = [
         f"verdict  {facts.verdict}",
-        f"dates    {describe_counts(facts.verdict_counts)}",
+        f"results  {describe_counts(facts.verdict_counts)}",
         *(
             f"rows     {table.name}: {table.landed or 0:,} landed, {table.loaded or 0:,} loaded, "
             f"{table.verified or 0:,} verified{f' ({table.changed})' if table.changed else ''}"

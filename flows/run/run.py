@@ -175,11 +175,11 @@ class Run:
         """Does what the breaker says: a note, a pause, no more loading, or no more of anything."""
         if trip is None:
             return
-        self.note(f"{trip.flag}: {trip.message}")
+        self.note(trip.told)
         if trip.action is Action.WAIT:
             self.gate.shut_now(TROUBLE)
         elif trip.action is not Action.WARN:
-            error = CriticalError(f"{trip.flag}: {trip.message}", source=self.source, abort=trip.reason)
+            error = CriticalError(trip.told, source=self.source, abort=trip.reason)
             self.stop(error, "load" if trip.action is Action.STOP_LOADING else "scrape")
 
     def probed(self, number: int, error: BaseException | None) -> None:

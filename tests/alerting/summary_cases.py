@@ -134,7 +134,7 @@ def crashed() -> tuple[RunFacts, list[Incident]]:
         owner="process 4409 on worker-3",
         tables=[TableFacts("orders", 196_020, 196_020, 176_220, 176_220)],
         finished_at=AT + dt.timedelta(minutes=4),
-        notes=["red_flag:error_rate: 11 of the last 100 dates failed"],
+        notes=["red flag, error rate: 11 of the last 100 dates failed"],
     )
     return known, found
 

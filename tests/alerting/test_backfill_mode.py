@@ -94,7 +94,8 @@ def test_a_human_is_told_by_the_next_heartbeat_when_the_store_was_down_at_the_cr
     manager.heartbeat()
     manager.heartbeat()
     (mail,) = mail_server.inbox.mails
-    assert mail["X-Backfill-Outcome"] == "NEEDS-A-HUMAN"
+    assert mail["X-Backfill-Outcome"] == "BLOCKED"
+    assert mail["Subject"] == "[backfill][BLOCKED] nba · BlockedBySource"
     assert "2024-01-01" in text(mail), "the first one, not the last one"
 
 

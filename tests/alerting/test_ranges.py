@@ -40,6 +40,18 @@ def test_a_range_survives_the_line_breaks_of_a_shell_command_in_the_mail(given_d
     assert words[-1] == "reason=retry C1"
 
 
+@given(
+    st.lists(st.text("abcdefg-", min_size=1, max_size=20), min_size=1, max_size=12),
+    st.lists(st.text("abcdefg-", min_size=1, max_size=12), min_size=1, max_size=6),
+    st.integers(37, 78),
+)
+def test_a_command_with_a_long_note_fits_the_screen_and_pastes_as_it_was(words, after, width):
+    command = f"gapless run nba -p note='{' '.join(words)}' {' '.join(after)} -p dates='2021-03-04,2021-03-06'"
+    shown = command_lines(command, width)
+    assert all(len(line) <= width for line in shown.splitlines()), shown
+    assert shlex.split(shown.replace("\\\n", "")) == shlex.split(command)
+
+
 @given(st.sets(near_days, min_size=1))
 def test_days_in_a_row_become_one_item(given_days):
     ordered = sorted(dt.date.fromisoformat(day) for day in given_days)

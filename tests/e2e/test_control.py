@@ -103,7 +103,7 @@ def test_one_error_on_every_date_stops_the_run_and_names_the_red_flag(bench: Ben
     assert ended.message.startswith("ABORTED(red_flag)"), ended.message
     assert len(bench.calls()["by_date"]) < 40
     (mail,) = bench.mails(ended.backfill_id)
-    assert "red_flag:same_error" in mail["text"]
+    assert "red flag, same error:" in mail["text"]
 
 
 def test_a_source_that_is_down_for_a_while_is_waited_for_and_tried_one_date_at_a_time(bench: Bench) -> None:
@@ -115,7 +115,7 @@ def test_a_source_that_is_down_for_a_while_is_waited_for_and_tried_one_date_at_a
     assert not ended.message.startswith("ABORTED"), ended.message
     (mail,) = bench.mails(ended.backfill_id)
     text = " ".join(mail["text"].split())
-    assert "red_flag:same_error: the last 10 dates failed for one cause" in text
+    assert "red flag, same error: the last 10 dates failed for one cause" in text
     assert "the source answers again; dates begin again" in text
     verdicts = bench.verdicts(*days)
     assert len(verdicts) == 61
@@ -131,7 +131,7 @@ def test_a_canary_stops_a_broken_source_after_its_own_calls_with_one_mail(bench:
     assert ended.message.startswith("ABORTED("), ended.message
     assert bench.calls()["total"] <= 3
     (mail,) = bench.mails(ended.backfill_id)
-    assert "red_flag:canary" in mail["text"]
+    assert "red flag, canary:" in mail["text"]
 
 
 def test_a_daily_wall_pauses_the_run_which_goes_on_by_itself_after_the_reset(bench: Bench) -> None:
@@ -182,7 +182,7 @@ def test_a_run_stops_at_its_cost_budget_and_the_command_of_its_mail_goes_on_with
     assert set(verdicts.values()) <= {"planned", "verified", "empty_ok"}, "what was fetched is loaded"
     (mail,) = bench.mails(ended.backfill_id)
     text = " ".join(mail["text"].split())
-    assert "budget:cost: 0.5" in text
+    assert "budget, cost: 0.5" in text
     assert "Its budget is used up" in text
 
     (again,) = retried(bench, mail["text"])
@@ -203,7 +203,7 @@ def test_h18_after_a_block_runs_are_refused_until_the_instant_of_the_mail_or_its
         ended = bench.run(*days, max_concurrency=1)
         assert ended.message.startswith("ABORTED(critical)"), ended.message
         assert bench.calls()["total"] == 1
-        mails = {"HUMAN" in mail["subject"]: mail["text"] for mail in bench.mails(ended.backfill_id)}
+        mails = {"[BLOCKED]" in mail["subject"]: mail["text"] for mail in bench.mails(ended.backfill_id)}
         assert sorted(mails) == [False, True]
         summary = mails[False]
         (until,) = set(re.findall(r"Works from (\d{4}-\d\d-\d\d \d\d:\d\d UTC)", " ".join(summary.split())))

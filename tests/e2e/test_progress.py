@@ -153,7 +153,7 @@ def answers(status: dict[str, Any]) -> dict[int, str]:
 
 def one_mail(bench: Bench, run: Any) -> tuple[str, str]:
     """Subject and text, in one line, of the summary."""
-    (mail,) = [mail for mail in bench.mails(run.backfill_id) if "HUMAN" not in mail["subject"]]
+    (mail,) = [mail for mail in bench.mails(run.backfill_id) if not re.search(r"HUMAN|\[BLOCKED\]", mail["subject"])]
     return mail["subject"], " ".join(mail["text"].split())
 
 

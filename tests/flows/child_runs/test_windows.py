@@ -185,7 +185,7 @@ def test_one_error_on_every_date_of_several_windows_trips_the_parents_breaker_an
                 window.result()
             await found.until(lambda: found.run.stopped_by)
             assert found.run.stopped_by.facts["abort"] == "red_flag"
-            assert any("red_flag:same_error" in note for note in found.run.notes)
+            assert any("red flag, same error" in note for note in found.run.notes)
             asked = place.upstream.calls.report()["total"]
 
             late = found.window(*days(13, 20))

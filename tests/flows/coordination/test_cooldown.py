@@ -42,7 +42,7 @@ def test_h18_a_block_stops_the_run_and_leaves_the_source_alone_until_it_goes_on(
     assert place.entry("2025-01-14").evidence == f"{run.backfill_id} ended (critical) before it began this"
     mails = {one["subject"]: place.inbox.message(one["id"])["text"] for one in place.inbox.messages()}
     assert len(mails) == 2
-    human = next(text for subject, text in mails.items() if "NEEDS A HUMAN" in subject)
+    human = next(text for subject, text in mails.items() if "BLOCKED" in subject)
     assert f"refused until {until:%Y-%m-%d %H:%M} UTC" in human
     summary = next(text for subject, text in mails.items() if "STOPPED" in subject)
     commands = summary.count("prefect deployment run ")

@@ -130,7 +130,7 @@ def test_a_run_stops_at_its_cost_budget_and_the_mail_sets_the_money_against_the_
     (mail,) = place.inbox.messages()
     text = " ".join(place.inbox.message(mail["id"])["text"].split())
     assert f"(estimate {planned.estimate.cost_usd:.2f} USD, -" in text
-    for part in ("budget:cost", "max_cost_usd=0.03", "calls 0.03 USD"):
+    for part in ("budget, cost", "max_cost_usd=0.03", "calls 0.03 USD"):
         assert part in text
 
 

@@ -408,6 +408,21 @@ def test_no_cell_of_the_truth_table_contradicts_another(services: Services, name
     assert (f"changed rows of {mine[0]}" in said[13]) if mine else ("changed no row" in said[13])
 
 
+def test_after_a_dead_key_mail_and_status_give_one_command_for_all_that_is_open(services: Services) -> None:
+    world = World(services)
+    world.begin()
+    world.do(*KEYS[:3])
+    world.fail(DEAD_KEY, KEYS[3])
+    world.finish()
+    cells = cells_of(world)
+    assert "7 missing" in cells.mail
+    assert "Renew or unlock the key first, then this." in cells.mail
+    assert cells.mail.count("prefect deployment run") == 1
+    assert "-p start_date=2025-01-01 -p end_date=2025-01-10 " in cells.mail.replace("\\ ", "")
+    assert cells.status["next_step"].startswith("renew the key")
+    assert cells.status["next_step"].count("gapless run ") == 1
+
+
 def _is_by(entry: Any, situation: Any) -> bool:
     return bool(situation.run) and entry.backfill_id == situation.run.backfill_id
 
