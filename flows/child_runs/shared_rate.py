@@ -11,7 +11,7 @@ from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from alerting.errors import ConfigurationError, PipelineError, SourceUnavailable
 from scrapers.base import Rate
 from scrapers.pace.budget import Budget
-from scrapers.pace.rate_batcher import Room, Turnstile
+from scrapers.pace.rate_batcher import RateBatcher, Room
 
 # What the limit decays at, in parts of the declared rate; half of the rest may come at once, half is for clocks.
 HEADROOM = 0.95
@@ -130,15 +130,15 @@ class SharedBudget(Budget):
         super().__init__(rate, source=source, **rest)
         per_second = calls_per_second(rate)
         self._limit = (limit or PrefectLimit(source, per_second)) if per_second else None
-        self._turnstile = Turnstile(self._limit, clock=self._clock, chance=self._chance) if self._limit else None
+        self._batcher = RateBatcher(self._limit, clock=self._clock, chance=self._chance) if self._limit else None
 
     def acquire(self, timeout_s: float | None = None) -> float:
         """As ``Budget.acquire``; ``ConfigurationError`` when the global limit was not provisioned for this rate."""
         waited_s = super().acquire(timeout_s)
-        if self._turnstile is None:
+        if self._batcher is None:
             return waited_s
         try:
-            elsewhere_s = self._turnstile.wait(timeout_s)
+            elsewhere_s = self._batcher.wait(timeout_s)
         except TimeoutError as error:
             self.refund()
             raise SourceUnavailable(

@@ -1,4 +1,4 @@
-"""The turnstile of a process before a rate that several processes share: who waits is let through in batches.
+"""The rate batcher of a process: it takes calls of a rate that several processes share, in batches for all who wait.
 
 The shared limit is a bucket on a server, a round trip away. A look tells how many calls it has and when there will be
 more, and one request takes them for all threads that wait in this process. Two processes that asked for every call by
@@ -48,7 +48,7 @@ class SharedLimit(Protocol):
         """Takes all of them, or none and returns False."""
 
 
-class Turnstile:
+class RateBatcher:
     """Lets the threads of one process through as fast as the shared limit gives calls; thread-safe.
 
     Args:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from flows.child_runs.shared_rate import SLOTS_PER_CALL, bucket, calls_per_second
 from scrapers.base import Rate
 from scrapers.pace.budget import Clock
-from scrapers.pace.rate_batcher import SPARE_LIFE_S, Room, Turnstile
+from scrapers.pace.rate_batcher import SPARE_LIFE_S, RateBatcher, Room
 
 _T = TypeVar("_T")
 
@@ -141,11 +141,11 @@ def called(
     def process(number: int) -> Callable[[], None]:
         chance = random.Random(seed * 1000 + number)
         line = Line(server, time, lambda: round_trip_s * chance.uniform(0.5, 1.5))
-        turnstile = Turnstile(line, clock=time.clock, chance=chance)
+        batcher = RateBatcher(line, clock=time.clock, chance=chance)
 
         def live() -> None:
             while time.now_s < until_s:
-                turnstile.batch(lambda: callers)
+                batcher.batch(lambda: callers)
                 if think_s:
                     time.sleep(think_s * chance.uniform(0, 2))
 
@@ -214,12 +214,12 @@ def test_no_process_is_left_behind() -> None:
 
     def process(number: int) -> Callable[[], None]:
         chance = random.Random(number)
-        turnstile = Turnstile(Line(server, time, lambda: 0.014), clock=time.clock, chance=chance)
+        batcher = RateBatcher(Line(server, time, lambda: 0.014), clock=time.clock, chance=chance)
         callers = (1, 4, 12)[number]
 
         def live() -> None:
             while time.now_s < 120:
-                got[number] += turnstile.batch(lambda: callers)
+                got[number] += batcher.batch(lambda: callers)
 
         return live
 
@@ -246,40 +246,40 @@ class Bucket:
 def test_one_request_takes_the_calls_of_all_threads_that_wait() -> None:
     everybody_waits = threading.Event()
     limit = Bucket(16, look=lambda: everybody_waits.wait(30) and None)
-    turnstile = Turnstile(limit)
-    threads = [threading.Thread(target=turnstile.wait) for _ in range(8)]
+    batcher = RateBatcher(limit)
+    threads = [threading.Thread(target=batcher.wait) for _ in range(8)]
     for thread in threads:
         thread.start()
-    while turnstile.waiting < len(threads):
+    while batcher.waiting < len(threads):
         threading.Event().wait(0.001)
     everybody_waits.set()
     for thread in threads:
         thread.join(30)
     assert limit.taken == [8]
-    assert turnstile.waiting == 0
+    assert batcher.waiting == 0
 
 
 def test_a_call_taken_for_somebody_who_gave_up_is_not_kept_for_later() -> None:
     time, limit = VirtualTime(), Bucket(16)
-    turnstile = Turnstile(limit, clock=time.clock)
-    turnstile._spare, turnstile._spare_until_s = 3, time.now_s + SPARE_LIFE_S
-    turnstile.wait()
+    batcher = RateBatcher(limit, clock=time.clock)
+    batcher._spare, batcher._spare_until_s = 3, time.now_s + SPARE_LIFE_S
+    batcher.wait()
     assert limit.taken == []
     time.now_s += SPARE_LIFE_S
-    turnstile.wait()
+    batcher.wait()
     assert limit.taken == [1]
 
 
 def test_a_wait_that_cannot_end_in_time_is_refused_without_sleeping() -> None:
     time = VirtualTime()
     server = PrefectServer(time, Rate(per_minute=1))
-    turnstile = Turnstile(Line(server, time, lambda: 0.0), clock=time.clock)
+    batcher = RateBatcher(Line(server, time, lambda: 0.0), clock=time.clock)
     outcome: list[str] = []
 
     def live() -> None:
-        turnstile.wait(1.0)
+        batcher.wait(1.0)
         try:
-            turnstile.wait(30.0)
+            batcher.wait(30.0)
         except TimeoutError:
             outcome.append(f"refused after {time.now_s:.0f} s")
 
