@@ -18,7 +18,7 @@ from flows.parameters import Engine, Order
 from flows.planning.batching import is_worth_a_job
 from flows.planning.plan import Plan
 from flows.process import load_batch, process_landed, to_load, validate_batch, validate_loaded
-from flows.run.gate import TROUBLE
+from flows.run.gate import SOURCE_DOWN
 from flows.run.landed_before import read_landed
 from flows.run.run import Run
 from flows.run.turns import Turns
@@ -146,7 +146,7 @@ async def _land_here(run: Run, window: Window, landed: LandedQueue, _slots: int)
 
 
 async def _land_elsewhere(run: Run, window: Window, landed: LandedQueue, slots: int) -> None:
-    await run.gate.until_open(despite={TROUBLE})
+    await run.gate.until_open(despite={SOURCE_DOWN})
     if keys := _left(run, window):
         for one in await run_elsewhere(run, keys, slots):
             landed.put_nowait(one)

@@ -22,7 +22,7 @@ from flows.ledger.events import verdict_event
 from flows.ledger.ledger import Verdict
 from flows.log import lets_out_redacted, partition_logger
 from flows.run.data_facts import balance_facts
-from flows.run.gate import TROUBLE
+from flows.run.gate import SOURCE_DOWN
 from flows.run.prefect_orchestrator import handed_over
 from flows.run.recording import record_batch_failure, record_failure, record_landed
 from flows.run.run import Run
@@ -92,7 +92,7 @@ async def _recounted(run: Run, same: list[Manifest]) -> set[str]:
     """Those of ``same`` whose rows are right, with their verdict; what is not right is recorded as landed."""
     if not same:
         return set()
-    async with run.gate.passed(despite={TROUBLE}):
+    async with run.gate.passed(despite={SOURCE_DOWN}):
         wanted = [one for one in same if run.work.is_wanted(one.partition)]
         believed = await run.in_thread(set_suspects_apart, run, wanted)
         if not believed:
@@ -129,7 +129,7 @@ def _is_of_this_processor(run: Run, key: str) -> bool:
 
 async def load_batch(run: Run, batch: Sequence[Manifest]) -> State[Any]:
     """Stages the rows of all partitions, replaces them in one step per table, and recounts them."""
-    async with run.gate.passed(despite={TROUBLE}):
+    async with run.gate.passed(despite={SOURCE_DOWN}):
         # A live run that went first may have done some of them.
         return await _load_and_verify(run, [one for one in batch if run.work.is_wanted(one.partition)])
 

@@ -206,7 +206,7 @@ class Follower:
             await run.gate.open(why)
         is_mine = orders.prober == report_name(run.backfill_id, self._window_id)
         if orders.probe and is_mine and not self._recorder.has_tried(orders.probe):
-            await run.gate.let_one(orders.probe)
+            await run.gate.admit_probe(orders.probe)
         self._orders = generation
         run.obey(run.breaker.tick(now, memory_bytes=memory_bytes()))
         await run.in_thread(self.report)

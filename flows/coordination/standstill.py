@@ -6,7 +6,9 @@ import datetime as dt
 
 from pydantic import BaseModel, ConfigDict
 
-BLACKOUT, LIVE, TROUBLE = "blackout", "live work", "trouble at the source"
+BLACKOUT, LIVE = "blackout", "live work"
+# As leases and orders have it.
+SOURCE_DOWN = "trouble at the source"
 
 
 class Standstill(BaseModel):
@@ -27,6 +29,6 @@ class Standstill(BaseModel):
         at = f"{self.until.astimezone(dt.UTC):%Y-%m-%d %H:%M} UTC" if self.until else ""
         if self.why == BLACKOUT:
             return f"paused for a blackout window until {at}"
-        if self.why == TROUBLE:
+        if self.why == SOURCE_DOWN:
             return f"paused because the source is down; one date is tried again at {at or 'once'}"
         return f"paused for live run {self.live_id}" if self.live_id else "paused for live work"

@@ -6,15 +6,15 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Set
 
-from flows.coordination.standstill import TROUBLE
+from flows.coordination.standstill import SOURCE_DOWN
 
-__all__ = ["TROUBLE", "Gate"]
+__all__ = ["SOURCE_DOWN", "Gate"]
 
 
 class Gate:
     """Closed by name, so that two reasons to pause do not open for each other. For one event loop.
 
-    ``TROUBLE`` holds dates back, and nothing that makes no call: loading goes on.
+    ``SOURCE_DOWN`` holds dates back, and nothing that makes no call: loading goes on.
     """
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class Gate:
     async def passed(self, despite: Set[str] = frozenset()) -> AsyncIterator[int]:
         """Waits until the gate is open; the body is then one piece of work that a pause does not interrupt.
 
-        Yields the number of the probe when it is the one that was let through (``let_one``), else 0. ``despite`` names
+        Yields the number of the probe when it is the one that was admitted (``admit_probe``), else 0. ``despite`` names
         reasons that this work does not mind.
         """
         probe = 0
@@ -58,7 +58,7 @@ class Gate:
         return self._closed_by <= despite
 
     def _may_probe(self, despite: Set[str]) -> bool:
-        return bool(self._probe) and not despite and self._closed_by == {TROUBLE}
+        return bool(self._probe) and not despite and self._closed_by == {SOURCE_DOWN}
 
     async def until_open(self, despite: Set[str] = frozenset()) -> None:
         """Waits without passing: for work that stands still by itself while the gate is closed."""
@@ -77,12 +77,12 @@ class Gate:
         """Takes back one reason."""
         async with self._changed:
             self._closed_by.discard(why)
-            if why == TROUBLE:
+            if why == SOURCE_DOWN:
                 self._probe = 0
             self._changed.notify_all()
 
-    async def let_one(self, probe: int) -> None:
-        """Lets one piece of work through a gate that only trouble keeps shut. Repeatable: never two at once."""
+    async def admit_probe(self, probe: int) -> None:
+        """Admits one half-open probe while only the source keeps the gate shut. Repeatable: never two at once."""
         async with self._changed:
             if not self._probe_is_inside:
                 self._probe = probe

@@ -30,7 +30,7 @@ from flows.planning.stored_plan import plan_metadata, plan_name
 from flows.prices import Usage
 from flows.run.circuit_breaker import Action, Breaker, Trip, breaker_limits
 from flows.run.data_facts import balance_facts
-from flows.run.gate import TROUBLE, Gate
+from flows.run.gate import SOURCE_DOWN, Gate
 from flows.run.orchestrator import Orchestrator, Part
 from flows.run.tally import Tally
 from flows.run.turns import Turns
@@ -177,7 +177,7 @@ class Run:
             return
         self.note(trip.told)
         if trip.action is Action.WAIT:
-            self.gate.shut_now(TROUBLE)
+            self.gate.shut_now(SOURCE_DOWN)
         elif trip.action is not Action.WARN:
             error = CriticalError(trip.told, source=self.source, abort=trip.reason)
             self.stop(error, "load" if trip.action is Action.STOP_LOADING else "scrape")

@@ -13,7 +13,7 @@ from alerting.errors import PipelineError
 from flows.coordination.blackout import blackouts_of, paused_until
 from flows.coordination.lease import Lease, read_lease
 from flows.coordination.lease_loan import borrower, lend, take_back
-from flows.coordination.standstill import BLACKOUT, LIVE, TROUBLE, Standstill
+from flows.coordination.standstill import BLACKOUT, LIVE, SOURCE_DOWN, Standstill
 from flows.log import partition_logger
 from flows.run.run import Run
 from scrapers.scrape import utc_now
@@ -54,7 +54,7 @@ class Supervisor:
         run.obey(run.breaker.tick(now, calls=run.tally.calls, cost_usd=run.cost_usd, memory_bytes=memory_bytes()))
         if run.stopped_by is not None:
             # What waits at the gate must see that the run is over.
-            for why in (BLACKOUT, TROUBLE):
+            for why in (BLACKOUT, SOURCE_DOWN):
                 await run.gate.open(why)
         else:
             await self._keep_blackout(now)
@@ -71,8 +71,8 @@ class Supervisor:
             still = Standstill(why=LIVE, live_id=self._lent_to)
         elif BLACKOUT in run.gate.closed_by:
             still = Standstill(why=BLACKOUT, until=paused_until(self._blackouts, now))
-        elif TROUBLE in run.gate.closed_by:
-            still = Standstill(why=TROUBLE, until=run.breaker.waits_until)
+        elif SOURCE_DOWN in run.gate.closed_by:
+            still = Standstill(why=SOURCE_DOWN, until=run.breaker.waits_until)
         if still != run.standing_still:
             run.standing_still = self._lease.standstill = still
             run.heartbeat_due.set()
@@ -89,10 +89,10 @@ class Supervisor:
     async def _keep_probing(self, now: dt.datetime) -> None:
         """Opens the gate when the source answers again, and lets one date through when that may be tried."""
         run = self._run
-        if TROUBLE in run.gate.closed_by and not run.breaker.is_waiting:
-            await run.gate.open(TROUBLE)
+        if SOURCE_DOWN in run.gate.closed_by and not run.breaker.is_waiting:
+            await run.gate.open(SOURCE_DOWN)
         elif run.windows is None and (probe := run.breaker.probe_due(now)):
-            await run.gate.let_one(probe)
+            await run.gate.admit_probe(probe)
 
     async def _yield_to_live(self, now: dt.datetime) -> None:
         run, store = self._run, self._run.services.store

@@ -111,7 +111,7 @@ def test_a_401_ends_all_windows_with_one_mail_that_a_human_is_needed_and_one_sum
 
 def test_windows_wait_together_for_a_source_that_is_down_and_one_of_them_tries_one_date_at_a_time(fleet: Bench) -> None:
     from flows.child_runs.messages import Orders, read_orders
-    from flows.run.gate import TROUBLE
+    from flows.run.gate import SOURCE_DOWN
     from flows.wiring import build_services
 
     days, store = ("2019-11-01", "2020-01-23"), build_services().store
@@ -135,7 +135,7 @@ def test_windows_wait_together_for_a_source_that_is_down_and_one_of_them_tries_o
         standing = fleet.calls()["total"]
     finally:
         fleet.trouble()
-    assert orders.closed_by == {TROUBLE}
+    assert orders.closed_by == {SOURCE_DOWN}
     assert orders.prober
     ended = fleet.wait(run_id, timeout_s=600)
     assert not ended.message.startswith("ABORTED"), ended.message

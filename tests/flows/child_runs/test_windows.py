@@ -31,7 +31,7 @@ from flows.dates import land_window
 from flows.mapping import map_windows
 from flows.parameters import Asked, Engine, Mode
 from flows.planning.planner import plan_asked
-from flows.run.gate import TROUBLE
+from flows.run.gate import SOURCE_DOWN
 from flows.run.run import Run
 from flows.run.supervisor import Supervisor
 from flows.wiring import Services, build_services
@@ -265,7 +265,7 @@ def test_when_the_source_is_down_one_date_of_one_window_is_tried_at_a_time(
             await found.until(lambda: found.run.breaker.is_waiting)
             await found.supervisor.step()
             orders, generation = read_orders(place.store, PARENT)
-            assert (orders.closed_by, orders.probe) == ({TROUBLE}, 0)
+            assert (orders.closed_by, orders.probe) == ({SOURCE_DOWN}, 0)
             reports = ("2025-01-01", "2025-01-16")
             await found.until(lambda: all(has_report(place, name, orders=generation) for name in reports))
             await found.until(lambda: all(found.report(name).is_idle for name in reports))

@@ -20,7 +20,7 @@ from flows.mapping import map_windows
 from flows.parameters import Asked
 from flows.planning.planner import plan_asked
 from flows.run.circuit_breaker import Action, Breaker, Limits, Probing, Trip
-from flows.run.gate import TROUBLE, Gate
+from flows.run.gate import SOURCE_DOWN, Gate
 from flows.run.run import Run
 from flows.run.supervisor import Supervisor
 from flows.wiring import build_services
@@ -180,16 +180,16 @@ def test_a_gate_shut_by_trouble_lets_exactly_one_date_through_and_loading_does_n
                 inside.append(probe)
                 await go_on.wait()
 
-        gate.shut_now(TROUBLE)
-        async with gate.passed(despite={TROUBLE}) as probe:
+        gate.shut_now(SOURCE_DOWN)
+        async with gate.passed(despite={SOURCE_DOWN}) as probe:
             assert probe == 0
         waiters = [asyncio.create_task(date()) for _ in range(5)]
         for _ in range(3):
-            await gate.let_one(7)
+            await gate.admit_probe(7)
             await asyncio.sleep(0)
             await asyncio.sleep(0)
         assert inside == [7]
-        await gate.open(TROUBLE)
+        await gate.open(SOURCE_DOWN)
         go_on.set()
         await asyncio.gather(*waiters)
         assert sorted(inside) == [0, 0, 0, 0, 7]
@@ -200,9 +200,9 @@ def test_a_gate_shut_by_trouble_lets_exactly_one_date_through_and_loading_does_n
 def test_no_probe_passes_a_gate_that_something_else_keeps_shut_too() -> None:
     async def story() -> None:
         gate = Gate()
-        gate.shut_now(TROUBLE)
+        gate.shut_now(SOURCE_DOWN)
         await gate.shut("live work")
-        await gate.let_one(1)
+        await gate.admit_probe(1)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05), gate.passed():
                 pass
@@ -284,7 +284,7 @@ def test_a_run_that_waits_ends_at_once_when_it_is_told_to(
     place.upstream.trouble({"kind": "500"})
 
     def end(run: Run, working: asyncio.Task[None]) -> None:
-        if TROUBLE not in run.gate.closed_by:
+        if SOURCE_DOWN not in run.gate.closed_by:
             return
         if how == "cancel":
             working.cancel()

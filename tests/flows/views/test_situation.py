@@ -33,7 +33,7 @@ from flows.closing.finish import finish, pause
 from flows.coordination.cooldown import lift_by_hand, refuse_while_cooling
 from flows.coordination.lease import Lease
 from flows.coordination.lease_loan import Waiting, waiting_name
-from flows.coordination.standstill import BLACKOUT, LIVE, TROUBLE, Standstill
+from flows.coordination.standstill import BLACKOUT, LIVE, SOURCE_DOWN, Standstill
 from flows.ledger.ledger import Verdict
 from flows.ledger.resumes import drop_resumes
 from flows.ledger.verdicts import abort_reason
@@ -249,8 +249,12 @@ WORLDS: dict[str, tuple[Callable[[World], None], State, str, str, str]] = {
         standing_still(BLACKOUT, until=dt.datetime(2031, 1, 1, 2, tzinfo=dt.UTC)), State.PAUSED, BLACKOUT, NOTHING, ""
     ),
     "paused by live work": (standing_still(LIVE, live_id="daily-1"), State.PAUSED, LIVE, NOTHING, ""),
-    "paused by trouble": (
-        standing_still(TROUBLE, until=dt.datetime(2031, 1, 1, 2, tzinfo=dt.UTC)), State.PAUSED, TROUBLE, NOTHING, ""
+    "paused by a source that is down": (
+        standing_still(SOURCE_DOWN, until=dt.datetime(2031, 1, 1, 2, tzinfo=dt.UTC)),
+        State.PAUSED,
+        SOURCE_DOWN,
+        NOTHING,
+        "",
     ),
     "paused by a person": (suspended, State.PAUSED, "a person", "press Resume", ""),
     "paused by a person for hours": (suspended_for_hours, State.PAUSED, "a person", "press Resume", ""),
