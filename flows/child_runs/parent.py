@@ -90,9 +90,9 @@ class Windows:
         run = self._run
         for outcome in report.outcomes[self._fed[name] :]:
             if outcome.probe:
-                trip = run.breaker.probed(outcome.probe, utc_now(), answered=not outcome.cause)
+                decision = run.breaker.probed(outcome.probe, utc_now(), answered=not outcome.cause)
             elif outcome.cause:
-                trip = run.breaker.failed(
+                decision = run.breaker.failed(
                     "scrape",
                     outcome.cause,
                     utc_now(),
@@ -101,13 +101,13 @@ class Windows:
                     contract=outcome.contract,
                 )
             else:
-                trip = run.breaker.succeeded("scrape", utc_now(), outcome.answer_s)
+                decision = run.breaker.succeeded("scrape", utc_now(), outcome.answer_s)
                 if outcome.answer_s is not None:
                     run.tally.add_answer(outcome.answer_s)
-            run.obey(trip)
-            if outcome.contract and trip is not None and trip.action is Action.ABORT:
+            run.obey(decision)
+            if outcome.contract and decision is not None and decision.action is Action.ABORT:
                 # A window records its odd dates as errors of theirs. That it is the source is known only here.
-                what = SourceContractError(trip.told, source=run.source, stage="scrape")
+                what = SourceContractError(decision.told, source=run.source, stage="scrape")
                 self._broken_by = Incident.from_error(what)
         self._fed[name] = len(report.outcomes)
         if report.stop is not None and report.stop.error_type != LeaseHeld.__name__:

@@ -22,7 +22,7 @@ from flows.log import partition_logger
 from flows.parameters import Asked
 from flows.planning.requested import requested_partitions
 from flows.planning.stored_plan import read_plan
-from flows.run.circuit_breaker import Breaker, Limits, Trip
+from flows.run.circuit_breaker import Breaker, Decision, Limits
 from flows.run.orchestrator import Orchestrator
 from flows.run.run import Run
 from flows.run.supervisor import SHORTEST_STEP_S, learn_what_was_done, memory_bytes
@@ -136,7 +136,7 @@ class Recorder(Breaker):
         super().__init__(off, utc_now())
         self.outcomes: list[Outcome] = []
 
-    def succeeded(self, stage: str, at: dt.datetime, answer_s: float | None = None) -> Trip | None:  # noqa: ARG002
+    def succeeded(self, stage: str, at: dt.datetime, answer_s: float | None = None) -> Decision | None:  # noqa: ARG002
         """As `Breaker.succeeded`, without a judgement."""
         if stage == "scrape":
             self.outcomes.append(Outcome(answer_s=answer_s))
@@ -151,14 +151,14 @@ class Recorder(Breaker):
         rate_limited: bool = False,
         transient: bool = False,
         contract: bool = False,
-    ) -> Trip | None:
+    ) -> Decision | None:
         """As `Breaker.failed`, without a judgement."""
         if stage == "scrape":
             told = Outcome(cause=cause, rate_limited=rate_limited, transient=transient, contract=contract)
             self.outcomes.append(told)
         return None
 
-    def probed(self, number: int, at: dt.datetime, *, answered: bool) -> Trip | None:  # noqa: ARG002
+    def probed(self, number: int, at: dt.datetime, *, answered: bool) -> Decision | None:  # noqa: ARG002
         """As `Breaker.probed`, without a judgement."""
         self.outcomes.append(Outcome(cause="" if answered else "still down", probe=number))
         return None

@@ -49,6 +49,101 @@ from alerting.wording import plural
 from flows.parameters import Asked, OnFailure
 from flows.settings import Settings
 
+# -- what it says -----------------------------------------------------------------------------------------------
+
+
+class Action(StrEnum):
+    """What the run does about a decision."""
+
+    WARN = "warn"
+    STOP_LOADING = "stop_loading"
+    WAIT = "wait"
+    ABORT = "abort"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One rule that tripped: ``reason`` is what ``ABORTED(...)`` names, ``flag`` the rule, ``message`` the numbers."""
+
+    action: Action
+    reason: str
+    flag: str
+    message: str
+
+    @property
+    def told(self) -> str:
+        """Rule and numbers, for people.
+
+        >>> red_flag("error_rate", "11 of the last 100 dates failed").told
+        'red flag, error rate: 11 of the last 100 dates failed'
+        """
+        return f"{self.flag.replace(':', ', ').replace('_', ' ')}: {self.message}"
+
+
+def abort(reason: str, flag: str, message: str) -> Decision:
+    """A decision that ends the run."""
+    return Decision(Action.ABORT, reason, flag, message)
+
+
+def red_flag(name: str, message: str) -> Decision:
+    """A decision that ends the run as ``ABORTED(red_flag)``."""
+    return abort("red_flag", f"red_flag:{name}", message)
+
+
+# -- when it says so --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When it trips; None or 0 turns a rule off. Shares are of the last ``window`` outcomes of a stage."""
+
+    warn_share: float = 0.1
+    abort_share: float = 0.2
+    min_sample: int = 20
+    window: int = 100
+    same_error: int = 10
+    contract_breaks: int = 5
+    contract_dates: int = 10
+    rate_limited: int = 5
+    slow_factor: float = 10.0
+    slow_over_s: float = 5.0
+    stall_s: float = 3600.0
+    deadline_s: float = 0.0
+    max_calls: int = 0
+    max_cost_usd: float = 0.0
+    memory_bytes: int = 0
+    stop_at_first: bool = False
+
+
+def breaker_limits(settings: Settings, asked: Asked) -> Limits:
+    """The settings' limits and what this run was asked; without the breaker only deadline, calls and stop-at-first."""
+    own = Limits(
+        deadline_s=asked.deadline_h * 3600 or settings.run_deadline_s,
+        max_calls=asked.max_calls,
+        max_cost_usd=asked.max_cost_usd or settings.run_budget_usd,
+        stop_at_first=asked.on_failure is OnFailure.STOP,
+        warn_share=settings.warn_share,
+        abort_share=settings.abort_share,
+        min_sample=settings.breaker_min_sample,
+        stall_s=settings.stall_s,
+        memory_bytes=settings.memory_limit_mb * 2**20,
+    )
+    if asked.breaker:
+        return own
+    return dataclasses.replace(
+        own,
+        warn_share=0.0,
+        abort_share=0.0,
+        same_error=0,
+        contract_breaks=0,
+        rate_limited=0,
+        slow_factor=0.0,
+        stall_s=0.0,
+    )
+
+
+# -- the breaker ------------------------------------------------------------------------------------------------
+
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
@@ -59,7 +154,7 @@ class _Outcome:
 
 
 class Breaker:
-    """Told every outcome; answers with a trip, each rule once. Thread-safe."""
+    """Told every outcome; answers with a decision, each rule once. Thread-safe."""
 
     def __init__(self, limits: Limits, started_at: dt.datetime, baseline_s: float = 0.0) -> None:
         self.limits = limits
@@ -71,10 +166,12 @@ class Breaker:
         self._progress_at = started_at
         self._told: set[tuple[Action, str]] = set()
         self._probing = Probing()
-        self._burst: Trip | None = None
+        self._burst: Decision | None = None
         self._lock = threading.Lock()
 
-    def succeeded(self, stage: str, at: dt.datetime, answer_s: float | None = None) -> Trip | None:
+    # -- what it is told ----------------------------------------------------------------------------------------
+
+    def succeeded(self, stage: str, at: dt.datetime, answer_s: float | None = None) -> Decision | None:
         """A partition finished ``stage`` well; ``answer_s`` is how long the source took, without our waiting."""
         with self._lock:
             self._count(stage, _Outcome(), at)
@@ -98,7 +195,7 @@ class Breaker:
         rate_limited: bool = False,
         transient: bool = False,
         contract: bool = False,
-    ) -> Trip | None:
+    ) -> Decision | None:
         """A partition failed in ``stage`` for good in this run; ``cause`` is its fingerprint or class.
 
         ``transient`` failures pass by themselves: a burst of them is waited for, where that was allowed. A broken
@@ -108,23 +205,49 @@ class Breaker:
             outcomes = self._count(stage, _Outcome(cause, rate_limited, transient, contract), at)
             if stage != "scrape":
                 return self._once(self._alike(outcomes, stage) or self._load_errors(outcomes))
-            if trip := self._first(cause) or self._refused(outcomes) or self._alike(outcomes, stage):
-                return self._once(trip)
+            if decision := self._first(cause) or self._refused(outcomes) or self._alike(outcomes, stage):
+                return self._once(decision)
             if self._probing.is_on:
                 return None
-            trip = self._same(outcomes) or self._share(outcomes)
-            if trip and trip.action is Action.ABORT and self._passes_by_itself(trip, outcomes):
-                return self._wait(trip, at)
-            return self._once(trip)
+            decision = self._same(outcomes) or self._share(outcomes)
+            if decision and decision.action is Action.ABORT and self._passes_by_itself(decision, outcomes):
+                return self._wait(decision, at)
+            return self._once(decision)
+
+    def spent(self, calls: int, cost_usd: float) -> Decision | None:
+        """What the run has used so far; asked before every partition."""
+        with self._lock:
+            return self._once(self._over_budget(calls, cost_usd))
+
+    def tick(
+        self, now: dt.datetime, *, calls: int = 0, cost_usd: float = 0.0, memory_bytes: int = 0
+    ) -> Decision | None:
+        """What only time, money and memory show; called with every heartbeat."""
+        limits, with_s = self.limits, (now - self.started_at).total_seconds()
+        with self._lock:
+            idle_s = (now - self._progress_at).total_seconds()
+            decision = None
+            if limits.deadline_s and with_s >= limits.deadline_s:
+                decision = abort(
+                    "deadline", "deadline", f"{limits.deadline_s:,.0f} s are over, the deadline of this run"
+                )
+            elif over := self._over_budget(calls, cost_usd):
+                decision = over
+            elif limits.memory_bytes and memory_bytes > limits.memory_bytes:
+                used, allowed = memory_bytes // 2**20, limits.memory_bytes // 2**20
+                decision = red_flag("memory", f"the process holds {used:,} MiB, {allowed:,} are allowed")
+            elif limits.stall_s and idle_s >= limits.stall_s:
+                decision = red_flag("stall", f"nothing finished for {idle_s:,.0f} s")
+            return self._once(decision)
+
+    def alive(self, at: dt.datetime) -> None:
+        """A pause that is meant (live work, blackout, waiting for the source) is not a stall."""
+        with self._lock:
+            self._progress_at = max(self._progress_at, at)
 
     def wait_out_bursts(self, pause_s: float, most: int) -> None:
         """From here on bursts are waited for: only who lets dates begin again may ask for it. 0 probes: never."""
         self._probing = Probing(pause_s, most, self.limits.min_sample)
-
-    def probe_due(self, now: dt.datetime) -> int:
-        """The number of the one date that may be tried, 0 while none may."""
-        with self._lock:
-            return self._probing.due(now)
 
     @property
     def is_waiting(self) -> bool:
@@ -136,7 +259,12 @@ class Breaker:
         """When one date may be tried again (aware UTC), None while the run does not wait for the source."""
         return self._probing.until
 
-    def probed(self, number: int, at: dt.datetime, *, answered: bool) -> Trip | None:
+    def probe_due(self, now: dt.datetime) -> int:
+        """The number of the one date that may be tried, 0 while none may."""
+        with self._lock:
+            return self._probing.due(now)
+
+    def probed(self, number: int, at: dt.datetime, *, answered: bool) -> Decision | None:
         """How probe ``number`` ended; one that is not due any more is no news."""
         with self._lock:
             if number != self._probing.due(at) or self._burst is None:
@@ -149,79 +277,20 @@ class Breaker:
             for stage, outcomes in self._outcomes.items():
                 kept = (one for one in outcomes if not one.transient)
                 self._outcomes[stage] = deque(kept, maxlen=self.limits.window)
-            return Trip(Action.WARN, "red_flag", self._burst.flag, "the source answers again; dates begin again")
+            return Decision(Action.WARN, "red_flag", self._burst.flag, "the source answers again; dates begin again")
 
-    def _wait(self, trip: Trip, at: dt.datetime) -> Trip | None:
-        self._burst = trip
-        pause_s = self._probing.begin(at)
-        if pause_s:
-            return replace(
-                trip, action=Action.WAIT, message=f"{trip.message}; in {pause_s:,.0f} s one date is tried again"
-            )
-        tried = (
-            f"; one date was tried again {plural(self._probing.most, 'time')}, in vain" if self._probing.most else ""
-        )
-        return self._once(replace(trip, message=trip.message + tried))
+    # -- its rules, each on what it was told last ---------------------------------------------------------------
 
-    def _passes_by_itself(self, trip: Trip, outcomes: deque[_Outcome]) -> bool:
-        """Most of the failures that tripped the rule are transient ones."""
-        if trip.flag == "red_flag:same_error":
-            return outcomes[-1].transient
-        failed = [one for one in outcomes if one.cause and not one.rate_limited]
-        return 2 * sum(one.transient for one in failed) > len(failed)
-
-    def spent(self, calls: int, cost_usd: float) -> Trip | None:
-        """What the run has used so far; asked before every partition."""
-        with self._lock:
-            return self._once(self._over_budget(calls, cost_usd))
-
-    def tick(self, now: dt.datetime, *, calls: int = 0, cost_usd: float = 0.0, memory_bytes: int = 0) -> Trip | None:
-        """What only time, money and memory show; called with every heartbeat."""
-        limits, with_s = self.limits, (now - self.started_at).total_seconds()
-        with self._lock:
-            idle_s = (now - self._progress_at).total_seconds()
-            trip = None
-            if limits.deadline_s and with_s >= limits.deadline_s:
-                trip = abort("deadline", "deadline", f"{limits.deadline_s:,.0f} s are over, the deadline of this run")
-            elif over := self._over_budget(calls, cost_usd):
-                trip = over
-            elif limits.memory_bytes and memory_bytes > limits.memory_bytes:
-                used, allowed = memory_bytes // 2**20, limits.memory_bytes // 2**20
-                trip = red_flag("memory", f"the process holds {used:,} MiB, {allowed:,} are allowed")
-            elif limits.stall_s and idle_s >= limits.stall_s:
-                trip = red_flag("stall", f"nothing finished for {idle_s:,.0f} s")
-            return self._once(trip)
-
-    def _over_budget(self, calls: int, cost_usd: float) -> Trip | None:
-        limits = self.limits
-        if limits.max_calls and calls >= limits.max_calls:
-            return abort("budget", "budget:calls", f"{plural(calls, 'call')} made, {limits.max_calls:,} allowed")
-        if limits.max_cost_usd and cost_usd >= limits.max_cost_usd:
-            told = f"{cost_usd:,.4f} USD are spent, {limits.max_cost_usd:,.4f} are allowed"
-            return abort("budget", "budget:cost", told)
-        return None
-
-    def alive(self, at: dt.datetime) -> None:
-        """A pause that is meant (live work, blackout, waiting for the source) is not a stall."""
-        with self._lock:
-            self._progress_at = max(self._progress_at, at)
-
-    def _count(self, stage: str, outcome: _Outcome, at: dt.datetime) -> deque[_Outcome]:
-        self._progress_at = max(self._progress_at, at)
-        outcomes = self._outcomes.setdefault(stage, deque(maxlen=self.limits.window))
-        outcomes.append(outcome)
-        return outcomes
-
-    def _first(self, cause: str) -> Trip | None:
+    def _first(self, cause: str) -> Decision | None:
         return red_flag("first_failure", f"{cause}, and on_failure is stop") if self.limits.stop_at_first else None
 
-    def _refused(self, outcomes: deque[_Outcome]) -> Trip | None:
+    def _refused(self, outcomes: deque[_Outcome]) -> Decision | None:
         last = list(outcomes)[-self.limits.rate_limited :] if self.limits.rate_limited else []
         if len(last) == self.limits.rate_limited and last and all(one.rate_limited for one in last):
             return red_flag("rate_limited", f"{len(last)} dates in a row were refused with 'slow down' to the end")
         return None
 
-    def _alike(self, outcomes: deque[_Outcome], stage: str) -> Trip | None:
+    def _alike(self, outcomes: deque[_Outcome], stage: str) -> Decision | None:
         """The contract is broken for the source and not for a date: said with the numbers that show it."""
         most, latest = self.limits.contract_breaks, outcomes[-1]
         last = list(outcomes)[-self.limits.contract_dates :]
@@ -232,16 +301,16 @@ class Breaker:
             text = f"{alike} of the last {len(last)} dates broke the source's contract alike: {latest.cause}"
             return red_flag("contract", f"{text}; dates that were not tried stay planned")
         text = f"{alike} of the last {len(last)} dates have pages that cannot be read, alike: {latest.cause}"
-        return Trip(Action.STOP_LOADING, "red_flag", "red_flag:contract", f"{text}; landing goes on")
+        return Decision(Action.STOP_LOADING, "red_flag", "red_flag:contract", f"{text}; landing goes on")
 
-    def _same(self, outcomes: deque[_Outcome]) -> Trip | None:
+    def _same(self, outcomes: deque[_Outcome]) -> Decision | None:
         last = list(outcomes)[-self.limits.same_error :] if self.limits.same_error else []
         causes = {one.cause for one in last}
         if len(last) == self.limits.same_error and len(causes) == 1 and "" not in causes:
             return red_flag("same_error", f"the last {len(last)} dates failed for one cause: {causes.pop()}")
         return None
 
-    def _share(self, outcomes: deque[_Outcome]) -> Trip | None:
+    def _share(self, outcomes: deque[_Outcome]) -> Decision | None:
         known = [one for one in outcomes if not one.rate_limited]
         failed = sum(bool(one.cause) for one in known)
         if len(known) < self.limits.min_sample:
@@ -250,18 +319,18 @@ class Breaker:
         if self.limits.abort_share and failed >= self.limits.abort_share * len(known):
             return red_flag("error_rate", text)
         if self.limits.warn_share and failed >= self.limits.warn_share * len(known):
-            return Trip(Action.WARN, "red_flag", "red_flag:error_rate", text)
+            return Decision(Action.WARN, "red_flag", "red_flag:error_rate", text)
         return None
 
-    def _load_errors(self, outcomes: deque[_Outcome]) -> Trip | None:
+    def _load_errors(self, outcomes: deque[_Outcome]) -> Decision | None:
         failed = sum(bool(one.cause) for one in outcomes)
         share = self.limits.abort_share
         if len(outcomes) < self.limits.min_sample or not share or failed < share * len(outcomes):
             return None
         text = f"{failed} of the last {len(outcomes)} dates could not be loaded; landing goes on"
-        return Trip(Action.STOP_LOADING, "red_flag", "red_flag:load_errors", text)
+        return Decision(Action.STOP_LOADING, "red_flag", "red_flag:load_errors", text)
 
-    def _slow(self) -> Trip | None:
+    def _slow(self) -> Decision | None:
         limits = self.limits
         if not (limits.slow_factor and self._baseline_s) or len(self._answers_s) < limits.min_sample:
             return None
@@ -270,11 +339,50 @@ class Breaker:
             return None
         return red_flag("slow", f"the source answers in {found_s:.1f} s, its baseline is {self._baseline_s:.2f} s")
 
-    def _once(self, trip: Trip | None) -> Trip | None:
-        if trip is None or (trip.action, trip.flag) in self._told:
+    def _over_budget(self, calls: int, cost_usd: float) -> Decision | None:
+        limits = self.limits
+        if limits.max_calls and calls >= limits.max_calls:
+            return abort("budget", "budget:calls", f"{plural(calls, 'call')} made, {limits.max_calls:,} allowed")
+        if limits.max_cost_usd and cost_usd >= limits.max_cost_usd:
+            told = f"{cost_usd:,.4f} USD are spent, {limits.max_cost_usd:,.4f} are allowed"
+            return abort("budget", "budget:cost", told)
+        return None
+
+    # -- its state ----------------------------------------------------------------------------------------------
+
+    def _count(self, stage: str, outcome: _Outcome, at: dt.datetime) -> deque[_Outcome]:
+        self._progress_at = max(self._progress_at, at)
+        outcomes = self._outcomes.setdefault(stage, deque(maxlen=self.limits.window))
+        outcomes.append(outcome)
+        return outcomes
+
+    def _once(self, decision: Decision | None) -> Decision | None:
+        if decision is None or (decision.action, decision.flag) in self._told:
             return None
-        self._told.add((trip.action, trip.flag))
-        return trip
+        self._told.add((decision.action, decision.flag))
+        return decision
+
+    def _wait(self, decision: Decision, at: dt.datetime) -> Decision | None:
+        self._burst = decision
+        pause_s = self._probing.begin(at)
+        if pause_s:
+            return replace(
+                decision, action=Action.WAIT, message=f"{decision.message}; in {pause_s:,.0f} s one date is tried again"
+            )
+        tried = (
+            f"; one date was tried again {plural(self._probing.most, 'time')}, in vain" if self._probing.most else ""
+        )
+        return self._once(replace(decision, message=decision.message + tried))
+
+    def _passes_by_itself(self, decision: Decision, outcomes: deque[_Outcome]) -> bool:
+        """Most of the failures that tripped the rule are transient ones."""
+        if decision.flag == "red_flag:same_error":
+            return outcomes[-1].transient
+        failed = [one for one in outcomes if one.cause and not one.rate_limited]
+        return 2 * sum(one.transient for one in failed) > len(failed)
+
+
+# -- probing ----------------------------------------------------------------------------------------------------
 
 
 class Probing:
@@ -329,90 +437,3 @@ class Probing:
         self._landed += 1
         if self._until is None and self._landed >= self._calm_after:
             self._count = 0
-
-
-class Action(StrEnum):
-    """What the run does about a trip."""
-
-    WARN = "warn"
-    STOP_LOADING = "stop_loading"
-    WAIT = "wait"
-    ABORT = "abort"
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """When it trips; None or 0 turns a rule off. Shares are of the last ``window`` outcomes of a stage."""
-
-    warn_share: float = 0.1
-    abort_share: float = 0.2
-    min_sample: int = 20
-    window: int = 100
-    same_error: int = 10
-    contract_breaks: int = 5
-    contract_dates: int = 10
-    rate_limited: int = 5
-    slow_factor: float = 10.0
-    slow_over_s: float = 5.0
-    stall_s: float = 3600.0
-    deadline_s: float = 0.0
-    max_calls: int = 0
-    max_cost_usd: float = 0.0
-    memory_bytes: int = 0
-    stop_at_first: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Trip:
-    """One rule that tripped: ``reason`` is what ``ABORTED(...)`` names, ``flag`` the rule, ``message`` the numbers."""
-
-    action: Action
-    reason: str
-    flag: str
-    message: str
-
-    @property
-    def told(self) -> str:
-        """Rule and numbers, for people.
-
-        >>> red_flag("error_rate", "11 of the last 100 dates failed").told
-        'red flag, error rate: 11 of the last 100 dates failed'
-        """
-        return f"{self.flag.replace(':', ', ').replace('_', ' ')}: {self.message}"
-
-
-def abort(reason: str, flag: str, message: str) -> Trip:
-    """A trip that ends the run."""
-    return Trip(Action.ABORT, reason, flag, message)
-
-
-def red_flag(name: str, message: str) -> Trip:
-    """A trip that ends the run as ``ABORTED(red_flag)``."""
-    return abort("red_flag", f"red_flag:{name}", message)
-
-
-def breaker_limits(settings: Settings, asked: Asked) -> Limits:
-    """The settings' limits and what this run was asked; without the breaker only deadline, calls and stop-at-first."""
-    own = Limits(
-        deadline_s=asked.deadline_h * 3600 or settings.run_deadline_s,
-        max_calls=asked.max_calls,
-        max_cost_usd=asked.max_cost_usd or settings.run_budget_usd,
-        stop_at_first=asked.on_failure is OnFailure.STOP,
-        warn_share=settings.warn_share,
-        abort_share=settings.abort_share,
-        min_sample=settings.breaker_min_sample,
-        stall_s=settings.stall_s,
-        memory_bytes=settings.memory_limit_mb * 2**20,
-    )
-    if asked.breaker:
-        return own
-    return dataclasses.replace(
-        own,
-        warn_share=0.0,
-        abort_share=0.0,
-        same_error=0,
-        contract_breaks=0,
-        rate_limited=0,
-        slow_factor=0.0,
-        stall_s=0.0,
-    )

@@ -34,7 +34,7 @@ from flows.ledger.verdicts import (
     verdict_of,
 )
 from flows.parameters import Mode
-from flows.run.circuit_breaker import Action, Trip
+from flows.run.circuit_breaker import Action, Decision
 from flows.run.run import Run
 from flows.run.work_set import Landed
 from scrapers.attempt import Fetcher
@@ -193,12 +193,12 @@ def _record(run: Run, key: str, verdict: Verdict, error: BaseException, stage: s
     incident = Incident.from_error(error, source=run.source, partition=key, stage=stage, attempts=tries)
     # A wall that a later run passes by itself is a note, not a failure. A block is one: a person should look meanwhile.
     if resumes_at(error) is None or isinstance(error, BlockedBySource):
-        trip = _told_breaker(run, incident, error, verdict, stage)
+        decision = _told_breaker(run, incident, error, verdict, stage)
         # Before the incident is kept and mailed: other dates would be begun meanwhile.
-        run.obey(trip)
+        run.obey(decision)
         # The summary of a canary leaves in a moment: nobody has to be told twice. And one odd date is nothing to wake
         # somebody for; the one that makes it the source's fault is.
-        if run.in_canary or (breaks_contract(error) and (trip is None or trip.action is Action.WARN)):
+        if run.in_canary or (breaks_contract(error) and (decision is None or decision.action is Action.WARN)):
             incident = dataclasses.replace(incident, severity="ERROR")
         run.services.alerts.record_error(incident)
     if run.tally.takes_prompt_flush(PROMPT_FLUSHES):
@@ -234,7 +234,7 @@ def _cool_down(run: Run, error: BlockedBySource) -> None:
     cool_down(run.services.store, error, source=run.source, backfill_id=run.backfill_id, now=utc_now(), hours=hours)
 
 
-def _told_breaker(run: Run, incident: Incident, error: BaseException, verdict: Verdict, stage: str) -> Trip | None:
+def _told_breaker(run: Run, incident: Incident, error: BaseException, verdict: Verdict, stage: str) -> Decision | None:
     now = utc_now()
     if verdict.is_good:
         return run.breaker.succeeded(stage, now)

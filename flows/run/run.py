@@ -28,7 +28,7 @@ from flows.planning.plan import Plan
 from flows.planning.planner import Planned
 from flows.planning.stored_plan import plan_metadata, plan_name
 from flows.prices import Usage
-from flows.run.circuit_breaker import Action, Breaker, Trip, breaker_limits
+from flows.run.circuit_breaker import Action, Breaker, Decision, breaker_limits
 from flows.run.data_facts import balance_facts
 from flows.run.gate import SOURCE_DOWN, Gate
 from flows.run.orchestrator import Orchestrator, Part
@@ -171,16 +171,16 @@ class Run:
         self.notes.append(text)
         partition_logger().warning("%s", text)
 
-    def obey(self, trip: Trip | None) -> None:
+    def obey(self, decision: Decision | None) -> None:
         """Does what the breaker says: a note, a pause, no more loading, or no more of anything."""
-        if trip is None:
+        if decision is None:
             return
-        self.note(trip.told)
-        if trip.action is Action.WAIT:
+        self.note(decision.told)
+        if decision.action is Action.WAIT:
             self.gate.shut_now(SOURCE_DOWN)
-        elif trip.action is not Action.WARN:
-            error = CriticalError(trip.told, source=self.source, abort=trip.reason)
-            self.stop(error, "load" if trip.action is Action.STOP_LOADING else "scrape")
+        elif decision.action is not Action.WARN:
+            error = CriticalError(decision.told, source=self.source, abort=decision.reason)
+            self.stop(error, "load" if decision.action is Action.STOP_LOADING else "scrape")
 
     def probed(self, number: int, error: BaseException | None) -> None:
         """Tells the breaker how the date ended that was let through as probe ``number``; 0 is an ordinary date."""

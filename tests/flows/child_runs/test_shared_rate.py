@@ -103,7 +103,7 @@ class PrefectServer:
 
 
 class Line:
-    """One process's line to the server: every request takes a round trip."""
+    """One process's line to the server: every request takes a round decision."""
 
     def __init__(self, server: PrefectServer, time: VirtualTime, round_trip_s: Callable[[], float]) -> None:
         self._server, self._time, self._round_trip_s = server, time, round_trip_s

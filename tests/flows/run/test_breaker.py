@@ -10,16 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.run.circuit_breaker import Action, Breaker, Limits, Trip
+from flows.run.circuit_breaker import Action, Breaker, Decision, Limits
 
 NOW = dt.datetime(2025, 2, 1, 12, tzinfo=dt.UTC)
-Story = Callable[[Breaker], Trip | None]
+Story = Callable[[Breaker], Decision | None]
 
 
 def outcomes(good: int, bad: int, stage: str = "scrape", causes: int = 3) -> Story:
-    """``bad`` failures spread evenly between ``good`` successes; the last trip."""
+    """``bad`` failures spread evenly between ``good`` successes; the last decision."""
 
-    def story(breaker: Breaker) -> Trip | None:
+    def story(breaker: Breaker) -> Decision | None:
         last, failed = None, 0
         for number in range(1, good + bad + 1):
             if failed < bad * number // (good + bad):
@@ -33,17 +33,17 @@ def outcomes(good: int, bad: int, stage: str = "scrape", causes: int = 3) -> Sto
 
 
 def answers(seconds: list[float]) -> Story:
-    def story(breaker: Breaker) -> Trip | None:
-        trips = [breaker.succeeded("scrape", NOW, answer_s=one) for one in seconds]
-        return next((trip for trip in trips if trip), None)
+    def story(breaker: Breaker) -> Decision | None:
+        decisions = [breaker.succeeded("scrape", NOW, answer_s=one) for one in seconds]
+        return next((decision for decision in decisions if decision), None)
 
     return story
 
 
 def limited(times: int) -> Story:
-    def story(breaker: Breaker) -> Trip | None:
-        trips = [breaker.failed("scrape", f"c{n}", NOW, rate_limited=True) for n in range(times)]
-        return trips[-1]
+    def story(breaker: Breaker) -> Decision | None:
+        decisions = [breaker.failed("scrape", f"c{n}", NOW, rate_limited=True) for n in range(times)]
+        return decisions[-1]
 
     return story
 
@@ -51,12 +51,12 @@ def limited(times: int) -> Story:
 def broken(story: str, stage: str = "scrape") -> Story:
     """One date a character: a blank is good, a letter breaks the contract in its own way."""
 
-    def tell(breaker: Breaker) -> Trip | None:
-        trips = [
+    def tell(breaker: Breaker) -> Decision | None:
+        decisions = [
             breaker.succeeded(stage, NOW) if way == " " else breaker.failed(stage, way, NOW, contract=True)
             for way in story
         ]
-        return next((trip for trip in trips if trip), None)
+        return next((decision for decision in decisions if decision), None)
 
     return tell
 
@@ -143,19 +143,19 @@ TABLE: dict[str, tuple[Story, Limits, Action | None, str, str]] = {
 
 @pytest.mark.parametrize(("story", "limits", "action", "reason", "flag"), TABLE.values(), ids=TABLE.keys())
 def test_truth_table(story: Story, limits: Limits, action: Action | None, reason: str, flag: str) -> None:
-    trip = story(Breaker(limits, NOW))
+    decision = story(Breaker(limits, NOW))
     if action is None:
-        assert trip is None
+        assert decision is None
     else:
-        assert trip is not None
-        assert (trip.action, trip.reason, trip.flag) == (action, reason, flag)
-        assert trip.message
+        assert decision is not None
+        assert (decision.action, decision.reason, decision.flag) == (action, reason, flag)
+        assert decision.message
 
 
 def test_every_rule_trips_once() -> None:
     breaker = Breaker(Limits(), NOW)
-    trips = [breaker.failed("scrape", "one cause", NOW) for _ in range(200)]
-    told = [(trip.action, trip.flag) for trip in trips if trip]
+    decisions = [breaker.failed("scrape", "one cause", NOW) for _ in range(200)]
+    told = [(decision.action, decision.flag) for decision in decisions if decision]
     assert len(told) == len(set(told))
 
 
@@ -163,9 +163,9 @@ def test_a_failure_late_in_a_long_run_counts_against_the_last_hundred_dates() ->
     breaker = Breaker(Limits(same_error=0), NOW)
     for _ in range(3000):
         assert breaker.succeeded("scrape", NOW) is None
-    trips = [breaker.failed("scrape", f"c{n % 2}", NOW) for n in range(20)]
-    assert trips[-1] is not None
-    assert trips[-1].action is Action.ABORT
+    decisions = [breaker.failed("scrape", f"c{n % 2}", NOW) for n in range(20)]
+    assert decisions[-1] is not None
+    assert decisions[-1].action is Action.ABORT
 
 
 def test_a_pause_that_is_meant_is_no_stall() -> None:
@@ -181,10 +181,10 @@ def test_it_never_aborts_below_the_share_and_always_above_it(good: list[bool]) -
     breaker = Breaker(limits, NOW)
     aborted = False
     for number, is_good in enumerate(good, start=1):
-        trip = breaker.succeeded("scrape", NOW) if is_good else breaker.failed("scrape", f"c{number}", NOW)
+        decision = breaker.succeeded("scrape", NOW) if is_good else breaker.failed("scrape", f"c{number}", NOW)
         last = good[max(0, number - limits.window) : number]
         over = len(last) >= limits.min_sample and last.count(False) >= limits.abort_share * len(last)
-        aborted_now = trip is not None and trip.action is Action.ABORT
+        aborted_now = decision is not None and decision.action is Action.ABORT
         assert not aborted_now or over
         aborted = aborted or aborted_now
         if over and not is_good:

@@ -19,7 +19,7 @@ from flows.ledger.verdicts import abort_reason
 from flows.mapping import map_windows
 from flows.parameters import Asked
 from flows.planning.planner import plan_asked
-from flows.run.circuit_breaker import Action, Breaker, Limits, Probing, Trip
+from flows.run.circuit_breaker import Action, Breaker, Decision, Limits, Probing
 from flows.run.gate import SOURCE_DOWN, Gate
 from flows.run.run import Run
 from flows.run.supervisor import Supervisor
@@ -41,10 +41,10 @@ def after(seconds: float) -> dt.datetime:
     return NOW + dt.timedelta(seconds=seconds)
 
 
-def burst(breaker: Breaker, at: dt.datetime = NOW, dates: int = 10) -> Trip | None:
-    """The last trip of so many dates that failed for one passing cause."""
-    trips = [breaker.failed("scrape", "SourceUnavailable 503", at, transient=True) for _ in range(dates)]
-    return next((trip for trip in reversed(trips) if trip), None)
+def burst(breaker: Breaker, at: dt.datetime = NOW, dates: int = 10) -> Decision | None:
+    """The last decision on so many dates that failed for one passing cause."""
+    decisions = [breaker.failed("scrape", "SourceUnavailable 503", at, transient=True) for _ in range(dates)]
+    return next((decision for decision in reversed(decisions) if decision), None)
 
 
 def waiting(probes: int = 2, pause_s: float = 30.0) -> Breaker:
@@ -58,9 +58,9 @@ def waiting(probes: int = 2, pause_s: float = 30.0) -> Breaker:
 
 def test_a_burst_opens_and_a_probe_that_is_answered_closes() -> None:
     breaker = waiting()
-    trip = burst(breaker)
-    assert trip is not None
-    assert (trip.action, trip.flag) == (Action.WAIT, "red_flag:same_error")
+    decision = burst(breaker)
+    assert decision is not None
+    assert (decision.action, decision.flag) == (Action.WAIT, "red_flag:same_error")
     assert breaker.is_waiting
     assert breaker.probe_due(after(29.9)) == 0
     number = breaker.probe_due(after(30))
@@ -79,9 +79,9 @@ def test_pauses_double_and_after_the_last_probe_the_run_ends_with_the_flag_that_
     for pause_s in (30, 60):
         assert breaker.probe_due(after(at_s + pause_s - 0.1)) == 0
         at_s += pause_s
-        trip = breaker.probed(breaker.probe_due(after(at_s)), after(at_s), answered=False)
-        assert trip is not None
-        assert trip.action is Action.WAIT
+        decision = breaker.probed(breaker.probe_due(after(at_s)), after(at_s), answered=False)
+        assert decision is not None
+        assert decision.action is Action.WAIT
     at_s += 120
     ended = breaker.probed(breaker.probe_due(after(at_s)), after(at_s), answered=False)
     assert ended is not None
@@ -89,9 +89,9 @@ def test_pauses_double_and_after_the_last_probe_the_run_ends_with_the_flag_that_
     assert "one date was tried again 3 times" in ended.message
 
 
-def fail(breaker: Breaker, cause: str = "E", dates: int = 1, **kind: Any) -> Trip | None:
-    trips = [breaker.failed("scrape", cause.format(n=n), NOW, **kind) for n in range(dates)]
-    return next((trip for trip in reversed(trips) if trip), None)
+def fail(breaker: Breaker, cause: str = "E", dates: int = 1, **kind: Any) -> Decision | None:
+    decisions = [breaker.failed("scrape", cause.format(n=n), NOW, **kind) for n in range(dates)]
+    return next((decision for decision in reversed(decisions) if decision), None)
 
 
 def good(breaker: Breaker, dates: int) -> None:
@@ -108,8 +108,8 @@ def test_truth_table_of_injected_faults() -> None:
     same, share = "red_flag:same_error", "red_flag:error_rate"
 
     def told(breaker: Breaker, **fault: Any) -> tuple[str, str]:
-        trip = fail(breaker, **fault)
-        return (trip.action.value, trip.flag) if trip else ("", "")
+        decision = fail(breaker, **fault)
+        return (decision.action.value, decision.flag) if decision else ("", "")
 
     assert told(waiting(), dates=10, transient=True) == ("wait", same)
     assert told(waiting(), dates=10) == ("abort", same), "a wrong answer does not pass by itself"
@@ -126,8 +126,8 @@ def test_truth_table_of_injected_faults() -> None:
     stopping.wait_out_bursts(30, 2)
     assert told(stopping, transient=True) == ("abort", "red_flag:first_failure")
     parsing = waiting()
-    trips = [parsing.failed("load", "RowRejected", NOW) for _ in range(20)]
-    assert [trip.action for trip in trips if trip] == [Action.STOP_LOADING]
+    decisions = [parsing.failed("load", "RowRejected", NOW) for _ in range(20)]
+    assert [decision.action for decision in decisions if decision] == [Action.STOP_LOADING]
     assert not parsing.is_waiting
 
 
@@ -139,9 +139,9 @@ def test_while_it_waits_nothing_trips_but_what_ends_the_run_anyway() -> None:
     deadline = Breaker(Limits(deadline_s=60), NOW)
     deadline.wait_out_bursts(3600, 2)
     burst(deadline)
-    trip = deadline.tick(after(60))
-    assert trip is not None
-    assert trip.reason == "deadline"
+    decision = deadline.tick(after(60))
+    assert decision is not None
+    assert decision.reason == "deadline"
 
 
 def test_a_probe_that_is_not_due_any_more_is_no_news() -> None:
