@@ -24,9 +24,9 @@ from flows.log import lets_out_redacted, partition_logger
 from flows.run.data_facts import balance_facts
 from flows.run.gate import SOURCE_DOWN
 from flows.run.prefect_orchestrator import handed_over
+from flows.run.quarantine import quarantine_suspects
 from flows.run.recording import record_batch_failure, record_failure, record_landed
 from flows.run.run import Run
-from flows.run.suspects import set_suspects_apart
 from flows.run.work_set import Landed
 from flows.run_id import window_name
 from processors.process import Receipt, process
@@ -94,7 +94,7 @@ async def _recounted(run: Run, same: list[Manifest]) -> set[str]:
         return set()
     async with run.gate.passed(despite={SOURCE_DOWN}):
         wanted = [one for one in same if run.work.is_wanted(one.partition)]
-        believed = await run.in_thread(set_suspects_apart, run, wanted)
+        believed = await run.in_thread(quarantine_suspects, run, wanted)
         if not believed:
             return set()
         found = await _recount(run, believed)
@@ -137,9 +137,9 @@ async def load_batch(run: Run, batch: Sequence[Manifest]) -> State[Any]:
 async def _load_and_verify(run: Run, landed: list[Manifest]) -> State[Any]:
     if not landed:
         return Completed(message="nothing is left to load")
-    manifests = await run.in_thread(set_suspects_apart, run, landed)
+    manifests = await run.in_thread(quarantine_suspects, run, landed)
     if not manifests:
-        return Failed(message=f"{plural(len(landed), 'partition')} set apart, none left to load: see the errors")
+        return Failed(message=f"{plural(len(landed), 'partition')} quarantined, none left to load: see the errors")
     keys = [one.partition for one in manifests]
     receipt = await run.step("load", f"load {window_name(keys)}", partial(run.in_thread, _load, run, manifests))
     if isinstance(receipt, BaseException):
@@ -204,9 +204,9 @@ def _warn_of(run: Run, receipt: Receipt) -> None:
 
 async def validate_batch(run: Run, batch: Sequence[Manifest]) -> State[Any]:
     """Recounts ``batch``; loads nothing."""
-    manifests = await run.in_thread(set_suspects_apart, run, batch)
+    manifests = await run.in_thread(quarantine_suspects, run, batch)
     if not manifests:
-        return Failed(message=f"{plural(len(batch), 'partition')} set apart, none left to recount: see the errors")
+        return Failed(message=f"{plural(len(batch), 'partition')} quarantined, none left to recount: see the errors")
     keys = [one.partition for one in manifests]
     found = await _recount(run, manifests)
     if isinstance(found, BaseException):

@@ -217,7 +217,7 @@ class Scraper(ABC):
         horizon: How far back the source answers; None = as far as its floor. It limits fetching only: what was landed
             in time is loaded, and what is verified stays verified when it gets older than that.
         may_repeat: Two partitions may rightly have the same payload, or the same round number of rows; elsewhere both
-            are suspects that are not loaded.
+            are quarantined and not loaded.
         rate, auth, timeout_s, max_body_bytes: As their types say.
     """
 

@@ -235,7 +235,7 @@ def _manifest_of(
     totals = {table: sum(page.counts.get(table, 0) for page in pages) for table in whole.counts}
     told = digests
     if not (digests and all(digests)):
-        # Without hashes of its rows a date is never taken for unchanged, nor for the twin of another.
+        # Without hashes of its rows a date is never taken for unchanged, nor for a duplicate of another.
         told = [partition.key, *(page.sha256 for page in pages if page.counts)]
     return whole.model_copy(
         update={

@@ -1,4 +1,4 @@
-"""Landed partitions that look too much like others to be believed: set apart before anything is loaded or verified.
+"""Landed partitions that look too much like others to be believed: quarantined before anything is loaded or verified.
 
 Three signs, none of which a single partition can show:
 
@@ -31,7 +31,7 @@ _BELIEVED = (Verdict.LANDED, Verdict.LOADED, Verdict.VERIFIED)
 _CALLED_DONE = (*_BELIEVED, Verdict.EMPTY_OK)
 
 
-def set_suspects_apart(run: Run, manifests: Sequence[Manifest]) -> list[Manifest]:
+def quarantine_suspects(run: Run, manifests: Sequence[Manifest]) -> list[Manifest]:
     """Records the suspects among ``manifests``, and those that this run has landed or loaded. Returns the others.
 
     A partition that an earlier run has verified keeps its verdict and is named as evidence. Blocking.
@@ -49,7 +49,7 @@ def set_suspects_apart(run: Run, manifests: Sequence[Manifest]) -> list[Manifest
     }
     if not run.kit.scraper.may_repeat:
         cap = 0 if run.kit.scraper.result_cap else learned_cap(entries, table)
-        found |= {**at_cap(entries, table, cap), **twins(entries, partitions, run.backfill_id)}
+        found |= {**at_cap(entries, table, cap), **duplicate_payloads(entries, partitions, run.backfill_id)}
     for key, error in found.items():
         entry = entries[key]
         if key in partitions or (entry.backfill_id == run.backfill_id and entry.verdict in _CALLED_DONE):
@@ -59,15 +59,17 @@ def set_suspects_apart(run: Run, manifests: Sequence[Manifest]) -> list[Manifest
     return [one for one in manifests if one.partition not in found]
 
 
-def twins(entries: Mapping[str, LedgerEntry], asked: Collection[str], backfill_id: str) -> dict[str, PipelineError]:
+def duplicate_payloads(
+    entries: Mapping[str, LedgerEntry], asked: Collection[str], backfill_id: str
+) -> dict[str, PipelineError]:
     """Partitions whose payload one of ``asked`` has too, each with an error that names the others.
 
     Empty ones are alike by nature and are no suspects; what an earlier run found wanting is no evidence.
     """
     groups: defaultdict[str, list[str]] = defaultdict(list)
     for key, entry in entries.items():
-        is_set_apart = entry.backfill_id == backfill_id and entry.verdict is Verdict.PARTIAL
-        if _is_full(entry) and (entry.verdict in _BELIEVED or is_set_apart or key in asked):
+        is_quarantined = entry.backfill_id == backfill_id and entry.verdict is Verdict.PARTIAL
+        if _is_full(entry) and (entry.verdict in _BELIEVED or is_quarantined or key in asked):
             groups[entry.content_hash].append(key)
     return {
         key: CoverageLow(

@@ -1,4 +1,4 @@
-"""One payload for two dates, and the same round number on many: set apart, told, and never silently verified."""
+"""One payload for two dates, and the same round number on many: quarantined, told, and never silently verified."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from alerting.smart_alert_manager import SmartAlertManager
 from flows.ledger.ledger import LedgerEntry, Verdict
 from flows.parameters import Asked, Mode
 from flows.process import load_batch, to_load
+from flows.run.quarantine import at_cap, duplicate_payloads, learned_cap, quarantine_suspects
 from flows.run.recording import land, record_failure
 from flows.run.run import Run
-from flows.run.suspects import at_cap, learned_cap, set_suspects_apart, twins
 from flows.settings import Settings
 from flows.wiring import Services, SourceKit
 from scrapers.base import Findings, Page, Request, Scraper
@@ -102,7 +102,7 @@ def landed(run: Run, *keys: str) -> list[Manifest]:
 
 
 def believed(run: Run, manifests: list[Manifest]) -> list[str]:
-    return [one.partition for one in set_suspects_apart(run, manifests)]
+    return [one.partition for one in quarantine_suspects(run, manifests)]
 
 
 def verdicts(run: Run) -> dict[str, str]:
@@ -130,7 +130,7 @@ def test_one_payload_for_two_dates_makes_both_partial_and_loads_neither():
     run.close()
 
 
-def test_a_twin_that_this_run_has_verified_already_loses_its_verdict_and_one_of_an_earlier_run_is_named():
+def test_a_duplicate_that_this_run_has_verified_already_loses_its_verdict_and_one_of_an_earlier_run_is_named():
     place = Place({key_of(1): [7], key_of(2): [7], key_of(3): [7]})
     first = place.run()
     verified(first, landed(first, key_of(1)))
@@ -206,7 +206,7 @@ def test_the_process_step_loads_no_suspect():
     run = Place({key_of(1): [7], key_of(2): [7]}).run()
     state = asyncio.run(load_batch(run, landed(run, *[key_of(1), key_of(2)])))
     assert state.is_failed()
-    assert state.message == "2 partitions set apart, none left to load: see the errors"
+    assert state.message == "2 partitions quarantined, none left to load: see the errors"
     assert set(verdicts(run).values()) == {"partial"}
     run.close()
 
@@ -235,7 +235,7 @@ def test_a_declared_cap_ends_in_truncated_too_and_the_other_dates_go_on():
     run.close()
 
 
-def test_twins_that_were_believed_before_are_set_apart_when_a_full_run_gets_them_again():
+def test_twins_that_were_believed_before_are_quarantined_when_a_full_run_gets_them_again():
     place = Place({key_of(1): [7], key_of(2): [7], key_of(3): [8]}, {"may_repeat": True})
     before = place.run()
     verified(before, landed(before, *place.rows))
@@ -277,8 +277,8 @@ ledgers = st.lists(
 
 
 @given(ledgers, st.sets(st.integers(1, 9).map(key_of)))
-def test_every_asked_twin_is_found_with_its_twins_and_nothing_else_is(entries, asked):
-    found = twins(entries, asked, "bf-1")
+def test_every_asked_duplicate_is_found_with_its_like_and_nothing_else_is(entries, asked):
+    found = duplicate_payloads(entries, asked, "bf-1")
     for key, one in entries.items():
         alike = [
             other
