@@ -30,8 +30,8 @@ from flows.run.run import Run
 from flows.run.work_set import Landed
 from flows.run_id import window_name
 from scrapers.manifest import Manifest
-from scrapers.partition import runs
-from scrapers.spans import RunAnswer, RunQueue
+from scrapers.partition import spans
+from scrapers.spans import SpanQueue, SpanResult
 
 LANDED = "landed"
 UNCHANGED = "unchanged"
@@ -71,7 +71,7 @@ async def land_window(run: Run, keys: list[str], landed: Callable[[Landed], None
     # Before any of its dates waits for a slot: the window before it must not find them taken.
     await run.turns.wait(keys[0])
     if run.kit.scraper.days_per_call > 1:
-        outcomes = await _land_in_runs(run, keys)
+        outcomes = await _land_in_spans(run, keys)
     else:
         outcomes = await asyncio.gather(*(_land_or_record(run, key, keys[0]) for key in keys))
     for one in run.work.hand_over(keys):
@@ -149,10 +149,10 @@ def _log(run: Run, key: str, outcome: str) -> None:
 # -- several partitions by one call ----------------------------------------------------------------------------
 
 
-async def _land_in_runs(run: Run, keys: list[str]) -> list[str]:
-    """Asks for one run of dates after the other; one outcome each, but for those that were done meanwhile."""
+async def _land_in_spans(run: Run, keys: list[str]) -> list[str]:
+    """Asks for one span after the other; one outcome each, but for those that were done meanwhile."""
     window, outcomes = keys[0], list[str]()
-    queue = RunQueue([run.work.partitions[key] for key in keys], run.kit.scraper.days_per_call)
+    queue = SpanQueue([run.work.partitions[key] for key in keys], run.kit.scraper.days_per_call)
     while asked := queue.take():
         span = [partition.key for partition in asked]
         if len(span) == 1:
@@ -165,7 +165,7 @@ async def _land_in_runs(run: Run, keys: list[str]) -> list[str]:
             recording = (run.in_thread(record_shared_failure, run, key, answer, window) for key in failed)
             await asyncio.gather(*recording)
             outcomes += [FAILED] * len(failed)
-        elif isinstance(answer, RunAnswer):
+        elif isinstance(answer, SpanResult):
             queue.put_back(answer)
             known = [key for key in span if key in answer.manifests or key in answer.failures]
             outcomes += [await _outcome_of(run, key, answer, window) for key in known]
@@ -174,17 +174,17 @@ async def _land_in_runs(run: Run, keys: list[str]) -> list[str]:
     return outcomes
 
 
-async def land_partitions_together(run: Run, keys: list[str]) -> RunAnswer | str:
+async def land_partitions_together(run: Run, keys: list[str]) -> SpanResult | str:
     """Lands consecutive partitions by one call, for sources that take a range: one slot, one step, one answer.
 
-    Gives shorter runs to ask for when the answer reached a cap, or when some of the dates are done: by a live run
+    Gives shorter spans to ask for when the answer reached a cap, or when some of the dates are done: by a live run
     meanwhile, or by an earlier try that could not record all of them.
     """
     async with run.slots, run.gate.passed() as probe:
         run.turns.begun(keys[0])
         left = [run.work.partitions[key] for key in keys if not run.work.is_done(key)]
         if len(left) < len(keys):
-            return RunAnswer(shorter=tuple(runs(left, run.kit.scraper.days_per_call)))
+            return SpanResult(shorter=tuple(spans(left, run.kit.scraper.days_per_call)))
         run.keep_budget()
         if run.stopped_by is not None:
             return NOT_ATTEMPTED
@@ -207,7 +207,7 @@ async def _take_each(run: Run, manifests: list[Manifest]) -> None:
             raise outcome
 
 
-async def _outcome_of(run: Run, key: str, answer: RunAnswer, window: str) -> str:
+async def _outcome_of(run: Run, key: str, answer: SpanResult, window: str) -> str:
     """The outcome of one partition of an answer that several share; a failure of its own is recorded."""
     try:
         if key in answer.failures:

@@ -24,7 +24,7 @@ from flows.run.run import Run
 from flows.run.turns import Turns
 from flows.run.work_set import Landed
 from processors.load_plan import pack
-from scrapers.partition import Partition, run_windows, windows
+from scrapers.partition import Partition, span_windows, windows
 
 # SQLite answers 503 to concurrent writers: four subflows at once is what it takes without retries.
 SINGLE_DATE_WINDOWS_AT_ONCE = 4
@@ -121,7 +121,7 @@ def _windows(run: Run, plan: Plan) -> tuple[list[Window], int]:
     if _is_distributed(run):
         return windows_of(run, plan.to_fetch)
     days = run.kit.scraper.days_per_call
-    grouped = run_windows(plan.to_fetch, days) if days > 1 else windows(plan.to_fetch, settings.single_window_up_to)
+    grouped = span_windows(plan.to_fetch, days) if days > 1 else windows(plan.to_fetch, settings.single_window_up_to)
     if run.asked.order is Order.SEQUENTIAL:
         return grouped, 1
     # Both have one call under way at a time.

@@ -51,8 +51,8 @@ class Attempt:
         self._records: list[PageRecord] = []
         self._asked: set[Request] = set()
         self._resumed_pages = 0
-        # A run of dates is cut into shorter ones, by the one who asked for it.
-        self._whole = range(1) if partition.is_run else scraper.parts(partition)
+        # A span is cut into shorter ones, by the one who asked for it.
+        self._whole = range(1) if partition.is_span else scraper.parts(partition)
         self._readings = [Reading(self._whole)]
         self._to_ask: list[range] = []
         self._total: int | None = None
@@ -99,7 +99,7 @@ class Attempt:
         return [(record, one) for record, one in pages if not one.confirms] or pages
 
     def dates_seen(self) -> list[dt.date]:
-        """Of a run, the dates with rows so far, in the order in which they came."""
+        """Of a span, the dates with rows so far, in the order in which they came."""
         return list(dict.fromkeys(date for reading in self._readings for one in reading.found for date in one.dates))
 
     def manifest(self, backfill_id: str, code_version: str, landed_at: dt.datetime) -> Manifest:
@@ -162,7 +162,7 @@ class Attempt:
             what = redact(f"{type(error).__name__}: {error}")[:200]
             raise SourceContractError(f"the scraper cannot read page {page.number}: {what}") from None
         findings = _with_status(findings, page.status)
-        return _checked(self.partition, findings) if self.partition.is_run else findings
+        return _checked(self.partition, findings) if self.partition.is_span else findings
 
     def _add(self, record: PageRecord, findings: Findings, request: Request) -> None:
         reading = self._readings[-1]
@@ -229,16 +229,16 @@ def _evidence_of(found: Sequence[Findings]) -> str:
     return proofs[0] if len(proofs) == 1 else f"{len(proofs)} pages, each proven empty; the last: {proofs[-1]}"
 
 
-def _checked(run: Partition, findings: Findings) -> Findings:
-    """What a page of a run of dates has, all of it accounted for by date."""
-    stray = next((date for date in findings.dates if not run.contains(date)), None)
+def _checked(span: Partition, findings: Findings) -> Findings:
+    """What a page of a span has, all of it accounted for by date."""
+    stray = next((date for date in findings.dates if not span.contains(date)), None)
     if stray is not None:
-        raise SourceContractError(f"asked for {run.key}, got rows of {stray}")
+        raise SourceContractError(f"asked for {span.key}, got rows of {stray}")
     for table, count in findings.counts.items():
         by_date = sum(one.counts.get(table, 0) for one in findings.dates.values())
         if by_date != count:
             raise SourceContractError(
-                f"the scraper counts {count} rows of {table} on a page of {run.key}, and {by_date} of them by date",
+                f"the scraper counts {count} rows of {table} on a page of {span.key}, and {by_date} of them by date",
                 hint="let inspect() of this scraper name the date of every row in Findings.dates",
                 of_scraper=True,
             )

@@ -208,7 +208,7 @@ class Scraper(ABC):
         result_cap: Most rows of the first table that one request and its next pages give, where the source cuts in
             silence; 0 = none known. A partition that reaches it is asked in parts, or else ``truncated``.
         days_per_call: Most consecutive dates that one request can cover; ``first_request`` and ``inspect`` are then
-            also given such a run as one partition, see :mod:`scrapers.spans`.
+            also given such a span as one partition, see :mod:`scrapers.spans`.
         rests: How long the source rightly has no rows (weekends, holidays, off-season); None = not known. More empty
             dates in a row are not called empty, whatever proves them: an outage answers "nothing" too.
         account: Name of the login or plan that several sources share; "" where the source has it alone. Rate, quota,

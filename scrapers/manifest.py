@@ -13,9 +13,9 @@ from pydantic import BaseModel, ConfigDict
 
 from alerting.wording import plural
 from scrapers.base import Findings, Page, Request
-from scrapers.partition import RUN_MARK, Partition
+from scrapers.partition import SPAN_MARK, Partition
 
-_RUN = re.compile(rf"(?:.*@)?\d{{4}}-\d\d(?:-\d\d)?{re.escape(RUN_MARK)}\d{{4}}-\d\d(?:-\d\d)?")
+_SPAN = re.compile(rf"(?:.*@)?\d{{4}}-\d\d(?:-\d\d)?{re.escape(SPAN_MARK)}\d{{4}}-\d\d(?:-\d\d)?")
 
 
 class PageRecord(BaseModel):
@@ -159,12 +159,12 @@ def source_prefix(source: str) -> str:
 
 
 def partition_prefix(source: str, partition: str) -> str:
-    """All attempts of one partition; those of a run of partitions lie beside them, where nobody takes it for one.
+    """All attempts of one partition; those of a span lie beside them, where nobody takes it for one.
 
     >>> partition_prefix("s", "2025-01-03"), partition_prefix("s", "2025-01-03..2025-01-09")
     ('landing/source=s/partition=2025-01-03/', 'landing/source=s/run=2025-01-03..2025-01-09/')
     """
-    return f"{source_prefix(source)}{'run' if _RUN.fullmatch(partition) else 'partition'}={partition}/"
+    return f"{source_prefix(source)}{'run' if _SPAN.fullmatch(partition) else 'partition'}={partition}/"
 
 
 def attempt_prefix(source: str, partition: str, attempt: str) -> str:

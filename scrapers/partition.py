@@ -14,9 +14,9 @@ from typing import Literal
 from zoneinfo import ZoneInfo
 
 Step = Literal["day", "month", "whole"]
-RUN_MARK = ".."
-"""Between first and last of several partitions in the key of a run of them: ``2025-01-03..2025-01-09``."""
-_RUN_WINDOW, _RUNS_PER_WINDOW = 124, 4
+SPAN_MARK = ".."
+"""Between first and last of several partitions in the key of a span: ``2025-01-03..2025-01-09``."""
+_SPAN_WINDOW, _SPANS_PER_WINDOW = 124, 4
 VARIANT_MARK = "~"
 """Between an entity's name and its variant in a key: ``alameda.ca~agendas``."""
 
@@ -65,14 +65,14 @@ class Partition:
         return cls(dt.date.min, dt.date.min, zone, entity, entity)
 
     @classmethod
-    def run(cls, partitions: Sequence[Partition]) -> Partition:
+    def spanning(cls, partitions: Sequence[Partition]) -> Partition:
         """Consecutive partitions of one entity, oldest first, as one interval; not a unit of the ledger.
 
-        >>> Partition.run(partitions_between(dt.date(2025, 1, 3), dt.date(2025, 1, 9), "UTC", entity="e")).key
+        >>> Partition.spanning(partitions_between(dt.date(2025, 1, 3), dt.date(2025, 1, 9), "UTC", entity="e")).key
         'e@2025-01-03..2025-01-09'
         """
         first, last = partitions[0], partitions[-1]
-        key = f"{first.key}{RUN_MARK}{last.key.rpartition('@')[2]}"
+        key = f"{first.key}{SPAN_MARK}{last.key.rpartition('@')[2]}"
         return cls(first.start, last.end, first.zone, key, first.entity)
 
     @property
@@ -81,9 +81,9 @@ class Partition:
         return self.start == self.end
 
     @property
-    def is_run(self) -> bool:
-        """Whether this is a run of several partitions, which is asked for at once."""
-        return not self.is_whole and RUN_MARK in self.key.rpartition("@")[2]
+    def is_span(self) -> bool:
+        """Whether this is a span of several partitions, which is asked for at once."""
+        return not self.is_whole and SPAN_MARK in self.key.rpartition("@")[2]
 
     @property
     def entity_and_variant(self) -> tuple[str, str]:
@@ -172,13 +172,13 @@ def _months(start_date: dt.date, end_date: dt.date) -> Iterator[tuple[int, int]]
         year, month = (year, month + 1) if month < 12 else (year + 1, 1)
 
 
-def runs(partitions: Sequence[Partition], days: int) -> list[tuple[Partition, ...]]:
-    """Cuts partitions, oldest or newest first, into runs without a gap of at most ``days`` dates; each oldest first.
+def spans(partitions: Sequence[Partition], days: int) -> list[tuple[Partition, ...]]:
+    """Cuts partitions, oldest or newest first, into spans without a gap of at most ``days`` dates; each oldest first.
 
     >>> found = partitions_between(dt.date(2025, 1, 1), dt.date(2025, 1, 9), "UTC")
-    >>> [[one.start.day for one in run] for run in runs([*found[:2], *found[3:]], 3)]
+    >>> [[one.start.day for one in span] for span in spans([*found[:2], *found[3:]], 3)]
     [[1, 2], [4, 5, 6], [7, 8, 9]]
-    >>> [[one.start.day for one in run] for run in runs(found[::-1], 5)]
+    >>> [[one.start.day for one in span] for span in spans(found[::-1], 5)]
     [[5, 6, 7, 8, 9], [1, 2, 3, 4]]
     """
     found: list[list[Partition]] = []
@@ -191,17 +191,17 @@ def runs(partitions: Sequence[Partition], days: int) -> list[tuple[Partition, ..
             last.insert(0, one)
         else:
             found.append([one])
-    return [tuple(run) for run in found]
+    return [tuple(span) for span in found]
 
 
-def run_windows(partitions: Sequence[Partition], days: int) -> list[tuple[Partition, ...]]:
-    """Groups partitions into date subflows of several runs each, because a run must not go on in another subflow.
+def span_windows(partitions: Sequence[Partition], days: int) -> list[tuple[Partition, ...]]:
+    """Groups partitions into date subflows of several spans each, because a span must not go on in another subflow.
 
     >>> found = partitions_between(dt.date(2025, 1, 1), dt.date(2025, 12, 31), "UTC")
-    >>> [len(window) for window in run_windows(found, 7)], [len(window) for window in run_windows(found, 60)]
+    >>> [len(window) for window in span_windows(found, 7)], [len(window) for window in span_windows(found, 60)]
     ([124, 124, 117], [240, 125])
     """
-    size = max(_RUN_WINDOW, _RUNS_PER_WINDOW * days)
+    size = max(_SPAN_WINDOW, _SPANS_PER_WINDOW * days)
     return [tuple(partitions[begin : begin + size]) for begin in range(0, len(partitions), size)]
 
 

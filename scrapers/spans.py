@@ -1,13 +1,13 @@
 """Consecutive dates by one call, for sources that can be asked from a date to another (``Scraper.days_per_call``).
 
-The answer is landed once, as received, under the run's own name; then every date gets a manifest of its own that refers
-to the same objects and counts only its own rows. Everything behind the landing (ledger, plan, load, verification) knows
-dates and no runs.
+The answer is landed once, as received, under the span's own name; then every date gets a manifest of its own that
+refers to the same objects and counts only its own rows. Everything behind the landing (ledger, plan, load,
+verification) knows dates and no spans.
 
 An answer that reaches a cap is kept as evidence, and the dates before the one at which it ended are asked for alone;
-the others go into the next call (``RunQueue``). A single date at the cap is cut into parts (:mod:`scrapers.parts`).
+the others go into the next call (``SpanQueue``). A single date at the cap is cut into parts (:mod:`scrapers.parts`).
 Where rows come in order of time, the calls are at most twice the fewest that can be (newest first: and two more); else
-a run is cut in the middle.
+a span is cut in the middle.
 
 Layout, beside that of :mod:`scrapers.landing`::
 
@@ -40,13 +40,13 @@ from scrapers.attempt import Attempt, Fetcher
 from scrapers.base import Dated, Findings, Scraper
 from scrapers.landing import Landing, Manifest, PageRecord
 from scrapers.manifest import open_or_blocking
-from scrapers.partition import Partition, runs
+from scrapers.partition import Partition, spans
 from scrapers.scrape import RESUME_WITHIN, refuse_unaskable, swept, utc_now
 
 
 @dataclass(frozen=True, slots=True)
-class RunAnswer:
-    """What one call for several dates came to: a manifest or an error per date, or shorter runs to ask for instead.
+class SpanResult:
+    """What one call for several dates came to: a manifest or an error per date, or shorter spans to ask for instead.
 
     The first of ``shorter`` is to be asked for next: it is known or hoped to stay below the cap. ``is_newest_first`` is
     the order of the answer's rows, None where it is not known.
@@ -58,7 +58,7 @@ class RunAnswer:
     is_newest_first: bool | None = None
 
 
-def scrape_run(
+def scrape_span(
     partitions: Sequence[Partition],
     *,
     scraper: Scraper,
@@ -68,17 +68,17 @@ def scrape_run(
     code_version: str,
     now: Callable[[], dt.datetime] = utc_now,
     resume_within: dt.timedelta = RESUME_WITHIN,
-) -> RunAnswer:
+) -> SpanResult:
     """Fetches consecutive dates (at least two, oldest first) by one call and its next pages; see the module.
 
-    An answer at a cap, or with a date that is not as it should be, gives ``shorter`` runs, so that no date fails for
+    An answer at a cap, or with a date that is not as it should be, gives ``shorter`` spans, so that no date fails for
     the sake of another. A date without rows for which the answer has no ``empty_evidence`` is ``NothingPublished``.
 
     Raises as :func:`scrapers.scrape.scrape` does, for all of the dates; a killed or repeated call goes on likewise.
     """
     for partition in partitions:
         refuse_unaskable(partition, scraper, now())
-    span, tried = Partition.run(partitions), list[Attempt]()
+    span, tried = Partition.spanning(partitions), list[Attempt]()
 
     def begin(attempt_id: str) -> Attempt:
         tried.append(Attempt(span, attempt_id, scraper=scraper, client=client, landing=landing))
@@ -92,9 +92,9 @@ def scrape_run(
             raise
         return cut(partitions, tried[-1].dates_seen() if isinstance(error, Truncated) else ())
     whole = attempt.manifest(backfill_id, code_version, now())
-    # Before any date's: pages of a run without it are named by nobody.
+    # Before any date's: pages of a span without it are named by nobody.
     landing.put_manifest(whole)
-    answer = RunAnswer()
+    answer = SpanResult()
     for partition in partitions:
         manifest = _manifest_of(partition, whole, attempt.kept(), len(partitions), attempt.total, scraper)
         if any(manifest.counts.values()) or manifest.empty_evidence:
@@ -110,11 +110,11 @@ def scrape_run(
     return answer
 
 
-def cut(partitions: Sequence[Partition], seen: Sequence[dt.date] = ()) -> RunAnswer:
-    """What to ask for in place of a run at a cap.
+def cut(partitions: Sequence[Partition], seen: Sequence[dt.date] = ()) -> SpanResult:
+    """What to ask for in place of a span at a cap.
 
     Args:
-        partitions: The run, oldest first, at least two.
+        partitions: The span, oldest first, at least two.
         seen: The dates of the capped answer in the order in which they came. All but the last are complete.
     """
     at, is_newest_first = len(partitions) // 2, None
@@ -123,7 +123,7 @@ def cut(partitions: Sequence[Partition], seen: Sequence[dt.date] = ()) -> RunAns
         if len(set(seen)) == 1:
             # Too large by itself, and in which order its neighbours would have come is not known.
             parts = partitions[last : last + 1], partitions[:last], partitions[last + 1 :]
-            return RunAnswer(shorter=tuple(tuple(part) for part in parts if part))
+            return SpanResult(shorter=tuple(tuple(part) for part in parts if part))
         if all(left <= right for left, right in itertools.pairwise(seen)):
             at, is_newest_first = last, False
         elif all(left >= right for left, right in itertools.pairwise(seen)):
@@ -131,14 +131,14 @@ def cut(partitions: Sequence[Partition], seen: Sequence[dt.date] = ()) -> RunAns
     at = min(max(at, 1), len(partitions) - 1)
     first, second = tuple(partitions[:at]), tuple(partitions[at:])
     shorter = (second, first) if is_newest_first else (first, second)
-    return RunAnswer(shorter=shorter, is_newest_first=is_newest_first)
+    return SpanResult(shorter=shorter, is_newest_first=is_newest_first)
 
 
-class RunQueue:
+class SpanQueue:
     """Which dates to ask for next, one call after the other.
 
-    What a capped answer did not reach is asked for together with the dates beyond it: a run that is cut ends at the cap
-    and not where somebody else's run begins. That needs to know which dates come next, so it is done from one end.
+    What a capped answer did not reach is asked for together with the dates beyond it: a span that is cut ends at the
+    cap and not where somebody else's span begins. That needs to know which dates come next, so it is done from one end.
 
     Args:
         partitions: Oldest or newest first.
@@ -152,26 +152,26 @@ class RunQueue:
         self._is_from_end = len(partitions) > 1 and partitions[0] > partitions[-1]
 
     def take(self) -> tuple[Partition, ...]:
-        """The next run, oldest first; empty when nothing is left."""
+        """The next span, oldest first; empty when nothing is left."""
         if self._next:
             taken, self._next = self._next, ()
             return taken
         if not self._left:
             return ()
         if self._is_from_end:
-            taken = runs(self._left[: -self._days - 1 : -1], self._days)[0]
+            taken = spans(self._left[: -self._days - 1 : -1], self._days)[0]
             del self._left[-len(taken) :]
         else:
-            taken = runs(self._left[: self._days], self._days)[0]
+            taken = spans(self._left[: self._days], self._days)[0]
             del self._left[: len(taken)]
         return taken
 
-    def put_back(self, answer: RunAnswer) -> None:
+    def put_back(self, answer: SpanResult) -> None:
         """Takes back what has to be asked for again."""
         if not answer.shorter:
             return
         self._next, *rest = answer.shorter
-        self._left = sorted([*self._left, *(one for run in rest for one in run)], key=_by_time)
+        self._left = sorted([*self._left, *(one for span in rest for one in span)], key=_by_time)
         if answer.is_newest_first is not None:
             # Towards the dates that are still to be asked for.
             self._is_from_end = answer.is_newest_first

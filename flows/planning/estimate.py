@@ -16,7 +16,7 @@ from flows.prices import Prices, Usage
 from processors.load_plan import MAX_DAYS_PER_BATCH
 from processors.table_budget import STOP_AT
 from scrapers.base import Rate
-from scrapers.partition import Partition, runs
+from scrapers.partition import Partition, spans
 
 MODIFICATIONS_PER_DAY = 1_500
 PARTITION_MODIFICATIONS_PER_DAY = 30_000
@@ -121,7 +121,7 @@ def estimate(
     is_known = bool(known) or not any(partition.is_whole for partition in plan.to_fetch)
     if days_per_call > 1:
         # Scattered dates need more calls than the same number in a row, whatever earlier runs were like.
-        whole = len(runs(plan.to_fetch, days_per_call))
+        whole = len(spans(plan.to_fetch, days_per_call))
         calls = max(whole, calls) if known else whole
     reloaded_days = sum(max(partition.days, 1) for partition in plan.to_reload)
     loads = jobs_for(fetch, partitions_per_job) + math.ceil(reloaded_days / MAX_DAYS_PER_BATCH)

@@ -43,7 +43,7 @@ from scrapers.landing import Landing
 from scrapers.manifest import Manifest
 from scrapers.platforms.count_check import is_unchanged
 from scrapers.scrape import scrape, utc_now
-from scrapers.spans import RunAnswer, scrape_run
+from scrapers.spans import SpanResult, scrape_span
 
 # Beyond this many single objects the journal is written once per window, so that a run whose every date fails does
 # not pay a write for each.
@@ -61,10 +61,10 @@ def land(run: Run, key: str) -> Manifest:
     return take(run, manifest)
 
 
-def land_together(run: Run, keys: Sequence[str]) -> RunAnswer:
+def land_together(run: Run, keys: Sequence[str]) -> SpanResult:
     """Scrapes consecutive partitions by one call. Each manifest has still to be taken. Blocking."""
     run.tally.begin_try(*keys)
-    return scrape_run([run.work.partitions[key] for key in keys], **_means(run, keys[0]))
+    return scrape_span([run.work.partitions[key] for key in keys], **_means(run, keys[0]))
 
 
 def take(run: Run, manifest: Manifest) -> Manifest:

@@ -1,4 +1,4 @@
-"""A source that takes ranges: a run of dates by one call, and every date with a verdict of its own."""
+"""A source that takes ranges: a span of dates by one call, and every date with a verdict of its own."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from processors.staging import TableSpool
 from scrapers.base import Dated, Findings, Page, Request, Scraper
 from scrapers.landing import Landing
 from scrapers.partition import Partition, partitions_between
-from scrapers.spans import scrape_run
+from scrapers.spans import scrape_span
 
 FIRST, LAST = dt.date(2025, 1, 1), dt.date(2025, 1, 4)
 
@@ -79,7 +79,7 @@ def sale(number: int, day: int, **changes: Any) -> dict[str, Any]:
 def read(rows: list[dict[str, Any]], folder: Path) -> tuple[BatchRows, CountingStore]:
     store = CountingStore()
     landing = Landing(store)
-    answer = scrape_run(
+    answer = scrape_span(
         partitions_between(FIRST, LAST, "UTC"),
         scraper=SalesScraper(),
         client=Answer(rows),
@@ -136,7 +136,7 @@ def test_a_row_without_a_date_belongs_to_nobody_and_stops_all_who_share_its_page
             yield "sales", {"id": 9, "day": None, "price": 1}
 
     landing = Landing(MemoryObjectStore())
-    answer = scrape_run(
+    answer = scrape_span(
         partitions_between(FIRST, dt.date(2025, 1, 2), "UTC"),
         scraper=SalesScraper(),
         client=Answer(rows),

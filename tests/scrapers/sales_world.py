@@ -18,7 +18,7 @@ from scrapers.base import Findings, Page, Request, Scraper
 from scrapers.landing import Landing, Manifest
 from scrapers.partition import Partition, partitions_between
 from scrapers.scrape import scrape
-from scrapers.spans import RunAnswer, RunQueue, dates_of, scrape_run
+from scrapers.spans import SpanQueue, SpanResult, dates_of, scrape_span
 
 FIRST = dt.date(2020, 2, 20)
 HOUR = dt.timedelta(hours=1)
@@ -126,13 +126,13 @@ class World:
     def fetch(self, partitions: Sequence[Partition]) -> None:
         given = {"scraper": self.scraper, "client": self.api, "landing": self.landing}
         given |= {"backfill_id": "bf", "code_version": "0"}
-        queue = RunQueue([one for one in partitions if one.key not in self.manifests], self.scraper.days_per_call)
+        queue = SpanQueue([one for one in partitions if one.key not in self.manifests], self.scraper.days_per_call)
         while run := queue.take():
             try:
                 if len(run) == 1:
                     self.manifests[run[0].key] = scrape(run[0], **given)
                     continue
-                answer: RunAnswer = scrape_run(run, **given)
+                answer: SpanResult = scrape_span(run, **given)
             except PipelineError as error:
                 self.failures.update(dict.fromkeys((one.key for one in run), error))
                 continue

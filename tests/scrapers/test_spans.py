@@ -15,7 +15,7 @@ from scrapers.base import Dated, Findings, Page, Request
 from scrapers.landing import Landing, Manifest
 from scrapers.partition import Partition, partitions_between
 from scrapers.scrape import utc_now
-from scrapers.spans import RunAnswer, RunQueue, scrape_run
+from scrapers.spans import SpanQueue, SpanResult, scrape_span
 
 
 def test_one_answer_is_landed_once_and_every_date_has_a_manifest_that_refers_to_it():
@@ -101,7 +101,7 @@ def test_rows_that_are_counted_and_have_no_date_stop_the_source():
             return dataclasses.replace(found, dates=dict(list(found.dates.items())[1:]))
 
     with pytest.raises(SourceContractError, match=r"counts 9 rows of sales .* and 6 of them by date"):
-        scrape_run(
+        scrape_span(
             days(3),
             scraper=Forgetful(),
             client=Api([3, 3, 3], 1000),
@@ -180,16 +180,16 @@ def test_a_kill_between_two_manifests_leaves_nothing_that_a_rerun_does_not_mend(
 
 
 def test_the_order_of_a_run_is_kept_and_neighbours_go_on_where_an_answer_ended():
-    queue = RunQueue(days(10)[::-1], 4)
+    queue = SpanQueue(days(10)[::-1], 4)
     assert [[one.start.day for one in queue.take()] for _ in range(4)] == [
         [26, 27, 28, 29],
         [22, 23, 24, 25],
         [20, 21],
         [],
     ]
-    queue = RunQueue(days(10), 4)
+    queue = SpanQueue(days(10), 4)
     first = queue.take()
-    queue.put_back(RunAnswer(shorter=(first[:1], first[1:]), is_newest_first=False))
+    queue.put_back(SpanResult(shorter=(first[:1], first[1:]), is_newest_first=False))
     assert [[one.start.day for one in queue.take()] for _ in range(4)] == [
         [20],
         [21, 22, 23, 24],
@@ -201,7 +201,7 @@ def test_the_order_of_a_run_is_kept_and_neighbours_go_on_where_an_answer_ended()
 def test_today_is_not_asked_for_with_its_neighbours():
     today = utc_now().date()
     with pytest.raises(NotSettled, match="not settled before"):
-        scrape_run(
+        scrape_span(
             partitions_between(today - dt.timedelta(days=2), today, Sales.zone),
             scraper=Sales(),
             client=Api([], 1000),
