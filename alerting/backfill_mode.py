@@ -6,8 +6,8 @@ import datetime as dt
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from alerting.channels import Channel
@@ -27,28 +27,38 @@ _log = logging.getLogger("gapless.alerting")
 _HUMAN_RETRY_S = 30.0
 
 
+@dataclass(frozen=True, slots=True)
+class AlertContext:
+    """What alerts are made with: where they are kept, who is told, how, and what time it is (aware UTC).
+
+    Incidents wait in ``spool_folder`` until the store has them.
+    """
+
+    store: ObjectStore
+    channels: tuple[Channel, ...]
+    settings: AlertSettings
+    clock: Callable[[], dt.datetime]
+    spool_folder: Path | str | None = None
+
+
 class BackfillMode:
     """Between ``begin`` (or a join, without it) and ``end``. Safe to use from many threads."""
 
     def __init__(
         self,
         backfill_id: str,
+        context: AlertContext,
         *,
-        store: ObjectStore,
-        channels: Sequence[Channel],
-        settings: AlertSettings,
-        clock: Callable[[], dt.datetime],
         source: str = "",
         ttl_s: float = 3600.0,
-        spool_folder: Path | str | None = None,
     ) -> None:
         self.backfill_id, self.source, self.ttl_s = backfill_id, source, ttl_s
-        self._store, self._channels, self._settings, self._clock = store, tuple(channels), settings, clock
-        self._spool_folder = spool_folder
-        self._outbox = Outbox(store)
-        self._spool = Spool(IncidentJournal(store), backfill_id, spool_folder)
+        self._store, self._channels = context.store, context.channels
+        self._settings, self._clock, self._spool_folder = context.settings, context.clock, context.spool_folder
+        self._outbox = Outbox(context.store)
+        self._spool = Spool(IncidentJournal(context.store), backfill_id, context.spool_folder)
         self._lock = threading.Lock()
-        self._beaten_at = clock()
+        self._beaten_at = context.clock()
         self._human_noticed = False
         self._untold: Incident | None = None
         self._human_tried_at: dt.datetime | None = None

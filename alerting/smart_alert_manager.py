@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from alerting.backfill_mode import BackfillMode
+from alerting.backfill_mode import AlertContext, BackfillMode
 from alerting.channels import Channel
 from alerting.delivery import SendResult
 from alerting.incident import Incident, Reported, Severity
@@ -233,16 +233,8 @@ class SmartAlertManager:
     # -- inside ----------------------------------------------------------------------------------------------
 
     def _make_mode(self, backfill_id: str, source: str, ttl_s: float) -> BackfillMode:
-        return BackfillMode(
-            backfill_id,
-            store=self.store,
-            channels=self.channels,
-            settings=self.settings,
-            clock=self.clock,
-            source=source,
-            ttl_s=ttl_s,
-            spool_folder=self._spool_folder,
-        )
+        context = AlertContext(self.store, self.channels, self.settings, self.clock, self._spool_folder)
+        return BackfillMode(backfill_id, context, source=source, ttl_s=ttl_s)
 
     def _end_expired_mode(self) -> None:
         """Ends a mode nobody kept alive, and says so. Its summary stays owed: the watchdog or next start sends it."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from alerting.channels import Channel, FileChannel, LogChannel, SmtpChannel
 from alerting.chat_channels import AppriseChannel
@@ -26,7 +26,7 @@ from scrapers import registry as scraper_registry
 from scrapers.base import Scraper, SourceAccess
 from scrapers.client import SourceClient
 from scrapers.landing import Landing
-from scrapers.object_store import GcsObjectStore
+from scrapers.object_store import PATIENT, GcsObjectStore, Patience
 from scrapers.pace.account_pace import AccountPace
 from scrapers.pace.budget import Budget
 from scrapers.pace.quota import Purpose, SharedQuota
@@ -143,12 +143,12 @@ class Services:
     @cached_property
     def store(self) -> GcsObjectStore:
         """Raw payloads, ledger, leases, journal and records."""
-        patience: dict[str, Any] = {"first_retry_s": PERSONS_PATIENCE_S} if self.for_a_person else {}
+        patience = Patience(first_retry_s=PERSONS_PATIENCE_S) if self.for_a_person else PATIENT
         return GcsObjectStore(
             self.settings.bucket,
             project=self.settings.google_project,
             pool_size=self.settings.max_concurrency + 8,
-            **patience,
+            patience=patience,
         )
 
     @cached_property

@@ -20,6 +20,7 @@ import threading
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import IO, Any, Literal
 
 import google.cloud.storage as storage
@@ -45,6 +46,24 @@ _PIECE_BYTES = 8 * 2**20
 _LIST_FIELDS = "items(name,generation,size,updated,metadata),nextPageToken"
 
 
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """Seconds.
+
+    Args:
+        timeout_s: For one request, connect and each wait for bytes.
+        retry_s: For one call with its retries (429, 5xx, broken connections).
+        first_retry_s: The same until storage has answered once: who starts while it is down hears so in under 20 s.
+    """
+
+    timeout_s: float = 30.0
+    retry_s: float = 60.0
+    first_retry_s: float = 12.0
+
+
+PATIENT = Patience()
+
+
 class GcsObjectStore:
     """Objects of one bucket. Opens nothing until first used; safe to call from many threads, one per process.
 
@@ -53,9 +72,7 @@ class GcsObjectStore:
         project: Google project, for client construction only.
         pool_size: Connections kept open. Use at least as many as there are threads: the default pool of ten drops
             and reopens connections (TLS handshakes) beyond that.
-        timeout_s: For one request, connect and each wait for bytes.
-        retry_s: For one call with its retries (429, 5xx, broken connections).
-        first_retry_s: The same until storage has answered once: who starts while it is down hears so in under 20 s.
+        patience: How long a call may take.
         endpoint: Emulator with scheme, e.g. ``http://127.0.0.1:4443``; None reads ``STORAGE_EMULATOR_HOST``, and
             without that it is the real service with default credentials.
         same_name_interval_s: Least time between two writes of this process to one object name; None takes 1 s for
@@ -68,9 +85,7 @@ class GcsObjectStore:
         *,
         project: str,
         pool_size: int = 16,
-        timeout_s: float = 30.0,
-        retry_s: float = 60.0,
-        first_retry_s: float = 12.0,
+        patience: Patience = PATIENT,
         endpoint: str | None = None,
         same_name_interval_s: float | None = None,
     ) -> None:
@@ -79,7 +94,8 @@ class GcsObjectStore:
         self._endpoint = endpoint if endpoint is not None else os.environ.get("STORAGE_EMULATOR_HOST", "")
         self._adapter = CountingAdapter(pool_connections=2, pool_maxsize=pool_size, pool_block=True)
         # A call ends at the latest one request after its last retry began: 12 s and 7 s.
-        self._first_calling = _calling(min(timeout_s, 4.0), min(timeout_s, 7.0), min(retry_s, first_retry_s))
+        timeout_s, retry_s = patience.timeout_s, patience.retry_s
+        self._first_calling = _calling(min(timeout_s, 4.0), min(timeout_s, 7.0), min(retry_s, patience.first_retry_s))
         self._later_calling = _calling(min(timeout_s, 10.0), timeout_s, retry_s)
         if same_name_interval_s is None:
             is_strict = not self._endpoint or bool(os.environ.get("GAPLESS_STRICT"))
@@ -235,15 +251,9 @@ class GcsObjectStore:
         kind = _kind(error)
         if kind == "missing" and self._bucket_seen:
             kind = "vanished"
-        return storage_trouble(
-            kind,
-            action,
-            bucket=self.bucket,
-            project=self._project,
-            reason=reason_of(error),
-            endpoint=self._endpoint,
-            has_answered=self._adapter.has_answered,
-        )
+        if kind == "passing" and not self._adapter.has_answered:
+            return _unreachable(self._endpoint, stage="land", uri=self.root_uri, reason=reason_of(error))
+        return storage_trouble(kind, action, bucket=self.bucket, project=self._project, reason=reason_of(error))
 
 
 def _calling(connect_s: float, read_s: float, retry_s: float) -> dict[str, Any]:
@@ -313,13 +323,8 @@ Trouble = Literal["missing", "vanished", "passing", "refused", "unknown"]
 """The bucket is missing; it was there a moment ago; transient; this account may not; we do not know."""
 
 
-def storage_trouble(
-    kind: Trouble, action: str, *, bucket: str, project: str, reason: str, endpoint: str = "", has_answered: bool = True
-) -> PipelineError:
-    """The error of the taxonomy for a failed ``action`` (``read of a/b``); ``reason`` holds no URL.
-
-    ``endpoint`` is the emulator's, "" for the real service; without ``has_answered`` nothing has been begun yet.
-    """
+def storage_trouble(kind: Trouble, action: str, *, bucket: str, project: str, reason: str) -> PipelineError:
+    """The error of the taxonomy for a failed ``action`` (``read of a/b``); ``reason`` holds no URL."""
     uri = f"gs://{bucket}"
     where: dict[str, Any] = {"stage": "land", "uri": uri, "reason": reason}
     if kind == "missing":
@@ -330,14 +335,6 @@ def storage_trouble(
         )
     if kind == "vanished":
         return LandingUnavailable(f"{action}: not found in a bucket that was there a moment ago", **where)
-    if kind == "passing" and not has_answered:
-        return LandingUnavailable(
-            f"Cloud Storage cannot be reached at {endpoint or 'storage.googleapis.com'} ({reason}); nothing was begun",
-            hint="make up, if it is the local stack; then gapless preflight"
-            if endpoint
-            else "gapless preflight, when the network is back; https://status.cloud.google.com tells of outages",
-            **where,
-        )
     if kind == "passing":
         return LandingUnavailable(f"{action}: Cloud Storage gave no usable answer", **where)
     if kind == "refused":
@@ -348,6 +345,18 @@ def storage_trouble(
             **where,
         )
     return CriticalError(f"{action}: Cloud Storage failed in a way we do not understand", **where)
+
+
+def _unreachable(endpoint: str, **where: Any) -> LandingUnavailable:
+    """Storage that has never answered; ``endpoint`` is the emulator's, "" for the real service."""
+    return LandingUnavailable(
+        f"Cloud Storage cannot be reached at {endpoint or 'storage.googleapis.com'} ({where['reason']}); nothing was "
+        "begun",
+        hint="make up, if it is the local stack; then gapless preflight"
+        if endpoint
+        else "gapless preflight, when the network is back; https://status.cloud.google.com tells of outages",
+        **where,
+    )
 
 
 def reason_of(error: BaseException) -> str:

@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from alerting.errors import PipelineError
 from flows.planning.plan import make_plan
-from flows.planning.requested import requested_partitions
+from flows.planning.requested import Selection, requested_partitions
 from flows.run.result_artifacts import artifact_key
 from flows.run_id import backfill_id_of
 from flows.wiring import Services, build_services
@@ -41,7 +41,7 @@ def run_main_job(urls: Mapping[str, str], start_date: str, end_date: str) -> int
     services = build_services()
     calls_before = _upstream_calls(urls)
     scraper = services.source_kit(SOURCE).scraper
-    partitions = requested_partitions(scraper, _date(start_date), _date(end_date), "", utc_now())
+    partitions = requested_partitions(scraper, Selection(_date(start_date), _date(end_date)), utc_now())
     plan = make_plan(scraper, partitions, services.source_kit(SOURCE).ledger.refresh())
     _say(plan.describe())
     run_id = start_deployment_run(
@@ -95,7 +95,7 @@ async def _read_run(run_id: UUID) -> FlowRun:
 
 def _report(urls: Mapping[str, str], services: Services, run: FlowRun, keys: Sequence[str], calls: int) -> None:
     scraper = services.source_kit(SOURCE).scraper
-    partitions = requested_partitions(scraper, _date(keys[0]), _date(keys[-1]), "", utc_now())
+    partitions = requested_partitions(scraper, Selection(_date(keys[0]), _date(keys[-1])), utc_now())
     entries = services.source_kit(SOURCE).ledger.refresh(keys[0], keys[-1])
     verdicts = Counter(entries[key].verdict.value if key in entries else "planned" for key in keys)
     print()

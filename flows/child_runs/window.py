@@ -20,7 +20,7 @@ from flows.child_runs.shared_rate import SharedBudget
 from flows.coordination.lease import read_lease
 from flows.log import partition_logger
 from flows.parameters import Asked
-from flows.planning.requested import requested_partitions
+from flows.planning.requested import Selection, requested_partitions
 from flows.planning.stored_plan import read_plan
 from flows.run.circuit_breaker import Breaker, Decision, Limits
 from flows.run.orchestrator import Orchestrator
@@ -70,9 +70,8 @@ async def joined(
     with Run(services, asked, backfill_id, orchestrator) as run:
         wanted = set(partitions)
         entities = ", ".join(partitions) if run.kit.scraper.step == "whole" else ""
-        for partition in requested_partitions(
-            run.kit.scraper, asked.start_date, asked.end_date, "", utc_now(), entities=entities
-        ):
+        selected = Selection(asked.start_date, asked.end_date, entities=entities)
+        for partition in requested_partitions(run.kit.scraper, selected, utc_now()):
             if partition.key in wanted:
                 run.work.partitions[partition.key] = partition
         await run.in_thread(run.ledger.refresh, min(partitions), max(partitions))

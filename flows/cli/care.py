@@ -15,6 +15,7 @@ from alerting.delivery import owed_summaries
 from alerting.wording import plural
 from flows.cli.output import AnyEnd, AnyStart, Json, Source, Why, check_range, finish, say, show, table
 from flows.coordination.cooldown import lift_by_hand
+from flows.coordination.intervention import Intervention
 from flows.planning.known_first_date import FirstDate, read_first_date
 from flows.truth.accepting import accept_open
 from flows.truth.cleanup import find_leftovers, remove_leftovers
@@ -48,7 +49,7 @@ def release_lease(
 
     services = build_services()
     services.source_kit(source)
-    found = release_by_hand(services, source, run, who=who(), reason=reason, force=force, now=utc_now())
+    found = release_by_hand(services, source, run, Intervention(who(), reason, utc_now()), force=force)
     show(found, [f"released {source} from {run}; kept in {found['audit']}"], as_json)
 
 
@@ -57,7 +58,7 @@ def lift_cooldown(source: Source, reason: Why, as_json: Json = False) -> None:
     """Lets runs of a source that blocked us begin before its cooldown is over; who and why is kept."""
     services = build_services()
     services.source_kit(source)
-    found = lift_by_hand(services.store, source, who=who(), reason=reason, now=utc_now())
+    found = lift_by_hand(services.store, source, Intervention(who(), reason, utc_now()))
     line = f"{source} is free; it was in cooldown until {found['cooldown']['until']}; kept in {found['audit']}"
     show(found, [line], as_json)
 

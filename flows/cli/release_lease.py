@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 from typing import Any
 
 from alerting.errors import LeaseHeld
 from alerting.object_store import GenerationConflict
+from flows.coordination.intervention import Intervention
 from flows.coordination.lease import lease_record
 from flows.wiring import Services
 
@@ -16,7 +16,7 @@ _ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
 
 def release_by_hand(
-    services: Services, source: str, backfill_id: str, *, who: str, reason: str, force: bool, now: dt.datetime
+    services: Services, source: str, backfill_id: str, by: Intervention, *, force: bool
 ) -> dict[str, Any]:
     """Releases the lease and returns what was kept about it.
 
@@ -36,7 +36,7 @@ def release_by_hand(
             hint=f"gapless status {source}",
         )
     state = _prefect_state(held.flow_run_id) if held.flow_run_id else ""
-    if held.is_alive(now) and state not in _ENDED and not force:
+    if held.is_alive(by.at) and state not in _ENDED and not force:
         raise LeaseHeld(
             f"the holder may be alive: {held.describe()}, Prefect says {state or 'nothing'}. Nothing was done",
             source=source,
@@ -46,16 +46,22 @@ def release_by_hand(
     trace = {
         "source": source,
         "backfill_id": backfill_id,
-        "released_by": who,
-        "reason": reason,
-        "at": now.isoformat(),
+        "released_by": by.who,
+        "reason": by.reason,
+        "at": by.at.isoformat(),
         "forced": force,
         "prefect_state": state,
         "lease": held.model_dump(mode="json"),
     }
-    name = f"audit/leases/source={source}/{now:%Y%m%dT%H%M%SZ}-{backfill_id}.json"
+    name = f"audit/leases/source={source}/{by.at:%Y%m%dT%H%M%SZ}-{backfill_id}.json"
     services.store.write(name, json.dumps(trace, indent=1).encode(), content_type="application/json")
-    freed = {"state": "released", "heartbeat_at": now, "expires_at": now, "released_by": who, "released_reason": reason}
+    freed = {
+        "state": "released",
+        "heartbeat_at": by.at,
+        "expires_at": by.at,
+        "released_by": by.who,
+        "released_reason": by.reason,
+    }
     try:
         record.write(held.model_copy(update=freed), seen)
     except GenerationConflict:

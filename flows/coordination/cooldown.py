@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 from alerting.errors import BlockedBySource, ConfigurationError
 from alerting.object_store import GenerationConflict, ObjectStore
 from alerting.versioned_record import VersionedRecord
+from flows.coordination.intervention import Intervention
 from scrapers.registry import account_of
 
 _MINUTE = dt.timedelta(minutes=1)
@@ -111,7 +112,7 @@ def refuse_while_cooling(store: ObjectStore, source: str, now: dt.datetime) -> N
         )
 
 
-def lift_by_hand(store: ObjectStore, source: str, *, who: str, reason: str, now: dt.datetime) -> dict[str, Any]:
+def lift_by_hand(store: ObjectStore, source: str, by: Intervention) -> dict[str, Any]:
     """Ends the cooldown of ``source`` and returns what was kept about it.
 
     The trace is written first, as an object of its own that nothing overwrites. Raises ``ConfigurationError`` when
@@ -120,18 +121,18 @@ def lift_by_hand(store: ObjectStore, source: str, *, who: str, reason: str, now:
     record = _record(store, source)
     seen = record.version()
     found = seen.value if seen else None
-    if found is None or not found.is_on(now):
+    if found is None or not found.is_on(by.at):
         raise ConfigurationError(f"there is no cooldown: {_last(found)}. Nothing was done", **_where(source))
-    lifted = {"lifted_at": now, "lifted_by": who, "lifted_reason": reason}
+    lifted = {"lifted_at": by.at, "lifted_by": by.who, "lifted_reason": by.reason}
     trace = {
         "source": source,
         "backfill_id": found.backfill_id,
-        "lifted_by": who,
-        "reason": reason,
-        "at": now.isoformat(),
+        "lifted_by": by.who,
+        "reason": by.reason,
+        "at": by.at.isoformat(),
         "cooldown": found.model_dump(mode="json"),
     }
-    name = f"audit/cooldowns/source={source}/{now:%Y%m%dT%H%M%SZ}-{found.backfill_id}.json"
+    name = f"audit/cooldowns/source={source}/{by.at:%Y%m%dT%H%M%SZ}-{found.backfill_id}.json"
     store.write(name, json.dumps(trace, indent=1).encode(), content_type="application/json")
     try:
         record.write(found.model_copy(update=lifted), seen)

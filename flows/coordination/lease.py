@@ -6,6 +6,7 @@ import datetime as dt
 import os
 import socket
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
@@ -74,6 +75,16 @@ def lease_name(source: str) -> str:
     return f"leases/{source}.json"
 
 
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who takes a lease: its run, and what people are told of it."""
+
+    backfill_id: str
+    flow_run_id: str = ""
+    mode: str = "backfill"
+    range_text: str = ""
+
+
 class Lease:
     """Acquire, heartbeat, release. One object of this class belongs to one run."""
 
@@ -93,27 +104,24 @@ class Lease:
         cls,
         store: ObjectStore,
         source: str,
+        holder: Holder,
         *,
-        backfill_id: str,
         now: dt.datetime,
         ttl_s: float,
-        flow_run_id: str = "",
-        mode: str = "backfill",
-        range_text: str = "",
     ) -> Lease:
         """Takes the lease if it is free, released or expired; raises ``LeaseHeld`` naming the holder otherwise."""
         stored = lease_record(store, source)
         seen = stored.version()
         held = seen.value if seen else None
-        if held and held.is_alive(now) and (held.backfill_id != backfill_id or held.is_lent(now)):
+        if held and held.is_alive(now) and (held.backfill_id != holder.backfill_id or held.is_lent(now)):
             raise _refused(held)
         record = LeaseRecord(
             source=source,
             state="held",
-            backfill_id=backfill_id,
-            flow_run_id=flow_run_id,
-            mode=mode,
-            range_text=range_text,
+            backfill_id=holder.backfill_id,
+            flow_run_id=holder.flow_run_id,
+            mode=holder.mode,
+            range_text=holder.range_text,
             host=socket.gethostname(),
             pid=os.getpid(),
             started_at=now,

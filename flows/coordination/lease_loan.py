@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 from alerting.errors import LeaseHeld, PipelineError
 from alerting.object_store import ObjectStore
 from alerting.versioned_record import Version, VersionedRecord
-from flows.coordination.lease import Lease, LeaseRecord, lease_record, read_lease
+from flows.coordination.lease import Holder, Lease, LeaseRecord, lease_record, read_lease
 from flows.log import partition_logger
 from flows.wiring import Services
 from scrapers.scrape import utc_now
@@ -161,12 +161,9 @@ async def acquire_when_free(
                     Lease.acquire,
                     services.store,
                     source,
-                    backfill_id=backfill_id,
+                    Holder(backfill_id, str(flow_run.id or ""), mode, range_text),
                     now=utc_now(),
                     ttl_s=services.settings.lease_ttl_s,
-                    flow_run_id=str(flow_run.id or ""),
-                    mode=mode,
-                    range_text=range_text,
                 )
                 return lease
             except LeaseHeld as held:

@@ -87,31 +87,41 @@ class Estimate:
         }
 
 
-def estimate(
-    plan: Plan,
-    history: SourceHistory,
-    *,
-    rate: Rate,
-    quota_share: float,
-    concurrency: int,
-    tables: int,
-    partitions_per_job: int,
-    days_per_call: int = 1,
-    prices: Prices | None = None,
-    rows_before: Mapping[str, int] | None = None,
-) -> Estimate:
-    """The cost of ``plan``.
+FREE = Prices()
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """What a run works with.
 
     Args:
-        plan: What is to be done.
-        history: What earlier runs of the source cost.
         rate: The source's limits.
         quota_share: Share of its day and month limits that this run may use.
         concurrency: Dates in flight.
         tables: Tables of the source; each needs a load and a replace per batch.
         partitions_per_job: Largest batch of what is fetched; what is landed already is loaded in the largest possible.
         days_per_call: Most consecutive dates that one call of the source covers.
-        prices: What calls and operations cost; None is nothing.
+        prices: What calls and operations cost.
+    """
+
+    rate: Rate
+    quota_share: float
+    concurrency: int
+    tables: int
+    partitions_per_job: int
+    days_per_call: int = 1
+    prices: Prices = FREE
+
+
+def estimate(
+    plan: Plan, history: SourceHistory, capacity: Capacity, rows_before: Mapping[str, int] | None = None
+) -> Estimate:
+    """The cost of ``plan``.
+
+    Args:
+        plan: What is to be done.
+        history: What earlier runs of the source cost.
+        capacity: What the run works with.
         rows_before: Rows of whole entities as they were last landed: big ones need more calls than small ones.
     """
     fetch, load = len(plan.to_fetch), len(plan.to_fetch) + len(plan.to_reload)
@@ -119,17 +129,17 @@ def estimate(
     # fsum, because ten times 0.4 are not more than four.
     calls = math.ceil(math.fsum(_calls_of(partition, history, rows_before or {}) for partition in plan.to_fetch))
     is_known = bool(known) or not any(partition.is_whole for partition in plan.to_fetch)
-    if days_per_call > 1:
+    if capacity.days_per_call > 1:
         # Scattered dates need more calls than the same number in a row, whatever earlier runs were like.
-        whole = len(spans(plan.to_fetch, days_per_call))
+        whole = len(spans(plan.to_fetch, capacity.days_per_call))
         calls = max(whole, calls) if known else whole
     reloaded_days = sum(max(partition.days, 1) for partition in plan.to_reload)
-    loads = jobs_for(fetch, partitions_per_job) + math.ceil(reloaded_days / MAX_DAYS_PER_BATCH)
-    jobs = 2 * tables * loads
-    days = quota_days(calls, rate, quota_share)
-    paced_s = calls / _calls_per_s(rate) if _calls_per_s(rate) else 0.0
+    loads = jobs_for(fetch, capacity.partitions_per_job) + math.ceil(reloaded_days / MAX_DAYS_PER_BATCH)
+    jobs = 2 * capacity.tables * loads
+    days = quota_days(calls, capacity.rate, capacity.quota_share)
+    paced_s = calls / _calls_per_s(capacity.rate) if _calls_per_s(capacity.rate) else 0.0
 
-    coming = Work(turns(fetch, concurrency), jobs)
+    coming = Work(turns(fetch, capacity.concurrency), jobs)
     learned = learn([run.as_sample() for run in known], coming)
 
     def wall_s(factor: float) -> float:
@@ -149,13 +159,13 @@ def estimate(
         bytes_landed=int(fetch * history.bytes_per_partition),
         rows=int(fetch * history.rows_per_partition),
         bigquery_jobs=jobs,
-        modifications=jobs // (2 * tables) if tables else 0,
+        modifications=jobs // (2 * capacity.tables) if capacity.tables else 0,
         partition_modifications=load,
         optimistic_s=wall_s(learned.low),
         realistic_s=wall_s(learned.middle),
         pessimistic_s=wall_s(learned.high),
         learned_from=len(known),
-        cost_usd=(prices or Prices()).total_usd(used),
+        cost_usd=capacity.prices.total_usd(used),
         is_known=is_known,
     )
 

@@ -156,27 +156,11 @@ class Plan:
         return f"{self.source}: {self.date_echo()}. {plural(len(self.items), 'partition')}: {', '.join(parts)}"
 
 
-def make_plan(
-    scraper: Scraper,
-    partitions: Sequence[Partition],
-    ledger: Mapping[str, LedgerEntry],
-    *,
-    mode: Mode = Mode.INCREMENTAL,
-    order: Order = Order.OLDEST_FIRST,
-    retry_failed: bool = False,
-    accept_shrink: bool = False,
-    only: Container[str] | None = None,
-    since: dt.datetime | None = None,
-    empty_ttl: dt.timedelta = NEVER,
-    settled_up_to: dt.date | None = None,
-    earliest: dt.date = dt.date.min,
-) -> Plan:
-    """Chooses the cheapest path per partition that the mode allows.
+@dataclass(frozen=True, slots=True)
+class PlanRules:
+    """What a run was asked to do with its partitions, and from when on.
 
     Args:
-        scraper: The source's facts.
-        partitions: Everything in question, oldest first.
-        ledger: What is known about them.
         mode: See :class:`flows.parameters.Mode`.
         order: Of the items of the plan.
         retry_failed: Only partitions whose last verdict is a failure are in the plan at all.
@@ -187,20 +171,46 @@ def make_plan(
         settled_up_to: The last date of the source that may be asked for now.
         earliest: The first one that it still answers for: what is older is not fetched, and loaded where it is landed.
     """
+
+    mode: Mode = Mode.INCREMENTAL
+    order: Order = Order.OLDEST_FIRST
+    retry_failed: bool = False
+    accept_shrink: bool = False
+    only: Container[str] | None = None
+    since: dt.datetime | None = None
+    empty_ttl: dt.timedelta = NEVER
+    settled_up_to: dt.date | None = None
+    earliest: dt.date = dt.date.min
+
+
+AS_USUAL = PlanRules()
+
+
+def make_plan(
+    scraper: Scraper, partitions: Sequence[Partition], ledger: Mapping[str, LedgerEntry], rules: PlanRules = AS_USUAL
+) -> Plan:
+    """Chooses the cheapest path per partition that the mode allows.
+
+    Args:
+        scraper: The source's facts.
+        partitions: Everything in question, oldest first.
+        ledger: What is known about them.
+        rules: What is asked of the run.
+    """
     items = []
     for partition in partitions:
         entry = ledger.get(partition.key)
-        if retry_failed and not (entry and entry.has_failed):
+        if rules.retry_failed and not (entry and entry.has_failed):
             continue
-        if only is not None and partition.key not in only:
+        if rules.only is not None and partition.key not in rules.only:
             continue
-        if accept_shrink:
+        if rules.accept_shrink:
             if entry is not None and entry.verdict is Verdict.SHRUNK:
                 items.append(PlannedPartition(partition, Path.RELOAD, "fewer rows than before, accepted"))
             continue
-        path, why = _path(scraper, partition, entry, mode, since, empty_ttl, earliest)
+        path, why = _path(scraper, partition, entry, rules.mode, rules.since, rules.empty_ttl, rules.earliest)
         items.append(PlannedPartition(partition, path, why))
-    if order is Order.NEWEST_FIRST:
+    if rules.order is Order.NEWEST_FIRST:
         items.reverse()
     dated = [partition for partition in partitions if not partition.is_whole]
     return Plan(
@@ -209,9 +219,9 @@ def make_plan(
         max((partition.end for partition in dated), default=NO_DATE) - dt.timedelta(days=bool(dated)),
         scraper.zone,
         tuple(items),
-        mode,
-        since,
-        settled_up_to if dated else None,
+        rules.mode,
+        rules.since,
+        rules.settled_up_to if dated else None,
     )
 
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from alerting.errors import ConfigurationError
 from flows.ledger.ledger import Ledger, LedgerEntry
 from flows.parameters import Asked, Mode
-from flows.planning.estimate import Estimate, estimate
+from flows.planning.estimate import Capacity, Estimate, estimate
 from flows.planning.history import SourceHistory, read_history
 from flows.planning.known_first_date import known_scraper
-from flows.planning.plan import Path, Plan, make_plan
-from flows.planning.requested import requested_partitions
+from flows.planning.plan import Path, Plan, PlanRules, make_plan
+from flows.planning.requested import Selection, requested_partitions
 from flows.planning.stored_plan import named_plan, plan_name, read_plan
 from flows.wiring import Services
 from scrapers.base import Scraper
@@ -52,15 +52,8 @@ def plan_asked(services: Services, asked: Asked, now: dt.datetime, backfill_id: 
     kit = services.source_kit(asked.source)
     kit.processor  # noqa: B018 - raises for a source that nothing could load
     scraper, ledger = known_scraper(services, asked.source), kit.ledger
-    partitions = requested_partitions(
-        scraper,
-        asked.start_date,
-        asked.end_date,
-        asked.dates,
-        now,
-        exclude=asked.exclude,
-        entities=asked.entities,
-    )
+    selected = Selection(asked.start_date, asked.end_date, asked.dates, asked.exclude, asked.entities)
+    partitions = requested_partitions(scraper, selected, now)
     # As far as a rest can reach, so that a few dates in the middle of an outage are not called empty by themselves.
     around = scraper.rests.widened(partitions, scraper.step) if scraper.rests else []
     keys = [partition.key for partition in (*around, *partitions)]
@@ -69,15 +62,17 @@ def plan_asked(services: Services, asked: Asked, now: dt.datetime, backfill_id: 
         scraper,
         partitions,
         entries,
-        mode=asked.mode,
-        order=asked.order,
-        retry_failed=asked.retry_failed,
-        accept_shrink=asked.accept_shrink,
-        only=_only(services, asked, entries),
-        since=_since(services, asked.resume_of or backfill_id) or now,
-        empty_ttl=dt.timedelta(days=services.settings.empty_ttl_days),
-        settled_up_to=scraper.last_settled(now),
-        earliest=scraper.earliest(now),
+        PlanRules(
+            mode=asked.mode,
+            order=asked.order,
+            retry_failed=asked.retry_failed,
+            accept_shrink=asked.accept_shrink,
+            only=_only(services, asked, entries),
+            since=_since(services, asked.resume_of or backfill_id) or now,
+            empty_ttl=dt.timedelta(days=services.settings.empty_ttl_days),
+            settled_up_to=scraper.last_settled(now),
+            earliest=scraper.earliest(now),
+        ),
     )
     if not plan.items:
         raise ConfigurationError(
@@ -103,13 +98,15 @@ def estimate_of(
     return estimate(
         plan,
         history,
-        rate=kit.access.rate,
-        quota_share=services.settings.backfill_quota_share,
-        concurrency=asked.concurrency,
-        tables=len(scraper.tables),
-        partitions_per_job=services.settings.process_batch_partitions,
-        days_per_call=scraper.days_per_call,
-        prices=kit.prices,
+        Capacity(
+            rate=kit.access.rate,
+            quota_share=services.settings.backfill_quota_share,
+            concurrency=asked.concurrency,
+            tables=len(scraper.tables),
+            partitions_per_job=services.settings.process_batch_partitions,
+            days_per_call=scraper.days_per_call,
+            prices=kit.prices,
+        ),
         rows_before={key: sum(entry.landed.values()) for key, entry in entries.items() if entry.landed},
     )
 

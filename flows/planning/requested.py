@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from dataclasses import dataclass
 
 from alerting.errors import ConfigurationError
 from alerting.ranges import expand_dates
@@ -17,27 +18,33 @@ ONE_DAY = dt.timedelta(days=1)
 LIFETIME = dt.timedelta(days=36_525)
 
 
-def requested_partitions(
-    scraper: Scraper,
-    start_date: dt.date,
-    end_date: dt.date,
-    dates: str,
-    now: dt.datetime,
-    *,
-    exclude: str = "",
-    entities: str = "",
-) -> list[Partition]:
-    """The partitions asked for, oldest first; ``dates`` and ``exclude`` (ranges as in a mail) narrow the range.
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What a person, or another flow, asks of a source.
+
+    ``dates`` and ``exclude`` (ranges as in a mail) narrow the range from ``start_date`` to ``end_date`` (inclusive).
+    """
+
+    start_date: dt.date = NO_DATE
+    end_date: dt.date = NO_DATE
+    dates: str = ""
+    exclude: str = ""
+    entities: str = ""
+
+
+def requested_partitions(scraper: Scraper, selected: Selection, now: dt.datetime) -> list[Partition]:
+    """The partitions asked for, oldest first.
 
     A source that is asked by entity takes ``entities`` and ``exclude``, and no dates: see
     :func:`requested_entities`. Raises ``ConfigurationError`` for a start after the end, a range
     before the source's floor, a date that is not over and settled, or dates outside the range. Nothing was done then.
     """
+    start_date, end_date = selected.start_date, selected.end_date
     if scraper.step == "whole":
-        if dates.strip() or (start_date, end_date) != (NO_DATE, NO_DATE):
+        if selected.dates.strip() or (start_date, end_date) != (NO_DATE, NO_DATE):
             raise _bad(scraper, f"{scraper.source} is asked by entity and has no dates", "entities=all and no dates")
-        return requested_entities(scraper, entities, exclude)
-    if entities.strip():
+        return requested_entities(scraper, selected.entities, selected.exclude)
+    if selected.entities.strip():
         raise _bad(scraper, f"{scraper.source} is asked by date and has no entities", "leave entities empty")
     if NO_DATE in (start_date, end_date):
         raise _bad(scraper, "start_date and end_date are needed", "start_date=2025-01-01 end_date=2025-01-31")
@@ -66,11 +73,11 @@ def requested_partitions(
             f"end_date={settled[-1].end - ONE_DAY}" if settled else "wait, or ask for earlier dates",
         )
     keys = {partition.key for partition in partitions}
-    wanted = _keys_of(scraper, "dates", dates) or keys
+    wanted = _keys_of(scraper, "dates", selected.dates) or keys
     outside = sorted(wanted - keys)
     if outside:
         raise _bad(scraper, f"{outside[0]} lies outside {start_date} to {end_date}", "widen the range")
-    wanted -= _keys_of(scraper, "exclude", exclude)
+    wanted -= _keys_of(scraper, "exclude", selected.exclude)
     if not wanted:
         raise _bad(scraper, "every date is excluded", "exclude less")
     return [partition for partition in partitions if partition.key in wanted]

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from alerting.errors import BlockedBySource, ConfigurationError, NothingPublished, PipelineError, TransientError
 from flows.coordination.blackout import blackouts_of, paused_until
 from flows.coordination.cooldown import cool_down, refuse_while_cooling
-from flows.coordination.lease import Lease
+from flows.coordination.lease import Holder, Lease
 from flows.ledger.ledger import Ledger, LedgerEntry, Verdict
 from flows.planning.known_first_date import FirstDate, first_date_name, first_date_record
 from flows.planning.plan import BEFORE_FIRST
-from flows.planning.requested import requested_partitions
+from flows.planning.requested import Selection, requested_partitions
 from flows.wiring import Services
 from scrapers.attempt import Fetcher
 from scrapers.base import Scraper
@@ -49,7 +49,7 @@ def find_first_date(
         raise ConfigurationError(
             f"{source} is asked by entity and has no dates. Nothing was done", source=source, stage="plan"
         )
-    partitions = requested_partitions(scraper, start, end, "", now)
+    partitions = requested_partitions(scraper, Selection(start, end), now)
     _refuse_at_this_time(services, source, now)
     with (
         _held(services, source, f"{partitions[0].key}..{partitions[-1].key}") as lease,
@@ -188,11 +188,9 @@ def _held(services: Services, source: str, range_text: str) -> Iterator[Lease]:
     lease = Lease.acquire(
         services.store,
         source,
-        backfill_id=f"first-date-{now:%Y%m%dT%H%M%SZ}",
+        Holder(f"first-date-{now:%Y%m%dT%H%M%SZ}", mode="first-date", range_text=range_text),
         now=now,
         ttl_s=services.settings.lease_ttl_s,
-        mode="first-date",
-        range_text=range_text,
     )
     try:
         yield lease

@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
+from flows import wiring
 from flows.audit import audit
 from flows.backfill import backfill
 from flows.daily import daily
 from flows.digest import digest
 from flows.watchdog import watchdog
-from scrapers.object_store import GcsObjectStore
+from scrapers.object_store import GcsObjectStore, Patience
 
 SOURCE: Any = "bdl_box_scores"
 
@@ -24,8 +25,7 @@ SOURCE: Any = "bdl_box_scores"
 @pytest.fixture(params=["nobody listens", "nobody answers"])
 def storage(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The settings point to a storage that cannot be reached; the patience is short. Gives its address."""
-    monkeypatch.setitem(GcsObjectStore.__init__.__kwdefaults__, "first_retry_s", 0.3)
-    monkeypatch.setitem(GcsObjectStore.__init__.__kwdefaults__, "timeout_s", 0.3)
+    monkeypatch.setattr(wiring, "PATIENT", Patience(timeout_s=0.3, first_retry_s=0.3))
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         if request.param == "nobody answers":
@@ -61,7 +61,8 @@ def test_a_flow_without_storage_fails_with_one_sentence_and_the_next_command(
 
 
 def test_a_storage_that_has_answered_once_is_given_the_long_patience(place: Any, gcs_endpoint: str) -> None:
-    store = GcsObjectStore(place.store.bucket, project="test", endpoint=gcs_endpoint, first_retry_s=3.0, retry_s=50.0)
+    patience = Patience(first_retry_s=3.0, retry_s=50.0)
+    store = GcsObjectStore(place.store.bucket, project="test", endpoint=gcs_endpoint, patience=patience)
     assert store._calling["retry"].timeout == 3.0
     store.write("a", b"1")
     assert store._calling["retry"].timeout == 50.0

@@ -34,7 +34,7 @@ from alerting.channels import FileChannel
 from alerting.errors import LeaseHeld, PipelineError
 from flows.closing.close import close_dead_runs, starting_facts
 from flows.closing.finish import finish
-from flows.coordination.lease import Lease
+from flows.coordination.lease import Holder, Lease
 from flows.ledger.ledger import Ledger, Verdict
 from flows.parameters import Asked, Mode, Order, Reason
 from flows.planning.planner import plan_asked
@@ -50,7 +50,7 @@ def backfill(world: World, services: ToyServices, backfill_id: str, asked: Asked
     """The steps of the parent flow, without Prefect; it may be left between any two and never come back."""
     yield
     close_dead_runs(services, world.now, "toy")
-    lease = Lease.acquire(services.store, "toy", backfill_id=backfill_id, now=world.now, ttl_s=LEASE_S)
+    lease = Lease.acquire(services.store, "toy", Holder(backfill_id), now=world.now, ttl_s=LEASE_S)
     yield
     run = Run(services, asked, backfill_id, PlainOrchestrator())
     planned = plan_asked(services, asked, world.now, backfill_id)

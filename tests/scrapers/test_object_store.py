@@ -12,7 +12,7 @@ import pytest
 
 from alerting.errors import AuthenticationError, ConfigurationError, CriticalError, LandingUnavailable
 from alerting.object_store import GenerationConflict, ObjectMissing
-from scrapers.object_store import GcsObjectStore
+from scrapers.object_store import GcsObjectStore, Patience
 
 
 @pytest.fixture
@@ -237,7 +237,7 @@ def test_a_write_whose_answer_was_lost_is_not_a_conflict_with_itself(store, prox
 )
 @pytest.mark.parametrize("action", ["read", "write", "list"])
 def test_every_refusal_of_storage_has_its_class_of_error(proxy, status, reason, kind, action):
-    store = GcsObjectStore("gapless-any", project="test", endpoint=proxy.url, retry_s=0.1)
+    store = GcsObjectStore("gapless-any", project="test", endpoint=proxy.url, patience=Patience(retry_s=0.1))
     proxy.answer_with, proxy.reason = status, reason
     actions = {
         "read": lambda: store.read("a"),
@@ -252,7 +252,7 @@ def test_every_refusal_of_storage_has_its_class_of_error(proxy, status, reason, 
 
 
 def test_storage_that_is_not_there_is_unavailable():
-    store = GcsObjectStore("gapless-any", project="test", endpoint="http://127.0.0.1:9", retry_s=0.1)
+    store = GcsObjectStore("gapless-any", project="test", endpoint="http://127.0.0.1:9", patience=Patience(retry_s=0.1))
     with pytest.raises(LandingUnavailable):
         store.read("a")
 

@@ -25,7 +25,7 @@ from flows.child_runs.messages import (
 from flows.child_runs.parent import attach_windows
 from flows.closing.close import starting_facts
 from flows.closing.finish import finish
-from flows.coordination.lease import Lease
+from flows.coordination.lease import Holder, Lease
 from flows.coordination.lease_loan import BorrowedLease, ask_for, borrower
 from flows.dates import land_window
 from flows.mapping import map_windows
@@ -90,7 +90,7 @@ async def fleet(first: str, last: str, **rest: Any) -> AsyncIterator[Fleet]:
     services = build_services()
     given = {"source": SOURCE, "start_date": first, "end_date": last, "engine": Engine.DISTRIBUTED, **rest}
     asked = Asked.model_validate(given)
-    lease = Lease.acquire(services.store, SOURCE, backfill_id=PARENT, now=utc_now(), ttl_s=120)
+    lease = Lease.acquire(services.store, SOURCE, Holder(PARENT), now=utc_now(), ttl_s=120)
     run = Run(services, asked, PARENT, PlainOrchestrator())
     attach_windows(run)
     planned = plan_asked(services, asked, utc_now(), PARENT)

@@ -17,7 +17,7 @@ import pytest
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from flows.cli.command import app
-from flows.coordination.lease import Lease, read_lease
+from flows.coordination.lease import Holder, Lease, read_lease
 from flows.views.server_checks import server_checks
 from flows.wiring import build_services
 from scrapers.base import Rate
@@ -318,7 +318,7 @@ def test_h16_the_numbers_of_status_are_those_of_the_tables(place: Any, gapless: 
 
 
 def test_release_lease_refuses_a_living_holder_and_keeps_who_and_why(place: Any, gapless: Any) -> None:
-    Lease.acquire(place.store, SOURCE, backfill_id="bf-1", now=utc_now(), ttl_s=600)
+    Lease.acquire(place.store, SOURCE, Holder("bf-1"), now=utc_now(), ttl_s=600)
     line = ("release-lease", SOURCE, "--run", "bf-1", "--reason", "host burned down")
     refused = gapless(*line)
     assert refused.code == 1
@@ -336,7 +336,7 @@ def test_release_lease_refuses_a_living_holder_and_keeps_who_and_why(place: Any,
 
 
 def test_v17_an_expired_lease_is_released_without_force(place: Any, gapless: Any) -> None:
-    Lease.acquire(place.store, SOURCE, backfill_id="bf-1", now=utc_now() - dt.timedelta(hours=2), ttl_s=60)
+    Lease.acquire(place.store, SOURCE, Holder("bf-1"), now=utc_now() - dt.timedelta(hours=2), ttl_s=60)
     assert gapless("release-lease", SOURCE, "--run", "bf-1", "--reason", "gone").code == 0
 
 

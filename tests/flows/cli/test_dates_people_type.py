@@ -17,7 +17,7 @@ from flows.backfill import backfill
 from flows.calendar_dates import FIRST, LAST, calendar_date, listed_dates
 from flows.cli.command import main
 from flows.parameters import Asked
-from flows.planning.requested import requested_partitions
+from flows.planning.requested import Selection, requested_partitions
 from scrapers.registry import scraper
 
 NAMED = {
@@ -79,11 +79,8 @@ def test_a_list_of_dates_names_it_before_any_effect(text, told, parameter):
     with pytest.raises(ConfigurationError, match="Nothing was done") as caught:
         requested_partitions(
             scraper("bdl_box_scores"),
-            dt.date(2025, 2, 1),
-            dt.date(2025, 2, 10),
-            asked["dates"],
+            Selection(dt.date(2025, 2, 1), dt.date(2025, 2, 10), asked["dates"], asked["exclude"]),
             dt.datetime(2026, 1, 10, tzinfo=dt.UTC),
-            exclude=asked["exclude"],
         )
     assert told in str(caught.value)
 
@@ -91,7 +88,7 @@ def test_a_list_of_dates_names_it_before_any_effect(text, told, parameter):
 def test_a_date_far_in_the_future_is_named_and_not_counted_up_to():
     with pytest.raises(ConfigurationError, match="9998-12-31 lies in the future") as caught:
         requested_partitions(
-            scraper("bdl_box_scores"), dt.date(2025, 1, 1), LAST, "", dt.datetime(2026, 1, 10, tzinfo=dt.UTC)
+            scraper("bdl_box_scores"), Selection(dt.date(2025, 1, 1), LAST), dt.datetime(2026, 1, 10, tzinfo=dt.UTC)
         )
     assert "end_date=2026-01-0" in caught.value.hint
 

@@ -18,7 +18,7 @@ from deployments.local.inbox.server import InboxClient
 from flows.closing import mailing
 from flows.closing.mailing import keys_of_cause
 from flows.parameters import Asked
-from flows.planning.requested import requested_partitions
+from flows.planning.requested import Selection, requested_partitions
 from flows.settings import Settings
 from flows.wiring import Services, build_alert_settings, build_channels
 
@@ -141,8 +141,9 @@ def test_a_refusal_of_what_was_asked_says_what_to_ask_for_and_not_the_same_again
 ) -> None:
     asked = Asked(source="bdl_box_scores", start_date="2025-01-31", end_date="2025-01-01", reason="errors")
     scraper = mailing.build_services().source_kit("bdl_box_scores").scraper
+    swapped = Selection(asked.start_date, asked.end_date)
     with pytest.raises(ConfigurationError) as refused:
-        requested_partitions(scraper, asked.start_date, asked.end_date, "", dt.datetime(2025, 6, 1, tzinfo=dt.UTC))
+        requested_partitions(scraper, swapped, dt.datetime(2025, 6, 1, tzinfo=dt.UTC))
     mailing.tell_refused(asked, "bf-4", refused.value)
     text = inbox.message(inbox.messages()[0]["id"])["text"]
     assert "start_date 2025-01-31 is after end_date 2025-01-01. Nothing was done. Do this: swap them" in " ".join(

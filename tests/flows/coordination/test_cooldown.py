@@ -15,7 +15,7 @@ from flows import backfill as backfill_module
 from flows import daily as daily_module
 from flows.coordination import lease_loan as waiting
 from flows.coordination.cooldown import cool_down, cooldown_name, cooling_until, lift_by_hand, refuse_while_cooling
-from flows.coordination.lease import Lease, read_lease
+from flows.coordination.lease import Holder, Lease, read_lease
 from flows.coordination.lease_loan import read_waiting
 from flows.ledger.resumes import Resume, keep_resume, read_resumes
 from flows.ledger.verdicts import resumes_at
@@ -136,7 +136,7 @@ def test_a_run_whose_turn_comes_while_the_source_is_in_cooldown_is_refused_and_f
     place: Place, monkeypatch: pytest.MonkeyPatch, waits: str
 ) -> None:
     monkeypatch.setattr(waiting, "POLL_S", 0.05)
-    first = Lease.acquire(place.store, SOURCE, backfill_id="bf-first", now=utc_now(), ttl_s=600)
+    first = Lease.acquire(place.store, SOURCE, Holder("bf-first"), now=utc_now(), ttl_s=600)
 
     async def ends_blocked() -> None:
         while not read_waiting(place.store, SOURCE, utc_now()):

@@ -9,14 +9,14 @@ import pytest
 
 from alerting.errors import LeaseHeld, StateUnreadable
 from alerting.local_store import MemoryObjectStore
-from flows.coordination.lease import Lease, read_lease, release_lease
+from flows.coordination.lease import Holder, Lease, read_lease, release_lease
 
 NOW = dt.datetime(2025, 2, 1, 12, tzinfo=dt.UTC)
 LATER = NOW + dt.timedelta(seconds=61)
 
 
 def acquire(store: MemoryObjectStore, backfill_id: str, now: dt.datetime = NOW) -> Lease:
-    return Lease.acquire(store, "s", backfill_id=backfill_id, now=now, ttl_s=60, range_text="2025-01-01..2025-01-31")
+    return Lease.acquire(store, "s", Holder(backfill_id, range_text="2025-01-01..2025-01-31"), now=now, ttl_s=60)
 
 
 def test_the_second_run_is_refused_with_holder_start_mode_and_where_to_look() -> None:

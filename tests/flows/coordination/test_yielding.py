@@ -8,7 +8,7 @@ import pytest
 
 from alerting.errors import LeaseHeld
 from alerting.local_store import MemoryObjectStore
-from flows.coordination.lease import Lease, read_lease
+from flows.coordination.lease import Holder, Lease, read_lease
 from flows.coordination.lease_loan import BorrowedLease, ask_for, borrower, lend, take_back, withdraw
 
 NOW = dt.datetime(2025, 2, 1, 12, tzinfo=dt.UTC)
@@ -16,7 +16,7 @@ TTL_S = 60.0
 
 
 def acquire(store: MemoryObjectStore, backfill_id: str, now: dt.datetime = NOW, mode: str = "backfill") -> Lease:
-    return Lease.acquire(store, "s", backfill_id=backfill_id, now=now, ttl_s=TTL_S, mode=mode)
+    return Lease.acquire(store, "s", Holder(backfill_id, mode=mode), now=now, ttl_s=TTL_S)
 
 
 def ask(store: MemoryObjectStore, live_id: str = "daily-1", now: dt.datetime = NOW) -> BorrowedLease | None:

@@ -102,9 +102,9 @@ def test_an_ended_run_leaves_no_planned_partition_without_a_verdict(services: Se
 
 def test_a_suspended_run_leaves_its_rest_paused(services: Services) -> None:
     run = begun(services, asked("2025-01-01", "2025-01-10"), "bf-1")
-    from flows.coordination.lease import Lease
+    from flows.coordination.lease import Holder, Lease
 
-    Lease.acquire(services.store, SOURCE, backfill_id="bf-1", now=NOW, ttl_s=60)
+    Lease.acquire(services.store, SOURCE, Holder("bf-1"), now=NOW, ttl_s=60)
     pause(run)
     assert {one.verdict for one in Ledger(services.store, SOURCE).refresh().values()} == {Verdict.PAUSED}
 

@@ -17,8 +17,8 @@ from alerting.errors import (
 from flows.ledger.ledger import LedgerEntry, Verdict
 from flows.ledger.verdicts import concerns_one_partition, reached
 from flows.parameters import NO_DATE, Asked, Mode
-from flows.planning.plan import Path, make_plan
-from flows.planning.requested import requested_entities, requested_partitions
+from flows.planning.plan import Path, PlanRules, make_plan
+from flows.planning.requested import Selection, requested_entities, requested_partitions
 from flows.settings import Settings
 from scrapers.partition import Partition, windows
 from scrapers.registry import scraper
@@ -53,7 +53,7 @@ def test_v23_dates_and_entities_are_never_mixed():
         (CIVIC, NO_DATE, NO_DATE, ""),
     ):
         with pytest.raises(ConfigurationError):
-            requested_partitions(source, start, end, "", NOW, entities=entities)
+            requested_partitions(source, Selection(start, end, entities=entities), NOW)
 
 
 def test_a_verified_snapshot_is_skipped_while_it_is_fresh_and_fetched_again_later():
@@ -61,7 +61,7 @@ def test_a_verified_snapshot_is_skipped_while_it_is_fresh_and_fetched_again_late
 
     def path(age: dt.timedelta, mode: Mode = Mode.INCREMENTAL) -> Path:
         entry = LedgerEntry("civic_band", "a.ca~agendas", Verdict.VERIFIED, "b", NOW - age)
-        plan = make_plan(CIVIC, partitions, {"a.ca~agendas": entry}, mode=mode, since=NOW)
+        plan = make_plan(CIVIC, partitions, {"a.ca~agendas": entry}, PlanRules(mode=mode, since=NOW))
         assert plan.date_echo() == "2 whole entities"
         assert (plan.start_date, plan.end_date) == (NO_DATE, NO_DATE)
         return plan.items[0].path

@@ -12,7 +12,7 @@ from alerting.local_store import MemoryObjectStore
 from alerting.object_store import StoredObject
 from flows.ledger.ledger import Ledger, Verdict
 from flows.parameters import NO_DATE, Asked
-from flows.planning.estimate import Estimate, estimate
+from flows.planning.estimate import Capacity, Estimate, estimate
 from flows.planning.history import KEPT_RUNS, RunCost, SourceHistory, add_to_history, read_history
 from flows.planning.plan import Path, Plan, PlannedPartition
 from flows.planning.planner import plan_asked
@@ -129,9 +129,8 @@ def test_history_keeps_the_last_runs_and_a_repeat_replaces_itself() -> None:
 
 def estimated(services: Services, history: SourceHistory, rate: Rate | None = None, **rest: Any) -> Estimate:
     plan = plan_asked(services, asked("2024-01-01", "2024-04-09", **rest.pop("asked", {})), NOW).plan
-    return estimate(
-        plan, history, rate=rate or Rate(), quota_share=0.7, concurrency=8, tables=2, partitions_per_job=366, **rest
-    )
+    capacity = Capacity(rate=rate or Rate(), quota_share=0.7, concurrency=8, tables=2, partitions_per_job=366, **rest)
+    return estimate(plan, history, capacity)
 
 
 def test_a_source_that_takes_ranges_is_planned_with_a_call_for_each_and_scattered_dates_with_more(
@@ -162,10 +161,8 @@ def of_entities(history: SourceHistory, rows_before: dict[str, int] | None = Non
         for key in ("small.ca~minutes", "big.ca~minutes", "new.ca~minutes")
     )
     plan = Plan("civic_band", NO_DATE, NO_DATE, "UTC", items)
-    return estimate(
-        plan, history, rate=Rate(), quota_share=0.7, concurrency=2, tables=1, partitions_per_job=100,
-        rows_before=rows_before,
-    )  # fmt: skip
+    capacity = Capacity(rate=Rate(), quota_share=0.7, concurrency=2, tables=1, partitions_per_job=100)
+    return estimate(plan, history, capacity, rows_before)
 
 
 def test_the_first_estimate_by_entity_says_that_it_does_not_know_and_promises_nothing() -> None:

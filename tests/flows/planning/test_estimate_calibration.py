@@ -15,7 +15,7 @@ import pytest
 
 from flows.planning.batching import jobs_for
 from flows.planning.duration import CALIBRATED_RUNS, Durations, Sample, Work, learn, turns
-from flows.planning.estimate import Estimate, estimate
+from flows.planning.estimate import Capacity, Estimate, estimate
 from flows.planning.history import RunCost, SourceHistory, read_history
 from flows.planning.plan import Path, Plan, PlannedPartition
 from scrapers.base import Rate
@@ -73,15 +73,14 @@ class Simulated:
 
 def planned(asked: Upcoming, history: SourceHistory, rate: Rate | None = None) -> Estimate:
     plan = Plan("s", dt.date(2015, 1, 1), dt.date(2023, 12, 31), "UTC", ITEMS[: asked.dates])
-    return estimate(
-        plan,
-        history,
+    capacity = Capacity(
         rate=rate or Rate(),
         quota_share=0.7,
         concurrency=asked.concurrency,
         tables=2,
         partitions_per_job=PER_JOB,
     )
+    return estimate(plan, history, capacity)
 
 
 @dataclass(frozen=True)

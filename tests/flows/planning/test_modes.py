@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from flows.ledger.ledger import LedgerEntry, Verdict
 from flows.parameters import Asked, Mode, Order
-from flows.planning.plan import Path, make_plan
-from flows.planning.requested import requested_partitions
+from flows.planning.plan import Path, PlanRules, make_plan
+from flows.planning.requested import Selection, requested_partitions
 from scrapers.base import Findings, Page, Request, Scraper
 from scrapers.partition import Partition, partitions_between
 
@@ -54,20 +54,20 @@ ledgers = st.dictionaries(
 
 @given(ledgers)
 def test_full_fetches_every_date_again(ledger: dict[str, LedgerEntry]) -> None:
-    plan = make_plan(Toy(), PARTITIONS, ledger, mode=Mode.FULL)
+    plan = make_plan(Toy(), PARTITIONS, ledger, PlanRules(mode=Mode.FULL))
     assert len(plan.to_fetch) == len(PARTITIONS)
 
 
 @given(ledgers)
 def test_reprocess_never_plans_a_call_and_takes_all_that_is_landed(ledger: dict[str, LedgerEntry]) -> None:
-    plan = make_plan(Toy(), PARTITIONS, ledger, mode=Mode.REPROCESS)
+    plan = make_plan(Toy(), PARTITIONS, ledger, PlanRules(mode=Mode.REPROCESS))
     assert plan.to_fetch == []
     assert [one.key for one in plan.to_reload] == sorted(key for key, known in ledger.items() if known.attempt)
 
 
 @given(ledgers)
 def test_validate_plans_neither_calls_nor_loads(ledger: dict[str, LedgerEntry]) -> None:
-    plan = make_plan(Toy(), PARTITIONS, ledger, mode=Mode.VALIDATE)
+    plan = make_plan(Toy(), PARTITIONS, ledger, PlanRules(mode=Mode.VALIDATE))
     assert plan.to_fetch == plan.to_reload == []
     assert [one.key for one in plan.to_recount] == sorted(key for key, known in ledger.items() if known.receipt_id)
 
@@ -79,24 +79,24 @@ def test_a_run_that_goes_on_after_a_pause_does_nothing_twice(mode: Mode) -> None
         KEYS[0]: entry(KEYS[0], Verdict.VERIFIED, attempt="a", receipt_id="r", at=NOW),
         KEYS[1]: entry(KEYS[1], Verdict.VERIFIED, attempt="a", receipt_id="r", at=began - dt.timedelta(days=1)),
     }
-    plan = make_plan(Toy(), PARTITIONS[:2], ledger, mode=mode, since=began)
+    plan = make_plan(Toy(), PARTITIONS[:2], ledger, PlanRules(mode=mode, since=began))
     assert [item.path is Path.SKIP for item in plan.items] == [True, False]
 
 
 def test_a_full_run_that_was_killed_between_landing_and_loading_does_not_fetch_again() -> None:
     ledger = {KEYS[0]: entry(KEYS[0], Verdict.LANDED, attempt="a", at=NOW)}
-    plan = make_plan(Toy(), PARTITIONS[:1], ledger, mode=Mode.FULL, since=NOW - dt.timedelta(hours=1))
+    plan = make_plan(Toy(), PARTITIONS[:1], ledger, PlanRules(mode=Mode.FULL, since=NOW - dt.timedelta(hours=1)))
     assert plan.items[0].path is Path.RELOAD
 
 
 def test_a_date_before_the_floor_is_unavailable_in_every_mode() -> None:
     early = partitions_between(dt.date(2024, 12, 30), dt.date(2024, 12, 31), "UTC")
     for mode in Mode:
-        assert make_plan(Toy(), early, {}, mode=mode).items[0].path is Path.UNAVAILABLE
+        assert make_plan(Toy(), early, {}, PlanRules(mode=mode)).items[0].path is Path.UNAVAILABLE
 
 
 def test_newest_first_is_the_same_plan_backwards() -> None:
-    forward, backward = (make_plan(Toy(), PARTITIONS, {}, order=order) for order in list(Order)[:2])
+    forward, backward = (make_plan(Toy(), PARTITIONS, {}, PlanRules(order=order)) for order in list(Order)[:2])
     assert backward.keys == forward.keys[::-1]
 
 
@@ -107,7 +107,7 @@ def test_sequential_is_one_date_at_a_time() -> None:
 
 def test_excluded_dates_are_not_in_the_plan() -> None:
     found = requested_partitions(
-        Toy(), dt.date(2025, 1, 1), dt.date(2025, 1, 10), "", NOW, exclude="2025-01-02..2025-01-09"
+        Toy(), Selection(dt.date(2025, 1, 1), dt.date(2025, 1, 10), exclude="2025-01-02..2025-01-09"), NOW
     )
     assert [one.key for one in found] == ["2025-01-01", "2025-01-10"]
 
@@ -115,7 +115,7 @@ def test_excluded_dates_are_not_in_the_plan() -> None:
 def test_an_older_plan_touches_only_what_still_needs_it() -> None:
     planned = {"2025-01-01", "2025-01-02", "2025-01-03"}
     world = {"2025-01-02": entry("2025-01-02", Verdict.VERIFIED)}
-    plan = make_plan(Toy(), PARTITIONS, world, only=planned)
+    plan = make_plan(Toy(), PARTITIONS, world, PlanRules(only=planned))
     assert [one.key for one in plan.to_fetch] == ["2025-01-01", "2025-01-03"]
     assert set(plan.keys) == planned
 

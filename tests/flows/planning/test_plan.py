@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from alerting.errors import ConfigurationError
 from flows.ledger.ledger import LedgerEntry, Verdict
 from flows.parameters import Mode
-from flows.planning.plan import Path, make_plan
-from flows.planning.requested import requested_partitions
+from flows.planning.plan import Path, PlanRules, make_plan
+from flows.planning.requested import Selection, requested_partitions
 from scrapers.base import Findings, Page, Request, Scraper
 from scrapers.partition import Partition, partitions_between, windows
 
@@ -38,7 +38,7 @@ def entry(key: str, verdict: Verdict) -> LedgerEntry:
 
 
 def ask(start: str, end: str, dates: str = "") -> list[Partition]:
-    return requested_partitions(Toy(), dt.date.fromisoformat(start), dt.date.fromisoformat(end), dates, NOW)
+    return requested_partitions(Toy(), Selection(dt.date.fromisoformat(start), dt.date.fromisoformat(end), dates), NOW)
 
 
 @given(st.dictionaries(st.integers(0, 30), st.sampled_from(list(Verdict))))
@@ -60,7 +60,7 @@ def test_retry_failed_plans_exactly_the_failed_dates() -> None:
         "2025-01-02": entry("2025-01-02", Verdict.FAILED_RETRYABLE),
         "2025-01-04": entry("2025-01-04", Verdict.PARTIAL),
     }
-    plan = make_plan(Toy(), partitions, ledger, retry_failed=True)
+    plan = make_plan(Toy(), partitions, ledger, PlanRules(retry_failed=True))
     assert [partition.key for partition in plan.to_fetch] == ["2025-01-02", "2025-01-04"]
 
 
@@ -89,7 +89,9 @@ def test_dates_as_a_mail_writes_them_narrow_the_range() -> None:
 def test_a_date_that_has_ended_but_not_settled_is_refused_with_the_instant_it_settles() -> None:
     with pytest.raises(ConfigurationError, match="2025-02-01 11:00 UTC"):
         requested_partitions(
-            Toy(), dt.date(2025, 1, 31), dt.date(2025, 1, 31), "", dt.datetime(2025, 2, 1, 10, 59, tzinfo=dt.UTC)
+            Toy(),
+            Selection(dt.date(2025, 1, 31), dt.date(2025, 1, 31)),
+            dt.datetime(2025, 2, 1, 10, 59, tzinfo=dt.UTC),
         )
 
 
@@ -114,7 +116,7 @@ def test_windows_hold_every_partition_once_and_in_order(start: dt.date, days: in
 def test_the_range_is_said_in_words_over_leap_days_month_ends_and_changes_of_the_clock(
     start: str, end: str, echo: str
 ) -> None:
-    plan = make_plan(Toy(), ask(start, end), {}, settled_up_to=Toy.last_settled(NOW))
+    plan = make_plan(Toy(), ask(start, end), {}, PlanRules(settled_up_to=Toy.last_settled(NOW)))
     assert plan.date_echo() == f"{echo}; last settled date 2025-01-31"
     assert len(plan.items) == int(echo.split()[-2])
 
@@ -126,9 +128,9 @@ def test_an_unsettled_range_is_refused_with_the_end_date_that_would_do(step: str
 
     Source.step = step  # type: ignore[assignment]
     with pytest.raises(ConfigurationError, match="is not over and settled before") as raised:
-        requested_partitions(Source(), dt.date(2024, 12, 1), dt.date(2025, 3, 1), "", NOW)
+        requested_partitions(Source(), Selection(dt.date(2024, 12, 1), dt.date(2025, 3, 1)), NOW)
     assert raised.value.hint == f"end_date={last_date}"
-    requested_partitions(Source(), dt.date(2024, 12, 1), dt.date.fromisoformat(last_date), "", NOW)
+    requested_partitions(Source(), Selection(dt.date(2024, 12, 1), dt.date.fromisoformat(last_date)), NOW)
 
 
 class Forgetful(Toy):
@@ -144,7 +146,9 @@ def test_beyond_its_horizon_a_source_is_not_asked_and_what_is_landed_or_done_sta
     ledger = {}
     if known:
         ledger = {old.key: LedgerEntry("toy", old.key, known, "bf-0", NOW, attempt="a1", receipt_id="r1")}
-    plan = make_plan(Forgetful(), [old, young], ledger, mode=mode, earliest=Forgetful.earliest(NOW), since=NOW)
+    plan = make_plan(
+        Forgetful(), [old, young], ledger, PlanRules(mode=mode, earliest=Forgetful.earliest(NOW), since=NOW)
+    )
     (item, young_item) = plan.items
     assert item.path is not Path.FETCH
     if known and known.is_good and known is not Verdict.UNAVAILABLE:
@@ -160,7 +164,8 @@ def test_beyond_its_horizon_a_source_is_not_asked_and_what_is_landed_or_done_sta
 
 def test_a_date_that_was_too_old_is_asked_for_once_the_horizon_reaches_it() -> None:
     (old,) = ask("2025-01-01", "2025-01-01")
-    why = make_plan(Forgetful(), [old], {}, earliest=Forgetful.earliest(NOW)).items[0].why
+    rules = PlanRules(earliest=Forgetful.earliest(NOW))
+    why = make_plan(Forgetful(), [old], {}, rules).items[0].why
     ledger = {old.key: LedgerEntry("toy", old.key, Verdict.UNAVAILABLE, "bf-0", NOW, evidence=why)}
-    assert make_plan(Forgetful(), [old], ledger, earliest=Forgetful.earliest(NOW)).items[0].path is Path.UNAVAILABLE
+    assert make_plan(Forgetful(), [old], ledger, rules).items[0].path is Path.UNAVAILABLE
     assert make_plan(Toy(), [old], ledger).items[0].path is Path.FETCH

@@ -14,7 +14,7 @@ from plain_orchestrator import PlainOrchestrator
 from alerting.errors import CriticalError
 from flows.closing.close import starting_facts
 from flows.closing.finish import finish
-from flows.coordination.lease import Lease
+from flows.coordination.lease import Holder, Lease
 from flows.ledger.verdicts import abort_reason
 from flows.mapping import map_windows
 from flows.parameters import Asked
@@ -228,7 +228,7 @@ async def supervised(place: Place, last: str, then: Any = None, **given: Any) ->
         {"source": SOURCE, "start_date": "2025-01-01", "end_date": last, "max_concurrency": 2, "canary": 0, **given}
     )
     services = build_services()
-    lease = Lease.acquire(services.store, SOURCE, backfill_id="bf-1", now=utc_now(), ttl_s=120)
+    lease = Lease.acquire(services.store, SOURCE, Holder("bf-1"), now=utc_now(), ttl_s=120)
     run = Run(services, asked, "bf-1", PlainOrchestrator())
     try:
         planned = plan_asked(services, asked, utc_now(), "bf-1")

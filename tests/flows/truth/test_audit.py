@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from alerting.errors import LeaseHeld
-from flows.coordination.lease import Lease
+from flows.coordination.lease import Holder, Lease
 from flows.planning.plan import Path, make_plan
 from flows.planning.stored_plan import plan_metadata, plan_name, planned_keys
 from flows.truth import auditing
@@ -111,7 +111,7 @@ def test_v19_repair_takes_up_exactly_the_deficits_each_by_its_cheapest_path(plac
 def test_repair_does_not_write_beside_a_living_run(place: Any) -> None:
     place.fill("2025-01-01", 1)
     place.sql("DELETE FROM {lines} WHERE TRUE")
-    Lease.acquire(place.store, SOURCE, backfill_id="bf-other", now=utc_now(), ttl_s=60)
+    Lease.acquire(place.store, SOURCE, Holder("bf-other"), now=utc_now(), ttl_s=60)
     findings = auditing.audit_sources(place.services, [SOURCE], utc_now(), FIRST, FIRST)
     before = place.objects()
     with pytest.raises(LeaseHeld, match="bf-other"):

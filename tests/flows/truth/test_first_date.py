@@ -21,12 +21,12 @@ from alerting.errors import (
 from alerting.local_store import MemoryObjectStore
 from deployments.local.upstreams.box_scores_upstream import Upstream
 from flows.coordination.cooldown import refuse_while_cooling
-from flows.coordination.lease import Lease, read_lease
+from flows.coordination.lease import Holder, Lease, read_lease
 from flows.ledger.ledger import Ledger, LedgerEntry, Verdict
 from flows.ledger.verdicts import count_verdicts, verdict_of
 from flows.parameters import Asked, Mode
 from flows.planning.known_first_date import first_date_name, known_scraper, read_first_date
-from flows.planning.plan import Path, make_plan
+from flows.planning.plan import Path, PlanRules, make_plan
 from flows.planning.planner import plan_asked
 from flows.settings import Settings
 from flows.truth.find_first_date import find_first_date, forget_first_date
@@ -140,11 +140,11 @@ def test_a_proof_of_emptiness_expires_and_only_that() -> None:
         "2025-01-02": LedgerEntry("shop", "2025-01-02", Verdict.EMPTY_OK, "b", young),
         "2025-01-03": LedgerEntry("shop", "2025-01-03", Verdict.VERIFIED, "b", old),
     }
-    plan = make_plan(Shop(), partitions, ledger, since=now, empty_ttl=ttl)
+    plan = make_plan(Shop(), partitions, ledger, PlanRules(since=now, empty_ttl=ttl))
     assert [item.path for item in plan.items] == [Path.FETCH, Path.SKIP, Path.SKIP]
     assert "more than 180 days ago" in plan.items[0].why
     for mode in (Mode.VALIDATE, Mode.REPROCESS):
-        assert not make_plan(Shop(), partitions, ledger, mode=mode, since=now, empty_ttl=ttl).to_fetch
+        assert not make_plan(Shop(), partitions, ledger, PlanRules(mode=mode, since=now, empty_ttl=ttl)).to_fetch
 
 
 def test_every_plan_of_a_run_looks_at_the_age_of_proofs(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,7 +242,7 @@ def test_a_block_begins_the_cooldown_and_the_next_search_makes_no_call(services:
 def test_a_search_waits_for_no_run_and_runs_beside_none(
     services: Services, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lease = Lease.acquire(services.store, SOURCE, backfill_id="bf-other", now=utc_now(), ttl_s=60)
+    lease = Lease.acquire(services.store, SOURCE, Holder("bf-other"), now=utc_now(), ttl_s=60)
     for work in (lambda: find(services), lambda: forget_first_date(services, SOURCE)):
         with pytest.raises(LeaseHeld, match="bf-other"):
             work()

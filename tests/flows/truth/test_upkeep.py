@@ -10,7 +10,7 @@ import pytest
 from alerting.errors import LeaseHeld, StateUnreadable
 from alerting.incident import Incident
 from alerting.run_facts import RunFacts
-from flows.coordination.lease import Lease
+from flows.coordination.lease import Holder, Lease
 from flows.ledger.ledger import Verdict
 from flows.truth.cleanup import find_leftovers, remove_leftovers
 from flows.truth.reconcile import rebuild_ledger
@@ -58,7 +58,7 @@ def test_cleanup_leaves_what_is_young_and_waits_for_a_living_run(place: Any) -> 
     place.store.write(f"staging/source={SOURCE}/batch=x/part.ndjson.gz", b"x")
     assert find_leftovers(place.services, SOURCE, utc_now(), dt.timedelta(hours=1)) == []
     found = find_leftovers(place.services, SOURCE, utc_now() + TOMORROW, dt.timedelta(days=1))
-    Lease.acquire(place.store, SOURCE, backfill_id="bf-1", now=utc_now(), ttl_s=600)
+    Lease.acquire(place.store, SOURCE, Holder("bf-1"), now=utc_now(), ttl_s=600)
     with pytest.raises(LeaseHeld):
         remove_leftovers(place.services, SOURCE, found, utc_now())
     assert len(list(place.store.list("staging/"))) == 1
@@ -116,7 +116,7 @@ def test_rows_that_do_not_agree_are_rebuilt_as_landed_so_that_the_next_run_loads
 
 def test_reconcile_does_not_write_beside_a_living_run(place: Any) -> None:
     place.land("2025-01-01", record=False)
-    Lease.acquire(place.store, SOURCE, backfill_id="bf-1", now=utc_now(), ttl_s=600)
+    Lease.acquire(place.store, SOURCE, Holder("bf-1"), now=utc_now(), ttl_s=600)
     with pytest.raises(LeaseHeld):
         rebuild_ledger(place.services, SOURCE, utc_now(), apply=True)
     assert list(place.store.list("ledger/")) == []
@@ -156,11 +156,11 @@ def test_status_of_failures_names_causes_blame_and_the_exact_retry_command(place
 
 def test_status_tells_running_from_hung_from_dead(place: Any, gapless: Any) -> None:
     now = utc_now()
-    Lease.acquire(place.store, SOURCE, backfill_id="bf-1", now=now, ttl_s=600)
+    Lease.acquire(place.store, SOURCE, Holder("bf-1"), now=now, ttl_s=600)
     assert answers(gapless)[1].startswith("running")
-    Lease.acquire(place.store, SOURCE, backfill_id="bf-1", now=now - dt.timedelta(hours=3), ttl_s=4 * 3600)
+    Lease.acquire(place.store, SOURCE, Holder("bf-1"), now=now - dt.timedelta(hours=3), ttl_s=4 * 3600)
     assert answers(gapless)[1].startswith("hung")
-    Lease.acquire(place.store, SOURCE, backfill_id="bf-1", now=now - dt.timedelta(hours=3), ttl_s=60)
+    Lease.acquire(place.store, SOURCE, Holder("bf-1"), now=now - dt.timedelta(hours=3), ttl_s=60)
     said = answers(gapless)
     assert said[1].startswith("dead")
     assert f"gapless release-lease {SOURCE} --run bf-1" in said[8]

@@ -31,7 +31,8 @@ from alerting.outbox import Outbox
 from flows.closing.close import close_dead_runs, starting_facts
 from flows.closing.finish import finish, pause
 from flows.coordination.cooldown import lift_by_hand, refuse_while_cooling
-from flows.coordination.lease import Lease
+from flows.coordination.intervention import Intervention
+from flows.coordination.lease import Holder, Lease
 from flows.coordination.lease_loan import Waiting, waiting_name
 from flows.coordination.standstill import BLACKOUT, LIVE, SOURCE_DOWN, Standstill
 from flows.ledger.ledger import Verdict
@@ -76,10 +77,8 @@ class World:
 
     def begin(self, backfill_id: str = "bf-1", *, ttl_s: float = 3600, **asked: Any) -> Run:
         given = Asked(source=SOURCE, start_date=dt.date(2025, 1, 1), end_date=dt.date(2025, 1, 10), **asked)
-        self.lease = Lease.acquire(
-            self.services.store, SOURCE, backfill_id=backfill_id, now=utc_now(), ttl_s=ttl_s,
-            range_text=given.range_text, flow_run_id="11111111-1111-1111-1111-111111111111",
-        )  # fmt: skip
+        holder = Holder(backfill_id, "11111111-1111-1111-1111-111111111111", range_text=given.range_text)
+        self.lease = Lease.acquire(self.services.store, SOURCE, holder, now=utc_now(), ttl_s=ttl_s)
         self.run = Run(self.services, given, backfill_id, PlainOrchestrator())
         planned = plan_asked(self.services, given, utc_now(), backfill_id)
         self.run.begin(planned, starting_facts(self.services, planned.plan, {}, backfill_id, given))
@@ -124,7 +123,7 @@ def waiting_for_the_lease(world: World) -> None:
 def refused_by_the_lease(world: World) -> None:
     running(world)
     with pytest.raises(LeaseHeld):
-        Lease.acquire(world.services.store, SOURCE, backfill_id="bf-2", now=utc_now(), ttl_s=60)
+        Lease.acquire(world.services.store, SOURCE, Holder("bf-2"), now=utc_now(), ttl_s=60)
 
 
 def standing_still(why: str, **rest: Any) -> Callable[[World], None]:
@@ -170,7 +169,7 @@ def blocked_again(world: World) -> None:
 
 def blocked_and_lifted(world: World) -> None:
     blocked(world)
-    lift_by_hand(world.services.store, SOURCE, who="me", reason="they said so", now=utc_now())
+    lift_by_hand(world.services.store, SOURCE, Intervention("me", "they said so", utc_now()))
 
 
 def refused_by_the_cooldown(world: World) -> None:
@@ -333,7 +332,7 @@ def works_now(world: World) -> bool:
         store.write(found.name, world.services.store.read(found.name)[0])
     try:
         refuse_while_cooling(store, SOURCE, world.now)
-        Lease.acquire(store, SOURCE, backfill_id="bf-tried", now=world.now, ttl_s=60)
+        Lease.acquire(store, SOURCE, Holder("bf-tried"), now=world.now, ttl_s=60)
     except (LeaseHeld, ConfigurationError):
         return False
     return True
