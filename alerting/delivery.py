@@ -83,7 +83,7 @@ def _why(entry: OutboxEntry, now: dt.datetime) -> Literal["running", "stale", "u
     return "stale" if entry.stale(now) else "running"
 
 
-def send_owed_summary(
+def send_owed_summary(  # noqa: PLR0913 - four senders, each with what it knows
     store: ObjectStore,
     channels: Sequence[Channel],
     backfill_id: str,

@@ -75,7 +75,7 @@ class Incident:
     incident_id: str = field(default_factory=lambda: uuid.uuid4().hex[:16])
 
     @classmethod
-    def from_error(
+    def from_error(  # noqa: PLR0913 - all of it optional evidence
         cls,
         error: BaseException,
         *,

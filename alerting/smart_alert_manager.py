@@ -43,7 +43,7 @@ class SmartAlertManager:
         clock: Aware UTC now.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but one have a usual value
         self,
         bucket_name: str = "gapless-alerts",
         *,

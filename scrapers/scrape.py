@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import secrets
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from alerting.errors import NotSettled, PartitionUnavailable
 from scrapers.attempt import Attempt, Fetcher
@@ -34,17 +35,40 @@ def new_attempt_id(now: dt.datetime) -> str:
     return f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
 
 
-def scrape(
-    partition: Partition,
-    *,
-    scraper: Scraper,
-    client: Fetcher,
-    landing: Landing,
-    backfill_id: str,
-    code_version: str,
-    now: Callable[[], dt.datetime] = utc_now,
-    resume_within: dt.timedelta = RESUME_WITHIN,
-) -> Manifest:
+@dataclass(frozen=True, slots=True)
+class ScrapeContext:
+    """What a scrape is given besides its partitions.
+
+    Args:
+        scraper: The source.
+        client: Makes the calls.
+        landing: Where answers are landed.
+        backfill_id: The run, for the manifest.
+        code_version: For the manifest.
+        now: Aware UTC.
+        resume_within: A checkpoint older than this is not gone on with.
+    """
+
+    scraper: Scraper
+    client: Fetcher
+    landing: Landing
+    backfill_id: str
+    code_version: str
+    now: Callable[[], dt.datetime] = utc_now
+    resume_within: dt.timedelta = RESUME_WITHIN
+
+    def attempt(self, partition: Partition, attempt_id: str) -> Attempt:
+        """A new one."""
+        return Attempt(partition, attempt_id, scraper=self.scraper, client=self.client, landing=self.landing)
+
+    def land(self, attempt: Attempt) -> Manifest:
+        """Writes the manifest of an attempt that has all its pages: from here on it is landed."""
+        manifest = attempt.manifest(self.backfill_id, self.code_version, self.now())
+        self.landing.put_manifest(manifest)
+        return manifest
+
+
+def scrape(partition: Partition, context: ScrapeContext) -> Manifest:
     """Fetches every page of ``partition``, lands each as received, and writes the manifest last.
 
     A page that ``inspect`` refuses is landed all the same, as evidence, under an attempt without a manifest. What
@@ -58,37 +82,26 @@ def scrape(
     ``NotSettled`` before any call, when the date lies before the source's floor or is not over yet; ``NotSettled``
     also when the source changed the partition during every sweep.
     """
-    refuse_unaskable(partition, scraper, now())
+    refuse_unaskable(partition, context.scraper, context.now())
 
     def begin(attempt_id: str) -> Attempt:
-        return Attempt(partition, attempt_id, scraper=scraper, client=client, landing=landing)
+        return context.attempt(partition, attempt_id)
 
-    attempt = swept(partition, begin, scraper=scraper, landing=landing, now=now, resume_within=resume_within)
-    manifest = attempt.manifest(backfill_id, code_version, now())
-    landing.put_manifest(manifest)
-    return manifest
+    return context.land(swept(partition, begin, context))
 
 
-def swept(
-    partition: Partition,
-    begin: Callable[[str], Attempt],
-    *,
-    scraper: Scraper,
-    landing: Landing,
-    now: Callable[[], dt.datetime],
-    resume_within: dt.timedelta,
-) -> Attempt:
+def swept(partition: Partition, begin: Callable[[str], Attempt], context: ScrapeContext) -> Attempt:
     """An attempt with all its pages: a resumable one, else new ones until one shows no change."""
     attempt = None
-    if scraper.takes_several_calls:
-        attempt = _resumed(begin, landing, scraper, partition, now() - resume_within)
+    if context.scraper.takes_several_calls:
+        attempt = _resumed(partition, begin, context)
     for sweep in range(1, SWEEPS + 1):
-        attempt = attempt or begin(new_attempt_id(now()))
+        attempt = attempt or begin(new_attempt_id(context.now()))
         try:
             attempt.run()
             break
         except NotSettled as error:
-            if not scraper.takes_several_calls:
+            if not context.scraper.takes_several_calls:
                 raise
             if sweep == SWEEPS:
                 raise _still_changing(error) from None
@@ -97,11 +110,10 @@ def swept(
     return attempt
 
 
-def _resumed(
-    begin: Callable[[str], Attempt], landing: Landing, scraper: Scraper, partition: Partition, since: dt.datetime
-) -> Attempt | None:
+def _resumed(partition: Partition, begin: Callable[[str], Attempt], context: ScrapeContext) -> Attempt | None:
     """The resumable attempt; None when there is none, or when its pages contradict each other."""
-    checkpoint = landing.checkpoint(scraper.source, partition.key, since)
+    since = context.now() - context.resume_within
+    checkpoint = context.landing.checkpoint(context.scraper.source, partition.key, since)
     if checkpoint is None:
         return None
     attempt = begin(checkpoint.attempt)

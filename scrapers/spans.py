@@ -23,7 +23,7 @@ import hashlib
 import itertools
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,12 +36,12 @@ from alerting.errors import (
     Truncated,
 )
 from alerting.wording import plural
-from scrapers.attempt import Attempt, Fetcher
+from scrapers.attempt import Attempt
 from scrapers.base import Dated, Findings, Scraper
-from scrapers.landing import Landing, Manifest, PageRecord
+from scrapers.landing import Manifest, PageRecord
 from scrapers.manifest import open_or_blocking
 from scrapers.partition import Partition, spans
-from scrapers.scrape import RESUME_WITHIN, refuse_unaskable, swept, utc_now
+from scrapers.scrape import ScrapeContext, refuse_unaskable, swept
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +58,7 @@ class SpanResult:
     is_newest_first: bool | None = None
 
 
-def scrape_span(
-    partitions: Sequence[Partition],
-    *,
-    scraper: Scraper,
-    client: Fetcher,
-    landing: Landing,
-    backfill_id: str,
-    code_version: str,
-    now: Callable[[], dt.datetime] = utc_now,
-    resume_within: dt.timedelta = RESUME_WITHIN,
-) -> SpanResult:
+def scrape_span(partitions: Sequence[Partition], context: ScrapeContext) -> SpanResult:
     """Fetches consecutive dates (at least two, oldest first) by one call and its next pages; see the module.
 
     An answer at a cap, or with a date that is not as it should be, gives ``shorter`` spans, so that no date fails for
@@ -76,29 +66,29 @@ def scrape_span(
 
     Raises as :func:`scrapers.scrape.scrape` does, for all of the dates; a killed or repeated call goes on likewise.
     """
+    scraper = context.scraper
     for partition in partitions:
-        refuse_unaskable(partition, scraper, now())
+        refuse_unaskable(partition, scraper, context.now())
     span, tried = Partition.spanning(partitions), list[Attempt]()
 
     def begin(attempt_id: str) -> Attempt:
-        tried.append(Attempt(span, attempt_id, scraper=scraper, client=client, landing=landing))
+        tried.append(context.attempt(span, attempt_id))
         return tried[-1]
 
     try:
-        attempt = swept(span, begin, scraper=scraper, landing=landing, now=now, resume_within=resume_within)
+        attempt = swept(span, begin, context)
         _check_total(attempt, scraper)
     except (Truncated, CoverageLow, SourceContractError) as error:
         if error.facts.get("of_scraper"):
             raise
         return cut(partitions, tried[-1].dates_seen() if isinstance(error, Truncated) else ())
-    whole = attempt.manifest(backfill_id, code_version, now())
     # Before any date's: pages of a span without it are named by nobody.
-    landing.put_manifest(whole)
+    whole = context.land(attempt)
     answer = SpanResult()
     for partition in partitions:
         manifest = _manifest_of(partition, whole, attempt.kept(), len(partitions), attempt.total, scraper)
         if any(manifest.counts.values()) or manifest.empty_evidence:
-            landing.put_manifest(manifest)
+            context.landing.put_manifest(manifest)
             answer.manifests[partition.key] = manifest
         else:
             answer.failures[partition.key] = NothingPublished(

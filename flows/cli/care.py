@@ -17,6 +17,7 @@ from flows.cli.output import AnyEnd, AnyStart, Json, Source, Why, check_range, f
 from flows.coordination.cooldown import lift_by_hand
 from flows.coordination.intervention import Intervention
 from flows.planning.known_first_date import FirstDate, read_first_date
+from flows.planning.requested import Selection
 from flows.truth.accepting import accept_open
 from flows.truth.cleanup import find_leftovers, remove_leftovers
 from flows.truth.find_first_date import find_first_date, forget_first_date
@@ -165,7 +166,7 @@ def first_date(
         show(known.model_dump() if known else {"source": source, "first_date": None}, _lines(known, source), as_json)
         finish(True)
     check_range(start, end)
-    found = find_first_date(services, source, start, end, who=who(), rest_days=rest_days)
+    found = find_first_date(services, source, Selection(start, end), who=who(), rest_days=rest_days)
     recorded = found.first_date > found.start_date
     lines = _lines(found, source) if recorded else [
         f"{source} has rows at {found.first_date} already; nothing was recorded: search from an earlier START"

@@ -24,7 +24,7 @@ from alerting.ranges import compress_dates
 from alerting.run_facts import RunFacts
 from flows.closing.mailing import asked_by
 from flows.closing.record import keep_mail, keep_record
-from flows.closing.settle_ledger import settle_ledger
+from flows.closing.settle_ledger import Ending, settle_ledger
 from flows.coordination.cooldown import cooling_until, lift_command
 from flows.coordination.lease import list_leases, release_lease
 from flows.ledger.ledger import LedgerEntry
@@ -199,7 +199,7 @@ def close_backfill(
         return None
     known = facts or owed.run_facts
     ended = f"ended ({aborted}) before it began this" if aborted else "ended without beginning this"
-    ledger = settle_ledger(services.store, known.source, backfill_id, why=ended, now=now, resumes_at=resumes_at)
+    ledger = settle_ledger(services.store, known.source, backfill_id, Ending(ended, now, resumes_at))
     final = _told_cooldown(services, recount(services, known, ledger, aborted=aborted, now=now), now)
     prefix = run_prefix(backfill_id)
     keep_record(services.store, prefix, final)

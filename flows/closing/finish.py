@@ -6,7 +6,7 @@ import dataclasses
 
 from alerting.run_facts import RunFacts
 from flows.closing.close import close_backfill
-from flows.closing.settle_ledger import settle_ledger
+from flows.closing.settle_ledger import Ending, settle_ledger
 from flows.coordination.lease import pause_lease
 from flows.ledger.verdicts import resumes_at
 from flows.run.data_facts import balance_facts, drift_facts, slowest_answer
@@ -45,6 +45,6 @@ def pause(run: Run) -> None:
     """Leaves the source free and the mail owed: Resume starts this run again, and it sends the mail. Blocking."""
     run.services.alerts.flush("pause", run.backfill_id)
     why = "is suspended in Prefect; Resume goes on with this"
-    settle_ledger(run.services.store, run.source, run.backfill_id, why=why, now=utc_now(), is_paused=True)
+    settle_ledger(run.services.store, run.source, run.backfill_id, Ending(why, utc_now(), is_paused=True))
     pause_lease(run.services.store, run.source, run.backfill_id, utc_now())
     tell_progress(run.facts.flow_run_id, "suspended in Prefect: Resume goes on with the rest")

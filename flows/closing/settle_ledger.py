@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from alerting.errors import PipelineError
 from alerting.object_store import ObjectStore
@@ -17,15 +18,24 @@ from flows.planning.stored_plan import StoredPlan, read_plan
 LOG = logging.getLogger("gapless.closing")
 
 
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run ended or paused at ``at`` (aware UTC).
+
+    ``resumes_at`` is the reset that it waits for, None when it waits for no quota; ``is_paused``: for a person.
+    """
+
+    why: str
+    at: dt.datetime
+    resumes_at: dt.datetime | None = None
+    is_paused: bool = False
+
+
 def settle_ledger(
     store: ObjectStore,
     source: str,
     backfill_id: str,
-    *,
-    why: str,
-    now: dt.datetime,
-    resumes_at: dt.datetime | None = None,
-    is_paused: bool = False,
+    ending: Ending,
 ) -> dict[str, LedgerEntry]:
     """The ledger over a run's plan, in which everything that the run was to fetch has a verdict. Repeatable.
 
@@ -37,10 +47,7 @@ def settle_ledger(
         store: Of the ledger.
         source: Source name.
         backfill_id: Whose plan.
-        why: How the run ended.
-        now: Aware UTC.
-        resumes_at: The reset (aware) that it waits for; None when it waits for no quota.
-        is_paused: It waits for a person.
+        ending: How the run ended.
 
     Raises ``StateUnreadable`` for a plan or ledger that cannot be read.
     """
@@ -56,16 +63,16 @@ def settle_ledger(
         rest.append(
             Pending(
                 backfill_id=backfill_id,
-                verdict="paused" if resumes_at or is_paused else "planned",
-                why=f"{backfill_id} {why}",
-                at=now,
-                resumes_at=resumes_at,
+                verdict="paused" if ending.resumes_at or ending.is_paused else "planned",
+                why=f"{backfill_id} {ending.why}",
+                at=ending.at,
+                resumes_at=ending.resumes_at,
                 ranges=compress_dates(left, join=".."),
             )
         )
     if never:
         said, ranges = next(iter(never.values())), compress_dates(never, join="..")
-        rest.append(Pending(backfill_id=backfill_id, verdict="unavailable", why=said, at=now, ranges=ranges))
+        rest.append(Pending(backfill_id=backfill_id, verdict="unavailable", why=said, at=ending.at, ranges=ranges))
     ledger = Ledger(store, source)
     try:
         leave_pending(store, source, keys, *rest)
@@ -74,7 +81,7 @@ def settle_ledger(
         entries = ledger.refresh(min(keys), max(keys))
         for key, said in never.items():
             if not entries[key].verdict.is_good:
-                entries[key] = ledger.advance(key, Verdict.UNAVAILABLE, backfill_id, now, evidence=said)
+                entries[key] = ledger.advance(key, Verdict.UNAVAILABLE, backfill_id, ending.at, evidence=said)
     except PipelineError as error:
         LOG.error("what %s did not begin was not noted: %s", backfill_id, error)
     return entries

@@ -208,7 +208,7 @@ def make_plan(
             if entry is not None and entry.verdict is Verdict.SHRUNK:
                 items.append(PlannedPartition(partition, Path.RELOAD, "fewer rows than before, accepted"))
             continue
-        path, why = _path(scraper, partition, entry, rules.mode, rules.since, rules.empty_ttl, rules.earliest)
+        path, why = _path(scraper, partition, entry, rules)
         items.append(PlannedPartition(partition, path, why))
     if rules.order is Order.NEWEST_FIRST:
         items.reverse()
@@ -263,12 +263,10 @@ def _path(
     scraper: Scraper,
     partition: Partition,
     entry: LedgerEntry | None,
-    mode: Mode,
-    since: dt.datetime | None,
-    empty_ttl: dt.timedelta,
-    earliest: dt.date,
+    rules: PlanRules,
 ) -> tuple[Path, str]:
-    why = why_unaskable(scraper, partition, earliest)
+    mode, since = rules.mode, rules.since
+    why = why_unaskable(scraper, partition, rules.earliest)
     entry = _unless_askable_again(entry, why)
     if why:
         without_call = _without_call(entry, mode, why)
@@ -288,8 +286,11 @@ def _path(
         return Path.FETCH, f"{entry.verdict.value}, fetched again"
     if entry.verdict.is_good and partition.is_whole and since and since - entry.updated_at > scraper.fresh_for:
         return Path.FETCH, f"{entry.verdict.value} on {entry.updated_at:%Y-%m-%d}, a fresh snapshot is due"
-    if entry.verdict is Verdict.EMPTY_OK and since and since - entry.updated_at > empty_ttl:
-        return Path.FETCH, f"proven empty on {entry.updated_at:%Y-%m-%d}, more than {plural(empty_ttl.days, 'day')} ago"
+    if entry.verdict is Verdict.EMPTY_OK and since and since - entry.updated_at > rules.empty_ttl:
+        return (
+            Path.FETCH,
+            f"proven empty on {entry.updated_at:%Y-%m-%d}, more than {plural(rules.empty_ttl.days, 'day')} ago",
+        )
     if entry.verdict.is_good:
         return Path.SKIP, entry.verdict.value
     if is_landed:

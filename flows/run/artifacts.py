@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from uuid import UUID
 
 from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifact
@@ -26,16 +27,15 @@ ARTIFACT_EVERY_S = 5.0
 def now_of(run: Run, ledger: Ledger | None = None) -> Progress:
     """The run's progress as this process knows it, or as ``ledger`` does."""
     known = ledger or run.ledger
-    return progress_of(
+    found = progress_of(
         run.work.planned,
         {key: entry for key in run.work.planned if (entry := known.get(key)) is not None},
         run.backfill_id,
         since=run.begun_at,
         elapsed_s=(utc_now() - run.begun_at).total_seconds(),
         unchanged=run.work.unchanged,
-        calls=run.tally.calls,
-        calls_left=_calls_left(run),
     )
+    return replace(found, calls=run.tally.calls, calls_left=_calls_left(run))
 
 
 def _calls_left(run: Run) -> int | None:

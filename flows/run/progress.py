@@ -95,10 +95,10 @@ def progress_of(
     since: dt.datetime,
     elapsed_s: float,
     unchanged: Container[str] = (),
-    calls: int = 0,
-    calls_left: int | None = None,
 ) -> Progress:
     """Counts the plan's partitions: those that are the run's work by what it made of them, the others as skipped.
+
+    Calls are the caller's to add.
 
     Args:
         work: Every key of the plan, and whether the run is to do something about it.
@@ -108,8 +108,6 @@ def progress_of(
             before is not, because a run in mode ``full`` does good dates again.
         elapsed_s: Its seconds so far.
         unchanged: Keys that it read and found as they were, without a new entry.
-        calls: Its calls so far.
-        calls_left: Of today's quota.
     """
     planned = skipped = landed = verified = failed = 0
     for key, is_work in work.items():
@@ -131,7 +129,7 @@ def progress_of(
             failed += 1
     unit = unit_name(itertools.islice(work, 1), 1)
     unit = "date" if unit == "day" else unit
-    return Progress(planned, skipped, landed, verified, failed, elapsed_s, calls, calls_left, unit)
+    return Progress(planned, skipped, landed, verified, failed, elapsed_s, unit=unit)
 
 
 def ending_of(facts: RunFacts) -> str:

@@ -6,7 +6,6 @@ import dataclasses
 import datetime as dt
 from collections.abc import Sequence
 from copy import copy
-from typing import TypedDict
 
 from alerting.errors import (
     BlockedBySource,
@@ -37,12 +36,9 @@ from flows.parameters import Mode
 from flows.run.circuit_breaker import Action, Decision
 from flows.run.run import Run
 from flows.run.work_set import Landed
-from scrapers.attempt import Fetcher
-from scrapers.base import Scraper
-from scrapers.landing import Landing
 from scrapers.manifest import Manifest
 from scrapers.platforms.count_check import is_unchanged
-from scrapers.scrape import scrape, utc_now
+from scrapers.scrape import ScrapeContext, scrape, utc_now
 from scrapers.spans import SpanResult, scrape_span
 
 # Beyond this many single objects the journal is written once per window, so that a run whose every date fails does
@@ -52,19 +48,19 @@ PROMPT_FLUSHES = 50
 
 def land(run: Run, key: str) -> Manifest:
     """Scrapes one partition and records it as landed. Blocking."""
-    means = _means(run, key)
+    context = _context(run, key)
     run.tally.begin_try(key)
     known = _still_true(run, key)
     if known is not None:
         return known
-    manifest = scrape(run.work.partitions[key], **means)
+    manifest = scrape(run.work.partitions[key], context)
     return take(run, manifest)
 
 
 def land_together(run: Run, keys: Sequence[str]) -> SpanResult:
     """Scrapes consecutive partitions by one call. Each manifest has still to be taken. Blocking."""
     run.tally.begin_try(*keys)
-    return scrape_span([run.work.partitions[key] for key in keys], **_means(run, keys[0]))
+    return scrape_span([run.work.partitions[key] for key in keys], _context(run, keys[0]))
 
 
 def take(run: Run, manifest: Manifest) -> Manifest:
@@ -84,30 +80,19 @@ def take(run: Run, manifest: Manifest) -> Manifest:
     return manifest
 
 
-class _Means(TypedDict):
-    """What a scrape is given besides its partitions."""
-
-    scraper: Scraper
-    client: Fetcher
-    landing: Landing
-    backfill_id: str
-    code_version: str
-    resume_within: dt.timedelta
-
-
-def _means(run: Run, key: str) -> _Means:
+def _context(run: Run, key: str) -> ScrapeContext:
     if run.client is None:
         raise ConfigurationError(
             f"mode {run.asked.mode.value} makes no call", source=run.source, partition=key, stage="scrape"
         )
-    return {
-        "scraper": run.kit.scraper,
-        "client": run.client,
-        "landing": run.services.landing,
-        "backfill_id": run.backfill_id,
-        "code_version": run.services.code_version,
-        "resume_within": dt.timedelta(hours=run.services.settings.checkpoint_max_age_h),
-    }
+    return ScrapeContext(
+        scraper=run.kit.scraper,
+        client=run.client,
+        landing=run.services.landing,
+        backfill_id=run.backfill_id,
+        code_version=run.services.code_version,
+        resume_within=dt.timedelta(hours=run.services.settings.checkpoint_max_age_h),
+    )
 
 
 def _still_true(run: Run, key: str) -> Manifest | None:

@@ -28,20 +28,19 @@ _WITH_ROWS = frozenset({Verdict.LANDED, Verdict.LOADED, Verdict.VERIFIED})
 def find_first_date(
     services: Services,
     source: str,
-    start: dt.date,
-    end: dt.date,
+    selected: Selection,
     *,
     who: str,
     rest_days: int = 0,
     sleep: Callable[[float], None] = time.sleep,
 ) -> FirstDate:
-    """The first date with rows between ``start`` and ``end`` (inclusive); recorded, unless it is ``start`` itself.
+    """The first date with rows among those ``selected``; recorded, unless it is the first of them.
 
     What the ledger knows costs no call. Nothing is landed. Dates before it that had failed become ``unavailable``.
 
     Raises ``ConfigurationError`` for a range that makes no sense, and during a cooldown or blackout; ``LeaseHeld``;
-    ``NothingPublished`` when nothing near ``end`` has rows; what the source's answers raise, after retries. Nothing is
-    recorded then.
+    ``NothingPublished`` when nothing near the last one has rows; what the source's answers raise, after retries.
+    Nothing is recorded then.
     """
     kit, now = services.source_kit(source), utc_now()
     scraper = kit.scraper
@@ -49,7 +48,7 @@ def find_first_date(
         raise ConfigurationError(
             f"{source} is asked by entity and has no dates. Nothing was done", source=source, stage="plan"
         )
-    partitions = requested_partitions(scraper, Selection(start, end), now)
+    partitions = requested_partitions(scraper, selected, now)
     _refuse_at_this_time(services, source, now)
     with (
         _held(services, source, f"{partitions[0].key}..{partitions[-1].key}") as lease,
@@ -73,7 +72,7 @@ def find_first_date(
             source=source,
             first_date=partitions[at].start,
             start_date=partitions[0].start,
-            end_date=end,
+            end_date=selected.end_date,
             found_at=utc_now(),
             found_by=who,
             calls=kit.client.calls,

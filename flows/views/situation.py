@@ -324,14 +324,9 @@ def stored_progress(
     """How far a run is, as its plan and the ledger have it: what its own process shows as artifact."""
     facts = run.run_facts
     began = facts.started_at or run.opened_at or now
-    return progress_of(
-        work,
-        entries,
-        run.backfill_id,
-        since=began,
-        elapsed_s=((facts.finished_at or run.finished_at or now) - began).total_seconds(),
-        calls=facts.calls or 0,
-    )
+    elapsed_s = ((facts.finished_at or run.finished_at or now) - began).total_seconds()
+    found = progress_of(work, entries, run.backfill_id, since=began, elapsed_s=elapsed_s)
+    return dataclasses.replace(found, calls=facts.calls or 0)
 
 
 def recent_runs(store: ObjectStore, last: int, source: str = "") -> Iterator[OutboxEntry]:

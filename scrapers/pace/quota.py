@@ -97,7 +97,7 @@ class SharedQuota:
         clock: Replaced in tests.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but three have a usual value
         self,
         store: ObjectStore,
         source: str,

@@ -26,7 +26,7 @@ from scrapers.landing import Landing
 from scrapers.pace.budget import Budget, Clock
 from scrapers.partition import Partition
 from scrapers.registry import scraper
-from scrapers.scrape import scrape
+from scrapers.scrape import ScrapeContext, scrape
 
 PAYLOADS = Path(__file__).parent / "payloads"
 """``<source>/<partition>.json``: one good answer that makes the contract try its mutants on the source."""
@@ -120,7 +120,9 @@ def judged_by(name: str, partition: Partition, client: SourceClient, tolerated: 
     source, of, landing = scraper(name), processor(name), Landing(MemoryObjectStore())
     spools = {table.name: Lines() for table in of.tables}
     try:
-        manifest = scrape(partition, scraper=source, client=client, landing=landing, backfill_id="b", code_version="0")
+        manifest = scrape(
+            partition, ScrapeContext(scraper=source, client=client, landing=landing, backfill_id="b", code_version="0")
+        )
         batch = BatchRows("hash", spools)  # type: ignore[arg-type]
         read_batch(batch, [manifest], of, landing, tolerated)
         if partition.key in batch.failures:

@@ -29,7 +29,7 @@ from scrapers.landing import Landing
 from scrapers.object_store import GcsObjectStore
 from scrapers.pace.budget import Budget
 from scrapers.partition import partitions_between
-from scrapers.scrape import scrape
+from scrapers.scrape import ScrapeContext, scrape
 
 if TYPE_CHECKING:
     from conftest import NewSource
@@ -85,7 +85,7 @@ def test_its_rows_arrive_and_holidays_are_proven_empty(frankfurter, gcs_root, gc
     landing = Landing(store)
     week = partitions_between(dt.date(2025, 1, 2), dt.date(2025, 1, 8), source.zone)
     manifests = [
-        scrape(one, scraper=source, client=client, landing=landing, backfill_id="bf-1", code_version="0")
+        scrape(one, ScrapeContext(scraper=source, client=client, landing=landing, backfill_id="bf-1", code_version="0"))
         for one in week
     ]
     client.close()

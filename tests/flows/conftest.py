@@ -38,7 +38,7 @@ from scrapers.landing import Manifest
 from scrapers.object_store import GcsObjectStore
 from scrapers.pace.budget import Budget
 from scrapers.partition import Partition
-from scrapers.scrape import scrape, utc_now
+from scrapers.scrape import ScrapeContext, scrape, utc_now
 
 SOURCE = "bdl_box_scores"
 KEY = "sample-key-7d1f"
@@ -79,11 +79,13 @@ class Place:
         for partition in self.partitions(first, days):
             manifest = scrape(
                 partition,
-                scraper=self.services.source_kit(SOURCE).scraper,
-                client=client,
-                landing=self.services.landing,
-                backfill_id=self.run_id,
-                code_version="test",
+                ScrapeContext(
+                    scraper=self.services.source_kit(SOURCE).scraper,
+                    client=client,
+                    landing=self.services.landing,
+                    backfill_id=self.run_id,
+                    code_version="test",
+                ),
             )
             landed.append(manifest)
             self.manifests[partition.key] = manifest

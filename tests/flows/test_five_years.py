@@ -22,7 +22,7 @@ from processors.table_budget import STOP_AT, StoredTableBudget
 from processors.warehouse import BigQueryWarehouse
 from scrapers.base import Page, Request
 from scrapers.partition import partitions_between
-from scrapers.scrape import scrape, utc_now
+from scrapers.scrape import ScrapeContext, scrape, utc_now
 
 if TYPE_CHECKING:
     from .conftest import Place, Ran
@@ -90,11 +90,13 @@ def landed(memory_bucket: MemoryObjectStore, monkeypatch: pytest.MonkeyPatch, pl
     for partition in partitions_between(dt.date.fromisoformat(FIRST), dt.date.fromisoformat(LAST), scraper.zone):
         manifest = scrape(
             partition,
-            scraper=scraper,
-            client=FiveASide(),  # type: ignore[arg-type]
-            landing=services.landing,
-            backfill_id="bf-0",
-            code_version="test",
+            ScrapeContext(
+                scraper=scraper,
+                client=FiveASide(),  # type: ignore[arg-type]
+                landing=services.landing,
+                backfill_id="bf-0",
+                code_version="test",
+            ),
         )
         ledger.advance(
             partition.key,
@@ -144,7 +146,7 @@ def test_five_years_of_landed_dates_are_loaded_with_few_jobs_and_loaded_again_by
     monkeypatch.setattr(type(landed.source_kit(SOURCE).processor), "version", 99)
     again, facts = ran(FIRST, LAST, mode=Mode.REPROCESS)
     assert facts.verdict == "COMPLETE"
-    assert (again.calls, again.client) == (0, None)
+    assert (again.tally.calls, again.client) == (0, None)
     assert content(landed) == expected
     assert outside.tried == []
     assert place.upstream.calls.report()["total"] == 0

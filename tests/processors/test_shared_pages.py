@@ -16,6 +16,7 @@ from processors.staging import TableSpool
 from scrapers.base import Dated, Findings, Page, Request, Scraper
 from scrapers.landing import Landing
 from scrapers.partition import Partition, partitions_between
+from scrapers.scrape import ScrapeContext
 from scrapers.spans import scrape_span
 
 FIRST, LAST = dt.date(2025, 1, 1), dt.date(2025, 1, 4)
@@ -81,11 +82,7 @@ def read(rows: list[dict[str, Any]], folder: Path) -> tuple[BatchRows, CountingS
     landing = Landing(store)
     answer = scrape_span(
         partitions_between(FIRST, LAST, "UTC"),
-        scraper=SalesScraper(),
-        client=Answer(rows),
-        landing=landing,
-        backfill_id="bf",
-        code_version="0",
+        ScrapeContext(scraper=SalesScraper(), client=Answer(rows), landing=landing, backfill_id="bf", code_version="0"),
     )
     spools = {"sales": TableSpool(folder, "sales")}
     batch = BatchRows(hashlib.sha256(b"x").hexdigest(), spools)
@@ -138,11 +135,7 @@ def test_a_row_without_a_date_belongs_to_nobody_and_stops_all_who_share_its_page
     landing = Landing(MemoryObjectStore())
     answer = scrape_span(
         partitions_between(FIRST, dt.date(2025, 1, 2), "UTC"),
-        scraper=SalesScraper(),
-        client=Answer(rows),
-        landing=landing,
-        backfill_id="bf",
-        code_version="0",
+        ScrapeContext(scraper=SalesScraper(), client=Answer(rows), landing=landing, backfill_id="bf", code_version="0"),
     )
     spools = {"sales": TableSpool(tmp_path, "again")}
     batch = BatchRows("y", spools)

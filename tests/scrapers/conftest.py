@@ -17,7 +17,7 @@ from scrapers.landing import Landing, Manifest
 from scrapers.pace.budget import Budget
 from scrapers.partition import Partition
 from scrapers.registry import scraper
-from scrapers.scrape import scrape
+from scrapers.scrape import ScrapeContext, scrape
 from scrapers.sources.civic_band import CivicBand
 
 if TYPE_CHECKING:
@@ -94,12 +94,14 @@ class CivicBench:
     def scrape(self, partition: Partition = AGENDAS, *, client=None, page_size: int = 1000, **rest) -> Manifest:
         return scrape(
             partition,
-            scraper=self.source(page_size),
-            client=client or self.client(),
-            landing=self.landing,
-            backfill_id=rest.pop("backfill_id", "b1"),
-            code_version="0",
-            **rest,
+            ScrapeContext(
+                scraper=self.source(page_size),
+                client=client or self.client(),
+                landing=self.landing,
+                backfill_id=rest.pop("backfill_id", "b1"),
+                code_version="0",
+                **rest,
+            ),
         )
 
     def close(self) -> None:

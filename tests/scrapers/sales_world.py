@@ -17,7 +17,7 @@ from alerting.local_store import MemoryObjectStore
 from scrapers.base import Findings, Page, Request, Scraper
 from scrapers.landing import Landing, Manifest
 from scrapers.partition import Partition, partitions_between
-from scrapers.scrape import scrape
+from scrapers.scrape import ScrapeContext, scrape
 from scrapers.spans import SpanQueue, SpanResult, dates_of, scrape_span
 
 FIRST = dt.date(2020, 2, 20)
@@ -130,9 +130,9 @@ class World:
         while run := queue.take():
             try:
                 if len(run) == 1:
-                    self.manifests[run[0].key] = scrape(run[0], **given)
+                    self.manifests[run[0].key] = scrape(run[0], ScrapeContext(**given))
                     continue
-                answer: SpanResult = scrape_span(run, **given)
+                answer: SpanResult = scrape_span(run, ScrapeContext(**given))
             except PipelineError as error:
                 self.failures.update(dict.fromkeys((one.key for one in run), error))
                 continue

@@ -17,7 +17,7 @@ from scrapers.base import Page, Request
 from scrapers.landing import Landing
 from scrapers.partition import Partition
 from scrapers.registry import scraper
-from scrapers.scrape import scrape
+from scrapers.scrape import ScrapeContext, scrape
 from scrapers.sources.civic_band import CivicBand
 
 NOON = dt.datetime(2026, 1, 1, 12, tzinfo=dt.UTC)
@@ -72,7 +72,9 @@ class Fake:
 
 
 def sweep(fake: Fake, landing: Landing, page_size: int) -> set[str]:
-    made = scrape(WHOLE, scraper=source(page_size), client=fake, landing=landing, backfill_id="b", code_version="0")
+    made = scrape(
+        WHOLE, ScrapeContext(scraper=source(page_size), client=fake, landing=landing, backfill_id="b", code_version="0")
+    )
     ids = [row["id"] for body in landing.read_pages(made) for row in json.loads(body)["rows"]]
     assert len(ids) == len(set(ids)) == made.counts["civic_pages"]
     assert made.source_total == len(ids)

@@ -42,7 +42,7 @@ from scrapers.landing import Landing
 from scrapers.pace.budget import Budget
 from scrapers.partition import Partition
 from scrapers.registry import scraper
-from scrapers.scrape import scrape
+from scrapers.scrape import ScrapeContext, scrape
 
 DATE = dt.date(2025, 1, 3)
 SOURCE = scraper("bdl_box_scores")
@@ -216,7 +216,10 @@ def test_a_declared_status_is_complete_and_the_evidence_of_emptiness_names_it(fe
             return page
 
     manifest = scrape(
-        DAY, scraper=Ranged(), client=Landed(), landing=Landing(MemoryObjectStore()), backfill_id="b", code_version="0"
+        DAY,
+        ScrapeContext(
+            scraper=Ranged(), client=Landed(), landing=Landing(MemoryObjectStore()), backfill_id="b", code_version="0"
+        ),
     )
     assert manifest.empty_evidence.startswith("206, ")
     assert manifest.pages[0].status == 206
@@ -229,7 +232,10 @@ def test_a_landed_page_with_another_status_is_not_gone_on_with():
 
     with pytest.raises(Truncated, match="status 206"):
         scrape(
-            DAY, scraper=SOURCE, client=Old(), landing=Landing(MemoryObjectStore()), backfill_id="b", code_version="0"
+            DAY,
+            ScrapeContext(
+                scraper=SOURCE, client=Old(), landing=Landing(MemoryObjectStore()), backfill_id="b", code_version="0"
+            ),
         )
 
 
@@ -372,7 +378,10 @@ def test_a_key_that_the_source_echoes_is_masked_in_what_is_landed_however_it_is_
     with RawServer(lambda number, asked: [http("200 OK", body, JSON, f"Link: <x?k={spelled(key)}>")]) as server:
         client = SourceClient(SOURCE, SourceAccess(server.url, {"bdl_api_key": key}), Budget(Rate()))
         with pytest.raises(PipelineError) as caught:
-            scrape(DAY, scraper=SOURCE, client=client, landing=Landing(store), backfill_id="b", code_version="0")
+            scrape(
+                DAY,
+                ScrapeContext(scraper=SOURCE, client=client, landing=Landing(store), backfill_id="b", code_version="0"),
+            )
         client.close()
     (refused,) = list(store.list("landing/"))
     kept = gzip.decompress(store.read(refused.name)[0])

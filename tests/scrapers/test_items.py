@@ -13,7 +13,7 @@ from alerting.local_store import MemoryObjectStore
 from scrapers.base import Findings, Page, Request, Scraper
 from scrapers.landing import Landing
 from scrapers.partition import Partition
-from scrapers.scrape import scrape
+from scrapers.scrape import ScrapeContext, scrape
 
 DAY = Partition.day(dt.date(2025, 1, 3), "UTC")
 GAMES = [f"g{number}" for number in range(1, 10)]
@@ -82,7 +82,7 @@ class Api:
 def swept(api: Api, fetched: int = len(GAMES)) -> Any:
     kind = type("Games", (Games,), {"fetched": fetched})
     landing = Landing(MemoryObjectStore())
-    made = scrape(DAY, scraper=kind(), client=api, landing=landing, backfill_id="b", code_version="0")
+    made = scrape(DAY, ScrapeContext(scraper=kind(), client=api, landing=landing, backfill_id="b", code_version="0"))
     return made, [json.loads(body)["id"] for body in landing.read_pages(made)]
 
 
@@ -102,7 +102,7 @@ def test_several_pages_are_empty_when_each_of_them_is_proven_to_be():
     def evidence(*counts: int | None) -> str:
         landing = Landing(MemoryObjectStore())
         facts = {"landing": landing, "backfill_id": "b", "code_version": "0"}
-        return scrape(DAY, scraper=Kinds(), client=Answers(*counts), **facts).empty_evidence
+        return scrape(DAY, ScrapeContext(scraper=Kinds(), client=Answers(*counts), **facts)).empty_evidence
 
     assert evidence(0, 0, 0) == "3 pages, each proven empty; the last: 200, count 0"
     assert evidence(0, None, 0) == ""

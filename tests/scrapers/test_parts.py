@@ -27,7 +27,7 @@ from scrapers.landing import Landing, Manifest
 from scrapers.pace.budget import Budget
 from scrapers.partition import Partition
 from scrapers.parts import halves
-from scrapers.scrape import scrape
+from scrapers.scrape import ScrapeContext, scrape
 
 DAY = Partition.day(dt.date(2025, 3, 9), "America/New_York")
 MINUTE = dt.timedelta(minutes=1)
@@ -105,7 +105,7 @@ def source(cap: int, **facts: Any) -> Events:
 def swept(api: Any, scraper: Scraper, landing: Landing | None = None) -> tuple[Manifest, list[int]]:
     """The manifest, and the names of all landed events with rows, in order."""
     landing = landing or Landing(MemoryObjectStore())
-    made = scrape(DAY, scraper=scraper, client=api, landing=landing, backfill_id="b", code_version="0")
+    made = scrape(DAY, ScrapeContext(scraper=scraper, client=api, landing=landing, backfill_id="b", code_version="0"))
     names = [name for body in landing.read_pages(made) for name, _ in json.loads(body)["events"]]
     assert made.counts == {"events": len(names)}
     return made, sorted(names)

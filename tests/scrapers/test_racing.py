@@ -30,7 +30,7 @@ from scrapers.pace.account_pace import AccountPace
 from scrapers.pace.budget import Budget
 from scrapers.partition import Partition
 from scrapers.registry import account_of, scraper, sources_of
-from scrapers.scrape import scrape
+from scrapers.scrape import ScrapeContext, scrape
 
 NOW = dt.datetime(2025, 10, 14, 21, 0, tzinfo=dt.UTC)
 DAY, BOXING_DAY, CHRISTMAS = dt.date(2025, 10, 11), dt.date(2024, 12, 26), dt.date(2024, 12, 25)
@@ -69,12 +69,14 @@ def scraped(upstream: RacingUpstream, store: MemoryObjectStore) -> Scrape:
         with SourceClient(source, SourceAccess(upstream.url, login), Budget(Rate())) as client:
             return scrape(
                 partition,
-                scraper=source,
-                client=client,
-                landing=Landing(store),
-                backfill_id="b1",
-                code_version="0",
-                now=lambda: NOW,
+                ScrapeContext(
+                    scraper=source,
+                    client=client,
+                    landing=Landing(store),
+                    backfill_id="b1",
+                    code_version="0",
+                    now=lambda: NOW,
+                ),
             )
 
     return scraped

@@ -14,7 +14,7 @@ from alerting.local_store import MemoryObjectStore
 from scrapers.base import Dated, Findings, Page, Request
 from scrapers.landing import Landing, Manifest
 from scrapers.partition import Partition, partitions_between
-from scrapers.scrape import utc_now
+from scrapers.scrape import ScrapeContext, utc_now
 from scrapers.spans import SpanQueue, SpanResult, scrape_span
 
 
@@ -103,11 +103,13 @@ def test_rows_that_are_counted_and_have_no_date_stop_the_source():
     with pytest.raises(SourceContractError, match=r"counts 9 rows of sales .* and 6 of them by date"):
         scrape_span(
             days(3),
-            scraper=Forgetful(),
-            client=Api([3, 3, 3], 1000),
-            landing=Landing(MemoryObjectStore()),
-            backfill_id="bf",
-            code_version="0",
+            ScrapeContext(
+                scraper=Forgetful(),
+                client=Api([3, 3, 3], 1000),
+                landing=Landing(MemoryObjectStore()),
+                backfill_id="bf",
+                code_version="0",
+            ),
         )
 
 
@@ -203,9 +205,11 @@ def test_today_is_not_asked_for_with_its_neighbours():
     with pytest.raises(NotSettled, match="not settled before"):
         scrape_span(
             partitions_between(today - dt.timedelta(days=2), today, Sales.zone),
-            scraper=Sales(),
-            client=Api([], 1000),
-            landing=Landing(MemoryObjectStore()),
-            backfill_id="bf",
-            code_version="0",
+            ScrapeContext(
+                scraper=Sales(),
+                client=Api([], 1000),
+                landing=Landing(MemoryObjectStore()),
+                backfill_id="bf",
+                code_version="0",
+            ),
         )

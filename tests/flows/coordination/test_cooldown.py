@@ -15,6 +15,7 @@ from flows import backfill as backfill_module
 from flows import daily as daily_module
 from flows.coordination import lease_loan as waiting
 from flows.coordination.cooldown import cool_down, cooldown_name, cooling_until, lift_by_hand, refuse_while_cooling
+from flows.coordination.intervention import Intervention
 from flows.coordination.lease import Holder, Lease, read_lease
 from flows.coordination.lease_loan import read_waiting
 from flows.ledger.resumes import Resume, keep_resume, read_resumes
@@ -86,7 +87,7 @@ def test_a_block_of_one_source_cools_down_all_of_its_account_and_names_it() -> N
     with pytest.raises(ConfigurationError, match="the account the_racing_api blocked bf-1"):
         refuse_while_cooling(store, "racing_results", NOW)
     refuse_while_cooling(store, SOURCE, NOW)
-    lift_by_hand(store, "racing_reference", who="me", reason="they said so", now=NOW)
+    lift_by_hand(store, "racing_reference", Intervention("me", "they said so", NOW))
     refuse_while_cooling(store, "racing_cards", NOW)
 
 

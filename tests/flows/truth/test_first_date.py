@@ -28,13 +28,14 @@ from flows.parameters import Asked, Mode
 from flows.planning.known_first_date import first_date_name, known_scraper, read_first_date
 from flows.planning.plan import Path, PlanRules, make_plan
 from flows.planning.planner import plan_asked
+from flows.planning.requested import Selection
 from flows.settings import Settings
 from flows.truth.find_first_date import find_first_date, forget_first_date
 from flows.wiring import Services
 from scrapers.base import Findings, Page, Request, Scraper
 from scrapers.landing import Landing
 from scrapers.partition import Partition, partitions_between
-from scrapers.scrape import scrape, utc_now
+from scrapers.scrape import ScrapeContext, scrape, utc_now
 
 SOURCE = "bdl_box_scores"
 KEY = "sample-key-7d1f"
@@ -69,7 +70,7 @@ def services(upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> Services:
 
 
 def find(services: Services, start: dt.date = START, end: dt.date = END, **rest: Any) -> Any:
-    return find_first_date(services, SOURCE, start, end, who="me@here", **{"sleep": lambda _: None, **rest})
+    return find_first_date(services, SOURCE, Selection(start, end), who="me@here", **{"sleep": lambda _: None, **rest})
 
 
 def plan_of(services: Services, start: str = "1989-12-25", end: str = "1990-01-07") -> dict[str, Path]:
@@ -114,7 +115,8 @@ def test_a_holiday_an_outage_and_a_date_before_the_launch_are_three_verdicts() -
         key = item.partition.key
         try:
             manifest = scrape(
-                item.partition, scraper=shop, client=ShopApi(), landing=landing, backfill_id="b", code_version="0"
+                item.partition,
+                ScrapeContext(scraper=shop, client=ShopApi(), landing=landing, backfill_id="b", code_version="0"),
             )
             good = Verdict.EMPTY_OK if manifest.empty_evidence else Verdict.VERIFIED
             ledger[key] = LedgerEntry("shop", key, good, "b", now, evidence=manifest.empty_evidence)
