@@ -11,8 +11,10 @@ import os
 import sys
 from pathlib import Path
 
-from deployments.local.process_id import TOKEN_VARIABLE
+from deployments.local.process_id import TOKEN_VARIABLE, family, stop_processes
 from deployments.local.processes import Child, start_child
+from deployments.local.stack_shutdown import shut_down
+from deployments.local.stack_state import load_state, state_file
 
 _OPEN_ENDS: list[int] = []
 
@@ -37,14 +39,10 @@ def start_guard(state_dir: Path, log_path: Path, token: str) -> Child:
 
 def main() -> None:
     """Waits for the end of the owner, then stops the stack if it is still the owner's."""
-    from deployments.local.process_id import family, stop_processes
-    from deployments.local.stack import Stack
-    from deployments.local.stack_state import load_state
-
     state_dir, token = Path(sys.argv[1]), os.environ[TOKEN_VARIABLE]
     sys.stdin.buffer.read()
-    if load_state(state_dir / "stack.json").token == token:
-        Stack(state_dir).down()
+    if load_state(state_file(state_dir)).token == token:
+        shut_down(state_dir)
     stop_processes(family(token))
 
 

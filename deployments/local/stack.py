@@ -26,10 +26,11 @@ from deployments.local.gcs_emulator.server import start_gcs
 from deployments.local.guard import start_guard
 from deployments.local.inbox.server import start_inbox
 from deployments.local.prefect_sign_in import SIGN_IN_PATH
-from deployments.local.process_id import TOKEN_VARIABLE, ProcessId, family, stop_processes
+from deployments.local.process_id import TOKEN_VARIABLE, ProcessId
 from deployments.local.processes import Child, free_port, start_child, wait_ready
 from deployments.local.stack_environment import client_environment, exports_of_sources, refuse_real_credentials
-from deployments.local.stack_state import StackState, load_state, locked, replace_file, save_state
+from deployments.local.stack_shutdown import shut_down, stop_children
+from deployments.local.stack_state import StackState, load_state, locked, replace_file, save_state, state_file
 from deployments.local.upstreams.worlds import available_worlds
 
 _PROJECT_DIR = Path(__file__).resolve().parents[2]
@@ -47,7 +48,7 @@ class Stack:
 
     def __init__(self, state_dir: Path = Path(".gapless"), upstream: Sequence[str] | None = None) -> None:
         self.state_dir = state_dir
-        self._file = state_dir / "stack.json"
+        self._file = state_file(state_dir)
         self._logs = state_dir.resolve() / "logs"
         self._upstream = upstream
 
@@ -76,7 +77,7 @@ class Stack:
         with locked(self.state_dir):
             state = load_state(self._file)
             if not state.alive():
-                self._stop(state)
+                stop_children(state)
                 state.exports = exports
                 self._start(state, detached=detached)
             elif exports and exports != state.exports:
@@ -109,13 +110,8 @@ class Stack:
             wait_ready([worker], timeout_s=60)
 
     def down(self) -> None:
-        """Stops what is recorded, and what that started; nothing else. Data and ports are kept."""
-        if not self._file.exists():
-            return
-        with locked(self.state_dir):
-            state = load_state(self._file)
-            self._stop(state)
-            save_state(self._file, state)
+        """Stops the stack; see `stack_shutdown`. Data and ports are kept."""
+        shut_down(self.state_dir)
 
     def urls(self) -> dict[str, str]:
         """Base URL by child: ``prefect``, ``gcs``, ``bigquery``, ``inbox``, ``upstream``, ``worker``; and by world."""
@@ -166,7 +162,7 @@ class Stack:
             self._start_services(state, token)
             wait_ready(state.children, timeout_s=prefect_children.FIRST_START_TIMEOUT_S)
         except BaseException:
-            self._stop(state)
+            stop_children(state)
             save_state(self._file, state)
             raise
 
@@ -232,23 +228,6 @@ class Stack:
     def _record(self, state: StackState, child: Child) -> None:
         state.remember(child)
         save_state(self._file, state)
-
-    def _stop(self, state: StackState) -> None:
-        """Flow runs first, while the server still takes their last words; then the rest at once."""
-        recorded = [child.identity for child in state.children if child.name != "guard"]
-        worker, guard = state.child("worker"), state.child("guard")
-        if state.token:
-            known = {child.identity for child in state.children}
-            stop_processes([one for one in family(state.token) if one not in known])
-        stop_processes([worker.identity] if worker else [])
-        stop_processes(recorded, grace_s=8)
-        if state.token:
-            stop_processes([one for one in family(state.token) if not guard or one != guard.identity], grace_s=1)
-        stop_processes([guard.identity] if guard and guard.identity.pid != os.getpid() else [])
-        for child in state.children:
-            if child.process is not None:
-                child.process.poll()
-        state.children, state.owner, state.token = [], None, ""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -62,6 +62,11 @@ class StackState:
         self.ports[child.name] = child.ports
 
 
+def state_file(state_dir: Path) -> Path:
+    """Where the state of a folder's stack is kept."""
+    return state_dir / "stack.json"
+
+
 def load_state(path: Path) -> StackState:
     """Reads the state; an empty one if there is no file.
 
