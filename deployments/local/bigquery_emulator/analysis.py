@@ -1,5 +1,7 @@
 """The local BigQuery lets Google's analyzer read every statement before it runs it.
 
+Mends in bqemulator 1.4.0: what sqlglot and DuckDB take, runs, whether or not it is GoogleSQL.
+
 Parsed is each text once, however often it is sent; analysed is each shape once: text with the tables' schemas in place
 of their names, and the types of the parameters. Statements over tables that do not exist here, over
 ``INFORMATION_SCHEMA``, and scripts with DECLARE, IF or LOOP, are parsed only.

@@ -1,15 +1,15 @@
 """Job ids of the local BigQuery: honoured everywhere, and used once.
 
-bqemulator 1.4.0 as released forgets the id of an upload and runs a repeated id again, which doubles rows exactly where
-a backfill relies on "already exists". This module replaces the job functions of its REST layer. The replaced names are
-private, hence the pin that `server` checks.
+Mends in bqemulator 1.4.0: an upload forgets the id of its job, and refuses the media type that Google's client sends; a
+repeated id runs again, which doubles rows exactly where a backfill relies on "already exists"; the id of a failed load
+is free again; pages of other sites are let in. This module replaces the job functions of its REST layer. The replaced
+names are private, hence the pin that `server` checks.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-import threading
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
@@ -20,8 +20,6 @@ from bqemulator.api.dependencies import AppContext
 from bqemulator.catalog.duckdb_repository import DuckDBCatalogRepository
 from bqemulator.catalog.models import JobMeta
 from bqemulator.domain.errors import AlreadyExistsError, DomainError
-from bqemulator.storage.engine import DuckDBEngine
-from bqemulator.versioning.snapshots import SnapshotManager
 from fastapi import FastAPI
 
 from deployments.local.bigquery_emulator.contracts import check_job
@@ -105,8 +103,6 @@ class Jobs:
 jobs_api: Any = bqemulator.api.routes.jobs
 upload_api: Any = bqemulator.api.routes.upload
 server: Any = bqemulator.server
-engine: Any = DuckDBEngine
-snapshots: Any = SnapshotManager
 catalog: Any = DuckDBCatalogRepository
 _released_load = jobs_api.execute_load_job
 _released_query = jobs_api._handle_query_job
@@ -114,7 +110,6 @@ _released_copy = jobs_api.execute_copy_job
 _released_extract = jobs_api.execute_extract_job
 _released_envelope = upload_api._load_configuration_from_envelope
 _released_app = server.create_app
-_released_execute = engine.execute
 _released_upsert = catalog.upsert_job
 
 
@@ -158,6 +153,11 @@ def install(jobs: Jobs) -> None:
         made.add_middleware(GuardedApp, max_body_bytes=_MAX_BODY_BYTES)
         return made
 
+    def upsert(self: DuckDBCatalogRepository, job: JobMeta) -> JobMeta:
+        # A job that ran is recorded before its answer may be lost; the route would write the same record again.
+        known = self.get_job(job.project_id, job.job_id)
+        return job if known is job else cast("JobMeta", _released_upsert(self, job))
+
     jobs_api._handle_query_job = query
     jobs_api._handle_load_job_with_async_envelope = jobs.load
     jobs_api.execute_copy_job = once("copy", _released_copy)
@@ -167,32 +167,7 @@ def install(jobs: Jobs) -> None:
     # The official client sends the data part of load_table_from_json as `*/*`.
     upload_api._PERMITTED_MEDIA_CONTENT_TYPES = (*upload_api._PERMITTED_MEDIA_CONTENT_TYPES, "*/*")
     server.create_app = app
-    _install_engine()
-
-
-def _install_engine() -> None:
-    """Start without a network, no copy of the whole table per write, no shared cursor across threads."""
-
-    def execute(self: DuckDBEngine, sql: str, parameters: list[Any] | None = None) -> Any:
-        # Plain `def` routes (tabledata.list) run in worker threads; on the shared connection they would take the
-        # pending result, or read the open transaction, of a job on the event loop.
-        if threading.current_thread() is threading.main_thread() or not threading.current_thread().name.startswith(
-            "AnyIO"
-        ):
-            return _released_execute(self, sql, parameters)
-        reader = self.connection.cursor()
-        reader.execute("SET TimeZone = 'UTC'")
-        return reader.execute(sql, parameters) if parameters is not None else reader.execute(sql)
-
-    def upsert(self: DuckDBCatalogRepository, job: JobMeta) -> JobMeta:
-        # A job that ran is recorded before its answer may be lost; the route would write the same record again.
-        known = self.get_job(job.project_id, job.job_id)
-        return job if known is job else cast("JobMeta", _released_upsert(self, job))
-
     catalog.upsert_job = upsert
-    engine.execute = execute
-    engine._load_spatial = lambda _self: None
-    snapshots.capture = lambda _self, *_names, **_options: None
 
 
 def _envelope(envelope: dict[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,8 @@
 """Load jobs of the local BigQuery: NDJSON and Parquet, all or nothing, with BigQuery's own refusals.
 
+Mends in bqemulator 1.4.0: a load is a row of steps, each of which stays done when a later one fails (the new table, the
+deleted rows, the rows of the first objects); new columns, ``$YYYYMMDD`` and the limit on partitions are not known.
+
 One DuckDB transaction holds the table's creation or new columns, the rows, the catalog entry and the job record, so
 that a kill at any moment leaves either all of them or none. Rows are staged and checked before the transaction begins.
 """

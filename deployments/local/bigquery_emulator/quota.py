@@ -1,5 +1,7 @@
 """BigQuery's limits, as the local BigQuery keeps them and as a test can order them.
 
+Mends in bqemulator 1.4.0: it has no limits, so that nothing here would meet a refusal before production does.
+
 Counted for real: 1,500 load and copy jobs per table and day, failed ones too
 (https://docs.cloud.google.com/bigquery/quotas#load_jobs); the day ends at midnight Pacific time. Ordered over HTTP::
 

@@ -2,16 +2,10 @@
 
     python -m deployments.local.bigquery_emulator.server --rest-port 9050 --grpc-port 9060 --data-dir DIR --gcs-root DIR
 
-Added to the released emulator: start without a network; job ids honoured and burnt (409 on repeat, for load, query,
-copy and extract jobs); NDJSON and Parquet loads that are all or nothing, with gzip, Cloud Storage wildcards, REQUIRED
-and unknown fields enforced, ``ALLOW_FIELD_ADDITION``, ``$YYYYMMDD``; limits (`quota`); one
-parse a statement (`parsing`); every statement read by Google's own analyzer before it runs,
-and its bytes counted (`statements`).
+What is patched and why, and what is still not like BigQuery, stands in README.md beside this file; `patches` installs
+it.
 
 ``gs://bucket/object`` is read from ``GCS_ROOT/bucket/object``: the folder of fake-gcs-server's filesystem backend.
-
-Not like BigQuery: a script's BEGIN ... COMMIT is no transaction under ``kill -9``; a query's ``destination`` and a copy
-into ``$`` are not written; no ``INSERT ROW``, ASSERT or parameters in scripts.
 """
 
 from __future__ import annotations
@@ -147,15 +141,12 @@ async def _serve(arguments: argparse.Namespace) -> None:
     from bqemulator.config import LogLevel, PersistenceMode, Settings
     from bqemulator.server import EmulatorServer
 
-    from deployments.local.bigquery_emulator import contracts, jobs, parsing, statements
+    from deployments.local.bigquery_emulator import patches
     from deployments.local.bigquery_emulator.googlesql import GoogleSql
     from deployments.local.bigquery_emulator.quota import Quota
 
     quota = Quota()
-    parsing.install()
-    contracts.install()
-    statements.install(statements.Statements(GoogleSql()))
-    jobs.install(jobs.Jobs(quota))
+    patches.install(quota, GoogleSql())
     settings = Settings(
         rest_host="127.0.0.1",
         grpc_host="127.0.0.1",

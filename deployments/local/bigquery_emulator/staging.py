@@ -1,4 +1,8 @@
-"""Reads the files of a load job into a staging table, and refuses what BigQuery would refuse."""
+"""Reads the files of a load job into a staging table, and refuses what BigQuery would refuse.
+
+Mends in bqemulator 1.4.0: DuckDB's readers decide what a row may be. They take null for REQUIRED, drop unknown fields,
+round fractions and cut times; the names of objects decide on gzip and on columns, and Parquet goes by position.
+"""
 
 # Table and column names come through bqemulator's whitelist of identifiers, paths through its own check.
 # ruff: noqa: S608

@@ -1,4 +1,8 @@
-"""Before the local BigQuery runs a statement, Google's analyzer reads it, and its bytes are counted."""
+"""Before the local BigQuery runs a statement, Google's analyzer reads it, and its bytes are counted.
+
+Mends in bqemulator 1.4.0: ``maximumBytesBilled`` stops nothing, and ``MERGE ... ON FALSE``, the statement that replaces
+the days of a batch, takes time by the square of the rows.
+"""
 
 from __future__ import annotations
 

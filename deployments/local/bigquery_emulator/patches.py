@@ -1,0 +1,21 @@
+"""All patches of bqemulator, installed in one place; README.md lists them with the faults they mend."""
+
+from __future__ import annotations
+
+from deployments.local.bigquery_emulator import contracts, engine, jobs, parsing, statements
+from deployments.local.bigquery_emulator.googlesql import GoogleSql
+from deployments.local.bigquery_emulator.quota import Quota
+
+
+def install(quota: Quota, analyzer: GoogleSql) -> None:
+    """Patches bqemulator in this process, for good.
+
+    Args:
+        quota: Limits of the emulator that this process starts next.
+        analyzer: Reads every statement before it runs.
+    """
+    engine.install()
+    parsing.install()
+    contracts.install()
+    statements.install(statements.Statements(analyzer))
+    jobs.install(jobs.Jobs(quota))
