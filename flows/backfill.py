@@ -1,28 +1,29 @@
-"""The parent flow: lease, plan, map date subflows, process, verify, one mail."""
+"""The parent flow: may it begin, hold the source, plan, work, close, one mail.
+
+Its middle, where dates are fetched and loaded, is `flows.mapping`.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
 from typing import Annotated, Any
 
-from prefect import Flow, flow
-from prefect.client.schemas.objects import FlowRun, State
-from prefect.flows import FlowStateHook
+from prefect import flow
+from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run as current
 from prefect.states import Completed, Failed
 from pydantic import Field
 
 from alerting.errors import PipelineError
-from alerting.ranges import expand_dates
-from alerting.wording import plural
+from alerting.run_facts import RunFacts
 from flows.calendar_dates import CalendarDate
 from flows.canaries import try_canaries
 from flows.child_runs.parent import attach_windows
-from flows.closing.close import close_backfill, close_dead_runs, starting_facts
+from flows.closing.close import close_dead_runs, starting_facts
 from flows.closing.finish import finish, pause
 from flows.closing.mailing import mail_trouble, refuse_without_mail, tell_refused
+from flows.closing.state_hooks import HOOKS
 from flows.coordination.cooldown import refuse_while_cooling
 from flows.coordination.lease import Lease
 from flows.coordination.lease_loan import acquire_when_free
@@ -39,64 +40,21 @@ from flows.run.artifacts import ended, report_progress
 from flows.run.cost_history import remember_cost
 from flows.run.heartbeat import keep_alive
 from flows.run.interruption import end_children, reason_of
+from flows.run.orchestrator import Orchestrator
 from flows.run.prefect_orchestrator import PrefectOrchestrator
 from flows.run.progress import ending_of, final_block
 from flows.run.resume import begin_resumed, note_resume, take_back_needless
 from flows.run.run import Run
 from flows.run.supervisor import Supervisor
-from flows.run_id import backfill_id_of
+from flows.run_id import backfill_id_of, run_name
 from flows.settings import Concurrency
 from flows.wiring import Services, build_services
 from scrapers.scrape import utc_now
 
 
 def flow_run_name() -> str:
-    """What the current run does: see ``name_of``."""
-    return name_of(current.parameters)
-
-
-def name_of(given: Mapping[str, Any]) -> str:
-    """Source and range or entities; of a run for some of them, what it does with how many.
-
-    >>> january = {"source": "nba", "start_date": "2025-01-01", "end_date": "2025-01-31"}
-    >>> name_of(january), name_of({**january, "dates": "2025-01-03, 2025-01-05..2025-01-11", "reason": "errors"})
-    ('nba 2025-01-01..2025-01-31', 'nba retry 8 of 2025-01-01..2025-01-31')
-    >>> name_of({**january, "resume_of": "bf-1"})
-    'nba 2025-01-01..2025-01-31 resumes bf-1'
-    """
-    source, reason = (getattr(value, "value", value) for value in (given["source"], given.get("reason", "")))
-    asked = given.get("entities") or given.get("dates") or ""
-    whole = "" if given.get("entities") else f"{given['start_date']}..{given['end_date']}"
-    try:
-        count = len(expand_dates(asked))
-    except ValueError:
-        count = 0
-    is_retry = given.get("retry_failed") or reason == Reason.ERRORS.value
-    parts = [str(source), "retry" if is_retry else ""]
-    if not whole:
-        parts.append(asked if len(asked) <= _LONGEST_NAMED else f"{plural(count, 'entity')}")
-    else:
-        parts.append(f"{count:,} of {whole}" if asked and count else whole)
-    if earlier := given.get("resume_of"):
-        parts.append(f"resumes {earlier}")
-    elif earlier := given.get("failed_of") or given.get("plan_of"):
-        parts.append(f"as {earlier} left it")
-    return " ".join(part for part in parts if part)
-
-
-def close_after_state_change(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001
-    """State hook: sends the mail that the run itself could not send. Runs in a new process after kill -9."""
-    aborted = _ABORTED.get(state.name or "", "")
-    if aborted:
-        end_children(flow_run.id, aborted)
-    close_backfill(build_services(), backfill_id_of(flow_run.id, flow_run.run_count), aborted=aborted, now=utc_now())
-
-
-_ABORTED = {"Crashed": "crashed", "Cancelled": "user", "Cancelling": "user", "TimedOut": "deadline"}
-
-
-_LONGEST_NAMED = 80
-HOOKS: list[FlowStateHook[..., Any]] = [close_after_state_change]
+    """What the current run does, for the UI."""
+    return run_name(current.parameters)
 
 
 @lets_out_redacted
@@ -186,21 +144,16 @@ async def run_asked(asked: Asked) -> State[Any]:
             read = await asyncio.to_thread(plan_dry_run, services, asked.source, planned.plan)
             return Completed(message=f"dry run, nothing was done. {planned.describe()}\n{read.describe()}")
         with library_logs_in_run():
-            return await _run(services, asked, backfill_id)
+            return await run_backfill(services, asked, backfill_id, PrefectOrchestrator())
     except PipelineError as error:
         if not asked.dry_run:
             await asyncio.to_thread(tell_refused, asked, backfill_id, error)
         return failed(error)
 
 
-async def _run(services: Services, asked: Asked, backfill_id: str) -> State[Any]:
-    log = partition_logger()
-    await begin_resumed(services, asked.source)
-    if asked.mode.may_fetch:
-        await asyncio.to_thread(refuse_while_cooling, services.store, asked.source, utc_now())
-    await asyncio.to_thread(refuse_without_mail, services)
-    for closed in await asyncio.to_thread(close_dead_runs, services, utc_now(), asked.source):
-        log.warning("earlier run %s had died; its mail was sent and its lease freed", closed)
+async def run_backfill(services: Services, asked: Asked, backfill_id: str, orchestrator: Orchestrator) -> State[Any]:
+    """The whole story: may it begin, hold the source, plan, work, close."""
+    await _refuse_what_may_not_begin(services, asked)
     lease = await acquire_when_free(
         services,
         asked.source,
@@ -208,12 +161,31 @@ async def _run(services: Services, asked: Asked, backfill_id: str) -> State[Any]
         range_text=asked.range_text,
         wait_s=asked.wait_for_lease_s,
     )
+    run, plan = await _begun(services, asked, backfill_id, orchestrator, lease)
+    facts = await _work(run, plan, lease)
+    return _final_state(run, facts)
+
+
+async def _refuse_what_may_not_begin(services: Services, asked: Asked) -> None:
+    """Nothing is begun in a cooldown, or where nobody would get the mail; what died earlier is closed first."""
+    await begin_resumed(services, asked.source)
+    if asked.mode.may_fetch:
+        await asyncio.to_thread(refuse_while_cooling, services.store, asked.source, utc_now())
+    await asyncio.to_thread(refuse_without_mail, services)
+    for closed in await asyncio.to_thread(close_dead_runs, services, utc_now(), asked.source):
+        partition_logger().warning("earlier run %s had died; its mail was sent and its lease freed", closed)
+
+
+async def _begun(
+    services: Services, asked: Asked, backfill_id: str, orchestrator: Orchestrator, lease: Lease
+) -> tuple[Run, Plan]:
+    """A run with its plan stored and its outbox entry open. The lease is free again when that fails."""
     with contextlib.ExitStack() as held:
         held.callback(lambda: lease.release(utc_now()))
         if asked.mode.may_fetch:
             # Again, because the source may have blocked the run that this one waited for.
             await asyncio.to_thread(refuse_while_cooling, services.store, asked.source, utc_now())
-        run = held.enter_context(Run(services, asked, backfill_id, PrefectOrchestrator()))
+        run = held.enter_context(Run(services, asked, backfill_id, orchestrator))
         attach_windows(run)
         for told in await run.in_thread(
             refresh_catalogue, services, run.kit.scraper, run.client, asked.entities, utc_now()
@@ -222,32 +194,26 @@ async def _run(services: Services, asked: Asked, backfill_id: str) -> State[Any]
         # Again, because only the holder of the lease sees a ledger that nobody else changes.
         planned = await run.in_thread(plan_asked, services, asked, utc_now(), backfill_id)
         read = await run.in_thread(plan_dry_run, services, asked.source, planned.plan)
-        log.info("%s\n%s", planned.describe(), read.describe())
+        partition_logger().info("%s\n%s", planned.describe(), read.describe())
         promised = {**planned.estimate.promised(), **read.promised()}
         await run.in_thread(run.begin, planned, starting_facts(services, planned.plan, promised, backfill_id, asked))
         # From here on the closing of the run frees the lease, and the end of its work closes it.
         held.pop_all()
-    return await _work(run, planned.plan, lease)
+    return run, planned.plan
 
 
-async def _work(run: Run, plan: Plan, lease: Lease) -> State[Any]:
-    """Everything between the first promise of a mail and its sending."""
-    watching_over = Supervisor(run, lease)
-    watching = [asyncio.create_task(work) for work in (keep_alive(run, lease), watching_over.watch())]
+async def _work(run: Run, plan: Plan, lease: Lease) -> RunFacts:
+    """Everything between the first promise of a mail and its sending; the recounted facts."""
+    supervisor = Supervisor(run, lease)
+    watching = [asyncio.create_task(work) for work in (keep_alive(run, lease), supervisor.watch())]
     reporting = asyncio.create_task(report_progress(run))
     try:
-        await watching_over.step()
+        await supervisor.step()
         await map_windows(run, await try_canaries(run, plan))
         await note_resume(run)
         # Before the closing, which has the last word on the progress artifact.
         await ended(reporting)
-        facts = await run.in_thread(finish, run, abort_reason(run.stopped_by or run.loading_stopped_by))
-        await run.in_thread(remember_cost, run, facts)
-        for needless in await run.in_thread(take_back_needless, run.services, run.source):
-            partition_logger().info(
-                "flow run %s was to go on at %s UTC and was cancelled: nothing is left for it",
-                needless.flow_run_name, f"{needless.at:%Y-%m-%d %H:%M}",
-            )  # fmt: skip
+        return await _close(run)
     except BaseException as error:
         # Blocking on purpose: a cancelled task may not await again, and the mail must leave all the same.
         aborted = reason_of(error)
@@ -261,6 +227,22 @@ async def _work(run: Run, plan: Plan, lease: Lease) -> State[Any]:
         for task in (*watching, reporting):
             task.cancel()
         run.close()
+
+
+async def _close(run: Run) -> RunFacts:
+    """Sends the mail and frees the lease; then what the next runs learn from this one."""
+    facts = await run.in_thread(finish, run, abort_reason(run.stopped_by or run.loading_stopped_by))
+    await run.in_thread(remember_cost, run, facts)
+    for needless in await run.in_thread(take_back_needless, run.services, run.source):
+        partition_logger().info(
+            "flow run %s was to go on at %s UTC and was cancelled: nothing is left for it",
+            needless.flow_run_name, f"{needless.at:%Y-%m-%d %H:%M}",
+        )  # fmt: skip
+    return facts
+
+
+def _final_state(run: Run, facts: RunFacts) -> State[Any]:
+    """Well only when every partition is good and the mail is out."""
     message = ending_of(facts)
     if run.resumes and not facts.resumes_at:
         message += f"; {run.resumes}"

@@ -8,7 +8,8 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from pydantic import Field
 
-from flows.backfill import HOOKS, flow_run_name, run_asked
+from flows.backfill import flow_run_name, run_asked
+from flows.closing.state_hooks import HOOKS
 from flows.dropdowns import EntitySource
 from flows.log import lets_out_redacted
 from flows.parameters import Asked, Engine, Mode, OnFailure, Reason

@@ -8,7 +8,7 @@ Both go on at once, and a queue of landed partitions is between them::
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 from alerting.ranges import compress_dates
@@ -42,7 +42,8 @@ async def map_windows(run: Run, plan: Plan) -> None:
     await recount(run, plan)
     reloads, plan = await take_up_landed(run, plan)
     landed: LandedQueue = asyncio.Queue()
-    loading = asyncio.create_task(load_in_batches(run, reloads, landed, to_come=len(plan.to_fetch)))
+    most = run.services.settings.process_batch_partitions
+    loading = asyncio.create_task(load_in_batches(partial(_load, run), reloads, landed, len(plan.to_fetch), most))
     try:
         await land_in_windows(run, plan, landed)
     finally:
@@ -87,16 +88,21 @@ async def land_in_windows(run: Run, plan: Plan, landed: LandedQueue) -> None:
     await asyncio.gather(*(land_one(window) for window in grouped))
 
 
-async def load_in_batches(run: Run, reloads: Sequence[Landed], landed: LandedQueue, to_come: int) -> None:
-    """Loads one batch at a time, because a table has one writer.
+async def load_in_batches(
+    load: Callable[[Sequence[Landed]], Awaitable[None]],
+    reloads: Sequence[Landed],
+    landed: LandedQueue,
+    to_come: int,
+    most: int,
+) -> None:
+    """Loads one batch of at most ``most`` at a time, because a table has one writer.
 
     What is still being landed is loaded in batches small enough for the two to overlap. ``reloads`` go first when they
     fill a batch; fewer save a job by going with the first dates that land.
     """
-    most = run.services.settings.process_batch_partitions
     batch, loaded = list(reloads), 0
     if len(batch) >= most:
-        await _load(run, batch)
+        await load(batch)
         batch = []
     more = True
     while more:
@@ -108,7 +114,7 @@ async def load_in_batches(run: Run, reloads: Sequence[Landed], landed: LandedQue
             if len(batch) < most and not landed.empty():
                 continue
         if batch and (not more or is_worth_a_job(len(batch), loaded=loaded, to_come=to_come, most=most)):
-            await _load(run, batch)
+            await load(batch)
             batch, loaded = [], loaded + len(batch)
 
 

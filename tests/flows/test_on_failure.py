@@ -22,7 +22,7 @@ def test_t20_on_failure_stop_leaves_the_dates_behind_the_first_failure_pending_a
     place.upstream.trouble()
     again, facts = ran(FIRST, LAST, on_failure="stop")
     assert facts.verdict == "COMPLETE"
-    assert again.calls == 4
+    assert again.tally.calls == 4
 
 
 def test_t20_on_failure_continue_does_all_dates_but_the_failing_one(place: Any, ran: Any) -> None:

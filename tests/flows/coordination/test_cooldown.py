@@ -8,6 +8,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from plain_orchestrator import PlainOrchestrator
 
 from alerting.errors import BlockedBySource, ConfigurationError, StateUnreadable
 from alerting.local_store import MemoryObjectStore
@@ -55,7 +56,7 @@ def test_h18_a_block_stops_the_run_and_leaves_the_source_alone_until_it_goes_on(
     before, asked_before = place.objects(), place.upstream.calls.report()["total"]
     asked = Asked.model_validate({"source": SOURCE, "start_date": "2025-03-01", "end_date": "2025-03-02"})
     with pytest.raises(ConfigurationError, match="in cooldown until"):
-        asyncio.run(backfill_module._run(place.services, asked, "bf-other"))
+        asyncio.run(backfill_module.run_backfill(place.services, asked, "bf-other", PlainOrchestrator()))
     state = asyncio.run(daily_module.daily.fn(SOURCE))
     assert state.is_failed()
     assert "in cooldown until" in (state.message or "")
@@ -152,7 +153,9 @@ def test_a_run_whose_turn_comes_while_the_source_is_in_cooldown_is_refused_and_f
             return (state.message or "") * state.is_failed()
         given = {"source": SOURCE, "start_date": FIRST, "end_date": LAST, "wait_for_lease_s": 30}
         with pytest.raises(ConfigurationError) as refused:
-            await backfill_module._run(place.services, Asked.model_validate(given), "bf-second")
+            await backfill_module.run_backfill(
+                place.services, Asked.model_validate(given), "bf-second", PlainOrchestrator()
+            )
         return str(refused.value)
 
     async def story() -> str:

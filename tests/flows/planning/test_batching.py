@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import math
-from types import SimpleNamespace
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows import mapping
+from flows.mapping import load_in_batches
 from flows.planning.batching import LEAST_PER_JOB, jobs_for
 
 MOST = 120
@@ -23,14 +21,14 @@ def loaded(
     """Batches in order, when windows of these sizes land, and so many further ones during each load."""
     keys = [[f"{window}-{number}" for number in range(size)] for window, size in enumerate(windows)]
     waiting, batches = keys[::-1], list[list[str]]()
-    landed: asyncio.Queue[str | None] = asyncio.Queue()
+    landed: Any = asyncio.Queue()
 
     def land(count: int) -> None:
         for _ in range(min(count, len(waiting))):
             for key in waiting.pop():
                 landed.put_nowait(key)
 
-    async def load(_run: Any, batch: list[str]) -> None:
+    async def load(batch: Any) -> None:
         batches.append(list(batch))
         land(while_loading)
 
@@ -42,15 +40,12 @@ def loaded(
         landed.put_nowait(None)
 
     async def story() -> None:
-        run: Any = SimpleNamespace(services=SimpleNamespace(settings=SimpleNamespace(process_batch_partitions=MOST)))
         to_come = sum(windows) if planned is None else planned
-        before = [f"r-{number}" for number in range(reloads)]
+        before: Any = [f"r-{number}" for number in range(reloads)]
         async with asyncio.timeout(20):
-            await asyncio.gather(mapping._process_in_batches(run, before, landed, to_come), feed())
+            await asyncio.gather(load_in_batches(load, before, landed, to_come, MOST), feed())
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mapping, "_load", load)
-        asyncio.run(story())
+    asyncio.run(story())
     return batches
 
 

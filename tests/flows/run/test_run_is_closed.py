@@ -44,7 +44,7 @@ def test_a_plan_that_fails_gives_back_threads_connections_reserved_calls_and_the
     place.store.write(f"ledger/source={SOURCE}/{DATE}.json", b"no entry", metadata={"verdict": "nonsense"})
     asked = Asked.model_validate({"source": SOURCE, "start_date": DATE, "end_date": DATE})
     with pytest.raises(StateUnreadable):
-        asyncio.run(backfill_module._run(place.services, asked, "bf-1"))
+        asyncio.run(backfill_module.run_backfill(place.services, asked, "bf-1", PlainOrchestrator()))
     (run,) = made
     assert run._executor._shutdown
     assert run.client is not None
