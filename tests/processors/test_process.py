@@ -107,27 +107,33 @@ def _rejects(bench: Any, receipt: Any) -> list[dict[str, str]]:
     return [json.loads(line) for line in lines]
 
 
-@pytest.mark.parametrize(
-    ("broken", "reason"),
-    [
-        ({"score": "many"}, "score: Input should be a valid integer"),
-        ({"score": None}, "score: Input should be a valid integer"),
-        ({"score": float("nan")}, "score: Input should be a finite number"),
-        ({"game_key": None}, "game_key: Input should be a valid string"),
-        ({"game_date": NEXT}, f"game_date {NEXT} lies outside {DAY} to {NEXT}"),
-        ({"game_date": None}, "game_date: Input should be a valid date"),
-    ],
-)
-def test_a_row_that_breaks_the_contract_fails_its_partition_only(bench, broken, reason):
-    bench.process(bench.land(DAY, [bench.game(DAY, score=1)]))
-    bad = bench.land(DAY, [bench.game(DAY, 1, score=2), bench.game(DAY, 2, players=0, **broken)])
-    receipt = bench.process(bad, bench.land(NEXT, [bench.game(NEXT, score=3)]))
-    assert isinstance(receipt.refused()[DAY], RowRejected)
-    assert receipt.rejects == {DAY: 1}
-    kept = _rejects(bench, receipt)
-    assert kept[0]["reason"].startswith(reason)
-    assert kept[0]["partition"] == DAY
-    assert bench.rows("games", "score") == [(1,), (3,)]
+def test_a_row_that_breaks_the_contract_fails_its_partition_only(bench):
+    broken = {
+        "2025-02-01": ({"score": "many"}, "score: Input should be a valid integer"),
+        "2025-02-02": ({"score": None}, "score: Input should be a valid integer"),
+        "2025-02-03": ({"score": float("nan")}, "score: Input should be a finite number"),
+        "2025-02-04": ({"game_key": None}, "game_key: Input should be a valid string"),
+        "2025-02-05": (
+            {"game_date": "2025-02-06"},
+            "game_date 2025-02-06 lies outside 2025-02-05 to 2025-02-06",
+        ),
+        "2025-02-06": ({"game_date": None}, "game_date: Input should be a valid date"),
+    }
+    bench.process(*(bench.land(day, [bench.game(day, score=1)]) for day in broken))
+    receipt = bench.process(
+        *(
+            bench.land(day, [bench.game(day, 1, score=2), bench.game(day, 2, players=0, **fields)])
+            for day, (fields, _) in broken.items()
+        ),
+        bench.land(NEXT, [bench.game(NEXT, score=3)]),
+    )
+    refused = receipt.refused()
+    assert {day for day, error in refused.items() if isinstance(error, RowRejected)} == set(refused) == set(broken)
+    assert receipt.rejects == dict.fromkeys(broken, 1)
+    kept = {one["partition"]: one["reason"] for one in _rejects(bench, receipt)}
+    assert set(kept) == set(broken)
+    assert [day for day, (_, reason) in broken.items() if not kept[day].startswith(reason)] == []
+    assert bench.rows("games", "score") == [(1,)] * len(broken) + [(3,)]
 
 
 def test_a_tolerated_reject_is_left_out_and_told(bench):

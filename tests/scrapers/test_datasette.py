@@ -82,6 +82,15 @@ def sweep(fake: Fake, landing: Landing, page_size: int) -> set[str]:
     return set(ids)
 
 
+def test_a_row_of_the_first_recent_day_is_recent_and_one_of_the_day_before_is_not():
+    since = dt.date(2025, 7, 1)
+    dates = ["2025-06-30", "2025-07-01", "2025-07-02", "", None]
+    body = json.dumps({"rows": [{CivicBand.date_column: date} for date in dates]}).encode()
+    asked = dict(source().probes(source().first_request(WHOLE), since)[1].params)
+    assert asked[f"{CivicBand.date_column}__gte"] == "2025-07-01"
+    assert source().counts_of([body, body], since) == (10, 4)
+
+
 @given(keys, st.lists(st.integers(1, 5), min_size=1, max_size=6), st.sets(st.integers(1, 30), max_size=5))
 @settings(max_examples=100, deadline=None)
 def test_any_page_sizes_and_kills_give_exactly_the_rows_of_the_table(rows, sizes, kills):

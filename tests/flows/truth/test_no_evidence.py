@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from .conftest import Place, Ran
 
 SOURCE = "bdl_box_scores"
-GOOD, BAD = "2025-01-03", "2025-01-04"
-RANGE = (dt.date(2025, 1, 3), dt.date(2025, 1, 4))
+GOOD, BAD, EMPTY = "2025-01-03", "2025-01-04", "2025-01-05"
+RANGE = (dt.date(2025, 1, 3), dt.date(2025, 1, 5))
 
 
-def landed_with(place: Place, status: int, *, tells: bool = False) -> None:
-    """Makes the landing of ``BAD`` one of an answer with this status; an earlier version's listing tells no status."""
-    name = place.entry(BAD).manifest_name
+def landed_with(place: Place, status: int, date: str = BAD, *, tells: bool = False) -> None:
+    """Makes the landing of ``date`` one of an answer with this status; an earlier version's listing tells no status."""
+    name = place.entry(date).manifest_name
     data, generation = place.store.read(name)
     manifest = json.loads(data)
     for page in manifest["pages"]:
@@ -47,48 +47,45 @@ def asked(place: Place) -> dict[str, int]:
     return found
 
 
-@pytest.mark.parametrize(
-    ("is_empty", "tells"),
-    [(False, True), (True, False)],
-    ids=["rows, and the listing tells", "proven empty, and the listing is silent"],
-)
 def test_audit_gaps_and_verify_call_no_date_done_that_was_landed_from_a_206_and_repair_asks_again(
-    place: Place, ran: Ran, is_empty: bool, tells: bool
+    place: Place, ran: Ran
 ) -> None:
-    place.upstream.trouble(*([{"kind": "empty", "dates": [BAD]}] if is_empty else []))
-    place.fill(GOOD, 2)
+    place.upstream.trouble({"kind": "empty", "dates": [EMPTY]})
+    place.fill(GOOD, 3)
     services, now = place.services, utc_now()
     assert audit_sources(services, [SOURCE], now, *RANGE) == []
-    landed_with(place, 206, tells=tells)
-    (found,) = audit_sources(services, [SOURCE], now, *RANGE)
-    assert (found.partition, found.deficit) == (BAD, Deficit.NO_EVIDENCE)
-    assert "status 206" in found.why
+    landed_with(place, 206, BAD, tells=True)
+    landed_with(place, 206, EMPTY, tells=False)
+    found = audit_sources(services, [SOURCE], now, *RANGE)
+    assert {(one.partition, one.deficit) for one in found} == {(day, Deficit.NO_EVIDENCE) for day in (BAD, EMPTY)}
+    assert all("status 206" in one.why for one in found)
     gaps = find_gaps(SOURCE, read_inventory(services, SOURCE, now, *RANGE), services.source_kit(SOURCE).scraper.tables)
-    assert {gap.partitions for gap in gaps} == {(BAD,)}
+    assert {gap.partitions for gap in gaps} == {(BAD,), (EMPTY,)}
     recount = recount_range(services, SOURCE, now, *RANGE)
     assert not recount.passed
-    assert set(recount.problems) == {BAD}
+    assert set(recount.problems) == {BAD, EMPTY}
 
-    assert reopen(services, SOURCE, [found], "repair-1", now) == [BAD]
+    assert reopen(services, SOURCE, found, "repair-1", now) == [BAD, EMPTY]
     place.upstream.trouble()
     before = asked(place)
-    _, facts = ran(GOOD, BAD)
+    _, facts = ran(GOOD, EMPTY)
     assert facts.verdict == "COMPLETE"
-    assert asked(place) == {**before, BAD: before[BAD] + 1}, "only that date is asked for again"
+    assert asked(place) == {GOOD: before[GOOD], BAD: before[BAD] + 1, EMPTY: before[EMPTY] + 1}, "and no other"
     assert audit_sources(services, [SOURCE], utc_now(), *RANGE) == []
     assert recount_range(services, SOURCE, utc_now(), *RANGE).passed
 
 
-@pytest.mark.parametrize("status", [202, 206])
 def test_what_was_landed_from_no_complete_answer_is_not_loaded_but_asked_for_again_by_the_run_that_would_load_it(
-    place: Place, ran: Ran, status: int
+    place: Place, ran: Ran
 ) -> None:
-    place.land(GOOD, 2)
-    landed_with(place, status)
-    _, facts = ran(GOOD, BAD)
+    last = EMPTY  # which has games here
+    place.land(GOOD, 3)
+    landed_with(place, 202, BAD)
+    landed_with(place, 206, last)
+    _, facts = ran(GOOD, last)
     assert facts.verdict == "COMPLETE"
-    assert asked(place) == {GOOD: 1, BAD: 2}
-    assert any(f"{BAD}: landed from no complete answer" in note for note in facts.notes)
+    assert asked(place) == {GOOD: 1, BAD: 2, last: 2}
+    assert any(f"{BAD}…{last}: landed from no complete answer" in note for note in facts.notes), facts.notes
     assert audit_sources(place.services, [SOURCE], utc_now(), *RANGE) == []
 
 
