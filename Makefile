@@ -7,13 +7,15 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # Narrow them to single files: make e2e E2E=tests/e2e/test_cancel.py
 E2E ?= tests/e2e
 FAULTS ?= tests
+# Words of a promise or a name: make mutants MUTANTS=mail
+MUTANTS ?=
 
 # One resolution for every interpreter and platform; an existing file keeps its versions.
 UPGRADE ?=
 LOCK := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet $(UPGRADE) pyproject.toml --universal \
 	--python-version 3.11 --generate-hashes --no-annotate
 
-.PHONY: help run up down status test check unit long smoke e2e faults fuzz bench screenshots lock pins audit dist sbom clean
+.PHONY: help run up down status test check unit long mutants smoke e2e faults fuzz bench screenshots lock pins audit dist sbom clean
 
 help:  ## What there is
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -56,6 +58,9 @@ unit: $(STAMP)  ## Everything but end-to-end, faults, long tests and benchmarks
 
 long: $(STAMP)  ## Years of dates and thousands of examples
 	$(BIN)/pytest -q -n 2 -m long tests
+
+mutants: $(STAMP)  ## Break each promise on purpose: which faults the tests catch, and which survive
+	@$(BIN)/python tests/mutants/run_mutants.py $(MUTANTS)
 
 smoke: $(STAMP)  ## The main job: 31 dates of which 3 fail, one mail, its command retries exactly those
 	$(BIN)/pytest -q -m 'e2e and smoke' tests/e2e
