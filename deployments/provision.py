@@ -22,6 +22,7 @@ from alerting.errors import ConfigurationError
 from flows.child_runs.shared_rate import bucket, limit_name
 from flows.settings import code_version
 from flows.wiring import Services, build_services
+from processors.registry import views
 from scrapers.registry import sources
 
 WORK_POOL = "gapless"
@@ -55,12 +56,14 @@ async def _ensure_queue(client: PrefectClient, name: str, priority: int) -> None
 
 
 def provision_storage(services: Services) -> None:
-    """Bucket, dataset and the tables of every source."""
+    """Bucket, dataset, the tables of every source, and the views over them."""
     services.store.ensure_bucket(services.settings.location)
     services.warehouse.ensure_dataset()
     for source in sources():
         for table in services.source_kit(source).processor.tables:
             services.warehouse.ensure_table(table)
+    for view in views():
+        services.warehouse.ensure_view(view)
 
 
 def prefect_file() -> Path:

@@ -49,6 +49,35 @@ def with_nullable(model: type[Row], columns: Mapping[type, str]) -> type[Row]:
 
 
 @dataclass(frozen=True, slots=True)
+class Fill:
+    """What the rows of one table add to a view that several tables fill, of one source or of many.
+
+    The table stays its source's alone: loaded, replaced, guarded and recounted as any other. The view puts the rows of
+    all its tables together by key, column by column: NULL is no value and hides none, a row that goes takes only its
+    own values with it, and neither the order of loads nor a killed one shows.
+
+    Columns are written as names between blanks, ``name=column`` where the view names one differently.
+
+    Attributes:
+        view: Its name in the dataset.
+        key: Columns that tell its rows apart. Rows of the table with a NULL there are none of the view.
+        columns: What the table knows of a row, beside the key; None is all its other columns.
+        marker: BOOL column of the view that says whether this table has the row; "" for none.
+        precedence: Of two tables that both have a value, the higher one is believed.
+        seen_on: DATE column of the table, for a view of entities (horses, players): the value of the newest date is
+            believed, whenever that was loaded, and ``precedence`` decides within a date. Such a view has the dates
+            ``first_seen`` and ``last_seen`` besides.
+    """
+
+    view: str
+    key: str
+    columns: str | None = None
+    marker: str = ""
+    precedence: int = 0
+    seen_on: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
     """One BigQuery table: partitioned by day or month on the DATE column ``partition_field``, clustered on ``key``.
 
@@ -77,6 +106,7 @@ class Table:
         granularity: ``MONTH`` for rows of whole entities, whose dates in one load can be more than BigQuery's 4,000
             partitions a job.
         ignored: Payload fields that are known and not wanted, so that they do not count as unknown.
+        fills: Views that its rows are part of.
     """
 
     name: str
@@ -97,6 +127,7 @@ class Table:
     deleted_field: str = ""
     granularity: Literal["DAY", "MONTH"] = "DAY"
     ignored: frozenset[str] = frozenset()
+    fills: tuple[Fill, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

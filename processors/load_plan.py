@@ -23,6 +23,7 @@ from typing import Any, Protocol
 
 from alerting.errors import ConfigurationError
 from processors.base import Table
+from processors.views import View
 from scrapers.landing import Manifest
 
 QueryValue = str | int | dt.date | Sequence[str] | Sequence[int] | Sequence[dt.date]
@@ -102,6 +103,9 @@ class Warehouse(Protocol):
 
     def ensure_table(self, table: Table) -> None:
         """Creates the table or adds its missing columns. ``LoadRejected`` when a type changed; nothing is changed."""
+
+    def ensure_view(self, view: View) -> None:
+        """Creates the view, or gives it its present definition; its tables are ensured before."""
 
     def stage(self, batch: TableBatch) -> TableLoad:
         """The batch's rows, complete beside the table and compared with it. The table itself is not touched."""

@@ -28,6 +28,7 @@ from processors.load_plan import (
     table_digest,
 )
 from processors.receipt import PartitionFailure, Receipt, TableReceipt
+from processors.registry import views_filled_by
 from processors.schema import check_table, schema_hash
 from processors.shrinkage import Loss, losses
 from processors.staging import TableSpool
@@ -96,6 +97,8 @@ def process(
         # Without them, from the beginning: what is staged holds their rows.
         work.forget(staged)
         refused |= apart
+    for view in views_filled_by(processor.tables) if good else ():
+        warehouse.ensure_view(view)
     receipt = _receipt(batch, good, work.replace(staged, batch, good), processor, store, backfill_id, now())
     receipt.put(store)
     return receipt

@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 import importlib
 import logging
+from collections.abc import Iterable, Iterator
 from types import ModuleType
 
 from alerting.errors import ConfigurationError
 from processors import sources as _package
 from processors.base import Processor, Table
 from processors.schema import check_table
+from processors.views import View, views_of
 from scrapers.registry import names_in, only_subclass
 
 LOG = logging.getLogger("gapless.processors")
@@ -28,19 +30,37 @@ def processor(name: str) -> Processor:
         raise ConfigurationError(f"source {name!r} has no processor", stage="plan", hint=f"choose one of {sources()}")
     found = from_module(importlib.import_module(f"{_package.__name__}.{name}"))
     _refuse_shared_tables(found)
+    views_filled_by(found.tables)
     return found
+
+
+def views() -> tuple[View, ...]:
+    """The views that tables of any source fill. Raises ``ConfigurationError`` for fills that contradict each other."""
+    return views_of(table for _, one in _readable() for table in one.tables)
+
+
+def views_filled_by(tables: Iterable[Table]) -> tuple[View, ...]:
+    """Those of `views` that one of these tables fills."""
+    wanted = {fill.view for table in tables for fill in table.fills}
+    return tuple(view for view in views() if view.name in wanted) if wanted else ()
+
+
+def _readable() -> Iterator[tuple[str, Processor]]:
+    """All processors whose file can be read; what is wrong with another is told by its own run."""
+    for name in sources():
+        try:
+            found = from_module(importlib.import_module(f"{_package.__name__}.{name}"))
+        except Exception as error:  # whatever stands in that file
+            LOG.warning("processor %s cannot be read: %s", name, error)
+            continue
+        yield name, found
 
 
 def _refuse_shared_tables(ours: Processor) -> None:
     """A load replaces what is there, so that two sources of one table would delete each other's rows in turn."""
     names = {table.name for table in ours.tables}
-    for other in sources():
+    for other, theirs in _readable():
         if other == ours.source:
-            continue
-        try:
-            theirs = from_module(importlib.import_module(f"{_package.__name__}.{other}"))
-        except Exception as error:  # whatever stands in that file; its own run says so
-            LOG.warning("processor %s cannot be read: %s", other, error)
             continue
         if shared := sorted(names & {table.name for table in theirs.tables}):
             raise ConfigurationError(
@@ -48,7 +68,7 @@ def _refuse_shared_tables(ours: Processor) -> None:
                 "delete the other's rows. Nothing was done",
                 source=ours.source,
                 stage="plan",
-                hint="give one of them another table, or make both one source",
+                hint="give one of them another table, and let both fill one view (Table.fills)",
             )
 
 

@@ -19,10 +19,11 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from google.api_core.exceptions import NotFound
 from google.cloud import bigquery
 from google.cloud.bigquery.retry import DEFAULT_RETRY
 
-from alerting.errors import LoadRejected
+from alerting.errors import ConfigurationError, LoadRejected
 from processors.base import Table
 from processors.bigquery_client import open_client, query_parameter
 from processors.bigquery_tables import make_or_widen, schema_fields
@@ -32,6 +33,7 @@ from processors.job_runner import Job, JobRunner
 from processors.load_plan import MAX_KEYS, QueryValue, TableBatch, TableLoad, keys_parameter, replace_sql
 from processors.schema import Column, check_table
 from processors.table_budget import TableBudget
+from processors.views import View, view_sql
 from processors.warehouse_errors import translated
 
 _STAGING_LIFE = dt.timedelta(days=1)
@@ -85,6 +87,7 @@ class BigQueryWarehouse:
         self._opening = threading.Lock()
         self._client: bigquery.Client | None = None
         self._ensured: set[tuple[str, type]] = set()
+        self._views: dict[str, str] = {}
         self._writing: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     @property
@@ -119,6 +122,32 @@ class BigQueryWarehouse:
             self.query(
                 f"ALTER TABLE {self.name_of(table.name)} ADD COLUMN IF NOT EXISTS `{column.name}` {column.sql_type}"
             )
+
+    def ensure_view(self, view: View) -> None:
+        """See `Warehouse.ensure_view`. Looks once per process and view."""
+        sql = view_sql(view, self.name_of)
+        if self._views.get(view.name) == sql:
+            return
+        for table, _ in view.fills:
+            self.ensure_table(table)
+        if self._call(f"look at view {view.name}", lambda: self._view_query(view.name)) != sql:
+            described = f"OPTIONS(description='{view.description}')"
+            self.query(f"CREATE OR REPLACE VIEW {self.name_of(view.name)} {described} AS {sql}")
+        self._views[view.name] = sql
+
+    def _view_query(self, name: str) -> str:
+        """The definition of a view as it is, "" where there is none."""
+        try:
+            found = self._open().get_table(self._reference(name), **self._calling)
+        except NotFound:
+            return ""
+        if found.table_type != "VIEW":
+            raise ConfigurationError(
+                f"{name} is a {found.table_type}, and a view of that name is declared; it is as it was",
+                stage="load",
+                hint="copy what is needed from it and drop it by hand, then provision again",
+            )
+        return str(found.view_query or "")
 
     def stage(self, batch: TableBatch) -> TableLoad:
         """See `Warehouse.stage`. Raises ``BudgetExhausted`` before any effect."""

@@ -2,11 +2,23 @@
 
 import datetime as dt
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any, ClassVar
 
 from pydantic import AwareDatetime, Field
 
-from processors.base import LandedPage, Processor, Row, Table
+from processors.base import Fill, LandedPage, Processor, Row, Table
+from processors.platforms.racing_api import (
+    RACE,
+    RUNNER,
+    entity_fills,
+    money,
+    name_and_region,
+    number_before,
+    price_and_mark,
+    seconds,
+    told,
+)
 from scrapers.answers import landed_json
 from scrapers.partition import Partition
 
@@ -15,10 +27,33 @@ class Result(Row):
     """A race that was run."""
 
     race_id: str = Field(description="rac_...")
-    race_date: dt.date = Field(description="UK date")
-    off_dt: AwareDatetime = Field(description="start")
+    race_date: dt.date = Field(alias="date", description="UK date")
+    off_at: AwareDatetime = Field(alias="off_dt", description="start, UTC")
+    region: str = Field(description="upper case: GB, IRE, FR ...")
     course_id: str = Field(description="crs_...")
-    non_runners: str = Field(description="free text")
+    course: str
+    race_name: str
+    race_type: str | None = Field(alias="type", description="Flat, Hurdle, Chase, NH Flat")
+    race_class: str | None = Field(alias="class", description="NULL outside Britain")
+    pattern: str | None = Field(description="group, grade or listed")
+    rating_band: str | None
+    age_band: str | None
+    sex_restriction: str | None = Field(alias="sex_rest")
+    distance_yards: int | None = Field(alias="dist_y")
+    distance_furlongs: Decimal | None = Field(description="rounded, 220 yards each")
+    distance_m: Decimal | None = Field(alias="dist_m", description="metres")
+    going: str | None
+    surface: str | None
+    jumps: int | None = Field(description="hurdles or fences to jump")
+    winning_time_detail: str | None
+    comments: str | None
+    non_runners: str | None = Field(description="free text: names with reasons")
+    tote_win: str | None = Field(description="as sent, with the sign of the currency; the others too")
+    tote_pl: str | None
+    tote_ex: str | None
+    tote_csf: str | None
+    tote_tricast: str | None
+    tote_trifecta: str | None
 
 
 class ResultRunner(Row):
@@ -27,27 +62,89 @@ class ResultRunner(Row):
     race_id: str
     race_date: dt.date
     horse_id: str = Field(description="hrs_...")
-    horse: str = Field(description="name with country")
-    position: str = Field(description="1, 2 ... or letters, PU for pulled up")
-
-
-RACE = ("race_date", "race_id")
+    horse: str = Field(description="name without country")
+    horse_region: str | None = Field(description="where it was bred")
+    age: int | None = Field(description="years")
+    sex_code: str | None = Field(alias="sex", description="G, M, F, C, H, R")
+    sire_id: str | None
+    sire: str | None
+    sire_region: str | None
+    dam_id: str | None
+    dam: str | None
+    dam_region: str | None
+    damsire_id: str | None
+    damsire: str | None
+    damsire_region: str | None = Field(description="mostly not told")
+    trainer_id: str | None
+    trainer: str | None
+    owner_id: str | None
+    owner: str | None
+    jockey_id: str | None
+    jockey: str | None
+    claim_lbs: int | None = Field(alias="jockey_claim_lbs", description="pounds that the jockey claimed")
+    number: str | None = Field(description="saddle cloth")
+    draw: int | None = Field(description="stall; NULL over jumps")
+    weight_lbs: int | None = Field(description="pounds carried")
+    headgear: str | None
+    official_rating: int | None = Field(alias="or")
+    position: str = Field(description="1, 2 ... or letters: PU pulled up, UR unseated, F fell")
+    beaten_lengths: Decimal | None = Field(alias="btn", description="behind the one in front")
+    beaten_overall_lengths: Decimal | None = Field(alias="ovr_btn", description="behind the winner")
+    time_s: Decimal | None = Field(description="seconds")
+    starting_price: str | None = Field(description="fraction, without the favourite's mark")
+    favourite_mark: str | None = Field(description="F favourite, J joint, C co-favourite")
+    starting_price_decimal: Decimal | None = Field(alias="sp_dec", description="return of one unit, stake included")
+    prize: Decimal | None = Field(description="in prize_currency")
+    prize_currency: str | None = Field(description="ISO 4217, or the sign where it is not known")
+    rpr: int | None = Field(description="Racing Post Rating of this run")
+    tsr: int | None = Field(description="Topspeed of this run")
+    comment: str | None = Field(description="how the race went for it")
+    silk_url: str | None
 
 
 class RacingResults(Processor):
-    """Races and their starters."""
+    """Races and their starters: the other half of the views that racecards fill, and believed where both tell."""
 
     tables: ClassVar[tuple[Table, ...]] = (
-        Table("ra_results", Result, RACE, "race_date", unique=(("race_id",),), unique_within_days=31),
-        Table("ra_result_runners", ResultRunner, (*RACE, "horse_id"), "race_date", parent=("ra_results", RACE)),
+        Table(
+            "ra_results",
+            Result,
+            RACE,
+            "race_date",
+            unique=(("race_id",),),
+            unique_within_days=31,
+            ignored=frozenset({"off", "dist", "dist_f"}),
+            fills=(Fill("ra_races", " ".join(RACE), marker="has_result", precedence=1),),
+        ),
+        Table(
+            "ra_result_runners",
+            ResultRunner,
+            RUNNER,
+            "race_date",
+            parent=("ra_results", RACE),
+            ignored=frozenset({"weight", "sp", "time"}),
+            fills=(
+                Fill("ra_runners", " ".join(RUNNER), marker="is_in_result", precedence=1),
+                *entity_fills(1, cards=False),
+            ),
+        ),
     )
 
     def rows(self, partition: Partition, page: LandedPage) -> Iterator[tuple[str, dict[str, Any]]]:  # noqa: ARG002, D102
         for race in landed_json(page.body)["results"]:
-            ours = {"race_id": race["race_id"], "race_date": race["date"]}
-            yield "ra_results", {**ours, **{name: race[name] for name in ("off_dt", "course_id", "non_runners")}}
-            for runner in race["runners"]:
-                yield (
-                    "ra_result_runners",
-                    {**ours, **{name: runner[name] for name in ("horse_id", "horse", "position")}},
-                )
+            result = told(race)
+            runners, ours = result.pop("runners"), {"race_id": result["race_id"], "race_date": result["date"]}
+            furlongs = result["dist_f"]
+            result["distance_furlongs"] = furlongs and furlongs.removesuffix("f")
+            result["jumps"] = number_before(result["jumps"])
+            yield "ra_results", result
+            for runner in runners:
+                row = {**told(runner), **ours}
+                row["horse"], row["horse_region"] = name_and_region(row["horse"])
+                for parent in ("sire", "dam", "damsire"):
+                    row[parent], row[f"{parent}_region"] = name_and_region(row[parent])
+                row["draw"] = None if row["draw"] == "0" else row["draw"]
+                row["starting_price"], row["favourite_mark"] = price_and_mark(row["sp"])
+                row["time_s"] = seconds(row["time"])
+                row["prize"], row["prize_currency"] = money(row["prize"])
+                yield "ra_result_runners", row

@@ -13,7 +13,7 @@ class RacingCards(RacingDays):
 
     title = "The Racing API: racecards"
     path, list_name, most_skipped = "/v1/racecards/pro", "racecards", 500
-    tables = ("ra_races", "ra_runners", "ra_runner_odds")
+    tables = ("ra_cards", "ra_card_runners", "ra_runner_odds")
     floor = dt.date(2023, 1, 23)
     page_size = 500
 
@@ -27,4 +27,4 @@ class RacingCards(RacingDays):
         if race["field_size"].isdecimal() and running < int(race["field_size"]):
             raise CoverageLow(f"{race['race_id']} has {running} runners, its card announces {race['field_size']}")
         prices = sum(len({(one["bookmaker"], one["updated"]) for one in runner["odds"]}) for runner in runners)
-        return {"ra_races": 1, "ra_runners": len(runners), "ra_runner_odds": prices}
+        return {"ra_cards": 1, "ra_card_runners": len(runners), "ra_runner_odds": prices}

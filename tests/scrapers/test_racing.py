@@ -86,8 +86,8 @@ def test_a_day_of_cards_has_every_race_runner_and_price_also_of_abandoned_races(
     races = SMALL.races_on(DAY)
     found = scraped("racing_cards").counts
     assert found == {
-        "ra_races": len(races),
-        "ra_runners": sum(len(race.runners) for race in races),
+        "ra_cards": len(races),
+        "ra_card_runners": sum(len(race.runners) for race in races),
         "ra_runner_odds": sum(len(runner.prices) for race in races for runner in race.runners),
     }
 

@@ -1,0 +1,1 @@
+"""What processors of sources with the same API share."""
