@@ -70,7 +70,7 @@ async def run_all(services, backfill_id: str, entities: str = "all", mode: Mode 
             land(run, key)
         except PipelineError as error:
             record_failure(run, key, error, "scrape", key)
-    if manifests := [one.manifest for one in run.work.landed.values()]:
+    if manifests := [one.manifest for one in run.work.landed.values() if not one.is_unchanged]:
         _load(services, run, manifests)
     run.close()
     return run
