@@ -94,7 +94,7 @@ def test_every_listed_item_is_fetched_and_the_list_itself_is_no_row():
 
 @pytest.mark.parametrize("fetched", [1, 8])
 def test_t46_items_that_the_source_lists_and_that_were_not_fetched_are_found_out(fetched):
-    with pytest.raises(NotSettled, match=f"{9 - fetched} were added"):
+    with pytest.raises(NotSettled, match=f"{9 - fetched} added"):
         swept(Api(GAMES), fetched)
 
 

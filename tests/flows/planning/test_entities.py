@@ -117,7 +117,7 @@ def test_an_entity_from_the_settings_or_the_scraper_passes_the_same_check_as_one
 
 
 def test_a_name_that_is_too_long_for_an_object_is_refused_with_its_length() -> None:
-    with pytest.raises(ConfigurationError, match="has 1025 characters, 200 are possible"):
+    with pytest.raises(ConfigurationError, match="has 1,025 characters, 200 are possible"):
         requested_entities(scraper("civic_band"), "x" * 1025)
 
 
