@@ -14,15 +14,14 @@ which is `LONGEST_TURN_S` at most.
 from __future__ import annotations
 
 import datetime as dt
-import json
 import math
-import random
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
 
-from alerting.errors import LandingUnavailable, StateUnreadable
-from alerting.object_store import GenerationConflict, ObjectMissing, ObjectStore
+from pydantic import AwareDatetime, BaseModel, ConfigDict, TypeAdapter
+
+from alerting.object_store import ObjectStore
+from alerting.versioned_record import VersionedRecord
 from scrapers.base import Rate
 from scrapers.pace.budget import Clock
 
@@ -31,28 +30,19 @@ LONGEST_TURN_S = 5.0
 _FIRST_TURN_CALLS = 2
 # A clock that runs ahead on another machine must not close the account for as long as it is wrong.
 _LONGEST_QUEUE_S = 120.0
-_WRITE_TRIES = 20
 _NEVER = dt.datetime.min.replace(tzinfo=dt.UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class _Timeline:
-    until: dt.datetime = _NEVER
-    by: str = ""
-    held_until: dt.datetime = _NEVER
+class _Timeline(BaseModel):
+    model_config = ConfigDict(frozen=True)
 
-    @classmethod
-    def parse(cls, data: bytes) -> _Timeline:
-        stored = json.loads(data)
-        until, held = (dt.datetime.fromisoformat(stored[name]) for name in ("until", "held_until"))
-        if until.tzinfo is None or held.tzinfo is None:
-            raise ValueError("an instant without a zone")
-        return cls(until, str(stored["by"]), held)
+    until: AwareDatetime
+    by: str
+    held_until: AwareDatetime
 
-    def to_json(self) -> bytes:
-        return json.dumps(
-            {"until": self.until.isoformat(), "by": self.by, "held_until": self.held_until.isoformat()}
-        ).encode()
+
+_SHAPE = TypeAdapter(_Timeline)
+_UNUSED = _Timeline(until=_NEVER, by="", held_until=_NEVER)
 
 
 class AccountPace:
@@ -69,9 +59,11 @@ class AccountPace:
     def __init__(
         self, store: ObjectStore, account: str, rate: Rate, *, source: str = "", clock: Clock | None = None
     ) -> None:
-        self._store, self._account, self._source = store, account, source
         self._clock = clock or Clock()
-        self._name = f"budgets/pace/{account}.json"
+        name, hint = f"budgets/pace/{account}.json", "delete it: a run writes it anew"
+        self._record = VersionedRecord(
+            store, name, _SHAPE, sleep=self._clock.sleep, source=source, stage="scrape", hint=hint
+        )
         self._me = secrets.token_hex(6)
         limits = [rate.per_second or math.inf, (rate.per_minute or math.inf) / 60]
         self._between = dt.timedelta(seconds=1 / min(limits))
@@ -98,14 +90,16 @@ class AccountPace:
         """No turn of any process begins for so long: the source asked to slow down."""
         held_until = self._clock.now() + dt.timedelta(seconds=seconds)
         self._left = 0
-        self._update(lambda known: _Timeline(known.until, known.by, max(known.held_until, held_until)))
+        self._update(lambda known: known.model_copy(update={"held_until": max(known.held_until, held_until)}))
 
     def close(self) -> None:
         """Gives the rest of the turn back, where nobody has taken the one after it."""
         now, ends, self._left = self._clock.now(), self._ends, 0
         if now + self._between < ends:
-            free = now + self._between
-            self._update(lambda known: _Timeline(free, "", known.held_until) if self._is_mine(known, ends) else known)
+            given_back = {"until": now + self._between, "by": ""}
+            self._record.update(
+                lambda known: known.model_copy(update=given_back) if known and self._is_mine(known, ends) else None
+            )
 
     def _take_turn(self) -> None:
         # As long as turns are used up they grow; a process that makes a call now and then keeps nobody waiting.
@@ -122,7 +116,7 @@ class AccountPace:
             self._begins = max(begins, known.held_until)
             # One call more than it may make: the last one may be late.
             self._ends = self._begins + (self._calls + 1) * self._between
-            return _Timeline(self._ends, self._me, known.held_until)
+            return known.model_copy(update={"until": self._ends, "by": self._me})
 
         self._update(after_the_last)
         self._left, self._is_used_up = self._calls, False
@@ -130,28 +124,5 @@ class AccountPace:
     def _is_mine(self, known: _Timeline, ends: dt.datetime) -> bool:
         return known.by == self._me and known.until == ends
 
-    def _read(self) -> tuple[_Timeline, int]:
-        try:
-            data, generation = self._store.read(self._name)
-            return _Timeline.parse(data), generation
-        except ObjectMissing:
-            return _Timeline(), 0
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise StateUnreadable(
-                f"state unreadable at {self._store.root_uri}/{self._name}; no call was made",
-                source=self._source,
-                stage="scrape",
-                hint="delete it: a run writes it anew",
-            ) from error
-
     def _update(self, change: Callable[[_Timeline], _Timeline]) -> None:
-        for number in range(_WRITE_TRIES):
-            known, generation = self._read()
-            data = change(known).to_json()
-            try:
-                self._store.write(self._name, data, if_generation=generation, content_type="application/json")
-            except GenerationConflict:
-                self._clock.sleep(random.uniform(0.01, 0.05 * (number + 1)))  # noqa: S311 - spreads writers apart
-            else:
-                return
-        raise LandingUnavailable(f"{self._name} changed under every of {_WRITE_TRIES} writes", source=self._source)
+        self._record.update(lambda known: change(known or _UNUSED))
