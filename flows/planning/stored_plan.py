@@ -8,9 +8,10 @@ from collections.abc import Iterable
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from alerting.errors import ConfigurationError, StateUnreadable
+from alerting.errors import ConfigurationError
 from alerting.object_store import ObjectMissing, ObjectStore
 from alerting.ranges import compress_dates, expand_dates
+from alerting.versioned_record import unreadable
 from flows.parameters import NO_DATE, Mode
 from flows.planning.plan import Path
 
@@ -124,6 +125,4 @@ def read_plan(store: ObjectStore, backfill_id: str) -> StoredPlan:
     try:
         return StoredPlan.model_validate_json(store.read(name)[0])
     except (ObjectMissing, ValueError) as error:
-        raise StateUnreadable(
-            f"plan unreadable at {store.root_uri}/{name}; nothing was changed", stage="close"
-        ) from error
+        raise unreadable(store, name, error, stage="close") from error

@@ -34,7 +34,6 @@ from flows.run.gate import SOURCE_DOWN, Gate
 from flows.run.orchestrator import Orchestrator, Part
 from flows.run.tally import Tally
 from flows.run.turns import Turns
-from flows.run.usage import money_facts
 from flows.run.work_set import WorkSet
 from flows.wiring import Services
 from scrapers.pace.quota import Purpose
@@ -230,6 +229,11 @@ class Run:
         """US dollars so far."""
         return self.kit.prices.total_usd(self.usage)
 
+    def money_facts(self) -> dict[str, Any]:
+        """US dollars so far, in all and by what they were paid for."""
+        by = self.kit.prices.cost_usd(self.usage)
+        return {"cost_usd": sum(by.values()), "cost_usd_by": by}
+
     def keep_budget(self) -> None:
         """Stops the run when its calls or its money are used up. Asked before every partition."""
         self.obey(self.breaker.spent(self.tally.calls, self.cost_usd))
@@ -244,7 +248,7 @@ class Run:
             verdict_counts=dict(counts),
             warnings=balance_facts(self.tally.receipts),
             notes=list(self.notes),
-            **money_facts(self),
+            **self.money_facts(),
         )
 
     def close(self) -> None:

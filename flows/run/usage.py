@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from alerting.errors import PipelineError
 from flows.log import partition_logger
-
-if TYPE_CHECKING:
-    from flows.run.run import Run
+from flows.run.run import Run
 from scrapers.pace.quota import used_by_source
-
-
-def money_facts(run: Run) -> dict[str, Any]:
-    """US dollars so far, in all and by what they were paid for."""
-    by = run.kit.prices.cost_usd(run.usage)
-    return {"cost_usd": sum(by.values()), "cost_usd_by": by}
 
 
 def spent_facts(run: Run) -> dict[str, Any]:
@@ -28,7 +20,7 @@ def spent_facts(run: Run) -> dict[str, Any]:
             run.windows.look()
         except PipelineError as error:
             partition_logger().warning("the windows' last reports were not read: %s", error)
-    return {**used_facts(run), **money_facts(run), **_quota_facts(run)}
+    return {**used_facts(run), **run.money_facts(), **_quota_facts(run)}
 
 
 def used_facts(run: Run) -> dict[str, Any]:

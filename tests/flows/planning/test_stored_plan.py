@@ -45,5 +45,5 @@ def test_a_plan_of_a_release_that_wrote_less_is_read_with_defaults() -> None:
 
 @pytest.mark.parametrize("data", [b"{}", b"no json", b'{"items": [{"key": "2025-01-01", "path": "levitate"}]}'])
 def test_a_plan_that_nobody_can_read_is_no_empty_plan(data: bytes) -> None:
-    with pytest.raises(StateUnreadable, match=r"plan unreadable at .*bf-1/plan.json; nothing was changed"):
+    with pytest.raises(StateUnreadable, match=r"state unreadable at .*bf-1/plan.json; nothing was changed"):
         read_plan(stored(data), "bf-1")
