@@ -60,6 +60,7 @@ class RunFacts:
     ``verdict_counts`` counts partitions by verdict over the whole plan. ``estimate`` holds what the plan promised
     under the names of the fields here (``calls``, ``wall_s``, ``bytes_landed``, ``bigquery_jobs``, ``bigquery_bytes``,
     ``cost_usd``): BigQuery's by dry run, of the rows that were there before; the field of that name is what was billed.
+    ``units`` is what the calls cost in the source's own ``cost_unit`` (credit), which budgets count then; "" is calls.
     ``cost_usd_by`` is that money by what it was paid for.
     ``warnings`` are doubts about rows that are loaded, shown before everything else.
     ``retry_command_template`` and ``cause_command_template`` may use ``{source} {ranges} {cause} {fingerprint}
@@ -97,6 +98,8 @@ class RunFacts:
     planned: int | None = None
     verdict_counts: dict[str, int] = field(default_factory=dict)
     calls: int | None = None
+    units: int | None = None
+    cost_unit: str = ""
     calls_budget: int | None = None
     calls_left: int | None = None
     budget_resets_at: dt.datetime | None = None

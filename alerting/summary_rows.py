@@ -101,8 +101,11 @@ def cost_rows(facts: RunFacts) -> Rows:
 
     rows: list[tuple[str, str]] = []
     if facts.calls is not None:
-        text = f"{facts.calls:,}" + (f" of {facts.calls_budget:,}" if facts.calls_budget else "")
+        allowed = f" of {facts.calls_budget:,}" if facts.calls_budget else ""
+        text = f"{facts.calls:,}" + ("" if facts.cost_unit else allowed)
         rows.append(("calls", against("calls", text, facts.calls)))
+        if facts.units is not None:
+            rows.append((f"{facts.cost_unit}s", against("units", f"{facts.units:,}{allowed}", facts.units)))
     if facts.calls_left is not None:
         reset = f", reset {moment(facts.budget_resets_at, facts.zone)}" if facts.budget_resets_at else ""
         rows.append(("quota left", f"{facts.calls_left:,}{reset}"))

@@ -91,9 +91,14 @@ class SourceKit:
     @cached_property
     def quota(self) -> SharedQuota:
         """Day and month counts that all runs and processes share."""
-        share, account = self.services.settings.backfill_quota_share, self.scraper.account_name
         return SharedQuota(
-            self.services.store, self.source, self.access.rate, purpose=self.purpose, share=share, account=account
+            self.services.store,
+            self.source,
+            self.access.rate,
+            purpose=self.purpose,
+            share=self.services.settings.backfill_quota_share,
+            account=self.scraper.account_name,
+            cost_unit=self.scraper.cost_unit,
         )
 
     @cached_property

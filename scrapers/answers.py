@@ -253,6 +253,11 @@ def _looks_json(body: bytes) -> bool:
     return body[:64].lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n\0")[:1] in (b"{", b"[")
 
 
+def is_page(answer: Answer) -> bool:
+    """Whether a web page came, and not the data of an API."""
+    return not _looks_json(answer.body) and _is_html(answer)
+
+
 def _is_html_type(answer: Answer) -> bool:
     media_type = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
     return media_type in ("text/html", "application/xhtml+xml")

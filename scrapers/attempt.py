@@ -130,6 +130,7 @@ class Attempt:
             landed_at=landed_at,
             pages=pages,
             counts=counts,
+            absent=tuple(item for one in found for item in one.absent),
             source_total=self._total,
             resumed_pages=self._resumed_pages,
             content_hash=content_hash(pages),
@@ -151,7 +152,7 @@ class Attempt:
         self._add(landing.put_page(source, self.partition, self.attempt_id, page, findings), findings, request)
 
     def _inspected(self, page: Page) -> Findings:
-        if page.status not in self._scraper.accepted_statuses:
+        if page.status not in self._scraper.accepted_statuses and not page.is_absent:
             raise Truncated(f"status {page.status} is no complete answer of this source; its page is kept as evidence")
         try:
             findings = self._scraper.inspect(self.partition, page)

@@ -7,12 +7,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 from zoneinfo import ZoneInfo
 
 from alerting.errors import ConfigurationError, PipelineError, SourceContractError, writable
 from scrapers.partition import Partition, Step
 from scrapers.rests import Rests
+
+if TYPE_CHECKING:
+    from scrapers.answers import Answer
+
+
+ABSENT = 404
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +28,9 @@ class Request:
     ``cursor`` is the source's own position of this page; it is kept in the manifest so that a killed partition
     resumes there. ``site`` takes the place of ``{site}`` in a ``base_url`` that has one, for sources with a host per
     entity; without one the host above them is asked. An ``Accept`` in ``headers`` wins over the scraper's.
+
+    ``absent_ok``: a 404 is an answer to be read, because what was listed may rightly be gone; ``inspect`` gets it with
+    its status, unless ``Scraper.problem`` knows better.
     """
 
     path: str
@@ -29,6 +38,7 @@ class Request:
     headers: tuple[tuple[str, str], ...] = ()
     cursor: str = ""
     site: str = ""
+    absent_ok: bool = False
 
     def __post_init__(self) -> None:
         """Raises ``SourceContractError`` for a cursor that no URL can hold."""
@@ -48,6 +58,11 @@ class Page:
     body: bytes
     fetched_at: dt.datetime
     elapsed_s: float
+
+    @property
+    def is_absent(self) -> bool:
+        """Whether the source rightly does not have what was asked for: it holds no rows."""
+        return self.request.absent_ok and self.status == ABSENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +96,10 @@ class Findings:
     with ``confirms`` holds no rows for the warehouse, but identities read a second time: together they must be exactly
     the ``keys`` of the others. Two equal readings one after the other prove what was there between them.
 
+    ``lists`` is for pages that name items which are fetched one by one, whether they have rows of their own or not: at
+    the end the items of all lists must be the ``keys`` of the others, or ``absent``: listed, and rightly not there.
+    Both are for people too: what is absent is named in ledger and mail.
+
     ``where`` is for sources with a ``result_cap``: for each row of the page, in its order, the step of the partition
     (see ``Scraper.parts``) that it belongs to.
 
@@ -97,12 +116,15 @@ class Findings:
     next_request: Request | None = None
     keys: tuple[str, ...] = ()
     confirms: bool = False
+    lists: tuple[str, ...] | None = None
+    absent: tuple[str, ...] = ()
     where: tuple[int, ...] = ()
     dates: Mapping[dt.date, Dated] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Names are kept in a form that manifests can hold."""
         object.__setattr__(self, "unsettled", tuple(map(writable, self.unsettled)))
+        object.__setattr__(self, "absent", tuple(map(writable, self.absent)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,12 +196,14 @@ class Rate:
 class QuotaHeaders:
     """Answer headers (lower case) in which the source says what is left of a ``unit``'s quota, and when it resets.
 
-    ``reset`` holds seconds from now or since 1970; "" where the source does not say.
+    ``reset`` holds seconds from now or since 1970; "" where the source does not say. ``last`` holds what this call
+    cost, which counts in place of ``Scraper.cost``.
     """
 
     remaining: str
     unit: Literal["day", "month"] = "day"
     reset: str = ""
+    last: str = ""
 
 
 class Scraper(ABC):
@@ -214,6 +238,10 @@ class Scraper(ABC):
         account: Name of the login or plan that several sources share; "" where the source has it alone. Rate, quota,
             cooldown and pauses are those of the account: its sources keep them together, also from several processes,
             see :mod:`scrapers.pace.account_pace`. All of them declare the same rate, auth and quota headers.
+        cost_unit: What the source counts instead of calls, as one word in the singular (credit); "" is calls. Quotas,
+            ``max_calls``, estimates and mails count such units then, see ``cost``.
+        calls_guess, units_guess: Calls and units that a partition takes, for the first estimate, which says that it is
+            a guess; 0 units are as many as calls.
         horizon: How far back the source answers; None = as far as its floor. It limits fetching only: what was landed
             in time is loaded, and what is verified stays verified when it gets older than that.
         may_repeat: Two partitions may rightly have the same payload, or the same round number of rows; elsewhere both
@@ -237,6 +265,9 @@ class Scraper(ABC):
     rests: ClassVar[Rests | None] = None
     account: ClassVar[str] = ""
     horizon: ClassVar[dt.timedelta | None] = None
+    cost_unit: ClassVar[str] = ""
+    calls_guess: ClassVar[float] = 1.0
+    units_guess: ClassVar[float] = 0.0
     may_repeat: ClassVar[bool] = False
     floor: dt.date = dt.date(1970, 1, 1)
     floor_evidence: str = ""
@@ -263,6 +294,18 @@ class Scraper(ABC):
         Raises ``SourceContractError`` for another shape, ``BlockedBySource`` for a challenge,
         ``NothingPublished`` for an empty answer that proves nothing, ``Truncated`` at a cap.
         """
+
+    def problem(self, answer: Answer) -> PipelineError | None:  # noqa: ARG002 - a source whose statuses say it all
+        """What an answer says in its body about why it is none; None where its status says enough.
+
+        Asked of every answer, before ``statuses``. A ``BudgetExhausted`` with the fact ``unit`` (day, month) closes the
+        account until that unit ends, or until its ``resets_at``: no run makes a call before.
+        """
+        return None
+
+    def cost(self, request: Request) -> int:  # noqa: ARG002 - a source that counts calls
+        """Units that the request takes from the quota."""
+        return 1
 
     def parts(self, partition: Partition) -> range:  # noqa: ARG002 - a source that cannot be asked for less
         """The smallest steps that one request can name, numbered from 0: see :mod:`scrapers.parts`.

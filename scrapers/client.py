@@ -17,6 +17,8 @@ import httpx
 
 from alerting.errors import (
     AuthenticationError,
+    BlockedBySource,
+    BudgetExhausted,
     ConfigurationError,
     PipelineError,
     RateLimited,
@@ -25,8 +27,8 @@ from alerting.errors import (
 )
 from alerting.redaction import RedactingFilter, redact
 from scrapers.addressing import address_of, basic_token, credentials_of, mask_cookies, without_secrets
-from scrapers.answers import Answer, is_json_type, kept_headers, mislabelled, problem_in
-from scrapers.base import Page, Request, Scraper, SecretBasic, SecretHeader, SecretParam, SourceAccess
+from scrapers.answers import Answer, is_json_type, is_page, kept_headers, mislabelled, problem_in
+from scrapers.base import ABSENT, Page, Request, Scraper, SecretBasic, SecretHeader, SecretParam, SourceAccess
 from scrapers.bodies import beginning, unpacked
 from scrapers.challenges import SEARCHED_BYTES
 from scrapers.deadline import Deadline
@@ -59,13 +61,14 @@ class SourceClient:
         pool_size: int = 32,
         patience_s: float = 900.0,
     ) -> None:
-        self._scraper = scraper
+        self._scraper = scraper() if isinstance(scraper, type) else scraper
         self._access = access
         self._budget = budget
         self._patience_s = patience_s
         self._base_url = (access.base_url or scraper.base_url).rstrip("/")
         self._lock = threading.Lock()
         self._calls = 0
+        self._units = 0
         self._received_bytes = 0
         self._guessed_pause_s = 0.0
         self._guess_ends_s = 0.0
@@ -93,6 +96,12 @@ class SourceClient:
             return self._calls
 
     @property
+    def units(self) -> int:
+        """What they cost, in the units that the source counts."""
+        with self._lock:
+            return self._units
+
+    @property
     def received_bytes(self) -> int:
         """Bytes of bodies as they came over the wire, still packed."""
         with self._lock:
@@ -114,7 +123,8 @@ class SourceClient:
         """
         try:
             url, params, headers = self._prepared(request)
-            self._budget.acquire(self._patience_s)
+            units = self._scraper.cost(request)
+            self._budget.acquire(self._patience_s, units)
             started_s = time.monotonic()
             accept = dict(request.headers).get("Accept", self._scraper.accept)
             deadline_s = started_s + self._access.timeout_s
@@ -122,8 +132,14 @@ class SourceClient:
                 answer = self._exchange(url, params, headers, accept, deadline_s)
             elapsed_s = time.monotonic() - started_s
             if self._scraper.quota_headers is not None:
-                self._budget.believe(self._scraper.quota_headers, answer.headers)
-            problem = problem_in(answer, self._scraper.statuses, accept, self._scraper.accepted_statuses)
+                is_done = answer.status in self._scraper.accepted_statuses
+                units = self._budget.believe(self._scraper.quota_headers, answer.headers, units, is_done=is_done)
+            problem = self._problem(request, answer, accept)
+            if isinstance(problem, RateLimited | BudgetExhausted):
+                self._budget.refund(units)
+                units = 0
+            with self._lock:
+                self._units += units
             if problem is not None:
                 self._slow_down(problem, retry_after_s(answer.headers.get("retry-after"), answer.received_at))
                 raise problem
@@ -198,6 +214,16 @@ class SourceClient:
                 reason=f"{type(error).__name__}: {redact(str(error))[:120]}",
             ) from None
 
+    def _problem(self, request: Request, answer: Answer, accept: str) -> PipelineError | None:
+        """The error that the answer is, by its body, else by its status; None for one that ``inspect`` reads."""
+        told = self._scraper.problem(answer)
+        if told is not None:
+            return told
+        problem = problem_in(answer, self._scraper.statuses, accept, self._scraper.accepted_statuses)
+        is_absent = request.absent_ok and answer.status == ABSENT and not isinstance(problem, BlockedBySource)
+        # A page of HTML is the answer of another server.
+        return None if is_absent and not (is_json_type(accept) and is_page(answer)) else problem
+
     def _body(self, raw: Iterator[bytes], encoding: str, accept: str) -> bytes:
         most, is_text = self._scraper.max_body_bytes, is_json_type(accept)
         return b"".join(unpacked(raw, encoding, most, is_text=is_text, notice=self._tell_drift))
@@ -222,10 +248,10 @@ class SourceClient:
 
     def _slow_down(self, problem: PipelineError, wish_s: float | None) -> None:
         """Pauses the whole source: for as long as it asked, or for 1, 2, 4 ... 60 s when it only said 429."""
-        if isinstance(problem, RateLimited):
-            self._budget.refund()
-            if wish_s is None:
-                self._budget.pause_for(self._guessed_pause())
+        if isinstance(problem, BudgetExhausted):
+            self._budget.close_until_reset(problem)
+        if isinstance(problem, RateLimited) and wish_s is None:
+            self._budget.pause_for(self._guessed_pause())
         if wish_s is not None:
             self._budget.pause_for(wish_s)
 

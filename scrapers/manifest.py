@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from alerting.wording import plural
-from scrapers.base import Findings, Page, Request
+from scrapers.base import ABSENT, Findings, Page, Request
 from scrapers.partition import SPAN_MARK, Partition
 
 _SPAN = re.compile(rf"(?:.*@)?\d{{4}}-\d\d(?:-\d\d)?{re.escape(SPAN_MARK)}\d{{4}}-\d\d(?:-\d\d)?")
@@ -34,6 +34,7 @@ class PageRecord(BaseModel):
     sha256: str
     size_bytes: int
     method: str = "GET"
+    absent_ok: bool = False
     site: str = ""
     path: str
     params: tuple[tuple[str, str], ...] = ()
@@ -51,11 +52,16 @@ class PageRecord(BaseModel):
     @property
     def holds_rows(self) -> bool:
         """Whether its rows are loaded."""
-        return not (self.confirms or self.is_cut)
+        return not (self.confirms or self.is_cut or self.is_absent)
+
+    @property
+    def is_absent(self) -> bool:
+        """Whether the source said that it rightly has no such item."""
+        return self.absent_ok and self.status == ABSENT
 
     def as_page(self, number: int, body: bytes) -> Page:
         """The page as it was fetched."""
-        request = Request(self.path, self.params, cursor=self.cursor, site=self.site)
+        request = Request(self.path, self.params, cursor=self.cursor, site=self.site, absent_ok=self.absent_ok)
         return Page(request, number, self.status, self.headers, body, self.fetched_at, self.elapsed_s)
 
 
@@ -72,7 +78,8 @@ class Manifest(BaseModel):
 
     ``counts`` is rows per table as the scraper counted them. ``unsettled`` names items that will still change:
     such a partition is landed, but not to be loaded. ``open_items`` are such, too, but of a date so long ago that they
-    block it no more: it is loaded without them. ``content_hash`` is over the pages' bytes, so that an equal
+    block it no more: it is loaded without them. ``absent`` are items that were listed and rightly not there.
+    ``content_hash`` is over the pages' bytes, so that an equal
     payload fetched twice is recognised. ``resumed_pages`` is how many pages a killed run of the same attempt had
     landed already.
     """
@@ -95,6 +102,7 @@ class Manifest(BaseModel):
     empty_evidence: str = ""
     unsettled: tuple[str, ...] = ()
     open_items: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
     resumed_pages: int = 0
     content_hash: str
 
@@ -110,13 +118,17 @@ class Manifest(BaseModel):
         >>> Manifest.model_construct(open_items=("BOS-TOR (Postponed)",)).open_text
         '1 open: BOS-TOR (Postponed)'
         """
-        more = "" if len(self.open_items) <= 3 else " ..."
-        return f"{len(self.open_items)} open: {', '.join(self.open_items[:3])}{more}" if self.open_items else ""
+        return _told(self.open_items, "open")
+
+    @property
+    def absent_text(self) -> str:
+        """How many items were listed and are rightly not there, and the first of them; "" when none is."""
+        return _told(self.absent, "absent")
 
     @property
     def statuses(self) -> frozenset[int]:
         """Statuses of the answers that it rests on."""
-        return frozenset(page.status for page in self.pages)
+        return frozenset(page.status for page in self.pages if not page.is_absent)
 
     @property
     def object_name(self) -> str:
@@ -131,6 +143,11 @@ class Manifest(BaseModel):
     def as_partition(self) -> Partition:
         """The partition this manifest covers."""
         return Partition(self.start, self.end, self.zone, self.partition, self.entity)
+
+
+def _told(items: Sequence[str], what: str) -> str:
+    more = "" if len(items) <= 3 else " ..."
+    return f"{len(items)} {what}: {', '.join(items[:3])}{more}" if items else ""
 
 
 def open_or_blocking(items: Sequence[str], *, blocks: bool, has_rows: bool) -> dict[str, Any]:
@@ -191,6 +208,7 @@ def record_of(source: str, partition: Partition, attempt: str, page: Page, findi
         object_name=f"{attempt_prefix(source, partition.key, attempt)}{name}",
         sha256=digest,
         size_bytes=len(page.body),
+        absent_ok=request.absent_ok,
         site=request.site,
         path=request.path,
         params=request.params,

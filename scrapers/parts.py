@@ -14,7 +14,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-from alerting.errors import NothingPublished, NotSettled, SourceContractError
+from alerting.errors import CoverageLow, NothingPublished, NotSettled, SourceContractError
 from alerting.wording import plural
 from scrapers.base import Findings
 
@@ -27,6 +27,7 @@ class Reading:
         rows: Rows of the source's first table so far; ``total`` is what the source announced for this part,
             ``at_least`` where it stops counting.
         keys: Identities of the rows, ``confirmed`` those of the second reading.
+        listed: Items that pages of lists name, None without such a page; ``absent`` are rightly not there.
         is_cut: Its place was taken by two smaller parts; its rows do not count.
     """
 
@@ -38,6 +39,8 @@ class Reading:
         self.at_least = 0
         self.keys: set[str] = set()
         self.confirmed: set[str] = set()
+        self.listed: set[str] | None = None
+        self.absent: set[str] = set()
         self.where: list[int] = []
         self.is_cut = False
 
@@ -54,6 +57,9 @@ class Reading:
                 raise NotSettled(f"the source announced {plural(self.total, 'row')}, then {findings.source_total}")
             self.total = findings.source_total
         self.at_least = max(self.at_least, findings.at_least)
+        if findings.lists is not None:
+            self.listed = (self.listed or set()) | set(findings.lists)
+        self.absent.update(findings.absent)
         seen = self.confirmed if findings.confirms else self.keys
         before = len(seen)
         seen.update(findings.keys)
@@ -78,6 +84,12 @@ class Reading:
         if any(one.confirms for one in self.found) and self.keys != self.confirmed:
             gone, added = len(self.keys - self.confirmed), len(self.confirmed - self.keys)
             raise NotSettled(f"{gone} of {plural(len(self.keys), 'row')} gone at the second reading, {added} added")
+        if self.listed is not None and self.listed != self.keys | self.absent:
+            missing, more = sorted(self.listed - self.keys - self.absent), (self.keys | self.absent) - self.listed
+            raise CoverageLow(
+                f"{len(self.listed)} items are listed: {len(missing)} of them did not come"
+                f"{f' ({missing[0]} ...)' if missing else ''}, {len(more)} came that are not listed"
+            )
         if self.keys and self.total is not None and len(self.keys) != self.total:
             raise NotSettled(f"the source announced {plural(self.total, 'row')} and gave {len(self.keys)}")
         if self.rows < self.at_least:

@@ -22,7 +22,7 @@ from flows.run.circuit_breaker import Action
 from flows.run.run import Run
 from scrapers.scrape import utc_now
 
-_TOTALS = ("calls", "bytes_landed", "waited_s", "storage_writes", "storage_reads")
+_TOTALS = ("calls", "units", "bytes_landed", "waited_s", "storage_writes", "storage_reads")
 
 
 def attach_windows(run: Run) -> None:

@@ -132,20 +132,20 @@ class SharedBudget(Budget):
         self._limit = (limit or PrefectLimit(source, per_second)) if per_second else None
         self._batcher = RateBatcher(self._limit, clock=self._clock, chance=self._chance) if self._limit else None
 
-    def acquire(self, timeout_s: float | None = None) -> float:
+    def acquire(self, timeout_s: float | None = None, units: int = 1) -> float:
         """As ``Budget.acquire``; ``ConfigurationError`` when the global limit was not provisioned for this rate."""
-        waited_s = super().acquire(timeout_s)
+        waited_s = super().acquire(timeout_s, units)
         if self._batcher is None:
             return waited_s
         try:
             elsewhere_s = self._batcher.wait(timeout_s)
         except TimeoutError as error:
-            self.refund()
+            self.refund(units)
             raise SourceUnavailable(
                 f"no call of {limit_name(self.source)} within {timeout_s:g} s", source=self.source, stage="scrape"
             ) from error
         except PipelineError:
-            self.refund()
+            self.refund(units)
             raise
         with self._lock:
             self._waited_s += elsewhere_s

@@ -32,7 +32,7 @@ from flows.ledger.verdicts import backfill_verdict, count_verdicts, mail_outcome
 from flows.parameters import PASTED_WAIT_S, Asked, OnFailure, Order
 from flows.planning.plan import Plan
 from flows.planning.stored_plan import StoredPlan, read_plan, run_prefix
-from flows.run.data_facts import provisional_facts, shrunk_facts, table_facts
+from flows.run.data_facts import absent_facts, provisional_facts, shrunk_facts, table_facts
 from flows.run.progress import ending_of
 from flows.run.progress_artifact import end_progress
 from flows.run.result_artifacts import result_artifacts
@@ -140,7 +140,7 @@ def recount(
     shrunk = shrunk_facts(entries, facts.source)
     return dataclasses.replace(
         facts,
-        notes=[*shrunk, *facts.notes],
+        notes=[*shrunk, *absent_facts(entries), *facts.notes],
         planned=len(keys),
         verdict=verdict,
         outcome=mail_outcome(verdict),

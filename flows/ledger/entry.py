@@ -65,7 +65,7 @@ class LedgerEntry:
     ``verified_at``; ``last_cursor`` is where a paginated partition stopped. ``changes`` is what the last load did:
     table -> created, updated, unchanged, removed. ``accepted`` says who accepted fewer rows than before, and why.
     ``open_items`` names what a good partition was loaded without (a postponed game), ``open_accepted`` who accepted
-    that as a loss, and why.
+    that as a loss, and why. ``absent`` names what was listed and is rightly not there.
     """
 
     source: str
@@ -84,6 +84,7 @@ class LedgerEntry:
     error: str = ""
     evidence: str = ""
     open_items: str = ""
+    absent: str = ""
     accepted: str = ""
     open_accepted: str = ""
     last_cursor: str = ""
@@ -127,6 +128,7 @@ class LedgerEntry:
             "error": redact(self.error, ERROR_LIMIT_CHARS)[:ERROR_LIMIT_CHARS],
             "evidence": self.evidence,
             "open_items": self.open_items[:ERROR_LIMIT_CHARS],
+            "absent": self.absent[:ERROR_LIMIT_CHARS],
             "accepted": redact(self.accepted, ERROR_LIMIT_CHARS)[:ERROR_LIMIT_CHARS],
             "open_accepted": redact(self.open_accepted)[:ERROR_LIMIT_CHARS],
             "last_cursor": self.last_cursor,
@@ -157,6 +159,7 @@ class LedgerEntry:
             error=metadata.get("error", ""),
             evidence=metadata.get("evidence", ""),
             open_items=metadata.get("open_items", ""),
+            absent=metadata.get("absent", ""),
             accepted=metadata.get("accepted", ""),
             open_accepted=metadata.get("open_accepted", ""),
             last_cursor=metadata.get("last_cursor", ""),

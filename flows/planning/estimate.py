@@ -43,6 +43,10 @@ class Estimate:
     learned_from: int
     cost_usd: float = 0.0
     is_known: bool = True
+    units: int = 0
+    cost_unit: str = ""
+    quota_months: int = 0
+    ends_on: dt.date | None = None
 
     def describe(self) -> str:
         """Everything, on five short lines."""
@@ -55,6 +59,10 @@ class Estimate:
                     "basis      no earlier run; the next estimate knows what this one needed",
                 )
             )
+        told = []
+        if self.cost_unit:
+            guess = "" if self.learned_from else "; a guess, no run has shown it yet"
+            told = [f"{f'{self.cost_unit}s':<10} {self.units:,}{self._months_text()}{guess}"]
         learned = f"learned from {plural(self.learned_from, 'run')}" if self.learned_from else "guessed, no earlier run"
         if self.learned_from < CALIBRATED_RUNS:
             learned += f"; P90 holds from {CALIBRATED_RUNS} runs on"
@@ -64,6 +72,7 @@ class Estimate:
         return "\n".join(
             (
                 f"calls      {self.calls:,}{quota}{volume}",
+                *told,
                 f"BigQuery   {plural(self.bigquery_jobs, 'job')}; a table is modified {self.modifications:,} of"
                 f" {int(MODIFICATIONS_PER_DAY * STOP_AT):,} times a day, its partitions"
                 f" {self.partition_modifications:,} of"
@@ -74,12 +83,18 @@ class Estimate:
             )
         )
 
+    def _months_text(self) -> str:
+        if self.quota_months < 2 or self.ends_on is None:
+            return ""
+        return f", {self.quota_months} months of its quota: the last are there on {self.ends_on}"
+
     def promised(self) -> dict[str, float]:
         """Under the names of ``RunFacts``, so that the mail sets them against what came of it; nothing if unknown."""
         if not self.is_known:
             return {}
         return {
             "calls": float(self.calls),
+            **({"units": float(self.units)} if self.cost_unit else {}),
             "wall_s": round(self.realistic_s, 1),
             "bytes_landed": float(self.bytes_landed),
             "bigquery_jobs": float(self.bigquery_jobs),
@@ -101,6 +116,10 @@ class Capacity:
         tables: Tables of the source; each needs a load and a replace per batch.
         partitions_per_job: Largest batch of what is fetched; what is landed already is loaded in the largest possible.
         days_per_call: Most consecutive dates that one call of the source covers.
+        cost_unit: What the source counts instead of calls, "" for calls.
+        calls_guess: Calls a partition, as long as no run has shown it.
+        units_guess: Units a partition, likewise; 0 are as many as calls.
+        today: The day on which it would begin, to tell on which it would end.
         prices: What calls and operations cost.
     """
 
@@ -110,6 +129,10 @@ class Capacity:
     tables: int
     partitions_per_job: int
     days_per_call: int = 1
+    cost_unit: str = ""
+    calls_guess: float = 1.0
+    units_guess: float = 0.0
+    today: dt.date | None = None
     prices: Prices = FREE
 
 
@@ -127,7 +150,10 @@ def estimate(
     fetch, load = len(plan.to_fetch), len(plan.to_fetch) + len(plan.to_reload)
     known = [run for run in history.runs if run.fetched]
     # fsum, because ten times 0.4 are not more than four.
-    calls = math.ceil(math.fsum(_calls_of(partition, history, rows_before or {}) for partition in plan.to_fetch))
+    of_one = history.calls_per_partition if known else capacity.calls_guess
+    calls = math.ceil(
+        math.fsum(_calls_of(partition, history, rows_before or {}, of_one) for partition in plan.to_fetch)
+    )
     is_known = bool(known) or not any(partition.is_whole for partition in plan.to_fetch)
     if capacity.days_per_call > 1:
         # Scattered dates need more calls than the same number in a row, whatever earlier runs were like.
@@ -136,7 +162,11 @@ def estimate(
     reloaded_days = sum(max(partition.days, 1) for partition in plan.to_reload)
     loads = jobs_for(fetch, capacity.partitions_per_job) + math.ceil(reloaded_days / MAX_DAYS_PER_BATCH)
     jobs = 2 * capacity.tables * loads
-    days = quota_days(calls, capacity.rate, capacity.quota_share)
+    guessed = math.ceil(fetch * capacity.units_guess) if capacity.units_guess else calls
+    units = math.ceil(calls * history.units_per_call) if history.units_per_call else guessed
+    days = quota_days(units, capacity.rate, capacity.quota_share)
+    months, today = quota_months(units, capacity.rate, capacity.quota_share), capacity.today
+    ends_on = _month_later(today, months - 1) if today and months > 1 else today
     paced_s = calls / _calls_per_s(capacity.rate) if _calls_per_s(capacity.rate) else 0.0
 
     coming = Work(turns(fetch, capacity.concurrency), jobs)
@@ -145,7 +175,8 @@ def estimate(
     def wall_s(factor: float) -> float:
         slots_s = factor * SMALL_SOURCE.slot_s * coming.turns
         rest_s = factor * (SMALL_SOURCE.fixed_s + SMALL_SOURCE.job_s * coming.jobs)
-        return max(slots_s, paced_s) + rest_s + DAY_S * max(days - 1, 0)
+        waits_days = max(days - 1, (ends_on - today).days if today and ends_on else 0, 0)
+        return max(slots_s, paced_s) + rest_s + DAY_S * waits_days
 
     used = Usage(
         calls=calls,
@@ -167,15 +198,36 @@ def estimate(
         learned_from=len(known),
         cost_usd=capacity.prices.total_usd(used),
         is_known=is_known,
+        units=units,
+        cost_unit=capacity.cost_unit,
+        quota_months=months,
+        ends_on=ends_on,
     )
 
 
-def _calls_of(partition: Partition, history: SourceHistory, rows_before: Mapping[str, int]) -> float:
+def _calls_of(partition: Partition, history: SourceHistory, rows_before: Mapping[str, int], of_one: float) -> float:
     """Calls for one partition: of an entity that was landed before by its rows then, of others as the mean."""
     rows = rows_before.get(partition.key, 0) if partition.is_whole else 0
     if rows and history.calls_per_row:
         return max(1.0, rows * history.calls_per_row)
-    return history.calls_per_partition
+    return of_one
+
+
+def quota_months(units: int, rate: Rate, share: float) -> int:
+    """Months in which so many units are spent, at ``share`` of the limit a month; 0 without a month limit.
+
+    >>> quota_months(3_000, Rate(per_month=500), 0.7)
+    9
+    """
+    if rate.per_month is None or not units:
+        return 0
+    return math.ceil(units / max(int(rate.per_month * share), 1))
+
+
+def _month_later(day: dt.date, months: int) -> dt.date:
+    """The first day of the month that begins so many months later."""
+    year, month = divmod(day.year * 12 + day.month - 1 + months, 12)
+    return dt.date(year, month + 1, 1)
 
 
 def quota_days(calls: int, rate: Rate, share: float) -> int:

@@ -36,6 +36,7 @@ class RunCost(BaseModel):
     storage_writes: int = 0
     storage_reads: int = 0
     billed_bytes: int = 0
+    units: int = 0
 
     def as_sample(self) -> Sample:
         """What it teaches about durations."""
@@ -59,6 +60,12 @@ class SourceHistory(BaseModel):
         """Mean over the last runs; 1 when nothing is known."""
         fetched = sum(run.fetched for run in self.runs)
         return sum(run.calls for run in self._with_calls) / fetched if fetched else 1.0
+
+    @property
+    def units_per_call(self) -> float:
+        """What a call cost in the units that the source counts; 0 when nothing is known."""
+        known = [run for run in self._with_calls if run.units]
+        return sum(run.units for run in known) / max(sum(run.calls for run in known), 1)
 
     @property
     def calls_per_row(self) -> float:

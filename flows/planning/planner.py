@@ -17,6 +17,7 @@ from flows.planning.requested import Selection, requested_partitions
 from flows.planning.stored_plan import named_plan, plan_name, read_plan
 from flows.wiring import Services
 from scrapers.base import Scraper
+from scrapers.scrape import utc_now
 
 _DOING_NOTHING = (Path.SKIP, Path.UNAVAILABLE, Path.LEAVE)
 
@@ -105,6 +106,10 @@ def estimate_of(
             tables=len(scraper.tables),
             partitions_per_job=services.settings.process_batch_partitions,
             days_per_call=scraper.days_per_call,
+            cost_unit=scraper.cost_unit,
+            calls_guess=scraper.calls_guess,
+            units_guess=scraper.units_guess,
+            today=utc_now().date(),
             prices=kit.prices,
         ),
         rows_before={key: sum(entry.landed.values()) for key, entry in entries.items() if entry.landed},

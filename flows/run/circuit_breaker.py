@@ -110,6 +110,7 @@ class Limits:
     stall_s: float = 3600.0
     deadline_s: float = 0.0
     max_calls: int = 0
+    cost_unit: str = ""
     max_cost_usd: float = 0.0
     memory_bytes: int = 0
     stop_at_first: bool = False
@@ -342,7 +343,8 @@ class Breaker:
     def _over_budget(self, calls: int, cost_usd: float) -> Decision | None:
         limits = self.limits
         if limits.max_calls and calls >= limits.max_calls:
-            return abort("budget", "budget:calls", f"{plural(calls, 'call')} made, {limits.max_calls:,} allowed")
+            spent = f"{plural(calls, limits.cost_unit)} spent" if limits.cost_unit else f"{plural(calls, 'call')} made"
+            return abort("budget", "budget:calls", f"{spent}, {limits.max_calls:,} allowed")
         if limits.max_cost_usd and cost_usd >= limits.max_cost_usd:
             told = f"{cost_usd:,.4f} USD are spent, {limits.max_cost_usd:,.4f} are allowed"
             return abort("budget", "budget:cost", told)

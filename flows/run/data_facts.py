@@ -66,6 +66,17 @@ def provisional_facts(entries: Sequence[LedgerEntry]) -> dict[str, str]:
     return told
 
 
+def absent_facts(entries: Sequence[LedgerEntry]) -> list[str]:
+    """A sentence on what was listed and is rightly not there, with the first of the partitions."""
+    absent = [entry for entry in entries if entry.verdict.is_good and entry.absent]
+    if not absent:
+        return []
+    shown = "; ".join(f"{entry.partition} {entry.absent}" for entry in absent[:_SHRUNK_SHOWN])
+    more = f"; and {len(absent) - _SHRUNK_SHOWN:,} more" if len(absent) > _SHRUNK_SHOWN else ""
+    dates = compress_dates(entry.partition for entry in absent)
+    return [f"Listed at the source and rightly not there ({dates}): {shown}{more}"]
+
+
 def shrunk_facts(entries: Sequence[LedgerEntry], source: str) -> list[str]:
     """A sentence on the partitions whose new answer had fewer rows than before: how many, before and after."""
     shrunk = [entry for entry in entries if entry.verdict is Verdict.SHRUNK]

@@ -129,6 +129,7 @@ def record_landed(run: Run, manifest: Manifest) -> None:
         changes={},
         evidence=manifest.empty_evidence,
         open_items=manifest.open_text,
+        absent=manifest.absent_text,
         open_accepted="",
         last_cursor=manifest.last_cursor,
         pages_fetched=manifest.counts.get(run.kit.scraper.tables[0], 0),

@@ -88,12 +88,15 @@ class Run:
         # Without a client no code path of a mode that must not ask the source can ask it.
         self.client = self.kit.client if asked.mode.may_fetch else None
         self.ledger = self.kit.ledger
-        self.tally = Tally(lambda: self.client.calls if self.client else 0)
+        self.tally = Tally(
+            lambda: self.client.calls if self.client else 0, lambda: self.client.units if self.client else 0
+        )
         self.work = WorkSet()
         self.history = SourceHistory()
         # What may begin.
         self.gate = Gate()
-        self.breaker = Breaker(breaker_limits(services.settings, asked), self.created_at)
+        limits = dataclasses.replace(breaker_limits(services.settings, asked), cost_unit=self.kit.scraper.cost_unit)
+        self.breaker = Breaker(limits, self.created_at)
         self.turns = Turns()
         self.slots = asyncio.Semaphore(asked.concurrency)
         # A date that waits for its next try has no slot, so that it starves nobody. But where every date fails, the
@@ -234,9 +237,14 @@ class Run:
         by = self.kit.prices.cost_usd(self.usage)
         return {"cost_usd": sum(by.values()), "cost_usd_by": by}
 
+    def units_facts(self) -> dict[str, Any]:
+        """What the calls cost so far where the source counts something else; nothing where it counts calls."""
+        unit = self.kit.scraper.cost_unit
+        return {"units": self.tally.units, "cost_unit": unit} if unit else {}
+
     def keep_budget(self) -> None:
         """Stops the run when its calls or its money are used up. Asked before every partition."""
-        self.obey(self.breaker.spent(self.tally.calls, self.cost_usd))
+        self.obey(self.breaker.spent(self.tally.units, self.cost_usd))
 
     def facts_so_far(self) -> RunFacts:
         """What is known at this moment; kept with every heartbeat, it is all that a killed run can still say."""
@@ -245,6 +253,7 @@ class Run:
         return dataclasses.replace(
             self.facts,
             calls=self.tally.calls,
+            **self.units_facts(),
             verdict_counts=dict(counts),
             warnings=balance_facts(self.tally.receipts),
             notes=list(self.notes),

@@ -51,7 +51,7 @@ class Supervisor:
             run.breaker.alive(now)
         if run.windows is not None:
             await run.in_thread(run.windows.look)
-        run.obey(run.breaker.tick(now, calls=run.tally.calls, cost_usd=run.cost_usd, memory_bytes=memory_bytes()))
+        run.obey(run.breaker.tick(now, calls=run.tally.units, cost_usd=run.cost_usd, memory_bytes=memory_bytes()))
         if run.stopped_by is not None:
             # What waits at the gate must see that the run is over.
             for why in (BLACKOUT, SOURCE_DOWN):

@@ -12,11 +12,12 @@ from processors.receipt import Receipt
 class Tally:
     """Every count of a run behind one lock, because threads add to it. What it gives out is a copy.
 
-    ``calls_here`` says how many calls this process has made.
+    ``calls_here`` says how many calls this process has made, ``units_here`` what they cost in the source's own unit.
     """
 
-    def __init__(self, calls_here: Callable[[], int] = lambda: 0) -> None:
+    def __init__(self, calls_here: Callable[[], int] = lambda: 0, units_here: Callable[[], int] | None = None) -> None:
         self._calls_here = calls_here
+        self._units_here = units_here or calls_here
         self._lock = threading.Lock()
         self._tries: Counter[str] = Counter()
         self._rows = 0
@@ -70,6 +71,11 @@ class Tally:
     def calls(self) -> int:
         """Calls to the source, those of other processes as last reported."""
         return self._calls_here() + int(self.elsewhere("calls"))
+
+    @property
+    def units(self) -> int:
+        """What the calls cost in the units that the source counts."""
+        return self._units_here() + int(self.elsewhere("units"))
 
     @property
     def rows(self) -> int:

@@ -28,6 +28,7 @@ def used_facts(run: Run) -> dict[str, Any]:
     elsewhere = run.tally.elsewhere
     return {
         "calls": run.tally.calls,
+        **run.units_facts(),
         "waited_for_limits_s": run.kit.budget.waited_s + elsewhere("waited_s"),
         "bytes_landed": (run.client.received_bytes if run.client else 0) + int(elsewhere("bytes_landed")),
         "bigquery_jobs": sum(receipt.job_count for receipt in run.tally.receipts),

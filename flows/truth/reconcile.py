@@ -49,6 +49,7 @@ def landed_entry(manifest: Manifest, before: LedgerEntry | None, backfill_id: st
         landed=manifest.counts,
         evidence=manifest.empty_evidence,
         open_items=manifest.open_text,
+        absent=manifest.absent_text,
         error_type="NotSettled" if manifest.unsettled else "",
     )
 

@@ -253,8 +253,11 @@ def _quota(seen: Seen) -> str:
             ends = next_reset(unit, seen.situation.now, ZoneInfo(rate.reset_zone))
             lines.append(f"{used:,} used this {unit}, which ends {_to_the_second(ends)}")
         lines.append(f"a backfill may still make {plural(kit.quota.left() or 0, 'call')}")
+    counts = kit.quota.counts()
+    if counts.closed_until and seen.situation.now < counts.closed_until:
+        lines.append(f"no call is made before {at(counts.closed_until)}: {counts.closed_why}")
     if account != source:
-        lines.append(f"calls of this day: {used_by_source(kit.quota.counts().by_source['day'])}")
+        lines.append(f"calls of this day: {used_by_source(counts.by_source['day'])}")
     lines.append(f"BigQuery's day ends {_to_the_second(table_budget.next_reset(seen.situation.now))}")
     return "; ".join(lines)
 

@@ -40,20 +40,23 @@ class Clock:
 class Quota(Protocol):
     """Day and month counts that processes share (``SharedQuota``); called under the budget's lock."""
 
-    def ensure(self) -> None:
-        """Holds at least one call, or raises ``BudgetExhausted``."""
+    def ensure(self, units: int) -> None:
+        """Holds at least so many units, or raises ``BudgetExhausted``."""
 
-    def take(self) -> None:
-        """Uses it."""
+    def take(self, units: int) -> None:
+        """Uses them."""
 
-    def give_back(self) -> None:
-        """Undoes one ``take``."""
+    def give_back(self, units: int) -> None:
+        """Undoes a ``take``."""
 
     def settle(self) -> None:
         """Returns what was held and not used."""
 
     def believe(self, declared: QuotaHeaders, headers: Mapping[str, str]) -> None:
         """Takes over what the source says is left."""
+
+    def close_until(self, instant: dt.datetime, why: str) -> None:
+        """Lets nobody make a call before ``instant`` (aware)."""
 
 
 class Pace(Protocol):
@@ -74,6 +77,8 @@ class Pace(Protocol):
 
 class Budget:
     """The calls one source may get.
+
+    Second and minute count calls. Day and month count units, of which most sources take one a call.
 
     Args:
         rate: The limits. ``ConfigurationError`` for a limit that is not positive or an unknown zone.
@@ -106,6 +111,7 @@ class Budget:
         self._pace = pace
         self._walls = () if quota else (Wall("day", rate.per_day), Wall("month", rate.per_month))
         self._paused_until_s = -math.inf
+        self._closed_until, self._closed_why = dt.datetime.min.replace(tzinfo=dt.UTC), ""
         self._waited_s = 0.0
 
     @property
@@ -114,8 +120,8 @@ class Budget:
         with self._lock:
             return self._waited_s
 
-    def acquire(self, timeout_s: float | None = None) -> float:
-        """Waits until one call may be made, takes it, and returns the seconds waited.
+    def acquire(self, timeout_s: float | None = None, units: int = 1) -> float:
+        """Waits until one call of so many ``units`` may be made, takes it, and returns the seconds waited.
 
         Raises ``BudgetExhausted`` at a day or month wall, without waiting, and ``RateLimited`` (with
         ``retry_after_s``) as soon as it is known that ``timeout_s`` will not do.
@@ -123,7 +129,7 @@ class Budget:
         started_s = self._clock.monotonic()
         while True:
             with self._lock:
-                wait_s = self._take()
+                wait_s = self._take(units)
             waited_s = self._clock.monotonic() - started_s
             if wait_s == 0.0:
                 return waited_s
@@ -153,22 +159,59 @@ class Budget:
                 with contextlib.suppress(PipelineError):
                     self._pace.hold(seconds)
 
-    def refund(self) -> None:
-        """Gives one call back to day and month: the source answered 429 and did no work.
+    def refund(self, units: int = 1) -> None:
+        """Gives the units of a call back to day and month: the source answered 429 and did no work.
 
         The second and minute windows keep it: that call did arrive.
         """
         with self._lock:
             if self._quota:
-                self._quota.give_back()
+                self._quota.give_back(units)
             for wall in self._walls:
-                wall.spent = max(0, wall.spent - 1)
+                wall.spent = max(0, wall.spent - units)
 
-    def believe(self, declared: QuotaHeaders, headers: Mapping[str, str]) -> None:
-        """Takes over what the source says is left, where a quota is shared."""
+    def believe(
+        self, declared: QuotaHeaders, headers: Mapping[str, str], units: int = 1, *, is_done: bool = True
+    ) -> int:
+        """Takes over what the source says is left, where a quota is shared, and what a call really cost.
+
+        Args:
+            declared: The names of the headers.
+            headers: Those of the answer, by lower-case name.
+            units: What was taken for the call.
+            is_done: The source did what was asked. If not, and without a word of a cost, there was none.
+
+        Returns:
+            The units that the call cost.
+        """
+        cost = units if is_done or not declared.last else 0
+        # A source may write 10.0, and a header that is none says nothing.
+        with contextlib.suppress(KeyError, ValueError, OverflowError):
+            cost = max(0, math.ceil(float(headers[declared.last])))
         with self._lock:
+            for wall in self._walls:
+                wall.spent = max(0, wall.spent + cost - units)
             if self._quota:
+                self._quota.give_back(units - cost)
                 self._quota.believe(declared, headers)
+        return cost
+
+    def close_until_reset(self, problem: BudgetExhausted) -> None:
+        """The source says that nothing is left: nobody of the account makes a call before it says so or the reset.
+
+        ``problem`` then says when that is.
+        """
+        told = problem.facts.get("resets_at")
+        unit = str(problem.facts.pop("unit", "month"))
+        instant = dt.datetime.fromisoformat(str(told)) if told else self.next_reset(unit).astimezone(dt.UTC)
+        problem.facts["resets_at"] = instant.isoformat()
+        problem.hint = problem.hint or f"wait until {instant:%Y-%m-%d %H:%M} UTC, or buy more"
+        with self._lock:
+            self._closed_until, self._closed_why = instant, problem.message
+            if self._quota:
+                # What the source said is worth more than word of a store that is away.
+                with contextlib.suppress(PipelineError):
+                    self._quota.close_until(instant, problem.message)
 
     def close(self) -> None:
         """Gives unused calls back to the shared quota and pace. Raises what the store raises."""
@@ -191,14 +234,16 @@ class Budget:
         """The instant, in the reset zone, at which the current ``day`` or ``month`` is over."""
         return next_reset(unit, self._clock.now(), self._zone)
 
-    def _take(self) -> float:
+    def _take(self, units: int = 1) -> float:
         """Takes a call and returns 0, or takes none and returns the seconds to wait. Needs the lock."""
         self._move_walls()
+        if self._clock.now() < self._closed_until:
+            raise closed(self.source, self._closed_until, self._closed_why)
         for wall in self._walls:
-            if wall.is_reached:
+            if wall.is_reached(units):
                 raise self._exhausted(wall)
         if self._quota:
-            self._quota.ensure()
+            self._quota.ensure(units)
         now_s = self._clock.monotonic()
         wait_s = max([self._paused_until_s - now_s, *(window.wait_s(now_s) for window in self._windows)])
         if wait_s > 0:
@@ -213,9 +258,9 @@ class Budget:
         for window in self._windows:
             window.take(now_s)
         for wall in self._walls:
-            wall.spent += 1
+            wall.spent += units
         if self._quota:
-            self._quota.take()
+            self._quota.take(units)
         pause_s = self._chance.uniform(*self.rate.pause_s)
         self._paused_until_s = max(self._paused_until_s, now_s + pause_s)
         return 0.0
@@ -234,3 +279,14 @@ class Budget:
             hint=f"start again after {reset.isoformat()} ({self.rate.reset_zone})",
             resets_at=reset.astimezone(dt.UTC).isoformat(),
         )
+
+
+def closed(source: str, until: dt.datetime, why: str) -> BudgetExhausted:
+    """The refusal of a call before ``until``, because the source said why."""
+    return BudgetExhausted(
+        f"{why}; no call is made before {until:%Y-%m-%d %H:%M} UTC",
+        source=source,
+        stage="scrape",
+        hint=f"it goes on after {until:%Y-%m-%d %H:%M} UTC",
+        resets_at=until.isoformat(),
+    )

@@ -17,14 +17,15 @@ from collections.abc import Callable, Mapping
 from typing import Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import AwareDatetime, BaseModel, TypeAdapter
 
 from alerting.errors import BudgetExhausted
 from alerting.object_store import ObjectStore
+from alerting.redaction import redact
 from alerting.versioned_record import VersionedRecord
 from alerting.wording import plural
 from scrapers.base import QuotaHeaders, Rate
-from scrapers.pace.budget import Clock
+from scrapers.pace.budget import Clock, closed
 from scrapers.pace.rate_limits import next_reset
 
 Purpose = Literal["backfill", "live"]
@@ -36,7 +37,10 @@ OTHER = "other"
 
 
 class Counts(BaseModel):
-    """Calls of the current day (``2026-11-22``) and month (``2026-11``), by purpose and by source."""
+    """Calls of the current day (``2026-11-22``) and month (``2026-11``), by purpose and by source.
+
+    Until ``closed_until`` nobody makes one, because the source said why.
+    """
 
     day: str
     month: str
@@ -44,6 +48,8 @@ class Counts(BaseModel):
     month_spent: dict[str, int] = {}
     day_by_source: dict[str, int] = {}
     month_by_source: dict[str, int] = {}
+    closed_until: AwareDatetime | None = None
+    closed_why: str = ""
 
     @classmethod
     def of(cls, today: dt.date) -> Counts:
@@ -94,6 +100,7 @@ class SharedQuota:
         purpose: ``backfill`` may use ``share`` of each limit, ``live`` all of it.
         share: See ``purpose``.
         account: Whose quota, where several sources share one.
+        cost_unit: What is counted, for messages; "" is calls.
         clock: Replaced in tests.
     """
 
@@ -106,9 +113,11 @@ class SharedQuota:
         purpose: Purpose = "backfill",
         share: float = 0.7,
         account: str = "",
+        cost_unit: str = "",
         clock: Clock | None = None,
     ) -> None:
         self.store, self.source, self.rate, self.purpose, self.share = store, source, rate, purpose, share
+        self._unit = cost_unit or "call"
         self._clock = clock or Clock()
         self._zone = ZoneInfo(rate.reset_zone)
         hint = "look at that object; delete it to count from zero: the source's own limit still holds"
@@ -120,26 +129,41 @@ class SharedQuota:
         self._block_of = ""
         self._told: dict[Unit, tuple[str, int, dt.datetime | None]] = {}
 
-    def ensure(self) -> None:
-        """Holds at least one call, or raises ``BudgetExhausted`` with the instant of the reset."""
+    def ensure(self, units: int = 1) -> None:
+        """Holds at least so many units, or raises ``BudgetExhausted`` with the instant of the reset."""
         counts = Counts.of(self._today())
         if self._block_of != counts.period["day"]:
             self._block, self._block_of = 0, counts.period["day"]
         for unit, (period, remaining, resets_at) in self._told.items():
-            if period == counts.period[unit] and remaining <= 0:
-                raise self._exhausted(unit, "the source says that none is left", resets_at)
-        if not self._block:
-            self._block = self._update(self._reserve)
+            if period == counts.period[unit] and remaining < units:
+                left = "none is left" if remaining <= 0 else f"{remaining:,} are left, {units:,} are needed"
+                reset = resets_at or next_reset(unit, self._clock.now(), self._zone)
+                # Every process would find it out by a call of its own.
+                self.close_until(reset.astimezone(dt.UTC), f"the source says that {left}")
+                raise self._exhausted(unit, f"the source says that {left}", reset)
+        if self._block < units:
+            self._block += self._update(lambda counts: self._reserve(counts, units - self._block))
 
-    def take(self) -> None:
-        """Uses one call of the block; ``ensure`` comes first."""
-        self._block -= 1
+    def take(self, units: int = 1) -> None:
+        """Uses units of the block; ``ensure`` comes first."""
+        self._block -= units
         for unit, (period, remaining, resets_at) in list(self._told.items()):
-            self._told[unit] = (period, remaining - 1, resets_at)
+            self._told[unit] = (period, remaining - units, resets_at)
 
-    def give_back(self) -> None:
-        """One call was answered 429: the source did no work and does not count it."""
-        self._block += 1
+    def give_back(self, units: int = 1) -> None:
+        """The source did no work and does not count it, or less of it; negative where a call cost more."""
+        self._block += units
+        for unit, (period, remaining, resets_at) in list(self._told.items()):
+            self._told[unit] = (period, remaining + units, resets_at)
+
+    def close_until(self, instant: dt.datetime, why: str) -> None:
+        """Keeps that the source said nothing is left before ``instant`` (aware)."""
+
+        def close(counts: Counts) -> int:
+            counts.closed_until, counts.closed_why = instant, redact(why)
+            return 0
+
+        self._update(close)
 
     def settle(self) -> None:
         """Returns what is left of the block. Called at the end; the quota may be used again afterwards."""
@@ -155,7 +179,7 @@ class SharedQuota:
             return
         period = Counts.of(self._today()).period[declared.unit]
         self._told[declared.unit] = (period, remaining, _instant(headers.get(declared.reset, ""), self._clock.now()))
-        self._block = max(0, min(self._block, remaining))
+        self._block = min(self._block, max(remaining, 0))
 
     def counts(self) -> Counts:
         """What all processes together have spent or hold at this moment. Raises ``StateUnreadable``."""
@@ -167,18 +191,21 @@ class SharedQuota:
         left = [self._allowed(unit, counts) for unit in ("day", "month") if self._limit(unit) is not None]
         return min(left) + self._block if left else None
 
-    def _reserve(self, counts: Counts) -> int:
+    def _reserve(self, counts: Counts, least: int = 1) -> int:
+        if counts.closed_until and self._clock.now() < counts.closed_until:
+            raise closed(self.source, counts.closed_until, counts.closed_why)
         allowed: list[int] = []
         for unit in ("day", "month"):
             self._believe_in(counts, unit)
             if self._limit(unit) is None:
                 continue
             allowed.append(self._allowed(unit, counts))
-            if allowed[-1] <= 0:
+            if allowed[-1] < least:
                 used = ", ".join(f"{calls:,} by {who}" for who, calls in sorted(counts.spent[unit].items()))
-                limit = plural(self._limit(unit) or 0, "call", "is", "are")
+                limit = plural(self._limit(unit) or 0, self._unit, "is", "are")
                 raise self._exhausted(unit, f"{limit} allowed, used: {used}", None)
         block = min(LARGEST_BLOCK, *(max(1, one // _BLOCKS_PER_ALLOWANCE) for one in allowed), LARGEST_BLOCK)
+        block = max(block, least)
         counts.add(self.purpose, self.source, block)
         return block
 

@@ -51,10 +51,9 @@ class Wall:
         if period > self.period:
             self.period, self.spent = period, 0
 
-    @property
-    def is_reached(self) -> bool:
-        """Whether no call is left in the period."""
-        return self.limit is not None and self.spent >= self.limit
+    def is_reached(self, units: int = 1) -> bool:
+        """Whether so many are not left in the period."""
+        return self.limit is not None and self.spent + units > self.limit
 
 
 def next_reset(unit: str, now: dt.datetime, zone: ZoneInfo) -> dt.datetime:

@@ -1,0 +1,50 @@
+"""The Odds API: snapshots and the events that they list."""
+
+import datetime as dt
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+from pydantic import AwareDatetime, Field
+
+from processors.base import LandedPage, Processor, Row, Table
+from scrapers.answers import landed_json
+from scrapers.partition import Partition
+
+
+class Snapshot(Row):
+    """One instant at which the API looked."""
+
+    snapshot_date: dt.date = Field(description="US Eastern date that it was asked for")
+    snapshot_ts: AwareDatetime
+    events: int = Field(description="listed in it")
+
+
+class Event(Row):
+    """A game as one snapshot lists it; its time moves."""
+
+    snapshot_date: dt.date
+    snapshot_ts: AwareDatetime
+    event_id: str = Field(description="32 hex digits")
+    commence_time: AwareDatetime
+    home_team: str
+    away_team: str
+
+
+SNAPSHOT = ("snapshot_date", "snapshot_ts")
+FIELDS = ("commence_time", "home_team", "away_team")
+
+
+class OddsEvents(Processor):
+    """A page is a snapshot."""
+
+    tables: ClassVar[tuple[Table, ...]] = (
+        Table("odds_snapshots", Snapshot, SNAPSHOT, "snapshot_date"),
+        Table("odds_events", Event, (*SNAPSHOT, "event_id"), "snapshot_date", parent=("odds_snapshots", SNAPSHOT)),
+    )
+
+    def rows(self, partition: Partition, page: LandedPage) -> Iterator[tuple[str, dict[str, Any]]]:  # noqa: D102
+        document = landed_json(page.body)
+        ours = {"snapshot_date": partition.start, "snapshot_ts": document["timestamp"]}
+        yield "odds_snapshots", {**ours, "events": len(document["data"])}
+        for event in document["data"]:
+            yield "odds_events", {**ours, "event_id": event["id"], **{name: event[name] for name in FIELDS}}

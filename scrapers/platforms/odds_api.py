@@ -1,0 +1,127 @@
+"""The Odds API v4: what its sources share. One key, whose month has so many credits. https://the-odds-api.com/liveapi/guides/v4/
+
+History comes as snapshots, one in five minutes with seconds that drift: what is asked for is an instant, and the newest
+snapshot that is not younger answers. `next_timestamp` names the one after it.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+from alerting.errors import (
+    AuthenticationError,
+    BudgetExhausted,
+    ConfigurationError,
+    PipelineError,
+    RateLimited,
+    SourceContractError,
+)
+from scrapers.answers import Answer, parsed_json
+from scrapers.base import Page, QuotaHeaders, Rate, Request, Scraper, SecretParam
+
+SPORT = "basketball_nba"
+OLDEST_SNAPSHOT = dt.timedelta(hours=1)
+"""How much older than what was asked a snapshot may be: they come every five or ten minutes, and some are missing."""
+
+_CODES: Mapping[str, type[PipelineError]] = MappingProxyType(
+    {
+        "OUT_OF_USAGE_CREDITS": BudgetExhausted,
+        "HISTORICAL_UNAVAILABLE_ON_FREE_USAGE_PLAN": AuthenticationError,
+        "MISSING_KEY": AuthenticationError,
+        "INVALID_KEY": AuthenticationError,
+        "DEACTIVATED_KEY": AuthenticationError,
+        "UNKNOWN_SPORT": ConfigurationError,
+        "EXCEEDED_FREQ_LIMIT": RateLimited,
+    }
+)
+
+
+class OddsApi(Scraper):
+    """Facts of the account. Games are listed by their US Eastern date, as the league counts them."""
+
+    zone = "America/New_York"
+    base_url = "https://api.the-odds-api.com"
+    account = "the_odds_api"
+    auth = SecretParam("apiKey", "odds_api_key")
+    rate = Rate(per_second=25, per_month=20_000, reset_zone="UTC")
+    quota_headers = QuotaHeaders("x-requests-remaining", unit="month", last="x-requests-last")
+    cost_unit = "credit"
+    floor = dt.date(2020, 6, 7)
+    settles_after = dt.timedelta(hours=6)
+    is_paginated = True
+    page_size = 1
+    events_path: ClassVar[str] = f"/v4/historical/sports/{SPORT}/events"
+
+    def problem(self, answer: Answer) -> PipelineError | None:
+        """By ``error_code``: a 401 is a bad key, a plan without history, or the end of this month's credits."""
+        if answer.status < 400 or b"error_code" not in answer.body:
+            return None
+        try:
+            told = parsed_json(answer.body)
+        except PipelineError:
+            return None
+        code = told.get("error_code") if isinstance(told, dict) else None
+        kind = _CODES.get(code) if isinstance(code, str) else None
+        if kind is None:
+            return None
+        facts = {"unit": "month"} if kind is BudgetExhausted else {}
+        return kind(f"the source answered {answer.status} {code}", status=answer.status, **facts)
+
+    def cost(self, request: Request) -> int:
+        """Ten times markets times regions for prices of the past; 1 for a list of events."""
+        params = dict(request.params)
+        if "markets" not in params:
+            return 1
+        return 10 * len(params["markets"].split(",")) * len(params["regions"].split(","))
+
+
+def instant_text(instant: dt.datetime) -> str:
+    """As the API wants it.
+
+    >>> instant_text(dt.datetime(2025, 1, 3, 5, tzinfo=dt.UTC))
+    '2025-01-03T05:00:00Z'
+    """
+    return instant.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def instant_of(text: Any) -> dt.datetime:
+    """Raises ``ValueError`` or ``TypeError`` for what is no instant with a zone."""
+    instant = dt.datetime.fromisoformat(text)
+    if instant.tzinfo is None:
+        raise ValueError(f"{text!r} has no zone")
+    return instant
+
+
+def opened(page: Page, kind: type[Any]) -> tuple[dt.datetime, dt.datetime | None, Any]:
+    """Instant of the snapshot, that of the next one, and its data, which must be of ``kind``.
+
+    Raises ``SourceContractError`` for another shape, and for a snapshot that does not answer the asked instant.
+    """
+    document = parsed_json(page.body)
+    try:
+        taken, data, following = instant_of(document["timestamp"]), document["data"], document["next_timestamp"]
+        after = None if following is None else instant_of(following)
+        if not isinstance(data, kind):
+            raise TypeError(f"data is {type(data).__name__}")
+    except (KeyError, TypeError, ValueError) as error:
+        raise SourceContractError(f"a snapshot has another shape: {type(error).__name__} {error}") from None
+    asked = instant_of(dict(page.request.params)["date"])
+    if not asked - OLDEST_SNAPSHOT <= taken <= asked or (after is not None and after <= taken):
+        raise SourceContractError(f"asked for {asked:%Y-%m-%d %H:%M:%S}, got the snapshot of {taken}, next {after}")
+    return taken, after, data
+
+
+def ids_of(events: list[Any]) -> tuple[str, ...]:
+    """Their ids, each once. Raises ``SourceContractError``."""
+    try:
+        ids = tuple(event["id"] for event in events)
+        for event in events:
+            instant_of(event["commence_time"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise SourceContractError(f"an event has another shape: {type(error).__name__} {error}") from None
+    if not all(isinstance(one, str) and one for one in ids) or len(set(ids)) != len(ids):
+        raise SourceContractError(f"{len(ids)} events have {len(set(ids))} ids")
+    return ids
