@@ -1,4 +1,4 @@
-"""Two object stores that need no cloud: memory for tests, a local folder for runs without a bucket."""
+"""An object store that needs no cloud: a local folder, for alerts without a bucket."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ import io
 import json
 import os
 import shutil
-import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,76 +21,25 @@ from alerting.object_store import GenerationConflict, ObjectMissing, StoredObjec
 from alerting.private_files import FOLDER_MODE, open_private
 
 
-def _next_generation(previous: int) -> int:
+def next_generation(previous: int) -> int:
     """Grows for ever, also over a delete and a new object of the same name, as in Cloud Storage."""
     return max(time.time_ns() // 1000, previous + 1)
 
 
-def _from_beginning(file: IO[bytes]) -> IO[bytes]:
+def from_beginning(file: IO[bytes]) -> IO[bytes]:
+    """The same file, to be read as a whole."""
     file.seek(0)
     return file
 
 
-def _check_generation(name: str, found: int, wanted: int | None) -> None:
+def check_generation(name: str, found: int, wanted: int | None) -> None:
+    """Raises ``GenerationConflict`` unless ``wanted`` is None or what was found."""
     if wanted is not None and found != wanted:
         raise GenerationConflict(f"{name} is at generation {found}, expected {wanted}")
 
 
-class MemoryObjectStore:
-    """Objects in a dictionary. Safe for threads; gone with the process."""
-
-    def __init__(self, root_uri: str = "memory://store") -> None:
-        self._root_uri = root_uri
-        self._objects: dict[str, tuple[bytes, StoredObject]] = {}
-        self._lock = threading.Lock()
-
-    @property
-    def root_uri(self) -> str:
-        """Only a name for messages; nothing can be opened under it."""
-        return self._root_uri
-
-    def read(self, name: str) -> tuple[bytes, int]:
-        """Bytes and generation. Raises ``ObjectMissing``."""
-        with self._lock:
-            if name not in self._objects:
-                raise ObjectMissing(name)
-            data, stored = self._objects[name]
-            return data, stored.generation
-
-    def write(
-        self,
-        name: str,
-        data: bytes | IO[bytes],
-        *,
-        if_generation: int | None = None,
-        content_type: str = "application/octet-stream",  # noqa: ARG002 - part of the protocol
-        metadata: Mapping[str, str] | None = None,
-    ) -> int:
-        """See ``ObjectStore.write``."""
-        with self._lock:
-            found = self._objects[name][1].generation if name in self._objects else 0
-            _check_generation(name, found, if_generation)
-            generation = _next_generation(found)
-            held = bytes(data) if isinstance(data, bytes) else _from_beginning(data).read()
-            stored = StoredObject(name, generation, len(held), dict(metadata or {}), dt.datetime.now(dt.UTC))
-            self._objects[name] = (held, stored)
-            return generation
-
-    def list(
-        self, prefix: str, *, start_offset: str | None = None, end_offset: str | None = None
-    ) -> Iterator[StoredObject]:
-        """See ``ObjectStore.list``; the listing is a snapshot."""
-        with self._lock:
-            found = sorted(name for name in self._objects if _within(name, prefix, start_offset, end_offset))
-            return iter([replace(self._objects[name][1]) for name in found])
-
-    def delete(self, name: str) -> None:
-        """A missing object is no error."""
-        with self._lock:
-            self._objects.pop(name, None)
-
-
-def _within(name: str, prefix: str, start_offset: str | None, end_offset: str | None) -> bool:
+def within(name: str, prefix: str, start_offset: str | None, end_offset: str | None) -> bool:
+    """Whether a listing of ``prefix`` between the offsets has ``name``."""
     return (
         name.startswith(prefix)
         and (start_offset is None or name >= start_offset)
@@ -146,8 +93,8 @@ class FileObjectStore:
         with self._locked(name):
             sidecar = self._sidecar(name)
             found = int(sidecar["generation"]) if sidecar else 0
-            _check_generation(name, found, if_generation)
-            generation = _next_generation(found)
+            check_generation(name, found, if_generation)
+            generation = next_generation(found)
             try:
                 pending = self._write_file(self._path(name), data)
                 facts = {
@@ -174,7 +121,7 @@ class FileObjectStore:
         """See ``ObjectStore.list``."""
         folder = self._meta / prefix.rpartition("/")[0]
         names = (str(path.relative_to(self._meta))[: -len(".json")] for path in folder.rglob("*.json"))
-        for name in sorted(name for name in names if _within(name, prefix, start_offset, end_offset)):
+        for name in sorted(name for name in names if within(name, prefix, start_offset, end_offset)):
             with self._locked(name):
                 sidecar = self._sidecar(name)
             if sidecar is not None:
@@ -205,7 +152,7 @@ class FileObjectStore:
         target.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
         fresh = target.with_name(f".{uuid.uuid4().hex}.tmp")
         with open_private(fresh, "wb") as file:
-            shutil.copyfileobj(io.BytesIO(data) if isinstance(data, bytes) else _from_beginning(data), file)
+            shutil.copyfileobj(io.BytesIO(data) if isinstance(data, bytes) else from_beginning(data), file)
             file.flush()
             os.fsync(file.fileno())
         return fresh

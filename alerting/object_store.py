@@ -1,6 +1,6 @@
 """What Gapless asks of durable storage: whole objects, listings, and compare-and-swap on a generation.
 
-The protocol has three implementations: memory (tests), a local folder (``FileObjectStore``), and Google Cloud
+The protocol has two implementations: a local folder (``FileObjectStore``), and Google Cloud
 Storage (``scrapers.object_store.GcsObjectStore``, the only one that imports Google).
 """
 

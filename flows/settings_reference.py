@@ -58,8 +58,8 @@ printf '%s' "$KEY" | python -c "import sys; from prefect.blocks.system import Se
 ```
 
 Secrets are masked in logs, errors, mails, artifacts and stored objects from the moment they are read:
-[security.md](security.md#how-each-secret-travels). `GAPLESS_APPRISE_URLS` and `GAPLESS_WEBHOOK_URLS` are secrets too,
-and come from the environment only. An error names the variable and never its value.
+[security.md](security.md#how-each-secret-travels). `GAPLESS_APPRISE_URLS` is a secret too,
+and comes from the environment only. An error names the variable and never its value.
 """
 
 

@@ -14,10 +14,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from memory_store import MemoryObjectStore
 from raw_server import Pieces, RawServer
 
 from alerting.errors import PipelineError
-from alerting.local_store import MemoryObjectStore
 from processors.batch_reading import BatchRows, read_batch
 from processors.registry import processor
 from scrapers.base import Rate, Scraper, SourceAccess

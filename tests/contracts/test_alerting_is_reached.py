@@ -11,15 +11,12 @@ PROJECT_DIR = Path(__file__).parent.parent.parent
 ROOTS = ("flows", "deployments", "scrapers", "processors")
 
 NOT_REACHED = {
-    "chat_channels.discord_payload": "shape for a channel of one's own; Apprise speaks to Discord",
-    "chat_channels.json_payload": "shape for a channel of one's own",
     "smart_alert_manager.SmartAlertManager.should_send_alert": "for users of the class; our flows report, it decides",
     "smart_alert_manager.SmartAlertManager.get_error_summary": "for users of the class; the command asks the journal",
     "live_alerts.LiveAlerts.may_send": "behind should_send_alert",
     "live_alerts.LiveAlerts.summary_of": "behind get_error_summary",
     "delivery.OwedSummary.is_due": "for other senders; ours also asks the leases",
     "smart_alert_manager.SmartAlertManager.is_backfill_mode": "for users of the class",
-    "local_store.MemoryObjectStore": "the store of tests",
     "headers.WirePolicy.fold": "the email package calls it",
     "headers.WirePolicy.fold_binary": "the email package calls it",
     "headers.WirePolicy.header_store_parse": "the email package calls it",

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from alerting.local_store import MemoryObjectStore
+from memory_store import MemoryObjectStore
+
 from processors.base import LandedPage, Processor, Row, Table
 from processors.batch_reading import BatchRows, read_batch
 from processors.staging import TableSpool

@@ -19,6 +19,7 @@ import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from memory_store import MemoryObjectStore
 from raw_server import Pieces, RawServer, dripping, http
 
 from alerting.errors import (
@@ -32,7 +33,6 @@ from alerting.errors import (
     SourceUnavailable,
     Truncated,
 )
-from alerting.local_store import MemoryObjectStore
 from deployments.local.upstreams.season import games_on
 from scrapers.answers import Answer, landed_json, parsed_json, problem_in
 from scrapers.base import Page, Rate, Request, Scraper, SourceAccess

@@ -7,13 +7,13 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
+from memory_store import MemoryObjectStore
 
 from alerting.advice import ALL_RETRYABLE
 from alerting.errors import ConfigurationError, CoverageLow, LeaseHeld, SourceContractError, SourceUnavailable
 from alerting.fingerprint import group_incidents
 from alerting.incident import Incident
 from alerting.journal import IncidentJournal
-from alerting.local_store import MemoryObjectStore
 from deployments.local.inbox.server import InboxClient
 from flows.closing import mailing
 from flows.closing.mailing import keys_of_cause

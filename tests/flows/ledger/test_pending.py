@@ -7,10 +7,10 @@ import datetime as dt
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from memory_store import MemoryObjectStore
 from plain_orchestrator import PlainOrchestrator
 
 from alerting.errors import BudgetExhausted, CriticalError, StateUnreadable
-from alerting.local_store import MemoryObjectStore
 from flows.closing.close import starting_facts
 from flows.closing.finish import finish, pause
 from flows.ledger.ledger import Ledger, Verdict

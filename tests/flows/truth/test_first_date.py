@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from memory_store import MemoryObjectStore
 
 from alerting.errors import (
     BlockedBySource,
@@ -18,7 +19,6 @@ from alerting.errors import (
     SourceUnavailable,
     StateUnreadable,
 )
-from alerting.local_store import MemoryObjectStore
 from deployments.local.upstreams.box_scores_upstream import Upstream
 from flows.coordination.cooldown import refuse_while_cooling
 from flows.coordination.lease import Holder, Lease, read_lease

@@ -1,0 +1,66 @@
+"""An object store in a dictionary, with the same promises as the real one."""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import IO
+
+from alerting.local_store import check_generation, from_beginning, next_generation, within
+from alerting.object_store import ObjectMissing, StoredObject
+
+
+class MemoryObjectStore:
+    """Objects in a dictionary. Safe for threads; gone with the process."""
+
+    def __init__(self, root_uri: str = "memory://store") -> None:
+        self._root_uri = root_uri
+        self._objects: dict[str, tuple[bytes, StoredObject]] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def root_uri(self) -> str:
+        """Only a name for messages; nothing can be opened under it."""
+        return self._root_uri
+
+    def read(self, name: str) -> tuple[bytes, int]:
+        """Bytes and generation. Raises ``ObjectMissing``."""
+        with self._lock:
+            if name not in self._objects:
+                raise ObjectMissing(name)
+            data, stored = self._objects[name]
+            return data, stored.generation
+
+    def write(
+        self,
+        name: str,
+        data: bytes | IO[bytes],
+        *,
+        if_generation: int | None = None,
+        content_type: str = "application/octet-stream",
+        metadata: Mapping[str, str] | None = None,
+    ) -> int:
+        """See ``ObjectStore.write``."""
+        with self._lock:
+            found = self._objects[name][1].generation if name in self._objects else 0
+            check_generation(name, found, if_generation)
+            generation = next_generation(found)
+            held = bytes(data) if isinstance(data, bytes) else from_beginning(data).read()
+            stored = StoredObject(name, generation, len(held), dict(metadata or {}), dt.datetime.now(dt.UTC))
+            self._objects[name] = (held, stored)
+            return generation
+
+    def list(
+        self, prefix: str, *, start_offset: str | None = None, end_offset: str | None = None
+    ) -> Iterator[StoredObject]:
+        """See ``ObjectStore.list``; the listing is a snapshot."""
+        with self._lock:
+            found = sorted(name for name in self._objects if within(name, prefix, start_offset, end_offset))
+            return iter([replace(self._objects[name][1]) for name in found])
+
+    def delete(self, name: str) -> None:
+        """A missing object is no error."""
+        with self._lock:
+            self._objects.pop(name, None)
