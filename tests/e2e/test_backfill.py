@@ -12,7 +12,7 @@ import pytest
 if TYPE_CHECKING:
     from .conftest import Bench
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420, func_only=True)]
 TABLES = ("nba_bdl_games", "nba_bdl_player_stats")
 
 

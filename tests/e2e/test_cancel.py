@@ -23,7 +23,7 @@ from deployments.local.stack_state import load_state, save_state
 if TYPE_CHECKING:
     from .conftest import Bench
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420, func_only=True)]
 SOURCE = "bdl_box_scores"
 RANGE = ("2025-03-01", "2025-03-12")
 DATES = 12

@@ -16,7 +16,7 @@ from deployments.local.upstreams.civic_towns import SAMPLE_TOWNS, TABLES
 if TYPE_CHECKING:
     from e2e_bench import Bench
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500, func_only=True)]
 DEPLOYMENT = "backfill/civic_band"
 INJECT = Path(__file__).parent.parent / "faults" / "inject"
 ALL = sorted(f"{town}~{table}" for town in SAMPLE_TOWNS for table in TABLES)

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import termios
 import time
+import urllib.request
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,7 +22,7 @@ from flows.settings import code_version
 if TYPE_CHECKING:
     from .conftest import Bench
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420, func_only=True)]
 SOURCE = "bdl_box_scores"
 
 
@@ -73,6 +74,12 @@ def on_a_terminal(bench: Bench, *arguments: str) -> tuple[int, str]:
                 shown += data
         os.close(ours)
         return process.wait(timeout=60), shown.decode(errors="replace")
+
+
+def subjects(bench: Bench) -> list[str]:
+    """Of every mail in the inbox."""
+    with urllib.request.urlopen(f"{bench.stack.urls()['inbox']}/api/messages", timeout=30) as answer:
+        return [message["subject"] for message in json.load(answer)]
 
 
 def wait_for_first_call(bench: Bench) -> None:
@@ -168,9 +175,13 @@ def test_v19_the_audit_deployment_finds_deficits_and_repair_runs_only_those_with
 ) -> None:
     assert gapless(bench, "run", SOURCE, "2024-12-01", "2024-12-03", "--reason", "test").returncode == 0
     _sql("DELETE FROM {nba_bdl_player_stats} WHERE game_date = DATE '2024-12-02'")
-    audited = bench.wait(bench.start_deployment("audit/audit", sources=[SOURCE], first_date="2024-12-01", alert=False))
+    audited = bench.wait(bench.start_deployment("audit/audit", sources=[SOURCE], first_date="2024-12-01"))
     assert audited.state_type == "FAILED"
     assert "1 short" in audited.message
+    assert "never_attempted" in audited.message, "two kinds of deficits, and one mail for both"
+    assert [subject for subject in subjects(bench) if "Audit" in subject] == [
+        f"[gapless] ERROR {SOURCE}: AuditDeficits"
+    ]
     findings = asked_json(bench, "repair", SOURCE, "2024-12-01", "2024-12-03", "--dry-run")["deficits"]
     assert [(one["deficit"], one["ranges"]) for one in findings] == [("short", "2024-12-02")]
     bench.forget_calls()

@@ -13,7 +13,7 @@ import pytest
 if TYPE_CHECKING:
     from .conftest import Bench
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900, func_only=True)]
 SOURCE = "bdl_box_scores"
 TABLES = ("nba_bdl_games", "nba_bdl_player_stats")
 NO_SOURCE = {"GAPLESS_SOURCE_URLS": json.dumps({SOURCE: "http://127.0.0.1:9"})}

@@ -14,7 +14,7 @@ import pytest
 if TYPE_CHECKING:
     from e2e_bench import Bench
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600, func_only=True)]
 SOURCE = "bdl_box_scores"
 TABLES = ("nba_bdl_games", "nba_bdl_player_stats")
 

@@ -13,7 +13,7 @@ import pytest
 
 from deployments.local.stack import Stack
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420, func_only=True)]
 
 
 def command(state_dir: Path) -> list[str]:

@@ -15,7 +15,7 @@ import pytest
 if TYPE_CHECKING:
     from .conftest import Bench
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900, func_only=True)]
 RANGE = ("2024-12-01", "2025-01-09")
 DATES = 40
 # GAPLESS_DISTRIBUTED_WINDOW_PARTITIONS of the fleet.

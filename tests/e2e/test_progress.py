@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from .conftest import Bench
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600, func_only=True)]
 SOURCE = "bdl_box_scores"
 DATES = ("2022-02-01", "2022-02-12")
 PATIENCE_S = 120.0

@@ -13,7 +13,7 @@ import pytest
 if TYPE_CHECKING:
     from e2e_bench import Bench
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600, func_only=True)]
 RANGE = ("2022-11-01", "2022-11-06")
 DATES = 6
 

@@ -18,7 +18,7 @@ from flows.run.result_artifacts import artifact_key
 if TYPE_CHECKING:
     from .conftest import Bench
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600, func_only=True)]
 RANGE = ("2025-01-02", "2025-01-08")
 PATIENCE_MS = 120_000
 

@@ -22,7 +22,7 @@ import pytest
 if TYPE_CHECKING:
     from .conftest import Bench
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600, func_only=True)]
 PATIENCE_MS = 60_000
 # Sends everything both as a page that asks for leave (CORS) and as one that does not need to (a simple request).
 PAGE = """<!doctype html><title>attack</title><script>

@@ -13,7 +13,7 @@ import pytest
 if TYPE_CHECKING:
     from .conftest import Bench
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600, func_only=True)]
 PROJECT_DIR = Path(__file__).parents[2]
 
 
