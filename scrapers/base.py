@@ -331,6 +331,11 @@ class Scraper(ABC):
         """Whose rate, quota and cooldown count: the declared account, else the source itself."""
         return self.account or self.source
 
+    @property
+    def has_sites(self) -> bool:
+        """Whether each entity is answered by a host of its own, so that a block by one says nothing of the others."""
+        return "{site}" in self.base_url
+
     @classmethod
     def earliest(cls, now: dt.datetime) -> dt.date:
         """The first date, in the source's zone, that its ``horizon`` lets one ask for at ``now`` (aware)."""

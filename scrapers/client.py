@@ -73,6 +73,7 @@ class SourceClient:
         self._guessed_pause_s = 0.0
         self._guess_ends_s = 0.0
         self._drift: list[str] = []
+        self._blocked_sites: dict[str, str] = {}
         _silence_httpx()
         host = urllib.parse.urlsplit(self._base_url).hostname or ""
         self._http = httpx.Client(
@@ -123,6 +124,7 @@ class SourceClient:
         """
         try:
             url, params, headers = self._prepared(request)
+            self._refuse_blocked(request.site)
             units = self._scraper.cost(request)
             self._budget.acquire(self._patience_s, units)
             started_s = time.monotonic()
@@ -141,7 +143,8 @@ class SourceClient:
             with self._lock:
                 self._units += units
             if problem is not None:
-                self._slow_down(problem, retry_after_s(answer.headers.get("retry-after"), answer.received_at))
+                wish_s = retry_after_s(answer.headers.get("retry-after"), answer.received_at)
+                self._slow_down(problem, wish_s, request.site)
                 raise problem
             if told := mislabelled(answer, accept):
                 self._tell_drift(told)
@@ -246,14 +249,24 @@ class SourceClient:
                     f"the body was not complete within {self._access.timeout_s:g} s; nothing of it was kept"
                 )
 
-    def _slow_down(self, problem: PipelineError, wish_s: float | None) -> None:
+    def _slow_down(self, problem: PipelineError, wish_s: float | None, site: str) -> None:
         """Pauses the whole source: for as long as it asked, or for 1, 2, 4 ... 60 s when it only said 429."""
         if isinstance(problem, BudgetExhausted):
             self._budget.close_until_reset(problem)
+        if isinstance(problem, BlockedBySource) and site and "{site}" in self._base_url:
+            with self._lock:
+                self._blocked_sites[site] = problem.message
         if isinstance(problem, RateLimited) and wish_s is None:
             self._budget.pause_for(self._guessed_pause())
         if wish_s is not None:
             self._budget.pause_for(wish_s)
+
+    def _refuse_blocked(self, site: str) -> None:
+        """A site that blocked one call is not asked again by this process: its other documents meet the same."""
+        with self._lock:
+            why = self._blocked_sites.get(site)
+        if why is not None:
+            raise BlockedBySource(f"{redact(site)} blocked an earlier call ({why}); no call was made")
 
     def _guessed_pause(self) -> float:
         now_s = time.monotonic()

@@ -113,16 +113,16 @@ def breaks_contract(error: BaseException) -> bool:
     return isinstance(error, ConfigurationError) and "status" in error.facts
 
 
-def concerns_one_partition(error: CriticalError, partition: Partition | None) -> bool:
+def concerns_one_partition(error: CriticalError, partition: Partition | None, *, has_sites: bool) -> bool:
     """Whether the other partitions go on all the same.
 
-    A broken contract is about its date until others break it alike: that the breaker counts. Each entity is answered
-    by a site of its own: a challenge there says nothing of the others. A dead key, a spent budget or wrong settings
-    concern all.
+    A broken contract is about its date until others break it alike: that the breaker counts. Where each entity is
+    answered by a site of its own (``has_sites``), a challenge there says nothing of the others. A dead key, a spent
+    budget or wrong settings concern all.
     """
     if partition is None:
         return False
-    return breaks_contract(error) or (partition.is_whole and isinstance(error, BlockedBySource))
+    return breaks_contract(error) or (has_sites and isinstance(error, BlockedBySource))
 
 
 def reached(error: BaseException) -> dict[str, object]:

@@ -209,7 +209,8 @@ def stop_if_critical(run: Run, key: str, error: BaseException, stage: str) -> No
     """Lets nothing more begin when ``error`` says something of the whole source. Repeatable: the first one counts."""
     if not isinstance(error, PipelineError):
         error = unknown_is_critical(error, run.source, key, stage)
-    if isinstance(error, CriticalError) and not concerns_one_partition(error, run.work.partitions.get(key)):
+    partition, has_sites = run.work.partitions.get(key), run.kit.scraper.has_sites
+    if isinstance(error, CriticalError) and not concerns_one_partition(error, partition, has_sites=has_sites):
         if isinstance(error, BlockedBySource):
             _cool_down(run, error)
         run.stop(error, stage)

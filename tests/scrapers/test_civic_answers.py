@@ -61,6 +61,19 @@ def test_what_is_no_answer_is_an_error_of_that_town(bench_of):
     assert (empty.counts, empty.empty_evidence) == ({"civic_pages": 0}, "200, count 0 and no rows")
 
 
+def test_a_site_that_blocked_is_not_asked_again_for_its_other_documents_and_the_others_are(bench_of):
+    bench = bench_of(5, towns={"html.ca": (5, 5)})
+    bench.upstream.trouble({"town": "html.ca", "do": "fail", "status": 200, "html": True})
+    client = bench.client()
+    with pytest.raises(BlockedBySource, match="web page"):
+        bench.scrape(Partition.whole("html.ca~agendas", "UTC"), client=client)
+    asked = client.calls
+    with pytest.raises(BlockedBySource, match=r"html\.ca blocked an earlier call .* no call was made"):
+        bench.scrape(Partition.whole("html.ca~minutes", "UTC"), client=client)
+    assert client.calls == asked
+    assert bench.scrape(client=client).counts == {"civic_pages": 5}
+
+
 def test_our_user_agent_draws_no_challenge_and_a_browser_does(bench_of):
     bench = bench_of(5)
     url = bench.upstream.base_url.replace("{site}", TOWN) + "/meetings/agendas.json"

@@ -82,12 +82,21 @@ def test_an_error_of_one_entity_stops_that_one_and_an_error_of_the_source_stops_
         (SourceContractError("404"), (True, True)),
         (ConfigurationError("the source answered 422", status=422), (True, True)),
         (ConfigurationError("no bucket"), (False, False)),
-        (BlockedBySource("challenge"), (True, False)),
+        (BlockedBySource("challenge"), (False, False)),
         (AuthenticationError("401"), (False, False)),
         (BudgetExhausted("spent"), (False, False)),
         (CriticalError("unknown"), (False, False)),
     ):
-        assert (concerns_one_partition(error, town), concerns_one_partition(error, day)) == alone
+        found = tuple(concerns_one_partition(error, one, has_sites=False) for one in (town, day))
+        assert found == alone
+
+
+def test_a_block_concerns_one_entity_only_where_each_has_a_site_of_its_own():
+    town, listed = Partition.whole("a.ca~agendas", "UTC"), Partition.whole("courses", "UTC")
+    assert (scraper("civic_band").has_sites, scraper("racing_reference").has_sites) == (True, False)
+    for one, source in ((town, CIVIC), (listed, scraper("racing_reference"))):
+        alone = concerns_one_partition(BlockedBySource("challenge"), one, has_sites=source.has_sites)
+        assert alone == source.has_sites
 
 
 def test_v21_an_error_says_how_far_a_paginated_partition_came():
