@@ -24,7 +24,7 @@ from scrapers.landing import Manifest
 from scrapers.pace.budget import Budget
 from scrapers.partition import Partition
 from scrapers.registry import scraper
-from scrapers.scrape import scrape
+from scrapers.scrape import ScrapeContext, scrape
 
 NOW = dt.datetime(2025, 10, 14, 21, 0, tzinfo=dt.UTC)
 WORLD = RacingWorld(meetings=(1, 2), races=(2, 3), runners=(3, 6), bookmakers=2, horses=60)
@@ -62,18 +62,8 @@ def load(bench: Any, upstream: RacingUpstream) -> Load:
     def landed(name: str, dates: list[dt.date]) -> list[Manifest]:
         source = scraper(name)
         with SourceClient(source, SourceAccess(upstream.url, LOGIN), Budget(Rate())) as client:
-            return [
-                scrape(
-                    Partition.day(date, source.zone),
-                    scraper=source,
-                    client=client,
-                    landing=bench.landing,
-                    backfill_id="b1",
-                    code_version="0",
-                    now=lambda: NOW,
-                )
-                for date in dates
-            ]
+            context = ScrapeContext(source, client, bench.landing, "b1", "0", now=lambda: NOW)
+            return [scrape(Partition.day(date, source.zone), context) for date in dates]
 
     def load(name: str, dates: list[dt.date]) -> None:
         bench.processor = processor(name)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from memory_store import MemoryObjectStore
 
 from alerting.errors import (
     AuthenticationError,
@@ -17,7 +18,6 @@ from alerting.errors import (
     PipelineError,
     SourceContractError,
 )
-from alerting.local_store import MemoryObjectStore
 from deployments.local.upstreams.odds_upstream import ODDS_KEY, OddsUpstream
 from scrapers.base import Page, Rate, Request, SourceAccess
 from scrapers.client import SourceClient

@@ -19,6 +19,7 @@ from flows.closing import mailing
 from flows.closing.mailing import keys_of_cause
 from flows.parameters import Asked
 from flows.planning.requested import Selection, requested_partitions
+from flows.run.orchestrator import PlainOrchestrator
 from flows.settings import Settings
 from flows.wiring import Services, build_alert_settings, build_channels
 
@@ -101,7 +102,7 @@ def test_a_mail_server_that_is_down_refuses_the_run_with_a_next_step_before_anyt
     monkeypatch.setenv("GAPLESS_SMTP_PORT", "9")
     asked = Asked(source="bdl_box_scores", start_date=dt.date(2025, 1, 1), end_date=dt.date(2025, 1, 2))
     with pytest.raises(ConfigurationError) as refused:
-        asyncio.run(backfill._run(build_services(), asked, "bf-1"))
+        asyncio.run(backfill.run_backfill(build_services(), asked, "bf-1", PlainOrchestrator()))
     assert "nobody could be told how the run ends" in str(refused.value)
     assert "Nothing was done" in str(refused.value)
     assert "gapless test-alert" in refused.value.hint
