@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -59,9 +60,13 @@ def test_retry_failed_plans_exactly_the_failed_dates() -> None:
         "2025-01-01": entry("2025-01-01", Verdict.VERIFIED),
         "2025-01-02": entry("2025-01-02", Verdict.FAILED_RETRYABLE),
         "2025-01-04": entry("2025-01-04", Verdict.PARTIAL),
+        "2025-01-05": replace(entry("2025-01-05", Verdict.LANDED), error_type="LoadRejected"),
     }
     plan = make_plan(Toy(), partitions, ledger, PlanRules(retry_failed=True))
     assert [partition.key for partition in plan.to_fetch] == ["2025-01-02", "2025-01-04"]
+    assert [partition.key for partition in plan.to_reload] == ["2025-01-05"], "what could not be loaded is landed"
+    ledger["2025-01-05"] = entry("2025-01-05", Verdict.LANDED)
+    assert make_plan(Toy(), partitions, ledger, PlanRules(retry_failed=True)).to_reload == []
 
 
 @pytest.mark.parametrize(

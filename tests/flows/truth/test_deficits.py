@@ -75,6 +75,24 @@ def test_an_accepted_loss_is_never_asked_for_again(inventory: list[Known]) -> No
     assert accepted.isdisjoint(key for gap in find_gaps("s", inventory, TABLES) for key in gap.partitions)
 
 
+def test_only_a_good_verdict_is_done_however_well_landing_and_rows_agree() -> None:
+    rows = dict.fromkeys(TABLES, 1)
+    landed = (LandedAttempt("a", "hash-a", "bf-1", "a/manifest.json"),)
+    inventory = []
+    for day, verdict in enumerate(Verdict):
+        partition = Partition.day(dt.date(2025, 1, 1) + dt.timedelta(days=day), "UTC")
+        entry = LedgerEntry(
+            "s", partition.key, verdict, "bf-1", NOW, attempt="a", content_hash="hash-a", landed=rows, loaded=rows
+        )
+        inventory.append(Known(partition, entry, landed, rows))
+    found = {one.partition for one in find_deficits("s", inventory, NOW, empty_ttl=TTL, fresh_for=FRESH)}
+    open_ones = [one for one in inventory if one.entry and not one.entry.verdict.is_good]
+    assert {one.partition.key for one in open_ones} <= found
+    verified = [one for one in inventory if one.entry and one.entry.verdict is Verdict.VERIFIED]
+    assert found.isdisjoint(one.partition.key for one in verified)
+    assert len(open_ones) == len(Verdict) - 3
+
+
 def test_v25_entities_that_were_never_asked_for_are_listed_and_old_snapshots_are_stale() -> None:
     civic = scraper("civic_band")
     known = whole_partitions(civic, ["extra.town~agendas"])
