@@ -187,3 +187,32 @@ def test_later_estimates_by_entity_know_how_big_each_was_and_take_the_mean_for_n
 def test_a_first_estimate_by_date_is_known_because_a_date_is_a_call(services: Services) -> None:
     found = plan_asked(services, asked("2025-01-01", "2025-01-03"), NOW).estimate
     assert (found.is_known, found.calls) == (True, 3)
+
+
+CREDITS = {"cost_unit": "credit", "calls_guess": 8.0, "units_guess": 71.0, "today": dt.date(2025, 2, 1)}
+
+
+def test_a_first_estimate_in_credits_says_how_many_months_they_take_and_that_it_is_a_guess(services: Services) -> None:
+    found = estimated(services, SourceHistory(), Rate(per_month=500), **CREDITS)
+    assert (found.calls, found.units, found.quota_months) == (800, 7_100, 21)
+    # Of 500 a month a backfill may use 350, the first of them in February 2025.
+    assert found.ends_on == dt.date(2026, 10, 1)
+    line = next(line for line in found.describe().splitlines() if line.startswith("credits"))
+    assert line == (
+        "credits    7,100, 21 months of its quota: the last are there on 2026-10-01; a guess, no run has shown it yet"
+    )
+    assert found.promised()["units"] == 7_100
+    assert found.realistic_s > 86_400 * 600
+
+
+def test_a_later_estimate_in_credits_is_what_calls_really_cost(services: Services) -> None:
+    history = SourceHistory(runs=(cost(1, calls=100, units=650),))
+    found = estimated(services, history, Rate(per_month=20_000), **CREDITS)
+    assert found.units == -(-found.calls * 650 // 100)
+    assert "guess" not in next(line for line in found.describe().splitlines() if line.startswith("credits"))
+
+
+def test_a_source_that_counts_calls_has_no_line_of_credits(services: Services) -> None:
+    found = estimated(services, SourceHistory())
+    assert "credits" not in found.describe()
+    assert "units" not in found.promised()

@@ -102,6 +102,13 @@ TABLE: dict[str, tuple[Story, Limits, Action | None, str, str]] = {
         "budget",
         "budget:cost",
     ),
+    "credit budget": (
+        after(1, calls=100),
+        Limits(max_calls=100, cost_unit="credit"),
+        Action.ABORT,
+        "budget",
+        "budget:calls",
+    ),
     "call budget": (after(1, calls=100), Limits(max_calls=100), Action.ABORT, "budget", "budget:calls"),
     "memory": (after(1, memory_bytes=2), Limits(memory_bytes=1), Action.ABORT, "red_flag", "red_flag:memory"),
     "stop at first": (
