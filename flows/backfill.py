@@ -20,7 +20,7 @@ from alerting.run_facts import RunFacts
 from flows.calendar_dates import CalendarDate
 from flows.canaries import try_canaries
 from flows.child_runs.parent import attach_windows
-from flows.closing.close import close_dead_runs, starting_facts
+from flows.closing.close import close_dead_runs
 from flows.closing.finish import finish, pause
 from flows.closing.mailing import mail_trouble, refuse_without_mail, tell_refused
 from flows.closing.state_hooks import HOOKS
@@ -45,6 +45,7 @@ from flows.run.prefect_orchestrator import PrefectOrchestrator
 from flows.run.progress import ending_of, final_block
 from flows.run.resume import begin_resumed, note_resume, take_back_needless
 from flows.run.run import Run
+from flows.run.starting_facts import starting_facts
 from flows.run.supervisor import Supervisor
 from flows.run_id import backfill_id_of, run_name
 from flows.settings import Concurrency

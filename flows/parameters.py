@@ -71,6 +71,8 @@ class OnFailure(StrEnum):
     STOP = "stop"
 
 
+ASKED_BY = "by:"
+"""Begins the tag of a flow run that names who asked for it: ``prefect deployment run ... --tag by:maria``."""
 PASTED_WAIT_S = 6 * 3600
 """How long a run that somebody pasted out of a mail waits for the source's lease, in seconds."""
 

@@ -26,8 +26,8 @@ from tqdm import tqdm
 
 from alerting.errors import AuthenticationError, ConfigurationError, PipelineError, TransientError
 from alerting.outbox import Outbox
-from flows.closing.mailing import ASKED_BY, FOLLOWED
-from flows.parameters import Engine
+from flows.closing.mailing import FOLLOWED
+from flows.parameters import ASKED_BY, Engine
 from flows.run.interruption import FEW_TRIES
 from flows.run.progress import Progress
 from flows.run_id import backfill_id_of

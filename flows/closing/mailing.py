@@ -19,20 +19,8 @@ from flows.parameters import PASTED_WAIT_S, Asked
 from flows.wiring import Services, build_services
 from scrapers.scrape import utc_now
 
-ASKED_BY = "by:"
-"""Begins the tag of a flow run that names who asked for it: ``prefect deployment run ... --tag by:maria``."""
-
-
 FOLLOWED = "followed"
 """Tag of a flow run that a command of ours follows to its end."""
-
-
-def asked_by() -> str:
-    """Who asked for the current flow run, by its ``by:`` tag."""
-    if not flow_run.id:
-        return ""
-    person = next((tag.removeprefix(ASKED_BY) for tag in flow_run.tags or [] if tag.startswith(ASKED_BY)), "")
-    return person or "not named (prefect deployment run --tag by:YOU)"
 
 
 def refuse_without_mail(services: Services) -> None:

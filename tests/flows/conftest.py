@@ -21,7 +21,6 @@ from deployments.local.inbox.server import InboxClient
 from deployments.local.upstreams.box_scores_upstream import Upstream
 from flows.canaries import try_canaries
 from flows.cli.command import main
-from flows.closing.close import starting_facts
 from flows.closing.finish import finish
 from flows.ledger.ledger import Ledger, LedgerEntry, Verdict
 from flows.ledger.verdicts import abort_reason
@@ -31,6 +30,7 @@ from flows.planning.planner import plan_asked
 from flows.planning.query_bytes import plan_dry_run
 from flows.run.orchestrator import Orchestrator
 from flows.run.run import Run
+from flows.run.starting_facts import starting_facts
 from flows.wiring import Services, build_services
 from processors.process import process
 from processors.verification import verify

@@ -118,7 +118,7 @@ def test_a_full_run_that_was_stopped_is_not_complete_though_old_rows_are_good(pl
     run, facts = ran(FIRST, LAST, then=lambda run: run.stop(stop, "scrape"), mode=Mode.FULL)
     assert facts.verdict == "ABORTED(critical)"
     assert run.tally.calls == 0
-    assert any("2 of 2 partitions were not done again" in note for note in facts.notes)
+    assert any("2 of 2 planned partitions not done again" in note for note in facts.notes)
     assert entries(place) == before
 
 

@@ -32,7 +32,7 @@ from toy_world import (
 
 from alerting.channels import FileChannel
 from alerting.errors import LeaseHeld, PipelineError
-from flows.closing.close import close_dead_runs, starting_facts
+from flows.closing.close import close_dead_runs
 from flows.closing.finish import finish
 from flows.coordination.lease import Holder, Lease
 from flows.ledger.ledger import Ledger, Verdict
@@ -41,6 +41,7 @@ from flows.planning.planner import plan_asked
 from flows.process import record_verification
 from flows.run.recording import land, record_failure
 from flows.run.run import Run
+from flows.run.starting_facts import starting_facts
 from processors.process import process
 from processors.verification import Finding, Verification
 from scrapers.manifest import Manifest
@@ -165,7 +166,13 @@ def _close_quietly(world: World, mails: FileChannel, seed: int) -> None:
 
 
 def _use_clock(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("flows.run.run", "flows.run.recording", "flows.process", "flows.closing.close"):
+    for module in (
+        "flows.run.run",
+        "flows.run.recording",
+        "flows.process",
+        "flows.closing.close",
+        "flows.run.starting_facts",
+    ):
         monkeypatch.setattr(f"{module}.utc_now", lambda: world.now)
 
 

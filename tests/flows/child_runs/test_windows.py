@@ -23,7 +23,6 @@ from flows.child_runs.messages import (
     report_name,
 )
 from flows.child_runs.parent import attach_windows
-from flows.closing.close import starting_facts
 from flows.closing.finish import finish
 from flows.coordination.lease import Holder, Lease
 from flows.coordination.lease_loan import BorrowedLease, ask_for, borrower
@@ -33,6 +32,7 @@ from flows.parameters import Asked, Engine, Mode
 from flows.planning.planner import plan_asked
 from flows.run.gate import SOURCE_DOWN
 from flows.run.run import Run
+from flows.run.starting_facts import starting_facts
 from flows.run.supervisor import Supervisor
 from flows.wiring import Services, build_services
 from scrapers.scrape import utc_now

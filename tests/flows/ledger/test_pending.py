@@ -11,7 +11,6 @@ from memory_store import MemoryObjectStore
 from plain_orchestrator import PlainOrchestrator
 
 from alerting.errors import BudgetExhausted, CriticalError, StateUnreadable
-from flows.closing.close import starting_facts
 from flows.closing.finish import finish, pause
 from flows.ledger.ledger import Ledger, Verdict
 from flows.ledger.pending import Pending, leave_pending, pending_name, read_pending
@@ -20,6 +19,7 @@ from flows.planning.plan import Path
 from flows.planning.planner import plan_asked
 from flows.run.recording import record_failure
 from flows.run.run import Run
+from flows.run.starting_facts import starting_facts
 from flows.settings import Settings
 from flows.views.status import source_status
 from flows.wiring import Services

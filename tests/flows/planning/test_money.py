@@ -11,7 +11,6 @@ import pytest
 from plain_orchestrator import PlainOrchestrator
 
 from alerting.run_facts import RunFacts
-from flows.closing.close import starting_facts
 from flows.closing.finish import finish
 from flows.dates import land_partition
 from flows.ledger.verdicts import abort_reason
@@ -21,6 +20,7 @@ from flows.planning.planner import Planned, plan_asked
 from flows.prices import TIB, Prices, Usage
 from flows.run.circuit_breaker import breaker_limits
 from flows.run.run import Run
+from flows.run.starting_facts import starting_facts
 from flows.settings import Settings
 from flows.wiring import Services
 from scrapers.scrape import utc_now

@@ -13,12 +13,12 @@ import pytest
 from plain_orchestrator import PlainOrchestrator
 
 from alerting.local_store import FileObjectStore
-from flows.closing.close import starting_facts
 from flows.ledger.ledger import Ledger
 from flows.parameters import Asked
 from flows.planning.planner import plan_asked
 from flows.run.recording import land
 from flows.run.run import Run
+from flows.run.starting_facts import starting_facts
 from flows.settings import Settings
 from flows.wiring import Services, SourceKit
 from scrapers.base import Page, Request

@@ -12,7 +12,6 @@ import pytest
 from plain_orchestrator import PlainOrchestrator
 
 from alerting.errors import CriticalError
-from flows.closing.close import starting_facts
 from flows.closing.finish import finish
 from flows.coordination.lease import Holder, Lease
 from flows.ledger.verdicts import abort_reason
@@ -22,6 +21,7 @@ from flows.planning.planner import plan_asked
 from flows.run.circuit_breaker import Action, Breaker, Decision, Limits, Probing
 from flows.run.gate import SOURCE_DOWN, Gate
 from flows.run.run import Run
+from flows.run.starting_facts import starting_facts
 from flows.run.supervisor import Supervisor
 from flows.wiring import build_services
 from processors.sources.bdl_box_scores import BdlBoxScores

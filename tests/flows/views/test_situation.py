@@ -28,7 +28,7 @@ from alerting.errors import (
 )
 from alerting.message import from_bytes
 from alerting.outbox import Outbox
-from flows.closing.close import close_dead_runs, starting_facts
+from flows.closing.close import close_dead_runs
 from flows.closing.finish import finish, pause
 from flows.coordination.cooldown import lift_by_hand, refuse_while_cooling
 from flows.coordination.intervention import Intervention
@@ -45,6 +45,7 @@ from flows.run.artifacts import now_of
 from flows.run.progress import ending_of
 from flows.run.recording import record_failure
 from flows.run.run import Run
+from flows.run.starting_facts import starting_facts
 from flows.settings import Settings
 from flows.views.situation import State, situation_of
 from flows.views.status import source_status

@@ -1,0 +1,98 @@
+"""What is known of a run when it begins: stored beside its outbox entry, so that whoever is left can send a mail."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+from prefect.runtime import flow_run
+
+from alerting.advice import ALL_RETRYABLE
+from alerting.run_facts import RunFacts
+from flows.parameters import ASKED_BY, PASTED_WAIT_S, Asked, OnFailure, Order
+from flows.planning.plan import Plan
+from flows.planning.stored_plan import run_prefix
+from flows.wiring import Services
+from scrapers.scrape import utc_now
+
+# Pasted together, the commands of a mail take turns: a source has one lease.
+_WAITS = f"-p wait_for_lease_s={PASTED_WAIT_S}"
+
+
+def starting_facts(
+    services: Services, plan: Plan, promised: dict[str, float], backfill_id: str, asked: Asked
+) -> RunFacts:
+    """What is known when the run begins; stored with the mail that is owed from that moment."""
+    scraper = services.source_kit(plan.source).scraper
+    flow_run_id = str(flow_run.id or "")
+    links = {}
+    if services.settings.ui_url and flow_run_id:
+        links["Prefect run"] = f"{services.settings.ui_url}/runs/flow-run/{flow_run_id}"
+    links["Record"] = f"{services.store.root_uri}/{run_prefix(backfill_id)}"
+    return RunFacts(
+        backfill_id=backfill_id,
+        source=plan.source,
+        title=scraper.title,
+        start_date="" if asked.entities else plan.start_date.isoformat(),
+        end_date="" if asked.entities else plan.end_date.isoformat(),
+        zone=plan.zone,
+        reason=asked.reason_text,
+        mode=asked.mode.value,
+        flags=_flags(asked),
+        plan_hash=plan.hash,
+        resumed_from=asked.resume_of,
+        flow_run_id=flow_run_id,
+        owner=f"process {os.getpid()} on {socket.gethostname()}",
+        requested_by=_asked_by(),
+        contacts=services.settings.mail_contacts,
+        host=socket.gethostname(),
+        code_version=services.code_version,
+        started_at=utc_now(),
+        planned=len(plan.items),
+        estimate=promised,
+        links=links,
+        retry_command_template=(
+            f"prefect deployment run 'backfill/{plan.source}' {_again(plan, asked)} "
+            f"-p reason=errors {_WAITS} -p note='retry {{cause}} of {backfill_id}'"
+        ),
+        range_command=_all_of_it(plan, asked, backfill_id),
+        cause_command_template=f"gapless retry-failed {plan.source} --run {backfill_id} --cause {{cause}}",
+    )
+
+
+def _all_of_it(plan: Plan, asked: Asked, backfill_id: str) -> str:
+    """The command for the whole range; "" for a run that was asked for a part of one."""
+    if any((asked.dates, asked.exclude, asked.failed_of, asked.plan_of, asked.retry_failed)):
+        return ""
+    dates = f"-p start_date={plan.start_date} -p end_date={plan.end_date}"
+    what = f"-p entities='{asked.entities}'" if asked.entities else dates
+    note = f"-p note='retry {ALL_RETRYABLE} of {backfill_id}'"
+    return f"prefect deployment run 'backfill/{plan.source}' {what} -p reason=errors {_WAITS} {note}"
+
+
+def _again(plan: Plan, asked: Asked) -> str:
+    """Parameters with which the partitions in place of ``{ranges}`` are asked for again."""
+    if asked.entities:
+        return "-p entities='{ranges}'"
+    return f"-p start_date={plan.start_date} -p end_date={plan.end_date} -p dates='{{ranges}}'"
+
+
+def _flags(asked: Asked) -> dict[str, str]:
+    """What differs from an ordinary run, for the mail's audit rows."""
+    flags = {}
+    if asked.order is not Order.OLDEST_FIRST:
+        flags["order"] = asked.order.value
+    if asked.on_failure is OnFailure.STOP:
+        flags["on_failure"] = asked.on_failure.value
+    for name in ("retry_failed", "accept_shrink", "exclude", "failed_of", "plan_of", "max_calls", "max_cost_usd"):
+        if value := getattr(asked, name):
+            flags[name] = str(value)
+    return flags
+
+
+def _asked_by() -> str:
+    """Who asked for the current flow run, by its ``by:`` tag."""
+    if not flow_run.id:
+        return ""
+    person = next((tag.removeprefix(ASKED_BY) for tag in flow_run.tags or [] if tag.startswith(ASKED_BY)), "")
+    return person or "not named (prefect deployment run --tag by:YOU)"
