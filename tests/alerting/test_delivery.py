@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from alerting import delivery, errors
+from alerting.backfill_mode import AlertContext, BackfillMode
 from alerting.delivery import owed_summaries, send_owed_summary
+from alerting.live_alerts import AlertSettings
 from alerting.local_store import FileObjectStore
 from alerting.outbox import Outbox
 from alerting.run_facts import RunFacts
@@ -40,6 +42,14 @@ def test_a_dead_run_is_due_when_its_time_is_over_and_is_mailed_as_stopped(runnin
     assert "2024-01-02" in mail.get_body(("plain",)).get_content()
     assert owed_summaries(store, clock()) == []
     assert send(store, [channel], clock, tmp_path).status == "already_sent"
+    assert len(channel.mails) == 1
+
+
+def test_a_run_whose_mail_is_out_stays_closed_whoever_ends_it_once_more(running, store, clock, channel, tmp_path):
+    assert send(store, [channel], clock, tmp_path).status == "sent"
+    context = AlertContext(store, (channel,), AlertSettings(retry_waits_s=()), clock, tmp_path / "other")
+    joined = BackfillMode(ID, context)
+    assert joined.end(True, RunFacts(verdict="COMPLETE")).status == "already_sent"
     assert len(channel.mails) == 1
 
 

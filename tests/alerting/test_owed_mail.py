@@ -138,3 +138,21 @@ def test_the_journal_is_the_only_source_of_the_mail(store, clock, channel, tmp_p
     IncidentJournal(store).append(ID, "w", 1, [Incident(source="nba", error_type="Foreign", partition="2024-01-09")])
     send(store, [channel], clock, tmp_path)
     assert "Foreign" in channel.mails[0].get_body(("plain",)).get_content()
+
+
+def test_of_two_that_draw_the_mail_at_once_both_have_the_bytes_of_the_first(running, store, clock, monkeypatch):
+    entry = Outbox(store).read(ID)
+    drawn = owed_mail._rendered
+    first = []
+
+    def overtaken(*given):
+        rendered = drawn(*given)
+        monkeypatch.setattr(owed_mail, "_rendered", drawn)
+        clock.tick(seconds=60)
+        first.append(owed_mail.mail_of(store, entry, None, "FAILED", clock()))
+        return rendered
+
+    monkeypatch.setattr(owed_mail, "_rendered", overtaken)
+    second = owed_mail.mail_of(store, entry, None, "STOPPED", clock())
+    assert first[0]["X-Backfill-Outcome"] == second["X-Backfill-Outcome"] == "FAILED"
+    assert first[0].as_bytes() == second.as_bytes() == store.read(owed_mail.mail_name(entry))[0]

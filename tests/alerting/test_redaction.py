@@ -376,3 +376,9 @@ def test_no_steering_character_of_an_error_is_in_the_mail():
     steering = set(STEERING) - set("[2J]0;title31mgnp.exe")
     for text in (rendered.subject, rendered.text, rendered.html):
         assert not steering & set(text)
+
+
+def test_a_secret_of_four_characters_is_masked_and_a_shorter_one_may_be_a_word():
+    for secret in ("x7-q", "cat"):
+        register_secret(secret)
+    assert redact("sent x7-q to the cat") == "sent *** to the cat"
