@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from processors.process import process
 from processors.verification import verify
 from processors.warehouse import BigQueryWarehouse
 from scrapers import registry as scraper_registry
-from scrapers.base import SourceAccess
+from scrapers.base import Scraper, SourceAccess
 from scrapers.client import SourceClient
 from scrapers.landing import Landing
 from scrapers.object_store import GcsObjectStore
@@ -122,7 +123,9 @@ def test_an_answer_of_another_day_or_shape_is_refused(body):
 def test_it_keeps_the_contract_of_every_source_and_the_linter_has_nothing_to_say(tmp_path, new_source):
     for package in ("alerting", "scrapers", "processors", "flows", "deployments", "tests/contracts"):
         shutil.copytree(PROJECT_DIR / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(PROJECT_DIR / "pyproject.toml", tmp_path)
+    for file in ("pyproject.toml", "tests/alerting/memory_store.py"):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        shutil.copy(PROJECT_DIR / file, tmp_path / file)
     good = tmp_path / "tests/contracts/payloads" / NAME / "2025-01-02.json"
     good.parent.mkdir()
     # One good answer, and the contract tries its wrong ones on the new source too.
@@ -139,3 +142,13 @@ def test_it_keeps_the_contract_of_every_source_and_the_linter_has_nothing_to_say
             [sys.executable, "-m", *command], cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False
         )
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_attribute_that_a_scraper_may_declare_stands_in_the_reference() -> None:
+    page = (PROJECT_DIR / "docs" / "add-a-source.md").read_text()
+    _, _, reference = page.partition("### Every attribute")
+    told = set(re.findall(r"`(\w+)`", reference.partition("\n## ")[0]))
+    declared = {name for name in Scraper.__annotations__ if name != "source"}
+    assert declared <= told, "unexplained"
+    methods = {"first_request", "inspect", "problem", "cost", "parts", "part_request"}
+    assert methods <= told

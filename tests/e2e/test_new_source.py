@@ -43,7 +43,9 @@ def _checkout_with(new_source, folder, bench, upstream):
     """A copy of the code with the page's files in it; its worker processes import from there."""
     for package in ("alerting", "scrapers", "processors", "flows", "deployments", "tests/contracts"):
         shutil.copytree(PROJECT_DIR / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(PROJECT_DIR / "pyproject.toml", folder)
+    for file in ("pyproject.toml", "tests/alerting/memory_store.py"):
+        (folder / file).parent.mkdir(exist_ok=True)
+        shutil.copy(PROJECT_DIR / file, folder / file)
     for name, text in new_source.files.items():
         (folder / name).write_text(text)
     ours = {
