@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from memory_store import MemoryObjectStore
+from plain_orchestrator import PlainOrchestrator
 
 from alerting.advice import ALL_RETRYABLE
 from alerting.errors import ConfigurationError, CoverageLow, LeaseHeld, SourceContractError, SourceUnavailable
@@ -19,7 +20,6 @@ from flows.closing import mailing
 from flows.closing.mailing import keys_of_cause
 from flows.parameters import Asked
 from flows.planning.requested import Selection, requested_partitions
-from flows.run.orchestrator import PlainOrchestrator
 from flows.settings import Settings
 from flows.wiring import Services, build_alert_settings, build_channels
 
