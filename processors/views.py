@@ -127,35 +127,52 @@ def view_sql(view: View, name_of: Callable[[str], str]) -> str:
     A filter on a column of the key, such as the date, holds for each table before anything is put together.
     """
     key, columns = ", ".join(f"`{name}`" for name in view.key), view.columns()
-    markers = [fill.marker for _, fill in view.fills if fill.marker]
-    parts = [_part(table, fill, columns, markers, name_of(table.name)) for table, fill in view.fills]
-    chosen = [key]
-    chosen += [
-        # Rows with a value first, then the newest; the value itself decides between two of one rank.
-        f"ARRAY_AGG(`{name}` ORDER BY IF(`{name}` IS NULL, 0, 1) DESC, told DESC, `{name}` LIMIT 1)[SAFE_OFFSET(0)] "
-        f"AS `{name}`"
-        for name in columns
+    markers = list(dict.fromkeys(fill.marker for _, fill in view.fills if fill.marker))
+    parts = [
+        _part(table, fill, columns, markers, name_of(table.name), is_first=number == 0)
+        for number, (table, fill) in enumerate(view.fills)
     ]
-    chosen += [f"LOGICAL_OR(`{marker}`) AS `{marker}`" for marker in dict.fromkeys(markers)]
+    chosen = [key, *(f"{_believed(view, name)} AS `{name}`" for name in columns)]
+    chosen += [f"LOGICAL_OR(`{marker}`) AS `{marker}`" for marker in markers]
     if view.has_entities:
         chosen += ["MIN(seen_on) AS first_seen", "MAX(seen_on) AS last_seen"]
     return f"SELECT {', '.join(chosen)} FROM ({' UNION ALL '.join(parts)}) GROUP BY {key}"
 
 
-def _part(table: Table, fill: Fill, columns: dict[str, Column], markers: Sequence[str], name: str) -> str:
+def _believed(view: View, name: str) -> str:
+    """The value of one column in all rows of a key."""
+    if view.has_entities:
+        # Rows with a value first, then the newest; the value itself decides between two of one rank.
+        return (
+            f"ARRAY_AGG(`{name}` ORDER BY IF(`{name}` IS NULL, 0, 1) DESC, told DESC, `{name}` LIMIT 1)[SAFE_OFFSET(0)]"
+        )
+    ranks = sorted({fill.precedence for table, fill in view.fills if name in told_by(table, fill)}, reverse=True)
+    if len(ranks) == 1:
+        return f"MAX(`{name}`)"  # of one row; an aggregate has to be named
+    return f"COALESCE({', '.join(f'MAX(IF(told = {rank}, `{name}`, NULL))' for rank in ranks)})"
+
+
+def _part(
+    table: Table, fill: Fill, columns: dict[str, Column], markers: Sequence[str], name: str, *, is_first: bool
+) -> str:
     key, told = named(fill.key), told_by(table, fill)
-    chosen = [f"`{column}` AS `{one}`" for one, column in key.items()]
-    chosen += [
-        f"`{told[one]}` AS `{one}`" if one in told else f"CAST(NULL AS {column.sql_type}) AS `{one}`"
-        for one, column in columns.items()
-    ]
-    chosen += [f"{'TRUE' if marker == fill.marker else 'FALSE'} AS `{marker}`" for marker in dict.fromkeys(markers)]
+    chosen = {one: f"`{column}`" for one, column in key.items()}
+    chosen |= {one: f"`{told[one]}`" if one in told else "NULL" for one in columns}
+    chosen |= {marker: "TRUE" if marker == fill.marker else "FALSE" for marker in markers}
+    chosen["told"] = str(fill.precedence)
     if fill.seen_on:
-        chosen.append(f"`{fill.seen_on}` AS seen_on")
-        chosen.append(f"UNIX_DATE(`{fill.seen_on}`) * {_PRECEDENCES} + {fill.precedence} AS told")
-    else:
-        chosen.append(f"{fill.precedence} AS told")
+        chosen["seen_on"] = f"`{fill.seen_on}`"
+        chosen["told"] = f"UNIX_DATE(`{fill.seen_on}`) * {_PRECEDENCES} + {fill.precedence}"
     limits = [f"`{column}` IS NOT NULL" for column in key.values() if column not in table.key]
     limits += [f"`{table.deleted_field}` IS NULL"] if table.deleted_field else []
     where = f" WHERE {' AND '.join(limits)}" if limits else ""
-    return f"SELECT {', '.join(chosen)} FROM {name}{where}"
+    # The first part names the columns of all, and gives those their type that it does not know itself.
+    listed = [
+        f"{_typed(value, columns[one]) if one in columns else value} AS `{one}`" if is_first else value
+        for one, value in chosen.items()
+    ]
+    return f"SELECT {', '.join(listed)} FROM {name}{where}"
+
+
+def _typed(value: str, column: Column) -> str:
+    return f"CAST(NULL AS {column.sql_type})" if value == "NULL" else value

@@ -27,8 +27,10 @@ from processors.base import Processor, Row, Table
 from processors.changes import asks_elsewhere, changes_sql
 from processors.load_plan import QueryValue, TableBatch, replace_scope, replace_sql
 from processors.recount_sql import Cells, count_sql
+from processors.registry import views_filled_by
 from processors.schema import Column, check_table
 from processors.verification import verify
+from processors.views import View
 from processors.warehouse import BigQueryWarehouse
 from scrapers.landing import Manifest
 
@@ -109,6 +111,8 @@ def deep_preflight(services: Services, source: str) -> list[Checked]:
         if made:
             _recount(trial, warehouse)
             _gaps(trial, warehouse)
+            for view in views_filled_by(trial.processor.tables):
+                trial.tried(f"view {view.name}", partial(_viewed, warehouse, view))
         for table in trial.processor.tables if made else ():
             if not table.whole_entity:
                 _year(trial, warehouse, table)
@@ -176,6 +180,20 @@ def _recount(trial: _Trial, warehouse: _DryFirst) -> None:
 
     refused = len(trial.refused)
     trial.tried("recount", recounted)
+
+
+def _viewed(warehouse: _DryFirst, view: View) -> str:
+    """Makes the view over tables of which those of other sources are empty, and reads it whole and by a date."""
+    warehouse.ensure_view(view)
+    rows = warehouse.query(f"SELECT * FROM {warehouse.name_of(view.name)}")  # noqa: S608 - our own names
+    whole = _whole(warehouse, view.name)
+    dates = {table.partition_field for table, _ in view.fills} & set(view.key)
+    day = f"; {_one_date(warehouse, view, min(dates)):,} by a date" if dates else ""
+    return f"{plural(len(rows), 'row')}; a query reads {whole:,} bytes{day}"
+
+
+def _one_date(warehouse: _DryFirst, view: View, column: str) -> int:
+    return warehouse.dry_run(f"SELECT * FROM {warehouse.name_of(view.name)} WHERE `{column}` = DATE '{_FIRST_DAY}'")  # noqa: S608
 
 
 def _gaps(trial: _Trial, warehouse: _DryFirst) -> None:

@@ -3,6 +3,7 @@
 import datetime as dt
 from collections.abc import Iterator
 from typing import Any, ClassVar
+from zoneinfo import ZoneInfo
 
 from pydantic import AwareDatetime, Field
 
@@ -15,7 +16,10 @@ class Snapshot(Row):
     """One instant at which the API looked."""
 
     snapshot_date: dt.date = Field(description="US Eastern date that it was asked for")
-    snapshot_ts: AwareDatetime
+    snapshot_at: AwareDatetime = Field(description="when the API looked, UTC; the seconds drift")
+    asked_at: AwareDatetime = Field(description="instant that was asked for; the snapshot is the newest before it")
+    previous_snapshot_at: AwareDatetime | None
+    next_snapshot_at: AwareDatetime | None
     events: int = Field(description="listed in it")
 
 
@@ -23,14 +27,15 @@ class Event(Row):
     """A game as one snapshot lists it; its time moves."""
 
     snapshot_date: dt.date
-    snapshot_ts: AwareDatetime
+    snapshot_at: AwareDatetime
     event_id: str = Field(description="32 hex digits")
-    commence_time: AwareDatetime
+    commence_time: AwareDatetime = Field(description="UTC")
+    game_date: dt.date = Field(description="US Eastern date of commence_time")
     home_team: str
     away_team: str
 
 
-SNAPSHOT = ("snapshot_date", "snapshot_ts")
+SNAPSHOT = ("snapshot_date", "snapshot_at")
 FIELDS = ("commence_time", "home_team", "away_team")
 
 
@@ -44,7 +49,18 @@ class OddsEvents(Processor):
 
     def rows(self, partition: Partition, page: LandedPage) -> Iterator[tuple[str, dict[str, Any]]]:  # noqa: D102
         document = landed_json(page.body)
-        ours = {"snapshot_date": partition.start, "snapshot_ts": document["timestamp"]}
-        yield "odds_snapshots", {**ours, "events": len(document["data"])}
+        ours = {"snapshot_date": partition.start, "snapshot_at": document["timestamp"]}
+        yield (
+            "odds_snapshots",
+            {
+                **ours,
+                "asked_at": dict(page.params)["date"],
+                "previous_snapshot_at": document["previous_timestamp"],
+                "next_snapshot_at": document["next_timestamp"],
+                "events": len(document["data"]),
+            },
+        )
         for event in document["data"]:
-            yield "odds_events", {**ours, "event_id": event["id"], **{name: event[name] for name in FIELDS}}
+            begins = dt.datetime.fromisoformat(event["commence_time"]).astimezone(ZoneInfo(partition.zone))
+            told = {name: event[name] for name in FIELDS}
+            yield "odds_events", {**ours, **told, "event_id": event["id"], "game_date": begins.date()}

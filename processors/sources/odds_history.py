@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from pydantic import AwareDatetime, Field
 
-from processors.base import LandedPage, Processor, Row, Table
+from processors.base import Fill, LandedPage, Processor, Row, Table
 from scrapers.answers import landed_json
 from scrapers.partition import Partition
 
@@ -16,50 +16,69 @@ class Line(Row):
     """One price."""
 
     game_date: dt.date = Field(description="US Eastern date of the game")
-    snapshot_ts: AwareDatetime
+    snapshot_at: AwareDatetime = Field(description="when the API looked, UTC")
+    asked_at: AwareDatetime = Field(description="instant that was asked for; the snapshot is the newest before it")
     event_id: str = Field(description="32 hex digits")
-    bookmaker: str
-    market: str
+    commence_time: AwareDatetime = Field(description="UTC, as this snapshot has it; it moves")
+    home_team: str
+    away_team: str
+    bookmaker: str = Field(description="key")
+    bookmaker_title: str | None
+    market: str = Field(description="h2h, spreads, totals, player_points ...")
     outcome: str = Field(description="team, Over, Under")
     description: str = Field(description="player; empty where the market is of no player")
     point_text: str = Field(description="spread or total as sent; empty where there is none")
+    point: Decimal | None = Field(description="point_text as a number, points of the game")
     price: Decimal = Field(description="in the format of odds_format")
-    odds_format: str = Field(description="decimal or american, as it was asked for")
-    asked_ts: AwareDatetime = Field(description="instant that was asked for; the snapshot is the newest before it")
+    odds_format: str = Field(description="decimal (return of one unit) or american, as it was asked for")
+    last_update: AwareDatetime | None = Field(description="of the market, else of the bookmaker, UTC")
 
 
-KEY = ("game_date", "event_id", "snapshot_ts", "bookmaker", "market", "outcome", "description", "point_text")
+KEY = ("game_date", "event_id", "snapshot_at", "bookmaker", "market", "outcome", "description", "point_text")
+
+
+def lines_of(market: str, precedence: int = 0) -> Table:
+    """The table of what was bought together; all of them fill the view `odds_lines`.
+
+    ``precedence`` is of this table alone: it decides where two purchases hold the same price of one snapshot.
+    """
+    fill = Fill("odds_lines", " ".join(KEY), precedence=precedence)
+    return Table(f"odds_{market}_lines", Line, KEY, "game_date", fills=(fill,))
 
 
 class OddsHistory(Processor):
     """The page of a game has prices, that of the list has none."""
 
-    tables: ClassVar[tuple[Table, ...]] = (Table("odds_lines", Line, KEY, "game_date"),)
+    tables: ClassVar[tuple[Table, ...]] = (lines_of("h2h"),)
 
     def rows(self, partition: Partition, page: LandedPage) -> Iterator[tuple[str, dict[str, Any]]]:  # noqa: D102
-        document = landed_json(page.body)
-        event: dict[str, Any] = document["data"] if isinstance(document["data"], dict) else {"id": "", "bookmakers": []}
-        asked = dict(page.params)
+        document, asked = landed_json(page.body), dict(page.params)
+        event = document["data"]
+        if not isinstance(event, dict):
+            return
         ours = {
             "game_date": partition.start,
-            "snapshot_ts": document["timestamp"],
+            "snapshot_at": document["timestamp"],
+            "asked_at": asked["date"],
+            "odds_format": asked["oddsFormat"],
             "event_id": event["id"],
-            "odds_format": asked.get("oddsFormat"),
-            "asked_ts": asked["date"],
+            **{name: event[name] for name in ("commence_time", "home_team", "away_team")},
         }
         for book in event["bookmakers"]:
             for market in book["markets"]:
+                of_market = {
+                    "bookmaker": book["key"],
+                    "bookmaker_title": book.get("title"),
+                    "market": market["key"],
+                    "last_update": market.get("last_update") or book.get("last_update"),
+                }
                 for line in market["outcomes"]:
                     point = line.get("point")
-                    yield (
-                        "odds_lines",
-                        {
-                            **ours,
-                            "bookmaker": book["key"],
-                            "market": market["key"],
-                            "outcome": line["name"],
-                            "description": line.get("description") or "",
-                            "point_text": "" if point is None else str(point),
-                            "price": str(line["price"]),
-                        },
-                    )
+                    told = {
+                        "outcome": line["name"],
+                        "description": line.get("description") or "",
+                        "point": point,
+                        "point_text": "" if point is None else str(point),
+                        "price": str(line["price"]),
+                    }
+                    yield self.tables[0].name, {**ours, **of_market, **told}

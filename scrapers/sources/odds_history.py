@@ -14,7 +14,7 @@ class OddsHistory(OddsApi):
     """A list of the date's games in the morning, then one call a game; one that is gone by then is absent."""
 
     title = "The Odds API: NBA prices"
-    tables = ("odds_lines",)
+    tables = ("odds_h2h_lines",)
     calls_guess = 8.0
     units_guess = 71.0  # 1 for the list, 10 a game
     markets, regions, odds_format = ("h2h",), ("us",), "decimal"
@@ -36,7 +36,7 @@ class OddsHistory(OddsApi):
             times = {event["id"]: instant_of(event["commence_time"]) for event in events}
             ours = {one: at for one, at in times.items() if partition.begins_at <= at < partition.ends_at}
             return Findings(
-                {"odds_lines": 0},
+                {self.tables[0]: 0},
                 lists=tuple(ours),
                 empty_evidence=f"{len(ours)} of {len(times)} games in the snapshot of {taken} are of {partition.key}",
                 next_request=self._next(tuple(f"{one}@{instant_text(at - MARGIN)}" for one, at in ours.items())),
@@ -54,7 +54,7 @@ class OddsHistory(OddsApi):
         except (KeyError, TypeError) as error:
             raise SourceContractError(f"prices have another shape: {type(error).__name__} {error}") from None
         return Findings(
-            {"odds_lines": len(lines)},
+            {self.tables[0]: len(lines)},
             keys=(event_id,),
             next_request=self._next(rest),
             empty_evidence="" if lines else "no bookmaker prices the game",

@@ -13,6 +13,7 @@ from pydantic import AwareDatetime
 from alerting.errors import ConfigurationError
 from processors.base import Fill, LandedPage, Processor, Row, Table
 from processors.views import view_sql, views_of
+from processors.warehouse import BigQueryWarehouse
 from scrapers.partition import Partition
 
 DAY, NEXT = "2025-01-03", "2025-01-04"
@@ -126,6 +127,9 @@ def test_a_view_follows_its_definition_and_a_table_of_its_name_is_left_as_it_is(
     (_, wider) = views_of(BOTH)
     bench.warehouse.ensure_view(wider)
     assert bench.rows("races", "id", "winner", "has_result") == []
+    changed = bench.warehouse._open().get_table(bench.warehouse._reference("races")).modified
+    BigQueryWarehouse("p", bench.warehouse.dataset, "US", endpoint=bench.warehouse._endpoint).ensure_view(wider)
+    assert bench.warehouse._open().get_table(bench.warehouse._reference("races")).modified == changed
     table = Table("other", Announced, ("day", "id"), "day", fills=(Fill("horses", "day id"),))
     bench.warehouse.ensure_table(Table("horses", Announced, ("day", "id"), "day"))
     with pytest.raises(ConfigurationError, match="horses is a TABLE"):
@@ -161,8 +165,11 @@ def test_fills_that_contradict_each_other_are_refused_before_anything_is_done(fi
         views_of([*Cards.tables, table])
 
 
-def test_a_date_that_is_asked_for_holds_for_every_table_of_the_view() -> None:
+def test_the_key_of_a_view_is_the_plain_column_of_every_table_so_that_a_date_prunes_them_all() -> None:
     (_, races) = views_of(BOTH)
-    sql = view_sql(races, lambda name: f"`{name}`")
-    assert sql.endswith("GROUP BY `day`, `id`")
-    assert sql.count("`day` AS `day`") == len(races.fills)
+    assert view_sql(races, lambda name: f"`{name}`").partition(" FROM (")[2] == (
+        "SELECT `day` AS `day`, `id` AS `id`, `going` AS `going`, `prize` AS `prize`, "
+        "CAST(NULL AS STRING) AS `winner`, TRUE AS `has_card`, FALSE AS `has_result`, 0 AS `told` "
+        "FROM `cards` UNION ALL "
+        "SELECT `day`, `id`, `going`, NULL, `winner`, FALSE, TRUE, 1 FROM `results`) GROUP BY `day`, `id`"
+    )

@@ -98,7 +98,7 @@ def test_the_prices_of_a_date_cost_what_the_source_counted_and_are_spent_once(be
     found = bench.scrape("odds_history", markets=("h2h", "spreads"), regions=("us", "uk"))
     games = _games(found)
     assert games > 3
-    assert found.counts["odds_lines"] > 10 * games
+    assert found.counts["odds_h2h_lines"] > 10 * games
     used = bench.upstream.credits.report("2025-01")["used"]
     assert (bench.units, bench.spent) == (used, used)
     assert used == 1 + games * 10 * 2 * 2
@@ -174,7 +174,7 @@ def test_used_up_credits_end_the_month_for_every_source_of_the_key_without_anoth
     assert bench.upstream.calls.report()["total"] == asked
     bench.upstream.now = FIRST_OF_NEXT + dt.timedelta(minutes=1)
     bench.upstream.credits.a_month = 20_000
-    assert bench.scrape("odds_history").counts["odds_lines"]
+    assert bench.scrape("odds_history").counts["odds_h2h_lines"]
 
 
 def test_a_wall_that_only_the_body_tells_is_remembered_by_the_next_process(bench: Bench) -> None:

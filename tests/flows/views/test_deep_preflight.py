@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from flows.views.deep_preflight import YEAR, deep_preflight
+from processors.registry import views_filled_by
 from processors.warehouse import BigQueryWarehouse
 
-SOURCES = ("bdl_box_scores", "civic_band")
+SOURCES = ("bdl_box_scores", "civic_band", pytest.param("racing_results", marks=pytest.mark.long))
 
 
 def _left(place: Any) -> tuple[set[str], list[str]]:
@@ -32,6 +33,9 @@ def test_a_deep_preflight_tries_every_load_and_statement_and_leaves_no_trace(pla
             assert f"one date: recount of {table.name}" in names
             (year,) = (one for one in checks if one.name == f"a year of {table.name}")
             assert year.detail == f"{3 * YEAR:,} rows"
+    for view in views_filled_by(place.services.source_kit(source).processor.tables):
+        (viewed,) = (one for one in checks if one.name == f"view {view.name}")
+        assert viewed.detail.startswith("3 rows; ")
     (recounted,) = (one for one in checks if one.name == "recount")
     assert recounted.detail.startswith("OK: ")
     assert sum(name.startswith("statement ") for name in names) >= 8

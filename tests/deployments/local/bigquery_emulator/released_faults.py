@@ -417,6 +417,17 @@ def _(emulator: Emulator) -> bool:
     )
 
 
+# views
+
+
+@fault("views", "A view does not tell its definition, nor its description.")
+def _(emulator: Emulator) -> bool:
+    view, query = emulator.new_name(), "SELECT 1 AS id,  'a' AS name"
+    emulator.query(f"CREATE OR REPLACE VIEW `d.{view}` OPTIONS(description='told') AS {query}")
+    found = emulator.call("GET", f"datasets/d/tables/{view}").json
+    return (found.get("view") or {}).get("query") != query or found.get("description") != "told"
+
+
 # statements
 
 
