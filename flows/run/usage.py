@@ -7,7 +7,7 @@ from typing import Any
 from alerting.errors import PipelineError
 from flows.log import partition_logger
 from flows.run.run import Run
-from scrapers.pace.quota import used_by_source
+from scrapers.pace.quota import account_period, used_by_source
 
 
 def spent_facts(run: Run) -> dict[str, Any]:
@@ -39,11 +39,11 @@ def used_facts(run: Run) -> dict[str, Any]:
 def _quota_facts(run: Run) -> dict[str, Any]:
     kit = run.kit
     rate, account = kit.quota.rate, kit.scraper.account
-    unit, limit = ("day", rate.per_day) if rate.per_day is not None else ("month", rate.per_month)
+    unit, limit = account_period(rate)
     try:
         kit.budget.close()
         left = kit.quota.left()
-        told = f"{account}: {used_by_source(kit.quota.counts().by_source['day'])} this day" if account else ""
+        told = f"{account}: {used_by_source(kit.quota.counts().by_source[unit])} this {unit}" if account else ""
     except PipelineError as error:
         partition_logger().warning("quota not settled: %s", error)
         return {}

@@ -19,7 +19,7 @@ from flows.views.situation import BLOCK, DEAD_KEY, PERSON, QUOTA, Situation, Sta
 from flows.wiring import Services
 from processors import table_budget
 from scrapers.landing import source_prefix
-from scrapers.pace.quota import used_by_source
+from scrapers.pace.quota import account_period, used_by_source
 from scrapers.pace.rate_limits import described, next_reset
 from scrapers.registry import account_of, sources_of
 
@@ -248,16 +248,19 @@ def _quota(seen: Seen) -> str:
     whose = "source" if account == source else f"account {account} of {', '.join(sources_of(account))}"
     lines = [f"{whose}: {described(rate) or 'no limit declared'}"]
     walls = {unit for unit, limit in (("day", rate.per_day), ("month", rate.per_month)) if limit}
-    if walls:
-        for unit, used in ((unit, sum(by.values())) for unit, by in kit.quota.counts().spent.items() if unit in walls):
+    if walls or account != source:
+        counts, of = kit.quota.counts(), kit.scraper.cost_unit or "call"
+        for unit, used in ((unit, sum(by.values())) for unit, by in counts.spent.items() if unit in walls):
             ends = next_reset(unit, seen.situation.now, ZoneInfo(rate.reset_zone))
             lines.append(f"{used:,} used this {unit}, which ends {_to_the_second(ends)}")
-        lines.append(f"a backfill may still make {plural(kit.quota.left() or 0, 'call')}")
-    counts = kit.quota.counts()
-    if counts.closed_until and seen.situation.now < counts.closed_until:
-        lines.append(f"no call is made before {at(counts.closed_until)}: {counts.closed_why}")
-    if account != source:
-        lines.append(f"calls of this day: {used_by_source(counts.by_source['day'])}")
+        if walls:
+            left = plural(kit.quota.left() or 0, of)
+            lines.append(f"a backfill may still make {left}" if of == "call" else f"a backfill may still spend {left}")
+        if counts.closed_until and seen.situation.now < counts.closed_until:
+            lines.append(f"no call is made before {at(counts.closed_until)}: {counts.closed_why}")
+        if account != source:
+            period, _ = account_period(rate)
+            lines.append(f"{of}s of this {period}: {used_by_source(counts.by_source[period])}")
     lines.append(f"BigQuery's day ends {_to_the_second(table_budget.next_reset(seen.situation.now))}")
     return "; ".join(lines)
 

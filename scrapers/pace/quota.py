@@ -261,6 +261,17 @@ class SharedQuota:
         return result
 
 
+def account_period(rate: Rate) -> tuple[Unit, int | None]:
+    """The period that people are told of, and its limit: that of the day, else of the month; the day without any.
+
+    >>> account_period(Rate(per_month=500)), account_period(Rate(per_second=2))
+    (('month', 500), ('day', None))
+    """
+    if rate.per_day is None and rate.per_month is not None:
+        return "month", rate.per_month
+    return "day", rate.per_day
+
+
 def used_by_source(calls: Mapping[str, int]) -> str:
     """Who used how much of an account, most first.
 
