@@ -45,6 +45,10 @@ _PASSING = (api.TooManyRequests, api.ServerError, api.RetryError, *_LOST)
 _PIECE_BYTES = 8 * 2**20
 _LIST_FIELDS = "items(name,generation,size,updated,metadata),nextPageToken"
 
+_REASON_WORD = re.compile(r'"reason":\s*"(\w+)"')
+Trouble = Literal["missing", "vanished", "passing", "refused", "unknown"]
+"""The bucket is missing; it was there a moment ago; transient; this account may not; we do not know."""
+
 
 @dataclass(frozen=True, slots=True)
 class Patience:
@@ -62,6 +66,9 @@ class Patience:
 
 
 PATIENT = Patience()
+
+
+# -- the store --------------------------------------------------------------------------------------------------
 
 
 class GcsObjectStore:
@@ -289,6 +296,9 @@ def _stored(blob: storage.Blob) -> StoredObject:
     return StoredObject(blob.name, int(blob.generation), int(blob.size or 0), metadata, updated)
 
 
+# -- counting requests ------------------------------------------------------------------------------------------
+
+
 class CountingAdapter(HTTPAdapter):
     """Counts what really goes over the wire, so that a test can hold a plan to its number of list calls."""
 
@@ -318,9 +328,7 @@ class CountingAdapter(HTTPAdapter):
         return answer
 
 
-_REASON_WORD = re.compile(r'"reason":\s*"(\w+)"')
-Trouble = Literal["missing", "vanished", "passing", "refused", "unknown"]
-"""The bucket is missing; it was there a moment ago; transient; this account may not; we do not know."""
+# -- what went wrong, in words ----------------------------------------------------------------------------------
 
 
 def storage_trouble(kind: Trouble, action: str, *, bucket: str, project: str, reason: str) -> PipelineError:

@@ -31,6 +31,8 @@ from scrapers.pace.budget import Budget
 from scrapers.pace.quota import SharedQuota
 from scrapers.scrape import utc_now
 
+# -- the run of a window ----------------------------------------------------------------------------------------
+
 
 class WorkerKit(SourceKit):
     """Of one process among several: its budget is shared with the others."""
@@ -120,6 +122,9 @@ async def _stay_joined(run: Run, follower: Follower) -> None:
             partition_logger().warning("heartbeat failed, trying again: %s", error)
 
 
+# -- its breaker: the parent judges -----------------------------------------------------------------------------
+
+
 class Recorder(Breaker):
     """The breaker of a window: it remembers outcomes for the report, and only its process's memory trips it.
 
@@ -165,6 +170,9 @@ class Recorder(Breaker):
     def has_tried(self, probe: int) -> bool:
         """Whether this window has reported how ``probe`` ended."""
         return any(one.probe == probe for one in self.outcomes)
+
+
+# -- following the parent ---------------------------------------------------------------------------------------
 
 
 class Follower:

@@ -28,6 +28,8 @@ from scrapers.scrape import utc_now
 app = typer.Typer()
 Apply = Annotated[bool, typer.Option("--apply", help="Do it; without this nothing is changed.")]
 
+_COLUMNS = ("partition", "is_there", "status", "said")
+
 
 def who() -> str:
     """The person at this terminal, for audits."""
@@ -131,9 +133,6 @@ def send_owed(as_json: Json = False) -> None:
     say(as_json, f"{len(closed)} handled: {', '.join(closed) or 'nothing was owed'}")
     show({"handled": closed, "still_open": left}, table(left, ("backfill_id", "why")), as_json)
     finish(not any(one["why"] in ("stale", "unsent") for one in left))
-
-
-_COLUMNS = ("partition", "is_there", "status", "said")
 
 
 @app.command("first-date")

@@ -24,6 +24,12 @@ from flows.log import partition_logger
 from flows.wiring import Services
 from scrapers.scrape import utc_now
 
+POLL_S = 2.0
+SIGN_OF_LIFE_S = 30.0
+
+
+# -- the loan: the live run asks, the backfill lends and takes back ---------------------------------------------
+
 
 class BorrowedLease(Lease):
     """The lease of a live run that a backfill lent: same use as its own, but the source stays the backfill's."""
@@ -101,8 +107,7 @@ def _change(store: ObjectStore, of: LeaseRecord, change: Callable[[LeaseRecord],
     return lease_record(store, of.source).update(changed) is not None
 
 
-POLL_S = 2.0
-SIGN_OF_LIFE_S = 30.0
+# -- waiting for a lease that is held ---------------------------------------------------------------------------
 
 
 class Waiting(BaseModel):

@@ -17,6 +17,12 @@ from scrapers.partition import VARIANT_MARK, Partition, partitions_between
 ONE_DAY = dt.timedelta(days=1)
 LIFETIME = dt.timedelta(days=36_525)
 
+ALL = "all"
+# Names become parts of object names, host names and command lines. An object name has room for 1,024 bytes, of which
+# the layout takes about 250: https://cloud.google.com/storage/docs/objects#naming
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
+MAX_NAME_CHARS = 200
+
 
 @dataclass(frozen=True, slots=True)
 class Selection:
@@ -32,6 +38,9 @@ class Selection:
     entities: str = ""
 
 
+# -- dates ------------------------------------------------------------------------------------------------------
+
+
 def requested_partitions(scraper: Scraper, selected: Selection, now: dt.datetime) -> list[Partition]:
     """The partitions asked for, oldest first.
 
@@ -42,21 +51,23 @@ def requested_partitions(scraper: Scraper, selected: Selection, now: dt.datetime
     start_date, end_date = selected.start_date, selected.end_date
     if scraper.step == "whole":
         if selected.dates.strip() or (start_date, end_date) != (NO_DATE, NO_DATE):
-            raise _bad(scraper, f"{scraper.source} is asked by entity and has no dates", "entities=all and no dates")
+            raise _refused(
+                scraper, f"{scraper.source} is asked by entity and has no dates", "entities=all and no dates"
+            )
         return requested_entities(scraper, selected.entities, selected.exclude)
     if selected.entities.strip():
-        raise _bad(scraper, f"{scraper.source} is asked by date and has no entities", "leave entities empty")
+        raise _refused(scraper, f"{scraper.source} is asked by date and has no entities", "leave entities empty")
     if NO_DATE in (start_date, end_date):
-        raise _bad(scraper, "start_date and end_date are needed", "start_date=2025-01-01 end_date=2025-01-31")
+        raise _refused(scraper, "start_date and end_date are needed", "start_date=2025-01-01 end_date=2025-01-31")
     if start_date > end_date:
-        raise _bad(scraper, f"start_date {start_date} is after end_date {end_date}", "swap them")
+        raise _refused(scraper, f"start_date {start_date} is after end_date {end_date}", "swap them")
     if end_date < scraper.floor:
         begins = f"the source begins at {scraper.floor} {scraper.floor_evidence}".rstrip()
-        raise _bad(scraper, f"{begins}, end_date is {end_date}", "ask for later dates")
+        raise _refused(scraper, f"{begins}, end_date is {end_date}", "ask for later dates")
     if end_date > now.date() + LIFETIME:
         # Named at once: the days of eight thousand years are no plan.
         last_settled = scraper.last_settled(now)
-        raise _bad(
+        raise _refused(
             scraper,
             f"end_date {end_date} lies in the future (it is {now:%Y-%m-%d}); the last settled date is {last_settled}",
             f"end_date={last_settled}",
@@ -66,7 +77,7 @@ def requested_partitions(scraper: Scraper, selected: Selection, now: dt.datetime
     if unsettled:
         settled = [partition for partition in partitions if scraper.settled_at(partition) <= now]
         last = f"the last settled one is {settled[-1].key}" if settled else "none of them is settled"
-        raise _bad(
+        raise _refused(
             scraper,
             f"{unsettled[0].key} is not over and settled before {scraper.settled_at(unsettled[0]):%Y-%m-%d %H:%M} UTC "
             f"(it is {now:%Y-%m-%d %H:%M} UTC); {last}",
@@ -76,10 +87,10 @@ def requested_partitions(scraper: Scraper, selected: Selection, now: dt.datetime
     wanted = _keys_of(scraper, "dates", selected.dates) or keys
     outside = sorted(wanted - keys)
     if outside:
-        raise _bad(scraper, f"{outside[0]} lies outside {start_date} to {end_date}", "widen the range")
+        raise _refused(scraper, f"{outside[0]} lies outside {start_date} to {end_date}", "widen the range")
     wanted -= _keys_of(scraper, "exclude", selected.exclude)
     if not wanted:
-        raise _bad(scraper, "every date is excluded", "exclude less")
+        raise _refused(scraper, "every date is excluded", "exclude less")
     return [partition for partition in partitions if partition.key in wanted]
 
 
@@ -89,18 +100,14 @@ def _keys_of(scraper: Scraper, parameter: str, dates: str) -> set[str]:
     try:
         return set(listed_dates(dates))
     except ValueError as error:
-        raise _bad(scraper, f"{parameter}: {error}", "write them as 2025-01-03, 2025-01-07..2025-01-09") from error
+        raise _refused(scraper, f"{parameter}: {error}", "write them as 2025-01-03, 2025-01-07..2025-01-09") from error
 
 
-def _bad(scraper: Scraper, what: str, hint: str) -> ConfigurationError:
+def _refused(scraper: Scraper, what: str, hint: str) -> ConfigurationError:
     return ConfigurationError(f"{what}. Nothing was done", source=scraper.source, stage="plan", hint=hint)
 
 
-ALL = "all"
-# Names become parts of object names, host names and command lines. An object name has room for 1,024 bytes, of which
-# the layout takes about 250: https://cloud.google.com/storage/docs/objects#naming
-_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
-MAX_NAME_CHARS = 200
+# -- entities ---------------------------------------------------------------------------------------------------
 
 
 def requested_entities(scraper: Scraper, entities: str, exclude: str = "") -> list[Partition]:

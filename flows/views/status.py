@@ -23,6 +23,11 @@ from scrapers.pace.quota import account_period, used_by_source
 from scrapers.pace.rate_limits import described, next_reset
 from scrapers.registry import account_of, sources_of
 
+_SHOWN_CAUSES = 5
+_SHOWN_ACCEPTED = 20
+_NOTHING_DOUBLED = "done dates are skipped, others replaced in one step, so nothing is doubled"
+_TOUCHED = ("created", "updated", "removed")
+
 
 def source_status(services: Services, source: str, now: dt.datetime, newest: int = 5) -> dict[str, Any]:
     """JSON-ready: ``state`` with ``headline`` and ``next_step``, ``answers`` (fifteen), counts, causes, the last run
@@ -71,10 +76,7 @@ def source_status(services: Services, source: str, now: dt.datetime, newest: int
     }
 
 
-_SHOWN_CAUSES = 5
-_SHOWN_ACCEPTED = 20
-_NOTHING_DOUBLED = "done dates are skipped, others replaced in one step, so nothing is doubled"
-_TOUCHED = ("created", "updated", "removed")
+# -- the questions that a person asks, and their answers --------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -136,6 +138,9 @@ def answers_to(seen: Seen) -> list[Answer]:
         ("Can it wait until morning?", _urgency(seen)),
     )
     return [Answer(number, question, answer) for number, (question, answer) in enumerate(answers, start=1)]
+
+
+# -- one function an answer -------------------------------------------------------------------------------------
 
 
 def _alive(seen: Seen) -> str:
