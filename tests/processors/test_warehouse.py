@@ -155,7 +155,7 @@ def test_a_row_that_the_warehouse_refuses_leaves_the_old_rows(bench):
 
 def test_fewer_rows_than_staged_are_refused_before_the_replace(bench):
     table = bench.processor.tables[0]
-    with pytest.raises(LoadRejected, match="2 rows were staged, the load job took 1"):
+    with pytest.raises(LoadRejected, match="2 rows staged, the load job took 1"):
         load(bench, _batch(bench, table, [{"game_key": "k", "game_date": DAY, "score": 1}], "d1", rows=2))
     assert bench.rows("games", "score") == []
 
