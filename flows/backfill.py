@@ -127,7 +127,7 @@ async def backfill(
         canary: How many telling dates go first and must be well before the others follow; 0 is none, -1 takes 3
             when more than 100 are to be fetched.
         breaker: Stop early at red flags (20 % failing, one error on every date ...). Off, every date is tried.
-        max_calls: Calls this run may make; 0 is no limit but the source's.
+        max_calls: Calls this run may make, or credits where the source counts those; 0 is no limit but the source's.
         max_cost_usd: US dollars this run may cost (calls, storage operations, BigQuery); 0 takes the setting.
         deadline_h: Hours after which nothing more is begun; 0 takes the setting.
         wait_for_lease_s: How long to wait for another run of this source to end; 0 refuses at once.
