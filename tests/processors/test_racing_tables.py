@@ -27,7 +27,7 @@ from scrapers.registry import scraper
 from scrapers.scrape import ScrapeContext, scrape
 
 NOW = dt.datetime(2025, 10, 14, 21, 0, tzinfo=dt.UTC)
-WORLD = RacingWorld(meetings=(1, 2), races=(2, 3), runners=(3, 6), bookmakers=2, horses=60)
+WORLD = RacingWorld(meetings=(1, 2), races=(2, 3), runners=(3, 6), bookmakers=2, horses=60, is_busy_boxing_day=False)
 LOGIN = {"racing_api_user": RACING_USER, "racing_api_password": RACING_PASSWORD}
 CARDS, RESULTS = "racing_cards", "racing_results"
 FIRST = dt.date(2025, 9, 20)
