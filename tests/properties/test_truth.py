@@ -170,7 +170,6 @@ def _use_clock(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         "flows.run.run",
         "flows.run.recording",
         "flows.process",
-        "flows.closing.close",
         "flows.run.starting_facts",
     ):
         monkeypatch.setattr(f"{module}.utc_now", lambda: world.now)
