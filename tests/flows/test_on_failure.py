@@ -14,7 +14,7 @@ def test_t20_on_failure_stop_leaves_the_dates_behind_the_first_failure_pending_a
     place.upstream.trouble({"kind": "500", "dates": [DATES[2]]})
     _, facts = ran(FIRST, LAST, on_failure="stop", order="sequential")
     assert facts.verdict == "ABORTED(red_flag)"
-    assert "first_failure" in " ".join(facts.notes)
+    assert "first failure" in " ".join(facts.notes)
     assert sorted(place.upstream.calls.report()["by_date"]) == DATES[:3]
     assert [facts.calendar[date] for date in DATES[2:]] == ["failed_retryable", "planned", "planned", "planned"]
     assert {facts.calendar[date] for date in DATES[:2]} <= {"verified", "empty_ok"}
