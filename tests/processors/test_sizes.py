@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from alerting.wording import plural
 from processors.verification import Finding
 
 DAY, NEXT = "2025-01-03", "2025-01-04"
@@ -26,7 +27,9 @@ def test_d16_a_partition_of_an_unlikely_size_keeps_its_old_rows(bench, count):
     before = bench.content()
     sized(bench, 2, 3)
     receipt = bench.process(bench.land(DAY, [bench.game(DAY, number) for number in range(count)]), backfill_id="b2")
-    assert f"games: {count} rows, a partition has 2 to 3; old rows were kept" in receipt.refused()[DAY].message
+    assert (
+        f"games: {plural(count, 'row')}, a partition has 2 to 3; old rows were kept" in receipt.refused()[DAY].message
+    )
     assert bench.content() == before
 
 
