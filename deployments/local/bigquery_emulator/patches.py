@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deployments.local.bigquery_emulator import contracts, engine, jobs, parsing, statements, views
+from deployments.local.bigquery_emulator import contracts, engine, jobs, parsing, shapes, statements, views
 from deployments.local.bigquery_emulator.googlesql import GoogleSql
 from deployments.local.bigquery_emulator.quota import Quota
 
@@ -16,6 +16,7 @@ def install(quota: Quota, analyzer: GoogleSql) -> None:
     """
     engine.install()
     parsing.install()
+    shapes.install()
     contracts.install()
     views.install()
     statements.install(statements.Statements(analyzer))

@@ -24,6 +24,7 @@ import bqemulator.sql.translator
 import structlog
 from bqemulator.catalog.duckdb_repository import DuckDBCatalogRepository
 from bqemulator.config import LogLevel, PersistenceMode, Settings
+from bqemulator.sql.translator import SQLTranslator
 from bqemulator.storage.engine import DuckDBEngine
 from bqemulator.versioning.snapshots import SnapshotManager
 from sqlglot.dialects.dialect import Dialect
@@ -39,6 +40,7 @@ PATCHED: tuple[Any, ...] = (
     bqemulator.server,
     DuckDBCatalogRepository,
     DuckDBEngine,
+    SQLTranslator,
     SnapshotManager,
     Dialect,
 )

@@ -119,6 +119,16 @@ def _(emulator: Emulator) -> bool:
     return bool(read)
 
 
+@fault("shapes", "A statement is translated anew when only the names of its tables differ.")
+def _(emulator: Emulator) -> bool:
+    translated: list[str] = []
+    transpile = sqlglot.transpile
+    with mock.patch.object(sqlglot, "transpile", lambda sql, **how: translated.append(sql) or transpile(sql, **how)):
+        for table in (emulator.table_of(ID), emulator.table_of(ID)):
+            assert emulator.query(f"SELECT id AS shape FROM `{PROJECT}.d.{table}`").is_good
+    return len(translated) > 1
+
+
 # jobs
 
 
