@@ -13,6 +13,8 @@ from flows import log
 from flows.ledger.ledger import Ledger, Verdict
 from flows.run import recording as bookkeeping
 from flows.run.result_artifacts import attention_rows
+from flows.run.tally import Tally
+from flows.run.work_set import WorkSet
 
 PLANTED = "pl4nted-S3cret-value"
 KEY = "2024-01-01"
@@ -31,10 +33,13 @@ def test_a_secret_in_an_error_is_in_no_ledger_entry_and_in_no_table_of_the_run(k
     run = SimpleNamespace(
         source="s",
         backfill_id="bf-1",
-        tries={},
-        partitions={},
+        kit=SimpleNamespace(
+            scraper=SimpleNamespace(has_sites=False),
+            purpose="backfill",
+        ),
+        tally=Tally(),
+        work=WorkSet(),
         in_canary=False,
-        takes_prompt_flush=lambda _: True,
         services=SimpleNamespace(alerts=alerts),
         ledger=Ledger(store, "s"),
         breaker=breaker,

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
+from memory_store import MemoryObjectStore
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from alerting.errors import ConfigurationError
@@ -99,7 +100,8 @@ def test_a_running_event_loop_is_no_obstacle(blocks):
 
 def test_a_source_client_gets_its_own_secret_and_no_other(blocks):
     blocks["gapless-bdl-api-key"] = "from-the-block-123"
-    services = Services(Settings(source_secrets={"other_key": "not-yours-0123456"}))
+    services = Services(Settings(project="p", source_secrets={"other_key": "not-yours-0123456"}))
+    services.__dict__["store"] = MemoryObjectStore()
     client = services.source_kit("bdl_box_scores").client
     assert dict(client._access.secrets) == {"bdl_api_key": "from-the-block-123"}
     client.close()

@@ -105,6 +105,8 @@ class Shop:
     def calls(self) -> int:
         return len(self.asked)
 
+    units = calls
+
     def fetch(self, request: Request, page_number: int = 1) -> Page:
         begin, end = (dt.datetime.fromisoformat(value) for _, value in request.params)
         with self._lock:

@@ -158,7 +158,7 @@ def test_dates_between_two_ranges_that_nobody_asked_for_are_no_gap(place: Any, m
     keys = [f"2025-01-{day:02d}" for day in range(1, 5)]
     place.store.write(plan_name("bf-a"), b"{}", metadata=plan_metadata(SOURCE, keys))
     place.store.write(plan_name("bf-b"), b"{}", metadata=plan_metadata("another", ["2025-01-20"]))
-    whole = {"source": SOURCE, "items": [{"key": "2025-01-10"}]}
+    whole = {"source": SOURCE, "items": [{"key": "2025-01-10", "path": "fetch"}]}
     place.store.write(plan_name("bf-without-metadata"), json.dumps(whole).encode())
     assert never_attempted(place) == "2025-01-02…2025-01-04, 2025-01-10"
     place.run_id = "daily-0f3a5c1e7b1d"
