@@ -94,7 +94,8 @@ def test_a_401_stops_the_source_with_one_needs_a_human_mail_and_one_summary(benc
     (summary,) = (" ".join(mail["text"].split()) for mail in mails if "HUMAN" not in mail["subject"])
     assert "[STOPPED, 0 of 30 done]" in next(mail["subject"] for mail in mails if "HUMAN" not in mail["subject"])
     assert "30 missing, not attempted." in summary
-    assert "Repair first, then retry. Check the secret bdl_api_key and what its account may read" in summary
+    assert "Renew or unlock the key first, then this." in summary
+    assert "Check the secret bdl_api_key and what its account may read" in summary
     assert ended.message == "ABORTED(critical): 30 planned: 30 planned"
     status = bench.status()
     said = {one["number"]: one["answer"] for one in status["answers"]}
