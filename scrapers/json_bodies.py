@@ -59,6 +59,9 @@ def landed_json(body: bytes) -> Any:
 def _second_reading(body: bytes, reason: str) -> Any:
     if "Detected duplicate key" in reason:
         raise SourceContractError(f"an object has a key twice: {reason}", body=excerpt(body))
+    if reason.startswith("recursion limit exceeded"):
+        # Its limit is 200 levels; how many Python itself reads depends on its version.
+        raise SourceContractError("the body is not JSON", reason="nested too deeply", body=excerpt(body))
     # UTF-16 and UTF-32 look cut off to a reader of UTF-8.
     if reason.startswith("EOF while parsing") and b"\0" not in body:
         raise _cut(body)
