@@ -41,7 +41,7 @@ def test_the_commands_of_the_page_bring_the_new_source_into_the_table(
 
 def _checkout_with(new_source, folder, bench, upstream):
     """A copy of the code with the page's files in it; its worker processes import from there."""
-    for package in ("alerting", "scrapers", "processors", "flows", "deployments", "tests/contracts"):
+    for package in ("gapless", "alerting", "scrapers", "processors", "flows", "deployments", "tests/contracts"):
         # The walk of one date through the rooms needs the fixtures of the flows, and is about no source.
         without = shutil.ignore_patterns("__pycache__", "test_rooms.py")
         shutil.copytree(PROJECT_DIR / package, folder / package, ignore=without)
