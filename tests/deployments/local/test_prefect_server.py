@@ -1,7 +1,8 @@
-"""The embedded server's SQLite: two requests that read and then write at the same time both get through."""
+"""The embedded server: its SQLite takes two writers at once, and its own automations pass the guard."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -54,3 +55,37 @@ def test_two_requests_that_read_and_then_write_both_end_well_only_with_the_lock_
         check=False,
     )
     assert done.stdout.strip() == said, done.stderr[-2000:]
+
+
+ASKED_FROM_BOTH_SIDES = """
+import asyncio, httpx
+from deployments.local.prefect_server import guard
+guard(())
+from prefect.server.api import server
+from prefect.server.api.clients import OrchestrationClient
+served = server.create_app(final=True)
+
+async def main():
+    transport = httpx.ASGITransport(app=served)
+    for host in ("127.0.0.1:4200", "rebound.test"):
+        async with httpx.AsyncClient(transport=transport, base_url=f"http://{host}") as client:
+            print((await client.get("/api/health")).status_code)
+    # What an automation does that runs a deployment, once the server has answered its first request.
+    async with OrchestrationClient() as itself:
+        print((await itself._http_client.get("/health")).status_code)
+
+asyncio.run(main())
+"""
+
+
+def test_the_server_refuses_a_foreign_host_and_its_own_automations_still_reach_it(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ASKED_FROM_BOTH_SIDES],
+        env={**os.environ, "PREFECT_HOME": str(tmp_path), "PREFECT_SERVER_API_AUTH_STRING": ""},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    served, refused, itself = done.stdout.split()
+    assert (served, refused[0], itself) == ("200", "4", "200"), done.stderr[-2000:]
