@@ -16,7 +16,7 @@ _ADVICE = {
     "AuthenticationError": "Renew or unlock the key first; until then every call is refused.",
     "BudgetExhausted": "Wait for the budget's reset, or raise the budget.",
     "BlockedBySource": "The source blocks us. Wait out the cooldown; do not retry faster.",
-    "ConfigurationError": "Fix the setting named above, then retry.",
+    "ConfigurationError": "Mend the setting or parameter that the message names.",
     "SourceContractError": "The source answered otherwise than agreed. Fix the scraper or processor, or exclude these; "
     "landed pages are kept.",
     "LoadRejected": "BigQuery refused the rows. Fix the row model; a retry reloads what is landed, without calls.",
@@ -29,7 +29,7 @@ _ADVICE = {
     "NotSettled": "The source still changes these. Retry when they are settled.",
     "PartitionUnavailable": "The source will never have these; nothing to do.",
     "RateLimited": "The source asked for a slower pace. A retry will do.",
-    "SourceUnavailable": "The source was down. A retry will do.",
+    "SourceUnavailable": "The source was down, or its answer was incomplete. A retry will do.",
     "LandingUnavailable": "Object storage was down. A retry will do.",
     "WarehouseBusy": "BigQuery was busy. A retry will do; landed pages are not asked for again.",
 }

@@ -134,9 +134,18 @@ def build_view(facts: RunFacts, causes: Causes) -> SummaryView:
         audit=audit_rows(facts),
         links=tuple((redact(name), redact(url)) for name, url in facts.links.items()),
         contacts=tuple(facts.contacts.items()) if any(group.critical for group in causes.groups) else (),
-        notes=tuple(redact(note) for note in (*facts.warnings, *facts.notes)),
+        notes=_notes(facts),
         failed_ranges=compress_dates(failed),
     )
+
+
+def _notes(facts: RunFacts) -> tuple[str, ...]:
+    """Warnings, then notes; of red flags that differ in their numbers alone the last, and how often it was raised."""
+    latest: dict[str, tuple[str, int]] = {}
+    for note in (*facts.warnings, *facts.notes):
+        alike = re.sub(r"\d+", "0", note) if note.startswith("red flag") else note
+        latest[alike] = note, latest[alike][1] + 1 if alike in latest else 1
+    return tuple(redact(note) + (f" ({plural(count, 'time')})" if count > 1 else "") for note, count in latest.values())
 
 
 def _steps(facts: RunFacts, causes: Causes, retries: Mapping[str, Step | None]) -> tuple[Step, ...]:

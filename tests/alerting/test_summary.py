@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -165,6 +166,17 @@ def test_a_crashed_run_says_so_and_gives_one_command_for_what_was_never_begun_or
     dates = re.search(r"'dates=([^']*)'", rest.replace("'\\\n'", ""))[1]
     assert set(expand_dates(dates)) == {*DAYS[270:365], *DAYS[10:13]}
     assert "30 are landed and cost no call" in " ".join(rest.split())
+
+
+def test_a_red_flag_that_was_raised_again_is_told_once_with_its_last_numbers_and_every_other_note_is_kept():
+    flag = "red flag, error rate: 6 of the last 23 dates failed; in {} s one date is tried again"
+    others = ["2025-01-01: fetched again", "2025-01-02: fetched again"]
+    run, found = three_causes()
+    notes = [flag.format(30), others[0], flag.format(60), others[1], flag.format(120)]
+    told = " ".join(render(replace(run, notes=notes), found).text.split())
+    assert told.count("red flag, error rate") == 1
+    assert f"{flag.format(120)} (3 times)" in told
+    assert all(note in told for note in others)
 
 
 def test_while_the_source_is_in_cooldown_every_command_says_from_when_it_works_and_what_frees_it():
