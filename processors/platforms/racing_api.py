@@ -9,7 +9,9 @@ from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from processors.base import Fill
+from pydantic import Field
+
+from processors.base import Fill, Row
 
 RACE, RUNNER = ("race_date", "race_id"), ("race_date", "race_id", "horse_id")
 NON_RUNNER = "NON-RUNNER"
@@ -19,6 +21,49 @@ _UK = ZoneInfo("Europe/London")
 _CURRENCIES = {"": "GBP", "£": "GBP", "€": "EUR", "A$": "AUD", "$": "USD", "¥": "JPY", "HK$": "HKD", "NZ$": "NZD"}
 _MILES = re.compile(r"(?:(\d+)m)?(?:(\d+)f)?(?:(\d+)y)?")
 _MONEY = re.compile(r"([^\d.]*)([\d,]+(?:\.\d+)?)")
+
+
+class RaceRow(Row):
+    """What card and result tell of a race alike."""
+
+    race_id: str = Field(description="rac_...")
+    race_date: dt.date = Field(alias="date", description="UK date")
+    region: str = Field(description="upper case: GB, IRE, FR ...")
+    course_id: str = Field(description="crs_...")
+    course: str
+    race_name: str
+    race_type: str | None = Field(alias="type", description="Flat, Hurdle, Chase, NH Flat")
+    pattern: str | None = Field(description="group, grade or listed")
+    rating_band: str | None
+    age_band: str | None
+    going: str | None
+    surface: str | None
+    jumps: int | None = Field(description="hurdles or fences to jump")
+
+
+class RunnerRow(Row):
+    """What card and result tell of a horse in a race alike."""
+
+    race_id: str
+    race_date: dt.date
+    horse_id: str = Field(description="hrs_...")
+    horse: str = Field(description="name without country")
+    age: int | None = Field(description="years")
+    sire_id: str | None
+    sire: str | None
+    sire_region: str | None
+    dam_id: str | None
+    dam: str | None
+    dam_region: str | None
+    damsire_id: str | None
+    damsire: str | None
+    trainer_id: str | None
+    trainer: str | None
+    owner_id: str | None
+    owner: str | None
+    draw: int | None = Field(description="stall; NULL over jumps")
+    headgear: str | None
+    silk_url: str | None
 
 
 def entity_fills(precedence: int, *, cards: bool) -> tuple[Fill, ...]:

@@ -11,6 +11,8 @@ from processors.base import Fill, LandedPage, Processor, Row, Table
 from processors.platforms.racing_api import (
     RACE,
     RUNNER,
+    RaceRow,
+    RunnerRow,
     entity_fills,
     jockey_and_claim,
     money,
@@ -23,27 +25,14 @@ from scrapers.answers import landed_json
 from scrapers.partition import Partition
 
 
-class Card(Row):
+class Card(RaceRow):
     """A race as its card announces it."""
 
-    race_id: str = Field(description="rac_...")
-    race_date: dt.date = Field(alias="date", description="UK date")
     off_at: AwareDatetime = Field(alias="off_dt", description="planned start, UTC")
-    region: str = Field(description="upper case: GB, IRE, FR ...")
-    course_id: str = Field(description="crs_...")
-    course: str
-    race_name: str
-    race_type: str | None = Field(alias="type", description="Flat, Hurdle, Chase, NH Flat")
     race_class: str | None = Field(description="NULL outside Britain")
-    pattern: str | None = Field(description="group, grade or listed")
-    rating_band: str | None
-    age_band: str | None
     sex_restriction: str | None
     distance_yards: int | None
     distance_furlongs: Decimal | None = Field(alias="distance_f", description="rounded, 220 yards each")
-    going: str | None
-    surface: str | None
-    jumps: int | None = Field(description="hurdles or fences to jump")
     prize: Decimal | None = Field(description="in prize_currency")
     prize_currency: str | None = Field(description="ISO 4217, or the sign where it is not known")
     field_size: int | None = Field(description="runners, without those withdrawn")
@@ -58,41 +47,22 @@ class Card(Row):
     betting_forecast: str | None
 
 
-class CardRunner(Row):
+class CardRunner(RunnerRow):
     """A horse in a race as its card announces it."""
 
-    race_id: str
-    race_date: dt.date
-    horse_id: str = Field(description="hrs_...")
-    horse: str = Field(description="name without country")
     horse_region: str | None = Field(alias="region", description="where it was bred")
     dob: dt.date | None = Field(description="date of birth")
-    age: int | None = Field(description="years")
     sex: str | None
     sex_code: str | None = Field(description="G, M, F, C, H, R")
     colour: str | None
     breeder: str | None
-    sire_id: str | None
-    sire: str | None
-    sire_region: str | None
-    dam_id: str | None
-    dam: str | None
-    dam_region: str | None
-    damsire_id: str | None
-    damsire: str | None
     damsire_region: str | None
-    trainer_id: str | None
-    trainer: str | None
     trainer_location: str | None
-    owner_id: str | None
-    owner: str | None
     jockey_id: str | None = Field(description="NULL while none is named, and for a withdrawn runner without one")
     jockey: str | None = Field(description="name without the claim")
     claim_lbs: int | None = Field(description="pounds that the jockey claims")
     number: str | None = Field(description="saddle cloth; NULL for a withdrawn runner")
-    draw: int | None = Field(description="stall; NULL over jumps")
     weight_lbs: int | None = Field(alias="lbs", description="pounds to carry")
-    headgear: str | None
     headgear_run: str | None
     wind_surgery: str | None
     wind_surgery_run: str | None
@@ -105,7 +75,6 @@ class CardRunner(Row):
     trainer_rtf: str | None = Field(description="per cent of the trainer's horses that run to form")
     card_comment: str | None = Field(alias="comment")
     spotlight: str | None
-    silk_url: str | None
 
 
 class Price(Row):

@@ -1,16 +1,17 @@
 """The Racing API, results: how races ended."""
 
-import datetime as dt
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any, ClassVar
 
 from pydantic import AwareDatetime, Field
 
-from processors.base import Fill, LandedPage, Processor, Row, Table
+from processors.base import Fill, LandedPage, Processor, Table
 from processors.platforms.racing_api import (
     RACE,
     RUNNER,
+    RaceRow,
+    RunnerRow,
     entity_fills,
     money,
     name_and_region,
@@ -23,28 +24,15 @@ from scrapers.answers import landed_json
 from scrapers.partition import Partition
 
 
-class Result(Row):
+class Result(RaceRow):
     """A race that was run."""
 
-    race_id: str = Field(description="rac_...")
-    race_date: dt.date = Field(alias="date", description="UK date")
     off_at: AwareDatetime = Field(alias="off_dt", description="start, UTC")
-    region: str = Field(description="upper case: GB, IRE, FR ...")
-    course_id: str = Field(description="crs_...")
-    course: str
-    race_name: str
-    race_type: str | None = Field(alias="type", description="Flat, Hurdle, Chase, NH Flat")
     race_class: str | None = Field(alias="class", description="NULL outside Britain")
-    pattern: str | None = Field(description="group, grade or listed")
-    rating_band: str | None
-    age_band: str | None
     sex_restriction: str | None = Field(alias="sex_rest")
     distance_yards: int | None = Field(alias="dist_y")
     distance_furlongs: Decimal | None = Field(description="rounded, 220 yards each")
     distance_m: Decimal | None = Field(alias="dist_m", description="metres")
-    going: str | None
-    surface: str | None
-    jumps: int | None = Field(description="hurdles or fences to jump")
     winning_time_detail: str | None
     comments: str | None
     non_runners: str | None = Field(description="free text: names with reasons")
@@ -56,36 +44,17 @@ class Result(Row):
     tote_trifecta: str | None
 
 
-class ResultRunner(Row):
+class ResultRunner(RunnerRow):
     """A horse that started."""
 
-    race_id: str
-    race_date: dt.date
-    horse_id: str = Field(description="hrs_...")
-    horse: str = Field(description="name without country")
     horse_region: str | None = Field(description="where it was bred")
-    age: int | None = Field(description="years")
     sex_code: str | None = Field(alias="sex", description="G, M, F, C, H, R")
-    sire_id: str | None
-    sire: str | None
-    sire_region: str | None
-    dam_id: str | None
-    dam: str | None
-    dam_region: str | None
-    damsire_id: str | None
-    damsire: str | None
     damsire_region: str | None = Field(description="mostly not told")
-    trainer_id: str | None
-    trainer: str | None
-    owner_id: str | None
-    owner: str | None
     jockey_id: str | None
     jockey: str | None
     claim_lbs: int | None = Field(alias="jockey_claim_lbs", description="pounds that the jockey claimed")
     number: str | None = Field(description="saddle cloth")
-    draw: int | None = Field(description="stall; NULL over jumps")
     weight_lbs: int | None = Field(description="pounds carried")
-    headgear: str | None
     official_rating: int | None = Field(alias="or")
     position: str = Field(description="1, 2 ... or letters: PU pulled up, UR unseated, F fell")
     beaten_lengths: Decimal | None = Field(alias="btn", description="behind the one in front")
@@ -99,7 +68,6 @@ class ResultRunner(Row):
     rpr: int | None = Field(description="Racing Post Rating of this run")
     tsr: int | None = Field(description="Topspeed of this run")
     comment: str | None = Field(description="how the race went for it")
-    silk_url: str | None
 
 
 class RacingResults(Processor):
