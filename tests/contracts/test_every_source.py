@@ -95,7 +95,9 @@ def _code_lines(path: Path) -> int:
     for node in ast.walk(ast.parse(text)):
         is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
         is_columns = (
-            isinstance(node, ast.ClassDef) and all(ast.unparse(base).endswith("Row") for base in node.bases)
+            isinstance(node, ast.ClassDef)
+            and node.bases
+            and all(ast.unparse(base).endswith("Row") for base in node.bases)
         ) or (isinstance(node, ast.Assign) and "create_model" in ast.unparse(node.value))
         if is_text or is_columns or isinstance(node, ast.Import | ast.ImportFrom):
             skipped.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
