@@ -235,6 +235,8 @@ class Scraper(ABC):
             also given such a span as one partition, see :mod:`scrapers.spans`.
         rests: How long the source rightly has no rows (weekends, holidays, off-season); None = not known. More empty
             dates in a row are not called empty, whatever proves them: an outage answers "nothing" too.
+        family: Name of the sources that one parent deployment runs and `gapless coverage` shows side by side; "" where
+            the source stands alone.
         account: Name of the login or plan that several sources share; "" where the source has it alone. Rate, quota,
             cooldown and pauses are those of the account: its sources keep them together, also from several processes,
             see :mod:`scrapers.pace.account_pace`. All of them declare the same rate, auth and quota headers.
@@ -263,6 +265,7 @@ class Scraper(ABC):
     result_cap: ClassVar[int] = 0
     days_per_call: ClassVar[int] = 1
     rests: ClassVar[Rests | None] = None
+    family: ClassVar[str] = ""
     account: ClassVar[str] = ""
     horizon: ClassVar[dt.timedelta | None] = None
     cost_unit: ClassVar[str] = ""

@@ -67,6 +67,16 @@ def sources_of(account: str) -> list[str]:
     return [name for name in sources() if account_of(name) == account]
 
 
+def families() -> list[str]:
+    """Names of all families, sorted. Imports all sources."""
+    return sorted({family for name in sources() if (family := scraper(name).family)})
+
+
+def sources_of_family(family: str) -> list[str]:
+    """Names of the sources of ``family``, sorted. Imports all sources."""
+    return [name for name in sources() if scraper(name).family == family]
+
+
 def from_module(module: ModuleType) -> Scraper:
     """The one scraper that a module defines. Raises ``ConfigurationError`` for none, several or an unfinished one."""
     name = module.__name__.rpartition(".")[2]

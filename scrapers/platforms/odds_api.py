@@ -44,6 +44,7 @@ class OddsApi(Scraper):
 
     zone = "America/New_York"
     base_url = "https://api.the-odds-api.com"
+    family = "odds"
     account = "the_odds_api"
     auth = SecretParam("apiKey", "odds_api_key")
     rate = Rate(per_second=25, per_month=20_000, reset_zone="UTC")

@@ -25,6 +25,7 @@ class RacingApi(Scraper):
 
     zone = "Europe/London"
     base_url = "https://api.theracingapi.com"
+    family = "racing"
     account = "the_racing_api"
     auth = SecretBasic("racing_api_user", "racing_api_password")
     rate = Rate(per_second=1.8)  # 2 on every plan; the rest is for calls that arrive sooner than they were sent

@@ -14,6 +14,7 @@ class BdlBoxScores(Scraper):
     """Games and player lines of one date; not paginated. Recordings of 2024 have no game id and no quarters."""
 
     title = "Ball Don't Lie: NBA box scores"
+    family = "nba"
     zone = "America/New_York"
     base_url = "https://api.balldontlie.io"
     tables = ("nba_bdl_games", "nba_bdl_player_stats")

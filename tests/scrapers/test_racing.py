@@ -29,7 +29,7 @@ from scrapers.landing import Landing, Manifest
 from scrapers.pace.account_pace import AccountPace
 from scrapers.pace.budget import Budget
 from scrapers.partition import Partition
-from scrapers.registry import account_of, scraper, sources_of
+from scrapers.registry import account_of, families, scraper, sources_of, sources_of_family
 from scrapers.scrape import ScrapeContext, scrape
 
 NOW = dt.datetime(2025, 10, 14, 21, 0, tzinfo=dt.UTC)
@@ -242,3 +242,8 @@ def test_two_sources_at_once_never_pass_two_calls_a_second_at_the_source(
     report = upstream.calls.report()
     assert not problems
     assert (report["total"], report["peak_per_second"] <= 2) == (8, True)
+
+
+def test_each_source_says_to_which_family_it_belongs() -> None:
+    assert {"racing_cards", "racing_reference", "racing_results"} <= set(sources_of_family("racing"))
+    assert {"odds", "racing"} <= set(families())
