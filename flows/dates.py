@@ -28,9 +28,8 @@ from flows.run.recording import (
 )
 from flows.run.run import Run
 from flows.run.work_set import Landed
-from flows.run_id import window_name
 from scrapers.manifest import Manifest
-from scrapers.partition import spans
+from scrapers.partition import spans, window_name
 from scrapers.spans import SpanQueue, SpanResult
 
 LANDED = "landed"

@@ -1,4 +1,4 @@
-"""The middle of a backfill: windows of partitions become date subflows, and what they land becomes process subflows.
+"""The middle of a backfill: windows of partitions become date subflows; `flows.loading` takes what they land.
 
 Both go on at once, and a queue of landed partitions is between them::
 
@@ -8,22 +8,20 @@ Both go on at once, and a queue of landed partitions is between them::
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 from alerting.ranges import compress_dates
 from flows.child_runs.dispatch import run_elsewhere, windows_of
 from flows.dates import dates, land_window
+from flows.loading import LandedQueue, load, load_in_batches
 from flows.parameters import Engine, Order
-from flows.planning.batching import is_worth_a_job
 from flows.planning.plan import Plan
-from flows.process import load_batch, process_landed, to_load, validate_batch, validate_loaded
+from flows.process import validate_batch, validate_loaded
 from flows.run.gate import SOURCE_DOWN
 from flows.run.landed_before import read_landed
 from flows.run.run import Run
 from flows.run.turns import Turns
 from flows.run.work_set import Landed
-from processors.load_plan import pack
 from scrapers.partition import Partition, span_windows, windows
 
 # SQLite answers 503 to concurrent writers: four subflows at once is what it takes without retries.
@@ -33,8 +31,6 @@ SINGLE_DATE_WINDOWS_AT_ONCE = 4
 LONG_WINDOWS_AT_ONCE = 2
 
 Window = tuple[Partition, ...]
-LandedQueue = asyncio.Queue[Landed | None]
-"""What was landed, then None."""
 
 
 async def map_windows(run: Run, plan: Plan) -> None:
@@ -43,7 +39,7 @@ async def map_windows(run: Run, plan: Plan) -> None:
     reloads, plan = await take_up_landed(run, plan)
     landed: LandedQueue = asyncio.Queue()
     most = run.services.settings.process_batch_partitions
-    loading = asyncio.create_task(load_in_batches(partial(_load, run), reloads, landed, len(plan.to_fetch), most))
+    loading = asyncio.create_task(load_in_batches(partial(load, run), reloads, landed, len(plan.to_fetch), most))
     try:
         await land_in_windows(run, plan, landed)
     finally:
@@ -88,37 +84,7 @@ async def land_in_windows(run: Run, plan: Plan, landed: LandedQueue) -> None:
     await asyncio.gather(*(land_one(window) for window in grouped))
 
 
-async def load_in_batches(
-    load: Callable[[Sequence[Landed]], Awaitable[None]],
-    reloads: Sequence[Landed],
-    landed: LandedQueue,
-    to_come: int,
-    most: int,
-) -> None:
-    """Loads one batch of at most ``most`` at a time, because a table has one writer.
-
-    What is still being landed is loaded in batches small enough for the two to overlap. ``reloads`` go first when they
-    fill a batch; fewer save a job by going with the first dates that land.
-    """
-    batch, loaded = list(reloads), 0
-    if len(batch) >= most:
-        await load(batch)
-        batch = []
-    more = True
-    while more:
-        one = await landed.get()
-        more = one is not None
-        if one is not None:
-            batch.append(one)
-            to_come -= 1
-            if len(batch) < most and not landed.empty():
-                continue
-        if batch and (not more or is_worth_a_job(len(batch), loaded=loaded, to_come=to_come, most=most)):
-            await load(batch)
-            batch, loaded = [], loaded + len(batch)
-
-
-# -- one window, one batch -------------------------------------------------------------------------------------
+# -- one window ------------------------------------------------------------------------------------------------------
 
 
 def _windows(run: Run, plan: Plan) -> tuple[list[Window], int]:
@@ -156,13 +122,3 @@ async def _land_elsewhere(run: Run, window: Window, landed: LandedQueue, slots: 
     if keys := _left(run, window):
         for one in await run_elsewhere(run, keys, slots):
             landed.put_nowait(one)
-
-
-async def _load(run: Run, landed: Sequence[Landed]) -> None:
-    """Loads with as few jobs as BigQuery's limits and this machine allow, unless loading was stopped."""
-    if run.loading_stopped_by is not None:
-        return
-    loadable = await to_load(run, sorted(landed, key=lambda one: one.key))
-    for batch in pack(loadable):
-        if run.loading_stopped_by is None:
-            await run.subflow(process_landed, [one.partition for one in batch], partial(load_batch, run, batch))

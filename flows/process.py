@@ -28,11 +28,11 @@ from flows.run.quarantine import quarantine_suspects
 from flows.run.recording import record_batch_failure, record_failure, record_landed
 from flows.run.run import Run
 from flows.run.work_set import Landed
-from flows.run_id import window_name
 from processors.process import Receipt, process
 from processors.receipt import read_receipt
 from processors.verification import Verification, verify
 from scrapers.manifest import Manifest
+from scrapers.partition import window_name
 from scrapers.scrape import utc_now
 
 _NOT_BEGUN = "a batch is handed over by the run that landed it: start the backfill"

@@ -1,8 +1,8 @@
-"""How runs are named: ids derived from the flow run alone, runs by what they are to do, windows by their partitions."""
+"""How runs are named: ids derived from the flow run alone, runs by what they are to do."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
@@ -59,10 +59,3 @@ def run_name(given: Mapping[str, Any]) -> str:
     elif earlier := given.get("failed_of") or given.get("plan_of"):
         parts.append(f"as {earlier} left it")
     return " ".join(part for part in parts if part)
-
-
-def window_name(partitions: Sequence[str]) -> str:
-    """``2025-01-03`` for one partition, ``2025-01-01..2025-01-31 (31)`` for several."""
-    if len(partitions) == 1:
-        return partitions[0]
-    return f"{partitions[0]}..{partitions[-1]} ({len(partitions)})"

@@ -225,3 +225,14 @@ def windows(partitions: Sequence[Partition], single_up_to: int = 31) -> list[tup
             group = "", 0, number // single_up_to
         grouped.setdefault(group, []).append(partition)
     return [tuple(members) for members in grouped.values()]
+
+
+def window_name(partitions: Sequence[str]) -> str:
+    """How people call a window, by its keys: the only one, or the first, the last and their number.
+
+    >>> window_name(["2025-01-03"]), window_name(["2025-01-01", "2025-01-02", "2025-01-03"])
+    ('2025-01-03', '2025-01-01..2025-01-03 (3)')
+    """
+    if len(partitions) == 1:
+        return partitions[0]
+    return f"{partitions[0]}..{partitions[-1]} ({len(partitions)})"

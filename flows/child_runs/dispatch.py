@@ -16,8 +16,7 @@ from flows.run.landed_before import read_landed
 from flows.run.orchestrator import Child
 from flows.run.run import Run
 from flows.run.work_set import Landed
-from flows.run_id import window_name
-from scrapers.partition import Partition
+from scrapers.partition import Partition, window_name
 
 # A window whose worker died is begun again by another one; a third death is the window's own doing.
 TRIES = 3

@@ -35,9 +35,8 @@ from flows.wiring import Services, build_services
 ROOT = Path(__file__).parents[2]
 SOURCE, DATE, KEY = "bdl_box_scores", "2025-01-10", "sample-key-7d1f"
 FLOWS = str(Path(flows.__file__).parent) + os.sep
-# Every stage talks to the live run, to the ledger and to the log, and names partitions and windows. The stored plan is
-# a record like the ledger.
-ASKED_BY_ALL = {"run", "ledger", "log", "run_id", "calendar_dates", "planning.stored_plan"}
+# Every stage tells the live run, the ledger and the log what has become of the date.
+ASKED_BY_ALL = {"run", "ledger", "log"}
 
 Call = tuple[str, str]
 """The room that called, "" for a thread or a task of its own, and the room that was called."""
@@ -78,8 +77,7 @@ def room_of(frame: FrameType) -> str:
     path = frame.f_code.co_filename
     if not path.startswith(FLOWS):
         return ""
-    module = ".".join(Path(path.removeprefix(FLOWS)).with_suffix("").parts)
-    return module if module in ASKED_BY_ALL else module.partition(".")[0]
+    return Path(path.removeprefix(FLOWS)).with_suffix("").parts[0]
 
 
 def has_date(given: Any, depth: int = 2) -> bool:
@@ -145,11 +143,9 @@ def test_one_date_passes_the_rooms_from_the_plan_to_the_mail_and_comes_back_to_n
     with walking() as walk:
         state = asyncio.run(run_backfill(services, asked, "bf-1", PlainOrchestrator()))
     assert state.is_completed(), state.message
-    # `mapping` gives the date away, gets it back landed, and gives it away once more: the only room that has it twice.
-    assert walk.stages == ["planning", "backfill", "canaries", "mapping", "dates", "mapping", "process", "closing"]
+    assert walk.stages == ["planning", "backfill", "canaries", "mapping", "dates", "loading", "process", "closing"]
 
     # Every call goes down the layers, but those of a part or step that the run was given to do.
     rank = ranks()
-    calls = [(caller.partition(".")[0], room.partition(".")[0]) for caller, room in walk.calls if caller]
-    upwards = {(caller, room) for caller, room in calls if rank[caller] > rank[room]}
+    upwards = {(caller, room) for caller, room in walk.calls if caller and rank[caller] > rank[room]}
     assert upwards == {("run", "dates"), ("run", "process")}

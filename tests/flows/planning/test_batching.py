@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.mapping import load_in_batches
+from flows.loading import load_in_batches
 from flows.planning.batching import LEAST_PER_JOB, jobs_for
 
 MOST = 120
