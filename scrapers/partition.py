@@ -122,10 +122,10 @@ class Partition:
         """
         return range(-((self.begins_at - self.ends_at) // length))
 
-    def span(self, part: range, length: dt.timedelta) -> tuple[dt.datetime, dt.datetime]:
+    def instants_of(self, part: range, length: dt.timedelta) -> tuple[dt.datetime, dt.datetime]:
         """The half-open interval of instants (aware, UTC) that the steps of ``part`` cover.
 
-        >>> begin, end = Partition.day(dt.date(2025, 1, 3), "UTC").span(range(6, 8), dt.timedelta(hours=1))
+        >>> begin, end = Partition.day(dt.date(2025, 1, 3), "UTC").instants_of(range(6, 8), dt.timedelta(hours=1))
         >>> f"{begin:%H:%M} {end:%H:%M}"
         '06:00 08:00'
         """

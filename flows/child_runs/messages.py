@@ -118,11 +118,11 @@ _ORDERS, _REPORT = TypeAdapter(Orders), TypeAdapter(Report)
 
 
 def _orders_of(store: ObjectStore, backfill_id: str) -> VersionedRecord[Orders]:
-    return VersionedRecord(store, orders_name(backfill_id), _ORDERS, stage="supervise")
+    return VersionedRecord(store, orders_name(backfill_id), _ORDERS, stage="window")
 
 
 def _report_at(store: ObjectStore, name: str) -> VersionedRecord[Report]:
-    return VersionedRecord(store, name, _REPORT, stage="supervise")
+    return VersionedRecord(store, name, _REPORT, stage="window")
 
 
 def write_orders(store: ObjectStore, backfill_id: str, orders: Orders) -> int:
@@ -144,5 +144,5 @@ def read_report(store: ObjectStore, name: str) -> Report:
     """Of a window that was listed. Raises ``StateUnreadable``, also when it is gone."""
     report = _report_at(store, name).read()
     if report is None:
-        raise unreadable(store, name, ObjectMissing(name), stage="supervise")
+        raise unreadable(store, name, ObjectMissing(name), stage="window")
     return report

@@ -71,7 +71,7 @@ class SalesScraper(Scraper):
         return partition.steps(dt.timedelta(hours=1))
 
     def part_request(self, partition: Partition, part: range) -> Request:
-        return self._between(*partition.span(part, dt.timedelta(hours=1)))
+        return self._between(*partition.instants_of(part, dt.timedelta(hours=1)))
 
     @staticmethod
     def _between(begin: dt.datetime, end: dt.datetime) -> Request:

@@ -41,7 +41,7 @@ class Sales(Scraper):
         return partition.steps(HOUR)
 
     def part_request(self, partition: Partition, part: range) -> Request:
-        return self._between(*partition.span(part, HOUR))
+        return self._between(*partition.instants_of(part, HOUR))
 
     @staticmethod
     def _between(begin: dt.datetime, end: dt.datetime) -> Request:

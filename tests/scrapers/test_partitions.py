@@ -50,7 +50,7 @@ def test_a_day_has_as_many_hours_as_its_zone_gives_it(date: str, zone: str, hour
     (day,) = partitions_between(dt.date.fromisoformat(date), dt.date.fromisoformat(date), zone)
     assert (day.ends_at - day.begins_at) / HOUR == hours
     steps = day.steps(HOUR)
-    covered = [day.span(range(step, step + 1), HOUR) for step in steps]
+    covered = [day.instants_of(range(step, step + 1), HOUR) for step in steps]
     assert covered[0][0] == day.begins_at
     assert covered[-1][1] == day.ends_at
     assert all(one[1] == after[0] for one, after in pairwise(covered))

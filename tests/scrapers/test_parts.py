@@ -51,7 +51,7 @@ class Events(Scraper):
         return partition.steps(self.step_length)
 
     def part_request(self, partition: Partition, part: range) -> Request:
-        begin, end = partition.span(part, self.step_length)
+        begin, end = partition.instants_of(part, self.step_length)
         return Request("/events", (("from", begin.isoformat()), ("to", end.isoformat())))
 
     def inspect(self, partition: Partition, page: Page) -> Findings:
@@ -341,7 +341,7 @@ def test_parts_touch_and_cover_the_interval_exactly_over_every_change_of_the_clo
         number = data.draw(st.sampled_from([at_ for at_, part in enumerate(parts) if len(part) > 1]))
         where = data.draw(st.lists(st.integers(parts[number].start, parts[number].stop - 1), max_size=4))
         parts[number : number + 1] = halves(parts[number], where)
-    spans = [partition.span(part, step) for part in parts]
+    spans = [partition.instants_of(part, step) for part in parts]
     assert [spans[0][0], spans[-1][1]] == [partition.begins_at, partition.ends_at]
     assert all(left[1] == right[0] for left, right in itertools.pairwise(spans))
     assert all(begin < end for begin, end in spans)
