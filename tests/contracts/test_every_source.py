@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import ast
 import datetime as dt
 import re
 import urllib.parse
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
 
-import processors.sources
-import scrapers.sources
 from alerting.errors import PipelineError
 from scrapers.base import Page, Request, Scraper, SecretParam
 from scrapers.pace.budget import Budget
 from scrapers.partition import Partition
 from scrapers.registry import scraper, sources, sources_of
 
-LINES_PER_SOURCE = 110
 RECENT = dt.date(2026, 1, 9)
 
 
@@ -86,33 +81,6 @@ def test_its_first_request_is_pure_relative_and_without_secrets(source):
 def test_a_foreign_body_is_an_error_of_the_taxonomy_and_never_an_empty_partition(source, body):
     with pytest.raises(PipelineError):
         source.inspect(_partition(source), _page(source, body))
-
-
-def _code_lines(path: Path) -> int:
-    """Lines that somebody has to think about: without imports, docstrings, comments, blanks and column lists."""
-    text = path.read_text()
-    skipped: set[int] = set()
-    for node in ast.walk(ast.parse(text)):
-        is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-        is_columns = (
-            isinstance(node, ast.ClassDef)
-            and node.bases
-            and all(ast.unparse(base).endswith("Row") for base in node.bases)
-        ) or (isinstance(node, ast.Assign) and "create_model" in ast.unparse(node.value))
-        if is_text or is_columns or isinstance(node, ast.Import | ast.ImportFrom):
-            skipped.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
-    return sum(
-        1
-        for number, line in enumerate(text.splitlines(), 1)
-        if number not in skipped and line.strip() and not line.strip().startswith("#")
-    )
-
-
-def test_scraper_and_processor_together_stay_short_beside_their_columns(source):
-    folders = [Path(package.__path__[0]) for package in (scrapers.sources, processors.sources)]
-    files = [folder / f"{source.source}.py" for folder in folders]
-    lines = {file.parent.parent.name: _code_lines(file) for file in files if file.exists()}
-    assert 0 < sum(lines.values()) < LINES_PER_SOURCE, lines
 
 
 def test_it_is_asked_only_after_its_day_is_over_in_its_own_zone(source):
