@@ -1,9 +1,11 @@
-"""Who plays in the sample season: the thirty real teams, and invented players."""
+"""Who plays in the sample season: the thirty real teams and invented players, with the ids of both sources."""
 
 from __future__ import annotations
 
 import functools
 import random
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 _TEAMS = """
@@ -39,6 +41,32 @@ _TEAMS = """
 30 East Southeast Washington|Wizards WAS
 """
 
+_DEFUNCT = """
+37 Chicago|Stags CHS
+38 St. Louis|Bombers BOM
+39 Cleveland|Rebels CLR
+40 Detroit|Falcons DEF
+41 Toronto|Huskies HUS
+42 Washington|Capitols WAS
+43 Providence|Steamrollers PRO
+44 Pittsburgh|Ironmen PIT
+45 Baltimore|Bullets BAL
+46 Indianapolis|Jets JET
+47 Anderson|Packers AND
+48 Waterloo|Hawks WAT
+49 Indianapolis|Olympians INO
+50 Denver|Nuggets DN
+51 Sheboygan|Redskins SHE
+"""
+
+# 1610612737 to 1610612766 at NBA.com.
+_NBA_ORDER = (
+    "ATL BOS CLE NOP CHI DAL DEN GSW HOU LAC LAL MIA MIL MIN BKN NYK ORL IND PHI PHX POR SAC SAS OKC TOR UTA MEM WAS "
+    "DET CHA"
+)
+_FIRST_NBA_TEAM = 1_610_612_737
+_ALL_STAR_TEAMS = {31: (1_610_616_833, "East"), 32: (1_610_616_834, "West")}
+
 _FIRST = "Abel Amari Bram Caleb Cyrus Dario Dez Eamon Ezra Felix Gideon Hugo Ikem Ilya Jarek Joss Kofi Lars Leif Malik"
 _FIRST += " Mateo Milo Nash Niko Odin Omar Pavel Quill Rafa Remy Rune Sami Soren Tariq Teo Ugo Viggo Wes Yusuf Zeke"
 _LAST = "Abara Addington Balcer Barlowe Castellan Corwin Dahlgren Delacroix Ebner Fairbank Farrow Galloway Grimaldi"
@@ -72,8 +100,89 @@ TEAMS: tuple[dict[str, Any], ...] = tuple(_team(line) for line in _TEAMS.strip()
 """As the real API spells them, in the order of their ids, 1 to 30."""
 
 
+DEFUNCT_TEAMS: tuple[dict[str, Any], ...] = tuple(
+    _team(f"{line.split(' ', 1)[0]} - - {line.split(' ', 1)[1]}") | {"conference": "    ", "division": ""}
+    for line in _DEFUNCT.strip().splitlines()
+)
+"""Those of the first years, which Ball Don't Lie lists beside the thirty: no conference but blanks."""
+
+ALL_STARS: tuple[dict[str, Any], ...] = tuple(
+    _team(f"{number} {conference} - Team|{conference} {conference[0]}ST")
+    for number, (_, conference) in _ALL_STAR_TEAMS.items()
+)
+"""The two teams of the All-Star game; their ids are ours, Ball Don't Lie does not have them."""
+
+
+@dataclass(frozen=True)
+class Team:
+    """A team, with its id at both."""
+
+    bdl_id: int
+    nba_id: int
+    tricode: str
+    city: str
+    name: str
+    full_name: str
+    conference: str
+    division: str
+
+
+@dataclass(frozen=True)
+class Player:
+    """A player, with his id at both; two may share a name.
+
+    Attributes:
+        position: G, F, C, two of them with a hyphen, or "".
+        jersey: "" = not known.
+    """
+
+    bdl_id: int
+    nba_id: int
+    first_name: str
+    last_name: str
+    position: str
+    jersey: str
+
+
+def nba_team_id(team_id: int) -> int:
+    """The id at NBA.com of a team by its id at Ball Don't Lie."""
+    if team_id in _ALL_STAR_TEAMS:
+        return _ALL_STAR_TEAMS[team_id][0]
+    return _FIRST_NBA_TEAM + _NBA_ORDER.split().index(TEAMS[team_id - 1]["abbreviation"])
+
+
+def team_of(team: Mapping[str, Any]) -> Team:
+    """A team of ``TEAMS`` or ``ALL_STARS`` with its id at NBA.com."""
+    return Team(
+        team["id"],
+        nba_team_id(team["id"]),
+        team["abbreviation"],
+        team["city"],
+        team["name"],
+        team["full_name"],
+        team["conference"],
+        team["division"],
+    )
+
+
+def player_of(player: Mapping[str, Any]) -> Player:
+    """A player of ``roster`` with his id at NBA.com."""
+    return Player(
+        player["id"],
+        player["id"] - 800_000,
+        player["first_name"],
+        player["last_name"],
+        player["position"],
+        player["jersey_number"] or "",
+    )
+
+
 def roster(team_id: int, season: int) -> list[dict[str, Any]]:
     """The players of a team in the season that starts in year ``season``; about a fifth of them change every year."""
+    if team_id in _ALL_STAR_TEAMS:
+        conference = _ALL_STAR_TEAMS[team_id][1]
+        stars = [roster(team["id"], season)[:2] for team in TEAMS if team["conference"] == conference]
+        return [star for rank in zip(*stars, strict=True) for star in rank][:ROSTER_SIZE]
     return [_player(team_id, slot, (season - 1980 + slot) // 5) for slot in range(ROSTER_SIZE)]
 
 

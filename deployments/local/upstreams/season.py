@@ -26,7 +26,10 @@ _BENCH_SHARE = (1.0,) * 5 + (0.6,) * 5 + (0.0,) * 7
 
 def games_on(date: dt.date, *, is_over: bool = True) -> list[dict[str, Any]]:
     """All games of a US Eastern date, as ``data`` of ``/v1/box_scores``; not yet played ones unless ``is_over``."""
-    return [_game(date, index, home, visitor, is_over) for index, (home, visitor, _) in enumerate(fixtures_on(date))]
+    return [
+        played(date, index, home, visitor, is_over=is_over, is_new=date >= NEW_SHAPE_FROM)
+        for index, (home, visitor, _) in enumerate(fixtures_on(date))
+    ]
 
 
 def fixtures_on(date: dt.date) -> list[tuple[Mapping[str, Any], Mapping[str, Any], dt.datetime]]:
@@ -35,7 +38,9 @@ def fixtures_on(date: dt.date) -> list[tuple[Mapping[str, Any], Mapping[str, Any
         return []
     dice = random.Random(f"games {date}")  # noqa: S311
     teams = dice.sample(TEAMS, len(TEAMS))
-    return [(teams[2 * index], teams[2 * index + 1], _tip_off(date, index)) for index in range(_number_of(date, dice))]
+    return [
+        (teams[2 * index], teams[2 * index + 1], tip_off_of(date, index)) for index in range(_number_of(date, dice))
+    ]
 
 
 def late_game(date: dt.date) -> dict[str, Any]:
@@ -47,7 +52,12 @@ def late_game(date: dt.date) -> dict[str, Any]:
     teams = dice.sample(TEAMS, len(TEAMS))
     idle = teams[2 * _number_of(date, dice) :]
     home, visitor = idle[:2] or (teams[2], teams[0])
-    return _game(date, 99, home, visitor, is_over=True)
+    return played(date, 99, home, visitor, is_over=True, is_new=date >= NEW_SHAPE_FROM)
+
+
+def bdl_id_of(date: dt.date, index: int) -> int:
+    """The id of the game of that number; also where the older shape does not tell it."""
+    return date.toordinal() * 100 + index
 
 
 def season_of(date: dt.date) -> int:
@@ -70,19 +80,29 @@ def _number_of(date: dt.date, dice: random.Random) -> int:
     return dice.randint(*_GAMES_BY_WEEKDAY[date.weekday()])
 
 
+def all_star_sunday(year: int) -> dt.date:
+    """The third Sunday of February."""
+    first = dt.date(year, 2, 1)
+    return first + dt.timedelta(days=(6 - first.weekday()) % 7 + 14)
+
+
 def _is_all_star_break(date: dt.date) -> bool:
-    """Friday to Wednesday around the third Sunday of February."""
-    first = dt.date(date.year, 2, 1)
-    third_sunday = first + dt.timedelta(days=(6 - first.weekday()) % 7 + 14)
-    return -2 <= (date - third_sunday).days <= 3
+    """Friday to Wednesday around it."""
+    return -2 <= (date - all_star_sunday(date.year)).days <= 3
 
 
-def _game(
-    date: dt.date, index: int, home: Mapping[str, Any], visitor: Mapping[str, Any], is_over: bool
+def played(
+    date: dt.date,
+    index: int,
+    home: Mapping[str, Any],
+    visitor: Mapping[str, Any],
+    *,
+    is_over: bool = True,
+    is_new: bool = True,
 ) -> dict[str, Any]:
+    """The game of that number on a date, in the newer or the older shape; scores and lines are those of both."""
     dice = random.Random(f"game {date} {index}")  # noqa: S311
-    tip_off = _tip_off(date, index)
-    is_new = date >= NEW_SHAPE_FROM
+    tip_off = tip_off_of(date, index)
     lines = [_lines(date, team, dice) for team in (home, visitor)] if is_over else [[], []]
     scores = [sum(line["pts"] for line in team) for team in lines]
     if is_over and scores[0] == scores[1]:
@@ -91,7 +111,7 @@ def _game(
     overtimes = _overtimes(scores[0] - scores[1], dice) if is_over else []
     game: dict[str, Any] = {"date": date.isoformat() if date >= CLOCK_MINUTES_UNTIL else f"{date}T00:00:00.000Z"}
     if is_new:
-        game = {"id": date.toordinal() * 100 + index, **game, "datetime": f"{tip_off.isoformat()}.000Z"}
+        game = {"id": bdl_id_of(date, index), **game, "datetime": f"{tip_off.isoformat()}.000Z"}
         for side, score, which in (("home", scores[0], 0), ("visitor", scores[1], 1)):
             game |= _periods(side, score, [overtime[which] for overtime in overtimes], dice, is_over)
     game |= {
@@ -115,7 +135,8 @@ def _game(
     return game
 
 
-def _tip_off(date: dt.date, index: int) -> dt.datetime:
+def tip_off_of(date: dt.date, index: int) -> dt.datetime:
+    """When the game of that number begins, in UTC and without a zone: between 19:00 and 22:30 in winter's New York."""
     return dt.datetime.combine(date + dt.timedelta(days=1), dt.time(index % 4, 30 * (index % 2)))
 
 
