@@ -10,10 +10,10 @@ import re
 import shutil
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import pytest
 from hypothesis import settings
@@ -24,6 +24,9 @@ from deployments.local.bigquery_emulator.server import START_TIMEOUT_S, start_bi
 from deployments.local.gcs_emulator.server import start_gcs
 from deployments.local.inbox.server import InboxClient, start_inbox
 from deployments.local.processes import wait_ready
+
+if TYPE_CHECKING:
+    from flows.wiring import Services
 
 # No test asserts a time: a busy machine is no failure. On CI the examples are the same in every run.
 settings.register_profile("gapless", deadline=None, derandomize=bool(os.environ.get("CI")))
@@ -94,6 +97,46 @@ class MemoryBucket(MemoryObjectStore):
 def memory_bucket(gcs_root: Path) -> MemoryBucket:
     """An empty bucket from which BigQuery can load, without a server."""
     return MemoryBucket(gcs_root / f"m{uuid.uuid4().hex[:12]}")
+
+
+class Provisioned(Protocol):
+    """Provisions a place for one source; keywords are settings of any name, see ``provisioned``."""
+
+    def __call__(self, source: str, url: str, secrets: Mapping[str, str], **settings: str) -> Services: ...
+
+
+@pytest.fixture
+def provisioned(
+    gcs_root: Path, gcs_endpoint: str, bigquery_endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> Provisioned:
+    """The environment of a user: a bucket and a dataset of its own with the tables of ``source``, where nothing was
+    done yet. Nobody gets mail unless ``settings`` say so."""
+
+    def provision(source: str, url: str, secrets: Mapping[str, str], **settings: str) -> Services:
+        name = f"t{uuid.uuid4().hex[:12]}"
+        (gcs_root / name).mkdir()
+        for variable, value in {
+            "STORAGE_EMULATOR_HOST": gcs_endpoint,
+            "BIGQUERY_EMULATOR_HOST": bigquery_endpoint,
+            "GAPLESS_PROJECT": "p",
+            "GAPLESS_BUCKET": name,
+            "GAPLESS_DATASET": name,
+            "GAPLESS_SOURCE_URLS": json.dumps({source: url}),
+            "GAPLESS_SOURCE_SECRETS": json.dumps(dict(secrets)),
+            "GAPLESS_CONSOLE_ONLY": "true",
+            **settings,
+        }.items():
+            monkeypatch.setenv(variable, value)
+        # Here, so that tests of the lower layers need no Prefect.
+        from flows.wiring import build_services
+
+        services = build_services()
+        services.warehouse.ensure_dataset()
+        for table in services.source_kit(source).processor.tables:
+            services.warehouse.ensure_table(table)
+        return services
+
+    return provision
 
 
 @pytest.fixture(scope="session")

@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import json
 import os
 import re
 import sys
 import threading
 import tomllib
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from plain_orchestrator import PlainOrchestrator
@@ -30,7 +28,10 @@ import flows
 from deployments.local.upstreams.box_scores_upstream import Upstream
 from flows.backfill import run_backfill
 from flows.parameters import Asked
-from flows.wiring import Services, build_services
+from flows.wiring import Services
+
+if TYPE_CHECKING:
+    from ..conftest import Provisioned
 
 ROOT = Path(__file__).parents[2]
 SOURCE, DATE, KEY = "bdl_box_scores", "2025-01-10", "sample-key-7d1f"
@@ -106,29 +107,10 @@ def walking() -> Iterator[Walk]:
 
 
 @pytest.fixture
-def services(
-    gcs_root: Path, gcs_endpoint: str, bigquery_endpoint: str, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Services]:
-    name = f"t{uuid.uuid4().hex[:12]}"
-    (gcs_root / name).mkdir()
+def services(provisioned: Provisioned) -> Iterator[Services]:
     nobody = {PREFECT_API_URL: "http://127.0.0.1:9/api", PREFECT_CLIENT_MAX_RETRIES: 0}
     with Upstream(api_key=KEY) as upstream, temporary_settings(nobody):
-        for variable, value in {
-            "STORAGE_EMULATOR_HOST": gcs_endpoint,
-            "BIGQUERY_EMULATOR_HOST": bigquery_endpoint,
-            "GAPLESS_PROJECT": "p",
-            "GAPLESS_BUCKET": name,
-            "GAPLESS_DATASET": name,
-            "GAPLESS_SOURCE_URLS": json.dumps({SOURCE: upstream.url}),
-            "GAPLESS_SOURCE_SECRETS": json.dumps({"bdl_api_key": KEY}),
-            "GAPLESS_CONSOLE_ONLY": "true",
-        }.items():
-            monkeypatch.setenv(variable, value)
-        built = build_services()
-        built.warehouse.ensure_dataset()
-        for table in built.source_kit(SOURCE).processor.tables:
-            built.warehouse.ensure_table(table)
-        yield built
+        yield provisioned(SOURCE, upstream.url, {"bdl_api_key": KEY})
 
 
 def ranks() -> dict[str, int]:

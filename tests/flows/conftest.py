@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import datetime as dt
 import itertools
 import json
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 from plain_orchestrator import PlainOrchestrator
@@ -31,7 +28,7 @@ from flows.planning.query_bytes import plan_dry_run
 from flows.run.orchestrator import Orchestrator
 from flows.run.run import Run
 from flows.run.starting_facts import starting_facts
-from flows.wiring import Services, build_services
+from flows.wiring import Services
 from processors.process import process
 from processors.verification import verify
 from scrapers.landing import Manifest
@@ -39,6 +36,9 @@ from scrapers.object_store import GcsObjectStore
 from scrapers.pace.budget import Budget
 from scrapers.partition import Partition
 from scrapers.scrape import ScrapeContext, scrape, utc_now
+
+if TYPE_CHECKING:
+    from ..conftest import Provisioned
 
 SOURCE = "bdl_box_scores"
 KEY = "sample-key-7d1f"
@@ -166,37 +166,20 @@ class Answered:
 
 
 @pytest.fixture
-def place(
-    gcs_root: Path,
-    gcs_endpoint: str,
-    bigquery_endpoint: str,
-    inbox: InboxClient,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-) -> Iterator[Place]:
+def place(provisioned: Provisioned, inbox: InboxClient) -> Iterator[Place]:
     """The environment of a user, in which nothing was done yet but provisioning."""
-    name = f"t{uuid.uuid4().hex[:12]}"
-    (gcs_root / name).mkdir()
-    with Upstream(api_key=KEY) as upstream, contextlib.ExitStack():
-        for variable, value in {
-            "STORAGE_EMULATOR_HOST": gcs_endpoint,
-            "BIGQUERY_EMULATOR_HOST": bigquery_endpoint,
-            "GAPLESS_PROJECT": "p",
-            "GAPLESS_BUCKET": name,
-            "GAPLESS_DATASET": name,
-            "GAPLESS_SOURCE_URLS": json.dumps({SOURCE: upstream.url}),
-            "GAPLESS_SOURCE_SECRETS": json.dumps({"bdl_api_key": KEY}),
-            "GAPLESS_SMTP_HOST": "127.0.0.1",
-            "GAPLESS_SMTP_PORT": str(inbox.smtp_port),
-            "GAPLESS_SMTP_SECURITY": "none",
-            "GAPLESS_MAIL_TO": "you@example.org",
-            "PREFECT_API_URL": "http://127.0.0.1:9/api",
-        }.items():
-            monkeypatch.setenv(variable, value)
-        services = build_services()
-        services.warehouse.ensure_dataset()
-        for table in services.source_kit(SOURCE).processor.tables:
-            services.warehouse.ensure_table(table)
+    with Upstream(api_key=KEY) as upstream:
+        services = provisioned(
+            SOURCE,
+            upstream.url,
+            {"bdl_api_key": KEY},
+            GAPLESS_CONSOLE_ONLY="false",
+            GAPLESS_SMTP_HOST="127.0.0.1",
+            GAPLESS_SMTP_PORT=str(inbox.smtp_port),
+            GAPLESS_SMTP_SECURITY="none",
+            GAPLESS_MAIL_TO="you@example.org",
+            PREFECT_API_URL="http://127.0.0.1:9/api",
+        )
         yield Place(services, upstream, inbox)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import json
-import uuid
 
 import pytest
 from plain_orchestrator import PlainOrchestrator
@@ -24,7 +23,7 @@ from flows.planning.stored_plan import plan_name
 from flows.process import record_verification
 from flows.run.recording import land, record_failure
 from flows.run.run import Run
-from flows.wiring import Services, build_services
+from flows.wiring import Services
 from processors.process import process
 from processors.verification import verify
 from scrapers.landing import Manifest
@@ -35,27 +34,17 @@ TOWNS = {"alameda.ca": (330, 40), "berkeley.ca": (120, 0), "temecula.ca": (20, 1
 
 
 @pytest.fixture
-def services(tmp_path, monkeypatch, gcs_root, gcs_endpoint, bigquery_endpoint):
-    name = f"t{uuid.uuid4().hex[:12]}"
-    (gcs_root / name).mkdir()
+def services(tmp_path, provisioned):
     with CivicUpstream(data_dir=tmp_path, towns=TOWNS) as upstream:
-        for variable, value in {
-            "STORAGE_EMULATOR_HOST": gcs_endpoint,
-            "BIGQUERY_EMULATOR_HOST": bigquery_endpoint,
-            "GAPLESS_PROJECT": "p",
-            "GAPLESS_BUCKET": name,
-            "GAPLESS_DATASET": name,
-            "GAPLESS_CONSOLE_ONLY": "true",
-            "GAPLESS_SOURCE_URLS": json.dumps({"civic_band": upstream.base_url}),
-            "GAPLESS_SOURCE_SECRETS": json.dumps({"civic_band_api_key": LOCAL_CIVIC_KEY}),
-            "GAPLESS_SOURCE_RATE_PER_MINUTE": json.dumps({"civic_band": 6000}),
-            "GAPLESS_SOURCE_ENTITIES": json.dumps({"civic_band": list(TOWNS)}),
-            "GAPLESS_SOURCE_PAGE_SIZE": json.dumps({"civic_band": 50}),
-        }.items():
-            monkeypatch.setenv(variable, value)
-        built = build_services()
-        built.warehouse.ensure_dataset()
-        yield built, upstream
+        services = provisioned(
+            "civic_band",
+            upstream.base_url,
+            {"civic_band_api_key": LOCAL_CIVIC_KEY},
+            GAPLESS_SOURCE_RATE_PER_MINUTE=json.dumps({"civic_band": 6000}),
+            GAPLESS_SOURCE_ENTITIES=json.dumps({"civic_band": list(TOWNS)}),
+            GAPLESS_SOURCE_PAGE_SIZE=json.dumps({"civic_band": 50}),
+        )
+        yield services, upstream
 
 
 async def run_all(services, backfill_id: str, entities: str = "all", mode: Mode = Mode.INCREMENTAL) -> Run:

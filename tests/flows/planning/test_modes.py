@@ -8,30 +8,20 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from plain_source import PlainSource
 
 from flows.ledger.ledger import LedgerEntry, Verdict
 from flows.parameters import Asked, Mode, Order
 from flows.planning.plan import Path, PlanRules, make_plan
 from flows.planning.requested import Selection, requested_partitions
-from scrapers.base import Findings, Page, Request, Scraper
-from scrapers.partition import Partition, partitions_between
+from scrapers.partition import partitions_between
 
 NOW = dt.datetime(2025, 2, 1, 12, tzinfo=dt.UTC)
 KEYS = [f"2025-01-{day:02d}" for day in range(1, 11)]
 
 
-class Toy(Scraper):
-    source = "toy"
-    zone = "UTC"
-    base_url = "https://example.org"
-    tables = ("t",)
+class Toy(PlainSource):
     floor = dt.date(2024, 12, 31)
-
-    def first_request(self, partition: Partition) -> Request:
-        return Request("/" + partition.key)
-
-    def inspect(self, partition: Partition, page: Page) -> Findings:
-        return Findings({})
 
 
 PARTITIONS = partitions_between(dt.date(2025, 1, 1), dt.date(2025, 1, 10), "UTC")

@@ -8,30 +8,20 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from plain_source import PlainSource
 
 from alerting.errors import ConfigurationError
 from flows.ledger.ledger import LedgerEntry, Verdict
 from flows.parameters import Mode
 from flows.planning.plan import Path, PlanRules, make_plan
 from flows.planning.requested import Selection, requested_partitions
-from scrapers.base import Findings, Page, Request, Scraper
 from scrapers.partition import Partition, partitions_between, windows
 
 NOW = dt.datetime(2025, 2, 1, 12, tzinfo=dt.UTC)
 
 
-class Toy(Scraper):
-    source = "toy"
+class Toy(PlainSource):
     zone = "America/New_York"
-    base_url = "https://example.org"
-    tables = ("t",)
-    floor = dt.date(2024, 1, 1)
-
-    def first_request(self, partition: Partition) -> Request:
-        return Request("/" + partition.key)
-
-    def inspect(self, partition: Partition, page: Page) -> Findings:
-        return Findings({})
 
 
 def entry(key: str, verdict: Verdict) -> LedgerEntry:
