@@ -20,23 +20,38 @@ DAY_COLUMNS = 31
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One class of verdicts: ``mark`` in text, ``colour`` and ``glyph`` in HTML."""
+    """One class of verdicts: ``letter`` and ``colour`` say the same; a capital needs attention."""
 
     label: str
-    mark: str
+    letter: str
     colour: str
-    glyph: str
     verdicts: tuple[str, ...]
+    needs_attention: bool = False
+
+    @property
+    def glyph(self) -> str:
+        """What stands in a cell of a mail: only what needs attention is lettered."""
+        return self.letter if self.needs_attention else ""
 
 
+# Worst first. A plan knows no rests and no doubts, only the calendar of a source does.
 LOOKS = (
-    Look("failed", "X", "#b3261e", "×", ("failed_permanent", "failed_retryable", "failed")),
-    Look("blocked", "B", "#8e24aa", "!", ("blocked",)),
-    Look("incomplete", "~", "#e0962a", "~", ("partial", "truncated", "shrunk", "landed", "loaded", "running")),
-    Look("not attempted", "?", "#6e7781", "?", ("planned", "paused")),
-    Look("proven empty", "o", "#a8dcb5", "", ("empty_ok",)),
-    Look("not at source", "-", "#afb8c1", "", ("unavailable",)),
-    Look("verified", "#", "#2f9e58", "", ("verified",)),
+    Look("failed", "F", "#b3261e", ("failed_permanent", "failed_retryable", "failed"), needs_attention=True),
+    Look("blocked", "B", "#8e24aa", ("blocked",), needs_attention=True),
+    Look(
+        "incomplete",
+        "I",
+        "#e0962a",
+        ("partial", "truncated", "shrunk", "landed", "loaded", "running"),
+        needs_attention=True,
+    ),
+    Look("not attempted", "N", "#6e7781", ("planned", "paused"), needs_attention=True),
+    Look("empty for too long", "D", "#c2185b", ("doubted",), needs_attention=True),
+    Look("proven empty", "e", "#a8dcb5", ("empty_ok",)),
+    Look("rest", "r", "#d6eadb", ("rest",)),
+    Look("not at source", "u", "#afb8c1", ("unavailable",)),
+    Look("before the first date", "p", "#d8dee4", ("before_first",)),
+    Look("verified", "v", "#2f9e58", ("verified",)),
 )
 _LOOK_OF = {verdict: look for look in LOOKS for verdict in look.verdicts}
 _RANK = {look.label: rank for rank, look in enumerate(LOOKS)}
@@ -83,8 +98,11 @@ def look_of(verdict: str) -> Look:
     return _LOOK_OF.get(verdict, LOOKS[2])
 
 
-def build_coverage(verdicts: Mapping[str, str]) -> Coverage:
-    """From partition key -> verdict. Entities of one date share a cell, which shows the worst of them."""
+def build_coverage(verdicts: Mapping[str, str], most_day_years: int = MAX_DAY_YEARS) -> Coverage:
+    """From partition key -> verdict. Entities of one date share a cell, which shows the worst of them.
+
+    More years than ``most_day_years`` are drawn by month.
+    """
     counts = Counter(look_of(verdict).label for verdict in verdicts.values())
     legend = tuple((look, counts[look.label]) for look in LOOKS if counts[look.label])
     dated: dict[str, Look] = {}
@@ -96,7 +114,7 @@ def build_coverage(verdicts: Mapping[str, str]) -> Coverage:
     by_day = any(len(date) == 10 for date in dated)
     if not dated:
         return Coverage((), legend)
-    if by_day and len(years) <= MAX_DAY_YEARS:
+    if by_day and len(years) <= most_day_years:
         return Coverage(tuple(_year_of_days(year, dated) for year in years), legend)
     return Coverage((_years_of_months(years, dated),), legend)
 
@@ -124,7 +142,7 @@ def _years_of_months(years: list[str], dated: Mapping[str, Look]) -> Block:
         texts = []
         for month in range(1, 13):
             looks = months.get(f"{year}-{month:02d}", [])
-            bad = sum(1 for look in looks if look.glyph)
+            bad = sum(look.needs_attention for look in looks)
             cells.append(min(looks, key=lambda look: _RANK[look.label]) if looks else None)
             texts.append(str(bad) if bad and len(looks) > 1 else "")
         runs = tuple(Run(1, cell, text) for cell, text in zip(cells, texts, strict=True))
@@ -139,7 +157,7 @@ def _in_one_row(block: Block) -> Row | None:
     looks = {run.look.label: run.look for row in block.rows for run in row.runs if run.look}
     if len(looks) == 1 and all(row.uniform for row in block.rows):
         (only,) = looks.values()
-        return Row(block.title, (Run(block.columns, only, only.glyph),), not only.glyph, only)
+        return Row(block.title, (Run(block.columns, only, only.glyph),), not only.needs_attention, only)
     if all(row.complete for row in block.rows):
         best = LOOKS[-1] if LOOKS[-1].label in looks else next(iter(looks.values()))
         return Row(block.title, (Run(block.columns, best),), True)
@@ -161,7 +179,7 @@ def shortened(coverage: Coverage) -> Coverage:
 
 
 def _complete(cells: list[Look | None]) -> bool:
-    return all(cell is None or not cell.glyph for cell in cells)
+    return all(cell is None or not cell.needs_attention for cell in cells)
 
 
 def _runs(cells: list[Look | None]) -> Iterator[Run]:
@@ -187,12 +205,12 @@ def coverage_text(coverage: Coverage) -> list[str]:
         if whole := [row.label for row in block.rows if row.complete]:
             lines.append(f"  {block.title} whole: {_month_list(whole)}")
     if coverage.legend:
-        lines.append("  " + "   ".join(f"{look.mark} {look.label} {count:,}" for look, count in coverage.legend))
+        lines.append("  " + "   ".join(f"{look.letter} {look.label} {count:,}" for look, count in coverage.legend))
     return lines
 
 
 def _mark(run: Run) -> str:
-    return run.look.mark if run.look else " "
+    return run.look.letter if run.look else " "
 
 
 def _month_list(labels: list[str]) -> str:

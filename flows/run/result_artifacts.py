@@ -24,6 +24,9 @@ _SQUARES = {
     "incomplete": "🟨",
     "failed": "🟥",
     "blocked": "🟪",
+    "empty for too long": "🟧",
+    "rest": "🔹",
+    "before the first date": "▪️",
 }
 
 

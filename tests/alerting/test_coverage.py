@@ -19,12 +19,12 @@ def test_months_of_one_look_are_named_and_only_those_with_holes_are_drawn():
     lines = coverage_text(build_coverage(verdicts))
     assert "  2023 failed: Mar-May" in lines
     assert "  2023 whole: Jan-Feb, Jun, Aug-Dec" in lines
-    assert [line for line in lines if line.startswith("  Jul")] == ["  Jul  ###B###########################"]
+    assert [line for line in lines if line.startswith("  Jul")] == ["  Jul  vvvBvvvvvvvvvvvvvvvvvvvvvvvvvvv"]
 
 
 def test_a_month_of_which_only_a_part_was_planned_is_drawn_and_not_called_failed():
     verdicts = dict.fromkeys(days("2023-03-10", "2023-03-12"), "failed_retryable")
-    assert "  Mar           XXX                   " in coverage_text(build_coverage(verdicts))
+    assert "  Mar           FFF                   " in coverage_text(build_coverage(verdicts))
 
 
 def test_a_year_takes_one_bar_only_when_all_of_it_was_planned_and_looks_the_same():
