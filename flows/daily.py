@@ -48,6 +48,8 @@ DaysBack = Annotated[int, Field(ge=1, le=60)]
 def settled_window(scraper: Scraper, days_back: int, now: dt.datetime) -> list[Partition]:
     """The newest ``days_back`` settled partitions of the source, oldest first, by the clock of its own zone.
 
+    Of a source that keeps no history it is the one of today: no other can be asked for.
+
     Raises ``ConfigurationError`` for a source that has no dates.
     """
     if scraper.step == "whole":
@@ -61,6 +63,7 @@ def settled_window(scraper: Scraper, days_back: int, now: dt.datetime) -> list[P
     # Two periods more than asked for cover the settling time and the unfinished period itself.
     length = dt.timedelta(days=31 if scraper.step == "month" else 1)
     earliest = max(scraper.floor, today - length * (days_back + 2) - scraper.settles_after)
+    earliest = max(earliest, scraper.earliest(now))
     partitions = partitions_between(earliest, today, scraper.zone, scraper.step)
     return [partition for partition in partitions if scraper.settled_at(partition) <= now][-days_back:]
 
@@ -99,6 +102,8 @@ async def daily(
     wait_for_lease_s: Annotated[float, Field(ge=0)] = 900.0,
 ) -> State[Any]:
     """Reads the newest settled dates of one source, and loads those whose content is new or has changed.
+
+    Of a source that keeps no history it reads today.
 
     The window is resolved once, at the start, in the source's own zone. Trouble is an alert at once, never a summary.
 

@@ -246,6 +246,8 @@ class Scraper(ABC):
             a guess; 0 units are as many as calls.
         horizon: How far back the source answers; None = as far as its floor. It limits fetching only: what was landed
             in time is loaded, and what is verified stays verified when it gets older than that.
+        keeps_history: False where the source only shows how things are at this moment. A date is asked for while it
+            lasts, and ``settles_after`` says nothing; one that is over is loaded from what was landed, never fetched.
         may_repeat: Two partitions may rightly have the same payload, or the same round number of rows; elsewhere both
             are quarantined and not loaded.
         rate, auth, timeout_s, max_body_bytes: As their types say.
@@ -268,6 +270,7 @@ class Scraper(ABC):
     family: ClassVar[str] = ""
     account: ClassVar[str] = ""
     horizon: ClassVar[dt.timedelta | None] = None
+    keeps_history: ClassVar[bool] = True
     cost_unit: ClassVar[str] = ""
     calls_guess: ClassVar[float] = 1.0
     units_guess: ClassVar[float] = 0.0
@@ -341,7 +344,10 @@ class Scraper(ABC):
 
     @classmethod
     def earliest(cls, now: dt.datetime) -> dt.date:
-        """The first date, in the source's zone, that its ``horizon`` lets one ask for at ``now`` (aware)."""
+        """The first date, in the source's zone, that can be asked for at ``now`` (aware): by ``horizon`` or today."""
+        if not cls.keeps_history:
+            today = now.astimezone(ZoneInfo(cls.zone)).date()
+            return today.replace(day=1) if cls.step == "month" else today
         if cls.horizon is None:
             return dt.date.min
         return (now - cls.horizon).astimezone(ZoneInfo(cls.zone)).date()
@@ -351,7 +357,7 @@ class Scraper(ABC):
         """The instant (aware, UTC) from which the partition may be asked for; a whole entity always may."""
         if partition.is_whole:
             return dt.datetime.min.replace(tzinfo=dt.UTC)
-        return partition.ends_at + cls.settles_after
+        return partition.ends_at + cls.settles_after if cls.keeps_history else partition.begins_at
 
     @classmethod
     def blocks_at(cls, partition: Partition, now: dt.datetime) -> bool:

@@ -20,6 +20,9 @@ SWEEPS = 3
 
 RESUME_WITHIN = dt.timedelta(hours=24)
 
+NOBODY_LOOKED = "nobody looked that day"
+"""Why a past date of a source that keeps no history is nowhere."""
+
 
 def utc_now() -> dt.datetime:
     """Aware UTC."""
@@ -79,12 +82,13 @@ def scrape(partition: Partition, context: ScrapeContext) -> Manifest:
     or the source has changed since. One that changes while it is read is begun anew, `SWEEPS` times at most.
 
     Raises any error of the taxonomy, located with source, partition and stage. ``PartitionUnavailable`` and
-    ``NotSettled`` before any call, when the date lies before the source's floor or is not over yet; ``NotSettled``
-    also when the source changed the partition during every sweep.
+    ``NotSettled`` before any call, when the date lies before the source's floor or is not over yet, or when it is over
+    and the source keeps no history; ``NotSettled`` also when the source changed the partition during every sweep.
     """
-    refuse_unaskable(partition, context.scraper, context.now())
 
     def begin(attempt_id: str) -> Attempt:
+        # Every time: a date may end between two sweeps.
+        refuse_unaskable(partition, context.scraper, context.now())
         return context.attempt(partition, attempt_id)
 
     return context.land(swept(partition, begin, context))
@@ -129,6 +133,13 @@ def _still_changing(error: NotSettled) -> NotSettled:
 def refuse_unaskable(partition: Partition, scraper: Scraper, now: dt.datetime) -> None:
     """Raises ``PartitionUnavailable`` before the floor or horizon, ``NotSettled`` before the source is settled."""
     begins = max(scraper.floor, scraper.earliest(now))
+    if partition.start < begins and not partition.is_whole and not scraper.keeps_history:
+        raise PartitionUnavailable(
+            f"{NOBODY_LOOKED}: it was over before it could be asked for; no call was made",
+            source=scraper.source,
+            partition=partition.key,
+            stage="plan",
+        )
     if partition.start < begins and not partition.is_whole:
         what = "begins at" if begins == scraper.floor else "answers from"
         raise PartitionUnavailable(

@@ -15,7 +15,7 @@ from alerting.wording import plural
 from flows.cli.output import AnyEnd, AnyStart, Json, Source, check_range, day, finish, show, table
 from flows.coordination.lease import list_leases
 from flows.truth import auditing
-from flows.truth.deficits import Deficit, find_gaps, summarised
+from flows.truth.deficits import Deficit, find_gaps, not_at_source, summarised
 from flows.truth.inventory import read_inventory
 from flows.truth.recount import recount_range
 from flows.views.inspection import describe_run, recent_errors
@@ -28,6 +28,7 @@ from scrapers.scrape import utc_now
 app = typer.Typer()
 RUN_COLUMNS = ("backfill_id", "source", "range", "verdict", "started_at", "wall_s", "calls", "mail")
 _FAILED_COLUMNS = ("verdict", "error_type", "ranges", "example")
+_GONE_COLUMNS = ("verdict", "partitions", "ranges", "why")
 _CAUSE_COLUMNS = ("cause", "count", "severity", "source", "error_type", "ranges", "message")
 
 
@@ -134,9 +135,11 @@ def gaps(source: Source, start: AnyStart = None, end: AnyEnd = None, as_json: Js
     inventory = read_inventory(services, source, utc_now(), start, end)
     found = [gap.to_dict() for gap in find_gaps(source, inventory, services.source_kit(source).scraper.tables)]
     span = compress_dates(known.partition.key for known in inventory) or "nothing is known of this source yet"
-    data = {"source": source, "looked_at": span, "partitions": len(inventory), "gaps": found}
+    gone = not_at_source(inventory)
+    data = {"source": source, "looked_at": span, "partitions": len(inventory), "gaps": found, "unavailable": gone}
     lines = [f"{source}: looked at {span}; {'no gap' if not found else f'{len(found)} gaps'}"]
-    show(data, [*lines, *table(found, ("entity", "table", "partitions", "ranges", "why"))], as_json)
+    lines += table(found, ("entity", "table", "partitions", "ranges", "why"))
+    show(data, [*lines, *table(gone, _GONE_COLUMNS)], as_json)
     finish(not found and bool(inventory))
 
 
@@ -148,7 +151,8 @@ def verify(source: Source, start: AnyStart = None, end: AnyEnd = None, as_json: 
     lines = [f"{'PASS' if check.passed else 'FAIL'}  {check.name:<18} {check.detail}" for check in found.checks]
     years = [{"year": year, **numbers} for year, numbers in found.by_year.items()]
     problems = [f"{key}: {problem}" for key, problem in list(found.problems.items())[:20]]
-    show(found.to_dict(), [*lines, *table(years, ("year", "partitions", "done", "percent")), *problems], as_json)
+    lines += [*table(years, ("year", "partitions", "done", "percent")), *problems]
+    show(found.to_dict(), [*lines, *table(found.unavailable, _GONE_COLUMNS)], as_json)
     finish(found.passed)
 
 

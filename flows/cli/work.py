@@ -257,8 +257,11 @@ def _repair_plan(findings: Sequence[Finding]) -> str:
     if not keys:
         return "nothing to repair"
     landed = {one.partition for one in findings if one.deficit in (Deficit.SHORT, Deficit.LANDED_NOT_LOADED)}
+    missed = {one.partition for one in findings if one.deficit is Deficit.MISSED}
+    asked = keys - landed - missed
     steps = [
-        f"{plural(len(keys - landed), 'partition')} asked again" if keys - landed else "",
+        f"{plural(len(asked), 'partition')} asked again" if asked else "",
+        f"{plural(len(missed), 'partition')} noted as gone for good" if missed else "",
         f"{plural(len(landed), 'partition')} loaded again from what is landed, without a call" if landed else "",
     ]
     return f"Repair of {plural(len(keys), 'partition')}: {', '.join(step for step in steps if step)}."

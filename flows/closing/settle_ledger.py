@@ -70,9 +70,9 @@ def settle_ledger(
                 ranges=compress_dates(left, join=".."),
             )
         )
-    if never:
-        said, ranges = next(iter(never.values())), compress_dates(never, join="..")
-        rest.append(Pending(backfill_id=backfill_id, verdict="unavailable", why=said, at=ending.at, ranges=ranges))
+    for why in dict.fromkeys(never.values()):
+        ranges = compress_dates((key for key, said in never.items() if said == why), join="..")
+        rest.append(Pending(backfill_id=backfill_id, verdict="unavailable", why=why, at=ending.at, ranges=ranges))
     ledger = Ledger(store, source)
     try:
         leave_pending(store, source, keys, *rest)

@@ -15,6 +15,7 @@ from flows.ledger.ledger import LedgerEntry, Verdict
 from flows.parameters import NO_DATE, Mode, Order
 from scrapers.base import Scraper
 from scrapers.partition import Partition
+from scrapers.scrape import NOBODY_LOOKED
 
 NEVER = dt.timedelta.max
 BEFORE_FIRST = "before the source's first date"
@@ -145,10 +146,12 @@ class Plan:
         ]
         gone = [item.why for item in self.items if item.path is Path.UNAVAILABLE]
         too_old = sum(why.startswith(TOO_OLD) for why in gone)
+        unseen = sum(why.startswith(NOBODY_LOOKED) for why in gone)
         for count, words in (
             (counts[Path.RECOUNT], "to recount"),
-            (len(gone) - too_old, BEFORE_FIRST),
+            (len(gone) - too_old - unseen, BEFORE_FIRST),
             (too_old, TOO_OLD),
+            (unseen, f"gone: {NOBODY_LOOKED}"),
             (counts[Path.LEAVE], f"left as they are by mode {self.mode.value}"),
         ):
             if count:
@@ -228,13 +231,19 @@ def make_plan(
 def why_unaskable(scraper: Scraper, partition: Partition, earliest: dt.date) -> str:
     """Why no call is made for that date: the source never had it, or answers for it no more; "" where it is asked.
 
+    ``earliest`` is as `Scraper.earliest` says.
+
     What plan, ledger and inventory say of such a date of which nothing is there.
     """
     if partition.is_whole:
         return ""
     if partition.start < scraper.floor:
         return f"{BEFORE_FIRST} {scraper.floor} {scraper.floor_evidence}".rstrip()
-    return f"{TOO_OLD}, which begins at {earliest}" if partition.start < earliest else ""
+    if partition.start >= earliest:
+        return ""
+    if not scraper.keeps_history:
+        return f"{NOBODY_LOOKED}, and the source keeps no history"
+    return f"{TOO_OLD}, which begins at {earliest}"
 
 
 def _unless_askable_again(entry: LedgerEntry | None, why: str) -> LedgerEntry | None:
@@ -242,7 +251,7 @@ def _unless_askable_again(entry: LedgerEntry | None, why: str) -> LedgerEntry | 
     if (
         entry is None
         or entry.verdict is not Verdict.UNAVAILABLE
-        or not entry.evidence.startswith((BEFORE_FIRST, TOO_OLD))
+        or not entry.evidence.startswith((BEFORE_FIRST, TOO_OLD, NOBODY_LOOKED))
     ):
         return entry
     return entry if why else None
@@ -253,7 +262,8 @@ def _without_call(entry: LedgerEntry | None, mode: Mode, why: str) -> tuple[Path
     if entry is not None and entry.verdict is Verdict.SHRUNK:
         return Path.LEAVE, f"{entry.verdict.value}, and {why}"
     if entry is None or not (entry.attempt and (entry.verdict.is_good or entry.verdict in _LANDED)):
-        return Path.UNAVAILABLE, why
+        last = f"; its last try failed: {entry.error_type}" if entry and entry.verdict.is_failed else ""
+        return Path.UNAVAILABLE, f"{why}{last}"
     if entry.verdict.is_good and mode in (Mode.INCREMENTAL, Mode.FULL):
         return Path.SKIP, f"{entry.verdict.value}, and {why}"
     return (Path.RELOAD, f"{entry.verdict.value} by {entry.backfill_id}") if mode is Mode.FULL else None

@@ -77,9 +77,10 @@ def requested_partitions(scraper: Scraper, selected: Selection, now: dt.datetime
     if unsettled:
         settled = [partition for partition in partitions if scraper.settled_at(partition) <= now]
         last = f"the last settled one is {settled[-1].key}" if settled else "none of them is settled"
+        what = "is not over and settled" if scraper.keeps_history else "does not begin"
         raise _refused(
             scraper,
-            f"{unsettled[0].key} is not over and settled before {scraper.settled_at(unsettled[0]):%Y-%m-%d %H:%M} UTC "
+            f"{unsettled[0].key} {what} before {scraper.settled_at(unsettled[0]):%Y-%m-%d %H:%M} UTC "
             f"(it is {now:%Y-%m-%d %H:%M} UTC); {last}",
             f"end_date={settled[-1].end - ONE_DAY}" if settled else "wait, or ask for earlier dates",
         )

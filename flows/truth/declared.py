@@ -15,7 +15,9 @@ from flows.wiring import Services
 
 def without_unasked(services: Services, source: str, inventory: Sequence[Known]) -> list[Known]:
     """The inventory without partitions of which nothing is there and that nobody asked for."""
-    absent = {one.partition.key for one in inventory if not (one.entry or one.attempts or one.has_rows)}
+    absent = {
+        one.partition.key for one in inventory if one.is_missed or not (one.entry or one.attempts or one.has_rows)
+    }
     if not absent:
         return list(inventory)
     since = [*_daily_since(inventory), *_audit_from(services, source)]

@@ -15,6 +15,7 @@ from alerting.ranges import compress_dates
 from alerting.wording import plural
 from flows.ledger.ledger import LedgerEntry, Verdict
 from flows.truth.inventory import Known
+from scrapers.scrape import NOBODY_LOOKED
 
 _UNFINISHED = frozenset({Verdict.PLANNED, Verdict.PAUSED})
 
@@ -34,6 +35,7 @@ class Deficit(StrEnum):
     OPEN_ITEMS = "open_items"
     BELOW = "below_threshold"
     UNMAPPED = "unmapped"
+    MISSED = "missed"
     NOT_AUDITED = "not_audited"
 
 
@@ -107,6 +109,18 @@ def _open_verdict(entry: LedgerEntry) -> str:
     return f"{entry.verdict.value}: {entry.error_type}" if entry.error_type else entry.verdict.value
 
 
+def not_at_source(inventory: Iterable[Known]) -> list[dict[str, Any]]:
+    """What is ``unavailable`` and why, one line per reason: no gap, and nothing that a run could mend."""
+    grouped: dict[str, list[str]] = {}
+    for known in inventory:
+        if known.entry is not None and known.entry.verdict is Verdict.UNAVAILABLE:
+            grouped.setdefault(known.entry.evidence or known.entry.error, []).append(known.partition.key)
+    return [
+        {"verdict": Verdict.UNAVAILABLE.value, "partitions": len(keys), "ranges": compress_dates(keys), "why": why}
+        for why, keys in sorted(grouped.items())
+    ]
+
+
 def find_deficits(
     source: str,
     inventory: Iterable[Known],
@@ -141,7 +155,9 @@ def _judge(
     if entry is None:
         return _without_entry(known)
     if entry.verdict is Verdict.UNAVAILABLE:
-        return None
+        # Once: a run over it writes it down, and from then on it is known.
+        is_news = known.is_missed and entry.evidence.startswith(NOBODY_LOOKED)
+        return (Deficit.MISSED, entry.evidence) if is_news else None
     if entry.verdict.is_failed:
         return Deficit.FAILED, _open_verdict(entry)
     if entry.verdict in _UNFINISHED:

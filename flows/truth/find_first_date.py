@@ -48,6 +48,9 @@ def find_first_date(
         raise ConfigurationError(
             f"{source} is asked by entity and has no dates. Nothing was done", source=source, stage="plan"
         )
+    if not scraper.keeps_history:
+        told = f"{source} keeps no history: its first date is the one on which somebody first looked. Nothing was done"
+        raise ConfigurationError(told, source=source, stage="plan", hint=f"gapless gaps {source}")
     partitions = requested_partitions(scraper, selected, now)
     _refuse_at_this_time(services, source, now)
     with (

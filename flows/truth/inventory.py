@@ -66,6 +66,11 @@ class Known:
     refused: str = ""
 
     @property
+    def is_missed(self) -> bool:
+        """The source has it no more, and no run has said so in the ledger."""
+        return self.entry is not None and self.entry.verdict is Verdict.UNAVAILABLE and not self.entry.backfill_id
+
+    @property
     def newest(self) -> LandedAttempt | None:
         """The last attempt that was landed completely."""
         return self.attempts[-1] if self.attempts else None

@@ -13,6 +13,7 @@ from alerting.errors import StateUnreadable, Truncated
 from alerting.object_store import ObjectStore
 from alerting.ranges import compress_dates
 from flows.ledger.ledger import LedgerEntry, Verdict
+from flows.truth.deficits import not_at_source
 from flows.truth.inventory import Known, read_inventory
 from flows.wiring import Services
 from processors.receipt import receipts_of
@@ -34,12 +35,16 @@ class Check:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Recount:
-    """Checks in a fixed order; ``tables`` is rows per table, ``problems`` partition -> what the recount found."""
+    """Checks in a fixed order; ``tables`` is rows per table, ``problems`` partition -> what the recount found.
+
+    ``unavailable`` is what the source does not have, by reason.
+    """
 
     checks: tuple[Check, ...]
     tables: dict[str, dict[str, int]]
     problems: dict[str, str]
     by_year: dict[str, dict[str, float]]
+    unavailable: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
     @property
     def passed(self) -> bool:
@@ -96,7 +101,7 @@ def recount_range(
         _check("recount agrees", not problems, f"{len(done) - len(problems)} of {len(done)}", problems),
         Check("nothing failed", not failed, ", ".join(f"{n} {name}" for name, n in failed.items()) or "0 failed"),
     )  # fmt: skip
-    return Recount(checks, tables, problems, _by_year(inventory))
+    return Recount(checks, tables, problems, _by_year(inventory), not_at_source(inventory))
 
 
 _LOADED = frozenset({Verdict.VERIFIED, Verdict.EMPTY_OK})

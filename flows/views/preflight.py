@@ -208,6 +208,8 @@ def _canary_partition(services: Services, source: str, now: dt.datetime) -> Part
         entity = f"{scraper.entities[0]}~{scraper.variants[0]}" if scraper.variants else scraper.entities[0]
         return Partition.whole(entity, scraper.zone)
     last = scraper.last_settled(now)
+    if scraper.step == "month" and not scraper.keeps_history:
+        return Partition.month(last.year, last.month, scraper.zone)
     if scraper.step == "month":
         before = last.replace(day=1) - dt.timedelta(days=1)
         return Partition.month(before.year, before.month, scraper.zone)

@@ -321,6 +321,8 @@ def _unavailable(seen: Seen) -> str:
     gone = seen.situation.with_verdict(Verdict.UNAVAILABLE)
     scraper = known_scraper(seen.services, seen.situation.source)
     floor = f"nothing exists before {scraper.floor} {scraper.floor_evidence}".rstrip()
+    if not scraper.keeps_history:
+        floor += "; it keeps no history: a date is asked for while it lasts"
     if scraper.horizon:
         floor += f"; it answers for dates from {scraper.earliest(seen.situation.now)} on"
     lines = [f"{floor}; given up: {compress_dates(entry.partition for entry in gone) or 'none'}"]
