@@ -84,6 +84,7 @@ async def backfill(
     dry_run: bool = False,
     retry_failed: bool = False,
     accept_shrink: bool = False,
+    ignore_requires: bool = False,
     dates: str = "",
     exclude: str = "",
     failed_of: str = "",
@@ -119,6 +120,8 @@ async def backfill(
         retry_failed: Only the dates of the range whose last attempt failed.
         accept_shrink: Only the dates of the range that came with fewer rows than before: what is landed is loaded,
             without a call, and the rows that it does not have are removed. Give the reason in the note.
+        ignore_requires: Also begin dates that another source has to be done with first, as results after their cards.
+            The mail and the record name them.
         dates: Only these dates of the range, as a mail writes them: 2025-01-03, 2025-01-07..2025-01-09.
         exclude: Not these dates of the range, written the same way.
         failed_of: Only what this earlier backfill (bf-...) planned and is not done yet.

@@ -41,6 +41,7 @@ async def backfill_entities(
     dry_run: bool = False,
     retry_failed: bool = False,
     accept_shrink: bool = False,
+    ignore_requires: bool = False,
     exclude: str = "",
     failed_of: str = "",
     plan_of: str = "",
@@ -73,6 +74,8 @@ async def backfill_entities(
         retry_failed: Only those of the entities whose last attempt failed.
         accept_shrink: Only those of the entities that came with fewer rows than before: what is landed is loaded,
             without a call, and the rows that it does not have are removed. Give the reason in the note.
+        ignore_requires: Also begin entities that another source has to be done with first. The mail and the record
+            name them.
         exclude: Not these entities, written the same way.
         failed_of: Only what this earlier backfill (bf-...) planned and is not done yet.
         plan_of: Only what the stored plan of this earlier backfill wanted to touch and still needs it.

@@ -28,6 +28,7 @@ from flows.log import lets_out_redacted, partition_logger
 from flows.mapping import map_windows
 from flows.parameters import Asked, Mode, Reason
 from flows.planning.plan import Path, Plan, PlannedPartition
+from flows.planning.requirements import in_order
 from flows.run.artifacts import ended, now_of, report_progress
 from flows.run.heartbeat import keep_alive
 from flows.run.interruption import end_children, reason_of
@@ -99,6 +100,7 @@ async def daily(
     source: DateSource,
     days_back: DaysBack = 3,
     max_concurrency: Concurrency = 4,
+    ignore_requires: bool = False,
     wait_for_lease_s: Annotated[float, Field(ge=0)] = 900.0,
 ) -> State[Any]:
     """Reads the newest settled dates of one source, and loads those whose content is new or has changed.
@@ -111,6 +113,7 @@ async def daily(
         source: What to read.
         days_back: How many settled dates, the newest included; the ones before it are read again for late changes.
         max_concurrency: How many dates are fetched at once, 1 to 64.
+        ignore_requires: Also begin dates that another source has to be done with first, as results after their cards.
         wait_for_lease_s: How long to wait for a backfill of the source to end, in seconds.
     """
     name = str(getattr(source, "value", source))
@@ -133,10 +136,28 @@ async def daily(
             held.callback(lambda: lease.release(utc_now()))
             # Again, because the source may have blocked the run that this one waited for.
             await asyncio.to_thread(refuse_while_cooling, services.store, name, utc_now())
+            plan = await asyncio.to_thread(live_plan, services, name, window, ignore_requires=ignore_requires)
             held.pop_all()
     except PipelineError as error:
         return await asyncio.to_thread(_refused, name, error)
-    return await _work(services, name, window, max_concurrency, lease)
+    return await _work(services, plan, max_concurrency, lease)
+
+
+def live_plan(services: Services, source: str, window: list[Partition], *, ignore_requires: bool = False) -> Plan:
+    """Everything of ``window`` is asked for, but for what has to wait for another source.
+
+    Raises ``ConfigurationError`` when all of it waits.
+    """
+    kit = services.source_kit(source)
+    plan = Plan(
+        source,
+        window[0].start,
+        window[-1].end - dt.timedelta(days=1),
+        kit.scraper.zone,
+        tuple(PlannedPartition(partition, Path.FETCH, "newest or may have changed") for partition in window),
+    )
+    entries = kit.ledger.refresh(window[0].key, window[-1].key)
+    return in_order(services, kit.scraper, plan, entries, utc_now(), ignored=ignore_requires)
 
 
 def _refused(source: str, error: PipelineError) -> State[Any]:
@@ -149,13 +170,11 @@ def _refused(source: str, error: PipelineError) -> State[Any]:
     return Failed(message=f"{source}: {redact(str(error))}")
 
 
-async def _work(
-    services: Services, source: str, window: list[Partition], max_concurrency: int, lease: Lease
-) -> State[Any]:
+async def _work(services: Services, plan: Plan, max_concurrency: int, lease: Lease) -> State[Any]:
     asked = Asked(
-        source=source,
-        start_date=window[0].start,
-        end_date=window[-1].end - dt.timedelta(days=1),
+        source=plan.source,
+        start_date=plan.start_date,
+        end_date=plan.end_date,
         reason=Reason.STALE,
         mode=Mode.FULL,
         max_concurrency=max_concurrency,
@@ -163,14 +182,13 @@ async def _work(
     with contextlib.ExitStack() as held:
         held.callback(lambda: lease.release(utc_now()))
         run = held.enter_context(Run(services, asked, lease.record.backfill_id, PrefectOrchestrator(), purpose="live"))
-        plan = Plan(
-            source,
-            asked.start_date,
-            asked.end_date,
-            run.kit.scraper.zone,
-            tuple(PlannedPartition(partition, Path.FETCH, "newest or may have changed") for partition in window),
-        )
         partition_logger().info("daily %s", plan.date_echo())
+        for note in plan.notes:
+            run.note(note)
+            await run.in_thread(
+                services.alerts.record_error,
+                Incident(source=plan.source, stage="plan", error_type="OutOfOrder", message=note, severity="WARNING"),
+            )
         watching: list[asyncio.Task[None]] = []
         try:
             await run.in_thread(run.begin_live, plan)

@@ -108,6 +108,7 @@ class Asked(BaseModel):
     dry_run: bool = False
     retry_failed: bool = False
     accept_shrink: bool = False
+    ignore_requires: bool = False
     dates: str = ""
     exclude: str = ""
     failed_of: str = ""

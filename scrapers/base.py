@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -206,6 +206,50 @@ class QuotaHeaders:
     last: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Oracle:
+    """A table of another source that says which items each date of this one must have: a schedule, a racecard.
+
+    It is believed for a date when its source has verified it, and read it after the date was over; what is not
+    believed is not asked, and plan and mail say so. An expected item that is not among the rows makes the date
+    ``partial`` and is named. A date of which nothing is expected is ``empty_ok`` without a call: its evidence is the
+    oracle. Items that nobody expected are told, and are no fault.
+
+    Columns are written as names between blanks.
+
+    Attributes:
+        source: Whose table it is.
+        table: The table, or a view that its tables fill.
+        key: Columns that name an item.
+        date: DATE column: the date that the item belongs to.
+        where: Condition in GoogleSQL on its columns for items that are expected (not postponed, not abandoned).
+            ``{name}`` is the full name of another table there, ``@first`` and ``@last`` are the dates in question.
+        entity: Of a source that is asked by entity, the one whose snapshot speaks of a date (its season); None is
+            every one that it has.
+        found_in: Table of this source in which the items are looked for; "" is the first one.
+        found_key: Its columns, in the order of ``key``; "" are those of the same names.
+        missing: What an expected item that is not there makes of its date: ``partial``, or ``told``, a note, where that
+            is normal; such an oracle says nothing of emptiness.
+        item: What one is called, as one word in the singular.
+    """
+
+    source: str
+    table: str
+    key: str
+    date: str
+    where: str = ""
+    entity: Callable[[dt.date], str] | None = None
+    found_in: str = ""
+    found_key: str = ""
+    missing: Literal["partial", "told"] = "partial"
+    item: str = "item"
+
+    @property
+    def is_strict(self) -> bool:
+        """Whether a missing item keeps a date from being done, and none expected proves it empty."""
+        return self.missing == "partial"
+
+
 class Scraper(ABC):
     """One source. A subclass declares facts and says how to ask and how to recognise a good answer.
 
@@ -237,6 +281,10 @@ class Scraper(ABC):
             dates in a row are not called empty, whatever proves them: an outage answers "nothing" too.
         family: Name of the sources that one parent deployment runs and `gapless coverage` shows side by side; "" where
             the source stands alone.
+        requires: Sources that come before this one. A date is begun for the first time when each of them is done with
+            it (verified, or rightly without rows); of a source that is asked by entity, when its newest snapshots are
+            verified. Until then it waits, unless the run has ``ignore_requires``.
+        oracles: Which items each date must have, as other sources say.
         account: Name of the login or plan that several sources share; "" where the source has it alone. Rate, quota,
             cooldown and pauses are those of the account: its sources keep them together, also from several processes,
             see :mod:`scrapers.pace.account_pace`. All of them declare the same rate, auth and quota headers.
@@ -268,6 +316,8 @@ class Scraper(ABC):
     days_per_call: ClassVar[int] = 1
     rests: ClassVar[Rests | None] = None
     family: ClassVar[str] = ""
+    requires: ClassVar[tuple[str, ...]] = ()
+    oracles: ClassVar[tuple[Oracle, ...]] = ()
     account: ClassVar[str] = ""
     horizon: ClassVar[dt.timedelta | None] = None
     keeps_history: ClassVar[bool] = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from alerting.errors import PipelineError
@@ -58,7 +58,7 @@ def settle_ledger(
     entries = Ledger(store, source).refresh(min(keys), max(keys))
     left = _not_begun(plan, entries)
     never = plan.unavailable
-    rest = []
+    rest = list(_waiting(plan, entries, backfill_id, ending.at))
     if left:
         rest.append(
             Pending(
@@ -88,8 +88,21 @@ def settle_ledger(
 
 
 def _not_begun(plan: StoredPlan, entries: Mapping[str, LedgerEntry]) -> list[str]:
-    return [
-        item.key
-        for item in plan.items
-        if item.path is Path.FETCH and ((entry := entries.get(item.key)) is None or entry.is_pending)
-    ]
+    return [item.key for item in plan.items if item.path is Path.FETCH and _is_untouched(item.key, entries)]
+
+
+def _is_untouched(key: str, entries: Mapping[str, LedgerEntry]) -> bool:
+    return (entry := entries.get(key)) is None or entry.is_pending
+
+
+def _waiting(
+    plan: StoredPlan, entries: Mapping[str, LedgerEntry], backfill_id: str, at: dt.datetime
+) -> Iterator[Pending]:
+    """What was left out because another source has to come first, by what it waits for."""
+    by_why: dict[str, list[str]] = {}
+    for key, why in plan.waiting.items():
+        if _is_untouched(key, entries):
+            by_why.setdefault(why, []).append(key)
+    for why, keys in by_why.items():
+        ranges = compress_dates(keys, join="..")
+        yield Pending(backfill_id=backfill_id, verdict="planned", why=f"{backfill_id} {why}", at=at, ranges=ranges)

@@ -27,6 +27,7 @@ class Path(StrEnum):
     """The cheapest way to bring one partition to a good verdict.
 
     ``leave``: it needs work that the mode does not do, so it stays as it is and counts as it is.
+    ``wait``: a source that has to come first is not done with it.
     """
 
     FETCH = "fetch"
@@ -36,6 +37,7 @@ class Path(StrEnum):
     SKIP = "skip"
     UNAVAILABLE = "unavailable"
     LEAVE = "leave"
+    WAIT = "wait"
 
     @property
     def is_work(self) -> bool:
@@ -58,7 +60,8 @@ class Plan:
 
     Whole entities have no dates: ``start_date`` and ``end_date`` are ``NO_DATE`` then. ``since`` is the instant (aware)
     from which on verdicts count as this run's own: what a run that goes on after a pause does not do twice.
-    ``settled_up_to`` is the last date of the source that could be asked for when the plan was made.
+    ``settled_up_to`` is the last date of the source that could be asked for when the plan was made. ``notes`` are
+    sentences that mail and record show, too.
     """
 
     source: str
@@ -69,6 +72,7 @@ class Plan:
     mode: Mode = Mode.INCREMENTAL
     since: dt.datetime | None = None
     settled_up_to: dt.date | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def to_fetch(self) -> list[Partition]:
@@ -101,6 +105,7 @@ class Plan:
             "mode": self.mode.value,
             "since": self.since.isoformat() if self.since else "",
             "hash": self.hash,
+            "notes": list(self.notes),
         }
         return json.dumps({**head, "items": rows}, indent=0).encode()
 
@@ -117,6 +122,18 @@ class Plan:
             PlannedPartition(one.partition, Path.FETCH, why) if one.partition.key in keys else one for one in self.items
         ]
         return replace(self, items=tuple(items))
+
+    def waiting(self, whys: Mapping[str, str]) -> Plan:
+        """The plan without calls for the keys of ``whys``: each waits, for that reason."""
+        items = [
+            PlannedPartition(one.partition, Path.WAIT, whys[one.partition.key]) if one.partition.key in whys else one
+            for one in self.items
+        ]
+        return replace(self, items=tuple(items))
+
+    def noting(self, *notes: str) -> Plan:
+        """The plan with more sentences for mail and record."""
+        return replace(self, notes=(*self.notes, *notes))
 
     def counts(self) -> Counter[str]:
         """Partitions per path."""
@@ -152,6 +169,7 @@ class Plan:
             (len(gone) - too_old - unseen, BEFORE_FIRST),
             (too_old, TOO_OLD),
             (unseen, f"gone: {NOBODY_LOOKED}"),
+            (counts[Path.WAIT], "waiting for another source"),
             (counts[Path.LEAVE], f"left as they are by mode {self.mode.value}"),
         ):
             if count:

@@ -14,6 +14,7 @@ from flows.planning.history import SourceHistory, read_history
 from flows.planning.known_first_date import known_scraper
 from flows.planning.plan import Path, Plan, PlanRules, make_plan
 from flows.planning.requested import Selection, requested_partitions
+from flows.planning.requirements import in_order
 from flows.planning.stored_plan import named_plan, plan_name, read_plan
 from flows.wiring import Services
 from scrapers.base import Scraper
@@ -33,7 +34,8 @@ class Planned:
 
     def describe(self) -> str:
         """The plan in words, then its cost."""
-        return f"{self.plan.describe()}\nplan       {self.plan.hash}\n{self.estimate.describe()}"
+        notes = "".join(f"\nnote       {note}" for note in self.plan.notes)
+        return f"{self.plan.describe()}{notes}\nplan       {self.plan.hash}\n{self.estimate.describe()}"
 
 
 def plan_asked(services: Services, asked: Asked, now: dt.datetime, backfill_id: str = "") -> Planned:
@@ -82,6 +84,7 @@ def plan_asked(services: Services, asked: Asked, now: dt.datetime, backfill_id: 
             stage="plan",
             hint="ask for the range without that condition; dates that are done cost nothing",
         )
+    plan = in_order(services, scraper, plan, entries, now, ignored=asked.ignore_requires)
     history = read_history(services.store, asked.source)
     return Planned(plan, estimate_of(services, asked, scraper, plan, history, entries), history, ledger)
 

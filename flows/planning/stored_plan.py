@@ -43,6 +43,7 @@ class StoredPlan(BaseModel):
     mode: Mode = Mode.INCREMENTAL
     since: dt.datetime | None = Field(None, description="When the run began, or the one that it goes on with.")
     hash: str = ""
+    notes: tuple[str, ...] = ()
 
     @field_validator("since", mode="before")
     @classmethod
@@ -63,6 +64,11 @@ class StoredPlan(BaseModel):
     def unavailable(self) -> dict[str, str]:
         """What the source cannot have, and why."""
         return {item.key: item.why for item in self.items if item.path is Path.UNAVAILABLE}
+
+    @property
+    def waiting(self) -> dict[str, str]:
+        """What was left out because another source has to come first, and why."""
+        return {item.key: item.why for item in self.items if item.path is Path.WAIT}
 
 
 def run_prefix(backfill_id: str) -> str:

@@ -49,6 +49,7 @@ def starting_facts(
         code_version=services.code_version,
         started_at=utc_now(),
         planned=len(plan.items),
+        notes=list(plan.notes),
         estimate=promised,
         links=links,
         retry_command_template=(
@@ -84,7 +85,16 @@ def _flags(asked: Asked) -> dict[str, str]:
         flags["order"] = asked.order.value
     if asked.on_failure is OnFailure.STOP:
         flags["on_failure"] = asked.on_failure.value
-    for name in ("retry_failed", "accept_shrink", "exclude", "failed_of", "plan_of", "max_calls", "max_cost_usd"):
+    for name in (
+        "retry_failed",
+        "accept_shrink",
+        "ignore_requires",
+        "exclude",
+        "failed_of",
+        "plan_of",
+        "max_calls",
+        "max_cost_usd",
+    ):
         if value := getattr(asked, name):
             flags[name] = str(value)
     return flags

@@ -12,6 +12,7 @@ class RacingResults(RacingDays):
 
     title = "The Racing API: results"
     path, list_name, most_skipped = "/v1/results", "results", 20_000
+    requires = ("racing_cards",)
     tables = ("ra_results", "ra_result_runners")
     floor = dt.date(2023, 1, 23)
     # What is older needs an add-on that is bought once.

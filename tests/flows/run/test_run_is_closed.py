@@ -20,6 +20,7 @@ from flows import backfill as backfill_module
 from flows import daily as daily_module
 from flows.coordination.lease import read_lease
 from flows.parameters import Asked
+from flows.planning.plan import make_plan
 from flows.run.run import Run
 from processors.registry import processor
 
@@ -59,8 +60,9 @@ def test_a_daily_run_whose_ledger_cannot_be_read_frees_its_lease(place: Place, m
     place.store.write(f"ledger/source={SOURCE}/{DATE}.json", b"no entry", metadata={"verdict": "nonsense"})
     lease = asyncio.run(_held(place))
     before = threading.active_count()
+    plan = make_plan(place.services.source_kit(SOURCE).scraper, place.partitions(DATE, 1), {})
     with pytest.raises(StateUnreadable):
-        asyncio.run(daily_module._work(place.services, SOURCE, place.partitions(DATE, 1), 2, lease))
+        asyncio.run(daily_module._work(place.services, plan, 2, lease))
     assert read_lease(place.store, SOURCE).state != "held"  # type: ignore[union-attr]
     assert threading.active_count() <= before + 2
 
