@@ -7,6 +7,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # Narrow them to single files: make e2e E2E=tests/e2e/test_cancel.py
 E2E ?= tests/e2e
 FAULTS ?= tests
+# What lies between the embedded stack and its clients (make up): cloud or bad
+WEATHER ?=
 # Words of a promise or a name: make mutants MUTANTS=mail
 MUTANTS ?=
 
@@ -32,8 +34,8 @@ $(STAMP): pyproject.toml constraints-dev.txt
 run: $(STAMP)  ## The main job on the embedded stack: 31 dates of NBA box scores into BigQuery, one mail
 	@$(BIN)/python -m deployments.local.demo
 
-up: $(STAMP)  ## Start the embedded stack and leave it running
-	@$(BIN)/python -m deployments.local.demo --up
+up: $(STAMP)  ## Start the embedded stack and leave it running; WEATHER=cloud adds the distance to Google
+	@$(BIN)/python -m deployments.local.demo --up $(if $(WEATHER),--weather $(WEATHER))
 
 down: $(STAMP)  ## Stop the embedded stack of this checkout, and nothing else
 	@$(BIN)/python -m deployments.local.stack down

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from alerting.errors import PipelineError
 from deployments.local.stack import Stack
+from deployments.local.weather import WEATHERS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -19,6 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m deployments.local.demo", description=__doc__)
     parser.add_argument("--up", action="store_true", help="start the stack, provision it, and leave it running")
     parser.add_argument("--state-dir", type=Path, default=Path(".gapless"))
+    parser.add_argument("--weather", choices=sorted(WEATHERS), default="", help="what lies between it and its servers")
     parser.add_argument("--start-date", default="2025-01-01")
     parser.add_argument("--end-date", default="2025-01-31")
     given = parser.parse_args(arguments)
@@ -34,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _main(given: argparse.Namespace) -> int:
     began = time.monotonic()
-    stack = Stack(given.state_dir)
+    stack = Stack(given.state_dir, weather=given.weather)
     was_up = stack.is_up()
     print(f"{'using' if was_up else 'starting'} the embedded stack in {given.state_dir}/ ...", flush=True)
     stack.up(detached=given.up or was_up)

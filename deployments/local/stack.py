@@ -32,6 +32,7 @@ from deployments.local.stack_environment import client_environment, exports_of_s
 from deployments.local.stack_shutdown import shut_down, stop_children
 from deployments.local.stack_state import StackState, load_state, locked, replace_file, save_state, state_file
 from deployments.local.upstreams.worlds import available_worlds
+from deployments.local.weather import start_weather
 
 _PROJECT_DIR = Path(__file__).resolve().parents[2]
 _UPSTREAMS = "deployments.local.upstreams"
@@ -44,13 +45,17 @@ class Stack:
         state_dir: Takes state, data and logs.
         upstream: Command of a sample of box scores with ``{port}`` in it; it must answer ``/healthz``. None takes our
             samples of all sources, an empty one none.
+        weather: Key of `weather.WEATHERS`, between clients and servers from the start of a stack on; "" for none.
     """
 
-    def __init__(self, state_dir: Path = Path(".gapless"), upstream: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, state_dir: Path = Path(".gapless"), upstream: Sequence[str] | None = None, weather: str = ""
+    ) -> None:
         self.state_dir = state_dir
         self._file = state_file(state_dir)
         self._logs = state_dir.resolve() / "logs"
         self._upstream = upstream
+        self._weather = weather
 
     @property
     def sign_in_page(self) -> Path:
@@ -85,6 +90,12 @@ class Stack:
                     f"{', '.join(sorted(exports))} of this shell differ from those that the running stack in "
                     f"{self.state_dir} was started with; its worker would not hear of them. Nothing was changed",
                     hint=f"make down, then make up; or unset {' '.join(sorted(exports))}",
+                )
+            elif self._weather and state.child("weather") is None:
+                raise ConfigurationError(
+                    f"the running stack in {self.state_dir} was started without weather; its worker would not meet "
+                    "any. Nothing was changed",
+                    hint=f"make down, then make up WEATHER={self._weather}",
                 )
             wait_ready(state.children, timeout_s=30)
             replace_file(self.state_dir / "env", self._shell_lines())
@@ -180,9 +191,10 @@ class Stack:
             home, logs / "prefect.log", port=port("prefect"), auth=state.auth, environment=token
         )
         self._record(state, server)
-        self._record(
-            state, start_gcs(objects, logs / "gcs.log", port=port("gcs"), environment=token, die_with_parent=False)
+        objects_server = start_gcs(
+            objects, logs / "gcs.log", port=port("gcs"), environment=token, die_with_parent=False
         )
+        self._record(state, objects_server)
         bigquery = start_bigquery(
             folder / "bigquery",
             objects,
@@ -205,6 +217,16 @@ class Stack:
         worlds = available_worlds() if self._upstream is None else ("box_scores",) if self._upstream else ()
         if worlds:
             self._record(state, self._start_upstreams({world: port("upstream", world) for world in worlds}, token))
+        if self._weather:
+            targets = {
+                "storage": objects_server.ports["http"],
+                "bigquery": bigquery.ports["http"],
+                "prefect": server.ports["http"],
+            }
+            ports = {route: port("weather", route) for route in targets}
+            self._record(
+                state, start_weather(self._weather, targets, logs / "weather.log", ports=ports, environment=token)
+            )
 
     def _start_upstreams(self, ports: dict[str, int], token: dict[str, str]) -> Child:
         endpoint = f"http://127.0.0.1:{ports['box_scores']}"

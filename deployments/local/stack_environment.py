@@ -55,6 +55,8 @@ def client_environment(state_dir: Path, state: StackState) -> dict[str, str]:
     if missing := {"prefect", "gcs", "bigquery", "inbox"} - set(at):
         raise ChildFailed(f"no stack in {state_dir}: {', '.join(sorted(missing))} not started", hint="make up")
     ports = at["upstream"].ports if "upstream" in at else {}
+    on_the_way = at["weather"].ports if "weather" in at else {}
+    weather = {route: f"http://127.0.0.1:{port}" for route, port in on_the_way.items()}
     urls = {
         source: f"http://127.0.0.1:{ports[world]}{rest}"
         for source, (world, rest) in _WORLD_OF_SOURCE.items()
@@ -63,8 +65,9 @@ def client_environment(state_dir: Path, state: StackState) -> dict[str, str]:
     of_sources = {**_OF_SOURCES, "GAPLESS_SOURCE_URLS": urls}
     return {
         **client_settings(state_dir / "prefect", at["prefect"].ports["http"], state.auth),
-        "STORAGE_EMULATOR_HOST": at["gcs"].endpoint,
-        "BIGQUERY_EMULATOR_HOST": at["bigquery"].endpoint,
+        **({"PREFECT_API_URL": f"{weather['prefect']}/api"} if weather else {}),
+        "STORAGE_EMULATOR_HOST": weather.get("storage", at["gcs"].endpoint),
+        "BIGQUERY_EMULATOR_HOST": weather.get("bigquery", at["bigquery"].endpoint),
         "GOOGLE_CLOUD_PROJECT": GOOGLE_PROJECT,
         "GAPLESS_PROJECT": GOOGLE_PROJECT,
         "GAPLESS_SMTP_HOST": "127.0.0.1",
