@@ -6,7 +6,7 @@ import datetime as dt
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -68,10 +68,11 @@ class BackfillMode:
         """No heartbeat of this process for ``ttl_s``."""
         return self._clock() >= self._beaten_at + dt.timedelta(seconds=self.ttl_s)
 
-    def begin(self, owner: str, facts: RunFacts | None) -> None:
+    def begin(self, owner: str, facts: RunFacts | None, *, told_by: str = "", covers: Sequence[RunFacts] = ()) -> None:
         """Opens the outbox entry, joins an open one, or begins the next attempt of one whose mail is out."""
         now = self._clock()
         saved = facts.redacted().to_dict() if facts else {}
+        covered = [each.redacted().to_dict() for each in covers]
 
         begun = False
 
@@ -85,10 +86,11 @@ class BackfillMode:
             entry.mail_host, entry.ttl_s = self._settings.mail_host, self.ttl_s
             entry.opened_at, entry.heartbeat_at, entry.finished_at = entry.opened_at or now, now, None
             entry.facts = saved or entry.facts
+            entry.told_by, entry.covers = told_by, covered or entry.covers
             return entry
 
         entry = self._outbox.update(self.backfill_id, opened, create=lambda: OutboxEntry(self.backfill_id))
-        if entry and begun and self._settings.start_mail:
+        if entry and begun and self._settings.start_mail and not told_by:
             send_start(self._channels, entry, now)
 
     def heartbeat(self, facts: RunFacts | None = None) -> bool:
@@ -114,7 +116,7 @@ class BackfillMode:
         waiting = entry.human.incident if entry and entry.human and entry.human.sent_at is None else self._untold
         if waiting:
             self._tell_human(waiting)
-        if entry and self._settings.progress_mail_hours:
+        if entry and self._settings.progress_mail_hours and not entry.told_by:
             hours = self._settings.progress_mail_hours
             send_progress(self._store, self._channels, self.backfill_id, hours, now)
         return stored

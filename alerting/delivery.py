@@ -97,7 +97,8 @@ def send_owed_summary(  # noqa: PLR0913 - four senders, each with what it knows
 
     The caller decides that the run is over. Channels that have the mail are not asked again. When one fails, the
     entry stays owed with the rendered bytes, its text goes to the log, and the result says ``failed``.
-    Incidents that a killed process of this machine left in ``spool_folder`` are taken up first.
+    Incidents that a killed process of this machine left in ``spool_folder`` are taken up first. A backfill of which
+    the mail of another one tells is archived with its facts instead.
     Raises ``StateUnreadable`` (entry or journal; a human is told) and what the store raises: still owed then too.
     """
     now = now or dt.datetime.now(dt.UTC)
@@ -107,6 +108,8 @@ def send_owed_summary(  # noqa: PLR0913 - four senders, each with what it knows
         return _not_claimed(outbox.read(backfill_id), backfill_id)
     try:
         recover(IncidentJournal(store), spool_folder, backfill_id)
+        if entry.told_by:
+            return _left_to_another(outbox, entry, run_facts, now)
         mail = mail_of(store, entry, run_facts, outcome_if_unknown, now)
     except (PipelineError, OSError) as error:
         if isinstance(error, StateUnreadable):
@@ -168,6 +171,20 @@ def _not_claimed(entry: OutboxEntry | None, backfill_id: str) -> SendResult:
     closed: dict[str, Status] = {"sent": "already_sent", "refused": "refused", "archived": "archived"}
     status = closed.get(entry.state, "claimed_by_other")
     return SendResult(status, backfill_id, entry.message_id, entry.mail_object)
+
+
+def _left_to_another(outbox: Outbox, entry: OutboxEntry, run_facts: RunFacts | None, now: dt.datetime) -> SendResult:
+    """Keeps the last word of a backfill for the mail that tells of it."""
+
+    def archived(current: OutboxEntry) -> OutboxEntry:
+        current.state, current.claimed_by, current.claimed_until = "archived", "", None
+        current.finished_at = current.finished_at or now
+        if run_facts is not None:
+            current.facts = current.run_facts.merged(run_facts.redacted()).to_dict()
+        return current
+
+    outbox.update(entry.backfill_id, archived)
+    return SendResult("archived", entry.backfill_id)
 
 
 def _release(outbox: Outbox, backfill_id: str, by: str, problem: str) -> None:

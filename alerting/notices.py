@@ -115,8 +115,12 @@ def tell_human(
 ) -> bool:
     """Sends the one notice of this attempt about its first critical incident; True when it went out in this call.
 
-    Refused by a channel, it stays owed in the outbox entry; the next heartbeat or critical incident tries again.
+    Refused by a channel, it stays owed in the outbox entry; the next heartbeat or critical incident tries again. Of
+    backfills that one mail tells of, it is the one notice of them all.
     """
+    outbox = Outbox(store)
+    own = outbox.read(backfill_id)
+    backfill_id = own.told_by if own and own.told_by else backfill_id
 
     def claim(entry: OutboxEntry) -> OutboxEntry | None:
         notice = entry.human or HumanNotice(incident)
@@ -128,7 +132,7 @@ def tell_human(
         entry.human = notice
         return entry
 
-    entry = Outbox(store).update(backfill_id, claim)
+    entry = outbox.update(backfill_id, claim)
     if entry is None or entry.human is None:
         return False
     subject, text = _human_text(entry.human.incident, entry)
@@ -149,7 +153,7 @@ def tell_human(
             current.note(problem)
         return current
 
-    Outbox(store).update(backfill_id, settle)
+    outbox.update(backfill_id, settle)
     return bool(delivered)
 
 

@@ -68,6 +68,9 @@ class OutboxEntry:
 
     ``facts`` is ``RunFacts.to_dict()``. ``errors`` are the last failed deliveries, newest last. ``quiet_if_ok``
     sends no summary when everything is there.
+    One mail may tell of several backfills: ``covers`` are the facts of those as they are planned, in their order, each
+    with an entry of its own from its beginning on; ``told_by`` is the backfill whose mail tells of this one, which then
+    sends none.
     """
 
     backfill_id: str
@@ -91,6 +94,8 @@ class OutboxEntry:
     progress_mail_at: dt.datetime | None = None
     quiet_if_ok: bool = False
     facts: dict[str, Any] = field(default_factory=dict)
+    told_by: str = ""
+    covers: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def closed(self) -> bool:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import datetime as dt
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from email.message import EmailMessage
 from typing import Any
 
 from alerting.errors import PipelineError
-from alerting.incident import Incident, Severity
+from alerting.family_summary import Section, render_family
+from alerting.incident import Severity
 from alerting.journal import IncidentJournal, alerts_prefix, path_part
 from alerting.message import from_bytes, message_id, summary_mail, to_bytes
 from alerting.object_store import GenerationConflict, ObjectMissing, ObjectStore
-from alerting.outbox import OutboxEntry
+from alerting.outbox import Outbox, OutboxEntry
 from alerting.redaction import redact
 from alerting.run_facts import Outcome, RunFacts
 from alerting.summary import RenderedMail, render, render_bare
@@ -40,12 +42,7 @@ def mail_of(
     died = facts.verdict == "ABORTED(crashed)" or (entry.finished_at is None and not facts.verdict)
     facts.outcome = facts.outcome or outcome
     facts.finished_at = facts.finished_at or entry.finished_at or now
-    if not facts.previous_run:
-        facts.previous_run, trouble = _last_run(store, entry)
-        facts.notes = [*facts.notes, *trouble]
-    journal = IncidentJournal(store)
-    uri = f"{store.root_uri}/{alerts_prefix(entry.backfill_id)}incidents/"
-    rendered = _rendered(facts, journal.read(entry.backfill_id), uri)
+    rendered = _rendered_family(store, entry, facts) if entry.covers else _rendered_alone(store, entry, facts)
     mail = summary_mail(entry, rendered, now)
     if died:
         mail[_DIED] = "yes"
@@ -61,13 +58,41 @@ def mail_of(
     except GenerationConflict:
         data = store.read(name)[0]
     else:
-        _remember(store, entry, rendered.memory)
+        _remember(store, rendered.memories)
     return from_bytes(data)
 
 
-def _rendered(facts: RunFacts, incidents: Iterable[Incident], uri: str) -> RenderedMail:
+def _rendered_alone(store: ObjectStore, entry: OutboxEntry, facts: RunFacts) -> RenderedMail:
+    facts, incidents = _compared(store, facts), IncidentJournal(store).read(entry.backfill_id)
+    uri = f"{store.root_uri}/{alerts_prefix(entry.backfill_id)}incidents/"
+    return _or_bare(facts, uri, lambda: render(facts, incidents, full_list=uri))
+
+
+def _rendered_family(store: ObjectStore, entry: OutboxEntry, facts: RunFacts) -> RenderedMail:
+    """Every section is drawn from what its own run left: the last word, or what was known when it was planned."""
+    told = [_compared(store, each) for each in covered_facts(store, entry)]
+    journal = IncidentJournal(store)
+    sections = [Section(each, journal.read(each.backfill_id)) for each in told]
+    uri = f"{store.root_uri}/{alerts_prefix(entry.backfill_id)}"
+    return _or_bare(facts, uri, lambda: render_family(facts, sections))
+
+
+def covered_facts(store: ObjectStore, entry: OutboxEntry) -> list[RunFacts]:
+    """What is known at this moment of every backfill of which the mail of ``entry`` tells, in their order.
+
+    One that never began has the facts of its plan. Raises ``StateUnreadable``.
+    """
+    outbox = Outbox(store)
+    planned = [RunFacts.from_dict(each) for each in entry.covers]
+    begun = [outbox.read(each.backfill_id) for each in planned]
+    return [
+        facts.merged(own.run_facts) if own is not None else facts for facts, own in zip(planned, begun, strict=True)
+    ]
+
+
+def _or_bare(facts: RunFacts, uri: str, draw: Callable[[], RenderedMail]) -> RenderedMail:
     try:
-        return render(facts, incidents, full_list=uri)
+        return draw()
     except (PipelineError, OSError):
         raise
     except Exception as error:  # a fault of ours must not be the reason that nobody hears of the run
@@ -75,9 +100,17 @@ def _rendered(facts: RunFacts, incidents: Iterable[Incident], uri: str) -> Rende
         return render_bare(facts, error, uri)
 
 
-def _last_run(store: ObjectStore, entry: OutboxEntry) -> tuple[dict[str, Any], list[str]]:
+def _compared(store: ObjectStore, facts: RunFacts) -> RunFacts:
+    """The facts beside those of the last run of the source, or a note that there was something unreadable."""
+    if facts.previous_run:
+        return facts
+    previous, trouble = _last_run(store, facts.source)
+    return replace(facts, previous_run=previous, notes=[*facts.notes, *trouble])
+
+
+def _last_run(store: ObjectStore, source: str) -> tuple[dict[str, Any], list[str]]:
     """What to compare with, and what to say when it cannot be read: no mail waits for a comparison."""
-    name = memory_name(entry.source)
+    name = memory_name(source)
     try:
         found = json.loads(store.read(name)[0])
     except ObjectMissing:
@@ -89,12 +122,13 @@ def _last_run(store: ObjectStore, entry: OutboxEntry) -> tuple[dict[str, Any], l
     return found, []
 
 
-def _remember(store: ObjectStore, entry: OutboxEntry, memory: dict[str, Any]) -> None:
+def _remember(store: ObjectStore, memories: Mapping[str, dict[str, Any]]) -> None:
     """Best effort by design: without it the next mail only lacks its comparison."""
-    try:
-        store.write(memory_name(entry.source), json.dumps(memory).encode(), content_type="application/json")
-    except PipelineError as error:
-        _log.warning("comparison for the next run of %s not kept: %s", entry.source, redact(str(error)))
+    for source, memory in memories.items():
+        try:
+            store.write(memory_name(source), json.dumps(memory).encode(), content_type="application/json")
+        except PipelineError as error:
+            _log.warning("comparison for the next run of %s not kept: %s", source, redact(str(error)))
 
 
 def severity_of(mail: EmailMessage) -> Severity:

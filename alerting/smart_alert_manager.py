@@ -119,7 +119,7 @@ class SmartAlertManager:
 
     # -- backfill mode ---------------------------------------------------------------------------------------
 
-    def enable_backfill_mode(
+    def enable_backfill_mode(  # noqa: PLR0913 - all but one have a usual value
         self,
         backfill_id: str | None = None,
         *,
@@ -127,16 +127,20 @@ class SmartAlertManager:
         owner: str = "",
         ttl_s: float = 3600.0,
         facts: RunFacts | None = None,
+        told_by: str = "",
+        covers: Sequence[RunFacts] = (),
     ) -> str:
         """From here on errors of this backfill are collected, and its summary is owed. Returns the backfill id.
 
         Enabling an open backfill joins it; enabling one whose mail is out begins its next attempt. Without heartbeat
-        for ``ttl_s`` the mode ends by itself. Raises what ``preflight`` raises.
+        for ``ttl_s`` the mode ends by itself. ``told_by`` is the backfill whose mail tells of this one, which sends
+        none of its own then; ``covers`` are what is known of those that the mail of this one is to tell. Raises what
+        ``preflight`` raises.
         """
         self.preflight()
         backfill_id = backfill_id or f"manual-{self.clock():%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
         mode = self._make_mode(backfill_id, source, ttl_s)
-        mode.begin(owner or socket.gethostname(), facts)
+        mode.begin(owner or socket.gethostname(), facts, told_by=told_by, covers=covers)
         with self._lock:
             self._mode, self._source = mode, source
         _log.info("backfill mode enabled: errors of %s are collected for one summary mail", backfill_id)

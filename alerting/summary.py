@@ -44,7 +44,7 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True)
 class RenderedMail:
-    """``memory`` is what the next run of this source compares itself with (``RunFacts.previous_run``)."""
+    """``memories`` is what the next run of each source compares itself with (``RunFacts.previous_run``)."""
 
     subject: str
     text: str
@@ -52,7 +52,7 @@ class RenderedMail:
     attachments: tuple[Attachment, ...] = ()
     outcome: str = ""
     left_out: tuple[str, ...] = ()
-    memory: dict[str, Any] = field(default_factory=dict)
+    memories: dict[str, dict[str, Any]] = field(default_factory=dict)
     critical: bool = False
 
 
@@ -67,7 +67,7 @@ def render(run_facts: RunFacts, incidents: Iterable[Incident], *, full_list: str
     The HTML stays under 80 KB as encoded for the wire: tracebacks go first, then causes past the tenth, then tables;
     ``left_out`` and the mail itself say so.
     """
-    attached = _IncidentFile()
+    attached = IncidentFile()
     causes = group_incidents(attached.passing(incidents))
     attachments = attached.finish()
     run_facts = run_facts.redacted()
@@ -87,7 +87,7 @@ def render(run_facts: RunFacts, incidents: Iterable[Incident], *, full_list: str
         attachments,
         view.outcome,
         left_out,
-        _memory(run_facts, view, causes),
+        {run_facts.source: memory_of(run_facts, view, causes)},
         view.outcome not in ("OK", "OK-WITH-GAPS", PAUSED),
     )
 
@@ -126,9 +126,9 @@ def _environment() -> jinja2.Environment:
     return environment
 
 
-_ENVIRONMENT = _environment()
-_TEXT = _ENVIRONMENT.get_template("summary.txt.j2")
-_HTML = _ENVIRONMENT.get_template("summary.html.j2")
+ENVIRONMENT = _environment()
+_TEXT = ENVIRONMENT.get_template("summary.txt.j2")
+_HTML = ENVIRONMENT.get_template("summary.html.j2")
 
 
 def encoded_size(html: str) -> int:
@@ -142,7 +142,7 @@ def _html_within_budget(view: SummaryView) -> tuple[str, tuple[str, ...]]:
     """Drops in the documented order until the page fits; the last steps cut harder than any real run needs."""
     left_out: list[str] = []
     html = _HTML.render(v=view)
-    for told, smaller in _smaller_views(view):
+    for told, smaller in smaller_views(view):
         if encoded_size(html) <= MAX_HTML_BYTES:
             break
         left_out.append(told)
@@ -150,7 +150,8 @@ def _html_within_budget(view: SummaryView) -> tuple[str, tuple[str, ...]]:
     return html, tuple(left_out)
 
 
-def _smaller_views(view: SummaryView) -> Iterator[tuple[str, SummaryView]]:
+def smaller_views(view: SummaryView) -> Iterator[tuple[str, SummaryView]]:
+    """What is given up for a smaller page, one after the other, and the view without it; always as many."""
     view = replace(view, causes=tuple(replace(cause, traceback="", samples=()) for cause in view.causes))
     yield "tracebacks", view
     view = replace(view, more_causes=())
@@ -171,7 +172,7 @@ def _fewer(ranges: tuple[str, ...]) -> tuple[str, ...]:
     return (*(shorten(item, 80) for item in ranges[:6]), "and more") if len(ranges) > 6 else ranges
 
 
-class _IncidentFile:
+class IncidentFile:
     """Collects the incidents that stream through as gzipped NDJSON, until that would be too big to attach."""
 
     def __init__(self) -> None:
@@ -182,6 +183,7 @@ class _IncidentFile:
         self._plain_bytes = 0
 
     def passing(self, incidents: Iterable[Incident]) -> Iterator[Incident]:
+        """Keeps every incident, and passes it on."""
         for incident in incidents:
             if not self._is_too_big:
                 line = incident.to_json(("traceback", "facts", "exception_chain", "frame")) + b"\n"
@@ -191,6 +193,7 @@ class _IncidentFile:
             yield incident
 
     def finish(self) -> tuple[Attachment, ...]:
+        """The file; none for no incidents, nor for too many."""
         if self._is_too_big or not self._plain_bytes:
             return ()
         packed = bytes(self._packed) + self._packer.flush()
@@ -199,7 +202,8 @@ class _IncidentFile:
         return (Attachment("incidents.ndjson.gz", "application/gzip", packed),)
 
 
-def _memory(facts: RunFacts, view: SummaryView, causes: Causes) -> dict[str, Any]:
+def memory_of(facts: RunFacts, view: SummaryView, causes: Causes) -> dict[str, Any]:
+    """What the next run of the source compares itself with."""
     known: dict[str, Any] = facts.previous_run.get("causes") or {}
     ended_at = facts.finished_at or facts.started_at
     return {

@@ -36,6 +36,8 @@ def tally_of(facts: RunFacts, touched: set[str]) -> Tally:
 
 PAUSED = "PAUSED"
 """A run that was stopped and goes on by itself: nobody has to do anything."""
+NOT_BEGUN = "ABORTED(not_begun)"
+"""The verdict of a backfill that another mail covers, and that was never begun."""
 
 
 def outcome_of(facts: RunFacts, causes: Causes, tally: Tally) -> str:
@@ -52,7 +54,7 @@ def outcome_of(facts: RunFacts, causes: Causes, tally: Tally) -> str:
 def subject_of(facts: RunFacts, causes: Causes, outcome: str, tally: Tally, actions: int) -> str:
     """Stable over the attempts of a run (no date of sending), so that threads hold."""
     place = f"{facts.source or facts.backfill_id} {span(facts.start_date, facts.end_date)}"
-    parts = [f"[backfill][{outcome}{_count(outcome, tally)}] {place}".strip()]
+    parts = [f"[backfill][{outcome}{count_text(outcome, tally)}] {place}".strip()]
     if outcome == PAUSED:
         parts.append(f"goes on {moment(facts.resumes_at)} by itself")
         actions = 0
@@ -65,11 +67,11 @@ def subject_of(facts: RunFacts, causes: Causes, outcome: str, tally: Tally, acti
     return one_line(" · ".join(parts))[:200]
 
 
-def _count(outcome: str, tally: Tally) -> str:
+def count_text(outcome: str, tally: Tally) -> str:
     """What a glance must not misread: of a run that was cut short how much is done, else how much is missing.
 
     >>> tally = Tally(31, 12, 19, True, "day")
-    >>> [_count(outcome, tally) for outcome in ("CANCELLED", "FAILED", "OK")]
+    >>> [count_text(outcome, tally) for outcome in ("CANCELLED", "FAILED", "OK")]
     [', 12 of 31 done', ', 19 of 31 missing', ' 12/31']
     """
     if not tally.known:
@@ -91,6 +93,8 @@ def headline_of(facts: RunFacts, outcome: str, tally: Tally, differing: bool) ->
     ended = {"STOPPED": "Stopped early", "CANCELLED": "Cancelled"}.get(outcome, "")
     if facts.verdict == "ABORTED(crashed)":
         ended = "Crashed"
+    if facts.verdict in ("ABORTED(refused)", NOT_BEGUN):
+        ended = "Not begun"
     missing = f"{plural(tally.missing, tally.unit)} missing" if tally.missing and tally.known else ""
     if ended:
         return ", ".join(part for part in (ended, missing) if part)
@@ -122,7 +126,7 @@ def verdict_of(facts: RunFacts, causes: Causes, tally: Tally, outcome: str) -> s
         said.append(_missing(tally, causes, waiting, sum(counts.get(verdict, 0) for verdict in ("planned", "paused"))))
     elif causes.groups and tally.known:
         said.append(f"{plural(len(causes.groups), 'cause')} of trouble on the way.")
-    if why := _why_it_ended(facts.verdict):
+    if why := why_it_ended(facts.verdict):
         said.append(why)
     if causes.not_attempted and not tally.known:
         said.append(f"{plural(len(causes.not_attempted), tally.unit)} not attempted.")
@@ -164,10 +168,12 @@ _ENDINGS = {
     "budget": "Its budget is used up; what it did not begin waits, and a rerun takes up exactly that.",
     "red_flag": "It stopped itself at a red flag, so that nothing gets worse.",
     "critical": "It stopped itself at an error that every further date would meet too.",
+    "refused": "It was refused before it began.",
+    "not_begun": "It was not begun.",
 }
 
 
-def _why_it_ended(verdict: str) -> str:
+def why_it_ended(verdict: str) -> str:
     """One sentence for ``ABORTED(...)``, "" for a run that came to its end."""
     if not verdict.startswith("ABORTED"):
         return ""

@@ -142,17 +142,17 @@ def test_the_journal_is_the_only_source_of_the_mail(store, clock, channel, tmp_p
 
 def test_of_two_that_draw_the_mail_at_once_both_have_the_bytes_of_the_first(running, store, clock, monkeypatch):
     entry = Outbox(store).read(ID)
-    drawn = owed_mail._rendered
+    drawn = owed_mail._rendered_alone
     first = []
 
     def overtaken(*given):
         rendered = drawn(*given)
-        monkeypatch.setattr(owed_mail, "_rendered", drawn)
+        monkeypatch.setattr(owed_mail, "_rendered_alone", drawn)
         clock.tick(seconds=60)
         first.append(owed_mail.mail_of(store, entry, None, "FAILED", clock()))
         return rendered
 
-    monkeypatch.setattr(owed_mail, "_rendered", overtaken)
+    monkeypatch.setattr(owed_mail, "_rendered_alone", overtaken)
     second = owed_mail.mail_of(store, entry, None, "STOPPED", clock())
     assert first[0]["X-Backfill-Outcome"] == second["X-Backfill-Outcome"] == "FAILED"
     assert first[0].as_bytes() == second.as_bytes() == store.read(owed_mail.mail_name(entry))[0]
