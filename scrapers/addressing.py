@@ -10,7 +10,7 @@ from alerting.errors import AuthenticationError, ConfigurationError, SourceContr
 from alerting.redaction import redact, register_secret
 from alerting.secret_literals import masked_in, register_passing_secret
 from alerting.secret_values import looks_random
-from scrapers.base import Auth, SecretBasic
+from scrapers.base import Auth, SecretBasic, TokenAuth
 
 _SITE = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*")
 # A shorter text may as well stand in the data.
@@ -48,7 +48,8 @@ def credentials_of(auth: Auth | None, secrets: Mapping[str, str]) -> dict[str, s
             return {}
         if not secret:
             raise AuthenticationError(f"the secret {name} is not set; no call was made")
-        if not secret.isascii() or not secret.isprintable():
+        # A key file has lines and travels in no header.
+        if not isinstance(auth, TokenAuth) and not (secret.isascii() and secret.isprintable()):
             raise ConfigurationError(f"the secret {name} holds characters no key can have; no call was made")
         register_secret(secret)
         found[name] = secret

@@ -173,7 +173,25 @@ class SecretBasic:
         return (self.user, self.password)
 
 
-Auth = SecretHeader | SecretParam | SecretBasic
+@dataclass(frozen=True, slots=True)
+class TokenAuth:
+    """OAuth of a Google service account: ``secret`` names the setting that holds the JSON of its key file.
+
+    The key signs for a token of ``scope`` at the ``token_uri`` that it names; the token travels as ``Bearer``, is
+    renewed before it ends, and once where the source answers 401. Key, signature and token are masked everywhere.
+    """
+
+    secret: str
+    scope: str
+    is_optional: ClassVar[bool] = False
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Names of the settings that hold its values."""
+        return (self.secret,)
+
+
+Auth = SecretHeader | SecretParam | SecretBasic | TokenAuth
 
 
 @dataclass(frozen=True, slots=True)

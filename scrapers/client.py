@@ -8,7 +8,8 @@ import logging
 import threading
 import time
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from types import TracebackType
 from typing import Self
@@ -28,16 +29,42 @@ from alerting.errors import (
 from alerting.redaction import RedactingFilter, redact
 from scrapers.addressing import address_of, basic_token, credentials_of, mask_cookies, without_secrets
 from scrapers.answers import Answer, is_json_type, is_page, kept_headers, mislabelled, problem_in
-from scrapers.base import ABSENT, Page, Request, Scraper, SecretBasic, SecretHeader, SecretParam, SourceAccess
+from scrapers.base import (
+    ABSENT,
+    Page,
+    Request,
+    Scraper,
+    SecretBasic,
+    SecretHeader,
+    SecretParam,
+    SourceAccess,
+    TokenAuth,
+)
 from scrapers.bodies import beginning, unpacked
 from scrapers.challenges import SEARCHED_BYTES
 from scrapers.deadline import Deadline
 from scrapers.pace.budget import Budget
+from scrapers.service_account import ServiceAccount, TokenKeeper, token_problem
 from scrapers.waits import retry_after_s
 
 _log = logging.getLogger("gapless.scrapers")
 _LONGEST_GUESSED_PAUSE_S = 60.0
 _MOST_DRIFT = 20
+_TOKEN_TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """What is sent, and what is a complete answer; with its keys, so that nobody prints it."""
+
+    method: str
+    url: str
+    accept: str
+    accepted: Collection[int]
+    timeout_s: float
+    params: httpx.QueryParams | None = field(default=None, repr=False)
+    headers: Mapping[str, str] | None = field(default=None, repr=False)
+    form: Mapping[str, str] | None = field(default=None, repr=False)
 
 
 class SourceClient:
@@ -74,6 +101,7 @@ class SourceClient:
         self._guess_ends_s = 0.0
         self._drift: list[str] = []
         self._blocked_sites: dict[str, str] = {}
+        self._tokens: TokenKeeper | None = None
         _silence_httpx()
         host = urllib.parse.urlsplit(self._base_url).hostname or ""
         self._http = httpx.Client(
@@ -117,43 +145,57 @@ class SourceClient:
     def fetch(self, request: Request, page_number: int = 1) -> Page:
         """One GET. Waits for the budget first; never retries and never follows a redirect.
 
+        With a `TokenAuth`, a 401 is asked once more with a new token: tokens end early when a key is changed.
+
         Raises ``AuthenticationError`` without a call when the key is missing; ``RateLimited``, ``BudgetExhausted``;
         ``SourceUnavailable`` for time-outs, broken connections, empty or cut-off bodies, 202 and 5xx; ``Truncated``
         beyond ``max_body_bytes`` and for a part of the answer; otherwise what :func:`scrapers.answers.problem_in`
         says. No message, log or chained exception of it holds the key.
         """
         try:
-            url, params, headers = self._prepared(request)
-            self._refuse_blocked(request.site)
-            units = self._scraper.cost(request)
-            self._budget.acquire(self._patience_s, units)
-            started_s = time.monotonic()
-            accept = dict(request.headers).get("Accept", self._scraper.accept)
-            deadline_s = started_s + self._access.timeout_s
-            with self._deadline.at(deadline_s):
-                answer = self._exchange(url, params, headers, accept, deadline_s)
-            elapsed_s = time.monotonic() - started_s
-            if self._scraper.quota_headers is not None:
-                is_done = answer.status in self._scraper.accepted_statuses
-                units = self._budget.believe(self._scraper.quota_headers, answer.headers, units, is_done=is_done)
-            problem = self._problem(request, answer, accept)
-            if isinstance(problem, RateLimited | BudgetExhausted):
-                self._budget.refund(units)
-                units = 0
-            with self._lock:
-                self._units += units
-            if problem is not None:
-                wish_s = retry_after_s(answer.headers.get("retry-after"), answer.received_at)
-                self._slow_down(problem, wish_s, request.site)
-                raise problem
-            if told := mislabelled(answer, accept):
-                self._tell_drift(told)
+            token = self._token()
+            try:
+                page = self._fetched(request, page_number, token)
+            except AuthenticationError as error:
+                if not token or error.facts.get("status") != 401:
+                    raise
+                page = self._fetched(request, page_number, self._token(refused=token))
         except PipelineError as error:
             error.facts.setdefault("endpoint", redact(request.path))
             raise error.located(source=self._scraper.source, stage="scrape", hint=self._hint(error)) from None
         with self._lock:
             self._guessed_pause_s = 0.0
-        body, headers_kept = without_secrets(answer.body, self._credentials.values()), kept_headers(answer.headers)
+        return page
+
+    def _fetched(self, request: Request, page_number: int, token: str) -> Page:
+        url, params, headers = self._prepared(request, token)
+        self._refuse_blocked(request.site)
+        units = self._scraper.cost(request)
+        self._budget.acquire(self._patience_s, units)
+        started_s = time.monotonic()
+        accept = dict(request.headers).get("Accept", self._scraper.accept)
+        with self._lock:
+            self._calls += 1
+        accepted, timeout_s = self._scraper.accepted_statuses, self._access.timeout_s
+        answer = self._exchange(_Call("GET", url, accept, accepted, timeout_s, params, headers))
+        elapsed_s = time.monotonic() - started_s
+        if self._scraper.quota_headers is not None:
+            is_done = answer.status in accepted
+            units = self._budget.believe(self._scraper.quota_headers, answer.headers, units, is_done=is_done)
+        problem = self._problem(request, answer, accept)
+        if isinstance(problem, RateLimited | BudgetExhausted):
+            self._budget.refund(units)
+            units = 0
+        with self._lock:
+            self._units += units
+        if problem is not None:
+            wish_s = retry_after_s(answer.headers.get("retry-after"), answer.received_at)
+            self._slow_down(problem, wish_s, request.site)
+            raise problem
+        if told := mislabelled(answer, accept):
+            self._tell_drift(told)
+        body = without_secrets(answer.body, filter(None, (*self._credentials.values(), token)))
+        headers_kept = kept_headers(answer.headers)
         return Page(request, page_number, answer.status, headers_kept, body, answer.received_at, round(elapsed_s, 4))
 
     def close(self) -> None:
@@ -168,7 +210,7 @@ class SourceClient:
     ) -> None:
         self.close()
 
-    def _prepared(self, request: Request) -> tuple[str, httpx.QueryParams, dict[str, str]]:
+    def _prepared(self, request: Request, token: str) -> tuple[str, httpx.QueryParams, dict[str, str]]:
         if not request.path.startswith("/") or request.path.startswith("//"):
             raise ConfigurationError(f"request path {redact(request.path)!r} must begin with one slash")
         params, headers = httpx.QueryParams(request.params), dict(request.headers)
@@ -179,34 +221,64 @@ class SourceClient:
             params = params.add(auth.param, credentials[auth.secret])
         elif isinstance(auth, SecretBasic):
             headers["Authorization"] = f"Basic {basic_token(auth, credentials)}"
+        elif token:
+            headers["Authorization"] = f"Bearer {token}"
         return address_of(self._base_url, request.site) + request.path, params, headers
 
     @functools.cached_property
     def _credentials(self) -> dict[str, str]:
         return credentials_of(self._scraper.auth, self._access.secrets)
 
-    def _exchange(
-        self, url: str, params: httpx.QueryParams, headers: dict[str, str], accept: str, deadline_s: float
-    ) -> Answer:
+    def _token(self, refused: str = "") -> str:
+        """The access token for the next call, "" where the source takes none; ``refused`` is good no longer."""
+        auth = self._scraper.auth
+        if not isinstance(auth, TokenAuth):
+            return ""
         with self._lock:
-            self._calls += 1
+            if self._tokens is None:
+                account = ServiceAccount.from_key(self._credentials[auth.secret], auth.secret)
+                self._tokens = TokenKeeper(account, auth.scope, self._exchange_for_token)
+        return self._tokens.token(refused)
+
+    def _exchange_for_token(self, url: str, form: Mapping[str, str]) -> Answer:
+        """No call of the source's quota: the endpoint is another service."""
+        timeout_s = min(_TOKEN_TIMEOUT_S, self._access.timeout_s)
+        try:
+            answer = self._exchange(_Call("POST", url, "application/json", {200}, timeout_s, form=form))
+            problem = token_problem(answer)
+            if problem is not None:
+                self._slow_down(problem, retry_after_s(answer.headers.get("retry-after"), answer.received_at), "")
+                raise problem
+        except PipelineError as error:
+            error.message = f"no access token: {error.message}"
+            error.facts.setdefault("endpoint", redact(url))
+            # A 401 of the endpoint is not one of the source.
+            error.facts["token_status"] = error.facts.pop("status", "")
+            raise
+        return answer
+
+    def _exchange(self, call: _Call) -> Answer:
+        deadline_s = time.monotonic() + call.timeout_s
         # "from None": httpx keeps the request, and with it the key, on its exceptions.
         try:
-            with self._http.stream("GET", url, params=params, headers=headers) as response:
-                raw = self._within_deadline(response, deadline_s)
+            with (
+                self._deadline.at(deadline_s),
+                self._http.stream(
+                    call.method, call.url, params=call.params, headers=call.headers, data=call.form
+                ) as response,
+            ):
+                raw = self._within_deadline(response, deadline_s, call.timeout_s)
                 mask_cookies(response.headers.get_list("set-cookie"))
                 encoding = response.headers.get("content-encoding", "")
                 body = (
-                    self._body(raw, encoding, accept)
-                    if response.status_code in self._scraper.accepted_statuses
+                    self._body(raw, encoding, call.accept)
+                    if response.status_code in call.accepted
                     else beginning(raw, encoding, SEARCHED_BYTES, (httpx.HTTPError,))
                 )
                 names = {name.lower(): value for name, value in response.headers.items()}
                 return Answer(response.status_code, names, body, dt.datetime.now(dt.UTC))
         except httpx.TimeoutException as error:
-            raise SourceUnavailable(
-                f"no answer within {self._access.timeout_s:g} s", reason=type(error).__name__
-            ) from None
+            raise SourceUnavailable(f"no answer within {call.timeout_s:g} s", reason=type(error).__name__) from None
         except (httpx.UnsupportedProtocol, httpx.InvalidURL, httpx.LocalProtocolError) as error:
             raise ConfigurationError(
                 f"no request can be made to {redact(self._base_url)}", reason=type(error).__name__
@@ -238,16 +310,14 @@ class SourceClient:
             self._drift.append(told)
         _log.warning("%s: %s; it was read as what it is", self._scraper.source, told)
 
-    def _within_deadline(self, response: httpx.Response, deadline_s: float) -> Iterator[bytes]:
+    def _within_deadline(self, response: httpx.Response, deadline_s: float, timeout_s: float) -> Iterator[bytes]:
         """Raw chunks; a source that drips one byte at a time meets the deadline of the whole answer."""
         for chunk in response.iter_raw():
             with self._lock:
                 self._received_bytes += len(chunk)
             yield chunk
             if time.monotonic() > deadline_s:
-                raise SourceUnavailable(
-                    f"the body was not complete within {self._access.timeout_s:g} s; nothing of it was kept"
-                )
+                raise SourceUnavailable(f"the body was not complete within {timeout_s:g} s; nothing of it was kept")
 
     def _slow_down(self, problem: PipelineError, wish_s: float | None, site: str) -> None:
         """Pauses the whole source: for as long as it asked, or for 1, 2, 4 ... 60 s when it only said 429."""

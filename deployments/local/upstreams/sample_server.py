@@ -39,11 +39,13 @@ class Call:
     Attributes:
         params: In the order of the query, repeated ones too.
         headers: By lower-case name.
+        body: Of a POST.
     """
 
     path: str
     params: tuple[tuple[str, str], ...]
     headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
 
     def get(self, name: str) -> str | None:
         """The last value of a parameter; None = not there."""
@@ -101,9 +103,11 @@ class SampleUpstream(ABC, Generic[Kind]):
     Attributes:
         controls: What ``POST /gapless/<name>`` of the world's own does with the body; it may raise ``ValueError``.
         shows: What ``GET /gapless/<name>`` of the world's own answers.
+        posts: Paths of data calls by POST, as a token endpoint is.
     """
 
     rules: ClassVar[TypeAdapter[Any]]
+    posts: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, port: int = 0, *, latency_ms: float = 0.0, listener: socket.socket | None = None) -> None:
         self.latency_ms = latency_ms
@@ -207,15 +211,14 @@ class SampleHandler(GuardedHandler):
             shown = self.upstream.shows.get(name)
             self._json(Answer(404, {"error": "Not Found"}) if shown is None else Answer(200, shown()))
         else:
-            headers = {name.lower(): value for name, value in self.headers.items()}
-            call = Call(url.path, tuple(parse_qsl(url.query, keep_blank_values=True)), headers)
-            date = self.upstream.date_of(call)
-            with self.upstream.calls.one(str(date or ""), url.path, call.shown_query) as record:
-                self._data(call, date, record)
+            self._counted(b"")
 
     def do_POST(self) -> None:
-        """``/gapless/...``; 400 with the reason for a body that it does not understand."""
+        """Data of ``posts``, ``/gapless/...``; there 400 with the reason for a body that it does not understand."""
         body = self.body()
+        if urlsplit(self.path).path in self.upstream.posts:
+            self._counted(body)
+            return
         name = self.path.removeprefix("/gapless/")
         try:
             if name == "trouble":
@@ -245,6 +248,14 @@ class SampleHandler(GuardedHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Silent: the calls are counted instead."""
+
+    def _counted(self, body: bytes) -> None:
+        url = urlsplit(self.path)
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        call = Call(url.path, tuple(parse_qsl(url.query, keep_blank_values=True)), headers, body)
+        date = self.upstream.date_of(call)
+        with self.upstream.calls.one(str(date or ""), url.path, call.shown_query) as record:
+            self._data(call, date, record)
 
     def _data(self, call: Call, date: dt.date | None, record: dict[str, Any]) -> None:
         self.upstream.stopping.wait(self.upstream.latency_ms / 1000)
