@@ -119,8 +119,8 @@ def problem_in(
     kind = statuses.get(answer.status)
     if kind is None and answer.status in accepted:
         return _incomplete(answer, accepted, is_page=is_page)
-    if kind is None and answer.status == 403:
-        kind = _meaning_of_403(answer, is_page=is_page)
+    if answer.status == 403:
+        kind = _meaning_of_403(answer, is_page=is_page) or kind
     kind = kind or STATUSES.get(answer.status)
     if kind is None:
         kind = SourceUnavailable if answer.status >= 500 else SourceContractError

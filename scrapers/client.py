@@ -111,7 +111,12 @@ class SourceClient:
             # A proxy of the environment is meant for the internet, never for this machine.
             trust_env=host not in ("127.0.0.1", "localhost", "::1"),
             # gzip only: these bodies are unpacked by scrapers.bodies, which notices one that is cut off.
-            headers={"User-Agent": user_agent(), "Accept": scraper.accept, "Accept-Encoding": "gzip"},
+            headers={
+                "User-Agent": user_agent(),
+                "Accept": scraper.accept,
+                **scraper.headers,
+                "Accept-Encoding": "gzip",
+            },
         )
         self._deadline = Deadline()
         for transport in (self._http._transport, *self._http._mounts.values()):
@@ -359,7 +364,10 @@ class SourceClient:
 
 
 def user_agent() -> str:
-    """Honest about being a program: a browser's name draws challenges, and hides whom to write to."""
+    """Honest about being a program: a browser's name draws challenges, and hides whom to write to.
+
+    A source that answers nobody else declares other ``Scraper.headers``.
+    """
     try:
         return f"gapless/{version('gapless')} (+historical backfill)"
     except PackageNotFoundError:

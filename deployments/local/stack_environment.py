@@ -29,6 +29,7 @@ _WORLD_OF_SOURCE = {
     "racing_results": ("racing", ""),
     "odds_events": ("odds", ""),
     "odds_history": ("odds", ""),
+    "nba_schedule": ("nba", "/{site}"),
 }
 _OF_SOURCES: dict[str, dict[str, Any]] = {
     "GAPLESS_SOURCE_URLS": {},

@@ -40,8 +40,14 @@ def _odds(listener: socket.socket, data_dir: Path) -> Callable[[], None]:  # noq
     return OddsUpstream(listener=listener).serve
 
 
+def _nba(listener: socket.socket, data_dir: Path) -> Callable[[], None]:  # noqa: ARG001 - keeps nothing
+    from deployments.local.upstreams.nba_upstream import NbaUpstream
+
+    return NbaUpstream(listener=listener).serve
+
+
 WORLDS: Mapping[str, Callable[[socket.socket, Path], Callable[[], None]]] = MappingProxyType(
-    {"box_scores": _box_scores, "civic": _civic, "racing": _racing, "odds": _odds}
+    {"box_scores": _box_scores, "civic": _civic, "racing": _racing, "odds": _odds, "nba": _nba}
 )
 """Builds a world for a listener and a folder of its own; what comes back serves until the process ends."""
 
