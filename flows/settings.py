@@ -6,6 +6,7 @@ import datetime as dt
 import os
 import re
 import subprocess
+from collections.abc import Callable
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -58,7 +59,10 @@ class Settings(BaseSettings):
     checkpoint_max_age_h: float = Field(
         24.0, ge=0, description="A killed attempt that began longer ago is not resumed at its page but begun anew."
     )
-
+    source_pause_s: dict[str, tuple[float, float]] = Field(
+        default_factory=dict,
+        description="JSON: shortest and longest pause between two calls, in seconds, per source (or account).",
+    )
     source_calls_per_day: dict[str, int] = Field(
         default_factory=dict, description="JSON: calls per day and source (or account), where your plan differs."
     )
@@ -224,6 +228,14 @@ class Settings(BaseSettings):
         if value:
             register_secret(value)
         return value
+
+    def session(self, name: str) -> tuple[str, Callable[[str, str], None]]:
+        """Session ``name`` as the source last renewed it, and what keeps the next renewal."""
+        from flows.secret_blocks import keep_session, renewed_session  # imports Prefect
+
+        given = self.secret(name)
+        newest = given and (renewed_session(name, given) or given)
+        return newest, lambda secret, value: keep_session(secret, given, value)
 
     @property
     def google_project(self) -> str:

@@ -23,7 +23,7 @@ from processors.base import Processor
 from processors.table_budget import StoredTableBudget
 from processors.warehouse import BigQueryWarehouse
 from scrapers import registry as scraper_registry
-from scrapers.base import Scraper, SourceAccess
+from scrapers.base import Scraper, SessionCookie, SourceAccess
 from scrapers.client import SourceClient
 from scrapers.landing import Landing
 from scrapers.object_store import PATIENT, GcsObjectStore, Patience
@@ -69,6 +69,7 @@ class SourceKit:
             per_minute=_of_account(settings.source_rate_per_minute, scraper, scraper.rate.per_minute),
             per_day=_of_account(settings.source_calls_per_day, scraper, scraper.rate.per_day),
             per_month=_of_account(settings.source_calls_per_month, scraper, scraper.rate.per_month),
+            pause_s=settings.source_pause_s.get(scraper.account_name, scraper.rate.pause_s),
         )
         return SourceAccess(settings.source_urls.get(source, scraper.base_url), rate=rate, timeout_s=scraper.timeout_s)
 
@@ -122,9 +123,15 @@ class SourceKit:
 
     def client_within(self, budget: Budget) -> SourceClient:
         """A client with the source's secret and a budget of its own; whoever asks for it closes it."""
-        auth = self.scraper.auth
-        secrets = {name: self.services.settings.secret(name) for name in (auth.secrets if auth else ())}
-        return SourceClient(self.scraper, replace(self.access, secrets=secrets), budget)
+        auth, settings = self.scraper.auth, self.services.settings
+        if isinstance(auth, SessionCookie):
+            session, renewed = settings.session(auth.secret)
+            access = replace(self.access, secrets={auth.secret: session}, renewed=renewed)
+        else:
+            access = replace(
+                self.access, secrets={name: settings.secret(name) for name in (auth.secrets if auth else ())}
+            )
+        return SourceClient(self.scraper, access, budget)
 
     def close(self) -> None:
         """Gives connections and unused calls back. Raises what storage raises; may be called again."""

@@ -163,8 +163,8 @@ class LandedPage:
     """One landed page: what was asked for, and what came back.
 
     Attributes:
-        path, params: Of the request, without its secret. What the body does not say is read here: the format of prices,
-            the instant that was asked for, which of several endpoints answered.
+        path, params, json_body: Of the request, without its secret. What the body does not say is read here: the
+            format of prices, the instant that was asked for, which of several endpoints answered.
         status, headers: Of the answer; header names are lower case, and only those are there that were kept.
         fetched_at: Aware UTC. The page keeps it however often it is read, so a row may have it.
         body: Decompressed, otherwise as the source sent it.
@@ -176,6 +176,7 @@ class LandedPage:
     headers: Mapping[str, str]
     fetched_at: dt.datetime
     body: bytes
+    json_body: str = ""
 
 
 class Processor(ABC):

@@ -130,7 +130,9 @@ def _admit(
     for number, body in enumerate(bodies()):
         record = with_rows[number]
         admission.covers = record.covers
-        page = LandedPage(record.path, record.params, record.status, record.headers, record.fetched_at, body)
+        page = LandedPage(
+            record.path, record.params, record.status, record.headers, record.fetched_at, body, record.json_body
+        )
         try:
             for table, raw in processor.rows(partition, page):
                 admission.take(table, raw)

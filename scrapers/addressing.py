@@ -10,7 +10,7 @@ from alerting.errors import AuthenticationError, ConfigurationError, SourceContr
 from alerting.redaction import redact, register_secret
 from alerting.secret_literals import masked_in, register_passing_secret
 from alerting.secret_values import looks_random
-from scrapers.base import Auth, SecretBasic, TokenAuth
+from scrapers.base import Auth, SecretBasic, SessionCookie, TokenAuth
 
 _SITE = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*")
 # A shorter text may as well stand in the data.
@@ -57,7 +57,63 @@ def credentials_of(auth: Auth | None, secrets: Mapping[str, str]) -> dict[str, s
         if ":" in found[auth.user]:
             raise ConfigurationError(f"the secret {auth.user} holds a colon, which no user name can; no call was made")
         register_secret(basic_token(auth, found))
+    if isinstance(auth, SessionCookie):
+        _check_session(auth, found[auth.secret])
     return found
+
+
+def _check_session(auth: SessionCookie, text: str) -> None:
+    """Masks each value; ``AuthenticationError`` where a cookie is missing."""
+    cookies = cookies_in(text)
+    for value in cookies.values():
+        register_secret(value)
+    if missing := [name for name in auth.names if not cookies.get(name)]:
+        raise AuthenticationError(
+            f"the secret {auth.secret} has no cookie {' and '.join(missing)}; no call was made",
+            hint=f"write it as a Cookie header does: {'; '.join(f'{name}=...' for name in auth.names)}",
+        )
+
+
+def cookies_in(text: str) -> dict[str, str]:
+    """The cookies of a ``Cookie`` header.
+
+    >>> cookies_in("a=1; b=x=y")
+    {'a': '1', 'b': 'x=y'}
+    """
+    pairs = (part.strip().partition("=") for part in text.removeprefix("Cookie:").split(";"))
+    return {name: value for name, _, value in pairs if name}
+
+
+def session_header(auth: SessionCookie, text: str) -> str:
+    """The ``Cookie`` header: the declared cookies of the session and no other one.
+
+    >>> session_header(SessionCookie("s", ("a",)), "a=1; b=2")
+    'a=1'
+    """
+    cookies = cookies_in(text)
+    return "; ".join(f"{name}={cookies[name]}" for name in auth.names)
+
+
+def renewed_session(auth: SessionCookie, text: str, set_cookie_headers: Iterable[str]) -> str:
+    """The session with the new values that an answer gives its cookies; "" where it gives none.
+
+    A cookie that the server takes back (an empty value, an age of nothing) is kept: what ends a session is a refusal.
+
+    >>> session = SessionCookie("s", ("a",))
+    >>> renewed_session(session, "a=1; b=2", ["a=3; Path=/; Secure", "b=4"]), renewed_session(session, "a=1", ["c=5"])
+    ('a=3; b=2', '')
+    >>> renewed_session(session, "a=1", ["a=9; Max-Age=0"])
+    ''
+    """
+    cookies, before = cookies_in(text), cookies_in(text)
+    for header in set_cookie_headers:
+        pair, _, attributes = header.partition(";")
+        name, _, value = (part.strip(' "') for part in pair.partition("="))
+        is_taken_back = re.search(r"(?i)max-age\s*=\s*(?:0|-)", attributes) is not None
+        if name in auth.names and value and value.isascii() and value.isprintable() and not is_taken_back:
+            register_secret(value)
+            cookies[name] = value
+    return "; ".join(f"{name}={value}" for name, value in cookies.items()) if cookies != before else ""
 
 
 def basic_token(auth: SecretBasic, credentials: Mapping[str, str]) -> str:
@@ -67,6 +123,16 @@ def basic_token(auth: SecretBasic, credentials: Mapping[str, str]) -> str:
     'QWxhZGRpbjpvcGVuIHNlc2FtZQ=='
     """
     return base64.b64encode(f"{credentials[auth.user]}:{credentials[auth.password]}".encode()).decode()
+
+
+def secret_texts(auth: Auth | None, credentials: Mapping[str, str]) -> list[str]:
+    """All that an answer could echo: the secrets, and each cookie of a session.
+
+    >>> secret_texts(SessionCookie("s", ("a",)), {"s": "a=1; b=2"})
+    ['a=1; b=2', '1', '2']
+    """
+    cookies = cookies_in(credentials.get(auth.secret, "")) if isinstance(auth, SessionCookie) else {}
+    return [*credentials.values(), *cookies.values()]
 
 
 def mask_cookies(set_cookie_headers: Iterable[str]) -> None:

@@ -207,7 +207,7 @@ class Attempt:
         """Whether a landed page answers what would be asked now; pages of the whole may be of another size."""
         if self._next is None or len(self._readings) == 1:
             return self._next is not None
-        return (request.site, request.path, request.params) == (self._next.site, self._next.path, self._next.params)
+        return request.asks_as(self._next)
 
     def _rows(self) -> int:
         kept = (reading for reading in self._readings if not reading.is_cut)

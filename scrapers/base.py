@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from zoneinfo import ZoneInfo
 
 from alerting.errors import ConfigurationError, PipelineError, SourceContractError, writable
@@ -23,7 +24,10 @@ ABSENT = 404
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One GET, relative to the scraper's ``base_url``. Never holds a secret: the client adds the key.
+    """One call, relative to the scraper's ``base_url``. Never holds a secret: the client adds the key.
+
+    A GET, or with ``json_body`` (a text of JSON, see `post`) a POST of it: for APIs that are asked by a document, as
+    GraphQL ones are. It must only read, because a call is repeated; a page is known by it as by path and parameters.
 
     ``cursor`` is the source's own position of this page; it is kept in the manifest so that a killed partition
     resumes there. ``site`` takes the place of ``{site}`` in a ``base_url`` that has one, for sources with a host per
@@ -39,12 +43,32 @@ class Request:
     cursor: str = ""
     site: str = ""
     absent_ok: bool = False
+    json_body: str = ""
 
     def __post_init__(self) -> None:
         """Raises ``SourceContractError`` for a cursor that no URL can hold."""
-        for text in (self.path, self.cursor, self.site, *(value for _, value in self.params)):
+        for text in (self.path, self.cursor, self.site, self.json_body, *(value for _, value in self.params)):
             if writable(text) != text:
                 raise SourceContractError(f"the source names its next page by a text that is no Unicode: {text!a:.80}")
+
+    @classmethod
+    def post(cls, path: str, document: Mapping[str, Any], **rest: Any) -> Request:
+        """A POST of ``document``, written in one way whatever the order of its names.
+
+        >>> Request.post("/graphql", {"variables": {"offset": 50}, "query": "{ sales }"}).json_body
+        '{"query":"{ sales }","variables":{"offset":50}}'
+        """
+        text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return cls(path, json_body=text, **rest)
+
+    @property
+    def method(self) -> Literal["GET", "POST"]:
+        """Of HTTP."""
+        return "POST" if self.json_body else "GET"
+
+    def asks_as(self, other: Request) -> bool:
+        """Whether both ask the source for the same, whatever else is kept with them."""
+        return all(getattr(self, name) == getattr(other, name) for name in ("site", "path", "params", "json_body"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +215,27 @@ class TokenAuth:
         return (self.secret,)
 
 
-Auth = SecretHeader | SecretParam | SecretBasic | TokenAuth
+@dataclass(frozen=True, slots=True)
+class SessionCookie:
+    """A session that a person has opened: ``secret`` names the setting that holds it, as a ``Cookie`` header writes it.
+
+    Of it only the cookies ``names`` are sent, and all of them have to be there. The client has no cookie jar: what else
+    the server sets is left out. A new value of one of ``names`` is used from the next call on, and kept where the
+    secret is (`SourceAccess.renewed`). ``is_optional``: without the secret the source is asked without a cookie, and a
+    session that the server opens is not taken up.
+    """
+
+    secret: str
+    names: tuple[str, ...]
+    is_optional: bool = False
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Names of the settings that hold its values."""
+        return (self.secret,)
+
+
+Auth = SecretHeader | SecretParam | SecretBasic | TokenAuth | SessionCookie
 
 
 @dataclass(frozen=True, slots=True)
@@ -448,9 +492,13 @@ class Scraper(ABC):
 
 @dataclass(frozen=True, slots=True)
 class SourceAccess:
-    """Where and with what to reach one source: the settings' side of a scraper's declared facts."""
+    """Where and with what to reach one source: the settings' side of a scraper's declared facts.
+
+    ``renewed`` keeps a secret that the source has replaced, given by name and new value, for later processes.
+    """
 
     base_url: str
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     rate: Rate = field(default_factory=Rate)
     timeout_s: float = 120.0
+    renewed: Callable[[str, str], None] | None = None

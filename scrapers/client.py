@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
+import http.cookiejar
 import logging
 import threading
 import time
@@ -27,7 +28,16 @@ from alerting.errors import (
     SourceUnavailable,
 )
 from alerting.redaction import RedactingFilter, redact
-from scrapers.addressing import address_of, basic_token, credentials_of, mask_cookies, without_secrets
+from scrapers.addressing import (
+    address_of,
+    basic_token,
+    credentials_of,
+    mask_cookies,
+    renewed_session,
+    secret_texts,
+    session_header,
+    without_secrets,
+)
 from scrapers.answers import Answer, is_json_type, is_page, kept_headers, mislabelled, problem_in
 from scrapers.base import (
     ABSENT,
@@ -37,6 +47,7 @@ from scrapers.base import (
     SecretBasic,
     SecretHeader,
     SecretParam,
+    SessionCookie,
     SourceAccess,
     TokenAuth,
 )
@@ -65,6 +76,7 @@ class _Call:
     params: httpx.QueryParams | None = field(default=None, repr=False)
     headers: Mapping[str, str] | None = field(default=None, repr=False)
     form: Mapping[str, str] | None = field(default=None, repr=False)
+    content: bytes | None = field(default=None, repr=False)
 
 
 class SourceClient:
@@ -117,6 +129,7 @@ class SourceClient:
                 **scraper.headers,
                 "Accept-Encoding": "gzip",
             },
+            cookies=_no_cookies(),
         )
         self._deadline = Deadline()
         for transport in (self._http._transport, *self._http._mounts.values()):
@@ -148,7 +161,7 @@ class SourceClient:
             return tuple(self._drift)
 
     def fetch(self, request: Request, page_number: int = 1) -> Page:
-        """One GET. Waits for the budget first; never retries and never follows a redirect.
+        """One call. Waits for the budget first; never retries and never follows a redirect.
 
         With a `TokenAuth`, a 401 is asked once more with a new token: tokens end early when a key is changed.
 
@@ -182,7 +195,10 @@ class SourceClient:
         with self._lock:
             self._calls += 1
         accepted, timeout_s = self._scraper.accepted_statuses, self._access.timeout_s
-        answer = self._exchange(_Call("GET", url, accept, accepted, timeout_s, params, headers))
+        sent = secret_texts(self._scraper.auth, self._credentials)
+        content = request.json_body.encode() or None
+        call = _Call(request.method, url, accept, accepted, timeout_s, params, headers, content=content)
+        answer = self._exchange(call)
         elapsed_s = time.monotonic() - started_s
         if self._scraper.quota_headers is not None:
             is_done = answer.status in accepted
@@ -199,7 +215,9 @@ class SourceClient:
             raise problem
         if told := mislabelled(answer, accept):
             self._tell_drift(told)
-        body = without_secrets(answer.body, filter(None, (*self._credentials.values(), token)))
+        body = without_secrets(
+            answer.body, filter(None, (*sent, *secret_texts(self._scraper.auth, self._credentials), token))
+        )
         headers_kept = kept_headers(answer.headers)
         return Page(request, page_number, answer.status, headers_kept, body, answer.received_at, round(elapsed_s, 4))
 
@@ -226,8 +244,12 @@ class SourceClient:
             params = params.add(auth.param, credentials[auth.secret])
         elif isinstance(auth, SecretBasic):
             headers["Authorization"] = f"Basic {basic_token(auth, credentials)}"
+        elif isinstance(auth, SessionCookie) and credentials:
+            headers["Cookie"] = session_header(auth, credentials[auth.secret])
         elif token:
             headers["Authorization"] = f"Bearer {token}"
+        if request.json_body:
+            headers["Content-Type"] = "application/json"
         return address_of(self._base_url, request.site) + request.path, params, headers
 
     @functools.cached_property
@@ -269,11 +291,16 @@ class SourceClient:
             with (
                 self._deadline.at(deadline_s),
                 self._http.stream(
-                    call.method, call.url, params=call.params, headers=call.headers, data=call.form
+                    call.method,
+                    call.url,
+                    params=call.params,
+                    headers=call.headers,
+                    data=call.form,
+                    content=call.content,
                 ) as response,
             ):
                 raw = self._within_deadline(response, deadline_s, call.timeout_s)
-                mask_cookies(response.headers.get_list("set-cookie"))
+                self._take_cookies(response.headers.get_list("set-cookie"))
                 encoding = response.headers.get("content-encoding", "")
                 body = (
                     self._body(raw, encoding, call.accept)
@@ -293,6 +320,20 @@ class SourceClient:
                 "the connection failed before the answer was complete; nothing of it was kept",
                 reason=f"{type(error).__name__}: {redact(str(error))[:120]}",
             ) from None
+
+    def _take_cookies(self, set_cookie_headers: list[str]) -> None:
+        """Masks them; a new value of the session's own is sent from here on, and given to whoever keeps it."""
+        mask_cookies(set_cookie_headers)
+        auth, credentials = self._scraper.auth, self._credentials
+        if not isinstance(auth, SessionCookie) or not credentials or not set_cookie_headers:
+            return
+        with self._lock:
+            text = renewed_session(auth, credentials[auth.secret], set_cookie_headers)
+            if not text:
+                return
+            credentials[auth.secret] = text
+        if self._access.renewed is not None:
+            self._access.renewed(auth.secret, text)
 
     def _problem(self, request: Request, answer: Answer, accept: str) -> PipelineError | None:
         """The error that the answer is, by its body, else by its status; None for one that ``inspect`` reads."""
@@ -361,6 +402,11 @@ class SourceClient:
         if isinstance(error, SourceContractError):
             return "compare the source's documentation with this scraper; the other dates are still tried"
         return ""
+
+
+def _no_cookies() -> http.cookiejar.CookieJar:
+    """A jar that takes nothing: what a server sets would else be sent back without anybody having declared it."""
+    return http.cookiejar.CookieJar(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
 
 
 def user_agent() -> str:

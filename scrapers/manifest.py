@@ -38,6 +38,7 @@ class PageRecord(BaseModel):
     site: str = ""
     path: str
     params: tuple[tuple[str, str], ...] = ()
+    json_body: str = ""
     cursor: str = ""
     next_cursor: str = ""
     status: int
@@ -61,7 +62,14 @@ class PageRecord(BaseModel):
 
     def as_page(self, number: int, body: bytes) -> Page:
         """The page as it was fetched."""
-        request = Request(self.path, self.params, cursor=self.cursor, site=self.site, absent_ok=self.absent_ok)
+        request = Request(
+            self.path,
+            self.params,
+            cursor=self.cursor,
+            site=self.site,
+            absent_ok=self.absent_ok,
+            json_body=self.json_body,
+        )
         return Page(request, number, self.status, self.headers, body, self.fetched_at, self.elapsed_s)
 
 
@@ -208,10 +216,12 @@ def record_of(source: str, partition: Partition, attempt: str, page: Page, findi
         object_name=f"{attempt_prefix(source, partition.key, attempt)}{name}",
         sha256=digest,
         size_bytes=len(page.body),
+        method=request.method,
         absent_ok=request.absent_ok,
         site=request.site,
         path=request.path,
         params=request.params,
+        json_body=request.json_body,
         cursor=request.cursor,
         next_cursor=findings.next_request.cursor if findings and findings.next_request else "",
         status=page.status,
