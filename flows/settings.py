@@ -63,6 +63,10 @@ class Settings(BaseSettings):
         default_factory=dict,
         description="JSON: shortest and longest pause between two calls, in seconds, per source (or account).",
     )
+    account_tiers: dict[str, str] = Field(
+        default_factory=dict,
+        description="JSON: the tier (plan) that you pay for, per account; without it the highest is taken for granted.",
+    )
     source_calls_per_day: dict[str, int] = Field(
         default_factory=dict, description="JSON: calls per day and source (or account), where your plan differs."
     )

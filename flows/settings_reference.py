@@ -21,7 +21,7 @@ _HEAD = """# Configuration
 Everything is an environment variable, read once per process by `flows/settings.py`. Local and cloud differ in these
 values and in nothing else. `make up` writes the local ones to `.gapless/env`.
 
-Values of type JSON are written as one line: `export GAPLESS_SOURCE_RATE_PER_MINUTE='{"bdl_box_scores": 60}'`.
+Values of type JSON are written as one line: `export GAPLESS_SOURCE_RATE_PER_MINUTE='{"balldontlie": 60}'`.
 """
 
 _OTHERS = """## Variables of others that Gapless reads

@@ -23,7 +23,7 @@ from processors.base import Processor
 from processors.table_budget import StoredTableBudget
 from processors.warehouse import BigQueryWarehouse
 from scrapers import registry as scraper_registry
-from scrapers.base import Scraper, SessionCookie, SourceAccess
+from scrapers.base import Scraper, SessionCookie, SourceAccess, Tier
 from scrapers.client import SourceClient
 from scrapers.landing import Landing
 from scrapers.object_store import PATIENT, GcsObjectStore, Patience
@@ -61,15 +61,31 @@ class SourceKit:
         return processor_registry.processor(self.source)
 
     @cached_property
+    def tier(self) -> Tier | None:
+        """What the account is paid for by the settings, else its highest; None for a source without tiers.
+
+        Raises ``ConfigurationError`` for a tier that there is not.
+        """
+        if not self.scraper.tiers:
+            return None
+        return self.scraper.tier(self.stated_tier) if self.stated_tier else self.scraper.tiers[-1]
+
+    @property
+    def stated_tier(self) -> str:
+        """The name in the settings; "" where they say nothing."""
+        return self.services.settings.account_tiers.get(self.scraper.account_name, "")
+
+    @cached_property
     def access(self) -> SourceAccess:
-        """Base URL and rate; no secret."""
+        """Base URL and the rate of the account's tier; no secret."""
         source, settings, scraper = self.source, self.services.settings, self.scraper
+        declared = self.tier.rate if self.tier else scraper.rate
         rate = replace(
-            scraper.rate,
-            per_minute=_of_account(settings.source_rate_per_minute, scraper, scraper.rate.per_minute),
-            per_day=_of_account(settings.source_calls_per_day, scraper, scraper.rate.per_day),
-            per_month=_of_account(settings.source_calls_per_month, scraper, scraper.rate.per_month),
-            pause_s=settings.source_pause_s.get(scraper.account_name, scraper.rate.pause_s),
+            declared,
+            per_minute=_of_account(settings.source_rate_per_minute, scraper, declared.per_minute),
+            per_day=_of_account(settings.source_calls_per_day, scraper, declared.per_day),
+            per_month=_of_account(settings.source_calls_per_month, scraper, declared.per_month),
+            pause_s=settings.source_pause_s.get(scraper.account_name, declared.pause_s),
         )
         return SourceAccess(settings.source_urls.get(source, scraper.base_url), rate=rate, timeout_s=scraper.timeout_s)
 
@@ -213,7 +229,18 @@ class Services:
 
 
 def _of_account(settings: Mapping[str, int], scraper: Scraper, declared: int | None) -> int | None:
-    """What is set for the account that the source shares, by the account's name, or for the source alone."""
+    """What is set for the account that the source shares, by the account's name, or for the source alone.
+
+    Raises ``ConfigurationError`` for the name of a source whose limit is that of an account.
+    """
+    if scraper.account and scraper.source in settings:
+        raise ConfigurationError(
+            f"a limit is set for {scraper.source}, which shares that of the account {scraper.account} with its other "
+            "sources. Nothing was done",
+            source=scraper.source,
+            stage="settings",
+            hint=f'write {{"{scraper.account}": {settings[scraper.source]}}} instead',
+        )
     return settings.get(scraper.account_name, declared)
 
 

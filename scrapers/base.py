@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from zoneinfo import ZoneInfo
 
 from alerting.errors import ConfigurationError, PipelineError, SourceContractError, writable
-from scrapers.partition import Partition, Step
+from alerting.wording import dollars
+from scrapers.partition import VARIANT_MARK, Partition, Step
 from scrapers.rests import Rests
 
 if TYPE_CHECKING:
@@ -255,6 +256,30 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True)
+class Tier:
+    """A plan that the owner of an account pays for.
+
+    Attributes:
+        name: As its source writes it, in lower case.
+        rate: What it allows, in place of ``Scraper.rate``.
+        usd_per_month: What it costs; None where that is not known.
+    """
+
+    name: str
+    rate: Rate
+    usd_per_month: float | None = None
+
+    @property
+    def shown(self) -> str:
+        """With its price, for people.
+
+        >>> Tier("goat", Rate(), 39.99).shown, Tier("free", Rate(), 0.0).shown, Tier("pro", Rate()).shown
+        ('goat (39.99 USD a month)', 'free', 'pro')
+        """
+        return f"{self.name} ({dollars(self.usd_per_month)} a month)" if self.usd_per_month else self.name
+
+
+@dataclass(frozen=True, slots=True)
 class QuotaHeaders:
     """Answer headers (lower case) in which the source says what is left of a ``unit``'s quota, and when it resets.
 
@@ -352,6 +377,10 @@ class Scraper(ABC):
         account: Name of the login or plan that several sources share; "" where the source has it alone. Rate, quota,
             cooldown and pauses are those of the account: its sources keep them together, also from several processes,
             see :mod:`scrapers.pace.account_pace`. All of them declare the same rate, auth and quota headers.
+        tiers: The plans that an account can have, the cheapest first; each opens what those before it open. A setting
+            says which one the account has, without it the last is taken for granted, and said to be. () = one plan.
+        needs_tier: Name of the cheapest tier that may ask the source; "" = every one may.
+        entity_tiers: The same by entity, where it differs.
         cost_unit: What the source counts instead of calls, as one word in the singular (credit); "" is calls. Quotas,
             ``max_calls``, estimates and mails count such units then, see ``cost``.
         calls_guess, units_guess: Calls and units that a partition takes, for the first estimate, which says that it is
@@ -383,6 +412,9 @@ class Scraper(ABC):
     requires: ClassVar[tuple[str, ...]] = ()
     oracles: ClassVar[tuple[Oracle, ...]] = ()
     account: ClassVar[str] = ""
+    tiers: ClassVar[tuple[Tier, ...]] = ()
+    needs_tier: ClassVar[str] = ""
+    entity_tiers: ClassVar[Mapping[str, str]] = MappingProxyType({})
     horizon: ClassVar[dt.timedelta | None] = None
     keeps_history: ClassVar[bool] = True
     cost_unit: ClassVar[str] = ""
@@ -451,6 +483,26 @@ class Scraper(ABC):
     def account_name(self) -> str:
         """Whose rate, quota and cooldown count: the declared account, else the source itself."""
         return self.account or self.source
+
+    @classmethod
+    def tier(cls, name: str) -> Tier:
+        """The tier of that name. Raises ``ConfigurationError`` where the account cannot have it."""
+        for tier in cls.tiers:
+            if tier.name == name:
+                return tier
+        known = ", ".join(tier.name for tier in cls.tiers) or "none"
+        raise ConfigurationError(
+            f"{cls.account or cls.source} has no tier {name!r}, only {known}. Nothing was done",
+            source=cls.source,
+            stage="settings",
+            hint="mend GAPLESS_ACCOUNT_TIERS",
+        )
+
+    @classmethod
+    def tier_needed(cls, partition: Partition) -> Tier | None:
+        """The cheapest tier that may ask for the partition; None where every one may."""
+        name = cls.entity_tiers.get(partition.entity.partition(VARIANT_MARK)[0], cls.needs_tier)
+        return cls.tier(name) if name else None
 
     @property
     def has_sites(self) -> bool:

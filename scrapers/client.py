@@ -396,7 +396,8 @@ class SourceClient:
     def _hint(self, error: PipelineError) -> str:
         if isinstance(error, AuthenticationError) and self._scraper.auth is not None:
             names = self._scraper.auth.secrets
-            return f"check the secret {' and '.join(names)} and what its account may read"
+            tier = f", which needs the tier {self._scraper.needs_tier} here" if self._scraper.needs_tier else ""
+            return f"check the secret {' and '.join(names)} and what its account may read{tier}"
         if isinstance(error, SourceContractError) and self._scraper.step == "whole":
             return "look whether the source has an entity of that name; the others are still tried"
         if isinstance(error, SourceContractError):

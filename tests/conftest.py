@@ -123,6 +123,7 @@ def provisioned(
             "GAPLESS_DATASET": name,
             "GAPLESS_SOURCE_URLS": json.dumps({source: url}),
             "GAPLESS_SOURCE_SECRETS": json.dumps(dict(secrets)),
+            "GAPLESS_SOURCE_RATE_PER_MINUTE": json.dumps({"balldontlie": 60_000}),
             "GAPLESS_CONSOLE_ONLY": "true",
             **settings,
         }.items():

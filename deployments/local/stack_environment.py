@@ -41,7 +41,7 @@ _OF_SOURCES: dict[str, dict[str, Any]] = {
         "odds_api_key": ODDS_KEY,
     },
     "GAPLESS_SOURCE_ENTITIES": {"civic_band": list(SAMPLE_TOWNS)},
-    "GAPLESS_SOURCE_RATE_PER_MINUTE": {"civic_band": 6000},
+    "GAPLESS_SOURCE_RATE_PER_MINUTE": {"civic_band": 6000, "balldontlie": 6000},
 }
 """JSON objects by variable: the stack's own entries, those of the running samples aside."""
 

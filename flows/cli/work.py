@@ -152,7 +152,12 @@ def estimate(
     """What the plan costs: calls, quota days, bytes, BigQuery jobs, and three times, learned from earlier runs."""
     given = {"dates": dates, "entities": entities, "mode": mode.value, **extra_parameters(parameters)}
     found = planned_of(build_services(), asked_of(source, start, end, "", given))
-    data = {"plan": found.plan.describe(), "hash": found.plan.hash, **dataclasses.asdict(found.estimate)}
+    data = {
+        "plan": found.plan.describe(),
+        "hash": found.plan.hash,
+        "tier": found.tier,
+        **dataclasses.asdict(found.estimate),
+    }
     show(data, found.describe().splitlines(), as_json)
 
 

@@ -16,6 +16,7 @@ from flows.planning.plan import Path, Plan, PlanRules, make_plan
 from flows.planning.requested import Selection, requested_partitions
 from flows.planning.requirements import in_order
 from flows.planning.stored_plan import named_plan, plan_name, read_plan
+from flows.planning.tiers import described_tier, refuse_closed
 from flows.wiring import Services
 from scrapers.base import Scraper
 from scrapers.scrape import utc_now
@@ -31,19 +32,21 @@ class Planned:
     estimate: Estimate
     history: SourceHistory
     ledger: Ledger
+    tier: str = ""
 
     def describe(self) -> str:
         """The plan in words, then its cost."""
         notes = "".join(f"\nnote       {note}" for note in self.plan.notes)
-        return f"{self.plan.describe()}{notes}\nplan       {self.plan.hash}\n{self.estimate.describe()}"
+        tier = f"\ntier       {self.tier}" if self.tier else ""
+        return f"{self.plan.describe()}{notes}\nplan       {self.plan.hash}\n{self.estimate.describe()}{tier}"
 
 
 def plan_asked(services: Services, asked: Asked, now: dt.datetime, backfill_id: str = "") -> Planned:
     """Plans a run: ``gapless plan``, ``dry_run`` and the run itself.
 
     ``backfill_id`` is the run's own: started again, it goes on from what it stored before.
-    Raises ``ConfigurationError`` for parameters that make no sense and for a plan without a single date, and
-    ``StateUnreadable``. Nothing was done then.
+    Raises ``ConfigurationError`` for parameters that make no sense, for a plan without a single date and for one that
+    the account's tier does not open, and ``StateUnreadable``. Nothing was done then.
     """
     if asked.accept_shrink and asked.mode is not Mode.INCREMENTAL:
         raise ConfigurationError(
@@ -85,8 +88,10 @@ def plan_asked(services: Services, asked: Asked, now: dt.datetime, backfill_id: 
             hint="ask for the range without that condition; dates that are done cost nothing",
         )
     plan = in_order(services, scraper, plan, entries, now, ignored=asked.ignore_requires)
+    refuse_closed(kit, plan.to_fetch)
     history = read_history(services.store, asked.source)
-    return Planned(plan, estimate_of(services, asked, scraper, plan, history, entries), history, ledger)
+    estimated = estimate_of(services, asked, scraper, plan, history, entries)
+    return Planned(plan, estimated, history, ledger, described_tier(kit))
 
 
 def estimate_of(

@@ -15,6 +15,7 @@ from flows.ledger.ledger import Ledger, LedgerEntry, Verdict
 from flows.planning.known_first_date import FirstDate, first_date_name, first_date_record
 from flows.planning.plan import BEFORE_FIRST
 from flows.planning.requested import Selection, requested_partitions
+from flows.planning.tiers import refuse_closed
 from flows.wiring import Services
 from scrapers.attempt import Fetcher
 from scrapers.base import Scraper
@@ -52,6 +53,7 @@ def find_first_date(
         told = f"{source} keeps no history: its first date is the one on which somebody first looked. Nothing was done"
         raise ConfigurationError(told, source=source, stage="plan", hint=f"gapless gaps {source}")
     partitions = requested_partitions(scraper, selected, now)
+    refuse_closed(kit, partitions)
     _refuse_at_this_time(services, source, now)
     with (
         _held(services, source, f"{partitions[0].key}..{partitions[-1].key}") as lease,

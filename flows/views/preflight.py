@@ -17,6 +17,7 @@ from alerting.wording import plural
 from flows.coordination.blackout import blackouts_of, paused_until
 from flows.coordination.cooldown import cooling_until, lift_command
 from flows.coordination.lease import read_lease
+from flows.planning.tiers import SETTING, described_tier, lacking
 from flows.truth.auditing import unmapped
 from flows.wiring import Services
 from scrapers.pace.rate_limits import described
@@ -51,7 +52,7 @@ def preflight(services: Services, source: str, now: dt.datetime, *, test_mail: b
         ("lease", lambda: _lease(services, source, now)),
         ("mapping", lambda: _mapping(services)),
         ("mail", lambda: _mail(services, test_mail)),
-        ("limiter", lambda: _limiter(services, source)),
+        ("limiter", lambda: _limiter(services, source, now)),
         ("source", lambda: _source(services, source, now, canary)),
         ("time", lambda: _time(services, source, now)),
         ("disk", _disk),
@@ -156,9 +157,13 @@ def _mail_sent(services: Services, test_mail: bool) -> Checked:
     return Checked("mail", "pass", f"a test mail was accepted by {names} for {to}")
 
 
-def _limiter(services: Services, source: str) -> Checked:
-    rate = services.source_kit(source).access.rate
+def _limiter(services: Services, source: str, now: dt.datetime) -> Checked:
+    kit = services.source_kit(source)
+    rate, tier = kit.access.rate, described_tier(kit)
     said = described(rate)
+    if lacks := lacking(kit, _canary_partition(services, source, now)):
+        told = f"the source needs the tier {lacks.shown}, the account has {tier}: a run would be refused"
+        return Checked("limiter", "fail", told, f"pay for it and name it in {SETTING}")
     if not said:
         return Checked(
             "limiter",
@@ -166,7 +171,7 @@ def _limiter(services: Services, source: str) -> Checked:
             "the source declares no limit",
             f"export GAPLESS_SOURCE_RATE_PER_MINUTE='{{\"{source}\": 60}}'",
         )
-    return Checked("limiter", "pass", f"{said}, in {rate.reset_zone}")
+    return Checked("limiter", "pass", f"{said}, in {rate.reset_zone}" + (f"; tier {tier}" if tier else ""))
 
 
 def _time(services: Services, source: str, now: dt.datetime) -> Checked:

@@ -251,7 +251,8 @@ def _quota(seen: Seen) -> str:
     kit, account = seen.services.source_kit(source), account_of(source)
     rate = kit.access.rate
     whose = "source" if account == source else f"account {account} of {', '.join(sources_of(account))}"
-    lines = [f"{whose}: {described(rate) or 'no limit declared'}"]
+    tier = f", tier {kit.tier.name}" if kit.tier else ""
+    lines = [f"{whose}{tier}: {described(rate) or 'no limit declared'}"]
     walls = {unit for unit, limit in (("day", rate.per_day), ("month", rate.per_month)) if limit}
     if walls or account != source:
         counts, of = kit.quota.counts(), kit.scraper.cost_unit or "call"

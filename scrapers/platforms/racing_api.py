@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 from alerting.errors import NotSettled, SourceContractError, Truncated
 from scrapers.answers import parsed_json
-from scrapers.base import Findings, Page, Rate, Request, Scraper, SecretBasic
+from scrapers.base import Findings, Page, Rate, Request, Scraper, SecretBasic, Tier
 from scrapers.partition import Partition
 from scrapers.rests import Rests
 
@@ -29,6 +29,7 @@ class RacingApi(Scraper):
     account = "the_racing_api"
     auth = SecretBasic("racing_api_user", "racing_api_password")
     rate = Rate(per_second=1.8)  # 2 on every plan; the rest is for calls that arrive sooner than they were sent
+    tiers = tuple(Tier(name, Rate(per_second=1.8)) for name in ("free", "basic", "standard", "pro"))
 
 
 class RacingDays(RacingApi):

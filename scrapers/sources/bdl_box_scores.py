@@ -5,22 +5,20 @@ from typing import Any
 
 from alerting.errors import CoverageLow, NothingPublished, SourceContractError
 from scrapers.answers import body_of_only_page, parsed_json, refuse_next_page
-from scrapers.base import Findings, Page, Rate, Request, Scraper, SecretHeader
+from scrapers.base import Findings, Page, Request
 from scrapers.partition import Partition
+from scrapers.platforms.balldontlie import BallDontLie
 from scrapers.platforms.nba_calendar import NBA_RESTS
 
 
-class BdlBoxScores(Scraper):
+class BdlBoxScores(BallDontLie):
     """Games and player lines of one date; not paginated. Recordings of 2024 have no game id and no quarters."""
 
     title = "Ball Don't Lie: NBA box scores"
     family = "nba"
-    zone = "America/New_York"
-    base_url = "https://api.balldontlie.io"
     tables = ("nba_bdl_games", "nba_bdl_player_stats")
     floor = dt.date(1946, 11, 1)
-    auth = SecretHeader("Authorization", "bdl_api_key")
-    rate = Rate(per_minute=600)  # GOAT, the plan that has box scores
+    needs_tier = "goat"
     rests = NBA_RESTS
     settle_after_days = 3  # a postponed game keeps its date for months
 

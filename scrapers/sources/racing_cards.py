@@ -15,6 +15,7 @@ class RacingCards(RacingDays):
     path, list_name, most_skipped = "/v1/racecards/pro", "racecards", 500
     requires = ("racing_reference",)
     tables = ("ra_cards", "ra_card_runners", "ra_runner_odds")
+    needs_tier = "pro"
     floor = dt.date(2023, 1, 23)
     page_size = 500
 

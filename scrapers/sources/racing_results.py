@@ -14,6 +14,7 @@ class RacingResults(RacingDays):
     path, list_name, most_skipped = "/v1/results", "results", 20_000
     requires = ("racing_cards",)
     tables = ("ra_results", "ra_result_runners")
+    needs_tier = "standard"
     floor = dt.date(2023, 1, 23)
     # What is older needs an add-on that is bought once.
     horizon = dt.timedelta(days=365)

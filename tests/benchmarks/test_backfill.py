@@ -78,7 +78,7 @@ def backfill_cost(bench: Bench, dates: list[dt.date]) -> dict[str, Any]:
 @pytest.fixture
 def fast_upstream(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:
     """Latency as a real API has it; a rate that does not limit."""
-    monkeypatch.setenv("GAPLESS_SOURCE_RATE_PER_MINUTE", '{"bdl_box_scores": 1000000}')
+    monkeypatch.setenv("GAPLESS_SOURCE_RATE_PER_MINUTE", '{"balldontlie": 1000000}')
     bench.upstream("/gapless/latency", {"latency_ms": LATENCY_MS})
     yield bench
     bench.upstream("/gapless/latency", {"latency_ms": 0})

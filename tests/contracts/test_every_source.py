@@ -60,7 +60,12 @@ def test_its_facts_are_declared(source):
 def test_sources_of_one_account_declare_its_facts_alike(source):
     for other in map(scraper, sources_of(source.account_name)):
         assert (other.rate, other.auth, other.quota_headers) == (source.rate, source.auth, source.quota_headers)
-        assert other.base_url == source.base_url
+        assert (other.base_url, other.tiers) == (source.base_url, source.tiers)
+    names = [tier.name for tier in source.tiers]
+    assert len(set(names)) == len(names)
+    assert {source.needs_tier, *source.entity_tiers.values()} <= {"", *names}
+    assert set(source.entity_tiers) <= set(source.entities)
+    assert not names or source.rate == source.tiers[-1].rate, "without a setting the highest tier is taken for granted"
     assert source.account not in sources(), "an account that is called like another source takes its quota"
     assert re.fullmatch(r"[a-z][a-z0-9_]*", source.account_name)
 

@@ -99,6 +99,7 @@ def fleet(running: Bench, postgres: str, tmp_path_factory: pytest.TempPathFactor
             **running.env,
             **client_settings(folder / "prefect", port, AUTH),
             "GAPLESS_UI_URL": children[0].endpoint,
+            "GAPLESS_SOURCE_RATE_PER_MINUTE": '{"balldontlie": 600}',
             "GAPLESS_DISTRIBUTED_WINDOW_PARTITIONS": str(WINDOW),
             "FLEET_SERVER_LOG": str(folder / "server.log"),
         }

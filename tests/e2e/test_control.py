@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .conftest import Bench
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900, func_only=True)]
-SOURCE = "bdl_box_scores"
+SOURCE, ACCOUNT = "bdl_box_scores", "balldontlie"
 TABLES = ("nba_bdl_games", "nba_bdl_player_stats")
 NO_SOURCE = {"GAPLESS_SOURCE_URLS": json.dumps({SOURCE: "http://127.0.0.1:9"})}
 
@@ -138,9 +138,9 @@ def test_a_daily_wall_pauses_the_run_which_goes_on_by_itself_after_the_reset(ben
     from flows.wiring import build_services
 
     store = build_services().store
-    store.delete(f"budgets/{SOURCE}.json")
+    store.delete(f"budgets/{ACCOUNT}.json")
     days = ("2024-01-01", "2024-01-12")
-    limited = {"GAPLESS_SOURCE_CALLS_PER_DAY": json.dumps({SOURCE: 10})}
+    limited = {"GAPLESS_SOURCE_CALLS_PER_DAY": json.dumps({ACCOUNT: 10})}
     ended = bench.run(*days, env=limited)
     assert ended.message.startswith("ABORTED(budget)"), ended.message
     assert "resumes at" in ended.message
@@ -156,7 +156,7 @@ def test_a_daily_wall_pauses_the_run_which_goes_on_by_itself_after_the_reset(ben
     assert due > dt.datetime.now(dt.UTC)
 
     # The next day, without waiting for it: yesterday's counts are gone, and the run is due.
-    store.delete(f"budgets/{SOURCE}.json")
+    store.delete(f"budgets/{ACCOUNT}.json")
     now = dt.datetime.now(dt.UTC).isoformat()
     bench.api(
         f"/flow_runs/{scheduled['id']}/set_state",
@@ -165,7 +165,7 @@ def test_a_daily_wall_pauses_the_run_which_goes_on_by_itself_after_the_reset(ben
     resumed = bench.wait(scheduled["id"])
     assert resumed.message.startswith("COMPLETE"), resumed.message
     assert bench.calls()["total"] == 12
-    store.delete(f"budgets/{SOURCE}.json")
+    store.delete(f"budgets/{ACCOUNT}.json")
 
 
 def test_a_run_stops_at_its_cost_budget_and_the_command_of_its_mail_goes_on_without_a_second_call(
@@ -233,7 +233,7 @@ def test_h18_after_a_block_runs_are_refused_until_the_instant_of_the_mail_or_its
         assert set(bench.verdicts(*days).values()) <= {"verified", "empty_ok"}
         assert bench.calls()["total"] == 1 + 6
     finally:
-        build_services().store.delete(f"cooldowns/{SOURCE}.json")
+        build_services().store.delete(f"cooldowns/{ACCOUNT}.json")
     (scheduled,) = bench.api("/flow_runs/filter", {"flow_runs": {"tags": {"all_": [ended.backfill_id]}}})
     assert scheduled["state_type"] == "CANCELLED", "it was to go on by itself, and nothing is left for it"
 

@@ -140,7 +140,7 @@ def as_if_nothing_had_been(bench: Bench) -> None:
     from flows.wiring import build_services
 
     bench.forget("1900-01-01", "2099-12-31")
-    for name in (f"cooldowns/{SOURCE}.json", f"resumes/source={SOURCE}.json"):
+    for name in ("cooldowns/balldontlie.json", f"resumes/source={SOURCE}.json"):
         build_services().store.delete(name)
 
 

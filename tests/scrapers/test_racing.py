@@ -214,7 +214,7 @@ def test_the_three_sources_are_one_account() -> None:
     names = ["racing_cards", "racing_reference", "racing_results"]
     assert [account_of(name) for name in names] == ["the_racing_api"] * 3
     assert sources_of("the_racing_api") == names
-    assert account_of("bdl_box_scores") == "bdl_box_scores"
+    assert account_of("civic_band") == "civic_band"
 
 
 def test_two_sources_at_once_never_pass_two_calls_a_second_at_the_source(

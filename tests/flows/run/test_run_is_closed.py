@@ -33,7 +33,7 @@ SOURCE, DATE = "bdl_box_scores", "2025-01-10"
 def test_a_plan_that_fails_gives_back_threads_connections_reserved_calls_and_the_lease(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("GAPLESS_SOURCE_CALLS_PER_DAY", json.dumps({SOURCE: 1000}))
+    monkeypatch.setenv("GAPLESS_SOURCE_CALLS_PER_DAY", json.dumps({"balldontlie": 1000}))
     place.services = backfill_module.build_services()
     made: list[Run] = []
 

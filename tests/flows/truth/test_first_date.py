@@ -62,7 +62,7 @@ def services(upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> Services:
         "GAPLESS_CONSOLE_ONLY": "true",
         "GAPLESS_SOURCE_URLS": json.dumps({SOURCE: upstream.url}),
         "GAPLESS_SOURCE_SECRETS": json.dumps({"bdl_api_key": KEY}),
-        "GAPLESS_SOURCE_RATE_PER_MINUTE": json.dumps({SOURCE: 60_000}),
+        "GAPLESS_SOURCE_RATE_PER_MINUTE": json.dumps({"balldontlie": 60_000}),
         "GAPLESS_RETRY_DELAYS_S": "[0.5, 0.5]",
     }.items():
         monkeypatch.setenv(name, value)

@@ -36,7 +36,7 @@ def test_status_names_the_account_its_rate_and_what_each_of_its_sources_used(ser
     _spend(services, "racing_results", 40)
     told = _quota_of(services, "racing_reference")
     assert told.startswith(
-        "account the_racing_api of racing_cards, racing_reference, racing_results: 1.8 a second; "
+        "account the_racing_api of racing_cards, racing_reference, racing_results, tier pro: 1.8 a second; "
         "calls of this day: 1,200 by racing_cards, 40 by racing_results; "
     )
 
