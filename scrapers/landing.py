@@ -52,15 +52,23 @@ __all__ = [
 ]
 
 _SHARED_PAGES = 4
+_RECENT_BYTES = 16 * 2**20
+"""Of pages as they were stored: some thousand dates, more than wait to be loaded at any time."""
 _RECORD_LIMIT_BYTES = 7_000
 """Below what one object's custom metadata may hold (8 KiB, https://docs.cloud.google.com/storage/quotas#objects)."""
 
 
 class Landing:
-    """Reads and writes the raw zone of one object store. Safe to use from many threads."""
+    """Reads and writes the raw zone of one object store. Safe to use from many threads.
+
+    What storage has acknowledged a moment ago is not asked of it again: pages are immutable, so the newest ones stay in
+    memory, `_RECENT_BYTES` of them, and loading them takes no round trip each.
+    """
 
     def __init__(self, store: ObjectStore) -> None:
         self.store = store
+        self._recent: OrderedDict[str, bytes] = OrderedDict()
+        self._recent_bytes = 0
         self._shared: OrderedDict[str, bytes] = OrderedDict()
         self._sharing = threading.Lock()
 
@@ -79,15 +87,10 @@ class Landing:
         line = record.model_dump_json(exclude_defaults=True)
         if findings is not None and len(line) < _RECORD_LIMIT_BYTES:
             metadata["record"] = line
+        # mtime=0: the same body is the same object, byte for byte.
+        stored = gzip.compress(page.body, compresslevel=6, mtime=0)
         try:
-            # mtime=0: the same body is the same object, byte for byte.
-            self.store.write(
-                name,
-                gzip.compress(page.body, compresslevel=6, mtime=0),
-                if_generation=0,
-                content_type="application/gzip",
-                metadata=metadata,
-            )
+            self.store.write(name, stored, if_generation=0, content_type="application/gzip", metadata=metadata)
         except GenerationConflict as conflict:
             if hashlib.sha256(self._read_body(name)).hexdigest() != digest:
                 raise LandingUnavailable(
@@ -96,6 +99,8 @@ class Landing:
                     partition=partition.key,
                     stage="land",
                 ) from conflict
+        if findings is not None:
+            self._keep(name, stored)
         return record
 
     def checkpoint(self, source: str, partition: str, since: dt.datetime) -> Checkpoint | None:
@@ -197,8 +202,16 @@ class Landing:
             )
         return body
 
+    def _keep(self, name: str, stored: bytes) -> None:
+        with self._sharing:
+            self._recent_bytes += len(stored) - len(self._recent.pop(name, b""))
+            self._recent[name] = stored
+            while self._recent_bytes > _RECENT_BYTES:
+                self._recent_bytes -= len(self._recent.popitem(last=False)[1])
+
     def _read_body(self, name: str) -> bytes:
+        stored = self._recent.get(name)
         try:
-            return gzip.decompress(self.store.read(name)[0])
+            return gzip.decompress(self.store.read(name)[0] if stored is None else stored)
         except (ObjectMissing, OSError, EOFError, zlib.error) as error:
             raise unreadable(self.store, name, error, stage="land") from error

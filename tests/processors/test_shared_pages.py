@@ -88,7 +88,8 @@ def read(rows: list[dict[str, Any]], folder: Path) -> tuple[BatchRows, CountingS
     spools = {"sales": TableSpool(folder, "sales")}
     batch = BatchRows(hashlib.sha256(b"x").hexdigest(), spools)
     store.read_names.clear()
-    read_batch(batch, list(answer.manifests.values()), Sales(), landing, 0)
+    # Another process than the one that landed them, which still knows what it wrote.
+    read_batch(batch, list(answer.manifests.values()), Sales(), Landing(store), 0)
     return batch, store
 
 
