@@ -8,14 +8,18 @@ from typing import Any
 from prefect import flow
 from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run as current
 from prefect.states import Completed, Failed
 
 from alerting.errors import PipelineError
 from flows.calendar_dates import CalendarDate
 from flows.log import failed, lets_out_redacted, partition_logger
+from flows.run.calendar_artifact import calendar_artifacts
+from flows.run.progress_artifact import end_progress
 from flows.truth.auditing import audit_sources, tell
 from flows.truth.deficits import summarised
 from flows.wiring import build_services
+from scrapers.registry import sources as known_sources
 from scrapers.scrape import utc_now
 
 
@@ -41,6 +45,8 @@ def audit(sources: list[str] | None = None, first_date: CalendarDate | None = No
     create_table_artifact(
         key="audit", table=list(lines) or [{"source": "all", "deficit": "none", "count": 0}], description="Deficits"
     )
+    run_id = str(current.id or "")
+    end_progress(run_id, "", calendar_artifacts(services, sources or known_sources(), utc_now(), run_id))
     for line in lines:
         partition_logger().warning("%(source)s: %(count)s %(deficit)s: %(ranges)s (%(why)s)", line)
     if not findings:

@@ -30,6 +30,7 @@ from flows.parameters import Asked, Mode, Reason
 from flows.planning.plan import Path, Plan, PlannedPartition
 from flows.planning.requirements import in_order
 from flows.run.artifacts import ended, now_of, report_progress
+from flows.run.calendar_artifact import calendar_artifacts
 from flows.run.heartbeat import keep_alive
 from flows.run.interruption import end_children, reason_of
 from flows.run.prefect_orchestrator import PrefectOrchestrator
@@ -204,8 +205,12 @@ async def _work(services: Services, plan: Plan, max_concurrency: int, lease: Lea
         finally:
             for task in watching:
                 task.cancel()
-    await asyncio.to_thread(end_progress, str(current.id or ""), _told(run))
+    await asyncio.to_thread(_show_end, run, str(current.id or ""))
     return _verdict(run)
+
+
+def _show_end(run: Run, flow_run_id: str) -> None:
+    end_progress(flow_run_id, _told(run), calendar_artifacts(run.services, [run.source], utc_now(), flow_run_id))
 
 
 def _verdict(run: Run) -> State[Any]:

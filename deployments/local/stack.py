@@ -28,7 +28,12 @@ from deployments.local.inbox.server import start_inbox
 from deployments.local.prefect_sign_in import SIGN_IN_PATH
 from deployments.local.process_id import TOKEN_VARIABLE, ProcessId
 from deployments.local.processes import Child, free_port, start_child, wait_ready
-from deployments.local.stack_environment import client_environment, exports_of_sources, refuse_real_credentials
+from deployments.local.stack_environment import (
+    calendar_environment,
+    client_environment,
+    exports_of_sources,
+    refuse_real_credentials,
+)
 from deployments.local.stack_shutdown import shut_down, stop_children
 from deployments.local.stack_state import StackState, load_state, locked, replace_file, save_state, state_file
 from deployments.local.upstreams.worlds import available_worlds
@@ -210,7 +215,7 @@ class Stack:
             logs / "inbox.log",
             smtp_port=port("inbox", "smtp"),
             http_port=port("inbox"),
-            environment=token,
+            environment={**token, **calendar_environment(state)},
             die_with_parent=False,
         )
         self._record(state, inbox)

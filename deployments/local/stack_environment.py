@@ -83,6 +83,18 @@ def client_environment(state_dir: Path, state: StackState) -> dict[str, str]:
     }
 
 
+def calendar_environment(state: StackState) -> dict[str, str]:
+    """What the page of calendars needs of the stack whose servers are started: where the ledger lies."""
+    at = {child.name: child for child in state.children}
+    entities = {**_OF_SOURCES["GAPLESS_SOURCE_ENTITIES"], **state.exports.get("GAPLESS_SOURCE_ENTITIES", {})}
+    return {
+        "STORAGE_EMULATOR_HOST": at["gcs"].endpoint,
+        "GOOGLE_CLOUD_PROJECT": GOOGLE_PROJECT,
+        "GAPLESS_PROJECT": GOOGLE_PROJECT,
+        "GAPLESS_SOURCE_ENTITIES": json.dumps(entities),
+    }
+
+
 def exports_of_sources(environment: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     """What somebody exported for single sources, by variable; it wins over what the stack itself says.
 

@@ -1,23 +1,27 @@
-"""The commands that only look: status, runs, errors, gaps, verify, audit, record, preflight."""
+"""The commands that only look: status, calendar, runs, errors, gaps, verify, audit, record, preflight."""
 
 from __future__ import annotations
 
 import datetime as dt
 import json
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from alerting.coverage import build_coverage, coverage_text
 from alerting.errors import ConfigurationError
 from alerting.object_store import ObjectMissing
 from alerting.ranges import compress_dates
 from alerting.wording import plural
-from flows.cli.output import AnyEnd, AnyStart, Json, Source, check_range, day, finish, show, table
+from flows.cli.output import AnyEnd, AnyStart, Json, Source, check_range, day, finish, say, show, table
 from flows.coordination.lease import list_leases
 from flows.truth import auditing
 from flows.truth.deficits import Deficit, find_gaps, not_at_source, summarised
 from flows.truth.inventory import read_inventory
 from flows.truth.recount import recount_range
+from flows.truth.whole_history import History, read_histories
+from flows.views.calendar_page import Links, calendar_page
 from flows.views.inspection import describe_run, recent_errors
 from flows.views.situation import recent_runs
 from flows.views.status import source_status
@@ -90,6 +94,45 @@ def _status_lines(found: dict[str, Any]) -> list[str]:
     newest = [f"    {one['uri']} ({one['size_bytes']} bytes)" for one in found["newest_objects"]]
     lines += ["newest objects:", *newest] if newest else []
     return lines
+
+
+@app.command()
+def calendar(
+    source: Annotated[str, typer.Argument(help="Name of the source; all when left out.")] = "",
+    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write it as a page instead.")] = None,
+    as_json: Json = False,
+) -> None:
+    """The whole history: a letter for every date that was ever asked for, from the ledger alone; no call, no query."""
+    services, now = build_services(for_a_person=True), utc_now()
+    histories = read_histories(services, [source] if source else known_sources(), now)
+    if html is not None:
+        _write(html, calendar_page(histories, Links.of_bucket(services.store.root_uri), now))
+        say(as_json, f"written: {html}")
+        if not as_json:
+            return
+    documents = {one.source: one.to_dict() for one in histories}
+    lines = [line for one in histories for line in _calendar_lines(one, is_alone=bool(source))]
+    show(documents[source] if source else documents, lines, as_json)
+
+
+def _calendar_lines(history: History, *, is_alone: bool) -> list[str]:
+    lines = [f"{history.source}: {history.headline}"]
+    lines += coverage_text(build_coverage(history.states, most_day_years=1_000 if is_alone else 0))
+    if is_alone:
+        lines += [
+            f"  {plural(len(one.cells), 'partition')} {one.state}{f' ({one.why})' if one.why else ''}: {one.ranges}"
+            for one in history.attention()
+        ]
+    return lines
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(
+            f"{file} cannot be written: {error.strerror}. Nothing was written", stage="calendar", hint="another FILE"
+        ) from error
 
 
 @app.command()

@@ -24,6 +24,7 @@ from flows.coordination.lease import list_leases, release_lease
 from flows.ledger.ledger import LedgerEntry
 from flows.ledger.verdicts import backfill_verdict, count_verdicts, mail_outcome
 from flows.planning.stored_plan import StoredPlan, read_plan, run_prefix
+from flows.run.calendar_artifact import calendar_artifacts
 from flows.run.data_facts import absent_facts, provisional_facts, shrunk_facts, table_facts
 from flows.run.progress import ending_of
 from flows.run.progress_artifact import end_progress
@@ -129,6 +130,7 @@ def close_backfill(
         keep_mail(services.store, prefix, result.mail_object)
     release_lease(services.store, known.source, backfill_id, now)
     shown = result_artifacts(final.redacted(), ledger, services.settings.inbox_url)
+    shown += calendar_artifacts(services, [final.source], now, final.flow_run_id)
     end_progress(final.flow_run_id, ending_of(final), shown)
     sent = f"mail {result.status}" if result else "no mail was owed"
     LOG.info("backfill %s closed: %s; %s", backfill_id, ending_of(final), sent)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -89,17 +89,23 @@ def plan_metadata(source: str, keys: Iterable[str]) -> dict[str, str]:
 
 def planned_keys(store: ObjectStore, source: str) -> set[str]:
     """Every partition that a backfill of the source ever planned. Raises ``StateUnreadable``."""
-    keys: set[str] = set()
+    return planned_by_source(store, [source])[source]
+
+
+def planned_by_source(store: ObjectStore, sources: Collection[str]) -> dict[str, set[str]]:
+    """For each of ``sources`` what `planned_keys` gives, by one listing for all. Raises ``StateUnreadable``."""
+    keys: dict[str, set[str]] = {source: set() for source in sources}
     for stored in store.list(RUNS):
         match = _PLAN.fullmatch(stored.name)
-        if match is None or stored.metadata.get("source", source) != source:
+        named = stored.metadata.get("source", "")
+        if match is None or named not in ("", *keys):
             continue
-        if ranges := stored.metadata.get("partitions"):
-            keys.update(expand_dates(ranges))
+        if named and (ranges := stored.metadata.get("partitions")):
+            keys[named].update(expand_dates(ranges))
             continue
         plan = read_plan(store, match[1])
-        if plan.source == source:
-            keys.update(plan.keys)
+        if plan.source in keys:
+            keys[plan.source].update(plan.keys)
     return keys
 
 

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from prefect.client.schemas.actions import ArtifactCreate
 
-from alerting.coverage import build_coverage
+from alerting.coverage import Coverage, build_coverage
 from alerting.redaction import printable
 from alerting.run_facts import GOOD_VERDICTS, RunFacts
 from alerting.wording import plural
@@ -82,13 +82,19 @@ def calendar_markdown(facts: RunFacts) -> str:
     coverage = build_coverage(facts.calendar)
     lines = [f"## {facts.source} {facts.start_date} to {facts.end_date}: {facts.verdict}", ""]
     lines += [f"* {name}: {_link(target)}" for name, target in facts.links.items()]
+    return "\n".join([*lines, *squares(coverage), ""])
+
+
+def squares(coverage: Coverage) -> list[str]:
+    """The coverage as tables of Markdown, with its legend."""
+    lines = []
     for block in coverage.blocks:
         lines += ["", f"**{block.title or 'by month'}**", "", "| | |", "|---|---|"]
         for row in block.rows:
             cells = "".join((_SQUARES[run.look.label] if run.look else "·") * run.length for run in row.runs)
             lines.append(f"| {row.label} | {cells} |")
     legend = " · ".join(f"{_SQUARES[look.label]} {look.label} {count:,}" for look, count in coverage.legend)
-    return "\n".join([*lines, "", legend, ""])
+    return [*lines, "", legend]
 
 
 def _link(target: str) -> str:

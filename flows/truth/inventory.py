@@ -266,21 +266,22 @@ def dated_partitions(
 
 
 def _oldest(services: Services, source: str, keys: Iterable[str]) -> dt.date | None:
-    dated = [date for key in keys if (date := _first_date(key))]
+    dated = [date for key in keys if (date := first_date_of(key))]
     since = (loaded_since(services, source), services.settings.audit_from.get(source))
     return min([*dated, *(date for date in since if date)], default=None)
 
 
 def span_of(scraper: Scraper, keys: Iterable[str]) -> tuple[dt.date, dt.date]:
     """First and last date (inclusive) of the smallest range that holds the keys, which all must have a date."""
-    dates = [date for key in keys if (date := _first_date(key))]
+    dates = [date for key in keys if (date := first_date_of(key))]
     last = max(dates)
     if scraper.step == "month":
         last = (last.replace(day=1) + dt.timedelta(days=32)).replace(day=1) - dt.timedelta(days=1)
     return min(dates), last
 
 
-def _first_date(key: str) -> dt.date | None:
+def first_date_of(key: str) -> dt.date | None:
+    """The first date of a dated key, None for a whole entity."""
     text = key.rpartition("@")[2]
     try:
         return dt.date.fromisoformat(text if len(text) == 10 else f"{text}-01")

@@ -107,6 +107,14 @@ def test_a_person_fills_the_form_and_gets_rows_and_one_mail(bench: Bench, signed
     inbox = bench.stack.urls()["inbox"]
     shoot(opened(signed_in, inbox, height=700), "inbox.png")
     for width in (1200, 360):
+        whole = opened(signed_in, f"{inbox}/calendar", width, 900)
+        assert whole.locator("section[data-source=bdl_box_scores] pre").count()
+        assert whole.evaluate("document.documentElement.scrollWidth") <= width
+        shoot(whole, f"calendar-{width}.png")
+    whole.goto(f"{inbox}/calendar/bdl_box_scores/{RANGE[0]}")
+    whole.get_by_role("link", name="in Prefect").click()
+    whole.wait_for_url(f"**/runs/flow-run/{run_id}")
+    for width in (1200, 360):
         shoot(opened(signed_in, f"{inbox}/messages/{mail['id']}/html", width, 900), f"mail-{width}.png")
     if folder := os.environ.get("GAPLESS_SCREENSHOTS"):
         compose(signed_in, Path(folder))

@@ -2,17 +2,19 @@
 
     GET    /                            the list, newest first
     GET    /messages/<id>               one mail; /html, /raw and /attachments/<n> below it
+    GET    /calendar                    the history of all sources; /<source> and /<source>/<partition> below it
     GET    /api/messages                JSON list; /api/messages/<id> with text, html, headers, attachments
     DELETE /api/messages                deletes all mails
     GET, POST /api/trouble              see `deployments.local.inbox.smtp`
 
 Pages of other origins are refused, see `deployments.local.browser_guard`. A mail is written by strangers: its HTML is
 shown from a URL of its own whose policy allows no script, no form and no request to anywhere, inside a sandboxed frame;
-links open in a new tab. Everything else is escaped by Jinja2.
+links open in a new tab. Everything else is escaped by Jinja2. The calendar reads the bucket of the process's settings.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 from datetime import datetime
@@ -25,6 +27,7 @@ from urllib.parse import quote, unquote, urlsplit
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic import ValidationError
 
+from alerting.errors import PipelineError, WrongUsage
 from deployments.local.browser_guard import GuardedHandler
 from deployments.local.inbox.smtp import Trouble, Troubles
 from deployments.local.inbox.store import Mail, MailStore
@@ -96,6 +99,8 @@ class _Request(GuardedHandler):
                 self._json(self.server.troubles.now.model_dump())
             case ["api", "messages", mail_id] if mail := self.server.store.mail(mail_id):
                 self._json(mail.details())
+            case ["calendar", *names] if len(names) <= 2:
+                self._calendar(*names)
             case ["messages", mail_id, *rest] if mail := self.server.store.mail(mail_id):
                 self._mail(mail, rest)
             case _:
@@ -131,6 +136,16 @@ class _Request(GuardedHandler):
                 self._send(chosen.data, "application/octet-stream", download=chosen.name)
             case _:
                 self._not_found()
+
+    def _calendar(self, source: str = "", partition: str = "") -> None:
+        # Prefect, the Google clients and every source: too much for those who only read mails.
+        calendars = importlib.import_module("deployments.local.inbox.calendars")
+        try:
+            html, policy = calendars.page(source, partition)
+        except PipelineError as error:
+            code = HTTPStatus.NOT_FOUND if isinstance(error, WrongUsage) else HTTPStatus.SERVICE_UNAVAILABLE
+            return self._json({"error": str(error)}, code)
+        return self._send(html.encode(), policy=policy)
 
     def _not_found(self) -> None:
         self._json({"error": f"nothing at {self.path}"}, HTTPStatus.NOT_FOUND)

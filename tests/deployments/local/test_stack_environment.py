@@ -12,7 +12,12 @@ from alerting.errors import ConfigurationError
 from deployments.local.process_id import ProcessId
 from deployments.local.processes import Child
 from deployments.local.stack import Stack
-from deployments.local.stack_environment import LOCAL_URLS_VARIABLE, client_environment, exports_of_sources
+from deployments.local.stack_environment import (
+    LOCAL_URLS_VARIABLE,
+    calendar_environment,
+    client_environment,
+    exports_of_sources,
+)
 from deployments.local.stack_state import StackState, load_state, save_state
 
 PORTS = {
@@ -103,3 +108,12 @@ def test_a_running_stack_refuses_exports_that_its_worker_would_not_hear_of(tmp_p
         Stack(tmp_path).up()
         assert '"odds_events": "http://127.0.0.1:1"' in (tmp_path / "env").read_text()
     assert load_state(file).exports == {"GAPLESS_SOURCE_URLS": {"odds_events": "http://127.0.0.1:1"}}
+
+
+def test_the_page_of_calendars_reads_the_bucket_and_the_entities_of_its_own_stack():
+    state = _running({"GAPLESS_SOURCE_ENTITIES": {"civic_band": ["a-town"]}})
+    found = calendar_environment(state)
+    theirs = client_environment(Path("x"), state)
+    assert found == {name: theirs[name] for name in found}
+    assert found["STORAGE_EMULATOR_HOST"] == "http://127.0.0.1:4443"
+    assert json.loads(found["GAPLESS_SOURCE_ENTITIES"]) == {"civic_band": ["a-town"]}

@@ -27,6 +27,7 @@ SOURCE = "bdl_box_scores"
 VERBS = sorted(command.name or command.callback.__name__ for command in app.registered_commands)  # type: ignore[union-attr]
 LOOKING = {
     "status": [SOURCE],
+    "calendar": [SOURCE],
     "runs": [],
     "errors": [],
     "gaps": [SOURCE],
@@ -43,7 +44,7 @@ LOOKING = {
 
 def test_every_verb_of_the_contract_is_there() -> None:
     assert {
-        "first-date",
+        *("first-date", "calendar"),
         *("run", "plan", "estimate", "preflight", "canary", "status", "runs", "errors", "gaps", "verify", "audit"),
         *("repair", "retry-failed", "reprocess", "release-lease", "cleanup", "record", "reconcile"),
         *("test-alert", "send-owed", "lift-cooldown", "accept-open"),
@@ -93,6 +94,22 @@ def test_d06_looking_makes_no_call_and_no_write_and_gives_one_json_document_with
         assert key not in text.out + text.err + answered.out, verb
     assert place.objects() == before
     assert place.upstream.calls.report()["total"] == calls
+
+
+def test_the_calendar_has_a_letter_a_day_in_text_and_as_a_page(place: Any, gapless: Any, tmp_path: Path) -> None:
+    place.fill("2025-01-03", 2)
+    place.fail("2025-01-05")
+    text = gapless("calendar", SOURCE).out
+    assert text.startswith(f"{SOURCE}: 2 of 3 partitions well, 2025-01-03 to 2025-01-05\n")
+    assert "  Jan    vvF" in text
+    assert "1 partition failed_retryable (SourceUnavailable): 2025-01-05" in text
+    assert "nothing is known yet" in gapless("calendar").out
+    file = tmp_path / "calendar.html"
+    answered = gapless("calendar", "--html", str(file))
+    assert (answered.code, answered.out) == (0, f"written: {file}\n")
+    assert "<b>vv</b><b class=F>F</b>" in file.read_text()
+    refused = gapless("calendar", "--html", str(tmp_path))
+    assert (refused.code, refused.err.count("cannot be written")) == (1, 1)
 
 
 def test_n14_what_cannot_be_done_is_exit_code_1_and_one_line_that_says_what_to_do(place: Any, gapless: Any) -> None:

@@ -1,0 +1,239 @@
+"""Every partition of a source since its first known date, each with one state: what the calendar draws.
+
+Read from the ledger's listing, never by partition: about four calls for ten years of days, and one listing of all
+stored plans for all sources together. Nothing is counted in BigQuery; that is the audit's part.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from alerting.coverage import look_of
+from alerting.ranges import compress_dates
+from alerting.wording import plural
+from flows.ledger.entry import LedgerEntry, Verdict
+from flows.ledger.rests import long_rests
+from flows.planning.known_first_date import known_scraper
+from flows.planning.plan import BEFORE_FIRST, why_unaskable
+from flows.planning.stored_plan import planned_by_source
+from flows.truth.inventory import entity_of, first_date_of, whole_partitions
+from flows.wiring import Services
+from scrapers.base import Scraper
+from scrapers.partition import Partition, Step, partitions_between
+
+BEFORE, REST, DOUBTED = "before_first", "rest", "doubted"
+"""States beside the verdicts: before the source's first date; rightly empty outside of its season; empty for longer
+than the source ever rests."""
+_SOURCES_AT_ONCE = 8
+_DAILY = "daily-"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Cell:
+    """One partition. ``state`` is its verdict, or one of ``BEFORE``, ``REST``, ``DOUBTED``; ``planned`` too where
+    somebody asked for it and the ledger knows nothing of it. ``why`` is one line, "" for what is well."""
+
+    partition: Partition
+    state: str
+    why: str = ""
+    attempts: int = 0
+    backfill_id: str = ""
+    updated_at: dt.datetime | None = None
+
+    @property
+    def needs_attention(self) -> bool:
+        """Whether something is missing here, or doubted."""
+        return look_of(self.state).needs_attention
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class History:
+    """One source. ``cells`` lie by entity and date; what nobody asked for, and what is not settled, has none."""
+
+    source: str
+    title: str
+    step: Step
+    cells: tuple[Cell, ...]
+
+    @property
+    def by_entity(self) -> dict[str, list[Cell]]:
+        """Cells of each entity; "" where the source has none."""
+        found: defaultdict[str, list[Cell]] = defaultdict(list)
+        for cell in self.cells:
+            found["" if self.step == "whole" else cell.partition.entity].append(cell)
+        return dict(found)
+
+    @property
+    def states(self) -> dict[str, str]:
+        """Partition key -> state."""
+        return {cell.partition.key: cell.state for cell in self.cells}
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Cells by the label of their look."""
+        return Counter(look_of(cell.state).label for cell in self.cells)
+
+    @property
+    def missing(self) -> int:
+        """How many cells need attention."""
+        return sum(cell.needs_attention for cell in self.cells)
+
+    @property
+    def headline(self) -> str:
+        """The whole history in one line.
+
+        >>> History("nba", "", "day", ()).headline
+        'nothing is known yet'
+        """
+        if not self.cells:
+            return "nothing is known yet"
+        keys = [cell.partition.key.rpartition("@")[2] for cell in self.cells]
+        span = "" if self.step == "whole" else f", {min(keys)} to {max(keys)}"
+        good = len(self.cells) - self.missing
+        return f"{good:,} of {plural(len(self.cells), 'partition')} well{span}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready: ``states`` as inclusive ranges."""
+        by_state: defaultdict[str, list[str]] = defaultdict(list)
+        for key, state in self.states.items():
+            by_state[state].append(key)
+        return {
+            "source": self.source,
+            "headline": self.headline,
+            "partitions": len(self.cells),
+            "need_attention": self.missing,
+            "states": {state: compress_dates(keys) for state, keys in sorted(by_state.items())},
+        }
+
+    def attention(self) -> list[Attention]:
+        """What needs attention, grouped by state and reason, the largest group first."""
+        grouped: defaultdict[tuple[str, str], list[Cell]] = defaultdict(list)
+        for cell in self.cells:
+            if cell.needs_attention:
+                grouped[cell.state, cell.why].append(cell)
+        return [
+            Attention(state, why, tuple(cells))
+            for (state, why), cells in sorted(grouped.items(), key=lambda item: (-len(item[1]), item[0]))
+        ]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Attention:
+    """Partitions in one state for one reason."""
+
+    state: str
+    why: str
+    cells: tuple[Cell, ...]
+
+    @property
+    def ranges(self) -> str:
+        """Their keys, as people read them."""
+        return compress_dates(cell.partition.key for cell in self.cells)
+
+    @property
+    def last_run(self) -> str:
+        """The run that touched them last, "" when none did."""
+        known = [(cell.updated_at, cell.backfill_id) for cell in self.cells if cell.backfill_id and cell.updated_at]
+        return max(known)[1] if known else ""
+
+
+def read_histories(services: Services, sources: Sequence[str], now: dt.datetime) -> list[History]:
+    """The history of each source, in their order.
+
+    Raises ``ConfigurationError`` for an unknown one, ``StateUnreadable``.
+    """
+    for source in sources:
+        services.source_kit(source)
+    planned = planned_by_source(services.store, sources)
+    with ThreadPoolExecutor(_SOURCES_AT_ONCE) as threads:
+        return list(threads.map(lambda one: _read(services, one, planned.get(one, set()), now), sources))
+
+
+def _read(services: Services, source: str, planned: set[str], now: dt.datetime) -> History:
+    scraper = known_scraper(services, source)
+    entries = services.source_kit(source).ledger.refresh()
+    begin = services.settings.audit_from.get(source)
+    return history_of(scraper, entries, planned, now, begin)
+
+
+def history_of(
+    scraper: Scraper,
+    entries: Mapping[str, LedgerEntry],
+    planned: Collection[str],
+    now: dt.datetime,
+    audit_from: dt.date | None = None,
+) -> History:
+    """The history by the ledger's ``entries``. Pure.
+
+    Args:
+        scraper: The source's facts, with its known first date.
+        entries: Of the whole ledger.
+        planned: Keys that a backfill ever planned.
+        now: Aware UTC.
+        audit_from: Every settled date since then must be there, asked for or not.
+    """
+    partitions = _partitions(scraper, {*entries, *planned}, now, audit_from)
+    doubts = long_rests(entries, partitions, scraper) if scraper.step != "whole" else {}
+    since = min([*_daily_since(entries.values()), *([audit_from] if audit_from else [])], default=dt.date.max)
+    earliest = scraper.earliest(now)
+    found = []
+    for one in partitions:
+        entry = entries.get(one.key)
+        if entry is not None:
+            found.append(_known_cell(scraper, one, entry, doubts.get(one.key, "")))
+        elif why := why_unaskable(scraper, one, earliest):
+            found.append(Cell(one, BEFORE if why.startswith(BEFORE_FIRST) else Verdict.UNAVAILABLE.value, why))
+        elif one.is_whole or one.key in planned or one.start >= since:
+            found.append(Cell(one, Verdict.PLANNED.value, "never attempted"))
+    return History(scraper.source, scraper.title, scraper.step, tuple(found))
+
+
+def _partitions(scraper: Scraper, keys: Iterable[str], now: dt.datetime, audit_from: dt.date | None) -> list[Partition]:
+    if scraper.step == "whole":
+        return whole_partitions(scraper, keys)
+    keys = list(keys)
+    dated = [date for key in keys if (date := first_date_of(key))]
+    begin, last = min([*dated, *([audit_from] if audit_from else [])], default=None), scraper.last_settled(now)
+    if begin is None:
+        return []
+    if begin.year == scraper.floor.year and begin > scraper.floor:
+        begin = scraper.floor
+    # The year of the source's first date is drawn from its beginning.
+    begin = begin.replace(month=1, day=1) if begin <= scraper.floor else begin
+    # What was landed of a date that counts as settled no more is shown all the same.
+    last = max([last, *dated])
+    entities = sorted({entity_of(key) for key in keys}) or [""]
+    return [
+        one
+        for entity in entities
+        for one in partitions_between(begin, last, scraper.zone, scraper.step, entity)
+        if one.start <= last
+    ]
+
+
+def _known_cell(scraper: Scraper, partition: Partition, entry: LedgerEntry, doubt: str) -> Cell:
+    state, why = entry.verdict.value, ""
+    if entry.verdict is Verdict.UNAVAILABLE:
+        why = entry.evidence or entry.error
+        state = BEFORE if why.startswith(BEFORE_FIRST) else state
+    elif entry.verdict is Verdict.EMPTY_OK:
+        is_rest = scraper.rests is not None and not scraper.rests.is_on(partition.start)
+        state, why = (DOUBTED, doubt) if doubt else (REST if is_rest else state, "")
+    elif entry.is_pending:
+        why = entry.evidence
+    elif not entry.verdict.is_good:
+        why = entry.error_type
+    elif entry.open_items and not entry.open_accepted:
+        why = f"loaded without {entry.open_items}"
+    return Cell(partition, state, why, entry.attempts, entry.backfill_id, entry.updated_at)
+
+
+def _daily_since(entries: Iterable[LedgerEntry]) -> list[dt.date]:
+    return [
+        date for entry in entries if entry.backfill_id.startswith(_DAILY) and (date := first_date_of(entry.partition))
+    ]

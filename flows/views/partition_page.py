@@ -1,0 +1,89 @@
+"""One partition as a page: verdict and evidence, attempts with their payloads, run, next command."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from typing import Any
+
+from alerting.errors import WrongUsage
+from alerting.outbox import Outbox
+from alerting.redaction import printable
+from alerting.wording import moment, size
+from flows.truth.whole_history import history_of
+from flows.views.calendar_page import command_for, templates
+from flows.wiring import Services
+from scrapers.landing import source_prefix
+
+_MOST_OBJECTS = 500
+
+
+@dataclasses.dataclass(slots=True)
+class _Attempt:
+    found: list[dict[str, str]]
+    is_landed: bool = False
+
+
+def partition_page(services: Services, source: str, key: str, now: dt.datetime, above: str) -> str:
+    """The page; ``above`` is where its link back leads. Reads one ledger entry and one listing of its payloads.
+
+    Raises ``WrongUsage`` for a partition of which nothing is known, ``StateUnreadable``.
+    """
+    kit = services.source_kit(source)
+    entry = kit.ledger.refresh(key, key).get(key)
+    attempts = _attempts(services, source, key)
+    if entry is None and not attempts:
+        raise WrongUsage(f"nothing is known of {source} {printable(key)[:80]}", hint=f"gapless calendar {source}")
+    facts: dict[str, str] = {}
+    state, run_url, backfill_id, commands = "unknown to the ledger", "", "", list[str]()
+    if entry is not None:
+        (cell,) = (one for one in history_of(kit.scraper, {key: entry}, {key}, now).cells if one.partition.key == key)
+        state, backfill_id = cell.state, entry.backfill_id
+        facts = {
+            "Verdict since": moment(entry.updated_at),
+            "Attempts": str(entry.attempts or ""),
+            "Rows landed": _rows(entry.landed),
+            "Rows loaded": _rows(entry.loaded),
+            "Evidence": entry.evidence,
+            "Error": f"{entry.error_type}: {entry.error}" if entry.error_type else "",
+            "Open items": entry.open_items,
+            "Accepted": entry.accepted or entry.open_accepted,
+            "Receipt": entry.receipt_id,
+        }
+        owed = Outbox(services.store).read(backfill_id) if backfill_id.startswith("bf-") else None
+        run_url = owed.run_facts.links.get("Prefect run", "") if owed else ""
+        commands = [command_for(source, state, [key]), f"gapless record {backfill_id}" if owed else ""]
+    html: str = (
+        templates()
+        .get_template("partition.html.j2")
+        .render(
+            source=source,
+            key=printable(key),
+            state=state,
+            facts={name: printable(value) for name, value in facts.items() if value},
+            run_url=run_url if run_url.startswith(("http://", "https://")) else "",
+            backfill_id=backfill_id,
+            commands=[command for command in commands if command],
+            attempts=attempts,
+            above=above,
+        )
+    )
+    return html
+
+
+def _rows(counts: Any) -> str:
+    return ", ".join(f"{table} {count:,}" for table, count in counts.items())
+
+
+def _attempts(services: Services, source: str, key: str) -> dict[str, _Attempt]:
+    """Newest first."""
+    prefix = f"{source_prefix(source)}partition={key}/attempt="
+    found: dict[str, _Attempt] = {}
+    for number, stored in enumerate(services.store.list(prefix)):
+        if number == _MOST_OBJECTS:
+            break
+        attempt = found.setdefault(stored.name.removeprefix(prefix).partition("/")[0], _Attempt([]))
+        attempt.is_landed |= stored.name.endswith("/manifest.json")
+        uri = f"{services.store.root_uri}/{stored.name}"
+        attempt.found.append({"uri": uri, "size": size(stored.size_bytes), "at": moment(stored.updated_at)})
+    return dict(sorted(found.items(), reverse=True))
