@@ -30,6 +30,9 @@ _WORLD_OF_SOURCE = {
     "odds_events": ("odds", ""),
     "odds_history": ("odds", ""),
     "nba_schedule": ("nba", "/{site}"),
+    "nba_scoreboard": ("nba", "/stats"),
+    "nba_boxscores": ("nba", "/stats"),
+    "nba_gamelog": ("nba", "/stats"),
 }
 _OF_SOURCES: dict[str, dict[str, Any]] = {
     "GAPLESS_SOURCE_URLS": {},

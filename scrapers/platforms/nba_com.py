@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 
 from alerting.errors import BlockedBySource, CoverageLow, SourceContractError
 from scrapers.answers import parsed_json
-from scrapers.base import Page, Rate, Request, Scraper
+from scrapers.base import Oracle, Page, Rate, Request, Scraper
 from scrapers.partition import Partition
 from scrapers.platforms.nba_calendar import NBA_RESTS
 
@@ -74,12 +74,20 @@ class NbaStats(NbaCom):
     rate = Rate(per_minute=45, pause_s=(1.0, 2.0))
     rests = NBA_RESTS
     settle_after_days = 3
+    requires = ("nba_schedule",)
     scoreboard_path: ClassVar[str] = "/stats/scoreboardv3"
 
     def scoreboard_request(self, partition: Partition) -> Request:
         """The games of the date."""
         offset = (("DayOffset", "0"),) if self.scoreboard_path.endswith("v2") else ()
         return Request(self.scoreboard_path, (*offset, ("GameDate", partition.start.isoformat()), ("LeagueID", "00")))
+
+
+def scheduled_in(table: str) -> tuple[Oracle, ...]:
+    """Each game of the season's schedule has rows in ``table`` on its date."""
+    where = "deleted_at IS NULL AND NOT is_postponed"
+    of = "nba_schedule"
+    return (Oracle(of, of, "game_id", "game_date", where, entity=season_of, found_in=table, item="game"),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +138,16 @@ def season_of(date: dt.date) -> str:
     year = (
         date.year if date.month >= 10 and not dt.date(2020, 10, 1) <= date <= dt.date(2020, 10, 11) else date.year - 1
     )
+    return f"{year}-{(year + 1) % 100:02d}"
+
+
+def season_of_game(game_id: str) -> str:
+    """Name of the season that the id of a game says.
+
+    >>> season_of_game("0022400561"), season_of_game("0029900001")
+    ('2024-25', '1999-00')
+    """
+    year = int(game_id[3:5]) + (1900 if int(game_id[3:5]) >= 46 else 2000)
     return f"{year}-{(year + 1) % 100:02d}"
 
 
@@ -226,11 +244,16 @@ def postponed(games: Sequence[ListedGame]) -> tuple[str, ...]:
     return tuple(game.name for game in games if game.is_postponed)
 
 
+def finals(games: Sequence[ListedGame]) -> tuple[str, ...]:
+    """Ids of games that are over."""
+    return tuple(game.game_id for game in games if game.status == FINAL)
+
+
 def list_evidence(games: Sequence[ListedGame], date: dt.date) -> str:
     """Why a date has no rows: its own list says so; "" where a game was or will be played."""
-    if any(not game.is_postponed for game in games):
+    if not all(game.is_postponed for game in games):
         return ""
-    return f"{len(games)} games of {date} are listed{', all postponed' if games else ''}"
+    return f"{len(games)} games of {date} are listed{', all of them postponed' if games else ''}"
 
 
 def _game_of_v3(game: Mapping[str, Any], date: dt.date) -> ListedGame:

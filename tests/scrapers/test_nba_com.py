@@ -13,12 +13,14 @@ from memory_store import MemoryObjectStore
 
 from alerting.errors import (
     BlockedBySource,
+    CoverageLow,
     NothingPublished,
     PipelineError,
     SourceContractError,
     SourceUnavailable,
 )
-from deployments.local.upstreams.league import games_in
+from deployments.local.upstreams.league import Calendar, Game, games_in
+from deployments.local.upstreams.nba_answers import player_lines
 from deployments.local.upstreams.nba_upstream import NbaUpstream
 from scrapers.base import Page, Rate, Scraper, SourceAccess
 from scrapers.client import SourceClient
@@ -31,7 +33,11 @@ from scrapers.scrape import ScrapeContext, scrape
 NOW = dt.datetime(2024, 11, 20, 12, tzinfo=dt.UTC)
 FIXTURES = Path(__file__).parents[3] / "shared" / "fixtures" / "nba_com"
 THIS_SEASON, ANOTHER = "2024-25", "2025-26"
-HOSTS = {"nba_schedule": "/{site}"}
+HOSTS = {"nba_schedule": "/{site}", "nba_scoreboard": "/stats", "nba_boxscores": "/stats", "nba_gamelog": "/stats"}
+DAY, EMPTY_DAY, LAST_DAY = dt.date(2024, 11, 15), dt.date(2024, 10, 2), dt.date(2024, 11, 19)
+BY_DATE = ["nba_scoreboard", "nba_boxscores", "nba_gamelog"]
+V2 = {"scoreboard_path": "/stats/scoreboardv2"}
+V2_BOX = {**V2, "box_score_path": "/stats/boxscoretraditionalv2"}
 
 
 class Bench:
@@ -54,7 +60,7 @@ class Bench:
         return source
 
     def client(self, source: Scraper) -> SourceClient:
-        access = SourceAccess(self.upstream.url + HOSTS[source.source], timeout_s=5.0)
+        access = SourceAccess(self.upstream.url + HOSTS[source.source], timeout_s=min(5.0, source.timeout_s))
         return SourceClient(source, access, Budget(Rate()))
 
     @property
@@ -162,3 +168,149 @@ def test_the_recorded_schedule_has_its_games_and_their_tip_offs_in_true_utc() ->
     games = [game for date in json.loads(body)["leagueSchedule"]["gameDates"] for game in date["games"]]
     partition = Partition.whole(ANOTHER, source.zone)
     assert inspected(source, partition, body).counts == {"nba_schedule": len(games)}
+
+
+def expected(name: str, games: list[Game]) -> dict[str, int]:
+    """Rows by table, as the league's own box scores have them."""
+    lines = [player_lines(game) for game in games]
+    return {
+        "nba_scoreboard": {"nba_games": len(games), "nba_team_lines": 2 * len(games)},
+        "nba_boxscores": {
+            "nba_team_boxscores": 2 * len(games),
+            "nba_player_boxscores": sum(listed for listed, _ in lines),
+        },
+        "nba_gamelog": {
+            "nba_gamelog_teams": 2 * len(games),
+            "nba_gamelog_players": sum(played for _, played in lines),
+        },
+    }[name]
+
+
+def played(date: dt.date) -> list[Game]:
+    return list(Calendar().played_on(date))
+
+
+@pytest.mark.parametrize(
+    ("name", "facts"),
+    [
+        ("nba_scoreboard", {}),
+        ("nba_scoreboard", V2),
+        ("nba_boxscores", {}),
+        ("nba_boxscores", V2_BOX),
+        ("nba_gamelog", {}),
+    ],
+)
+def test_a_date_has_all_of_its_games_in_either_shape(bench: Bench, name: str, facts: dict[str, str]) -> None:
+    games = played(DAY)
+    assert len(games) > 5
+    found = bench.scrape(name, DAY, **facts)
+    assert found.counts == expected(name, games)
+    calls = {"nba_scoreboard": 1, "nba_boxscores": 1 + len(games), "nba_gamelog": 3}
+    assert len(bench.paths) == calls[name]
+
+
+@pytest.mark.parametrize("name", BY_DATE)
+@pytest.mark.parametrize("facts", [{}, V2], ids=["v3", "v2"])
+def test_a_date_without_games_is_proven_empty_by_its_own_list(bench: Bench, name: str, facts: dict[str, str]) -> None:
+    found = bench.scrape(name, EMPTY_DAY, **facts)
+    assert not any(found.counts.values())
+    assert found.empty_evidence == "200, 0 games of 2024-10-02 are listed"
+
+
+@pytest.mark.parametrize("name", BY_DATE)
+@pytest.mark.parametrize(("kind", "facts"), [("repeated", {}), ("repeated", V2), ("shuffled", V2), ("singular", V2)])
+def test_repeated_games_and_other_columns_change_nothing(
+    bench: Bench, name: str, kind: str, facts: dict[str, str]
+) -> None:
+    bench.upstream.trouble({"kind": kind, "path": "/scoreboard"})
+    assert bench.scrape(name, DAY, **facts).counts == expected(name, played(DAY))
+
+
+@pytest.mark.parametrize("kind", ["v2", "shuffled", "singular"])
+@pytest.mark.parametrize("name", ["nba_boxscores", "nba_gamelog"])
+def test_the_shape_of_an_item_changes_nothing(bench: Bench, name: str, kind: str) -> None:
+    for path in ("/boxscore", "/leaguegamelog"):
+        bench.upstream.trouble({"kind": kind, "path": path})
+        assert bench.scrape(name, DAY).counts == expected(name, played(DAY))
+
+
+@pytest.mark.parametrize("name", BY_DATE)
+@pytest.mark.parametrize("facts", [{}, V2], ids=["v3", "v2"])
+def test_a_postponed_game_is_named_and_is_no_hole(bench: Bench, name: str, facts: dict[str, str]) -> None:
+    games = played(DAY)
+    bench.upstream.trouble({"kind": "postponed"})
+    found = bench.scrape(name, DAY, **facts)
+    assert found.counts == expected(name, games[1:])
+    first = games[0]
+    assert found.absent == (f"{first.nba_id} {first.visitor.tricode}{first.home.tricode} (PPD)",)
+    assert not found.unsettled
+
+
+@pytest.mark.parametrize("name", BY_DATE)
+@pytest.mark.parametrize("facts", [{}, V2], ids=["v3", "v2"])
+def test_a_game_that_is_not_over_keeps_its_date_open(bench: Bench, name: str, facts: dict[str, str]) -> None:
+    bench.upstream.trouble({"kind": "live"})
+    found = bench.scrape(name, LAST_DAY, **facts)
+    assert found.counts == expected(name, played(LAST_DAY)[1:])
+    assert [item.rpartition(" (")[2] for item in found.unsettled] == ["Q3 4:12)"]
+
+
+BOARD, BOX, LOG = "/scoreboard", "/boxscore", "/leaguegamelog"
+REFUSED: list[tuple[str, dict[str, str], str, str, type[PipelineError], str]] = [
+    ("nba_scoreboard", {}, "wrong_echo", BOARD, SourceContractError, "asked for 2024-11-15, got the games of"),
+    ("nba_scoreboard", V2, "wrong_echo", BOARD, SourceContractError, "asked for GameDate 2024-11-15"),
+    ("nba_scoreboard", {}, "contradiction", BOARD, SourceContractError, "is listed twice and differently"),
+    ("nba_scoreboard", {}, "one_line", BOARD, CoverageLow, "has points of 1 of its 2 teams"),
+    ("nba_scoreboard", V2, "one_line", BOARD, CoverageLow, "has points of 1 of its 2 teams"),
+    ("nba_scoreboard", {}, "number_id", BOARD, SourceContractError, "id, code or status"),
+    ("nba_scoreboard", V2, "number_id", BOARD, SourceContractError, "id, code or status"),
+    ("nba_scoreboard", {}, "renamed", BOARD, SourceContractError, "another shape"),
+    ("nba_scoreboard", V2, "renamed", BOARD, SourceContractError, "another shape"),
+    ("nba_boxscores", {}, "wrong_echo", BOX, SourceContractError, "asked for the box score of"),
+    ("nba_boxscores", V2_BOX, "wrong_echo", BOX, SourceContractError, "asked for GameID"),
+    ("nba_boxscores", {}, "no_players", BOX, CoverageLow, "players who played"),
+    ("nba_boxscores", V2_BOX, "no_players", BOX, CoverageLow, "whose players are there"),
+    ("nba_boxscores", V2_BOX, "empty", BOX, CoverageLow, "whose players are there"),
+    ("nba_boxscores", {}, "double_row", BOX, CoverageLow, "has a player twice"),
+    ("nba_boxscores", V2_BOX, "double_row", BOX, CoverageLow, "has a player twice"),
+    ("nba_boxscores", {}, "number_id", BOX, SourceContractError, "asked for the box score of"),
+    ("nba_boxscores", {}, "renamed", BOX, SourceContractError, "points"),
+    ("nba_gamelog", {}, "wrong_echo", LOG, SourceContractError, "asked for DateFrom 2024-11-15"),
+    ("nba_gamelog", {}, "empty", LOG, CoverageLow, "items are listed"),
+    ("nba_gamelog", {}, "lost_game", LOG, CoverageLow, "lines"),
+    ("nba_gamelog", {}, "double_row", LOG, CoverageLow, "a line twice"),
+    ("nba_gamelog", {}, "number_id", LOG, SourceContractError, "got game"),
+    ("nba_gamelog", {}, "renamed", LOG, SourceContractError, "PTS"),
+    *[
+        (name, {}, kind, "/stats/", refusal, r"status (403|200)")
+        for name in BY_DATE
+        for kind, refusal in (
+            ("access_denied", BlockedBySource),
+            ("html200", BlockedBySource),
+            ("empty_body", SourceUnavailable),
+        )
+    ],
+]
+
+
+@pytest.mark.parametrize(("name", "facts", "kind", "path", "refusal", "said"), REFUSED)
+def test_an_answer_that_is_not_the_whole_of_its_date_is_refused_for_what_it_is(
+    bench: Bench,
+    name: str,
+    facts: dict[str, str],
+    kind: str,
+    path: str,
+    refusal: type[PipelineError],
+    said: str,
+) -> None:
+    bench.upstream.trouble({"kind": kind, "path": path})
+    with pytest.raises(refusal, match=said):
+        bench.scrape(name, DAY, **facts)
+    assert not [one.name for one in bench.store.list("landing/") if "manifest" in one.name]
+
+
+@pytest.mark.parametrize("name", BY_DATE)
+def test_a_connection_that_hangs_is_an_outage(bench: Bench, name: str) -> None:
+    bench.upstream.trouble({"kind": "hang"})
+    with pytest.raises(SourceUnavailable, match="no answer within"):
+        bench.scrape(name, DAY, timeout_s=0.3)

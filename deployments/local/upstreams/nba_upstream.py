@@ -336,6 +336,16 @@ def _spoil_sets(document: dict[str, Any], kind: NbaKind) -> None:
     elif kind == "no_players":
         team = names.index("TEAM_ID")
         first["rowSet"] = [row for row in rows if row[team] != rows[0][team]]
+    elif kind in ("live", "postponed") and "WL" in names and rows:
+        game = rows[0][names.index("GAME_ID")]
+        for row in [row for row in rows if row[names.index("GAME_ID")] == game]:
+            row[names.index("WL")] = None
+            if kind == "postponed":
+                rows.remove(row)
+    elif kind in ("live", "postponed") and "GAME_STATUS_ID" in names and rows:
+        told = [2, "Q3 4:12"] if kind == "live" else [1, "PPD"]
+        for name, value in zip(("GAME_STATUS_ID", "GAME_STATUS_TEXT"), told, strict=True):
+            rows[0][names.index(name)] = value
     elif kind == "number_id":
         at = names.index("GAME_ID")
         for row in rows:

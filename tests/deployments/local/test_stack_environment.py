@@ -28,6 +28,8 @@ PORTS = {
     "upstream": {"box_scores": 8080, "civic": 8081, "racing": 8082, "odds": 8083, "nba": 8084},
 }
 
+NBA = "http://127.0.0.1:8084"
+
 
 def _running(exports: dict[str, dict[str, str]] | None = None) -> StackState:
     identity = ProcessId.of(os.getpid())
@@ -49,7 +51,7 @@ def test_each_source_is_pointed_at_its_own_world():
     assert urls["civic_band"] == "http://127.0.0.1:8081/{site}"
     assert {urls[f"racing_{name}"] for name in ("reference", "cards", "results")} == {"http://127.0.0.1:8082"}
     assert urls["odds_history"] == urls["odds_events"] == "http://127.0.0.1:8083"
-    assert urls["nba_schedule"] == "http://127.0.0.1:8084/{site}"
+    assert (urls["nba_schedule"], urls["nba_gamelog"]) == (f"{NBA}/{{site}}", f"{NBA}/stats")
     state = _running()
     state.child("upstream").ports.pop("civic")  # type: ignore[union-attr]
     assert "civic_band" not in _of_sources(state, "URLS")
