@@ -1,4 +1,4 @@
-"""What can be wrong in an answer of the sample of box scores."""
+"""What can be wrong in an answer of the sample of Ball Don't Lie."""
 
 from __future__ import annotations
 
@@ -23,6 +23,9 @@ BoxScoreKind = Literal[
     "wrong_score",  # the first game's visitors have one point more than their players
     "negative_score",  # the first game's visitors have less than none
     "null_id",  # the first player of the first game has no id
+    "lost_cursor",  # a list ends behind its first page, whatever there is
+    "null_cursor",  # the last page of a list says null where it has no key
+    "shifted_page",  # a page begins with a row of the page before
 ]
 
 
@@ -60,3 +63,42 @@ def spoiled(games: list[dict[str, Any]], kind: BoxScoreKind, yesterday: list[dic
         elif kind == "null_id":
             lines[0]["player"]["id"] = None
     return games
+
+
+def spoiled_page(document: dict[str, Any], kind: BoxScoreKind | None, *, is_first: bool) -> dict[str, Any]:
+    """A page of a list with one of the troubles; those that speak of players concern the first row."""
+    if kind is None or kind in ("wrong_date", "late_game"):
+        return document
+    document = copy.deepcopy(document)
+    rows, meta = document["data"], document.get("meta", {})
+    if kind == "empty":
+        return {"data": []}
+    if kind == "null_cursor":
+        meta.setdefault("next_cursor", None)
+    if not rows:
+        return document
+    first = rows[0]
+    game = first.get("game", first)
+    if kind == "lost_cursor":
+        meta.pop("next_cursor", None)
+    elif kind == "one_game":
+        del rows[1:]
+    elif kind == "not_final":
+        for row in rows:
+            one = row.get("game", row)
+            if one["id"] == game["id"]:
+                one |= {"status": "3rd Qtr", "period": 3, "time": "Q3 04:12"}
+    elif kind == "duplicate_game" or (kind == "shifted_page" and not is_first):
+        rows.append(copy.deepcopy(first))
+    elif kind == "drop_last_player":
+        rows.pop()
+    elif kind == "renamed_field":
+        for row in rows:
+            row["points" if "pts" in row else "name_of_it"] = row.pop("pts" if "pts" in row else next(iter(row)))
+    elif kind == "drop_top_scorer" and "pts" in first:
+        rows.remove(max(rows, key=lambda row: row["pts"]))
+    elif kind == "null_id":
+        first.get("player", first)["id"] = None
+    elif kind in ("wrong_score", "negative_score") and "visitor_team_score" in game:
+        game["visitor_team_score"] += 1 if kind == "wrong_score" else -1000
+    return document

@@ -155,23 +155,30 @@ class Calls:
         }
 
 
-class CallsPerSecond:
-    """Admits so many calls in any second, over all connections; those refused do not count."""
+class CallLimit:
+    """Admits so many calls in any window of ``length_s``, over all connections; those refused do not count."""
 
-    def __init__(self, per_second: float) -> None:
-        self.per_second = per_second
+    def __init__(self, calls: float, length_s: float) -> None:
+        self.calls, self.length_s = calls, length_s
         self._lock = threading.Lock()
         self._admitted: deque[float] = deque()
 
     def admits(self) -> bool:
-        """Whether there is room for this call, which takes it; 0 calls a second means that there is no limit."""
-        if not self.per_second:
+        """Whether there is room for this call, which takes it; 0 calls means that there is no limit."""
+        if not self.calls:
             return True
         with self._lock:
             now_s = time.monotonic()
-            while self._admitted and self._admitted[0] <= now_s - 1:
+            while self._admitted and self._admitted[0] <= now_s - self.length_s:
                 self._admitted.popleft()
-            if len(self._admitted) >= self.per_second:
+            if len(self._admitted) >= self.calls:
                 return False
             self._admitted.append(now_s)
             return True
+
+
+class CallsPerSecond(CallLimit):
+    """The same by the second."""
+
+    def __init__(self, per_second: float) -> None:
+        super().__init__(per_second, 1.0)

@@ -19,7 +19,7 @@ from types import MappingProxyType
 def _box_scores(listener: socket.socket, data_dir: Path) -> Callable[[], None]:  # noqa: ARG001 - keeps nothing
     from deployments.local.upstreams.box_scores_upstream import Upstream
 
-    return Upstream(listener=listener).serve
+    return Upstream(listener=listener, has_postponements=True).serve
 
 
 def _civic(listener: socket.socket, data_dir: Path) -> Callable[[], None]:

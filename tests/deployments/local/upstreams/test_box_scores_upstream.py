@@ -12,9 +12,11 @@ import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 
 from deployments.local.upstreams.box_scores_upstream import Upstream
+from deployments.local.upstreams.league import game_of, usual_changes
 from deployments.local.upstreams.rosters import TEAMS
 from deployments.local.upstreams.season import games_on
 
@@ -214,3 +216,102 @@ def test_a_late_game_comes_also_on_a_date_without_games_between_teams_that_had_n
         found = json.loads(_box_scores(upstream, date)[1])["data"]
         pairs = {(game["home_team"]["id"], game["visitor_team"]["id"]) for game in found}
         assert len(found) == len(pairs) == games + 1
+
+
+# -- the other endpoints of the account --------------------------------------------------------------------------------
+
+
+def _walk(upstream: Upstream, path: str, **query: str) -> list[dict[str, Any]]:
+    """Every row of a list, by its cursors."""
+    rows: list[dict[str, Any]] = []
+    while True:
+        document = httpx.get(upstream.url + path, params=query, headers={"Authorization": "sample-key"}).json()
+        rows += document["data"]
+        assert document["meta"].pop("per_page") == int(query.get("per_page", 25))
+        if not document["meta"]:
+            return rows
+        query["cursor"] = str(document["meta"]["next_cursor"])
+
+
+def test_games_and_stats_say_what_box_scores_say_on_pages_whose_last_has_no_cursor():
+    truth = games_on(dt.date(2025, 1, 3))
+    with Upstream() as upstream:
+        games = _walk(upstream, "/v1/games", **{"dates[]": "2025-01-03", "per_page": "5"})
+        stats = _walk(upstream, "/v1/stats", **{"dates[]": "2025-01-03", "per_page": "100"})
+        some = _walk(upstream, "/v1/stats", **{"game_ids[]": str(truth[2]["id"]), "per_page": "100"})
+
+    assert [(game["id"], game["home_team_score"]) for game in games] == [
+        (game["id"], game["home_team_score"]) for game in truth
+    ]
+    lines = [line for game in truth for side in ("home_team", "visitor_team") for line in game[side]["players"]]
+    assert [(row["player"]["id"], row["pts"], row["min"]) for row in stats] == [
+        (line["player"]["id"], line["pts"], line["min"]) for line in lines
+    ]
+    assert {row["game"]["id"] for row in some} == {truth[2]["id"]}
+    assert len(some) == 34
+
+
+def test_every_endpoint_answers_only_the_tier_that_opens_it():
+    opened = {}
+    for tier in ("free", "all-star", "goat"):
+        with Upstream(tier=tier) as upstream:
+            for path in ("games", "teams", "players", "players/active", "player_injuries", "stats", "box_scores"):
+                answer = httpx.get(
+                    f"{upstream.url}/v1/{path}?date=2025-01-03&dates[]=2025-01-03",
+                    headers={"Authorization": "sample-key"},
+                )
+                opened.setdefault(tier, {})[path] = answer.status_code
+                assert answer.status_code == 200 or answer.text == "Unauthorized"
+    assert [path for path, status in opened["free"].items() if status == 200] == ["games", "teams", "players"]
+    assert [path for path, status in opened["all-star"].items() if status == 401] == ["box_scores"]
+    assert set(opened["goat"].values()) == {200}
+
+
+def test_the_limit_is_of_all_endpoints_together_and_names_no_time():
+    with Upstream(per_minute=3) as upstream:
+        answers = [
+            httpx.get(f"{upstream.url}/v1/{path}", headers={"Authorization": "sample-key"})
+            for path in ("teams", "players", "games", "teams")
+        ]
+
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
+    assert "retry-after" not in answers[-1].headers
+
+
+@pytest.mark.parametrize("size", ["0", "101", "many"])
+def test_a_page_of_more_than_a_hundred_is_refused(size):
+    with Upstream() as upstream:
+        answer = httpx.get(f"{upstream.url}/v1/teams?per_page={size}", headers={"Authorization": "sample-key"})
+        assert answer.status_code == 200, "an endpoint without pages ignores it"
+        answer = httpx.get(f"{upstream.url}/v1/games?per_page={size}", headers={"Authorization": "sample-key"})
+        assert answer.status_code == 400
+
+
+def test_a_changed_season_is_seen_by_games_stats_and_box_scores_alike():
+    change = usual_changes(2024)[0]
+    game = game_of(change.game)
+    with Upstream() as upstream:
+        httpx.post(f"{upstream.url}/gapless/season", json=[change.model_dump(mode="json")])
+        query = {"dates[]": str(game.date), "per_page": "100"}
+        games = {row["id"]: row["status"] for row in _walk(upstream, "/v1/games", **query)}
+        stats = {row["game"]["id"] for row in _walk(upstream, "/v1/stats", **query)}
+        box_scores = httpx.get(
+            f"{upstream.url}/v1/box_scores?date={game.date}", headers={"Authorization": "sample-key"}
+        ).json()
+
+    assert games.pop(game.bdl_id) == "Postponed"
+    assert set(games.values()) == {"Final"}
+    assert stats == set(games)
+    assert {one["id"]: one["status"] for one in box_scores["data"]} == {**games, game.bdl_id: "Postponed"}
+
+
+def test_there_are_forty_five_teams_and_the_players_of_all_seasons():
+    with Upstream(now=dt.datetime(2025, 3, 1, tzinfo=dt.UTC)) as upstream:
+        teams = httpx.get(f"{upstream.url}/v1/teams", headers={"Authorization": "sample-key"}).json()
+        active = _walk(upstream, "/v1/players/active", per_page="100")
+        ever = _walk(upstream, "/v1/players", per_page="100")
+        injured = _walk(upstream, "/v1/player_injuries", per_page="100")
+
+    assert [len(teams["data"]), len(active)] == [45, 510]
+    assert {row["id"] for row in injured} < {row["id"] for row in active} < {row["id"] for row in ever}
+    assert len({row["id"] for row in ever}) == len(ever) > 3900
