@@ -39,6 +39,7 @@ class Admission:
         expectations: What the admitted rows must be like as a whole.
         covers: First date, and the one after the last, of a page that neighbouring dates share: their rows are none of
             this partition's, and no rejects.
+        superseded: Keys, as text, of rows that another page has in a later form: here they are no rows.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Admission:
         self._taken: dict[tuple[str, tuple[str, ...]], set[tuple[Any, ...]]] = {}
         self.expectations = Expectations(tables, balances)
         self.covers: tuple[dt.date, dt.date] | None = None
+        self.superseded: frozenset[str] = frozenset()
 
     def take(self, table_name: str, raw: dict[str, Any]) -> None:
         """Judges one row; an admitted one goes to the sink as a line of NDJSON with its newline."""
@@ -74,6 +76,8 @@ class Admission:
             return
         row = self._validated(table, raw)
         if self.covers and not isinstance(row, str) and self._is_beside(getattr(row, table.partition_field, None)):
+            return
+        if self.superseded and not isinstance(row, str) and self._is_superseded(table, row):
             return
         reason = row if isinstance(row, str) else self._misplaced(table, row)
         if isinstance(row, str) or reason:
@@ -157,6 +161,9 @@ class Admission:
         if self.covers is None or not isinstance(date, dt.date) or self.partition.contains(date):
             return False
         return self.covers[0] <= date < self.covers[1]
+
+    def _is_superseded(self, table: Table, row: Row) -> bool:
+        return "|".join(str(getattr(row, name)) for name in table.key) in self.superseded
 
     def _reject(self, table: str, reason: str, raw: dict[str, Any]) -> None:
         self.reject_counts[table] += 1

@@ -129,7 +129,7 @@ def _admit(
     with_rows = [page for page in manifest.pages if page.holds_rows]
     for number, body in enumerate(bodies()):
         record = with_rows[number]
-        admission.covers = record.covers
+        admission.covers, admission.superseded = record.covers, frozenset(record.superseded)
         page = LandedPage(
             record.path, record.params, record.status, record.headers, record.fetched_at, body, record.json_body
         )

@@ -16,11 +16,12 @@ from alerting.errors import (
     writable,
 )
 from alerting.redaction import redact
+from scrapers.bands import Sweep
 from scrapers.base import Findings, Page, Request, Scraper
 from scrapers.landing import Landing, Manifest, PageRecord, content_hash
 from scrapers.manifest import open_or_blocking
 from scrapers.partition import Partition
-from scrapers.parts import Reading, agreed_total, halves, shown
+from scrapers.parts import Parts
 
 MAX_PAGES = 10_000
 
@@ -30,6 +31,37 @@ class Fetcher(Protocol):
 
     def fetch(self, request: Request, page_number: int = 1) -> Page:
         """One page; raises the taxonomy's errors."""
+
+
+class Course(Protocol):
+    """What is asked next, and what the answers come to: decided by the answers alone, see `Parts` and `Sweep`."""
+
+    next: Request | None
+    reading: int
+    is_live: bool
+
+    @property
+    def rows(self) -> int:
+        """So far."""
+
+    @property
+    def total(self) -> int | None:
+        """What the source announced; only at the end."""
+
+    def counts(self, tables: Sequence[str]) -> dict[str, int]:
+        """Rows per table."""
+
+    def kept(self) -> list[bool]:
+        """Of each page, whether its rows count."""
+
+    def found(self) -> list[Findings]:
+        """Of each page."""
+
+    def answers(self, request: Request) -> bool:
+        """Whether a landed page answers what would be asked now."""
+
+    def add(self, findings: Findings) -> None:
+        """Takes the answer to ``next``."""
 
 
 class Attempt:
@@ -49,14 +81,9 @@ class Attempt:
         self._client = client
         self._landing = landing
         self._records: list[PageRecord] = []
-        self._asked: set[Request] = set()
+        self._asked: set[tuple[int, Request]] = set()
         self._resumed_pages = 0
-        # A span is cut into shorter ones, by the one who asked for it.
-        self._whole = range(1) if partition.is_span else scraper.parts(partition)
-        self._readings = [Reading(self._whole)]
-        self._to_ask: list[range] = []
-        self._total: int | None = None
-        self._next: Request | None = scraper.first_request(partition)
+        self._course: Course = Sweep(scraper) if partition.is_sweep else Parts(partition, scraper)
 
     def take_over(self, pages: Sequence[PageRecord]) -> bool:
         """Takes pages that an earlier run landed under this attempt id. False when this attempt is not resumable.
@@ -64,25 +91,42 @@ class Attempt:
         That is when a page cannot be read back or is none of this partition, and when the pages contradict each other
         or stopped at a cap, so that the attempt ended because of the source. Reads storage, never the source.
         """
+        self._course.is_live = False
         try:
             for number, record in enumerate(pages, start=1):
                 page = record.as_page(number, self._landing.read_page(record))
-                if not self._was_asked_next(page.request):
+                if not self._course.answers(page.request):
                     return False
                 self._add(record, self._inspected(page), page.request)
         except (NonCriticalError, SourceContractError, StateUnreadable):
             return False
+        self._course.is_live = True
         self._resumed_pages = len(pages)
         return True
 
-    def run(self) -> None:
-        """Fetches and lands what is missing. Raises the taxonomy's errors, located, with what was kept."""
+    @property
+    def pages(self) -> int:
+        """Landed so far."""
+        return len(self._records)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is left to be fetched."""
+        return self._course.next is None
+
+    def run(self, most_pages: int = MAX_PAGES) -> None:
+        """Fetches and lands what is missing, ``most_pages`` at a time, until it ``is_whole``.
+
+        Raises the taxonomy's errors, located, with what was kept.
+        """
         try:
-            while self._next is not None:
-                self._fetch(self._next)
+            for _ in range(most_pages):
+                if self._course.next is None:
+                    break
+                self._fetch(self._course.next)
         except PipelineError as error:
             if self._scraper.takes_several_calls:
-                error.facts.setdefault("rows_kept", self._rows())
+                error.facts.setdefault("rows_kept", self._course.rows)
                 error.facts.setdefault("last_cursor", self._records[-1].cursor if self._records else "")
             where = {"source": self._scraper.source, "partition": self.partition.key, "stage": "scrape"}
             raise error.located(**where) from error.__cause__
@@ -90,27 +134,26 @@ class Attempt:
     @property
     def total(self) -> int | None:
         """What the source announced, None when it did not; only after ``run``."""
-        return self._total
+        return self._course.total
 
     def kept(self) -> list[tuple[PageRecord, Findings]]:
         """The pages with rows, in order; where there are none, those that show it."""
-        found = [(reading.is_cut, one) for reading in self._readings for one in reading.found]
-        pages = [(record, one) for record, (is_cut, one) in zip(self._records, found, strict=True) if not is_cut]
+        found = zip(self._records, self._course.found(), self._course.kept(), strict=True)
+        pages = [(record, one) for record, one, is_kept in found if is_kept]
         return [(record, one) for record, one in pages if not one.confirms] or pages
 
     def dates_seen(self) -> list[dt.date]:
         """Of a span, the dates with rows so far, in the order in which they came."""
-        return list(dict.fromkeys(date for reading in self._readings for one in reading.found for date in one.dates))
+        return list(dict.fromkeys(date for one in self._course.found() for date in one.dates))
 
     def manifest(self, backfill_id: str, code_version: str, landed_at: dt.datetime) -> Manifest:
         """The proof that all pages are landed; only after ``run``."""
         partition = self.partition
-        found = [one for reading in self._readings if not reading.is_cut for one in reading.found]
-        counts = {table: sum(one.counts.get(table, 0) for one in found) for table in self._scraper.tables}
-        cut = [reading.is_cut for reading in self._readings for _ in reading.found]
+        kept, counts = self._course.kept(), self._course.counts(self._scraper.tables)
+        found = [one for one, is_kept in zip(self._course.found(), kept, strict=True) if is_kept]
         pages = tuple(
-            record.model_copy(update={"is_cut": True}) if of_cut else record
-            for record, of_cut in zip(self._records, cut, strict=True)
+            record if is_kept else record.model_copy(update={"is_cut": True})
+            for record, is_kept in zip(self._records, kept, strict=True)
         )
         unfinished = tuple(item for one in found for item in one.unsettled)
         blocks, has_rows = self._scraper.blocks_at(partition, landed_at), any(counts.values())
@@ -131,7 +174,7 @@ class Attempt:
             pages=pages,
             counts=counts,
             absent=tuple(item for one in found for item in one.absent),
-            source_total=self._total,
+            source_total=self._course.total,
             resumed_pages=self._resumed_pages,
             content_hash=content_hash(pages),
         )
@@ -139,7 +182,7 @@ class Attempt:
     def _fetch(self, request: Request) -> None:
         if len(self._records) >= MAX_PAGES:
             raise Truncated(f"stopped at the cap of {MAX_PAGES} pages; landed pages are kept")
-        if request in self._asked:
+        if (self._course.reading, request) in self._asked:
             raise SourceContractError(f"the source sends us back to a page already read, cursor {request.cursor!r}")
         page = self._client.fetch(request, len(self._records) + 1)
         source, landing = self._scraper.source, self._landing
@@ -163,55 +206,14 @@ class Attempt:
             what = redact(f"{type(error).__name__}: {error}")[:200]
             raise SourceContractError(f"the scraper cannot read page {page.number}: {what}") from None
         findings = _with_status(findings, page.status)
+        if self.partition.is_sweep:
+            return _checked_sweep(self._scraper.tables[0], findings)
         return _checked(self.partition, findings) if self.partition.is_span else findings
 
     def _add(self, record: PageRecord, findings: Findings, request: Request) -> None:
-        reading = self._readings[-1]
-        self._asked.add(request)
+        self._asked.add((self._course.reading, request))
         self._records.append(record)
-        reading.add(findings, self._scraper.tables[0])
-        self._next = findings.next_request
-        if reading.is_short(self._scraper.result_cap, can_split=len(self._whole) > 1):
-            self._cut(reading)
-        elif self._next is None:
-            reading.conclude(is_whole=reading.part == self._whole)
-        else:
-            return
-        self._begin_part()
-
-    def _cut(self, reading: Reading) -> None:
-        """Two smaller parts take the place of one at the cap; ``Truncated`` when it cannot be smaller."""
-        if len(reading.part) < 2:
-            cap = self._scraper.result_cap
-            what = f"steps {shown(reading.part)} of {len(self._whole)}" if len(self._whole) > 1 else "the partition"
-            raise Truncated(
-                f"{what} came with {reading.rows} rows, the source gives at most {cap or reading.rows}: what lies "
-                "beyond is missing; landed pages are kept as evidence, nothing of them is loaded",
-                hint="let parts() of this scraper have finer steps, or ask by another filter",
-                announced=reading.total,
-            )
-        reading.is_cut = True
-        first, second = halves(reading.part, reading.where)
-        self._to_ask += [second, first]
-
-    def _begin_part(self) -> None:
-        self._next = None
-        if self._to_ask:
-            part = self._to_ask.pop()
-            self._readings.append(Reading(part))
-            self._next = self._scraper.part_request(self.partition, part)
-        else:
-            self._total = agreed_total(self._readings)
-
-    def _was_asked_next(self, request: Request) -> bool:
-        """Whether a landed page answers what would be asked now; pages of the whole may be of another size."""
-        if self._next is None or len(self._readings) == 1:
-            return self._next is not None
-        return request.asks_as(self._next)
-
-    def _rows(self) -> int:
-        kept = (reading for reading in self._readings if not reading.is_cut)
-        return sum(count for reading in kept for one in reading.found for count in one.counts.values())
+        self._course.add(findings)
 
 
 def _with_status(findings: Findings, status: int) -> Findings:
@@ -228,6 +230,17 @@ def _evidence_of(found: Sequence[Findings]) -> str:
     if not proofs or not all(proofs):
         return ""
     return proofs[0] if len(proofs) == 1 else f"{len(proofs)} pages, each proven empty; the last: {proofs[-1]}"
+
+
+def _checked_sweep(table: str, findings: Findings) -> Findings:
+    """What a page of a sweep has, every row of it named."""
+    if findings.counts.get(table, 0) != len(findings.swept):
+        raise SourceContractError(
+            f"the scraper counts {findings.counts.get(table, 0)} rows of {table} and names {len(findings.swept)}",
+            hint="let inspect() of this scraper name every row in Findings.swept",
+            of_scraper=True,
+        )
+    return findings
 
 
 def _checked(span: Partition, findings: Findings) -> Findings:

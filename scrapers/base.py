@@ -18,6 +18,7 @@ from scrapers.rests import Rests
 
 if TYPE_CHECKING:
     from scrapers.answers import Answer
+    from scrapers.bands import Band
 
 
 ABSENT = 404
@@ -107,6 +108,27 @@ class Dated:
 
 
 @dataclass(frozen=True, slots=True)
+class Swept:
+    """One row on a page of a sweep.
+
+    Attributes:
+        key: The key of its row in the first table, as text; several columns are joined by ``|``.
+        date: Local date that says to which partition it belongs.
+        digest: Over its content: tells two forms of it apart.
+        where: Its step on each of ``Scraper.axes``, None where it has none.
+    """
+
+    key: str
+    date: dt.date
+    digest: str
+    where: tuple[int | None, ...] = ()
+
+    def __post_init__(self) -> None:
+        """The key is kept in a form that manifests can hold."""
+        object.__setattr__(self, "key", writable(self.key))
+
+
+@dataclass(frozen=True, slots=True)
 class Findings:
     """What a scraper reads off one page, by code that the processor does not share.
 
@@ -131,6 +153,8 @@ class Findings:
     ``dates`` is for partitions of several dates (see ``Scraper.days_per_call``): what the page has of each date that it
     has rows of, in the order in which they came. ``empty_evidence`` is there the sign that the dates it has no rows of
     are empty.
+
+    ``swept`` is for sources that are read as a whole (see ``Scraper.sweeps``): every row of the page.
     """
 
     counts: Mapping[str, int]
@@ -145,6 +169,7 @@ class Findings:
     absent: tuple[str, ...] = ()
     where: tuple[int, ...] = ()
     dates: Mapping[dt.date, Dated] = field(default_factory=dict)
+    swept: tuple[Swept, ...] = ()
 
     def __post_init__(self) -> None:
         """Names are kept in a form that manifests can hold."""
@@ -358,7 +383,8 @@ class Scraper(ABC):
         step: Length of a partition; ``whole`` for a source that is asked by entity and not by date.
         entities: Of a ``whole`` source, those that ``all`` means; a setting can replace them.
         variants: Kinds of documents of each entity; each is a partition of its own.
-        fresh_for: How long a verified snapshot of a whole entity is good; a later run fetches it again.
+        fresh_for: How long a verified snapshot of a whole entity is good; a later run fetches it again. Of a sweep, how
+            long other partitions are filled from it.
         is_paginated: A killed attempt is resumed at its last page; costs one listing a partition.
         page_size: Rows asked for per page; a setting can replace it, also between kill and resume.
         usd_per_call: US dollars that one call costs, for estimates and cost budgets; a setting can replace it.
@@ -366,6 +392,11 @@ class Scraper(ABC):
             silence; 0 = none known. A partition that reaches it is asked in parts, or else ``truncated``.
         days_per_call: Most consecutive dates that one request can cover; ``first_request`` and ``inspect`` are then
             also given such a span as one partition, see :mod:`scrapers.spans`.
+        sweeps: What is read one after the other by sources that cannot be asked for a date (regions, categories): one
+            reading of all of it fills all partitions that are asked for, see :mod:`scrapers.sweeps`. A setting can
+            replace it.
+        axes: By what a sweep is narrowed where it reaches ``result_cap``: steps per axis, see :mod:`scrapers.bands`.
+        grows: Rows may be added while a sweep reads for hours.
         rests: How long the source rightly has no rows (weekends, holidays, off-season); None = not known. More empty
             dates in a row are not called empty, whatever proves them: an outage answers "nothing" too.
         family: Name of the sources that one parent deployment runs and `gapless coverage` shows side by side; "" where
@@ -407,6 +438,9 @@ class Scraper(ABC):
     page_size: int = 0
     result_cap: ClassVar[int] = 0
     days_per_call: ClassVar[int] = 1
+    sweeps: tuple[str, ...] = ()
+    axes: ClassVar[tuple[range, ...]] = ()
+    grows: ClassVar[bool] = False
     rests: ClassVar[Rests | None] = None
     family: ClassVar[str] = ""
     requires: ClassVar[tuple[str, ...]] = ()
@@ -474,10 +508,17 @@ class Scraper(ABC):
             hint="give the scraper a part_request, or take its parts away",
         )
 
+    def band_request(self, band: Band) -> Request:
+        """Begins exactly the rows of ``band``; only where there are ``sweeps``."""
+        raise ConfigurationError(
+            f"{self.source} is swept and has no request for {band}; nothing was asked",
+            hint="give the scraper a band_request",
+        )
+
     @property
     def takes_several_calls(self) -> bool:
         """Whether a partition can take more than one call, so that a killed one is resumable."""
-        return self.is_paginated or self.result_cap > 0
+        return self.is_paginated or self.result_cap > 0 or bool(self.sweeps)
 
     @property
     def account_name(self) -> str:

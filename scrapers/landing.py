@@ -124,6 +124,12 @@ class Landing:
                 break
         return Checkpoint(attempt, tuple(pages)) if pages else None
 
+    def newest_manifest(self, source: str, partition: str) -> Manifest | None:
+        """Of the attempt that began last of those that were landed. One listing. Raises ``StateUnreadable``."""
+        found = self.store.list(partition_prefix(source, partition))
+        names = [one.name for one in found if one.name.endswith("/manifest.json")]
+        return self.read_manifest(max(names)) if names else None
+
     def put_manifest(self, manifest: Manifest) -> None:
         """Writes the manifest: from here on the partition is landed. A repeat of the same attempt succeeds."""
         try:

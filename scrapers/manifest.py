@@ -13,9 +13,9 @@ from pydantic import BaseModel, ConfigDict
 
 from alerting.wording import plural
 from scrapers.base import ABSENT, Findings, Page, Request
-from scrapers.partition import SPAN_MARK, Partition
+from scrapers.partition import SPAN_MARK, SWEEP_KEY, Partition
 
-_SPAN = re.compile(rf"(?:.*@)?\d{{4}}-\d\d(?:-\d\d)?{re.escape(SPAN_MARK)}\d{{4}}-\d\d(?:-\d\d)?")
+_SPAN = re.compile(rf"{SWEEP_KEY}|(?:.*@)?\d{{4}}-\d\d(?:-\d\d)?{re.escape(SPAN_MARK)}\d{{4}}-\d\d(?:-\d\d)?")
 
 
 class PageRecord(BaseModel):
@@ -25,7 +25,8 @@ class PageRecord(BaseModel):
     answer reached a cap, so that smaller parts took its place (``is_cut``, known when the manifest is written).
 
     ``covers`` are the first date, and the one after the last, of an answer that several partitions share: each has a
-    record of the same object, with its own ``counts`` and its share of ``elapsed_s``.
+    record of the same object, with its own ``counts`` and its share of ``elapsed_s``. ``superseded`` are keys of rows
+    on it that a later page of the same sweep has in another form: here they are not loaded.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -49,6 +50,7 @@ class PageRecord(BaseModel):
     confirms: bool = False
     is_cut: bool = False
     covers: tuple[dt.date, dt.date] | None = None
+    superseded: tuple[str, ...] = ()
 
     @property
     def holds_rows(self) -> bool:
@@ -184,7 +186,7 @@ def source_prefix(source: str) -> str:
 
 
 def partition_prefix(source: str, partition: str) -> str:
-    """All attempts of one partition; those of a span lie beside them, where nobody takes it for one.
+    """All attempts of one partition; those of a span or sweep lie beside them, where nobody takes it for one.
 
     >>> partition_prefix("s", "2025-01-03"), partition_prefix("s", "2025-01-03..2025-01-09")
     ('landing/source=s/partition=2025-01-03/', 'landing/source=s/run=2025-01-03..2025-01-09/')

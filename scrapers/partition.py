@@ -16,6 +16,8 @@ from zoneinfo import ZoneInfo
 Step = Literal["day", "month", "whole"]
 SPAN_MARK = ".."
 """Between first and last of several partitions in the key of a span: ``2025-01-03..2025-01-09``."""
+SWEEP_KEY = "sweep"
+_FIRST_DATE, _LAST_DATE = dt.date(1, 1, 1), dt.date(9999, 1, 1)
 _SPAN_WINDOW, _SPANS_PER_WINDOW = 124, 4
 VARIANT_MARK = "~"
 """Between an entity's name and its variant in a key: ``alameda.ca~agendas``."""
@@ -74,6 +76,16 @@ class Partition:
         first, last = partitions[0], partitions[-1]
         key = f"{first.key}{SPAN_MARK}{last.key.rpartition('@')[2]}"
         return cls(first.start, last.end, first.zone, key, first.entity)
+
+    @classmethod
+    def sweep(cls, zone: str) -> Partition:
+        """Everything that a source has, of which each partition is a part; not a unit of the ledger."""
+        return cls(_FIRST_DATE, _LAST_DATE, zone, SWEEP_KEY)
+
+    @property
+    def is_sweep(self) -> bool:
+        """Whether this is all that a source has."""
+        return self.key == SWEEP_KEY and self.start == _FIRST_DATE
 
     @property
     def is_whole(self) -> bool:

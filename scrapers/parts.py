@@ -14,9 +14,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-from alerting.errors import CoverageLow, NothingPublished, NotSettled, SourceContractError
+from alerting.errors import CoverageLow, NothingPublished, NotSettled, SourceContractError, Truncated
 from alerting.wording import plural
-from scrapers.base import Findings
+from scrapers.base import Findings, Request, Scraper
+from scrapers.partition import Partition
 
 
 class Reading:
@@ -96,6 +97,90 @@ class Reading:
             raise NotSettled(f"the source announced at least {plural(self.at_least, 'row')} and gave {self.rows}")
         if not is_whole and not any(any(one.counts.values()) or one.empty_evidence for one in self.found):
             raise NothingPublished(f"steps {shown(self.part)} came empty, and nothing proves that they are")
+
+
+class Parts:
+    """What an attempt at one partition asks next, and what its answers come to.
+
+    Attributes:
+        next: What is to be asked; None at the end.
+        reading: Always 0: no request comes twice.
+        is_live: Of no meaning here.
+        total: What the source announced, None when it did not; only at the end.
+    """
+
+    def __init__(self, partition: Partition, scraper: Scraper) -> None:
+        self._partition, self._scraper = partition, scraper
+        # A span is cut into shorter ones, by the one who asked for it.
+        self._whole = range(1) if partition.is_span else scraper.parts(partition)
+        self._readings = [Reading(self._whole)]
+        self._to_ask: list[range] = []
+        self.total: int | None = None
+        self.next: Request | None = scraper.first_request(partition)
+        self.reading = 0
+        self.is_live = True
+
+    @property
+    def rows(self) -> int:
+        """Of all tables, so far."""
+        kept = (reading for reading in self._readings if not reading.is_cut)
+        return sum(count for reading in kept for one in reading.found for count in one.counts.values())
+
+    def counts(self, tables: Sequence[str]) -> dict[str, int]:
+        """Rows per table."""
+        found = [one for reading in self._readings if not reading.is_cut for one in reading.found]
+        return {table: sum(one.counts.get(table, 0) for one in found) for table in tables}
+
+    def kept(self) -> list[bool]:
+        """Of each page, whether its rows count."""
+        return [not reading.is_cut for reading in self._readings for _ in reading.found]
+
+    def found(self) -> list[Findings]:
+        """Of each page."""
+        return [one for reading in self._readings for one in reading.found]
+
+    def answers(self, request: Request) -> bool:
+        """Whether a landed page answers what would be asked now; pages of the whole may be of another size."""
+        if self.next is None or len(self._readings) == 1:
+            return self.next is not None
+        return request.asks_as(self.next)
+
+    def add(self, findings: Findings) -> None:
+        """Takes the answer to ``next``. Raises ``Truncated``, ``NotSettled``, ``SourceContractError``."""
+        reading = self._readings[-1]
+        reading.add(findings, self._scraper.tables[0])
+        self.next = findings.next_request
+        if reading.is_short(self._scraper.result_cap, can_split=len(self._whole) > 1):
+            self._cut(reading)
+        elif self.next is None:
+            reading.conclude(is_whole=reading.part == self._whole)
+        else:
+            return
+        self._begin_part()
+
+    def _cut(self, reading: Reading) -> None:
+        """Two smaller parts take the place of one at the cap; ``Truncated`` when it cannot be smaller."""
+        if len(reading.part) < 2:
+            cap = self._scraper.result_cap
+            what = f"steps {shown(reading.part)} of {len(self._whole)}" if len(self._whole) > 1 else "the partition"
+            raise Truncated(
+                f"{what} came with {reading.rows} rows, the source gives at most {cap or reading.rows}: what lies "
+                "beyond is missing; landed pages are kept as evidence, nothing of them is loaded",
+                hint="let parts() of this scraper have finer steps, or ask by another filter",
+                announced=reading.total,
+            )
+        reading.is_cut = True
+        first, second = halves(reading.part, reading.where)
+        self._to_ask += [second, first]
+
+    def _begin_part(self) -> None:
+        self.next = None
+        if self._to_ask:
+            part = self._to_ask.pop()
+            self._readings.append(Reading(part))
+            self.next = self._scraper.part_request(self._partition, part)
+        else:
+            self.total = agreed_total(self._readings)
 
 
 def halves(part: range, where: Sequence[int] = ()) -> tuple[range, range]:

@@ -50,6 +50,7 @@ class ScrapeContext:
         code_version: For the manifest.
         now: Aware UTC.
         resume_within: A checkpoint older than this is not gone on with.
+        sweep_since: A sweep that was landed since then (aware) also fills other partitions; None: only one of this run.
     """
 
     scraper: Scraper
@@ -59,6 +60,7 @@ class ScrapeContext:
     code_version: str
     now: Callable[[], dt.datetime] = utc_now
     resume_within: dt.timedelta = RESUME_WITHIN
+    sweep_since: dt.datetime | None = None
 
     def attempt(self, partition: Partition, attempt_id: str) -> Attempt:
         """A new one."""
@@ -98,7 +100,7 @@ def swept(partition: Partition, begin: Callable[[str], Attempt], context: Scrape
     """An attempt with all its pages: a resumable one, else new ones until one shows no change."""
     attempt = None
     if context.scraper.takes_several_calls:
-        attempt = _resumed(partition, begin, context)
+        attempt = resumed(partition, begin, context)
     for sweep in range(1, SWEEPS + 1):
         attempt = attempt or begin(new_attempt_id(context.now()))
         try:
@@ -114,7 +116,7 @@ def swept(partition: Partition, begin: Callable[[str], Attempt], context: Scrape
     return attempt
 
 
-def _resumed(partition: Partition, begin: Callable[[str], Attempt], context: ScrapeContext) -> Attempt | None:
+def resumed(partition: Partition, begin: Callable[[str], Attempt], context: ScrapeContext) -> Attempt | None:
     """The resumable attempt; None when there is none, or when its pages contradict each other."""
     since = context.now() - context.resume_within
     checkpoint = context.landing.checkpoint(context.scraper.source, partition.key, since)
