@@ -23,7 +23,8 @@ async def try_canaries(run: Run, plan: Plan) -> Plan:
     A canary costs the calls of its own dates and no more: there is no retry of what the source refuses for good. Those
     of a distributed run are tried in the parent's process, before any window is begun.
     """
-    count = canary_size(run.asked.canary, len(plan.to_fetch))
+    # A sweep is one reading: none of its partitions can go first.
+    count = 0 if run.kit.scraper.sweeps else canary_size(run.asked.canary, len(plan.to_fetch))
     if not count:
         return plan
     chosen = [partition.key for partition in choose_canaries(plan.to_fetch, count, plan.hash)]

@@ -19,6 +19,8 @@ from flows.child_runs.window import joined
 from flows.log import lets_out_redacted, partition_logger
 from flows.run.prefect_orchestrator import PrefectOrchestrator, handed_over
 from flows.run.recording import (
+    begin_sweep,
+    go_on_sweeping,
     land,
     land_together,
     record_failure,
@@ -31,6 +33,7 @@ from flows.run.work_set import Landed
 from scrapers.manifest import Manifest
 from scrapers.partition import spans, window_name
 from scrapers.spans import SpanQueue, SpanResult
+from scrapers.sweeps import SweepScrape
 
 LANDED = "landed"
 UNCHANGED = "unchanged"
@@ -69,7 +72,9 @@ async def land_window(run: Run, keys: list[str], landed: Callable[[Landed], None
     """Lands ``keys`` and then tells ``landed`` of each that has to be loaded or recounted, in their order."""
     # Before any of its dates waits for a slot: the window before it must not find them taken.
     await run.turns.wait(keys[0])
-    if run.kit.scraper.days_per_call > 1:
+    if run.kit.scraper.sweeps:
+        outcomes = await _land_by_sweep(run, keys)
+    elif run.kit.scraper.days_per_call > 1:
         outcomes = await _land_in_spans(run, keys)
     else:
         outcomes = await asyncio.gather(*(_land_or_record(run, key, keys[0]) for key in keys))
@@ -196,6 +201,48 @@ async def land_partitions_together(run: Run, keys: list[str]) -> SpanResult | st
             raise
         run.probed(probe, None)
     return answer
+
+
+# -- all partitions by one reading ---------------------------------------------------------------------------------
+
+
+async def _land_by_sweep(run: Run, keys: list[str]) -> list[str]:
+    """Reads all that the source has, some pages a step: between two steps a run can pause, stop, and try again."""
+    window, wanted = keys[0], [key for key in keys if not run.work.is_done(key)]
+    sweep = begin_sweep(run, wanted) if wanted else None
+    outcomes = list[str]()
+    while sweep is not None and not outcomes:
+        label = f"sweep {window_name(wanted)} from page {sweep.pages + 1}"
+        answer = await run.step("sweep", label, partial(_sweep_some_pages, run, sweep, wanted))
+        if isinstance(answer, BaseException):
+            failed = [key for key in wanted if not run.work.is_done(key)]
+            recording = (run.in_thread(record_shared_failure, run, key, answer, window) for key in failed)
+            await asyncio.gather(*recording)
+            outcomes = [FAILED] * len(failed)
+        elif isinstance(answer, SpanResult):
+            outcomes = [await _outcome_of(run, key, answer, window) for key in wanted if key in answer.manifests]
+        elif answer == NOT_ATTEMPTED:
+            outcomes = [NOT_ATTEMPTED] * len(wanted)
+    return outcomes
+
+
+async def _sweep_some_pages(run: Run, sweep: SweepScrape, keys: list[str]) -> SpanResult | str:
+    """One slot and one step; "" when there is more to read."""
+    async with run.slots, run.gate.passed() as probe:
+        run.turns.begun(keys[0])
+        run.keep_budget()
+        if run.stopped_by is not None:
+            return NOT_ATTEMPTED
+        try:
+            result = await run.in_thread(go_on_sweeping, run, sweep, keys)
+            if result is not None:
+                await _take_each(run, [one for key, one in result.manifests.items() if not run.work.is_done(key)])
+        except Exception as error:
+            run.probed(probe, error)
+            stop_if_critical(run, keys[0], error, "scrape")
+            raise
+        run.probed(probe, None)
+    return "" if result is None else result
 
 
 async def _take_each(run: Run, manifests: list[Manifest]) -> None:

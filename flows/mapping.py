@@ -92,6 +92,8 @@ def _windows(run: Run, plan: Plan) -> tuple[list[Window], int]:
     settings = run.services.settings
     if _is_distributed(run):
         return windows_of(run, plan.to_fetch)
+    if run.kit.scraper.sweeps:
+        return [tuple(plan.to_fetch)] if plan.to_fetch else [], 1
     days = run.kit.scraper.days_per_call
     grouped = span_windows(plan.to_fetch, days) if days > 1 else windows(plan.to_fetch, settings.single_window_up_to)
     if run.asked.order is Order.SEQUENTIAL:

@@ -48,10 +48,12 @@ class SourceKit:
         self.scraper = self.build_scraper()
 
     def build_scraper(self) -> Scraper:
-        """With the entities and page size of the settings."""
+        """With the entities, or what is swept, and the page size of the settings."""
         settings = self.services.settings
         scraper = copy(scraper_registry.scraper(self.source))
         scraper.entities = tuple(settings.source_entities.get(self.source, scraper.entities))
+        if scraper.sweeps:
+            scraper.sweeps, scraper.entities = tuple(settings.source_entities.get(self.source, scraper.sweeps)), ()
         scraper.page_size = settings.source_page_size.get(self.source, scraper.page_size)
         return scraper
 

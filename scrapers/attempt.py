@@ -16,12 +16,12 @@ from alerting.errors import (
     writable,
 )
 from alerting.redaction import redact
-from scrapers.bands import Sweep
 from scrapers.base import Findings, Page, Request, Scraper
 from scrapers.landing import Landing, Manifest, PageRecord, content_hash
 from scrapers.manifest import open_or_blocking
 from scrapers.partition import Partition
 from scrapers.parts import Parts
+from scrapers.sweep_reading import Sweep
 
 MAX_PAGES = 10_000
 

@@ -13,12 +13,12 @@ from zoneinfo import ZoneInfo
 
 from alerting.errors import ConfigurationError, PipelineError, SourceContractError, writable
 from alerting.wording import dollars
+from scrapers.bands import Band
 from scrapers.partition import VARIANT_MARK, Partition, Step
 from scrapers.rests import Rests
 
 if TYPE_CHECKING:
     from scrapers.answers import Answer
-    from scrapers.bands import Band
 
 
 ABSENT = 404
@@ -395,7 +395,8 @@ class Scraper(ABC):
         sweeps: What is read one after the other by sources that cannot be asked for a date (regions, categories): one
             reading of all of it fills all partitions that are asked for, see :mod:`scrapers.sweeps`. A setting can
             replace it.
-        axes: By what a sweep is narrowed where it reaches ``result_cap``: steps per axis, see :mod:`scrapers.bands`.
+        axes: By what a sweep is narrowed where it reaches ``result_cap``: steps per axis, see
+            :mod:`scrapers.sweep_reading`.
         grows: Rows may be added while a sweep reads for hours.
         rests: How long the source rightly has no rows (weekends, holidays, off-season); None = not known. More empty
             dates in a row are not called empty, whatever proves them: an outage answers "nothing" too.

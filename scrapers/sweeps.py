@@ -3,7 +3,7 @@
 The pages are landed once, as received, under the name of the sweep; then every partition that was asked for gets a
 manifest of its own, which refers to the pages with its rows and counts each of them once. Rows of other partitions are
 left alone, until those are asked for: a sweep that is still fresh fills them without a call. Everything behind the
-landing knows partitions and no sweeps. How it is asked: :mod:`scrapers.bands`.
+landing knows partitions and no sweeps. How it is asked: :mod:`scrapers.sweep_reading`.
 
 A row that came in two forms, because it was corrected between two pages, counts in the later one. A partition whose
 rows are what they were has the hash that it had, however the pages lie: a later sweep reloads what has changed.
@@ -44,6 +44,8 @@ class SweepScrape:
         self._context = context
         self._attempt: Attempt | None = None
         self._landed: Manifest | None = None
+        # Whether the next call begins a try: the first one, and one after a failure.
+        self.is_new_try = True
 
     @property
     def pages(self) -> int:
@@ -55,12 +57,13 @@ class SweepScrape:
 
         Raises as :func:`scrapers.scrape.scrape` does, for all partitions; calling it again goes on where it stopped.
         """
-        context = self._context
+        context, self.is_new_try = self._context, True
         for partition in self._partitions:
             refuse_unaskable(partition, context.scraper, context.now())
         if self._attempt is None:
             self._attempt = self._taken_up() or self._begun()
         self._attempt.run(most_pages)
+        self.is_new_try = False
         if not self._attempt.is_whole:
             return None
         # Before any partition's: pages of a sweep without it are named by nobody.

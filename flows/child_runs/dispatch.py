@@ -33,6 +33,8 @@ def windows_of(run: Run, partitions: Sequence[Partition]) -> tuple[list[tuple[Pa
     Never more than dates may be in flight; beyond that as many as were asked for, or as the settings say.
     """
     settings, asked = run.services.settings, run.asked
+    if run.kit.scraper.sweeps:
+        return chunks(partitions, len(partitions) or 1), 1
     size = settings.distributed_window_partitions
     if asked.parallel:
         size = max(1, -(-len(partitions) // asked.parallel))

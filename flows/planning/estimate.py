@@ -116,6 +116,7 @@ class Capacity:
         tables: Tables of the source; each needs a load and a replace per batch.
         partitions_per_job: Largest batch of what is fetched; what is landed already is loaded in the largest possible.
         days_per_call: Most consecutive dates that one call of the source covers.
+        is_swept: One reading of all that the source has fills every partition: ``calls_guess`` is of that reading.
         cost_unit: What the source counts instead of calls, "" for calls.
         calls_guess: Calls a partition, as long as no run has shown it.
         units_guess: Units a partition, likewise; 0 are as many as calls.
@@ -129,6 +130,7 @@ class Capacity:
     tables: int
     partitions_per_job: int
     days_per_call: int = 1
+    is_swept: bool = False
     cost_unit: str = ""
     calls_guess: float = 1.0
     units_guess: float = 0.0
@@ -159,6 +161,8 @@ def estimate(
         # Scattered dates need more calls than the same number in a row, whatever earlier runs were like.
         whole = len(spans(plan.to_fetch, capacity.days_per_call))
         calls = max(whole, calls) if known else whole
+    if capacity.is_swept:
+        calls = history.sweep_calls or math.ceil(capacity.calls_guess) if fetch else 0
     reloaded_days = sum(max(partition.days, 1) for partition in plan.to_reload)
     loads = jobs_for(fetch, capacity.partitions_per_job) + math.ceil(reloaded_days / MAX_DAYS_PER_BATCH)
     jobs = 2 * capacity.tables * loads
@@ -168,6 +172,7 @@ def estimate(
     months, today = quota_months(units, capacity.rate, capacity.quota_share), capacity.today
     ends_on = _month_later(today, months - 1) if today and months > 1 else today
     paced_s = calls / _calls_per_s(capacity.rate) if _calls_per_s(capacity.rate) else 0.0
+    paced_s = max(paced_s, calls * sum(capacity.rate.pause_s) / 2)
 
     coming = Work(turns(fetch, capacity.concurrency), jobs)
     learned = learn([run.as_sample() for run in known], coming)

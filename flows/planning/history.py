@@ -19,7 +19,10 @@ MINIMUM_BILLED_BYTES = 10 * 2**20
 
 
 class RunCost(BaseModel):
-    """One ended run. ``fetched`` is partitions landed by it, ``busy_s`` its wall time without waiting for limits."""
+    """One ended run. ``fetched`` is partitions landed by it, ``busy_s`` its wall time without waiting for limits.
+
+    ``sweep_pages`` are those of a sweep that became whole in it, whichever runs had made its calls.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -37,6 +40,7 @@ class RunCost(BaseModel):
     storage_reads: int = 0
     billed_bytes: int = 0
     units: int = 0
+    sweep_pages: int = 0
 
     def as_sample(self) -> Sample:
         """What it teaches about durations."""
@@ -66,6 +70,11 @@ class SourceHistory(BaseModel):
         """What a call cost in the units that the source counts; 0 when nothing is known."""
         known = [run for run in self._with_calls if run.units]
         return sum(run.units for run in known) / max(sum(run.calls for run in known), 1)
+
+    @property
+    def sweep_calls(self) -> int:
+        """Calls of the last sweep; 0 when none became whole yet."""
+        return next((run.sweep_pages for run in reversed(self.runs) if run.sweep_pages), 0)
 
     @property
     def calls_per_row(self) -> float:

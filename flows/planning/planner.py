@@ -114,6 +114,7 @@ def estimate_of(
             tables=len(scraper.tables),
             partitions_per_job=services.settings.process_batch_partitions,
             days_per_call=scraper.days_per_call,
+            is_swept=bool(scraper.sweeps),
             cost_unit=scraper.cost_unit,
             calls_guess=scraper.calls_guess,
             units_guess=scraper.units_guess,

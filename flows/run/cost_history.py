@@ -39,6 +39,7 @@ def cost_of(run: Run, facts: RunFacts) -> RunCost | None:
         storage_writes=used.storage_writes,
         storage_reads=used.storage_reads,
         billed_bytes=used.billed_bytes,
+        sweep_pages=run.tally.sweep_pages,
     )
 
 

@@ -40,6 +40,7 @@ from scrapers.manifest import Manifest
 from scrapers.platforms.count_check import is_unchanged
 from scrapers.scrape import ScrapeContext, scrape, utc_now
 from scrapers.spans import SpanResult, scrape_span
+from scrapers.sweeps import SweepScrape
 
 # Beyond this many single objects the journal is written once per window, so that a run whose every date fails does
 # not pay a write for each.
@@ -61,6 +62,28 @@ def land_together(run: Run, keys: Sequence[str]) -> SpanResult:
     """Scrapes consecutive partitions by one call. Each manifest has still to be taken. Blocking."""
     run.tally.begin_try(*keys)
     return scrape_span([run.work.partitions[key] for key in keys], _context(run, keys[0]))
+
+
+def begin_sweep(run: Run, keys: Sequence[str]) -> SweepScrape:
+    """One reading of all that the source has, for these partitions. Makes no call yet."""
+    context = _context(run, keys[0])
+    if run.asked.mode is Mode.INCREMENTAL:
+        context = dataclasses.replace(context, sweep_since=utc_now() - run.kit.scraper.fresh_for)
+    return SweepScrape([run.work.partitions[key] for key in keys], context)
+
+
+def go_on_sweeping(run: Run, sweep: SweepScrape, keys: Sequence[str]) -> SpanResult | None:
+    """Some pages more; at the end a manifest each, which has still to be taken. Blocking."""
+    if sweep.is_new_try:
+        run.tally.begin_try(*keys)
+    try:
+        result = sweep.go_on()
+    finally:
+        # Nothing ends for hours, and that is no stall.
+        run.breaker.alive(utc_now())
+    if result is not None:
+        run.tally.set_sweep_pages(sweep.pages)
+    return result
 
 
 def take(run: Run, manifest: Manifest) -> Manifest:

@@ -21,6 +21,7 @@ class Tally:
         self._lock = threading.Lock()
         self._tries: Counter[str] = Counter()
         self._rows = 0
+        self._sweep_pages = 0
         self._answers_s: list[float] = []
         self._receipts: list[Receipt] = []
         self._elsewhere: Counter[str] = Counter()
@@ -40,6 +41,17 @@ class Tally:
         """Rows that were landed, by this process or a window of the run."""
         with self._lock:
             self._rows += rows
+
+    def set_sweep_pages(self, pages: int) -> None:
+        """A sweep is whole, and took so many pages."""
+        with self._lock:
+            self._sweep_pages = pages
+
+    @property
+    def sweep_pages(self) -> int:
+        """Of the sweep that this process made whole; 0 for none."""
+        with self._lock:
+            return self._sweep_pages
 
     def add_receipt(self, receipt: Receipt) -> None:
         """One load."""
