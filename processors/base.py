@@ -168,6 +168,7 @@ class LandedPage:
         status, headers: Of the answer; header names are lower case, and only those are there that were kept.
         fetched_at: Aware UTC. The page keeps it however often it is read, so a row may have it.
         body: Decompressed, otherwise as the source sent it.
+        item: What the source calls it (the name of a file), as the request named it; "" where it did not.
     """
 
     path: str
@@ -177,6 +178,7 @@ class LandedPage:
     fetched_at: dt.datetime
     body: bytes
     json_body: str = ""
+    item: str = ""
 
 
 class Processor(ABC):

@@ -131,7 +131,14 @@ def _admit(
         record = with_rows[number]
         admission.covers, admission.superseded = record.covers, frozenset(record.superseded)
         page = LandedPage(
-            record.path, record.params, record.status, record.headers, record.fetched_at, body, record.json_body
+            record.path,
+            record.params,
+            record.status,
+            record.headers,
+            record.fetched_at,
+            body,
+            json_body=record.json_body,
+            item=record.item,
         )
         try:
             for table, raw in processor.rows(partition, page):

@@ -109,16 +109,17 @@ def problem_in(
     Args:
         answer: What came.
         statuses: The source's own meanings of statuses, looked at before :data:`STATUSES`.
-        accept: Media type that the source promises; a page of HTML instead of JSON is a block, whatever its status.
+        accept: Media type that the source promises; a page of HTML instead of JSON or CSV is a block, whatever its
+            status.
         accepted: Statuses of a complete answer.
     """
-    wants_json, looks_json = is_json_type(accept), _looks_json(answer.body)
+    looks_json = _looks_json(answer.body)
     if is_challenge(answer.status, answer.headers, answer.body, is_json=looks_json):
         return BlockedBySource(f"a challenge page came with status {answer.status}", **_evidence(answer))
-    is_page = wants_json and not looks_json and _is_html(answer)
+    is_page = is_data_type(accept) and not looks_json and _is_html(answer)
     kind = statuses.get(answer.status)
     if kind is None and answer.status in accepted:
-        return _incomplete(answer, accepted, is_page=is_page)
+        return _incomplete(answer, accepted, "JSON" if is_json_type(accept) else "CSV", is_page=is_page)
     if answer.status == 403:
         kind = _meaning_of_403(answer, is_page=is_page) or kind
     kind = kind or STATUSES.get(answer.status)
@@ -127,7 +128,7 @@ def problem_in(
     return _build(kind, answer)
 
 
-def _incomplete(answer: Answer, accepted: Collection[int], *, is_page: bool) -> PipelineError | None:
+def _incomplete(answer: Answer, accepted: Collection[int], promised: str, *, is_page: bool) -> PipelineError | None:
     """Why an answer with an accepted status is not the complete one all the same."""
     if answer.status == 200 and not answer.body.strip():
         return SourceUnavailable("status 200 came with an empty body", cut_body=True, **_evidence(answer))
@@ -140,7 +141,7 @@ def _incomplete(answer: Answer, accepted: Collection[int], *, is_page: bool) -> 
         )
     if is_page:
         return BlockedBySource(
-            f"a web page came with status {answer.status} where JSON was expected", **_evidence(answer)
+            f"a web page came with status {answer.status} where {promised} was expected", **_evidence(answer)
         )
     return None
 
@@ -205,6 +206,11 @@ def is_json_type(accept: str) -> bool:
     """
     media_type = accept.partition(";")[0].strip().lower()
     return media_type == "application/json" or media_type.endswith("+json")
+
+
+def is_data_type(accept: str) -> bool:
+    """Whether it is of text for programs, where a web page is another server's answer: JSON or CSV."""
+    return is_json_type(accept) or accept.partition(";")[0].strip().lower() == "text/csv"
 
 
 def _build(kind: type[PipelineError], answer: Answer) -> PipelineError:

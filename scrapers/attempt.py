@@ -174,6 +174,7 @@ class Attempt:
             pages=pages,
             counts=counts,
             absent=tuple(item for one in found for item in one.absent),
+            versions={item: version for one in found for item, version in one.versions.items()},
             source_total=self._course.total,
             resumed_pages=self._resumed_pages,
             content_hash=content_hash(pages),

@@ -35,6 +35,9 @@ class Request:
     resumes there. ``site`` takes the place of ``{site}`` in a ``base_url`` that has one, for sources with a host per
     entity; without one the host above them is asked. An ``Accept`` in ``headers`` wins over the scraper's.
 
+    ``item`` is what the source calls what is asked for (the name of a file), where neither address nor answer says it;
+    it is kept with the page and given to the processor, and never sent.
+
     ``absent_ok``: a 404 is an answer to be read, because what was listed may rightly be gone; ``inspect`` gets it with
     its status, unless ``Scraper.problem`` knows better.
     """
@@ -46,10 +49,12 @@ class Request:
     site: str = ""
     absent_ok: bool = False
     json_body: str = ""
+    item: str = ""
 
     def __post_init__(self) -> None:
         """Raises ``SourceContractError`` for a cursor that no URL can hold."""
-        for text in (self.path, self.cursor, self.site, self.json_body, *(value for _, value in self.params)):
+        texts = (self.path, self.cursor, self.site, self.json_body, self.item)
+        for text in (*texts, *(value for _, value in self.params)):
             if writable(text) != text:
                 raise SourceContractError(f"the source names its next page by a text that is no Unicode: {text!a:.80}")
 
@@ -147,6 +152,9 @@ class Findings:
     the end the items of all lists must be the ``keys`` of the others, or ``absent``: listed, and rightly not there.
     Both are for people too: what is absent is named in ledger and mail.
 
+    ``versions`` says of which version (a hash, the time of the last change) each listed item is, for sources whose
+    items are changed after they were read: see :class:`scrapers.platforms.catalogue.Versioned`.
+
     ``where`` is for sources with a ``result_cap``: for each row of the page, in its order, the step of the partition
     (see ``Scraper.parts``) that it belongs to.
 
@@ -167,6 +175,7 @@ class Findings:
     confirms: bool = False
     lists: tuple[str, ...] | None = None
     absent: tuple[str, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
     where: tuple[int, ...] = ()
     dates: Mapping[dt.date, Dated] = field(default_factory=dict)
     swept: tuple[Swept, ...] = ()

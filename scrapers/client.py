@@ -38,7 +38,7 @@ from scrapers.addressing import (
     session_header,
     without_secrets,
 )
-from scrapers.answers import Answer, is_json_type, is_page, kept_headers, mislabelled, problem_in
+from scrapers.answers import Answer, is_data_type, is_page, kept_headers, mislabelled, problem_in
 from scrapers.base import (
     ABSENT,
     Page,
@@ -343,10 +343,10 @@ class SourceClient:
         problem = problem_in(answer, self._scraper.statuses, accept, self._scraper.accepted_statuses)
         is_absent = request.absent_ok and answer.status == ABSENT and not isinstance(problem, BlockedBySource)
         # A page of HTML is the answer of another server.
-        return None if is_absent and not (is_json_type(accept) and is_page(answer)) else problem
+        return None if is_absent and not (is_data_type(accept) and is_page(answer)) else problem
 
     def _body(self, raw: Iterator[bytes], encoding: str, accept: str) -> bytes:
-        most, is_text = self._scraper.max_body_bytes, is_json_type(accept)
+        most, is_text = self._scraper.max_body_bytes, is_data_type(accept)
         return b"".join(unpacked(raw, encoding, most, is_text=is_text, notice=self._tell_drift))
 
     def _tell_drift(self, told: str) -> None:

@@ -37,6 +37,7 @@ class PageRecord(BaseModel):
     method: str = "GET"
     absent_ok: bool = False
     site: str = ""
+    item: str = ""
     path: str
     params: tuple[tuple[str, str], ...] = ()
     json_body: str = ""
@@ -71,6 +72,7 @@ class PageRecord(BaseModel):
             site=self.site,
             absent_ok=self.absent_ok,
             json_body=self.json_body,
+            item=self.item,
         )
         return Page(request, number, self.status, self.headers, body, self.fetched_at, self.elapsed_s)
 
@@ -89,6 +91,7 @@ class Manifest(BaseModel):
     ``counts`` is rows per table as the scraper counted them. ``unsettled`` names items that will still change:
     such a partition is landed, but not to be loaded. ``open_items`` are such, too, but of a date so long ago that they
     block it no more: it is loaded without them. ``absent`` are items that were listed and rightly not there.
+    ``versions`` are those of the listed items, where the source tells them.
     ``content_hash`` is over the pages' bytes, so that an equal
     payload fetched twice is recognised. ``resumed_pages`` is how many pages a killed run of the same attempt had
     landed already.
@@ -113,6 +116,7 @@ class Manifest(BaseModel):
     unsettled: tuple[str, ...] = ()
     open_items: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
+    versions: dict[str, str] = {}
     resumed_pages: int = 0
     content_hash: str
 
@@ -221,6 +225,7 @@ def record_of(source: str, partition: Partition, attempt: str, page: Page, findi
         method=request.method,
         absent_ok=request.absent_ok,
         site=request.site,
+        item=request.item,
         path=request.path,
         params=request.params,
         json_body=request.json_body,

@@ -13,6 +13,7 @@ from deployments.local.prefect_children import client_settings
 from deployments.local.processes import ChildFailed
 from deployments.local.stack_state import StackState
 from deployments.local.upstreams.civic_towns import LOCAL_CIVIC_KEY, SAMPLE_TOWNS
+from deployments.local.upstreams.drive_key import is_sample_key, key_file
 from deployments.local.upstreams.odds_upstream import ODDS_KEY
 from deployments.local.upstreams.racing_upstream import RACING_PASSWORD, RACING_USER
 
@@ -29,6 +30,7 @@ _WORLD_OF_SOURCE = {
     "racing_results": ("racing", ""),
     "odds_events": ("odds", ""),
     "odds_history": ("odds", ""),
+    "bigdataball_playbyplay": ("drive", ""),
     "nba_schedule": ("nba", "/{site}"),
     "nba_scoreboard": ("nba", "/stats"),
     "nba_boxscores": ("nba", "/stats"),
@@ -67,6 +69,10 @@ def client_environment(state_dir: Path, state: StackState) -> dict[str, str]:
         if world in ports
     }
     of_sources = {**_OF_SOURCES, "GAPLESS_SOURCE_URLS": urls}
+    if "drive" in ports:
+        # The key of a service account names the address of its token endpoint.
+        key = {"drive_service_account": key_file(f"http://127.0.0.1:{ports['drive']}/token")}
+        of_sources["GAPLESS_SOURCE_SECRETS"] = {**_OF_SOURCES["GAPLESS_SOURCE_SECRETS"], **key}
     return {
         **client_settings(state_dir / "prefect", at["prefect"].ports["http"], state.auth),
         **({"PREFECT_API_URL": f"{weather['prefect']}/api"} if weather else {}),
@@ -111,7 +117,8 @@ def exports_of_sources(environment: Mapping[str, str]) -> dict[str, dict[str, An
     for name, own in _OF_SOURCES.items():
         by_stack = {**own, **given} if name == "GAPLESS_SOURCE_URLS" else own
         exported = _json_object(environment, name)
-        exports[name] = {key: value for key, value in exported.items() if by_stack.get(key) != value}
+        mine = {key: value for key, value in exported.items() if by_stack.get(key) != value}
+        exports[name] = {key: value for key, value in mine.items() if not is_sample_key(value)}
     return {name: exported for name, exported in exports.items() if exported}
 
 

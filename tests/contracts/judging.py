@@ -15,12 +15,13 @@ from types import TracebackType
 from typing import Self
 
 from memory_store import MemoryObjectStore
-from raw_server import Pieces, RawServer
+from raw_server import Pieces, RawServer, http
 
 from alerting.errors import PipelineError
+from deployments.local.upstreams.drive_key import key_file
 from processors.batch_reading import BatchRows, read_batch
 from processors.registry import processor
-from scrapers.base import Rate, Scraper, SourceAccess
+from scrapers.base import Rate, Scraper, SourceAccess, TokenAuth
 from scrapers.client import SourceClient
 from scrapers.landing import Landing
 from scrapers.pace.budget import Budget, Clock
@@ -29,7 +30,10 @@ from scrapers.registry import scraper
 from scrapers.scrape import ScrapeContext, scrape
 
 PAYLOADS = Path(__file__).parent / "payloads"
-"""``<source>/<partition>.json``: one good answer that makes the contract try its mutants on the source."""
+"""``<source>/<partition>.json``: one good answer that makes the contract try its mutants on the source.
+
+``<source>/items/<name>``: the good answer to a call whose path has that name, of a source whose answer lists items.
+"""
 
 
 Answer = bytes | Callable[[int, bytes], Pieces]
@@ -75,7 +79,13 @@ def partition_of(source: Scraper, key: str) -> Partition:
 def access_to(source: Scraper, url: str, timeout_s: float = 5.0) -> SourceAccess:
     names = source.auth.secrets if source.auth else ()
     secrets = {name: f"planted-key-{number}-0123456789" for number, name in enumerate(names)}
+    if isinstance(source.auth, TokenAuth):
+        secrets = {source.auth.secret: key_file(f"{url}{TOKEN_PATH}")}
     return SourceAccess(url, secrets, timeout_s=timeout_s)
+
+
+TOKEN_PATH = "/token"
+_TOKEN = b'{"access_token":"planted-token-0123456789","expires_in":3600,"token_type":"Bearer"}'
 
 
 class Judge:
@@ -89,6 +99,11 @@ class Judge:
         self.partition = partition_of(self.source, key)
         self._timeout_s = timeout_s
         self._answer: Answer = b""
+        folder = PAYLOADS / name / "items"
+        self._items: dict[str, bytes] = (
+            {path.name: path.read_bytes() for path in folder.iterdir()} if folder.exists() else {}
+        )
+        self._item_answer: Callable[[bytes], bytes] | None = None
         self._hours = 0
         self.server = RawServer(self._pieces)
 
@@ -105,13 +120,23 @@ class Judge:
         self.client.close()
         self.server.__exit__(None, None, None)
 
-    def of(self, answer: Answer, tolerated: int = 0) -> Judged:
-        """Lets the server answer every call with ``answer`` and tells what became of the partition."""
-        self._answer = answer
+    def of(self, answer: Answer, tolerated: int = 0, item: Callable[[bytes], bytes] | None = None) -> Judged:
+        """Lets the server answer every call with ``answer`` and tells what became of the partition.
+
+        Calls for items are answered well, or with what ``item`` makes of the good body.
+        """
+        self._answer, self._item_answer = answer, item
         self._hours += 1
         return judged_by(self.name, self.partition, self.client, tolerated)
 
     def _pieces(self, number: int, asked: bytes) -> Pieces:
+        path = asked.split(b" ", 2)[1].decode().partition("?")[0]
+        if path == TOKEN_PATH:
+            return [http("200 OK", _TOKEN, "Content-Type: application/json")]
+        name = next((name for name in self._items if name in path.split("/")), None)
+        if name is not None:
+            body = self._items[name]
+            return [self._item_answer(body) if self._item_answer else http("200 OK", body, "Content-Type: text/csv")]
         return self._answer(number, asked) if callable(self._answer) else [self._answer]
 
 

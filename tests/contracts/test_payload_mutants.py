@@ -252,6 +252,37 @@ MEANING: dict[str, dict[str, tuple[Mutation, str]]] = {
     },
 }
 
+MEANING["bigdataball_playbyplay"] = {
+    "no file": (_with(files=[]), "NothingPublished"),
+    "not searched everywhere": (_with(incompleteSearch=True), "SourceUnavailable"),
+    "a next page that is the same": (_with(nextPageToken="again"), "SourceContractError"),
+    "a next page that is a number": (_with(nextPageToken=7), "SourceContractError"),
+    "a next page that is null": (_with(nextPageToken=None), "SourceContractError"),
+    "a file of another date": (_first(lambda file: file.update(name="[2025-01-04]-x.csv")), "NothingPublished"),
+    "a name that nothing explains": (
+        _first(lambda file: file.update(name="[2025-01-09]-x.csv")),
+        "SourceContractError",
+    ),
+    "combined statistics alone": (
+        _first(lambda file: file.update(name="[2025-01-09]-combined-stats.csv")),
+        "NothingPublished",
+    ),
+    "another MD5": (_first(lambda file: file.update(md5Checksum="0" * 32)), "NotSettled"),
+    "another size": (_first(lambda file: file.update(size="7")), "NotSettled"),
+    "a size in words": (_first(lambda file: file.update(size="many")), "SourceContractError"),
+    "no time of its change": (_first(lambda file: file.pop("modifiedTime")), "SourceContractError"),
+    "a time that is none": (_first(lambda file: file.update(modifiedTime="yesterday")), "SourceContractError"),
+    "a time without a zone": (
+        _first(lambda file: file.update(modifiedTime="2025-01-10T09:30:00")),
+        "SourceContractError",
+    ),
+    "another id": (_first(lambda file: file.update(id="elsewhere")), "SourceContractError"),
+    "another name of the game": (
+        _first(lambda file: file.update(name=file["name"].replace("]-002", "]-004"))),
+        "SourceContractError",
+    ),
+}
+
 ANSWERS = {path.parent.name: path for path in sorted(PAYLOADS.glob("*/*.json")) if path.parent.name in sources()}
 
 
@@ -330,6 +361,46 @@ def test_every_field_of_a_row_as_another_type_is_refused_or_changes_nothing_but_
 def test_a_mutant_of_the_meaning_gets_the_verdict_that_it_deserves(tried, name, mutant):
     one, (mutate, verdict) = tried[name], MEANING[name][mutant]
     _check(one.judge.of(_ok(_mutated(one.body, mutate))), verdict, one.good)
+
+
+WITH_ITEMS = [name for name in ANSWERS if (PAYLOADS / name / "items").exists()]
+
+
+@pytest.mark.parametrize("name", WITH_ITEMS)
+@pytest.mark.parametrize("mutant", sorted(WIRE.keys() - {"its first key twice"}))
+def test_an_item_with_a_mutant_of_the_transport_never_loads_other_rows(tried, name, mutant):
+    one, (make, _) = tried[name], WIRE[mutant]
+    found = one.judge.of(_ok(one.body), item=make)
+    assert found.rows == (one.good.rows if found.kind == "loaded" else {table: [] for table in one.good.rows})
+
+
+CSV: dict[str, tuple[Callable[[bytes], bytes], set[str]]] = {
+    "another header": (lambda body: body.replace(b"play_id", b"event_id", 1), {"SourceContractError"}),
+    "a cell too many": (
+        lambda body: body.replace(b"\r\n", b",\r\n", 2).replace(b",\r\n", b"\r\n", 1),
+        {"SourceContractError"},
+    ),
+    "a quote that nobody closes": (
+        lambda body: body.replace(b"end of period", b'"end of period'),
+        {"SourceUnavailable", "SourceContractError"},
+    ),
+    "no lines": (lambda body: body.partition(b"\r\n")[0] + b"\r\n", {"CoverageLow"}),
+    "cut within a row": (lambda body: body[:-60], {"SourceUnavailable", "NotSettled"}),
+    "cut between rows": (lambda body: b"".join(body.splitlines(keepends=True)[:-3]), {"NotSettled"}),
+    "a row twice": (lambda body: body + body.splitlines(keepends=True)[-1], {"CoverageLow"}),
+    "another number in a cell": (lambda body: body.replace(b",made,", b",mode,", 1), {"NotSettled"}),
+    "another game": (lambda body: body.replace(b"\r\n22", b"\r\n42"), {"SourceContractError"}),
+    "no UTF-8": (lambda body: body.replace(b"end of period", b"end of p\xe9riod"), {"SourceContractError"}),
+}
+
+
+@pytest.mark.parametrize("name", WITH_ITEMS)
+@pytest.mark.parametrize("mutant", CSV)
+def test_a_csv_that_is_not_the_listed_one_is_refused_and_loads_nothing(tried, name, mutant):
+    one, (change, kinds) = tried[name], CSV[mutant]
+    found = one.judge.of(_ok(one.body), item=lambda body: _ok(change(body), "Content-Type: text/csv"))
+    assert found.kind in kinds, found.error
+    assert not any(found.rows.values())
 
 
 def test_each_source_with_a_good_answer_has_sixty_mutants_and_more():

@@ -51,6 +51,15 @@ def key_file(token_uri: str) -> str:
     return json.dumps(document)
 
 
+def is_sample_key(value: object) -> bool:
+    """Whether a setting is such a key file, whatever port it names."""
+    try:
+        document = json.loads(value) if isinstance(value, str) else None
+    except ValueError:
+        return False
+    return isinstance(document, dict) and document.get("client_email") == DRIVE_ACCOUNT
+
+
 def verified_claims(assertion: str) -> Mapping[str, Any]:
     """What a signed assertion claims. Raises ``ValueError`` for another key, another algorithm, and what is no JWT."""
     head, claims, signature = assertion.split(".")

@@ -259,7 +259,7 @@ class DriveUpstream(SampleUpstream[DriveKind]):
             # The other date of the same words.
             dates = {date, *([dt.date(date.year, date.day, date.month)] if date.day <= 12 else [])}
         else:
-            begin = dt.datetime.fromisoformat(since[1]).date() if since else last - dt.timedelta(days=7)
+            begin = _instant(since[1]).date() if since else last - dt.timedelta(days=7)
             dates = {begin + dt.timedelta(days=days) for days in range(-1, (last - begin).days + 1)}
             dates |= {file.date for file in (game_of(game) for game in self._revised)}
         for date in sorted(dates):
@@ -314,7 +314,7 @@ def _matches(file: DriveFile, conditions: list[Any]) -> bool:
             is_there = not Counter(_WORDS.findall(condition["text"])) - Counter(_WORDS.findall(file.name))
             if is_there == bool(condition["not"]):
                 return False
-        elif condition["since"] and file.modified <= dt.datetime.fromisoformat(condition["since"]):
+        elif condition["since"] and file.modified <= _instant(condition["since"]):
             return False
     return True
 
@@ -331,6 +331,12 @@ def _spoiled(found: list[DriveFile], kind: DriveKind | None, upstream: DriveUpst
         older = twin.modified - dt.timedelta(hours=3)
         return [*found, DriveFile(f"1{'0' * 9}{twin.id[10:]}", twin.name, b"x" + twin.content, older, twin.game)]
     return found
+
+
+def _instant(text: str) -> dt.datetime:
+    """Without a zone it is UTC's."""
+    found = dt.datetime.fromisoformat(text)
+    return found if found.tzinfo else found.replace(tzinfo=dt.UTC)
 
 
 def _id_of(nba_id: str) -> str:

@@ -46,8 +46,14 @@ def _nba(listener: socket.socket, data_dir: Path) -> Callable[[], None]:  # noqa
     return NbaUpstream(listener=listener).serve
 
 
+def _drive(listener: socket.socket, data_dir: Path) -> Callable[[], None]:  # noqa: ARG001 - keeps nothing
+    from deployments.local.upstreams.drive_upstream import DriveUpstream
+
+    return DriveUpstream(listener=listener).serve
+
+
 WORLDS: Mapping[str, Callable[[socket.socket, Path], Callable[[], None]]] = MappingProxyType(
-    {"box_scores": _box_scores, "civic": _civic, "racing": _racing, "odds": _odds, "nba": _nba}
+    {"box_scores": _box_scores, "civic": _civic, "racing": _racing, "odds": _odds, "nba": _nba, "drive": _drive}
 )
 """Builds a world for a listener and a folder of its own; what comes back serves until the process ends."""
 

@@ -25,7 +25,7 @@ PORTS = {
     "gcs": {"http": 4443},
     "bigquery": {"http": 9050, "grpc": 9060},
     "inbox": {"http": 8025, "smtp": 1025},
-    "upstream": {"box_scores": 8080, "civic": 8081, "racing": 8082, "odds": 8083, "nba": 8084},
+    "upstream": {"box_scores": 8080, "civic": 8081, "racing": 8082, "odds": 8083, "nba": 8084, "drive": 8085},
 }
 
 NBA = "http://127.0.0.1:8084"
@@ -55,6 +55,15 @@ def test_each_source_is_pointed_at_its_own_world():
     state = _running()
     state.child("upstream").ports.pop("civic")  # type: ignore[union-attr]
     assert "civic_band" not in _of_sources(state, "URLS")
+
+
+def test_the_key_of_the_service_account_names_the_token_endpoint_of_its_own_stack_alone():
+    key = _of_sources(_running(), "SECRETS")["drive_service_account"]
+    assert json.loads(key)["token_uri"] == "http://127.0.0.1:8085/token"
+    assert exports_of_sources({"GAPLESS_SOURCE_SECRETS": json.dumps({"drive_service_account": key})}) == {}
+    mine = json.dumps({**json.loads(key), "client_email": "me@project.example"})
+    exports = exports_of_sources({"GAPLESS_SOURCE_SECRETS": json.dumps({"drive_service_account": mine})})
+    assert _of_sources(_running(exports), "SECRETS")["drive_service_account"] == mine
 
 
 def test_what_the_shell_exports_wins_source_by_source_and_the_rest_is_kept():

@@ -1,0 +1,67 @@
+"""Reads a CSV body as RFC 4180 has it: UTF-8, commas, double quotes, a header. Pure.
+
+The bytes are never repaired: what can be read in one way only is read, all else is refused for what it is.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator
+
+from alerting.errors import SourceContractError, SourceUnavailable
+from scrapers.excerpts import excerpt
+
+
+def parsed_csv(body: bytes, columns: Iterable[str]) -> list[dict[str, str]]:
+    """The rows of a file, by column.
+
+    Columns are found by name: they may come in any order, and more of them may come. Raises ``SourceUnavailable`` for a
+    body that is empty or ends within a row, or within a quoted cell: a retry may get the whole one.
+    ``SourceContractError`` for another header, a row of another length, a quoted cell with something behind its quotes,
+    and what is no UTF-8.
+    """
+    if not body.strip(b"\xef\xbb\xbf \t\r\n"):
+        raise SourceUnavailable("the answer came with an empty body", cut_body=True)
+    header, *rows = _cells(body)
+    lost = [name for name in columns if name not in header]
+    if lost or len(set(header)) != len(header):
+        what = f"has no column {lost[0]!r}" if lost else "has a column twice"
+        raise SourceContractError(f"the header of the CSV {what}", body=excerpt(body))
+    found = []
+    for number, cells in enumerate(rows, 2):
+        if len(cells) != len(header):
+            if len(cells) < len(header) and number == len(rows) + 1 and not body.endswith(b"\n"):
+                raise _cut(body)
+            told = f"row {number} of the CSV has {len(cells)} cells, the header {len(header)}"
+            raise SourceContractError(told, body=excerpt(body))
+        found.append(dict(zip(header, cells, strict=True)))
+    return found
+
+
+def landed_csv(body: bytes) -> list[dict[str, str]]:
+    """The rows of a body that ``parsed_csv`` has read before it was landed."""
+    return parsed_csv(body, ())
+
+
+def _cells(body: bytes) -> Iterator[list[str]]:
+    try:
+        text = body.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        if error.end >= len(body):
+            raise _cut(body) from None
+        raise SourceContractError("the CSV is no UTF-8", reason=str(error)[:120]) from None
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        yield from (cells for cells in reader if cells)
+    except csv.Error as error:
+        if "unexpected end of data" in str(error):
+            raise _cut(body) from None
+        why = f"{error} in line {reader.line_num}"
+        raise SourceContractError("the body is not CSV", reason=why, body=excerpt(body)) from None
+
+
+def _cut(body: bytes) -> SourceUnavailable:
+    return SourceUnavailable(
+        f"the CSV ends too early, after {len(body):,} bytes; nothing of it was taken", cut_body=True, body=excerpt(body)
+    )
