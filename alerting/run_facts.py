@@ -62,6 +62,8 @@ class RunFacts:
     ``cost_usd``): BigQuery's by dry run, of the rows that were there before; the field of that name is what was billed.
     ``units`` is what the calls cost in the source's own ``cost_unit`` (credit), which budgets count then; "" is calls.
     ``cost_usd_by`` is that money by what it was paid for.
+    ``items`` is how many items other sources ``expected`` of the partitions (games of a schedule), and how many of them
+    were ``found``; empty where none says so.
     ``warnings`` are doubts about rows that are loaded, shown before everything else.
     ``retry_command_template`` and ``cause_command_template`` may use ``{source} {ranges} {cause} {fingerprint}
     {backfill_id} {start} {end} {units}``; the second one serves causes whose ranges are too long to paste.
@@ -114,6 +116,7 @@ class RunFacts:
     slowest_step: str = ""
     estimate: dict[str, float] = field(default_factory=dict)
     tables: list[TableFacts] = field(default_factory=list)
+    items: dict[str, int] = field(default_factory=dict)
     calendar: dict[str, str] = field(default_factory=dict)
     provisional: dict[str, str] = field(default_factory=dict)
     schema_drift: list[str] = field(default_factory=list)

@@ -82,6 +82,8 @@ def data_rows(facts: RunFacts) -> Rows:
         if count
     ]
     rows += [("repeats not loaded", f"{table.name} {table.repeats:,}") for table in facts.tables if table.repeats]
+    if facts.items:
+        rows.append(("expected items", f"{facts.items.get('found', 0):,} of {facts.items.get('expected', 0):,} there"))
     if facts.provisional:
         rows.append(("provisional", "; ".join(f"{ranges}: {when}" for ranges, when in facts.provisional.items())))
     rows += [(f"{table.name} rows", table.changed) for table in facts.tables if table.changed]

@@ -27,6 +27,7 @@ from flows.dropdowns import DateSource
 from flows.log import lets_out_redacted, partition_logger
 from flows.mapping import map_windows
 from flows.parameters import Asked, Mode, Reason
+from flows.planning.expectations import by_oracles
 from flows.planning.plan import Path, Plan, PlannedPartition
 from flows.planning.requirements import in_order
 from flows.run.artifacts import ended, now_of, report_progress
@@ -158,7 +159,8 @@ def live_plan(services: Services, source: str, window: list[Partition], *, ignor
         tuple(PlannedPartition(partition, Path.FETCH, "newest or may have changed") for partition in window),
     )
     entries = kit.ledger.refresh(window[0].key, window[-1].key)
-    return in_order(services, kit.scraper, plan, entries, utc_now(), ignored=ignore_requires)
+    plan = in_order(services, kit.scraper, plan, entries, utc_now(), ignored=ignore_requires)
+    return by_oracles(services, kit.scraper, plan, entries, utc_now())
 
 
 def _refused(source: str, error: PipelineError) -> State[Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
+from alerting.errors import PipelineError
 from alerting.ranges import compress_dates
 from flows.child_runs.dispatch import run_elsewhere, windows_of
 from flows.dates import dates, land_window
@@ -19,6 +20,7 @@ from flows.planning.plan import Plan
 from flows.process import validate_batch, validate_loaded
 from flows.run.gate import SOURCE_DOWN
 from flows.run.landed_before import read_landed
+from flows.run.recording import land_nothing, record_failure
 from flows.run.run import Run
 from flows.run.turns import Turns
 from flows.run.work_set import Landed
@@ -37,6 +39,7 @@ async def map_windows(run: Run, plan: Plan) -> None:
     """Does everything that the plan says: recounts, reloads, fetches; loading goes on while others are landed."""
     await recount(run, plan)
     reloads, plan = await take_up_landed(run, plan)
+    reloads += await call_empty(run, plan)
     landed: LandedQueue = asyncio.Queue()
     most = run.services.settings.process_batch_partitions
     loading = asyncio.create_task(load_in_batches(partial(load, run), reloads, landed, len(plan.to_fetch), most))
@@ -65,6 +68,20 @@ async def take_up_landed(run: Run, plan: Plan) -> tuple[list[Landed], Plan]:
         run.note(f"{compress_dates(one.key for one in refused)}: landed from no complete answer, so asked for again")
         plan = plan.fetching({one.key for one in refused})
     return reloads, plan
+
+
+async def call_empty(run: Run, plan: Plan) -> list[Landed]:
+    """Lands what the oracles of the source say is empty; it is loaded and recounted like anything else."""
+
+    def land(one: tuple[Partition, str]) -> Landed | None:
+        partition, evidence = one
+        try:
+            return land_nothing(run, partition.key, evidence)
+        except PipelineError as error:
+            record_failure(run, partition.key, error, "scrape", partition.key)
+            return None
+
+    return [one for one in await run.in_thread_each(land, list(plan.to_call_empty.items())) if one is not None]
 
 
 async def land_in_windows(run: Run, plan: Plan, landed: LandedQueue) -> None:

@@ -5,6 +5,7 @@ Mode ``validate``, and what a full run gets unchanged, is recounted alone: that 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -248,7 +249,13 @@ async def _verify(
 
 
 def _verified(run: Run, manifests: list[Manifest], dropped: Mapping[str, Mapping[str, int]]) -> dict[str, Verification]:
-    return verify(manifests, processor=run.kit.processor, warehouse=run.services.warehouse, dropped=dropped)
+    return verify(
+        manifests,
+        processor=run.kit.processor,
+        warehouse=run.services.warehouse,
+        dropped=dropped,
+        expected=run.expected,
+    )
 
 
 def record_verification(
@@ -257,12 +264,14 @@ def record_verification(
     """Writes one partition's final verdict; True when it is good. Without a ``receipt`` it keeps the one it has."""
     key = found.partition
     if not found.is_ok:
+        if found.items and (entry := run.ledger.get(key)) is not None:
+            run.ledger.put(dataclasses.replace(entry, **_items(found)))
         error = CoverageLow(
             f"{found.verdict}: {found.evidence}; the rows are loaded but not called done",
             source=run.source,
             partition=key,
             stage="verify",
-            hint="fetch the date again",
+            hint=_hint(found),
         )
         record_failure(run, key, error, "verify", window)
         return False
@@ -275,11 +284,31 @@ def record_verification(
         changes=receipt.changes_of(key) if receipt else {},
         actual=found.loaded.get(run.kit.scraper.tables[0], 0),
         verified_at=utc_now(),
+        attempt=manifest.attempt,
+        **_items(found),
         **({"receipt_id": receipt.receipt_id} if receipt else {}),
         **({"accepted": _acceptance(run)} if run.asked.accept_shrink else {}),
     )
     verdict_event(entry)
     return True
+
+
+def _items(found: Verification) -> dict[str, Any]:
+    """What the oracles of the source say of the partition, for the ledger."""
+    strict = [one for one in found.items if one.oracle.is_strict]
+    counts = {"expected": sum(one.expected for one in strict), "found": sum(one.found for one in strict)}
+    return {
+        "items": counts if strict else {},
+        "missing_items": "; ".join(one.missing_text for one in strict if one.missing),
+        "told_items": "; ".join(one.told for one in found.items if one.told),
+    }
+
+
+def _hint(found: Verification) -> str:
+    oracles = sorted({one.oracle.source for one in found.items if one.is_short})
+    if not oracles:
+        return "fetch the date again"
+    return f"fetch the date again; if it is right without them, {' or '.join(oracles)} is wrong or was read too early"
 
 
 def _acceptance(run: Run) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 from alerting.wording import plural
 from processors.base import Processor, Table
+from processors.items import Comparison, Expectation, compare_items
 from processors.load_plan import QueryValue, Warehouse, keys_parameter, unique_window
 from processors.recount_sql import (
     Cells,
@@ -34,6 +35,7 @@ class Finding(StrEnum):
     OK = "OK"
     UNVERIFIED = "UNVERIFIED"
     EXTRA = "EXTRA"
+    MISSING = "MISSING"
     SHORT = "SHORT"
     ORPHAN = "ORPHAN"
     DUPLICATE = "DUPLICATE"
@@ -41,12 +43,16 @@ class Finding(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """The result for one partition: ``loaded`` is rows per table as recounted, ``evidence`` says what was compared."""
+    """The result for one partition: ``loaded`` is rows per table as recounted, ``evidence`` says what was compared.
+
+    ``items`` is what each oracle that is believed expects, against what is there.
+    """
 
     partition: str
     verdict: Finding
     evidence: str
     loaded: Mapping[str, int]
+    items: tuple[Comparison, ...] = ()
 
     @property
     def is_ok(self) -> bool:
@@ -61,13 +67,14 @@ class _Account:
     manifest: Manifest
     loaded: dict[str, int] = field(default_factory=dict)
     compared: list[str] = field(default_factory=list)
+    items: tuple[Comparison, ...] = ()
     problems: list[tuple[Finding, str]] = field(default_factory=list)
 
     def close(self) -> Verification:
         order = list(Finding)
         verdict = max((found for found, _ in self.problems), key=order.index, default=Finding.OK)
         evidence = "; ".join(text for _, text in self.problems) or ", ".join(self.compared)
-        return Verification(self.manifest.partition, verdict, evidence, self.loaded)
+        return Verification(self.manifest.partition, verdict, evidence, self.loaded, self.items)
 
 
 def verify(
@@ -76,6 +83,7 @@ def verify(
     processor: Processor,
     warehouse: Warehouse,
     dropped: Mapping[str, Mapping[str, int]] | None = None,
+    expected: Mapping[str, Sequence[Expectation]] | None = None,
 ) -> dict[str, Verification]:
     """Recounts every table for all partitions of the batch.
 
@@ -84,6 +92,7 @@ def verify(
         processor: Declares the tables.
         warehouse: Asked, never written.
         dropped: Per partition and table, rows that the receipt says were identical repeats; they are missing rightly.
+        expected: Per partition, what the source's oracles say of it.
 
     Returns:
         One result per manifest, by partition key. Raises what the warehouse raises, and nothing for a wrong count.
@@ -114,9 +123,25 @@ def verify(
             parent = next(one for one in processor.tables if table.parent and one.name == table.parent[0])
             _check_parents(table, parent, cells, warehouse, accounts)
             _check_ratio(table, parent, Cells(parent, manifests), warehouse, accounts)
+    for key, items in _items(manifests, processor, warehouse, expected or {}).items():
+        accounts[key].items = items
+        for one in items:
+            told = f"{one.found} of {plural(one.expected, one.oracle.item)} in {one.oracle.source}"
+            accounts[key].compared.append(told)
+            accounts[key].problems += [(Finding.MISSING, one.missing_text)] if one.is_short else []
     for account in accounts.values():
         _compare_total(account, processor)
     return {key: account.close() for key, account in accounts.items()}
+
+
+def _items(
+    manifests: Sequence[Manifest],
+    processor: Processor,
+    warehouse: Warehouse,
+    expected: Mapping[str, Sequence[Expectation]],
+) -> dict[str, tuple[Comparison, ...]]:
+    dates = {one.partition: (one.start, one.end) for one in manifests if one.start < one.end}
+    return compare_items(expected, dates, processor.tables, warehouse)
 
 
 def _keys(table: Table, column: str, cells: Cells, warehouse: Warehouse) -> dict[str, QueryValue]:

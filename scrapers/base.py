@@ -342,6 +342,7 @@ class Oracle:
         source: Whose table it is.
         table: The table, or a view that its tables fill.
         key: Columns that name an item.
+        label: Columns with what people call it; "" are those of the key.
         date: DATE column: the date that the item belongs to.
         where: Condition in GoogleSQL on its columns for items that are expected (not postponed, not abandoned).
             ``{name}`` is the full name of another table there, ``@first`` and ``@last`` are the dates in question.
@@ -358,6 +359,7 @@ class Oracle:
     table: str
     key: str
     date: str
+    label: str = ""
     where: str = ""
     entity: Callable[[dt.date], str] | None = None
     found_in: str = ""

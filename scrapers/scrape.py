@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from alerting.errors import NotSettled, PartitionUnavailable
 from scrapers.attempt import Attempt, Fetcher
 from scrapers.base import Scraper
-from scrapers.landing import Landing, Manifest
+from scrapers.landing import Landing, Manifest, content_hash
 from scrapers.partition import Partition
 
 __all__ = ["Fetcher", "new_attempt_id", "refuse_unaskable", "scrape", "swept", "utc_now"]
@@ -94,6 +94,28 @@ def scrape(partition: Partition, context: ScrapeContext) -> Manifest:
         return context.attempt(partition, attempt_id)
 
     return context.land(swept(partition, begin, context))
+
+
+def land_as_empty(partition: Partition, context: ScrapeContext, evidence: str) -> Manifest:
+    """A manifest without a page: ``evidence`` from elsewhere says that there is nothing, and no call is made."""
+    manifest = Manifest(
+        source=context.scraper.source,
+        partition=partition.key,
+        start=partition.start,
+        end=partition.end,
+        zone=partition.zone,
+        entity=partition.entity,
+        attempt=new_attempt_id(context.now()),
+        backfill_id=context.backfill_id,
+        code_version=context.code_version,
+        landed_at=context.now(),
+        pages=(),
+        counts=dict.fromkeys(context.scraper.tables, 0),
+        empty_evidence=evidence,
+        content_hash=content_hash(()),
+    )
+    context.landing.put_manifest(manifest)
+    return manifest
 
 
 def swept(partition: Partition, begin: Callable[[str], Attempt], context: ScrapeContext) -> Attempt:

@@ -84,6 +84,10 @@ def _status_lines(found: dict[str, Any]) -> list[str]:
     ]
     if found["open"]:
         lines.append(f"open: {found['open']}")
+    if found["items"]:
+        items = found["items"]
+        lines.append(f"expected items: {items.get('found', 0):,} of {items.get('expected', 0):,} are there")
+        lines += [f"missing: {key}, {text}" for key, text in found["missing_items"].items()]
     lines += [f"loaded without what is not final: {key}, {items}" for key, items in found["loaded_without"].items()]
     lines += [
         f"{one['verdict']}: {one['partitions']} not begun: {one['ranges']} ({one['why']})" for one in found["pending"]
@@ -194,6 +198,7 @@ def verify(source: Source, start: AnyStart = None, end: AnyEnd = None, as_json: 
     lines = [f"{'PASS' if check.passed else 'FAIL'}  {check.name:<18} {check.detail}" for check in found.checks]
     years = [{"year": year, **numbers} for year, numbers in found.by_year.items()]
     problems = [f"{key}: {problem}" for key, problem in list(found.problems.items())[:20]]
+    problems += [f"{key}: no fault, {text}" for key, text in list(found.told.items())[:20]]
     lines += [*table(years, ("year", "partitions", "done", "percent")), *problems]
     show(found.to_dict(), [*lines, *table(found.unavailable, _GONE_COLUMNS)], as_json)
     finish(found.passed)

@@ -25,7 +25,7 @@ from flows.ledger.ledger import LedgerEntry
 from flows.ledger.verdicts import backfill_verdict, count_verdicts, mail_outcome
 from flows.planning.stored_plan import StoredPlan, read_plan, run_prefix
 from flows.run.calendar_artifact import calendar_artifacts
-from flows.run.data_facts import absent_facts, provisional_facts, shrunk_facts, table_facts
+from flows.run.data_facts import absent_facts, item_counts, item_facts, provisional_facts, shrunk_facts, table_facts
 from flows.run.progress import ending_of
 from flows.run.progress_artifact import end_progress
 from flows.run.result_artifacts import result_artifacts
@@ -59,7 +59,8 @@ def recount(
     shrunk = shrunk_facts(entries, facts.source)
     return dataclasses.replace(
         facts,
-        notes=[*shrunk, *absent_facts(entries), *facts.notes],
+        notes=[*shrunk, *absent_facts(entries), *item_facts(entries), *facts.notes],
+        items=item_counts(entries),
         planned=len(keys),
         verdict=verdict,
         outcome=mail_outcome(verdict),

@@ -88,7 +88,9 @@ def settle_ledger(
 
 
 def _not_begun(plan: StoredPlan, entries: Mapping[str, LedgerEntry]) -> list[str]:
-    return [item.key for item in plan.items if item.path is Path.FETCH and _is_untouched(item.key, entries)]
+    return [
+        item.key for item in plan.items if item.path in (Path.FETCH, Path.EMPTY) and _is_untouched(item.key, entries)
+    ]
 
 
 def _is_untouched(key: str, entries: Mapping[str, LedgerEntry]) -> bool:

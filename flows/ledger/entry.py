@@ -65,7 +65,9 @@ class LedgerEntry:
     ``verified_at``; ``last_cursor`` is where a paginated partition stopped. ``changes`` is what the last load did:
     table -> created, updated, unchanged, removed. ``accepted`` says who accepted fewer rows than before, and why.
     ``open_items`` names what a good partition was loaded without (a postponed game), ``open_accepted`` who accepted
-    that as a loss, and why. ``absent`` names what was listed and is rightly not there.
+    that as a loss, and why. ``absent`` names what was listed and is rightly not there. ``items`` is how many the
+    source's oracles had ``expected`` and how many of these were ``found``, empty where none was believed;
+    ``missing_items`` names those that were not, ``told_items`` what is worth a note.
     """
 
     source: str
@@ -85,6 +87,9 @@ class LedgerEntry:
     evidence: str = ""
     open_items: str = ""
     absent: str = ""
+    items: Mapping[str, int] = field(default_factory=dict)
+    missing_items: str = ""
+    told_items: str = ""
     accepted: str = ""
     open_accepted: str = ""
     last_cursor: str = ""
@@ -129,6 +134,9 @@ class LedgerEntry:
             "evidence": self.evidence,
             "open_items": self.open_items[:ERROR_LIMIT_CHARS],
             "absent": self.absent[:ERROR_LIMIT_CHARS],
+            "items": json.dumps(dict(self.items)) if self.items else "",
+            "missing_items": self.missing_items[:ERROR_LIMIT_CHARS],
+            "told_items": self.told_items[:ERROR_LIMIT_CHARS],
             "accepted": redact(self.accepted, ERROR_LIMIT_CHARS)[:ERROR_LIMIT_CHARS],
             "open_accepted": redact(self.open_accepted)[:ERROR_LIMIT_CHARS],
             "last_cursor": self.last_cursor,
@@ -160,6 +168,9 @@ class LedgerEntry:
             evidence=metadata.get("evidence", ""),
             open_items=metadata.get("open_items", ""),
             absent=metadata.get("absent", ""),
+            items=json.loads(metadata.get("items", "{}")),
+            missing_items=metadata.get("missing_items", ""),
+            told_items=metadata.get("told_items", ""),
             accepted=metadata.get("accepted", ""),
             open_accepted=metadata.get("open_accepted", ""),
             last_cursor=metadata.get("last_cursor", ""),

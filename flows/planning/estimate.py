@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from alerting.wording import dollars, plural
 from flows.planning.batching import jobs_for
 from flows.planning.duration import CALIBRATED_RUNS, SMALL_SOURCE, Work, learn, turns
-from flows.planning.history import SourceHistory
+from flows.planning.history import MINIMUM_BILLED_BYTES, SourceHistory
 from flows.planning.plan import Plan
 from flows.prices import Prices, Usage
 from processors.load_plan import MAX_DAYS_PER_BATCH
@@ -120,6 +120,7 @@ class Capacity:
         cost_unit: What the source counts instead of calls, "" for calls.
         calls_guess: Calls a partition, as long as no run has shown it.
         units_guess: Units a partition, likewise; 0 are as many as calls.
+        oracles: Each is one query of what it expects; what is found is part of the recount.
         today: The day on which it would begin, to tell on which it would end.
         prices: What calls and operations cost.
     """
@@ -134,6 +135,7 @@ class Capacity:
     cost_unit: str = ""
     calls_guess: float = 1.0
     units_guess: float = 0.0
+    oracles: int = 0
     today: dt.date | None = None
     prices: Prices = FREE
 
@@ -149,7 +151,8 @@ def estimate(
         capacity: What the run works with.
         rows_before: Rows of whole entities as they were last landed: big ones need more calls than small ones.
     """
-    fetch, load = len(plan.to_fetch), len(plan.to_fetch) + len(plan.to_reload)
+    fetch = len(plan.to_fetch)
+    load = fetch + len(plan.to_reload) + len(plan.to_call_empty)
     known = [run for run in history.runs if run.fetched]
     # fsum, because ten times 0.4 are not more than four.
     of_one = history.calls_per_partition if known else capacity.calls_guess
@@ -163,7 +166,7 @@ def estimate(
         calls = max(whole, calls) if known else whole
     if capacity.is_swept:
         calls = history.sweep_calls or math.ceil(capacity.calls_guess) if fetch else 0
-    reloaded_days = sum(max(partition.days, 1) for partition in plan.to_reload)
+    reloaded_days = sum(max(partition.days, 1) for partition in (*plan.to_reload, *plan.to_call_empty))
     loads = jobs_for(fetch, capacity.partitions_per_job) + math.ceil(reloaded_days / MAX_DAYS_PER_BATCH)
     jobs = 2 * capacity.tables * loads
     guessed = math.ceil(fetch * capacity.units_guess) if capacity.units_guess else calls
@@ -187,7 +190,7 @@ def estimate(
         calls=calls,
         storage_writes=math.ceil(load * history.storage_writes_per_partition),
         storage_reads=math.ceil(load * history.storage_reads_per_partition),
-        billed_bytes=math.ceil(jobs * history.billed_bytes_per_job),
+        billed_bytes=math.ceil(jobs * history.billed_bytes_per_job + capacity.oracles * MINIMUM_BILLED_BYTES),
     )
     return Estimate(
         calls=calls,

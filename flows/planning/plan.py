@@ -7,12 +7,14 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Any
 
 from alerting.wording import plural
 from flows.ledger.ledger import LedgerEntry, Verdict
 from flows.parameters import NO_DATE, Mode, Order
+from processors.items import Expectation
 from scrapers.base import Scraper
 from scrapers.partition import Partition
 from scrapers.scrape import NOBODY_LOOKED
@@ -28,9 +30,11 @@ class Path(StrEnum):
 
     ``leave``: it needs work that the mode does not do, so it stays as it is and counts as it is.
     ``wait``: a source that has to come first is not done with it.
+    ``empty``: an oracle says that there is nothing, which is landed as such without a call.
     """
 
     FETCH = "fetch"
+    EMPTY = "empty"
     RELOAD = "reload"
     REPARSE = "reparse"
     RECOUNT = "recount"
@@ -42,7 +46,7 @@ class Path(StrEnum):
     @property
     def is_work(self) -> bool:
         """Whether the run does something about the partition."""
-        return self in (Path.FETCH, Path.RELOAD, Path.REPARSE, Path.RECOUNT)
+        return self in (Path.FETCH, Path.EMPTY, Path.RELOAD, Path.REPARSE, Path.RECOUNT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,7 @@ class Plan:
     Whole entities have no dates: ``start_date`` and ``end_date`` are ``NO_DATE`` then. ``since`` is the instant (aware)
     from which on verdicts count as this run's own: what a run that goes on after a pause does not do twice.
     ``settled_up_to`` is the last date of the source that could be asked for when the plan was made. ``notes`` are
-    sentences that mail and record show, too.
+    sentences that mail and record show, too. ``expected`` is what the source's oracles say of the partitions.
     """
 
     source: str
@@ -73,11 +77,17 @@ class Plan:
     since: dt.datetime | None = None
     settled_up_to: dt.date | None = None
     notes: tuple[str, ...] = ()
+    expected: Mapping[str, Sequence[Expectation]] = field(default_factory=dict)
 
     @property
     def to_fetch(self) -> list[Partition]:
         """Partitions that cost calls to the upstream."""
         return [item.partition for item in self.items if item.path is Path.FETCH]
+
+    @property
+    def to_call_empty(self) -> dict[Partition, str]:
+        """Partitions of which nothing is expected, with the evidence; they cost no call."""
+        return {item.partition: item.why for item in self.items if item.path is Path.EMPTY}
 
     @property
     def to_reload(self) -> list[Partition]:
@@ -96,7 +106,15 @@ class Plan:
 
     def to_json(self) -> bytes:
         """The plan as stored in ``runs/backfill=<id>/plan.json``: what a later process recounts against."""
-        rows = [{"key": item.partition.key, "path": item.path.value, "why": item.why} for item in self.items]
+        rows = [
+            {
+                "key": item.partition.key,
+                "path": item.path.value,
+                "why": item.why,
+                "expected": [_as_stored(said) for said in self.expected.get(item.partition.key, ())],
+            }
+            for item in self.items
+        ]
         head = {
             "source": self.source,
             "start_date": str(self.start_date),
@@ -125,8 +143,23 @@ class Plan:
 
     def waiting(self, whys: Mapping[str, str]) -> Plan:
         """The plan without calls for the keys of ``whys``: each waits, for that reason."""
+        return self._taking(Path.WAIT, whys)
+
+    def emptied(self, whys: Mapping[str, str]) -> Plan:
+        """The plan without calls for the keys of ``whys``: nothing is expected of them, with that evidence."""
+        return self._taking(Path.EMPTY, whys)
+
+    def reopened(self, whys: Mapping[str, str]) -> Plan:
+        """The plan with calls for the keys of ``whys``, which lack something by now."""
+        return self._taking(Path.FETCH, whys)
+
+    def expecting(self, expected: Mapping[str, Sequence[Expectation]]) -> Plan:
+        """The plan with what oracles say of its partitions."""
+        return replace(self, expected=expected)
+
+    def _taking(self, path: Path, whys: Mapping[str, str]) -> Plan:
         items = [
-            PlannedPartition(one.partition, Path.WAIT, whys[one.partition.key]) if one.partition.key in whys else one
+            PlannedPartition(one.partition, path, whys[one.partition.key]) if one.partition.key in whys else one
             for one in self.items
         ]
         return replace(self, items=tuple(items))
@@ -165,6 +198,7 @@ class Plan:
         too_old = sum(why.startswith(TOO_OLD) for why in gone)
         unseen = sum(why.startswith(NOBODY_LOOKED) for why in gone)
         for count, words in (
+            (counts[Path.EMPTY], "of which nothing is expected"),
             (counts[Path.RECOUNT], "to recount"),
             (len(gone) - too_old - unseen, BEFORE_FIRST),
             (too_old, TOO_OLD),
@@ -175,6 +209,10 @@ class Plan:
             if count:
                 parts.append(f"{count:,} {words}")
         return f"{self.source}: {self.date_echo()}. {plural(len(self.items), 'partition')}: {', '.join(parts)}"
+
+
+def _as_stored(said: Expectation) -> dict[str, Any]:
+    return {"doubt": said.doubt} if said.doubt else {"items": dict(said.items), "by": said.by}
 
 
 @dataclass(frozen=True, slots=True)

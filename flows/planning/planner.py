@@ -10,6 +10,7 @@ from alerting.errors import ConfigurationError
 from flows.ledger.ledger import Ledger, LedgerEntry
 from flows.parameters import Asked, Mode
 from flows.planning.estimate import Capacity, Estimate, estimate
+from flows.planning.expectations import Expected, by_oracles
 from flows.planning.history import SourceHistory, read_history
 from flows.planning.known_first_date import known_scraper
 from flows.planning.plan import Path, Plan, PlanRules, make_plan
@@ -88,6 +89,7 @@ def plan_asked(services: Services, asked: Asked, now: dt.datetime, backfill_id: 
             hint="ask for the range without that condition; dates that are done cost nothing",
         )
     plan = in_order(services, scraper, plan, entries, now, ignored=asked.ignore_requires)
+    plan = by_oracles(services, scraper, plan, entries, now, _told_before(services, scraper, backfill_id))
     refuse_closed(kit, plan.to_fetch)
     history = read_history(services.store, asked.source)
     estimated = estimate_of(services, asked, scraper, plan, history, entries)
@@ -118,6 +120,7 @@ def estimate_of(
             cost_unit=scraper.cost_unit,
             calls_guess=scraper.calls_guess,
             units_guess=scraper.units_guess,
+            oracles=len(scraper.oracles) if plan.expected else 0,
             today=utc_now().date(),
             prices=kit.prices,
         ),
@@ -137,6 +140,13 @@ def _only(services: Services, asked: Asked, entries: dict[str, LedgerEntry]) -> 
         planned = {item.key for item in stored.items if item.path not in _DOING_NOTHING}
         only = planned if only is None else only & planned
     return only
+
+
+def _told_before(services: Services, scraper: Scraper, backfill_id: str) -> Expected:
+    """What oracles told this very run, when it was begun the first time."""
+    if not scraper.oracles or not backfill_id or next(services.store.list(plan_name(backfill_id)), None) is None:
+        return {}
+    return read_plan(services.store, backfill_id).expected_by(scraper.oracles)
 
 
 def _since(services: Services, backfill_id: str) -> dt.datetime | None:

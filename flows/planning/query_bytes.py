@@ -15,6 +15,7 @@ from alerting.wording import plural, size
 from flows.planning.plan import Plan
 from flows.wiring import Services
 from processors.base import Processor, Table
+from processors.items import between, dates_of, expected_sql, found_in, found_sql
 from processors.load_plan import (
     MAX_DAYS_PER_BATCH,
     Constraint,
@@ -63,7 +64,7 @@ class DryRun:
 
 def plan_dry_run(services: Services, source: str, plan: Plan) -> DryRun:
     """Asks BigQuery about everything that the plan loads. Raises nothing of what the warehouse raises."""
-    planned = [*plan.to_fetch, *plan.to_reload]
+    planned = [*plan.to_fetch, *plan.to_call_empty, *plan.to_reload]
     settings, processor = services.settings, services.source_kit(source).processor
     warehouse = BigQueryWarehouse(
         settings.google_project, settings.dataset, settings.location, request_timeout_s=_WAIT_S, retry_s=_WAIT_S
@@ -75,6 +76,7 @@ def plan_dry_run(services: Services, source: str, plan: Plan) -> DryRun:
             for table in processor.tables:
                 replaced += warehouse.dry_run(*_replacing(table, batch, warehouse))
                 recounted += sum(warehouse.dry_run(*one) for one in _recounting(table, batch, processor, warehouse))
+            recounted += sum(warehouse.dry_run(*one) for one in _comparing(services, source, plan, batch, warehouse))
     except PipelineError:
         return DryRun(len(planned), None, None)
     return DryRun(len(planned), replaced, recounted)
@@ -106,6 +108,19 @@ def _recounting(
         if table.per_parent:
             fewest, most = table.per_parent
             yield ratio_sql(table, parent, warehouse, by_keys=False), {**given, "fewest": fewest, "most": most}
+
+
+def _comparing(
+    services: Services, source: str, plan: Plan, batch: Sequence[Partition], warehouse: Warehouse
+) -> Iterator[Statement]:
+    """What oracles expect of the batch, and what of it is found; nothing where none is believed."""
+    for number, oracle in enumerate(services.source_kit(source).scraper.oracles):
+        asked = [one for one in batch if (said := plan.expected.get(one.key)) and not said[number].doubt]
+        if asked:
+            given = between(map(dates_of, asked))
+            tables = services.source_kit(source).processor.tables
+            yield expected_sql(oracle, "", warehouse.name_of), given
+            yield found_sql(oracle, found_in(oracle, tables), warehouse.name_of), given
 
 
 def _days(table: Table, batch: Sequence[Partition]) -> list[dt.date]:

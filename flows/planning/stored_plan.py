@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -14,6 +14,8 @@ from alerting.ranges import compress_dates, expand_dates
 from alerting.versioned_record import unreadable
 from flows.parameters import NO_DATE, Mode
 from flows.planning.plan import Path
+from processors.items import Expectation
+from scrapers.base import Oracle
 
 RUNS = "runs/"
 _PLAN = re.compile(rf"{RUNS}backfill=([^/]+)/plan\.json")
@@ -21,14 +23,25 @@ _PLAN = re.compile(rf"{RUNS}backfill=([^/]+)/plan\.json")
 _MOST_BYTES = 6_000
 
 
+class StoredExpectation(BaseModel):
+    """What an oracle said of a partition: items with what people call them, by which snapshot; or a doubt."""
+
+    model_config = ConfigDict(frozen=True)
+
+    items: dict[str, str] = {}
+    by: str = ""
+    doubt: str = ""
+
+
 class StoredItem(BaseModel):
-    """One partition of a stored plan: what was to become of it, and why."""
+    """One partition of a stored plan: what was to become of it, why, and what was expected of it."""
 
     model_config = ConfigDict(frozen=True)
 
     key: str
     path: Path
     why: str = ""
+    expected: tuple[StoredExpectation, ...] = ()
 
 
 class StoredPlan(BaseModel):
@@ -64,6 +77,17 @@ class StoredPlan(BaseModel):
     def unavailable(self) -> dict[str, str]:
         """What the source cannot have, and why."""
         return {item.key: item.why for item in self.items if item.path is Path.UNAVAILABLE}
+
+    def expected_by(self, oracles: Sequence[Oracle]) -> dict[str, tuple[Expectation, ...]]:
+        """What was expected of each partition, by these oracles of its source."""
+        return {
+            item.key: tuple(
+                Expectation(oracle, said.items, said.by, said.doubt)
+                for oracle, said in zip(oracles, item.expected, strict=True)
+            )
+            for item in self.items
+            if item.expected and len(item.expected) == len(oracles)
+        }
 
     @property
     def waiting(self) -> dict[str, str]:

@@ -77,6 +77,22 @@ def absent_facts(entries: Sequence[LedgerEntry]) -> list[str]:
     return [f"Listed at the source and rightly not there ({dates}): {shown}{more}"]
 
 
+def item_facts(entries: Sequence[LedgerEntry]) -> list[str]:
+    """A sentence on what oracles say of the partitions and is no fault, with the first of them."""
+    told = [entry for entry in entries if entry.verdict.is_good and entry.told_items]
+    if not told:
+        return []
+    shown = "; ".join(f"{entry.partition} {entry.told_items}" for entry in told[:_SHRUNK_SHOWN])
+    more = f"; and {plural(len(told) - _SHRUNK_SHOWN, 'partition')} more" if len(told) > _SHRUNK_SHOWN else ""
+    dates = compress_dates(entry.partition for entry in told)
+    return [f"Other than expected, and no fault ({dates}): {shown}{more}"]
+
+
+def item_counts(entries: Sequence[LedgerEntry]) -> dict[str, int]:
+    """How many items the source's oracles expect of the partitions, and how many of these are there."""
+    return dict(sum((Counter(entry.items) for entry in entries), Counter()))
+
+
 def shrunk_facts(entries: Sequence[LedgerEntry], source: str) -> list[str]:
     """A sentence on the partitions whose new answer had fewer rows than before: how many, before and after."""
     shrunk = [entry for entry in entries if entry.verdict is Verdict.SHRUNK]

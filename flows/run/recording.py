@@ -38,7 +38,7 @@ from flows.run.run import Run
 from flows.run.work_set import Landed
 from scrapers.manifest import Manifest
 from scrapers.platforms.count_check import is_unchanged
-from scrapers.scrape import ScrapeContext, scrape, utc_now
+from scrapers.scrape import ScrapeContext, land_as_empty, scrape, utc_now
 from scrapers.spans import SpanResult, scrape_span
 from scrapers.sweeps import SweepScrape
 
@@ -84,6 +84,20 @@ def go_on_sweeping(run: Run, sweep: SweepScrape, keys: Sequence[str]) -> SpanRes
     if result is not None:
         run.tally.set_sweep_pages(sweep.pages)
     return result
+
+
+def land_nothing(run: Run, key: str, evidence: str) -> Landed | None:
+    """Lands a partition of which nothing is expected, without a call; None where that was known. Blocking."""
+    manifest = land_as_empty(run.work.partitions[key], _context(run, key), evidence)
+    before = run.ledger.get(key)
+    is_same = before is not None and before.verdict.is_good and before.content_hash == manifest.content_hash
+    if is_same and run.is_live:
+        run.work.unchanged.add(key)
+        return None
+    if is_same and run.asked.mode is Mode.FULL:
+        return Landed(manifest, is_unchanged=True)
+    record_landed(run, manifest)
+    return Landed(manifest)
 
 
 def take(run: Run, manifest: Manifest) -> Manifest:

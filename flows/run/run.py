@@ -23,6 +23,7 @@ from flows.coordination.standstill import Standstill
 from flows.ledger.ledger import Verdict
 from flows.log import partition_logger
 from flows.parameters import Asked
+from flows.planning.expectations import Expected
 from flows.planning.history import SourceHistory
 from flows.planning.plan import Plan
 from flows.planning.planner import Planned
@@ -93,6 +94,8 @@ class Run:
         )
         self.work = WorkSet()
         self.history = SourceHistory()
+        # What oracles say of its partitions, as the plan has it.
+        self.expected: Expected = {}
         # What may begin.
         self.gate = Gate()
         limits = dataclasses.replace(breaker_limits(services.settings, asked), cost_unit=self.kit.scraper.cost_unit)
@@ -198,7 +201,7 @@ class Run:
     def begin(self, planned: Planned, facts: RunFacts) -> None:
         """Stores the plan and opens the outbox entry: from here on some process will send it. Blocking."""
         plan = planned.plan
-        self.ledger, self.history = planned.ledger, planned.history
+        self.ledger, self.history, self.expected = planned.ledger, planned.history, plan.expected
         self.work.take_up(plan)
         name = plan_name(self.backfill_id)
         told = plan_metadata(self.source, self.work.partitions)
@@ -215,6 +218,7 @@ class Run:
     def begin_live(self, plan: Plan) -> None:
         """Begins a run without a summary: its errors are alerts, and good partitions are read again. Blocking."""
         self.work.take_up(plan)
+        self.expected = plan.expected
         rests = self.kit.scraper.rests
         around = rests.widened(self.work.partitions.values(), self.kit.scraper.step) if rests else []
         keys = [*plan.keys, *(partition.key for partition in around)]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -25,6 +25,7 @@ class Deficit(StrEnum):
 
     FAILED = "failed"
     SHORT = "short"
+    MISSING_ITEMS = "missing_items"
     NO_EVIDENCE = "no_evidence"
     LANDED_NOT_LOADED = "landed_not_loaded"
     LOADED_NOT_LANDED = "loaded_not_landed"
@@ -75,8 +76,8 @@ def find_gaps(source: str, inventory: Sequence[Known], tables: Iterable[str]) ->
     """
     grouped: dict[tuple[str, str, str], list[str]] = {}
     for known in inventory:
-        for table in tables:
-            why = _gap(known, table)
+        for number, table in enumerate(tables):
+            why = _gap(known, table) or _item_gap(known, {table, *([""] if number == 0 else [])})
             if why:
                 grouped.setdefault((known.partition.entity, table, why), []).append(known.partition.key)
     return [Gap(source, entity, table, why, tuple(keys)) for (entity, table, why), keys in sorted(grouped.items())]
@@ -101,6 +102,14 @@ def _gap(known: Known, table: str) -> str:
             "the table has more rows than verified"
         )  # fmt: skip
     return _open_verdict(entry)
+
+
+def _item_gap(known: Known, tables: Collection[str]) -> str:
+    """What an oracle expects in one of ``tables``, where "" is the first one of the source, and is not there."""
+    if known.entry is None or not known.entry.verdict.is_good or not known.is_askable:
+        return ""
+    short = sorted({one.oracle.source for one in known.items if one.is_short and one.oracle.found_in in tables})
+    return f"items of {', '.join(short)} are missing" if short else ""
 
 
 def _open_verdict(entry: LedgerEntry) -> str:
@@ -195,6 +204,8 @@ def _of_a_good_verdict(
     ]
     if wrong:
         return Deficit.SHORT, f"rows now and when verified differ: {', '.join(wrong)}"
+    if known.missing_items and known.is_askable:
+        return Deficit.MISSING_ITEMS, known.missing_items
     if entry.verdict is Verdict.EMPTY_OK and known.doubt:
         return Deficit.LONG_REST, known.doubt
     age = now - entry.updated_at

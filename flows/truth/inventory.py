@@ -21,10 +21,12 @@ from alerting.errors import StateUnreadable, Truncated
 from alerting.object_store import ObjectStore
 from flows.ledger.ledger import LedgerEntry, Verdict
 from flows.ledger.rests import long_rests
+from flows.planning.expectations import items_now, read_expectations
 from flows.planning.known_first_date import known_scraper
 from flows.planning.plan import why_unaskable
 from flows.wiring import Services
 from processors.base import Table
+from processors.items import Comparison
 from processors.load_plan import QueryValue
 from scrapers.base import Scraper
 from scrapers.landing import source_prefix
@@ -54,7 +56,8 @@ class Known:
     """All that is known about one partition. ``rows`` is per table, as counted in BigQuery now.
 
     ``doubt`` says why its emptiness is not believed, whatever proved it. ``is_askable``: the source still has it.
-    ``refused`` says why the answer on which its good verdict rests is no evidence.
+    ``refused`` says why the answer on which its good verdict rests is no evidence. ``items`` is what the source's
+    oracles expect now, those that are believed, against the rows that are there now.
     """
 
     partition: Partition
@@ -64,6 +67,17 @@ class Known:
     doubt: str = ""
     is_askable: bool = True
     refused: str = ""
+    items: tuple[Comparison, ...] = ()
+
+    @property
+    def missing_items(self) -> str:
+        """What an oracle expects and is not there; "" when nothing is missing."""
+        return "; ".join(one.missing_text for one in self.items if one.is_short)
+
+    @property
+    def told_items(self) -> str:
+        """What oracles say besides, and is no fault."""
+        return "; ".join(one.told for one in self.items if one.told)
 
     @property
     def is_missed(self) -> bool:
@@ -194,6 +208,7 @@ def read_inventory(
         return []
     rows = _rows_by_partition(services, source, wanted)
     doubts = long_rests(ledger, wanted, scraper)
+    items = items_now(services, scraper, wanted, read_expectations(services, scraper, wanted))
     known = [
         Known(
             one,
@@ -202,6 +217,7 @@ def read_inventory(
             rows[one.key],
             doubts.get(one.key, ""),
             is_askable=not why_unaskable(scraper, one, scraper.earliest(now)),
+            items=items.get(one.key, ()),
         )
         for one in wanted
     ]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from alerting.errors import StateUnreadable, Truncated
 from alerting.object_store import ObjectStore
 from alerting.ranges import compress_dates
+from alerting.wording import plural
 from flows.ledger.ledger import LedgerEntry, Verdict
 from flows.truth.deficits import not_at_source
 from flows.truth.inventory import Known, read_inventory
@@ -37,7 +38,7 @@ class Check:
 class Recount:
     """Checks in a fixed order; ``tables`` is rows per table, ``problems`` partition -> what the recount found.
 
-    ``unavailable`` is what the source does not have, by reason.
+    ``unavailable`` is what the source does not have, by reason; ``told`` what oracles say beside that and is no fault.
     """
 
     checks: tuple[Check, ...]
@@ -45,6 +46,7 @@ class Recount:
     problems: dict[str, str]
     by_year: dict[str, dict[str, float]]
     unavailable: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    told: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
@@ -78,6 +80,7 @@ def recount_range(
 
     Five checks: every partition done; one manifest per landed partition, of complete answers; totals of landed and
     loaded rows equal; every recount agrees (keys unique, dates inside, references, children per parent); none failed.
+    A sixth where the source has oracles: every item that they expect is there.
     """
     inventory = read_inventory(services, source, now, first, last)
     done = {known.partition.key: known for known in inventory if known.entry and known.entry.verdict in _LOADED}
@@ -90,6 +93,9 @@ def recount_range(
         for key, known in done.items()
         if known.doubt and known.entry and known.entry.verdict is Verdict.EMPTY_OK
     }
+    short = {key: known.missing_items for key, known in done.items() if known.missing_items}
+    problems |= {key: f"{Finding.MISSING}: {text}" for key, text in short.items()}
+    told = {key: known.told_items for key, known in done.items() if known.told_items}
     tables = _tables(services, source, manifests, found, dropped)
     open_keys = [known.partition.key for known in inventory if known.entry is None or not known.entry.verdict.is_good]
     done_keys = len(inventory) - len(open_keys)
@@ -100,8 +106,18 @@ def recount_range(
         Check("rows in all", all(t["expected"] == t["loaded"] for t in tables.values()), _totals(tables)),
         _check("recount agrees", not problems, f"{len(done) - len(problems)} of {len(done)}", problems),
         Check("nothing failed", not failed, ", ".join(f"{n} {name}" for name, n in failed.items()) or "0 failed"),
+        *_expected_items(done, short),
     )  # fmt: skip
-    return Recount(checks, tables, problems, _by_year(inventory), not_at_source(inventory))
+    return Recount(checks, tables, problems, _by_year(inventory), not_at_source(inventory), told)
+
+
+def _expected_items(done: Mapping[str, Known], short: Mapping[str, str]) -> Iterator[Check]:
+    items = [one for known in done.values() for one in known.items if one.oracle.is_strict]
+    judged = sum(any(one.oracle.is_strict for one in known.items) for known in done.values())
+    if items:
+        found, expected = sum(one.found for one in items), sum(one.expected for one in items)
+        numbers = f"{found:,} of {expected:,} in {plural(judged, 'partition')}"
+        yield _check("expected items", not short, numbers, short)
 
 
 _LOADED = frozenset({Verdict.VERIFIED, Verdict.EMPTY_OK})

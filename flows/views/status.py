@@ -13,7 +13,7 @@ from alerting.wording import about, plural
 from flows.ledger.ledger import LedgerEntry, Verdict
 from flows.ledger.pending import read_pending
 from flows.planning.known_first_date import known_scraper
-from flows.run.data_facts import shrunk_text
+from flows.run.data_facts import item_counts, shrunk_text
 from flows.views.inspection import Cause, causes_of, describe_run, mail_state, newest_objects
 from flows.views.situation import BLOCK, DEAD_KEY, PERSON, QUOTA, Situation, State, at, situation_of
 from flows.wiring import Services
@@ -57,6 +57,9 @@ def source_status(services: Services, source: str, now: dt.datetime, newest: int
             for entry in entries
             if entry.verdict.is_good and entry.open_items and not entry.open_accepted
         },
+        "items": item_counts(entries),
+        "missing_items": {one.partition: one.missing_items for one in entries if one.missing_items},
+        "told_items": {one.partition: one.told_items for one in entries if one.told_items},
         "pending": [
             {"verdict": one.verdict, "partitions": len(keys), "ranges": compress_dates(keys), "why": one.why}
             for one in read_pending(services.store, source)

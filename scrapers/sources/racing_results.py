@@ -4,7 +4,10 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from scrapers.base import Oracle
 from scrapers.platforms.racing_api import RacingDays
+
+_ABANDONED = "SELECT race_id FROM {ra_cards} WHERE race_date BETWEEN @first AND @last AND is_abandoned"
 
 
 class RacingResults(RacingDays):
@@ -13,6 +16,21 @@ class RacingResults(RacingDays):
     title = "The Racing API: results"
     path, list_name, most_skipped = "/v1/results", "results", 20_000
     requires = ("racing_cards",)
+    oracles = (
+        Oracle("racing_cards", "ra_cards", "race_id", "race_date", where="NOT is_abandoned", item="race"),
+        # One that was withdrawn after its card was read is in no result.
+        Oracle(
+            "racing_cards",
+            "ra_card_runners",
+            "race_id horse_id",
+            "race_date",
+            label="horse",
+            where=f"number IS NOT NULL AND race_id NOT IN ({_ABANDONED})",
+            found_in="ra_result_runners",
+            missing="told",
+            item="runner",
+        ),
+    )
     tables = ("ra_results", "ra_result_runners")
     needs_tier = "standard"
     floor = dt.date(2023, 1, 23)

@@ -10,6 +10,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from alerting.errors import PipelineError
+from processors.items import expected_sql
+from processors.registry import processor, views_filled_by
 from scrapers.base import Page, Request, Scraper, SecretParam
 from scrapers.pace.budget import Budget
 from scrapers.partition import Partition
@@ -102,3 +104,32 @@ def test_it_is_asked_only_after_its_day_is_over_in_its_own_zone(source):
 def test_a_request_object_stays_hashable(source):
     assert hash(source.first_request(_partition(source))) == hash(source.first_request(_partition(source)))
     assert isinstance(source.first_request(_partition(source)), Request)
+
+
+def test_what_comes_before_it_exists_and_never_comes_after_it(source):
+    before, seen = [*source.requires], set()
+    while before:
+        name = before.pop()
+        assert name in sources()
+        assert name != source.source, "a source that waits for itself is never begun"
+        before += [] if name in seen else scraper(name).requires
+        seen.add(name)
+    assert source.step != "whole" or all(scraper(name).step == "whole" for name in source.requires)
+
+
+def test_its_oracles_name_tables_and_columns_that_are_there(source):
+    assert not source.oracles or source.step != "whole", "an entity has no dates"
+    for oracle in source.oracles:
+        other = processor(oracle.source)
+        columns = {table.name: set(table.model.model_fields) for table in other.tables}
+        columns |= {view.name: {*view.key, *view.columns()} for view in views_filled_by(other.tables)}
+        assert {*oracle.key.split(), *oracle.label.split(), oracle.date} <= columns[oracle.table]
+        ours = {table.name: table for table in processor(source.source).tables}
+        found = ours[oracle.found_in or source.tables[0]]
+        wanted = (oracle.found_key or oracle.key).split()
+        assert set(wanted) <= set(found.model.model_fields)
+        assert len(wanted) == len(oracle.key.split())
+        assert oracle.entity is None or oracle.entity(RECENT)
+        assert (oracle.entity is None) or scraper(oracle.source).step == "whole"
+        assert re.fullmatch(r"[a-z]+", oracle.item)
+        expected_sql(oracle, "", str)

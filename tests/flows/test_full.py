@@ -35,7 +35,9 @@ def test_what_came_unchanged_is_fetched_and_recounted_and_not_loaded_again(place
     assert rows(place) == before
     for key, entry in entries(place).items():
         assert entry.verdict == known[key].verdict
-        assert (entry.attempt, entry.receipt_id) == (known[key].attempt, known[key].receipt_id)
+        # What it rests on is the newer answer; what loaded its rows stays.
+        assert entry.attempt > known[key].attempt
+        assert entry.receipt_id == known[key].receipt_id
         assert entry.backfill_id == run.backfill_id, "it was verified by this run"
         assert entry.updated_at > known[key].updated_at
 

@@ -84,7 +84,7 @@ def test_of_a_source_that_is_asked_by_entity_the_snapshot_that_speaks_of_the_dat
     services = ToyServices()
     services.record("calendar", ["2024"])
     assert len(planned(services, "games").to_fetch) == 5
-    both = [*days("2024-12-31", 1), *FIVE]
+    both = [*days("2024-06-30", 1), *FIVE]
     plan = planned(services, "games", both)
     assert [item.path for item in plan.items] == [Path.WAIT] + [Path.FETCH] * 5
     assert "gapless run calendar --entities '2023' --reason never_collected" in plan.notes[0]
