@@ -342,7 +342,6 @@ class Oracle:
         source: Whose table it is.
         table: The table, or a view that its tables fill.
         key: Columns that name an item.
-        label: Columns with what people call it; "" are those of the key.
         date: DATE column: the date that the item belongs to.
         where: Condition in GoogleSQL on its columns for items that are expected (not postponed, not abandoned).
             ``{name}`` is the full name of another table there, ``@first`` and ``@last`` are the dates in question.
@@ -353,19 +352,20 @@ class Oracle:
         missing: What an expected item that is not there makes of its date: ``partial``, or ``told``, a note, where that
             is normal; such an oracle says nothing of emptiness.
         item: What one is called, as one word in the singular.
+        label: Columns of ``table`` with the name of one, for people; "" are those of the key.
     """
 
     source: str
     table: str
     key: str
     date: str
-    label: str = ""
     where: str = ""
     entity: Callable[[dt.date], str] | None = None
     found_in: str = ""
     found_key: str = ""
     missing: Literal["partial", "told"] = "partial"
     item: str = "item"
+    label: str = ""
 
     @property
     def is_strict(self) -> bool:
