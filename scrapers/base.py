@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 
 ABSENT = 404
+ERRORS_FROM = 400
+"""Statuses that are no answer, unless one says that what was asked for is rightly not there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +40,8 @@ class Request:
     ``item`` is what the source calls what is asked for (the name of a file), where neither address nor answer says it;
     it is kept with the page and given to the processor, and never sent.
 
-    ``absent_ok``: a 404 is an answer to be read, because what was listed may rightly be gone; ``inspect`` gets it with
-    its status, unless ``Scraper.problem`` knows better.
+    ``absent_ok``: a 404, or what ``Scraper.says_absent``, is an answer to be read, because what was listed may rightly
+    be gone; ``inspect`` gets it with its status, unless ``Scraper.problem`` knows better.
     """
 
     path: str
@@ -93,7 +95,7 @@ class Page:
     @property
     def is_absent(self) -> bool:
         """Whether the source rightly does not have what was asked for: it holds no rows."""
-        return self.request.absent_ok and self.status == ABSENT
+        return self.request.absent_ok and self.status >= ERRORS_FROM
 
 
 @dataclass(frozen=True, slots=True)
@@ -501,6 +503,13 @@ class Scraper(ABC):
         account until that unit ends, or until its ``resets_at``: no run makes a call before.
         """
         return None
+
+    def says_absent(self, answer: Answer) -> bool:  # noqa: ARG002 - a 404 says it by itself
+        """Whether an answer says in its body that what was asked for is not there, whatever its status.
+
+        Asked where the request has ``absent_ok``, before a page of a bot defence is looked for.
+        """
+        return False
 
     def cost(self, request: Request) -> int:  # noqa: ARG002 - a source that counts calls
         """Units that the request takes from the quota."""

@@ -340,6 +340,8 @@ class SourceClient:
         told = self._scraper.problem(answer)
         if told is not None:
             return told
+        if request.absent_ok and self._scraper.says_absent(answer):
+            return None
         problem = problem_in(answer, self._scraper.statuses, accept, self._scraper.accepted_statuses)
         is_absent = request.absent_ok and answer.status == ABSENT and not isinstance(problem, BlockedBySource)
         # A page of HTML is the answer of another server.

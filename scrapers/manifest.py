@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from alerting.wording import plural
-from scrapers.base import ABSENT, Findings, Page, Request
+from scrapers.base import ERRORS_FROM, Findings, Page, Request
 from scrapers.partition import SPAN_MARK, SWEEP_KEY, Partition
 
 _SPAN = re.compile(rf"{SWEEP_KEY}|(?:.*@)?\d{{4}}-\d\d(?:-\d\d)?{re.escape(SPAN_MARK)}\d{{4}}-\d\d(?:-\d\d)?")
@@ -61,7 +61,7 @@ class PageRecord(BaseModel):
     @property
     def is_absent(self) -> bool:
         """Whether the source said that it rightly has no such item."""
-        return self.absent_ok and self.status == ABSENT
+        return self.absent_ok and self.status >= ERRORS_FROM
 
     def as_page(self, number: int, body: bytes) -> Page:
         """The page as it was fetched."""

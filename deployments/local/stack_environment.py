@@ -35,6 +35,7 @@ _WORLD_OF_SOURCE = {
     "nba_scoreboard": ("nba", "/stats"),
     "nba_boxscores": ("nba", "/stats"),
     "nba_gamelog": ("nba", "/stats"),
+    "nba_playbyplay": ("nba", "/{site}"),
 }
 _OF_SOURCES: dict[str, dict[str, Any]] = {
     "GAPLESS_SOURCE_URLS": {},

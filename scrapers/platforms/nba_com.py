@@ -1,5 +1,7 @@
 """NBA.com: what its sources share. Two hosts, no key, no published limit; each blocks whom it takes for a program.
 
+A pause of 1 to 2 seconds between calls is what users of the site found to be borne.
+
 A block is a 403, a web page with status 200, an empty body or a connection that hangs, and never an empty day: no
 games are only believed of an answer in the right shape that echoes its date. Both hosts want the headers of a browser
 (https://github.com/swar/nba_api, ``stats/library/http.py``), and parameters in alphabetical order.
@@ -66,21 +68,35 @@ class NbaCom(Scraper):
     timeout_s = 30.0
 
 
-class NbaStats(NbaCom):
-    """Sources on stats.nba.com, by date; a pause of 1 to 2 seconds is what its users found to be borne."""
+class NbaDates(NbaCom):
+    """Sources that read the scoreboard of a date first; the schedule of its season comes before it."""
 
-    base_url = "https://stats.nba.com"
-    account = "nba_stats"
-    rate = Rate(per_minute=45, pause_s=(1.0, 2.0))
     rests = NBA_RESTS
     settle_after_days = 3
     requires = ("nba_schedule",)
     scoreboard_path: ClassVar[str] = "/stats/scoreboardv3"
 
-    def scoreboard_request(self, partition: Partition) -> Request:
+    def scoreboard_request(self, partition: Partition, site: str = "") -> Request:
         """The games of the date."""
         offset = (("DayOffset", "0"),) if self.scoreboard_path.endswith("v2") else ()
-        return Request(self.scoreboard_path, (*offset, ("GameDate", partition.start.isoformat()), ("LeagueID", "00")))
+        params = (*offset, ("GameDate", partition.start.isoformat()), ("LeagueID", "00"))
+        return Request(self.scoreboard_path, params, site=site)
+
+
+class NbaStats(NbaDates):
+    """Sources on stats.nba.com."""
+
+    base_url = "https://stats.nba.com"
+    account = "nba_stats"
+    rate = Rate(per_minute=45, pause_s=(1.0, 2.0))
+
+
+class NbaCdn(NbaCom):
+    """Sources on cdn.nba.com, which has files and no lists of other seasons or dates: these are the other host's."""
+
+    base_url = "https://{site}.nba.com"
+    account = "nba_cdn"
+    rate = Rate(per_minute=45, pause_s=(1.0, 2.0))
 
 
 def scheduled_in(table: str) -> tuple[Oracle, ...]:

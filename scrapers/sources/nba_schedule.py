@@ -4,23 +4,21 @@ import re
 from typing import Any
 
 from alerting.errors import NothingPublished, SourceContractError
-from scrapers.base import Findings, Page, Rate, Request
+from scrapers.base import Findings, Page, Request
 from scrapers.partition import Partition
-from scrapers.platforms.nba_com import KINDS, NbaCom, is_game_id, is_postponed, opened
+from scrapers.platforms.nba_com import KINDS, NbaCdn, is_game_id, is_postponed, opened
 
 FILE = "/static/json/staticData/scheduleLeagueV2.json"
 
 
-class NbaSchedule(NbaCom):
+class NbaSchedule(NbaCdn):
     """The file on cdn.nba.com is of one season and takes no parameter; stats.nba.com is asked for any other season."""
 
     title = "NBA.com: schedule of a season"
-    base_url = "https://{site}.nba.com"
     tables = ("nba_schedule",)
     step = "whole"
     entities = tuple(f"{year}-{(year + 1) % 100:02d}" for year in range(2019, 2027))
     calls_guess = 2.0
-    rate = Rate(per_minute=45, pause_s=(1.0, 2.0))
     timeout_s = 120.0  # 9 MB
 
     def first_request(self, partition: Partition) -> Request:

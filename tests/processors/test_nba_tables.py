@@ -27,6 +27,7 @@ from scrapers.scrape import ScrapeContext, scrape
 NOW = dt.datetime(2024, 11, 20, 12, tzinfo=dt.UTC)
 FIXTURES = Path(__file__).parents[3] / "shared" / "fixtures" / "nba_com"
 HOSTS = {"nba_schedule": "/{site}", "nba_scoreboard": "/stats", "nba_boxscores": "/stats", "nba_gamelog": "/stats"}
+HOSTS["nba_playbyplay"] = "/{site}"
 DAYS = [dt.date(2024, 10, 10), dt.date(2024, 11, 15), dt.date(2024, 11, 16)]
 V2 = {"scoreboard_path": "/stats/scoreboardv2", "box_score_path": "/stats/boxscoretraditionalv2"}
 COUNTED = ("fgm", "fga", "fg3m", "fg3a", "ftm", "fta", "oreb", "dreb", "ast", "stl", "blk", "turnover", "pf", "pts")
@@ -233,6 +234,27 @@ def test_game_logs_have_who_played_and_both_teams(bench: Any, load: Load) -> Non
     assert {row[4] for row in teams} == {"preseason", "regular"}
 
 
+def test_plays_add_up_to_the_final_score_and_to_the_points_of_each_player(bench: Any, load: Load) -> None:
+    load("nba_playbyplay", DAYS[0])
+    ends = "action_type = 'game'"
+    scores = bench.rows("nba_pbp", "game_id", ends, "score_home", "score_away")
+    assert {row[0]: row[2:] for row in scores if row[1]} == {
+        game.nba_id: (box.home.score, box.visitor.score) for game, box in played(DAYS[0])
+    }
+    worth = "CASE action_type WHEN '2pt' THEN 2 WHEN '3pt' THEN 3 WHEN 'freethrow' THEN 1 ELSE 0 END"
+    points: Counter[tuple[str, int]] = Counter()
+    for game_id, player, is_made, value in bench.rows("nba_pbp", "game_id", "player_id", "shot_result = 'Made'", worth):
+        if is_made:
+            points[game_id, player] += value
+    assert points == {
+        (game.nba_id, line.player.nba_id): line.pts
+        for game, box in played(DAYS[0])
+        for side in (box.home, box.visitor)
+        for line in side.lines
+        if line.pts
+    }
+
+
 def test_a_game_that_is_listed_on_two_dates_is_refused_on_the_second(
     bench: Any, load: Load, upstream: NbaUpstream
 ) -> None:
@@ -310,3 +332,17 @@ def test_the_recorded_game_log_becomes_its_157_lines() -> None:
     assert {(row.game_id, row.player_id, row.pts, row.minutes) for _, row in found} == {
         (row["GAME_ID"], row["PLAYER_ID"], row["PTS"], row["MIN"]) for row in rows
     }
+
+
+def test_recorded_plays_of_a_game_with_overtime_become_its_506_actions() -> None:
+    body, date = recorded("cdn_playbyplay_0022400561.json"), dt.date(2025, 1, 15)
+    path = "/static/json/liveData/playbyplay/playbyplay_0022400561.json"
+    counts, found = asked_for("nba_playbyplay", path, date, body)
+    assert counts == {"nba_pbp": 506} == Counter(table for table, _ in found)
+    actions = json.loads(body)["game"]["actions"]
+    assert {row.action_number for _, row in found} == {action["actionNumber"] for action in actions}
+    last = found[-1][1]
+    assert (last.score_home, last.score_away, last.period, last.left_s) == (119, 125, 5, 0.0)
+    made = [row for _, row in found if row.shot_result == "Made"]
+    assert sum({"2pt": 2, "3pt": 3, "freethrow": 1}[row.action_type] for row in made) == 119 + 125
+    assert sum(row.shot_distance_ft is not None for _, row in found) == 178

@@ -20,22 +20,23 @@ from alerting.errors import (
     SourceUnavailable,
 )
 from deployments.local.upstreams.league import Calendar, Game, games_in
-from deployments.local.upstreams.nba_answers import player_lines
+from deployments.local.upstreams.nba_answers import actions_of, player_lines
 from deployments.local.upstreams.nba_upstream import NbaUpstream
 from scrapers.base import Page, Rate, Scraper, SourceAccess
 from scrapers.client import SourceClient
 from scrapers.landing import Landing, Manifest
 from scrapers.pace.budget import Budget
 from scrapers.partition import Partition
-from scrapers.registry import scraper
+from scrapers.registry import account_of, scraper
 from scrapers.scrape import ScrapeContext, scrape
 
 NOW = dt.datetime(2024, 11, 20, 12, tzinfo=dt.UTC)
 FIXTURES = Path(__file__).parents[3] / "shared" / "fixtures" / "nba_com"
 THIS_SEASON, ANOTHER = "2024-25", "2025-26"
 HOSTS = {"nba_schedule": "/{site}", "nba_scoreboard": "/stats", "nba_boxscores": "/stats", "nba_gamelog": "/stats"}
+HOSTS["nba_playbyplay"] = "/{site}"
 DAY, EMPTY_DAY, LAST_DAY = dt.date(2024, 11, 15), dt.date(2024, 10, 2), dt.date(2024, 11, 19)
-BY_DATE = ["nba_scoreboard", "nba_boxscores", "nba_gamelog"]
+BY_DATE = ["nba_scoreboard", "nba_boxscores", "nba_gamelog", "nba_playbyplay"]
 V2 = {"scoreboard_path": "/stats/scoreboardv2"}
 V2_BOX = {**V2, "box_score_path": "/stats/boxscoretraditionalv2"}
 
@@ -183,6 +184,7 @@ def expected(name: str, games: list[Game]) -> dict[str, int]:
             "nba_gamelog_teams": 2 * len(games),
             "nba_gamelog_players": sum(played for _, played in lines),
         },
+        "nba_playbyplay": {"nba_pbp": sum(len(actions_of(game)) for game in games)},
     }[name]
 
 
@@ -198,6 +200,7 @@ def played(date: dt.date) -> list[Game]:
         ("nba_boxscores", {}),
         ("nba_boxscores", V2_BOX),
         ("nba_gamelog", {}),
+        ("nba_playbyplay", {}),
     ],
 )
 def test_a_date_has_all_of_its_games_in_either_shape(bench: Bench, name: str, facts: dict[str, str]) -> None:
@@ -205,7 +208,7 @@ def test_a_date_has_all_of_its_games_in_either_shape(bench: Bench, name: str, fa
     assert len(games) > 5
     found = bench.scrape(name, DAY, **facts)
     assert found.counts == expected(name, games)
-    calls = {"nba_scoreboard": 1, "nba_boxscores": 1 + len(games), "nba_gamelog": 3}
+    calls = {"nba_scoreboard": 1, "nba_boxscores": 1 + len(games), "nba_gamelog": 3, "nba_playbyplay": 1 + len(games)}
     assert len(bench.paths) == calls[name]
 
 
@@ -255,7 +258,7 @@ def test_a_game_that_is_not_over_keeps_its_date_open(bench: Bench, name: str, fa
     assert [item.rpartition(" (")[2] for item in found.unsettled] == ["Q3 4:12)"]
 
 
-BOARD, BOX, LOG = "/scoreboard", "/boxscore", "/leaguegamelog"
+BOARD, BOX, LOG, PLAYS = "/scoreboard", "/boxscore", "/leaguegamelog", "/playbyplay"
 REFUSED: list[tuple[str, dict[str, str], str, str, type[PipelineError], str]] = [
     ("nba_scoreboard", {}, "wrong_echo", BOARD, SourceContractError, "asked for 2024-11-15, got the games of"),
     ("nba_scoreboard", V2, "wrong_echo", BOARD, SourceContractError, "asked for GameDate 2024-11-15"),
@@ -281,6 +284,11 @@ REFUSED: list[tuple[str, dict[str, str], str, str, type[PipelineError], str]] = 
     ("nba_gamelog", {}, "double_row", LOG, CoverageLow, "a line twice"),
     ("nba_gamelog", {}, "number_id", LOG, SourceContractError, "got game"),
     ("nba_gamelog", {}, "renamed", LOG, SourceContractError, "PTS"),
+    ("nba_playbyplay", {}, "cut", PLAYS, CoverageLow, "stop before its end"),
+    ("nba_playbyplay", {}, "empty", PLAYS, CoverageLow, "stop before its end"),
+    ("nba_playbyplay", {}, "double_row", PLAYS, CoverageLow, "actions under"),
+    ("nba_playbyplay", {}, "wrong_echo", PLAYS, SourceContractError, "got those of 0022300001"),
+    ("nba_playbyplay", {}, "renamed", PLAYS, SourceContractError, "actionNumber"),
     *[
         (name, {}, kind, "/stats/", refusal, r"status (403|200)")
         for name in BY_DATE
@@ -314,3 +322,35 @@ def test_a_connection_that_hangs_is_an_outage(bench: Bench, name: str) -> None:
     bench.upstream.trouble({"kind": "hang"})
     with pytest.raises(SourceUnavailable, match="no answer within"):
         bench.scrape(name, DAY, timeout_s=0.3)
+
+
+def test_a_game_without_a_file_is_named_and_the_others_are_there(bench: Bench) -> None:
+    games = played(DAY)
+    missing = games[2]
+    bench.upstream.trouble({"kind": "missing", "path": missing.nba_id})
+    found = bench.scrape("nba_playbyplay", DAY)
+    assert found.absent == (missing.nba_id,)
+    assert found.counts == expected("nba_playbyplay", [game for game in games if game != missing])
+    assert [page.status for page in found.pages if page.is_absent] == [403]
+
+
+def test_a_date_of_which_no_game_has_a_file_is_not_empty(bench: Bench) -> None:
+    bench.upstream.trouble({"kind": "missing", "path": PLAYS})
+    found = bench.scrape("nba_playbyplay", DAY)
+    assert not any(found.counts.values())
+    assert found.empty_evidence == ""
+
+
+def test_a_block_of_the_files_is_a_block_and_no_missing_game(bench: Bench) -> None:
+    bench.upstream.trouble({"kind": "access_denied", "path": PLAYS})
+    with pytest.raises(BlockedBySource, match="challenge page came with status 403"):
+        bench.scrape("nba_playbyplay", DAY)
+    assert bench.scrape("nba_scoreboard", DAY).counts == expected("nba_scoreboard", played(DAY))
+
+
+def test_the_sources_are_two_accounts() -> None:
+    accounts = {name: account_of(name) for name in HOSTS}
+    assert accounts == {
+        **dict.fromkeys(("nba_schedule", "nba_playbyplay"), "nba_cdn"),
+        **dict.fromkeys(("nba_scoreboard", "nba_boxscores", "nba_gamelog"), "nba_stats"),
+    }

@@ -51,7 +51,8 @@ def test_each_source_is_pointed_at_its_own_world():
     assert urls["civic_band"] == "http://127.0.0.1:8081/{site}"
     assert {urls[f"racing_{name}"] for name in ("reference", "cards", "results")} == {"http://127.0.0.1:8082"}
     assert urls["odds_history"] == urls["odds_events"] == "http://127.0.0.1:8083"
-    assert (urls["nba_schedule"], urls["nba_gamelog"]) == (f"{NBA}/{{site}}", f"{NBA}/stats")
+    assert {urls[f"nba_{name}"] for name in ("schedule", "playbyplay")} == {f"{NBA}/{{site}}"}
+    assert {urls[f"nba_{name}"] for name in ("scoreboard", "boxscores", "gamelog")} == {f"{NBA}/stats"}
     state = _running()
     state.child("upstream").ports.pop("civic")  # type: ignore[union-attr]
     assert "civic_band" not in _of_sources(state, "URLS")

@@ -92,6 +92,17 @@ def test_a_block_of_one_source_cools_down_all_of_its_account_and_names_it() -> N
     refuse_while_cooling(store, "racing_cards", NOW)
 
 
+def test_a_block_of_one_host_of_a_site_leaves_the_sources_of_the_other_alone() -> None:
+    store = MemoryObjectStore()
+    error = BlockedBySource("a web page", source="nba_boxscores")
+    cool_down(store, error, source="nba_boxscores", backfill_id="bf-1", now=NOW, hours=2)
+    for blocked in ("nba_scoreboard", "nba_boxscores", "nba_gamelog"):
+        with pytest.raises(ConfigurationError, match="the account nba_stats blocked bf-1"):
+            refuse_while_cooling(store, blocked, NOW)
+    for free in ("nba_schedule", "nba_playbyplay"):
+        refuse_while_cooling(store, free, NOW)
+
+
 def test_the_first_block_of_a_run_says_how_long_and_a_later_run_may_say_more() -> None:
     store = MemoryObjectStore()
     errors = [BlockedBySource("a challenge page", source="one") for _ in range(3)]
