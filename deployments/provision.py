@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml  # type: ignore[import-untyped]
@@ -126,6 +128,18 @@ def provision() -> None:
     asyncio.run(provision_automations(Path(__file__).with_name("automations.yaml")))
 
 
-if __name__ == "__main__":
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line; ``--automations FILE`` provisions the automations of one more file and nothing else."""
+    parser = argparse.ArgumentParser(prog="python -m deployments.provision", description="Idempotent provisioning.")
+    parser.add_argument("--automations", type=Path, metavar="FILE", help="only those of FILE, created or replaced")
+    given = parser.parse_args(arguments)
+    if given.automations:
+        names = asyncio.run(provision_automations(given.automations))
+        print(f"provisioned: {', '.join(names)}")
+        return
     provision()
     print("provisioned: work pool, queues, limits, bucket, dataset, tables, deployments, automations")
+
+
+if __name__ == "__main__":
+    main()

@@ -19,6 +19,7 @@ from alerting.errors import ConfigurationError, PipelineError
 from alerting.incident import Incident
 from alerting.redaction import redact
 from alerting.wording import plural
+from flows.closing.announcing import Origin, announce, verified_event
 from flows.closing.close import free_lease_of
 from flows.coordination.cooldown import refuse_while_cooling
 from flows.coordination.lease import Lease
@@ -213,6 +214,10 @@ async def _work(services: Services, plan: Plan, max_concurrency: int, lease: Lea
 
 def _show_end(run: Run, flow_run_id: str) -> None:
     end_progress(flow_run_id, _told(run), calendar_artifacts(run.services, [run.source], utc_now(), flow_run_id))
+    entries = [entry for key in run.work.planned if (entry := run.ledger.get(key))]
+    origin = Origin(run.source, run.backfill_id, flow_run_id, run.services.table_names(run.source))
+    if verified := verified_event(origin, entries):
+        announce([verified])
 
 
 def _verdict(run: Run) -> State[Any]:

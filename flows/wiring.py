@@ -229,6 +229,10 @@ class Services:
         """
         return self.kit_type(self, source, purpose)
 
+    def table_names(self, source: str) -> list[str]:
+        """Tables of the source as people and other tools name them: ``dataset.table``."""
+        return [f"{self.settings.dataset}.{name}" for name in self.source_kit(source).scraper.tables]
+
 
 def _of_account(settings: Mapping[str, int], scraper: Scraper, declared: int | None) -> int | None:
     """What is set for the account that the source shares, by the account's name, or for the source alone.

@@ -99,6 +99,7 @@ def calendar_environment(state: StackState) -> dict[str, str]:
     entities = {**_OF_SOURCES["GAPLESS_SOURCE_ENTITIES"], **state.exports.get("GAPLESS_SOURCE_ENTITIES", {})}
     return {
         "STORAGE_EMULATOR_HOST": at["gcs"].endpoint,
+        "BIGQUERY_EMULATOR_HOST": at["bigquery"].endpoint,
         "GOOGLE_CLOUD_PROJECT": GOOGLE_PROJECT,
         "GAPLESS_PROJECT": GOOGLE_PROJECT,
         "GAPLESS_SOURCE_ENTITIES": json.dumps(entities),

@@ -17,6 +17,7 @@ from alerting.errors import StateUnreadable
 from alerting.outbox import Outbox
 from alerting.ranges import compress_dates
 from alerting.run_facts import RunFacts
+from flows.closing.announcing import announce, run_events
 from flows.closing.record import keep_mail, keep_record
 from flows.closing.settle_ledger import Ending, settle_ledger
 from flows.coordination.cooldown import cooling_until, lift_command
@@ -133,6 +134,7 @@ def close_backfill(
     shown = result_artifacts(final.redacted(), ledger, services.settings.inbox_url)
     shown += calendar_artifacts(services, [final.source], now, final.flow_run_id)
     end_progress(final.flow_run_id, ending_of(final), shown)
+    announce(run_events(final.redacted(), ledger, services.table_names(final.source)))
     sent = f"mail {result.status}" if result else "no mail was owed"
     LOG.info("backfill %s closed: %s; %s", backfill_id, ending_of(final), sent)
     return Closed(final, result)

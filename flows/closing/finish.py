@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 from alerting.run_facts import RunFacts
-from flows.closing.close import close_backfill
+from flows.closing.announcing import announce, run_events
+from flows.closing.close import close_backfill, recount
 from flows.closing.settle_ledger import Ending, settle_ledger
 from flows.coordination.lease import pause_lease
 from flows.ledger.verdicts import resumes_at
@@ -45,6 +46,8 @@ def pause(run: Run) -> None:
     """Leaves the source free and the mail owed: Resume starts this run again, and it sends the mail. Blocking."""
     run.services.alerts.flush("pause", run.backfill_id)
     why = "is suspended in Prefect; Resume goes on with this"
-    settle_ledger(run.services.store, run.source, run.backfill_id, Ending(why, utc_now(), is_paused=True))
+    ledger = settle_ledger(run.services.store, run.source, run.backfill_id, Ending(why, utc_now(), is_paused=True))
     pause_lease(run.services.store, run.source, run.backfill_id, utc_now())
     tell_progress(run.facts.flow_run_id, "suspended in Prefect: Resume goes on with the rest")
+    known = recount(run.services, run.facts, ledger, aborted="user", now=utc_now())
+    announce(run_events(known.redacted(), ledger, run.services.table_names(run.source), is_paused=True))

@@ -19,6 +19,11 @@ _SHRUNK_SHOWN = 4
 SLOW_ANSWER_S = 1.0
 
 
+def changes_rows(entry: LedgerEntry) -> bool:
+    """Whether the partition's last load created, updated or removed any row."""
+    return any(counts.get(what) for counts in entry.changes.values() for what in ("created", "updated", "removed"))
+
+
 def table_facts(
     tables: Sequence[str], entries: Sequence[LedgerEntry], since: dt.datetime | None = None
 ) -> list[TableFacts]:

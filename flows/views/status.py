@@ -13,7 +13,7 @@ from alerting.wording import about, plural
 from flows.ledger.ledger import LedgerEntry, Verdict
 from flows.ledger.pending import read_pending
 from flows.planning.known_first_date import known_scraper
-from flows.run.data_facts import item_counts, shrunk_text
+from flows.run.data_facts import changes_rows, item_counts, shrunk_text
 from flows.views.inspection import Cause, causes_of, describe_run, mail_state, newest_objects
 from flows.views.situation import BLOCK, DEAD_KEY, PERSON, QUOTA, Situation, State, at, situation_of
 from flows.wiring import Services
@@ -26,7 +26,6 @@ from scrapers.registry import account_of, sources_of
 _SHOWN_CAUSES = 5
 _SHOWN_ACCEPTED = 20
 _NOTHING_DOUBLED = "done dates are skipped, others replaced in one step, so nothing is doubled"
-_TOUCHED = ("created", "updated", "removed")
 
 
 def source_status(services: Services, source: str, now: dt.datetime, newest: int = 5) -> dict[str, Any]:
@@ -310,15 +309,9 @@ def _dependents(seen: Seen) -> str:
     tables = ", ".join(f"{dataset}.{name}" for name in names)
     run = seen.situation.run.backfill_id if seen.situation.run else ""
     changed = compress_dates(
-        entry.partition
-        for entry in seen.situation.entries.values()
-        if entry.backfill_id == run and _has_changed_rows(entry)
+        entry.partition for entry in seen.situation.entries.values() if entry.backfill_id == run and changes_rows(entry)
     )
     return f"whatever reads {tables}; the last run changed {f'rows of {changed}' if changed else 'no row'}"
-
-
-def _has_changed_rows(entry: LedgerEntry) -> bool:
-    return any(counts.get(what) for counts in entry.changes.values() for what in _TOUCHED)
 
 
 def _unavailable(seen: Seen) -> str:
