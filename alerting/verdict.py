@@ -110,7 +110,10 @@ def headline_of(facts: RunFacts, outcome: str, tally: Tally, differing: bool) ->
 def verdict_of(facts: RunFacts, causes: Causes, tally: Tally, outcome: str) -> str:
     """What happened, what is missing, whether anything is broken, and what resuming costs: decide to act or not."""
     counts, said = facts.verdict_counts, []
-    if not tally.known:
+    if not tally.known and outcome in ("OK", "FAILED"):
+        # A script that has no plan to recount: it ended properly, and said what it had to say.
+        said.append("What follows is all that was reported; how many were planned was not said.")
+    elif not tally.known:
         said.append("The run ended without a last word; what follows is what it had written down.")
         if tally.missing:
             said.append(f"{plural(tally.missing, tally.unit)} failed for certain; the ledger knows the others.")
