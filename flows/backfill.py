@@ -36,6 +36,7 @@ from flows.planning.catalogue import refresh_catalogue
 from flows.planning.plan import Plan
 from flows.planning.planner import plan_asked
 from flows.planning.query_bytes import plan_dry_run
+from flows.planning.versions import refresh_versions
 from flows.run.artifacts import ended, report_progress
 from flows.run.cost_history import remember_cost
 from flows.run.heartbeat import keep_alive
@@ -194,6 +195,8 @@ async def _begun(
         for told in await run.in_thread(
             refresh_catalogue, services, run.kit.scraper, run.client, asked.entities, utc_now()
         ):
+            run.note(told)
+        for told in await run.in_thread(refresh_versions, services, run.kit.scraper, run.client, utc_now()):
             run.note(told)
         # Again, because only the holder of the lease sees a ledger that nobody else changes.
         planned = await run.in_thread(plan_asked, services, asked, utc_now(), backfill_id)

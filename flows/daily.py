@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
+from collections.abc import Collection
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
@@ -31,6 +32,7 @@ from flows.parameters import Asked, Mode, Reason
 from flows.planning.expectations import by_oracles
 from flows.planning.plan import Path, Plan, PlannedPartition
 from flows.planning.requirements import in_order
+from flows.planning.versions import changed_partitions, refresh_versions
 from flows.run.artifacts import ended, now_of, report_progress
 from flows.run.calendar_artifact import calendar_artifacts
 from flows.run.heartbeat import keep_alive
@@ -43,9 +45,11 @@ from flows.settings import Concurrency
 from flows.wiring import Services, build_services
 from scrapers.base import Scraper
 from scrapers.partition import Partition, partitions_between
+from scrapers.platforms.catalogue import Versioned
 from scrapers.scrape import utc_now
 
 # A year of days back is a backfill, and belongs there.
+MOST_CHANGED = 60
 DaysBack = Annotated[int, Field(ge=1, le=60)]
 
 
@@ -147,21 +151,49 @@ async def daily(
 
 
 def live_plan(services: Services, source: str, window: list[Partition], *, ignore_requires: bool = False) -> Plan:
-    """Everything of ``window`` is asked for, but for what has to wait for another source.
+    """Everything of ``window`` is asked for, but for what has to wait for another source; and what changed at this one.
 
     Raises ``ConfigurationError`` when all of it waits.
     """
     kit = services.source_kit(source)
+    items = [PlannedPartition(partition, Path.FETCH, "newest or may have changed") for partition in window]
+    again = changed_items(services, source, {partition.key for partition in window})
+    items = sorted([*again, *items], key=lambda item: item.partition.key)
     plan = Plan(
         source,
-        window[0].start,
+        items[0].partition.start,
         window[-1].end - dt.timedelta(days=1),
         kit.scraper.zone,
-        tuple(PlannedPartition(partition, Path.FETCH, "newest or may have changed") for partition in window),
+        tuple(items),
     )
-    entries = kit.ledger.refresh(window[0].key, window[-1].key)
+    entries = kit.ledger.refresh(items[0].partition.key, window[-1].key)
     plan = in_order(services, kit.scraper, plan, entries, utc_now(), ignored=ignore_requires)
     return by_oracles(services, kit.scraper, plan, entries, utc_now())
+
+
+def changed_items(services: Services, source: str, window: Collection[str]) -> list[PlannedPartition]:
+    """Dates outside of the window that the source has changed since they were landed.
+
+    At most `MOST_CHANGED`, the newest ones: more of them are a backfill's work.
+    """
+    kit = services.source_kit(source, "live")
+    if not isinstance(kit.scraper, Versioned):
+        return []
+    try:
+        for told in refresh_versions(services, kit.scraper, kit.client, utc_now()):
+            partition_logger().warning("%s: %s", source, told)
+    finally:
+        kit.close()
+    entries = kit.ledger.refresh()
+    changed = changed_partitions(services, kit.scraper, entries)
+    keys = sorted(key for key in changed.keys() - set(window) if entries[key].attempt)
+    if len(keys) > MOST_CHANGED:
+        partition_logger().warning(
+            "%s: %d dates have changed at the source; the newest %d are read, a backfill reads the others",
+            source, len(keys), MOST_CHANGED,
+        )  # fmt: skip
+    manifests = [services.landing.read_manifest(entries[key].manifest_name) for key in keys[-MOST_CHANGED:]]
+    return [PlannedPartition(one.as_partition(), Path.FETCH, changed[one.partition]) for one in manifests]
 
 
 def _refused(source: str, error: PipelineError) -> State[Any]:

@@ -13,7 +13,7 @@ from scrapers.base import Scraper
 from scrapers.landing import Landing, Manifest, content_hash
 from scrapers.partition import Partition
 
-__all__ = ["Fetcher", "new_attempt_id", "refuse_unaskable", "scrape", "swept", "utc_now"]
+__all__ = ["Fetcher", "begun_at", "new_attempt_id", "refuse_unaskable", "scrape", "swept", "utc_now"]
 
 SWEEPS = 3
 """How often a partition of several calls is begun anew when the source changes it between two pages."""
@@ -36,6 +36,18 @@ def new_attempt_id(now: dt.datetime) -> str:
     '20250103T040506Z'
     """
     return f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
+
+
+def begun_at(attempt_id: str) -> dt.datetime | None:
+    """When the attempt was begun (aware), as its id says; None for an id that says nothing.
+
+    >>> begun_at("20250103T040506Z-1f"), begun_at("a1")
+    (datetime.datetime(2025, 1, 3, 4, 5, 6, tzinfo=datetime.timezone.utc), None)
+    """
+    try:
+        return dt.datetime.strptime(attempt_id.partition("-")[0], "%Y%m%dT%H%M%SZ").replace(tzinfo=dt.UTC)
+    except ValueError:
+        return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -229,6 +229,7 @@ class PlanRules:
         empty_ttl: A proof of emptiness that was older than this at ``since`` is none any more.
         settled_up_to: The last date of the source that may be asked for now.
         earliest: The first one that it still answers for: what is older is not fetched, and loaded where it is landed.
+        changed: Keys of which the source has other items than landed, and why: they are fetched again.
     """
 
     mode: Mode = Mode.INCREMENTAL
@@ -240,6 +241,7 @@ class PlanRules:
     empty_ttl: dt.timedelta = NEVER
     settled_up_to: dt.date | None = None
     earliest: dt.date = dt.date.min
+    changed: Mapping[str, str] = field(default_factory=dict)
 
 
 AS_USUAL = PlanRules()
@@ -350,6 +352,8 @@ def _path(
     is_landed = entry.verdict in _LANDED
     if mode is Mode.FULL and not (is_landed and since and entry.updated_at >= since):
         return Path.FETCH, f"{entry.verdict.value}, fetched again"
+    if (entry.verdict.is_good or is_landed) and partition.key in rules.changed:
+        return Path.FETCH, rules.changed[partition.key]
     if entry.verdict.is_good and partition.is_whole and since and since - entry.updated_at > scraper.fresh_for:
         return Path.FETCH, f"{entry.verdict.value} on {entry.updated_at:%Y-%m-%d}, a fresh snapshot is due"
     if entry.verdict is Verdict.EMPTY_OK and since and since - entry.updated_at > rules.empty_ttl:

@@ -18,6 +18,7 @@ from flows.planning.requested import Selection, requested_partitions
 from flows.planning.requirements import in_order
 from flows.planning.stored_plan import named_plan, plan_name, read_plan
 from flows.planning.tiers import described_tier, refuse_closed
+from flows.planning.versions import changed_partitions
 from flows.wiring import Services
 from scrapers.base import Scraper
 from scrapers.scrape import utc_now
@@ -79,6 +80,7 @@ def plan_asked(services: Services, asked: Asked, now: dt.datetime, backfill_id: 
             empty_ttl=dt.timedelta(days=services.settings.empty_ttl_days),
             settled_up_to=scraper.last_settled(now),
             earliest=scraper.earliest(now),
+            changed=changed_partitions(services, scraper, entries),
         ),
     )
     if not plan.items:

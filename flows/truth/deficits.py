@@ -34,6 +34,7 @@ class Deficit(StrEnum):
     LONG_REST = "long_rest"
     STALE = "stale"
     OPEN_ITEMS = "open_items"
+    CHANGED = "changed"
     BELOW = "below_threshold"
     UNMAPPED = "unmapped"
     MISSED = "missed"
@@ -89,8 +90,8 @@ def _gap(known: Known, table: str) -> str:
         return "rows without a verdict" if rows else "landed, not loaded" if known.attempts else "never attempted"
     if entry.verdict is Verdict.UNAVAILABLE:
         return ""
-    if known.refused:
-        return known.refused
+    if known.refused or known.changed:
+        return known.refused or known.changed
     if entry.verdict is Verdict.EMPTY_OK:
         doubt = "proven empty for longer than the source rests" if known.doubt else ""
         return "proven empty, but the table has rows" if rows else doubt
@@ -193,6 +194,8 @@ def _of_a_good_verdict(
         return Deficit.LOADED_NOT_LANDED, f"the manifest of attempt {entry.attempt or '(none)'} is gone"
     if known.refused:
         return Deficit.NO_EVIDENCE, known.refused
+    if known.changed:
+        return Deficit.CHANGED, known.changed
     newest = known.newest
     if newest and newest.attempt > entry.attempt and newest.content_hash != entry.content_hash:
         return Deficit.LANDED_NOT_LOADED, f"another payload was landed later, by {newest.backfill_id}"

@@ -24,6 +24,7 @@ from flows.ledger.rests import long_rests
 from flows.planning.expectations import items_now, read_expectations
 from flows.planning.known_first_date import known_scraper
 from flows.planning.plan import why_unaskable
+from flows.planning.versions import changed_partitions
 from flows.wiring import Services
 from processors.base import Table
 from processors.items import Comparison
@@ -56,8 +57,9 @@ class Known:
     """All that is known about one partition. ``rows`` is per table, as counted in BigQuery now.
 
     ``doubt`` says why its emptiness is not believed, whatever proved it. ``is_askable``: the source still has it.
-    ``refused`` says why the answer on which its good verdict rests is no evidence. ``items`` is what the source's
-    oracles expect now, those that are believed, against the rows that are there now.
+    ``refused`` says why the answer on which its good verdict rests is no evidence, ``changed`` what is other at the
+    source by now, as it last said. ``items`` is what the source's oracles expect now, those that are believed, against
+    the rows that are there now.
     """
 
     partition: Partition
@@ -67,6 +69,7 @@ class Known:
     doubt: str = ""
     is_askable: bool = True
     refused: str = ""
+    changed: str = ""
     items: tuple[Comparison, ...] = ()
 
     @property
@@ -209,6 +212,7 @@ def read_inventory(
     rows = _rows_by_partition(services, source, wanted)
     doubts = long_rests(ledger, wanted, scraper)
     items = items_now(services, scraper, wanted, read_expectations(services, scraper, wanted))
+    changed = changed_partitions(services, scraper, ledger)
     known = [
         Known(
             one,
@@ -218,6 +222,7 @@ def read_inventory(
             doubts.get(one.key, ""),
             is_askable=not why_unaskable(scraper, one, scraper.earliest(now)),
             items=items.get(one.key, ()),
+            changed=changed.get(one.key, ""),
         )
         for one in wanted
     ]

@@ -99,9 +99,11 @@ class NbaCdn(NbaCom):
     rate = Rate(per_minute=45, pause_s=(1.0, 2.0))
 
 
-def scheduled_in(table: str) -> tuple[Oracle, ...]:
-    """Each game of the season's schedule has rows in ``table`` on its date."""
+def scheduled_in(table: str, but: tuple[str, ...] = ()) -> tuple[Oracle, ...]:
+    """Each game of the season's schedule has rows in ``table`` on its date, other than those of the kinds ``but``."""
     where = "deleted_at IS NULL AND NOT is_postponed"
+    if but:
+        where += f" AND game_kind NOT IN ({', '.join(map(repr, but))})"
     of = "nba_schedule"
     return (Oracle(of, of, "game_id", "game_date", where, entity=season_of, found_in=table, item="game"),)
 
