@@ -27,6 +27,7 @@ from markupsafe import Markup
 from alerting.coverage import LOOKS, Look, look_of
 from alerting.redaction import printable
 from alerting.wording import cut_items
+from flows.truth.inventory import first_date_of
 from flows.truth.whole_history import Attention, Cell, History
 from scrapers.partition import VARIANT_MARK
 
@@ -163,8 +164,8 @@ def command_for(source: str, state: str, keys: Sequence[str]) -> str:
     """What a person types about partitions in that state; "" where nothing is to be done."""
     if not look_of(state).needs_attention:
         return ""
+    whole = [key for key in keys if first_date_of(key) is None]
     dates = sorted(key for key in keys if "@" not in key)
-    whole = [key for key in keys if not key[-2:].isdecimal()]
     if whole:
         return (
             f"gapless run {source} --entities {shlex.quote(','.join(sorted(whole)[:_SHOWN_WORDS]))} --reason gap_repair"

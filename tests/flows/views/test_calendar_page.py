@@ -82,6 +82,7 @@ def test_what_needs_attention_is_told_in_words_with_its_command() -> None:
         ("shrunk", ["2025-01-03"], "gapless run toy 2025-01-03 2025-01-03 --accept-shrink --reason WHY"),
         ("failed_permanent", ["2025-01-03"], "gapless retry-failed toy --reason errors"),
         ("planned", ["a.ca~agendas", "b.ca"], "gapless run toy --entities 'a.ca~agendas,b.ca' --reason gap_repair"),
+        ("planned", ["season24"], "gapless run toy --entities season24 --reason gap_repair"),
         ("planned", ["lakers@2025-01-03"], "gapless repair toy --reason gap_repair"),
     ],
 )
