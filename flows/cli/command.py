@@ -16,6 +16,7 @@ from pydantic_settings import SettingsError
 
 from alerting.errors import PipelineError, WrongUsage
 from flows.cli import care, looking, work
+from flows.cli.examples import examples_of
 from flows.cli.output import show_error
 from flows.settings import code_version, unfit
 
@@ -25,13 +26,14 @@ app = typer.Typer(
     name="gapless",
     help="Refills any range of dates of any source, without holes, and sends one mail.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for part in (work.app, looking.app, care.app):
     app.registered_commands.extend(part.registered_commands)
+for command in app.registered_commands:
+    command.epilog = examples_of(command.name or str(getattr(command.callback, "__name__", "")))
 
 
 def _version(asked: bool) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import sys
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,8 +15,9 @@ from alerting.coverage import build_coverage, coverage_text
 from alerting.errors import ConfigurationError
 from alerting.object_store import ObjectMissing
 from alerting.ranges import compress_dates
+from alerting.run_facts import GOOD_VERDICTS
 from alerting.wording import plural
-from flows.cli.output import AnyEnd, AnyStart, Json, Source, check_range, day, finish, say, show, table
+from flows.cli.output import AnyEnd, AnySource, AnyStart, Json, Source, check_range, day, finish, say, show, table
 from flows.coordination.lease import list_leases
 from flows.truth import auditing
 from flows.truth.deficits import Deficit, find_gaps, not_at_source, summarised
@@ -31,6 +34,9 @@ from scrapers.scrape import utc_now
 
 app = typer.Typer()
 RUN_COLUMNS = ("backfill_id", "source", "range", "verdict", "started_at", "wall_s", "calls", "mail")
+WATCH_S = 5
+_CLEARED = "\x1b[2J\x1b[H"
+_STATUS_COLUMNS = ("source", "state", "well", "last_update", "next")
 _FAILED_COLUMNS = ("verdict", "error_type", "ranges", "example")
 _GONE_COLUMNS = ("verdict", "partitions", "ranges", "why")
 _CAUSE_COLUMNS = ("cause", "count", "severity", "source", "error_type", "ranges", "message")
@@ -38,15 +44,29 @@ _CAUSE_COLUMNS = ("cause", "count", "severity", "source", "error_type", "ranges"
 
 @app.command()
 def status(
-    source: Annotated[str, typer.Argument(help="Name of the source; all when left out.")] = "",
+    source: AnySource = "",
     failed: Annotated[bool, typer.Option("--failed", help="Only failed partitions, with their last error.")] = False,
     incomplete: Annotated[
         bool, typer.Option("--incomplete", help="Only partitions with fewer rows than landed.")
     ] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Again every 5 s, until Ctrl+C; needs a terminal.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Is it running, what failed, is anything lost, and what to type next: fifteen answers per source."""
-    services, now = build_services(for_a_person=True), utc_now()
+    """Is it running, what failed, what to type next: a line per source, or fifteen answers about one."""
+    if watch and (as_json or not sys.stdout.isatty()):
+        raise typer.BadParameter("needs a terminal, and no --json", param_hint="--watch")
+    while True:
+        documents, lines = _told(build_services(for_a_person=True), source, failed=failed, incomplete=incomplete)
+        if not watch:
+            break
+        typer.echo(_CLEARED, nl=False)
+        show(None, [f"{utc_now():%Y-%m-%d %H:%M:%S} UTC, again in {WATCH_S} s; Ctrl+C ends it", *lines], as_json)
+        time.sleep(WATCH_S)
+    show(documents[source] if source else documents, lines or ["none"], as_json)
+
+
+def _told(services: Services, source: str, *, failed: bool, incomplete: bool) -> tuple[dict[str, Any], list[str]]:
+    """What is known of one source, or of all, as data and as lines."""
     documents: dict[str, Any] = {}
     lines: list[str] = []
     for name in [source] if source else known_sources():
@@ -54,10 +74,28 @@ def status(
             documents[name] = _incomplete(services, name)
             lines += table(documents[name], ("partition", "table", "expected", "actual", "verdict"))
             continue
-        found = source_status(services, name, now)
+        found = source_status(services, name, utc_now())
         documents[name] = found["failed"] if failed else found
-        lines += table(found["failed"], _FAILED_COLUMNS) if failed else _status_lines(found)
-    show(documents[source] if source else documents, lines or ["none"], as_json)
+        if failed:
+            lines += table(found["failed"], _FAILED_COLUMNS)
+        elif source:
+            lines += _status_lines(found)
+    if not (source or failed or incomplete):
+        lines = table([_in_one_line(found) for found in documents.values()], _STATUS_COLUMNS)
+    return documents, lines
+
+
+def _in_one_line(found: dict[str, Any]) -> dict[str, Any]:
+    good = sum(count for verdict, count in found["verdicts"].items() if verdict in GOOD_VERDICTS)
+    well = f"{good:,} of {found['partitions']:,}" if found["partitions"] else "-"
+    newest = f"{found['last_update']:%Y-%m-%d %H:%M}" if found["last_update"] else "-"
+    return {
+        "source": found["source"],
+        "state": found["state"],
+        "well": well,
+        "last_update": newest,
+        "next": found["next_step"],
+    }
 
 
 def _incomplete(services: Services, source: str) -> list[dict[str, Any]]:
@@ -102,7 +140,7 @@ def _status_lines(found: dict[str, Any]) -> list[str]:
 
 @app.command()
 def calendar(
-    source: Annotated[str, typer.Argument(help="Name of the source; all when left out.")] = "",
+    source: AnySource = "",
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write it as a page instead.")] = None,
     as_json: Json = False,
 ) -> None:

@@ -12,6 +12,7 @@ import typer
 from alerting.errors import PipelineError, WrongUsage
 from alerting.redaction import printable, redact_value, visible
 from flows.calendar_dates import calendar_date
+from scrapers.registry import sources as known_sources
 
 
 def day(text: str) -> dt.date:
@@ -22,7 +23,14 @@ def day(text: str) -> dt.date:
         raise typer.BadParameter(str(error)) from None
 
 
-Source = Annotated[str, typer.Argument(help="Name of the source.", show_default=False)]
+def _complete_source(incomplete: str) -> list[str]:
+    return [name for name in known_sources() if name.startswith(incomplete)]
+
+
+Source = Annotated[str, typer.Argument(help="Name of the source.", show_default=False, autocompletion=_complete_source)]
+AnySource = Annotated[
+    str, typer.Argument(help="Name of the source; all when left out.", autocompletion=_complete_source)
+]
 AnyStart = Annotated[
     dt.date | None, typer.Argument(parser=day, metavar="[START]", help="First date; all that is known when left out.")
 ]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime as dt
 import http.server
 import json
+import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -14,13 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from flows.cli.command import app
+from flows.cli.examples import EXAMPLES
 from flows.coordination.lease import Holder, Lease, read_lease
 from flows.views.server_checks import server_checks
 from flows.wiring import build_services
 from scrapers.base import Rate
+from scrapers.registry import sources
 from scrapers.scrape import utc_now
 
 SOURCE = "bdl_box_scores"
@@ -94,6 +99,65 @@ def test_d06_looking_makes_no_call_and_no_write_and_gives_one_json_document_with
         assert key not in text.out + text.err + answered.out, verb
     assert place.objects() == before
     assert place.upstream.calls.report()["total"] == calls
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_help_of_every_verb_ends_with_examples_that_it_understands(verb: str, gapless: Any) -> None:
+    said = gapless(verb, "-h").out
+    given = [line.split("#")[0].split() for line in said.splitlines() if line.strip().startswith(f"gapless {verb}")]
+    assert len(given) == len(EXAMPLES[verb]) > 0
+    command = typer.main.get_command(app).commands[verb]  # type: ignore[attr-defined]
+    for arguments in EXAMPLES[verb]:
+        assert f"  gapless {verb} {arguments}".rstrip() in said
+        # Raises for whatever the command would refuse as wrong usage.
+        command.make_context(verb, shlex.split(arguments))
+
+
+def test_a_shell_completes_verbs_options_and_sources() -> None:
+    def completed(words: str) -> list[str]:
+        asked = {"_GAPLESS_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+        done = subprocess.run(
+            [sys.executable, "-c", "import gapless; gapless.main()"],
+            env={**os.environ, **asked},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        return done.stdout.split()
+
+    assert completed("gapless repr") == ["reprocess"]
+    assert completed("gapless gaps bdl_b") == [SOURCE]
+    assert "--from-file" in completed("gapless run --fr")
+
+
+def test_status_of_all_is_a_line_a_source_and_watches_at_a_terminal_alone(
+    place: Any, gapless: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.fill("2025-01-03", 2)
+    place.fail("2025-01-05")
+    lines = gapless("status").out.splitlines()
+    assert len(lines) == 1 + len(sources())
+    (mine,) = [line for line in lines if line.startswith(SOURCE)]
+    assert mine.split()[1:5] == ["idle", "2", "of", "3"]
+    assert mine.endswith(f"gapless run {SOURCE} 2025-01-05 2025-01-05 --reason errors")
+    assert set(gapless("status", "--json").data) == set(sources())
+    refused = gapless("status", "--watch")
+    assert (refused.code, refused.out) == (2, "")
+    assert "needs a terminal" in refused.err
+
+    looks: list[float] = []
+
+    def ended_by_hand(seconds: float) -> None:
+        looks.append(seconds)
+        if len(looks) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("flows.cli.looking.time.sleep", ended_by_hand)
+    monkeypatch.setattr("flows.cli.looking.sys.stdout.isatty", lambda: True, raising=False)
+    watched = gapless("status", SOURCE, "--watch")
+    assert watched.code == 130
+    assert watched.out.count("15. Can it wait until morning?") == 2
 
 
 def test_the_calendar_has_a_letter_a_day_in_text_and_as_a_page(place: Any, gapless: Any, tmp_path: Path) -> None:
