@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import Annotated, Any
+from typing import Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run as current
 from prefect.states import Completed, Failed
-from pydantic import Field
 
 from alerting.errors import PipelineError
 from alerting.run_facts import RunFacts
@@ -31,7 +30,24 @@ from flows.dropdowns import DateSource
 from flows.ledger.verdicts import abort_reason, exit_code
 from flows.log import failed, lets_out_redacted, library_logs_in_run, partition_logger
 from flows.mapping import map_windows
-from flows.parameters import Asked, Engine, Mode, OnFailure, Order, Reason
+from flows.parameters import (
+    Asked,
+    Canary,
+    Concurrency,
+    DeadlineHours,
+    EarlierRun,
+    Engine,
+    MaxCalls,
+    MaxCost,
+    Mode,
+    OnFailure,
+    Order,
+    Parallel,
+    PausedRun,
+    PlannedRun,
+    Reason,
+    WaitSeconds,
+)
 from flows.planning.catalogue import refresh_catalogue
 from flows.planning.plan import Plan
 from flows.planning.planner import plan_asked
@@ -49,7 +65,6 @@ from flows.run.run import Run
 from flows.run.starting_facts import starting_facts
 from flows.run.supervisor import Supervisor
 from flows.run_id import backfill_id_of, run_name
-from flows.settings import Concurrency
 from flows.wiring import Services, build_services
 from scrapers.scrape import utc_now
 
@@ -80,7 +95,7 @@ async def backfill(
     order: Order = Order.OLDEST_FIRST,
     on_failure: OnFailure = OnFailure.CONTINUE,
     engine: Engine = Engine.INLINE,
-    parallel: Annotated[int, Field(ge=0, le=64)] = 0,
+    parallel: Parallel = 0,
     max_concurrency: Concurrency = 8,
     dry_run: bool = False,
     retry_failed: bool = False,
@@ -88,15 +103,15 @@ async def backfill(
     ignore_requires: bool = False,
     dates: str = "",
     exclude: str = "",
-    failed_of: str = "",
-    plan_of: str = "",
-    resume_of: str = "",
-    canary: Annotated[int, Field(ge=-1)] = -1,
+    failed_of: EarlierRun = "",
+    plan_of: PlannedRun = "",
+    resume_of: PausedRun = "",
+    canary: Canary = 0,
     breaker: bool = True,
-    max_calls: Annotated[int, Field(ge=0)] = 0,
-    max_cost_usd: Annotated[float, Field(ge=0)] = 0.0,
-    deadline_h: Annotated[float, Field(ge=0)] = 0.0,
-    wait_for_lease_s: Annotated[float, Field(ge=0)] = 0.0,
+    max_calls: MaxCalls = 0,
+    max_cost_usd: MaxCost = 0.0,
+    deadline_h: DeadlineHours = 0.0,
+    wait_for_lease_s: WaitSeconds = 0.0,
 ) -> State[Any]:
     """Refills a range of dates of one source: fetches what is missing, loads it, verifies it, sends one mail.
 
@@ -128,10 +143,10 @@ async def backfill(
         failed_of: Only what this earlier backfill (bf-...) planned and is not done yet.
         plan_of: Only what the stored plan of this earlier backfill wanted to touch and still needs it.
         resume_of: Set by a run that goes on after a pause: dates done since that backfill began are not done twice.
-        canary: How many telling dates go first and must be well before the others follow; 0 is none, -1 takes 3
-            when more than 100 are to be fetched.
+        canary: How many telling dates go first and must be well before the others follow. 0 takes 3 when more
+            than 100 are to be fetched, -1 takes none.
         breaker: Stop early at red flags (20 % failing, one error on every date ...). Off, every date is tried.
-        max_calls: Calls this run may make, or credits where the source counts those; 0 is no limit but the source's.
+        max_calls: Calls this run may make, or credits where the source counts those; 0 has no limit but the source's.
         max_cost_usd: US dollars this run may cost (calls, storage operations, BigQuery); 0 takes the setting.
         deadline_h: Hours after which nothing more is begun; 0 takes the setting.
         wait_for_lease_s: How long to wait for another run of this source to end; 0 refuses at once.

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
-from pydantic import Field
 
 from flows.backfill import flow_run_name, run_asked
 from flows.closing.state_hooks import HOOKS
 from flows.dropdowns import EntitySource
 from flows.log import lets_out_redacted
-from flows.parameters import Asked, Engine, Mode, OnFailure, Reason
-from flows.settings import Concurrency
+from flows.parameters import (
+    Asked,
+    Canary,
+    Concurrency,
+    DeadlineHours,
+    EarlierRun,
+    Engine,
+    MaxCalls,
+    MaxCost,
+    Mode,
+    OnFailure,
+    Parallel,
+    PausedRun,
+    PlannedRun,
+    Reason,
+    WaitSeconds,
+)
 
 
 # The same name, so that deployments, automations and commands are backfill/<source> for every source.
@@ -36,22 +50,22 @@ async def backfill_entities(
     mode: Mode = Mode.INCREMENTAL,
     on_failure: OnFailure = OnFailure.CONTINUE,
     engine: Engine = Engine.INLINE,
-    parallel: Annotated[int, Field(ge=0, le=64)] = 0,
+    parallel: Parallel = 0,
     max_concurrency: Concurrency = 8,
     dry_run: bool = False,
     retry_failed: bool = False,
     accept_shrink: bool = False,
     ignore_requires: bool = False,
     exclude: str = "",
-    failed_of: str = "",
-    plan_of: str = "",
-    resume_of: str = "",
-    canary: Annotated[int, Field(ge=-1)] = -1,
+    failed_of: EarlierRun = "",
+    plan_of: PlannedRun = "",
+    resume_of: PausedRun = "",
+    canary: Canary = 0,
     breaker: bool = True,
-    max_calls: Annotated[int, Field(ge=0)] = 0,
-    max_cost_usd: Annotated[float, Field(ge=0)] = 0.0,
-    deadline_h: Annotated[float, Field(ge=0)] = 0.0,
-    wait_for_lease_s: Annotated[float, Field(ge=0)] = 0.0,
+    max_calls: MaxCalls = 0,
+    max_cost_usd: MaxCost = 0.0,
+    deadline_h: DeadlineHours = 0.0,
+    wait_for_lease_s: WaitSeconds = 0.0,
 ) -> State[Any]:
     """Refills entities of one source (towns, documents ...): fetches what is missing, loads it, sends one mail.
 
@@ -80,10 +94,10 @@ async def backfill_entities(
         failed_of: Only what this earlier backfill (bf-...) planned and is not done yet.
         plan_of: Only what the stored plan of this earlier backfill wanted to touch and still needs it.
         resume_of: Set by a run that goes on after a pause: entities done since that backfill began are not done twice.
-        canary: How many telling entities go first and must be well before the others follow; 0 is none, -1 takes 3
-            when more than 100 are to be fetched.
+        canary: How many telling entities go first and must be well before the others follow. 0 takes 3 when more
+            than 100 are to be fetched, -1 takes none.
         breaker: Stop early at red flags (20 % failing, one error on every entity ...). Off, every entity is tried.
-        max_calls: Calls this run may make, or credits where the source counts those; 0 is no limit but the source's.
+        max_calls: Calls this run may make, or credits where the source counts those; 0 has no limit but the source's.
         max_cost_usd: US dollars this run may cost (calls, storage operations, BigQuery); 0 takes the setting.
         deadline_h: Hours after which nothing more is begun; 0 takes the setting.
         wait_for_lease_s: How long to wait for another run of this source to end; 0 refuses at once.

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import datetime as dt
 from collections.abc import Collection
-from typing import Annotated, Any
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from prefect import Flow, flow
@@ -14,7 +14,6 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.flows import FlowStateHook
 from prefect.runtime import flow_run as current
 from prefect.states import Completed, Failed
-from pydantic import Field
 
 from alerting.errors import ConfigurationError, PipelineError
 from alerting.incident import Incident
@@ -28,7 +27,7 @@ from flows.coordination.lease_loan import acquire_when_free
 from flows.dropdowns import DateSource
 from flows.log import lets_out_redacted, partition_logger
 from flows.mapping import map_windows
-from flows.parameters import Asked, Mode, Reason
+from flows.parameters import Asked, Concurrency, DaysBack, Mode, Reason, WaitSeconds
 from flows.planning.expectations import by_oracles
 from flows.planning.plan import Path, Plan, PlannedPartition
 from flows.planning.requirements import in_order
@@ -41,7 +40,6 @@ from flows.run.prefect_orchestrator import PrefectOrchestrator
 from flows.run.progress_artifact import end_progress
 from flows.run.run import Run
 from flows.run_id import daily_id_of
-from flows.settings import Concurrency
 from flows.wiring import Services, build_services
 from scrapers.base import Scraper
 from scrapers.partition import Partition, partitions_between
@@ -50,7 +48,6 @@ from scrapers.scrape import utc_now
 
 # A year of days back is a backfill, and belongs there.
 MOST_CHANGED = 60
-DaysBack = Annotated[int, Field(ge=1, le=60)]
 
 
 def settled_window(scraper: Scraper, days_back: int, now: dt.datetime) -> list[Partition]:
@@ -108,7 +105,7 @@ async def daily(
     days_back: DaysBack = 3,
     max_concurrency: Concurrency = 4,
     ignore_requires: bool = False,
-    wait_for_lease_s: Annotated[float, Field(ge=0)] = 900.0,
+    wait_for_lease_s: WaitSeconds = 900.0,
 ) -> State[Any]:
     """Reads the newest settled dates of one source, and loads those whose content is new or has changed.
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import enum
 import io
-from typing import TYPE_CHECKING, Any
+import re
+import shlex
+from typing import Annotated, Any
 
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
@@ -13,34 +14,35 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from alerting.redaction import printable
-from flows.cli.command import app, main
+from flows.cli.command import main
 from flows.log import lets_out_redacted, partition_logger
+from flows.parameters import field
 
-if TYPE_CHECKING:
-    Verb = str
-else:
-    # An Enum is what the UI draws as a dropdown.
-    _NAMES = sorted(command.name or command.callback.__name__ for command in app.registered_commands)
-    Verb = enum.Enum("Verb", {name: name for name in _NAMES}, type=str)
+Command = Annotated[str, field("gapless ...", min_length=1)]
 
 
 @lets_out_redacted
-@flow(name="operate", flow_run_name="gapless {verb.value}", persist_result=False)
-def operate(verb: Verb, arguments: list[str] | None = None) -> State[Any]:
+@flow(name="operate", flow_run_name="gapless {command}", persist_result=False)
+def operate(command: Command) -> State[Any]:
     """Runs one `gapless` command on the worker; what it prints becomes an artifact. Fails when its exit code is not 0.
 
     Args:
-        verb: The command.
-        arguments: Its arguments, one word each: ["bdl_box_scores", "2025-01-01", "2025-01-31"].
+        command: As in a shell, with or without gapless in front: status, or
+            run bdl_box_scores 2025-01-01 2025-01-31 --reason test. -h lists the commands.
     """
-    words = [str(getattr(verb, "value", verb)), *(arguments or [])]
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        return Failed(message=f"exit code 2: {error} in {printable(command)!r}. Nothing was done")
+    words = words[1:] if words[:1] == ["gapless"] else words
+    verb = re.sub(r"[^a-z-]", "", words[0]).strip("-") if words else ""
     said, complained = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(complained):
         code = main(words)
     text = (said.getvalue() + complained.getvalue()).strip() or "(nothing was printed)"
     partition_logger().info("gapless %s\n%s", " ".join(words), text)
     create_markdown_artifact(
-        key=f"gapless-{words[0]}", markdown=f"```\n{text[:50_000]}\n```", description=printable(" ".join(words))
+        key=f"gapless-{verb or 'help'}", markdown=f"```\n{text[:50_000]}\n```", description=printable(" ".join(words))
     )
     last = text.splitlines()[-1][:300]
     return Completed(message=last) if code == 0 else Failed(message=f"exit code {code}: {last}")

@@ -6,7 +6,7 @@ import datetime as dt
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from flows.calendar_dates import CalendarDate
 
@@ -76,6 +76,33 @@ ASKED_BY = "by:"
 PASTED_WAIT_S = 6 * 3600
 """How long a run that somebody pasted out of a mail waits for the source's lease, in seconds."""
 
+RUN_ID = r"^(bf-[a-z0-9-]+)?$"
+
+
+def field(title: str, *, is_internal: bool = False, **rules: Any) -> Any:
+    """A parameter's field in the form: ``title`` has its unit, ``rules`` are what the browser checks before it asks.
+
+    Prefect loses ``title=`` and ``description=`` of a parameter's own ``Field`` (measured with 3.8.8); descriptions
+    come from the docstring. An internal one is not for people to fill.
+    """
+    return Field(json_schema_extra={"title": title, **({"readOnly": True} if is_internal else {})}, **rules)
+
+
+# 0 has one meaning in every form: as usual, which is the setting where there is one. A title begins with the name that
+# commands use.
+Parallel = Annotated[int, field("parallel (parts; 0: as usual)", ge=0, le=64)]
+Canary = Annotated[int, field("canary (first dates; 0: as usual, -1: none)", ge=-1)]
+MaxCalls = Annotated[int, field("max_calls (calls or credits; 0: as usual)", ge=0)]
+MaxCost = Annotated[float, field("max_cost_usd (US dollars; 0: as usual)", ge=0)]
+DeadlineHours = Annotated[float, field("deadline_h (hours; 0: as usual)", ge=0)]
+WaitSeconds = Annotated[float, field("wait_for_lease_s (seconds; 0: as usual, refuse)", ge=0)]
+Concurrency = Annotated[int, field("max_concurrency (at once, 1 to 64)", ge=1, le=64)]
+# A year of days back is a backfill, and belongs there.
+DaysBack = Annotated[int, field("days_back (days, 1 to 60)", ge=1, le=60)]
+EarlierRun = Annotated[str, field("failed_of (bf-...)", pattern=RUN_ID)]
+PlannedRun = Annotated[str, field("plan_of (bf-...)", pattern=RUN_ID)]
+PausedRun = Annotated[str, field("resume_of (set by a run that goes on)", is_internal=True, pattern=RUN_ID)]
+
 NO_DATE = dt.date.min
 """Stands for a date that was not given: a source that is asked by entity has none."""
 
@@ -114,7 +141,7 @@ class Asked(BaseModel):
     failed_of: str = ""
     plan_of: str = ""
     resume_of: str = ""
-    canary: int = -1
+    canary: int = 0
     breaker: bool = True
     max_calls: int = 0
     max_cost_usd: float = 0.0

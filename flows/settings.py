@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
@@ -284,9 +284,6 @@ def _mask_misshaped_secrets() -> None:
         for part in re.findall(r"""[^\s"'{}\[\],]{6,}""", os.environ.get(f"GAPLESS_{field.upper()}", "")):
             if not re.fullmatch(r"[a-z_:]+", part):
                 register_secret(part)
-
-
-Concurrency = Annotated[int, Field(ge=1, le=64)]
 
 
 @lru_cache(maxsize=1)

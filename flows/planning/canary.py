@@ -19,14 +19,14 @@ VOLUME_FACTOR = 10.0
 
 
 def canary_size(asked: int, to_fetch: int) -> int:
-    """How many dates go first: what was asked for; with -1, 3 when more than 100 are to be fetched.
+    """How many dates go first: what was asked for; with 0, 3 when more than 100 are to be fetched; with -1 none.
 
-    >>> [canary_size(-1, 31), canary_size(-1, 365), canary_size(0, 365), canary_size(5, 31)]
+    >>> [canary_size(0, 31), canary_size(0, 365), canary_size(-1, 365), canary_size(5, 31)]
     [0, 3, 0, 5]
     """
-    if asked < 0:
-        asked = DEFAULT_CANARIES if to_fetch > LARGE_PLAN else 0
-    return asked if to_fetch > asked else 0
+    if asked == 0 and to_fetch > LARGE_PLAN:
+        asked = DEFAULT_CANARIES
+    return asked if to_fetch > asked > 0 else 0
 
 
 def choose_canaries(partitions: Sequence[Partition], count: int, seed: str) -> list[Partition]:

@@ -226,9 +226,9 @@ def test_d08_trap_45_ctrl_c_cancels_the_run_and_its_children_and_keeps_what_is_d
 
 
 def test_any_verb_runs_as_a_deployment_and_fails_when_its_exit_code_is_not_0(bench: Bench) -> None:
-    good = bench.wait(bench.start_deployment("operate/gapless", verb="runs", arguments=["--last", "1"]))
+    good = bench.wait(bench.start_deployment("operate/gapless", command="runs --last 1"))
     assert good.state_type == "COMPLETED", good.message
-    bad = bench.wait(bench.start_deployment("operate/gapless", verb="status", arguments=["nosuch"]))
+    bad = bench.wait(bench.start_deployment("operate/gapless", command="gapless status nosuch"))
     assert (bad.state_type, "exit code 2" in bad.message) == ("FAILED", True)
 
 

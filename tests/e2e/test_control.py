@@ -99,7 +99,7 @@ def _lose_a_row(day: str) -> None:
 
 def test_one_error_on_every_date_stops_the_run_and_names_the_red_flag(bench: Bench) -> None:
     bench.trouble({"kind": "500"})
-    ended = bench.run("2023-11-01", "2023-12-31", canary=0)
+    ended = bench.run("2023-11-01", "2023-12-31", canary=-1)
     assert ended.message.startswith("ABORTED(red_flag)"), ended.message
     assert len(bench.calls()["by_date"]) < 40
     (mail,) = bench.mails(ended.backfill_id)
@@ -111,7 +111,7 @@ def test_a_source_that_is_down_for_a_while_is_waited_for_and_tried_one_date_at_a
     bench.trouble({"kind": "500", "times": strikes})
     # Without retries a strike is a failed date: ten that open the breaker, one or two under way then, the rest probes.
     waits = {"GAPLESS_RETRY_DELAYS_S": "[]", "GAPLESS_BREAKER_PROBES": "6", "GAPLESS_BREAKER_PROBE_PAUSE_S": "1"}
-    ended = bench.run(*days, canary=0, max_concurrency=2, env=waits)
+    ended = bench.run(*days, canary=-1, max_concurrency=2, env=waits)
     assert not ended.message.startswith("ABORTED"), ended.message
     (mail,) = bench.mails(ended.backfill_id)
     text = " ".join(mail["text"].split())
@@ -223,8 +223,8 @@ def test_h18_after_a_block_runs_are_refused_until_the_instant_of_the_mail_or_its
         assert frees == {f"gapless lift-cooldown {SOURCE} --reason WHY"}
         lifted = bench.shell(frees.pop().replace("WHY", "'the vendor unblocked us'"))
         assert lifted.returncode == 0, lifted.stdout + lifted.stderr
-        again = [SOURCE, "--reason", "again"]
-        operated = bench.wait(bench.start_deployment("operate/gapless", verb="lift-cooldown", arguments=again))
+        again = f"lift-cooldown {SOURCE} --reason again"
+        operated = bench.wait(bench.start_deployment("operate/gapless", command=again))
         assert operated.state_type == "FAILED"
         assert "there is no cooldown: the last one was lifted" in operated.message
 
@@ -240,7 +240,7 @@ def test_h18_after_a_block_runs_are_refused_until_the_instant_of_the_mail_or_its
 
 def test_a_daily_run_goes_first_and_the_backfill_goes_on_after_it(bench: Bench) -> None:
     bench.trouble({"kind": "slow", "delay_s": 8.0, "from": "2023-01-01", "to": "2023-02-28"})
-    backfill = bench.start("2023-01-01", "2023-02-28", max_concurrency=2, canary=0)
+    backfill = bench.start("2023-01-01", "2023-02-28", max_concurrency=2, canary=-1)
     _until_landed(bench, "2023-01-01", "2023-02-28")
     daily = bench.start_deployment(f"daily/{SOURCE}", days_back=2, wait_for_lease_s=200)
     first = bench.wait(daily)

@@ -118,7 +118,7 @@ def test_windows_wait_together_for_a_source_that_is_down_and_one_of_them_tries_o
     fleet.trouble({"kind": "500"})
     fleet.forget_calls()
     waits = {"GAPLESS_BREAKER_PROBES": "8", "GAPLESS_BREAKER_PROBE_PAUSE_S": "2"}
-    run_id = fleet.start(*days, engine="distributed", max_concurrency=3, canary=0, env=waits)
+    run_id = fleet.start(*days, engine="distributed", max_concurrency=3, canary=-1, env=waits)
     backfill_id = f"bf-{run_id.replace('-', '')[:12]}"
 
     def until_the_third_probe() -> Orders:

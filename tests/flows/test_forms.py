@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from flows.backfill import backfill
 from flows.backfill_entities import backfill_entities
 from flows.daily import daily
 from flows.dropdowns import sources_by
+from flows.operate import operate
 from flows.parameters import Asked, Mode, Reason
 from scrapers.registry import scraper, sources
 
@@ -59,6 +61,48 @@ def test_each_dropdown_offers_exactly_the_sources_its_form_can_ask() -> None:
 def test_every_field_of_a_form_is_explained(flow: Flow[..., Any]) -> None:
     silent = [name for name, field in form(flow)["properties"].items() if len(field.get("description", "")) < 8]
     assert silent == []
+
+
+@pytest.mark.parametrize("flow", [*FLOWS.values(), daily])
+def test_every_number_of_a_form_names_its_unit_and_zero_is_as_usual_wherever_it_may_be_given(
+    flow: Flow[..., Any],
+) -> None:
+    for name, field in form(flow)["properties"].items():
+        if field.get("type") not in ("integer", "number"):
+            continue
+        # Commands use the name, so the title begins with it.
+        assert field["title"].startswith(f"{name} ("), name
+        assert ("0: as usual" in field["title"]) == (field["minimum"] <= 0), name
+
+
+def test_a_browser_refuses_what_no_run_could_mean_and_shows_what_is_not_for_people_as_read_only() -> None:
+    for flow in FLOWS.values():
+        fields = form(flow)["properties"]
+        for name in ("failed_of", "plan_of", "resume_of"):
+            assert re.fullmatch(fields[name]["pattern"], "bf-0123456789ab-r2")
+            assert re.fullmatch(fields[name]["pattern"], "")
+            assert not re.fullmatch(fields[name]["pattern"], "yesterday's")
+        assert [name for name, field in fields.items() if field.get("readOnly")] == ["resume_of"]
+
+
+def test_an_operators_command_is_one_line_as_in_a_shell(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+
+    def answered(words: list[str]) -> int:
+        print("said")
+        asked.append(words)
+        return 0 if words != ["gaps"] else 2
+
+    monkeypatch.setattr("flows.operate.main", answered)
+    monkeypatch.setattr("flows.operate.create_markdown_artifact", lambda **_: None)
+    assert list(form(operate)["properties"]) == ["command"]
+    line = "gapless run nba 2025-01-01 2025-01-02 --reason 'a gap'"
+    assert operate.fn(line).message == "said"
+    assert operate.fn("gaps").message == "exit code 2: said"
+    assert asked == [["run", "nba", "2025-01-01", "2025-01-02", "--reason", "a gap"], ["gaps"]]
+    refused = operate.fn("run 'nba")
+    assert refused.is_failed()
+    assert refused.message == 'exit code 2: No closing quotation in "run \'nba". Nothing was done'
 
 
 def test_both_forms_ask_for_parts_of_one_and_the_same_run() -> None:

@@ -225,7 +225,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 async def supervised(place: Place, last: str, then: Any = None, **given: Any) -> Run:
     """A backfill with its supervisor, as the parent flow runs it."""
     asked = Asked.model_validate(
-        {"source": SOURCE, "start_date": "2025-01-01", "end_date": last, "max_concurrency": 2, "canary": 0, **given}
+        {"source": SOURCE, "start_date": "2025-01-01", "end_date": last, "max_concurrency": 2, "canary": -1, **given}
     )
     services = build_services()
     lease = Lease.acquire(services.store, SOURCE, Holder("bf-1"), now=utc_now(), ttl_s=120)
