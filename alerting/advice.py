@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 import string
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
+from urllib.parse import quote
 
 from alerting.fingerprint import IncidentGroup
 from alerting.incident import Incident
 from alerting.ranges import compressed_items, unit_name
+from alerting.redaction import redact
 from alerting.run_facts import GOOD_VERDICTS, RunFacts
 from alerting.wording import about, cut_items
 
@@ -37,6 +42,8 @@ _UNKNOWN = "An error that we do not know: probably ours. Read the traceback befo
 _TYPED = ("gapless ", "prefect ", "python ", "export ", "http", "bq ", "gcloud ", "make ", "docker ", "pip ")
 _LANDED = ("landed", "loaded")
 MAX_PASTED = 700
+MAX_URL = 1_800
+"""Longer ones are cut or refused by some mail programs and proxies."""
 ALL_RETRYABLE = "all-retryable"
 """In place of a cause: every partition of the retryable causes."""
 
@@ -60,6 +67,60 @@ class Step:
     def size_text(self) -> str:
         """``37 days, 37 calls, about 2 minutes``."""
         return ", ".join(part for part in (f"{self.units:,} {self.unit}" if self.units else "", self.estimate) if part)
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """A link on the first screen of a mail: what a person without a shell can do about it."""
+
+    label: str
+    url: str
+
+
+def actions_of(facts: RunFacts, steps: Sequence[Step]) -> tuple[Action, ...]:
+    """The run's page, a form in which the retry is filled in already, and the calendar of the source."""
+    found = (
+        Action("Open run", facts.links.get("Prefect run", "")),
+        Action("Retry in the form", _form_of(facts, steps)),
+        Action("Coverage", facts.links.get("Coverage", "")),
+    )
+    return tuple(replace(one, url=redact(one.url)) for one in found if one.url.startswith(("http://", "https://")))
+
+
+def _form_of(facts: RunFacts, steps: Sequence[Step]) -> str:
+    """The link to the form with the parameters of the first step, or with those of all that the run left undone."""
+    if not facts.form_url or not steps:
+        return ""
+    given = _parameters(steps[0].text)
+    if given is not None:
+        url = _filled(facts, given)
+        if len(url) <= MAX_URL:
+            return url
+    if not facts.start_date:
+        return ""
+    dates = {"start_date": facts.start_date, "end_date": facts.end_date}
+    return _filled(facts, {**dates, "reason": "errors", "failed_of": facts.backfill_id})
+
+
+def _filled(facts: RunFacts, parameters: dict[str, object]) -> str:
+    data = redact(json.dumps({"source": facts.source, **parameters}, separators=(",", ":")))
+    return f"{facts.form_url}?parameters={quote(data, safe='')}"
+
+
+def _parameters(command: str) -> dict[str, object] | None:
+    """What ``prefect deployment run ... -p name=value`` asks for; None for any other command.
+
+    >>> _parameters("prefect deployment run 'backfill/nba' -p reason=errors -p wait_for_lease_s=60")
+    {'reason': 'errors', 'wait_for_lease_s': 60}
+    """
+    words = shlex.split(command)
+    if words[:3] != ["prefect", "deployment", "run"]:
+        return None
+    found: dict[str, object] = {}
+    for word in (value for mark, value in pairwise(words) if mark == "-p"):
+        name, _, value = word.partition("=")
+        found[name] = int(value) if value.isdecimal() else value
+    return found
 
 
 def advice_of(incident: Incident) -> str:

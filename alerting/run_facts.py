@@ -70,7 +70,8 @@ class RunFacts:
     ``range_command`` does whatever is missing of all that the run was asked for.
     Until ``commands_work_from`` (aware, None: at once) every such command is refused, but after
     ``command_to_begin_sooner``. At ``resumes_at`` (aware, None: never) the run goes on by itself, as the flow run named
-    ``resumes_as``. ``flow_run_id`` is the run's own at Prefect.
+    ``resumes_as``. ``flow_run_id`` is the run's own at Prefect, ``form_url`` its deployment's form, which takes
+    parameters in ``?parameters=``. Of ``links`` the mail's first screen shows "Prefect run" and "Coverage".
     """
 
     backfill_id: str = ""
@@ -124,6 +125,7 @@ class RunFacts:
     warnings: list[str] = field(default_factory=list)
     previous_run: dict[str, Any] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
+    form_url: str = ""
     contacts: dict[str, str] = field(default_factory=dict)
     commands: list[Command] = field(default_factory=list)
     commands_work_from: dt.datetime | None = None

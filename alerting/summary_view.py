@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from alerting.advice import Step, advice_for, go_on_step, heals, rest_step, retry_step, state_of
+from alerting.advice import Action, Step, actions_of, advice_for, go_on_step, heals, rest_step, retry_step, state_of
 from alerting.coverage import Coverage, build_coverage
 from alerting.fingerprint import MAX_WORDINGS, Causes, IncidentGroup
 from alerting.incident import Incident
@@ -60,6 +60,7 @@ class SummaryView:
     headline: str
     verdict: str
     place: str
+    actions: tuple[Action, ...]
     steps: tuple[Step, ...]
     steps_title: str
     works_from: str
@@ -108,6 +109,7 @@ def build_view(facts: RunFacts, causes: Causes) -> SummaryView:
         headline=headline_of(facts, outcome, tally, differing),
         verdict=verdict_of(facts, causes, tally, outcome),
         place=place,
+        actions=actions_of(facts, steps),
         steps=steps,
         steps_title="To go sooner" if outcome == PAUSED else "Do this next",
         works_from=f"Works from {moment(facts.commands_work_from, facts.zone)} on" if facts.commands_work_from else "",

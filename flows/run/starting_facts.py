@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import socket
 
-from prefect.runtime import flow_run
+from prefect.runtime import deployment, flow_run
 
 from alerting.advice import ALL_RETRYABLE
 from alerting.run_facts import RunFacts
 from flows.parameters import ASKED_BY, PASTED_WAIT_S, Asked, OnFailure, Order
 from flows.planning.plan import Plan
 from flows.planning.stored_plan import run_prefix
+from flows.run.result_artifacts import artifact_key
 from flows.wiring import Services
 from scrapers.scrape import utc_now
 
@@ -28,6 +29,7 @@ def starting_facts(
     links = {}
     if services.settings.ui_url and flow_run_id:
         links["Prefect run"] = f"{services.settings.ui_url}/runs/flow-run/{flow_run_id}"
+        links["Coverage"] = f"{services.settings.ui_url}/artifacts/key/{artifact_key('calendar', plan.source)}"
     links["Record"] = f"{services.store.root_uri}/{run_prefix(backfill_id)}"
     return RunFacts(
         backfill_id=backfill_id,
@@ -52,6 +54,7 @@ def starting_facts(
         notes=list(plan.notes),
         estimate=promised,
         links=links,
+        form_url=_form_url(services),
         retry_command_template=(
             f"prefect deployment run 'backfill/{plan.source}' {_again(plan, asked)} "
             f"-p reason=errors {_WAITS} -p note='retry {{cause}} of {backfill_id}'"
@@ -98,6 +101,13 @@ def _flags(asked: Asked) -> dict[str, str]:
         if value := getattr(asked, name):
             flags[name] = str(value)
     return flags
+
+
+def _form_url(services: Services) -> str:
+    """Where a person runs this deployment again, with parameters in the query; "" outside of a deployment."""
+    if not services.settings.ui_url or not deployment.id:
+        return ""
+    return f"{services.settings.ui_url}/v2/deployments/deployment/{deployment.id}/run"
 
 
 def _asked_by() -> str:

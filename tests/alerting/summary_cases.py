@@ -53,7 +53,12 @@ def facts(failed: set[str], **rest) -> RunFacts:
             TableFacts("orders", rows, rows, rows, rows),
             TableFacts("order_items", 4 * rows, 4 * rows, 4 * rows, 4 * rows),
         ],
-        "links": {"Prefect run": "http://127.0.0.1:4200/runs/flow-run/1", "Ledger": "gs://b/ledger/source=orders_api/"},
+        "links": {
+            "Prefect run": "http://127.0.0.1:4200/runs/flow-run/1",
+            "Coverage": "http://127.0.0.1:4200/artifacts/key/calendar-orders-api",
+            "Ledger": "gs://b/ledger/source=orders_api/",
+        },
+        "form_url": "http://127.0.0.1:4200/v2/deployments/deployment/7/run",
         "retry_command_template": TEMPLATE,
         "cause_command_template": "gapless retry-failed {source} --run {backfill_id} --cause {cause}",
     }

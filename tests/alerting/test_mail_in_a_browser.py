@@ -69,6 +69,18 @@ def test_a_page_without_its_colours_for_the_night_is_found_unreadable(browser: A
     page.close()
 
 
+def test_a_thumb_finds_the_links_on_the_first_screen_of_a_telephone(browser: Any) -> None:
+    page = browser.new_page(viewport={"width": 360, "height": 740})
+    for name in ("1_cause", "3_causes"):
+        page.set_content(PAGES[name])
+        links = page.locator("a.line")
+        assert links.all_inner_texts() == ["Open run", "Retry in the form", "Coverage"], name
+        for box in (link.bounding_box() for link in links.all()):
+            assert box["height"] >= 44, name
+            assert box["y"] + box["height"] < 740, name
+    page.close()
+
+
 def test_verdict_and_first_command_are_on_the_first_screen_of_a_telephone(browser: Any) -> None:
     page = browser.new_page(viewport={"width": 360, "height": 740})
     for name in ("1_cause", "3_causes", "1826_errors", "crashed_run"):

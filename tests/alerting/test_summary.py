@@ -7,6 +7,7 @@ import re
 import shlex
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from summary_cases import AT, CASES, DAYS, all_failed, crashed, facts, incident, one_cause, three_causes
@@ -145,6 +146,50 @@ def test_the_first_screen_decides_verdict_before_commands_before_causes():
     found = [" ".join(text.split()).find(part) for part in order]
     assert -1 not in found
     assert found == sorted(found)
+
+
+def filled_in(url: str) -> dict[str, object]:
+    return dict(json.loads(parse_qs(urlsplit(url).query)["parameters"][0]))
+
+
+def test_links_stand_before_commands_and_the_form_of_the_retry_is_filled_in_as_the_first_command_says():
+    known, found = one_cause()
+    template = "prefect deployment run 'backfill/orders' -p start_date=2021-01-01 -p end_date=2025-12-31 "
+    template += "-p dates='{ranges}' -p reason=errors -p wait_for_lease_s=21600"
+    mail = render(replace(known, retry_command_template=template, range_command=""), found)
+    assert mail.text.index("Open run:") < mail.text.index("Retry in the form:") < mail.text.index("Coverage:")
+    assert mail.text.index("Coverage:") < mail.text.index("DO THIS NEXT")
+    links = [html.unescape(one) for one in re.findall(r'<a class="line" href="([^"]+)"', mail.html)]
+    assert [urlsplit(one).path for one in links] == [
+        "/runs/flow-run/1",
+        "/v2/deployments/deployment/7/run",
+        "/artifacts/key/calendar-orders-api",
+    ]
+    assert filled_in(links[1]) == {
+        "source": "orders_api",
+        "start_date": "2021-01-01",
+        "end_date": "2025-12-31",
+        "dates": "2021-01-01..2021-01-03",
+        "reason": "errors",
+        "wait_for_lease_s": 21600,
+    }
+    assert links[1] in mail.text
+
+
+def test_what_is_too_long_for_a_link_is_asked_for_by_its_run_and_a_good_run_has_nothing_to_retry():
+    known, found = all_failed()
+    (link,) = re.findall(r'href="([^"]+parameters[^"]+)"', render(known, found).html)
+    assert len(link) < 2_000
+    assert filled_in(html.unescape(link)) == {
+        "source": "orders_api",
+        "start_date": DAYS[0],
+        "end_date": DAYS[-1],
+        "reason": "errors",
+        "failed_of": "orders-2021-2025",
+    }
+    good = render(*CASES["0_causes"]())
+    assert "Retry in the form" not in good.html + good.text
+    assert "Open run" in good.html
 
 
 def test_the_subject_is_stable_short_and_says_what_happened():
