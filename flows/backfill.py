@@ -57,6 +57,7 @@ from flows.run.artifacts import ended, report_progress
 from flows.run.cost_history import remember_cost
 from flows.run.heartbeat import keep_alive
 from flows.run.interruption import end_children, reason_of
+from flows.run.metrics import metered
 from flows.run.orchestrator import Orchestrator
 from flows.run.prefect_orchestrator import PrefectOrchestrator
 from flows.run.progress import ending_of, final_block
@@ -229,7 +230,9 @@ async def _work(run: Run, plan: Plan, lease: Lease) -> RunFacts:
     supervisor = Supervisor(run, lease)
     watching = [asyncio.create_task(work) for work in (keep_alive(run, lease), supervisor.watch())]
     reporting = asyncio.create_task(report_progress(run))
+    metrics = contextlib.ExitStack()
     try:
+        metrics.enter_context(metered(run))
         await supervisor.step()
         await map_windows(run, await try_canaries(run, plan))
         await note_resume(run)
@@ -248,6 +251,7 @@ async def _work(run: Run, plan: Plan, lease: Lease) -> RunFacts:
     finally:
         for task in (*watching, reporting):
             task.cancel()
+        metrics.close()
         run.close()
 
 

@@ -36,6 +36,7 @@ from flows.run.artifacts import ended, now_of, report_progress
 from flows.run.calendar_artifact import calendar_artifacts
 from flows.run.heartbeat import keep_alive
 from flows.run.interruption import end_children, reason_of
+from flows.run.metrics import metered
 from flows.run.prefect_orchestrator import PrefectOrchestrator
 from flows.run.progress_artifact import end_progress
 from flows.run.run import Run
@@ -215,6 +216,7 @@ async def _work(services: Services, plan: Plan, max_concurrency: int, lease: Lea
     with contextlib.ExitStack() as held:
         held.callback(lambda: lease.release(utc_now()))
         run = held.enter_context(Run(services, asked, lease.record.backfill_id, PrefectOrchestrator(), purpose="live"))
+        held.enter_context(metered(run))
         partition_logger().info("daily %s", plan.date_echo())
         for note in plan.notes:
             run.note(note)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import os
 import re
 import shlex
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
@@ -62,10 +65,35 @@ def builds(bench: Bench) -> list[dict[str, Any]]:
     return list(bench.api("/flow_runs/filter", name))
 
 
-def test_dbt_builds_exactly_the_dates_that_a_backfill_changed(bench: Bench, deployed: Path) -> None:
+class Collector(http.server.BaseHTTPRequestHandler):
+    """Takes metrics as they are exported by OTLP."""
+
+    taken: ClassVar[list[bytes]] = []
+
+    def do_POST(self) -> None:
+        self.taken.append(self.rfile.read(int(self.headers["Content-Length"])))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def collector() -> Iterator[str]:
+    """Address of a collector on this machine."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Collector)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_dbt_builds_exactly_the_dates_that_a_backfill_changed(bench: Bench, deployed: Path, collector: str) -> None:
     bench.forget(*RANGE)
     bench.trouble({"kind": "500", "dates": [RANGE[1]]})
-    bench.run(*RANGE)
+    bench.run(*RANGE, env={"OTEL_EXPORTER_OTLP_ENDPOINT": collector})
+    assert b"gapless.calls" in b"".join(Collector.taken)
     deadline = time.monotonic() + PATIENCE_S
     while not (found := builds(bench)) and time.monotonic() < deadline:
         time.sleep(0.5)

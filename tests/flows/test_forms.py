@@ -85,6 +85,12 @@ def test_a_browser_refuses_what_no_run_could_mean_and_shows_what_is_not_for_peop
         assert [name for name, field in fields.items() if field.get("readOnly")] == ["resume_of"]
 
 
+def test_the_deployment_of_an_operator_has_no_parameter_that_its_form_lacks() -> None:
+    known = yaml.safe_load(PREFECT_YAML.read_text())["deployments"]
+    (deployment,) = [one for one in known if one["entrypoint"] == "flows.operate:operate"]
+    assert set(deployment["parameters"]) <= set(form(operate)["properties"])
+
+
 def test_an_operators_command_is_one_line_as_in_a_shell(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[list[str]] = []
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from memory_store import MemoryObjectStore
 from plain_orchestrator import PlainOrchestrator
+from sweep_world import FIRST, Bench, Homes, Site, homes
 
 from alerting.errors import BlockedBySource, CriticalError
 from alerting.smart_alert_manager import SmartAlertManager
@@ -29,7 +30,6 @@ from processors.base import LandedPage, Processor, Row, Table
 from scrapers.pace.quota import Purpose
 from scrapers.partition import Partition
 from scrapers.scrape import utc_now
-from tests.scrapers.sweep_world import FIRST, Bench, Homes, Site, homes
 
 if TYPE_CHECKING:
     from conftest import Place
