@@ -20,7 +20,14 @@ from flows.settings_reference import render
 
 PROJECT_DIR = Path(__file__).parents[2]
 PAGES = sorted([*PROJECT_DIR.glob("*.md"), *(PROJECT_DIR / "docs").rglob("*.md")])
-NEEDS_STACK = ("gapless ", "prefect ", "python -m deployments.provision", "source .gapless/env", "printf ")
+NEEDS_STACK = (
+    "gapless ",
+    "prefect ",
+    "python -m deployments.provision",
+    "python -m deployments.local.trouble",
+    "source .gapless/env",
+    "printf ",
+)
 EXECUTED_BY = {
     "pytest -q tests/contracts -k ecb_rates": "tests/docs/test_add_a_source.py",
 }

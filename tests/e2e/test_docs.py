@@ -15,7 +15,14 @@ import pytest
 pytestmark = pytest.mark.e2e
 
 PROJECT_DIR = Path(__file__).parents[2]
-NEEDS_STACK = ("gapless ", "prefect ", "python -m deployments.provision", "source .gapless/env", "printf ")
+NEEDS_STACK = (
+    "gapless ",
+    "prefect ",
+    "python -m deployments.provision",
+    "python -m deployments.local.trouble",
+    "source .gapless/env",
+    "printf ",
+)
 EXAMPLE_RUN = "bf-0123456789ab"
 TIMEOUT_S = 300
 # Pages of things that are not installed here: tests/e2e/test_new_source.py and test_downstream.py execute these.
