@@ -83,7 +83,7 @@ bench: $(STAMP)  ## Ratios of speed and memory, as tables
 	$(BIN)/pytest -q -s -m benchmark tests/benchmarks
 
 screenshots: $(STAMP)  ## Pictures of the UI, the inbox and the mail for the documentation (needs chromium)
-	GAPLESS_SCREENSHOTS=docs/images $(BIN)/pytest -q tests/e2e/test_ui.py
+	GAPLESS_SCREENSHOTS=$(CURDIR)/docs/images $(BIN)/pytest -q tests/e2e/test_ui.py tests/flows/views/test_calendar_page.py
 
 lock: $(STAMP)  ## Write constraints-*.txt with hashes; versions stay unless pyproject.toml or UPGRADE=--upgrade says so
 	$(LOCK) -o constraints-runtime.txt

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600, func_only=True)]
 RANGE = ("2025-01-02", "2025-01-08")
+MONTH, FAILING = ("2024-03-01", "2024-03-20"), "2024-03-13"
 PATIENCE_MS = 120_000
 
 
@@ -106,16 +107,40 @@ def test_a_person_fills_the_form_and_gets_rows_and_one_mail(bench: Bench, signed
     shoot(calendar, "ui-coverage.png")
     inbox = bench.stack.urls()["inbox"]
     shoot(opened(signed_in, inbox, height=700), "inbox.png")
-    for width in (1200, 360):
-        whole = opened(signed_in, f"{inbox}/calendar", width, 900)
-        assert whole.locator("section[data-source=bdl_box_scores] pre").count()
-        assert whole.evaluate("document.documentElement.scrollWidth") <= width
-        shoot(whole, f"calendar-{width}.png")
+    whole = opened(signed_in, f"{inbox}/calendar")
+    assert whole.locator("section[data-source=bdl_box_scores] pre").count()
     whole.goto(f"{inbox}/calendar/bdl_box_scores/{RANGE[0]}")
     whole.get_by_role("link", name="in Prefect").click()
     whole.wait_for_url(f"**/runs/flow-run/{run_id}")
+
+
+def test_from_a_failure_mail_on_a_phone_to_a_running_retry_without_a_shell(bench: Bench, signed_in: Any) -> None:
+    bench.forget(*MONTH)
+    bench.trouble({"kind": "500", "dates": [FAILING]})
+    failed = bench.run(*MONTH)
+    bench.trouble()
+    bench.forget_calls()
+    (mail,) = bench.mails(failed.backfill_id)
+    shown = f"{bench.stack.urls()['inbox']}/messages/{mail['id']}/html"
     for width in (1200, 360):
-        shoot(opened(signed_in, f"{inbox}/messages/{mail['id']}/html", width, 900), f"mail-{width}.png")
+        page = opened(signed_in, shown, width, 900)
+        shoot(page, f"mail-{width}.png")
+    with page.context.expect_page() as clicked:
+        page.get_by_role("link", name="Retry in the form").click()
+    form = clicked.value
+    form.set_viewport_size({"width": 360, "height": 900})
+    form.get_by_text("max_concurrency").first.wait_for(timeout=PATIENCE_MS)
+    with form.expect_response(lambda answer: answer.url.endswith("/create_flow_run"), timeout=PATIENCE_MS) as created:
+        form.locator("button[type=submit]").last.click()
+    run_id = created.value.json()["id"]
+    asked = bench.api(f"/flow_runs/{run_id}")["parameters"]
+    assert (asked["dates"], asked["reason"]) == (FAILING, "errors")
+    assert bench.wait(run_id).message.startswith("COMPLETE")
+    assert bench.calls()["by_date"] == {FAILING: 1}
+    page.goto(shown)
+    with page.context.expect_page() as clicked:
+        page.get_by_role("link", name="Coverage").click()
+    clicked.value.get_by_text("partitions well").first.wait_for(timeout=PATIENCE_MS)
     if folder := os.environ.get("GAPLESS_SCREENSHOTS"):
         compose(signed_in, Path(folder))
 

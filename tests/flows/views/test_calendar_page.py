@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import html
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -115,7 +116,7 @@ def view(browser: Any, request: pytest.FixtureRequest, page_file: Path) -> Itera
     width, scheme = request.param
     context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
     page = context.new_page()
-    page.said, page.width = [], width
+    page.said, page.width, page.scheme = [], width, scheme
     page.on("console", lambda message: page.said.append(message.text))
     page.on("pageerror", lambda error: page.said.append(str(error)))
     page.on("request", lambda request: page.said.append(request.url))
@@ -128,6 +129,8 @@ def test_it_fits_the_screen_is_readable_and_asks_for_nothing(view: Any, page_fil
     assert view.said == [page_file.as_uri()]
     assert view.evaluate("document.documentElement.scrollWidth") <= view.width
     assert view.evaluate(UNREADABLE) == []
+    if folder := os.environ.get("GAPLESS_SCREENSHOTS"):
+        view.screenshot(path=str(Path(folder) / f"calendar-{view.width}-{view.scheme}.png"))
 
 
 def brought_up(page: Any, grid: Any) -> dict[str, float]:
