@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from alerting.advice import Step
+from alerting.advice import Action, Step, actions_of
 from alerting.fingerprint import Causes, IncidentGroup, group_incidents, normalise
 from alerting.incident import Incident
 from alerting.ranges import compress_dates, unit_name
@@ -63,6 +63,7 @@ class FamilyView:
     headline: str
     verdict: str
     place: str
+    actions: tuple[Action, ...]
     steps: tuple[Step, ...]
     steps_title: str
     notes: tuple[str, ...]
@@ -155,6 +156,7 @@ def _family_view(facts: RunFacts, read: Sequence[_Read], full_list: str) -> Fami
         headline=_headline(facts, outcome, tally, lacking, len(read)),
         verdict=_verdict(facts, outcome, read, lacking),
         place=_place(facts),
+        actions=actions_of(facts, ()),
         steps=steps,
         steps_title="To go sooner" if outcome == PAUSED else "Do this next",
         notes=tuple(redact(note) for note in dict.fromkeys(facts.notes)),
