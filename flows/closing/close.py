@@ -131,10 +131,10 @@ def close_backfill(
     if result and result.mail_object:
         keep_mail(services.store, prefix, result.mail_object)
     release_lease(services.store, known.source, backfill_id, now)
+    announce(run_events(final.redacted(), ledger, services.table_names(final.source)))
     shown = result_artifacts(final.redacted(), ledger, services.settings.inbox_url)
     shown += calendar_artifacts(services, [final.source], now, final.flow_run_id)
     end_progress(final.flow_run_id, ending_of(final), shown)
-    announce(run_events(final.redacted(), ledger, services.table_names(final.source)))
     sent = f"mail {result.status}" if result else "no mail was owed"
     LOG.info("backfill %s closed: %s; %s", backfill_id, ending_of(final), sent)
     return Closed(final, result)
