@@ -8,6 +8,7 @@ import json
 import secrets
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +40,7 @@ from scrapers.scrape import utc_now
 __all__ = ["Receipt", "process"]
 
 _KEPT_WARNINGS = 5
+_TABLES_AT_ONCE = 4
 
 
 def process(
@@ -151,14 +153,17 @@ class _Work:
         self.forget(staged)
 
     def _stage_tables(self, batch: BatchRows, good: Sequence[Manifest]) -> list[_Staged]:
-        staged: list[_Staged] = []
-        try:
-            for table in self.processor.tables if good else ():
-                staged.append(self._stage_table(table, batch, good))  # noqa: PERF401 - the first ones are forgotten
-        except LoadRejected:
-            self.forget(staged)
-            raise
-        return staged
+        """All tables at once, as a job takes seconds; what is staged beside a refused table is forgotten."""
+        if not good:
+            return []
+        with ThreadPoolExecutor(_TABLES_AT_ONCE, thread_name_prefix="stage") as threads:
+            asked = [threads.submit(self._stage_table, table, batch, good) for table in self.processor.tables]
+        failed = [error for one in asked if (error := one.exception())]
+        if not failed:
+            return [one.result() for one in asked]
+        if all(isinstance(error, LoadRejected) for error in failed):
+            self.forget([one.result() for one in asked if not one.exception()])
+        raise next((error for error in failed if not isinstance(error, LoadRejected)), failed[0])
 
     def _stage_table(self, table: Table, batch: BatchRows, good: Sequence[Manifest]) -> _Staged:
         spool = batch.spools[table.name]

@@ -7,9 +7,11 @@ covers all partitions of the batch. What cannot be compared is UNVERIFIED, and t
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 from alerting.wording import plural
@@ -27,6 +29,8 @@ from processors.recount_sql import (
     values_sql,
 )
 from scrapers.landing import Manifest
+
+_QUERIES_AT_ONCE = 8
 
 
 class Finding(StrEnum):
@@ -77,6 +81,12 @@ class _Account:
         return Verification(self.manifest.partition, verdict, evidence, self.loaded, self.items)
 
 
+Judge = Callable[[Mapping[str, _Account]], None]
+"""Writes what a check has found into the accounts."""
+Check = Callable[[], Judge]
+"""Asks the warehouse."""
+
+
 def verify(
     manifests: Sequence[Manifest],
     *,
@@ -100,48 +110,82 @@ def verify(
     accounts = {manifest.partition: _Account(manifest) for manifest in manifests}
     if not accounts:
         return {}
-    for table in processor.tables:
-        cells = Cells(table, manifests)
-        counted = _folded(cells, warehouse.query(count_sql(table, warehouse), cells.parameters))
-        if not names_its_partition(table):
-            keys = _keys(table, table.key[0], cells, warehouse)
-            found = warehouse.query(elsewhere_sql(table, warehouse, by_keys=bool(keys)), {**cells.parameters, **keys})
-            for key, sums in _folded(cells, found).items():
-                counted[key]["elsewhere"] = sums["elsewhere"]
-        for key, account in accounts.items():
-            missing_rightly = (dropped or {}).get(key, {}).get(table.name, 0)
-            _compare(account, table, counted[key], missing_rightly)
-        within = unique_window(table, cells.days)
-        for columns in table.unique:
-            found = warehouse.query(shared_sql(table, columns, warehouse), {**cells.parameters, **within})
-            shared = _folded(cells, found)
-            for key, account in accounts.items():
-                if shared[key]["n"]:
-                    text = f"{table.name}: {plural(shared[key]['n'], 'row')} with the {'+'.join(columns)} of others"
-                    account.problems.append((Finding.DUPLICATE, text))
-        if table.parent:
-            parent = next(one for one in processor.tables if table.parent and one.name == table.parent[0])
-            _check_parents(table, parent, cells, warehouse, accounts)
-            _check_ratio(table, parent, Cells(parent, manifests), warehouse, accounts)
-    for key, items in _items(manifests, processor, warehouse, expected or {}).items():
-        accounts[key].items = items
-        for one in items:
-            told = f"{one.found} of {plural(one.expected, one.oracle.item)} in {one.oracle.source}"
-            accounts[key].compared.append(told)
-            accounts[key].problems += [(Finding.MISSING, one.missing_text)] if one.is_short else []
+    checks = [check for table in processor.tables for check in _checks(table, processor, manifests, warehouse, dropped)]
+    checks.append(partial(_check_items, manifests, processor, warehouse, expected or {}))
+    # A query takes seconds, whatever it reads: all of them are asked at once, and judged in the order of the tables.
+    with ThreadPoolExecutor(_QUERIES_AT_ONCE, thread_name_prefix="recount") as threads:
+        for asked in [threads.submit(check) for check in checks]:
+            asked.result()(accounts)
     for account in accounts.values():
         _compare_total(account, processor)
     return {key: account.close() for key, account in accounts.items()}
 
 
-def _items(
+def _checks(
+    table: Table,
+    processor: Processor,
+    manifests: Sequence[Manifest],
+    warehouse: Warehouse,
+    dropped: Mapping[str, Mapping[str, int]] | None,
+) -> Iterator[Check]:
+    """Every question about one table, the recount first."""
+    cells = Cells(table, manifests)
+    yield partial(_count, table, cells, warehouse, dropped or {})
+    for columns in table.unique:
+        yield partial(_check_unique, table, columns, cells, warehouse)
+    if table.parent:
+        parent = next(one for one in processor.tables if table.parent and one.name == table.parent[0])
+        yield partial(_check_parents, table, parent, cells, warehouse)
+        if table.per_parent:
+            yield partial(_check_ratio, table, parent, Cells(parent, manifests), warehouse)
+
+
+def _count(table: Table, cells: Cells, warehouse: Warehouse, dropped: Mapping[str, Mapping[str, int]]) -> Judge:
+    counted = _folded(cells, warehouse.query(count_sql(table, warehouse), cells.parameters))
+    if not names_its_partition(table):
+        keys = _keys(table, table.key[0], cells, warehouse)
+        found = warehouse.query(elsewhere_sql(table, warehouse, by_keys=bool(keys)), {**cells.parameters, **keys})
+        for key, sums in _folded(cells, found).items():
+            counted[key]["elsewhere"] = sums["elsewhere"]
+
+    def judge(accounts: Mapping[str, _Account]) -> None:
+        for key, account in accounts.items():
+            _compare(account, table, counted[key], dropped.get(key, {}).get(table.name, 0))
+
+    return judge
+
+
+def _check_unique(table: Table, columns: tuple[str, ...], cells: Cells, warehouse: Warehouse) -> Judge:
+    within = unique_window(table, cells.days)
+    shared = _folded(cells, warehouse.query(shared_sql(table, columns, warehouse), {**cells.parameters, **within}))
+
+    def judge(accounts: Mapping[str, _Account]) -> None:
+        for key, account in accounts.items():
+            if shared[key]["n"]:
+                text = f"{table.name}: {plural(shared[key]['n'], 'row')} with the {'+'.join(columns)} of others"
+                account.problems.append((Finding.DUPLICATE, text))
+
+    return judge
+
+
+def _check_items(
     manifests: Sequence[Manifest],
     processor: Processor,
     warehouse: Warehouse,
     expected: Mapping[str, Sequence[Expectation]],
-) -> dict[str, tuple[Comparison, ...]]:
+) -> Judge:
     dates = {one.partition: (one.start, one.end) for one in manifests if one.start < one.end}
-    return compare_items(expected, dates, processor.tables, warehouse)
+    found = compare_items(expected, dates, processor.tables, warehouse)
+
+    def judge(accounts: Mapping[str, _Account]) -> None:
+        for key, items in found.items():
+            accounts[key].items = items
+            for one in items:
+                told = f"{one.found} of {plural(one.expected, one.oracle.item)} in {one.oracle.source}"
+                accounts[key].compared.append(told)
+                accounts[key].problems += [(Finding.MISSING, one.missing_text)] if one.is_short else []
+
+    return judge
 
 
 def _keys(table: Table, column: str, cells: Cells, warehouse: Warehouse) -> dict[str, QueryValue]:
@@ -150,34 +194,40 @@ def _keys(table: Table, column: str, cells: Cells, warehouse: Warehouse) -> dict
     return keys_parameter([row["value"] for row in rows])
 
 
-def _check_parents(
-    table: Table, parent: Table, cells: Cells, warehouse: Warehouse, accounts: Mapping[str, _Account]
-) -> None:
+def _check_parents(table: Table, parent: Table, cells: Cells, warehouse: Warehouse) -> Judge:
     assert table.parent is not None
     keys = _keys(table, table.parent[1][0], cells, warehouse) if table.parent_elsewhere else {}
     sql = orphan_sql(table, parent, warehouse, by_keys=bool(keys))
     orphans = _folded(cells, warehouse.query(sql, {**cells.parameters, **keys}))
-    for key, account in accounts.items():
-        if orphans[key]["n"]:
-            text = f"{table.name}: {plural(orphans[key]['n'], 'row')} without their {parent.name} row"
-            account.problems.append((Finding.ORPHAN, text))
+
+    def judge(accounts: Mapping[str, _Account]) -> None:
+        for key, account in accounts.items():
+            if orphans[key]["n"]:
+                text = f"{table.name}: {plural(orphans[key]['n'], 'row')} without their {parent.name} row"
+                account.problems.append((Finding.ORPHAN, text))
+
+    return judge
 
 
-def _check_ratio(
-    table: Table, parent: Table, cells: Cells, warehouse: Warehouse, accounts: Mapping[str, _Account]
-) -> None:
-    if table.per_parent is None or table.parent is None:
-        return
+def _check_ratio(table: Table, parent: Table, cells: Cells, warehouse: Warehouse) -> Judge:
+    assert table.parent is not None
+    assert table.per_parent is not None
     fewest, most = table.per_parent
     limits: dict[str, QueryValue] = {"fewest": fewest, "most": most}
     keys = _keys(parent, table.parent[1][0], cells, warehouse) if table.parent_elsewhere else {}
     sql = ratio_sql(table, parent, warehouse, by_keys=bool(keys))
     found = _folded(cells, warehouse.query(sql, {**cells.parameters, **limits, **keys}))
-    for key, account in accounts.items():
-        for name, finding in (("few", Finding.SHORT), ("many", Finding.EXTRA)):
-            if found[key][name]:
-                text = f"{found[key][name]} {parent.name} rows have too {name} {table.name} rows ({fewest} to {most})"
-                account.problems.append((finding, text))
+
+    def judge(accounts: Mapping[str, _Account]) -> None:
+        for key, account in accounts.items():
+            for name, finding in (("few", Finding.SHORT), ("many", Finding.EXTRA)):
+                if found[key][name]:
+                    text = (
+                        f"{found[key][name]} {parent.name} rows have too {name} {table.name} rows ({fewest} to {most})"
+                    )
+                    account.problems.append((finding, text))
+
+    return judge
 
 
 def _folded(cells: Cells, rows: Sequence[Mapping[str, Any]]) -> defaultdict[str, defaultdict[str, int]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,9 +76,12 @@ class Weighed(BigQueryWarehouse):
     """Adds up what each of its queries would read."""
 
     size_bytes = 0
+    _weighing = threading.Lock()
 
     def query(self, sql: str, parameters: Any = None) -> list[dict[str, Any]]:
-        self.size_bytes += self.dry_run(sql, parameters)
+        read_bytes = self.dry_run(sql, parameters)
+        with self._weighing:
+            self.size_bytes += read_bytes
         return super().query(sql, parameters)
 
 
