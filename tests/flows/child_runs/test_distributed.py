@@ -20,7 +20,8 @@ FIRST = dt.date(2025, 1, 1)
 
 def cut(days: int, **asked: Any) -> tuple[list[tuple[Partition, ...]], int]:
     settings = SimpleNamespace(distributed_window_partitions=31, distributed_windows_at_once=4)
-    run = SimpleNamespace(services=SimpleNamespace(settings=settings), asked=Asked(source="s", **asked))
+    kit = SimpleNamespace(scraper=SimpleNamespace(sweeps=()))
+    run = SimpleNamespace(services=SimpleNamespace(settings=settings), kit=kit, asked=Asked(source="s", **asked))
     partitions = [Partition.day(FIRST + dt.timedelta(days=offset), "UTC") for offset in range(days)]
     grouped, at_once = windows_of(cast("Run", run), partitions)
     assert [one for window in grouped for one in window] == partitions, "every date once, in order"
