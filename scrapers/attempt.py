@@ -67,7 +67,7 @@ class Course(Protocol):
 class Attempt:
     """Pages of one partition under one attempt id. Not thread-safe: one thread works on a partition.
 
-    Every landed page is a checkpoint: its object holds the cursor and the next one. What a resumed attempt knows of its
+    Every landed page is a checkpoint: its object holds what was asked for. What a resumed attempt knows of its
     earlier pages is read from their stored bytes by the same ``inspect``, so a resumed attempt and an uninterrupted one
     cannot differ.
     """
@@ -94,10 +94,14 @@ class Attempt:
         self._course.is_live = False
         try:
             for number, record in enumerate(pages, start=1):
+                asked = self._course.next
+                if asked is not None and not record.cursor and asked.asks_as(record.request):
+                    record = record.model_copy(update={"cursor": asked.cursor})
                 page = record.as_page(number, self._landing.read_page(record))
                 if not self._course.answers(page.request):
                     return False
-                self._add(record, self._inspected(page), page.request)
+                findings = self._inspected(page)
+                self._add(record.leading_to(findings.next_request), findings, page.request)
         except (NonCriticalError, SourceContractError, StateUnreadable):
             return False
         self._course.is_live = True

@@ -6,7 +6,7 @@ Layout (the scrapers' promise to everyone above)::
     landing/source=<s>/partition=<p>/attempt=<id>/refused-0002-<sha>.json.gz   a page that was not taken: evidence
     landing/source=<s>/partition=<p>/attempt=<id>/manifest.json       written last
 
-Every page carries its own record (cursor, next cursor ...) as custom metadata, so the pages of a killed attempt are its
+Every page carries its own record (request, cursor ...) as custom metadata, so the pages of a killed attempt are its
 checkpoint: one listing tells where it stopped.
 """
 
@@ -31,6 +31,7 @@ from scrapers.manifest import (
     Manifest,
     PageRecord,
     attempt_prefix,
+    checkpoint_of,
     content_hash,
     no_evidence,
     page_name,
@@ -54,8 +55,9 @@ __all__ = [
 _SHARED_PAGES = 4
 _RECENT_BYTES = 16 * 2**20
 """Of pages as they were stored: some thousand dates, more than wait to be loaded at any time."""
-_RECORD_LIMIT_BYTES = 7_000
-"""Below what one object's custom metadata may hold (8 KiB, https://docs.cloud.google.com/storage/quotas#objects)."""
+_RECORD_LIMIT_BYTES = 2_700
+"""Cloud Storage takes 8 KiB of custom metadata (https://docs.cloud.google.com/storage/quotas#objects). The local one
+keeps all that it knows of an object in the 4 KB that ext4 has for it, and one beyond breaks every later listing."""
 
 
 class Landing:
@@ -84,8 +86,7 @@ class Landing:
         record = record_of(source, partition, attempt, page, findings)
         name, digest = record.object_name, record.sha256
         metadata = {"sha256": digest, "source": source, "partition": partition.key, "attempt": attempt}
-        line = record.model_dump_json(exclude_defaults=True)
-        if findings is not None and len(line) < _RECORD_LIMIT_BYTES:
+        if findings is not None and (line := checkpoint_of(record, _RECORD_LIMIT_BYTES)):
             metadata["record"] = line
         # mtime=0: the same body is the same object, byte for byte.
         stored = gzip.compress(page.body, compresslevel=6, mtime=0)

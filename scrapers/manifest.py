@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import json
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -63,9 +64,10 @@ class PageRecord(BaseModel):
         """Whether the source said that it rightly has no such item."""
         return self.absent_ok and self.status >= ERRORS_FROM
 
-    def as_page(self, number: int, body: bytes) -> Page:
-        """The page as it was fetched."""
-        request = Request(
+    @property
+    def request(self) -> Request:
+        """What was asked for."""
+        return Request(
             self.path,
             self.params,
             cursor=self.cursor,
@@ -74,12 +76,31 @@ class PageRecord(BaseModel):
             json_body=self.json_body,
             item=self.item,
         )
-        return Page(request, number, self.status, self.headers, body, self.fetched_at, self.elapsed_s)
+
+    def as_page(self, number: int, body: bytes) -> Page:
+        """The page as it was fetched."""
+        return Page(self.request, number, self.status, self.headers, body, self.fetched_at, self.elapsed_s)
+
+    def leading_to(self, request: Request | None) -> PageRecord:
+        """The record with the cursor of the next page."""
+        return self.model_copy(update={"next_cursor": request.cursor if request else ""})
+
+
+def checkpoint_of(record: PageRecord, most_bytes: int) -> str:
+    """``record`` without what its page tells again, in at most ``most_bytes`` as a text of JSON; "" when it has more.
+
+    A long cursor (a list of what is still to be asked for) is left out as well: the page before it leads to it.
+    """
+    for known in ({"next_cursor"}, {"next_cursor", "cursor"}):
+        line = record.model_dump_json(exclude_defaults=True, exclude=known)
+        if len(json.dumps(line, ensure_ascii=False).encode()) <= most_bytes:
+            return line
+    return ""
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What a killed attempt has landed: its pages in order, at least one."""
+    """What a killed attempt has landed: its pages in order, at least one, as `checkpoint_of` keeps them."""
 
     attempt: str
     pages: tuple[PageRecord, ...]

@@ -139,7 +139,7 @@ class LedgerEntry:
             "told_items": self.told_items[:ERROR_LIMIT_CHARS],
             "accepted": redact(self.accepted, ERROR_LIMIT_CHARS)[:ERROR_LIMIT_CHARS],
             "open_accepted": redact(self.open_accepted)[:ERROR_LIMIT_CHARS],
-            "last_cursor": self.last_cursor,
+            "last_cursor": self.last_cursor[:ERROR_LIMIT_CHARS],
             "pages_fetched": str(self.pages_fetched) if self.pages_fetched else "",
             "expected": "" if self.expected is None else str(self.expected),
             "actual": "" if self.actual is None else str(self.actual),

@@ -120,6 +120,31 @@ def test_a_long_list_comes_in_pages_and_a_killed_attempt_goes_on_behind_them(ben
     assert bench.client.calls - before == len(GAMES), "no page of the list was asked for again"
 
 
+def test_on_the_busiest_date_a_killed_attempt_goes_on_and_every_page_keeps_little_of_itself(bench, monkeypatch):
+    days = (dt.date(2025, 1, 1) + dt.timedelta(days=number) for number in range(60))
+    busiest = max(days, key=lambda day: len(Calendar().listed_on(day)))
+    games = len(Calendar().listed_on(busiest))
+    assert games > 12
+    fetch = bench.client.fetch
+
+    def dies_at_the_third_file(request, number=1):
+        if number == 4:
+            raise SourceUnavailable("gone")
+        return fetch(request, number)
+
+    with monkeypatch.context() as dying:
+        dying.setattr(bench.client, "fetch", dies_at_the_third_file)
+        with pytest.raises(SourceUnavailable):
+            bench.scrape(busiest)
+    before = bench.client.calls
+    manifest = bench.scrape(busiest)
+    assert (manifest.counts["nba_bigdataball_games"], bench.client.calls - before) == (games, games - 2)
+    assert manifest.resumed_pages == 3
+    assert [page.cursor for page in manifest.pages[1:]] == [page.next_cursor for page in manifest.pages[:-1]]
+    kept = [json.dumps(dict(one.metadata)) for one in bench.landing.store.list("landing/")]
+    assert max(map(len, kept)) < 3_300, "the local store has 4 KB for all that it knows of an object"
+
+
 def test_an_empty_list_is_asked_for_twice_and_proves_nothing(bench):
     with pytest.raises(NothingPublished, match="two lists in a row"):
         bench.scrape(QUIET if not Calendar().listed_on(QUIET) else dt.date(2025, 2, 14))
