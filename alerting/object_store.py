@@ -11,6 +11,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import IO, Protocol
 
+METADATA_LIMIT_BYTES = 2_900
+"""Custom metadata of one object, as a text of JSON. Cloud Storage takes 8 KiB
+(https://docs.cloud.google.com/storage/quotas#objects). The local one keeps all that it knows of an object in the 4 KB
+that ext4 has for it; one that it could not write whole breaks every later listing."""
+
 
 class GenerationConflict(Exception):
     """The object is not at the generation that the writer expected: somebody else wrote it first."""

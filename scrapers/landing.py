@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from pydantic import ValidationError
 
 from alerting.errors import LandingUnavailable, StateUnreadable, Truncated
-from alerting.object_store import GenerationConflict, ObjectMissing, ObjectStore
+from alerting.object_store import METADATA_LIMIT_BYTES, GenerationConflict, ObjectMissing, ObjectStore
 from alerting.versioned_record import unreadable
 from scrapers.base import Findings, Page, Scraper
 from scrapers.manifest import (
@@ -55,9 +55,8 @@ __all__ = [
 _SHARED_PAGES = 4
 _RECENT_BYTES = 16 * 2**20
 """Of pages as they were stored: some thousand dates, more than wait to be loaded at any time."""
-_RECORD_LIMIT_BYTES = 2_700
-"""Cloud Storage takes 8 KiB of custom metadata (https://docs.cloud.google.com/storage/quotas#objects). The local one
-keeps all that it knows of an object in the 4 KB that ext4 has for it, and one beyond breaks every later listing."""
+# Beside the hash and the names of the page.
+_RECORD_LIMIT_BYTES = METADATA_LIMIT_BYTES - 300
 
 
 class Landing:

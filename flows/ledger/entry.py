@@ -8,9 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from alerting.object_store import METADATA_LIMIT_BYTES
 from alerting.redaction import redact
 
 ERROR_LIMIT_CHARS = 300
+_FOR_PEOPLE = (
+    *("error", "evidence", "open_items", "absent", "missing_items", "told_items"),
+    *("accepted", "open_accepted", "last_cursor"),
+)
 REOPENED = "Reopened"
 """In place of an error: an audit gave back a partition that was called done."""
 
@@ -117,7 +122,7 @@ class LedgerEntry:
         return f"landing/source={self.source}/partition={self.partition}/attempt={self.attempt}/manifest.json"
 
     def to_metadata(self) -> dict[str, str]:
-        """The entry as custom metadata: text values only, empty ones left out."""
+        """The entry as custom metadata: text values only, without empty ones, long texts cut to fit."""
         values = {
             "verdict": self.verdict.value,
             "backfill_id": self.backfill_id,
@@ -145,7 +150,7 @@ class LedgerEntry:
             "actual": "" if self.actual is None else str(self.actual),
             "verified_at": self.verified_at.isoformat() if self.verified_at else "",
         }
-        return {name: value for name, value in values.items() if value}
+        return _fitting({name: value for name, value in values.items() if value})
 
     @classmethod
     def from_metadata(cls, source: str, partition: str, metadata: Mapping[str, str]) -> LedgerEntry:
@@ -179,3 +184,12 @@ class LedgerEntry:
             actual=int(metadata["actual"]) if "actual" in metadata else None,
             verified_at=dt.datetime.fromisoformat(metadata["verified_at"]) if "verified_at" in metadata else None,
         )
+
+
+def _fitting(metadata: dict[str, str]) -> dict[str, str]:
+    """All of it, with the texts for people as long as an object can hold beside the rest."""
+    for limit_chars in (ERROR_LIMIT_CHARS, 150, 75, 35):
+        if len(json.dumps(metadata, ensure_ascii=False).encode()) <= METADATA_LIMIT_BYTES:
+            break
+        metadata = {name: text[:limit_chars] if name in _FOR_PEOPLE else text for name, text in metadata.items()}
+    return metadata

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Sequence
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from alerting.errors import ConfigurationError
-from alerting.object_store import ObjectMissing, ObjectStore
+from alerting.object_store import METADATA_LIMIT_BYTES, ObjectMissing, ObjectStore
 from alerting.ranges import compress_dates, expand_dates
 from alerting.versioned_record import unreadable
 from flows.parameters import NO_DATE, Mode
@@ -19,8 +19,8 @@ from scrapers.base import Oracle
 
 RUNS = "runs/"
 _PLAN = re.compile(rf"{RUNS}backfill=([^/]+)/plan\.json")
-# Custom metadata of one object hold 8 KiB; a plan of more scattered dates than this is read itself.
-_MOST_BYTES = 6_000
+# A plan of more scattered dates than fit into its metadata is read itself.
+_MOST_BYTES = METADATA_LIMIT_BYTES - 100
 
 
 class StoredExpectation(BaseModel):
