@@ -36,7 +36,7 @@ from deployments.local.upstreams.bdl_answers import (
     teams,
 )
 from deployments.local.upstreams.box_scores_trouble import BoxScoreKind, spoiled, spoiled_page
-from deployments.local.upstreams.league import CHANGES, EASTERN, Calendar, usual_changes
+from deployments.local.upstreams.league import CHANGES, EASTERN, Calendar, usual_calendar
 from deployments.local.upstreams.sample_rules import CallLimit, Rule
 from deployments.local.upstreams.sample_server import Answer, Call, SampleUpstream
 from deployments.local.upstreams.season import FIRST_DATE, LAST_DATE, games_on, late_game, season_of
@@ -145,7 +145,7 @@ class Upstream(SampleUpstream[BoxScoreKind]):
     def calendar_of(self, call: Call, date: dt.date) -> Calendar:
         """The season as this call sees it."""
         if self.calendar is None:
-            return _usual(season_of(date)) if self.has_postponements else _NO_CHANGES
+            return usual_calendar(season_of(date)) if self.has_postponements else _NO_CHANGES
         return self.calendar.for_path(call.path)
 
     def _rows(self, call: Call, path: str, kind: BoxScoreKind | None) -> Iterable[Row]:
@@ -210,11 +210,6 @@ def _date(text: str | None) -> dt.date | None:
         return dt.date.fromisoformat(text or "")
     except ValueError:
         return None
-
-
-@functools.lru_cache(maxsize=64)
-def _usual(season: int) -> Calendar:
-    return Calendar(usual_changes(season))
 
 
 @functools.lru_cache(maxsize=4096)

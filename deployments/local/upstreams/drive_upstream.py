@@ -41,9 +41,10 @@ from pydantic import TypeAdapter
 
 from deployments.local.upstreams.bigdataball_files import csv_of, file_name
 from deployments.local.upstreams.drive_key import DRIVE_ACCOUNT, key_file, verified_claims
-from deployments.local.upstreams.league import CHANGES, Calendar, Game, game_of
+from deployments.local.upstreams.league import CHANGES, Calendar, Game, game_of, usual_calendar
 from deployments.local.upstreams.sample_rules import Rule, TransportKind
 from deployments.local.upstreams.sample_server import Answer, Call, SampleUpstream
+from deployments.local.upstreams.season import season_of
 
 DriveKind = Literal[
     TransportKind,
@@ -126,7 +127,7 @@ class DriveUpstream(SampleUpstream[DriveKind]):
     ) -> None:
         super().__init__(port, latency_ms=latency_ms, listener=listener)
         self.now = now
-        self.calendar = calendar or Calendar()
+        self.calendar = calendar
         self.tokens_given = 0
         self.lifetime_s = _LIFETIME_S
         self._lock = threading.Lock()
@@ -161,9 +162,14 @@ class DriveUpstream(SampleUpstream[DriveKind]):
         with self._lock:
             self._tokens.clear()
 
+    def calendar_of(self, season: int) -> Calendar:
+        """What happened in the season."""
+        return usual_calendar(season) if self.calendar is None else self.calendar
+
     def files(self, date: dt.date) -> list[DriveFile]:
         """What lies there of a date by now."""
-        games = [one.game for one in self.calendar.listed_on(date) if not one.is_postponed]
+        listed = self.calendar_of(season_of(date)).listed_on(date)
+        games = [one.game for one in listed if not one.is_postponed]
         found = [self._file(game) for game in games if game.kind in _KINDS]
         if found:
             name = f"[{date}]-combined-stats.csv"
@@ -293,7 +299,10 @@ class DriveUpstream(SampleUpstream[DriveKind]):
 
     def _date_played(self, game: Game) -> dt.date:
         """Where the calendar has it, postponed or not."""
-        return next((one.date for one in self.calendar.games_in(game.season) if one.nba_id == game.nba_id), game.date)
+        return next(
+            (one.date for one in self.calendar_of(game.season).games_in(game.season) if one.nba_id == game.nba_id),
+            game.date,
+        )
 
     def _file(self, game: Game) -> DriveFile:
         with self._lock:

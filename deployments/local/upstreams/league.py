@@ -304,6 +304,12 @@ def usual_changes(season: int) -> tuple[Change, ...]:
 
 
 @functools.lru_cache(maxsize=64)
+def usual_calendar(season: int) -> Calendar:
+    """What every sample of the season's games shows unless it is told otherwise."""
+    return Calendar(usual_changes(season))
+
+
+@functools.lru_cache(maxsize=64)
 def _calendar(changes: tuple[Change, ...]) -> Calendar:
     return Calendar(changes)
 

@@ -33,7 +33,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter
 
 from deployments.local.upstreams import nba_answers
-from deployments.local.upstreams.league import CHANGES, EASTERN, Calendar, Game, Listed, game_of, usual_changes
+from deployments.local.upstreams.league import CHANGES, EASTERN, Calendar, Game, Listed, game_of, usual_calendar
 from deployments.local.upstreams.sample_rules import Rule, TransportKind
 from deployments.local.upstreams.sample_server import Answer, Call, SampleUpstream
 from deployments.local.upstreams.season import season_of
@@ -156,7 +156,7 @@ class NbaUpstream(SampleUpstream[NbaKind]):
         return [(one, self.is_over(one.game)) for one in self._calendar(call, date).listed_on(date)]
 
     def _calendar(self, call: Call, date: dt.date) -> Calendar:
-        calendar = _usual(season_of(date)) if self.calendar is None else self.calendar
+        calendar = usual_calendar(season_of(date)) if self.calendar is None else self.calendar
         return calendar.for_path(call.path)
 
     def _document(self, call: Call, kind: NbaKind | None) -> dict[str, Any] | None:
@@ -232,11 +232,6 @@ class NbaUpstream(SampleUpstream[NbaKind]):
 
     def _set_clock(self, document: Any) -> None:
         self.now = None if document["now"] is None else dt.datetime.fromisoformat(document["now"])
-
-
-@functools.lru_cache(maxsize=8)
-def _usual(season: int) -> Calendar:
-    return Calendar(usual_changes(season))
 
 
 @functools.lru_cache(maxsize=4096)
