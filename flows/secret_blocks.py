@@ -3,7 +3,7 @@
 Secret ``bdl_api_key`` is block ``gapless-bdl-api-key``. A block is read at the first need and at most once a process,
 and never when the environment has the secret.
 
-A session (`scrapers.base.SessionCookie`) is renewed by its source. The renewed one lies in a block of its own,
+A session (`scrapers.auth.SessionCookie`) is renewed by its source. The renewed one lies in a block of its own,
 ``gapless-<name>-renewed``, together with a hash of the session that a person gave: where that is another one by now, be
 it in a block or in the environment, the renewed one counts no more.
 """

@@ -23,13 +23,15 @@ from processors.base import Processor
 from processors.table_budget import StoredTableBudget
 from processors.warehouse import BigQueryWarehouse
 from scrapers import registry as scraper_registry
-from scrapers.base import Scraper, SessionCookie, SourceAccess, Tier
+from scrapers.auth import SessionCookie
+from scrapers.base import Scraper, SourceAccess
 from scrapers.client import SourceClient
 from scrapers.landing import Landing
 from scrapers.object_store import PATIENT, GcsObjectStore, Patience
 from scrapers.pace.account_pace import AccountPace
 from scrapers.pace.budget import Budget
 from scrapers.pace.quota import Purpose, SharedQuota
+from scrapers.rate import Tier
 
 # A call ends at the latest one request (7 s) after its last retry began.
 PERSONS_PATIENCE_S = 2.0

@@ -1,4 +1,4 @@
-"""What an oracle (`scrapers.base.Oracle`) expects of a date, against the rows that are there. The judgement is pure.
+"""What an oracle (`scrapers.oracle.Oracle`) expects of a date, against the rows that are there. The judgement is pure.
 
 One query for each oracle and one for each table in which its items are looked for, whatever the number of partitions.
 """
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from alerting.wording import plural
 from processors.base import Table
 from processors.load_plan import QueryValue, Warehouse
-from scrapers.base import Oracle
+from scrapers.oracle import Oracle
 from scrapers.partition import Partition
 
 _SHOWN = 5

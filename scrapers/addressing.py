@@ -10,7 +10,7 @@ from alerting.errors import AuthenticationError, ConfigurationError, SourceContr
 from alerting.redaction import redact, register_secret
 from alerting.secret_literals import masked_in, register_passing_secret
 from alerting.secret_values import looks_random
-from scrapers.base import Auth, SecretBasic, SessionCookie, TokenAuth
+from scrapers.auth import Auth, SecretBasic, SessionCookie, TokenAuth
 
 _SITE = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*")
 # A shorter text may as well stand in the data.

@@ -39,18 +39,8 @@ from scrapers.addressing import (
     without_secrets,
 )
 from scrapers.answers import Answer, is_data_type, is_page, kept_headers, mislabelled, problem_in
-from scrapers.base import (
-    ABSENT,
-    Page,
-    Request,
-    Scraper,
-    SecretBasic,
-    SecretHeader,
-    SecretParam,
-    SessionCookie,
-    SourceAccess,
-    TokenAuth,
-)
+from scrapers.auth import SecretBasic, SecretHeader, SecretParam, SessionCookie, TokenAuth
+from scrapers.base import ABSENT, Page, Request, Scraper, SourceAccess
 from scrapers.bodies import beginning, unpacked
 from scrapers.challenges import SEARCHED_BYTES
 from scrapers.deadline import Deadline

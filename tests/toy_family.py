@@ -15,7 +15,8 @@ from flows.ledger.ledger import Verdict
 from flows.settings import Settings
 from flows.wiring import Services, SourceKit
 from processors.base import LandedPage, Processor, Row, Table
-from scrapers.base import Findings, Oracle, Page, Request, Scraper
+from scrapers.base import Findings, Page, Request, Scraper
+from scrapers.oracle import Oracle
 from scrapers.partition import Partition
 
 NOW = dt.datetime(2025, 3, 1, 12, tzinfo=dt.UTC)

@@ -9,9 +9,9 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 
 from alerting.errors import ConfigurationError, PipelineError, SourceUnavailable
-from scrapers.base import Rate
 from scrapers.pace.budget import Budget
 from scrapers.pace.rate_batcher import RateBatcher, Room
+from scrapers.rate import Rate
 
 # What the limit decays at, in parts of the declared rate; half of the rest may come at once, half is for clocks.
 HEADROOM = 0.95

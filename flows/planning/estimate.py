@@ -15,8 +15,8 @@ from flows.planning.plan import Plan
 from flows.prices import Prices, Usage
 from processors.load_plan import MAX_DAYS_PER_BATCH
 from processors.table_budget import STOP_AT
-from scrapers.base import Rate
 from scrapers.partition import Partition, spans
+from scrapers.rate import Rate
 
 MODIFICATIONS_PER_DAY = 1_500
 PARTITION_MODIFICATIONS_PER_DAY = 30_000

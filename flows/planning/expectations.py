@@ -1,4 +1,4 @@
-"""What the oracles of a source (`scrapers.base.Oracle`) say of its partitions, and whether they are believed.
+"""What the oracles of a source (`scrapers.oracle.Oracle`) say of its partitions, and whether they are believed.
 
 They are asked once, when a run is planned. What they say goes into the plan, and the run judges by that to its end.
 """
@@ -26,7 +26,8 @@ from processors.items import (
     expected_sql,
     nothing_expected,
 )
-from scrapers.base import Oracle, Scraper
+from scrapers.base import Scraper
+from scrapers.oracle import Oracle
 from scrapers.partition import VARIANT_MARK, Partition, partitions_between
 
 Expected = Mapping[str, Sequence[Expectation]]

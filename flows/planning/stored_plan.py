@@ -15,7 +15,7 @@ from alerting.versioned_record import unreadable
 from flows.parameters import NO_DATE, Mode
 from flows.planning.plan import Path
 from processors.items import Expectation
-from scrapers.base import Oracle
+from scrapers.oracle import Oracle
 
 RUNS = "runs/"
 _PLAN = re.compile(rf"{RUNS}backfill=([^/]+)/plan\.json")

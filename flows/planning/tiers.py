@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from alerting.errors import ConfigurationError
 from alerting.wording import plural
 from flows.wiring import SourceKit
-from scrapers.base import Tier
 from scrapers.partition import Partition
+from scrapers.rate import Tier
 from scrapers.registry import account_of, sources
 
 SETTING = "GAPLESS_ACCOUNT_TIERS"

@@ -16,8 +16,8 @@ from alerting.wording import plural
 from flows.child_runs.shared_rate import bucket, calls_per_second, limit_name
 from flows.settings import code_version
 from flows.views.preflight import Checked
-from scrapers.base import Rate
 from scrapers.pace.rate_limits import described
+from scrapers.rate import Rate
 from scrapers.registry import account_of
 
 _ANSWER_TIMEOUT_S = 15.0

@@ -22,8 +22,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, TypeAdapter
 
 from alerting.object_store import ObjectStore
 from alerting.versioned_record import VersionedRecord
-from scrapers.base import Rate
 from scrapers.pace.budget import Clock
+from scrapers.rate import Rate
 
 LONGEST_TURN_S = 5.0
 """Longer ones let the others wait, shorter ones write the shared object more often than once a second."""

@@ -20,8 +20,8 @@ from zoneinfo import ZoneInfo
 
 from alerting.errors import BudgetExhausted, PipelineError, RateLimited
 from alerting.wording import plural
-from scrapers.base import QuotaHeaders, Rate
 from scrapers.pace.rate_limits import Wall, check_rate, next_reset, sliding_windows
+from scrapers.rate import QuotaHeaders, Rate
 from scrapers.waits import shown_wait
 
 # Below this a sleep may round to nothing, and a waiting loop would spin.

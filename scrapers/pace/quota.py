@@ -24,9 +24,9 @@ from alerting.object_store import ObjectStore
 from alerting.redaction import redact
 from alerting.versioned_record import VersionedRecord
 from alerting.wording import plural
-from scrapers.base import QuotaHeaders, Rate
 from scrapers.pace.budget import Clock, closed
 from scrapers.pace.rate_limits import next_reset
+from scrapers.rate import QuotaHeaders, Rate
 
 Purpose = Literal["backfill", "live"]
 Unit = Literal["day", "month"]

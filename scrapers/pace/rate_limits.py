@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
 
 from alerting.errors import ConfigurationError
-from scrapers.base import Rate
+from scrapers.rate import Rate
 
 
 @dataclass(slots=True)

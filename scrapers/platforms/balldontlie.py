@@ -6,7 +6,9 @@ the rows are the only proof that it answered what it was asked.
 
 from __future__ import annotations
 
-from scrapers.base import Rate, Scraper, SecretHeader, Tier
+from scrapers.auth import SecretHeader
+from scrapers.base import Scraper
+from scrapers.rate import Rate, Tier
 
 TIERS = (
     Tier("free", Rate(per_minute=5), 0.0),

@@ -26,9 +26,11 @@ from alerting.errors import (
     SourceUnavailable,
 )
 from scrapers.answers import Answer, parsed_json
-from scrapers.base import Findings, Page, Rate, Request, Scraper, TokenAuth
+from scrapers.auth import TokenAuth
+from scrapers.base import Findings, Page, Request, Scraper
 from scrapers.partition import Partition
 from scrapers.platforms.catalogue import Changes, Versioned
+from scrapers.rate import Rate
 
 PATH = "/drive/v3/files"
 _FIELDS = "nextPageToken,incompleteSearch,files(id,name,md5Checksum,modifiedTime,size)"

@@ -22,9 +22,11 @@ from typing import Any, ClassVar
 
 from alerting.errors import BlockedBySource, CoverageLow, SourceContractError
 from scrapers.answers import parsed_json
-from scrapers.base import Oracle, Page, Rate, Request, Scraper
+from scrapers.base import Page, Request, Scraper
+from scrapers.oracle import Oracle
 from scrapers.partition import Partition
 from scrapers.platforms.nba_calendar import NBA_RESTS
+from scrapers.rate import Rate
 
 SCHEDULED, LIVE, FINAL = 1, 2, 3
 """``gameStatus``."""

@@ -20,7 +20,9 @@ from alerting.errors import (
     SourceContractError,
 )
 from scrapers.answers import Answer, parsed_json
-from scrapers.base import Page, QuotaHeaders, Rate, Request, Scraper, SecretParam
+from scrapers.auth import SecretParam
+from scrapers.base import Page, Request, Scraper
+from scrapers.rate import QuotaHeaders, Rate
 
 SPORT = "basketball_nba"
 OLDEST_SNAPSHOT = dt.timedelta(hours=1)

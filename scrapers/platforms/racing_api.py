@@ -15,8 +15,10 @@ from typing import Any, ClassVar
 
 from alerting.errors import NotSettled, SourceContractError, Truncated
 from scrapers.answers import parsed_json
-from scrapers.base import Findings, Page, Rate, Request, Scraper, SecretBasic, Tier
+from scrapers.auth import SecretBasic
+from scrapers.base import Findings, Page, Request, Scraper
 from scrapers.partition import Partition
+from scrapers.rate import Rate, Tier
 from scrapers.rests import Rests
 
 

@@ -7,10 +7,12 @@ import datetime as dt
 import re
 
 from alerting.errors import BlockedBySource, RateLimited, SourceContractError
-from scrapers.base import Page, Rate, Request, SecretHeader
+from scrapers.auth import SecretHeader
+from scrapers.base import Page, Request
 from scrapers.partition import Partition
 from scrapers.platforms.catalogue import Catalogued
 from scrapers.platforms.datasette import DatasetteScraper
+from scrapers.rate import Rate
 
 
 class CivicBand(DatasetteScraper, Catalogued):

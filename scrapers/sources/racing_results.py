@@ -4,7 +4,7 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from scrapers.base import Oracle
+from scrapers.oracle import Oracle
 from scrapers.platforms.racing_api import RacingDays
 
 _ABANDONED = "SELECT race_id FROM {ra_cards} WHERE race_date BETWEEN @first AND @last AND is_abandoned"

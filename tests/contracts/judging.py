@@ -21,11 +21,13 @@ from alerting.errors import PipelineError
 from deployments.local.upstreams.drive_key import key_file
 from processors.batch_reading import BatchRows, read_batch
 from processors.registry import processor
-from scrapers.base import Rate, Scraper, SourceAccess, TokenAuth
+from scrapers.auth import TokenAuth
+from scrapers.base import Scraper, SourceAccess
 from scrapers.client import SourceClient
 from scrapers.landing import Landing
 from scrapers.pace.budget import Budget, Clock
 from scrapers.partition import Partition
+from scrapers.rate import Rate
 from scrapers.registry import scraper
 from scrapers.scrape import ScrapeContext, scrape
 

@@ -12,7 +12,8 @@ import pytest
 from alerting.errors import PipelineError
 from processors.items import expected_sql
 from processors.registry import processor, views_filled_by
-from scrapers.base import Page, Request, Scraper, SecretParam
+from scrapers.auth import SecretParam
+from scrapers.base import Page, Request, Scraper
 from scrapers.pace.budget import Budget
 from scrapers.partition import Partition
 from scrapers.registry import scraper, sources, sources_of

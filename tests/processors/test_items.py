@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from processors.items import Comparison, Expectation, compared, expected_sql, nothing_expected
-from scrapers.base import Oracle
+from scrapers.oracle import Oracle
 
 GAMES = Oracle("schedule", "games", "game_id", "game_date", item="game")
 RUNNERS = Oracle("cards", "runners", "race horse", "race_date", label="horse", missing="told", item="runner")

@@ -16,11 +16,12 @@ from deployments.local.upstreams.nba_upstream import NbaUpstream
 from processors.base import LandedPage
 from processors.load_plan import pack
 from processors.registry import processor
-from scrapers.base import Page, Rate, Request, SourceAccess
+from scrapers.base import Page, Request, SourceAccess
 from scrapers.client import SourceClient
 from scrapers.landing import Manifest
 from scrapers.pace.budget import Budget
 from scrapers.partition import Partition
+from scrapers.rate import Rate
 from scrapers.registry import scraper
 from scrapers.scrape import ScrapeContext, scrape
 

@@ -19,10 +19,11 @@ from processors.registry import processor
 from processors.sources.odds_history import OddsHistory as OddsHistoryProcessor
 from processors.sources.odds_history import lines_of
 from processors.views import views_of
-from scrapers.base import Rate, SourceAccess
+from scrapers.base import SourceAccess
 from scrapers.client import SourceClient
 from scrapers.pace.budget import Budget
 from scrapers.partition import Partition
+from scrapers.rate import Rate
 from scrapers.registry import scraper
 from scrapers.scrape import ScrapeContext, scrape
 from scrapers.sources.odds_history import OddsHistory

@@ -18,11 +18,12 @@ from processors.admission import Admission
 from processors.base import LandedPage
 from processors.load_plan import pack
 from processors.registry import processor
-from scrapers.base import Rate, SourceAccess
+from scrapers.base import SourceAccess
 from scrapers.client import SourceClient
 from scrapers.landing import Manifest
 from scrapers.pace.budget import Budget
 from scrapers.partition import Partition
+from scrapers.rate import Rate
 from scrapers.registry import scraper
 from scrapers.scrape import ScrapeContext, scrape
 

@@ -11,11 +11,12 @@ from memory_store import MemoryObjectStore
 
 from deployments.local.upstreams.box_scores_upstream import Upstream
 from deployments.local.upstreams.civic_towns import LOCAL_CIVIC_KEY
-from scrapers.base import Page, Rate, Request, Scraper, SourceAccess
+from scrapers.base import Page, Request, Scraper, SourceAccess
 from scrapers.client import SourceClient
 from scrapers.landing import Landing, Manifest
 from scrapers.pace.budget import Budget
 from scrapers.partition import Partition
+from scrapers.rate import Rate
 from scrapers.registry import scraper
 from scrapers.scrape import ScrapeContext, scrape
 from scrapers.sources.civic_band import CivicBand

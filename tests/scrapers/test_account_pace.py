@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from memory_store import MemoryObjectStore
 
 from alerting.errors import StateUnreadable
-from scrapers.base import Rate
 from scrapers.pace.account_pace import LONGEST_TURN_S, AccountPace
 from scrapers.pace.budget import Budget, Clock
+from scrapers.rate import Rate
 
 START = dt.datetime(2025, 2, 1, 9, tzinfo=dt.UTC)
 NAME = "budgets/pace/a.json"

@@ -27,12 +27,13 @@ from deployments.local.upstreams.bigdataball_files import COLUMNS as FILE_COLUMN
 from deployments.local.upstreams.bigdataball_files import rows_of
 from deployments.local.upstreams.drive_upstream import DriveUpstream
 from deployments.local.upstreams.league import Calendar, Change
-from scrapers.base import Page, Rate, Request, SourceAccess
+from scrapers.base import Page, Request, SourceAccess
 from scrapers.client import SourceClient
 from scrapers.csv_bodies import parsed_csv
 from scrapers.landing import Landing, Manifest
 from scrapers.pace.budget import Budget
 from scrapers.partition import Partition
+from scrapers.rate import Rate
 from scrapers.registry import scraper
 from scrapers.scrape import ScrapeContext, scrape
 from scrapers.sources.bigdataball_playbyplay import COLUMNS

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alerting.errors import BudgetExhausted, ConfigurationError, RateLimited
-from scrapers.base import Rate
 from scrapers.pace.budget import Budget, Clock
+from scrapers.rate import Rate
 
 
 class FakeTime:

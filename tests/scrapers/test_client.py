@@ -22,10 +22,12 @@ from alerting.errors import (
     SourceUnavailable,
     Truncated,
 )
-from scrapers.base import Rate, Request, SecretParam, SourceAccess
+from scrapers.auth import SecretParam
+from scrapers.base import Request, SourceAccess
 from scrapers.client import SourceClient
 from scrapers.pace.budget import Budget, Clock
 from scrapers.partition import Partition
+from scrapers.rate import Rate
 from scrapers.registry import scraper
 
 DATE = dt.date(2025, 1, 3)

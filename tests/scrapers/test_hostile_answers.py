@@ -35,12 +35,13 @@ from alerting.errors import (
 )
 from deployments.local.upstreams.season import games_on
 from scrapers.answers import Answer, landed_json, parsed_json, problem_in
-from scrapers.base import Page, Rate, Request, Scraper, SourceAccess
+from scrapers.base import Page, Request, Scraper, SourceAccess
 from scrapers.bodies import beginning, unpacked
 from scrapers.client import SourceClient
 from scrapers.landing import Landing
 from scrapers.pace.budget import Budget
 from scrapers.partition import Partition
+from scrapers.rate import Rate
 from scrapers.registry import scraper
 from scrapers.scrape import ScrapeContext, scrape
 

@@ -14,12 +14,13 @@ from raw_server import RawServer, http
 
 from alerting.errors import PipelineError, RateLimited, SourceUnavailable
 from scrapers.answers import Answer, kept_headers, mislabelled, problem_in
-from scrapers.base import Page, QuotaHeaders, Rate, SourceAccess
+from scrapers.base import Page, SourceAccess
 from scrapers.bodies import unpacked
 from scrapers.client import SourceClient
 from scrapers.pace.budget import Budget, Clock
 from scrapers.pace.quota import SharedQuota
 from scrapers.partition import Partition
+from scrapers.rate import QuotaHeaders, Rate
 from scrapers.registry import scraper
 from scrapers.waits import LONGEST_WISH_S, retry_after_s
 

@@ -22,11 +22,12 @@ from alerting.errors import (
 from deployments.local.upstreams.league import Calendar, Game, games_in
 from deployments.local.upstreams.nba_answers import actions_of, player_lines
 from deployments.local.upstreams.nba_upstream import NbaUpstream
-from scrapers.base import Page, Rate, Scraper, SourceAccess
+from scrapers.base import Page, Scraper, SourceAccess
 from scrapers.client import SourceClient
 from scrapers.landing import Landing, Manifest
 from scrapers.pace.budget import Budget
 from scrapers.partition import Partition
+from scrapers.rate import Rate
 from scrapers.registry import account_of, scraper
 from scrapers.scrape import ScrapeContext, scrape
 

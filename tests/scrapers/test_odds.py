@@ -19,12 +19,13 @@ from alerting.errors import (
     SourceContractError,
 )
 from deployments.local.upstreams.odds_upstream import ODDS_KEY, OddsUpstream
-from scrapers.base import Page, Rate, Request, SourceAccess
+from scrapers.base import Page, Request, SourceAccess
 from scrapers.client import SourceClient
 from scrapers.landing import Landing, Manifest
 from scrapers.pace.budget import Budget, Clock
 from scrapers.pace.quota import SharedQuota
 from scrapers.partition import Partition
+from scrapers.rate import Rate
 from scrapers.registry import scraper
 from scrapers.scrape import ScrapeContext, scrape
 

@@ -21,12 +21,13 @@ from hypothesis import strategies as st
 from memory_store import MemoryObjectStore
 
 from alerting.errors import NothingPublished, NotSettled, PipelineError, SourceContractError, Truncated
-from scrapers.base import Findings, Page, Rate, Request, Scraper, SourceAccess
+from scrapers.base import Findings, Page, Request, Scraper, SourceAccess
 from scrapers.client import SourceClient
 from scrapers.landing import Landing, Manifest
 from scrapers.pace.budget import Budget
 from scrapers.partition import Partition
 from scrapers.parts import halves
+from scrapers.rate import Rate
 from scrapers.scrape import ScrapeContext, scrape
 
 DAY = Partition.day(dt.date(2025, 3, 9), "America/New_York")

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from memory_store import MemoryObjectStore
 
 from alerting.errors import BudgetExhausted, StateUnreadable
-from scrapers.base import QuotaHeaders, Rate
 from scrapers.pace.budget import Budget, Clock
 from scrapers.pace.quota import Purpose, SharedQuota
+from scrapers.rate import QuotaHeaders, Rate
 
 START = dt.datetime(2025, 2, 1, 9, tzinfo=dt.UTC)
 PER_DAY = Rate(per_day=10_000, reset_zone="America/New_York")

@@ -23,12 +23,13 @@ from alerting.errors import (
 from alerting.redaction import redact
 from deployments.local.upstreams.racing_upstream import RACING_PASSWORD, RACING_USER, RacingUpstream
 from deployments.local.upstreams.racing_world import COURSES, REGIONS, RacingWorld
-from scrapers.base import Rate, SourceAccess
+from scrapers.base import SourceAccess
 from scrapers.client import SourceClient
 from scrapers.landing import Landing, Manifest
 from scrapers.pace.account_pace import AccountPace
 from scrapers.pace.budget import Budget
 from scrapers.partition import Partition
+from scrapers.rate import Rate
 from scrapers.registry import account_of, families, scraper, sources_of, sources_of_family
 from scrapers.scrape import ScrapeContext, scrape
 

@@ -14,11 +14,13 @@ from memory_store import MemoryObjectStore
 
 from alerting.errors import AuthenticationError
 from alerting.redaction import redact
-from scrapers.base import Findings, Page, Rate, Request, Scraper, SessionCookie, SourceAccess
+from scrapers.auth import SessionCookie
+from scrapers.base import Findings, Page, Request, Scraper, SourceAccess
 from scrapers.client import SourceClient
 from scrapers.landing import Landing
 from scrapers.pace.budget import Budget
 from scrapers.partition import Partition
+from scrapers.rate import Rate
 from scrapers.scrape import ScrapeContext, new_attempt_id, scrape
 
 SESSION, RENEWED = "k3yOfTheFirstSession0123", "k3yOfTheSecondSession456"

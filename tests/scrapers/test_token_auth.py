@@ -23,9 +23,11 @@ from alerting.errors import (
 from alerting.redaction import redact
 from deployments.local.upstreams.drive_upstream import SCOPE, DriveUpstream
 from scrapers.answers import Answer
-from scrapers.base import Rate, Request, SourceAccess, TokenAuth
+from scrapers.auth import TokenAuth
+from scrapers.base import Request, SourceAccess
 from scrapers.client import SourceClient
 from scrapers.pace.budget import Budget
+from scrapers.rate import Rate
 from scrapers.registry import scraper
 from scrapers.service_account import ServiceAccount, TokenKeeper
 

@@ -14,7 +14,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_CSRF_SUPPORT_ENABLE
 from alerting.errors import ConfigurationError, SourceUnavailable
 from flows.child_runs.shared_rate import SharedBudget, bucket, calls_per_second
 from flows.views.server_checks import server_checks
-from scrapers.base import Rate
+from scrapers.rate import Rate
 
 NAME = "gapless-bdl"
 RATE = Rate(per_minute=600, per_day=5)

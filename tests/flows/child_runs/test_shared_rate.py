@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flows.child_runs.shared_rate import SLOTS_PER_CALL, bucket, calls_per_second
-from scrapers.base import Rate
 from scrapers.pace.budget import Clock
 from scrapers.pace.rate_batcher import SPARE_LIFE_S, RateBatcher, Room
+from scrapers.rate import Rate
 
 _T = TypeVar("_T")
 

@@ -24,7 +24,7 @@ from flows.cli.examples import EXAMPLES
 from flows.coordination.lease import Holder, Lease, read_lease
 from flows.views.server_checks import server_checks
 from flows.wiring import build_services
-from scrapers.base import Rate
+from scrapers.rate import Rate
 from scrapers.registry import sources
 from scrapers.scrape import utc_now
 

@@ -18,8 +18,8 @@ from flows.planning.plan import Path, Plan, PlannedPartition
 from flows.planning.planner import plan_asked
 from flows.settings import Settings
 from flows.wiring import Services
-from scrapers.base import Rate
 from scrapers.partition import Partition
+from scrapers.rate import Rate
 
 NOW = dt.datetime(2025, 2, 1, 12, tzinfo=dt.UTC)
 SOURCE = "bdl_box_scores"

@@ -18,8 +18,8 @@ from flows.planning.duration import CALIBRATED_RUNS, Durations, Sample, Work, le
 from flows.planning.estimate import Capacity, Estimate, estimate
 from flows.planning.history import RunCost, SourceHistory, read_history
 from flows.planning.plan import Path, Plan, PlannedPartition
-from scrapers.base import Rate
 from scrapers.partition import partitions_between
+from scrapers.rate import Rate
 
 if TYPE_CHECKING:
     from .conftest import Place, Ran

@@ -16,8 +16,8 @@ from flows.planning.tiers import refuse_closed
 from flows.settings import Settings
 from flows.views.preflight import preflight
 from flows.wiring import Services
-from scrapers.base import Rate
 from scrapers.partition import Partition
+from scrapers.rate import Rate
 from scrapers.scrape import utc_now
 
 NOW = dt.datetime(2026, 2, 1, tzinfo=dt.UTC)

@@ -7,8 +7,9 @@ from typing import Any
 
 from flows.ledger.entry import LedgerEntry, Verdict
 from flows.truth.whole_history import History, history_of
-from scrapers.base import Findings, Page, Rate, Request, Scraper
+from scrapers.base import Findings, Page, Request, Scraper
 from scrapers.partition import Partition
+from scrapers.rate import Rate
 from scrapers.rests import Rests
 
 NOW = dt.datetime(2025, 3, 2, 12, tzinfo=dt.UTC)
