@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from outside import Outside
 from prefect.client.schemas.objects import State
 
 from flows.backfill import backfill
@@ -38,6 +39,7 @@ async def run(first: dt.date, last: dt.date, concurrency: int) -> State[Any]:
 
 def main() -> None:
     first, last, concurrency = dt.date.fromisoformat(sys.argv[1]), dt.date.fromisoformat(sys.argv[2]), int(sys.argv[3])
+    outside = Outside()
     warm = first - dt.timedelta(days=40)
     asyncio.run(run(warm, warm + dt.timedelta(days=31), concurrency))
     samples: list[float] = []
@@ -49,9 +51,11 @@ def main() -> None:
 
     before = rss_mib()
     threading.Thread(target=sample, daemon=True).start()
+    outside.begin()
     began, cpu = time.monotonic(), time.process_time()
     state = asyncio.run(run(first, last, concurrency))
     wall_s = time.monotonic() - began
+    asked = outside.report()
     done.set()
     print(
         "RESULT "
@@ -61,6 +65,7 @@ def main() -> None:
                 "cpu_s": time.process_time() - cpu,
                 "rss_before_mib": before,
                 "rss_peak_mib": max(samples, default=before),
+                "outside": asked,
                 "state": state.name,
                 "message": state.message,
             }

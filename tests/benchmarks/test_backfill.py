@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 import os
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
+from timed_backfill import CONCURRENCY, LATENCY_MS, backfill_cost
 
 if TYPE_CHECKING:
     from e2e_bench import Bench
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(3000)]
-CONCURRENCY = 8
-LATENCY_MS = 50
 
 
 def bare_fetches_s(bench: Bench, dates: list[dt.date]) -> float:
@@ -51,30 +47,6 @@ def cpu_s_of_stack(bench: Bench) -> dict[str, float]:
     return used
 
 
-def backfill_cost(bench: Bench, dates: list[dt.date]) -> dict[str, Any]:
-    """One backfill over the dates in a process of its own."""
-    done = subprocess.run(
-        [
-            sys.executable,
-            str(Path(__file__).with_name("run_backfill.py")),
-            str(dates[0]),
-            str(dates[-1]),
-            str(CONCURRENCY),
-        ],
-        # As the worker of the embedded stack and the image start flow runs.
-        env={**os.environ, "PREFECT_LOGGING_LEVEL": "WARNING", "MALLOC_ARENA_MAX": "1"},
-        capture_output=True,
-        text=True,
-        timeout=2400,
-        check=False,
-    )
-    lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
-    assert lines, done.stdout[-3000:] + done.stderr[-3000:]
-    found: dict[str, Any] = json.loads(lines[0].removeprefix("RESULT "))
-    assert found["message"].startswith("COMPLETE"), found
-    return found
-
-
 @pytest.fixture
 def fast_upstream(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:
     """Latency as a real API has it; a rate that does not limit."""
@@ -90,7 +62,7 @@ def test_cost_of_a_backfill_beyond_its_fetches(fast_upstream: Bench, count: int)
     dates = [first + dt.timedelta(days=offset) for offset in range(count)]
     bare_s = bare_fetches_s(fast_upstream, dates)
     before = cpu_s_of_stack(fast_upstream)
-    cost = backfill_cost(fast_upstream, dates)
+    cost = backfill_cost(dates)
     after = cpu_s_of_stack(fast_upstream)
     beyond_ms = (cost["wall_s"] - bare_s) / count * 1000
     print(f"\n{count} dates, concurrency {CONCURRENCY}, upstream latency {LATENCY_MS} ms")

@@ -1,0 +1,140 @@
+"""What a process asks of the servers beside it: how often, how long it waits, and what the wall clock is spent on.
+
+Patches the one place where each client sends, so that retries and polls count and no code of the product is changed.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+import threading
+import time
+import urllib.parse
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+from requests.adapters import HTTPAdapter
+
+ORDER = ("source", "BigQuery job", "BigQuery request", "storage", "Prefect")
+"""A moment counts for the first of these that is under way; without any, for the process's own work."""
+
+_DRY_RUN = re.compile(rb'"dryRun": ?true')
+_NAME = re.compile(rb'"name": ?"([^"]+)"')
+
+
+def _kind_of_google(method: str, url: str, body: bytes) -> str:
+    parts = urllib.parse.urlsplit(url)
+    if "/bigquery/v2/" in parts.path:
+        starts = method == "POST" and parts.path.endswith(("/jobs", "/queries"))
+        if starts and not _DRY_RUN.search(body):
+            return "BigQuery job: load" if b'"load": {' in body or b'"load":{' in body else "BigQuery job: query"
+        return "BigQuery request: dry run" if starts else f"BigQuery request: {method.lower()}"
+    asked = urllib.parse.parse_qs(parts.query)
+    named = _NAME.search(body) if method == "POST" else None
+    name = named[1].decode() if named else urllib.parse.unquote(parts.path.rpartition("/o/")[2])
+    if method == "GET" and parts.path.endswith("/o"):
+        kind, name = "list", asked.get("prefix", [""])[0]
+    elif method == "GET":
+        kind = "read" if "alt" in asked else "stat"
+    else:
+        kind = "delete" if method == "DELETE" else "write"
+    return f"storage {kind}: {name.partition('/')[0]}"
+
+
+class Outside:
+    """Every request of this process from ``begin`` on."""
+
+    def __init__(self) -> None:
+        self._sources = tuple(json.loads(os.environ.get("GAPLESS_SOURCE_URLS", "{}")).values())
+        self._lock = threading.Lock()
+        self.spans: list[tuple[str, float, float]] = []
+        self._patch()
+
+    def begin(self) -> None:
+        """Forgets what was so far."""
+        with self._lock:
+            self.spans.clear()
+        self.began_s = time.monotonic()
+
+    def report(self) -> dict[str, Any]:
+        """Requests and seconds waited by kind, and seconds of the wall clock by what was under way."""
+        ended_s = time.monotonic()
+        with self._lock:
+            spans = list(self.spans)
+        waited: Counter[str] = Counter()
+        for kind, began, ended in spans:
+            waited[kind] += ended - began
+        calls = [(began, ended) for kind, began, ended in spans if kind == "source"] or [(self.began_s, ended_s)]
+        return {
+            "requests": dict(Counter(kind for kind, _, _ in spans)),
+            "waited_s": dict(waited),
+            "wall_s": wall_by_kind(spans, self.began_s, ended_s),
+            "before_calls_s": min(calls)[0] - self.began_s,
+            "after_calls_s": ended_s - max(ended for _, ended in calls),
+        }
+
+    def _took(self, kind: str, began_s: float) -> None:
+        with self._lock:
+            self.spans.append((kind, began_s, time.monotonic()))
+
+    def _asked_over_httpx(self, url: httpx.URL) -> str:
+        return "source" if str(url).startswith(self._sources) else "Prefect"
+
+    def _patch(self) -> None:
+        of_requests, of_httpx, of_httpx_async = HTTPAdapter.send, httpx.Client.send, httpx.AsyncClient.send
+
+        @functools.wraps(of_requests)
+        def send(adapter: HTTPAdapter, request: Any, *args: Any, **kwargs: Any) -> Any:
+            body = request.body if isinstance(request.body, bytes) else str(request.body or "")[:4000].encode()
+            kind, began_s = _kind_of_google(str(request.method), str(request.url), body), time.monotonic()
+            try:
+                return of_requests(adapter, request, *args, **kwargs)
+            finally:
+                self._took(kind, began_s)
+
+        @functools.wraps(of_httpx)
+        def ask(client: httpx.Client, request: httpx.Request, **kwargs: Any) -> httpx.Response:
+            began_s = time.monotonic()
+            try:
+                return of_httpx(client, request, **kwargs)
+            finally:
+                self._took(self._asked_over_httpx(request.url), began_s)
+
+        @functools.wraps(of_httpx_async)
+        async def tell(client: httpx.AsyncClient, request: httpx.Request, **kwargs: Any) -> httpx.Response:
+            began_s = time.monotonic()
+            try:
+                return await of_httpx_async(client, request, **kwargs)
+            finally:
+                self._took("Prefect", began_s)
+
+        HTTPAdapter.send = send  # type: ignore[method-assign]
+        httpx.Client.send = ask  # type: ignore[method-assign]
+        httpx.AsyncClient.send = tell  # type: ignore[method-assign]
+
+
+def wall_by_kind(spans: list[tuple[str, float, float]], began_s: float, ended_s: float) -> Mapping[str, float]:
+    """Seconds by the first kind of `ORDER` that is under way; "none" while nothing is.
+
+    >>> wall_by_kind([("source", 0.0, 2.0), ("storage write", 1.0, 3.0)], 0.0, 4.0)
+    {'source': 2.0, 'BigQuery job': 0.0, 'BigQuery request': 0.0, 'storage': 1.0, 'Prefect': 0.0, 'none': 1.0}
+    """
+    found = dict.fromkeys((*ORDER, "none"), 0.0)
+    changes = sorted(
+        (at, place, step)
+        for kind, began, ended in spans
+        for place in [next(number for number, name in enumerate(ORDER) if kind.startswith(name))]
+        for at, step in ((max(began, began_s), 1), (min(ended, ended_s), -1))
+        if ended > began_s and began < ended_s
+    )
+    open_, before = [0] * len(ORDER), began_s
+    for at, place, step in [*changes, (ended_s, 0, 0)]:
+        under_way = next((ORDER[number] for number, count in enumerate(open_) if count), "none")
+        found[under_way] += at - before
+        open_[place] += step
+        before = at
+    return found
