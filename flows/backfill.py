@@ -59,7 +59,7 @@ from flows.run.heartbeat import keep_alive
 from flows.run.interruption import end_children, reason_of
 from flows.run.metrics import metered
 from flows.run.orchestrator import Orchestrator
-from flows.run.prefect_orchestrator import PrefectOrchestrator
+from flows.run.prefect_orchestrator import PrefectOrchestrator, handed_over
 from flows.run.progress import ending_of, final_block
 from flows.run.resume import begin_resumed, note_resume, take_back_needless
 from flows.run.run import Run
@@ -157,6 +157,9 @@ async def backfill(
 
 async def run_asked(asked: Asked) -> State[Any]:
     """What every backfill flow does, whatever its form asks for. Must be awaited inside of a flow run."""
+    if step := handed_over():
+        # Of a family run in this process, which knows more of it than its parameters say.
+        return await step()
     backfill_id = backfill_id_of(current.id or "local", current.run_count or 1)
     try:
         services = build_services()

@@ -30,7 +30,7 @@ from flows.mapping import map_windows
 from flows.parameters import Asked, Concurrency, DaysBack, Mode, Reason, WaitSeconds
 from flows.planning.expectations import by_oracles
 from flows.planning.plan import Path, Plan, PlannedPartition
-from flows.planning.requirements import in_order
+from flows.planning.requirements import Waiver, in_order
 from flows.planning.versions import changed_partitions, refresh_versions
 from flows.run.artifacts import ended, now_of, report_progress
 from flows.run.calendar_artifact import calendar_artifacts
@@ -165,7 +165,7 @@ def live_plan(services: Services, source: str, window: list[Partition], *, ignor
         tuple(items),
     )
     entries = kit.ledger.refresh(items[0].partition.key, window[-1].key)
-    plan = in_order(services, kit.scraper, plan, entries, utc_now(), ignored=ignore_requires)
+    plan = in_order(services, kit.scraper, plan, entries, utc_now(), Waiver(ignore_requires))
     return by_oracles(services, kit.scraper, plan, entries, utc_now())
 
 

@@ -28,6 +28,24 @@ def _is_by_entity(name: str) -> bool:
         return False
 
 
+def sources_of_families() -> list[str]:
+    """Names of the sources that belong to a family, sorted; one that cannot be imported belongs to none."""
+    return [name for name in sources() if _family_of(name)]
+
+
+def families() -> list[str]:
+    """Names of all families, sorted."""
+    return sorted({family for name in sources() if (family := _family_of(name))})
+
+
+def _family_of(name: str) -> str:
+    try:
+        return scraper(name).family
+    except Exception as error:  # whatever stands in that file; its own run says so
+        LOG.warning("source %s cannot be used: %s", name, error)
+        return ""
+
+
 def _choices(title: str, names: Sequence[str]) -> Any:
     return enum.Enum(title, {name: name for name in names}, type=str)
 
@@ -35,6 +53,10 @@ def _choices(title: str, names: Sequence[str]) -> Any:
 if TYPE_CHECKING:
     DateSource = str
     EntitySource = str
+    Family = str
+    FamilySource = str
 else:
     DateSource = _choices("DateSource", sources_by(entity=False))
     EntitySource = _choices("EntitySource", sources_by(entity=True))
+    Family = _choices("Family", families())
+    FamilySource = _choices("FamilySource", sources_of_families())

@@ -101,6 +101,9 @@ Concurrency = Annotated[int, field("max_concurrency (at once, 1 to 64)", ge=1, l
 DaysBack = Annotated[int, field("days_back (days, 1 to 60)", ge=1, le=60)]
 EarlierRun = Annotated[str, field("failed_of (bf-...)", pattern=RUN_ID)]
 PlannedRun = Annotated[str, field("plan_of (bf-...)", pattern=RUN_ID)]
+Period = Annotated[str, field("period (2024-25, 2024 or 2024-03)", pattern=r"^(\d{4}(-\d\d)?)?$")]
+# Text, because a date that may be left out is shown as a choice of types in place of the calendar.
+DateOrNone = Annotated[str, Field(json_schema_extra={"format": "date"})]
 PausedRun = Annotated[str, field("resume_of (set by a run that goes on)", is_internal=True, pattern=RUN_ID)]
 
 NO_DATE = dt.date.min
@@ -147,6 +150,7 @@ class Asked(BaseModel):
     max_cost_usd: float = 0.0
     deadline_h: float = 0.0
     wait_for_lease_s: float = 0.0
+    part_of: Annotated[str, Field(description="Id of the family run that this is a step of; set by that run.")] = ""
 
     @property
     def range_text(self) -> str:
@@ -169,13 +173,53 @@ class Asked(BaseModel):
         """Dates in flight at once."""
         return 1 if self.order is Order.SEQUENTIAL else self.max_concurrency
 
+    def given(self) -> dict[str, Any]:
+        """JSON-ready parameters; what is at its default is left out: forms differ in what they ask."""
+        return {**self.model_dump(mode="json", exclude_defaults=True, exclude={"part_of"}), "reason": self.reason.value}
+
     def resumed(self, backfill_id: str) -> dict[str, Any]:
         """JSON-ready parameters of a run that goes on where run ``backfill_id`` of these parameters stopped."""
-        # What is at its default is left out: forms differ in what they ask.
-        given = self.model_dump(mode="json", exclude_defaults=True) | {"reason": self.reason.value}
+        given = self.given()
         given["resume_of"] = self.resume_of or backfill_id
         if self.retry_failed or self.failed_of:
             # What had failed is paused or untouched by now, so it is named by the plan and not by its verdict.
             given = {name: value for name, value in given.items() if name not in ("retry_failed", "failed_of")}
             given["plan_of"] = backfill_id
         return given
+
+
+class AskedFamily(BaseModel):
+    """Every parameter of a run of a family of sources; the flow's docstring says what each means."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    family: Annotated[str, BeforeValidator(_value)]
+    period: str = ""
+    start_date: str = ""
+    end_date: str = ""
+    reason: Reason = Reason.OTHER
+    note: str = ""
+    mode: Mode = Mode.INCREMENTAL
+    on_failure: OnFailure = OnFailure.CONTINUE
+    skip: tuple[Annotated[str, BeforeValidator(_value)], ...] = ()
+    also: tuple[Annotated[str, BeforeValidator(_value)], ...] = ()
+    max_concurrency: int = 8
+    dry_run: bool = False
+    ignore_requires: bool = False
+    deadline_h: float = 0.0
+    wait_for_lease_s: float = 0.0
+    resume_of: str = ""
+
+    @property
+    def range_text(self) -> str:
+        """What was asked for, in one line."""
+        return self.period or f"{self.start_date}..{self.end_date}"
+
+    @property
+    def reason_text(self) -> str:
+        """Reason and note, as mails and records show them."""
+        return f"{self.reason.value}: {self.note}" if self.note else self.reason.value
+
+    def given(self) -> dict[str, Any]:
+        """JSON-ready parameters, those at their default left out."""
+        return {"reason": self.reason.value, **self.model_dump(mode="json", exclude_defaults=True)}

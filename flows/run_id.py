@@ -32,6 +32,18 @@ def daily_id_of(flow_run_id: object) -> str:
     return f"daily-{str(flow_run_id).replace('-', '')[:12]}"
 
 
+def family_run_name(given: Mapping[str, Any]) -> str:
+    """Family and period or dates.
+
+    >>> family_run_name({"family": "nba", "period": "2024-25"})
+    'nba 2024-25'
+    """
+    family = getattr(given["family"], "value", given["family"])
+    what = given.get("period") or f"{given.get('start_date', '')}..{given.get('end_date', '')}"
+    resumes = f" resumes {earlier}" if (earlier := given.get("resume_of")) else ""
+    return f"{family} {what}{resumes}"
+
+
 def run_name(given: Mapping[str, Any]) -> str:
     """Source and range or entities; of a run for some of them, what it does with how many.
 

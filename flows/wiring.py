@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from alerting.channels import Channel, FileChannel, LogChannel, SmtpChannel
 from alerting.chat_channels import AppriseChannel
@@ -219,6 +219,10 @@ class Services:
     def code_version(self) -> str:
         """Recorded in manifests, runs and mails."""
         return code_version()
+
+    def anew(self) -> Self:
+        """The same settings, and nothing else: with clients, counts and alerts of its own."""
+        return type(self)(self.settings, self.for_a_person)
 
     def cloud_usage(self) -> Usage:
         """What this process has used of storage and warehouse so far."""

@@ -18,6 +18,7 @@ from scrapers.oracle import Oracle
 from scrapers.partition import VARIANT_MARK, Partition, Step
 from scrapers.rate import QuotaHeaders, Rate, Tier
 from scrapers.rests import Rests
+from scrapers.seasons import Seasons
 
 if TYPE_CHECKING:
     from scrapers.answers import Answer
@@ -230,6 +231,8 @@ class Scraper(ABC):
             dates in a row are not called empty, whatever proves them: an outage answers "nothing" too.
         family: Name of the sources that one parent deployment runs and `gapless coverage` shows side by side; "" where
             the source stands alone.
+        seasons: When a family of sports has its seasons, so that a run can be asked for one by its name; None where
+            years and months are all that people name.
         requires: Sources that come before this one. A date is begun for the first time when each of them is done with
             it (verified, or rightly without rows); of a source that is asked by entity, when its newest snapshots are
             verified. Until then it waits, unless the run has ``ignore_requires``.
@@ -272,6 +275,7 @@ class Scraper(ABC):
     grows: ClassVar[bool] = False
     rests: ClassVar[Rests | None] = None
     family: ClassVar[str] = ""
+    seasons: ClassVar[Seasons | None] = None
     requires: ClassVar[tuple[str, ...]] = ()
     oracles: ClassVar[tuple[Oracle, ...]] = ()
     account: ClassVar[str] = ""

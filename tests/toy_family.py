@@ -189,6 +189,12 @@ class ToyServices(Services):
         if settings is None:
             self.__dict__["store"] = MemoryObjectStore()
 
+    def anew(self) -> ToyServices:
+        """With the same upstream."""
+        other = ToyServices(self.settings)
+        other.upstream = self.upstream
+        return other
+
     def record(self, source: str, keys: list[str], verdict: Verdict = Verdict.VERIFIED, **facts: Any) -> None:
         """Gives partitions a verdict, read at `NOW` unless ``attempt`` says otherwise."""
         ledger = self.source_kit(source).ledger

@@ -14,10 +14,11 @@ from collections.abc import Mapping
 
 from alerting.delivery import SendResult, owed_summaries, send_owed_summary
 from alerting.errors import StateUnreadable
-from alerting.outbox import Outbox
+from alerting.outbox import Outbox, OutboxEntry
 from alerting.ranges import compress_dates
 from alerting.run_facts import RunFacts
 from flows.closing.announcing import announce, run_events
+from flows.closing.close_family import family_ending, family_facts, told_steps
 from flows.closing.record import keep_mail, keep_record
 from flows.closing.settle_ledger import Ending, settle_ledger
 from flows.coordination.cooldown import cooling_until, lift_command
@@ -118,18 +119,15 @@ def close_backfill(
     if owed is None or owed.closed:
         free_lease_of(services, backfill_id, now)
         return None
+    if owed.covers:
+        return _close_family(services, owed, aborted=aborted, now=now, facts=facts)
     known = facts or owed.run_facts
     ended = f"ended ({aborted}) before it began this" if aborted else "ended without beginning this"
     ledger = settle_ledger(services.store, known.source, backfill_id, Ending(ended, now, resumes_at))
     final = _told_cooldown(services, recount(services, known, ledger, aborted=aborted, now=now), now)
     prefix = run_prefix(backfill_id)
     keep_record(services.store, prefix, final)
-    if services.alerts.backfill_id == backfill_id:
-        result = services.alerts.disable_backfill_mode(run_facts=final)
-    else:
-        result = send_owed_summary(services.store, services.channels, backfill_id, run_facts=final, now=now)
-    if result and result.mail_object:
-        keep_mail(services.store, prefix, result.mail_object)
+    result = _sent(services, backfill_id, final, now)
     release_lease(services.store, known.source, backfill_id, now)
     announce(run_events(final.redacted(), ledger, services.table_names(final.source)))
     shown = result_artifacts(final.redacted(), ledger, services.settings.inbox_url)
@@ -138,6 +136,43 @@ def close_backfill(
     sent = f"mail {result.status}" if result else "no mail was owed"
     LOG.info("backfill %s closed: %s; %s", backfill_id, ending_of(final), sent)
     return Closed(final, result)
+
+
+def _close_family(
+    services: Services, owed: OutboxEntry, *, aborted: str, now: dt.datetime, facts: RunFacts | None
+) -> Closed:
+    """Closes what its steps left open, then sums them up and sends the mail that tells of all of them."""
+    backfill_id = owed.backfill_id
+    for planned in owed.covers:
+        close_backfill(services, str(planned["backfill_id"]), aborted=aborted or "crashed", now=now)
+    steps = told_steps(services, backfill_id)
+    final = family_facts(
+        facts or owed.run_facts,
+        steps,
+        aborted=aborted,
+        acceptable_share=services.settings.acceptable_share,
+        now=now,
+    )
+    prefix = run_prefix(backfill_id)
+    keep_record(services.store, prefix, final)
+    result = _sent(services, backfill_id, final, now)
+    release_lease(services.store, owed.source, backfill_id, now)
+    tables = [table for step in steps for table in services.table_names(step.source)]
+    announce(run_events(final.redacted(), {}, tables))
+    end_progress(final.flow_run_id, family_ending(final, steps))
+    LOG.info("family run %s closed: %s", backfill_id, family_ending(final, steps))
+    return Closed(final, result)
+
+
+def _sent(services: Services, backfill_id: str, final: RunFacts, now: dt.datetime) -> SendResult | None:
+    """Sends the mail that is owed, and keeps it beside the record."""
+    if services.alerts.backfill_id == backfill_id:
+        result = services.alerts.disable_backfill_mode(run_facts=final)
+    else:
+        result = send_owed_summary(services.store, services.channels, backfill_id, run_facts=final, now=now)
+    if result and result.mail_object:
+        keep_mail(services.store, run_prefix(backfill_id), result.mail_object)
+    return result
 
 
 def _told_cooldown(services: Services, facts: RunFacts, now: dt.datetime) -> RunFacts:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 
 from alerting.errors import ConfigurationError
 from flows.ledger.ledger import Ledger, LedgerEntry
@@ -15,7 +15,7 @@ from flows.planning.history import SourceHistory, read_history
 from flows.planning.known_first_date import known_scraper
 from flows.planning.plan import Path, Plan, PlanRules, make_plan
 from flows.planning.requested import Selection, requested_partitions
-from flows.planning.requirements import in_order
+from flows.planning.requirements import Waiver, in_order
 from flows.planning.stored_plan import named_plan, plan_name, read_plan
 from flows.planning.tiers import described_tier, refuse_closed
 from flows.planning.versions import changed_partitions
@@ -43,10 +43,13 @@ class Planned:
         return f"{self.plan.describe()}{notes}\nplan       {self.plan.hash}\n{self.estimate.describe()}{tier}"
 
 
-def plan_asked(services: Services, asked: Asked, now: dt.datetime, backfill_id: str = "") -> Planned:
+def plan_asked(
+    services: Services, asked: Asked, now: dt.datetime, backfill_id: str = "", *, coming: Collection[str] = ()
+) -> Planned:
     """Plans a run: ``gapless plan``, ``dry_run`` and the run itself.
 
-    ``backfill_id`` is the run's own: started again, it goes on from what it stored before.
+    ``backfill_id`` is the run's own: started again, it goes on from what it stored before. ``coming`` are sources that
+    are done by the time it begins, whatever is known of them now.
     Raises ``ConfigurationError`` for parameters that make no sense, for a plan without a single date and for one that
     the account's tier does not open, and ``StateUnreadable``. Nothing was done then.
     """
@@ -90,8 +93,12 @@ def plan_asked(services: Services, asked: Asked, now: dt.datetime, backfill_id: 
             stage="plan",
             hint="ask for the range without that condition; dates that are done cost nothing",
         )
-    plan = in_order(services, scraper, plan, entries, now, ignored=asked.ignore_requires)
-    plan = by_oracles(services, scraper, plan, entries, now, _told_before(services, scraper, backfill_id))
+    plan = in_order(services, scraper, plan, entries, now, Waiver(asked.ignore_requires, coming))
+    judged = by_oracles(services, scraper, plan, entries, now, _told_before(services, scraper, backfill_id))
+    if coming and {oracle.source for oracle in scraper.oracles} <= set(coming):
+        # That an oracle is not read yet is no news where it is read first.
+        judged = replace(judged, notes=plan.notes)
+    plan = judged
     refuse_closed(kit, plan.to_fetch)
     history = read_history(services.store, asked.source)
     estimated = estimate_of(services, asked, scraper, plan, history, entries)

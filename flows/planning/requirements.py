@@ -6,7 +6,7 @@ A partition waits only before it is begun for the first time: a retry, a reload 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from alerting.errors import ConfigurationError
@@ -51,23 +51,34 @@ def partitions_of_key(key: str) -> tuple[dt.date, dt.date]:
     return first, (first + dt.timedelta(days=31)).replace(day=1) - ONE_DAY
 
 
+@dataclass(frozen=True, slots=True)
+class Waiver:
+    """What nobody waits for: ``coming`` sources are done when the plan is, all others where it is ``ignored``."""
+
+    ignored: bool = False
+    coming: Collection[str] = ()
+
+
+NONE_WAIVED = Waiver()
+
+
 def in_order(
     services: Services,
     scraper: Scraper,
     plan: Plan,
     entries: Mapping[str, LedgerEntry],
     now: dt.datetime,
-    *,
-    ignored: bool = False,
+    waiver: Waiver = NONE_WAIVED,
 ) -> Plan:
-    """``plan`` with what has to wait, or with the note that it does not because ``ignored``.
+    """``plan`` with what has to wait, or with the note that it does not because that is waived.
 
     Raises ``ConfigurationError`` when nothing is left to be done, because all of it waits.
     """
     unbegun = [one for one in plan.to_fetch if (entry := entries.get(one.key)) is None or not entry.attempts]
     if not scraper.requires or not unbegun:
         return plan
-    waits = [found for name in scraper.requires if (found := _lacking(services, scraper, name, unbegun, now))]
+    required = [name for name in scraper.requires if name not in waiver.coming]
+    waits = [found for name in required if (found := _lacking(services, scraper, name, unbegun, now))]
     if not waits:
         return plan
     names: dict[str, list[str]] = {}
@@ -76,7 +87,7 @@ def in_order(
             names.setdefault(key, []).append(source)
     told = "; ".join(_told(lacking, keys) for lacking, keys in waits)
     commands = "; then ".join(lacking.command for lacking, _ in waits)
-    if ignored:
+    if waiver.ignored:
         return plan.noting(f"ignore_requires: begun all the same, {told}")
     waiting = plan.waiting({key: f"waits for {' and '.join(sources)}" for key, sources in names.items()})
     if not any(item.path.is_work for item in waiting.items):

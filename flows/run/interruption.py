@@ -55,15 +55,36 @@ def reason_of(error: BaseException) -> str:
         return "user" if isinstance(error, asyncio.CancelledError) else "crashed"
     try:
         with impatient_client() as client:
-            state = client.read_flow_run(UUID(str(flow_run.id))).state
+            is_cancelled = _is_cancelled(client, UUID(str(flow_run.id)))
     except Exception as problem:  # Prefect passes on what its HTTP library raises, which is not imported here
         LOG.warning("the server does not say why the run ends: %s", problem)
         return "crashed"
-    return "user" if state and state.type in (StateType.CANCELLING, StateType.CANCELLED) else "crashed"
+    return "user" if is_cancelled else "crashed"
+
+
+def _is_cancelled(client: SyncPrefectClient, flow_run_id: UUID) -> bool:
+    """Whether the run or one that it is a step of is cancelled: a subflow stays Running then."""
+    run = client.read_flow_run(flow_run_id)
+    if run.state and run.state.type in (StateType.CANCELLING, StateType.CANCELLED):
+        return True
+    if run.parent_task_run_id is None:
+        return False
+    parent = client.read_task_run(run.parent_task_run_id).flow_run_id
+    return parent is not None and _is_cancelled(client, parent)
+
+
+def deployment_id_of(name: str) -> str:
+    """The id of the deployment ``flow/name``; "" where the server does not tell. Blocking."""
+    try:
+        with impatient_client() as client:
+            return str(client.read_deployment_by_name(name).id)
+    except Exception as problem:  # Prefect passes on what its HTTP library raises, which is not imported here
+        LOG.warning("deployment %s is not found: %s", name, problem)
+        return ""
 
 
 def end_children(parent_id: str | UUID, aborted: str) -> int:
-    """Ends every unfinished child of a flow run; returns how many there were. Repeatable.
+    """Ends every unfinished child of a flow run, and theirs; returns how many children there were. Repeatable.
 
     Subflows inside the dead process become Cancelled or Crashed at once. Children with a deployment of their own still
     work somewhere: they become Cancelling, so that their workers stop them. A server that does not answer is logged:
@@ -79,6 +100,9 @@ def end_children(parent_id: str | UUID, aborted: str) -> int:
     except Exception as problem:  # Prefect passes on what its HTTP library raises, which is not imported here
         LOG.warning("children of flow run %s are not ended: %s", parent_id, problem)
         return 0
+    for child in children:
+        if child.deployment_id is None:
+            end_children(child.id, aborted)
     return len(children)
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import datetime as dt
+from collections.abc import Mapping
+from typing import Any
 from uuid import UUID
 
 from prefect.client.orchestration import get_client
@@ -49,6 +51,9 @@ async def note_resume(run: Run) -> None:
 async def _resumed(run: Run, error: CriticalError, at: dt.datetime) -> str:
     """Schedules the run, keeps what was scheduled, and returns the sentence that tells people about it."""
     told = f"{at:%Y-%m-%d %H:%M} UTC"
+    if run.asked.part_of:
+        run.facts = dataclasses.replace(run.facts, resumes_at=at)
+        return f"it can go on at {told}, with the family"
     if not deployment.id:
         return f"it can go on at {told}; run it again then (it was not started from a deployment)"
     now = utc_now()
@@ -79,15 +84,20 @@ async def schedule_resume(run: Run, at: dt.datetime) -> tuple[str, str]:
 
     Repeatable: the run is known to the server by the backfill it continues.
     """
+    return await schedule_again(run.backfill_id, run.asked.resumed(run.backfill_id), at)
+
+
+async def schedule_again(backfill_id: str, parameters: Mapping[str, Any], at: dt.datetime) -> tuple[str, str]:
+    """Schedules the current deployment once more, to go on with ``backfill_id``; id and name of its flow run."""
     async with get_client() as client:
         this = await client.read_flow_run(UUID(str(flow_run.id)))
         created = await client.create_flow_run_from_deployment(
             UUID(str(deployment.id)),
-            parameters=run.asked.resumed(run.backfill_id),
+            parameters=dict(parameters),
             job_variables=this.job_variables or {},
-            state=Scheduled(scheduled_time=at, message=f"resumes {run.backfill_id} after its wait"),
-            idempotency_key=f"resume-{run.backfill_id}",
-            tags=["resume", run.backfill_id],
+            state=Scheduled(scheduled_time=at, message=f"resumes {backfill_id} after its wait"),
+            idempotency_key=f"resume-{backfill_id}",
+            tags=["resume", backfill_id],
         )
     return str(created.id), created.name
 

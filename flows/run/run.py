@@ -213,6 +213,7 @@ class Run:
             owner=facts.owner,
             ttl_s=self.services.settings.lease_ttl_s,
             facts=facts,
+            told_by=self.asked.part_of,
         )
 
     def begin_live(self, plan: Plan) -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
+from collections import Counter
+from dataclasses import replace
 
 from prefect.runtime import deployment, flow_run
 
 from alerting.advice import ALL_RETRYABLE
 from alerting.run_facts import RunFacts
-from flows.parameters import ASKED_BY, PASTED_WAIT_S, Asked, OnFailure, Order
+from flows.parameters import ASKED_BY, PASTED_WAIT_S, Asked, AskedFamily, OnFailure, Order
+from flows.planning.family import FamilyPlan, Step
 from flows.planning.plan import Plan
 from flows.planning.stored_plan import run_prefix
+from flows.run.interruption import deployment_id_of
 from flows.run.result_artifacts import artifact_key
 from flows.wiring import Services
 from scrapers.scrape import utc_now
@@ -45,7 +50,7 @@ def starting_facts(
         resumed_from=asked.resume_of,
         flow_run_id=flow_run_id,
         owner=f"process {os.getpid()} on {socket.gethostname()}",
-        requested_by=_asked_by(),
+        requested_by="" if asked.part_of else _asked_by(),
         contacts=services.settings.mail_contacts,
         host=socket.gethostname(),
         code_version=services.code_version,
@@ -54,13 +59,86 @@ def starting_facts(
         notes=list(plan.notes),
         estimate=promised,
         links=links,
-        form_url=_form_url(services),
+        form_url=_form_url(services, f"backfill/{plan.source}" if asked.part_of else ""),
         retry_command_template=(
             f"prefect deployment run 'backfill/{plan.source}' {_again(plan, asked)} "
             f"-p reason=errors {_WAITS} -p note='retry {{cause}} of {backfill_id}'"
         ),
         range_command=_all_of_it(plan, asked, backfill_id),
         cause_command_template=f"gapless retry-failed {plan.source} --run {backfill_id} --cause {{cause}}",
+    )
+
+
+def family_starting_facts(services: Services, asked: AskedFamily, plan: FamilyPlan, backfill_id: str) -> RunFacts:
+    """What is known when a run of a family begins; its steps have facts of their own."""
+    flow_run_id = str(flow_run.id or "")
+    links = {}
+    if services.settings.ui_url and flow_run_id:
+        links["Prefect run"] = f"{services.settings.ui_url}/runs/flow-run/{flow_run_id}"
+    links["Record"] = f"{services.store.root_uri}/{run_prefix(backfill_id)}"
+    costs = [step.planned.estimate for step in plan.steps]
+    zones = dict.fromkeys(step.planned.plan.zone for step in plan.steps if step.planned.plan.zone)
+    flags = {name: str(value) for name in ("ignore_requires",) if (value := getattr(asked, name))}
+    flags |= {name: ", ".join(value) for name in ("skip", "also") if (value := getattr(asked, name))}
+    if asked.on_failure is OnFailure.STOP:
+        flags["on_failure"] = asked.on_failure.value
+    what = (
+        f"-p period={asked.period}" if asked.period else f"-p start_date={plan.start_date} -p end_date={plan.end_date}"
+    )
+    for name in ("skip", "also"):
+        if value := getattr(asked, name):
+            what += f" -p {name}='{json.dumps(list(value))}'"
+    return RunFacts(
+        backfill_id=backfill_id,
+        source=asked.family,
+        title=f"{asked.family}: {', '.join(plan.sources)}",
+        start_date=plan.start_date.isoformat(),
+        end_date=plan.end_date.isoformat(),
+        zone=next(iter(zones)) if len(zones) == 1 else "UTC",
+        reason=asked.reason_text,
+        mode=asked.mode.value,
+        flags=flags,
+        resumed_from=asked.resume_of,
+        flow_run_id=flow_run_id,
+        owner=f"process {os.getpid()} on {socket.gethostname()}",
+        requested_by=_asked_by(),
+        contacts=services.settings.mail_contacts,
+        host=socket.gethostname(),
+        code_version=services.code_version,
+        started_at=utc_now(),
+        planned=sum(len(step.planned.plan.items) for step in plan.steps),
+        notes=[f"{source} is left out: {why}" for source, why in plan.left_out.items()],
+        estimate={
+            "calls": float(sum(cost.calls for cost in costs)),
+            "wall_s": round(sum(cost.realistic_s for cost in costs), 1),
+            "cost_usd": sum(cost.cost_usd for cost in costs),
+        }
+        if all(cost.is_known for cost in costs)
+        else {},
+        links=links,
+        form_url=_form_url(services),
+        range_command=(
+            f"prefect deployment run 'backfill/{asked.family}' {what} -p reason=errors {_WAITS} "
+            f"-p note='retry of {backfill_id}'"
+        ),
+    )
+
+
+def planned_facts(services: Services, step: Step, backfill_id: str, family_run: str) -> RunFacts:
+    """What is known of a step of family run ``family_run`` that has not begun, for the mail if it never does."""
+    plan, ledger = step.planned.plan, step.planned.ledger
+    verdicts = {key: entry.verdict.value if (entry := ledger.get(key)) else "planned" for key in plan.keys}
+    asked = step.asked.model_copy(update={"part_of": family_run})
+    facts = starting_facts(services, plan, {}, backfill_id, asked)
+    return replace(
+        facts,
+        flow_run_id="",
+        owner="",
+        started_at=None,
+        notes=[],
+        links={},
+        calendar=verdicts,
+        verdict_counts=dict(Counter(verdicts.values())),
     )
 
 
@@ -103,11 +181,15 @@ def _flags(asked: Asked) -> dict[str, str]:
     return flags
 
 
-def _form_url(services: Services) -> str:
-    """Where a person runs this deployment again, with parameters in the query; "" outside of a deployment."""
+def _form_url(services: Services, other: str = "") -> str:
+    """Where a person runs this deployment again, or the one named ``other``, with parameters in the query.
+
+    "" outside of a deployment.
+    """
     if not services.settings.ui_url or not deployment.id:
         return ""
-    return f"{services.settings.ui_url}/v2/deployments/deployment/{deployment.id}/run"
+    found = deployment_id_of(other) if other else deployment.id
+    return f"{services.settings.ui_url}/v2/deployments/deployment/{found}/run" if found else ""
 
 
 def _asked_by() -> str:

@@ -1,8 +1,10 @@
 """When there are no NBA games: known to every source of them. https://www.basketball-reference.com/leagues/"""
 
 import datetime as dt
+from types import MappingProxyType
 
 from scrapers.rests import Rests
+from scrapers.seasons import Seasons
 
 NBA_RESTS = Rests(
     6,  # the All-Star break
@@ -17,3 +19,15 @@ NBA_RESTS = Rests(
         (dt.date(2020, 10, 12), dt.date(2020, 12, 21)),
     ),
 )
+
+NBA_SEASONS = Seasons(
+    (10, 1),
+    (6, 30),
+    known=MappingProxyType(
+        {
+            "2019-20": (dt.date(2019, 10, 1), dt.date(2020, 10, 11)),  # Covid, and the bubble
+            "2020-21": (dt.date(2020, 12, 11), dt.date(2021, 7, 31)),
+        }
+    ),
+)
+"""Preseason to finals."""

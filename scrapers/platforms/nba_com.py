@@ -25,7 +25,7 @@ from scrapers.answers import parsed_json
 from scrapers.base import Page, Request, Scraper
 from scrapers.oracle import Oracle
 from scrapers.partition import Partition
-from scrapers.platforms.nba_calendar import NBA_RESTS
+from scrapers.platforms.nba_calendar import NBA_RESTS, NBA_SEASONS
 from scrapers.rate import Rate
 
 SCHEDULED, LIVE, FINAL = 1, 2, 3
@@ -53,6 +53,7 @@ class NbaCom(Scraper):
     """Facts of both hosts. Dates are those of the league, in US Eastern."""
 
     family = "nba"
+    seasons = NBA_SEASONS
     zone = "America/New_York"
     headers = MappingProxyType(
         {

@@ -1,4 +1,4 @@
-"""The parameter forms of the two backfill flows, as the UI gets them."""
+"""The parameter forms of the backfill flows, as the UI gets them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from prefect.utilities.callables import parameter_schema
 import scrapers.sources
 from flows.backfill import backfill
 from flows.backfill_entities import backfill_entities
+from flows.backfill_family import backfill_family
 from flows.daily import daily
 from flows.dropdowns import sources_by
 from flows.operate import operate
-from flows.parameters import Asked, Mode, Reason
-from scrapers.registry import scraper, sources
+from flows.parameters import Asked, AskedFamily, Mode, Reason
+from scrapers.registry import families, scraper, sources, sources_of_family
 
 PREFECT_YAML = Path(__file__).parents[2] / "prefect.yaml"
 FLOWS: dict[str, Flow[..., Any]] = {
@@ -57,13 +58,13 @@ def test_each_dropdown_offers_exactly_the_sources_its_form_can_ask() -> None:
     assert offered(daily, "DateSource") == by_date
 
 
-@pytest.mark.parametrize("flow", [*FLOWS.values(), daily])
+@pytest.mark.parametrize("flow", [*FLOWS.values(), backfill_family, daily])
 def test_every_field_of_a_form_is_explained(flow: Flow[..., Any]) -> None:
     silent = [name for name, field in form(flow)["properties"].items() if len(field.get("description", "")) < 8]
     assert silent == []
 
 
-@pytest.mark.parametrize("flow", [*FLOWS.values(), daily])
+@pytest.mark.parametrize("flow", [*FLOWS.values(), backfill_family, daily])
 def test_every_number_of_a_form_names_its_unit_and_zero_is_as_usual_wherever_it_may_be_given(
     flow: Flow[..., Any],
 ) -> None:
@@ -113,7 +114,7 @@ def test_an_operators_command_is_one_line_as_in_a_shell(monkeypatch: pytest.Monk
 
 def test_both_forms_ask_for_parts_of_one_and_the_same_run() -> None:
     asked = [set(form(flow)["properties"]) for flow in FLOWS.values()]
-    assert asked[0] | asked[1] == set(Asked.model_fields)
+    assert asked[0] | asked[1] == set(Asked.model_fields) - {"part_of"}
     assert asked[0] ^ asked[1] == {"start_date", "end_date", "dates", "order", "entities"}
     assert {flow.name for flow in FLOWS.values()} == {"backfill"}, "commands say backfill/<source> for every source"
 
@@ -125,6 +126,30 @@ def test_every_deployment_has_the_form_of_its_source_and_no_parameter_that_it_la
             assert set(given) <= set(form(flow)["properties"]), deployment["name"]
             (kind,) = {"DateSource", "EntitySource"} & set(form(flow)["definitions"])
             assert given["source"] in offered(flow, kind)
+
+
+def test_a_family_is_asked_for_by_a_period_or_by_dates_and_each_family_has_one_deployment() -> None:
+    fields = form(backfill_family)
+    assert fields["required"] == ["family", "reason"]
+    assert set(fields["properties"]) == set(AskedFamily.model_fields)
+    assert offered(backfill_family, "Family") == families()
+    assert offered(backfill_family, "FamilySource") == sorted(
+        one for family in families() for one in sources_of_family(family)
+    )
+    for name in ("start_date", "end_date"):
+        field = fields["properties"][name]
+        assert (field["type"], field["format"], field["default"]) == ("string", "date", "")
+    for name in ("skip", "also"):
+        assert fields["properties"][name]["items"] == {"$ref": "#/definitions/FamilySource"}
+    period = fields["properties"]["period"]["pattern"]
+    assert all(re.fullmatch(period, one) for one in ("", "2024", "2024-25", "2024-03"))
+    assert not re.fullmatch(period, "last season")
+    known = yaml.safe_load(PREFECT_YAML.read_text())["deployments"]
+    ours = [one for one in known if one["entrypoint"] == "flows.backfill_family:backfill_family"]
+    for deployment in ours:
+        assert deployment["parameters"] == {"family": deployment["name"]}
+        assert deployment["name"] in families()
+        assert deployment["name"] not in sources(), "a family's lease lies beside those of sources"
 
 
 def test_a_run_that_goes_on_after_a_pause_fits_the_form_it_came_from() -> None:

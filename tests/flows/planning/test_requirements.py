@@ -11,7 +11,7 @@ from alerting.errors import ConfigurationError
 from flows.ledger.ledger import LedgerEntry, Verdict
 from flows.parameters import Mode
 from flows.planning.plan import Path, Plan, PlanRules, make_plan
-from flows.planning.requirements import in_order
+from flows.planning.requirements import Waiver, in_order
 from flows.planning.stored_plan import StoredPlan
 from scrapers.partition import Partition
 
@@ -29,7 +29,7 @@ def planned(
     scraper = TOYS[source]()
     entries = services.source_kit(source).ledger.refresh()
     plan = make_plan(scraper, partitions or FIVE, entries, PlanRules(mode=mode))
-    return in_order(services, scraper, plan, entries, NOW, ignored=ignored)
+    return in_order(services, scraper, plan, entries, NOW, Waiver(ignored))
 
 
 def test_a_date_waits_for_the_same_date_of_the_source_that_comes_first_and_the_others_go_on() -> None:

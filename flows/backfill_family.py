@@ -1,0 +1,285 @@
+"""A family of sources as one run: each source's ordinary backfill, in the order of what they need, and one mail."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import datetime as dt
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import Any
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.runtime import deployment
+from prefect.runtime import flow_run as current
+from prefect.states import Completed, Failed
+
+from alerting.errors import LeaseHeld, PipelineError
+from alerting.run_facts import RunFacts
+from flows.backfill import backfill, run_backfill
+from flows.backfill_entities import backfill_entities
+from flows.closing.close import close_backfill, close_dead_runs
+from flows.closing.close_family import family_ending, tell_not_begun, told_steps
+from flows.closing.mailing import mail_trouble, refuse_without_mail
+from flows.closing.state_hooks import HOOKS
+from flows.coordination.lease import Lease
+from flows.coordination.lease_loan import acquire_when_free
+from flows.dropdowns import Family, FamilySource
+from flows.ledger.verdicts import exit_code
+from flows.log import failed, lets_out_redacted, library_logs_in_run, partition_logger
+from flows.parameters import (
+    Asked,
+    AskedFamily,
+    Concurrency,
+    DateOrNone,
+    DeadlineHours,
+    Mode,
+    OnFailure,
+    PausedRun,
+    Period,
+    Reason,
+    WaitSeconds,
+)
+from flows.planning.family import FamilyPlan, Step, plan_family, step_id
+from flows.run.interruption import end_children, reason_of
+from flows.run.orchestrator import Orchestrator
+from flows.run.prefect_orchestrator import PrefectOrchestrator
+from flows.run.resume import schedule_again
+from flows.run.starting_facts import family_starting_facts, planned_facts
+from flows.run_id import backfill_id_of, family_run_name
+from flows.wiring import Services, build_services
+from scrapers.scrape import utc_now
+
+
+def flow_run_name() -> str:
+    """What the current run does, for the UI."""
+    return family_run_name(current.parameters)
+
+
+# The same name as that of a single source, so that commands say backfill/<family> too.
+@lets_out_redacted
+@flow(
+    name="backfill",
+    flow_run_name=flow_run_name,
+    persist_result=False,
+    on_completion=HOOKS,
+    on_failure=HOOKS,
+    on_crashed=HOOKS,
+    on_cancellation=HOOKS,
+)
+async def backfill_family(
+    family: Family,
+    reason: Reason,
+    *,
+    period: Period = "",
+    start_date: DateOrNone = "",
+    end_date: DateOrNone = "",
+    note: str = "",
+    skip: list[FamilySource] = [],  # noqa: B006 - the form shows what a parameter is by its default
+    also: list[FamilySource] = [],  # noqa: B006
+    mode: Mode = Mode.INCREMENTAL,
+    on_failure: OnFailure = OnFailure.CONTINUE,
+    max_concurrency: Concurrency = 8,
+    dry_run: bool = False,
+    ignore_requires: bool = False,
+    deadline_h: DeadlineHours = 0.0,
+    wait_for_lease_s: WaitSeconds = 0.0,
+    resume_of: PausedRun = "",
+) -> State[Any]:
+    """Refills a season, a year or a range of dates of all sources of a family, one after the other; sends one mail.
+
+    What is verified is skipped without a call, so running it twice is safe.
+
+    Args:
+        family: Which sources.
+        reason: Why this is run, for the mail and the record.
+        period: 2024-25 (a season, where there are seasons), 2024 (a year) or 2024-03 (a month). Or give dates.
+        start_date: First date, inclusive, in each source's own time zone; leave the period empty then.
+        end_date: Last date, inclusive. A source that is not settled by then is asked for as far as it is.
+        note: The reason in your own words.
+        skip: Sources of the family that are not run. What needs them goes by what is there of them.
+        also: Sources of other families that are run too, in their place: prices of the games, for example.
+        mode: incremental does what is missing or failed; full fetches everything again and loads what changed;
+            reprocess loads landed payloads again without a call; validate only recounts the tables.
+        on_failure: continue with the next source when one is not complete, or stop; what needs an incomplete source
+            waits for it in either case.
+        max_concurrency: How many dates of a source are fetched at once, 1 to 64.
+        dry_run: Only show the plan of all sources: no call to a source, nothing written, no mail.
+        ignore_requires: Also begin dates that another source has to be done with first. The mail names them.
+        deadline_h: Hours after which no source is begun; 0 has no limit but that of the settings for each.
+        wait_for_lease_s: How long to wait for another run of the family, or of one of its sources; 0 refuses.
+        resume_of: Set by a run that goes on after a pause.
+    """
+    asked = AskedFamily.model_validate(locals())
+    family_run = backfill_id_of(current.id or "local", current.run_count or 1)
+    try:
+        services = build_services()
+        if asked.dry_run:
+            plan = await asyncio.to_thread(plan_family, services, asked, utc_now())
+            return Completed(message=f"dry run, nothing was done\n{plan.describe()}")
+        return await run_family(services, asked, family_run, PrefectOrchestrator())
+    except PipelineError as error:
+        return failed(error)
+
+
+async def run_family(services: Services, asked: AskedFamily, family_run: str, orchestrator: Orchestrator) -> State[Any]:
+    """The whole story: may it begin, hold the family, plan all, run each, close."""
+    await asyncio.to_thread(refuse_without_mail, services)
+    for closed in await asyncio.to_thread(close_dead_runs, services, utc_now(), asked.family):
+        partition_logger().warning("earlier run %s had died; its mail was sent and its lease freed", closed)
+    lease = await acquire_when_free(
+        services,
+        asked.family,
+        backfill_id=family_run,
+        range_text=asked.range_text,
+        wait_s=asked.wait_for_lease_s,
+    )
+    with contextlib.ExitStack() as held:
+        held.callback(lambda: lease.release(utc_now()))
+        plan = await asyncio.to_thread(plan_family, services, asked, utc_now())
+        partition_logger().info("%s", plan.describe())
+        facts = family_starting_facts(services, asked, plan, family_run)
+        covers = [planned_facts(services, step, step_id(family_run, step.source), family_run) for step in plan.steps]
+        await asyncio.to_thread(_open, services, asked.family, facts, covers)
+        # From here on the closing of the run frees the lease.
+        held.pop_all()
+    family = FamilyRun(services, asked, plan, family_run, orchestrator, facts)
+    return await family.work(lease)
+
+
+def _open(services: Services, family: str, facts: RunFacts, covers: list[RunFacts]) -> None:
+    services.alerts.enable_backfill_mode(
+        facts.backfill_id,
+        source=family,
+        owner=facts.owner,
+        ttl_s=services.settings.lease_ttl_s,
+        facts=facts,
+        covers=covers,
+    )
+
+
+@dataclasses.dataclass
+class FamilyRun:
+    """A family run in this process, whose mail is owed. ``stopped`` is why no further source is begun, "" for go on."""
+
+    services: Services
+    asked: AskedFamily
+    plan: FamilyPlan
+    backfill_id: str
+    orchestrator: Orchestrator
+    facts: RunFacts
+    stopped: str = ""
+
+    async def work(self, lease: Lease) -> State[Any]:
+        """Runs every step, then closes; whatever ends it, the mail leaves from here if this process lives."""
+        try:
+            async with self._kept_alive(lease):
+                for step in self.plan.steps:
+                    if not self._may_begin(step):
+                        break
+                    await self._run(step)
+                await self._note_resume()
+            closed = await asyncio.to_thread(self._close, "deadline" if self.stopped == "deadline" else "")
+        except BaseException as error:
+            # Blocking on purpose: a cancelled task may not await again, and the mail must leave all the same.
+            aborted = reason_of(error)
+            end_children(str(current.id or ""), aborted)
+            self._close(aborted)
+            raise
+        return self._final_state(closed)
+
+    def _may_begin(self, step: Step) -> bool:
+        hours = self.asked.deadline_h
+        if hours and self.facts.started_at and utc_now() - self.facts.started_at > dt.timedelta(hours=hours):
+            self.stopped = "deadline"
+        if self.stopped:
+            self._note(f"{step.source} and what comes after it were not begun: {self.stopped}")
+        return not self.stopped
+
+    async def _run(self, step: Step) -> None:
+        """One source, seen as a subflow run of its own; what it raises stops nobody beside it."""
+        wanted = step.asked.model_copy(update={"part_of": self.backfill_id})
+        shown = backfill_entities if wanted.entities else backfill
+        backfill_id = step_id(self.backfill_id, step.source)
+        partition_logger().info("%s: begins as %s", step.source, backfill_id)
+        work = partial(run_step, self.services.anew(), wanted, backfill_id, self.orchestrator)
+        await self.orchestrator.subflow(shown, wanted.given(), work)
+        # A step that ended in any other way than its own still has its last word.
+        await asyncio.to_thread(close_backfill, self.services, backfill_id, aborted="crashed", now=utc_now())
+        if self.asked.on_failure is OnFailure.STOP and not self.stopped:
+            told = {one.backfill_id: one for one in await asyncio.to_thread(self._told)}
+            if told[backfill_id].verdict != "COMPLETE":
+                self.stopped = f"{step.source} is not complete, and on_failure is stop"
+
+    async def _note_resume(self) -> None:
+        """Schedules the run that goes on where a step met a wall, and says so in the mail."""
+        steps = await asyncio.to_thread(self._told)
+        at = min((step.resumes_at for step in steps if step.resumes_at), default=None)
+        if at is None:
+            return
+        try:
+            given = {**self.asked.given(), "resume_of": self.asked.resume_of or self.backfill_id}
+            name = (await schedule_again(self.backfill_id, given, at))[1] if deployment.id else ""
+        except Exception as problem:  # whatever the server says, the run has still to end with its mail
+            self._note(
+                f"it can go on at {at:%Y-%m-%d %H:%M} UTC; that run could not be scheduled, so run it again then"
+            )
+            partition_logger().error("the resuming run was not scheduled: %s", problem)
+            return
+        if name:
+            self.facts = dataclasses.replace(self.facts, resumes_at=at, resumes_as=name)
+
+    def _told(self) -> list[RunFacts]:
+        return told_steps(self.services, self.backfill_id)
+
+    def _note(self, text: str) -> None:
+        self.facts = dataclasses.replace(self.facts, notes=[*self.facts.notes, text])
+        partition_logger().warning("%s", text)
+
+    def _close(self, aborted: str) -> RunFacts:
+        closed = close_backfill(self.services, self.backfill_id, aborted=aborted, now=utc_now(), facts=self.facts)
+        return closed.facts if closed else self.facts
+
+    def _final_state(self, facts: RunFacts) -> State[Any]:
+        """Well only when every source is, and the mail is out."""
+        message = family_ending(facts, self._told())
+        if facts.resumes_as:
+            message += f"; goes on by itself as flow run {facts.resumes_as}"
+        mail = self.services.alerts.last_result
+        if trouble := mail_trouble(mail):
+            message += f"; {trouble}"
+        is_well = exit_code(facts.verdict) == 0 and not (mail and mail.status in ("failed", "refused"))
+        return Completed(message=message) if is_well else Failed(message=message)
+
+    @contextlib.asynccontextmanager
+    async def _kept_alive(self, lease: Lease) -> AsyncIterator[None]:
+        beating = asyncio.create_task(self._beat(lease))
+        try:
+            yield
+        finally:
+            beating.cancel()
+
+    async def _beat(self, lease: Lease) -> None:
+        """Heartbeats of lease and mail; a lost lease lets no further source begin."""
+        while True:
+            await asyncio.sleep(self.services.settings.heartbeat_s)
+            try:
+                await asyncio.to_thread(lease.heartbeat, utc_now())
+                await asyncio.to_thread(self.services.alerts.heartbeat)
+            except LeaseHeld as error:
+                self.stopped = error.message
+                return
+            except PipelineError as error:
+                partition_logger().warning("heartbeat failed, trying again: %s", error)
+
+
+async def run_step(services: Services, asked: Asked, backfill_id: str, orchestrator: Orchestrator) -> State[Any]:
+    """The ordinary backfill of one source; why one never began is left for the family's mail."""
+    try:
+        with library_logs_in_run():
+            return await run_backfill(services, asked, backfill_id, orchestrator)
+    except PipelineError as error:
+        await asyncio.to_thread(tell_not_begun, services, asked, backfill_id, error, utc_now())
+        return failed(error)
