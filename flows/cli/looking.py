@@ -17,8 +17,21 @@ from alerting.object_store import ObjectMissing
 from alerting.ranges import compress_dates
 from alerting.run_facts import GOOD_VERDICTS
 from alerting.wording import plural
-from flows.cli.output import AnyEnd, AnySource, AnyStart, Json, Source, check_range, day, finish, say, show, table
-from flows.coordination.lease import list_leases
+from flows.cli.output import (
+    AnyEnd,
+    AnyFamilyOrSource,
+    AnySource,
+    AnyStart,
+    Json,
+    Source,
+    check_range,
+    day,
+    finish,
+    say,
+    show,
+    table,
+)
+from flows.coordination.lease import list_leases, read_lease
 from flows.truth import auditing
 from flows.truth.deficits import Deficit, find_gaps, not_at_source, summarised
 from flows.truth.inventory import read_inventory
@@ -29,6 +42,7 @@ from flows.views.inspection import describe_run, recent_errors
 from flows.views.situation import recent_runs
 from flows.views.status import source_status
 from flows.wiring import Services, build_services
+from scrapers.registry import families, sources_of_family
 from scrapers.registry import sources as known_sources
 from scrapers.scrape import utc_now
 
@@ -44,7 +58,7 @@ _CAUSE_COLUMNS = ("cause", "count", "severity", "source", "error_type", "ranges"
 
 @app.command()
 def status(
-    source: AnySource = "",
+    source: AnyFamilyOrSource = "",
     failed: Annotated[bool, typer.Option("--failed", help="Only failed partitions, with their last error.")] = False,
     incomplete: Annotated[
         bool, typer.Option("--incomplete", help="Only partitions with fewer rows than landed.")
@@ -62,14 +76,15 @@ def status(
         typer.echo(_CLEARED, nl=False)
         show(None, [f"{utc_now():%Y-%m-%d %H:%M:%S} UTC, again in {WATCH_S} s; Ctrl+C ends it", *lines], as_json)
         time.sleep(WATCH_S)
-    show(documents[source] if source else documents, lines or ["none"], as_json)
+    show(documents.get(source, documents), lines or ["none"], as_json)
 
 
 def _told(services: Services, source: str, *, failed: bool, incomplete: bool) -> tuple[dict[str, Any], list[str]]:
-    """What is known of one source, or of all, as data and as lines."""
+    """What is known of one source, of a family, or of all, as data and as lines."""
     documents: dict[str, Any] = {}
     lines: list[str] = []
-    for name in [source] if source else known_sources():
+    members = sources_of_family(source) if source else known_sources()
+    for name in members or [source]:
         if incomplete:
             documents[name] = _incomplete(services, name)
             lines += table(documents[name], ("partition", "table", "expected", "actual", "verdict"))
@@ -78,10 +93,13 @@ def _told(services: Services, source: str, *, failed: bool, incomplete: bool) ->
         documents[name] = found["failed"] if failed else found
         if failed:
             lines += table(found["failed"], _FAILED_COLUMNS)
-        elif source:
+        elif not members:
             lines += _status_lines(found)
-    if not (source or failed or incomplete):
+    if members and not (failed or incomplete):
         lines = table([_in_one_line(found) for found in documents.values()], _STATUS_COLUMNS)
+    if source in families() and (lease := read_lease(services.store, source)) is not None:
+        at_work = lease.is_alive(utc_now())
+        lines.insert(0, f"{source}: {'at work, ' if at_work else 'last run '}{lease.describe()}")
     return documents, lines
 
 

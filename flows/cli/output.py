@@ -12,6 +12,8 @@ import typer
 from alerting.errors import PipelineError, WrongUsage
 from alerting.redaction import printable, redact_value, visible
 from flows.calendar_dates import calendar_date
+from flows.planning.period import PERIOD
+from scrapers.registry import families
 from scrapers.registry import sources as known_sources
 
 
@@ -23,19 +25,52 @@ def day(text: str) -> dt.date:
         raise typer.BadParameter(str(error)) from None
 
 
+def day_or_period(text: str) -> dt.date | str:
+    """An ISO date, or the name of a season, year or month, which its source resolves. A usage error for the rest."""
+    return text if PERIOD.fullmatch(text.strip()) else day(text)
+
+
 def _complete_source(incomplete: str) -> list[str]:
     return [name for name in known_sources() if name.startswith(incomplete)]
+
+
+def _complete_family(incomplete: str) -> list[str]:
+    return [name for name in (*families(), *known_sources()) if name.startswith(incomplete)]
 
 
 Source = Annotated[str, typer.Argument(help="Name of the source.", show_default=False, autocompletion=_complete_source)]
 AnySource = Annotated[
     str, typer.Argument(help="Name of the source; all when left out.", autocompletion=_complete_source)
 ]
+AnyFamilyOrSource = Annotated[
+    str, typer.Argument(help="Name of the source or family; all when left out.", autocompletion=_complete_family)
+]
 AnyStart = Annotated[
     dt.date | None, typer.Argument(parser=day, metavar="[START]", help="First date; all that is known when left out.")
 ]
+FamilyOrSource = Annotated[
+    str,
+    typer.Argument(
+        metavar="SOURCE",
+        help="Name of the source, or of a family of sources: nba, racing.",
+        show_default=False,
+        autocompletion=_complete_family,
+    ),
+]
 RunStart = Annotated[
-    dt.date | None, typer.Argument(parser=day, metavar="START", help="First date, inclusive, in the source's zone.")
+    Any,
+    typer.Argument(
+        parser=day_or_period,
+        metavar="START",
+        help="First date, inclusive, in the source's zone; or alone, a season, year or month: 2024-25, 2024, 2024-03.",
+    ),
+]
+Skip = Annotated[
+    list[str] | None, typer.Option("--skip", help="Of a family: a source that is not run; can be repeated.")
+]
+Also = Annotated[
+    list[str] | None,
+    typer.Option("--also", help="With a family: a source of another one, run in its place; can be repeated."),
 ]
 RunEnd = Annotated[dt.date | None, typer.Argument(parser=day, metavar="END", help="Last date, inclusive.")]
 Entities = Annotated[

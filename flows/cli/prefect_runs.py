@@ -29,7 +29,6 @@ from alerting.outbox import Outbox
 from flows.closing.mailing import FOLLOWED
 from flows.parameters import ASKED_BY, Engine
 from flows.run.interruption import FEW_TRIES
-from flows.run.progress import Progress
 from flows.run_id import backfill_id_of
 from flows.settings import code_version
 from flows.views.situation import stored_progress, stored_work
@@ -103,14 +102,70 @@ def _url(flow_run_id: UUID) -> str:
     return url_for("flow-run", obj_id=flow_run_id) or ""
 
 
-def follow(services: Services, source: str, started: Started, say: Callable[[str], None]) -> State[Any]:
+@dataclasses.dataclass(frozen=True, slots=True)
+class Look:
+    """How far a run is at this moment, for a line and a bar."""
+
+    percent: float
+    counts: str
+    pace: str = ""
+
+
+def watched_run(services: Services, source: str, started: Started) -> Callable[[], Look | None]:
+    """Looks at the backfill of one source; None until it has a plan."""
+    return _watched(services, source, started.backfill_id)
+
+
+def _watched(services: Services, source: str, backfill_id: str) -> Callable[[], Look | None]:
+    ledger = services.source_kit(source).ledger
+    work: dict[str, bool] | None = None
+
+    def look() -> Look | None:
+        nonlocal work
+        owed = Outbox(services.store).read(backfill_id)
+        work = work or stored_work(services.store, backfill_id)
+        if owed is None or work is None:
+            return None
+        at = stored_progress(owed, work, ledger.refresh(min(work), max(work)), utc_now())
+        return Look(at.percent, at.counts, at.pace)
+
+    return look
+
+
+def watched_family(services: Services, started: Started) -> Callable[[], Look | None]:
+    """Looks at the step of a family that is at work; None until the family has a plan."""
+    steps: dict[str, Callable[[], Look | None]] = {}
+
+    def look() -> Look | None:
+        outbox = Outbox(services.store)
+        family = outbox.read(started.backfill_id)
+        if family is None or not family.covers:
+            return None
+        for number, planned in enumerate(family.covers, start=1):
+            backfill_id, source = str(planned["backfill_id"]), str(planned["source"])
+            step = outbox.read(backfill_id)
+            if step is not None and step.closed:
+                continue
+            of = len(family.covers)
+            watch = steps.setdefault(source, _watched(services, source, backfill_id))
+            seen = watch() if step is not None else None
+            percent = (100.0 * (number - 1) + (seen.percent if seen else 0.0)) / of
+            return Look(
+                percent, f"{number} of {of}, {source}: {seen.counts if seen else 'begins'}", seen.pace if seen else ""
+            )
+        return Look(100.0, "every source has ended")
+
+    return look
+
+
+def follow(watch: Callable[[], Look | None], started: Started, say: Callable[[str], None]) -> State[Any]:
     """Waits for the end of a run; a bar on a terminal, a line per change elsewhere. Returns the final state.
 
     Ctrl+C asks the server to cancel the run, waits until it has ended, and passes ``KeyboardInterrupt`` on: its mail
     is sent and its state is saved. A second Ctrl+C stops waiting.
     """
     try:
-        return _follow(services, source, started, say)
+        return _follow(watch, started, say)
     except KeyboardInterrupt:
         say("cancelling the run; what is done stays done ...")
         _answer(_cancel(started.flow_run_id))
@@ -124,10 +179,8 @@ def follow(services: Services, source: str, started: Started, say: Callable[[str
         raise
 
 
-def _follow(services: Services, source: str, started: Started, say: Callable[[str], None]) -> State[Any]:
-    ledger = services.source_kit(source).ledger
-    work: dict[str, bool] | None = None
-    at: Progress | None = None
+def _follow(watch: Callable[[], Look | None], started: Started, say: Callable[[str], None]) -> State[Any]:
+    at: Look | None = None
     shown, failures, windows = "", 0, 0
     # The rate of tqdm would count what was done before the run began.
     with tqdm(total=100.0, bar_format=_BAR, disable=not sys.stderr.isatty(), leave=True, dynamic_ncols=True) as bar:
@@ -137,10 +190,7 @@ def _follow(services: Services, source: str, started: Started, say: Callable[[st
                 for window in (begun := child_runs(started, windows)):
                     say(f"window {window['name']}: flow run {window['flow_run_id']} {window['url']}".rstrip())
                 windows += len(begun)
-                owed = Outbox(services.store).read(started.backfill_id)
-                work = work or stored_work(services.store, started.backfill_id)
-                if owed is not None and work is not None:
-                    at = stored_progress(owed, work, ledger.refresh(min(work), max(work)), utc_now())
+                at = watch() or at
                 failures = 0
             except TransientError:
                 failures += 1

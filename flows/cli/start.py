@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 from pydantic import ValidationError
@@ -14,22 +15,30 @@ from alerting.outbox import Outbox
 from alerting.ranges import compress_dates
 from flows.calendar_dates import listed_dates
 from flows.cli.output import check_range, finish, say, show
-from flows.parameters import Asked, Engine, Reason
+from flows.parameters import Asked, AskedFamily, Engine, Reason
+from flows.planning.period import period_dates
 from flows.truth.inventory import span_of
 from flows.wiring import Services
+from scrapers.registry import families, scraper
 from scrapers.scrape import utc_now
 
 if TYPE_CHECKING:
+    from flows.cli.prefect_runs import Look, Started
     from flows.planning.planner import Planned
 
 
-def asked_of(source: str, start: dt.date | None, end: dt.date | None, reason: str, given: dict[str, Any]) -> Asked:
-    """The parameters of a run; a reason in one's own words becomes the note."""
+def asked_of(
+    source: str, start: dt.date | str | None, end: dt.date | None, reason: str, given: dict[str, Any]
+) -> Asked:
+    """The parameters of a run; a reason in one's own words becomes the note, a period its dates."""
+    if isinstance(start, str):
+        if end is not None:
+            raise typer.BadParameter(f"{start} is a period of its own; an END goes with a first date")
+        start, end = period_dates(start, scraper(source).seasons)
     if not given.get("entities") and (start is None or end is None):
         raise typer.BadParameter("START and END are needed (or --entities, for a source that is asked by entity)")
     check_range(start, end)
-    known = {one.value for one in Reason}
-    why = {"reason": reason} if reason in known else {"reason": Reason.OTHER.value, "note": reason}
+    why = _reason(reason)
     said = {name: value for name, value in given.items() if value not in (None, "")}
     if start is not None:
         for name in ("dates", "exclude"):
@@ -39,6 +48,46 @@ def asked_of(source: str, start: dt.date | None, end: dt.date | None, reason: st
                 raise typer.BadParameter(str(error), param_hint=f"--{name}") from None
     try:
         return Asked.model_validate({"source": source, "start_date": start, "end_date": end, **why, **said})
+    except ValidationError as error:
+        problems = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_input=False))
+        raise typer.BadParameter("; ".join(problems), param_hint="--param") from None
+
+
+def _reason(reason: str) -> dict[str, str]:
+    if reason in {one.value for one in Reason}:
+        return {"reason": reason}
+    return {"reason": Reason.OTHER.value, "note": reason}
+
+
+def refuse_for_family(family: str, **given: Any) -> None:
+    """Raises for options that only make sense for one source."""
+    if unfit := [f"--{name.replace('_', '-')}" for name, value in given.items() if value]:
+        raise typer.BadParameter(f"{', '.join(unfit)}: for one source, and {family} is a family of them")
+
+
+def refuse_without_family(source: str, **given: Any) -> None:
+    """Raises for options that only make sense for a family."""
+    if unfit := [f"--{name}" for name, value in given.items() if value]:
+        known = ", ".join(families())
+        raise typer.BadParameter(f"{', '.join(unfit)}: for a family ({known}), and {source} is one source")
+
+
+def asked_of_family(
+    family: str, start: dt.date | str | None, end: dt.date | None, reason: str, given: dict[str, Any]
+) -> AskedFamily:
+    """The parameters of a family's run."""
+    if isinstance(start, str):
+        if end is not None:
+            raise typer.BadParameter(f"{start} is a period of its own; an END goes with a first date")
+        dates = {"period": start}
+    elif start is None or end is None:
+        raise typer.BadParameter("a period (2024-25, 2024, 2024-03), or START and END, are needed")
+    else:
+        check_range(start, end)
+        dates = {"start_date": start.isoformat(), "end_date": end.isoformat()}
+    said = {name: value for name, value in given.items() if value not in (None, "", [], ())}
+    try:
+        return AskedFamily.model_validate({"family": family, **dates, **_reason(reason), **said})
     except ValidationError as error:
         problems = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_input=False))
         raise typer.BadParameter("; ".join(problems), param_hint="--param") from None
@@ -54,15 +103,16 @@ def split_over(parallel: int, max_concurrency: int | None) -> dict[str, Any]:
     return {"engine": Engine.DISTRIBUTED.value, "parallel": parallel, "max_concurrency": in_flight}
 
 
-def extra_parameters(parameters: Sequence[str] | None) -> dict[str, Any]:
+def extra_parameters(parameters: Sequence[str] | None, of: type[Asked | AskedFamily] = Asked) -> dict[str, Any]:
     """``name=value`` texts as parameters; a value that is not JSON is text."""
     extra: dict[str, Any] = {}
+    names = set(of.model_fields) - {"source", "family", "part_of"}
     for text in parameters or []:
         name, mark, value = text.partition("=")
-        known = ", ".join(sorted(set(Asked.model_fields) - {"source"}))
+        known = ", ".join(sorted(names))
         if not mark:
             raise typer.BadParameter(f"{text!r} is not name=value; parameters: {known}", param_hint="--param")
-        if name not in Asked.model_fields:
+        if name not in names:
             raise typer.BadParameter(f"there is no parameter {name!r}; there are: {known}", param_hint="--param")
         try:
             extra[name] = json.loads(value)
@@ -109,21 +159,41 @@ def start_keys(
     start_run(services, asked, no_follow=no_follow, as_json=as_json)
 
 
-def start_run(services: Services, asked: Asked, *, no_follow: bool, as_json: bool) -> None:
+def start_run(services: Services, asked: Asked, *, no_follow: bool, as_json: bool) -> NoReturn:
     """Starts the deployment with what differs from its defaults; follows it and ends with its exit code."""
+    from flows.cli.prefect_runs import watched_run
+
+    watch = partial(watched_run, services, asked.source)
+    _start(services, asked.source, asked.given(), watch, no_follow=no_follow, as_json=as_json)
+
+
+def start_family(services: Services, asked: AskedFamily, *, no_follow: bool, as_json: bool) -> NoReturn:
+    """The same for a family."""
+    from flows.cli.prefect_runs import watched_family
+
+    watch = partial(watched_family, services)
+    _start(services, asked.family, asked.given(), watch, no_follow=no_follow, as_json=as_json)
+
+
+def _start(
+    services: Services,
+    name: str,
+    parameters: dict[str, Any],
+    watch: Callable[[Started], Callable[[], Look | None]],
+    *,
+    no_follow: bool,
+    as_json: bool,
+) -> NoReturn:
     from flows.cli.care import who
     from flows.cli.prefect_runs import child_runs, ended, follow, start
 
-    defaults = Asked(source=asked.source).model_dump(mode="json")
-    wanted = asked.model_dump(mode="json").items()
-    parameters = {name: value for name, value in wanted if name in ("source", "reason") or value != defaults[name]}
-    started = start(f"backfill/{asked.source}", parameters, asked_by=who(), followed=not no_follow)
+    started = start(f"backfill/{name}", parameters, asked_by=who(), followed=not no_follow)
     at = f" {started.url}" if started.url else ""
     say(as_json, f"started {started.backfill_id} as flow run {started.name} ({started.flow_run_id}){at}")
     if no_follow:
-        show({**started.to_dict(), "state": "SCHEDULED"}, [f"look: gapless status {asked.source}"], as_json)
+        show({**started.to_dict(), "state": "SCHEDULED"}, [f"look: gapless status {name}"], as_json)
         finish(True)
-    state = follow(services, asked.source, started, lambda text: say(as_json, text))
+    state = follow(watch(started), started, lambda text: say(as_json, text))
     data = {**started.to_dict(), "windows": child_runs(started), **ended(state)}
     lines = [f"{state.name}: {state.message or ''}"]
     if Outbox(services.store).read(started.backfill_id) is not None:

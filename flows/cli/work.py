@@ -13,12 +13,15 @@ import typer
 from alerting.ranges import compress_dates
 from alerting.wording import plural
 from flows.cli.output import (
+    Also,
     AnyEnd,
     AnyStart,
     Entities,
+    FamilyOrSource,
     Json,
     RunEnd,
     RunStart,
+    Skip,
     Source,
     Why,
     check_range,
@@ -29,21 +32,27 @@ from flows.cli.output import (
 )
 from flows.cli.start import (
     asked_of,
+    asked_of_family,
     extra_parameters,
     keys_of_cause,
     keys_of_run,
     planned_of,
+    refuse_for_family,
+    refuse_without_family,
     split_over,
+    start_family,
     start_keys,
     start_run,
 )
-from flows.parameters import PASTED_WAIT_S, Mode, Reason
+from flows.parameters import PASTED_WAIT_S, AskedFamily, Mode, Reason
 from flows.planning.canary import choose_canaries
+from flows.planning.family import plan_family
 from flows.planning.query_bytes import plan_dry_run
 from flows.truth import auditing
 from flows.truth.deficits import Deficit, Finding, summarised
 from flows.views.inspection import failed_keys
 from flows.wiring import build_services
+from scrapers.registry import families
 from scrapers.scrape import utc_now
 
 app = typer.Typer()
@@ -71,7 +80,7 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before a big 
 
 @app.command()
 def run(
-    source: Source,
+    source: FamilyOrSource,
     reason: Why,
     start: RunStart = None,
     end: RunEnd = None,
@@ -82,12 +91,26 @@ def run(
     max_concurrency: Concurrency = None,
     parallel: Parallel = 0,
     accept_shrink: AcceptShrink = False,
+    skip: Skip = None,
+    also: Also = None,
     parameters: Parameters = None,
     no_follow: NoFollow = False,
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
     """Refills the range: starts the deployment and follows it to its end. Ctrl+C cancels the run (exit code 130)."""
+    if source in families():
+        refuse_for_family(
+            source, entities=entities, dates=dates, from_file=from_file, parallel=parallel, accept_shrink=accept_shrink
+        )
+        wanted = {"mode": mode.value, "max_concurrency": max_concurrency, "skip": skip, "also": also}
+        wanted |= extra_parameters(parameters, AskedFamily)
+        services, asked_family = build_services(), asked_of_family(source, start, end, reason, wanted)
+        whole = plan_family(services, asked_family, utc_now())
+        say(as_json, whole.describe())
+        _ask_before_a_big_run(sum(len(step.planned.plan.to_fetch) for step in whole.steps), yes)
+        start_family(services, asked_family, no_follow=no_follow, as_json=as_json)
+    refuse_without_family(source, skip=skip, also=also)
     listed = dates or (",".join(from_file.read().split("\n")) if from_file else "")
     given = {
         "dates": listed,
@@ -101,24 +124,41 @@ def run(
     services, asked = build_services(), asked_of(source, start, end, reason, given)
     planned = planned_of(services, asked)
     say(as_json, planned.describe())
-    to_fetch = len(planned.plan.to_fetch)
-    if to_fetch > BIG_RUN and not yes and sys.stdin.isatty() and sys.stdout.isatty():
-        typer.confirm(f"Fetch {plural(to_fetch, 'partition')}?", abort=True)
+    _ask_before_a_big_run(len(planned.plan.to_fetch), yes)
     start_run(services, asked, no_follow=no_follow, as_json=as_json)
+
+
+def _ask_before_a_big_run(partitions: int, yes: bool) -> None:
+    if partitions > BIG_RUN and not yes and sys.stdin.isatty() and sys.stdout.isatty():
+        typer.confirm(f"Fetch {plural(partitions, 'partition')}?", abort=True)
+
+
+def _show_family_plan(family: str, asked: AskedFamily, as_json: bool) -> None:
+    """Every step as a paragraph, then the whole."""
+    found = plan_family(build_services(), asked, utc_now())
+    show({"family": family, **found.to_dict()}, found.describe().splitlines(), as_json)
 
 
 @app.command()
 def plan(
-    source: Source,
+    source: FamilyOrSource,
     start: RunStart = None,
     end: RunEnd = None,
     entities: Entities = "",
     mode: ModeOption = Mode.INCREMENTAL,
     dates: Dates = "",
+    skip: Skip = None,
+    also: Also = None,
     parameters: Parameters = None,
     as_json: Json = False,
 ) -> None:
     """What a run would do with every date, and why. No call to the source, no write."""
+    if source in families():
+        refuse_for_family(source, entities=entities, dates=dates)
+        given = {"mode": mode.value, "skip": skip, "also": also, **extra_parameters(parameters, AskedFamily)}
+        _show_family_plan(source, asked_of_family(source, start, end, "", given), as_json)
+        return
+    refuse_without_family(source, skip=skip, also=also)
     given = {"dates": dates, "entities": entities, "mode": mode.value, **extra_parameters(parameters)}
     services = build_services()
     found = planned_of(services, asked_of(source, start, end, "", given))
@@ -140,16 +180,24 @@ def plan(
 
 @app.command()
 def estimate(
-    source: Source,
+    source: FamilyOrSource,
     start: RunStart = None,
     end: RunEnd = None,
     entities: Entities = "",
     mode: ModeOption = Mode.INCREMENTAL,
     dates: Dates = "",
+    skip: Skip = None,
+    also: Also = None,
     parameters: Parameters = None,
     as_json: Json = False,
 ) -> None:
     """What the plan costs: calls, quota days, bytes, BigQuery jobs, and three times, learned from earlier runs."""
+    if source in families():
+        refuse_for_family(source, entities=entities, dates=dates)
+        given = {"mode": mode.value, "skip": skip, "also": also, **extra_parameters(parameters, AskedFamily)}
+        _show_family_plan(source, asked_of_family(source, start, end, "", given), as_json)
+        return
+    refuse_without_family(source, skip=skip, also=also)
     given = {"dates": dates, "entities": entities, "mode": mode.value, **extra_parameters(parameters)}
     found = planned_of(build_services(), asked_of(source, start, end, "", given))
     data = {

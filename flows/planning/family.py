@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import heapq
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from alerting.errors import ConfigurationError
@@ -72,6 +72,25 @@ class FamilyPlan:
         ]
         parts += [f"-  {source} is left out: {why}" for source, why in self.left_out.items()]
         return "\n".join([*parts, self.summary()])
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            "start_date": self.start_date,
+            "end_date": self.end_date,
+            "summary": self.summary(),
+            "left_out": dict(self.left_out),
+            "steps": [
+                {
+                    "source": step.source,
+                    "dates": step.planned.plan.date_echo(),
+                    "counts": dict(step.planned.plan.counts()),
+                    "notes": list(step.planned.plan.notes),
+                    "estimate": asdict(step.planned.estimate),
+                }
+                for step in self.steps
+            ],
+        }
 
     def summary(self) -> str:
         """What all of it costs, in one line; as many calls as they say at most, where an oracle is still to be read."""
