@@ -159,7 +159,8 @@ class Attempt:
             record if is_kept else record.model_copy(update={"is_cut": True})
             for record, is_kept in zip(self._records, kept, strict=True)
         )
-        unfinished = tuple(item for one in found for item in one.unsettled)
+        # One whose rows lie on two pages is named by both.
+        unfinished = tuple(dict.fromkeys(item for one in found for item in one.unsettled))
         blocks, has_rows = self._scraper.blocks_at(partition, landed_at), any(counts.values())
         told = {"empty_evidence": "" if has_rows else _evidence_of(found)}
         told |= open_or_blocking(unfinished, blocks=blocks, has_rows=has_rows)

@@ -24,6 +24,11 @@ LOCAL_URLS_VARIABLE = "GAPLESS_LOCAL_SOURCE_URLS"
 
 _WORLD_OF_SOURCE = {
     "bdl_box_scores": ("box_scores", ""),
+    "bdl_games": ("box_scores", ""),
+    "bdl_stats": ("box_scores", ""),
+    "bdl_players": ("box_scores", ""),
+    "bdl_teams": ("box_scores", ""),
+    "bdl_injuries": ("box_scores", ""),
     "civic_band": ("civic", "/{site}"),
     "racing_reference": ("racing", ""),
     "racing_cards": ("racing", ""),

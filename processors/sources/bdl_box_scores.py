@@ -9,10 +9,10 @@ from pydantic import AwareDatetime, Field, model_validator
 
 from alerting.errors import CoverageLow
 from processors.base import Balance, LandedPage, Processor, Row, Table, with_nullable
+from processors.platforms.balldontlie import ABOUT_PLAYER, COUNTS, DRAFT, SHARES, SIDES, prefixed
 from scrapers.answers import landed_json
 from scrapers.partition import Partition
 
-SIDES = ("home", "visitor")
 TEAM_NAMES = " ".join(f"{side}_team_{name}" for side in SIDES for name in ("abbreviation", "name", "full_name"))
 UNWANTED = frozenset(f"{side}_team_{name}" for side in SIDES for name in ("conference", "division", "city"))
 
@@ -53,14 +53,15 @@ PERIODS = (
     "visitor_q1 visitor_q2 visitor_q3 visitor_q4 visitor_ot1 visitor_ot2 visitor_ot3 visitor_timeouts_remaining"
 )
 FLAGS = "postseason home_in_bonus visitor_in_bonus"
-COUNTS = "fgm fga fg3m fg3a ftm fta oreb dreb reb ast stl blk turnover pf pts plus_minus"
-DRAFT = "player_draft_year player_draft_round player_draft_number"
-PERSON = (
-    "player_first_name player_last_name player_position player_height player_weight player_jersey_number "
-    "player_college player_country"
-)
 GAMES = with_nullable(Game, {int: f"period {PERIODS}", bool: FLAGS, str: f"time {TEAM_NAMES}"})
-LINES = with_nullable(PlayerLine, {int: f"{COUNTS} {DRAFT}", float: "fg_pct fg3_pct ft_pct", str: PERSON})
+LINES = with_nullable(
+    PlayerLine,
+    {
+        int: f"{COUNTS} plus_minus {prefixed('player_', DRAFT)}",
+        float: SHARES,
+        str: prefixed("player_", ABOUT_PLAYER),
+    },
+)
 
 
 class BdlBoxScores(Processor):

@@ -7,7 +7,7 @@ from alerting.errors import CoverageLow, NothingPublished, SourceContractError
 from scrapers.answers import body_of_only_page, parsed_json, refuse_next_page
 from scrapers.base import Findings, Page, Request
 from scrapers.partition import Partition
-from scrapers.platforms.balldontlie import BallDontLie
+from scrapers.platforms.balldontlie import FINAL, FIRST_SEASON, BallDontLie, shown_team
 from scrapers.platforms.nba_calendar import NBA_RESTS
 
 
@@ -15,9 +15,8 @@ class BdlBoxScores(BallDontLie):
     """Games and player lines of one date; not paginated. Recordings of 2024 have no game id and no quarters."""
 
     title = "Ball Don't Lie: NBA box scores"
-    family = "nba"
     tables = ("nba_bdl_games", "nba_bdl_player_stats")
-    floor = dt.date(1946, 11, 1)
+    floor = FIRST_SEASON
     needs_tier = "goat"
     rests = NBA_RESTS
     settle_after_days = 3  # a postponed game keeps its date for months
@@ -36,7 +35,7 @@ class BdlBoxScores(BallDontLie):
             refuse_next_page((document.get("meta") or {}).get("next_cursor"))
             for game in document["data"]:
                 home, visitor = game["home_team"], game["visitor_team"]
-                name = f"{_shown(visitor)}-{_shown(home)}"
+                name = f"{shown_team(visitor)}-{shown_team(home)}"
                 if [type(one) for one in (game["status"], home["players"], visitor["players"])] != [str, list, list]:
                     raise TypeError(f"status or players of {name}")
                 if not partition.contains(dt.date.fromisoformat(game["date"][:10])):
@@ -46,7 +45,7 @@ class BdlBoxScores(BallDontLie):
                 if identity in seen:
                     raise CoverageLow(f"game {name} came twice in one answer")
                 seen.add(identity)
-                if game["status"] != "Final":
+                if game["status"] != FINAL:
                     unsettled.append(f"{name} ({game['status']})")
                     continue
                 players = len(home["players"]), len(visitor["players"])
@@ -60,8 +59,3 @@ class BdlBoxScores(BallDontLie):
         return Findings(
             {"nba_bdl_games": len(seen) - len(unsettled), "nba_bdl_player_stats": lines}, unsettled=tuple(unsettled)
         )
-
-
-def _shown(team: dict[str, Any]) -> str:
-    """A team for people; the abbreviation of some is blank."""
-    return str(team["abbreviation"] or "").strip() or f"team {team['id']}"

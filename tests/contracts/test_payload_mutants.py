@@ -43,6 +43,10 @@ def _ok(body: bytes, *headers: str) -> bytes:
     return http("200 OK", body, *(headers or (JSON,)))
 
 
+def _half(packed: bytes) -> bytes:
+    return packed[: len(packed) // 2]
+
+
 def _status(line: str, *headers: str) -> Wire:
     return lambda body: http(line, body, JSON, *headers)
 
@@ -86,7 +90,7 @@ WIRE: dict[str, tuple[Wire, str]] = {
         "SourceUnavailable",
     ),
     "half of a gzip stream": (
-        lambda body: _ok(gzip.compress(body)[: len(body) // 9], JSON, "Content-Encoding: gzip"),
+        lambda body: _ok(_half(gzip.compress(body)), JSON, "Content-Encoding: gzip"),
         "SourceUnavailable",
     ),
     "an unknown packing": (lambda body: _ok(b"\x8b\x05\x80\x00", JSON, "Content-Encoding: br"), "SourceContractError"),
