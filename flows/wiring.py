@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import ClassVar, Self
 
@@ -29,7 +29,7 @@ from scrapers.client import SourceClient
 from scrapers.landing import Landing
 from scrapers.object_store import PATIENT, GcsObjectStore, Patience
 from scrapers.pace.account_pace import AccountPace
-from scrapers.pace.budget import Budget
+from scrapers.pace.budget import Budget, Clock
 from scrapers.pace.quota import Purpose, SharedQuota
 from scrapers.rate import Tier
 
@@ -120,6 +120,7 @@ class SourceKit:
             share=self.services.settings.backfill_quota_share,
             account=self.scraper.account_name,
             cost_unit=self.scraper.cost_unit,
+            clock=self.services.clock,
         )
 
     @cached_property
@@ -133,8 +134,9 @@ class SourceKit:
         The rate of an account is kept together with whoever else uses the account at this moment.
         """
         rate, account = self.access.rate, self.scraper.account
-        pace = AccountPace(self.services.store, account, rate, source=self.source) if account else None
-        return Budget(rate, source=self.source, quota=quota, pace=pace)
+        clock = self.services.clock
+        pace = AccountPace(self.services.store, account, rate, source=self.source, clock=clock) if account else None
+        return Budget(rate, source=self.source, clock=clock, quota=quota, pace=pace)
 
     @cached_property
     def client(self) -> SourceClient:
@@ -151,7 +153,7 @@ class SourceKit:
             access = replace(
                 self.access, secrets={name: settings.secret(name) for name in (auth.secrets if auth else ())}
             )
-        return SourceClient(self.scraper, access, budget)
+        return self.services.client_type(self.scraper, access, budget)
 
     def close(self) -> None:
         """Gives connections and unused calls back. Raises what storage raises; may be called again."""
@@ -165,11 +167,14 @@ class SourceKit:
 class Services:
     """Every collaborator of a run. Clients are made at first use: building this talks to nobody.
 
-    ``for_a_person``: somebody sits and waits, so that storage which cannot be reached is said within 10 s.
+    ``for_a_person``: somebody sits and waits, so that storage which cannot be reached is said within 10 s. ``clock``
+    is that of all budgets.
     """
 
     settings: Settings
     for_a_person: bool = False
+    clock: Clock = field(default_factory=Clock)
+    client_type: Callable[[Scraper, SourceAccess, Budget], SourceClient] = SourceClient
     kit_type: ClassVar[type[SourceKit]] = SourceKit
 
     @cached_property
@@ -197,6 +202,13 @@ class Services:
             self.settings.location,
             budget=StoredTableBudget(self.store),
             max_bytes_billed=self.settings.max_bytes_billed,
+        )
+
+    def warehouse_within(self, wait_s: float) -> BigQueryWarehouse:
+        """The same, for a question that nothing depends on: it is given up after ``wait_s`` seconds."""
+        settings = self.settings
+        return BigQueryWarehouse(
+            settings.google_project, settings.dataset, settings.location, request_timeout_s=wait_s, retry_s=wait_s
         )
 
     @cached_property

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from alerting.errors import (
@@ -21,6 +20,7 @@ from processors.admission import Admission
 from processors.base import LandedPage, Processor, Reject
 from processors.staging import TableSpool
 from scrapers.landing import Landing, Manifest
+from scrapers.threads import threads
 
 _READERS = 8
 _READ_AHEAD_BYTES = 2 * 1024 * 1024
@@ -109,7 +109,7 @@ def _read_ahead(
     manifests: Sequence[Manifest], landing: Landing
 ) -> Iterator[tuple[Manifest, Callable[[], Iterator[bytes]]]]:
     """Manifests in order with their pages, small ones fetched some places ahead: storage answers in 20-50 ms."""
-    with ThreadPoolExecutor(_READERS, thread_name_prefix="landing") as readers:
+    with threads(_READERS, "landing") as readers:
         ahead = {}
         for place, manifest in enumerate(manifests):
             for number in range(place, min(place + 2 * _READERS, len(manifests))):

@@ -8,7 +8,6 @@ import json
 import secrets
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +35,7 @@ from processors.staging import TableSpool
 from processors.uniqueness import shared_values
 from scrapers.landing import Landing, Manifest
 from scrapers.scrape import utc_now
+from scrapers.threads import threads
 
 __all__ = ["Receipt", "process"]
 
@@ -156,8 +156,8 @@ class _Work:
         """All tables at once, as a job takes seconds; what is staged beside a refused table is forgotten."""
         if not good:
             return []
-        with ThreadPoolExecutor(_TABLES_AT_ONCE, thread_name_prefix="stage") as threads:
-            asked = [threads.submit(self._stage_table, table, batch, good) for table in self.processor.tables]
+        with threads(_TABLES_AT_ONCE, "stage") as pool:
+            asked = [pool.submit(self._stage_table, table, batch, good) for table in self.processor.tables]
         failed = [error for one in asked if (error := one.exception())]
         if not failed:
             return [one.result() for one in asked]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
@@ -29,6 +28,7 @@ from processors.recount_sql import (
     values_sql,
 )
 from scrapers.landing import Manifest
+from scrapers.threads import threads
 
 _QUERIES_AT_ONCE = 8
 
@@ -113,8 +113,8 @@ def verify(
     checks = [check for table in processor.tables for check in _checks(table, processor, manifests, warehouse, dropped)]
     checks.append(partial(_check_items, manifests, processor, warehouse, expected or {}))
     # A query takes seconds, whatever it reads: all of them are asked at once, and judged in the order of the tables.
-    with ThreadPoolExecutor(_QUERIES_AT_ONCE, thread_name_prefix="recount") as threads:
-        for asked in [threads.submit(check) for check in checks]:
+    with threads(_QUERIES_AT_ONCE, "recount") as pool:
+        for asked in [pool.submit(check) for check in checks]:
             asked.result()(accounts)
     for account in accounts.values():
         _compare_total(account, processor)

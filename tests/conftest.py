@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import pytest
 from hypothesis import settings
-from memory_store import MemoryObjectStore
 
 from alerting import secret_literals
+from alerting.memory_store import MemoryObjectStore
 from deployments.local.bigquery_emulator.server import START_TIMEOUT_S, start_bigquery
 from deployments.local.gcs_emulator.server import start_gcs
 from deployments.local.inbox.server import InboxClient, start_inbox

@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Any, ClassVar
 
-from memory_store import MemoryObjectStore
-
+from alerting.memory_store import MemoryObjectStore
 from flows.ledger.ledger import Verdict
 from flows.settings import Settings
 from flows.wiring import Services, SourceKit

@@ -26,7 +26,6 @@ from processors.load_plan import (
     unique_window,
 )
 from processors.recount_sql import count_sql, orphan_sql, ratio_sql, shared_sql
-from processors.warehouse import BigQueryWarehouse
 from scrapers.partition import Partition
 
 _WAIT_S = 5.0
@@ -65,10 +64,7 @@ class DryRun:
 def plan_dry_run(services: Services, source: str, plan: Plan) -> DryRun:
     """Asks BigQuery about everything that the plan loads. Raises nothing of what the warehouse raises."""
     planned = [*plan.to_fetch, *plan.to_call_empty, *plan.to_reload]
-    settings, processor = services.settings, services.source_kit(source).processor
-    warehouse = BigQueryWarehouse(
-        settings.google_project, settings.dataset, settings.location, request_timeout_s=_WAIT_S, retry_s=_WAIT_S
-    )
+    processor, warehouse = services.source_kit(source).processor, services.warehouse_within(_WAIT_S)
     replaced = recounted = 0
     try:
         for begin in range(0, len(planned), MAX_DAYS_PER_BATCH):

@@ -11,6 +11,7 @@ from dataclasses import replace
 from uuid import UUID
 
 from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifact
+from prefect.runtime import flow_run
 
 from alerting.redaction import printable
 from flows.ledger.ledger import Ledger
@@ -71,7 +72,12 @@ async def report_progress(run: Run) -> None:
 
 
 async def _show(key: str, artifact_id: UUID | None, percent: float, text: str) -> UUID | None:
-    """Creates or updates the artifact; what the server refuses is logged, because a picture ends no run."""
+    """Creates or updates the artifact; what the server refuses is logged, because a picture ends no run.
+
+    Without a flow run there is no page to show it on.
+    """
+    if not flow_run.id:
+        return None
     try:
         if artifact_id is None:
             created: UUID = await acreate_progress_artifact(progress=percent, key=key, description=text)

@@ -15,7 +15,6 @@ import datetime as dt
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 from alerting.errors import StateUnreadable, Truncated
 from alerting.object_store import ObjectStore
@@ -33,6 +32,7 @@ from scrapers.base import Scraper
 from scrapers.landing import source_prefix
 from scrapers.manifest import no_evidence
 from scrapers.partition import VARIANT_MARK, Partition, partitions_between
+from scrapers.threads import threads
 
 _READERS = 8
 _MANIFEST = re.compile(r"landing/source=([^/]+)/partition=([^/]+)/attempt=([^/]+)/manifest\.json")
@@ -227,8 +227,8 @@ def read_inventory(
         for one in wanted
     ]
     known = [_or_unavailable(scraper, one, now) for one in known]
-    with ThreadPoolExecutor(_READERS) as threads:
-        refused = list(threads.map(lambda one: _refused(services, scraper, one), known))
+    with threads(_READERS) as pool:
+        refused = list(pool.map(lambda one: _refused(services, scraper, one), known))
     known = [dataclasses.replace(one, refused=why) if why else one for one, why in zip(known, refused, strict=True)]
     # That a run wanted to begin it says less than what is there.
     return [dataclasses.replace(one, entry=None) if _is_more_than_pending(one) else one for one in known]

@@ -6,7 +6,6 @@ import dataclasses
 import datetime as dt
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from alerting.errors import StateUnreadable, Truncated
@@ -20,6 +19,7 @@ from flows.wiring import Services
 from processors.receipt import receipts_of
 from processors.verification import Finding, Verification, verify
 from scrapers.landing import Manifest
+from scrapers.threads import threads
 
 _BATCH = 366
 _READERS = 8
@@ -130,8 +130,8 @@ def _manifests(services: Services, entries: Sequence[LedgerEntry]) -> tuple[list
         except (StateUnreadable, Truncated) as error:
             return error.message
 
-    with ThreadPoolExecutor(_READERS) as threads:
-        read_all = list(zip(entries, threads.map(read, entries), strict=True))
+    with threads(_READERS) as pool:
+        read_all = list(zip(entries, pool.map(read, entries), strict=True))
     return (
         [one for _, one in read_all if isinstance(one, Manifest)],
         {entry.partition: one for entry, one in read_all if isinstance(one, str)},

@@ -10,7 +10,6 @@ import dataclasses
 import datetime as dt
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from alerting.coverage import look_of
@@ -25,6 +24,7 @@ from flows.truth.inventory import entity_of, first_date_of, whole_partitions
 from flows.wiring import Services
 from scrapers.base import Scraper
 from scrapers.partition import Partition, Step, partitions_between
+from scrapers.threads import threads
 
 BEFORE, REST, DOUBTED = "before_first", "rest", "doubted"
 """States beside the verdicts: before the source's first date; rightly empty outside of its season; empty for longer
@@ -150,8 +150,8 @@ def read_histories(services: Services, sources: Sequence[str], now: dt.datetime)
     for source in sources:
         services.source_kit(source)
     planned = planned_by_source(services.store, sources)
-    with ThreadPoolExecutor(_SOURCES_AT_ONCE) as threads:
-        return list(threads.map(lambda one: _read(services, one, planned.get(one, set()), now), sources))
+    with threads(_SOURCES_AT_ONCE) as pool:
+        return list(pool.map(lambda one: _read(services, one, planned.get(one, set()), now), sources))
 
 
 def _read(services: Services, source: str, planned: set[str], now: dt.datetime) -> History:

@@ -16,13 +16,13 @@ from typing import Any
 
 import pytest
 from aiosmtpd.controller import Controller
-from memory_store import MemoryObjectStore
 from smtp_channels import smtp_channel
 
 from alerting.channels import Delivery, DeliveryFailed, Kind, SmtpChannel
 from alerting.incident import Severity
 from alerting.live_alerts import AlertSettings
 from alerting.local_store import FileObjectStore
+from alerting.memory_store import MemoryObjectStore
 from alerting.run_facts import RunFacts
 from alerting.smart_alert_manager import SmartAlertManager
 

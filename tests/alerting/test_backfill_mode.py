@@ -6,7 +6,6 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from memory_store import MemoryObjectStore
 from reported import fail, text
 
 from alerting import errors
@@ -14,6 +13,7 @@ from alerting.delivery import owed_summaries
 from alerting.incident import Incident
 from alerting.journal import IncidentJournal
 from alerting.live_alerts import AlertSettings
+from alerting.memory_store import MemoryObjectStore
 from alerting.outbox import Outbox
 from alerting.run_facts import RunFacts
 

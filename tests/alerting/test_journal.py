@@ -8,12 +8,12 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
-from memory_store import MemoryObjectStore
 
 from alerting.errors import LandingUnavailable, StateUnreadable
 from alerting.incident import Incident
 from alerting.journal import IncidentJournal
 from alerting.local_store import FileObjectStore
+from alerting.memory_store import MemoryObjectStore
 from alerting.spool import Spool, recover
 
 

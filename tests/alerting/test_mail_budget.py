@@ -9,7 +9,6 @@ import tempfile
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from memory_store import MemoryObjectStore
 
 from alerting import errors
 from alerting.channels import Delivery, DeliveryFailed
@@ -18,6 +17,7 @@ from alerting.errors import LandingUnavailable
 from alerting.incident import Incident
 from alerting.journal import IncidentJournal
 from alerting.live_alerts import AlertSettings
+from alerting.memory_store import MemoryObjectStore
 from alerting.object_store import GenerationConflict
 from alerting.smart_alert_manager import SmartAlertManager
 

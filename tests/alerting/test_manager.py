@@ -3,13 +3,13 @@ from __future__ import annotations
 import socket
 
 import pytest
-from memory_store import MemoryObjectStore
 from reported import fail, text
 
 from alerting import errors
 from alerting.channels import LogChannel
 from alerting.delivery import owed_summaries
 from alerting.journal import IncidentJournal
+from alerting.memory_store import MemoryObjectStore
 from alerting.outbox import Outbox
 from alerting.smart_alert_manager import SmartAlertManager
 

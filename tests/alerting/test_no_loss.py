@@ -14,12 +14,12 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from memory_store import MemoryObjectStore
 
 from alerting.delivery import send_owed_summary
 from alerting.errors import LandingUnavailable
 from alerting.incident import Incident
 from alerting.journal import IncidentJournal
+from alerting.memory_store import MemoryObjectStore
 from alerting.spool import MAX_IN_MEMORY, Spool, recover
 from scrapers.object_store import GcsObjectStore
 

@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from memory_store import MemoryObjectStore
 
 from alerting.channels import FileChannel
 from alerting.incident import Incident
 from alerting.journal import IncidentJournal
 from alerting.local_store import FileObjectStore
+from alerting.memory_store import MemoryObjectStore
 from alerting.message import plain_mail
 from alerting.private_files import is_private, private_folder
 from alerting.spool import Spool, default_folder, recover

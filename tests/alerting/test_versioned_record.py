@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from memory_store import MemoryObjectStore
 from pydantic import TypeAdapter
 
 from alerting.errors import LandingUnavailable, StateUnreadable
+from alerting.memory_store import MemoryObjectStore
 from alerting.object_store import GenerationConflict
 from alerting.versioned_record import TRIES, Version, VersionedRecord
 

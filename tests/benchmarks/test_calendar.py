@@ -6,8 +6,8 @@ import datetime as dt
 import time
 
 import pytest
-from memory_store import MemoryObjectStore
 
+from alerting.memory_store import MemoryObjectStore
 from flows.ledger.ledger import Ledger, LedgerEntry, Verdict
 from flows.settings import Settings
 from flows.truth.whole_history import read_histories

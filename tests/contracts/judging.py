@@ -14,10 +14,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from memory_store import MemoryObjectStore
 from raw_server import Pieces, RawServer, http
 
 from alerting.errors import PipelineError
+from alerting.memory_store import MemoryObjectStore
 from deployments.local.upstreams.drive_key import key_file
 from processors.batch_reading import BatchRows, read_batch
 from processors.registry import processor

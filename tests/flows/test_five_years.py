@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
-from memory_store import MemoryObjectStore
 
+from alerting.memory_store import MemoryObjectStore
 from deployments.local.inbox.server import InboxClient
 from deployments.local.upstreams.season import late_game
 from flows.ledger.ledger import Ledger, Verdict

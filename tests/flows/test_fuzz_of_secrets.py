@@ -18,12 +18,12 @@ import random
 from collections.abc import Callable, Iterator
 
 import pytest
-from memory_store import MemoryObjectStore
 from secret_cases import a_key, a_password, forms_of, texts_with
 
 from alerting.errors import PipelineError, SourceUnavailable
 from alerting.incident import Incident
 from alerting.journal import IncidentJournal
+from alerting.memory_store import MemoryObjectStore
 from alerting.message import plain_mail, summary_mail, to_bytes
 from alerting.outbox import OutboxEntry
 from alerting.redacted_errors import redacted_error

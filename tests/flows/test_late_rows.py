@@ -8,9 +8,9 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from memory_store import MemoryObjectStore
 from plain_orchestrator import PlainOrchestrator
 
+from alerting.memory_store import MemoryObjectStore
 from flows.daily import _verdict
 from flows.ledger.ledger import LedgerEntry
 from flows.mapping import map_windows

@@ -6,9 +6,9 @@ import logging
 from types import SimpleNamespace
 
 import pytest
-from memory_store import MemoryObjectStore
 
 from alerting.errors import SourceUnavailable
+from alerting.memory_store import MemoryObjectStore
 from flows import log
 from flows.ledger.ledger import Ledger, Verdict
 from flows.run import recording as bookkeeping

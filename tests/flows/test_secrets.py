@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
-from memory_store import MemoryObjectStore
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from alerting.errors import ConfigurationError
+from alerting.memory_store import MemoryObjectStore
 from alerting.redaction import redact
 from deployments.local.processes import free_port
 from flows import secret_blocks

@@ -11,11 +11,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from memory_store import MemoryObjectStore
 from plain_orchestrator import PlainOrchestrator
 from sweep_world import FIRST, Bench, Homes, Site, homes
 
 from alerting.errors import BlockedBySource, CriticalError
+from alerting.memory_store import MemoryObjectStore
 from alerting.smart_alert_manager import SmartAlertManager
 from flows.dates import land_window
 from flows.ledger.ledger import Verdict

@@ -12,10 +12,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from memory_store import MemoryObjectStore
 from plain_orchestrator import PlainOrchestrator
 
 from alerting.errors import CoverageLow, CriticalError, LandingUnavailable, SourceUnavailable
+from alerting.memory_store import MemoryObjectStore
 from alerting.smart_alert_manager import SmartAlertManager
 from flows.dates import land_window
 from flows.ledger.ledger import Ledger, Verdict

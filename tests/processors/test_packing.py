@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from google.api_core.exceptions import Conflict
-from memory_store import MemoryObjectStore
 
 from alerting.errors import BudgetExhausted
+from alerting.memory_store import MemoryObjectStore
 from processors.load_plan import MAX_DAYS_PER_BATCH, pack
 from processors.receipt import Receipt
 from processors.table_budget import TableBudget

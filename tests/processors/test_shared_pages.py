@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from memory_store import MemoryObjectStore
-
+from alerting.memory_store import MemoryObjectStore
 from processors.base import LandedPage, Processor, Row, Table
 from processors.batch_reading import BatchRows, read_batch
 from processors.staging import TableSpool

@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from memory_store import MemoryObjectStore
 
 from alerting.errors import BudgetExhausted, StateUnreadable
+from alerting.memory_store import MemoryObjectStore
 from processors.table_budget import PREFIX, StoredTableBudget, TableBudget, next_reset, quota_day
 
 NOON = dt.datetime(2025, 7, 1, 19, 0, tzinfo=dt.UTC)

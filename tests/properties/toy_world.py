@@ -13,10 +13,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar
 
-from memory_store import MemoryObjectStore
-
 from alerting.channels import FileChannel
 from alerting.errors import NothingPublished, SourceUnavailable
+from alerting.memory_store import MemoryObjectStore
 from alerting.object_store import StoredObject
 from alerting.smart_alert_manager import SmartAlertManager
 from flows.ledger.ledger import Ledger

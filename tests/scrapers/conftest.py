@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from memory_store import MemoryObjectStore
 
+from alerting.memory_store import MemoryObjectStore
 from deployments.local.upstreams.box_scores_upstream import Upstream
 from deployments.local.upstreams.civic_towns import LOCAL_CIVIC_KEY
 from scrapers.base import Page, Request, Scraper, SourceAccess

@@ -12,9 +12,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from memory_store import MemoryObjectStore
-
 from alerting.errors import CoverageLow, PipelineError
+from alerting.memory_store import MemoryObjectStore
 from scrapers.base import Findings, Page, Request, Scraper
 from scrapers.landing import Landing, Manifest
 from scrapers.partition import Partition, partitions_between

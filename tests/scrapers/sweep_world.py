@@ -9,9 +9,8 @@ import random
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
-from memory_store import MemoryObjectStore
-
 from alerting.errors import SourceUnavailable
+from alerting.memory_store import MemoryObjectStore
 from scrapers.bands import Band
 from scrapers.base import Findings, Page, Request, Scraper, Swept
 from scrapers.landing import Landing, Manifest

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from memory_store import MemoryObjectStore
 
 from alerting.errors import (
     AuthenticationError,
@@ -23,6 +22,7 @@ from alerting.errors import (
     SourceContractError,
     SourceUnavailable,
 )
+from alerting.memory_store import MemoryObjectStore
 from deployments.local.upstreams.bigdataball_files import COLUMNS as FILE_COLUMNS
 from deployments.local.upstreams.bigdataball_files import rows_of
 from deployments.local.upstreams.drive_upstream import DriveUpstream

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from memory_store import MemoryObjectStore
 
 from alerting.errors import NotSettled, SourceContractError, Truncated
+from alerting.memory_store import MemoryObjectStore
 from scrapers.base import Page, Request
 from scrapers.landing import Landing
 from scrapers.partition import Partition

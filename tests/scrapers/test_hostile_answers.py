@@ -19,7 +19,6 @@ import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from memory_store import MemoryObjectStore
 from raw_server import Pieces, RawServer, dripping, http
 
 from alerting.errors import (
@@ -33,6 +32,7 @@ from alerting.errors import (
     SourceUnavailable,
     Truncated,
 )
+from alerting.memory_store import MemoryObjectStore
 from deployments.local.upstreams.season import games_on
 from scrapers.answers import Answer, landed_json, parsed_json, problem_in
 from scrapers.base import Page, Request, Scraper, SourceAccess

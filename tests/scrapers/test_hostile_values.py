@@ -9,10 +9,10 @@ import random
 from collections.abc import Iterator
 
 import pytest
-from memory_store import MemoryObjectStore
 from raw_server import RawServer, http
 
 from alerting.errors import PipelineError, RateLimited, SourceUnavailable
+from alerting.memory_store import MemoryObjectStore
 from scrapers.answers import Answer, kept_headers, mislabelled, problem_in
 from scrapers.base import Page, SourceAccess
 from scrapers.bodies import unpacked

@@ -7,9 +7,9 @@ import json
 from typing import Any
 
 import pytest
-from memory_store import MemoryObjectStore
 
 from alerting.errors import NotSettled
+from alerting.memory_store import MemoryObjectStore
 from scrapers.base import Findings, Page, Request, Scraper
 from scrapers.landing import Landing
 from scrapers.partition import Partition

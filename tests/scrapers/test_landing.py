@@ -7,9 +7,9 @@ import random
 from typing import Any
 
 import pytest
-from memory_store import MemoryObjectStore
 
 from alerting.errors import LandingUnavailable
+from alerting.memory_store import MemoryObjectStore
 from scrapers import landing as module
 from scrapers.base import Findings, Page, Request
 from scrapers.landing import Landing

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from memory_store import MemoryObjectStore
 
 from alerting.errors import (
     BlockedBySource,
@@ -19,6 +18,7 @@ from alerting.errors import (
     SourceContractError,
     SourceUnavailable,
 )
+from alerting.memory_store import MemoryObjectStore
 from deployments.local.upstreams.league import Calendar, Game, games_in
 from deployments.local.upstreams.nba_answers import actions_of, player_lines
 from deployments.local.upstreams.nba_upstream import NbaUpstream

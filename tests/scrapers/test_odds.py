@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from memory_store import MemoryObjectStore
 
 from alerting.errors import (
     AuthenticationError,
@@ -18,6 +17,7 @@ from alerting.errors import (
     PipelineError,
     SourceContractError,
 )
+from alerting.memory_store import MemoryObjectStore
 from deployments.local.upstreams.odds_upstream import ODDS_KEY, OddsUpstream
 from scrapers.base import Page, Request, SourceAccess
 from scrapers.client import SourceClient

@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from memory_store import MemoryObjectStore
 
 from alerting.errors import NothingPublished, NotSettled, PipelineError, SourceContractError, Truncated
+from alerting.memory_store import MemoryObjectStore
 from scrapers.base import Findings, Page, Request, Scraper, SourceAccess
 from scrapers.client import SourceClient
 from scrapers.landing import Landing, Manifest

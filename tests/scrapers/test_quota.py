@@ -11,9 +11,9 @@ from grants import is_granted
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from memory_store import MemoryObjectStore
 
 from alerting.errors import BudgetExhausted, StateUnreadable
+from alerting.memory_store import MemoryObjectStore
 from scrapers.pace.budget import Budget, Clock
 from scrapers.pace.quota import Purpose, SharedQuota
 from scrapers.rate import QuotaHeaders, Rate

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from memory_store import MemoryObjectStore
 
 from alerting.errors import (
     AuthenticationError,
@@ -20,6 +19,7 @@ from alerting.errors import (
     PipelineError,
     SourceContractError,
 )
+from alerting.memory_store import MemoryObjectStore
 from alerting.redaction import redact
 from deployments.local.upstreams.racing_upstream import RACING_PASSWORD, RACING_USER, RacingUpstream
 from deployments.local.upstreams.racing_world import COURSES, REGIONS, RacingWorld

@@ -10,9 +10,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from memory_store import MemoryObjectStore
 
 from alerting.errors import AuthenticationError
+from alerting.memory_store import MemoryObjectStore
 from alerting.redaction import redact
 from scrapers.auth import SessionCookie
 from scrapers.base import Findings, Page, Request, Scraper, SourceAccess

@@ -7,10 +7,10 @@ import datetime as dt
 import json
 
 import pytest
-from memory_store import MemoryObjectStore
 from sales_world import FIRST, Api, Killed, Sales, World, days, source
 
 from alerting.errors import NotSettled, SourceContractError, SourceUnavailable
+from alerting.memory_store import MemoryObjectStore
 from scrapers.base import Dated, Findings, Page, Request
 from scrapers.landing import Landing, Manifest
 from scrapers.partition import Partition, partitions_between

@@ -6,10 +6,10 @@ import asyncio
 import datetime as dt
 
 import pytest
-from memory_store import MemoryObjectStore
 from plain_orchestrator import PlainOrchestrator
 
 from alerting.errors import BudgetExhausted, CriticalError, LeaseHeld
+from alerting.memory_store import MemoryObjectStore
 from flows.child_runs.messages import (
     Orders,
     Outcome,

@@ -7,7 +7,6 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
-from memory_store import MemoryObjectStore
 from plain_orchestrator import PlainOrchestrator
 
 from alerting.advice import ALL_RETRYABLE
@@ -15,6 +14,7 @@ from alerting.errors import ConfigurationError, CoverageLow, LeaseHeld, SourceCo
 from alerting.fingerprint import group_incidents
 from alerting.incident import Incident
 from alerting.journal import IncidentJournal
+from alerting.memory_store import MemoryObjectStore
 from deployments.local.inbox.server import InboxClient
 from flows.closing import mailing
 from flows.closing.mailing import keys_of_cause

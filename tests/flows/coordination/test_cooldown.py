@@ -8,10 +8,10 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from memory_store import MemoryObjectStore
 from plain_orchestrator import PlainOrchestrator
 
 from alerting.errors import BlockedBySource, ConfigurationError, StateUnreadable
+from alerting.memory_store import MemoryObjectStore
 from flows import backfill as backfill_module
 from flows import daily as daily_module
 from flows.coordination import lease_loan as waiting

@@ -6,9 +6,9 @@ import datetime as dt
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from memory_store import MemoryObjectStore
 
 from alerting.errors import LeaseHeld, StateUnreadable
+from alerting.memory_store import MemoryObjectStore
 from flows.coordination.lease import Holder, Lease, read_lease, release_lease
 
 NOW = dt.datetime(2025, 2, 1, 12, tzinfo=dt.UTC)

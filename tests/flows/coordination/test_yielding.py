@@ -5,9 +5,9 @@ from __future__ import annotations
 import datetime as dt
 
 import pytest
-from memory_store import MemoryObjectStore
 
 from alerting.errors import LeaseHeld
+from alerting.memory_store import MemoryObjectStore
 from flows.coordination.lease import Holder, Lease, read_lease
 from flows.coordination.lease_loan import BorrowedLease, ask_for, borrower, lend, take_back, withdraw
 

@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from memory_store import MemoryObjectStore
 
 from alerting.errors import LeaseHeld, StateUnreadable
+from alerting.memory_store import MemoryObjectStore
 from flows.ledger.ledger import Ledger, LedgerEntry, Verdict
 
 NOW = dt.datetime(2025, 2, 1, 12, tzinfo=dt.UTC)

@@ -7,10 +7,10 @@ import datetime as dt
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from memory_store import MemoryObjectStore
 from plain_orchestrator import PlainOrchestrator
 
 from alerting.errors import BudgetExhausted, CriticalError, StateUnreadable
+from alerting.memory_store import MemoryObjectStore
 from flows.closing.finish import finish, pause
 from flows.ledger.ledger import Ledger, Verdict
 from flows.ledger.pending import Pending, leave_pending, pending_name, read_pending

@@ -11,9 +11,8 @@ from plain_orchestrator import PlainOrchestrator
 
 pytest.importorskip("datasette")
 
-from memory_store import MemoryObjectStore
-
 from alerting.errors import StateUnreadable
+from alerting.memory_store import MemoryObjectStore
 from alerting.smart_alert_manager import SmartAlertManager
 from deployments.local.upstreams.civic_towns import LOCAL_CIVIC_KEY
 from deployments.local.upstreams.civic_upstream import CivicUpstream

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from memory_store import MemoryObjectStore
 
+from alerting.memory_store import MemoryObjectStore
 from alerting.object_store import StoredObject
 from flows.ledger.ledger import Ledger, Verdict
 from flows.parameters import NO_DATE, Asked

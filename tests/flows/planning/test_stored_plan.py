@@ -6,9 +6,9 @@ import datetime as dt
 import json
 
 import pytest
-from memory_store import MemoryObjectStore
 
 from alerting.errors import StateUnreadable
+from alerting.memory_store import MemoryObjectStore
 from flows.parameters import Mode
 from flows.planning.plan import Path, Plan, PlannedPartition
 from flows.planning.stored_plan import plan_name, read_plan

@@ -7,9 +7,9 @@ import re
 from collections.abc import Callable
 
 import pytest
-from memory_store import MemoryObjectStore
 
 from alerting.errors import ConfigurationError
+from alerting.memory_store import MemoryObjectStore
 from flows.parameters import Asked, Mode
 from flows.planning.planner import plan_asked
 from flows.planning.tiers import refuse_closed

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from memory_store import MemoryObjectStore
 
+from alerting.memory_store import MemoryObjectStore
 from alerting.smart_alert_manager import SmartAlertManager
 from deployments.local.upstreams.drive_upstream import DriveUpstream
 from deployments.local.upstreams.league import Calendar

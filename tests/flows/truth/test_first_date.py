@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from memory_store import MemoryObjectStore
 
 from alerting.errors import (
     BlockedBySource,
@@ -19,6 +18,7 @@ from alerting.errors import (
     SourceUnavailable,
     StateUnreadable,
 )
+from alerting.memory_store import MemoryObjectStore
 from deployments.local.upstreams.box_scores_upstream import Upstream
 from flows.coordination.cooldown import refuse_while_cooling
 from flows.coordination.lease import Holder, Lease, read_lease

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from memory_store import MemoryObjectStore
 from plain_orchestrator import PlainOrchestrator
 
 from alerting.errors import (
@@ -26,6 +25,7 @@ from alerting.errors import (
     LeaseHeld,
     SourceUnavailable,
 )
+from alerting.memory_store import MemoryObjectStore
 from alerting.message import from_bytes
 from alerting.outbox import Outbox
 from flows.closing.close import close_dead_runs

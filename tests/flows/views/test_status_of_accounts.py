@@ -5,8 +5,8 @@ from __future__ import annotations
 import datetime as dt
 
 import pytest
-from memory_store import MemoryObjectStore
 
+from alerting.memory_store import MemoryObjectStore
 from flows.settings import Settings
 from flows.views.status import source_status
 from flows.wiring import Services

@@ -39,7 +39,7 @@ class MemoryObjectStore:
         data: bytes | IO[bytes],
         *,
         if_generation: int | None = None,
-        content_type: str = "application/octet-stream",
+        content_type: str = "application/octet-stream",  # noqa: ARG002 - the protocol's
         metadata: Mapping[str, str] | None = None,
     ) -> int:
         """See ``ObjectStore.write``."""
