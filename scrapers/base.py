@@ -237,6 +237,7 @@ class Scraper(ABC):
             it (verified, or rightly without rows); of a source that is asked by entity, when its newest snapshots are
             verified. Until then it waits, unless the run has ``ignore_requires``.
         oracles: Which items each date must have, as other sources say.
+        compared: The same, where no run waits for it or judges by it: only `gapless coverage` asks.
         account: Name of the login or plan that several sources share; "" where the source has it alone. Rate, quota,
             cooldown and pauses are those of the account: its sources keep them together, also from several processes,
             see :mod:`scrapers.pace.account_pace`. All of them declare the same rate, auth and quota headers.
@@ -278,6 +279,7 @@ class Scraper(ABC):
     seasons: ClassVar[Seasons | None] = None
     requires: ClassVar[tuple[str, ...]] = ()
     oracles: ClassVar[tuple[Oracle, ...]] = ()
+    compared: ClassVar[tuple[Oracle, ...]] = ()
     account: ClassVar[str] = ""
     tiers: ClassVar[tuple[Tier, ...]] = ()
     needs_tier: ClassVar[str] = ""

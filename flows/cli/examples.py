@@ -8,6 +8,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "calendar": ("", "bdl_box_scores", "--html calendar.html"),
     "canary": ("bdl_box_scores 2024-01-01 2024-12-31 -k 5",),
     "cleanup": ("bdl_box_scores", "bdl_box_scores --apply"),
+    "coverage": ("nba 2024-25", "nba 2025-01-01 2025-01-31 --skip bdl_injuries", "racing 2026-03"),
     "errors": ("--hours 72 --source bdl_box_scores",),
     "estimate": ("bdl_box_scores 2015-01-01 2024-12-31", "civic_band --entities all"),
     "first-date": ("bdl_box_scores 1980-01-01 2000-12-31", "bdl_box_scores --forget"),

@@ -18,11 +18,16 @@ from alerting.ranges import compress_dates
 from alerting.run_facts import GOOD_VERDICTS
 from alerting.wording import plural
 from flows.cli.output import (
+    Also,
     AnyEnd,
     AnyFamilyOrSource,
     AnySource,
     AnyStart,
+    FamilyOrSource,
     Json,
+    RunEnd,
+    RunStart,
+    Skip,
     Source,
     check_range,
     day,
@@ -31,11 +36,14 @@ from flows.cli.output import (
     show,
     table,
 )
+from flows.cli.side_by_side import coverage_document, coverage_lines
+from flows.cli.start import range_of
 from flows.coordination.lease import list_leases, read_lease
 from flows.truth import auditing
 from flows.truth.deficits import Deficit, find_gaps, not_at_source, summarised
 from flows.truth.inventory import read_inventory
 from flows.truth.recount import recount_range
+from flows.truth.side_by_side import read_side_by_side
 from flows.truth.whole_history import History, read_histories
 from flows.views.calendar_page import Links, calendar_page
 from flows.views.inspection import describe_run, recent_errors
@@ -258,6 +266,28 @@ def verify(source: Source, start: AnyStart = None, end: AnyEnd = None, as_json: 
     lines += [*table(years, ("year", "partitions", "done", "percent")), *problems]
     show(found.to_dict(), [*lines, *table(found.unavailable, _GONE_COLUMNS)], as_json)
     finish(found.passed)
+
+
+@app.command()
+def coverage(
+    source: FamilyOrSource,
+    start: RunStart,
+    end: RunEnd = None,
+    skip: Skip = None,
+    also: Also = None,
+    as_json: Json = False,
+) -> None:
+    """Sources side by side: what each must have, has landed, loaded and verified, and where they disagree.
+
+    Exit code 1 unless everything that is expected is there and verified, and nothing else is.
+    """
+    services = build_services(for_a_person=True)
+    first, last = range_of(source, start, end)
+    wanted = [one for one in (sources_of_family(source) or [source]) if one not in (skip or [])] + (also or [])
+    dated = [one for one in wanted if services.source_kit(one).scraper.step != "whole"]
+    found = read_side_by_side(services, dated, first, last, utc_now())
+    show(coverage_document(source, found), coverage_lines(source, found), as_json)
+    finish(found.is_whole)
 
 
 @app.command()

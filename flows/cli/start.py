@@ -19,7 +19,7 @@ from flows.parameters import Asked, AskedFamily, Engine, Reason
 from flows.planning.period import period_dates
 from flows.truth.inventory import span_of
 from flows.wiring import Services
-from scrapers.registry import families, scraper
+from scrapers.registry import families, scraper, sources_of_family
 from scrapers.scrape import utc_now
 
 if TYPE_CHECKING:
@@ -51,6 +51,19 @@ def asked_of(
     except ValidationError as error:
         problems = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_input=False))
         raise typer.BadParameter("; ".join(problems), param_hint="--param") from None
+
+
+def range_of(name: str, start: dt.date | str, end: dt.date | None) -> tuple[dt.date, dt.date]:
+    """First and last date (inclusive) of a period of a source or family, or of START and END."""
+    if isinstance(start, str):
+        if end is not None:
+            raise typer.BadParameter(f"{start} is a period of its own; an END goes with a first date")
+        members = map(scraper, sources_of_family(name) or [name])
+        return period_dates(start, next((one.seasons for one in members if one.seasons), None))
+    if end is None:
+        raise typer.BadParameter("a period (2024-25, 2024, 2024-03), or START and END, are needed")
+    check_range(start, end)
+    return start, end
 
 
 def _reason(reason: str) -> dict[str, str]:

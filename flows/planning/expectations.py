@@ -56,11 +56,12 @@ def read_expectations(
     dated = [one for one in partitions if not one.is_whole]
     if not scraper.oracles or not dated:
         return {}
-    said = [_said(services, oracle, dated) for oracle in scraper.oracles]
+    said = [ask_oracle(services, oracle, dated) for oracle in scraper.oracles]
     return {one.key: tuple(each[one.key] for each in said) for one in dated}
 
 
-def _said(services: Services, oracle: Oracle, partitions: Sequence[Partition]) -> dict[str, Expectation]:
+def ask_oracle(services: Services, oracle: Oracle, partitions: Sequence[Partition]) -> dict[str, Expectation]:
+    """What one oracle says of every one of ``partitions``: one listing of its ledger, and one query."""
     source = known_scraper(services, oracle.source)
     kit = services.source_kit(oracle.source)
     known: defaultdict[str, list[LedgerEntry]] = defaultdict(list)

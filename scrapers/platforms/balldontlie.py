@@ -20,8 +20,10 @@ from alerting.errors import NothingPublished, SourceContractError
 from scrapers.answers import parsed_json
 from scrapers.auth import SecretHeader
 from scrapers.base import Findings, Page, Request, Scraper
+from scrapers.oracle import Oracle
 from scrapers.partition import Partition
-from scrapers.platforms.nba_calendar import NBA_RESTS
+from scrapers.platforms.nba_calendar import NBA_RESTS, NBA_SEASONS
+from scrapers.platforms.nba_com import GAME_LABEL, season_of
 from scrapers.rate import Rate, Tier
 
 TIERS = (
@@ -42,6 +44,7 @@ class BallDontLie(Scraper):
 
     family = "nba"
     zone = "America/New_York"
+    seasons = NBA_SEASONS
     base_url = "https://api.balldontlie.io"
     account = "balldontlie"
     auth = SecretHeader("Authorization", "bdl_api_key")
@@ -138,6 +141,26 @@ class BdlDates(BdlList):
     def narrowed(self, partition: Partition) -> tuple[tuple[str, str], ...]:
         """The date."""
         return (("dates[]", partition.start.isoformat()),)
+
+
+def scheduled_by_teams(table: str) -> tuple[Oracle, ...]:
+    """Each game of NBA.com's schedule has a row in ``table``; its ids are others, so that date and teams tell it."""
+    # Preseason and All-Star games are not here: an assumption.
+    where = "deleted_at IS NULL AND NOT is_postponed AND game_kind IN ('regular', 'playoffs', 'play_in', 'cup_final')"
+    return (
+        Oracle(
+            "nba_schedule",
+            "nba_schedule",
+            "home_team_tricode away_team_tricode",
+            "game_date",
+            where,
+            entity=season_of,
+            found_in=table,
+            found_key="home_team_abbreviation visitor_team_abbreviation",
+            item="game",
+            label=GAME_LABEL,
+        ),
+    )
 
 
 def refuse_another_date(partition: Partition, game: Row) -> None:

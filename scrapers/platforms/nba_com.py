@@ -102,13 +102,19 @@ class NbaCdn(NbaCom):
     rate = Rate(per_minute=45, pause_s=(1.0, 2.0))
 
 
+GAME_LABEL = "game_id away_team_tricode home_team_tricode"
+"""What people call a game of the schedule: ``0022400561 MIN GSW``, the visitors first."""
+
+
 def scheduled_in(table: str, but: tuple[str, ...] = ()) -> tuple[Oracle, ...]:
     """Each game of the season's schedule has rows in ``table`` on its date, other than those of the kinds ``but``."""
     where = "deleted_at IS NULL AND NOT is_postponed"
     if but:
         where += f" AND game_kind NOT IN ({', '.join(map(repr, but))})"
     of = "nba_schedule"
-    return (Oracle(of, of, "game_id", "game_date", where, entity=season_of, found_in=table, item="game"),)
+    return (
+        Oracle(of, of, "game_id", "game_date", where, entity=season_of, found_in=table, item="game", label=GAME_LABEL),
+    )
 
 
 @dataclass(frozen=True, slots=True)

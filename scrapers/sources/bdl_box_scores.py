@@ -7,7 +7,7 @@ from alerting.errors import CoverageLow, NothingPublished, SourceContractError
 from scrapers.answers import body_of_only_page, parsed_json, refuse_next_page
 from scrapers.base import Findings, Page, Request
 from scrapers.partition import Partition
-from scrapers.platforms.balldontlie import FINAL, FIRST_SEASON, BallDontLie, shown_team
+from scrapers.platforms.balldontlie import FINAL, FIRST_SEASON, BallDontLie, scheduled_by_teams, shown_team
 from scrapers.platforms.nba_calendar import NBA_RESTS
 
 
@@ -18,6 +18,7 @@ class BdlBoxScores(BallDontLie):
     tables = ("nba_bdl_games", "nba_bdl_player_stats")
     floor = FIRST_SEASON
     needs_tier = "goat"
+    compared = scheduled_by_teams("nba_bdl_games")
     rests = NBA_RESTS
     settle_after_days = 3  # a postponed game keeps its date for months
 

@@ -3,12 +3,15 @@
 from typing import Any
 
 from scrapers.base import Findings
-from scrapers.oracle import Oracle
 from scrapers.partition import Partition
-from scrapers.platforms.balldontlie import BdlDates, id_of, is_final, refuse_another_date, shown_team
-from scrapers.platforms.nba_com import season_of
-
-KINDS_THAT_IT_HAS = ("regular", "playoffs", "play_in", "cup_final")
+from scrapers.platforms.balldontlie import (
+    BdlDates,
+    id_of,
+    is_final,
+    refuse_another_date,
+    scheduled_by_teams,
+    shown_team,
+)
 
 
 class BdlGames(BdlDates):
@@ -18,19 +21,7 @@ class BdlGames(BdlDates):
     path = "/v1/games"
     tables = ("nba_bdl_game_list", "nba_bdl_game_teams")
     requires = ("nba_schedule",)
-    oracles = (
-        Oracle(
-            "nba_schedule",
-            "nba_schedule",
-            "home_team_tricode away_team_tricode",
-            "game_date",
-            f"deleted_at IS NULL AND NOT is_postponed AND game_kind IN {KINDS_THAT_IT_HAS}",
-            entity=season_of,
-            found_key="home_team_abbreviation visitor_team_abbreviation",
-            item="game",
-            label="game_id home_team_tricode away_team_tricode",
-        ),
-    )
+    oracles = scheduled_by_teams("nba_bdl_game_list")
     is_proof = True
 
     def read(self, partition: Partition, rows: list[Any]) -> Findings:

@@ -8,7 +8,7 @@ from alerting.errors import CoverageLow, SourceContractError
 from scrapers.csv_bodies import parsed_csv
 from scrapers.partition import Partition
 from scrapers.platforms.google_drive import DriveFolder, File
-from scrapers.platforms.nba_calendar import NBA_RESTS
+from scrapers.platforms.nba_calendar import NBA_RESTS, NBA_SEASONS
 from scrapers.platforms.nba_com import scheduled_in
 
 NAME = re.compile(r"\[(\d{4}-\d\d-\d\d)\]-(\d{10})-([A-Z]{3})@([A-Z]{3})\.csv")
@@ -33,6 +33,7 @@ class BigdataballPlaybyplay(DriveFolder):
     settles_after = dt.timedelta(hours=18)
     calls_guess = 8.5
     rests = NBA_RESTS
+    seasons = NBA_SEASONS
     requires = ("nba_schedule",)
     oracles = scheduled_in("nba_bigdataball_games", but=("preseason", "all_star"))
 

@@ -29,6 +29,7 @@ TIMEOUT_S = 300
 ELSEWHERE = {"docs/add-a-source.md", "docs/downstream.md"}
 # Not 0 on a healthy stack, and why.
 EXIT_CODES = {
+    "gapless coverage": (1, "the season is not filled"),
     "gapless release-lease": (1, "nobody holds the lease"),
     "gapless lift-cooldown": (1, "no source blocked a run"),
 }
