@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from memory_store import MemoryObjectStore
 
 from alerting.errors import NothingPublished, NotSettled, PartitionUnavailable, SourceContractError
+from alerting.memory_store import MemoryObjectStore
 from deployments.local.upstreams.bdl_answers import all_players, games_of, injuries_on, players_of, stats_of, teams
 from deployments.local.upstreams.box_scores_upstream import Upstream
 from deployments.local.upstreams.league import Calendar, games_in

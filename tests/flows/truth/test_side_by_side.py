@@ -39,9 +39,7 @@ def looked(services: ToyServices) -> SideBySide:
 
 
 def counts(found: SideBySide) -> dict[str, tuple[int, ...]]:
-    return {
-        one.source: (one.expected, one.landed, one.loaded, one.verified, one.more) for one in found.standings
-    }
+    return {one.source: (one.expected, one.landed, one.loaded, one.verified, one.more) for one in found.standings}
 
 
 def test_before_anything_is_fetched_all_of_it_is_expected_and_nothing_is_a_disagreement(services: ToyServices) -> None:
