@@ -9,6 +9,7 @@ import datetime as dt
 from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 from prefect import flow
 from prefect.client.schemas.objects import State
@@ -43,9 +44,11 @@ from flows.parameters import (
     WaitSeconds,
 )
 from flows.planning.family import FamilyPlan, Step, plan_family, step_id
+from flows.run.artifacts import show_progress
 from flows.run.interruption import end_children, reason_of
 from flows.run.orchestrator import Orchestrator
 from flows.run.prefect_orchestrator import PrefectOrchestrator
+from flows.run.progress_artifact import artifact_name
 from flows.run.resume import schedule_again
 from flows.run.starting_facts import family_starting_facts, planned_facts
 from flows.run_id import backfill_id_of, family_run_name
@@ -171,14 +174,16 @@ class FamilyRun:
     orchestrator: Orchestrator
     facts: RunFacts
     stopped: str = ""
+    artifact_id: UUID | None = None
 
     async def work(self, lease: Lease) -> State[Any]:
         """Runs every step, then closes; whatever ends it, the mail leaves from here if this process lives."""
         try:
             async with self._kept_alive(lease):
-                for step in self.plan.steps:
+                for number, step in enumerate(self.plan.steps):
                     if not self._may_begin(step):
                         break
+                    await self._show(number, step.source)
                     await self._run(step)
                 await self._note_resume()
             closed = await asyncio.to_thread(self._close, "deadline" if self.stopped == "deadline" else "")
@@ -189,6 +194,13 @@ class FamilyRun:
             self._close(aborted)
             raise
         return self._final_state(closed)
+
+    async def _show(self, number: int, source: str) -> None:
+        """How far it is, on the page of the run; the step's own page has the rest."""
+        of = len(self.plan.steps)
+        told = f"{number + 1} of {of}: {source}"
+        name = artifact_name(self.backfill_id)
+        self.artifact_id = await show_progress(name, self.artifact_id, 100 * number / of, told)
 
     def _may_begin(self, step: Step) -> bool:
         hours = self.asked.deadline_h

@@ -66,15 +66,15 @@ async def report_progress(run: Run) -> None:
         told = f"{at.counts} {still}"
         if told != shown and now_s - shown_s >= ARTIFACT_EVERY_S:
             text = printable(f"{still.describe()}; {at.counts}" if still else at.describe())
-            artifact_id = await _show(artifact_name(run.backfill_id), artifact_id, at.percent, text)
+            artifact_id = await show_progress(artifact_name(run.backfill_id), artifact_id, at.percent, text)
             shown, shown_s = told, now_s
         await asyncio.sleep(LOOK_EVERY_S)
 
 
-async def _show(key: str, artifact_id: UUID | None, percent: float, text: str) -> UUID | None:
-    """Creates or updates the artifact; what the server refuses is logged, because a picture ends no run.
+async def show_progress(key: str, artifact_id: UUID | None, percent: float, text: str) -> UUID | None:
+    """Creates or updates a progress artifact and returns its id.
 
-    Without a flow run there is no page to show it on.
+    What the server refuses is logged, because a picture ends no run. Without a flow run there is no page to show it on.
     """
     if not flow_run.id:
         return None

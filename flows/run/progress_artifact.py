@@ -19,8 +19,12 @@ DONE = 100.0
 
 
 def artifact_name(backfill_id: str) -> str:
-    """The key of a run's progress artifact."""
-    return f"progress-{backfill_id}"
+    """The key of a run's progress artifact, which has no underscores.
+
+    >>> artifact_name("bf-0123456789ab-racing_cards")
+    'progress-bf-0123456789ab-racing-cards'
+    """
+    return f"progress-{backfill_id}".replace("_", "-")
 
 
 def end_progress(flow_run_id: str, told: str, results: Sequence[ArtifactCreate] = ()) -> None:

@@ -37,15 +37,9 @@ def score(day: str, teams: str) -> dict[str, Any]:
     return {"game_date": day, "home": home, "guest": guest}
 
 
-async def shown_nowhere(key: str, artifact_id: Any, percent: float, text: str) -> Any:
-    """No server is there to show progress."""
-    return artifact_id
-
-
 @pytest.fixture
 def services(provisioned: Any, inbox: InboxClient, monkeypatch: pytest.MonkeyPatch) -> ToyServices:
     """A calendar of three dates, games as it says and a score of each; nothing is fetched yet."""
-    monkeypatch.setattr("flows.run.artifacts._show", shown_nowhere)
     monkeypatch.setattr("flows.planning.family.sources_of_family", lambda name: sorted(TOYS) if name == "toys" else [])
     toys = ToyServices(
         provisioned(
