@@ -255,15 +255,25 @@ def gaps(source: Source, start: AnyStart = None, end: AnyEnd = None, as_json: Js
 
 
 @app.command()
-def verify(source: Source, start: AnyStart = None, end: AnyEnd = None, as_json: Json = False) -> None:
+def verify(
+    source: Source,
+    start: AnyStart = None,
+    end: AnyEnd = None,
+    by_month: Annotated[
+        bool, typer.Option("--by-month", help="Coverage, rows and children per parent of each month, not of each year.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Counts again in BigQuery what is called done. No call to the source, no write; exit code 1 if it differs."""
     check_range(start, end)
     found = recount_range(build_services(for_a_person=True), source, utc_now(), start, end)
     lines = [f"{'PASS' if check.passed else 'FAIL'}  {check.name:<18} {check.detail}" for check in found.checks]
-    years = [{"year": year, **numbers} for year, numbers in found.by_year.items()]
+    periods = found.by_month if by_month else found.by_year
+    coverage: list[dict[str, Any]] = [{"period": period, **numbers} for period, numbers in periods.items()]
+    columns = list(coverage[0]) if by_month and coverage else ["period", "partitions", "done", "percent"]
     problems = [f"{key}: {problem}" for key, problem in list(found.problems.items())[:20]]
     problems += [f"{key}: no fault, {text}" for key, text in list(found.told.items())[:20]]
-    lines += [*table(years, ("year", "partitions", "done", "percent")), *problems]
+    lines += [*table(coverage, columns), *problems]
     show(found.to_dict(), [*lines, *table(found.unavailable, _GONE_COLUMNS)], as_json)
     finish(found.passed)
 

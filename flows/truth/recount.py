@@ -45,6 +45,7 @@ class Recount:
     tables: dict[str, dict[str, int]]
     problems: dict[str, str]
     by_year: dict[str, dict[str, float]]
+    by_month: dict[str, dict[str, float]]
     unavailable: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     told: dict[str, str] = dataclasses.field(default_factory=dict)
 
@@ -108,7 +109,8 @@ def recount_range(
         Check("nothing failed", not failed, ", ".join(f"{n} {name}" for name, n in failed.items()) or "0 failed"),
         *_expected_items(done, short),
     )  # fmt: skip
-    return Recount(checks, tables, problems, _by_year(inventory), not_at_source(inventory), told)
+    by_year, by_month = (_by_period(services, source, inventory, chars) for chars in (4, 7))
+    return Recount(checks, tables, problems, by_year, by_month, not_at_source(inventory), told)
 
 
 def _expected_items(done: Mapping[str, Known], short: Mapping[str, str]) -> Iterator[Check]:
@@ -165,15 +167,29 @@ def _tables(
     return tables
 
 
-def _by_year(inventory: Sequence[Known]) -> dict[str, dict[str, float]]:
-    """Per year: partitions, how many are done, and the percentage."""
-    years: dict[str, list[bool]] = {}
+def _by_period(services: Services, source: str, inventory: Sequence[Known], chars: int) -> dict[str, dict[str, float]]:
+    """Per year (4 ``chars`` of a date) or month (7): partitions, how many are done, the percentage, rows by table.
+
+    ``<child>_per_<parent>`` is how many rows of the one come to a row of the other, where there are any: far fewer
+    runners a race than in other months mean that some are missing, whatever the source announced.
+    """
+    kit, periods = services.source_kit(source), dict[str, list[Known]]()
     for known in inventory:
-        years.setdefault(str(known.partition.start.year), []).append(bool(known.entry and known.entry.verdict.is_good))
-    return {
-        year: {"partitions": len(done), "done": sum(done), "percent": round(100 * sum(done) / len(done), 1)}
-        for year, done in sorted(years.items())
-    }
+        if not known.partition.is_whole:
+            periods.setdefault(known.partition.start.isoformat()[:chars], []).append(known)
+    found: dict[str, dict[str, float]] = {}
+    for period, members in sorted(periods.items()):
+        done = sum(bool(known.entry and known.entry.verdict.is_good) for known in members)
+        numbers: dict[str, float] = {"partitions": len(members), "done": done}
+        numbers["percent"] = round(100 * done / len(members), 1)
+        rows = {table: sum(known.rows.get(table, 0) for known in members) for table in kit.scraper.tables}
+        numbers |= rows
+        for table in kit.processor.tables:
+            if table.parent and not table.parent_elsewhere and rows.get(table.parent[0]):
+                parent = table.parent[0]
+                numbers[f"{table.name}_per_{parent}"] = round(rows.get(table.name, 0) / rows[parent], 2)
+        found[period] = numbers
+    return found
 
 
 def _totals(tables: Mapping[str, Mapping[str, int]]) -> str:

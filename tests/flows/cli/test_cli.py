@@ -389,6 +389,23 @@ def test_v11_h24_verify_prints_five_lines_and_its_exit_code_is_the_result(place:
     assert set(bad.data["tables"]) == {"nba_bdl_games", "nba_bdl_player_stats"}
 
 
+def test_d20_a_month_shows_its_coverage_its_rows_and_how_many_lines_a_game_has(place: Any, gapless: Any) -> None:
+    place.fill("2025-01-31", 2)
+    ratio = "nba_bdl_player_stats_per_nba_bdl_games"
+    months = gapless("verify", SOURCE, "2025-01-31", "2025-02-01", "--json").data["by_month"]
+    assert {month: (one["partitions"], one["done"], one["percent"]) for month, one in months.items()} == {
+        "2025-01": (1, 1, 100.0),
+        "2025-02": (1, 1, 100.0),
+    }
+    january = months["2025-01"]
+    assert january[ratio] == round(january["nba_bdl_player_stats"] / january["nba_bdl_games"], 2) > 15
+    place.sql("DELETE FROM {lines} WHERE game_date = DATE '2025-01-31' AND MOD(player_id, 2) = 0")
+    shown = gapless("verify", SOURCE, "2025-01-31", "2025-02-01", "--by-month").out
+    (header,) = [line.split() for line in shown.splitlines() if line.startswith("period")]
+    (line,) = [line.split() for line in shown.splitlines() if line.startswith("2025-01 ")]
+    assert float(line[header.index(ratio)]) < january[ratio]
+
+
 def test_h16_the_numbers_of_status_are_those_of_the_tables(place: Any, gapless: Any) -> None:
     place.fill("2025-01-01", 3)
     found = gapless("status", SOURCE, "--json").data
