@@ -218,7 +218,7 @@ def test_the_three_sources_are_one_account() -> None:
     assert account_of("civic_band") == "civic_band"
 
 
-def test_two_sources_at_once_never_pass_two_calls_a_second_at_the_source(
+def test_two_sources_and_a_daily_run_at_once_never_pass_two_calls_a_second_at_the_source(
     upstream: RacingUpstream, store: MemoryObjectStore
 ) -> None:
     problems: list[BaseException] = []
@@ -229,20 +229,22 @@ def test_two_sources_at_once_never_pass_two_calls_a_second_at_the_source(
         partition = Partition.day(DAY, source.zone)
         try:
             with SourceClient(source, SourceAccess(upstream.url, LOGIN), budget) as client:
-                for _ in range(4):
+                for _ in range(3):
                     client.fetch(source.first_request(partition))
             budget.close()
         except BaseException as error:
             problems.append(error)
 
-    threads = [threading.Thread(target=one_process, args=(name,)) for name in ("racing_cards", "racing_results")]
+    # The daily run of a source has a client and a budget of its own, as a backfill of it has.
+    runs = ("racing_cards", "racing_results", "racing_results")
+    threads = [threading.Thread(target=one_process, args=(name,)) for name in runs]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(timeout=60)
     report = upstream.calls.report()
     assert not problems
-    assert (report["total"], report["peak_per_second"] <= 2) == (8, True)
+    assert (report["total"], report["peak_per_second"] <= 2) == (9, True)
 
 
 def test_each_source_says_to_which_family_it_belongs() -> None:

@@ -11,8 +11,12 @@ from hypothesis import strategies as st
 from toy_family import TOYS, Toy
 
 from alerting.errors import ConfigurationError
-from flows.planning.family import in_family_order, needs_of
+from alerting.memory_store import MemoryObjectStore
+from flows.parameters import AskedFamily
+from flows.planning.family import in_family_order, needs_of, plan_family
 from flows.planning.period import period_dates
+from flows.settings import Settings
+from flows.wiring import Services
 from scrapers.base import Scraper
 from scrapers.platforms.nba_calendar import NBA_SEASONS
 from scrapers.platforms.nba_com import season_of
@@ -86,3 +90,21 @@ def test_a_name_is_a_season_where_there_are_seasons_and_else_a_month() -> None:
     for wrong in ("", "24-25", "2024-13", "2024-00", "2024-26", "1800", "٢٠٢٤", "2024-25-26"):
         with pytest.raises(ConfigurationError, match="is no period"):
             period_dates(wrong, NBA_SEASONS)
+
+
+def test_the_plan_of_eleven_racing_years_counts_calls_and_what_the_contract_cannot_give() -> None:
+    services = Services(Settings(project="p", console_only=True))
+    services.__dict__["store"] = MemoryObjectStore()
+    now = dt.datetime(2026, 1, 10, 12, tzinfo=dt.UTC)
+    asked = AskedFamily(family="racing", start_date="2015-01-01", end_date="2025-12-31")
+    reference, cards, results = plan_family(services, asked, now).steps
+    assert (reference.asked.entities, reference.planned.plan.counts()) == ("all", {"fetch": 2})
+    known = (dt.date(2025, 12, 31) - dt.date(2023, 1, 23)).days + 1
+    before = (dt.date(2023, 1, 23) - dt.date(2015, 1, 1)).days
+    assert cards.planned.plan.counts() == {"fetch": known, "unavailable": before}
+    assert cards.planned.estimate.calls == known == 1_074
+    # Results of the last 365 days, one call for 50 races of a date.
+    answered = (dt.date(2025, 12, 31) - (now - dt.timedelta(days=365)).date()).days + 1
+    assert results.planned.plan.counts()["fetch"] == answered == results.planned.estimate.calls
+    assert f"{before:,} before the source's first date" in cards.planned.plan.describe()
+    assert "older than the source answers for" in results.planned.plan.describe()
