@@ -17,7 +17,7 @@ UPGRADE ?=
 LOCK := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet $(UPGRADE) pyproject.toml --universal \
 	--python-version 3.11 --generate-hashes --no-annotate
 
-.PHONY: help run up down status test check unit long mutants smoke e2e faults fuzz bench screenshots lock pins audit dist sbom clean
+.PHONY: help run season up down status test check unit long mutants smoke e2e faults fuzz bench screenshots lock pins audit dist sbom clean
 
 help:  ## What there is
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -33,6 +33,9 @@ $(STAMP): pyproject.toml constraints-dev.txt
 
 run: $(STAMP)  ## The main job on the embedded stack: 31 dates of NBA box scores into BigQuery, one mail
 	@$(BIN)/python -m deployments.local.demo
+
+season: $(STAMP)  ## A season of all NBA sources with troubles and three kills: every game in every source, a mail a run
+	@$(BIN)/python -m deployments.local.demo --season $(or $(SEASON),2024-25) --state-dir .gapless/season
 
 up: $(STAMP)  ## Start the embedded stack and leave it running; WEATHER=cloud adds the distance to Google
 	@$(BIN)/python -m deployments.local.demo --up $(if $(WEATHER),--weather $(WEATHER))

@@ -1,4 +1,4 @@
-"""``make run`` and ``make up``: the embedded stack, provisioned, and the main job done on it as a user would."""
+"""``make run``, ``make season`` and ``make up``: the embedded stack, provisioned, and a job done on it as by a user."""
 
 from __future__ import annotations
 
@@ -23,6 +23,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--weather", choices=sorted(WEATHERS), default="", help="what lies between it and its servers")
     parser.add_argument("--start-date", default="2025-01-01")
     parser.add_argument("--end-date", default="2025-01-31")
+    parser.add_argument("--season", default="", metavar="2024-25", help="all NBA sources instead, with troubles")
+    parser.add_argument("--dates", nargs=2, metavar=("FIRST", "LAST"), help="only these dates of all NBA sources")
+    parser.add_argument("--kills", type=int, default=3, help="of the season's run, each begun again")
     given = parser.parse_args(arguments)
     try:
         return _main(given)
@@ -41,13 +44,17 @@ def _main(given: argparse.Namespace) -> int:
     print(f"{'using' if was_up else 'starting'} the embedded stack in {given.state_dir}/ ...", flush=True)
     stack.up(detached=given.up or was_up)
     try:
-        start_work(stack)
+        start_work(stack, is_season=bool(given.season or given.dates))
         print(f"stack ready after {time.monotonic() - began:.0f} s", flush=True)
         if given.up:
             _say_where(stack)
             return 0
-        main_job = importlib.import_module("deployments.local.main_job")
-        code: int = main_job.run_main_job(stack.urls(), given.start_date, given.end_date)
+        if given.season or given.dates:
+            season_job = importlib.import_module("deployments.local.season_job")
+            code: int = season_job.run_season_of(stack.urls(), given.season, given.dates, given.kills)
+        else:
+            main_job = importlib.import_module("deployments.local.main_job")
+            code = main_job.run_main_job(stack.urls(), given.start_date, given.end_date)
         _say_where(stack)
         if not was_up:
             print("The stack stops now and keeps its state and ports; `make up` opens the links above again.")
@@ -57,13 +64,15 @@ def _main(given: argparse.Namespace) -> int:
             stack.down()
 
 
-def start_work(stack: Stack) -> None:
+def start_work(stack: Stack, *, is_season: bool = False) -> None:
     """Provisions a running stack and starts its worker; from here on this process talks to that stack.
 
     Everything that imports Prefect is imported here, after the environment names the stack's server, because Prefect
     reads its settings at import.
     """
     os.environ.update(stack.environment())
+    if is_season:
+        os.environ.update(importlib.import_module("deployments.local.season_job").environment(os.environ))
     provisioning = importlib.import_module("deployments.provision")
     provisioning.provision()
     stack.start_worker(provisioning.WORK_POOL)

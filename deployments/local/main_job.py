@@ -72,7 +72,7 @@ def watch(services: Services, run_id: UUID, keys: Sequence[str]) -> FlowRun:
     shown = -1
     with tqdm(total=len(keys), unit="date", disable=not sys.stderr.isatty(), leave=True) as bar:
         while True:
-            run = asyncio.run(_read_run(run_id))
+            run = asyncio.run(read_run(run_id))
             entries = ledger.refresh(keys[0], keys[-1])
             done = sum(1 for key in keys if key in entries and entries[key].verdict.is_good)
             landed = sum(1 for key in keys if key in entries and entries[key].landed)
@@ -88,7 +88,8 @@ def watch(services: Services, run_id: UUID, keys: Sequence[str]) -> FlowRun:
             time.sleep(POLL_S)
 
 
-async def _read_run(run_id: UUID) -> FlowRun:
+async def read_run(run_id: UUID) -> FlowRun:
+    """The flow run as the server has it."""
     async with get_client() as client:
         return await client.read_flow_run(run_id)
 

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from alerting.errors import ConfigurationError
-from alerting.wording import plural
+from alerting.wording import dollars, plural
 from flows.calendar_dates import calendar_date
 from flows.parameters import Asked, AskedFamily
 from flows.planning.known_first_date import known_scraper
@@ -111,7 +111,7 @@ class FamilyPlan:
         lack = f"; not known yet: {', '.join(unknown)}" if unknown else ""
         return (
             f"{self.family} {self.start_date}..{self.end_date}: {plural(len(self.steps), 'source')}, one after the "
-            f"other, {', '.join(spent)}, {low} / {mid} / {high}{lack}"
+            f"other, {', '.join(spent)}, {dollars(sum(cost.cost_usd for cost in costs))}, {low} / {mid} / {high}{lack}"
         )
 
 

@@ -389,6 +389,38 @@ def test_v11_h24_verify_prints_five_lines_and_its_exit_code_is_the_result(place:
     assert set(bad.data["tables"]) == {"nba_bdl_games", "nba_bdl_player_stats"}
 
 
+def test_a_family_is_planned_and_looked_at_as_a_whole_and_a_period_serves_a_single_source_too(
+    place: Any, gapless: Any
+) -> None:
+    before = place.objects()
+    plan = gapless(
+        "plan", "racing", "2024-02", "--skip", "racing_reference", "-p", "ignore_requires=true", "--json"
+    ).data
+    assert [step["source"] for step in plan["steps"]] == ["racing_cards", "racing_results"]
+    assert (plan["start_date"], plan["end_date"]) == ("2024-02-01", "2024-02-29")
+    assert plan["left_out"] == {"racing_reference": "skipped"}
+    assert plan["steps"][0]["counts"] == {"fetch": 29}
+    shown = gapless("estimate", "nba", "2024-25").out
+    assert "1. nba_schedule" in shown
+    assert "nba 2024-10-01..2025-06-30: " in shown.splitlines()[-1]
+    members = gapless("status", "racing", "--json").data
+    assert list(members) == ["racing_cards", "racing_reference", "racing_results"]
+    assert len(gapless("status", "racing").out.splitlines()) == 1 + len(members)
+    assert place.objects() == before
+
+    month = gapless("plan", SOURCE, "2025-01", "--json").data
+    assert month["counts"] == {"fetch": 31}
+    for line, told in (
+        (["plan", SOURCE, "2025-01", "--skip", "bdl_games"], "--skip: for a family (nba, odds, racing), and"),
+        (["plan", "racing", "2025-01", "2025-01-31"], "2025-01 is a period of its own"),
+        (["plan", "racing", "2025-01", "--dates", "2025-01-03"], "--dates: for one source, and racing is a family"),
+        (["run", "racing", "--reason", "test"], "a period (2024-25, 2024, 2024-03), or START and END, are needed"),
+    ):
+        refused = gapless(*line)
+        assert refused.code == 2, line
+        assert told in " ".join(refused.err.replace("│", " ").split()), refused.err
+
+
 def test_d20_a_month_shows_its_coverage_its_rows_and_how_many_lines_a_game_has(place: Any, gapless: Any) -> None:
     place.fill("2025-01-31", 2)
     ratio = "nba_bdl_player_stats_per_nba_bdl_games"
