@@ -31,6 +31,7 @@ from flows.parameters import Asked, Concurrency, DaysBack, Mode, Reason, WaitSec
 from flows.planning.expectations import by_oracles
 from flows.planning.plan import Path, Plan, PlannedPartition
 from flows.planning.requirements import Waiver, in_order
+from flows.planning.tiers import refuse_closed
 from flows.planning.versions import changed_partitions, refresh_versions
 from flows.run.artifacts import ended, now_of, report_progress
 from flows.run.calendar_artifact import calendar_artifacts
@@ -166,7 +167,9 @@ def live_plan(services: Services, source: str, window: list[Partition], *, ignor
     )
     entries = kit.ledger.refresh(items[0].partition.key, window[-1].key)
     plan = in_order(services, kit.scraper, plan, entries, utc_now(), Waiver(ignore_requires))
-    return by_oracles(services, kit.scraper, plan, entries, utc_now())
+    plan = by_oracles(services, kit.scraper, plan, entries, utc_now())
+    refuse_closed(kit, plan.to_fetch)
+    return plan
 
 
 def changed_items(services: Services, source: str, window: Collection[str]) -> list[PlannedPartition]:

@@ -65,7 +65,7 @@ class Settings(BaseSettings):
     )
     account_tiers: dict[str, str] = Field(
         default_factory=dict,
-        description="JSON: the tier (plan) that you pay for, per account; without it the highest is taken for granted.",
+        description="JSON: the tier (plan) that you pay for, per account; without it the plan says which one it takes.",
     )
     source_calls_per_day: dict[str, int] = Field(
         default_factory=dict, description="JSON: calls per day and source (or account), where your plan differs."

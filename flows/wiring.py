@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from copy import copy
@@ -66,18 +67,35 @@ class SourceKit:
 
     @cached_property
     def tier(self) -> Tier | None:
-        """What the account is paid for by the settings, else its highest; None for a source without tiers.
+        """What the account is paid for; None for a source without tiers.
 
-        Raises ``ConfigurationError`` for a tier that there is not.
+        By the settings; else the cheapest that allows the limit a month which they state, else the one of which the
+        source declares the rate. Raises ``ConfigurationError`` for a tier that there is not.
         """
-        if not self.scraper.tiers:
+        tiers, stated = self.scraper.tiers, self.stated_limit
+        if not tiers:
             return None
-        return self.scraper.tier(self.stated_tier) if self.stated_tier else self.scraper.tiers[-1]
+        if self.stated_tier:
+            return self.scraper.tier(self.stated_tier)
+        if stated is not None and self.is_tier_by_limit:
+            return next((tier for tier in tiers if (tier.rate.per_month or math.inf) >= stated), tiers[-1])
+        return next(tier for tier in reversed(tiers) if tier.rate == self.scraper.rate)
+
+    @property
+    def is_tier_by_limit(self) -> bool:
+        """Whether nothing but the limit a month in the settings says which tier the account has."""
+        has_months = any(tier.rate.per_month for tier in self.scraper.tiers)
+        return has_months and not self.stated_tier and self.stated_limit is not None
 
     @property
     def stated_tier(self) -> str:
         """The name in the settings; "" where they say nothing."""
         return self.services.settings.account_tiers.get(self.scraper.account_name, "")
+
+    @property
+    def stated_limit(self) -> int | None:
+        """The account's limit a month in the settings; None where they say nothing."""
+        return self.services.settings.source_calls_per_month.get(self.scraper.account_name)
 
     @cached_property
     def access(self) -> SourceAccess:
@@ -168,7 +186,7 @@ class Services:
     """Every collaborator of a run. Clients are made at first use: building this talks to nobody.
 
     ``for_a_person``: somebody sits and waits, so that storage which cannot be reached is said within 10 s. ``clock``
-    is that of all budgets.
+    is that of budgets, quotas and estimates.
     """
 
     settings: Settings

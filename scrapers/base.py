@@ -242,7 +242,8 @@ class Scraper(ABC):
             cooldown and pauses are those of the account: its sources keep them together, also from several processes,
             see :mod:`scrapers.pace.account_pace`. All of them declare the same rate, auth and quota headers.
         tiers: The plans that an account can have, the cheapest first; each opens what those before it open. A setting
-            says which one the account has, without it the last is taken for granted, and said to be. () = one plan.
+            says which one the account has, or a limit a month that the settings state; without them the last one with
+            the rate that is declared as ``rate`` is taken for granted, and said to be. () = one plan.
         needs_tier: Name of the cheapest tier that may ask the source; "" = every one may.
         entity_tiers: The same by entity, where it differs.
         cost_unit: What the source counts instead of calls, as one word in the singular (credit); "" is calls. Quotas,
@@ -321,7 +322,9 @@ class Scraper(ABC):
         """What an answer says in its body about why it is none; None where its status says enough.
 
         Asked of every answer, before ``statuses``. A ``BudgetExhausted`` with the fact ``unit`` (day, month) closes the
-        account until that unit ends, or until its ``resets_at``: no run makes a call before.
+        account until that unit ends, or until its ``resets_at``: no run makes a call before. An ``AuthenticationError``
+        with the fact ``lacks_tier`` names the cheapest of ``tiers`` that would do: runs that need it are refused when
+        they are planned, until the account changes.
         """
         return None
 

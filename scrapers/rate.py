@@ -32,11 +32,13 @@ class Tier:
         name: As its source writes it, in lower case.
         rate: What it allows, in place of ``Scraper.rate``.
         usd_per_month: What it costs; None where that is not known.
+        without: What is not in it and people would look for, as one word; "" for nothing worth a word.
     """
 
     name: str
     rate: Rate
     usd_per_month: float | None = None
+    without: str = ""
 
     @property
     def shown(self) -> str:

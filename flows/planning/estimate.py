@@ -84,9 +84,11 @@ class Estimate:
         )
 
     def _months_text(self) -> str:
-        if self.quota_months < 2 or self.ends_on is None:
+        if not self.quota_months or self.ends_on is None:
             return ""
-        return f", {self.quota_months} months of its quota: the last are there on {self.ends_on}"
+        if self.quota_months == 1:
+            return f", within this month's quota: it would end on {self.ends_on}"
+        return f", {self.quota_months} months of its quota: it would end on {self.ends_on}"
 
     def promised(self) -> dict[str, float]:
         """Under the names of ``RunFacts``, so that the mail sets them against what came of it; nothing if unknown."""
@@ -111,6 +113,7 @@ class Capacity:
 
     Args:
         rate: The source's limits.
+        left: Units that it may still spend before the nearer wall; None without a wall, or where nobody looked.
         quota_share: Share of its day and month limits that this run may use.
         concurrency: Dates in flight.
         tables: Tables of the source; each needs a load and a replace per batch.
@@ -136,6 +139,7 @@ class Capacity:
     calls_guess: float = 1.0
     units_guess: float = 0.0
     oracles: int = 0
+    left: int | None = None
     today: dt.date | None = None
     prices: Prices = FREE
 
@@ -172,8 +176,8 @@ def estimate(
     guessed = math.ceil(fetch * capacity.units_guess) if capacity.units_guess else calls
     units = math.ceil(calls * history.units_per_call) if history.units_per_call else guessed
     days = quota_days(units, capacity.rate, capacity.quota_share)
-    months, today = quota_months(units, capacity.rate, capacity.quota_share), capacity.today
-    ends_on = _month_later(today, months - 1) if today and months > 1 else today
+    months, today = quota_months(units, capacity.rate, capacity.quota_share, capacity.left), capacity.today
+    goes_on = _month_later(today, months - 1) if today and months > 1 else today
     paced_s = calls / _calls_per_s(capacity.rate) if _calls_per_s(capacity.rate) else 0.0
     paced_s = max(paced_s, calls * sum(capacity.rate.pause_s) / 2)
 
@@ -183,7 +187,7 @@ def estimate(
     def wall_s(factor: float) -> float:
         slots_s = factor * SMALL_SOURCE.slot_s * coming.turns
         rest_s = factor * (SMALL_SOURCE.fixed_s + SMALL_SOURCE.job_s * coming.jobs)
-        waits_days = max(days - 1, (ends_on - today).days if today and ends_on else 0, 0)
+        waits_days = max(days - 1, (goes_on - today).days if today and goes_on else 0, 0)
         return max(slots_s, paced_s) + rest_s + DAY_S * waits_days
 
     used = Usage(
@@ -209,7 +213,7 @@ def estimate(
         units=units,
         cost_unit=capacity.cost_unit,
         quota_months=months,
-        ends_on=ends_on,
+        ends_on=today + dt.timedelta(days=int(wall_s(learned.middle) // DAY_S)) if today else None,
     )
 
 
@@ -221,15 +225,19 @@ def _calls_of(partition: Partition, history: SourceHistory, rows_before: Mapping
     return of_one
 
 
-def quota_months(units: int, rate: Rate, share: float) -> int:
+def quota_months(units: int, rate: Rate, share: float, left: int | None = None) -> int:
     """Months in which so many units are spent, at ``share`` of the limit a month; 0 without a month limit.
 
-    >>> quota_months(3_000, Rate(per_month=500), 0.7)
-    9
+    The present one counts with what is ``left`` of it, None for all of its share.
+
+    >>> quota_months(3_000, Rate(per_month=500), 0.7), quota_months(3_000, Rate(per_month=500), 0.7, left=0)
+    (9, 10)
     """
     if rate.per_month is None or not units:
         return 0
-    return math.ceil(units / max(int(rate.per_month * share), 1))
+    a_month = max(int(rate.per_month * share), 1)
+    this_month = a_month if left is None else min(max(left, 0), a_month)
+    return 1 + math.ceil(max(units - this_month, 0) / a_month)
 
 
 def _month_later(day: dt.date, months: int) -> dt.date:

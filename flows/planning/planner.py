@@ -21,7 +21,6 @@ from flows.planning.tiers import described_tier, refuse_closed
 from flows.planning.versions import changed_partitions
 from flows.wiring import Services
 from scrapers.base import Scraper
-from scrapers.scrape import utc_now
 
 _DOING_NOTHING = (Path.SKIP, Path.UNAVAILABLE, Path.LEAVE)
 
@@ -130,7 +129,8 @@ def estimate_of(
             calls_guess=scraper.calls_guess,
             units_guess=scraper.units_guess,
             oracles=len(scraper.oracles) if plan.expected else 0,
-            today=utc_now().date(),
+            left=kit.quota.left() if kit.access.rate.per_month else None,
+            today=kit.quota.today,
             prices=kit.prices,
         ),
         rows_before={key: sum(entry.landed.values()) for key, entry in entries.items() if entry.landed},

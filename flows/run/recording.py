@@ -33,6 +33,7 @@ from flows.ledger.verdicts import (
     verdict_of,
 )
 from flows.parameters import Mode
+from flows.planning.refused_tier import remember_refusal
 from flows.run.circuit_breaker import Action, Decision
 from flows.run.run import Run
 from flows.run.work_set import Landed
@@ -254,6 +255,7 @@ def stop_if_critical(run: Run, key: str, error: BaseException, stage: str) -> No
         if isinstance(error, BlockedBySource):
             _cool_down(run, error)
         run.stop(error, stage)
+        remember_refusal(run.kit, error, run.backfill_id, utc_now())
 
 
 def _cool_down(run: Run, error: BlockedBySource) -> None:

@@ -7,13 +7,21 @@ import datetime as dt
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from alerting.errors import BlockedBySource, ConfigurationError, NothingPublished, PipelineError, TransientError
+from alerting.errors import (
+    AuthenticationError,
+    BlockedBySource,
+    ConfigurationError,
+    NothingPublished,
+    PipelineError,
+    TransientError,
+)
 from flows.coordination.blackout import blackouts_of, paused_until
 from flows.coordination.cooldown import cool_down, refuse_while_cooling
 from flows.coordination.lease import Holder, Lease
 from flows.ledger.ledger import Ledger, LedgerEntry, Verdict
 from flows.planning.known_first_date import FirstDate, first_date_name, first_date_record
 from flows.planning.plan import BEFORE_FIRST
+from flows.planning.refused_tier import remember_refusal
 from flows.planning.requested import Selection, requested_partitions
 from flows.planning.tiers import refuse_closed
 from flows.wiring import Services
@@ -63,7 +71,11 @@ def find_first_date(
         looking = _Looking(services, lease, scraper, kit.client, partitions, sleep)
         rest_days = rest_days or _longest_rest_days(scraper)
         search = FirstSearch(len(partitions), looking.has_rows, step=scraper.step, rest_days=rest_days, known=known)
-        at = search.first()
+        try:
+            at = search.first()
+        except AuthenticationError as error:
+            remember_refusal(kit, error, lease.record.backfill_id, utc_now())
+            raise
         if at is None:
             raise NothingPublished(
                 f"neither {partitions[-1].key} nor its neighbours have rows; nothing was recorded",

@@ -13,6 +13,7 @@ from alerting.wording import about, plural
 from flows.ledger.ledger import LedgerEntry, Verdict
 from flows.ledger.pending import read_pending
 from flows.planning.known_first_date import known_scraper
+from flows.planning.refused_tier import refused_tier
 from flows.run.data_facts import changes_rows, item_counts, shrunk_text
 from flows.views.inspection import Cause, causes_of, describe_run, mail_state, newest_objects
 from flows.views.situation import BLOCK, DEAD_KEY, PERSON, QUOTA, Situation, State, at, situation_of
@@ -266,6 +267,8 @@ def _quota(seen: Seen) -> str:
             lines.append(f"a backfill may still make {left}" if of == "call" else f"a backfill may still spend {left}")
         if counts.closed_until and seen.situation.now < counts.closed_until:
             lines.append(f"no call is made before {at(counts.closed_until)}: {counts.closed_why}")
+        if refused := refused_tier(kit):
+            lines.append(f"the source does not open the tier {refused.tier} since {at(refused.at)}: {refused.why}")
         if account != source:
             period, _ = account_period(rate)
             lines.append(f"{of}s of this {period}: {used_by_source(counts.by_source[period])}")

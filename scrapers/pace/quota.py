@@ -131,7 +131,7 @@ class SharedQuota:
 
     def ensure(self, units: int = 1) -> None:
         """Holds at least so many units, or raises ``BudgetExhausted`` with the instant of the reset."""
-        counts = Counts.of(self._today())
+        counts = Counts.of(self.today)
         if self._block_of != counts.period["day"]:
             self._block, self._block_of = 0, counts.period["day"]
         for unit, (period, remaining, resets_at) in self._told.items():
@@ -166,10 +166,13 @@ class SharedQuota:
         self._update(close)
 
     def settle(self) -> None:
-        """Returns what is left of the block. Called at the end; the quota may be used again afterwards."""
-        if self._block and self._block_of == self._today().isoformat():
-            unused, self._block = self._block, 0
-            self._update(lambda counts: self._returned(counts, unused))
+        """Returns what is left of the block, and tells the others what the source said of other programs.
+
+        Called at the end; the quota may be used again afterwards.
+        """
+        unused, self._block = (self._block if self._block_of == self.today.isoformat() else 0), 0
+        if unused or self._told:
+            self._update(lambda counts: self._settled(counts, unused))
 
     def believe(self, declared: QuotaHeaders, headers: Mapping[str, str]) -> None:
         """Takes over what the source says is left; it knows of calls that we did not make."""
@@ -177,17 +180,23 @@ class SharedQuota:
             remaining = int(float(headers[declared.remaining]))
         except (KeyError, ValueError, OverflowError):
             return
-        period = Counts.of(self._today()).period[declared.unit]
+        period = Counts.of(self.today).period[declared.unit]
         self._told[declared.unit] = (period, remaining, _instant(headers.get(declared.reset, ""), self._clock.now()))
-        self._block = min(self._block, max(remaining, 0))
 
     def counts(self) -> Counts:
         """What all processes together have spent or hold at this moment. Raises ``StateUnreadable``."""
         return self._counted(self._record.read())
 
+    @property
+    def today(self) -> dt.date:
+        """In the reset zone."""
+        return self._clock.now().astimezone(self._zone).date()
+
     def left(self) -> int | None:
-        """Calls that this purpose may still make before the nearer wall; None without a wall."""
+        """Units that this purpose may still spend before the nearer wall; None without a wall."""
         counts = self.counts()
+        if counts.closed_until and self._clock.now() < counts.closed_until:
+            return 0
         left = [self._allowed(unit, counts) for unit in ("day", "month") if self._limit(unit) is not None]
         return min(left) + self._block if left else None
 
@@ -224,15 +233,14 @@ class SharedQuota:
         ours = sum(calls for who, calls in counts.spent[unit].items() if who != OTHER)
         counts.spent[unit][OTHER] = max(counts.spent[unit].get(OTHER, 0), limit - remaining - ours)
 
-    def _returned(self, counts: Counts, calls: int) -> int:
-        counts.add(self.purpose, self.source, -calls)
+    def _settled(self, counts: Counts, unused: int) -> int:
+        counts.add(self.purpose, self.source, -unused)
+        for unit in self._told:
+            self._believe_in(counts, unit)
         return 0
 
     def _limit(self, unit: Unit) -> int | None:
         return self.rate.per_day if unit == "day" else self.rate.per_month
-
-    def _today(self) -> dt.date:
-        return self._clock.now().astimezone(self._zone).date()
 
     def _exhausted(self, unit: Unit, why: str, resets_at: dt.datetime | None) -> BudgetExhausted:
         reset = resets_at or next_reset(unit, self._clock.now(), self._zone)
@@ -246,7 +254,7 @@ class SharedQuota:
         )
 
     def _counted(self, found: Counts | None) -> Counts:
-        return found.on(self._today()) if found else Counts.of(self._today())
+        return found.on(self.today) if found else Counts.of(self.today)
 
     def _update(self, change: Callable[[Counts], int]) -> int:
         result = 0

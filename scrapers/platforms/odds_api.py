@@ -22,7 +22,7 @@ from alerting.errors import (
 from scrapers.answers import Answer, parsed_json
 from scrapers.auth import SecretParam
 from scrapers.base import Page, Request, Scraper
-from scrapers.rate import QuotaHeaders, Rate
+from scrapers.rate import QuotaHeaders, Rate, Tier
 
 SPORT = "basketball_nba"
 OLDEST_SNAPSHOT = dt.timedelta(hours=1)
@@ -41,6 +41,23 @@ _CODES: Mapping[str, type[PipelineError]] = MappingProxyType(
 )
 
 
+_PER_SECOND = 25  # 30 are answered; the rest is for calls that arrive sooner than they were sent
+TIERS = (
+    Tier("free", Rate(per_second=_PER_SECOND, per_month=500), 0.0, without="history"),
+    Tier("20k", Rate(per_second=_PER_SECOND, per_month=20_000)),
+    Tier("100k", Rate(per_second=_PER_SECOND, per_month=100_000)),
+    Tier("5m", Rate(per_second=_PER_SECOND, per_month=5_000_000)),
+)
+"""Their months end in UTC, which is an assumption, as is what there is above 100k. A limit in the settings wins."""
+HISTORY = TIERS[1]
+_FACTS: Mapping[str, Mapping[str, str]] = MappingProxyType(
+    {
+        "OUT_OF_USAGE_CREDITS": {"unit": "month"},
+        "HISTORICAL_UNAVAILABLE_ON_FREE_USAGE_PLAN": {"lacks_tier": HISTORY.name},
+    }
+)
+
+
 class OddsApi(Scraper):
     """Facts of the account. Games are listed by their US Eastern date, as the league counts them."""
 
@@ -49,7 +66,9 @@ class OddsApi(Scraper):
     family = "odds"
     account = "the_odds_api"
     auth = SecretParam("apiKey", "odds_api_key")
-    rate = Rate(per_second=25, per_month=20_000, reset_zone="UTC")
+    rate = HISTORY.rate
+    tiers = TIERS
+    needs_tier = HISTORY.name
     quota_headers = QuotaHeaders("x-requests-remaining", unit="month", last="x-requests-last")
     cost_unit = "credit"
     floor = dt.date(2020, 6, 7)
@@ -70,8 +89,7 @@ class OddsApi(Scraper):
         kind = _CODES.get(code) if isinstance(code, str) else None
         if kind is None:
             return None
-        facts = {"unit": "month"} if kind is BudgetExhausted else {}
-        return kind(f"the source answered {answer.status} {code}", status=answer.status, **facts)
+        return kind(f"the source answered {answer.status} {code}", status=answer.status, **_FACTS.get(str(code), {}))
 
     def cost(self, request: Request) -> int:
         """Ten times markets times regions for prices of the past; 1 for a list of events."""

@@ -68,7 +68,8 @@ def test_sources_of_one_account_declare_its_facts_alike(source):
     assert len(set(names)) == len(names)
     assert {source.needs_tier, *source.entity_tiers.values()} <= {"", *names}
     assert set(source.entity_tiers) <= set(source.entities)
-    assert not names or source.rate == source.tiers[-1].rate, "without a setting the highest tier is taken for granted"
+    taken = [tier.name for tier in source.tiers if tier.rate == source.rate]
+    assert bool(taken) == bool(names), "without a setting the tier with the declared rate is taken for granted"
     assert source.account not in sources(), "an account that is called like another source takes its quota"
     assert re.fullmatch(r"[a-z][a-z0-9_]*", source.account_name)
 

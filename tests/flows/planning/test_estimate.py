@@ -199,7 +199,7 @@ def test_a_first_estimate_in_credits_says_how_many_months_they_take_and_that_it_
     assert found.ends_on == dt.date(2026, 10, 1)
     line = next(line for line in found.describe().splitlines() if line.startswith("credits"))
     assert line == (
-        "credits    7,100, 21 months of its quota: the last are there on 2026-10-01; a guess, no run has shown it yet"
+        "credits    7,100, 21 months of its quota: it would end on 2026-10-01; a guess, no run has shown it yet"
     )
     assert found.promised()["units"] == 7_100
     assert found.realistic_s > 86_400 * 600
