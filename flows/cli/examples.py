@@ -32,6 +32,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "runs": ("--last 20 --source bdl_box_scores",),
     "send-owed": ("",),
+    "simulate": ("bdl_box_scores 2024-12-23 2024-12-25 --faults --seed 7",),
     "status": ("", "--watch", "bdl_box_scores", "bdl_box_scores --failed", "nba"),
     "test-alert": ("",),
     "verify": ("bdl_box_scores 2025-01-01 2025-01-31",),

@@ -18,6 +18,8 @@ PROJECT: dict[str, Any] = tomllib.loads((PROJECT_DIR / "pyproject.toml").read_te
 ROOMS = ("gapless", "alerting", "scrapers", "processors", "flows", "deployments")
 METRICS = PROJECT_DIR / "flows" / "run" / "metrics.py"
 """Imports its library only where a variable asks for metrics."""
+SIMULATOR = PROJECT_DIR / "flows" / "simulate"
+"""Imported by one command, which says what to install."""
 # Declared without being imported, and why.
 NOT_IMPORTED = {
     "tzdata": "zone files for zoneinfo",
@@ -78,9 +80,11 @@ def _files(*rooms: str) -> list[Path]:
 
 def test_every_direct_import_of_the_product_is_a_declared_dependency() -> None:
     local = _files("deployments/local")
-    product = [path for path in _files(*ROOMS) if path not in (*local, METRICS)]
+    optional = [METRICS, *SIMULATOR.rglob("*.py")]
+    product = [path for path in _files(*ROOMS) if path not in (*local, *optional)]
     assert undeclared(product, declared()) == {}
     assert undeclared([METRICS], declared("otel")) == {}
+    assert undeclared(optional[1:], declared("local")) == {}
 
 
 def test_every_direct_import_of_the_local_stack_is_declared_by_its_extra() -> None:

@@ -1,0 +1,1 @@
+"""Faults on purpose: what would become of a source's dates if everything that can fail did?"""

@@ -1,0 +1,248 @@
+"""A warehouse in memory that runs the product's own SQL: GoogleSQL, by sqlglot on DuckDB.
+
+What is in a table is a value, and a question about values has one answer: it is asked of DuckDB once, however many
+simulated runs ask it.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import duckdb
+import sqlglot
+
+from alerting.object_store import ObjectStore
+from processors.base import Table
+from processors.changes import asks_elsewhere, changes_sql
+from processors.load_plan import MAX_KEYS, QueryValue, TableBatch, TableLoad, keys_parameter, replace_sql
+from processors.schema import Column, check_table
+from processors.views import View, view_sql
+
+_SCHEMA = "sim"
+_NAME = re.compile(r"`sim`\.`(\w+)`")
+_KINDS = {
+    "STRING": "VARCHAR", "INTEGER": "BIGINT", "FLOAT": "DOUBLE", "BOOLEAN": "BOOLEAN", "DATE": "DATE", "TIME": "TIME",
+    "TIMESTAMP": "TIMESTAMP", "NUMERIC": "DECIMAL(38,9)", "BIGNUMERIC": "DECIMAL(38,9)", "JSON": "JSON",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What stands in a table: its columns, and its rows in the order of their texts."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Any, ...], ...] = ()
+    digest: str = field(default="", compare=False)
+
+    @staticmethod
+    def of(columns: Sequence[Column], rows: Sequence[tuple[Any, ...]]) -> Content:
+        """Rows in any order."""
+        ordered = tuple(sorted(rows, key=repr))
+        names = ",".join(column.name for column in columns)
+        digest = hashlib.sha256(f"{names}{ordered!r}".encode()).hexdigest()
+        return Content(tuple(columns), ordered, digest)
+
+    def dicts(self) -> list[dict[str, Any]]:
+        """Rows by the names of their columns."""
+        names = [column.name for column in self.columns]
+        return [dict(zip(names, row, strict=True)) for row in self.rows]
+
+
+class Engine:
+    """DuckDB in one thread, and every answer that it has given."""
+
+    def __init__(self) -> None:
+        self._connection = duckdb.connect(config={"threads": 1})
+        self._connection.execute(f"CREATE SCHEMA {_SCHEMA}")
+        self._sql: dict[str, str] = {}
+        self._there: dict[str, str] = {}
+        self._answers: dict[tuple[Any, ...], Any] = {}
+
+    def rows(
+        self, sql: str, parameters: Mapping[str, Any], tables: Mapping[str, Content], views: Mapping[str, str]
+    ) -> list[dict[str, Any]]:
+        """Rows of one SELECT over ``tables`` and ``views``, which are by the names in ``sql``."""
+        return [dict(row) for row in self._once(sql, parameters, tables, views, self._select)]
+
+    def changed(self, sql: str, parameters: Mapping[str, Any], tables: Mapping[str, Content], name: str) -> Content:
+        """The content of the table ``name``, the first of ``tables``, after one statement."""
+
+        def change(translated: str, given: dict[str, Any]) -> Content:
+            self._connection.execute(translated, given)
+            self._there.pop("t0", None)
+            found = self._connection.execute(f'SELECT * FROM {_SCHEMA}."t0"').fetchall()  # noqa: S608 - our own name
+            return Content.of(tables[name].columns, found)
+
+        found: Content = self._once(sql, parameters, tables, {}, change)
+        return found
+
+    def typed(self, columns: Sequence[Column], lines: bytes) -> Content:
+        """Rows of NDJSON with the types of ``columns``."""
+        key = ("typed", tuple(column.name for column in columns), lines)
+        if key not in self._answers:
+            names = [column.name for column in columns]
+            texts = [json.loads(line) for line in lines.splitlines() if line]
+            self._make("typed", columns)
+            if texts:
+                self._insert("typed", [[row.get(name) for name in names] for row in texts])
+            found = self._connection.execute(f'SELECT * FROM {_SCHEMA}."typed"').fetchall()  # noqa: S608
+            self._answers[key] = Content.of(columns, found)
+        content: Content = self._answers[key]
+        return content
+
+    def _once(
+        self,
+        sql: str,
+        parameters: Mapping[str, Any],
+        tables: Mapping[str, Content],
+        views: Mapping[str, str],
+        work: Callable[[str, dict[str, Any]], Any],
+    ) -> Any:
+        # Staging tables are named by what they hold and by their run: here by their place in the statement.
+        names = {name: f"t{number}" for number, name in enumerate(tables)}
+        names |= {name: f"v{number}" for number, name in enumerate(views)}
+
+        def general(text: str) -> str:
+            return _NAME.sub(lambda found: f"`{_SCHEMA}`.`{names.get(found[1], found[1])}`", text)
+
+        queries = tuple(general(query) for query in views.values())
+        state = tuple(content.digest for content in tables.values())
+        key = (general(sql), repr(sorted(parameters.items())), state, queries)
+        if key not in self._answers:
+            for name, content in tables.items():
+                self._put(names[name], content)
+            for name, query in zip(views, queries, strict=True):
+                made = self._translated(query)
+                self._connection.execute(f'CREATE OR REPLACE VIEW {_SCHEMA}."{names[name]}" AS {made}')
+            given = {name: _bound(value) for name, value in parameters.items()}
+            self._answers[key] = work(self._translated(general(sql)), given)
+        return self._answers[key]
+
+    def _select(self, sql: str, given: dict[str, Any]) -> list[dict[str, Any]]:
+        named = set(re.findall(r"\$(\w+)", sql))
+        found = self._connection.execute(sql, {name: value for name, value in given.items() if name in named})
+        columns = [described[0] for described in found.description or ()]
+        return [dict(zip(columns, row, strict=True)) for row in found.fetchall()]
+
+    def _put(self, name: str, content: Content) -> None:
+        if self._there.get(name) == content.digest:
+            return
+        self._make(name, content.columns)
+        if content.rows:
+            self._insert(name, content.rows)
+        self._there[name] = content.digest
+
+    def _insert(self, name: str, rows: Sequence[Sequence[Any]]) -> None:
+        # One statement: DuckDB takes a millisecond for each of `executemany`.
+        places = ", ".join(f"({', '.join('?' for _ in row)})" for row in rows)
+        values = [value for row in rows for value in row]
+        self._connection.execute(f'INSERT INTO {_SCHEMA}."{name}" VALUES {places}', values)  # noqa: S608 - our own name
+
+    def _make(self, name: str, columns: Sequence[Column]) -> None:
+        described = ", ".join(f'"{column.name}" {_kind(column)}' for column in columns)
+        self._connection.execute(f'CREATE OR REPLACE TABLE {_SCHEMA}."{name}" ({described})')
+
+    def _translated(self, sql: str) -> str:
+        if sql not in self._sql:
+            tree = sqlglot.parse_one(sql, read="bigquery")
+            for counted in tree.find_all(sqlglot.exp.CountIf):
+                # Of NULL alone it is NULL in DuckDB, and 0 in BigQuery.
+                counted.set("this", sqlglot.exp.Coalesce(this=counted.this.copy(), expressions=[sqlglot.exp.false()]))
+            self._sql[sql] = tree.sql(dialect="duckdb")
+        return self._sql[sql]
+
+
+class MemoryWarehouse:
+    """See `processors.load_plan.Warehouse`. ``store`` holds the staged rows; ``engine`` may serve many warehouses."""
+
+    billed_bytes = 0
+
+    def __init__(self, store: ObjectStore, engine: Engine) -> None:
+        self.store, self._engine = store, engine
+        self.tables: dict[str, Content] = {}
+        self.views: dict[str, str] = {}
+        self._loaded: dict[str, TableBatch] = {}
+
+    def ensure_dataset(self) -> None:
+        """It is there."""
+
+    def ensure_table(self, table: Table) -> None:
+        """See the protocol; a table has from its beginning all columns that it will have."""
+        if table.name not in self.tables:
+            self.tables[table.name] = Content.of(check_table(table), [])
+
+    def ensure_view(self, view: View) -> None:
+        """See the protocol."""
+        for table, _ in view.fills:
+            self.ensure_table(table)
+        self.views[view.name] = view_sql(view, self.name_of)
+
+    def stage(self, batch: TableBatch) -> TableLoad:
+        """See the protocol."""
+        self.ensure_table(batch.table)
+        if batch.rows:
+            data = b"".join(self.store.read(uri.removeprefix(f"{self.store.root_uri}/"))[0] for uri in batch.uris)
+            content = self._engine.typed(check_table(batch.table), gzip.decompress(data))
+            self.tables[batch.staging_table] = content
+        names = self.name_of(batch.table.name), self.name_of(batch.staging_table)
+        keys: dict[str, QueryValue] = {}
+        if asks_elsewhere(batch):
+            name = batch.table.key[0]
+            found = self.query(f"SELECT DISTINCT `{name}` AS value FROM {names[1]} LIMIT {MAX_KEYS + 1}")  # noqa: S608
+            keys = keys_parameter([row["value"] for row in found])
+        scope = {f"scope_{number}": limit.values for number, limit in enumerate(batch.scope)}
+        cells = self.query(changes_sql(batch, *names, by_keys=bool(keys)), {**scope, **keys})
+        return TableLoad("load" if batch.rows else "", "", batch.rows, 0, tuple(cells))
+
+    def replace(self, batch: TableBatch, staged: TableLoad) -> TableLoad:
+        """See the protocol."""
+        sql = replace_sql(batch, self.name_of(batch.table.name), self.name_of(batch.staging_table))
+        parameters: dict[str, Any] = {f"scope_{number}": limit.values for number, limit in enumerate(batch.scope)}
+        if batch.table.deleted_field:
+            parameters["snapshot_at"] = batch.snapshot_at
+        self.tables[batch.table.name] = self._engine.changed(sql, parameters, self._read_by(sql), batch.table.name)
+        self.drop_staging(batch)
+        return TableLoad(staged.load_job_id, "replace", staged.rows, staged.size_bytes, staged.cells)
+
+    def drop_staging(self, batch: TableBatch) -> None:
+        """See the protocol."""
+        self.tables.pop(batch.staging_table, None)
+
+    def name_of(self, table: str) -> str:
+        """See the protocol."""
+        return f"`{_SCHEMA}`.`{table}`"
+
+    def query(self, sql: str, parameters: Mapping[str, QueryValue] | None = None) -> list[dict[str, Any]]:
+        """See the protocol."""
+        named = _NAME.findall(sql)
+        views = {name: self.views[name] for name in named if name in self.views}
+        reads = {**self._read_by(sql)}
+        for query in views.values():
+            reads |= self._read_by(query)
+        return self._engine.rows(sql, parameters or {}, reads, views)
+
+    def dry_run(self, sql: str, parameters: Mapping[str, QueryValue] | None = None) -> int:
+        """Nothing is billed."""
+        return 0
+
+    def _read_by(self, sql: str) -> dict[str, Content]:
+        return {name: self.tables[name] for name in dict.fromkeys(_NAME.findall(sql)) if name in self.tables}
+
+
+def _kind(column: Column) -> str:
+    if column.fields:
+        inner = ", ".join(f'"{one.name}" {_kind(one)}' for one in column.fields)
+        kind = f"STRUCT({inner})"
+    else:
+        kind = _KINDS[column.kind]
+    return f"{kind}[]" if column.mode == "REPEATED" else kind
+
+
+def _bound(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple | list) else value

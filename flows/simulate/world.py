@@ -1,0 +1,290 @@
+"""The outside of simulated runs: storage, warehouse, source and mail, each a place where a fault can strike."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import math
+from collections.abc import Iterator, Mapping
+from email.message import EmailMessage
+from functools import cached_property
+from typing import IO, Any
+
+from alerting.channels import Channel, Delivery, DeliveryFailed, Kind
+from alerting.errors import LandingUnavailable, SourceUnavailable, WarehouseBusy
+from alerting.incident import Severity
+from alerting.memory_store import MemoryObjectStore
+from alerting.object_store import StoredObject
+from flows.prices import Usage
+from flows.simulate.faults import OF_CHANNEL, OF_READ, OF_SOURCE, OF_STORAGE_WRITE, Fault, Process
+from flows.simulate.memory_warehouse import MemoryWarehouse
+from flows.simulate.virtual_time import VirtualClock, real_monotonic, real_sleep
+from flows.wiring import Services
+from processors.base import Table
+from processors.load_plan import QueryValue, TableBatch, TableLoad
+from processors.views import View
+from scrapers.answers import Answer
+from scrapers.base import Scraper, SourceAccess
+from scrapers.client import SourceClient
+from scrapers.pace.budget import Budget
+from scrapers.rate import Rate
+
+OF_WAREHOUSE = OF_STORAGE_WRITE
+_RETRY_AFTER_S = 7.0
+
+
+class SimulatedStore:
+    """See `alerting.object_store.ObjectStore`: the bucket of the world, as one process sees it."""
+
+    def __init__(self, bucket: MemoryObjectStore, process: Process) -> None:
+        self._bucket, self._process = bucket, process
+
+    @property
+    def root_uri(self) -> str:
+        """Of the bucket."""
+        return self._bucket.root_uri
+
+    @property
+    def calls(self) -> Mapping[str, int]:
+        """Nothing here is paid for."""
+        return {}
+
+    def read(self, name: str) -> tuple[bytes, int]:
+        """See the protocol."""
+        with self._process.doing(f"read {name}", OF_READ, _no_storage):
+            return self._bucket.read(name)
+
+    def write(
+        self,
+        name: str,
+        data: bytes | IO[bytes],
+        *,
+        if_generation: int | None = None,
+        content_type: str = "application/octet-stream",
+        metadata: Mapping[str, str] | None = None,
+    ) -> int:
+        """See the protocol."""
+        with self._process.doing(f"write {name}", OF_STORAGE_WRITE, _no_storage):
+            return self._bucket.write(
+                name, data, if_generation=if_generation, content_type=content_type, metadata=metadata
+            )
+
+    def list(
+        self, prefix: str, *, start_offset: str | None = None, end_offset: str | None = None
+    ) -> Iterator[StoredObject]:
+        """See the protocol."""
+        with self._process.doing(f"list {prefix}", OF_READ, _no_storage):
+            return self._bucket.list(prefix, start_offset=start_offset, end_offset=end_offset)
+
+    def delete(self, name: str) -> None:
+        """See the protocol."""
+        with self._process.doing(f"delete {name}", OF_STORAGE_WRITE, _no_storage):
+            self._bucket.delete(name)
+
+
+class SimulatedWarehouse:
+    """See `processors.load_plan.Warehouse`: the tables of the world, as one process sees them."""
+
+    billed_bytes = 0
+
+    def __init__(self, tables: MemoryWarehouse, process: Process) -> None:
+        self._tables, self._process = tables, process
+
+    def ensure_dataset(self) -> None:
+        """It is there."""
+
+    def ensure_table(self, table: Table) -> None:
+        """See the protocol."""
+        self._tables.ensure_table(table)
+
+    def ensure_view(self, view: View) -> None:
+        """See the protocol."""
+        self._tables.ensure_view(view)
+
+    def stage(self, batch: TableBatch) -> TableLoad:
+        """See the protocol."""
+        with self._process.doing(f"stage {batch.table.name}", OF_WAREHOUSE, _no_warehouse):
+            return self._tables.stage(batch)
+
+    def replace(self, batch: TableBatch, staged: TableLoad) -> TableLoad:
+        """See the protocol."""
+        with self._process.doing(f"replace {batch.table.name}", OF_WAREHOUSE, _no_warehouse):
+            return self._tables.replace(batch, staged)
+
+    def drop_staging(self, batch: TableBatch) -> None:
+        """See the protocol."""
+        with self._process.doing(f"drop {batch.table.name}", OF_WAREHOUSE, _no_warehouse):
+            self._tables.drop_staging(batch)
+
+    def name_of(self, table: str) -> str:
+        """See the protocol."""
+        return self._tables.name_of(table)
+
+    def query(self, sql: str, parameters: Mapping[str, QueryValue] | None = None) -> list[dict[str, Any]]:
+        """See the protocol."""
+        with self._process.doing("query", OF_READ, _no_warehouse):
+            return self._tables.query(sql, parameters)
+
+    def dry_run(self, sql: str, parameters: Mapping[str, QueryValue] | None = None) -> int:
+        """Nothing is billed."""
+        return 0
+
+
+@dataclasses.dataclass
+class Mailbox:
+    """Every mail that was taken."""
+
+    mails: list[EmailMessage] = dataclasses.field(default_factory=list)
+
+
+class SimulatedChannel:
+    """See `alerting.channels.Channel`."""
+
+    name = "simulated"
+    kind: Kind = "mail"
+
+    def __init__(self, mailbox: Mailbox, process: Process) -> None:
+        self._mailbox, self._process = mailbox, process
+
+    def preflight(self) -> None:
+        """It would take a mail."""
+
+    def send(self, mail: EmailMessage, *, severity: Severity = "INFO") -> Delivery:
+        """See the protocol."""
+        with self._process.doing(f"mail {mail['Subject']}", OF_CHANNEL, _no_mail):
+            self._mailbox.mails.append(mail)
+            return Delivery("taken")
+
+
+class Answers:
+    """What the source answered, by what was asked: each question is asked of the real source once."""
+
+    def __init__(self, known: dict[str, Answer] | None = None) -> None:
+        self.known: dict[str, Answer] = {} if known is None else known
+        self.asked: list[tuple[float, str]] = []
+        """Every simulated call: seconds of the virtual clock, and what was asked."""
+        self.too_early: list[str] = []
+        """What was asked before a wish of the source to wait was over."""
+        self.quiet_until_s = -math.inf
+        self._next_s = 0.0
+
+    def wait_for_the_source(self, rate: Rate) -> None:
+        """Until the real source may be asked, by the real clock: one call after the other, spread evenly."""
+        real_sleep(max(0.0, self._next_s - real_monotonic()))
+        limits = [rate.per_second or math.inf, (rate.per_minute or math.inf) / 60]
+        self._next_s = real_monotonic() + max(1 / min(limits), rate.pause_s[1])
+
+
+class SimulatedClient(SourceClient):
+    """See `scrapers.client.SourceClient`; its calls are answered from memory."""
+
+    answers: Answers
+    process: Process
+    clock: VirtualClock
+    _last: Answer | None = None
+
+    def _exchange(self, call: Any) -> Answer:
+        what = f"{call.method} {call.url}?{call.params or ''} {call.form or ''} {call.content or ''}"
+        with self.process.doing(f"call {call.url}?{call.params or ''}", OF_SOURCE, _no_source) as fault:
+            if what not in self.answers.known:
+                self.answers.wait_for_the_source(self._access.rate)
+                self.answers.known[what] = super()._exchange(call)
+            now = dt.datetime.now(dt.UTC)
+            self.answers.asked.append((self.clock.now_s, what))
+            if self.clock.now_s < self.answers.quiet_until_s:
+                self.answers.too_early.append(what)
+            self.clock.sleep(0.05)
+            answer = dataclasses.replace(self.answers.known[what], received_at=now)
+            answer, self._last = self._spoiled(answer, fault), answer
+            return answer
+
+    def _spoiled(self, answer: Answer, fault: Fault | None) -> Answer:
+        body, headers = answer.body, dict(answer.headers)
+        if fault is Fault.RATE_LIMITED:
+            self.answers.quiet_until_s = self.clock.now_s + _RETRY_AFTER_S
+            return dataclasses.replace(answer, status=429, headers={"retry-after": f"{_RETRY_AFTER_S:g}"}, body=b"{}")
+        if fault is Fault.SERVER_ERROR:
+            return dataclasses.replace(answer, status=503, headers={"content-type": "text/plain"}, body=b"busy")
+        if fault is Fault.TIMEOUT:
+            self.clock.sleep(30.0)
+            raise SourceUnavailable("no answer within 30 s", reason="ReadTimeout")
+        if fault is Fault.CUT:
+            return dataclasses.replace(answer, body=body[: len(body) // 2])
+        if fault is Fault.EMPTY:
+            return dataclasses.replace(answer, body=b"")
+        if fault is Fault.CHALLENGE:
+            page = b"<!DOCTYPE html><html><head><title>Just a moment...</title></head><body>checking</body></html>"
+            return dataclasses.replace(answer, status=403, headers={"content-type": "text/html"}, body=page)
+        if fault is Fault.STALE and self._last is not None:
+            return dataclasses.replace(self._last, received_at=answer.received_at, headers=headers)
+        return answer
+
+
+@dataclasses.dataclass
+class World:
+    """What stays when a process dies."""
+
+    clock: VirtualClock
+    bucket: MemoryObjectStore
+    tables: MemoryWarehouse
+    mailbox: Mailbox
+    answers: Answers
+
+    def services(self, settings: Any, process: Process) -> Services:
+        """The services of one simulated process."""
+
+        def client(scraper: Scraper, access: SourceAccess, budget: Budget) -> SimulatedClient:
+            made = SimulatedClient(scraper, access, budget)
+            made.answers, made.process, made.clock = self.answers, process, self.clock
+            return made
+
+        return SimulatedServices(
+            settings, clock=self.clock.for_budgets, client_type=client, world=self, process=process
+        )
+
+
+@dataclasses.dataclass
+class SimulatedServices(Services):
+    """See `flows.wiring.Services`."""
+
+    world: World = None  # type: ignore[assignment]
+    process: Process = None  # type: ignore[assignment]
+
+    @cached_property
+    def store(self) -> Any:
+        """As one process sees it."""
+        return SimulatedStore(self.world.bucket, self.process)
+
+    @cached_property
+    def warehouse(self) -> Any:
+        """As one process sees it."""
+        return SimulatedWarehouse(self.world.tables, self.process)
+
+    @cached_property
+    def channels(self) -> list[Channel]:
+        """One mailbox."""
+        return [SimulatedChannel(self.world.mailbox, self.process)]
+
+    def warehouse_within(self, wait_s: float) -> Any:
+        """The same."""
+        return self.warehouse
+
+    def cloud_usage(self) -> Usage:
+        """Nothing here is paid for."""
+        return Usage()
+
+
+def _no_storage() -> Exception:
+    return LandingUnavailable("storage does not answer (simulated)", stage="storage")
+
+
+def _no_warehouse() -> Exception:
+    return WarehouseBusy("BigQuery does not answer (simulated)", stage="load")
+
+
+def _no_source() -> Exception:
+    return SourceUnavailable("the source does not answer (simulated)")
+
+
+def _no_mail() -> Exception:
+    return DeliveryFailed("the mail server does not answer (simulated)", stage="alert")

@@ -1,0 +1,32 @@
+"""One small subject for all tests of the simulator: two dates of the sample of Ball Don't Lie, one without a game."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from deployments.local.upstreams.box_scores_upstream import Upstream
+from flows.parameters import Asked
+from flows.settings import Settings
+from flows.simulate.schedule import Ending, Subject, run_schedule, subject_of
+
+SOURCE, KEY = "bdl_box_scores", "sample-key-7d1f"
+
+
+@pytest.fixture(scope="session")
+def subject() -> Iterator[Subject]:
+    before = dict(os.environ)
+    with Upstream(api_key=KEY) as upstream:
+        os.environ.update({"GAPLESS_PROJECT": "p", "GAPLESS_CONSOLE_ONLY": "true"})
+        settings = Settings(source_urls={SOURCE: upstream.url}, source_secrets={"bdl_api_key": KEY})  # type: ignore[dict-item]
+        asked = {"source": SOURCE, "start_date": "2024-12-23", "end_date": "2024-12-24", "max_concurrency": 2}
+        yield subject_of(settings, Asked.model_validate(asked))
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture(scope="session")
+def truth(subject: Subject) -> Ending:
+    return run_schedule(subject, 0)

@@ -1,0 +1,72 @@
+"""One schedule of faults: the same seed gives the same trace, and the promise holds at each kind of fault."""
+
+from __future__ import annotations
+
+import pytest
+
+from alerting.errors import ConfigurationError
+from flows.simulate import world
+from flows.simulate.explore import explore
+from flows.simulate.faults import Fault, Planned, plan_of
+from flows.simulate.schedule import Ending, Subject, run_schedule
+
+
+def at(truth: Ending, beginning: str, fault: Fault) -> Planned:
+    """``fault`` at the first operation that begins so."""
+    number = next(number for number, what in enumerate(truth.operations) if what.startswith(beginning))
+    kinds = {"call": world.OF_SOURCE, "read": world.OF_READ, "mail": world.OF_CHANNEL}
+    of = kinds.get(beginning.split(" ", 1)[0], world.OF_STORAGE_WRITE)
+    return Planned(number, (of.index(fault) + 0.5) / len(of))
+
+
+def test_without_a_fault_every_date_is_good_and_one_mail_is_sent(truth: Ending) -> None:
+    assert truth.verdicts == {"2024-12-23": "verified", "2024-12-24": "empty_ok"}
+    assert truth.broken == ()
+    assert sum(what.startswith("mail ") for what in truth.operations) == 1
+    assert len(truth.tables["nba_bdl_player_stats"].rows) > 100
+
+
+def test_the_same_seed_gives_the_same_trace_and_another_seed_another(subject: Subject, truth: Ending) -> None:
+    plan = plan_of(11, truth.operations)
+    once = run_schedule(subject, 11, plan, truth=truth)
+    assert run_schedule(subject, 11, plan, truth=truth) == once
+    other = run_schedule(subject, 12, plan_of(12, truth.operations), truth=truth)
+    assert other.operations != once.operations
+
+
+@pytest.mark.parametrize(
+    ("beginning", "fault"),
+    [
+        *(("call", fault) for fault in world.OF_SOURCE),
+        ("write landing", Fault.KILL_AFTER),
+        ("write ledger", Fault.LOST_ANSWER),
+        ("stage", Fault.UNAVAILABLE),
+        ("replace", Fault.KILL_AFTER),
+        ("replace", Fault.STALL),
+        ("write receipts", Fault.KILL_BEFORE),
+        ("mail", Fault.LOST_ANSWER),
+        ("mail", Fault.KILL_AFTER),
+    ],
+)
+def test_a_backfill_ends_as_without_the_fault(subject: Subject, truth: Ending, beginning: str, fault: Fault) -> None:
+    ending = run_schedule(subject, 1, [at(truth, beginning, fault)], truth=truth)
+    assert [met.rpartition(": ")[2] for met in ending.met] == [fault.value]
+    assert ending.broken == ()
+
+
+def test_the_source_is_really_asked_once_for_each_question_however_many_schedules_there_are(
+    subject: Subject, truth: Ending
+) -> None:
+    known = len(subject.answers.known)
+    found = explore(subject, seed=500, schedules=3, faults=True)
+    assert (found.schedules, found.broken) == (3, [])
+    assert len(subject.answers.known) == known == 2
+
+
+def test_a_source_that_fails_without_any_fault_is_refused_because_there_is_nothing_to_compare_with(
+    subject: Subject,
+) -> None:
+    settings = subject.settings.model_copy(update={"source_secrets": {}})
+    without_key = Subject(subject.asked, settings, subject.begins_at, subject.engine, subject.answers)
+    with pytest.raises(ConfigurationError, match="without any fault 2 of 2 dates do not become good"):
+        explore(without_key, seed=0, schedules=1, faults=True)
