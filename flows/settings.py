@@ -63,6 +63,11 @@ class Settings(BaseSettings):
         default_factory=dict,
         description="JSON: shortest and longest pause between two calls, in seconds, per source (or account).",
     )
+    source_raw_days: dict[str, int] = Field(
+        default_factory=dict,
+        description="JSON: days after which the landed pages of a source are deleted, 0 = never; "
+        "`python -m deployments.lifecycle` makes it a rule of the bucket.",
+    )
     account_tiers: dict[str, str] = Field(
         default_factory=dict,
         description="JSON: the tier (plan) that you pay for, per account; without it the plan says which one it takes.",

@@ -182,6 +182,8 @@ def _date_in(raw: dict[str, Any], table: Table) -> dt.date | None:
     """The date of a raw row, where it can be told without its model: a neighbour's row need not be a good one."""
     field = table.model.model_fields.get(table.partition_field)
     value = raw.get(table.partition_field, raw.get((field.alias if field else None) or ""))
+    if isinstance(value, dt.date) and not isinstance(value, dt.datetime):
+        return value
     if not isinstance(value, str) or len(value) != len("2025-01-03"):
         return None
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -17,6 +17,7 @@ from alerting.errors import (
 )
 from alerting.redaction import redact
 from scrapers.base import Findings, Page, Request, Scraper
+from scrapers.feeding import Feed
 from scrapers.landing import Landing, Manifest, PageRecord, content_hash
 from scrapers.manifest import open_or_blocking
 from scrapers.partition import Partition
@@ -73,7 +74,14 @@ class Attempt:
     """
 
     def __init__(
-        self, partition: Partition, attempt_id: str, *, scraper: Scraper, client: Fetcher, landing: Landing
+        self,
+        partition: Partition,
+        attempt_id: str,
+        *,
+        scraper: Scraper,
+        client: Fetcher,
+        landing: Landing,
+        items: Mapping[str, str] | None = None,
     ) -> None:
         self.partition = partition
         self.attempt_id = attempt_id
@@ -83,7 +91,11 @@ class Attempt:
         self._records: list[PageRecord] = []
         self._asked: set[tuple[int, Request]] = set()
         self._resumed_pages = 0
-        self._course: Course = Sweep(scraper) if partition.is_sweep else Parts(partition, scraper)
+        self._course: Course
+        if items is not None:
+            self._course = Feed(scraper, partition, items)
+        else:
+            self._course = Sweep(scraper) if partition.is_sweep else Parts(partition, scraper)
 
     def take_over(self, pages: Sequence[PageRecord]) -> bool:
         """Takes pages that an earlier run landed under this attempt id. False when this attempt is not resumable.
@@ -107,6 +119,18 @@ class Attempt:
         self._course.is_live = True
         self._resumed_pages = len(pages)
         return True
+
+    def adopt(self, records: Sequence[PageRecord]) -> None:
+        """Takes pages of listed items that earlier attempts landed; what cannot be read, or is of another version of
+        its item, is fetched. Reads storage, never the source."""
+        assert isinstance(self._course, Feed)
+        for number, record in enumerate(self._course.in_order_of_items(records), start=1):
+            try:
+                page = record.as_page(number, self._landing.read_page(record))
+                self._add(record, self._inspected(page), page.request)
+            except (NonCriticalError, SourceContractError, StateUnreadable):
+                continue
+        self._resumed_pages = len(self._records)
 
     @property
     def pages(self) -> int:
@@ -155,6 +179,9 @@ class Attempt:
         partition = self.partition
         kept, counts = self._course.kept(), self._course.counts(self._scraper.tables)
         found = [one for one, is_kept in zip(self._course.found(), kept, strict=True) if is_kept]
+        if isinstance(self._course, Feed):
+            # The same items give the same hash, whichever of them were landed before.
+            self._records = self._course.in_order_of_items(self._records)
         pages = tuple(
             record if is_kept else record.model_copy(update={"is_cut": True})
             for record, is_kept in zip(self._records, kept, strict=True)

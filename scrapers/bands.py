@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -18,10 +18,21 @@ class Band:
     of: str
     ranges: tuple[range, ...]
 
-    def halves(self, where: Iterable[Sequence[int | None]] = ()) -> tuple[Band, Band] | None:
-        """Two bands that together are this one, None where every axis has one step.
+    def cut_at(self, where: Sequence[Sequence[int | None]] = (), after: int = -1) -> int | None:
+        """The axis by which it is cut: the first one behind ``after`` that has several steps, and on which any row that
+        was seen has a value; None where no axis has several steps.
 
-        ``where`` are the steps of rows that were seen in it.
+        >>> Band("a", (range(0, 8), range(0, 4))).cut_at([(None, 1), (None, 3)])
+        1
+        """
+        axes = [axis for axis, steps in enumerate(self.ranges) if axis > after and len(steps) > 1]
+        told = [axis for axis in axes if any(one[axis] is not None for one in where)]
+        return next(iter(told or axes), None)
+
+    def halves(self, where: Sequence[Sequence[int | None]] = (), after: int = -1) -> tuple[Band, Band] | None:
+        """Two bands that together are this one, cut at the axis of ``cut_at``; None where there is none.
+
+        ``where`` are the steps of rows that were seen in it: the cut is at their median.
 
         >>> first, second = Band("a", (range(0, 8), range(0, 4))).halves([(1, 0), (2, 0), (7, 0)])
         >>> first.ranges, second.ranges
@@ -29,15 +40,16 @@ class Band:
         >>> Band("a", (range(1, 2), range(0, 4))).halves()[0].ranges
         (range(1, 2), range(0, 2))
         """
-        for axis, steps in enumerate(self.ranges):
-            if len(steps) > 1:
-                seen = sorted(one[axis] for one in where if one[axis] is not None)  # type: ignore[type-var]
-                middle = seen[len(seen) // 2] if seen else steps.start + len(steps) // 2
-                cut = min(max(middle or 0, steps.start + 1), steps.stop - 1)
-                both = range(steps.start, cut), range(cut, steps.stop)
-                first, second = (Band(self.of, (*self.ranges[:axis], one, *self.ranges[axis + 1 :])) for one in both)
-                return first, second
-        return None
+        axis = self.cut_at(where, after)
+        if axis is None:
+            return None
+        steps = self.ranges[axis]
+        seen = sorted(one[axis] for one in where if one[axis] is not None)  # type: ignore[type-var]
+        middle = seen[len(seen) // 2] if seen else steps.start + len(steps) // 2
+        cut = min(max(middle or 0, steps.start + 1), steps.stop - 1)
+        both = range(steps.start, cut), range(cut, steps.stop)
+        first, second = (Band(self.of, (*self.ranges[:axis], one, *self.ranges[axis + 1 :])) for one in both)
+        return first, second
 
     def holds(self, other: Band) -> bool:
         """Whether ``other`` is this band or a part of it."""

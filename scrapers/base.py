@@ -227,6 +227,8 @@ class Scraper(ABC):
         axes: By what a sweep is narrowed where it reaches ``result_cap``: steps per axis, see
             :mod:`scrapers.sweep_reading`.
         grows: Rows may be added while a sweep reads for hours.
+        feeds_on: The source of the same step whose landed items are asked for here one by one, see
+            :mod:`scrapers.feeding`; it is one of ``requires``.
         rests: How long the source rightly has no rows (weekends, holidays, off-season); None = not known. More empty
             dates in a row are not called empty, whatever proves them: an outage answers "nothing" too.
         family: Name of the sources that one parent deployment runs and `gapless coverage` shows side by side; "" where
@@ -256,6 +258,8 @@ class Scraper(ABC):
             lasts, and ``settles_after`` says nothing; one that is over is loaded from what was landed, never fetched.
         may_repeat: Two partitions may rightly have the same payload, or the same round number of rows; elsewhere both
             are quarantined and not loaded.
+        raw_days: Days after which its landed pages are deleted by the bucket's lifecycle, where they hold what must not
+            be kept for ever (personal data); 0 = never. Manifests stay. A setting can replace it.
         rate, auth, timeout_s, max_body_bytes: As their types say.
     """
 
@@ -275,6 +279,8 @@ class Scraper(ABC):
     sweeps: tuple[str, ...] = ()
     axes: ClassVar[tuple[range, ...]] = ()
     grows: ClassVar[bool] = False
+    feeds_on: ClassVar[str] = ""
+    raw_days: ClassVar[int] = 0
     rests: ClassVar[Rests | None] = None
     family: ClassVar[str] = ""
     seasons: ClassVar[Seasons | None] = None
@@ -353,6 +359,16 @@ class Scraper(ABC):
             hint="give the scraper a part_request, or take its parts away",
         )
 
+    def item_request(self, partition: Partition, item: str) -> Request:  # noqa: ARG002 - see feeds_on
+        """Asks for one item that the source named in ``feeds_on`` has listed; only where there is one.
+
+        ``inspect`` names the item of the answer in ``Findings.keys``, or in ``absent``.
+        """
+        raise ConfigurationError(
+            f"{self.source} feeds on {self.feeds_on or 'nothing'} and has no request for {item}; nothing was asked",
+            hint="give the scraper an item_request",
+        )
+
     def band_request(self, band: Band) -> Request:
         """Begins exactly the rows of ``band``; only where there are ``sweeps``."""
         raise ConfigurationError(
@@ -363,7 +379,7 @@ class Scraper(ABC):
     @property
     def takes_several_calls(self) -> bool:
         """Whether a partition can take more than one call, so that a killed one is resumable."""
-        return self.is_paginated or self.result_cap > 0 or bool(self.sweeps)
+        return self.is_paginated or self.result_cap > 0 or bool(self.sweeps or self.feeds_on)
 
     @property
     def account_name(self) -> str:

@@ -124,6 +124,18 @@ class Landing:
                 break
         return Checkpoint(attempt, tuple(pages)) if pages else None
 
+    def landed_pages(self, source: str, partition: str) -> list[PageRecord]:
+        """Every page of the partition that was not refused, of all attempts, oldest first. One listing."""
+        records = []
+        for found in self.store.list(partition_prefix(source, partition)):
+            if line := found.metadata.get("record", ""):
+                try:
+                    records.append(PageRecord.model_validate_json(line))
+                except ValidationError:
+                    # Of another code version: it is fetched again.
+                    continue
+        return records
+
     def newest_manifest(self, source: str, partition: str) -> Manifest | None:
         """Of the attempt that began last of those that were landed. One listing. Raises ``StateUnreadable``."""
         found = self.store.list(partition_prefix(source, partition))

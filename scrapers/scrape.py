@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from alerting.errors import NotSettled, PartitionUnavailable
+from alerting.errors import NothingPublished, NotSettled, PartitionUnavailable
 from scrapers.attempt import Attempt, Fetcher
 from scrapers.base import Scraper
+from scrapers.feeding import Listed
 from scrapers.landing import Landing, Manifest, content_hash
 from scrapers.partition import Partition
 
@@ -63,6 +64,7 @@ class ScrapeContext:
         now: Aware UTC.
         resume_within: A checkpoint older than this is not gone on with.
         sweep_since: A sweep that was landed since then (aware) also fills other partitions; None: only one of this run.
+        listed: Of a source that feeds on another: what that has of a partition; None where it is not done with it.
     """
 
     scraper: Scraper
@@ -73,14 +75,18 @@ class ScrapeContext:
     now: Callable[[], dt.datetime] = utc_now
     resume_within: dt.timedelta = RESUME_WITHIN
     sweep_since: dt.datetime | None = None
+    listed: Callable[[Partition], Listed | None] | None = None
 
-    def attempt(self, partition: Partition, attempt_id: str) -> Attempt:
-        """A new one."""
-        return Attempt(partition, attempt_id, scraper=self.scraper, client=self.client, landing=self.landing)
+    def attempt(self, partition: Partition, attempt_id: str, items: Mapping[str, str] | None = None) -> Attempt:
+        """A new one; ``items`` by version, of a source that feeds on another."""
+        return Attempt(
+            partition, attempt_id, scraper=self.scraper, client=self.client, landing=self.landing, items=items
+        )
 
-    def land(self, attempt: Attempt) -> Manifest:
+    def land(self, attempt: Attempt, fed_by: str = "") -> Manifest:
         """Writes the manifest of an attempt that has all its pages: from here on it is landed."""
         manifest = attempt.manifest(self.backfill_id, self.code_version, self.now())
+        manifest = manifest.model_copy(update={"fed_by": fed_by})
         self.landing.put_manifest(manifest)
         return manifest
 
@@ -100,6 +106,9 @@ def scrape(partition: Partition, context: ScrapeContext) -> Manifest:
     and the source keeps no history; ``NotSettled`` also when the source changed the partition during every sweep.
     """
 
+    if context.scraper.feeds_on:
+        return _scrape_fed(partition, context)
+
     def begin(attempt_id: str) -> Attempt:
         # Every time: a date may end between two sweeps.
         refuse_unaskable(partition, context.scraper, context.now())
@@ -108,7 +117,29 @@ def scrape(partition: Partition, context: ScrapeContext) -> Manifest:
     return context.land(swept(partition, begin, context))
 
 
-def land_as_empty(partition: Partition, context: ScrapeContext, evidence: str) -> Manifest:
+def _scrape_fed(partition: Partition, context: ScrapeContext) -> Manifest:
+    """One call for each item that the lister has and that is not landed yet, in the version in which it is listed."""
+    scraper = context.scraper
+    refuse_unaskable(partition, scraper, context.now())
+    listed = context.listed(partition) if context.listed else None
+    if listed is None:
+        raise NothingPublished(
+            f"{scraper.feeds_on} is not done with {partition.key}: nothing can be asked for, and no call was made",
+            source=scraper.source,
+            partition=partition.key,
+            stage="scrape",
+            hint=f"gapless run {scraper.feeds_on} {partition.start} {partition.end - dt.timedelta(days=1)}",
+        )
+    if not listed.items:
+        evidence = f"{scraper.feeds_on} has none of {partition.key}"
+        return land_as_empty(partition, context, evidence, fed_by=listed.content_hash)
+    attempt = context.attempt(partition, new_attempt_id(context.now()), listed.items)
+    attempt.adopt(context.landing.landed_pages(scraper.source, partition.key))
+    attempt.run()
+    return context.land(attempt, listed.content_hash)
+
+
+def land_as_empty(partition: Partition, context: ScrapeContext, evidence: str, fed_by: str = "") -> Manifest:
     """A manifest without a page: ``evidence`` from elsewhere says that there is nothing, and no call is made."""
     manifest = Manifest(
         source=context.scraper.source,
@@ -124,6 +155,7 @@ def land_as_empty(partition: Partition, context: ScrapeContext, evidence: str) -
         pages=(),
         counts=dict.fromkeys(context.scraper.tables, 0),
         empty_evidence=evidence,
+        fed_by=fed_by,
         content_hash=content_hash(()),
     )
     context.landing.put_manifest(manifest)

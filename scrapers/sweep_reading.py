@@ -13,7 +13,8 @@ while it is read for hours:
   pages, so that rows come twice; the new ones are those of the next sweep.
 * The halves of a band that was cut must have what the whole of it announced and showed. Where they do not, its page is
   asked for once more (a row may have been taken back meanwhile); then the first pages of its bands, of which those are
-  read again that have moved; and what is still missing then lies in no band, which is an error.
+  read again that have moved. What is still missing then has no value on the axis of the cut, so that no half of it has
+  it: the band is cut by the next axis, too. What no axis reaches lies in no band, which is an error.
 
 Which request comes next follows from the answers alone: a killed attempt that reads its landed pages again comes to the
 same place.
@@ -80,11 +81,12 @@ class _Reading:
 
 @dataclass(slots=True)
 class _Cut:
-    """A band whose place two halves took: what it announced and showed, and how often that was looked at again."""
+    """A band whose place two halves took, cut at ``axis``: what it announced and showed, how often it was looked at."""
 
     band: Band
     total: int | None
     shown: frozenset[str]
+    axis: int
     glances: int = 0
     has_looked_below: bool = False
 
@@ -104,6 +106,8 @@ class Sweep:
         self._pages: list[_Reading] = []
         self._leaves: dict[Band, _Reading] = {}
         self._readings: Counter[Band] = Counter()
+        # Axes up to this one do not reach all rows of the band.
+        self._after: dict[Band, int] = {}
         self._looking: _Cut | None = None
         self._at: _Reading
         self.next: Request | None = None
@@ -175,8 +179,10 @@ class Sweep:
             self.reading += 1
 
     def _cut(self, reading: _Reading) -> None:
-        halves = reading.band.halves(reading.steps)
-        if halves is None:
+        band, steps = reading.band, reading.steps
+        after = self._after.get(band, -1)
+        axis, halves = band.cut_at(steps, after), band.halves(steps, after)
+        if axis is None or halves is None:
             cap, total = self._scraper.result_cap, reading.total
             raise Truncated(
                 f"{reading.band} has {total or len(reading.rows)} rows, the source gives at most {cap} and cannot be "
@@ -184,9 +190,13 @@ class Sweep:
                 hint="let the axes of this scraper have finer steps, or one more",
                 announced=total,
             )
-        self._leaves.pop(reading.band, None)
-        self._stack.append(_Cut(reading.band, reading.total, frozenset(reading.rows)))
+        self._leaves.pop(band, None)
+        self._halve(_Cut(band, reading.total, frozenset(reading.rows), axis), halves, after)
+
+    def _halve(self, cut: _Cut, halves: tuple[Band, Band], after: int) -> None:
+        self._stack.append(cut)
         self._stack += reversed(halves)
+        self._after |= dict.fromkeys(halves, after)
 
     def _conclude(self, reading: _Reading) -> None:
         if reading.is_settled(grows=self._scraper.grows):
@@ -221,13 +231,17 @@ class Sweep:
         new = shown - self._keys_in(cut.band) - cut.shown if self._scraper.grows else frozenset[str]()
         if self._is_covered(cut, shown - new, glance.total, added=len(new)):
             return
+        axis, halves = cut.band.cut_at(glance.steps, cut.axis), cut.band.halves(glance.steps, cut.axis)
+        if cut.has_looked_below and axis is not None and halves is not None:
+            self._halve(_Cut(cut.band, glance.total, shown, axis), halves, cut.axis)
+            return
         if cut.has_looked_below:
             keys = self._keys_in(cut.band)
             missing = sorted(shown - keys)
             raise CoverageLow(
                 f"{cut.band}: announced {glance.total}, its bands have {plural(len(keys), 'different row')}"
                 f"{f'; in none of them: {missing[0]}' if missing else ''}",
-                hint="a row without a value on an axis is in no band: compare the source with this scraper",
+                hint="a row without a value on any axis is in no band: compare the source with this scraper",
             )
         cut.has_looked_below, cut.total, cut.shown = True, glance.total, shown
         self._stack.append(cut)

@@ -16,6 +16,7 @@ from deployments.local.upstreams.civic_towns import LOCAL_CIVIC_KEY, SAMPLE_TOWN
 from deployments.local.upstreams.drive_key import is_sample_key, key_file
 from deployments.local.upstreams.odds_upstream import ODDS_KEY
 from deployments.local.upstreams.racing_upstream import RACING_PASSWORD, RACING_USER
+from deployments.local.upstreams.sold_world import AREAS
 
 GOOGLE_PROJECT = "gapless-local"
 LOCAL_API_KEY = "sample-key"
@@ -41,6 +42,8 @@ _WORLD_OF_SOURCE = {
     "nba_boxscores": ("nba", "/stats"),
     "nba_gamelog": ("nba", "/stats"),
     "nba_playbyplay": ("nba", "/{site}"),
+    "hemnet_sales": ("sold", ""),
+    "hemnet_details": ("sold", ""),
 }
 _OF_SOURCES: dict[str, dict[str, Any]] = {
     "GAPLESS_SOURCE_URLS": {},
@@ -51,8 +54,9 @@ _OF_SOURCES: dict[str, dict[str, Any]] = {
         "racing_api_password": RACING_PASSWORD,
         "odds_api_key": ODDS_KEY,
     },
-    "GAPLESS_SOURCE_ENTITIES": {"civic_band": list(SAMPLE_TOWNS)},
+    "GAPLESS_SOURCE_ENTITIES": {"civic_band": list(SAMPLE_TOWNS), "hemnet_sales": list(AREAS)},
     "GAPLESS_SOURCE_RATE_PER_MINUTE": {"civic_band": 6000, "balldontlie": 6000},
+    "GAPLESS_SOURCE_PAUSE_S": {"hemnet": [0.0, 0.02]},
 }
 """JSON objects by variable: the stack's own entries, those of the running samples aside."""
 
@@ -79,6 +83,9 @@ def client_environment(state_dir: Path, state: StackState) -> dict[str, str]:
         # The key of a service account names the address of its token endpoint.
         key = {"drive_service_account": key_file(f"http://127.0.0.1:{ports['drive']}/token")}
         of_sources["GAPLESS_SOURCE_SECRETS"] = {**_OF_SOURCES["GAPLESS_SOURCE_SECRETS"], **key}
+    if "sold" not in ports or any(name.startswith("hemnet_") for name in state.exports.get("GAPLESS_SOURCE_URLS", {})):
+        # Only the sample is asked that fast, which else would take half an hour: anything else gets its pauses.
+        of_sources["GAPLESS_SOURCE_PAUSE_S"] = {}
     return {
         **client_settings(state_dir / "prefect", at["prefect"].ports["http"], state.auth),
         **({"PREFECT_API_URL": f"{weather['prefect']}/api"} if weather else {}),

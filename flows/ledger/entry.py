@@ -72,7 +72,8 @@ class LedgerEntry:
     ``open_items`` names what a good partition was loaded without (a postponed game), ``open_accepted`` who accepted
     that as a loss, and why. ``absent`` names what was listed and is rightly not there. ``items`` is how many the
     source's oracles had ``expected`` and how many of these were ``found``, empty where none was believed;
-    ``missing_items`` names those that were not, ``told_items`` what is worth a note.
+    ``missing_items`` names those that were not, ``told_items`` what is worth a note. ``fed_by`` is the ``content_hash``
+    of the list, of the source that this one feeds on, of which these are the items.
     """
 
     source: str
@@ -97,6 +98,7 @@ class LedgerEntry:
     told_items: str = ""
     accepted: str = ""
     open_accepted: str = ""
+    fed_by: str = ""
     last_cursor: str = ""
     pages_fetched: int = 0
     expected: int | None = None
@@ -144,6 +146,7 @@ class LedgerEntry:
             "told_items": self.told_items[:ERROR_LIMIT_CHARS],
             "accepted": redact(self.accepted, ERROR_LIMIT_CHARS)[:ERROR_LIMIT_CHARS],
             "open_accepted": redact(self.open_accepted)[:ERROR_LIMIT_CHARS],
+            "fed_by": self.fed_by,
             "last_cursor": self.last_cursor[:ERROR_LIMIT_CHARS],
             "pages_fetched": str(self.pages_fetched) if self.pages_fetched else "",
             "expected": "" if self.expected is None else str(self.expected),
@@ -178,6 +181,7 @@ class LedgerEntry:
             told_items=metadata.get("told_items", ""),
             accepted=metadata.get("accepted", ""),
             open_accepted=metadata.get("open_accepted", ""),
+            fed_by=metadata.get("fed_by", ""),
             last_cursor=metadata.get("last_cursor", ""),
             pages_fetched=int(metadata.get("pages_fetched", "0")),
             expected=int(metadata["expected"]) if "expected" in metadata else None,

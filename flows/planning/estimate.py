@@ -124,6 +124,8 @@ class Capacity:
         calls_guess: Calls a partition, as long as no run has shown it.
         units_guess: Units a partition, likewise; 0 are as many as calls.
         oracles: Each is one query of what it expects; what is found is part of the recount.
+        listed: Items by partition that another source lists and this one has not fetched: a call each; None where none
+            lists them.
         today: The day on which it would begin, to tell on which it would end.
         prices: What calls and operations cost.
     """
@@ -140,6 +142,7 @@ class Capacity:
     units_guess: float = 0.0
     oracles: int = 0
     left: int | None = None
+    listed: Mapping[str, int] | None = None
     today: dt.date | None = None
     prices: Prices = FREE
 
@@ -168,6 +171,8 @@ def estimate(
         # Scattered dates need more calls than the same number in a row, whatever earlier runs were like.
         whole = len(spans(plan.to_fetch, capacity.days_per_call))
         calls = max(whole, calls) if known else whole
+    if capacity.listed is not None:
+        calls = sum(capacity.listed.get(partition.key, 0) for partition in plan.to_fetch)
     if capacity.is_swept:
         calls = history.sweep_calls or math.ceil(capacity.calls_guess) if fetch else 0
     reloaded_days = sum(max(partition.days, 1) for partition in (*plan.to_reload, *plan.to_call_empty))

@@ -18,7 +18,7 @@ from flows.planning.requested import Selection, requested_partitions
 from flows.planning.requirements import Waiver, in_order
 from flows.planning.stored_plan import named_plan, plan_name, read_plan
 from flows.planning.tiers import described_tier, refuse_closed
-from flows.planning.versions import changed_partitions
+from flows.planning.versions import changed_partitions, listed_calls
 from flows.wiring import Services
 from scrapers.base import Scraper
 
@@ -129,6 +129,7 @@ def estimate_of(
             calls_guess=scraper.calls_guess,
             units_guess=scraper.units_guess,
             oracles=len(scraper.oracles) if plan.expected else 0,
+            listed=listed_calls(services, scraper, plan, entries) if scraper.feeds_on else None,
             left=kit.quota.left() if kit.access.rate.per_month else None,
             today=kit.quota.today,
             prices=kit.prices,

@@ -1,4 +1,4 @@
-"""Dates whose items were changed at the source after they were landed, of sources that tell (`Versioned`).
+"""Dates whose items were changed after they were landed, of sources that tell (`Versioned`) or feed on another.
 
 Backfills and daily runs ask once, whatever its date, for everything that was changed since they last asked. What
 differs from the landed versions is kept in one object, so that plans, gaps and audits know it without a call.
@@ -17,6 +17,7 @@ from alerting.ranges import compress_dates
 from alerting.versioned_record import VersionedRecord
 from alerting.wording import plural
 from flows.ledger.ledger import LedgerEntry
+from flows.planning.plan import Plan
 from flows.wiring import Services
 from scrapers.attempt import Fetcher
 from scrapers.base import Scraper
@@ -41,12 +42,49 @@ class Changed(BaseModel):
 
 
 def changed_partitions(services: Services, scraper: Scraper, entries: Mapping[str, LedgerEntry]) -> dict[str, str]:
-    """Which of ``entries`` are landed with other items than the source last listed, and what is other. No call.
+    """Which of ``entries`` are landed with other items than are listed by now, and what is other. No call.
 
-    Raises ``StateUnreadable``.
+    Listed by the source itself (`Versioned`), or by the one that it feeds on. Raises ``StateUnreadable``.
     """
+    if scraper.feeds_on:
+        return _fed_by_another_list(services, scraper, entries)
     stored = _record(services.store, scraper.source).read() if isinstance(scraper, Versioned) else None
     return _differing(services, stored.versions, entries) if stored else {}
+
+
+def _fed_by_another_list(services: Services, scraper: Scraper, entries: Mapping[str, LedgerEntry]) -> dict[str, str]:
+    """Partitions of which the lister is done with another list than they were read from."""
+    fed = {key: entry for key, entry in entries.items() if entry.fed_by}
+    if not fed:
+        return {}
+    lists = services.source_kit(scraper.feeds_on).ledger.refresh(min(fed), max(fed))
+    found = {}
+    for key, entry in fed.items():
+        listed = lists.get(key)
+        if listed is None or not listed.verdict.is_good or listed.content_hash == entry.fed_by:
+            continue
+        # An empty list is another one after every reading.
+        if any(listed.landed.values()) or any(entry.landed.values()):
+            found[key] = f"{scraper.feeds_on} has another list by now"
+    return found
+
+
+def listed_calls(
+    services: Services, scraper: Scraper, plan: Plan, entries: Mapping[str, LedgerEntry]
+) -> dict[str, int]:
+    """By partition that is fetched, the items that the source it feeds on has listed and that are not landed here.
+
+    Of a partition whose list has changed since, at least one.
+    """
+    keys = [partition.key for partition in plan.to_fetch]
+    lists = services.source_kit(scraper.feeds_on).ledger.refresh(min(keys), max(keys)) if keys else {}
+    found = {}
+    for key in keys:
+        listed, entry = lists.get(key), entries.get(key)
+        many = sum(listed.landed.values()) if listed else 0
+        had = sum(entry.landed.values()) if entry else 0
+        found[key] = max(many - had, min(many, 1))
+    return found
 
 
 def refresh_versions(services: Services, scraper: Scraper, client: Fetcher | None, now: dt.datetime) -> list[str]:

@@ -6,6 +6,7 @@ import dataclasses
 import datetime as dt
 from collections.abc import Sequence
 from copy import copy
+from functools import partial
 
 from alerting.errors import (
     BlockedBySource,
@@ -37,7 +38,9 @@ from flows.planning.refused_tier import remember_refusal
 from flows.run.circuit_breaker import Action, Decision
 from flows.run.run import Run
 from flows.run.work_set import Landed
+from scrapers.feeding import Listed, listed_in
 from scrapers.manifest import Manifest
+from scrapers.partition import Partition
 from scrapers.platforms.count_check import is_unchanged
 from scrapers.scrape import ScrapeContext, land_as_empty, scrape, utc_now
 from scrapers.spans import SpanResult, scrape_span
@@ -106,9 +109,11 @@ def take(run: Run, manifest: Manifest) -> Manifest:
     key = manifest.partition
     before = run.ledger.get(key)
     is_same = before is not None and before.verdict.is_good and before.content_hash == manifest.content_hash
-    if before is not None and is_same and manifest.versions and (run.is_live or run.asked.mode is Mode.FULL):
+    names_versions = manifest.versions or manifest.fed_by
+    if before is not None and is_same and names_versions and (run.is_live or run.asked.mode is Mode.FULL):
         # The same bytes under another version: what is landed is the newest all the same.
-        run.ledger.advance(key, before.verdict, run.backfill_id, utc_now(), attempt=manifest.attempt)
+        now, told = utc_now(), {"attempt": manifest.attempt, "fed_by": manifest.fed_by}
+        run.ledger.advance(key, before.verdict, run.backfill_id, now, **told)
     if is_same and run.is_live:
         run.work.unchanged.add(key)
     elif is_same and run.asked.mode is Mode.FULL:
@@ -133,7 +138,17 @@ def _context(run: Run, key: str) -> ScrapeContext:
         backfill_id=run.backfill_id,
         code_version=run.services.code_version,
         resume_within=dt.timedelta(hours=run.services.settings.checkpoint_max_age_h),
+        listed=partial(_listed, run) if run.kit.scraper.feeds_on else None,
     )
+
+
+def _listed(run: Run, partition: Partition) -> Listed | None:
+    """What the source that feeds this one is done with; None where it is not."""
+    kit, landing = run.services.source_kit(run.kit.scraper.feeds_on), run.services.landing
+    entry = kit.ledger.refresh(partition.key, partition.key).get(partition.key)
+    if entry is None or not entry.verdict.is_good or not entry.attempt:
+        return None
+    return listed_in(landing.take_up(entry.manifest_name, kit.scraper), kit.scraper, landing)
 
 
 def _still_true(run: Run, key: str) -> Manifest | None:
@@ -172,6 +187,7 @@ def record_landed(run: Run, manifest: Manifest) -> None:
         open_items=manifest.open_text,
         absent=manifest.absent_text,
         open_accepted="",
+        fed_by=manifest.fed_by,
         last_cursor=manifest.last_cursor,
         pages_fetched=manifest.counts.get(run.kit.scraper.tables[0], 0),
         expected=manifest.source_total,

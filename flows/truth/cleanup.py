@@ -1,7 +1,8 @@
 """`gapless cleanup`: finds what no manifest, ledger entry or running load names. Removes it only when told to.
 
-Never touched: an attempt with a manifest, an attempt that a ledger entry names, anything younger than ``min_age``, and
-any object at all while a living run holds the source's lease.
+Never touched: an attempt with a manifest, an attempt that a ledger entry names, landed pages of a source that feeds on
+another (each is good for any later attempt), anything younger than ``min_age``, and any object at all while a living
+run holds the source's lease.
 """
 
 # The names in the SQL are those of staging tables, checked against a pattern.
@@ -63,6 +64,7 @@ def remove_leftovers(services: Services, source: str, found: list[Leftover], now
 
 
 def _orphaned_attempts(services: Services, source: str, before: dt.datetime) -> Iterator[Leftover]:
+    keeps_pages = bool(services.source_kit(source).scraper.feeds_on)
     named = {(key, entry.attempt) for key, entry in services.source_kit(source).ledger.refresh().items()}
     attempts: dict[tuple[str, str], list[StoredObject]] = {}
     for stored in services.store.list(source_prefix(source)):
@@ -71,6 +73,8 @@ def _orphaned_attempts(services: Services, source: str, before: dt.datetime) -> 
             attempts.setdefault((match[1], match[2]), []).append(stored)
     for (key, attempt), objects in attempts.items():
         landed = any(one.name.endswith("/manifest.json") for one in objects)
+        if keeps_pages and any("/page-" in one.name for one in objects):
+            continue
         if landed or (key, attempt) in named or not all(_older(one, before) for one in objects):
             continue
         yield _leftover("attempt", f"{key} attempt {attempt}", objects, "no manifest: it ended before it was complete")

@@ -50,6 +50,7 @@ def landed_entry(manifest: Manifest, before: LedgerEntry | None, backfill_id: st
         evidence=manifest.empty_evidence,
         open_items=manifest.open_text,
         absent=manifest.absent_text,
+        fed_by=manifest.fed_by,
         error_type="NotSettled" if manifest.unsettled else "",
     )
 

@@ -82,7 +82,7 @@ def test_its_first_request_is_pure_relative_and_without_secrets(source):
     assert not request.path.startswith("//")
     if isinstance(source.auth, SecretParam):
         assert source.auth.param not in dict(request.params)
-    if source.keeps_history and len(source.entities) != 1:
+    if source.keeps_history and len(source.entities) != 1 and not source.sweeps:
         assert request != source.first_request(_partition(source, RECENT - dt.timedelta(days=40)))
 
 
@@ -120,6 +120,16 @@ def test_what_comes_before_it_exists_and_never_comes_after_it(source):
         before += [] if name in seen else scraper(name).requires
         seen.add(name)
     assert source.step != "whole" or all(scraper(name).step == "whole" for name in source.requires)
+
+
+def test_what_it_feeds_on_lists_its_items_by_the_same_dates_and_comes_first(source):
+    if not source.feeds_on:
+        return
+    lister = scraper(source.feeds_on)
+    assert source.feeds_on in source.requires
+    assert (lister.step, lister.zone) == (source.step, source.zone)
+    assert not source.sweeps
+    assert source.item_request(_partition(source), "an-item") == source.item_request(_partition(source), "an-item")
 
 
 def test_its_oracles_name_tables_and_columns_that_are_there(source):

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +18,11 @@ from flows.ledger.pending import pending_name
 from flows.planning.history import history_name
 from flows.planning.stored_plan import run_prefix
 from processors.receipt import receipt_name
-from scrapers.landing import source_prefix
+from scrapers.landing import attempt_prefix, source_prefix
+from scrapers.manifest import page_name
+from scrapers.registry import scraper
 
+COMMAND = "python -m deployments.lifecycle"
 FILE = Path(__file__).parents[2] / "deployments" / "lifecycle.json"
 RULES: list[dict[str, Any]] = json.loads(FILE.read_text())["rule"]
 
@@ -64,3 +71,26 @@ def test_replaced_objects_can_be_had_back_for_thirty_days() -> None:
     (gone,) = [rule for rule in RULES if rule["condition"].get("isLive") is False]
     assert gone["condition"]["daysSinceNoncurrentTime"] == 30
     assert "matchesPrefix" not in gone["condition"], "also the ledger's older generations"
+
+
+def printed(environment: dict[str, str]) -> list[dict[str, Any]]:
+    words = [sys.executable if word == "python" else word for word in shlex.split(COMMAND)]
+    done = subprocess.run(words, env={**os.environ, **environment}, capture_output=True, text=True, check=True)
+    rules: list[dict[str, Any]] = json.loads(done.stdout)["rule"]
+    return rules
+
+
+def test_pages_with_personal_data_are_deleted_when_their_source_says_or_a_setting_does() -> None:
+    *ours, rule = printed({})
+    assert ours == RULES
+    assert rule["condition"]["age"] == scraper("hemnet_sales").raw_days == 180
+    assert rule["action"]["type"] == "Delete"
+    (prefix,), (suffix,) = rule["condition"]["matchesPrefix"], rule["condition"]["matchesSuffix"]
+    page = f"{attempt_prefix('hemnet_sales', 'sweep', 'a')}{page_name(1)}"
+    assert page.startswith(prefix)
+    assert page.endswith(suffix)
+    assert not f"{attempt_prefix('hemnet_sales', '2025-01', 'a')}manifest.json".endswith(suffix)
+    assert not f"{attempt_prefix('hemnet_details', '2025-01', 'a')}{page_name(1)}".startswith(prefix)
+    *_, rule = printed({"GAPLESS_SOURCE_RAW_DAYS": '{"hemnet_sales": 30}'})
+    assert rule["condition"]["age"] == 30
+    assert printed({"GAPLESS_SOURCE_RAW_DAYS": '{"hemnet_sales": 0}'}) == RULES

@@ -30,6 +30,7 @@ NEEDS_STACK = (
 )
 EXECUTED_BY = {
     "pytest -q tests/contracts -k ecb_rates": "tests/docs/test_add_a_source.py",
+    "python -m deployments.lifecycle": "tests/deployments/test_lifecycle.py",
 }
 LANGUAGES = {"sh", "python", "yaml", "text", "console", "mermaid", "json", "sql", "html", "ini", "toml", "dockerfile"}
 # What only a cloud or an engine that is absent here can run. Shown as ```console, never as ```sh.

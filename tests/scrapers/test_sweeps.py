@@ -173,9 +173,17 @@ def test_a_sale_corrected_into_a_band_that_was_read_already_costs_only_glances_a
     assert bench.site.calls < 1.5 * still.site.calls
 
 
+@pytest.mark.parametrize("count", [1, 40, 300])
+def test_rows_without_a_value_on_the_first_axis_are_found_by_the_next_one(count):
+    bench = Bench(homes(300))
+    for row in bench.site.rows[:count]:
+        row["size"] = None
+    assert_exact(bench, bench.sweep())
+
+
 def test_a_row_that_is_in_no_band_is_an_error_and_never_a_quiet_loss():
     bench = Bench(homes(300))
-    bench.site.rows[120]["size"] = None
+    bench.site.rows[120].update(size=None, price=None)
     with pytest.raises(CoverageLow, match="its bands have"):
         bench.sweep()
 

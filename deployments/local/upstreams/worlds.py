@@ -52,8 +52,23 @@ def _drive(listener: socket.socket, data_dir: Path) -> Callable[[], None]:  # no
     return DriveUpstream(listener=listener).serve
 
 
+def _sold(listener: socket.socket, data_dir: Path) -> Callable[[], None]:  # noqa: ARG001 - keeps nothing
+    from deployments.local.upstreams.sold_upstream import SoldUpstream
+    from deployments.local.upstreams.sold_world import SoldWorld
+
+    return SoldUpstream(listener=listener, world=SoldWorld(sales=6_000)).serve
+
+
 WORLDS: Mapping[str, Callable[[socket.socket, Path], Callable[[], None]]] = MappingProxyType(
-    {"box_scores": _box_scores, "civic": _civic, "racing": _racing, "odds": _odds, "nba": _nba, "drive": _drive}
+    {
+        "box_scores": _box_scores,
+        "civic": _civic,
+        "racing": _racing,
+        "odds": _odds,
+        "nba": _nba,
+        "drive": _drive,
+        "sold": _sold,
+    }
 )
 """Builds a world for a listener and a folder of its own; what comes back serves until the process ends."""
 

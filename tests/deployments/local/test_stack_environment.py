@@ -25,7 +25,15 @@ PORTS = {
     "gcs": {"http": 4443},
     "bigquery": {"http": 9050, "grpc": 9060},
     "inbox": {"http": 8025, "smtp": 1025},
-    "upstream": {"box_scores": 8080, "civic": 8081, "racing": 8082, "odds": 8083, "nba": 8084, "drive": 8085},
+    "upstream": {
+        "box_scores": 8080,
+        "civic": 8081,
+        "racing": 8082,
+        "odds": 8083,
+        "nba": 8084,
+        "drive": 8085,
+        "sold": 8086,
+    },
 }
 
 NBA = "http://127.0.0.1:8084"
@@ -131,4 +139,11 @@ def test_the_page_of_calendars_reads_the_bucket_and_the_entities_of_its_own_stac
         "STORAGE_EMULATOR_HOST",
         "BIGQUERY_EMULATOR_HOST",
     }
-    assert json.loads(found["GAPLESS_SOURCE_ENTITIES"]) == {"civic_band": ["a-town"]}
+    assert json.loads(found["GAPLESS_SOURCE_ENTITIES"])["civic_band"] == ["a-town"]
+
+
+def test_only_the_sample_of_a_site_is_asked_without_its_pauses():
+    quick = client_environment(Path("x"), _running({}))
+    assert json.loads(quick["GAPLESS_SOURCE_PAUSE_S"]) == {"hemnet": [0.0, 0.02]}
+    real = client_environment(Path("x"), _running({"GAPLESS_SOURCE_URLS": {"hemnet_sales": "https://www.hemnet.se"}}))
+    assert json.loads(real["GAPLESS_SOURCE_PAUSE_S"]) == {}

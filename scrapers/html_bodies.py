@@ -1,0 +1,45 @@
+"""Reads the data that a web page has embedded for its own scripts. Pure; the page around it is never looked at."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from alerting.errors import BlockedBySource, SourceContractError, SourceUnavailable
+from scrapers.excerpts import excerpt
+from scrapers.json_bodies import landed_json, parsed_json
+
+_PAGE = re.compile(rb"(?is)(?:\xef\xbb\xbf|\s|<!--.{0,800}?-->)*<(?:!doctype html|html|head|body)[\s>]")
+_SCRIPT_ENDS = re.compile(rb"(?i)</script\s*>")
+
+
+def parsed_embedded_json(body: bytes, element: str) -> Any:
+    """The JSON of the ``<script id="...">`` whose id is ``element``.
+
+    Raises ``BlockedBySource`` for a web page without it: a bot defence, in whatever language, or a closed door.
+    ``SourceUnavailable`` for a page that ends within it, ``SourceContractError`` for what is no web page or has it
+    twice, and what :func:`scrapers.json_bodies.parsed_json` raises.
+    """
+    return parsed_json(_embedded(body, element))
+
+
+def landed_embedded_json(body: bytes, element: str) -> Any:
+    """The same of a page that ``parsed_embedded_json`` has read before it was landed."""
+    return landed_json(_embedded(body, element))
+
+
+def _embedded(body: bytes, element: str) -> bytes:
+    if _PAGE.match(body) is None:
+        raise SourceContractError("the body is no web page", body=excerpt(body))
+    begins = re.findall(rb"""<script\b[^>]*\bid=["']?%s["']?[^>]*>""" % re.escape(element.encode()), body)
+    if not begins:
+        raise BlockedBySource(
+            f"a web page came without its data, {element}", body=excerpt(body), hint="look at the page in a browser"
+        )
+    if len(begins) > 1:
+        raise SourceContractError(f"a page has {element} {len(begins)} times", body=excerpt(body))
+    rest = body[body.index(begins[0]) + len(begins[0]) :]
+    end = _SCRIPT_ENDS.search(rest)
+    if end is None:
+        raise SourceUnavailable(f"the page ends within its data, {element}; nothing of it was taken", cut_body=True)
+    return rest[: end.start()]
