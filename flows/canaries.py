@@ -15,6 +15,7 @@ from flows.process import load_batch, process_landed, to_load
 from flows.run.cost_history import learn_from_canaries
 from flows.run.run import Run
 from flows.run.work_set import Landed
+from processors.load_plan import pack
 
 
 async def try_canaries(run: Run, plan: Plan) -> Plan:
@@ -49,8 +50,9 @@ async def _land_and_load(run: Run, keys: list[str]) -> list[Landed]:
     """What was landed of ``keys``; loading was tried, unless it was stopped."""
     landed: list[Landed] = []
     await run.subflow(dates, keys, partial(land_window, run, keys, landed.append))
-    if run.loading_stopped_by is None and (loadable := await to_load(run, landed)):
-        await run.subflow(process_landed, [one.partition for one in loadable], partial(load_batch, run, loadable))
+    if run.loading_stopped_by is None:
+        for batch in pack(await to_load(run, landed)):
+            await run.subflow(process_landed, [one.partition for one in batch], partial(load_batch, run, batch))
     return landed
 
 

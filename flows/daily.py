@@ -17,6 +17,7 @@ from prefect.states import Completed, Failed
 
 from alerting.errors import ConfigurationError, PipelineError
 from alerting.incident import Incident
+from alerting.ranges import date_of
 from alerting.redaction import redact
 from alerting.wording import plural
 from flows.closing.announcing import Origin, announce, verified_event
@@ -24,12 +25,13 @@ from flows.closing.close import free_lease_of
 from flows.coordination.cooldown import refuse_while_cooling
 from flows.coordination.lease import Lease
 from flows.coordination.lease_loan import acquire_when_free
-from flows.dropdowns import DateSource
+from flows.dropdowns import DatedSource
 from flows.log import lets_out_redacted, partition_logger
 from flows.mapping import map_windows
 from flows.parameters import Asked, Concurrency, DaysBack, Mode, Reason, WaitSeconds
 from flows.planning.expectations import by_oracles
 from flows.planning.plan import Path, Plan, PlannedPartition
+from flows.planning.planner import refuse_unsaid
 from flows.planning.requirements import Waiver, in_order
 from flows.planning.tiers import refuse_closed
 from flows.planning.versions import changed_partitions, refresh_versions
@@ -71,8 +73,17 @@ def settled_window(scraper: Scraper, days_back: int, now: dt.datetime) -> list[P
     length = dt.timedelta(days=31 if scraper.step == "month" else 1)
     earliest = max(scraper.floor, today - length * (days_back + 2) - scraper.settles_after)
     earliest = max(earliest, scraper.earliest(now))
-    partitions = partitions_between(earliest, today, scraper.zone, scraper.step)
-    return [partition for partition in partitions if scraper.settled_at(partition) <= now][-days_back:]
+    names = scraper.names_of_entities if scraper.has_series else ("",)
+    if not names:
+        raise ConfigurationError(
+            f"no entity of {scraper.source} is known. Nothing was done",
+            source=scraper.source,
+            stage="plan",
+            hint="GAPLESS_SOURCE_ENTITIES says which there are",
+        )
+    found = [partitions_between(earliest, today, scraper.zone, scraper.step, name) for name in names]
+    settled = [[one for one in partitions if scraper.settled_at(one) <= now][-days_back:] for partitions in found]
+    return sorted((one for partitions in settled for one in partitions), key=lambda one: (one.start, one.entity))
 
 
 def tell_of_end(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001
@@ -103,7 +114,7 @@ def _flow_run_name() -> str:
 @lets_out_redacted
 @flow(name="daily", flow_run_name=_flow_run_name, persist_result=False, on_crashed=HOOKS, on_cancellation=HOOKS)
 async def daily(
-    source: DateSource,
+    source: DatedSource,
     days_back: DaysBack = 3,
     max_concurrency: Concurrency = 4,
     ignore_requires: bool = False,
@@ -135,7 +146,7 @@ async def daily(
             name,
             backfill_id=daily_id_of(current.id or "local"),
             mode="daily",
-            range_text=f"{window[0].key}..{window[-1].key}",
+            range_text=f"{date_of(window[0].key)}..{date_of(window[-1].key)}",
             wait_s=wait_for_lease_s,
         )
         with contextlib.ExitStack() as held:
@@ -157,7 +168,7 @@ def live_plan(services: Services, source: str, window: list[Partition], *, ignor
     kit = services.source_kit(source)
     items = [PlannedPartition(partition, Path.FETCH, "newest or may have changed") for partition in window]
     again = changed_items(services, source, {partition.key for partition in window})
-    items = sorted([*again, *items], key=lambda item: item.partition.key)
+    items = sorted([*again, *items], key=lambda item: (item.partition.start, item.partition.key))
     plan = Plan(
         source,
         items[0].partition.start,
@@ -165,7 +176,9 @@ def live_plan(services: Services, source: str, window: list[Partition], *, ignor
         kit.scraper.zone,
         tuple(items),
     )
-    entries = kit.ledger.refresh(items[0].partition.key, window[-1].key)
+    keys = [item.partition.key for item in items]
+    entries = kit.ledger.refresh(min(keys), max(keys))
+    refuse_unsaid(kit.scraper, plan.to_fetch)
     plan = in_order(services, kit.scraper, plan, entries, utc_now(), Waiver(ignore_requires))
     plan = by_oracles(services, kit.scraper, plan, entries, utc_now())
     refuse_closed(kit, plan.to_fetch)

@@ -5,27 +5,30 @@ from __future__ import annotations
 import enum
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from scrapers.registry import scraper, sources
+
+Asking = Literal["date", "entity", "series"]
 
 LOG = logging.getLogger("gapless.dropdowns")
 
 
-def sources_by(*, entity: bool) -> list[str]:
-    """Names of the sources that are asked by entity, or of those that are asked by date, sorted.
+def sources_by(asked: Asking) -> list[str]:
+    """Names of the sources that are asked by date, by entity, or by both (a series of dates for each entity), sorted.
 
     A source whose module cannot be imported counts as asked by date: it must not take the forms of the others away.
     """
-    return [name for name in sources() if _is_by_entity(name) == entity]
+    return [name for name in sources() if _asked_by(name) == asked]
 
 
-def _is_by_entity(name: str) -> bool:
+def _asked_by(name: str) -> Asking:
     try:
-        return scraper(name).step == "whole"
+        found = scraper(name)
     except Exception as error:  # whatever stands in that file; its own run says so
         LOG.warning("source %s cannot be used: %s", name, error)
-        return False
+        return "date"
+    return "entity" if found.step == "whole" else "series" if found.has_series else "date"
 
 
 def sources_of_families() -> list[str]:
@@ -53,10 +56,14 @@ def _choices(title: str, names: Sequence[str]) -> Any:
 if TYPE_CHECKING:
     DateSource = str
     EntitySource = str
+    SeriesSource = str
+    DatedSource = str
     Family = str
     FamilySource = str
 else:
-    DateSource = _choices("DateSource", sources_by(entity=False))
-    EntitySource = _choices("EntitySource", sources_by(entity=True))
+    DateSource = _choices("DateSource", sources_by("date"))
+    EntitySource = _choices("EntitySource", sources_by("entity"))
+    SeriesSource = _choices("SeriesSource", sources_by("series"))
+    DatedSource = _choices("DatedSource", sorted([*sources_by("date"), *sources_by("series")]))
     Family = _choices("Family", families())
     FamilySource = _choices("FamilySource", sources_of_families())

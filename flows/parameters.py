@@ -154,8 +154,9 @@ class Asked(BaseModel):
 
     @property
     def range_text(self) -> str:
-        """What was asked for, in one line: first and last date, or the entities."""
-        return self.entities or f"{self.start_date}..{self.end_date}"
+        """What was asked for, in one line: first and last date, or the entities, or both."""
+        dates = f"{self.start_date}..{self.end_date}" if self.start_date != NO_DATE else ""
+        return " ".join(filter(None, (self.entities, dates)))
 
     @property
     def reason_text(self) -> str:
@@ -165,7 +166,9 @@ class Asked(BaseModel):
     @property
     def accept_command(self) -> str:
         """The command that loads what came with fewer rows than before, in the range of this run."""
-        what = f"--entities '{self.entities}'" if self.entities else f"{self.start_date} {self.end_date}"
+        dates = f"{self.start_date} {self.end_date}" if self.start_date != NO_DATE else ""
+        entities = f"--entities '{self.entities}'" if self.entities else ""
+        what = " ".join(filter(None, (dates, entities)))
         return f"gapless run {self.source} {what} --accept-shrink --reason WHY"
 
     @property

@@ -50,8 +50,10 @@ class Settings(BaseSettings):
     source_rate_per_minute: dict[str, int] = Field(
         default_factory=dict, description="JSON: calls per minute and source (or account), where your plan differs."
     )
-    source_entities: dict[str, list[str]] = Field(
-        default_factory=dict, description="JSON: per source, the entities that `all` means, where yours differ."
+    source_entities: dict[str, list[str] | dict[str, dict[str, Any]]] = Field(
+        default_factory=dict,
+        description="JSON: per source, the entities that `all` means, where yours differ; where the source needs facts "
+        "of each, an object of them by entity.",
     )
     source_page_size: dict[str, int] = Field(
         default_factory=dict, description="JSON: rows asked for per page and source; may change while a run is paused."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -54,7 +55,16 @@ class SourceKit:
         """With the entities, or what is swept, and the page size of the settings."""
         settings = self.services.settings
         scraper = copy(scraper_registry.scraper(self.source))
-        scraper.entities = tuple(settings.source_entities.get(self.source, scraper.entities))
+        told = settings.source_entities.get(self.source, scraper.entities)
+        scraper.entities = tuple(told)
+        scraper.told_facts = told if isinstance(told, dict) else {}
+        if scraper.told_facts and scraper.entity_facts is None:
+            raise ConfigurationError(
+                f"GAPLESS_SOURCE_ENTITIES says facts of entities of {self.source}, which takes none. Nothing was done",
+                source=self.source,
+                stage="settings",
+                hint=f"write a list of names: {json.dumps({self.source: list(told)})}",
+            )
         if scraper.sweeps:
             scraper.sweeps, scraper.entities = tuple(settings.source_entities.get(self.source, scraper.sweeps)), ()
         scraper.page_size = settings.source_page_size.get(self.source, scraper.page_size)

@@ -11,9 +11,12 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from zoneinfo import ZoneInfo
 
+from pydantic import ValidationError
+
 from alerting.errors import ConfigurationError, PipelineError, SourceContractError, writable
 from scrapers.auth import Auth
 from scrapers.bands import Band
+from scrapers.entity_facts import EntityFacts
 from scrapers.oracle import Oracle
 from scrapers.partition import VARIANT_MARK, Partition, Step
 from scrapers.rate import QuotaHeaders, Rate, Tier
@@ -210,8 +213,12 @@ class Scraper(ABC):
         statuses: What an HTTP status means here, where it differs from ``scrapers.answers.STATUSES``.
         accepted_statuses: Statuses of a complete answer; the evidence of an empty one names its status.
         step: Length of a partition; ``whole`` for a source that is asked by entity and not by date.
-        entities: Of a ``whole`` source, those that ``all`` means; a setting can replace them.
+        entities: Of a source that is asked by entity, those that ``all`` means; a setting can replace them.
         variants: Kinds of documents of each entity; each is a partition of its own.
+        has_series: Each entity has dates of its own (shops, regions): a partition is an entity at a date, and the form
+            asks for both. Of a ``whole`` source it says nothing.
+        entity_facts: What the settings have to say of each entity, in place of a list of names; None = nothing.
+        told_facts: What the settings say, by entity: read it by ``facts_of``.
         fresh_for: How long a verified snapshot of a whole entity is good; a later run fetches it again. Of a sweep, how
             long other partitions are filled from it.
         is_paginated: A killed attempt is resumed at its last page; costs one listing a partition.
@@ -297,6 +304,9 @@ class Scraper(ABC):
     calls_guess: ClassVar[float] = 1.0
     units_guess: ClassVar[float] = 0.0
     may_repeat: ClassVar[bool] = False
+    has_series: ClassVar[bool] = False
+    entity_facts: ClassVar[type[EntityFacts] | None] = None
+    told_facts: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
     floor: dt.date = dt.date(1970, 1, 1)
     floor_evidence: str = ""
     settles_after: ClassVar[dt.timedelta] = dt.timedelta(hours=6)
@@ -405,6 +415,45 @@ class Scraper(ABC):
         """The cheapest tier that may ask for the partition; None where every one may."""
         name = cls.entity_tiers.get(partition.entity.partition(VARIANT_MARK)[0], cls.needs_tier)
         return cls.tier(name) if name else None
+
+    @property
+    def takes_entities(self) -> bool:
+        """Whether it is asked by entity, be that as a whole or at a date."""
+        return self.step == "whole" or self.has_series
+
+    @property
+    def names_of_entities(self) -> tuple[str, ...]:
+        """Every entity, and each of its kinds of documents."""
+        return tuple(
+            f"{name}{VARIANT_MARK}{variant}" if variant else name
+            for name in self.entities
+            for variant in self.variants or ("",)
+        )
+
+    def facts_of(self, entity: str) -> Any:
+        """What the settings say of ``entity`` (without its variant), as ``entity_facts``.
+
+        Raises ``ConfigurationError`` for an entity that they do not have, and for facts that are missing or wrong.
+        """
+        name = entity.partition(VARIANT_MARK)[0]
+        assert self.entity_facts is not None
+        where = f"GAPLESS_SOURCE_ENTITIES, {self.source}, {name}"
+        wanted = ", ".join(self.entity_facts.model_fields)
+        hint = f"mend GAPLESS_SOURCE_ENTITIES: each entity of {self.source} has {wanted}"
+        if name not in self.told_facts:
+            raise ConfigurationError(
+                f"{where}: nothing is said of it. Nothing was done", source=self.source, stage="plan", hint=hint
+            )
+        try:
+            return self.entity_facts.model_validate(dict(self.told_facts[name]))
+        except ValidationError as error:
+            told = "; ".join(
+                f"{'.'.join(map(str, one['loc']))}: {one['msg']}"
+                for one in error.errors(include_input=False, include_url=False)
+            )
+            raise ConfigurationError(
+                f"{where}: {told}. Nothing was done", source=self.source, stage="plan", hint=hint
+            ) from None
 
     @property
     def has_sites(self) -> bool:

@@ -221,22 +221,28 @@ def windows(partitions: Sequence[Partition], single_up_to: int = 31) -> list[tup
     """Groups partitions, in the order given, into date subflows.
 
     Up to ``single_up_to`` partitions each is its own window, so that every date is a named run in the UI; beyond
-    that a window holds one calendar month, or ``single_up_to`` whole entities, because a subflow costs as much as ten
-    to thirty tasks.
+    that a window holds one calendar month (of one entity, where there are several), or ``single_up_to`` whole entities,
+    because a subflow costs as much as ten to thirty tasks. Many entities with few dates each share windows.
 
     >>> many = partitions_between(dt.date(2024, 1, 1), dt.date(2024, 3, 1), "UTC")
     >>> [len(window) for window in windows(many)]
     [31, 29, 1]
+    >>> [len(window) for window in windows([Partition.day(many[0].start, "UTC", f"shop-{n}") for n in range(40)])]
+    [31, 9]
     """
     if len(partitions) <= single_up_to:
         return [(partition,) for partition in partitions]
-    grouped: dict[tuple[str, int, int], list[Partition]] = {}
-    for number, partition in enumerate(partitions):
-        group = partition.entity, partition.start.year, partition.start.month
-        if partition.is_whole:
-            group = "", 0, number // single_up_to
-        grouped.setdefault(group, []).append(partition)
-    return [tuple(members) for members in grouped.values()]
+    months: dict[tuple[str, int, int], list[Partition]] = {}
+    for partition in partitions:
+        months.setdefault((partition.entity, partition.start.year, partition.start.month), []).append(partition)
+    if not partitions[0].entity:
+        return [tuple(members) for members in months.values()]
+    groups: list[list[Partition]] = []
+    for members in months.values():
+        if not groups or len(groups[-1]) + len(members) > single_up_to:
+            groups.append([])
+        groups[-1] += members
+    return [tuple(members) for members in groups]
 
 
 def window_name(partitions: Sequence[str]) -> str:

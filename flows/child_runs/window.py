@@ -71,8 +71,10 @@ async def joined(
     await asyncio.to_thread(_refuse_without_lease, services, source, backfill_id)
     with Run(services, asked, backfill_id, orchestrator) as run:
         wanted = set(partitions)
-        entities = ", ".join(partitions) if run.kit.scraper.step == "whole" else ""
-        selected = Selection(asked.start_date, asked.end_date, entities=entities)
+        listed = ", ".join(partitions)
+        is_whole = run.kit.scraper.step == "whole"
+        only = {"entities": listed} if is_whole else {"dates": listed} if run.kit.scraper.has_series else {}
+        selected = Selection(asked.start_date, asked.end_date, **only)
         for partition in requested_partitions(run.kit.scraper, selected, utc_now()):
             if partition.key in wanted:
                 run.work.partitions[partition.key] = partition

@@ -75,7 +75,10 @@ Also = Annotated[
 RunEnd = Annotated[dt.date | None, typer.Argument(parser=day, metavar="END", help="Last date, inclusive.")]
 Entities = Annotated[
     str,
-    typer.Option("--entities", help="Instead of dates, for sources asked by entity: all, or names and name~variant."),
+    typer.Option(
+        "--entities",
+        help="For sources asked by entity: all, or names and name~variant; in place of dates, or with them (shops).",
+    ),
 ]
 AnyEnd = Annotated[
     dt.date | None,

@@ -183,6 +183,8 @@ class Plan:
             return f"{len(self.items):,} whole {'entity' if len(self.items) == 1 else 'entities'}"
         days = (self.end_date - self.start_date).days + 1
         unit = "day" if days == 1 else "days"
+        entities = {item.partition.entity for item in self.items} - {""}
+        unit += f", {plural(len(entities), 'entity')}" if entities else ""
         last = f"; last settled date {self.settled_up_to}" if self.settled_up_to else ""
         return f"{self.start_date} to {self.end_date} inclusive, {self.zone}, {days:,} {unit}{last}"
 

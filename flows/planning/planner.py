@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from alerting.errors import ConfigurationError
@@ -21,6 +21,7 @@ from flows.planning.tiers import described_tier, refuse_closed
 from flows.planning.versions import changed_partitions, listed_calls
 from flows.wiring import Services
 from scrapers.base import Scraper
+from scrapers.partition import Partition
 
 _DOING_NOTHING = (Path.SKIP, Path.UNAVAILABLE, Path.LEAVE)
 
@@ -99,9 +100,17 @@ def plan_asked(
         judged = replace(judged, notes=plan.notes)
     plan = judged
     refuse_closed(kit, plan.to_fetch)
+    refuse_unsaid(scraper, plan.to_fetch)
     history = read_history(services.store, asked.source)
     estimated = estimate_of(services, asked, scraper, plan, history, entries)
     return Planned(plan, estimated, history, ledger, described_tier(kit))
+
+
+def refuse_unsaid(scraper: Scraper, to_fetch: Sequence[Partition]) -> None:
+    """Raises ``ConfigurationError`` where the settings lack what has to be known of an entity before it is asked."""
+    if scraper.entity_facts is not None:
+        for entity in sorted({partition.entity for partition in to_fetch}):
+            scraper.facts_of(entity)
 
 
 def estimate_of(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from alerting.errors import ConfigurationError
-from alerting.ranges import expand_dates
+from alerting.ranges import date_of, expand_dates
 from alerting.wording import plural
 from flows.calendar_dates import listed_dates
 from flows.parameters import NO_DATE
@@ -45,8 +46,10 @@ def requested_partitions(scraper: Scraper, selected: Selection, now: dt.datetime
     """The partitions asked for, oldest first.
 
     A source that is asked by entity takes ``entities`` and ``exclude``, and no dates: see
-    :func:`requested_entities`. Raises ``ConfigurationError`` for a start after the end, a range
-    before the source's floor, a date that is not over and settled, or dates outside the range. Nothing was done then.
+    :func:`requested_entities`. One with series takes all of them: each of ``entities`` ("" is all) at each date, by
+    entity; ``dates`` and ``exclude`` may then name a date of one entity (``entity@date``). Raises
+    ``ConfigurationError`` for a start after the end, a range before the source's floor, a date that is not over and
+    settled, or dates outside the range. Nothing was done then.
     """
     start_date, end_date = selected.start_date, selected.end_date
     if scraper.step == "whole":
@@ -55,7 +58,7 @@ def requested_partitions(scraper: Scraper, selected: Selection, now: dt.datetime
                 scraper, f"{scraper.source} is asked by entity and has no dates", "entities=all and no dates"
             )
         return requested_entities(scraper, selected.entities, selected.exclude)
-    if selected.entities.strip():
+    if selected.entities.strip() and not scraper.has_series:
         raise _refused(scraper, f"{scraper.source} is asked by date and has no entities", "leave entities empty")
     if NO_DATE in (start_date, end_date):
         raise _refused(scraper, "start_date and end_date are needed", "start_date=2025-01-01 end_date=2025-01-31")
@@ -72,36 +75,57 @@ def requested_partitions(scraper: Scraper, selected: Selection, now: dt.datetime
             f"end_date {end_date} lies in the future (it is {now:%Y-%m-%d}); the last settled date is {last_settled}",
             f"end_date={last_settled}",
         )
-    partitions = partitions_between(start_date, end_date, scraper.zone, scraper.step)
+    names = _named_series(scraper, selected) if scraper.has_series else [""]
+    partitions = [
+        one for name in names for one in partitions_between(start_date, end_date, scraper.zone, scraper.step, name)
+    ]
     unsettled = [partition for partition in partitions if scraper.settled_at(partition) > now]
     if unsettled:
         settled = [partition for partition in partitions if scraper.settled_at(partition) <= now]
-        last = f"the last settled one is {settled[-1].key}" if settled else "none of them is settled"
+        last = f"the last settled one is {date_of(settled[-1].key)}" if settled else "none of them is settled"
         what = "is not over and settled" if scraper.keeps_history else "does not begin"
         raise _refused(
             scraper,
-            f"{unsettled[0].key} {what} before {scraper.settled_at(unsettled[0]):%Y-%m-%d %H:%M} UTC "
+            f"{date_of(unsettled[0].key)} {what} before {scraper.settled_at(unsettled[0]):%Y-%m-%d %H:%M} UTC "
             f"(it is {now:%Y-%m-%d %H:%M} UTC); {last}",
             f"end_date={settled[-1].end - ONE_DAY}" if settled else "wait, or ask for earlier dates",
         )
     keys = {partition.key for partition in partitions}
-    wanted = _keys_of(scraper, "dates", selected.dates) or keys
+    wanted = _keys_of(scraper, "dates", selected.dates, names) or keys
     outside = sorted(wanted - keys)
     if outside:
         raise _refused(scraper, f"{outside[0]} lies outside {start_date} to {end_date}", "widen the range")
-    wanted -= _keys_of(scraper, "exclude", selected.exclude)
+    wanted -= _keys_of(scraper, "exclude", selected.exclude, names)
     if not wanted:
         raise _refused(scraper, "every date is excluded", "exclude less")
     return [partition for partition in partitions if partition.key in wanted]
 
 
-def _keys_of(scraper: Scraper, parameter: str, dates: str) -> set[str]:
+def _named_series(scraper: Scraper, selected: Selection) -> list[str]:
+    """The entities asked for: those named, else those that ``dates`` names all of its dates of, else all."""
+    listed = expand_dates(selected.dates)
+    of_dates = {key.rpartition("@")[0] for key in listed} if all("@" in key for key in listed) else set()
+    names = sorted(_keys(scraper, "entities", selected.entities.strip() or ", ".join(of_dates) or ALL))
+    if not names:
+        raise _unfit(
+            scraper, f"no entity of {scraper.source} is known: GAPLESS_SOURCE_ENTITIES says which there are", ""
+        )
+    return names
+
+
+def _keys_of(scraper: Scraper, parameter: str, dates: str, names: Sequence[str]) -> set[str]:
+    """The keys of a list; a date alone is that date of each of ``names``."""
     if not dates.strip():
         return set()
     try:
-        return set(listed_dates(dates))
+        listed = listed_dates(dates)
+        return {key for one in listed for key in ([one] if "@" in one or names == [""] else _at(names, one))}
     except ValueError as error:
         raise _refused(scraper, f"{parameter}: {error}", "write them as 2025-01-03, 2025-01-07..2025-01-09") from error
+
+
+def _at(names: Sequence[str], date: str) -> list[str]:
+    return [f"{name}@{date}" for name in names]
 
 
 def _refused(scraper: Scraper, what: str, hint: str) -> ConfigurationError:

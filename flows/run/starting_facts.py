@@ -12,7 +12,7 @@ from prefect.runtime import deployment, flow_run
 
 from alerting.advice import ALL_RETRYABLE
 from alerting.run_facts import RunFacts
-from flows.parameters import ASKED_BY, PASTED_WAIT_S, Asked, AskedFamily, OnFailure, Order
+from flows.parameters import ASKED_BY, NO_DATE, PASTED_WAIT_S, Asked, AskedFamily, OnFailure, Order
 from flows.planning.family import FamilyPlan, Step
 from flows.planning.plan import Plan
 from flows.planning.stored_plan import run_prefix
@@ -40,8 +40,8 @@ def starting_facts(
         backfill_id=backfill_id,
         source=plan.source,
         title=scraper.title,
-        start_date="" if asked.entities else plan.start_date.isoformat(),
-        end_date="" if asked.entities else plan.end_date.isoformat(),
+        start_date="" if plan.start_date == NO_DATE else plan.start_date.isoformat(),
+        end_date="" if plan.start_date == NO_DATE else plan.end_date.isoformat(),
         zone=plan.zone,
         reason=asked.reason_text,
         mode=asked.mode.value,
@@ -61,7 +61,7 @@ def starting_facts(
         links=links,
         form_url=_form_url(services, f"backfill/{plan.source}" if asked.part_of else ""),
         retry_command_template=(
-            f"prefect deployment run 'backfill/{plan.source}' {_again(plan, asked)} "
+            f"prefect deployment run 'backfill/{plan.source}' {_again(plan)} "
             f"-p reason=errors {_WAITS} -p note='retry {{cause}} of {backfill_id}'"
         ),
         range_command=_all_of_it(plan, asked, backfill_id),
@@ -147,14 +147,15 @@ def _all_of_it(plan: Plan, asked: Asked, backfill_id: str) -> str:
     if any((asked.dates, asked.exclude, asked.failed_of, asked.plan_of, asked.retry_failed)):
         return ""
     dates = f"-p start_date={plan.start_date} -p end_date={plan.end_date}"
-    what = f"-p entities='{asked.entities}'" if asked.entities else dates
+    entities = f"-p entities='{asked.entities}'" if asked.entities else ""
+    what = " ".join(filter(None, (dates if plan.start_date != NO_DATE else "", entities)))
     note = f"-p note='retry {ALL_RETRYABLE} of {backfill_id}'"
     return f"prefect deployment run 'backfill/{plan.source}' {what} -p reason=errors {_WAITS} {note}"
 
 
-def _again(plan: Plan, asked: Asked) -> str:
+def _again(plan: Plan) -> str:
     """Parameters with which the partitions in place of ``{ranges}`` are asked for again."""
-    if asked.entities:
+    if plan.start_date == NO_DATE:
         return "-p entities='{ranges}'"
     return f"-p start_date={plan.start_date} -p end_date={plan.end_date} -p dates='{{ranges}}'"
 

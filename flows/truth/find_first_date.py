@@ -57,6 +57,10 @@ def find_first_date(
         raise ConfigurationError(
             f"{source} is asked by entity and has no dates. Nothing was done", source=source, stage="plan"
         )
+    if scraper.has_series:
+        raise ConfigurationError(
+            f"{source} has a first date for each of its entities. Nothing was done", source=source, stage="plan"
+        )
     if not scraper.keeps_history:
         told = f"{source} keeps no history: its first date is the one on which somebody first looked. Nothing was done"
         raise ConfigurationError(told, source=source, stage="plan", hint=f"gapless gaps {source}")

@@ -31,7 +31,7 @@ from processors.load_plan import QueryValue
 from scrapers.base import Scraper
 from scrapers.landing import source_prefix
 from scrapers.manifest import no_evidence
-from scrapers.partition import VARIANT_MARK, Partition, partitions_between
+from scrapers.partition import Partition, partitions_between
 from scrapers.threads import threads
 
 _READERS = 8
@@ -265,25 +265,35 @@ def _is_more_than_pending(known: Known) -> bool:
 
 def whole_partitions(scraper: Scraper, known_keys: Iterable[str]) -> list[Partition]:
     """Every entity (and variant) that the source declares or that anything is known of, sorted."""
-    declared = {
-        f"{entity}{VARIANT_MARK}{variant}" if variant else entity
-        for entity in scraper.entities
-        for variant in scraper.variants or ("",)
-    }
-    return [Partition.whole(name, scraper.zone) for name in sorted(declared | set(known_keys))]
+    return [Partition.whole(name, scraper.zone) for name in sorted({*scraper.names_of_entities, *known_keys})]
 
 
 def dated_partitions(
     scraper: Scraper, known_keys: Iterable[str], first: dt.date, last: dt.date, now: dt.datetime
 ) -> list[Partition]:
     """The settled partitions of ``first`` to ``last`` (inclusive), for every known entity."""
-    entities = sorted({entity_of(key) for key in known_keys}) or [""]
     return [
         one
-        for entity in entities
-        for one in (partitions_between(first, last, scraper.zone, scraper.step, entity) if first <= last else [])
+        for entity, end in last_dates(scraper, known_keys, last).items()
+        for one in (partitions_between(first, end, scraper.zone, scraper.step, entity) if first <= end else [])
         if scraper.settled_at(one) <= now
     ]
+
+
+def last_dates(scraper: Scraper, known_keys: Iterable[str], last: dt.date) -> dict[str, dt.date]:
+    """Each entity of a dated source, "" for one without, with its last date, sorted.
+
+    That is ``last``; of an entity that the settings do not have any more it is the last that is known, so that it is
+    not missed on the dates since.
+    """
+    if not scraper.has_series:
+        return dict.fromkeys(sorted({entity_of(key) for key in known_keys}) or [""], last)
+    ends = dict.fromkeys(scraper.names_of_entities, last)
+    former: dict[str, dt.date] = {}
+    for key in known_keys:
+        if (name := entity_of(key)) not in ends and (date := first_date_of(key)):
+            former[name] = min(last, max(date, former.get(name, date)))
+    return dict(sorted({**ends, **former}.items()))
 
 
 def _oldest(services: Services, source: str, keys: Iterable[str]) -> dt.date | None:

@@ -20,7 +20,7 @@ from flows.ledger.rests import long_rests
 from flows.planning.known_first_date import known_scraper
 from flows.planning.plan import BEFORE_FIRST, why_unaskable
 from flows.planning.stored_plan import planned_by_source
-from flows.truth.inventory import entity_of, first_date_of, whole_partitions
+from flows.truth.inventory import first_date_of, last_dates, whole_partitions
 from flows.wiring import Services
 from scrapers.base import Scraper
 from scrapers.partition import Partition, Step, partitions_between
@@ -207,12 +207,11 @@ def _partitions(scraper: Scraper, keys: Iterable[str], now: dt.datetime, audit_f
     begin = begin.replace(month=1, day=1) if begin <= scraper.floor else begin
     # What was landed of a date that counts as settled no more is shown all the same.
     last = max([last, *dated])
-    entities = sorted({entity_of(key) for key in keys}) or [""]
     return [
         one
-        for entity in entities
-        for one in partitions_between(begin, last, scraper.zone, scraper.step, entity)
-        if one.start <= last
+        for entity, end in last_dates(scraper, keys, last).items()
+        for one in partitions_between(begin, end, scraper.zone, scraper.step, entity)
+        if one.start <= end
     ]
 
 

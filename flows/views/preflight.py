@@ -17,6 +17,7 @@ from alerting.wording import plural
 from flows.coordination.blackout import blackouts_of, paused_until
 from flows.coordination.cooldown import cooling_until, lift_command
 from flows.coordination.lease import read_lease
+from flows.planning.requested import Selection, requested_partitions
 from flows.planning.tiers import SETTING, described_tier, lacking
 from flows.truth.auditing import unmapped
 from flows.wiring import Services
@@ -212,13 +213,17 @@ def _canary_partition(services: Services, source: str, now: dt.datetime) -> Part
     if scraper.step == "whole":
         entity = f"{scraper.entities[0]}~{scraper.variants[0]}" if scraper.variants else scraper.entities[0]
         return Partition.whole(entity, scraper.zone)
-    last = scraper.last_settled(now)
+    last, entity = scraper.last_settled(now), ""
+    if scraper.has_series:
+        entity = requested_partitions(scraper, Selection(last, last), now)[0].entity
+        if scraper.entity_facts is not None:
+            scraper.facts_of(entity)
     if scraper.step == "month" and not scraper.keeps_history:
-        return Partition.month(last.year, last.month, scraper.zone)
+        return Partition.month(last.year, last.month, scraper.zone, entity)
     if scraper.step == "month":
         before = last.replace(day=1) - dt.timedelta(days=1)
-        return Partition.month(before.year, before.month, scraper.zone)
-    return Partition.day(last, scraper.zone)
+        return Partition.month(before.year, before.month, scraper.zone, entity)
+    return Partition.day(last, scraper.zone, entity)
 
 
 def _disk() -> Checked:

@@ -265,7 +265,8 @@ class Situation:
         if self.scraper.step == "whole":
             return f"gapless run {self.source} --entities '{ranges}' --reason errors"
         first, last = span_of(self.scraper, keys)
-        days = f" --dates '{ranges}'" if "," in ranges and len(ranges) <= MAX_PASTED else ""
+        is_told = "," in ranges or self.scraper.has_series
+        days = f" --dates '{ranges}'" if is_told and len(ranges) <= MAX_PASTED else ""
         return f"gapless run {self.source} {first} {last}{days} --reason errors"
 
 
