@@ -169,6 +169,7 @@ class LandedPage:
         fetched_at: Aware UTC. The page keeps it however often it is read, so a row may have it.
         body: Decompressed, otherwise as the source sent it.
         item: What the source calls it (the name of a file), as the request named it; "" where it did not.
+        object_name: Where it lies in the bucket.
     """
 
     path: str
@@ -179,6 +180,7 @@ class LandedPage:
     body: bytes
     json_body: str = ""
     item: str = ""
+    object_name: str = ""
 
 
 class Processor(ABC):

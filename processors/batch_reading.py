@@ -139,6 +139,7 @@ def _admit(
             body,
             json_body=record.json_body,
             item=record.item,
+            object_name=record.object_name,
         )
         try:
             for table, raw in processor.rows(partition, page):

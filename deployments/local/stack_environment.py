@@ -16,6 +16,7 @@ from deployments.local.upstreams.civic_towns import LOCAL_CIVIC_KEY, SAMPLE_TOWN
 from deployments.local.upstreams.drive_key import is_sample_key, key_file
 from deployments.local.upstreams.odds_upstream import ODDS_KEY
 from deployments.local.upstreams.racing_upstream import RACING_PASSWORD, RACING_USER
+from deployments.local.upstreams.shops_world import SETTINGS
 from deployments.local.upstreams.sold_world import AREAS
 
 GOOGLE_PROJECT = "gapless-local"
@@ -44,6 +45,7 @@ _WORLD_OF_SOURCE = {
     "nba_playbyplay": ("nba", "/{site}"),
     "hemnet_sales": ("sold", ""),
     "hemnet_details": ("sold", ""),
+    "coffee_shops": ("shops", "/{site}"),
 }
 _OF_SOURCES: dict[str, dict[str, Any]] = {
     "GAPLESS_SOURCE_URLS": {},
@@ -54,9 +56,9 @@ _OF_SOURCES: dict[str, dict[str, Any]] = {
         "racing_api_password": RACING_PASSWORD,
         "odds_api_key": ODDS_KEY,
     },
-    "GAPLESS_SOURCE_ENTITIES": {"civic_band": list(SAMPLE_TOWNS), "hemnet_sales": list(AREAS)},
-    "GAPLESS_SOURCE_RATE_PER_MINUTE": {"civic_band": 6000, "balldontlie": 6000},
-    "GAPLESS_SOURCE_PAUSE_S": {"hemnet": [0.0, 0.02]},
+    "GAPLESS_SOURCE_ENTITIES": {"civic_band": list(SAMPLE_TOWNS), "hemnet_sales": list(AREAS), "coffee_shops": SETTINGS},
+    "GAPLESS_SOURCE_RATE_PER_MINUTE": {"civic_band": 6000, "balldontlie": 6000, "coffee_shops": 6000},
+    "GAPLESS_SOURCE_PAUSE_S": {"hemnet": [0.0, 0.02], "coffee_shops": [0.0, 0.02]},
 }
 """JSON objects by variable: the stack's own entries, those of the running samples aside."""
 

@@ -9,6 +9,7 @@ import datetime as dt
 import re
 import time
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -70,7 +71,24 @@ class Judged:
     error: PipelineError | None = None
 
 
+def with_entities(source: Scraper) -> Scraper:
+    """A source whose entities only the settings know, with one of them and the example facts of its declaration."""
+    if source.entities or source.entity_facts is None:
+        return source
+    source = copy(source)
+    assert source.entity_facts is not None
+    fields = source.entity_facts.model_fields.items()
+    source.entities = ("a.example",)
+    source.told_facts = {"a.example": {name: field.examples[0] for name, field in fields if field.examples}}
+    return source
+
+
 def partition_of(source: Scraper, key: str) -> Partition:
+    entity, _, date = key.rpartition("@")
+    if source.has_series and re.fullmatch(r"\d{4}-\d\d", date):
+        return Partition.month(int(date[:4]), int(date[5:]), source.zone, entity)
+    if source.has_series:
+        return Partition.day(dt.date.fromisoformat(date), source.zone, entity)
     if source.step == "whole":
         return Partition.whole(key, source.zone)
     if re.fullmatch(r"\d{4}-\d\d", key):
@@ -97,7 +115,7 @@ class Judge:
     """
 
     def __init__(self, name: str, key: str, *, timeout_s: float = 5.0) -> None:
-        self.name, self.source = name, scraper(name)
+        self.name, self.source = name, with_entities(scraper(name))
         self.partition = partition_of(self.source, key)
         self._timeout_s = timeout_s
         self._answer: Answer = b""
@@ -144,7 +162,7 @@ class Judge:
 
 def judged_by(name: str, partition: Partition, client: SourceClient, tolerated: int = 0) -> Judged:
     """What one call of ``client`` comes to."""
-    source, of, landing = scraper(name), processor(name), Landing(MemoryObjectStore())
+    source, of, landing = with_entities(scraper(name)), processor(name), Landing(MemoryObjectStore())
     spools = {table.name: Lines() for table in of.tables}
     # A date of a source that keeps no history is asked for while it lasts.
     now = utc_now if source.keeps_history else lambda: partition.begins_at + dt.timedelta(hours=12)

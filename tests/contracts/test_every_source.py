@@ -5,11 +5,13 @@ from __future__ import annotations
 import datetime as dt
 import re
 import urllib.parse
+from copy import copy
 from zoneinfo import ZoneInfo
 
 import pytest
+from judging import partition_of, with_entities
 
-from alerting.errors import PipelineError
+from alerting.errors import ConfigurationError, PipelineError
 from processors.items import expected_sql
 from processors.registry import processor, views_filled_by
 from scrapers.auth import SecretParam
@@ -23,10 +25,13 @@ RECENT = dt.date(2026, 1, 9)
 
 @pytest.fixture(params=sources())
 def source(request: pytest.FixtureRequest) -> Scraper:
-    return scraper(request.param)
+    return with_entities(scraper(request.param))
 
 
 def _partition(source: Scraper, date: dt.date = RECENT) -> Partition:
+    if source.has_series:
+        key = f"{date:%Y-%m}" if source.step == "month" else str(date)
+        return partition_of(source, f"{source.names_of_entities[0]}@{key}")
     if source.step == "whole":
         name = source.entities[0 if date == RECENT else -1]
         return Partition.whole("~".join([name, *source.variants[:1]]), source.zone)
@@ -52,8 +57,10 @@ def test_its_facts_are_declared(source):
     assert dt.timedelta(0) < source.settles_after < dt.timedelta(days=30)
     assert 0 < source.timeout_s <= 600
     assert source.floor < RECENT
-    assert bool(source.entities) == (source.step == "whole")
-    assert not source.variants or source.step == "whole"
+    assert bool(source.entities) == source.takes_entities
+    assert not source.variants or source.takes_entities
+    assert not (source.has_series and source.step == "whole")
+    assert not source.has_series or not (source.oracles or source.requires or source.days_per_call > 1)
     assert source.page_size or not source.is_paginated
     Budget(source.rate)
     assert source.horizon is None or (source.horizon > source.settles_after and source.step != "whole")
@@ -109,6 +116,29 @@ def test_it_is_asked_only_after_its_day_is_over_in_its_own_zone_or_while_it_last
 def test_a_request_object_stays_hashable(source):
     assert hash(source.first_request(_partition(source))) == hash(source.first_request(_partition(source)))
     assert isinstance(source.first_request(_partition(source)), Request)
+
+
+def test_what_settings_have_to_say_of_an_entity_is_checked_before_it_is_asked(source):
+    if source.entity_facts is None:
+        return
+    (entity,) = source.entities
+    needed = [name for name, field in source.entity_facts.model_fields.items() if field.is_required()]
+    assert needed, "a source that needs no fact takes a list of names"
+    for name in needed:
+        told = {key: value for key, value in source.told_facts[entity].items() if key != name}
+        poorer = copy(source)
+        poorer.told_facts = {entity: told}
+        with pytest.raises(ConfigurationError, match=rf"{source.source}, {entity}: {name}: .*Nothing was done"):
+            poorer.facts_of(entity)
+    with pytest.raises(ConfigurationError, match="nothing is said of it"):
+        source.facts_of("unknown.example")
+
+
+def test_the_tables_of_a_source_by_entity_and_date_are_told_apart_by_both(source):
+    if source.has_series:
+        for table in processor(source.source).tables:
+            assert table.entity_field, table.name
+            assert not table.whole_entity, table.name
 
 
 def test_what_comes_before_it_exists_and_never_comes_after_it(source):

@@ -16,6 +16,7 @@ import scrapers.sources
 from flows.backfill import backfill
 from flows.backfill_entities import backfill_entities
 from flows.backfill_family import backfill_family
+from flows.backfill_series import backfill_series
 from flows.daily import daily
 from flows.dropdowns import sources_by
 from flows.operate import operate
@@ -26,6 +27,7 @@ PREFECT_YAML = Path(__file__).parents[2] / "prefect.yaml"
 FLOWS: dict[str, Flow[..., Any]] = {
     "flows.backfill:backfill": backfill,
     "flows.backfill_entities:backfill_entities": backfill_entities,
+    "flows.backfill_series:backfill_series": backfill_series,
 }
 
 
@@ -38,24 +40,31 @@ def offered(flow: Flow[..., Any], kind: str) -> list[str]:
     return names
 
 
-def test_the_form_for_dates_demands_two_dates_and_the_one_for_entities_demands_entities() -> None:
-    dates, entities = form(backfill), form(backfill_entities)
+def test_each_form_demands_what_its_sources_are_asked_by() -> None:
+    dates, entities, series = form(backfill), form(backfill_entities), form(backfill_series)
+    assert series["required"] == dates["required"]
+    assert series["properties"]["entities"]["default"] == "all"
     assert dates["required"] == ["source", "start_date", "end_date", "reason"]
     assert entities["required"] == ["source", "entities", "reason"]
     for name in ("start_date", "end_date"):
         # Without "or None", which the UI would show as a choice of types in place of the calendar.
-        assert (dates["properties"][name]["type"], dates["properties"][name]["format"]) == ("string", "date")
+        for one in (dates, series):
+            assert (one["properties"][name]["type"], one["properties"][name]["format"]) == ("string", "date")
         assert name not in entities["properties"]
     assert "entities" not in dates["properties"]
-    assert not [name for one in (dates, entities) for name, field in one["properties"].items() if "anyOf" in field]
+    assert not [
+        name for one in (dates, entities, series) for name, field in one["properties"].items() if "anyOf" in field
+    ]
 
 
 def test_each_dropdown_offers_exactly_the_sources_its_form_can_ask() -> None:
     by_date, by_entity = offered(backfill, "DateSource"), offered(backfill_entities, "EntitySource")
-    assert sorted(by_date + by_entity) == sources()
-    assert all(scraper(name).step != "whole" for name in by_date)
+    series = offered(backfill_series, "SeriesSource")
+    assert sorted(by_date + by_entity + series) == sources()
+    assert all(scraper(name).step != "whole" and not scraper(name).has_series for name in by_date)
     assert all(scraper(name).step == "whole" for name in by_entity)
-    assert offered(daily, "DateSource") == by_date
+    assert all(scraper(name).has_series for name in series)
+    assert offered(daily, "DatedSource") == sorted(by_date + series)
 
 
 @pytest.mark.parametrize("flow", [*FLOWS.values(), backfill_family, daily])
@@ -112,9 +121,9 @@ def test_an_operators_command_is_one_line_as_in_a_shell(monkeypatch: pytest.Monk
     assert refused.message == 'exit code 2: No closing quotation in "run \'nba". Nothing was done'
 
 
-def test_both_forms_ask_for_parts_of_one_and_the_same_run() -> None:
+def test_all_forms_ask_for_parts_of_one_and_the_same_run() -> None:
     asked = [set(form(flow)["properties"]) for flow in FLOWS.values()]
-    assert asked[0] | asked[1] == set(Asked.model_fields) - {"part_of"}
+    assert asked[0] | asked[1] == asked[2] == set(Asked.model_fields) - {"part_of"}
     assert asked[0] ^ asked[1] == {"start_date", "end_date", "dates", "order", "entities"}
     assert {flow.name for flow in FLOWS.values()} == {"backfill"}, "commands say backfill/<source> for every source"
 
@@ -124,7 +133,7 @@ def test_every_deployment_has_the_form_of_its_source_and_no_parameter_that_it_la
         if flow := FLOWS.get(deployment["entrypoint"]):
             given = deployment["parameters"]
             assert set(given) <= set(form(flow)["properties"]), deployment["name"]
-            (kind,) = {"DateSource", "EntitySource"} & set(form(flow)["definitions"])
+            (kind,) = {"DateSource", "EntitySource", "SeriesSource"} & set(form(flow)["definitions"])
             assert given["source"] in offered(flow, kind)
 
 
@@ -157,7 +166,9 @@ def test_a_run_that_goes_on_after_a_pause_fits_the_form_it_came_from() -> None:
         source="bdl_box_scores", start_date=dt.date(2025, 1, 1), end_date=dt.date(2025, 1, 2), mode=Mode.FULL
     )
     by_entity = Asked(source="civic_band", entities="all", reason=Reason.TEST, retry_failed=True)
-    for flow, asked in ((backfill, by_date), (backfill_entities, by_entity)):
+    days = {"start_date": dt.date(2026, 6, 1), "end_date": dt.date(2026, 6, 1)}
+    series = Asked(source="coffee_shops", entities="a.example", **days)
+    for flow, asked in ((backfill, by_date), (backfill_entities, by_entity), (backfill_series, series)):
         schema, given = form(flow), asked.resumed("bf-1")
         assert set(schema["required"]) <= set(given) <= set(schema["properties"])
         flow.validate_parameters(given)
@@ -169,5 +180,5 @@ def test_a_source_file_that_cannot_be_imported_does_not_take_the_forms_of_the_ot
     (tmp_path / "broken.py").write_text("import no_such_module_anywhere\n")
     monkeypatch.setattr(scrapers.sources, "__path__", [*scrapers.sources.__path__, str(tmp_path)])
     assert "broken" in sources()
-    assert {"bdl_box_scores", "broken"} <= set(sources_by(entity=False))
-    assert {"civic_band", "nba_schedule", "racing_reference"} <= set(sources_by(entity=True))
+    assert {"bdl_box_scores", "broken"} <= set(sources_by("date"))
+    assert {"civic_band", "nba_schedule", "racing_reference"} <= set(sources_by("entity"))

@@ -39,8 +39,8 @@ class Rule(BaseModel, Generic[Kind]):
     """One kind of trouble for some calls; the first rule that matches and is not used up decides.
 
     Without ``dates``, ``from`` and ``to`` (inclusive) a rule matches every date, and calls without one; without
-    ``path``, which must be a part of the call's, every call. ``times`` limits how often it strikes in all,
-    ``times_per_date`` how often at each date; None = for ever. ``text`` is what an error status says: ``{date}``,
+    ``path`` and ``query``, which must be parts of the call's, every call. ``times`` limits how often it strikes in
+    all, ``times_per_date`` how often at each date; None = for ever. ``text`` is what an error status says: ``{date}``,
     ``{request_id}`` (another one at every call) and ``{url}`` are filled in.
     """
 
@@ -48,6 +48,7 @@ class Rule(BaseModel, Generic[Kind]):
 
     kind: Kind
     path: str = ""
+    query: str = ""
     dates: list[dt.date] | None = None
     from_date: dt.date | None = Field(default=None, alias="from")
     to_date: dt.date | None = Field(default=None, alias="to")
@@ -59,9 +60,9 @@ class Rule(BaseModel, Generic[Kind]):
     retry_after_s: float | None = None
     delay_s: float | None = None
 
-    def matches(self, date: dt.date | None, path: str) -> bool:
+    def matches(self, date: dt.date | None, path: str, query: str = "") -> bool:
         """Whether the rule speaks of this call."""
-        if self.path not in path:
+        if self.path not in path or self.query not in query:
             return False
         if date is None:
             return self.dates is None and self.from_date is None and self.to_date is None
@@ -84,13 +85,13 @@ class Troubles(Generic[Kind]):
             self._rules = list(rules)
             self._strikes.clear()
 
-    def strike(self, date: dt.date | None, path: str = "") -> Rule[Kind] | None:
+    def strike(self, date: dt.date | None, path: str = "", query: str = "") -> Rule[Kind] | None:
         """The rule that decides about this call, which counts as one strike."""
         with self._lock:
             for index, rule in enumerate(self._rules):
                 in_all = sum(count for (which, _), count in self._strikes.items() if which == index)
                 if (
-                    rule.matches(date, path)
+                    rule.matches(date, path, query)
                     and (rule.times is None or in_all < rule.times)
                     and (rule.times_per_date is None or self._strikes[index, date] < rule.times_per_date)
                 ):

@@ -263,7 +263,7 @@ class SampleHandler(GuardedHandler):
         if refused is not None:
             self._json(refused, record)
             return
-        rule = self.upstream.troubles.strike(date, call.path)
+        rule = self.upstream.troubles.strike(date, call.path, call.shown_query)
         if rule is None:
             self._json(self.upstream.answer(call, None), record)
         elif not self._refuse(rule, date, record) and not self._break(rule, call, record):

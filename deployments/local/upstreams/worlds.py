@@ -59,6 +59,12 @@ def _sold(listener: socket.socket, data_dir: Path) -> Callable[[], None]:  # noq
     return SoldUpstream(listener=listener, world=SoldWorld(sales=6_000)).serve
 
 
+def _shops(listener: socket.socket, data_dir: Path) -> Callable[[], None]:  # noqa: ARG001 - keeps nothing
+    from deployments.local.upstreams.shops_upstream import ShopsUpstream
+
+    return ShopsUpstream(listener=listener).serve
+
+
 WORLDS: Mapping[str, Callable[[socket.socket, Path], Callable[[], None]]] = MappingProxyType(
     {
         "box_scores": _box_scores,
@@ -68,6 +74,7 @@ WORLDS: Mapping[str, Callable[[socket.socket, Path], Callable[[], None]]] = Mapp
         "nba": _nba,
         "drive": _drive,
         "sold": _sold,
+        "shops": _shops,
     }
 )
 """Builds a world for a listener and a folder of its own; what comes back serves until the process ends."""
