@@ -8,9 +8,11 @@ from pydantic import Field
 
 from alerting.errors import PipelineError, SourceContractError
 from scrapers.answers import Answer
-from scrapers.base import EntityFacts, Findings, Page, Rate, Request, Scraper
+from scrapers.base import Findings, Page, Request, Scraper
+from scrapers.entity_facts import EntityFacts
 from scrapers.partition import Partition
 from scrapers.platforms import shopify, woocommerce
+from scrapers.rate import Rate
 
 
 class Shop(EntityFacts):

@@ -20,11 +20,12 @@ from deployments.local.upstreams.shops_upstream import ShopsUpstream
 from deployments.local.upstreams.shops_world import FIRST_DAY, SETTINGS, SHOPS, ShopsWorld
 from processors.base import LandedPage
 from processors.registry import processor
-from scrapers.base import Page, Rate, SourceAccess
+from scrapers.base import Page, SourceAccess
 from scrapers.client import SourceClient
 from scrapers.landing import Landing, Manifest
 from scrapers.pace.budget import Budget
 from scrapers.partition import Partition
+from scrapers.rate import Rate
 from scrapers.scrape import ScrapeContext, scrape
 from scrapers.sources.coffee_shops import CoffeeShops
 
