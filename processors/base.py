@@ -78,6 +78,36 @@ class Fill:
 
 
 @dataclass(frozen=True, slots=True)
+class States:
+    """A view of how the things of one table went: each of its dates is a complete look at everything of an entity.
+
+    The table has a row for each thing that a look saw, and is written once a look, so that loads and reloads in any
+    order give the same view. A look is a row of ``looks``, another table of the source that is loaded after it: what
+    no look saw is not made up, and a date without a look says nothing.
+
+    A row of the view is a state of a thing, for as long as one look after the other saw it: ``valid_from`` and
+    ``last_seen`` are the first and last look with it, ``valid_to`` is the first one that saw another state, or the
+    thing no more; NULL where there is none yet. With ``latest`` it is the thing as it was last seen, with
+    ``first_seen``, ``last_seen``, and ``gone_on``, the first look without it; NULL while it is there.
+
+    Columns are written as names between blanks.
+
+    Attributes:
+        view: Its name in the dataset.
+        key: Columns that name a thing, the entity first.
+        columns: What its state is.
+        looks: Table with a row per look, its key are entity and date.
+        latest: Only the last state, with all its columns.
+    """
+
+    view: str
+    key: str
+    columns: str
+    looks: str
+    latest: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
     """One BigQuery table: partitioned by day or month on the DATE column ``partition_field``, clustered on ``key``.
 
@@ -107,6 +137,7 @@ class Table:
             partitions a job.
         ignored: Payload fields that are known and not wanted, so that they do not count as unknown.
         fills: Views that its rows are part of.
+        states: Views of how its things went from look to look.
     """
 
     name: str
@@ -128,6 +159,7 @@ class Table:
     granularity: Literal["DAY", "MONTH"] = "DAY"
     ignored: frozenset[str] = frozenset()
     fills: tuple[Fill, ...] = ()
+    states: tuple[States, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

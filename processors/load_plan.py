@@ -23,6 +23,7 @@ from typing import Any, Protocol
 
 from alerting.errors import ConfigurationError
 from processors.base import Table
+from processors.state_views import StateView
 from processors.views import View
 from scrapers.landing import Manifest
 
@@ -104,7 +105,7 @@ class Warehouse(Protocol):
     def ensure_table(self, table: Table) -> None:
         """Creates the table or adds its missing columns. ``LoadRejected`` when a type changed; nothing is changed."""
 
-    def ensure_view(self, view: View) -> None:
+    def ensure_view(self, view: View | StateView) -> None:
         """Creates the view, or gives it its present definition; its tables are ensured before."""
 
     def stage(self, batch: TableBatch) -> TableLoad:

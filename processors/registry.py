@@ -12,6 +12,7 @@ from alerting.errors import ConfigurationError
 from processors import sources as _package
 from processors.base import Processor, Table
 from processors.schema import check_table
+from processors.state_views import StateView
 from processors.views import View, views_of
 from scrapers.registry import names_in, only_subclass
 
@@ -34,14 +35,16 @@ def processor(name: str) -> Processor:
     return found
 
 
-def views() -> tuple[View, ...]:
+def views() -> tuple[View | StateView, ...]:
     """The views that tables of any source fill. Raises ``ConfigurationError`` for fills that contradict each other."""
     return views_of(table for _, one in _readable() for table in one.tables)
 
 
-def views_filled_by(tables: Iterable[Table]) -> tuple[View, ...]:
-    """Those of `views` that one of these tables fills."""
+def views_filled_by(tables: Iterable[Table]) -> tuple[View | StateView, ...]:
+    """Those of `views` that read one of these tables."""
+    tables = tuple(tables)
     wanted = {fill.view for table in tables for fill in table.fills}
+    wanted |= {states.view for table in tables for states in table.states}
     return tuple(view for view in views() if view.name in wanted) if wanted else ()
 
 

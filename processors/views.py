@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from alerting.errors import ConfigurationError
 from processors.base import Fill, Table
 from processors.schema import Column, check_table
+from processors.state_views import StateView, state_sql, state_views_of
 
 _UNORDERED = ("RECORD", "JSON")
 _PRECEDENCES = 16
@@ -26,6 +27,11 @@ class View:
 
     name: str
     fills: tuple[tuple[Table, Fill], ...]
+
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        """What it reads."""
+        return tuple(dict.fromkeys(table for table, _ in self.fills))
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -72,9 +78,18 @@ def told_by(table: Table, fill: Fill) -> dict[str, str]:
     return {name: name for name in table.model.model_fields if name not in key and name != table.deleted_field}
 
 
-def views_of(tables: Iterable[Table]) -> tuple[View, ...]:
-    """The views that ``tables`` fill, by name. Raises ``ConfigurationError`` for declarations that contradict."""
+def views_of(tables: Iterable[Table]) -> tuple[View | StateView, ...]:
+    """The views over ``tables``, by name. Raises ``ConfigurationError`` for declarations that contradict."""
     tables = tuple(tables)
+    found: list[View | StateView] = [*_filled_by(tables), *state_views_of(tables)]
+    names = [view.name for view in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigurationError(f"view {name} is declared twice; nothing was done", stage="plan")
+    return tuple(sorted(found, key=lambda view: view.name))
+
+
+def _filled_by(tables: Sequence[Table]) -> tuple[View, ...]:
     fills: dict[str, list[tuple[Table, Fill]]] = {}
     for table in tables:
         for fill in table.fills:
@@ -121,11 +136,13 @@ def _problems(view: View) -> list[str]:
     return problems
 
 
-def view_sql(view: View, name_of: Callable[[str], str]) -> str:
+def view_sql(view: View | StateView, name_of: Callable[[str], str]) -> str:
     """The SELECT of the view; ``name_of`` gives the full name of a table.
 
     A filter on a column of the key, such as the date, holds for each table before anything is put together.
     """
+    if isinstance(view, StateView):
+        return state_sql(view, name_of)
     key, columns = ", ".join(f"`{name}`" for name in view.key), view.columns()
     markers = list(dict.fromkeys(fill.marker for _, fill in view.fills if fill.marker))
     parts = [

@@ -32,6 +32,7 @@ from processors.changes import asks_elsewhere, changes_sql
 from processors.job_runner import Job, JobRunner
 from processors.load_plan import MAX_KEYS, QueryValue, TableBatch, TableLoad, keys_parameter, replace_sql
 from processors.schema import Column, check_table
+from processors.state_views import StateView
 from processors.table_budget import TableBudget
 from processors.views import View, view_sql
 from processors.warehouse_errors import translated
@@ -123,12 +124,12 @@ class BigQueryWarehouse:
                 f"ALTER TABLE {self.name_of(table.name)} ADD COLUMN IF NOT EXISTS `{column.name}` {column.sql_type}"
             )
 
-    def ensure_view(self, view: View) -> None:
+    def ensure_view(self, view: View | StateView) -> None:
         """See `Warehouse.ensure_view`. Looks once per process and view."""
         sql = view_sql(view, self.name_of)
         if self._views.get(view.name) == sql:
             return
-        for table, _ in view.fills:
+        for table in view.tables:
             self.ensure_table(table)
         if self._call(f"look at view {view.name}", lambda: self._view_query(view.name)) != sql:
             described = f"OPTIONS(description='{view.description}')"

@@ -29,6 +29,7 @@ from processors.load_plan import QueryValue, TableBatch, replace_scope, replace_
 from processors.recount_sql import Cells, count_sql
 from processors.registry import views_filled_by
 from processors.schema import Column, check_table
+from processors.state_views import StateView
 from processors.verification import verify
 from processors.views import View
 from processors.warehouse import BigQueryWarehouse
@@ -182,17 +183,17 @@ def _recount(trial: _Trial, warehouse: _DryFirst) -> None:
     trial.tried("recount", recounted)
 
 
-def _viewed(warehouse: _DryFirst, view: View) -> str:
+def _viewed(warehouse: _DryFirst, view: View | StateView) -> str:
     """Makes the view over tables of which those of other sources are empty, and reads it whole and by a date."""
     warehouse.ensure_view(view)
     rows = warehouse.query(f"SELECT * FROM {warehouse.name_of(view.name)}")  # noqa: S608 - our own names
     whole = _whole(warehouse, view.name)
-    dates = {table.partition_field for table, _ in view.fills} & set(view.key)
+    dates = {table.partition_field for table in view.tables} & set(view.key)
     day = f"; {_one_date(warehouse, view, min(dates)):,} by a date" if dates else ""
     return f"{plural(len(rows), 'row')}; a query reads {whole:,} bytes{day}"
 
 
-def _one_date(warehouse: _DryFirst, view: View, column: str) -> int:
+def _one_date(warehouse: _DryFirst, view: View | StateView, column: str) -> int:
     return warehouse.dry_run(f"SELECT * FROM {warehouse.name_of(view.name)} WHERE `{column}` = DATE '{_FIRST_DAY}'")  # noqa: S608
 
 

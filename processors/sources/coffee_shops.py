@@ -13,12 +13,14 @@ from urllib.parse import urlencode
 
 from pydantic import AwareDatetime, Field
 
-from processors.base import LandedPage, Processor, Row, Table
+from processors.base import LandedPage, Processor, Row, States, Table
 from scrapers.partition import Partition
 from scrapers.platforms import shopify, woocommerce
 from scrapers.sources.coffee_shops import is_first
 
 LOOK = ("shop", "scraped_on")
+PRODUCT = "title handle product_type vendor categories tags published_at"
+VARIANT = "title sku grams is_available price regular_price currency"
 NO_OPTION = "Default Title"
 """What Shopify calls the only variant of a product without options."""
 
@@ -84,7 +86,14 @@ class CoffeeShops(Processor):
     """Both platforms in one form."""
 
     tables: ClassVar[tuple[Table, ...]] = (
-        Table("product_sightings", ProductSighting, (*LOOK, "product_id"), "scraped_on", entity_field="shop"),
+        Table(
+            "product_sightings",
+            ProductSighting,
+            (*LOOK, "product_id"),
+            "scraped_on",
+            entity_field="shop",
+            states=(States("products", "shop product_id", PRODUCT, "scrape_runs", latest=True),),
+        ),
         Table(
             "variant_sightings",
             VariantSighting,
@@ -92,6 +101,10 @@ class CoffeeShops(Processor):
             "scraped_on",
             entity_field="shop",
             parent=("product_sightings", (*LOOK, "product_id")),
+            states=(
+                States("variants", "shop product_id variant_id", VARIANT, "scrape_runs", latest=True),
+                States("prices", "shop product_id variant_id", "price regular_price currency", "scrape_runs"),
+            ),
         ),
         Table("scrape_runs", ScrapeRun, LOOK, "scraped_on", entity_field="shop"),
         Table(

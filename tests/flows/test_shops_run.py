@@ -6,7 +6,7 @@ import asyncio
 import datetime as dt
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ from plain_orchestrator import PlainOrchestrator
 from alerting.errors import PipelineError
 from alerting.run_facts import RunFacts
 from deployments.local.upstreams.shops_upstream import ShopsUpstream
-from deployments.local.upstreams.shops_world import DAYS, FIRST_DAY, SETTINGS, SHOPS
+from deployments.local.upstreams.shops_world import DAYS, FIRST_DAY, SETTINGS, SHOPS, PriceSpan
 from flows.canaries import try_canaries
 from flows.closing.finish import finish
 from flows.ledger.ledger import Ledger, Verdict
@@ -32,6 +32,7 @@ from scrapers.scrape import utc_now
 from scrapers.sources.coffee_shops import CoffeeShops
 
 SOURCE = "coffee_shops"
+NOBODY = "nobody looked that day, and the source keeps no history"
 LAST_DAY = FIRST_DAY + dt.timedelta(days=DAYS - 1)
 
 
@@ -85,8 +86,13 @@ class Street:
 
     def sql(self, statement: str) -> list[dict[str, Any]]:
         """Names in braces are tables."""
-        names = ("scrape_runs", "scrape_artifacts", "product_sightings", "variant_sightings")
+        names = ("products", "prices")
         return self.services.warehouse.query(statement.format(**{n: self.services.warehouse.name_of(n) for n in names}))
+
+    def prices(self) -> list[PriceSpan]:
+        """The view, in the form of the generator's truth."""
+        rows = self.sql("SELECT * FROM {prices} ORDER BY shop, variant_id, valid_from")
+        return [PriceSpan(**row) for row in rows]
 
 
 @pytest.fixture
@@ -109,33 +115,51 @@ def days_from(first: dt.date, count: int) -> list[dt.date]:
     return [first + dt.timedelta(days=number) for number in range(count)]
 
 
-def seen_of(
-    street: Street, shops: Sequence[str], days: Sequence[dt.date]
-) -> dict[tuple[str, dt.date], tuple[int, int]]:
-    """Products and variants by shop and day, by the generator."""
-    found = {}
-    for shop, day in itertools.product(shops, days):
-        products = street.upstream.world.products(shop, day)
-        found[shop, day] = (len(products), sum(len(one.variants) for one in products))
-    return found
+BUSY, CLOSED, BROKEN = "bergen.example", "edo.example", "alpine.example"
+NO_LOOK = {FIRST_DAY + dt.timedelta(days=number) for number in (4, 11, 12)}
+FAILED = FIRST_DAY + dt.timedelta(days=7)
+SHIFTED = FIRST_DAY + dt.timedelta(days=9)
+CUT_SHORT = FIRST_DAY + dt.timedelta(days=15)
+CLOSED_DAYS = days_from(FIRST_DAY + dt.timedelta(days=19), 3)
 
 
-def test_every_shop_and_day_is_a_partition_with_the_rows_that_the_shop_had_that_day(street: Street) -> None:
-    days = days_from(FIRST_DAY, 3)
-    street.look(*days)
-    run, facts = street.run(FIRST_DAY, days[-1] + dt.timedelta(days=1))
-    assert facts.verdict == "COMPLETE"
-    entries = street.ledger.refresh()
-    assert len(entries) == 6 * 4
-    for shop, day in itertools.product(SHOPS, days):
-        assert entries[f"{shop}@{day}"].verdict is Verdict.VERIFIED
-    told = "nobody looked that day, and the source keeps no history"
-    assert {entries[f"{shop}@{days[-1] + dt.timedelta(days=1)}"].evidence for shop in SHOPS} == {told}
-    rows = street.sql(
-        "SELECT p.shop, p.scraped_on, COUNT(DISTINCT p.product_id) AS products, COUNT(*) AS variants "
-        "FROM {product_sightings} p JOIN {variant_sightings} v USING (shop, scraped_on, product_id) "
-        "GROUP BY p.shop, p.scraped_on"
+def test_the_price_history_of_a_month_is_that_of_the_shops_as_far_as_somebody_looked(street: Street) -> None:
+    """Nobody looks on three days, one shop fails on a day, one on its second page, one is closed for three days."""
+    days = [day for day in days_from(FIRST_DAY, DAYS) if day not in NO_LOOK]
+    street.upstream.trouble(
+        {"kind": "500", "path": BUSY, "dates": [FAILED]},
+        {"kind": "inserted", "path": BROKEN, "query": "limit=10&page=2", "dates": [SHIFTED], "times": 1},
+        {"kind": "500", "path": BROKEN, "query": "page=3", "dates": [CUT_SHORT]},
+        {"kind": "closed", "path": CLOSED, "dates": CLOSED_DAYS},
     )
-    found = {(row["shop"], row["scraped_on"]): (row["products"], row["variants"]) for row in rows}
-    assert found == seen_of(street, list(SHOPS), days)
-    assert run.tally.calls == 0, "past days are loaded from what was landed"
+    street.look(*days)
+    missed = {BUSY: {FAILED}, BROKEN: {CUT_SHORT}, CLOSED: {*CLOSED_DAYS}}
+    looks = {shop: [day for day in days if day not in missed.get(shop, ())] for shop in SHOPS}
+    calls = street.upstream.calls.report()["total"]
+    _, facts = street.run(FIRST_DAY, LAST_DAY)
+    assert facts.verdict == "COMPLETE"
+    assert street.upstream.calls.report()["total"] == calls, "past days are loaded from what was landed"
+
+    entries = street.ledger.refresh()
+    for shop, day in itertools.product(SHOPS, days_from(FIRST_DAY, DAYS)):
+        entry = entries[f"{shop}@{day}"]
+        assert entry.verdict is (Verdict.VERIFIED if day in looks[shop] else Verdict.UNAVAILABLE), (shop, day)
+    assert entries[f"{BUSY}@{min(NO_LOOK)}"].evidence == NOBODY
+    assert entries[f"{BUSY}@{FAILED}"].evidence == f"{NOBODY}; its last try failed: SourceUnavailable"
+
+    world = street.upstream.world
+    assert street.prices() == world.price_history(looks)
+    now = street.sql("SELECT shop, product_id, title, last_seen, gone_on FROM {products}")
+    there = {(row["shop"], row["product_id"]) for row in now if row["gone_on"] is None}
+    assert there == {(shop, str(one.id)) for shop in SHOPS for one in world.products(shop, LAST_DAY)}
+    assert all(row["gone_on"] in looks[row["shop"]] for row in now if row["gone_on"])
+
+    # Again by a mended processor, from what is landed of every day.
+    street.patch.setattr(type(street.services.source_kit(SOURCE).processor), "version", 2)
+    run, facts = street.run(FIRST_DAY, LAST_DAY, mode="reprocess", entities=f"{CLOSED}, {BUSY}")
+    assert run.tally.calls == 0
+    again = [key for key, entry in street.ledger.refresh().items() if entry.backfill_id == run.backfill_id]
+    assert {key for key in again if entries[key].verdict is Verdict.VERIFIED} == {
+        f"{shop}@{day}" for shop in (CLOSED, BUSY) for day in looks[shop]
+    }
+    assert street.prices() == world.price_history(looks)
