@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from memory_store import MemoryObjectStore
 
 from alerting.errors import ConfigurationError, NothingPublished, NotSettled, SourceContractError
+from alerting.memory_store import MemoryObjectStore
 from deployments.local.upstreams.shops_upstream import ShopsUpstream
 from deployments.local.upstreams.shops_world import FIRST_DAY, SETTINGS, SHOPS, ShopsWorld
 from processors.base import LandedPage
