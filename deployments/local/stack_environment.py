@@ -56,7 +56,11 @@ _OF_SOURCES: dict[str, dict[str, Any]] = {
         "racing_api_password": RACING_PASSWORD,
         "odds_api_key": ODDS_KEY,
     },
-    "GAPLESS_SOURCE_ENTITIES": {"civic_band": list(SAMPLE_TOWNS), "hemnet_sales": list(AREAS), "coffee_shops": SETTINGS},
+    "GAPLESS_SOURCE_ENTITIES": {
+        "civic_band": list(SAMPLE_TOWNS),
+        "hemnet_sales": list(AREAS),
+        "coffee_shops": SETTINGS,
+    },
     "GAPLESS_SOURCE_RATE_PER_MINUTE": {"civic_band": 6000, "balldontlie": 6000, "coffee_shops": 6000},
     "GAPLESS_SOURCE_PAUSE_S": {"hemnet": [0.0, 0.02], "coffee_shops": [0.0, 0.02]},
 }
