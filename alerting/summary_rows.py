@@ -50,7 +50,7 @@ def table_state(table: TableFacts) -> str:
     steps = (
         (table.expected, table.landed, "not landed"),
         (loadable, table.loaded, "not loaded"),
-        (table.loaded, table.verified, "not found again"),
+        (table.loaded, table.verified, "not verified"),
     )
     for before, after, word in steps:
         if before is not None and after is not None and before != after:

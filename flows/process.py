@@ -168,6 +168,7 @@ def _load(run: Run, manifests: list[Manifest]) -> Receipt:
         warehouse=services.warehouse,
         backfill_id=run.backfill_id,
         verified={key: entry.loaded for key in keys if (entry := run.ledger.get(key)) is not None and entry.loaded},
+        expected=run.expected,
         accept_shrink=run.asked.accept_shrink,
     )
 
@@ -264,8 +265,7 @@ def record_verification(
     """Writes one partition's final verdict; True when it is good. Without a ``receipt`` it keeps the one it has."""
     key = found.partition
     if not found.is_ok:
-        if found.items and (entry := run.ledger.get(key)) is not None:
-            run.ledger.put(dataclasses.replace(entry, **_items(found)))
+        _keep_what_is_there(run, manifest, found, receipt)
         error = CoverageLow(
             f"{found.verdict}: {found.evidence}; the rows are loaded but not called done",
             source=run.source,
@@ -287,10 +287,26 @@ def record_verification(
         attempt=manifest.attempt,
         **_items(found),
         **({"receipt_id": receipt.receipt_id} if receipt else {}),
-        **({"accepted": _acceptance(run)} if run.asked.accept_shrink else {}),
+        **({"accepted": accepted} if (accepted := _acceptance(run, key, receipt)) else {}),
     )
     verdict_event(entry)
     return True
+
+
+def _keep_what_is_there(run: Run, manifest: Manifest, found: Verification, receipt: Receipt | None) -> None:
+    """A date that is not called done has its rows all the same: ledger and mail say how many of those that were landed.
+
+    Rows beyond these were never right, and no later load has to account for them.
+    """
+    if (entry := run.ledger.get(found.partition)) is None:
+        return
+    facts: dict[str, Any] = {
+        "loaded": {table: min(rows, manifest.counts.get(table, rows)) for table, rows in found.loaded.items()},
+        **(_items(found) if found.items else {}),
+    }
+    if receipt is not None:
+        facts |= {"receipt_id": receipt.receipt_id, "changes": receipt.changes_of(found.partition)}
+    run.ledger.put(dataclasses.replace(entry, **facts))
 
 
 def _items(found: Verification) -> dict[str, Any]:
@@ -311,7 +327,12 @@ def _hint(found: Verification) -> str:
     return f"fetch the date again; if it is right without them, {' or '.join(oracles)} is wrong or was read too early"
 
 
-def _acceptance(run: Run) -> str:
+def _acceptance(run: Run, key: str, receipt: Receipt | None) -> str:
+    """Who or what took fewer rows of the partition than were there; "" where nobody had to."""
+    if receipt is not None and key in receipt.settled:
+        return f"fewer rows in {run.backfill_id}: {receipt.settled[key]}"
+    if not run.asked.accept_shrink:
+        return ""
     by = f" by {run.facts.requested_by}" if run.facts.requested_by else ""
     return f"fewer rows accepted{by} in {run.backfill_id}: {run.asked.reason_text}"
 

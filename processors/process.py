@@ -18,6 +18,7 @@ from processors.base import Processor, Table
 from processors.batch_reading import BatchRows, missing_rightly, read_batch
 from processors.bisecting import pinned
 from processors.changes import changes_per_partition, twins_per_partition
+from processors.items import Expectation
 from processors.load_plan import (
     TableBatch,
     TableLoad,
@@ -27,12 +28,13 @@ from processors.load_plan import (
     replace_scope,
     table_digest,
 )
+from processors.lost_items import Lost, lost_items
 from processors.receipt import PartitionFailure, Receipt, TableReceipt
 from processors.registry import views_filled_by
 from processors.schema import check_table, schema_hash
 from processors.shrinkage import Loss, losses
 from processors.staging import TableSpool
-from processors.uniqueness import shared_values
+from processors.uniqueness import Shared, shared_values
 from scrapers.landing import Landing, Manifest
 from scrapers.scrape import utc_now
 from scrapers.threads import threads
@@ -53,6 +55,7 @@ def process(
     backfill_id: str,
     tolerated_rejects: int = 0,
     verified: Mapping[str, Mapping[str, int]] | None = None,
+    expected: Mapping[str, Sequence[Expectation]] | None = None,
     accept_shrink: bool = False,
     now: Callable[[], dt.datetime] = utc_now,
 ) -> Receipt:
@@ -74,6 +77,7 @@ def process(
         backfill_id: Part of the job ids.
         tolerated_rejects: Per partition.
         verified: Per partition and table, the rows that were last verified: what the table has beyond them may go.
+        expected: Per partition, what the source's oracles say. One that expects exactly what came lets the rest go.
         accept_shrink: Somebody has looked at the fewer rows of these partitions and takes them.
         now: Clock.
 
@@ -84,6 +88,7 @@ def process(
     ordered = sorted(manifests, key=lambda manifest: (manifest.entity, manifest.start, manifest.partition))
     work = _Work(processor, landing, store, warehouse, backfill_id, tolerated_rejects)
     refused: dict[str, PipelineError] = {}
+    settled: dict[str, str] = {}
     while True:
         try:
             batch, good, staged = work.stage(ordered, refused)
@@ -93,7 +98,8 @@ def process(
             continue
         apart = _twins(staged, good, warehouse)
         if not accept_shrink:
-            apart = _shrunk(staged, good, verified or {}) | apart
+            shrunk, settled = _shrunk(staged, good, verified or {}, expected or {}, warehouse)
+            apart = shrunk | apart
         if not apart:
             break
         # Without them, from the beginning: what is staged holds their rows.
@@ -102,6 +108,7 @@ def process(
     for view in views_filled_by(processor.tables) if good else ():
         warehouse.ensure_view(view)
     receipt = _receipt(batch, good, work.replace(staged, batch, good), processor, store, backfill_id, now())
+    receipt = receipt.model_copy(update={"settled": settled})
     receipt.put(store)
     return receipt
 
@@ -224,26 +231,49 @@ def _twins(staged: Sequence[_Staged], good: Sequence[Manifest], warehouse: Wareh
         counts = twins_per_partition(one.load.cells, table, good).items()
         shared = {
             **shared_values(one.batch, warehouse, good),
-            **{key: plural(count, "key") for key, count in counts},
+            **{key: Shared(plural(count, "key")) for key, count in counts},
         }
         for key, what in shared.items():
             found[key] = CoverageLow(
-                f"DUPLICATE: {table.name}: also outside the partition: {what}; old rows were kept",
-                hint="fetch the dates that share them in one run",
+                f"DUPLICATE: {table.name}: also outside the partition: {what.text}; old rows were kept",
+                hint=_together(key, what.dates),
             )
     return found
 
 
+def _together(key: str, others: Sequence[str]) -> str:
+    """What settles a row that stands on two dates."""
+    if not others:
+        return "fetch the dates that share them in one run"
+    dates = ",".join(sorted({key, *others}))
+    return f"fetch the dates that share them in one run, mode full: --dates {dates}"
+
+
 def _shrunk(
-    staged: Sequence[_Staged], good: Sequence[Manifest], verified: Mapping[str, Mapping[str, int]]
-) -> dict[str, PipelineError]:
-    """Partitions that would lose more rows than is usual: shrinking is evidence against the new answer."""
+    staged: Sequence[_Staged],
+    good: Sequence[Manifest],
+    verified: Mapping[str, Mapping[str, int]],
+    expected: Mapping[str, Sequence[Expectation]],
+    warehouse: Warehouse,
+) -> tuple[dict[str, PipelineError], dict[str, str]]:
+    """Partitions that would lose more rows than is usual: shrinking is evidence against the new answer.
+
+    Those whose oracle expects just that come second, each with what it says.
+    """
     lost: dict[str, list[Loss]] = {}
     for one in staged:
         changes = changes_per_partition(one.load.cells, one.batch.table, good)
         for key, loss in losses(one.batch.table, changes, verified).items():
             lost.setdefault(key, []).append(loss)
-    return {key: Shrunk(f"{'; '.join(str(loss) for loss in found)}; old rows were kept") for key, found in lost.items()}
+    said = lost_items([one.batch for one in staged], lost, good, expected, warehouse) if lost and expected else {}
+    settled = {key: f"{one.by} expects what came{one.text}" for key, one in said.items() if one.by}
+    kept = {key: found for key, found in lost.items() if key not in settled}
+    return {key: _shrunk_error(found, said.get(key)) for key, found in kept.items()}, settled
+
+
+def _shrunk_error(found: Sequence[Loss], said: Lost | None) -> Shrunk:
+    gone = said.text if said else ""
+    return Shrunk(f"{'; '.join(str(loss) for loss in found)}{gone}; old rows were kept")
 
 
 def _receipt(

@@ -63,6 +63,7 @@ class Receipt(BaseModel):
     scraper counted and must not be in the warehouse, per partition and table: identical repeats, and rejects within the
     tolerance. ``unknown_fields`` and ``absent_fields`` are drift facts, ``table.field`` ->
     rows. ``finished_at`` is aware UTC. ``unbalanced`` are sums that do not hold, per partition that was loaded.
+    ``settled`` says why partitions could lose more rows than is usual: an oracle expects just those that came.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -79,6 +80,7 @@ class Receipt(BaseModel):
     dropped: dict[str, dict[str, int]]
     failures: dict[str, PartitionFailure]
     unbalanced: dict[str, tuple[str, ...]] = {}
+    settled: dict[str, str] = {}
     unknown_fields: dict[str, int]
     absent_fields: dict[str, int]
     finished_at: dt.datetime

@@ -11,26 +11,75 @@ table.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from alerting.wording import plural
 from processors.changes import twins_per_partition
 from processors.load_plan import QueryValue, TableBatch, Warehouse, unique_window
 from scrapers.landing import Manifest
 
+_SHOWN = 3
 
-def shared_values(batch: TableBatch, warehouse: Warehouse, manifests: Sequence[Manifest]) -> dict[str, str]:
-    """Partitions with rows that share a value which must be unique, each with columns and count. Asks BigQuery."""
-    found: dict[str, str] = {}
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What of a partition stands elsewhere too: for people, and on which dates, as far as they are told."""
+
+    text: str
+    dates: tuple[str, ...] = ()
+
+
+def shared_values(batch: TableBatch, warehouse: Warehouse, manifests: Sequence[Manifest]) -> dict[str, Shared]:
+    """Partitions with rows that share a value which must be unique: columns, count, the first ones. Asks BigQuery."""
+    found: dict[str, Shared] = {}
     for columns in batch.table.unique if batch.rows else ():
         if all(limit.column in columns for limit in batch.scope):
             continue  # no other partition can have it
         sql = shared_sql(batch, columns, warehouse.name_of(batch.table.name), warehouse.name_of(batch.staging_table))
         scope: dict[str, QueryValue] = {f"scope_{number}": limit.values for number, limit in enumerate(batch.scope)}
-        cells = warehouse.query(sql, {**scope, **unique_window(batch.table, _days(batch))})
-        for key, count in twins_per_partition(cells, batch.table, manifests).items():
-            found.setdefault(key, f"{plural(count, 'value')} of {'+'.join(columns)}")
+        limits = {**scope, **unique_window(batch.table, _days(batch))}
+        twins = twins_per_partition(warehouse.query(sql, limits), batch.table, manifests)
+        named = _named(batch, columns, warehouse, limits) if twins and not batch.table.whole_entity else {}
+        for key, count in twins.items():
+            known = [one for one in manifests if one.partition == key]
+            told = [twin for one in known for day in _dates(one) for twin in named.get(day, ())]
+            shown = ", ".join(f"{value} (also on {day})" for value, day in told[:_SHOWN])
+            text = f"{plural(count, 'value')} of {'+'.join(columns)}{f': {shown}' if shown else ''}"
+            found.setdefault(key, Shared(text, tuple(str(day) for _, day in told[:_SHOWN])))
     return found
+
+
+def _named(
+    batch: TableBatch, columns: Sequence[str], warehouse: Warehouse, limits: Mapping[str, QueryValue]
+) -> dict[dt.date, list[tuple[str, dt.date]]]:
+    """By date the first values that another date has too, each with that date."""
+    sql = twins_sql(batch, columns, warehouse.name_of(batch.table.name), warehouse.name_of(batch.staging_table))
+    found: dict[dt.date, list[tuple[str, dt.date]]] = {}
+    for row in warehouse.query(sql, limits):
+        found.setdefault(row["cell_day"], []).append((str(row["twin"]), row["twin_day"]))
+    return found
+
+
+def twins_sql(batch: TableBatch, columns: Sequence[str], table: str, staging: str) -> str:
+    """One SELECT with the parameters of `shared_sql`: values of staged rows that another date has, and that date."""
+    day = batch.table.partition_field
+    within = " AND ".join(f"T.`{limit.column}` IN UNNEST(@scope_{number})" for number, limit in enumerate(batch.scope))
+    reach = f" AND T.`{day}` >= @unique_from AND T.`{day}` <= @unique_to" if batch.table.unique_within_days else ""
+    listed = ", ".join(f"`{name}`" for name in columns)
+    same = " AND ".join(f"S.`{name}` = E.`{name}`" for name in columns)
+    parts = [f"CAST(S.`{name}` AS STRING)" for name in columns]
+    twin = parts[0] if len(parts) == 1 else "CONCAT(" + ", ' ', ".join(parts) + ")"
+    return (
+        f"SELECT S.`{day}` AS cell_day, {twin} AS twin, E.twin_day AS twin_day FROM {staging} S INNER JOIN ("
+        f"SELECT T.`{day}` AS twin_day, {listed} FROM {table} T WHERE NOT ({within}){reach} UNION DISTINCT "
+        f"SELECT `{day}` AS twin_day, {listed} FROM {staging}) E ON {same} AND S.`{day}` != E.twin_day "
+        "ORDER BY cell_day, twin, twin_day LIMIT 1000"
+    )
+
+
+def _dates(manifest: Manifest) -> list[dt.date]:
+    return [manifest.start + dt.timedelta(days=number) for number in range((manifest.end - manifest.start).days)]
 
 
 def shared_sql(batch: TableBatch, columns: Sequence[str], table: str, staging: str) -> str:

@@ -143,7 +143,7 @@ def by_oracles(
     skipped = [item.partition for item in plan.items if item.path is Path.SKIP]
     done = [one for one in skipped if not why_unaskable(scraper, one, scraper.earliest(now))]
     if plan.mode.may_fetch and done:
-        plan = plan.reopened(missing_now(services, scraper, done, expected))
+        plan = plan.reopened(otherwise_now(services, scraper, done, expected, entries))
     return plan.noting(*_doubted(plan, expected))
 
 
@@ -163,13 +163,36 @@ def items_now(
     return compare_items(expected, dates, services.source_kit(scraper.source).processor.tables, services.warehouse)
 
 
-def missing_now(
-    services: Services, scraper: Scraper, partitions: Collection[Partition], expected: Expected
+def otherwise_now(
+    services: Services,
+    scraper: Scraper,
+    partitions: Collection[Partition],
+    expected: Expected,
+    entries: Mapping[str, LedgerEntry],
 ) -> dict[str, str]:
-    """Those of ``partitions`` that lack an item which has to be there, each with what it lacks."""
+    """Those of ``partitions`` that lack an item which has to be there, or have one that was moved away, each with it.
+
+    Of a date that was read since the oracle was, an item that is there all the same is no reason to read it again.
+    """
     found = items_now(services, scraper, partitions, expected)
-    short = {key: [one.missing_text for one in comparisons if one.is_short] for key, comparisons in found.items()}
-    return {key: "; ".join(texts) for key, texts in short.items() if texts}
+    due: defaultdict[str, list[str]] = defaultdict(list)
+    for key, said in expected.items():
+        for item in {item for one in said for item in one.items}:
+            due[item].append(key)
+    texts: defaultdict[str, list[str]] = defaultdict(list)
+    for key, comparisons in found.items():
+        for one in comparisons:
+            texts[key] += [one.missing_text] if one.is_short else []
+            moved = [item for item in one.unexpected if item in due]
+            if moved and _is_older(services, one.oracle, entries.get(key)):
+                texts[key] += [f"{one.oracle.source} has {item} on {', '.join(sorted(due[item]))}" for item in moved]
+    return {key: "; ".join(told) for key, told in texts.items() if told}
+
+
+def _is_older(services: Services, oracle: Oracle, entry: LedgerEntry | None) -> bool:
+    """Whether the date was last worked on before the oracle's newest snapshot was verified."""
+    told = services.source_kit(oracle.source).ledger.refresh().values()
+    return entry is not None and entry.updated_at < max((one.updated_at for one in told), default=entry.updated_at)
 
 
 def _doubted(plan: Plan, expected: Expected) -> list[str]:

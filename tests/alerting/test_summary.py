@@ -248,7 +248,7 @@ def test_many_causes_give_one_command_for_all_that_heals_and_then_only_what_need
     [
         (TableFacts("orders", 10, 10, 7, 7), "orders: 3 not loaded"),
         (TableFacts("orders", 10, 4, 4, 4), "orders: 6 not landed"),
-        (TableFacts("orders", 10, 10, 10, 9), "orders: 1 not found again"),
+        (TableFacts("orders", 10, 10, 10, 9), "orders: 1 not verified"),
         (TableFacts("orders", 10, 10, 12, 12), "orders: 2 too many loaded"),
         (TableFacts("orders", 10, 10, 10, None), "orders: not recounted"),
         (TableFacts("orders", 10, 10, 10, 10, mismatching=["2021-01-01"]), "orders: differs"),

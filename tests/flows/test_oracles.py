@@ -13,7 +13,7 @@ from toy_family import PROCESSORS, TOYS, ToyServices
 
 from alerting.errors import ConfigurationError
 from alerting.run_facts import RunFacts
-from alerting.summary_rows import data_rows
+from alerting.summary_rows import data_rows, table_state
 from flows.closing.finish import finish
 from flows.ledger.verdicts import abort_reason
 from flows.mapping import map_windows
@@ -176,9 +176,58 @@ def test_a_game_that_moves_reopens_its_new_date_and_is_told_of_the_old_one(servi
 
     services.upstream.rows["games", "2025-01-03"] = [game("2025-01-03", "C-D")]
     plan = planned(services, "games").plan
-    assert {item.partition.key: item.path for item in plan.items if item.path.is_work} == {"2025-01-03": Path.FETCH}
+    work = {item.partition.key: (item.path, item.why) for item in plan.items if item.path.is_work}
+    assert work == {
+        "2025-01-01": (Path.FETCH, "calendar has CD on 2025-01-03"),
+        "2025-01-03": (Path.FETCH, "1 of 1 game in calendar not there: CD"),
+    }
     assert ran(services, "games").verdict == "COMPLETE"
     assert deficits(services) == {}
+    # The source has it on both dates, which is told and not asked for again.
+    assert planned(services, "games").plan.counts() == {"skip": 5}
+
+
+def test_a_game_that_moved_leaves_its_old_date_by_the_word_of_the_calendar_and_nobody_has_to_accept_it(
+    services: ToyServices,
+) -> None:
+    ran(services, "calendar")
+    ran(services, "games")
+    put_calendar(services, {**PLAYED, "2025-01-01": ["A-B"], "2025-01-03": ["C-D"]})
+    ran(services, "calendar", mode=Mode.FULL)
+    services.upstream.rows["games", "2025-01-01"] = [game("2025-01-01", "A-B")]
+    services.upstream.rows["games", "2025-01-03"] = [game("2025-01-03", "C-D")]
+    facts = ran(services, "games")
+    assert (facts.verdict, facts.calls) == ("COMPLETE", 2)
+    assert facts.items == {"expected": 6, "found": 6}
+    old = entry(services, "2025-01-01")
+    assert old.verdict.value == "verified"
+    assert "calendar (2024, attempt " in old.accepted
+    assert old.accepted.endswith("expects what came; gone: CD (calendar has it on 2025-01-03)")
+    rows = services.warehouse.query(f"SELECT game_date FROM {services.warehouse.name_of('toy_games')} WHERE home = 'C'")
+    assert [str(row["game_date"]) for row in rows] == ["2025-01-03"]
+    assert deficits(services) == {}
+
+
+def test_a_game_that_the_source_alone_takes_away_is_kept_and_named(services: ToyServices) -> None:
+    ran(services, "calendar")
+    ran(services, "games")
+    services.upstream.rows["games", "2025-01-01"].pop()
+    facts = ran(services, "games", "2025-01-01", "2025-01-01", mode=Mode.FULL)
+    assert facts.verdict_counts == {"shrunk": 1}
+    kept = entry(services, "2025-01-01")
+    assert "toy_games: 2 rows before, 1 after; gone: CD (which calendar has on this date)" in kept.error
+    assert len(services.warehouse.query(f"SELECT 1 FROM {services.warehouse.name_of('toy_games')}")) == 6
+
+
+def test_a_date_that_lacks_an_item_has_its_rows_in_ledger_and_mail(services: ToyServices) -> None:
+    ran(services, "calendar")
+    services.upstream.rows["games", "2025-01-04"].pop()
+    facts = ran(services, "games", "2025-01-04", "2025-01-04")
+    one = entry(services, "2025-01-04")
+    assert (one.verdict.value, dict(one.loaded)) == ("partial", {"toy_games": 1})
+    (table,) = facts.tables
+    assert (table.landed, table.loaded, table.verified) == (1, 1, 0)
+    assert table_state(table) == "1 not verified"
 
 
 def test_a_calendar_that_was_read_too_early_or_is_not_verified_proves_nothing(

@@ -220,7 +220,7 @@ def test_points_that_do_not_add_up_are_told(bench: Any, upstream: Upstream, kind
     assert "nba_bdl_stats.pts sums to" in receipt.unbalanced[str(DAY)][0]
 
 
-def test_a_game_that_comes_under_its_old_id_on_another_date_is_refused(
+def test_a_game_that_comes_under_its_old_id_on_another_date_is_refused_and_named(
     bench: Any, load: Any, upstream: Upstream
 ) -> None:
     load("bdl_games", DAY)
@@ -230,6 +230,7 @@ def test_a_game_that_comes_under_its_old_id_on_another_date_is_refused(
     (error,) = receipt.failures.values()
     assert error.error_type == "CoverageLow"
     assert "DUPLICATE: nba_bdl_game_list: also outside the partition: 1 value of bdl_game_id" in error.message
+    assert f": {moved.bdl_id} (also on {DAY})" in error.message
 
 
 def rows_of(name: str, partition: Partition, body: bytes) -> list[Any]:

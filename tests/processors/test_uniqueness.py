@@ -46,15 +46,22 @@ def test_a_value_on_two_dates_of_one_load_refuses_both_and_loads_the_third(once)
     dates = [once.land(day, [once.game(day, score=score)]) for day, score in ((FIRST, 1), (SECOND, 1))]
     receipt = once.process(*dates, once.land("2025-01-05", [once.game("2025-01-05", score=2)]))
     assert receipt.partitions == ("2025-01-05",)
-    assert {key: one.message for key, one in receipt.failures.items()} == dict.fromkeys(
-        (FIRST, SECOND), "DUPLICATE: games: also outside the partition: 1 value of score; old rows were kept"
-    )
+    assert {key: (one.message, one.hint) for key, one in receipt.failures.items()} == {
+        day: (
+            f"DUPLICATE: games: also outside the partition: 1 value of score: 1 (also on {other}); old rows were kept",
+            f"fetch the dates that share them in one run, mode full: --dates {FIRST},{SECOND}",
+        )
+        for day, other in ((FIRST, SECOND), (SECOND, FIRST))
+    }
 
 
 def test_a_value_that_the_table_has_on_another_date_is_refused_until_that_date_has_given_it_up(once):
     once.process(once.land(FIRST, [once.game(FIRST, score=1)]))
     late = once.land(SECOND, [once.game(SECOND, score=1)])
-    assert set(once.process(late).failures) == {SECOND}
+    refused = once.process(late).failures
+    assert [one.message.partition(": 1 ")[2] for one in refused.values()] == [
+        f"value of score: 1 (also on {FIRST}); old rows were kept"
+    ]
     again = once.land(FIRST, [once.game(FIRST, score=7)])
     assert once.process(again, late, backfill_id="b2").partitions == (FIRST, SECOND)
 
