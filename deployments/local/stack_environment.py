@@ -61,8 +61,8 @@ _OF_SOURCES: dict[str, dict[str, Any]] = {
         "hemnet_sales": list(AREAS),
         "coffee_shops": SETTINGS,
     },
-    "GAPLESS_SOURCE_RATE_PER_MINUTE": {"civic_band": 6000, "balldontlie": 6000, "coffee_shops": 6000},
-    "GAPLESS_SOURCE_PAUSE_S": {"hemnet": [0.0, 0.02], "coffee_shops": [0.0, 0.02]},
+    "GAPLESS_SOURCE_RATE_PER_MINUTE": {"civic_band": 6000, "balldontlie": 6000},
+    "GAPLESS_SOURCE_PAUSE_S": {"hemnet": [0.0, 0.02]},
 }
 """JSON objects by variable: the stack's own entries, those of the running samples aside."""
 
