@@ -12,6 +12,7 @@ checkpoint: one listing tells where it stopped.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import gzip
 import hashlib
@@ -124,16 +125,27 @@ class Landing:
                 break
         return Checkpoint(attempt, tuple(pages)) if pages else None
 
-    def landed_pages(self, source: str, partition: str) -> list[PageRecord]:
-        """Every page of the partition that was not refused, of all attempts, oldest first. One listing."""
+    def landed_pages(
+        self, source: str, partition: str, *, unfinished_since: dt.datetime | None = None
+    ) -> list[PageRecord]:
+        """Every page of the partition that was not refused, of all attempts, oldest first. One listing.
+
+        With ``unfinished_since`` (aware) only of attempts that were begun since then, and after the last one with a
+        manifest.
+        """
+        found = list(self.store.list(partition_prefix(source, partition)))
+        begin = ""
+        if unfinished_since is not None:
+            landed = (one.name.removesuffix("manifest.json") for one in found if one.name.endswith("/manifest.json"))
+            oldest = f"{unfinished_since.astimezone(dt.UTC):%Y%m%dT%H%M%SZ}"
+            # Behind the last page of that attempt, and before the first one of the next.
+            begin = max([attempt_prefix(source, partition, oldest), *(f"{one}~" for one in landed)])
         records = []
-        for found in self.store.list(partition_prefix(source, partition)):
-            if line := found.metadata.get("record", ""):
-                try:
-                    records.append(PageRecord.model_validate_json(line))
-                except ValidationError:
-                    # Of another code version: it is fetched again.
-                    continue
+        for one in found:
+            line = one.metadata.get("record", "") if one.name >= begin else ""
+            with contextlib.suppress(ValidationError):
+                # One of another code version is fetched again.
+                records += [PageRecord.model_validate_json(line)] if line else []
         return records
 
     def newest_manifest(self, source: str, partition: str) -> Manifest | None:

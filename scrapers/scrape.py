@@ -64,6 +64,7 @@ class ScrapeContext:
         now: Aware UTC.
         resume_within: A checkpoint older than this is not gone on with.
         sweep_since: A sweep that was landed since then (aware) also fills other partitions; None: only one of this run.
+        fetches_again: What is landed of listed items is fetched again, as is everything else in such a run.
         listed: Of a source that feeds on another: what that has of a partition; None where it is not done with it.
     """
 
@@ -75,6 +76,7 @@ class ScrapeContext:
     now: Callable[[], dt.datetime] = utc_now
     resume_within: dt.timedelta = RESUME_WITHIN
     sweep_since: dt.datetime | None = None
+    fetches_again: bool = False
     listed: Callable[[Partition], Listed | None] | None = None
 
     def attempt(self, partition: Partition, attempt_id: str, items: Mapping[str, str] | None = None) -> Attempt:
@@ -134,7 +136,8 @@ def _scrape_fed(partition: Partition, context: ScrapeContext) -> Manifest:
         evidence = f"{scraper.feeds_on} has none of {partition.key}"
         return land_as_empty(partition, context, evidence, fed_by=listed.content_hash)
     attempt = context.attempt(partition, new_attempt_id(context.now()), listed.items)
-    attempt.adopt(context.landing.landed_pages(scraper.source, partition.key))
+    since = context.now() - context.resume_within if context.fetches_again else None
+    attempt.adopt(context.landing.landed_pages(scraper.source, partition.key, unfinished_since=since))
     attempt.run()
     return context.land(attempt, listed.content_hash)
 

@@ -138,6 +138,7 @@ def _context(run: Run, key: str) -> ScrapeContext:
         backfill_id=run.backfill_id,
         code_version=run.services.code_version,
         resume_within=dt.timedelta(hours=run.services.settings.checkpoint_max_age_h),
+        fetches_again=run.asked.mode is Mode.FULL,
         listed=partial(_listed, run) if run.kit.scraper.feeds_on else None,
     )
 

@@ -53,7 +53,14 @@ def details(bench: SoldBench) -> Details:
     """Sweeps, then fetches the details of a month; ``sweeps`` False goes by the sweep before."""
     lists: dict[str, Manifest] = {}
 
-    def details(*, sweeps: bool = True, partition: Partition = MONTH, backfill_id: str = "b1") -> Manifest:
+    def details(
+        *,
+        sweeps: bool = True,
+        partition: Partition = MONTH,
+        backfill_id: str = "b1",
+        again: bool = False,
+        now: dt.datetime = NOW,
+    ) -> Manifest:
         if sweeps:
             lists.update(bench.sweep(backfill_id=backfill_id))
             bench.upstream.calls.clear()
@@ -64,8 +71,8 @@ def details(bench: SoldBench) -> Details:
             return found and listed_in(found, SmallHemnetSales(), bench.landing)
 
         with SourceClient(source, SourceAccess(bench.upstream.url), Budget(Rate())) as client:
-            context = ScrapeContext(source, client, bench.landing, backfill_id, "0", now=lambda: NOW)
-            return scrape(partition, replace(context, listed=listed))  # type: ignore[arg-type]
+            context = ScrapeContext(source, client, bench.landing, backfill_id, "0", now=lambda: now)
+            return scrape(partition, replace(context, listed=listed, fetches_again=again))  # type: ignore[arg-type]
 
     return details
 
@@ -117,6 +124,22 @@ def test_a_later_list_costs_a_call_for_what_is_new_or_changed_and_for_nothing_el
     third = details(backfill_id="b3")
     assert fetched(bench) == 0
     assert (third.content_hash, third.fed_by) == (second.content_hash, second.fed_by)
+
+
+def test_a_full_run_fetches_all_again_and_goes_on_where_it_was_blocked(bench: SoldBench, details: Details) -> None:
+    many = len(ids(bench, details()))
+    bench.upstream.calls.clear()
+    bench.upstream.challenge, bench.upstream.count = Challenge(5), 0
+    # Attempts are told apart by the second in which they begin.
+    with pytest.raises(BlockedBySource):
+        details(sweeps=False, again=True, backfill_id="b2", now=NOW + dt.timedelta(minutes=1))
+    bench.upstream.challenge = None
+    details(sweeps=False, again=True, backfill_id="b2", now=NOW + dt.timedelta(minutes=2))
+    answered = [one for one in bench.upstream.calls.report()["requests"] if one["status"] == 200]
+    assert len(answered) == many
+    bench.upstream.calls.clear()
+    details(sweeps=False, again=True, backfill_id="b3", now=NOW + dt.timedelta(minutes=3))
+    assert fetched(bench) == many
 
 
 def test_a_sale_that_is_gone_by_now_is_absent_and_named_and_no_failure(bench: SoldBench, details: Details) -> None:
