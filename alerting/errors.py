@@ -15,7 +15,8 @@
     │   ├── PartitionUnavailable    the source will never have it
     │   ├── Truncated               a cap was reached; the rest is not there
     │   ├── CoverageLow             fewer rows than the source itself announced
-    │   └── Shrunk                  it would remove more rows than is usual; the old ones were kept
+    │   ├── Shrunk                  it would remove more rows than is usual; the old ones were kept
+    │   └── SiteClosed              the site of one entity is closed, has moved or refuses us; the others are asked
     └── CriticalError           stop this source now; untried partitions stay pending; tell a human at once
         ├── ConfigurationError      our settings or parameters are wrong
         │   └── WrongUsage              what was asked for cannot be, as a source that does not exist
@@ -187,6 +188,10 @@ class CoverageLow(NonCriticalError):
 
 class Shrunk(NonCriticalError):
     """The new answer would remove more rows than is usual for the table: evidence against the answer."""
+
+
+class SiteClosed(NonCriticalError):
+    """The site of one entity is closed, has moved, or refuses us: a person has to look; the others are asked on."""
 
 
 class CriticalError(PipelineError):

@@ -162,6 +162,9 @@ class SourceKit:
         The rate of an account is kept together with whoever else uses the account at this moment.
         """
         rate, account = self.access.rate, self.scraper.account
+        if self.scraper.domain == "site":
+            # Each site has a budget of its own, made by the client.
+            rate = rate.of_all_sites
         clock = self.services.clock
         pace = AccountPace(self.services.store, account, rate, source=self.source, clock=clock) if account else None
         return Budget(rate, source=self.source, clock=clock, quota=quota, pace=pace)

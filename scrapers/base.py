@@ -218,6 +218,8 @@ class Scraper(ABC):
         has_series: Each entity has dates of its own (shops, regions): a partition is an entity at a date, and the form
             asks for both. Of a ``whole`` source it says nothing.
         entity_facts: What the settings have to say of each entity, in place of a list of names; None = nothing.
+        domain: What a refusal, a wish to wait and the rate concern: the account, or with ``site`` each site (see
+            `Request.site`) by itself. A site that is closed or refuses us is ``SiteClosed``, and the others are asked.
         told_facts: What the settings say, by entity: read it by ``facts_of``.
         fresh_for: How long a verified snapshot of a whole entity is good; a later run fetches it again. Of a sweep, how
             long other partitions are filled from it.
@@ -307,6 +309,7 @@ class Scraper(ABC):
     has_series: ClassVar[bool] = False
     entity_facts: ClassVar[type[EntityFacts] | None] = None
     told_facts: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+    domain: ClassVar[Literal["account", "site"]] = "account"
     floor: dt.date = dt.date(1970, 1, 1)
     floor_evidence: str = ""
     settles_after: ClassVar[dt.timedelta] = dt.timedelta(hours=6)

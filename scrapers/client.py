@@ -25,6 +25,7 @@ from alerting.errors import (
     ConfigurationError,
     PipelineError,
     RateLimited,
+    SiteClosed,
     SourceContractError,
     SourceUnavailable,
 )
@@ -70,6 +71,23 @@ class _Call:
     content: bytes | None = field(default=None, repr=False)
 
 
+@dataclass(slots=True)
+class _Domain:
+    """What a wish to wait, or a refusal, concerns: the account, or one site.
+
+    Attributes:
+        budget: Asked before every call.
+        guessed_pause_s: The last pause after an answer that only said "slow down"; ``guess_ends_s`` by the monotonic
+            clock.
+        refused: Why no call is made any more, None while calls are made.
+    """
+
+    budget: Budget
+    guessed_pause_s: float = 0.0
+    guess_ends_s: float = 0.0
+    refused: PipelineError | None = None
+
+
 class SourceClient:
     """Fetches pages of one source. One per source and process, shared by its threads.
 
@@ -100,10 +118,9 @@ class SourceClient:
         self._calls = 0
         self._units = 0
         self._received_bytes = 0
-        self._guessed_pause_s = 0.0
-        self._guess_ends_s = 0.0
         self._drift: list[str] = []
-        self._blocked_sites: dict[str, str] = {}
+        self._account = _Domain(budget)
+        self._sites: dict[str, _Domain] = {}
         self._tokens: TokenKeeper | None = None
         _silence_httpx()
         host = urllib.parse.urlsplit(self._base_url).hostname or ""
@@ -175,13 +192,19 @@ class SourceClient:
             error.facts.setdefault("endpoint", redact(request.path))
             raise error.located(source=self._scraper.source, stage="scrape", hint=self._hint(error)) from None
         with self._lock:
-            self._guessed_pause_s = 0.0
+            self._domain_of(request.site).guessed_pause_s = 0.0
         return page
 
     def _fetched(self, request: Request, page_number: int, token: str) -> Page:
         url, params, headers = self._prepared(request, token)
-        self._refuse_blocked(request.site)
+        with self._lock:
+            domain = self._domain_of(request.site)
+        self._refuse_known(request.site)
         units = self._scraper.cost(request)
+        if domain is not self._account:
+            self._budget.note_wait(domain.budget.acquire(self._patience_s))
+            # Another thread may have met a refusal meanwhile.
+            self._refuse_known(request.site)
         self._budget.acquire(self._patience_s, units)
         started_s = time.monotonic()
         accept = dict(request.headers).get("Accept", self._scraper.accept)
@@ -336,6 +359,8 @@ class SourceClient:
         if request.absent_ok and self._scraper.says_absent(answer):
             return None
         problem = problem_in(answer, self._scraper.statuses, accept, self._scraper.accepted_statuses)
+        if self._scraper.domain == "site" and request.site:
+            problem = _of_site(problem, answer, request.site)
         is_absent = request.absent_ok and answer.status == ABSENT and not isinstance(problem, BlockedBySource)
         # A page of HTML is the answer of another server.
         return None if is_absent and not (is_data_type(accept) and is_page(answer)) else problem
@@ -361,32 +386,47 @@ class SourceClient:
                 raise SourceUnavailable(f"the body was not complete within {timeout_s:g} s; nothing of it was kept")
 
     def _slow_down(self, problem: PipelineError, wish_s: float | None, site: str) -> None:
-        """Pauses the whole source: for as long as it asked, or for 1, 2, 4 ... 60 s when it only said 429."""
+        """Pauses the account, or the site: for as long as it asked, or for 1, 2, 4 ... 60 s when it only said 429."""
         if isinstance(problem, BudgetExhausted):
             self._budget.close_until_reset(problem)
-        if isinstance(problem, BlockedBySource) and site and "{site}" in self._base_url:
-            with self._lock:
-                self._blocked_sites[site] = problem.message
-        if isinstance(problem, RateLimited) and wish_s is None:
-            self._budget.pause_for(self._guessed_pause())
-        if wish_s is not None:
-            self._budget.pause_for(wish_s)
-
-    def _refuse_blocked(self, site: str) -> None:
-        """A site that blocked one call is not asked again by this process: its other documents meet the same."""
         with self._lock:
-            why = self._blocked_sites.get(site)
-        if why is not None:
-            raise BlockedBySource(f"{redact(site)} blocked an earlier call ({why}); no call was made")
+            domain = self._domain_of(site)
+            if isinstance(problem, BlockedBySource | SiteClosed) and site and "{site}" in self._base_url:
+                self._sites.setdefault(site, _Domain(self._budget)).refused = problem
+        if isinstance(problem, RateLimited) and wish_s is None:
+            domain.budget.pause_for(self._guessed_pause(domain))
+        if wish_s is not None:
+            domain.budget.pause_for(wish_s)
 
-    def _guessed_pause(self) -> float:
+    def _domain_of(self, site: str) -> _Domain:
+        """Whose rate counts. Needs the lock."""
+        if not site or self._scraper.domain == "account":
+            return self._account
+        if site not in self._sites:
+            self._sites[site] = _Domain(self._budget.for_site(self._access.rate.of_site))
+        return self._sites[site]
+
+    def _refuse_known(self, site: str) -> None:
+        """A site that refused one call is not asked again by this process: its other documents meet the same."""
+        with self._lock:
+            known = self._sites.get(site)
+            refused = known.refused if known else None
+        if refused is None:
+            return
+        if isinstance(refused, SiteClosed):
+            raise SiteClosed(
+                f"{refused.message}; an earlier call was told so, this one was not made", hint=refused.hint
+            )
+        raise BlockedBySource(f"{redact(site)} blocked an earlier call ({refused.message}); no call was made")
+
+    def _guessed_pause(self, domain: _Domain) -> float:
         now_s = time.monotonic()
         with self._lock:
             # Answers to calls that were already under way are the same "no", not another one.
-            if now_s >= self._guess_ends_s:
-                self._guessed_pause_s = min(max(1.0, 2 * self._guessed_pause_s), _LONGEST_GUESSED_PAUSE_S)
-                self._guess_ends_s = now_s + self._guessed_pause_s
-            return self._guessed_pause_s
+            if now_s >= domain.guess_ends_s:
+                domain.guessed_pause_s = min(max(1.0, 2 * domain.guessed_pause_s), _LONGEST_GUESSED_PAUSE_S)
+                domain.guess_ends_s = now_s + domain.guessed_pause_s
+            return domain.guessed_pause_s
 
     def _hint(self, error: PipelineError) -> str:
         if isinstance(error, AuthenticationError) and self._scraper.auth is not None:
@@ -404,6 +444,24 @@ class SourceClient:
 def _certificates(*, trust_env: bool) -> ssl.SSLContext:
     """As httpx makes it, once for all clients of this process: reading the certificates takes 30 ms."""
     return httpx.create_ssl_context(trust_env=trust_env)
+
+
+def _of_site(problem: PipelineError | None, answer: Answer, site: str) -> PipelineError | None:
+    """A refusal as that of a site alone: it needs a login, is not there, or sends us somewhere else."""
+    is_elsewhere = 300 <= answer.status < 400
+    is_gone = answer.status in (404, 410)
+    if problem is None or not (is_elsewhere or is_gone or isinstance(problem, AuthenticationError)):
+        return problem
+    if is_elsewhere:
+        place = redact(answer.headers.get("location", ""))[:120]
+        why = f"sends us to {place}" if place else "sends us elsewhere"
+    else:
+        why = "is not there" if is_gone else "lets nobody in"
+    return SiteClosed(
+        f"{redact(site)} {why}: status {answer.status}",
+        hint="look at it in a browser; take it out of GAPLESS_SOURCE_ENTITIES when it is gone for good",
+        **problem.facts,
+    )
 
 
 def _no_cookies() -> http.cookiejar.CookieJar:

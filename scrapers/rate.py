@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from alerting.wording import dollars
@@ -22,6 +22,16 @@ class Rate:
     per_month: int | None = None
     reset_zone: str = "UTC"
     pause_s: tuple[float, float] = (0.0, 0.0)
+
+    @property
+    def of_site(self) -> Rate:
+        """What holds for each site by itself: calls a second and minute, and pauses."""
+        return replace(self, per_day=None, per_month=None)
+
+    @property
+    def of_all_sites(self) -> Rate:
+        """What holds for all of them together: day and month."""
+        return replace(self, per_second=None, per_minute=None, pause_s=(0.0, 0.0))
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ class WorkerKit(SourceKit):
 
     def build_budget(self, quota: SharedQuota | None) -> Budget:
         """The source's budget, held across processes; that of an account always is."""
-        if self.scraper.account:
+        if self.scraper.account or self.scraper.domain == "site":
             return super().build_budget(quota)
         return SharedBudget(self.access.rate, source=self.source, quota=quota)
 

@@ -14,6 +14,7 @@ from alerting.errors import (
     CriticalError,
     PipelineError,
     RateLimited,
+    SiteClosed,
     SourceContractError,
     SourceUnavailable,
     TransientError,
@@ -237,7 +238,9 @@ def _record(run: Run, key: str, verdict: Verdict, error: BaseException, stage: s
     incident = Incident.from_error(error, source=run.source, partition=key, stage=stage, attempts=tries)
     # A wall that a later run passes by itself is a note, not a failure. A block is one: a person should look meanwhile.
     if resumes_at(error) is None or isinstance(error, BlockedBySource):
-        decision = _told_breaker(run, incident, error, verdict, stage)
+        is_of_site = run.kit.scraper.domain == "site" and isinstance(error, SiteClosed | BlockedBySource | RateLimited)
+        # What one site says is nothing that the others have said.
+        decision = None if is_of_site else _told_breaker(run, incident, error, verdict, stage)
         # Before the incident is kept and mailed: other dates would be begun meanwhile.
         run.obey(decision)
         # The summary of a canary leaves in a moment: nobody has to be told twice. And one odd date is nothing to wake

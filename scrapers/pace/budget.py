@@ -114,6 +114,15 @@ class Budget:
         self._closed_until, self._closed_why = dt.datetime.min.replace(tzinfo=dt.UTC), ""
         self._waited_s = 0.0
 
+    def for_site(self, rate: Rate) -> Budget:
+        """One of a single site, by the same clock."""
+        return Budget(rate, source=self.source, clock=self._clock, chance=self._chance)
+
+    def note_wait(self, seconds: float) -> None:
+        """Counts what a thread has waited for a site."""
+        with self._lock:
+            self._waited_s += seconds
+
     @property
     def waited_s(self) -> float:
         """Seconds all threads together spent waiting for a grant."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from alerting.errors import NotSettled, PipelineError, SourceContractError
+from alerting.errors import NotSettled, PipelineError, SiteClosed, SourceContractError
 from alerting.wording import plural
 from scrapers.answers import Answer, parsed_json
 from scrapers.base import Findings, Page, Request
@@ -134,8 +134,8 @@ def closed(answer: Answer) -> PipelineError | None:
     """What a site without a Store API is."""
     if not switched_off(answer):
         return None
-    return SourceContractError(
+    return SiteClosed(
         "the shop has no WooCommerce Store API (rest_no_route)",
         status=answer.status,
-        hint="look whether its platform in GAPLESS_SOURCE_ENTITIES is right",
+        hint="look whether its platform in GAPLESS_SOURCE_ENTITIES is right, and whether it still sells",
     )

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from alerting.errors import PipelineError, SourceContractError
+from alerting.errors import PipelineError, RateLimited, SourceContractError
 from scrapers.answers import Answer
 from scrapers.base import Findings, Page, Request, Scraper
 from scrapers.entity_facts import EntityFacts
@@ -30,6 +30,7 @@ class CoffeeShops(Scraper):
     zone = "UTC"
     base_url = "https://{site}"
     tables = ("product_sightings", "variant_sightings", "scrape_runs", "scrape_artifacts")
+    domain = "site"
     has_series = True
     entity_facts = Shop
     keeps_history = False
@@ -37,6 +38,7 @@ class CoffeeShops(Scraper):
     is_paginated = True
     page_size = shopify.LARGEST_PAGE
     calls_guess = 4
+    statuses = {430: RateLimited}  # noqa: RUF012 - never written; Shopify's own
     rate = Rate(per_minute=40, pause_s=(0.5, 1.5))
     timeout_s = 60.0
     settles_after = dt.timedelta(hours=1)

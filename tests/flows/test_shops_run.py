@@ -163,3 +163,20 @@ def test_the_price_history_of_a_month_is_that_of_the_shops_as_far_as_somebody_lo
         f"{shop}@{day}" for shop in (CLOSED, BUSY) for day in looks[shop]
     }
     assert street.prices() == world.price_history(looks)
+
+
+def test_a_shop_that_fails_for_three_days_leaves_the_others_verified_and_is_itself_named(street: Street) -> None:
+    street.patch.setattr(CoffeeShops, "keeps_history", True)
+    street.upstream.trouble({"kind": "closed", "path": BUSY})
+    for day in days_from(FIRST_DAY, 3):
+        street.upstream.day = day
+        run, facts = street.run(day, day)
+        assert facts.verdict == "FAILED"
+        found = {key: entry.verdict for key, entry in street.ledger.refresh().items() if str(day) in key}
+        assert found == {
+            f"{shop}@{day}": Verdict.FAILED_PERMANENT if shop == BUSY else Verdict.VERIFIED for shop in SHOPS
+        }
+        mail = street.services.store.read(f"runs/backfill={run.backfill_id}/mail.txt")[0].decode()
+        assert "SiteClosed" in mail
+        assert f"{BUSY}@{day}" in mail
+        assert not [shop for shop in SHOPS if shop != BUSY and f"{shop}@{day}" in mail]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime as dt
 import json
@@ -14,7 +15,15 @@ from typing import Any
 
 import pytest
 
-from alerting.errors import ConfigurationError, NothingPublished, NotSettled, SourceContractError
+from alerting.errors import (
+    ConfigurationError,
+    NothingPublished,
+    NotSettled,
+    RateLimited,
+    SiteClosed,
+    SourceContractError,
+    SourceUnavailable,
+)
 from alerting.memory_store import MemoryObjectStore
 from deployments.local.upstreams.shops_upstream import ShopsUpstream
 from deployments.local.upstreams.shops_world import FIRST_DAY, SETTINGS, SHOPS, ShopsWorld
@@ -48,12 +57,14 @@ class Street:
     upstream: ShopsUpstream
     landing: Landing
 
-    def look(self, shop: str, *, page_size: int = 10) -> Manifest:
-        """A complete look at a shop on its first day."""
-        source = shops(page_size)
+    def client(self, patience_s: float = 60.0) -> SourceClient:
         access = SourceAccess(f"{self.upstream.url}/{{site}}", rate=Rate())
-        with SourceClient(source, access, Budget(Rate(), source=source.source)) as client:
-            context = ScrapeContext(source, client, self.landing, "bf-1", "test", now=lambda: NOW)
+        return SourceClient(shops(), access, Budget(Rate(), source="coffee_shops"), patience_s=patience_s)
+
+    def look(self, shop: str, *, page_size: int = 10, client: SourceClient | None = None) -> Manifest:
+        """A complete look at a shop on its first day."""
+        with contextlib.nullcontext(client) if client else self.client() as asked:
+            context = ScrapeContext(shops(page_size), asked, self.landing, "bf-1", "test", now=lambda: NOW)
             return scrape(Partition.day(FIRST_DAY, "UTC", shop), context)
 
     def asked(self) -> list[str]:
@@ -126,7 +137,6 @@ def test_a_shop_that_ignores_the_size_of_a_page_is_read_to_its_end(street: Stree
         (WOO, "no_price", "has a price that is no number of minor units"),
         (WOO, "no_total", "has no X-WP-Total"),
         (WOO, "other_currency", "costs XAU, the settings say EUR.*mend the currency of this shop"),
-        (WOO, "closed", "no WooCommerce Store API.*look whether its platform"),
     ],
 )
 def test_an_answer_that_breaks_the_contract_says_how(street: Street, shop: str, kind: str, told: str) -> None:
@@ -134,6 +144,55 @@ def test_an_answer_that_breaks_the_contract_says_how(street: Street, shop: str, 
     with pytest.raises(SourceContractError) as raised:
         street.look(shop)
     assert re.search(told, str(raised.value))
+
+
+@pytest.mark.parametrize(
+    ("shop", "trouble", "told"),
+    [
+        (WOO, {"kind": "closed"}, "no WooCommerce Store API.*look whether its platform"),
+        (SHOPIFY, {"kind": "closed"}, "alpine.example sends us to https://alpine.example/password: status 302"),
+        (SHOPIFY, {"kind": "status", "code": 401}, "alpine.example lets nobody in: status 401"),
+        (SHOPIFY, {"kind": "status", "code": 404}, "alpine.example is not there: status 404"),
+    ],
+)
+def test_a_closed_shop_is_its_own_failure_and_is_not_asked_again(
+    street: Street, shop: str, trouble: dict[str, Any], told: str
+) -> None:
+    street.upstream.trouble({**trouble, "path": shop})
+    with street.client() as client:
+        for _ in range(2):
+            with pytest.raises(SiteClosed) as raised:
+                street.look(shop, client=client)
+            assert re.search(told, str(raised.value))
+        assert len(street.asked()) == 1
+        street.look("bergen.example", client=client)
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        {"kind": "429", "retry_after_s": 600},
+        {"kind": "status", "code": 430, "retry_after_s": 600},
+        {"kind": "status", "code": 503, "retry_after_s": 600},
+    ],
+)
+def test_a_wish_to_wait_pauses_that_shop_alone(street: Street, trouble: dict[str, Any]) -> None:
+    street.upstream.trouble({**trouble, "path": SHOPIFY, "times": 1})
+    with street.client(patience_s=0.0) as client:
+        with pytest.raises((RateLimited, SourceUnavailable)):
+            street.look(SHOPIFY, client=client)
+        with pytest.raises(RateLimited, match="the next call is allowed"):
+            street.look(SHOPIFY, client=client)
+        assert len(street.asked()) == 1
+        assert street.look("bergen.example", client=client).counts["scrape_runs"] == 1
+
+
+def test_a_date_as_retry_after_is_waited_for(street: Street) -> None:
+    street.upstream.trouble({"kind": "busy_until", "path": SHOPIFY, "times": 1})
+    with street.client() as client:
+        with pytest.raises(SourceUnavailable):
+            street.look(SHOPIFY, client=client)
+        assert street.look(SHOPIFY, client=client).counts["scrape_runs"] == 1
 
 
 def page_of(body: Any, item: str = "shopify EUR", **headers: str) -> Page:
