@@ -123,6 +123,7 @@ CUT_SHORT = FIRST_DAY + dt.timedelta(days=15)
 CLOSED_DAYS = days_from(FIRST_DAY + dt.timedelta(days=19), 3)
 
 
+@pytest.mark.long
 def test_the_price_history_of_a_month_is_that_of_the_shops_as_far_as_somebody_looked(street: Street) -> None:
     """Nobody looks on three days, one shop fails on a day, one on its second page, one is closed for three days."""
     days = [day for day in days_from(FIRST_DAY, DAYS) if day not in NO_LOOK]
