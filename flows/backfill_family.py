@@ -231,17 +231,18 @@ class FamilyRun:
         at = min((step.resumes_at for step in steps if step.resumes_at), default=None)
         if at is None:
             return
+        told = f"it can go on at {at:%Y-%m-%d %H:%M} UTC"
+        if not deployment.id:
+            self._note(f"{told}; run it again then (it was not started from a deployment)")
+            return
         try:
             given = {**self.asked.given(), "resume_of": self.asked.resume_of or self.backfill_id}
-            name = (await schedule_again(self.backfill_id, given, at))[1] if deployment.id else ""
+            _, name = await schedule_again(self.backfill_id, given, at)
         except Exception as problem:  # whatever the server says, the run has still to end with its mail
-            self._note(
-                f"it can go on at {at:%Y-%m-%d %H:%M} UTC; that run could not be scheduled, so run it again then"
-            )
+            self._note(f"{told}; the run that goes on could not be scheduled, so run it again then")
             partition_logger().error("the resuming run was not scheduled: %s", problem)
             return
-        if name:
-            self.facts = dataclasses.replace(self.facts, resumes_at=at, resumes_as=name)
+        self.facts = dataclasses.replace(self.facts, resumes_at=at, resumes_as=name)
 
     def _told(self) -> list[RunFacts]:
         return told_steps(self.services, self.backfill_id)

@@ -76,7 +76,7 @@ ASKED_BY = "by:"
 PASTED_WAIT_S = 6 * 3600
 """How long a run that somebody pasted out of a mail waits for the source's lease, in seconds."""
 
-RUN_ID = r"^(bf-[a-z0-9-]+)?$"
+RUN_ID = r"^(bf-[a-z0-9_-]+)?$"
 
 
 def field(title: str, *, is_internal: bool = False, **rules: Any) -> Any:

@@ -135,11 +135,15 @@ PROCESSORS: dict[str, type[Processor]] = {
 
 
 class ToyUpstream:
-    """What the sources have, by source and partition; what nobody put there is an empty list."""
+    """What the sources have, by source and partition; what nobody put there is an empty list.
+
+    ``refuses`` is what every call of a source raises.
+    """
 
     def __init__(self) -> None:
         self.rows: dict[tuple[str, str], list[dict[str, Any]]] = {}
         self.asked: Counter[str] = Counter()
+        self.refuses: dict[str, Exception] = {}
 
 
 class ToyClient:
@@ -151,6 +155,8 @@ class ToyClient:
 
     def fetch(self, request: Request, page_number: int = 1) -> Page:
         _, source, key = request.path.split("/")
+        if refused := self._upstream.refuses.get(source):
+            raise refused
         self.calls += 1
         self._upstream.asked[f"{source} {key}"] += 1
         body = json.dumps(self._upstream.rows.get((source, key), [])).encode()

@@ -225,6 +225,7 @@ def asked_of_step(scraper: Scraper, asked: AskedFamily, dates: tuple[dt.date, dt
         "max_concurrency": asked.max_concurrency,
         "ignore_requires": asked.ignore_requires,
         "wait_for_lease_s": asked.wait_for_lease_s,
+        "resume_of": step_id(asked.resume_of, scraper.source) if asked.resume_of else "",
     }
     if scraper.step == "whole":
         return Asked(**shared, entities=entities)

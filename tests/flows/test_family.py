@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import itertools
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from plain_orchestrator import PlainOrchestrator
 from toy_family import PROCESSORS, TOYS, ToyServices
 
-from alerting.errors import ConfigurationError
+from alerting.errors import BudgetExhausted, ConfigurationError
 from alerting.outbox import Outbox
 from deployments.local.inbox.server import InboxClient
 from flows.backfill_family import run_family
@@ -159,6 +160,34 @@ def test_on_failure_stop_begins_nothing_after_the_first_source_that_is_not_compl
     assert [one.verdict for one in told_steps(services, backfill_id)] == ["COMPLETE", "FAILED", ""]
     text = " ".join(inbox.message(mails(inbox)[0]["id"])["text"].split())
     assert "scores and what comes after it were not begun: games is not complete, and on_failure is stop" in text
+
+
+def test_a_wall_of_one_source_leaves_the_others_and_the_family_goes_on_by_itself_with_a_mail_that_says_when(
+    services: ToyServices, inbox: InboxClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scheduled: list[Any] = []
+
+    async def schedule(backfill_id: str, parameters: Any, at: dt.datetime) -> tuple[str, str]:
+        scheduled.append((backfill_id, parameters, at))
+        return "1", "amber-otter"
+
+    monkeypatch.setattr("flows.backfill_family.schedule_again", schedule)
+    monkeypatch.setattr("flows.backfill_family.deployment", SimpleNamespace(id="1"))
+    reset = dt.datetime(2031, 1, 1, tzinfo=dt.UTC)
+    services.upstream.refuses["games"] = BudgetExhausted("500 of 500 calls are spent", resets_at=reset.isoformat())
+    backfill_id, state = ran(services)
+    assert state.is_failed()
+    assert state.message.startswith("ABORTED(budget): 1 of 3 sources complete; games ABORTED(budget); scores ")
+    assert state.message.endswith("; goes on by itself as flow run amber-otter")
+    ((of, given, at),) = scheduled
+    assert (of, given["resume_of"], given["start_date"]) == (backfill_id, backfill_id, DAYS[0])
+    assert at >= reset
+    (mail,) = mails(inbox)
+    assert mail["subject"].startswith("[backfill][PAUSED, 3 of 7 done] toys")
+    resumed = plan_family(services, AskedFamily.model_validate(given), utc_now())
+    assert [step.asked.resume_of for step in resumed.steps] == [
+        step_id(backfill_id, source) for source in ("calendar", "games", "scores")
+    ]
 
 
 class Dies(PlainOrchestrator):
