@@ -21,6 +21,7 @@ from alerting.errors import LeaseHeld, PipelineError
 from alerting.run_facts import RunFacts
 from flows.backfill import backfill, run_backfill
 from flows.backfill_entities import backfill_entities
+from flows.backfill_series import backfill_series
 from flows.closing.close import close_backfill, close_dead_runs
 from flows.closing.close_family import family_ending, tell_not_begun, told_steps
 from flows.closing.mailing import mail_trouble, refuse_without_mail
@@ -213,7 +214,8 @@ class FamilyRun:
     async def _run(self, step: Step) -> None:
         """One source, seen as a subflow run of its own; what it raises stops nobody beside it."""
         wanted = step.asked.model_copy(update={"part_of": self.backfill_id})
-        shown = backfill_entities if wanted.entities else backfill
+        scraper = self.services.source_kit(step.source).scraper
+        shown = backfill_entities if scraper.step == "whole" else backfill_series if scraper.has_series else backfill
         backfill_id = step_id(self.backfill_id, step.source)
         partition_logger().info("%s: begins as %s", step.source, backfill_id)
         work = partial(run_step, self.services.anew(), wanted, backfill_id, self.orchestrator)

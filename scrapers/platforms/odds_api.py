@@ -22,6 +22,7 @@ from alerting.errors import (
 from scrapers.answers import Answer, parsed_json
 from scrapers.auth import SecretParam
 from scrapers.base import Page, Request, Scraper
+from scrapers.platforms.nba_calendar import NBA_SEASONS
 from scrapers.rate import QuotaHeaders, Rate, Tier
 
 SPORT = "basketball_nba"
@@ -64,6 +65,7 @@ class OddsApi(Scraper):
     zone = "America/New_York"
     base_url = "https://api.the-odds-api.com"
     family = "odds"
+    seasons = NBA_SEASONS
     account = "the_odds_api"
     auth = SecretParam("apiKey", "odds_api_key")
     rate = HISTORY.rate

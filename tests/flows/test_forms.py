@@ -155,10 +155,9 @@ def test_a_family_is_asked_for_by_a_period_or_by_dates_and_each_family_has_one_d
     assert not re.fullmatch(period, "last season")
     known = yaml.safe_load(PREFECT_YAML.read_text())["deployments"]
     ours = [one for one in known if one["entrypoint"] == "flows.backfill_family:backfill_family"]
-    for deployment in ours:
-        assert deployment["parameters"] == {"family": deployment["name"]}
-        assert deployment["name"] in families()
-        assert deployment["name"] not in sources(), "a family's lease lies beside those of sources"
+    assert sorted(one["name"] for one in ours) == families()
+    assert all(one["parameters"] == {"family": one["name"]} for one in ours)
+    assert set(families()).isdisjoint(sources()), "a family's lease lies beside those of sources"
 
 
 def test_a_run_that_goes_on_after_a_pause_fits_the_form_it_came_from() -> None:
