@@ -63,9 +63,8 @@ def test_every_documented_command_is_executed_by_a_test(documented_commands):
 
 def test_a_command_that_another_test_executes_stands_in_that_test():
     for command, test in EXECUTED_BY.items():
-        words = [word for word in command.split() if word.startswith(("tests/", "-k"))]
+        words = [word for word in command.split() if word.startswith(("tests/", "-k"))] or [command]
         text = (PROJECT_DIR / test).read_text()
-        assert words
         assert all(word in text for word in words)
 
 
