@@ -21,7 +21,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from processors.base import Table
-from processors.load_plan import TableBatch
+from processors.load_plan import TableBatch, within_sql
 from processors.schema import check_table
 from scrapers.landing import Manifest
 
@@ -51,7 +51,7 @@ def changes_sql(batch: TableBatch, table: str, staging: str, *, by_keys: bool) -
     ``elsewhere`` counts staged rows whose key is also staged for another cell, or in the table outside the scope.
     Without staged rows there is no staging table, and every row of the scope is removed.
     """
-    within = " AND ".join(f"`{limit.column}` IN UNNEST(@scope_{number})" for number, limit in enumerate(batch.scope))
+    within = within_sql(batch)
     if batch.table.deleted_field:
         within += f" AND `{batch.table.deleted_field}` IS NULL"
     cells = _cells(batch.table)
@@ -62,11 +62,9 @@ def changes_sql(batch: TableBatch, table: str, staging: str, *, by_keys: bool) -
             f"FROM {table} WHERE {within} GROUP BY {', '.join(cells)}"
         )
     named = ", ".join(f"COALESCE(S.`{column}`, T.`{column}`) AS {name}" for name, column in cells.items())
-    same_key = " AND ".join(f"S.`{name}` = T.`{name}`" for name in batch.table.key)
-    same = " AND ".join(_same(name, kind) for name, kind in _compared(batch.table)) or "TRUE"
+    first, same_key, same = same_rows_sql(batch.table)
     read = dict.fromkeys((*batch.table.key, *cells.values(), *(name for name, _ in _compared(batch.table))))
     columns = ", ".join(f"`{name}`" for name in read)
-    first = batch.table.key[0]
     both = f"S.`{first}` IS NOT NULL AND T.`{first}` IS NOT NULL"
     elsewhere, joined = _elsewhere(batch, table, staging, within, by_keys)
     return (
@@ -76,6 +74,13 @@ def changes_sql(batch: TableBatch, table: str, staging: str, *, by_keys: bool) -
         f"FROM {staging} S FULL OUTER JOIN (SELECT {columns} FROM {table} WHERE {within}) T ON {same_key} {joined}"
         f"GROUP BY {', '.join(cells)})"
     )
+
+
+def same_rows_sql(table: Table) -> tuple[str, str, str]:
+    """The first column of the key; whether rows S and T have one key; and whether all their other columns are alike."""
+    same_key = " AND ".join(f"S.`{name}` = T.`{name}`" for name in table.key)
+    same = " AND ".join(_same(name, kind) for name, kind in _compared(table)) or "TRUE"
+    return table.key[0], same_key, same
 
 
 def asks_elsewhere(batch: TableBatch) -> bool:

@@ -158,12 +158,25 @@ def replace_scope(table: Table, manifests: Sequence[Manifest]) -> tuple[Constrai
     return by_entity, Constraint(table.partition_field, tuple(days))
 
 
-def replace_sql(batch: TableBatch, table: str, staging: str) -> str:
-    """One statement: the scope's rows out, the staged rows in; parameters ``scope_0``, ``scope_1`` are arrays.
+def within_sql(batch: TableBatch, alias: str = "") -> str:
+    """The condition on a row of the batch's scope, with the parameters of `scope_parameters`."""
+    return " AND ".join(
+        f"{alias}`{limit.column}` IN UNNEST(@scope_{number})" for number, limit in enumerate(batch.scope)
+    )
 
+
+def scope_parameters(batch: TableBatch) -> dict[str, QueryValue]:
+    """Arrays ``scope_0``, ``scope_1``."""
+    return {f"scope_{number}": limit.values for number, limit in enumerate(batch.scope)}
+
+
+def replace_sql(batch: TableBatch, table: str, staging: str) -> str:
+    """One statement: the scope's rows out, the staged rows in; parameters are those of `scope_parameters`.
+
+    ``staging`` is a quoted name, or a SELECT in brackets.
     ``INSERT ROW`` would be shorter, but goes by position, and the local BigQuery cannot parse it.
     """
-    within = " AND ".join(f"T.`{limit.column}` IN UNNEST(@scope_{number})" for number, limit in enumerate(batch.scope))
+    within = within_sql(batch, "T.")
     if batch.table.deleted_field:
         return _bury_sql(batch, table, staging, within)
     if not batch.rows:

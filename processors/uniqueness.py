@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from alerting.wording import plural
 from processors.changes import twins_per_partition
-from processors.load_plan import QueryValue, TableBatch, Warehouse, unique_window
+from processors.load_plan import QueryValue, TableBatch, Warehouse, scope_parameters, unique_window, within_sql
 from scrapers.landing import Manifest
 
 _SHOWN = 3
@@ -37,8 +37,7 @@ def shared_values(batch: TableBatch, warehouse: Warehouse, manifests: Sequence[M
         if all(limit.column in columns for limit in batch.scope):
             continue  # no other partition can have it
         sql = shared_sql(batch, columns, warehouse.name_of(batch.table.name), warehouse.name_of(batch.staging_table))
-        scope: dict[str, QueryValue] = {f"scope_{number}": limit.values for number, limit in enumerate(batch.scope)}
-        limits = {**scope, **unique_window(batch.table, _days(batch))}
+        limits = {**scope_parameters(batch), **unique_window(batch.table, _days(batch))}
         twins = twins_per_partition(warehouse.query(sql, limits), batch.table, manifests)
         named = _named(batch, columns, warehouse, limits) if twins and not batch.table.whole_entity else {}
         for key, count in twins.items():
@@ -88,7 +87,7 @@ def shared_sql(batch: TableBatch, columns: Sequence[str], table: str, staging: s
     NULL is shared with nobody. What the load replaces is left out, and so are rows that are buried. Of the table these
     columns alone are read, of the dates of `unique_window` or of all.
     """
-    within = " AND ".join(f"T.`{limit.column}` IN UNNEST(@scope_{number})" for number, limit in enumerate(batch.scope))
+    within = within_sql(batch, "T.")
     alive = f" AND T.`{batch.table.deleted_field}` IS NULL" if batch.table.deleted_field else ""
     if batch.table.unique_within_days:
         date = f"T.`{batch.table.partition_field}`"

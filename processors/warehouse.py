@@ -30,7 +30,15 @@ from processors.bigquery_tables import make_or_widen, schema_fields
 from processors.billing import BilledBytes
 from processors.changes import asks_elsewhere, changes_sql
 from processors.job_runner import Job, JobRunner
-from processors.load_plan import MAX_KEYS, QueryValue, TableBatch, TableLoad, keys_parameter, replace_sql
+from processors.load_plan import (
+    MAX_KEYS,
+    QueryValue,
+    TableBatch,
+    TableLoad,
+    keys_parameter,
+    replace_sql,
+    scope_parameters,
+)
 from processors.schema import Column, check_table
 from processors.state_views import StateView
 from processors.table_budget import TableBudget
@@ -153,11 +161,10 @@ class BigQueryWarehouse:
     def stage(self, batch: TableBatch) -> TableLoad:
         """See `Warehouse.stage`. Raises ``BudgetExhausted`` before any effect."""
         self.ensure_table(batch.table)
-        days = next((len(limit.values) for limit in batch.scope if limit.kind == "DATE"), 1)
         with self._writing[batch.table.name]:
-            self._budget.spend(batch.table.name, days, dt.datetime.now(dt.UTC))
+            self._budget.spend(batch.table.name, _days_of(batch), dt.datetime.now(dt.UTC))
             loaded = self.stage_rows(batch) if batch.rows else None
-            cells = self._changes(batch)
+            cells = self.changes(batch, self.name_of(batch.staging_table))
         return TableLoad(
             load_job_id=str(loaded.job_id) if loaded else "",
             replace_job_id="",
@@ -206,21 +213,32 @@ class BigQueryWarehouse:
             )
         return job
 
-    def _changes(self, batch: TableBatch) -> list[dict[str, Any]]:
-        keys = self._staged_keys(batch) if asks_elsewhere(batch) else {}
-        names = self.name_of(batch.table.name), self.name_of(batch.staging_table)
-        scope = {f"scope_{number}": limit.values for number, limit in enumerate(batch.scope)}
-        return self.query(changes_sql(batch, *names, by_keys=bool(keys)), {**scope, **keys})
+    def publish(self, batch: TableBatch, rows: str) -> str:
+        """See `processors.review.Publishing.publish`. Raises ``BudgetExhausted`` before any effect."""
+        self.ensure_table(batch.table)
+        with self._writing[batch.table.name]:
+            self._budget.spend(batch.table.name, _days_of(batch), dt.datetime.now(dt.UTC))
+            return str(self.replace_rows(batch, rows).job_id)
 
-    def _staged_keys(self, batch: TableBatch) -> dict[str, QueryValue]:
-        name, staging = batch.table.key[0], self.name_of(batch.staging_table)
-        rows = self.query(f"SELECT DISTINCT `{name}` AS value FROM {staging} LIMIT {MAX_KEYS + 1}")  # noqa: S608 - ours
+    def changes(self, batch: TableBatch, staging: str) -> list[dict[str, Any]]:
+        """See `processors.review.Publishing.changes`."""
+        keys = self._keys_in(batch, staging) if asks_elsewhere(batch) else {}
+        sql = changes_sql(batch, self.name_of(batch.table.name), staging, by_keys=bool(keys))
+        return self.query(sql, {**scope_parameters(batch), **keys})
+
+    def _keys_in(self, batch: TableBatch, staging: str) -> dict[str, QueryValue]:
+        sql = f"SELECT DISTINCT `{batch.table.key[0]}` AS value FROM {staging} S LIMIT {MAX_KEYS + 1}"  # noqa: S608 - ours
+        is_table = staging == self.name_of(batch.staging_table)
+        rows = self.query(sql, {} if is_table else scope_parameters(batch))
         return keys_parameter([row["value"] for row in rows])
 
-    def replace_rows(self, batch: TableBatch) -> Job:
-        """Step two: the scope's old rows out and the staged rows in, in one atomic statement."""
-        sql = replace_sql(batch, self.name_of(batch.table.name), self.name_of(batch.staging_table))
-        parameters = [query_parameter(f"scope_{number}", limit.values) for number, limit in enumerate(batch.scope)]
+    def replace_rows(self, batch: TableBatch, rows: str = "") -> Job:
+        """Step two: the scope's old rows out and the staged ones in, in one atomic statement.
+
+        ``rows`` is a SELECT in brackets that takes their place.
+        """
+        sql = replace_sql(batch, self.name_of(batch.table.name), rows or self.name_of(batch.staging_table))
+        parameters = [query_parameter(name, values) for name, values in scope_parameters(batch).items()]
         if batch.table.deleted_field:
             parameters.append(bigquery.ScalarQueryParameter("snapshot_at", "TIMESTAMP", batch.snapshot_at))
 
@@ -303,3 +321,7 @@ class BigQueryWarehouse:
             if self._client is None:
                 self._client = open_client(self.project, self.location, self._endpoint, self._pool_size)
             return self._client
+
+
+def _days_of(batch: TableBatch) -> int:
+    return next((len(limit.values) for limit in batch.scope if limit.kind == "DATE"), 1)

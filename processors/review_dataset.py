@@ -1,0 +1,96 @@
+"""A dataset beside the real one, in which a load is tried and recounted before anybody sees its rows.
+
+It holds a clone of each table that the load touches, so that ``process`` and ``verify`` do there what they do anywhere:
+keys elsewhere, parents, sums and losses are judged by what the real tables would become. A clone costs only what
+differs from its table (https://docs.cloud.google.com/bigquery/docs/table-clones-intro).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from typing import Any
+
+from google.api_core.exceptions import NotFound
+from google.cloud import bigquery
+
+from processors.base import Table
+from processors.views import View
+from processors.warehouse import BigQueryWarehouse
+
+# BigQuery drops what nobody dropped: a person who decides at the last moment still finds the tables.
+_LONGER_THAN_REVIEW = dt.timedelta(days=2)
+
+
+def review_dataset_name(dataset: str, review_id: str) -> str:
+    """The dataset of one review.
+
+    >>> review_dataset_name("nba", "bf-0123456789ab")
+    'nba_review_bf_0123456789ab'
+    """
+    return f"{dataset}_review_{re.sub(r'[^A-Za-z0-9]', '_', review_id)}"
+
+
+class ReviewDataset(BigQueryWarehouse):
+    """Opens nothing until first used. Its tables count for no daily limit of the real ones.
+
+    Args:
+        real: Whose tables are cloned.
+        review_id: Whose dataset this is.
+        waits: How long the review may wait for a decision.
+        limits: Keywords of `BigQueryWarehouse`.
+    """
+
+    def __init__(self, real: BigQueryWarehouse, review_id: str, waits: dt.timedelta, **limits: Any) -> None:
+        super().__init__(real.project, review_dataset_name(real.dataset, review_id), real.location, **limits)
+        self.real = real
+        self._life = waits + _LONGER_THAN_REVIEW
+
+    def ensure_dataset(self) -> None:
+        """Creates the dataset; BigQuery drops each of its tables when that is two days older than the review waits."""
+        made = bigquery.Dataset(f"{self.project}.{self.dataset}")
+        made.location = self.location
+        made.default_table_expiration_ms = int(self._life.total_seconds() * 1000)
+        made.description = f"rows that wait for approval, beside {self.real.dataset}"
+        self._call(
+            "creation of the dataset of a review",
+            lambda: self._open().create_dataset(made, exists_ok=True, **self._calling),
+        )
+
+    def ensure_table(self, table: Table) -> None:
+        """The table as the real one is, with the columns that the model has beyond it; the real one is as it was."""
+        if not self._is_there(table.name):
+            self.ensure_dataset()
+            self._clone(table.name)
+        super().ensure_table(table)
+
+    def ensure_view(self, view: View) -> None:
+        """No view: it would show tables of sources that the review is not about."""
+
+    def _is_there(self, table: str) -> bool:
+        def look() -> bool:
+            try:
+                self._open().get_table(self._reference(table), **self._calling)
+            except NotFound:
+                return False
+            return True
+
+        found: bool = self._call(f"look at table {table} of a review", look)
+        return found
+
+    def _clone(self, table: str) -> None:
+        """One atomic job; nothing where there is no table to clone yet."""
+        config = bigquery.CopyJobConfig(operation_type="CLONE", write_disposition="WRITE_EMPTY")
+
+        def clone() -> None:
+            origin = bigquery.TableReference.from_string(f"{self.project}.{self.real.dataset}.{table}")
+            try:
+                self._open().get_table(origin, **self._calling)
+            except NotFound:
+                return
+            job = self._open().copy_table(
+                origin, self._reference(table), location=self.location, job_config=config, **self._calling
+            )
+            job.result(retry=self._retry, timeout=self._job_timeout_s)
+
+        self._call(f"clone of table {table}", clone)
