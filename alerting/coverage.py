@@ -45,6 +45,7 @@ LOOKS = (
         ("partial", "truncated", "shrunk", "landed", "loaded", "running"),
         needs_attention=True,
     ),
+    Look("waits for approval", "A", "#1a6fb0", ("staged",), needs_attention=True),
     Look("not attempted", "N", "#6e7781", ("planned", "paused"), needs_attention=True),
     Look("empty for too long", "D", "#c2185b", ("doubted",), needs_attention=True),
     Look("proven empty", "e", "#a8dcb5", ("empty_ok",)),

@@ -208,6 +208,20 @@ def send_refusal(
     return bool(delivered)
 
 
+def send_review(
+    channels: Sequence[Channel], entry: OutboxEntry, place: str, lines: Sequence[str], number: int, now: dt.datetime
+) -> bool:
+    """Tells that rows wait for approval, and what they would change; True when a channel took it. Best effort: they
+    wait, whoever is told. ``place`` is source and count; ``number`` says how often the run has told it."""
+    text = redact("\n".join(lines))
+    subject = f"[backfill][REVIEW] {place} · your approval"
+    mail = backfill_mail(entry, subject, text, role=f"review-{number}", outcome="REVIEW", now=now)
+    delivered, problems = deliver(mail, channels, "ERROR", {}, now)
+    if problems:
+        _log.error("not everybody was told that %s waits for approval: %s", entry.backfill_id, "; ".join(problems))
+    return bool(delivered)
+
+
 def _nothing_done(message: str) -> str:
     """The refusal as sentences, of which one says so.
 

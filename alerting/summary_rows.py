@@ -21,6 +21,7 @@ VERDICT_LABELS = {
     "shrunk": "shrunk, old rows kept",
     "landed": "landed, not loaded",
     "loaded": "loaded, not recounted",
+    "staged": "waits for approval, old rows kept",
     "paused": "waiting (quota, block or pause)",
     "planned": "not attempted",
 }

@@ -12,21 +12,25 @@ from typing import Any
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run as current
-from prefect.states import Completed, Failed
+from prefect.states import Cancelled, Completed, Failed
 
 from alerting.errors import PipelineError
 from alerting.run_facts import RunFacts
+from alerting.wording import plural
 from flows.calendar_dates import CalendarDate
 from flows.canaries import try_canaries
 from flows.child_runs.parent import attach_windows
 from flows.closing.close import close_dead_runs
 from flows.closing.finish import finish, pause
 from flows.closing.mailing import mail_trouble, refuse_without_mail, tell_refused
+from flows.closing.review import approve, diff_lines, open_review, reject
 from flows.closing.state_hooks import HOOKS
 from flows.coordination.cooldown import refuse_while_cooling
+from flows.coordination.intervention import Intervention
 from flows.coordination.lease import Lease
 from flows.coordination.lease_loan import acquire_when_free
 from flows.dropdowns import DateSource
+from flows.ledger.reviews import Review, ReviewState, list_reviews, named_review
 from flows.ledger.verdicts import abort_reason, exit_code
 from flows.log import failed, lets_out_redacted, library_logs_in_run, partition_logger
 from flows.mapping import map_windows
@@ -45,6 +49,7 @@ from flows.parameters import (
     Parallel,
     PausedRun,
     PlannedRun,
+    Publish,
     Reason,
     WaitSeconds,
 )
@@ -58,7 +63,7 @@ from flows.run.cost_history import remember_cost
 from flows.run.heartbeat import keep_alive
 from flows.run.interruption import end_children, reason_of
 from flows.run.metrics import metered
-from flows.run.orchestrator import Orchestrator
+from flows.run.orchestrator import Decided, Orchestrator
 from flows.run.prefect_orchestrator import PrefectOrchestrator, handed_over
 from flows.run.progress import ending_of, final_block
 from flows.run.resume import begin_resumed, note_resume, take_back_needless
@@ -67,7 +72,11 @@ from flows.run.starting_facts import starting_facts
 from flows.run.supervisor import Supervisor
 from flows.run_id import backfill_id_of, run_name
 from flows.wiring import Services, build_services
+from processors.review import Stale
 from scrapers.scrape import utc_now
+
+# The watchdog ends a review and says so; Prefect's own time limit only fails the run.
+_LONGER_THAN_REVIEW_S = 86_400
 
 
 def flow_run_name() -> str:
@@ -93,6 +102,7 @@ async def backfill(
     *,
     note: str = "",
     mode: Mode = Mode.INCREMENTAL,
+    publish: Publish = Publish.AT_ONCE,
     order: Order = Order.OLDEST_FIRST,
     on_failure: OnFailure = OnFailure.CONTINUE,
     engine: Engine = Engine.INLINE,
@@ -126,6 +136,8 @@ async def backfill(
         note: The reason in your own words.
         mode: incremental does what is missing or failed; full fetches everything again and loads what changed;
             reprocess loads landed payloads again without a call; validate only recounts the tables.
+        publish: at_once, or after_approval: rows are loaded and recounted beside the tables, a mail shows what they
+            would change, and a person publishes or rejects them.
         order: Which dates are begun first; a window of dates begins only when the one before it has. sequential is
             oldest first, one at a time.
         on_failure: continue with the other dates, or stop and leave them pending.
@@ -163,6 +175,8 @@ async def run_asked(asked: Asked) -> State[Any]:
     backfill_id = backfill_id_of(current.id or "local", current.run_count or 1)
     try:
         services = build_services()
+        if review := await asyncio.to_thread(_review_of, services, backfill_id):
+            return await decided(services, review, PrefectOrchestrator())
         planned = await asyncio.to_thread(plan_asked, services, asked, utc_now())
         if asked.dry_run:
             read = await asyncio.to_thread(plan_dry_run, services, asked.source, planned.plan)
@@ -187,7 +201,45 @@ async def run_backfill(services: Services, asked: Asked, backfill_id: str, orche
     )
     run, plan = await _begun(services, asked, backfill_id, orchestrator, lease)
     facts = await _work(run, plan, lease)
+    if facts is None:
+        review = await asyncio.to_thread(named_review, services.store, run.review_id)
+        return Completed(message=_waits(review))
     return _final_state(run, facts)
+
+
+async def decided(services: Services, review: Review, orchestrator: Orchestrator) -> State[Any]:
+    """Asks a person about the rows that wait, and does it; a run begins here again when it was resumed."""
+    while True:
+        left_s = (review.expires_at - utc_now()).total_seconds()
+        decision = await orchestrator.decision(review.round, max(left_s, 0) + _LONGER_THAN_REVIEW_S)
+        if decision is None:
+            return Completed(message=_waits(review))
+        by = Intervention(decision.by, decision.reason, utc_now())
+        act = approve if decision.choice is Decided.PUBLISH else reject
+        try:
+            closed = await asyncio.to_thread(act, services, review.review_id, by)
+        except Stale as error:
+            partition_logger().warning("%s", error)
+            before, review = review, await asyncio.to_thread(named_review, services.store, review.review_id)
+            if review.round == before.round:
+                raise
+            continue
+        if closed is None:
+            return Completed(message=f"review {review.review_id} is over")
+        message = f"{ending_of(closed.facts)}; {decision.choice.value} by {decision.by}"
+        if decision.choice is Decided.REJECT:
+            return Cancelled(message=message)
+        return Completed(message=message) if exit_code(closed.facts.verdict) == 0 else Failed(message=message)
+
+
+def _review_of(services: Services, backfill_id: str) -> Review | None:
+    """What this run waits for a decision on, since it was suspended."""
+    mine = (one for one in list_reviews(services.store, waiting_only=True) if one.backfill_id == backfill_id)
+    return next((one for one in mine if one.state is not ReviewState.STAGING), None)
+
+
+def _waits(review: Review) -> str:
+    return f"{plural(len(review.keys), 'partition', 'waits', 'wait')} for approval: {review.approve_command}"
 
 
 async def _refuse_what_may_not_begin(services: Services, asked: Asked) -> None:
@@ -228,12 +280,15 @@ async def _begun(
     return run, planned.plan
 
 
-async def _work(run: Run, plan: Plan, lease: Lease) -> RunFacts:
-    """Everything between the first promise of a mail and its sending; the recounted facts."""
+async def _work(run: Run, plan: Plan, lease: Lease) -> RunFacts | None:
+    """Everything between the first promise of a mail and its sending; the recounted facts.
+
+    None when rows wait for approval, and this process cannot be suspended until then.
+    """
     supervisor = Supervisor(run, lease)
     watching = [asyncio.create_task(work) for work in (keep_alive(run, lease), supervisor.watch())]
     reporting = asyncio.create_task(report_progress(run))
-    metrics = contextlib.ExitStack()
+    metrics, waits = contextlib.ExitStack(), "suspended in Prefect: Resume goes on with the rest"
     try:
         metrics.enter_context(metered(run))
         await supervisor.step()
@@ -241,12 +296,19 @@ async def _work(run: Run, plan: Plan, lease: Lease) -> RunFacts:
         await note_resume(run)
         # Before the closing, which has the last word on the progress artifact.
         await ended(reporting)
+        if run.review is not None and (review := await run.in_thread(open_review, run)):
+            waits = _waits(review)
+            partition_logger().warning("%s\n%s", waits, "\n".join(diff_lines(review)))
+            left_s = (review.expires_at - utc_now()).total_seconds()
+            await run.orchestrator.decision(review.round, left_s + _LONGER_THAN_REVIEW_S)
+            pause(run, waits)
+            return None
         return await _close(run)
     except BaseException as error:
         # Blocking on purpose: a cancelled task may not await again, and the mail must leave all the same.
         aborted = reason_of(error)
         if aborted == "paused":
-            pause(run)
+            pause(run, waits)
         else:
             finish(run, aborted)
         end_children(str(current.id or ""), aborted)

@@ -25,6 +25,7 @@ from flows.parameters import (
     Parallel,
     PausedRun,
     PlannedRun,
+    Publish,
     Reason,
     WaitSeconds,
 )
@@ -48,6 +49,7 @@ async def backfill_entities(
     *,
     note: str = "",
     mode: Mode = Mode.INCREMENTAL,
+    publish: Publish = Publish.AT_ONCE,
     on_failure: OnFailure = OnFailure.CONTINUE,
     engine: Engine = Engine.INLINE,
     parallel: Parallel = 0,
@@ -79,6 +81,8 @@ async def backfill_entities(
         note: The reason in your own words.
         mode: incremental does what is missing or failed; full fetches everything again; reprocess loads landed
             payloads again without a call; validate only recounts the tables.
+        publish: at_once, or after_approval: rows are loaded and recounted beside the tables, a mail shows what they
+            would change, and a person publishes or rejects them.
         on_failure: continue with the other entities, or stop and leave them pending.
         engine: inline fetches in this one process; distributed spreads the entities over all workers of the pool.
         parallel: Only for engine distributed: into how many parts the entities are split, all at work at once as far

@@ -26,6 +26,8 @@ from flows.coordination.cooldown import refuse_while_cooling
 from flows.coordination.lease import Lease
 from flows.coordination.lease_loan import acquire_when_free
 from flows.dropdowns import DatedSource
+from flows.ledger.ledger import Verdict
+from flows.ledger.reviews import waiting_review
 from flows.log import lets_out_redacted, partition_logger
 from flows.mapping import map_windows
 from flows.parameters import Asked, Concurrency, DaysBack, Mode, Reason, WaitSeconds
@@ -141,6 +143,11 @@ async def daily(
         window = settled_window(services.source_kit(name).scraper, days_back, now)
         if not window:
             return Completed(message=f"no date of {name} is settled at {now:%Y-%m-%d %H:%M} UTC")
+        window = await asyncio.to_thread(without_reviewed, services, name, window)
+        if not window:
+            return Completed(
+                message=f"every date that would be read waits for approval: gapless reviews --source {name}"
+            )
         lease = await acquire_when_free(
             services,
             name,
@@ -158,6 +165,18 @@ async def daily(
     except PipelineError as error:
         return await asyncio.to_thread(_refused, name, error)
     return await _work(services, plan, max_concurrency, lease)
+
+
+def without_reviewed(services: Services, source: str, window: list[Partition]) -> list[Partition]:
+    """Those of ``window`` of which no rows wait for approval: what a person looks at stays as it is."""
+    review = waiting_review(services.store, source)
+    if review is None:
+        return window
+    entries = services.source_kit(source).ledger.refresh(window[0].key, window[-1].key)
+    staged = [one.key for one in window if (entry := entries.get(one.key)) and entry.verdict is Verdict.STAGED]
+    if staged:
+        partition_logger().warning("%s is not read: it waits for approval in %s", ", ".join(staged), review.review_id)
+    return [one for one in window if one.key not in staged]
 
 
 def live_plan(services: Services, source: str, window: list[Partition], *, ignore_requires: bool = False) -> Plan:
@@ -200,7 +219,11 @@ def changed_items(services: Services, source: str, window: Collection[str]) -> l
         kit.close()
     entries = kit.ledger.refresh()
     changed = changed_partitions(services, kit.scraper, entries)
-    keys = sorted(key for key in changed.keys() - set(window) if entries[key].attempt)
+    keys = sorted(
+        key
+        for key in changed.keys() - set(window)
+        if entries[key].attempt and entries[key].verdict is not Verdict.STAGED
+    )
     if len(keys) > MOST_CHANGED:
         partition_logger().warning(
             "%s: %d dates have changed at the source; the newest %d are read, a backfill reads the others",

@@ -71,6 +71,17 @@ class OnFailure(StrEnum):
     STOP = "stop"
 
 
+class Publish(StrEnum):
+    """When what was loaded comes into the tables.
+
+    ``at_once``: when it is checked. ``after_approval``: it is loaded and recounted beside them, and what it would
+    change is mailed; a person publishes or rejects it.
+    """
+
+    AT_ONCE = "at_once"
+    AFTER_APPROVAL = "after_approval"
+
+
 ASKED_BY = "by:"
 """Begins the tag of a flow run that names who asked for it: ``prefect deployment run ... --tag by:maria``."""
 PASTED_WAIT_S = 6 * 3600
@@ -130,6 +141,7 @@ class Asked(BaseModel):
     reason: Reason = Reason.OTHER
     note: str = ""
     mode: Mode = Mode.INCREMENTAL
+    publish: Publish = Publish.AT_ONCE
     order: Order = Order.OLDEST_FIRST
     on_failure: OnFailure = OnFailure.CONTINUE
     engine: Engine = Engine.INLINE
@@ -170,6 +182,11 @@ class Asked(BaseModel):
         entities = f"--entities '{self.entities}'" if self.entities else ""
         what = " ".join(filter(None, (dates, entities)))
         return f"gapless run {self.source} {what} --accept-shrink --reason WHY"
+
+    @property
+    def is_reviewed(self) -> bool:
+        """Whether its rows wait beside the tables until a person publishes them."""
+        return self.publish is Publish.AFTER_APPROVAL
 
     @property
     def concurrency(self) -> int:

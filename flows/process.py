@@ -22,13 +22,14 @@ from alerting.wording import plural
 from flows.ledger.events import verdict_event
 from flows.ledger.ledger import Verdict
 from flows.log import lets_out_redacted, partition_logger
-from flows.run.data_facts import balance_facts
+from flows.run.data_facts import balance_facts, item_counts_of
 from flows.run.gate import SOURCE_DOWN
 from flows.run.prefect_orchestrator import handed_over
 from flows.run.quarantine import quarantine_suspects
 from flows.run.recording import record_batch_failure, record_failure, record_landed
 from flows.run.run import Run
 from flows.run.work_set import Landed
+from processors.load_plan import Warehouse
 from processors.process import Receipt, process
 from processors.receipt import read_receipt
 from processors.verification import Verification, verify
@@ -165,11 +166,12 @@ def _load(run: Run, manifests: list[Manifest]) -> Receipt:
         processor=run.kit.processor,
         landing=services.landing,
         store=services.store,
-        warehouse=services.warehouse,
+        warehouse=run.warehouse,
         backfill_id=run.backfill_id,
         verified={key: entry.loaded for key in keys if (entry := run.ledger.get(key)) is not None and entry.loaded},
         expected=run.expected,
-        accept_shrink=run.asked.accept_shrink,
+        # Of a review, a person sees which rows would go before any does.
+        accept_shrink=run.asked.accept_shrink or run.review is not None,
     )
 
 
@@ -236,7 +238,7 @@ async def _recount(run: Run, manifests: list[Manifest]) -> dict[str, Verificatio
         return found
 
     async def work() -> dict[str, Verification]:
-        return await run.in_thread(_verified, run, manifests, await run.in_thread(dropped))
+        return await run.in_thread(_verified, run, run.services.warehouse, manifests, await run.in_thread(dropped))
 
     return await run.step("verify", f"verify {window_name(keys)}", work)
 
@@ -246,14 +248,16 @@ async def _verify(
 ) -> dict[str, Verification] | BaseException:
     """Recounts a batch in BigQuery and compares it with the source's own numbers and the manifests."""
     label = f"verify {window_name([one.partition for one in manifests])}" if manifests else "verify nothing"
-    return await run.step("verify", label, partial(run.in_thread, _verified, run, manifests, dropped))
+    return await run.step("verify", label, partial(run.in_thread, _verified, run, run.warehouse, manifests, dropped))
 
 
-def _verified(run: Run, manifests: list[Manifest], dropped: Mapping[str, Mapping[str, int]]) -> dict[str, Verification]:
+def _verified(
+    run: Run, warehouse: Warehouse, manifests: list[Manifest], dropped: Mapping[str, Mapping[str, int]]
+) -> dict[str, Verification]:
     return verify(
         manifests,
         processor=run.kit.processor,
-        warehouse=run.services.warehouse,
+        warehouse=warehouse,
         dropped=dropped,
         expected=run.expected,
     )
@@ -267,7 +271,7 @@ def record_verification(
     if not found.is_ok:
         _keep_what_is_there(run, manifest, found, receipt)
         error = CoverageLow(
-            f"{found.verdict}: {found.evidence}; the rows are loaded but not called done",
+            f"{found.verdict}: {found.evidence}; {_left(run)}",
             source=run.source,
             partition=key,
             stage="verify",
@@ -275,6 +279,18 @@ def record_verification(
         )
         record_failure(run, key, error, "verify", window)
         return False
+    if run.review is not None and receipt is not None:
+        entry = run.ledger.advance(
+            key,
+            Verdict.STAGED,
+            run.backfill_id,
+            utc_now(),
+            evidence=manifest.empty_evidence,
+            attempt=manifest.attempt,
+            receipt_id=receipt.receipt_id,
+        )
+        verdict_event(entry)
+        return True
     entry = run.ledger.advance(
         key,
         Verdict.EMPTY_OK if manifest.empty_evidence else Verdict.VERIFIED,
@@ -285,7 +301,7 @@ def record_verification(
         actual=found.loaded.get(run.kit.scraper.tables[0], 0),
         verified_at=utc_now(),
         attempt=manifest.attempt,
-        **_items(found),
+        **item_counts_of(found),
         **({"receipt_id": receipt.receipt_id} if receipt else {}),
         **({"accepted": accepted} if (accepted := _acceptance(run, key, receipt)) else {}),
     )
@@ -298,26 +314,21 @@ def _keep_what_is_there(run: Run, manifest: Manifest, found: Verification, recei
 
     Rows beyond these were never right, and no later load has to account for them.
     """
-    if (entry := run.ledger.get(found.partition)) is None:
+    if (entry := run.ledger.get(found.partition)) is None or run.review is not None:
         return
     facts: dict[str, Any] = {
         "loaded": {table: min(rows, manifest.counts.get(table, rows)) for table, rows in found.loaded.items()},
-        **(_items(found) if found.items else {}),
+        **(item_counts_of(found) if found.items else {}),
     }
     if receipt is not None:
         facts |= {"receipt_id": receipt.receipt_id, "changes": receipt.changes_of(found.partition)}
     run.ledger.put(dataclasses.replace(entry, **facts))
 
 
-def _items(found: Verification) -> dict[str, Any]:
-    """What the oracles of the source say of the partition, for the ledger."""
-    strict = [one for one in found.items if one.oracle.is_strict]
-    counts = {"expected": sum(one.expected for one in strict), "found": sum(one.found for one in strict)}
-    return {
-        "items": counts if strict else {},
-        "missing_items": "; ".join(one.missing_text for one in strict if one.missing),
-        "told_items": "; ".join(one.told for one in found.items if one.told),
-    }
+def _left(run: Run) -> str:
+    if run.review is not None:
+        return "the rows were tried beside the tables, which are as they were"
+    return "the rows are loaded but not called done"
 
 
 def _hint(found: Verification) -> str:

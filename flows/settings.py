@@ -169,6 +169,9 @@ class Settings(BaseSettings):
     distributed_windows_at_once: int = Field(4, ge=1, description="engine=distributed: windows at work at once.")
     distributed_window_partitions: int = Field(31, ge=1, description="engine=distributed: partitions in a window.")
     acceptable_share: float = Field(0.9, ge=0, le=1, description="Share of good partitions for ACCEPTABLE.")
+    review_days: float = Field(
+        7.0, gt=0, le=50, description="Rows that wait for approval are dropped after so many days."
+    )
     audit_from: dict[str, dt.date] = Field(
         default_factory=dict,
         description="JSON: per source, the date since which every settled date must be there, asked for or not.",

@@ -13,6 +13,7 @@ from prefect.states import Completed
 from alerting.errors import PipelineError
 from alerting.wording import plural
 from flows.closing.close import close_backfill, close_dead_runs
+from flows.closing.review import look_after_reviews
 from flows.coordination.lease import LeaseRecord, list_leases, release_lease
 from flows.log import failed, lets_out_redacted, partition_logger
 from flows.run.interruption import end_run, is_over
@@ -42,6 +43,8 @@ async def _watch(services: Services, now: dt.datetime) -> State[Any]:
         if lease.state == "paused" and await asyncio.to_thread(is_over, lease.flow_run_id):
             log.warning("%s: ended while paused: %s", lease.source, lease.describe())
             await asyncio.to_thread(close_backfill, services, lease.backfill_id, aborted="user", now=now)
+    for told in await asyncio.to_thread(look_after_reviews, services, now):
+        log.warning("%s", told)
     for lease in dead:
         log.warning("%s: dead %s", lease.source, lease.describe())
         await asyncio.to_thread(_end, services, lease, now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import math
 import re
@@ -22,6 +23,7 @@ from flows.prices import Prices, Usage, storage_usage
 from flows.settings import Settings, code_version
 from processors import registry as processor_registry
 from processors.base import Processor
+from processors.review_dataset import ReviewDataset
 from processors.table_budget import StoredTableBudget
 from processors.warehouse import BigQueryWarehouse
 from scrapers import registry as scraper_registry
@@ -241,6 +243,12 @@ class Services:
         return BigQueryWarehouse(
             settings.google_project, settings.dataset, settings.location, request_timeout_s=wait_s, retry_s=wait_s
         )
+
+    def review_dataset(self, review_id: str) -> ReviewDataset:
+        """Where the rows of a review wait."""
+        waits = dt.timedelta(days=self.settings.review_days)
+        limits = {"max_bytes_billed": self.settings.max_bytes_billed}
+        return ReviewDataset(self.warehouse, review_id, waits, **limits)
 
     @cached_property
     def channels(self) -> list[Channel]:

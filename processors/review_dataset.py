@@ -15,6 +15,7 @@ from google.api_core.exceptions import NotFound
 from google.cloud import bigquery
 
 from processors.base import Table
+from processors.state_views import StateView
 from processors.views import View
 from processors.warehouse import BigQueryWarehouse
 
@@ -64,7 +65,7 @@ class ReviewDataset(BigQueryWarehouse):
             self._clone(table.name)
         super().ensure_table(table)
 
-    def ensure_view(self, view: View) -> None:
+    def ensure_view(self, view: View | StateView) -> None:
         """No view: it would show tables of sources that the review is not about."""
 
     def _is_there(self, table: str) -> bool:

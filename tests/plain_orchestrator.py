@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from alerting.errors import TransientError
-from flows.run.orchestrator import Child, Part
+from flows.run.orchestrator import Child, Decision, Part
 
 R = TypeVar("R")
 
@@ -38,6 +38,9 @@ class PlainOrchestrator:
                 if not tries_left or not isinstance(error, TransientError):
                     return error
                 tries_left -= 1
+
+    async def decision(self, round_: int, timeout_s: float) -> Decision | None:
+        return None
 
     async def child(self, deployment: str, parameters: Mapping[str, Any], label: str, idempotency_key: str) -> Child:
         raise ValueError(f"there is no {deployment} without a server")

@@ -1,5 +1,5 @@
-"""The commands that tidy up: release-lease, lift-cooldown, accept-open, first-date, cleanup, reconcile, test-alert,
-send-owed.
+"""The commands that decide and tidy up: approve, reject, release-lease, lift-cooldown, accept-open, first-date,
+cleanup, reconcile, test-alert, send-owed.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from alerting.wording import plural
 from flows.cli.output import AnyEnd, AnyStart, Json, Source, Why, check_range, finish, say, show, table
 from flows.coordination.cooldown import cooling_until, lift_by_hand
 from flows.coordination.intervention import Intervention
+from flows.ledger.reviews import named_review
 from flows.planning.known_first_date import FirstDate, read_first_date
 from flows.planning.refused_tier import lift_refusal
 from flows.planning.requested import Selection
@@ -83,6 +84,38 @@ def accept_open_items(
     found = accept_open(services, source, partitions, who=who(), reason=reason, now=utc_now())
     rows = [{"partition": one.partition, "open_items": one.open_items, "accepted": one.open_accepted} for one in found]
     show(rows, table(rows, ("partition", "open_items", "accepted")), as_json)
+
+
+ReviewId = Annotated[str, typer.Argument(help="The review, as its mail names it: bf-...", show_default=False)]
+
+
+@app.command()
+def approve(
+    review: ReviewId,
+    reason: Annotated[str, typer.Option("--reason", "-r", help="Why, in your own words.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Publishes rows that wait for approval, table by table, and recounts them; refused when the tables changed."""
+    _decide(review, reason, as_json, publish=True)
+
+
+@app.command()
+def reject(review: ReviewId, reason: Why, as_json: Json = False) -> None:
+    """Drops rows that wait for approval; tables and verdicts are as they were. Who and why is kept."""
+    _decide(review, reason, as_json, publish=False)
+
+
+def _decide(review_id: str, reason: str, as_json: bool, *, publish: bool) -> None:
+    from flows.closing import review as reviewing
+
+    services, by = build_services(), Intervention(who(), reason, utc_now())
+    closed = (reviewing.approve if publish else reviewing.reject)(services, review_id, by)
+    review = named_review(services.store, review_id)
+    verdict = closed.facts.verdict if closed else ""
+    line = f"{review.state.value}: {plural(len(review.keys), 'partition')} of {review.source} ({review.ranges})"
+    data = {**review.model_dump(mode="json", exclude={"diff"}), "verdict": verdict}
+    show(data, [f"{line}; {verdict}" if publish else line], as_json)
+    finish(not publish or verdict == "COMPLETE")
 
 
 @app.command()

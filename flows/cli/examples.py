@@ -4,6 +4,7 @@ from __future__ import annotations
 
 EXAMPLES: dict[str, tuple[str, ...]] = {
     "accept-open": ("bdl_box_scores 2025-01-03 --reason 'the game was never played'",),
+    "approve": ("bf-0123456789ab --reason 'the provider corrected the season'",),
     "audit": ("", "bdl_box_scores --from 2025-01-01 --only never_attempted --only failed"),
     "calendar": ("", "bdl_box_scores", "--html calendar.html"),
     "canary": ("bdl_box_scores 2024-01-01 2024-12-31 -k 5",),
@@ -19,13 +20,16 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "reconcile": ("bdl_box_scores", "bdl_box_scores --apply"),
     "record": ("bf-0123456789ab",),
     "release-lease": ("bdl_box_scores --run bf-0123456789ab --reason 'its machine is gone'",),
+    "reject": ("bf-0123456789ab --reason 'half of the games are missing'",),
     "repair": ("bdl_box_scores --dry-run", "bdl_box_scores 2025-01-01 2025-01-31 --yes"),
     "reprocess": ("bdl_box_scores 2025-01-01 2025-01-31 --reason schema_change",),
     "retry-failed": ("bdl_box_scores", "bdl_box_scores --run bf-0123456789ab --cause C2"),
+    "reviews": ("", "bf-0123456789ab"),
     "run": (
         "bdl_box_scores 2025-01-01 2025-01-31 --reason never_collected",
         "bdl_box_scores 2025-01-01 2025-01-31 --dates 2025-01-03,2025-01-07..2025-01-09 --reason gap_repair",
         "civic_band --entities alameda.ca --reason test",
+        "bdl_box_scores 2024-10-22 2025-06-22 --mode full --publish after_approval --reason corrupted",
         "nba 2024-25 --reason never_collected",
         "racing 2026-03 --skip racing_reference --reason gap_repair",
         "bdl_box_scores 2015-01-01 2024-12-31 --parallel 8 --reason never_collected -p deadline_h=6",

@@ -38,7 +38,9 @@ from flows.cli.output import (
 )
 from flows.cli.side_by_side import coverage_document, coverage_lines
 from flows.cli.start import range_of
+from flows.closing.review import diff_lines
 from flows.coordination.lease import list_leases, read_lease
+from flows.ledger.reviews import ReviewState, list_reviews, named_review
 from flows.truth import auditing
 from flows.truth.deficits import Deficit, find_gaps, not_at_source, summarised
 from flows.truth.inventory import read_inventory
@@ -58,6 +60,7 @@ app = typer.Typer()
 RUN_COLUMNS = ("backfill_id", "source", "range", "verdict", "started_at", "wall_s", "calls", "mail")
 WATCH_S = 5
 _CLEARED = "\x1b[2J\x1b[H"
+_REVIEW_COLUMNS = ("review_id", "source", "state", "partitions", "ranges", "expires_at", "decided_by")
 _STATUS_COLUMNS = ("source", "state", "well", "last_update", "next")
 _FAILED_COLUMNS = ("verdict", "error_type", "ranges", "example")
 _GONE_COLUMNS = ("verdict", "partitions", "ranges", "why")
@@ -217,6 +220,28 @@ def runs(
     if source and not found:
         services.source_kit(source)
     show(found, table(found, RUN_COLUMNS) or ["no backfill yet"], as_json)
+
+
+@app.command()
+def reviews(
+    review: Annotated[str, typer.Argument(help="One of them, with what it would change: bf-...")] = "",
+    source: Annotated[str, typer.Option("--source", help="Only of this source.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Rows that wait for approval, and what became of earlier ones; of one of them, what it would change."""
+    store = build_services(for_a_person=True).store
+    if review:
+        found = named_review(store, review)
+        head = f"{found.state.value}: {plural(len(found.keys), 'partition')} of {found.source} ({found.ranges})"
+        ways = [found.approve_command, found.reject_command] if found.state is ReviewState.OPEN else []
+        decided = [f"by {found.decided_by}: {found.reason}"] if found.decided_by else []
+        show(found.model_dump(mode="json"), [head, *decided, *diff_lines(found), *ways], as_json)
+        return
+    rows = [
+        {**one.model_dump(mode="json", include=set(_REVIEW_COLUMNS)), "partitions": len(one.keys)}
+        for one in list_reviews(store, source=source)
+    ]
+    show(rows, table(rows, _REVIEW_COLUMNS) or ["no review"], as_json)
 
 
 @app.command()

@@ -27,7 +27,7 @@ from tqdm import tqdm
 from alerting.errors import AuthenticationError, ConfigurationError, PipelineError, TransientError
 from alerting.outbox import Outbox
 from flows.closing.mailing import FOLLOWED
-from flows.parameters import ASKED_BY, Engine
+from flows.parameters import ASKED_BY, Engine, Publish
 from flows.run.interruption import FEW_TRIES
 from flows.run_id import backfill_id_of
 from flows.settings import code_version
@@ -60,8 +60,8 @@ class Started:
 
 
 def ended(state: State[Any]) -> dict[str, Any]:
-    """A final state as state name, message and exit code: 0 completed, 130 cancelled, 1 anything else."""
-    code = 0 if state.is_completed() else 130 if state.is_cancelled() else 1
+    """A state as its name, message and exit code: 0 completed or waits for approval, 130 cancelled, 1 anything else."""
+    code = 0 if state.is_completed() or state.is_paused() else 130 if state.is_cancelled() else 1
     return {"state": state.type.value, "message": state.message or "", "exit_code": code}
 
 
@@ -204,9 +204,14 @@ def _follow(watch: Callable[[], Look | None], started: Started, say: Callable[[s
             if bar.disable and line != shown:
                 say(line)
                 shown = line
-            if run.state is not None and run.state.is_final():
+            if run.state is not None and (run.state.is_final() or _waits_for_approval(run.state, started)):
                 return run.state
             time.sleep(POLL_S)
+
+
+def _waits_for_approval(state: State[Any], started: Started) -> bool:
+    """It may wait for days, and a person decides elsewhere."""
+    return state.is_paused() and started.parameters.get("publish") == Publish.AFTER_APPROVAL.value
 
 
 def run_state(flow_run_id: str) -> StateType | None:

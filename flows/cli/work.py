@@ -44,7 +44,7 @@ from flows.cli.start import (
     start_keys,
     start_run,
 )
-from flows.parameters import PASTED_WAIT_S, AskedFamily, Mode, Reason
+from flows.parameters import PASTED_WAIT_S, AskedFamily, Mode, Publish, Reason
 from flows.planning.canary import choose_canaries
 from flows.planning.family import plan_family
 from flows.planning.query_bytes import plan_dry_run
@@ -74,6 +74,9 @@ AcceptShrink = Annotated[
     bool,
     typer.Option("--accept-shrink", help="Load what came with fewer rows than before, as it is landed; nothing else."),
 ]
+PublishOption = Annotated[
+    Publish, typer.Option(help="after_approval: rows wait beside the tables until you approve what they would change.")
+]
 NoFollow = Annotated[bool, typer.Option("--no-follow", help="Start it and return at once.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before a big run.")]
 
@@ -86,6 +89,7 @@ def run(
     end: RunEnd = None,
     entities: Entities = "",
     mode: ModeOption = Mode.INCREMENTAL,
+    publish: PublishOption = Publish.AT_ONCE,
     dates: Dates = "",
     from_file: DatesFile = None,
     max_concurrency: Concurrency = None,
@@ -101,7 +105,13 @@ def run(
     """Refills the range: starts the deployment and follows it to its end. Ctrl+C cancels the run (exit code 130)."""
     if source in families():
         refuse_for_family(
-            source, entities=entities, dates=dates, from_file=from_file, parallel=parallel, accept_shrink=accept_shrink
+            source,
+            entities=entities,
+            dates=dates,
+            from_file=from_file,
+            parallel=parallel,
+            accept_shrink=accept_shrink,
+            publish=publish is not Publish.AT_ONCE,
         )
         wanted = {"mode": mode.value, "max_concurrency": max_concurrency, "skip": skip, "also": also}
         wanted |= extra_parameters(parameters, AskedFamily)
@@ -117,6 +127,7 @@ def run(
         "entities": entities,
         "mode": mode.value,
         "max_concurrency": max_concurrency,
+        "publish": publish.value,
         **({"accept_shrink": True} if accept_shrink else {}),
         **(split_over(parallel, max_concurrency) if parallel else {}),
         **extra_parameters(parameters),
@@ -311,10 +322,12 @@ def _repair_plan(findings: Sequence[Finding]) -> str:
         return "nothing to repair"
     landed = {one.partition for one in findings if one.deficit in (Deficit.SHORT, Deficit.LANDED_NOT_LOADED)}
     missed = {one.partition for one in findings if one.deficit is Deficit.MISSED}
-    asked = keys - landed - missed
+    reviewed = {one.partition for one in findings if one.deficit is Deficit.IN_REVIEW}
+    asked = keys - landed - missed - reviewed
     steps = [
         f"{plural(len(asked), 'partition')} asked again" if asked else "",
         f"{plural(len(missed), 'partition')} noted as gone for good" if missed else "",
+        f"{plural(len(reviewed), 'partition')} left to the review: gapless reviews" if reviewed else "",
         f"{plural(len(landed), 'partition')} loaded again from what is landed, without a call" if landed else "",
     ]
     return f"Repair of {plural(len(keys), 'partition')}: {', '.join(step for step in steps if step)}."

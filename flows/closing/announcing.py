@@ -60,7 +60,8 @@ def run_events(
     }
     origin = Origin(facts.source, facts.backfill_id, facts.flow_run_id, tables)
     told = [_event(kind, origin, payload, facts.calendar)]
-    if data := verified_event(origin, ledger.values()):
+    # An id is kept once: what was told of a run that goes on would be all that anybody hears.
+    if not is_paused and (data := verified_event(origin, ledger.values())):
         told.append(data)
     return told
 

@@ -19,11 +19,13 @@ from alerting.ranges import compress_dates
 from alerting.run_facts import RunFacts
 from flows.closing.announcing import announce, run_events
 from flows.closing.close_family import family_ending, family_facts, told_steps
+from flows.closing.dropping import settle_review, waiting_ids
 from flows.closing.record import keep_mail, keep_record
 from flows.closing.settle_ledger import Ending, settle_ledger
 from flows.coordination.cooldown import cooling_until, lift_command
 from flows.coordination.lease import list_leases, release_lease
 from flows.ledger.ledger import LedgerEntry
+from flows.ledger.reviews import list_reviews
 from flows.ledger.verdicts import backfill_verdict, count_verdicts, mail_outcome
 from flows.planning.stored_plan import StoredPlan, read_plan, run_prefix
 from flows.run.calendar_artifact import calendar_artifacts
@@ -122,6 +124,8 @@ def close_backfill(
     if owed.covers:
         return _close_family(services, owed, aborted=aborted, now=now, facts=facts)
     known = facts or owed.run_facts
+    if not resumes_at and not settle_review(services, known, aborted, now):
+        return None
     ended = f"ended ({aborted}) before it began this" if aborted else "ended without beginning this"
     ledger = settle_ledger(services.store, known.source, backfill_id, Ending(ended, now, resumes_at))
     final = _told_cooldown(services, recount(services, known, ledger, aborted=aborted, now=now), now)
@@ -197,7 +201,8 @@ def free_lease_of(services: Services, backfill_id: str, now: dt.datetime) -> Non
 def close_dead_runs(services: Services, now: dt.datetime, source: str = "") -> list[str]:
     """Closes every run whose mail is owed and whose lease has expired or gone; returns their ids.
 
-    A paused run lives until somebody takes its source or ends it. Called by the watchdog for all sources and by
+    A paused run lives until somebody takes its source or ends it, and one whose rows wait for approval until somebody
+    decides. Called by the watchdog for all sources and by
     the next start for its own.
     """
     alive = {
@@ -205,6 +210,8 @@ def close_dead_runs(services: Services, now: dt.datetime, source: str = "") -> l
         for lease in list_leases(services.store)
         if lease.state == "paused" or (lease.state == "held" and lease.expires_at > now)
     }
+    # A live run takes the lease of a run whose rows wait for approval, and that run lives all the same.
+    alive |= waiting_ids(list_reviews(services.store, waiting_only=True))
     closed = []
     for owed in owed_summaries(services.store, now):
         if owed.backfill_id in alive or owed.why == "claimed" or (source and owed.entry.source != source):

@@ -42,12 +42,15 @@ def finish(run: Run, aborted: str) -> RunFacts:
     return closed.facts if closed else facts
 
 
-def pause(run: Run) -> None:
-    """Leaves the source free and the mail owed: Resume starts this run again, and it sends the mail. Blocking."""
+def pause(run: Run, told: str = "suspended in Prefect: Resume goes on with the rest") -> None:
+    """Leaves the source free and the mail owed: Resume starts this run again, and it sends the mail. Blocking.
+
+    ``told`` is its progress meanwhile.
+    """
     run.services.alerts.flush("pause", run.backfill_id)
     why = "is suspended in Prefect; Resume goes on with this"
     ledger = settle_ledger(run.services.store, run.source, run.backfill_id, Ending(why, utc_now(), is_paused=True))
     pause_lease(run.services.store, run.source, run.backfill_id, utc_now())
-    tell_progress(run.facts.flow_run_id, "suspended in Prefect: Resume goes on with the rest")
+    tell_progress(run.facts.flow_run_id, told)
     known = recount(run.services, run.facts, ledger, aborted="user", now=utc_now())
     announce(run_events(known.redacted(), ledger, run.services.table_names(run.source), is_paused=True))

@@ -26,6 +26,7 @@ class Verdict(StrEnum):
     PLANNED = "planned"
     LANDED = "landed"
     LOADED = "loaded"
+    STAGED = "staged"
     VERIFIED = "verified"
     EMPTY_OK = "empty_ok"
     PARTIAL = "partial"

@@ -15,7 +15,7 @@ import json
 import logging
 
 from alerting.redaction import redact
-from flows.ledger.ledger import LedgerEntry
+from flows.ledger.ledger import LedgerEntry, Verdict
 
 LOG = logging.getLogger("gapless.partition")
 ERROR_CHARS = 80
@@ -32,7 +32,8 @@ def verdict_event(entry: LedgerEntry, stage: str = "") -> None:
         "rows": dict(rows),
         "attempts": entry.attempts,
     }
-    if entry.verdict.is_good:
+    is_well = entry.verdict.is_good or entry.verdict is Verdict.STAGED
+    if is_well:
         told = [*(f"{table}={count}" for table, count in rows.items()), f"attempts={entry.attempts}"]
     else:
         # Where it happened is in the other fields.
@@ -45,6 +46,6 @@ def verdict_event(entry: LedgerEntry, stage: str = "") -> None:
             f"attempts={entry.attempts}",
             f"error={json.dumps(short, ensure_ascii=False)}",
         ]
-    mark, level = ("✓", logging.INFO) if entry.verdict.is_good else ("✗", logging.WARNING)
+    mark, level = ("✓", logging.INFO) if is_well else ("✗", logging.WARNING)
     line = " ".join((mark, entry.partition, entry.verdict.value, *told))
     LOG.log(level, "%s", line, extra={"gapless": fields})

@@ -19,7 +19,15 @@ from scrapers.partition import Partition
 
 # Ended without a good verdict, but a later run may simply succeed.
 _RETRYABLE = frozenset(
-    {Verdict.FAILED_RETRYABLE, Verdict.PARTIAL, Verdict.PLANNED, Verdict.LANDED, Verdict.LOADED, Verdict.PAUSED}
+    {
+        Verdict.FAILED_RETRYABLE,
+        Verdict.PARTIAL,
+        Verdict.PLANNED,
+        Verdict.LANDED,
+        Verdict.LOADED,
+        Verdict.STAGED,
+        Verdict.PAUSED,
+    }
 )
 
 
@@ -61,6 +69,7 @@ _OUTCOMES: dict[str, Outcome] = {
     "ACCEPTABLE": "OK-WITH-GAPS",
     "FAILED": "FAILED",
     "ABORTED(user)": "CANCELLED",
+    "ABORTED(rejected)": "CANCELLED",
 }
 
 

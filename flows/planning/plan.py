@@ -22,6 +22,7 @@ from scrapers.scrape import NOBODY_LOOKED
 NEVER = dt.timedelta.max
 BEFORE_FIRST = "before the source's first date"
 TOO_OLD = "older than the source answers for"
+IN_REVIEW = "waits for approval in"
 _LANDED = (Verdict.LANDED, Verdict.LOADED)
 
 
@@ -232,6 +233,8 @@ class PlanRules:
         settled_up_to: The last date of the source that may be asked for now.
         earliest: The first one that it still answers for: what is older is not fetched, and loaded where it is landed.
         changed: Keys of which the source has other items than landed, and why: they are fetched again.
+        review: Whose rows of the source wait for approval, "" for nobody's.
+        continues_review: That review is this run's own.
     """
 
     mode: Mode = Mode.INCREMENTAL
@@ -244,6 +247,8 @@ class PlanRules:
     settled_up_to: dt.date | None = None
     earliest: dt.date = dt.date.min
     changed: Mapping[str, str] = field(default_factory=dict)
+    review: str = ""
+    continues_review: bool = False
 
 
 AS_USUAL = PlanRules()
@@ -336,6 +341,12 @@ def _path(
     rules: PlanRules,
 ) -> tuple[Path, str]:
     mode, since = rules.mode, rules.since
+    if entry is not None and entry.verdict is Verdict.STAGED:
+        if rules.review:
+            told = f"{IN_REVIEW} {rules.review}"
+            return (Path.SKIP if rules.continues_review else Path.LEAVE), told
+        # The review is gone, and its rows with it.
+        entry = replace(entry, verdict=Verdict.LANDED)
     why = why_unaskable(scraper, partition, rules.earliest)
     entry = _unless_askable_again(entry, why)
     if why:

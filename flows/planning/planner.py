@@ -7,13 +7,15 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from alerting.errors import ConfigurationError
+from alerting.ranges import compress_dates
 from flows.ledger.ledger import Ledger, LedgerEntry
+from flows.ledger.reviews import Review, refuse_second_review, waiting_review
 from flows.parameters import Asked, Mode
 from flows.planning.estimate import Capacity, Estimate, estimate
 from flows.planning.expectations import Expected, by_oracles
 from flows.planning.history import SourceHistory, read_history
 from flows.planning.known_first_date import known_scraper
-from flows.planning.plan import Path, Plan, PlanRules, make_plan
+from flows.planning.plan import IN_REVIEW, Path, Plan, PlanRules, make_plan
 from flows.planning.requested import Selection, requested_partitions
 from flows.planning.requirements import Waiver, in_order
 from flows.planning.stored_plan import named_plan, plan_name, read_plan
@@ -60,6 +62,13 @@ def plan_asked(
             stage="plan",
             hint=asked.accept_command,
         )
+    if asked.is_reviewed and asked.mode is Mode.VALIDATE:
+        raise ConfigurationError(
+            "mode validate loads nothing, so there is nothing to publish. Nothing was done",
+            source=asked.source,
+            stage="plan",
+            hint="leave publish at at_once",
+        )
     kit = services.source_kit(asked.source)
     kit.processor  # noqa: B018 - raises for a source that nothing could load
     scraper, ledger = known_scraper(services, asked.source), kit.ledger
@@ -69,6 +78,10 @@ def plan_asked(
     around = scraper.rests.widened(partitions, scraper.step) if scraper.rests else []
     keys = [partition.key for partition in (*around, *partitions)]
     entries = ledger.refresh(min(keys), max(keys))
+    review = waiting_review(services.store, asked.source)
+    own_review = asked.resume_of or backfill_id
+    if asked.is_reviewed:
+        refuse_second_review(services.store, asked.source, own_review)
     plan = make_plan(
         scraper,
         partitions,
@@ -84,8 +97,12 @@ def plan_asked(
             settled_up_to=scraper.last_settled(now),
             earliest=scraper.earliest(now),
             changed=changed_partitions(services, scraper, entries),
+            review=review.review_id if review else "",
+            continues_review=review is not None and review.review_id == own_review,
         ),
     )
+    if review is not None:
+        plan = _beside_review(plan, review)
     if not plan.items:
         raise ConfigurationError(
             f"the plan is empty: nothing of {asked.range_text} is {_wanted(asked)}",
@@ -111,6 +128,22 @@ def refuse_unsaid(scraper: Scraper, to_fetch: Sequence[Partition]) -> None:
     if scraper.entity_facts is not None:
         for entity in sorted({partition.entity for partition in to_fetch}):
             scraper.facts_of(entity)
+
+
+def _beside_review(plan: Plan, review: Review) -> Plan:
+    """``plan``, which says what it leaves to an open review; raises ``ConfigurationError`` when that is all of it."""
+    left = [item.partition.key for item in plan.items if item.path is Path.LEAVE and item.why.startswith(IN_REVIEW)]
+    if not left:
+        return plan
+    ways = f"{review.approve_command}, or {review.reject_command}"
+    if not any(item.path.is_work for item in plan.items):
+        raise ConfigurationError(
+            f"{compress_dates(left)} {IN_REVIEW} {review.review_id}, and nothing else is to be done. Nothing was done",
+            source=plan.source,
+            stage="plan",
+            hint=ways,
+        )
+    return plan.noting(f"Left as they are, {compress_dates(left)}: {IN_REVIEW} {review.review_id}; {ways}")
 
 
 def estimate_of(

@@ -6,6 +6,7 @@ import datetime as dt
 from collections import Counter
 from collections.abc import Collection, Sequence
 from statistics import median
+from typing import Any
 
 from alerting.errors import NotSettled
 from alerting.ranges import compress_dates
@@ -13,6 +14,7 @@ from alerting.run_facts import TableFacts
 from alerting.wording import plural
 from flows.ledger.entry import LedgerEntry, Verdict
 from processors.receipt import Receipt
+from processors.verification import Verification
 
 _SHRUNK_SHOWN = 4
 # What took less is not worth a line of the mail.
@@ -96,6 +98,17 @@ def item_facts(entries: Sequence[LedgerEntry]) -> list[str]:
 def item_counts(entries: Sequence[LedgerEntry]) -> dict[str, int]:
     """How many items the source's oracles expect of the partitions, and how many of these are there."""
     return dict(sum((Counter(entry.items) for entry in entries), Counter()))
+
+
+def item_counts_of(found: Verification) -> dict[str, Any]:
+    """What the oracles of the source say of a partition, for its ledger entry."""
+    strict = [one for one in found.items if one.oracle.is_strict]
+    counts = {"expected": sum(one.expected for one in strict), "found": sum(one.found for one in strict)}
+    return {
+        "items": counts if strict else {},
+        "missing_items": "; ".join(one.missing_text for one in strict if one.missing),
+        "told_items": "; ".join(one.told for one in found.items if one.told),
+    }
 
 
 def shrunk_facts(entries: Sequence[LedgerEntry], source: str) -> list[str]:

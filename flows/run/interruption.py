@@ -24,7 +24,7 @@ from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.exceptions import ObjectNotFound, Pause
 from prefect.runtime import deployment, flow_run
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
-from prefect.states import Cancelled, Cancelling, Crashed
+from prefect.states import Cancelled, Cancelling, Completed, Crashed
 
 LOG = logging.getLogger("gapless.interruption")
 UNFINISHED = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED, StateType.CANCELLING]
@@ -116,6 +116,20 @@ def end_run(flow_run_id: str | UUID, message: str) -> None:
             return
         if run.state_type in UNFINISHED:
             client.set_flow_run_state(run.id, Crashed(message=message), force=True)
+
+
+def end_suspended(flow_run_id: str, message: str, *, completed: bool) -> None:
+    """Ends a run whose decision was made elsewhere; one that goes on, or is forgotten, is left alone."""
+    if not flow_run_id:
+        return
+    state: State[None] = Completed(message=message) if completed else Cancelled(message=message)
+    try:
+        with impatient_client() as client:
+            found = client.read_flow_run(UUID(flow_run_id))
+            if found.state is not None and found.state.is_paused():
+                client.set_flow_run_state(found.id, state, force=True)
+    except Exception as problem:  # Prefect passes on what its HTTP library raises, which is not imported here
+        LOG.warning("flow run %s is not ended: %s", flow_run_id, problem)
 
 
 def is_over(flow_run_id: str | UUID) -> bool:

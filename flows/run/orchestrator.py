@@ -6,12 +6,32 @@ The window, the batch and the canary know this protocol and no server. `flows.ru
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Protocol, TypeVar
 
 from prefect import Flow
 from prefect.client.schemas.objects import State
 
 R = TypeVar("R")
+
+
+class Decided(StrEnum):
+    """What becomes of rows that wait for approval."""
+
+    PUBLISH = "publish"
+    REJECT = "reject"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A person's decision about a review, and who it was."""
+
+    choice: Decided
+    by: str
+    reason: str = ""
+
+
 Part = Callable[[], Awaitable[State[Any]]]
 """What a subflow does, with everything that no parameter of a flow could carry."""
 
@@ -42,6 +62,12 @@ class Orchestrator(Protocol):
         self, name: str, label: str, work: Callable[[], Awaitable[R]], retry_delays_s: Sequence[float]
     ) -> R | BaseException:
         """Does ``work``, and again after each delay while it fails for a passing reason; ``label`` is for people."""
+
+    async def decision(self, round_: int, timeout_s: float) -> Decision | None:
+        """Suspends this run until a person has decided; asked again for the same round, it gives what was decided.
+
+        None where runs cannot be suspended: the decision comes from elsewhere then.
+        """
 
     async def child(self, deployment: str, parameters: Mapping[str, Any], label: str, idempotency_key: str) -> Child:
         """Runs a deployment, whose worker may be elsewhere, until it has ended.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, TypeVar
@@ -10,10 +11,14 @@ from prefect import Flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import FlowRun
 from prefect.deployments import arun_deployment
+from prefect.flow_runs import asuspend_flow_run
+from prefect.input import RunInput
+from prefect.runtime import deployment
 from prefect.tasks import Task
+from pydantic import Field
 
 from flows.log import lets_out_redacted, retry_transient
-from flows.run.orchestrator import Part
+from flows.run.orchestrator import Decided, Decision, Part
 
 R = TypeVar("R")
 
@@ -36,6 +41,17 @@ def handed_over() -> Part | None:
 )
 async def _step(label: str, work: Callable[[], Awaitable[Any]]) -> Any:  # noqa: ARG001 - the name of the task run
     return await work()
+
+
+_FORM = "The rows wait beside the tables; the mail and the run's log say what they would change."
+
+
+class ReviewForm(RunInput):
+    """What Resume asks for."""
+
+    decision: Decided = Field(Decided.PUBLISH, title="decision")
+    by: str = Field(min_length=1, title="by (your name)")
+    reason: str = Field("", title="reason (optional)")
 
 
 class PrefectOrchestrator:
@@ -65,6 +81,17 @@ class PrefectOrchestrator:
         state: Any = await self._tasks[name](label, work, return_state=True)
         result: R | BaseException = await state.aresult(raise_on_failure=False)
         return result
+
+    async def decision(self, round_: int, timeout_s: float) -> Decision | None:
+        """Resume in the UI asks for it with a form; without a deployment Prefect could not begin the run again."""
+        if not deployment.id:
+            return None
+        form = await asuspend_flow_run(
+            wait_for_input=ReviewForm.with_initial_data(description=_FORM, by=""),
+            key=f"review-{round_}",
+            timeout=math.ceil(timeout_s),
+        )
+        return Decision(form.decision, form.by, form.reason)
 
     async def child(self, deployment: str, parameters: Mapping[str, Any], label: str, idempotency_key: str) -> FlowRun:
         """A flow run of a deployment, looked at every second until it has ended."""

@@ -123,7 +123,7 @@ def progress_of(
             verified += entry.backfill_id == backfill_id or entry.updated_at >= since
         elif entry.backfill_id != backfill_id:
             continue
-        elif entry.verdict in (Verdict.LANDED, Verdict.LOADED):
+        elif entry.verdict in (Verdict.LANDED, Verdict.LOADED, Verdict.STAGED):
             landed += 1
         else:
             failed += 1

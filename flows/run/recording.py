@@ -230,7 +230,8 @@ def record_shared_failure(run: Run, key: str, error: BaseException, window: str)
 
 def record_batch_failure(run: Run, key: str, error: BaseException, stage: str, window: str) -> Verdict:
     """As ``record_failure`` for a failed load or verification: the payload is landed, so a rerun needs no call."""
-    return _record(run, key, Verdict.LANDED if stage == "load" else Verdict.LOADED, error, stage, window)
+    is_loaded = stage != "load" and run.review is None
+    return _record(run, key, Verdict.LOADED if is_loaded else Verdict.LANDED, error, stage, window)
 
 
 def _record(run: Run, key: str, verdict: Verdict, error: BaseException, stage: str, window: str) -> Verdict:

@@ -22,6 +22,7 @@ _SQUARES = {
     "not at source": "▫️",
     "not attempted": "⬜",
     "incomplete": "🟨",
+    "waits for approval": "🟦",
     "failed": "🟥",
     "blocked": "🟪",
     "empty for too long": "🟧",

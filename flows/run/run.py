@@ -20,7 +20,8 @@ from prefect import Flow
 from alerting.errors import CriticalError, PipelineError, TransientError
 from alerting.run_facts import RunFacts
 from flows.coordination.standstill import Standstill
-from flows.ledger.ledger import Verdict
+from flows.ledger.ledger import Ledger, Verdict
+from flows.ledger.reviews import Review, ReviewState, begin_review
 from flows.log import partition_logger
 from flows.parameters import Asked
 from flows.planning.expectations import Expected
@@ -37,6 +38,7 @@ from flows.run.tally import Tally
 from flows.run.turns import Turns
 from flows.run.work_set import WorkSet
 from flows.wiring import Services
+from processors.warehouse import BigQueryWarehouse
 from scrapers.pace.quota import Purpose
 from scrapers.scrape import utc_now
 
@@ -93,6 +95,9 @@ class Run:
             lambda: self.client.calls if self.client else 0, lambda: self.client.units if self.client else 0
         )
         self.work = WorkSet()
+        # Where rows are loaded that wait for approval; None when they go into the tables at once.
+        self.review_id = asked.resume_of or backfill_id
+        self.review = services.review_dataset(self.review_id) if asked.is_reviewed else None
         self.history = SourceHistory()
         # What oracles say of its partitions, as the plan has it.
         self.expected: Expected = {}
@@ -128,6 +133,11 @@ class Run:
     def is_live(self) -> bool:
         """A live run reads good partitions again, and touches only what has changed."""
         return self.kit.purpose == "live"
+
+    @property
+    def warehouse(self) -> BigQueryWarehouse:
+        """Where this run loads: the tables, or what stands beside them until it is approved."""
+        return self.review or self.services.warehouse
 
     @property
     def begun_at(self) -> dt.datetime:
@@ -207,6 +217,8 @@ class Run:
         told = plan_metadata(self.source, self.work.partitions)
         self.services.store.write(name, plan.to_json(), content_type="application/json", metadata=told)
         self.facts = facts
+        if self.review is not None:
+            self._begin_review(planned.ledger)
         self.services.alerts.enable_backfill_mode(
             self.backfill_id,
             source=self.source,
@@ -215,6 +227,20 @@ class Run:
             facts=facts,
             told_by=self.asked.part_of,
         )
+
+    def _begin_review(self, ledger: Ledger) -> None:
+        now = utc_now()
+        review = Review(
+            review_id=self.review_id,
+            source=self.source,
+            backfill_id=self.backfill_id,
+            flow_run_id=self.facts.flow_run_id,
+            state=ReviewState.STAGING,
+            begun_at=now,
+            expires_at=now + dt.timedelta(days=self.services.settings.review_days),
+        )
+        known = {key: entry for key in self.work.planned if (entry := ledger.get(key)) is not None}
+        begin_review(self.services.store, review, known)
 
     def begin_live(self, plan: Plan) -> None:
         """Begins a run without a summary: its errors are alerts, and good partitions are read again. Blocking."""
@@ -230,7 +256,8 @@ class Run:
         """Everything so far that is paid for, that of other processes included when their windows have ended."""
         tally = self.tally
         used = Usage(tally.calls, int(tally.elsewhere("storage_writes")), int(tally.elsewhere("storage_reads")))
-        return self.services.cloud_usage() + used
+        beside = Usage(billed_bytes=self.review.billed_bytes if self.review else 0)
+        return self.services.cloud_usage() + used + beside
 
     @property
     def cost_usd(self) -> float:

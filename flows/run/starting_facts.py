@@ -61,7 +61,7 @@ def starting_facts(
         links=links,
         form_url=_form_url(services, f"backfill/{plan.source}" if asked.part_of else ""),
         retry_command_template=(
-            f"prefect deployment run 'backfill/{plan.source}' {_again(plan)} "
+            f"prefect deployment run 'backfill/{plan.source}' {_again(plan, asked)} "
             f"-p reason=errors {_WAITS} -p note='retry {{cause}} of {backfill_id}'"
         ),
         range_command=_all_of_it(plan, asked, backfill_id),
@@ -150,14 +150,18 @@ def _all_of_it(plan: Plan, asked: Asked, backfill_id: str) -> str:
     entities = f"-p entities='{asked.entities}'" if asked.entities else ""
     what = " ".join(filter(None, (dates if plan.start_date != NO_DATE else "", entities)))
     note = f"-p note='retry {ALL_RETRYABLE} of {backfill_id}'"
-    return f"prefect deployment run 'backfill/{plan.source}' {what} -p reason=errors {_WAITS} {note}"
+    return f"prefect deployment run 'backfill/{plan.source}' {what}{_reviewed(asked)} -p reason=errors {_WAITS} {note}"
 
 
-def _again(plan: Plan) -> str:
+def _again(plan: Plan, asked: Asked) -> str:
     """Parameters with which the partitions in place of ``{ranges}`` are asked for again."""
     if plan.start_date == NO_DATE:
-        return "-p entities='{ranges}'"
-    return f"-p start_date={plan.start_date} -p end_date={plan.end_date} -p dates='{{ranges}}'"
+        return f"-p entities='{{ranges}}'{_reviewed(asked)}"
+    return f"-p start_date={plan.start_date} -p end_date={plan.end_date} -p dates='{{ranges}}'{_reviewed(asked)}"
+
+
+def _reviewed(asked: Asked) -> str:
+    return f" -p publish={asked.publish.value}" if asked.is_reviewed else ""
 
 
 def _flags(asked: Asked) -> dict[str, str]:
@@ -167,6 +171,8 @@ def _flags(asked: Asked) -> dict[str, str]:
         flags["order"] = asked.order.value
     if asked.on_failure is OnFailure.STOP:
         flags["on_failure"] = asked.on_failure.value
+    if asked.is_reviewed:
+        flags["publish"] = asked.publish.value
     for name in (
         "retry_failed",
         "accept_shrink",

@@ -21,7 +21,7 @@ from flows.backfill import run_backfill
 from flows.closing.close import close_dead_runs
 from flows.ledger.ledger import Ledger
 from flows.parameters import Asked
-from flows.run.orchestrator import Child, Part
+from flows.run.orchestrator import Child, Decision, Part
 from flows.settings import Settings
 from flows.simulate.faults import Killed, Planned, Process, Trace
 from flows.simulate.memory_warehouse import Content, Engine, MemoryWarehouse
@@ -62,6 +62,10 @@ class SimulatedOrchestrator:
                 if not delays or not isinstance(error, TransientError):
                     return error
                 await asyncio.sleep(delays.pop(0))
+
+    async def decision(self, round_: int, timeout_s: float) -> Decision | None:
+        """Nobody decides in a simulated run."""
+        return None
 
     async def child(self, deployment: str, parameters: Mapping[str, Any], label: str, idempotency_key: str) -> Child:
         """There are no other processes."""

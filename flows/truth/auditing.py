@@ -138,4 +138,5 @@ def reopen(services: Services, source: str, findings: Sequence[Finding], by: str
                 else Verdict.PLANNED
             )
             ledger.advance(one.partition, verdict, by, now, **why)
-    return sorted({one.partition for one in findings})
+    # A person decides about what waits for approval.
+    return sorted({one.partition for one in findings if one.deficit is not Deficit.IN_REVIEW})

@@ -28,6 +28,7 @@ class Deficit(StrEnum):
     MISSING_ITEMS = "missing_items"
     NO_EVIDENCE = "no_evidence"
     LANDED_NOT_LOADED = "landed_not_loaded"
+    IN_REVIEW = "in_review"
     LOADED_NOT_LANDED = "loaded_not_landed"
     NEVER_ATTEMPTED = "never_attempted"
     UNFINISHED = "unfinished"
@@ -116,6 +117,8 @@ def _item_gap(known: Known, tables: Collection[str]) -> str:
 def _open_verdict(entry: LedgerEntry) -> str:
     if entry.is_pending:
         return f"{entry.verdict.value}: {entry.evidence}"
+    if entry.verdict is Verdict.STAGED:
+        return f"staged: waits for approval in {entry.backfill_id}"
     return f"{entry.verdict.value}: {entry.error_type}" if entry.error_type else entry.verdict.value
 
 
@@ -172,6 +175,8 @@ def _judge(
         return Deficit.FAILED, _open_verdict(entry)
     if entry.verdict in _UNFINISHED:
         return Deficit.UNFINISHED, _open_verdict(entry)
+    if entry.verdict is Verdict.STAGED:
+        return Deficit.IN_REVIEW, f"rows of {entry.backfill_id} wait for approval; the old ones are in the tables"
     if entry.verdict in (Verdict.LANDED, Verdict.LOADED):
         failed = f": {entry.error_type}" if entry.has_failed else ""
         return Deficit.LANDED_NOT_LOADED, f"{entry.verdict.value} by {entry.backfill_id}, not verified{failed}"

@@ -225,6 +225,8 @@ def _known_cell(scraper: Scraper, partition: Partition, entry: LedgerEntry, doub
         state, why = (DOUBTED, doubt) if doubt else (REST if is_rest else state, "")
     elif entry.is_pending:
         why = entry.evidence
+    elif entry.verdict is Verdict.STAGED:
+        why = f"rows of {entry.backfill_id} wait for approval"
     elif not entry.verdict.is_good:
         why = entry.error_type
     elif entry.open_items and not entry.open_accepted:

@@ -164,6 +164,8 @@ def command_for(source: str, state: str, keys: Sequence[str]) -> str:
     """What a person types about partitions in that state; "" where nothing is to be done."""
     if not look_of(state).needs_attention:
         return ""
+    if state == "staged":
+        return f"gapless reviews --source {source}"
     whole = [key for key in keys if first_date_of(key) is None]
     dates = sorted(key for key in keys if "@" not in key)
     if whole:

@@ -26,13 +26,14 @@ from alerting.errors import AuthenticationError, StateUnreadable
 from alerting.object_store import ObjectStore
 from alerting.outbox import Outbox, OutboxEntry
 from alerting.ranges import compress_dates
-from alerting.wording import about
+from alerting.wording import about, plural
 from flows.coordination.cooldown import Cooldown, lift_command, read_cooldown
 from flows.coordination.lease import LeaseRecord, read_lease
 from flows.coordination.lease_loan import Waiting, read_waiting
 from flows.coordination.standstill import LIVE, Standstill
 from flows.ledger.ledger import Ledger, LedgerEntry, Verdict
 from flows.ledger.resumes import Resume, read_resumes
+from flows.ledger.reviews import Review, ReviewState, waiting_review
 from flows.planning.stored_plan import read_plan
 from flows.run.progress import Progress, progress_of
 from flows.truth.inventory import span_of
@@ -40,7 +41,7 @@ from flows.wiring import Services
 from scrapers.base import Scraper
 
 DEAD_KEY = AuthenticationError.__name__
-QUOTA, BLOCK, PERSON = "quota", "block", "a person"
+QUOTA, BLOCK, PERSON, APPROVAL = "quota", "block", "a person", "approval"
 # A scheduled run that has not begun by then has no worker.
 OVERDUE = dt.timedelta(minutes=5)
 
@@ -66,7 +67,8 @@ class State(StrEnum):
 class Situation:
     """One source at ``now`` (aware UTC). ``run`` is the mail entry of the run in question, else of the last one.
 
-    ``cooldown`` is None when runs may begin; ``resumes`` are those that still have something to do.
+    ``cooldown`` is None when runs may begin; ``resumes`` are those that still have something to do. ``review`` is the
+    one whose rows wait for a decision.
     """
 
     source: str
@@ -80,6 +82,7 @@ class Situation:
     progress: Progress | None
     patience_s: float
     scraper: Scraper
+    review: Review | None = None
 
     @property
     def is_held(self) -> bool:
@@ -92,13 +95,20 @@ class Situation:
         return self.lease is not None and self.lease.is_alive(self.now)
 
     @property
+    def waits_for_approval(self) -> bool:
+        """Rows wait for a person, and nobody works on the source meanwhile."""
+        return self.review is not None and not self.is_alive
+
+    @property
     def resume(self) -> Resume | None:
         """What goes on next by itself."""
         return self.resumes[0] if self.resumes else None
 
     @property
     def backfill_id(self) -> str:
-        """The run in question: the holder, else the one that goes on by itself, else the last one."""
+        """The run in question: whose rows wait for approval, the holder, the one that goes on by itself, the last."""
+        if self.waits_for_approval and self.review:
+            return self.review.backfill_id
         if self.is_held and self.lease:
             return self.lease.backfill_id
         return self.resume.backfill_id if self.resume else self.run.backfill_id if self.run else ""
@@ -115,6 +125,8 @@ class Situation:
     @property
     def state(self) -> State:
         """See ``State``."""
+        if self.waits_for_approval:
+            return State.PAUSED
         if self.is_held and self.lease:
             if self.lease.state == "paused":
                 return State.PAUSED
@@ -131,9 +143,14 @@ class Situation:
 
     @property
     def paused_for(self) -> str:
-        """``quota``, ``block``, ``a person``, ``blackout``, ``live work`` or ``trouble at the source``; else ""."""
+        """``approval``, ``quota``, ``block``, ``a person``, ``blackout``, ``live work``, ``trouble at the source``.
+
+        Else "".
+        """
         if self.state is not State.PAUSED:
             return ""
+        if self.waits_for_approval:
+            return APPROVAL
         if self.standstill:
             return self.standstill.why
         if self.is_held:
@@ -143,6 +160,8 @@ class Situation:
     @property
     def until(self) -> dt.datetime | None:
         """When a pause ends by itself, or the source may be asked again."""
+        if self.waits_for_approval:
+            return None
         if self.standstill:
             return self.standstill.until
         if self.is_held:
@@ -181,6 +200,9 @@ class Situation:
     @property
     def headline(self) -> str:
         """The state in one sentence, with the instant at which it changes by itself."""
+        if self.waits_for_approval and self.review:
+            count = plural(len(self.review.keys), "partition", "waits", "wait")
+            return f"paused: {count} for approval in {self.review.review_id}, until {at(self.review.expires_at)}"
         if self.is_held and self.lease:
             who = f"{self.lease.backfill_id} ({self.lease.range_text})"
             if self.state is State.DEAD:
@@ -233,6 +255,9 @@ class Situation:
     @property
     def next_step(self) -> str:
         """What a person has to do now."""
+        if self.waits_for_approval and self.review:
+            look = f"gapless reviews {self.review.review_id}"
+            return f"look at it: {look}; then {self.review.approve_command}, or {self.review.reject_command}"
         if self.state is State.HUNG and self.lease:
             return f"look at its log, then cancel it: prefect flow-run cancel {self.lease.flow_run_id}"
         if self.state is State.DEAD:
@@ -286,8 +311,12 @@ def situation_of(services: Services, source: str, now: dt.datetime) -> Situation
     lease = read_lease(store, source)
     cooldown = read_cooldown(store, source)
     resumes = tuple(one for one in read_resumes(store, source) if one.has_work(entries))
+    review = waiting_review(store, source)
+    review = review if review is not None and review.state is not ReviewState.STAGING else None
     run = None
-    if lease is not None and lease.state in ("held", "paused"):
+    if review is not None and not (lease is not None and lease.is_alive(now)):
+        run = Outbox(store).read(review.backfill_id)
+    elif lease is not None and lease.state in ("held", "paused"):
         run = Outbox(store).read(lease.backfill_id)
     elif resumes:
         run = Outbox(store).read(resumes[0].backfill_id)
@@ -305,6 +334,7 @@ def situation_of(services: Services, source: str, now: dt.datetime) -> Situation
         progress=stored_progress(run, work, entries, now) if run is not None and work is not None else None,
         patience_s=services.settings.stall_s or 10 * services.settings.lease_ttl_s,
         scraper=services.source_kit(source).scraper,
+        review=review,
     )
 
 

@@ -16,7 +16,7 @@ from flows.planning.known_first_date import known_scraper
 from flows.planning.refused_tier import refused_tier
 from flows.run.data_facts import changes_rows, item_counts, shrunk_text
 from flows.views.inspection import Cause, causes_of, describe_run, mail_state, newest_objects
-from flows.views.situation import BLOCK, DEAD_KEY, PERSON, QUOTA, Situation, State, at, situation_of
+from flows.views.situation import APPROVAL, BLOCK, DEAD_KEY, PERSON, QUOTA, Situation, State, at, situation_of
 from flows.wiring import Services
 from processors import table_budget
 from scrapers.landing import source_prefix
@@ -38,7 +38,7 @@ def source_status(services: Services, source: str, now: dt.datetime, newest: int
     at_present = situation_of(services, source, now)
     seen = Seen(services, at_present)
     entries = list(at_present.entries.values())
-    suspended = [at_present.backfill_id] if at_present.paused_for == PERSON else []
+    suspended = [at_present.backfill_id] if at_present.paused_for in (PERSON, APPROVAL) else []
     return {
         "source": source,
         "state": at_present.state.value,
@@ -198,6 +198,8 @@ def _rerun(now: Situation) -> str:
         return f"cancel it at any time ({cancel}): what is done stays; a rerun is {now.refusal}; nothing is doubled"
     if now.state is State.DEAD:
         return f"it is dead; a rerun takes over from it now: {_NOTHING_DOUBLED}"
+    if now.paused_for == APPROVAL:
+        return f"nothing runs; a rerun leaves what waits for approval as it is, and does the rest: {_NOTHING_DOUBLED}"
     if now.paused_for == PERSON and now.lease:
         cancel = f"prefect flow-run cancel {now.lease.flow_run_id}"
         return f"give it up: {cancel}; a rerun takes the source over now, and ends it: {_NOTHING_DOUBLED}"
@@ -280,7 +282,7 @@ def _mail(now: Situation) -> str:
     if now.run is None:
         return "no run, so no mail is owed; live alerts are on"
     ends, muted = now.run.expires_at(), "nothing is muted"
-    if now.paused_for == PERSON:
+    if now.paused_for in (PERSON, APPROVAL):
         return f"{now.run.backfill_id}: owed when the run ends, which waits for Resume; {muted}"
     if not now.run.closed and now.run.finished_at is None and not now.run.stale(now.now) and ends:
         muted = f"errors of {now.run.backfill_id} are collected for its mail until it ends (at the latest {at(ends)})"

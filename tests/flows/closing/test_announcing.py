@@ -90,7 +90,7 @@ def test_a_run_that_goes_on_by_itself_or_is_suspended_is_paused(place: Place, ra
     (later, _) = run_events(facts.merged(type(facts)(resumes_at=utc_now())), ledger, ["d.games"])
     assert later.event == "gapless.backfill.paused"
     assert later.payload["resumes_at"]
-    (suspended, _) = run_events(facts, ledger, ["d.games"], is_paused=True)
+    (suspended,) = run_events(facts, ledger, ["d.games"], is_paused=True)
     assert (suspended.event, suspended.payload["verdict"]) == ("gapless.backfill.paused", "PAUSED")
 
 

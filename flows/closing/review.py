@@ -1,0 +1,299 @@
+"""From rows that wait beside the tables to their publishing, or to their end: wherever a person decides.
+
+`open_review` compares and mails when the run has tried everything; then the run is suspended. `approve` and `reject`
+are what Resume, ``gapless approve`` and ``gapless reject`` do; the watchdog lets reviews expire, and finishes a
+publishing that was killed. Each step can be repeated: what was published stays, and a verdict is written after its
+recount.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import logging
+import secrets
+import threading
+from collections.abc import Iterator, Sequence
+
+from alerting.errors import ConfigurationError, CoverageLow, PipelineError
+from alerting.notices import send_review
+from alerting.outbox import Outbox
+from alerting.ranges import compress_dates
+from alerting.wording import plural
+from flows.closing.close import Closed, close_backfill
+from flows.closing.dropping import drop_review
+from flows.coordination.intervention import Intervention
+from flows.coordination.lease import Holder, Lease
+from flows.ledger.ledger import Ledger, LedgerEntry, Verdict
+from flows.ledger.reviews import (
+    Review,
+    ReviewState,
+    entries_before,
+    list_reviews,
+    move,
+    named_review,
+    told_over,
+)
+from flows.run.data_facts import item_counts_of
+from flows.run.interruption import end_suspended
+from flows.run.run import Run
+from flows.wiring import Services
+from processors.receipt import read_receipt
+from processors.review import Stale, Trial
+from processors.verification import verify
+from scrapers.manifest import Manifest
+from scrapers.scrape import utc_now
+
+LOG = logging.getLogger("gapless.review")
+_SHOWN_MONTHS = 12
+
+
+def open_review(run: Run) -> Review | None:
+    """Compares what the run has staged, and mails it; None when there is nothing to decide. Blocking.
+
+    Of a run that goes on after its quota's reset, that one compares.
+    """
+    review = named_review(run.services.store, run.review_id)
+    if run.facts.resumes_at is not None or review.state is not ReviewState.STAGING:
+        return None
+    keys = sorted(key for key in run.work.planned if _is_staged(run.ledger.get(key)))
+    if not keys:
+        drop_review(run.services, review, ReviewState.REJECTED, "gapless", "nothing was staged", utc_now())
+        return None
+    run.services.alerts.heartbeat(run.facts_so_far())
+    return _compared(run.services, review, keys, ReviewState.STAGING)
+
+
+def _is_staged(entry: LedgerEntry | None) -> bool:
+    return entry is not None and entry.verdict is Verdict.STAGED
+
+
+def _compared(services: Services, review: Review, keys: list[str], allowed: ReviewState) -> Review:
+    """The review with its diff, which is mailed."""
+    now = utc_now()
+    before = entries_before(services.store, review)
+    verified = {key: entry.loaded for key in keys if (entry := before.get(key)) is not None and entry.loaded}
+    diff = _trial(services, review, keys).compare(verified)
+    opened = move(
+        services.store,
+        review,
+        allowed,
+        state=ReviewState.OPEN,
+        round=review.round + 1,
+        ranges=compress_dates(keys, join=".."),
+        diff=diff,
+        compared_at=now,
+    )
+    _mail(services, opened, now)
+    return opened
+
+
+def _trial(services: Services, review: Review, keys: list[str]) -> Trial:
+    kit = services.source_kit(review.source)
+    ledger = Ledger(services.store, review.source).refresh(min(keys), max(keys))
+    manifests = [services.landing.read_manifest(ledger[key].manifest_name) for key in keys]
+    dataset = services.review_dataset(review.review_id)
+    return Trial(review.review_id, manifests, kit.processor, services.warehouse, dataset)
+
+
+# -- a person's decision ---------------------------------------------------------------------------------------
+
+
+def approve(services: Services, review_id: str, by: Intervention) -> Closed | None:
+    """Publishes the review: each table in atomic steps, then the recount, then the verdicts and the run's mail.
+
+    Raises ``Stale`` when the tables are not what they were when it was compared: nothing is published then, and where
+    that helps it is compared and mailed anew. Raises ``ConfigurationError`` for a review that is over, ``LeaseHeld``
+    while a run works on the source.
+    """
+    review = named_review(services.store, review_id)
+    if review.state not in (ReviewState.OPEN, ReviewState.APPROVED):
+        raise ConfigurationError(told_over(review), source=review.source, stage="review")
+    with _held(services, review, "publish"):
+        review = _approved(services, named_review(services.store, review_id), by)
+        trial = _trial(services, review, review.keys)
+        assert review.diff is not None
+        jobs = trial.publish(review.diff)
+        LOG.info("review %s: %s published", review_id, plural(len(jobs), "table replaced", "tables replaced"))
+        _record(services, review, trial.manifests)
+        published = move(services.store, review, ReviewState.APPROVED, state=ReviewState.PUBLISHED, ended_at=utc_now())
+    services.review_dataset(review_id).drop_dataset()
+    return _closed(services, published, aborted="")
+
+
+def _approved(services: Services, review: Review, by: Intervention) -> Review:
+    """The review in state approved; compared anew and not approved when its rows are not what a person saw."""
+    if review.state is not ReviewState.OPEN or review.diff is None:
+        return review
+    try:
+        _trial(services, review, review.keys).check_as_compared(review.diff)
+    except Stale as error:
+        error.located(source=review.source, hint=f"{review.reject_command}, then run it again")
+        if not error.facts.pop("lost", False):
+            _compared(services, review, review.keys, ReviewState.OPEN)
+            error.hint = f"it was compared anew: gapless reviews {review.review_id}; then {review.approve_command}"
+        raise
+    decided = {"decided_by": by.who, "decided_at": by.at, "reason": by.reason}
+    return move(services.store, review, ReviewState.OPEN, state=ReviewState.APPROVED, **decided)
+
+
+def _record(services: Services, review: Review, manifests: Sequence[Manifest]) -> None:
+    """The recount in the real tables, and a verdict for every partition."""
+    kit = services.source_kit(review.source)
+    ledger = Ledger(services.store, review.source)
+    entries = ledger.refresh(min(review.keys), max(review.keys))
+    receipts = {
+        one: read_receipt(services.store, review.source, one)
+        for one in {entries[manifest.partition].receipt_id for manifest in manifests}
+    }
+    dropped: dict[str, dict[str, int]] = {}
+    for receipt in receipts.values():
+        dropped |= receipt.dropped
+    found = verify(manifests, processor=kit.processor, warehouse=services.warehouse, dropped=dropped)
+    for manifest in manifests:
+        key, entry = manifest.partition, entries[manifest.partition]
+        if entry.verdict is not Verdict.STAGED:
+            continue
+        one = found[key]
+        if not one.is_ok:
+            error = CoverageLow(f"{one.verdict}: {one.evidence}; published by {review.review_id}, not called done")
+            ledger.advance(
+                key, Verdict.PARTIAL, review.backfill_id, utc_now(), error_type="CoverageLow", error=error.message
+            )
+            continue
+        loss = review.diff.losses.get(key, "") if review.diff else ""
+        ledger.advance(
+            key,
+            Verdict.EMPTY_OK if manifest.empty_evidence else Verdict.VERIFIED,
+            review.backfill_id,
+            utc_now(),
+            loaded=one.loaded,
+            changes=receipts[entry.receipt_id].changes_of(key),
+            actual=one.loaded.get(kit.scraper.tables[0], 0),
+            verified_at=utc_now(),
+            **item_counts_of(one),
+            **({"accepted": _accepted(review, loss)} if loss else {}),
+        )
+
+
+def _accepted(review: Review, loss: str) -> str:
+    why = f": {review.reason}" if review.reason else ""
+    return f"fewer rows accepted by {review.decided_by} in {review.review_id}{why} ({loss})"
+
+
+def reject(services: Services, review_id: str, by: Intervention) -> Closed | None:
+    """Drops what waits; the tables and their verdicts are as they were. Errors as of `approve`, but for ``Stale``."""
+    review = named_review(services.store, review_id)
+    if review.state is not ReviewState.OPEN:
+        raise ConfigurationError(told_over(review), source=review.source, stage="review")
+    with _held(services, review, "reject"):
+        dropped = drop_review(services, review, ReviewState.REJECTED, by.who, by.reason, by.at)
+    return _closed(services, dropped, aborted="rejected")
+
+
+def _closed(services: Services, review: Review, aborted: str) -> Closed | None:
+    closed = close_backfill(services, review.backfill_id, aborted=aborted, now=utc_now())
+    told = f"{review.state.value} by {review.decided_by}"
+    end_suspended(review.flow_run_id, told, completed=review.state is ReviewState.PUBLISHED)
+    return closed
+
+
+# -- without a person ------------------------------------------------------------------------------------------
+
+
+def look_after_reviews(services: Services, now: dt.datetime) -> list[str]:
+    """Finishes what was approved and not published, and ends what has waited too long; a sentence on each."""
+    told = []
+    for review in list_reviews(services.store, waiting_only=True):
+        try:
+            if review.state is ReviewState.APPROVED:
+                approve(services, review.review_id, Intervention(review.decided_by, review.reason, now))
+                told.append(f"review {review.review_id} was approved, and is published now")
+            elif review.expires_at <= now:
+                with _held(services, review, "expire"):
+                    why = f"nobody decided until {review.expires_at:%Y-%m-%d %H:%M} UTC"
+                    dropped = drop_review(services, review, ReviewState.EXPIRED, "gapless", why, now)
+                _closed(services, dropped, aborted="expired")
+                told.append(f"review {review.review_id} expired: {why}; its rows are dropped")
+        except PipelineError as error:
+            told.append(f"review {review.review_id}: {error}")
+    return told
+
+
+# -- words -----------------------------------------------------------------------------------------------------
+
+
+def diff_lines(review: Review) -> list[str]:
+    """What the review would change, for people: tables by month, losses, samples."""
+    lines: list[str] = []
+    if review.diff is None:
+        return ["not compared yet"]
+    for table in review.diff.tables:
+        total = table.total
+        lines.append(
+            f"{table.table}: {total.created:,} rows added, {total.updated:,} changed, {total.removed:,} removed"
+        )
+        months = list(table.months.items())
+        lines += [
+            f"  {month}  +{one.created:,}  ~{one.updated:,}  -{one.removed:,}" for month, one in months[:_SHOWN_MONTHS]
+        ]
+        if len(months) > _SHOWN_MONTHS:
+            lines.append(f"  and {plural(len(months) - _SHOWN_MONTHS, 'more month')}")
+        lines += [f"  {one.kind}: {one.text}" for one in table.samples]
+    if review.diff.losses:
+        keys = compress_dates(review.diff.losses)
+        lines.append(f"FEWER ROWS THAN IS USUAL on {keys}: {next(iter(review.diff.losses.values()))}")
+    return lines
+
+
+def _mail(services: Services, review: Review, now: dt.datetime) -> None:
+    entry = Outbox(services.store).read(review.backfill_id)
+    if entry is None:
+        return
+    again = " Compared anew: the tables had changed." if review.round > 1 else ""
+    count = plural(len(review.keys), "partition", "waits", "wait")
+    lines = [
+        f"{count} for your approval: {review.source} {review.ranges}.{again}",
+        "The tables are as they were. This is what publishing would change:",
+        "",
+        *diff_lines(review),
+        "",
+        "Resume the run in Prefect and choose, or type one of:",
+        "",
+        f"    {review.approve_command}",
+        f"    {review.reject_command}",
+        "",
+        f"Without a decision they are dropped at {review.expires_at:%Y-%m-%d %H:%M} UTC.",
+        *(f"{name}: {url}" for name, url in entry.run_facts.links.items()),
+    ]
+    place = f"{review.source} {plural(len(review.keys), 'partition')}"
+    send_review(services.channels, entry, place, lines, review.round, now)
+
+
+# -- the source is this review's meanwhile ---------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _held(services: Services, review: Review, what: str) -> Iterator[None]:
+    """Nobody else works on the source, nor on this review. Raises ``LeaseHeld``."""
+    settings, store = services.settings, services.store
+    # Of its own, so that two persons who approve at once are two.
+    holder = Holder(f"{review.review_id}-{what}-{secrets.token_hex(3)}", mode=what, range_text=review.ranges)
+    lease = Lease.acquire(store, review.source, holder, now=utc_now(), ttl_s=settings.lease_ttl_s)
+    over = threading.Event()
+
+    def keep() -> None:
+        while not over.wait(settings.heartbeat_s):
+            try:
+                lease.heartbeat(utc_now())
+            except PipelineError as error:
+                LOG.warning("review %s: heartbeat failed: %s", review.review_id, error)
+
+    beating = threading.Thread(target=keep, name="review heartbeat", daemon=True)
+    beating.start()
+    try:
+        yield
+    finally:
+        over.set()
+        beating.join()
+        lease.release(utc_now())
