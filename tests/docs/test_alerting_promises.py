@@ -1,4 +1,4 @@
-"""The table of promises at the end of docs/alerting.md: each names tests, and every one is there."""
+"""The promises about alerting at the end of docs/requirements.md: each names tests, and every one is there."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
-PAGE = (TESTS.parent / "docs" / "alerting.md").read_text()
-ROWS = re.findall(r"^\| (.+?) \| ?(.*?) ?\|$", PAGE.partition("## Promise and test")[2], re.MULTILINE)[1:]
+PAGE = (TESTS.parent / "docs" / "requirements.md").read_text()
+ROWS = re.findall(r"^\| (.+?) \| ?(.*?) ?\|$", PAGE.partition("## Alerting, promise by promise")[2], re.MULTILINE)[1:]
 SECTIONS = (
     "The class that users know",
     "Severities",
