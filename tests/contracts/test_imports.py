@@ -11,7 +11,9 @@ PROJECT_DIR = Path(__file__).parent.parent.parent
 LAYERS = ("alerting", "scrapers", "processors", "flows", "deployments")
 ONLY_IN = {
     "google.cloud.storage": {"scrapers/object_store.py"},
-    "google.cloud.bigquery": {f"processors/{name}.py" for name in ("warehouse", "bigquery_client", "bigquery_tables")},
+    "google.cloud.bigquery": {
+        f"processors/{name}.py" for name in ("warehouse", "bigquery_client", "bigquery_tables", "review_dataset")
+    },
     "httpx": {"scrapers/client.py"},
 }
 
