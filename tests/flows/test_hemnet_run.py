@@ -170,7 +170,7 @@ def test_details_follow_the_lists_month_by_month_and_55_of_71_are_acceptable_by_
 
 
 def test_a_month_of_details_opens_again_when_its_list_changes_and_fetches_what_is_new(
-    place: Place, ran: Ran, site: SoldUpstream
+    place: Place, ran: Ran, gapless: Any, site: SoldUpstream
 ) -> None:
     site.world = SoldWorld(200, months=12, areas=3)
     first, last = "2020-01-01", "2020-12-31"
@@ -185,6 +185,13 @@ def test_a_month_of_details_opens_again_when_its_list_changes_and_fetches_what_i
     assert [one.why for one in planned.plan.items if one.partition.key == "2020-05"] == [
         "hemnet_sales has another list by now"
     ]
+    for command in (
+        ("gaps", "hemnet_details", first, last),
+        ("audit", "hemnet_details", "--from", first, "--to", last),
+    ):
+        told = gapless(*command).out
+        assert "another list by now" in told, told
+        assert "2020-05" in told
     calls = site.count
     _, facts = ran(first, last, source="hemnet_details")
     assert (facts.verdict, site.count - calls) == ("COMPLETE", 1)
