@@ -166,7 +166,9 @@ def test_the_price_history_of_a_month_is_that_of_the_shops_as_far_as_somebody_lo
     assert street.prices() == world.price_history(looks)
 
 
-def test_a_shop_that_fails_for_three_days_leaves_the_others_verified_and_is_itself_named(street: Street) -> None:
+def test_a_shop_that_fails_for_three_days_leaves_the_others_verified_and_is_itself_named(
+    street: Street, gapless: Any
+) -> None:
     street.patch.setattr(CoffeeShops, "keeps_history", True)
     street.upstream.trouble({"kind": "closed", "path": BUSY})
     for day in days_from(FIRST_DAY, 3):
@@ -181,3 +183,11 @@ def test_a_shop_that_fails_for_three_days_leaves_the_others_verified_and_is_itse
         assert "SiteClosed" in mail
         assert f"{BUSY}@{day}" in mail
         assert not [shop for shop in SHOPS if shop != BUSY and f"{shop}@{day}" in mail]
+    tables = CoffeeShops.tables
+    last = FIRST_DAY + dt.timedelta(days=2)
+    gaps = gapless("gaps", SOURCE, str(FIRST_DAY), str(last), "--json").data["gaps"]
+    assert {(one["entity"], one["table"], one["partitions"], one["ranges"]) for one in gaps} == {
+        (BUSY, table, 3, f"{BUSY}@{FIRST_DAY}…{last}") for table in tables
+    }
+    calendar = gapless("calendar", SOURCE).out
+    assert all(shop in calendar for shop in SHOPS)
