@@ -8,6 +8,7 @@ import itertools
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -167,7 +168,7 @@ def test_the_price_history_of_a_month_is_that_of_the_shops_as_far_as_somebody_lo
 
 
 def test_a_shop_that_fails_for_three_days_leaves_the_others_verified_and_is_itself_named(
-    street: Street, gapless: Any
+    street: Street, gapless: Any, tmp_path: Path
 ) -> None:
     street.patch.setattr(CoffeeShops, "keeps_history", True)
     street.upstream.trouble({"kind": "closed", "path": BUSY})
@@ -189,5 +190,6 @@ def test_a_shop_that_fails_for_three_days_leaves_the_others_verified_and_is_itse
     assert {(one["entity"], one["table"], one["partitions"], one["ranges"]) for one in gaps} == {
         (BUSY, table, 3, f"{BUSY}@{FIRST_DAY}…{last}") for table in tables
     }
-    calendar = gapless("calendar", SOURCE).out
-    assert all(shop in calendar for shop in SHOPS)
+    assert f"failed_permanent (SiteClosed): {BUSY}@{FIRST_DAY}…{last}" in gapless("calendar", SOURCE).out
+    assert gapless("calendar", SOURCE, "--html", str(tmp_path / "shops.html")).code == 0
+    assert all(shop in (tmp_path / "shops.html").read_text() for shop in SHOPS)
