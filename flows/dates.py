@@ -29,6 +29,7 @@ from flows.run.recording import (
     take,
 )
 from flows.run.run import Run
+from flows.run.slots import Slot
 from flows.run.work_set import Landed
 from scrapers.manifest import Manifest
 from scrapers.partition import spans, window_name
@@ -93,8 +94,8 @@ async def land_window(run: Run, keys: list[str], landed: Callable[[Landed], None
 
 async def _land_or_record(run: Run, key: str, window: str) -> str:
     """The outcome of one partition; a failure is recorded."""
-    async with run.begun:
-        result = await run.step("scrape", f"scrape {key}", partial(land_partition, run, key))
+    async with run.begun.taken() as begun:
+        result = await run.step("scrape", f"scrape {key}", partial(land_partition, run, key, begun))
         if isinstance(result, BaseException):
             await run.in_thread(record_failure, run, key, result, "scrape", window)
             return FAILED
@@ -102,13 +103,18 @@ async def _land_or_record(run: Run, key: str, window: str) -> str:
     return result
 
 
-async def land_partition(run: Run, key: str) -> str:
+async def land_partition(run: Run, key: str, begun: Slot | None = None) -> str:
     """Lands one partition; the effect is in object storage, ledger and work set, the result is only a word.
 
-    The slot is held while a thread works, not while the step waits to be tried again, so that failing dates do not
-    starve the others.
+    The slot is held for the source's calls, not while their answers are stored or the step waits to be tried again, so
+    that neither a distant storage nor failing dates starve the others. ``begun`` is given back with it.
     """
-    async with run.slots, run.gate.passed() as probe:
+    async with run.slots.taken() as slot, run.gate.passed() as probe:
+
+        def answered() -> None:
+            for place in filter(None, (slot, begun)):
+                place.answered()
+
         run.turns.begun(key)
         if key in run.work.done_elsewhere:
             return DONE_BY_LIVE
@@ -116,7 +122,7 @@ async def land_partition(run: Run, key: str) -> str:
         if run.stopped_by is not None:
             return NOT_ATTEMPTED
         try:
-            manifest = await run.in_thread(land, run, key)
+            manifest = await run.in_thread(land, run, key, answered)
         except Exception as error:
             # Here and not when it is recorded: with the slot free, the next date would make its call before that.
             run.probed(probe, error)
@@ -184,7 +190,7 @@ async def land_partitions_together(run: Run, keys: list[str]) -> SpanResult | st
     Gives shorter spans to ask for when the answer reached a cap, or when some of the dates are done: by a live run
     meanwhile, or by an earlier try that could not record all of them.
     """
-    async with run.slots, run.gate.passed() as probe:
+    async with run.slots.taken() as slot, run.gate.passed() as probe:
         run.turns.begun(keys[0])
         left = [run.work.partitions[key] for key in keys if not run.work.is_done(key)]
         if len(left) < len(keys):
@@ -193,7 +199,7 @@ async def land_partitions_together(run: Run, keys: list[str]) -> SpanResult | st
         if run.stopped_by is not None:
             return NOT_ATTEMPTED
         try:
-            answer = await run.in_thread(land_together, run, keys)
+            answer = await run.in_thread(land_together, run, keys, slot.answered)
             await _take_each(run, list(answer.manifests.values()))
         except Exception as error:
             run.probed(probe, error)
@@ -228,7 +234,7 @@ async def _land_by_sweep(run: Run, keys: list[str]) -> list[str]:
 
 async def _sweep_some_pages(run: Run, sweep: SweepScrape, keys: list[str]) -> SpanResult | str:
     """One slot and one step; "" when there is more to read."""
-    async with run.slots, run.gate.passed() as probe:
+    async with run.slots.taken(), run.gate.passed() as probe:
         run.turns.begun(keys[0])
         run.keep_budget()
         if run.stopped_by is not None:

@@ -217,7 +217,8 @@ class Services:
         return GcsObjectStore(
             self.settings.bucket,
             project=self.settings.google_project,
-            pool_size=self.settings.max_concurrency + 8,
+            # A run stores up to three answers beside each call (`flows.run.run`), and loads meanwhile.
+            pool_size=4 * self.settings.max_concurrency + 12,
             patience=patience,
         )
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from alerting.errors import (
@@ -32,6 +32,18 @@ class Fetcher(Protocol):
 
     def fetch(self, request: Request, page_number: int = 1) -> Page:
         """One page; raises the taxonomy's errors."""
+
+
+def nothing() -> None:
+    """What a caller does who need not know."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """Who asks the source, and who is told (``answered``) when an attempt has nothing more to ask."""
+
+    client: Fetcher
+    answered: Callable[[], None] = nothing
 
 
 class Course(Protocol):
@@ -79,14 +91,14 @@ class Attempt:
         attempt_id: str,
         *,
         scraper: Scraper,
-        client: Fetcher,
+        asking: Asking,
         landing: Landing,
         items: Mapping[str, str] | None = None,
     ) -> None:
         self.partition = partition
         self.attempt_id = attempt_id
         self._scraper = scraper
-        self._client = client
+        self._asking = asking
         self._landing = landing
         self._records: list[PageRecord] = []
         self._asked: set[tuple[int, Request]] = set()
@@ -217,7 +229,7 @@ class Attempt:
             raise Truncated(f"stopped at the cap of {MAX_PAGES} pages; landed pages are kept")
         if (self._course.reading, request) in self._asked:
             raise SourceContractError(f"the source sends us back to a page already read, cursor {request.cursor!r}")
-        page = self._client.fetch(request, len(self._records) + 1)
+        page = self._asking.client.fetch(request, len(self._records) + 1)
         source, landing = self._scraper.source, self._landing
         try:
             findings = self._inspected(page)
@@ -225,7 +237,29 @@ class Attempt:
             error.facts.setdefault("status", page.status)
             landing.put_page(source, self.partition, self.attempt_id, page, None)
             raise
-        self._add(landing.put_page(source, self.partition, self.attempt_id, page, findings), findings, request)
+        asked = (self._course.reading, request)
+        refusal = self._taken(findings)
+        try:
+            record = landing.put_page(source, self.partition, self.attempt_id, page, findings)
+        except PipelineError as error:
+            if self._scraper.takes_several_calls:
+                error.facts.setdefault("rows_kept", self._course.rows - sum(findings.counts.values()))
+            raise
+        self._asked.add(asked)
+        self._records.append(record)
+        if refusal is not None:
+            raise refusal
+
+    def _taken(self, findings: Findings) -> PipelineError | None:
+        """What the course says against the answer, which is stored all the same; else whether it was the last."""
+        try:
+            self._course.add(findings)
+        except PipelineError as error:
+            return error
+        if self._course.next is None:
+            # While it is stored, the next partition may ask.
+            self._asking.answered()
+        return None
 
     def _inspected(self, page: Page) -> Findings:
         if page.status not in self._scraper.accepted_statuses and not page.is_absent:

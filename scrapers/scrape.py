@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from alerting.errors import NothingPublished, NotSettled, PartitionUnavailable
-from scrapers.attempt import Attempt, Fetcher
+from scrapers.attempt import Asking, Attempt, Fetcher, nothing
 from scrapers.base import Scraper
 from scrapers.feeding import Listed
 from scrapers.landing import Landing, Manifest, content_hash
 from scrapers.partition import Partition
 
-__all__ = ["Fetcher", "begun_at", "new_attempt_id", "refuse_unaskable", "scrape", "swept", "utc_now"]
+__all__ = ["Fetcher", "begun_at", "new_attempt_id", "nothing", "refuse_unaskable", "scrape", "swept", "utc_now"]
 
 SWEEPS = 3
 """How often a partition of several calls is begun anew when the source changes it between two pages."""
@@ -66,6 +66,7 @@ class ScrapeContext:
         sweep_since: A sweep that was landed since then (aware) also fills other partitions; None: only one of this run.
         fetches_again: What is landed of listed items is fetched again, as is everything else in such a run.
         listed: Of a source that feeds on another: what that has of a partition; None where it is not done with it.
+        answered: Called as soon as the source has given all of a good answer, which has then still to be stored.
     """
 
     scraper: Scraper
@@ -78,12 +79,12 @@ class ScrapeContext:
     sweep_since: dt.datetime | None = None
     fetches_again: bool = False
     listed: Callable[[Partition], Listed | None] | None = None
+    answered: Callable[[], None] = nothing
 
     def attempt(self, partition: Partition, attempt_id: str, items: Mapping[str, str] | None = None) -> Attempt:
         """A new one; ``items`` by version, of a source that feeds on another."""
-        return Attempt(
-            partition, attempt_id, scraper=self.scraper, client=self.client, landing=self.landing, items=items
-        )
+        asking = Asking(self.client, self.answered)
+        return Attempt(partition, attempt_id, scraper=self.scraper, asking=asking, landing=self.landing, items=items)
 
     def land(self, attempt: Attempt, fed_by: str = "") -> Manifest:
         """Writes the manifest of an attempt that has all its pages: from here on it is landed."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from functools import partial
 
@@ -43,7 +43,7 @@ from scrapers.feeding import Listed, listed_in
 from scrapers.manifest import Manifest
 from scrapers.partition import Partition
 from scrapers.platforms.count_check import is_unchanged
-from scrapers.scrape import ScrapeContext, land_as_empty, scrape, utc_now
+from scrapers.scrape import ScrapeContext, land_as_empty, nothing, scrape, utc_now
 from scrapers.spans import SpanResult, scrape_span
 from scrapers.sweeps import SweepScrape
 
@@ -52,9 +52,9 @@ from scrapers.sweeps import SweepScrape
 PROMPT_FLUSHES = 50
 
 
-def land(run: Run, key: str) -> Manifest:
-    """Scrapes one partition and records it as landed. Blocking."""
-    context = _context(run, key)
+def land(run: Run, key: str, answered: Callable[[], None] = nothing) -> Manifest:
+    """Scrapes one partition and records it as landed; ``answered`` is called when it asks no more. Blocking."""
+    context = _context(run, key, answered)
     run.tally.begin_try(key)
     known = _still_true(run, key)
     if known is not None:
@@ -63,10 +63,10 @@ def land(run: Run, key: str) -> Manifest:
     return take(run, manifest)
 
 
-def land_together(run: Run, keys: Sequence[str]) -> SpanResult:
+def land_together(run: Run, keys: Sequence[str], answered: Callable[[], None] = nothing) -> SpanResult:
     """Scrapes consecutive partitions by one call. Each manifest has still to be taken. Blocking."""
     run.tally.begin_try(*keys)
-    return scrape_span([run.work.partitions[key] for key in keys], _context(run, keys[0]))
+    return scrape_span([run.work.partitions[key] for key in keys], _context(run, keys[0], answered))
 
 
 def begin_sweep(run: Run, keys: Sequence[str]) -> SweepScrape:
@@ -127,7 +127,7 @@ def take(run: Run, manifest: Manifest) -> Manifest:
     return manifest
 
 
-def _context(run: Run, key: str) -> ScrapeContext:
+def _context(run: Run, key: str, answered: Callable[[], None] = nothing) -> ScrapeContext:
     if run.client is None:
         raise ConfigurationError(
             f"mode {run.asked.mode.value} makes no call", source=run.source, partition=key, stage="scrape"
@@ -141,6 +141,7 @@ def _context(run: Run, key: str) -> ScrapeContext:
         resume_within=dt.timedelta(hours=run.services.settings.checkpoint_max_age_h),
         fetches_again=run.asked.mode is Mode.FULL,
         listed=partial(_listed, run) if run.kit.scraper.feeds_on else None,
+        answered=answered,
     )
 
 

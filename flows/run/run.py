@@ -23,7 +23,7 @@ from flows.coordination.standstill import Standstill
 from flows.ledger.ledger import Ledger, Verdict
 from flows.ledger.reviews import Review, ReviewState, begin_review
 from flows.log import partition_logger
-from flows.parameters import Asked
+from flows.parameters import Asked, Order
 from flows.planning.expectations import Expected
 from flows.planning.history import SourceHistory
 from flows.planning.plan import Plan
@@ -34,6 +34,7 @@ from flows.run.circuit_breaker import Action, Breaker, Decision, breaker_limits
 from flows.run.data_facts import balance_facts
 from flows.run.gate import SOURCE_DOWN, Gate
 from flows.run.orchestrator import Orchestrator, Part
+from flows.run.slots import Slots
 from flows.run.tally import Tally
 from flows.run.turns import Turns
 from flows.run.work_set import WorkSet
@@ -42,6 +43,7 @@ from processors.warehouse import BigQueryWarehouse
 from scrapers.pace.quota import Purpose
 from scrapers.scrape import utc_now
 
+_STORING_PER_SLOT = 3
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
@@ -106,13 +108,16 @@ class Run:
         limits = dataclasses.replace(breaker_limits(services.settings, asked), cost_unit=self.kit.scraper.cost_unit)
         self.breaker = Breaker(limits, self.created_at)
         self.turns = Turns()
-        self.slots = asyncio.Semaphore(asked.concurrency)
+        one_by_one = asked.order is Order.SEQUENTIAL
+        self.slots = Slots(asked.concurrency, until_stored=one_by_one)
         # A date that waits for its next try has no slot, so that it starves nobody. But where every date fails, the
         # breaker has to hear of the first ones before all of a window have been asked for.
-        self.begun = asyncio.Semaphore(2 * asked.concurrency)
+        self.begun = Slots(2 * asked.concurrency, until_stored=one_by_one)
         self.stopped_by: CriticalError | None = None
         self.loading_stopped_by: CriticalError | None = None
         self.in_canary = False
+        # What loading the canaries took.
+        self.load_s = 0.0
         # What people are told.
         self.facts = RunFacts()
         self.notes: list[str] = []
@@ -122,7 +127,11 @@ class Run:
         # What the supervisor finds, and what wakes the heartbeat that tells it.
         self.standing_still: Standstill | None = None
         self.heartbeat_due = asyncio.Event()
-        self._executor = ThreadPoolExecutor(max_workers=asked.concurrency + 4, thread_name_prefix="gapless")
+        # An answer is stored by three writes, one after the other: in Cloud Storage's 50 ms each that takes as long as
+        # three quick calls, and the slot is free meanwhile.
+        self._executor = ThreadPoolExecutor(
+            max_workers=(1 + _STORING_PER_SLOT) * asked.concurrency + 4, thread_name_prefix="gapless"
+        )
 
     @property
     def source(self) -> str:
