@@ -15,7 +15,7 @@ from pydantic_core import PydanticSerializationError
 from processors.base import Balance, Reject, Row, Table
 from processors.column_values import EXACT, READ, unencodable
 from processors.expectations import Expectations
-from processors.row_lines import RowLines
+from processors.row_lines import RowLines, values_getter
 from scrapers.partition import Partition
 
 KEPT_REJECTS = 1_000
@@ -55,10 +55,11 @@ class Admission:
         self.rejects: list[Reject] = []
         self.reject_counts: Counter[str] = Counter()
         self.unknown_fields: Counter[str] = Counter()
-        self.absent_fields: Counter[str] = Counter()
+        self._absent: Counter[tuple[str, frozenset[str]]] = Counter()
         self._tables = {table.name: table for table in tables}
         self._columns = {table.name: frozenset(table.model.model_fields) for table in tables}
-        self._lines = {table.name: RowLines(table.model) for table in tables}
+        self._lines = {table.name: RowLines(table.model).line for table in tables}
+        self._keys = {table.name: values_getter(table.key) for table in tables}
         self._sink = sink
         self._seen: dict[str, dict[tuple[Any, ...], bytes]] = {table.name: {} for table in tables}
         self._taken: dict[tuple[str, tuple[str, ...]], set[tuple[Any, ...]]] = {}
@@ -84,12 +85,12 @@ class Admission:
             self._reject(table_name, reason, raw)
             return
         try:
-            line = self._lines[table_name].line(row)
+            line = self._lines[table_name](row)
         except PydanticSerializationError as error:
             self._reject(table_name, unencodable(row.model_dump(), "") or f"no JSON can be made of it: {error}", raw)
             return
         digest = hashlib.blake2b(line, digest_size=16).digest()
-        key = tuple(getattr(row, name) for name in table.key)
+        key = self._keys[table_name](row)
         first = self._seen[table_name].setdefault(key, digest)
         if first is not digest:
             if first == digest:
@@ -97,15 +98,28 @@ class Admission:
             else:
                 self._reject(table_name, f"another row has the same key {_shown(key)}", raw)
             return
-        if shared := self._shared(table, row):
+        if table.unique and (shared := self._shared(table, row)):
             self._reject(table_name, f"another row has the same {shared}", raw)
             return
         columns = self._columns[table_name]
         if len(row.model_fields_set) < len(columns):
-            self.absent_fields.update(f"{table_name}.{name}" for name in columns - row.model_fields_set)
+            # Rows of one answer lack the same columns.
+            self._absent[table_name, columns - row.model_fields_set] += 1
         self.rows[table_name] += 1
         self.expectations.take(table, row)
         self._sink(table_name, line)
+
+    @property
+    def absent_fields(self) -> Counter[str]:
+        """See the class."""
+        found: Counter[str] = Counter()
+        for (table, names), rows in self._absent.items():
+            found.update({f"{table}.{name}": rows for name in names})
+        return found
+
+    def first_keys(self, table: str) -> set[Any]:
+        """Values of the first key column of the rows seen; until it is closed."""
+        return {key[0] for key in self._seen[table]}
 
     def close(self) -> None:
         """Forgets the keys seen: counts and rejects stay."""
@@ -127,7 +141,8 @@ class Admission:
         """The row, or the reason why it is none."""
         wanted = {name: value for name, value in raw.items() if name not in table.ignored} if table.ignored else raw
         try:
-            return table.model.model_validate(wanted)
+            row: Row = table.model.__pydantic_validator__.validate_python(wanted)
+            return row
         except ValidationError as error:
             problems = error.errors(include_url=False, include_context=False)
         unknown = [problem["loc"] for problem in problems if problem["type"] == "extra_forbidden"]

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from processors.base import Balance, Row
+from processors.row_lines import values_getter
 
 
 class BalanceSums:
@@ -18,13 +19,19 @@ class BalanceSums:
         self._totals: dict[tuple[Any, ...], Any] = {}
         self._sums: defaultdict[tuple[Any, ...], Any] = defaultdict(int)
 
+        self._total = values_getter([balance.total[1], *(name for name, _ in balance.match)])
+        self._part = values_getter([balance.parts[1], *(name for _, name in balance.match)])
+
     def take(self, table: str, row: Row) -> None:
         """One admitted row."""
-        (total_table, total), (parts_table, summed) = self.balance.total, self.balance.parts
-        if table == total_table and (announced := getattr(row, total)) is not None:
-            self._totals[tuple(getattr(row, name) for name, _ in self.balance.match)] = announced
-        if table == parts_table and (value := getattr(row, summed)) is not None:
-            self._sums[tuple(getattr(row, name) for _, name in self.balance.match)] += value
+        if table == self.balance.total[0]:
+            announced, *match = self._total(row)
+            if announced is not None:
+                self._totals[tuple(match)] = announced
+        if table == self.balance.parts[0]:
+            value, *match = self._part(row)
+            if value is not None:
+                self._sums[tuple(match)] += value
 
     def differences(self) -> Iterator[str]:
         """A text for each total that is not the sum of its parts."""

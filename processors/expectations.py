@@ -7,12 +7,13 @@ afterwards asks all of it of BigQuery again, by code of its own, and it alone se
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from alerting.wording import plural
 from processors.balances import BalanceSums
 from processors.base import Balance, Row, Table
+from processors.row_lines import values_getter
 from scrapers.landing import Manifest
 
 
@@ -30,21 +31,29 @@ class Expectations:
         self._counted: dict[str, Counter[tuple[Any, ...]]] = {table.name: Counter() for table in self._children}
         self._nulls: Counter[str] = Counter()
         self._rows: Counter[str] = Counter()
+        self._critical = {table.name: values_getter(table.critical) for table in tables}
+        # By table: whether it is the parent or the child, of which child's reference.
+        self._families: dict[str, list[tuple[bool, str, Callable[[Any], tuple[Any, ...]]]]] = {
+            table.name: [] for table in tables
+        }
+        for child in self._children:
+            parent, columns = child.parent or ("", ())
+            reference = values_getter(columns)
+            self._families[parent].append((True, child.name, reference))
+            self._families[child.name].append((False, child.name, reference))
 
     def take(self, table: Table, row: Row) -> None:
         """One admitted row."""
         self._rows[table.name] += 1
         for sums in self._sums:
             sums.take(table.name, row)
-        if any(getattr(row, name) is None for name in table.critical):
+        if None in self._critical[table.name](row):
             self._nulls[table.name] += 1
-        for child in self._children:
-            assert child.parent is not None
-            parent, columns = child.parent
-            if table.name == parent:
-                self._parents[child.name].add(tuple(getattr(row, name) for name in columns))
-            if table.name == child.name:
-                self._counted[child.name][tuple(getattr(row, name) for name in columns)] += 1
+        for is_parent, child, reference in self._families[table.name]:
+            if is_parent:
+                self._parents[child].add(reference(row))
+            else:
+                self._counted[child][reference(row)] += 1
 
     def problem(self, manifest: Manifest) -> str:
         """The first thing that must not replace what is there, "" when there is none."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -15,6 +15,20 @@ from processors.schema import Column, columns_of
 _HIGHEST = EXACT_IN_JSON[-1]
 
 
+def values_getter(names: Sequence[str]) -> Callable[[Any], tuple[Any, ...]]:
+    """Reads these attributes, however many, as a tuple.
+
+    >>> values_getter(["real"])(3), values_getter(["real", "imag"])(3), values_getter([])(3)
+    ((3,), (3, 0), ())
+    """
+    if len(names) > 1:
+        return attrgetter(*names)
+    if not names:
+        return lambda _: ()
+    only = attrgetter(names[0])
+    return lambda row: (only(row),)
+
+
 class RowLines:
     """Writes the rows of one model.
 
@@ -25,19 +39,21 @@ class RowLines:
     def __init__(self, model: type[BaseModel]) -> None:
         self._columns = columns_of(model)
         plain = [one.name for one in self._columns if one.kind == "INTEGER" and one.mode != "REPEATED"]
-        # attrgetter gives no tuple for a single name.
-        self._integers: Callable[[Any], tuple[Any, ...]] = attrgetter(*plain, *plain) if plain else lambda _: ()
+        self._integers = values_getter(plain)
         self._others = tuple(one for one in self._columns if one.name not in plain and _has_integers(one))
 
     def line(self, row: BaseModel) -> bytes:
         """With its newline; raises ``PydanticSerializationError`` for a text without UTF-8."""
         if self._is_exact(row):
-            return row.model_dump_json(by_alias=False).encode() + b"\n"
+            # model_dump_json makes a text of these bytes.
+            return row.__pydantic_serializer__.to_json(row, by_alias=False) + b"\n"
         return to_json(_with_long_as_text(row.model_dump(mode="json"), self._columns)) + b"\n"
 
     def _is_exact(self, row: BaseModel) -> bool:
         if max(map(abs, filter(None, self._integers(row))), default=0) > _HIGHEST:
             return False
+        if not self._others:
+            return True
         found = (number for one in self._others for number in _integers_in(getattr(row, one.name)))
         return all(number in EXACT_IN_JSON for number in found)
 

@@ -16,6 +16,9 @@ from alerting.object_store import GenerationConflict, ObjectStore
 PART_BYTES = 64 * 1024 * 1024
 """Uncompressed size at which a part ends; a gzip object cannot be read in parallel, and it is held in memory once."""
 
+# A row is about a kilobyte: the usual buffer would be written to disk at every eighth.
+_BUFFER_BYTES = 2**18
+
 
 class TableSpool:
     """Rows of one table, appended partition by partition; the last partition can be taken back."""
@@ -24,7 +27,7 @@ class TableSpool:
         self.table = table
         self.rows = 0
         self._path = folder / f"{table}.ndjson"
-        self._file = self._path.open("w+b")
+        self._file = self._path.open("w+b", buffering=_BUFFER_BYTES)
         self._mark = (0, 0)
 
     def mark(self) -> None:
