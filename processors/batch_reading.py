@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from alerting.errors import (
     CoverageLow,
@@ -18,6 +19,7 @@ from alerting.errors import (
 from alerting.wording import plural
 from processors.admission import Admission
 from processors.base import LandedPage, Processor, Reject
+from processors.load_plan import MAX_KEYS
 from processors.staging import TableSpool
 from scrapers.landing import Landing, Manifest
 from scrapers.threads import threads
@@ -28,7 +30,10 @@ _READ_AHEAD_BYTES = 2 * 1024 * 1024
 
 @dataclass
 class BatchRows:
-    """The batch once its partitions are read: rows in the spools, counts per partition, and what went wrong."""
+    """The batch once its partitions are read: rows in the spools, counts per partition, and what went wrong.
+
+    ``keys`` has values of each table's first key column: all, or more than `MAX_KEYS` of them.
+    """
 
     hash: str
     spools: dict[str, TableSpool]
@@ -39,6 +44,7 @@ class BatchRows:
     unbalanced: dict[str, list[str]] = field(default_factory=dict)
     unknown_fields: Counter[str] = field(default_factory=Counter)
     absent_fields: Counter[str] = field(default_factory=Counter)
+    keys: defaultdict[str, set[Any]] = field(default_factory=lambda: defaultdict(set))
 
 
 def read_batch(
@@ -68,6 +74,9 @@ def read_batch(
             _admit(admission, manifest, processor, bodies)
             _judge(admission, manifest, tolerated_rejects)
             batch.admitted[manifest.partition] = admission
+            for table in processor.tables:
+                if len(batch.keys[table.name]) <= MAX_KEYS:
+                    batch.keys[table.name] |= admission.first_keys(table.name)
             if warnings := admission.expectations.warnings():
                 batch.unbalanced[manifest.partition] = warnings
         except TransientError:

@@ -57,7 +57,8 @@ class TableBatch:
     """Everything the warehouse needs to replace one table's part of a batch.
 
     ``uris`` name gzip NDJSON objects that together hold ``rows`` rows; both are empty when the scope is only emptied.
-    ``snapshot_at`` (aware) stamps the rows that the batch's snapshots do not have any more.
+    ``snapshot_at`` (aware) stamps the rows that the batch's snapshots do not have any more. ``keys`` are the values of
+    the first key column: with them, what asks for these keys in the rest of the table reads little of it.
     """
 
     table: Table
@@ -67,6 +68,7 @@ class TableBatch:
     uris: tuple[str, ...]
     rows: int
     snapshot_at: dt.datetime | None = None
+    keys: tuple[object, ...] = ()
 
     @property
     def staging_table(self) -> str:
@@ -85,7 +87,8 @@ class TableLoad:
     """What the warehouse did. ``rows`` is the load job's own count; without rows there is no load job (id "").
 
     ``replace_job_id`` is "" while the rows are only staged. ``cells`` is what changes: rows of
-    :func:`processors.changes.changes_sql`.
+    :func:`processors.changes.changes_sql`. ``shared`` has rows of :func:`processors.uniqueness.shared_sql` for each of
+    the table's unique columns.
     """
 
     load_job_id: str
@@ -93,6 +96,7 @@ class TableLoad:
     rows: int
     size_bytes: int
     cells: tuple[Mapping[str, Any], ...] = ()
+    shared: tuple[tuple[tuple[str, ...], tuple[Mapping[str, Any], ...]], ...] = ()
 
 
 class Warehouse(Protocol):

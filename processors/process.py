@@ -59,7 +59,7 @@ def process(
     accept_shrink: bool = False,
     now: Callable[[], dt.datetime] = utc_now,
 ) -> Receipt:
-    """Loads the batch: one load job and one atomic replace per table, parents before children.
+    """Loads the batch: one load job and one atomic replace per table, side by side.
 
     A partition that is unsettled, unproven empty, short of what its manifest counted or its source announced, has rows
     without parent, too few or too many rows a parent, keys that would then also stand in another partition, more than
@@ -181,7 +181,8 @@ class _Work:
         names = spool.upload(self.store, prefix, digest)
         uris = tuple(f"{self.store.root_uri}/{name}" for name in names)
         seen_at = max(manifest.landed_at for manifest in good)
-        part = TableBatch(table, scope, digest, self.backfill_id, uris, spool.rows, seen_at)
+        keys = tuple(batch.keys[table.name])
+        part = TableBatch(table, scope, digest, self.backfill_id, uris, spool.rows, seen_at, keys)
         try:
             return _Staged(part, self.warehouse.stage(part), schema, names)
         except LoadRejected:
@@ -190,11 +191,14 @@ class _Work:
             raise
 
     def replace(self, staged: Sequence[_Staged], batch: BatchRows, good: Sequence[Manifest]) -> dict[str, TableReceipt]:
-        """Puts the staged rows in place, parents before children."""
+        """Puts the staged rows in place, all tables at once: the sooner the last one follows the first, the better."""
+        if not staged:
+            return {}
+        with threads(_TABLES_AT_ONCE, "replace") as replacing:
+            replaced = list(replacing.map(lambda one: self.warehouse.replace(one.batch, one.load), staged))
         receipts: dict[str, TableReceipt] = {}
-        for one in staged:
+        for one, done in zip(staged, replaced, strict=True):
             table = one.batch.table
-            done = self.warehouse.replace(one.batch, one.load)
             receipts[table.name] = TableReceipt(
                 load_job_id=done.load_job_id,
                 replace_job_id=done.replace_job_id,
@@ -230,7 +234,7 @@ def _twins(staged: Sequence[_Staged], good: Sequence[Manifest], warehouse: Wareh
         table = one.batch.table
         counts = twins_per_partition(one.load.cells, table, good).items()
         shared = {
-            **shared_values(one.batch, warehouse, good),
+            **shared_values(one.batch, one.load, warehouse, good),
             **{key: Shared(plural(count, "key")) for key, count in counts},
         }
         for key, what in shared.items():

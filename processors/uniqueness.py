@@ -11,12 +11,20 @@ table.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from alerting.wording import plural
 from processors.changes import twins_per_partition
-from processors.load_plan import QueryValue, TableBatch, Warehouse, scope_parameters, unique_window, within_sql
+from processors.load_plan import (
+    QueryValue,
+    TableBatch,
+    TableLoad,
+    Warehouse,
+    scope_parameters,
+    unique_window,
+    within_sql,
+)
 from scrapers.landing import Manifest
 
 _SHOWN = 3
@@ -30,16 +38,27 @@ class Shared:
     dates: tuple[str, ...] = ()
 
 
-def shared_values(batch: TableBatch, warehouse: Warehouse, manifests: Sequence[Manifest]) -> dict[str, Shared]:
-    """Partitions with rows that share a value which must be unique: columns, count, the first ones. Asks BigQuery."""
-    found: dict[str, Shared] = {}
+def shared_questions(
+    batch: TableBatch, table: str, staging: str
+) -> Iterator[tuple[tuple[str, ...], str, dict[str, QueryValue]]]:
+    """Each of the unique columns whose values another partition can have, with its SQL and parameters."""
     for columns in batch.table.unique if batch.rows else ():
-        if all(limit.column in columns for limit in batch.scope):
-            continue  # no other partition can have it
-        sql = shared_sql(batch, columns, warehouse.name_of(batch.table.name), warehouse.name_of(batch.staging_table))
-        limits = {**scope_parameters(batch), **unique_window(batch.table, _days(batch))}
-        twins = twins_per_partition(warehouse.query(sql, limits), batch.table, manifests)
-        named = _named(batch, columns, warehouse, limits) if twins and not batch.table.whole_entity else {}
+        if not all(limit.column in columns for limit in batch.scope):
+            yield columns, shared_sql(batch, columns, table, staging), _limits(batch)
+
+
+def shared_values(
+    batch: TableBatch, load: TableLoad, warehouse: Warehouse, manifests: Sequence[Manifest]
+) -> dict[str, Shared]:
+    """Partitions with rows that share a value which must be unique: columns, count, the first ones.
+
+    Asks BigQuery for the first ones where there are any.
+    """
+    found: dict[str, Shared] = {}
+    for columns, cells in load.shared:
+        twins = twins_per_partition(cells, batch.table, manifests)
+        is_told = twins and not batch.table.whole_entity
+        named = _named(batch, columns, warehouse, _limits(batch)) if is_told else {}
         for key, count in twins.items():
             known = [one for one in manifests if one.partition == key]
             told = [twin for one in known for day in _dates(one) for twin in named.get(day, ())]
@@ -47,6 +66,10 @@ def shared_values(batch: TableBatch, warehouse: Warehouse, manifests: Sequence[M
             text = f"{plural(count, 'value')} of {'+'.join(columns)}{f': {shown}' if shown else ''}"
             found.setdefault(key, Shared(text, tuple(str(day) for _, day in told[:_SHOWN])))
     return found
+
+
+def _limits(batch: TableBatch) -> dict[str, QueryValue]:
+    return {**scope_parameters(batch), **unique_window(batch.table, _days(batch))}
 
 
 def _named(

@@ -141,18 +141,23 @@ def _checks(
 
 
 def _count(table: Table, cells: Cells, warehouse: Warehouse, dropped: Mapping[str, Mapping[str, int]]) -> Judge:
-    counted = _folded(cells, warehouse.query(count_sql(table, warehouse), cells.parameters))
-    if not names_its_partition(table):
-        keys = _keys(table, table.key[0], cells, warehouse)
-        found = warehouse.query(elsewhere_sql(table, warehouse, by_keys=bool(keys)), {**cells.parameters, **keys})
-        for key, sums in _folded(cells, found).items():
-            counted[key]["elsewhere"] = sums["elsewhere"]
+    with threads(1, "elsewhere") as beside:
+        looked = None if names_its_partition(table) else beside.submit(_elsewhere, table, cells, warehouse)
+        counted = _folded(cells, warehouse.query(count_sql(table, warehouse), cells.parameters))
+        for key, rows in looked.result().items() if looked else ():
+            counted[key]["elsewhere"] = rows
 
     def judge(accounts: Mapping[str, _Account]) -> None:
         for key, account in accounts.items():
             _compare(account, table, counted[key], dropped.get(key, {}).get(table.name, 0))
 
     return judge
+
+
+def _elsewhere(table: Table, cells: Cells, warehouse: Warehouse) -> dict[str, int]:
+    keys = _keys(table, table.key[0], cells, warehouse)
+    found = warehouse.query(elsewhere_sql(table, warehouse, by_keys=bool(keys)), {**cells.parameters, **keys})
+    return {key: sums["elsewhere"] for key, sums in _folded(cells, found).items()}
 
 
 def _check_unique(table: Table, columns: tuple[str, ...], cells: Cells, warehouse: Warehouse) -> Judge:

@@ -42,10 +42,14 @@ from processors.load_plan import (
 from processors.schema import Column, check_table
 from processors.state_views import StateView
 from processors.table_budget import TableBudget
+from processors.uniqueness import shared_questions
 from processors.views import View, view_sql
 from processors.warehouse_errors import translated
+from scrapers.threads import threads
 
 _STAGING_LIFE = dt.timedelta(days=1)
+
+Cells = tuple[Mapping[str, Any], ...]
 
 
 class BigQueryWarehouse:
@@ -164,13 +168,14 @@ class BigQueryWarehouse:
         with self._writing[batch.table.name]:
             self._budget.spend(batch.table.name, _days_of(batch), dt.datetime.now(dt.UTC))
             loaded = self.stage_rows(batch) if batch.rows else None
-            cells = self.changes(batch, self.name_of(batch.staging_table))
+            cells, shared = self._compared(batch)
         return TableLoad(
             load_job_id=str(loaded.job_id) if loaded else "",
             replace_job_id="",
             rows=int(loaded.output_rows) if loaded else 0,
             size_bytes=int(loaded.input_file_bytes or 0) if loaded else 0,
-            cells=tuple(cells),
+            cells=cells,
+            shared=shared,
         )
 
     def replace(self, batch: TableBatch, staged: TableLoad) -> TableLoad:
@@ -220,6 +225,15 @@ class BigQueryWarehouse:
             self._budget.spend(batch.table.name, _days_of(batch), dt.datetime.now(dt.UTC))
             return str(self.replace_rows(batch, rows).job_id)
 
+    def _compared(self, batch: TableBatch) -> tuple[Cells, tuple[tuple[tuple[str, ...], Cells], ...]]:
+        """The staged rows with those of the table: what changes, and unique values that others have. Asked at once."""
+        names = self.name_of(batch.table.name), self.name_of(batch.staging_table)
+        questions = list(shared_questions(batch, *names))
+        with threads(1 + len(questions), "compare") as asking:
+            changing = asking.submit(self.changes, batch, names[1])
+            sharing = [(columns, asking.submit(self.query, sql, given)) for columns, sql, given in questions]
+            return tuple(changing.result()), tuple((columns, tuple(one.result())) for columns, one in sharing)
+
     def changes(self, batch: TableBatch, staging: str) -> list[dict[str, Any]]:
         """See `processors.review.Publishing.changes`."""
         keys = self._keys_in(batch, staging) if asks_elsewhere(batch) else {}
@@ -227,6 +241,8 @@ class BigQueryWarehouse:
         return self.query(sql, {**scope_parameters(batch), **keys})
 
     def _keys_in(self, batch: TableBatch, staging: str) -> dict[str, QueryValue]:
+        if batch.keys:
+            return keys_parameter(batch.keys)
         sql = f"SELECT DISTINCT `{batch.table.key[0]}` AS value FROM {staging} S LIMIT {MAX_KEYS + 1}"  # noqa: S608 - ours
         is_table = staging == self.name_of(batch.staging_table)
         rows = self.query(sql, {} if is_table else scope_parameters(batch))

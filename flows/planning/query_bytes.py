@@ -27,8 +27,10 @@ from processors.load_plan import (
 )
 from processors.recount_sql import count_sql, orphan_sql, ratio_sql, shared_sql
 from scrapers.partition import Partition
+from scrapers.threads import threads
 
 _WAIT_S = 5.0
+_AT_ONCE = 8
 Statement = tuple[str, Mapping[str, QueryValue]]
 
 
@@ -65,17 +67,21 @@ def plan_dry_run(services: Services, source: str, plan: Plan) -> DryRun:
     """Asks BigQuery about everything that the plan loads. Raises nothing of what the warehouse raises."""
     planned = [*plan.to_fetch, *plan.to_call_empty, *plan.to_reload]
     processor, warehouse = services.source_kit(source).processor, services.warehouse_within(_WAIT_S)
-    replaced = recounted = 0
+    replacing, recounting = list[Statement](), list[Statement]()
+    for begin in range(0, len(planned), MAX_DAYS_PER_BATCH):
+        batch = planned[begin : begin + MAX_DAYS_PER_BATCH]
+        for table in processor.tables:
+            replacing.append(_replacing(table, batch, warehouse))
+            recounting += _recounting(table, batch, processor, warehouse)
+        recounting += _comparing(services, source, plan, batch, warehouse)
+    # Each is a round trip to BigQuery, and nothing begins before them.
+    with threads(_AT_ONCE, "dry-run") as asking:
+        asked = [asking.submit(warehouse.dry_run, *one) for one in (*replacing, *recounting)]
     try:
-        for begin in range(0, len(planned), MAX_DAYS_PER_BATCH):
-            batch = planned[begin : begin + MAX_DAYS_PER_BATCH]
-            for table in processor.tables:
-                replaced += warehouse.dry_run(*_replacing(table, batch, warehouse))
-                recounted += sum(warehouse.dry_run(*one) for one in _recounting(table, batch, processor, warehouse))
-            recounted += sum(warehouse.dry_run(*one) for one in _comparing(services, source, plan, batch, warehouse))
+        read = [one.result() for one in asked]
     except PipelineError:
         return DryRun(len(planned), None, None)
-    return DryRun(len(planned), replaced, recounted)
+    return DryRun(len(planned), sum(read[: len(replacing)]), sum(read[len(replacing) :]))
 
 
 def _replacing(table: Table, batch: Sequence[Partition], warehouse: Warehouse) -> Statement:

@@ -20,8 +20,9 @@ import sqlglot
 from alerting.object_store import ObjectStore
 from processors.base import Table
 from processors.changes import asks_elsewhere, changes_sql
-from processors.load_plan import MAX_KEYS, QueryValue, TableBatch, TableLoad, keys_parameter, replace_sql
+from processors.load_plan import QueryValue, TableBatch, TableLoad, keys_parameter, replace_sql
 from processors.schema import Column, check_table
+from processors.uniqueness import shared_questions
 from processors.views import View, view_sql
 
 _SCHEMA = "sim"
@@ -191,14 +192,13 @@ class MemoryWarehouse:
             content = self._engine.typed(check_table(batch.table), gzip.decompress(data))
             self.tables[batch.staging_table] = content
         names = self.name_of(batch.table.name), self.name_of(batch.staging_table)
-        keys: dict[str, QueryValue] = {}
-        if asks_elsewhere(batch):
-            name = batch.table.key[0]
-            found = self.query(f"SELECT DISTINCT `{name}` AS value FROM {names[1]} LIMIT {MAX_KEYS + 1}")  # noqa: S608
-            keys = keys_parameter([row["value"] for row in found])
+        keys = keys_parameter(batch.keys) if asks_elsewhere(batch) else {}
         scope = {f"scope_{number}": limit.values for number, limit in enumerate(batch.scope)}
         cells = self.query(changes_sql(batch, *names, by_keys=bool(keys)), {**scope, **keys})
-        return TableLoad("load" if batch.rows else "", "", batch.rows, 0, tuple(cells))
+        shared = tuple(
+            (columns, tuple(self.query(asked, given))) for columns, asked, given in shared_questions(batch, *names)
+        )
+        return TableLoad("load" if batch.rows else "", "", batch.rows, 0, tuple(cells), shared)
 
     def replace(self, batch: TableBatch, staged: TableLoad) -> TableLoad:
         """See the protocol."""
