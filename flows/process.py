@@ -6,7 +6,7 @@ Mode ``validate``, and what a full run gets unchanged, is recounted alone: that 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -35,7 +35,7 @@ from processors.receipt import read_receipt
 from processors.verification import Verification, verify
 from scrapers.manifest import Manifest
 from scrapers.partition import window_name
-from scrapers.scrape import utc_now
+from scrapers.scrape import nothing, utc_now
 
 _NOT_BEGUN = "a batch is handed over by the run that landed it: start the backfill"
 
@@ -129,14 +129,14 @@ def _is_of_this_processor(run: Run, key: str) -> bool:
 # -- a batch: load, then verify --------------------------------------------------------------------------------
 
 
-async def load_batch(run: Run, batch: Sequence[Manifest]) -> State[Any]:
-    """Stages the rows of all partitions, replaces them in one step per table, and recounts them."""
+async def load_batch(run: Run, batch: Sequence[Manifest], written: Callable[[], None] = nothing) -> State[Any]:
+    """Stages the rows of all partitions, replaces them in one step per table, calls ``written``, and recounts them."""
     async with run.gate.passed(despite={SOURCE_DOWN}):
         # A live run that went first may have done some of them.
-        return await _load_and_verify(run, [one for one in batch if run.work.is_wanted(one.partition)])
+        return await _load_and_verify(run, [one for one in batch if run.work.is_wanted(one.partition)], written)
 
 
-async def _load_and_verify(run: Run, landed: list[Manifest]) -> State[Any]:
+async def _load_and_verify(run: Run, landed: list[Manifest], written: Callable[[], None]) -> State[Any]:
     if not landed:
         return Completed(message="nothing is left to load")
     manifests = await run.in_thread(quarantine_suspects, run, landed)
@@ -146,6 +146,7 @@ async def _load_and_verify(run: Run, landed: list[Manifest]) -> State[Any]:
     receipt = await run.step("load", f"load {window_name(keys)}", partial(run.in_thread, _load, run, manifests))
     if isinstance(receipt, BaseException):
         return await _all_failed(run, keys, receipt, "load")
+    written()
     await _take_receipt(run, receipt, keys)
     loaded = [one for one in manifests if one.partition not in receipt.refused()]
     found = await _verify(run, loaded, receipt.dropped)

@@ -111,7 +111,7 @@ class Settings(BaseSettings):
     max_concurrency: int = Field(8, ge=1, le=64, description="Default number of partitions in flight.")
     single_window_up_to: int = Field(31, ge=1, description="Up to this many dates each is its own subflow run.")
     process_batch_partitions: int = Field(
-        120,
+        500,
         ge=1,
         le=1000,
         description="Most partitions per BigQuery load job while they are fetched; landed ones are loaded up to 1,000 "

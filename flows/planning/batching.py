@@ -12,7 +12,7 @@ LEAST_PER_JOB = 28
 _WINDOW = 30
 
 
-def is_worth_a_job(waiting: int, *, loaded: int, to_come: int, most: int) -> bool:
+def is_worth_a_job(waiting: int, *, loaded: int, to_come: int, most: int, waits: bool = False) -> bool:
     """Whether ``waiting`` partitions are loaded now, while nobody loads and no more of them have landed.
 
     Args:
@@ -20,6 +20,7 @@ def is_worth_a_job(waiting: int, *, loaded: int, to_come: int, most: int) -> boo
         loaded: By this run before.
         to_come: Not landed yet; some of them may never land.
         most: Per job.
+        waits: The others land sooner than a job is done, so that one for all of them is done first.
 
     >>> [is_worth_a_job(31, loaded=loaded, to_come=300, most=120) for loaded in (0, 31)]
     [True, False]
@@ -28,7 +29,7 @@ def is_worth_a_job(waiting: int, *, loaded: int, to_come: int, most: int) -> boo
     """
     if waiting >= most or not to_come:
         return waiting > 0
-    return min(waiting, to_come) >= LEAST_PER_JOB and (waiting > loaded or waiting >= to_come)
+    return not waits and min(waiting, to_come) >= LEAST_PER_JOB and (waiting > loaded or waiting >= to_come)
 
 
 def jobs_for(partitions: int, most: int) -> int:

@@ -9,16 +9,22 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.loading import load_in_batches
+from flows.loading import Pace, load_in_batches
 from flows.planning.batching import LEAST_PER_JOB, jobs_for
 
 MOST = 120
 
 
 def loaded(
-    windows: list[int], *, reloads: int = 0, while_loading: int = 0, planned: int | None = None
+    windows: list[int],
+    *,
+    reloads: int = 0,
+    while_loading: int = 0,
+    planned: int | None = None,
+    pace: Pace | None = None,
 ) -> list[list[str]]:
     """Batches in order, when windows of these sizes land, and so many further ones during each load."""
+    pace = pace or Pace(now_s=lambda: 0.0)
     keys = [[f"{window}-{number}" for number in range(size)] for window, size in enumerate(windows)]
     waiting, batches = keys[::-1], list[list[str]]()
     landed: Any = asyncio.Queue()
@@ -28,9 +34,10 @@ def loaded(
             for key in waiting.pop():
                 landed.put_nowait(key)
 
-    async def load(batch: Any) -> None:
+    async def load(batch: Any) -> list[asyncio.Task[None]]:
         batches.append(list(batch))
         land(while_loading)
+        return []
 
     async def feed() -> None:
         while waiting:
@@ -43,7 +50,7 @@ def loaded(
         to_come = sum(windows) if planned is None else planned
         before: Any = [f"r-{number}" for number in range(reloads)]
         async with asyncio.timeout(20):
-            await asyncio.gather(load_in_batches(load, before, landed, to_come, MOST), feed())
+            await asyncio.gather(load_in_batches(load, before, landed, to_come, MOST, pace), feed())
 
     asyncio.run(story())
     return batches
@@ -96,3 +103,48 @@ def test_every_landed_partition_is_loaded_once_in_few_jobs(
     assert all(size <= MOST for size in others)
     # Beyond full batches: the ones that double at the start, those that halve at the end, and the rest.
     assert len(batches) <= math.ceil(total / MOST) + 2 * math.log2(MOST / LEAST_PER_JOB) + 4
+
+
+class Ticking:
+    """A clock that is a second later whenever it is looked at."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+
+    def __call__(self) -> float:
+        self.looks += 1
+        return float(self.looks)
+
+
+def test_dates_that_land_sooner_than_a_job_is_done_are_one_job() -> None:
+    assert sizes(loaded([30] * 4, pace=Pace(load_s=3600.0, now_s=Ticking()))) == [120]
+    assert sizes(loaded([30] * 5, pace=Pace(load_s=3600.0, now_s=Ticking()))) == [120, 30]
+    assert sizes(loaded([30] * 4, pace=Pace(load_s=0.001, now_s=Ticking()))) == sizes(loaded([30] * 4))
+
+
+def test_the_next_batch_is_loaded_while_the_one_before_is_recounted_and_never_a_third_beside_them() -> None:
+    async def story() -> list[str]:
+        told = list[str]()
+        may_end = asyncio.Event()
+        landed: Any = asyncio.Queue()
+
+        async def recount(batch: str) -> None:
+            await may_end.wait()
+            told.append(f"recounted {batch}")
+
+        async def load(batch: Any) -> list[asyncio.Task[None]]:
+            told.append(f"loaded {len(batch)}")
+            return [asyncio.create_task(recount(str(len(batch))))]
+
+        for key in [*(f"{number}" for number in range(90)), None]:
+            landed.put_nowait(key)
+        working = asyncio.create_task(load_in_batches(load, [], landed, 90, 30, Pace(now_s=lambda: 0.0)))
+        while len(told) < 2:
+            await asyncio.sleep(0)
+        may_end.set()
+        await working
+        return told
+
+    told = asyncio.run(story())
+    assert told[:2] == ["loaded 30", "loaded 30"]
+    assert sorted(told) == ["loaded 30"] * 3 + ["recounted 30"] * 3
