@@ -21,13 +21,14 @@ from collections.abc import Callable
 from pydantic import AwareDatetime, BaseModel, ConfigDict, TypeAdapter
 
 from alerting.object_store import ObjectStore
-from alerting.versioned_record import VersionedRecord
+from alerting.versioned_record import Version, VersionedRecord
 from scrapers.pace.budget import Clock
 from scrapers.rate import Rate
 
 LONGEST_TURN_S = 5.0
 """Longer ones let the others wait, shorter ones write the shared object more often than once a second."""
 _FIRST_TURN_CALLS = 2
+_SOON = dt.timedelta(seconds=1)
 # A clock that runs ahead on another machine must not close the account for as long as it is wrong.
 _LONGEST_QUEUE_S = 120.0
 _NEVER = dt.datetime.min.replace(tzinfo=dt.UTC)
@@ -70,6 +71,7 @@ class AccountPace:
         self._most_calls = max(1, math.floor(LONGEST_TURN_S * min(limits))) if min(limits) < math.inf else 0
         self._calls = min(_FIRST_TURN_CALLS, self._most_calls)
         self._left = 0
+        self._seen: Version[_Timeline] | None = None
         self._begins = self._ends = _NEVER
         self._is_used_up = False
 
@@ -98,18 +100,19 @@ class AccountPace:
         if now + self._between < ends:
             given_back = {"until": now + self._between, "by": ""}
             self._record.update(
-                lambda known: known.model_copy(update=given_back) if known and self._is_mine(known, ends) else None
+                lambda known: known.model_copy(update=given_back) if known and self._is_mine(known, ends) else None,
+                self._seen,
             )
 
     def _take_turn(self) -> None:
-        # As long as turns are used up they grow; a process that makes a call now and then keeps nobody waiting.
-        self._calls = (
-            min(self._most_calls, 2 * self._calls) if self._is_used_up else min(_FIRST_TURN_CALLS, self._most_calls)
-        )
-        mine = self._ends
+        # Turns grow as long as they are used up, or nobody else takes one between them: each is a write to the store.
+        # A process that makes a call now and then keeps nobody waiting.
+        longer, mine = min(self._most_calls, 2 * self._calls), self._ends
 
         def after_the_last(known: _Timeline) -> _Timeline:
             now = self._clock.now()
+            is_alone = self._is_mine(known, mine) and now <= mine + _SOON
+            self._calls = longer if self._is_used_up or is_alone else min(_FIRST_TURN_CALLS, self._most_calls)
             latest = now + dt.timedelta(seconds=_LONGEST_QUEUE_S)
             # Its own turn is gone on with: the distance of calls within a process is its budget's part.
             begins = now if self._is_mine(known, mine) else max(now, min(known.until, latest))
@@ -125,4 +128,5 @@ class AccountPace:
         return known.by == self._me and known.until == ends
 
     def _update(self, change: Callable[[_Timeline], _Timeline]) -> None:
-        self._record.update(lambda known: change(known or _UNUSED))
+        # As it was left: who else has written meanwhile costs one more round trip, nobody none.
+        self._seen = self._record.update(lambda known: change(known or _UNUSED), self._seen)
