@@ -79,16 +79,7 @@ def client_environment(state_dir: Path, state: StackState) -> dict[str, str]:
     ports = at["upstream"].ports if "upstream" in at else {}
     on_the_way = at["weather"].ports if "weather" in at else {}
     weather = {route: f"http://127.0.0.1:{port}" for route, port in on_the_way.items()}
-    urls = {
-        source: f"http://127.0.0.1:{ports[world]}{rest}"
-        for source, (world, rest) in _WORLD_OF_SOURCE.items()
-        if world in ports
-    }
-    of_sources = {**_OF_SOURCES, "GAPLESS_SOURCE_URLS": urls}
-    if "drive" in ports:
-        # The key of a service account names the address of its token endpoint.
-        key = {"drive_service_account": key_file(f"http://127.0.0.1:{ports['drive']}/token")}
-        of_sources["GAPLESS_SOURCE_SECRETS"] = {**_OF_SOURCES["GAPLESS_SOURCE_SECRETS"], **key}
+    of_sources = settings_of_sources(ports)
     if "sold" not in ports or any(name.startswith("hemnet_") for name in state.exports.get("GAPLESS_SOURCE_URLS", {})):
         # Only the sample is asked that fast, which else would take half an hour: anything else gets its pauses.
         of_sources["GAPLESS_SOURCE_PAUSE_S"] = {}
@@ -106,9 +97,24 @@ def client_environment(state_dir: Path, state: StackState) -> dict[str, str]:
         "GAPLESS_INBOX_URL": at["inbox"].endpoint,
         "GAPLESS_UI_URL": at["prefect"].endpoint,
         **{name: json.dumps({**own, **state.exports.get(name, {})}) for name, own in of_sources.items()},
-        LOCAL_URLS_VARIABLE: json.dumps(urls),
+        LOCAL_URLS_VARIABLE: json.dumps(of_sources["GAPLESS_SOURCE_URLS"]),
         "NO_PROXY": ",".join(filter(None, [os.environ.get("NO_PROXY", ""), "127.0.0.1,localhost"])),
     }
+
+
+def settings_of_sources(ports: Mapping[str, int]) -> dict[str, dict[str, Any]]:
+    """What reaches the samples: an object by variable; ``ports`` are those of the worlds that run."""
+    urls = {
+        source: f"http://127.0.0.1:{ports[world]}{rest}"
+        for source, (world, rest) in _WORLD_OF_SOURCE.items()
+        if world in ports
+    }
+    of_sources = {**_OF_SOURCES, "GAPLESS_SOURCE_URLS": urls}
+    if "drive" in ports:
+        # The key of a service account names the address of its token endpoint.
+        key = {"drive_service_account": key_file(f"http://127.0.0.1:{ports['drive']}/token")}
+        of_sources["GAPLESS_SOURCE_SECRETS"] = {**_OF_SOURCES["GAPLESS_SOURCE_SECRETS"], **key}
+    return of_sources
 
 
 def calendar_environment(state: StackState) -> dict[str, str]:

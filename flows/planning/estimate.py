@@ -21,6 +21,8 @@ from scrapers.rate import Rate
 MODIFICATIONS_PER_DAY = 1_500
 PARTITION_MODIFICATIONS_PER_DAY = 30_000
 DAY_S = 86_400.0
+GUESS_COUNTS_AS = 30
+"""Partitions: with fewer known ones, what a source declares of a usual one is still part of an estimate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,7 @@ class Capacity:
         days_per_call: Most consecutive dates that one call of the source covers.
         is_swept: One reading of all that the source has fills every partition: ``calls_guess`` is of that reading.
         cost_unit: What the source counts instead of calls, "" for calls.
-        calls_guess: Calls a partition, as long as no run has shown it.
+        calls_guess: Calls a partition, as long as runs have shown few of them.
         units_guess: Units a partition, likewise; 0 are as many as calls.
         oracles: Each is one query of what it expects; what is found is part of the recount.
         listed: Items by partition that another source lists and this one has not fetched: a call each; None where none
@@ -162,7 +164,7 @@ def estimate(
     load = fetch + len(plan.to_reload) + len(plan.to_call_empty)
     known = [run for run in history.runs if run.fetched]
     # fsum, because ten times 0.4 are not more than four.
-    of_one = history.calls_per_partition if known else capacity.calls_guess
+    of_one = calls_of_one(history, capacity.calls_guess)
     calls = math.ceil(
         math.fsum(_calls_of(partition, history, rows_before or {}, of_one) for partition in plan.to_fetch)
     )
@@ -222,11 +224,21 @@ def estimate(
     )
 
 
+def calls_of_one(history: SourceHistory, guess: float) -> float:
+    """Calls a partition by what is known of few of them: the declared guess stands for the rest of a month of dates.
+
+    Three canaries with two games each say little of dates that have seven as a rule. A guess of one call is none.
+    """
+    known = sum(run.fetched for run in history.runs)
+    missing = max(GUESS_COUNTS_AS - known, 0) if guess != 1.0 or not known else 0
+    return (history.calls_per_partition * known + guess * missing) / (known + missing)
+
+
 def _calls_of(partition: Partition, history: SourceHistory, rows_before: Mapping[str, int], of_one: float) -> float:
     """Calls for one partition: of an entity that was landed before by its rows then, of others as the mean."""
-    rows = rows_before.get(partition.key, 0) if partition.is_whole else 0
-    if rows and history.calls_per_row:
-        return max(1.0, rows * history.calls_per_row)
+    rows = rows_before.get(partition.key) if partition.is_whole else None
+    if rows is not None and history.runs:
+        return 1.0 + rows * history.calls_per_row
     return of_one
 
 

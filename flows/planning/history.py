@@ -78,9 +78,9 @@ class SourceHistory(BaseModel):
 
     @property
     def calls_per_row(self) -> float:
-        """Mean over the last runs; 0 when nothing is known."""
+        """Calls beyond the first of each partition, by row, over the last runs; 0 when nothing is known."""
         rows = sum(run.rows for run in self._with_calls)
-        return sum(run.calls for run in self._with_calls) / rows if rows else 0.0
+        return sum(max(run.calls - run.fetched, 0) for run in self._with_calls) / rows if rows else 0.0
 
     @property
     def rows_per_partition(self) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -179,9 +180,18 @@ def test_later_estimates_by_entity_know_how_big_each_was_and_take_the_mean_for_n
         concurrency=2,
     )  # fmt: skip
     found = of_entities(SourceHistory(runs=(sweep,)), {"small.ca~minutes": 20, "big.ca~minutes": 1_000})
-    # A call for the small one, 1,000 rows at 100 a call, and the mean of 35 calls for 8 entities.
-    assert (found.is_known, found.calls) == (True, 1 + 10 + 5)
-    assert found.promised()["calls"] == 16
+    # A call each, 27 more for 3,500 rows, of which 1,020 are theirs, and the mean of 35 calls for 8 entities.
+    assert (found.is_known, found.calls) == (True, math.ceil(1 + 1 + 1_020 * 27 / 3_500 + 35 / 8))
+    assert found.promised()["calls"] == 15
+
+
+def test_entities_of_one_page_each_take_a_call_each() -> None:
+    lists = RunCost(
+        backfill_id="bf-1", ended_at=NOW, fetched=3, calls=3, bytes_landed=1, rows=1_000, bigquery_jobs=2, busy_s=9.0,
+        concurrency=2,
+    )  # fmt: skip
+    rows = {"small.ca~minutes": 5, "big.ca~minutes": 980, "new.ca~minutes": 15}
+    assert of_entities(SourceHistory(runs=(lists,)), rows).calls == 3
 
 
 def test_a_first_estimate_by_date_is_known_because_a_date_is_a_call(services: Services) -> None:
