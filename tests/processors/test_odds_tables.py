@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -111,24 +112,74 @@ def test_prices_equal_the_truth_with_their_format_and_another_market_bought_late
     same(bench, "odds_lines", lines("h2h", "spreads"), player="description")
 
 
-def test_a_recorded_answer_gives_exactly_its_prices() -> None:
+# -- recorded answers of the real API ------------------------------------------------------------------------
+
+
+def recorded(file: str) -> Any:
+    """Prices that were recorded live are one snapshot here, because their envelope is that of the past."""
     if not FIXTURES.exists():
         pytest.skip("the recordings are not part of the repository")
-    body = (FIXTURES / "historical_event_odds_lines.json").read_bytes()
-    lines: list[dict[str, Any]] = []
-    of, partition = processor("odds_history"), Partition.day(dt.date(2024, 1, 24), "America/New_York")
-    admission = Admission(partition, of.tables, lambda _, line: lines.append(json.loads(line)))
-    params = (("date", "2024-01-25T03:56:00Z"), ("oddsFormat", "decimal"))
-    for table, raw in of.rows(partition, LandedPage("/", params, 200, {}, NOW, body)):
+    document = json.loads((FIXTURES / file).read_text())
+    if isinstance(document, dict) and "timestamp" in document:
+        return document
+    return {"timestamp": "2025-01-03T23:55:00Z", "previous_timestamp": None, "next_timestamp": None, "data": document}
+
+
+def admitted(source: str, document: Any, odds_format: str = "decimal") -> dict[str, list[dict[str, Any]]]:
+    """What the processor makes of a page, by table; nothing of it is rejected or unknown."""
+    of = processor(source)
+    rows: dict[str, list[dict[str, Any]]] = {table.name: [] for table in of.tables}
+    admission = Admission(DAY, of.tables, lambda table, line: rows[table].append(json.loads(line)))
+    params = (("date", "2025-01-03T23:56:00Z"), ("oddsFormat", odds_format))
+    page = LandedPage("/", params, 200, {}, NOW, json.dumps(document).encode())
+    for table, raw in of.rows(DAY, page):
         admission.take(table, raw)
     assert admission.rejects == []
-    told = [
-        (book["key"], market["key"], line["name"], str(line["price"]), str(line["point"]))
-        for book in json.loads(body)["data"]["bookmakers"]
-        for market in book["markets"]
-        for line in market["outcomes"]
+    assert dict(admission.unknown_fields) == {}
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("file", "odds_format"),
+    [
+        ("historical_event_odds_lines.json", "decimal"),
+        ("event_odds_player_points_american.json", "american"),
+        ("odds_nba_2022-11-22_american.json", "american"),
+    ],
+)
+def test_recorded_answers_give_exactly_their_prices_in_their_format(file: str, odds_format: str) -> None:
+    document = recorded(file)
+    events = document["data"] if isinstance(document["data"], list) else [document["data"]]
+    assert events
+    for event in events:
+        found = admitted("odds_history", {**document, "data": event}, odds_format)["odds_h2h_lines"]
+        told = [
+            (book["key"], market["key"], line["name"], line.get("description") or "", line.get("point"), line["price"])
+            for book in event["bookmakers"]
+            for market in book["markets"]
+            for line in market["outcomes"]
+        ]
+        assert len({(line[0], line[1], line[2], line[3], str(line[4])) for line in told}) == len(told) > 0
+        names = ("bookmaker", "market", "outcome", "description")
+        assert [tuple(line[name] for name in names) for line in found] == [line[:4] for line in told]
+        points = [None if line["point"] is None else Decimal(line["point"]) for line in found]
+        assert points == [None if line[4] is None else Decimal(str(line[4])) for line in told]
+        assert [Decimal(line["price"]) for line in found] == [Decimal(str(line[5])) for line in told]
+        assert {line["odds_format"] for line in found} == {odds_format}
+
+
+@pytest.mark.parametrize("file", ["historical_events_a.json", "historical_events_b.json"])
+def test_recorded_lists_give_one_snapshot_and_exactly_its_events(file: str) -> None:
+    document = recorded(file)
+    found = admitted("odds_events", document)
+    (snapshot,) = found["odds_snapshots"]
+    assert snapshot["events"] == len(document["data"]) > 0
+    names = ("event_id", "home_team", "away_team")
+    assert [tuple(row[name] for name in names) for row in found["odds_events"]] == [
+        (event["id"], event["home_team"], event["away_team"]) for event in document["data"]
     ]
-    columns = ("bookmaker", "market", "outcome")
-    found = [(*(line[name] for name in columns), str(line["price"]), str(line["point_text"])) for line in lines]
-    assert found == told
-    assert {line["odds_format"] for line in lines} == {"decimal"}
+    eastern = ZoneInfo("America/New_York")
+    dates = [
+        str(dt.datetime.fromisoformat(one["commence_time"]).astimezone(eastern).date()) for one in document["data"]
+    ]
+    assert [row["game_date"] for row in found["odds_events"]] == dates

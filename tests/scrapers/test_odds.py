@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +21,7 @@ from alerting.errors import (
 )
 from alerting.memory_store import MemoryObjectStore
 from deployments.local.upstreams.odds_upstream import ODDS_KEY, OddsUpstream
+from scrapers.answers import Answer
 from scrapers.base import Page, Request, SourceAccess
 from scrapers.client import SourceClient
 from scrapers.landing import Landing, Manifest
@@ -28,6 +31,7 @@ from scrapers.partition import Partition
 from scrapers.rate import Rate
 from scrapers.registry import scraper
 from scrapers.scrape import ScrapeContext, scrape
+from scrapers.sources import odds_events
 
 NOW = dt.datetime(2025, 1, 20, 12, tzinfo=dt.UTC)
 DAY, NO_GAMES = dt.date(2025, 1, 3), dt.date(2024, 8, 3)
@@ -230,3 +234,37 @@ def test_a_list_whose_items_did_not_all_come_leaves_the_date_partial(bench: Benc
         bench.scrape("odds_history", inspect=inspect)
     assert issubclass(CoverageLow, PipelineError)
     assert not issubclass(CoverageLow, NotSettled)
+
+
+def test_two_asked_instants_of_one_slot_are_one_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(odds_events, "STEP", dt.timedelta(minutes=2))
+    source, partition = scraper("odds_events"), Partition.day(DAY, "America/New_York")
+    first = source.first_request(partition)
+    asked = dict(first.params)["date"]
+    taken, following = "2025-01-03T05:00:38Z", "2025-01-03T05:05:40Z"
+    body = json.dumps({"timestamp": taken, "previous_timestamp": None, "next_timestamp": following, "data": []})
+    found = source.inspect(partition, Page(first, 1, 200, {}, body.encode(), NOW, 0.1))
+    assert asked == "2025-01-03T05:02:00Z"
+    assert found.keys == (taken,)
+    # Two minutes later the same snapshot would answer, and cost again.
+    assert found.next_request is not None
+    assert dict(found.next_request.params)["date"] == following
+
+
+@pytest.mark.fixtures
+@pytest.mark.parametrize(
+    ("file", "kind", "facts"),
+    [
+        ("error_401_out_of_usage_credits.json", BudgetExhausted, {"unit": "month"}),
+        ("error_404_unknown_sport.json", ConfigurationError, {}),
+    ],
+)
+def test_recorded_refusals_are_told_by_their_code(file: str, kind: type[PipelineError], facts: dict[str, str]) -> None:
+    path = Path(__file__).parents[3] / "shared" / "fixtures" / "odds_api" / file
+    if not path.exists():
+        pytest.skip("the recordings are not part of the repository")
+    said = json.loads(path.read_text())
+    problem = scraper("odds_history").problem(Answer(said["status"], {}, json.dumps(said["body"]).encode(), NOW))
+    assert type(problem) is kind
+    assert problem.facts.items() >= facts.items()
+    assert said["body"]["error_code"] in problem.message
