@@ -86,10 +86,14 @@ class Reading:
             gone, added = len(self.keys - self.confirmed), len(self.confirmed - self.keys)
             raise NotSettled(f"{gone} of {plural(len(self.keys), 'row')} gone at the second reading, {added} added")
         if self.listed is not None and self.listed != self.keys | self.absent:
-            missing, more = sorted(self.listed - self.keys - self.absent), (self.keys | self.absent) - self.listed
+            missing, more = (
+                sorted(self.listed - self.keys - self.absent),
+                sorted((self.keys | self.absent) - self.listed),
+            )
             raise CoverageLow(
                 f"{len(self.listed)} items are listed: {len(missing)} of them did not come"
                 f"{f' ({missing[0]} ...)' if missing else ''}, {len(more)} came that are not listed"
+                f"{f' ({more[0]} ...)' if more else ''}"
             )
         if self.keys and self.total is not None and len(self.keys) != self.total:
             raise NotSettled(f"the source announced {plural(self.total, 'row')} and gave {len(self.keys)}")

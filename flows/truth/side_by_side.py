@@ -193,11 +193,13 @@ class _Compared:
 def _state(entry: LedgerEntry | None, *, is_there: bool) -> str:
     if is_there:
         return THERE if entry is not None and entry.verdict is Verdict.VERIFIED else _in_words(entry)
+    if entry is not None and entry.verdict is Verdict.UNAVAILABLE:
+        return f"{_BARE}{entry.verdict.value}"
     if entry is None or entry.is_pending or entry.verdict is Verdict.PLANNED:
         return NOT_FETCHED
     if entry.verdict in (Verdict.LANDED, Verdict.LOADED):
         return LANDED
-    if entry.verdict in (Verdict.VERIFIED, Verdict.EMPTY_OK, Verdict.PARTIAL, Verdict.SHRUNK):
+    if entry.verdict.is_good or entry.loaded:
         return MISSING
     return f"{_BARE}{entry.verdict.value}"
 
