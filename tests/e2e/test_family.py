@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
+import time
 import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,14 @@ SOURCES = ("racing_reference", "racing_cards", "racing_results")
 def started(bench: Bench, env: dict[str, str] | None = None, **given: Any) -> Ended:
     asked = {"start_date": FIRST.isoformat(), "end_date": LAST.isoformat(), "reason": "test", **given}
     return bench.wait(bench.start_deployment("backfill/racing", env=env, **asked), timeout_s=400)
+
+
+def mail_of(bench: Bench, ended: Ended) -> list[dict[str, Any]]:
+    """The hook that sends it begins when the server knows of the crash."""
+    deadline = time.monotonic() + 240
+    while not (found := bench.mails(ended.backfill_id)) and time.monotonic() < deadline:
+        time.sleep(1)
+    return found
 
 
 def racing_calls(bench: Bench) -> int:
@@ -52,7 +61,7 @@ def test_a_killed_family_is_one_mail_with_its_three_sources_and_a_rerun_goes_on_
     killed = started(bench, inject)
     assert marker.exists(), killed.message
     assert killed.state_type == "CRASHED", killed.message
-    (mail,) = bench.mails(killed.backfill_id)
+    (mail,) = mail_of(bench, killed)
     assert mail["subject"].startswith("[backfill][STOPPED, 2 of 8 done] racing ")
     text = " ".join(mail["text"].split())
     assert "RACING_CARDS - Crashed" in text
