@@ -27,6 +27,7 @@ from flows.parameters import (
     Parallel,
     PausedRun,
     PlannedRun,
+    Publish,
     Reason,
     WaitSeconds,
 )
@@ -52,6 +53,7 @@ async def backfill_series(
     entities: str = "all",
     note: str = "",
     mode: Mode = Mode.INCREMENTAL,
+    publish: Publish = Publish.AT_ONCE,
     order: Order = Order.OLDEST_FIRST,
     on_failure: OnFailure = OnFailure.CONTINUE,
     engine: Engine = Engine.INLINE,
@@ -86,6 +88,8 @@ async def backfill_series(
         note: The reason in your own words.
         mode: incremental does what is missing or failed; full fetches everything again and loads what changed;
             reprocess loads landed payloads again without a call; validate only recounts the tables.
+        publish: at_once, or after_approval: rows are loaded and recounted beside the tables, a mail shows what they
+            would change, and a person publishes or rejects them.
         order: Which dates are begun first; a window of dates begins only when the one before it has. sequential is
             oldest first, one at a time.
         on_failure: continue with the other dates, or stop and leave them pending.
