@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import shlex
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -202,3 +203,28 @@ def test_a_month_of_details_opens_again_when_its_list_changes_and_fetches_what_i
 def _dates_of(month: str) -> dict[str, str]:
     first, last = partitions_of_key(month)
     return {"from": str(first), "to": str(last)}
+
+
+def test_the_runbook_of_sold_homes_does_in_its_order_what_it_says(
+    place: Place, ran: Ran, gapless: Any, site: SoldUpstream, documented_commands: list[Any]
+) -> None:
+    site.world = SoldWorld(300, areas=2)
+    page = [one.text for one in documented_commands if one.page == "docs/sources/hemnet-runbook.md"]
+    # Without a server nothing is started by a deployment, looked up there, or found by the id of a run.
+    page = [text for text in page if not text.startswith(("prefect ", "gapless preflight", "gapless record"))]
+    assert len(page) > 25
+    wrong = []
+    for text in page:
+        verb, *words = shlex.split(text.partition("#")[0])[1:]
+        if verb in ("run", "reprocess"):
+            source, first, last, *options = words
+            named = dict(zip(options[::2], options[1::2], strict=True))
+            given = {"mode": named.get("--mode", "reprocess" if verb == "reprocess" else "incremental")}
+            given |= {"dates": named["--dates"]} if "--dates" in named else {}
+            _, facts = ran(first, last, source=source, **given)
+            wrong += [] if facts.verdict == "COMPLETE" else [f"{text}: {facts.verdict}"]
+            continue
+        answered = gapless(verb, *words)
+        if answered.code != (verb == "lift-cooldown"):
+            wrong.append(f"{text}: {answered.code} {answered.out[-300:]} {answered.err[-300:]}")
+    assert not wrong, "\n".join(wrong)
