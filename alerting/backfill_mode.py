@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -68,9 +69,10 @@ class BackfillMode:
         """No heartbeat of this process for ``ttl_s``."""
         return self._clock() >= self._beaten_at + dt.timedelta(seconds=self.ttl_s)
 
-    def begin(self, owner: str, facts: RunFacts | None, *, told_by: str = "", covers: Sequence[RunFacts] = ()) -> None:
+    def begin(self, facts: RunFacts | None, *, told_by: str = "", covers: Sequence[RunFacts] = ()) -> None:
         """Opens the outbox entry, joins an open one, or begins the next attempt of one whose mail is out."""
         now = self._clock()
+        owner = (facts.owner if facts else "") or socket.gethostname()
         saved = facts.redacted().to_dict() if facts else {}
         covered = [each.redacted().to_dict() for each in covers]
 
@@ -178,7 +180,6 @@ class BackfillMode:
             self._store,
             self._channels,
             self.backfill_id,
-            outcome_if_unknown="",
             now=self._clock(),
             spool_folder=self._spool_folder,
         )

@@ -23,7 +23,7 @@ from alerting.object_store import ObjectStore
 from alerting.outbox import Outbox, OutboxEntry, sender_name
 from alerting.owed_mail import mail_name, mail_of, severity_of
 from alerting.redaction import redact
-from alerting.run_facts import Outcome, RunFacts
+from alerting.run_facts import RunFacts
 from alerting.spool import recover
 from alerting.summary_rows import removed_rows
 
@@ -83,12 +83,11 @@ def _why(entry: OutboxEntry, now: dt.datetime) -> Literal["running", "stale", "u
     return "stale" if entry.stale(now) else "running"
 
 
-def send_owed_summary(  # noqa: PLR0913 - four senders, each with what it knows
+def send_owed_summary(
     store: ObjectStore,
     channels: Sequence[Channel],
     backfill_id: str,
     *,
-    outcome_if_unknown: Outcome = "STOPPED",
     run_facts: RunFacts | None = None,
     now: dt.datetime | None = None,
     spool_folder: Path | str | None = None,
@@ -110,7 +109,7 @@ def send_owed_summary(  # noqa: PLR0913 - four senders, each with what it knows
         recover(IncidentJournal(store), spool_folder, backfill_id)
         if entry.told_by:
             return _left_to_another(outbox, entry, run_facts, now)
-        mail = mail_of(store, entry, run_facts, outcome_if_unknown, now)
+        mail = mail_of(store, entry, run_facts, now)
     except (PipelineError, OSError) as error:
         if isinstance(error, StateUnreadable):
             tell_human(store, channels, backfill_id, Incident.from_error(error, source=entry.source), now)

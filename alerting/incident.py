@@ -75,14 +75,13 @@ class Incident:
     incident_id: str = field(default_factory=lambda: uuid.uuid4().hex[:16])
 
     @classmethod
-    def from_error(  # noqa: PLR0913 - all of it optional evidence
+    def from_error(
         cls,
         error: BaseException,
         *,
         source: str = "",
         partition: str = "",
         stage: str = "",
-        severity: Severity | None = None,
         attempts: int = 1,
         occurred_at: dt.datetime | None = None,
         **facts: Any,
@@ -103,7 +102,7 @@ class Incident:
             message=_message(known.message if known else str(error)) or type(error).__name__,
             status=_status(evidence.get("status")),
             endpoint=printable(str(evidence.get("endpoint") or "")),
-            severity=severity or _severity(error),
+            severity=_severity(error),
             retryable=isinstance(error, _RETRYABLE),
             hint=printable(known.hint) if known else "",
             occurred_at=_aware(occurred_at),

@@ -18,7 +18,7 @@ from alerting.message import from_bytes, message_id, summary_mail, to_bytes
 from alerting.object_store import GenerationConflict, ObjectMissing, ObjectStore
 from alerting.outbox import Outbox, OutboxEntry
 from alerting.redaction import redact
-from alerting.run_facts import Outcome, RunFacts
+from alerting.run_facts import RunFacts
 from alerting.summary import RenderedMail, render, render_bare
 from alerting.verdict import PAUSED
 
@@ -26,10 +26,8 @@ _DIED = "X-Backfill-Died"
 _log = logging.getLogger("gapless.alerting")
 
 
-def mail_of(
-    store: ObjectStore, entry: OutboxEntry, run_facts: RunFacts | None, outcome: Outcome, now: dt.datetime
-) -> EmailMessage:
-    """The mail of this attempt. ``outcome`` is what a run without a last word is called.
+def mail_of(store: ObjectStore, entry: OutboxEntry, run_facts: RunFacts | None, now: dt.datetime) -> EmailMessage:
+    """The mail of this attempt. A run that never ended, and of which nothing else is known, is called STOPPED.
 
     Raises ``StateUnreadable`` and what the store raises.
     """
@@ -40,7 +38,7 @@ def mail_of(
         pass
     facts = entry.run_facts.merged(run_facts) if run_facts else entry.run_facts
     died = facts.verdict == "ABORTED(crashed)" or (entry.finished_at is None and not facts.verdict)
-    facts.outcome = facts.outcome or outcome
+    facts.outcome = facts.outcome or ("" if entry.finished_at else "STOPPED")
     facts.finished_at = facts.finished_at or entry.finished_at or now
     rendered = _rendered_family(store, entry, facts) if entry.covers else _rendered_alone(store, entry, facts)
     mail = summary_mail(entry, rendered, now)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-import socket
 import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -34,21 +33,19 @@ class SmartAlertManager:
     """Who is told what, and when. Safe to use from many threads.
 
     Args:
-        bucket_name: Name of the store when ``store_factory`` makes it; without one, a folder of that name.
+        bucket_name: Folder where it keeps what it has to tell, unless there is a ``store``; made at first use.
         store: Object store to use.
-        store_factory: Makes the store from the bucket name at first use, so that construction needs no network.
         channels: Transports. None at all means ``enable_backfill_mode`` refuses.
         settings: Cooldowns, routing, thresholds.
         spool_folder: Where incidents wait on local disk until the store has them.
         clock: Aware UTC now.
     """
 
-    def __init__(  # noqa: PLR0913 - all but one have a usual value
+    def __init__(
         self,
-        bucket_name: str = "gapless-alerts",
+        bucket_name: Path | str = "gapless-alerts",
         *,
         store: ObjectStore | None = None,
-        store_factory: Callable[[str], ObjectStore] | None = None,
         channels: Sequence[Channel] = (),
         settings: AlertSettings | None = None,
         spool_folder: Path | str | None = None,
@@ -56,7 +53,7 @@ class SmartAlertManager:
     ) -> None:
         self.bucket_name, self.channels, self.clock = bucket_name, tuple(channels), clock
         self.settings = settings or AlertSettings()
-        self._store, self._store_factory = store, store_factory
+        self._store = store
         self._spool_folder = spool_folder
         self._lock = threading.RLock()
         self._source = ""
@@ -72,9 +69,7 @@ class SmartAlertManager:
         """The object store, made at first use."""
         with self._lock:
             if self._store is None:
-                self._store = (
-                    self._store_factory(self.bucket_name) if self._store_factory else FileObjectStore(self.bucket_name)
-                )
+                self._store = FileObjectStore(self.bucket_name)
             return self._store
 
     @property
@@ -119,12 +114,11 @@ class SmartAlertManager:
 
     # -- backfill mode ---------------------------------------------------------------------------------------
 
-    def enable_backfill_mode(  # noqa: PLR0913 - all but one have a usual value
+    def enable_backfill_mode(
         self,
         backfill_id: str | None = None,
         *,
         source: str = "",
-        owner: str = "",
         ttl_s: float = 3600.0,
         facts: RunFacts | None = None,
         told_by: str = "",
@@ -140,7 +134,7 @@ class SmartAlertManager:
         self.preflight()
         backfill_id = backfill_id or f"manual-{self.clock():%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
         mode = self._make_mode(backfill_id, source, ttl_s)
-        mode.begin(owner or socket.gethostname(), facts, told_by=told_by, covers=covers)
+        mode.begin(facts, told_by=told_by, covers=covers)
         with self._lock:
             self._mode, self._source = mode, source
         _log.info("backfill mode enabled: errors of %s are collected for one summary mail", backfill_id)

@@ -157,7 +157,6 @@ def _open(services: Services, family: str, facts: RunFacts, covers: list[RunFact
     services.alerts.enable_backfill_mode(
         facts.backfill_id,
         source=family,
-        owner=facts.owner,
         ttl_s=services.settings.lease_ttl_s,
         facts=facts,
         covers=covers,

@@ -260,7 +260,6 @@ class Services:
     def alerts(self) -> SmartAlertManager:
         """One manager a process; a backfill enables its mode on it."""
         return SmartAlertManager(
-            self.settings.bucket,
             store=self.store,
             channels=self.channels,
             settings=build_alert_settings(self.settings),

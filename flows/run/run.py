@@ -231,7 +231,6 @@ class Run:
         self.services.alerts.enable_backfill_mode(
             self.backfill_id,
             source=self.source,
-            owner=facts.owner,
             ttl_s=self.services.settings.lease_ttl_s,
             facts=facts,
             told_by=self.asked.part_of,

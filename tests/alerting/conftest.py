@@ -160,7 +160,7 @@ def running(make_manager: Callable[..., SmartAlertManager], channel: Recorder) -
     """A manager in backfill mode, with one error journaled."""
     manager = make_manager(channel)
     manager.enable_backfill_mode(
-        RUNNING, source="nba", owner="maria", ttl_s=600, facts=RunFacts(planned=3, start_date="2024-01-01")
+        RUNNING, source="nba", ttl_s=600, facts=RunFacts(planned=3, start_date="2024-01-01", owner="maria")
     )
     manager.record_error({"scraper": "nba", "date": "2024-01-02", "error_type": "Timeout", "error": "slow"})
     manager.flush("2024-01", 1)

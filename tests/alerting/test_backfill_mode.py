@@ -158,7 +158,7 @@ def test_a_long_run_may_send_one_sign_of_progress_a_day(make_manager, mail_serve
 
 def test_another_process_joins_a_backfill_without_touching_its_entry(make_manager, mail_server, store):
     parent, child = make_manager(mail_server.channel()), make_manager(mail_server.channel())
-    parent.enable_backfill_mode("b", source="nba", owner="maria")
+    parent.enable_backfill_mode("b", source="nba", facts=RunFacts(owner="maria"))
     before = Outbox(store).read("b")
     child.join_backfill("b", source="nba")
     child.record_error(fail(7))

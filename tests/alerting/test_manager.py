@@ -12,28 +12,22 @@ from alerting.journal import IncidentJournal
 from alerting.memory_store import MemoryObjectStore
 from alerting.outbox import Outbox
 from alerting.smart_alert_manager import SmartAlertManager
+from scrapers.object_store import GcsObjectStore
 
 
 def test_it_is_made_without_any_network(monkeypatch):
     monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("network"))
-
-    def factory(bucket: str) -> MemoryObjectStore:
-        pytest.fail("a store was made")
-
-    SmartAlertManager("bucket", store_factory=factory)
+    SmartAlertManager(store=GcsObjectStore("bucket", project="p"))
 
 
-def test_the_store_is_made_at_first_use_from_the_bucket_name(mail_server, tmp_path):
-    asked = []
-
-    def factory(bucket: str) -> MemoryObjectStore:
-        asked.append(bucket)
-        return MemoryObjectStore()
-
-    manager = SmartAlertManager("my-bucket", store_factory=factory, channels=[LogChannel()], spool_folder=tmp_path)
+def test_its_folder_is_made_at_first_use(tmp_path):
+    manager = SmartAlertManager(
+        bucket_name=tmp_path / "alerts", channels=[LogChannel()], spool_folder=tmp_path / "spool"
+    )
+    assert list(tmp_path.iterdir()) == []
     manager.enable_backfill_mode()
     manager.disable_backfill_mode()
-    assert asked == ["my-bucket"]
+    assert (tmp_path / "alerts").is_dir()
 
 
 def test_fifty_failing_dates_are_one_mail(make_manager, mail_server):

@@ -119,7 +119,7 @@ def test_a_secret_reaches_no_mail_no_chat_no_log_no_journal_and_no_file(
     channels = (mail_server.channel(), AppriseChannel(posts.address), FileChannel(tmp_path / "mails"), LogChannel())
     manager = make_manager(*channels, store=FileObjectStore(tmp_path / "store"))
     if mode == "backfill":
-        manager.enable_backfill_mode("b", source="odds", owner=f"pwd={PLANTED}", facts=FACTS)
+        manager.enable_backfill_mode("b", source="odds", facts=FACTS)
     for raising in RAISED:
         try:
             raising()

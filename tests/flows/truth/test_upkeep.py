@@ -26,7 +26,7 @@ def run_of(place: Any, backfill_id: str, **facts: Any) -> None:
     """A backfill that began and owes its mail."""
     alerts = place.services.alerts
     begun = RunFacts(backfill_id=backfill_id, source=SOURCE, start_date="2025-01-01", started_at=utc_now(), **facts)
-    alerts.enable_backfill_mode(backfill_id, source=SOURCE, owner="test", ttl_s=60, facts=begun)
+    alerts.enable_backfill_mode(backfill_id, source=SOURCE, ttl_s=60, facts=begun)
 
 
 # -- cleanup ---------------------------------------------------------------------------------------------------
