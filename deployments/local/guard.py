@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from deployments.local.process_id import TOKEN_VARIABLE, family, stop_processes
-from deployments.local.processes import Child, start_child
+from deployments.local.processes import Child, Inherited, start_child
 from deployments.local.stack_shutdown import shut_down
 from deployments.local.stack_state import load_state, state_file
 
@@ -28,10 +28,9 @@ def start_guard(state_dir: Path, log_path: Path, token: str) -> Child:
             "guard",
             [sys.executable, "-m", "deployments.local.guard", str(state_dir.resolve())],
             log_path=log_path,
-            environment={TOKEN_VARIABLE: token},
-            cwd=Path(__file__).resolve().parents[2],
-            die_with_parent=False,
-            lifeline=reading,
+            inherited=Inherited(
+                {TOKEN_VARIABLE: token}, Path(__file__).resolve().parents[2], reading, die_with_parent=False
+            ),
         )
     finally:
         os.close(reading)

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from deployments.local.processes import Child, free_port, start_child
+from deployments.local.processes import Child, Inherited, Serving, free_port, start_child
 
 _PROJECT_DIR = Path(__file__).resolve().parents[2]
 FIRST_START_TIMEOUT_S = 300.0
@@ -76,12 +76,8 @@ def start_server(home: Path, log_path: Path, *, port: int, auth: str, environmen
         "prefect",
         [*(sys.executable, "-m", "deployments.local.prefect_server", "server", "start"), *bind],
         log_path=log_path,
-        endpoint=root,
-        ready_url=f"{root}/api/health",
-        ports={"http": port},
-        environment={**_clean(settings), **environment},
-        cwd=_PROJECT_DIR,
-        die_with_parent=False,
+        serving=Serving(root, f"{root}/api/health", {"http": port}),
+        inherited=Inherited({**_clean(settings), **environment}, _PROJECT_DIR, die_with_parent=False),
     )
 
 
@@ -111,10 +107,6 @@ def start_worker(
         "worker",
         [*command, "--name", name, "--with-healthcheck", "--install-policy", "never"],
         log_path=log_path,
-        endpoint=f"http://127.0.0.1:{health}",
-        ready_url=f"http://127.0.0.1:{health}/health",
-        ports={"http": health},
-        environment={**_clean(environment), **settings},
-        cwd=_PROJECT_DIR,
-        die_with_parent=False,
+        serving=Serving(f"http://127.0.0.1:{health}", f"http://127.0.0.1:{health}/health", {"http": health}),
+        inherited=Inherited({**_clean(environment), **settings}, _PROJECT_DIR, die_with_parent=False),
     )

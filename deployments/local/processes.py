@@ -89,6 +89,33 @@ class Child:
                 self.process.wait(timeout=5)
 
 
+@dataclass(frozen=True)
+class Serving:
+    """What clients are told of a child; see `Child`."""
+
+    endpoint: str = ""
+    ready_url: str = ""
+    ports: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Inherited:
+    """What a child gets from its parent.
+
+    Attributes:
+        environment: Added to the parent's. An empty value removes the variable.
+        cwd: Working directory.
+        lifeline: File descriptor that becomes its stdin.
+        die_with_parent: Linux: SIGKILL when the *thread* that started it ends, however it ends. So start
+            children from the main thread. Elsewhere without effect.
+    """
+
+    environment: Mapping[str, str] = field(default_factory=dict)
+    cwd: Path | None = None
+    lifeline: int | None = None
+    die_with_parent: bool = True
+
+
 def free_port(preferred: int | None = None) -> int:
     """A free TCP port on 127.0.0.1: the preferred one if nobody listens there, else one the system picks."""
     for port in (preferred or 0, 0):
@@ -108,13 +135,8 @@ def start_child(
     command: Sequence[str | Path],
     *,
     log_path: Path,
-    endpoint: str = "",
-    ready_url: str = "",
-    ports: Mapping[str, int] | None = None,
-    environment: Mapping[str, str] | None = None,
-    cwd: Path | None = None,
-    die_with_parent: bool = True,
-    lifeline: int | None = None,
+    serving: Serving | None = None,
+    inherited: Inherited | None = None,
 ) -> Child:
     """Starts a process in its own session; returns at once, see `wait_ready`.
 
@@ -122,20 +144,15 @@ def start_child(
         name: Word for people.
         command: Program and arguments.
         log_path: Takes stdout and stderr, appended; its folder is made.
-        endpoint: What clients will be told.
-        ready_url: See `Child`.
-        ports: See `Child`.
-        environment: Added to this process's environment. An empty value removes the variable.
-        cwd: Working directory.
-        die_with_parent: Linux: SIGKILL when the *thread* that started it ends, however it ends. So start
-            children from the main thread. Elsewhere without effect.
-        lifeline: File descriptor that becomes its stdin.
+        serving: Where it will serve, if it does.
+        inherited: What it gets.
 
     Raises:
         ChildFailed: The program could not be started.
     """
-    merged = {**os.environ, **(environment or {})}
-    merged = {key: value for key, value in merged.items() if value != "" or key not in (environment or {})}
+    serving, given = serving or Serving(), inherited or Inherited()
+    merged = {**os.environ, **given.environment}
+    merged = {key: value for key, value in merged.items() if value != "" or key not in given.environment}
     log_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     log_path.touch(mode=0o600)
     parent = os.getpid()
@@ -152,20 +169,20 @@ def start_child(
         try:
             process = subprocess.Popen(
                 [str(part) for part in command],
-                stdin=subprocess.DEVNULL if lifeline is None else lifeline,
+                stdin=subprocess.DEVNULL if given.lifeline is None else given.lifeline,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=merged,
-                cwd=cwd,
+                cwd=given.cwd,
                 start_new_session=True,
                 # Its databases, mails and logs are this user's alone.
                 umask=0o077,
-                preexec_fn=follow_parent if die_with_parent and _LIBC is not None else None,
+                preexec_fn=follow_parent if given.die_with_parent and _LIBC is not None else None,
             )
         except OSError as error:
             raise ChildFailed(f"{name} could not be started: {error}. Command: {command[0]}") from error
     identity = ProcessId.of(process.pid) or ProcessId(process.pid, "ended at once")
-    return Child(name, identity, endpoint, log_path, ready_url, dict(ports or {}), process)
+    return Child(name, identity, serving.endpoint, log_path, serving.ready_url, dict(serving.ports), process)
 
 
 def wait_ready(children: Iterable[Child], timeout_s: float = 20.0) -> None:

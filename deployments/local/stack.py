@@ -27,7 +27,7 @@ from deployments.local.guard import start_guard
 from deployments.local.inbox.server import start_inbox
 from deployments.local.prefect_sign_in import SIGN_IN_PATH
 from deployments.local.process_id import TOKEN_VARIABLE, ProcessId
-from deployments.local.processes import Child, free_port, start_child, wait_ready
+from deployments.local.processes import Child, Inherited, Serving, free_port, start_child, wait_ready
 from deployments.local.stack_environment import (
     calendar_environment,
     client_environment,
@@ -197,7 +197,7 @@ class Stack:
         )
         self._record(state, server)
         objects_server = start_gcs(
-            objects, logs / "gcs.log", port=port("gcs"), environment=token, die_with_parent=False
+            objects, logs / "gcs.log", port=port("gcs"), inherited=Inherited(token, die_with_parent=False)
         )
         self._record(state, objects_server)
         bigquery = start_bigquery(
@@ -206,8 +206,7 @@ class Stack:
             logs / "bigquery.log",
             rest_port=port("bigquery"),
             grpc_port=port("bigquery", "grpc"),
-            environment=token,
-            die_with_parent=False,
+            inherited=Inherited(token, die_with_parent=False),
         )
         self._record(state, bigquery)
         inbox = start_inbox(
@@ -215,8 +214,7 @@ class Stack:
             logs / "inbox.log",
             smtp_port=port("inbox", "smtp"),
             http_port=port("inbox"),
-            environment={**token, **calendar_environment(state)},
-            die_with_parent=False,
+            inherited=Inherited({**token, **calendar_environment(state)}, die_with_parent=False),
         )
         self._record(state, inbox)
         worlds = available_worlds() if self._upstream is None else ("box_scores",) if self._upstream else ()
@@ -244,12 +242,8 @@ class Stack:
             "upstream",
             command,
             log_path=self._logs / "upstream.log",
-            endpoint=endpoint,
-            ready_url=f"{endpoint}/healthz",
-            ports=ports,
-            environment=token,
-            cwd=_PROJECT_DIR,
-            die_with_parent=False,
+            serving=Serving(endpoint, f"{endpoint}/healthz", ports),
+            inherited=Inherited(token, _PROJECT_DIR, die_with_parent=False),
         )
 
     def _record(self, state: StackState, child: Child) -> None:

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from deployments.local.processes import Child, free_port, start_child
+from deployments.local.processes import Child, Inherited, Serving, free_port, start_child
 
 _CHUNK_BYTES = 64 * 1024
 _FIRST_LINE = re.compile(rb"(GET|HEAD|POST|PUT|PATCH|DELETE) (\S+) HTTP/1\.1\r\n")
@@ -189,7 +189,7 @@ def start_weather(
         targets: Ports of the servers by route.
         log_path: Takes its output.
         ports: Ports that clients use, by route.
-        environment: See `processes.start_child`.
+        environment: See `processes.Inherited`.
     """
     command = [sys.executable, "-m", "deployments.local.weather", "--kind", kind, "--health-port"]
     health = free_port()
@@ -198,11 +198,8 @@ def start_weather(
         "weather",
         command,
         log_path=log_path,
-        ready_url=f"http://127.0.0.1:{health}/healthz",
-        ports=ports,
-        environment=environment,
-        cwd=Path(__file__).resolve().parents[2],
-        die_with_parent=False,
+        serving=Serving(ready_url=f"http://127.0.0.1:{health}/healthz", ports=ports),
+        inherited=Inherited(environment, Path(__file__).resolve().parents[2], die_with_parent=False),
     )
 
 

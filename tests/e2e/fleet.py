@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from deployments.local.prefect_children import client_settings, start_server, start_worker
-from deployments.local.processes import Child, free_port, start_child, wait_ready
+from deployments.local.processes import Child, Inherited, free_port, start_child, wait_ready
 
 if TYPE_CHECKING:
     from .conftest import Bench
@@ -67,7 +67,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             "postgres",
             [*command, "-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={folder}"],
             log_path=log,
-            cwd=Path("/"),
+            inherited=Inherited(cwd=Path("/")),
         )
         database = ["psql", "-h", "127.0.0.1", "-p", str(port), "-U", "gapless", "-d", "postgres", "-c"]
         deadline = time.monotonic() + 60

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any, cast
 
 import bqemulator.api.routes.jobs
@@ -63,7 +64,7 @@ class Jobs:
         try:
             job = await run()
         except DomainError as error:
-            ctx.catalog.upsert_job(_failed(kind, project, job_id, config, ctx, error.bq_reason, error.message))
+            ctx.catalog.upsert_job(_failed(_Asked(kind, project, job_id, config, ctx), error.bq_reason, error.message))
             raise
         else:
             ctx.catalog.upsert_job(job)
@@ -76,17 +77,19 @@ class Jobs:
     async def load(self, project: str, job_id: str, config: dict[str, Any], ctx: AppContext) -> JobMeta:
         """A load job; its failures are answered as BigQuery does, by a finished job with ``errorResult``."""
 
+        asked = _Asked("load", project, job_id, config, ctx)
+
         async def go() -> JobMeta:
             try:
                 if is_emulated(config):
                     return await execute_load(project, job_id, config, ctx, self.quota.limits.partitions_per_job)
                 return cast("JobMeta", await _released_load(project, job_id, config, ctx))
             except LoadProblem as problem:
-                return _failed("load", project, job_id, config, ctx, problem.reason, problem.message, problem.location)
+                return _failed(asked, problem.reason, problem.message, problem.location)
             except DomainError:
                 raise
             except Exception as error:  # whatever DuckDB objects to is the fault of the data
-                return _failed("load", project, job_id, config, ctx, "invalid", f"Error while reading data: {error}")
+                return _failed(asked, "invalid", f"Error while reading data: {error}")
 
         return await self.run("load", project, job_id, config, ctx, go)
 
@@ -183,28 +186,30 @@ def _tables_of(kind: str, config: dict[str, Any]) -> set[str]:
     return {f"{target.get('datasetId', '')}.{str(target.get('tableId', '')).partition('$')[0]}"} if target else set()
 
 
-def _failed(
-    kind: str,
-    project: str,
-    job_id: str,
-    config: dict[str, Any],
-    ctx: AppContext,
-    reason: str,
-    message: str,
-    location: str = "",
-) -> JobMeta:
+@dataclass(frozen=True)
+class _Asked:
+    """A job as it was asked for."""
+
+    kind: str
+    project: str
+    job_id: str
+    config: dict[str, Any]
+    ctx: AppContext
+
+
+def _failed(asked: _Asked, reason: str, message: str, location: str = "") -> JobMeta:
     error = {"reason": reason, "message": message, **({"location": location} if location else {})}
-    now = ctx.clock.now()
+    now = asked.ctx.clock.now()
     return JobMeta(
-        project_id=project,
-        job_id=job_id,
-        job_type=cast("Any", kind.upper()),
+        project_id=asked.project,
+        job_id=asked.job_id,
+        job_type=cast("Any", asked.kind.upper()),
         state="DONE",
-        configuration=config,
-        statistics={kind: {}},
+        configuration=asked.config,
+        statistics={asked.kind: {}},
         error_result=error,
         creation_time=now,
         start_time=now,
         end_time=now,
-        etag=job_id,
+        etag=asked.job_id,
     )

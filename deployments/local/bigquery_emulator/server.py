@@ -21,10 +21,10 @@ import sys
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from deployments.local.processes import Child, free_port, start_child
+from deployments.local.processes import Child, Inherited, Serving, free_port, start_child
 
 VERSION = "1.4.0"
 START_TIMEOUT_S = 300.0
@@ -40,8 +40,7 @@ def start_bigquery(
     *,
     rest_port: int | None = None,
     grpc_port: int | None = None,
-    environment: Mapping[str, str] | None = None,
-    die_with_parent: bool = True,
+    inherited: Inherited | None = None,
 ) -> Child:
     """Starts the emulator as a child process; ready when its self-check passed (`wait_ready`).
 
@@ -51,8 +50,7 @@ def start_bigquery(
         log_path: Takes its output.
         rest_port: Preferred port; another one is picked if it is taken.
         grpc_port: The same for the Storage APIs.
-        environment: See `start_child`.
-        die_with_parent: See `start_child`.
+        inherited: What it gets; its working directory is the project's.
     """
     port, grpc = free_port(rest_port), free_port(grpc_port)
     command = [
@@ -65,12 +63,8 @@ def start_bigquery(
         "bigquery",
         command,
         log_path=log_path,
-        endpoint=endpoint,
-        ready_url=f"{endpoint}/gapless/ready",
-        cwd=Path(__file__).resolve().parents[3],
-        ports={"http": port, "grpc": grpc},
-        environment=environment,
-        die_with_parent=die_with_parent,
+        serving=Serving(endpoint, f"{endpoint}/gapless/ready", {"http": port, "grpc": grpc}),
+        inherited=replace(inherited or Inherited(), cwd=Path(__file__).resolve().parents[3]),
     )
 
 

@@ -12,10 +12,10 @@ over about 4 kB fails. What else Google refuses, it refuses with ``GAPLESS_STRIC
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from deployments.local.processes import Child, ChildFailed, free_port, start_child
+from deployments.local.processes import Child, ChildFailed, Inherited, Serving, free_port, start_child
 
 
 def gcs_binary() -> Path:
@@ -39,8 +39,7 @@ def start_gcs(
     log_path: Path,
     *,
     port: int | None = None,
-    environment: Mapping[str, str] | None = None,
-    die_with_parent: bool = True,
+    inherited: Inherited | None = None,
 ) -> Child:
     """Starts the server as a child process; see `wait_ready`.
 
@@ -49,8 +48,7 @@ def start_gcs(
             allows any object name but no loads from ``gs://``.
         log_path: Takes its output.
         port: Preferred port; another one is picked if it is taken.
-        environment: See `start_child`.
-        die_with_parent: See `start_child`.
+        inherited: What it gets; its working directory is the project's.
     """
     chosen = free_port(port)
     endpoint = f"http://127.0.0.1:{chosen}"
@@ -68,10 +66,6 @@ def start_gcs(
         "gcs",
         command,
         log_path=log_path,
-        endpoint=endpoint,
-        ready_url=f"{endpoint}/storage/v1/b?project=gapless-local",
-        ports={"http": chosen},
-        environment=environment,
-        cwd=Path(__file__).resolve().parents[3],
-        die_with_parent=die_with_parent,
+        serving=Serving(endpoint, f"{endpoint}/storage/v1/b?project=gapless-local", {"http": chosen}),
+        inherited=replace(inherited or Inherited(), cwd=Path(__file__).resolve().parents[3]),
     )

@@ -13,13 +13,12 @@ import signal
 import sys
 import threading
 import urllib.request
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from deployments.local.processes import Child, free_port, start_child
+from deployments.local.processes import Child, Inherited, Serving, free_port, start_child
 
 
 def start_inbox(
@@ -28,8 +27,7 @@ def start_inbox(
     *,
     smtp_port: int | None = None,
     http_port: int | None = None,
-    environment: Mapping[str, str] | None = None,
-    die_with_parent: bool = True,
+    inherited: Inherited | None = None,
 ) -> Child:
     """Starts the inbox as a child process; see `wait_ready`.
 
@@ -38,8 +36,7 @@ def start_inbox(
         log_path: Takes its output.
         smtp_port: Preferred port; another one is picked if it is taken. The one in use is ``ports["smtp"]``.
         http_port: The same for the page, ``endpoint``.
-        environment: See `start_child`.
-        die_with_parent: See `start_child`.
+        inherited: What it gets; its working directory is the project's.
     """
     http, smtp = free_port(http_port), free_port(smtp_port)
     endpoint = f"http://127.0.0.1:{http}"
@@ -51,12 +48,8 @@ def start_inbox(
         "inbox",
         command,
         log_path=log_path,
-        endpoint=endpoint,
-        ready_url=f"{endpoint}/healthz",
-        ports={"http": http, "smtp": smtp},
-        environment=environment,
-        cwd=Path(__file__).resolve().parents[3],
-        die_with_parent=die_with_parent,
+        serving=Serving(endpoint, f"{endpoint}/healthz", {"http": http, "smtp": smtp}),
+        inherited=replace(inherited or Inherited(), cwd=Path(__file__).resolve().parents[3]),
     )
 
 

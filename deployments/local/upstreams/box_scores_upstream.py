@@ -70,7 +70,7 @@ class Upstream(SampleUpstream[BoxScoreKind]):
 
     rules = TypeAdapter(list[Rule[BoxScoreKind]])
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - switches of a sample: each is set alone
         self,
         port: int = 0,
         *,

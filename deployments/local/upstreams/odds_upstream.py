@@ -166,7 +166,7 @@ class OddsUpstream(SampleUpstream[OddsKind]):
 
     rules = TypeAdapter(list[Rule[OddsKind]])
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - switches of a sample: each is set alone
         self,
         port: int = 0,
         *,

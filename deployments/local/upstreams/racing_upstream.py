@@ -27,7 +27,7 @@ import copy
 import datetime as dt
 import socket
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import TypeAdapter
 
@@ -205,7 +205,7 @@ class RacingUpstream(SampleUpstream[RacingKind]):
         def words(race: Race) -> dict[str, Any]:
             return racing_answers.card(race, is_early=race.date > today)
 
-        return _listed("racecards", call, races, limit, skip, kind, words)
+        return _listed("racecards", call, races, _Window(limit, skip), kind, words)
 
     def _results(self, call: Call, kind: RacingKind | None) -> Answer:
         limit, skip = _page(call)
@@ -227,7 +227,7 @@ class RacingUpstream(SampleUpstream[RacingKind]):
         ]
         if (kind == "late_result" and skip == 0) or (kind == "removed_result" and skip > 0):
             races = races[1:]
-        return _listed("results", call, races, limit, skip, kind, racing_answers.result)
+        return _listed("results", call, races, _Window(limit, skip), kind, racing_answers.result)
 
     def _single_card(self, race_id: str) -> Answer:
         race = self.world.race(race_id)
@@ -247,9 +247,15 @@ class RacingUpstream(SampleUpstream[RacingKind]):
         raise Unprocessable(name, text, "value_error")
 
 
+class _Window(NamedTuple):
+    limit: int
+    skip: int
+
+
 def _listed(
-    name: str, call: Call, races: Sequence[Race], limit: int, skip: int, kind: RacingKind | None, words: Any
+    name: str, call: Call, races: Sequence[Race], window: _Window, kind: RacingKind | None, words: Any
 ) -> Answer:
+    limit, skip = window
     page: list[dict[str, Any]] | None = [words(race) for race in races[skip : skip + limit]]
     total = len(races)
     if kind == "empty":

@@ -267,7 +267,7 @@ def _races_on(world: RacingWorld, date: dt.date) -> tuple[Race, ...]:
         horses = [world.people.horse(next(numbers), date) for _ in range(size)]
         own = world.people.dice("race", race_id)
         riders = [world.people.jockey(number, date) for number in own.sample(range(jockeys), size)]
-        made.append(_race(world, race_id, course, off, horses, riders, own))
+        made.append(_race(race_id, course, _Field(world, off, horses, riders, own)))
     return tuple(sorted(made, key=lambda race: (race.off, race.id)))
 
 
@@ -278,15 +278,19 @@ def _courses_of(world: RacingWorld, dice: random.Random, is_busy: bool) -> list[
     return chosen + ([dice.choice(abroad)] if dice.random() < 0.3 and not is_busy else [])
 
 
-def _race(
-    world: RacingWorld,
-    race_id: str,
-    course: Course,
-    off: dt.datetime,
-    horses: list[Horse],
-    riders: list[Person],
-    dice: random.Random,
-) -> Race:
+@dataclass(frozen=True)
+class _Field:
+    """Who meets when, and the dice of their race."""
+
+    world: RacingWorld
+    off: dt.datetime
+    horses: list[Horse]
+    riders: list[Person]
+    dice: random.Random
+
+
+def _race(race_id: str, course: Course, field: _Field) -> Race:
+    off, dice = field.off, field.dice
     is_all_weather = course.name.endswith("(AW)")
     kind = "Flat" if is_all_weather or course.region_code in ("aus", "ger", "spa") else dice.choice(("Flat", "Hurdle"))
     if kind == "Hurdle" and dice.random() < 0.4:
@@ -296,7 +300,7 @@ def _race(
     number = dice.randint(2, 6)
     prize = dice.choice((3245, 3921, 4193, 7080, 12_450, 56_710 if is_big else 5248))
     is_abandoned = dice.random() < 0.02
-    runners = _runners(world, kind, off, horses, riders, prize, yards, is_abandoned, dice)
+    runners = _runners(field, kind, prize, yards, is_abandoned=is_abandoned)
     return Race(
         id=race_id,
         date=off.date(),
@@ -320,18 +324,8 @@ def _race(
     )
 
 
-def _runners(
-    world: RacingWorld,
-    kind: str,
-    off: dt.datetime,
-    horses: list[Horse],
-    riders: list[Person],
-    prize: int,
-    yards: int,
-    is_abandoned: bool,
-    dice: random.Random,
-) -> tuple[Runner, ...]:
-    count = len(horses)
+def _runners(field: _Field, kind: str, prize: int, yards: int, *, is_abandoned: bool) -> tuple[Runner, ...]:
+    off, horses, dice, count = field.off, field.horses, field.dice, len(field.horses)
     # Two run always: a race whose runners are all withdrawn would be another kind of race.
     withdrawn = ["" if index < 2 or dice.random() > 0.06 else dice.choice(_REASONS) for index in range(count)]
     stalls = dice.sample(range(1, count + 1), count)
@@ -339,7 +333,7 @@ def _runners(
     racing = [index for index in range(count) if not withdrawn[index]]
     outcomes = {} if is_abandoned else _outcomes(racing, chances, prize, yards, kind, dice)
     runners = []
-    for index, (horse, rider) in enumerate(zip(horses, riders, strict=True)):
+    for index, (horse, rider) in enumerate(zip(horses, field.riders, strict=True)):
         is_known = bool(withdrawn[index]) and dice.random() < 0.5
         rated = [dice.randint(40, 120) if dice.random() < 0.8 else None for _ in range(3)]
         runners.append(
@@ -357,7 +351,7 @@ def _runners(
                 ts=rated[2],
                 days_since_last_run=dice.randint(5, 300) if dice.random() < 0.9 else None,
                 form="".join(dice.choice("1234567890-P/F") for _ in range(dice.randint(0, 6))),
-                prices=_prices(world, chances[index], off, count, dice),
+                prices=_prices(field.world, chances[index], off, count, dice),
                 withdrawn=withdrawn[index],
                 outcome=outcomes.get(index),
             )

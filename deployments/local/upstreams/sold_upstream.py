@@ -111,7 +111,7 @@ class SoldUpstream(SampleUpstream[SoldKind]):
     rules = TypeAdapter(list[Rule[SoldKind]])
     posts = frozenset({"/graphql"})
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - switches of a sample: each is set alone
         self,
         port: int = 0,
         *,

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from deployments.local.process_id import TOKEN_VARIABLE, ProcessId, family, stop_processes
-from deployments.local.processes import Child, ChildFailed, free_port, start_child, wait_ready
+from deployments.local.processes import Child, ChildFailed, Inherited, Serving, free_port, start_child, wait_ready
 from deployments.local.stack_state import locked, replace_file
 
 Start = Callable[..., Child]
@@ -55,7 +55,7 @@ def test_what_a_child_of_the_stack_writes_is_this_users_alone(start: Start, tmp_
     before = os.umask(0)
     try:
         code = "from pathlib import Path; Path('made').mkdir(); Path('made/database').write_text('x')"
-        child = start(_announcing(code), cwd=tmp_path)
+        child = start(_announcing(code), inherited=Inherited(cwd=tmp_path))
         _wait_for(tmp_path / "up", child)
         private, logs = tmp_path / "made", tmp_path / "logs" / "deep"
         start_child("other", [sys.executable, "-c", ""], log_path=logs / "log").stop()
@@ -74,7 +74,7 @@ def test_what_a_child_of_the_stack_writes_is_this_users_alone(start: Start, tmp_
 
 def test_a_stop_ends_the_whole_group(start: Start, tmp_path: Path) -> None:
     code = "p = subprocess.Popen(['sleep', '60']); open('pid.tmp', 'w').write(str(p.pid)); os.rename('pid.tmp', 'pid')"
-    child = start(_announcing(code), cwd=tmp_path)
+    child = start(_announcing(code), inherited=Inherited(cwd=tmp_path))
     _wait_for(tmp_path / "up", child)
     inner = ProcessId.of(int((tmp_path / "pid").read_text()))
     assert inner is not None
@@ -86,7 +86,7 @@ def test_a_stop_ends_the_whole_group(start: Start, tmp_path: Path) -> None:
 
 
 def test_who_ignores_sigterm_is_killed(start: Start, tmp_path: Path) -> None:
-    child = start(_announcing("signal.signal(signal.SIGTERM, signal.SIG_IGN)"), cwd=tmp_path)
+    child = start(_announcing("signal.signal(signal.SIGTERM, signal.SIG_IGN)"), inherited=Inherited(cwd=tmp_path))
     _wait_for(tmp_path / "up", child)
 
     child.stop(grace_s=0.2)
@@ -106,14 +106,17 @@ def test_a_stop_may_be_repeated(start: Start) -> None:
 
 
 def test_a_child_that_ends_at_start_is_reported_with_the_tail_of_its_log(start: Start) -> None:
-    child = start("import sys; print('port is taken'); sys.exit(3)", ready_url="http://127.0.0.1:1/")
+    child = start("import sys; print('port is taken'); sys.exit(3)", serving=Serving(ready_url="http://127.0.0.1:1/"))
 
     with pytest.raises(ChildFailed, match=r"child ended with code 3 at start\.[\s\S]*port is taken"):
         wait_ready([child])
 
 
 def test_a_child_that_never_answers_is_reported_with_its_url(start: Start) -> None:
-    child = start("print('still busy', flush=True); import time; time.sleep(60)", ready_url="http://127.0.0.1:1/ready")
+    child = start(
+        "print('still busy', flush=True); import time; time.sleep(60)",
+        serving=Serving(ready_url="http://127.0.0.1:1/ready"),
+    )
 
     with pytest.raises(ChildFailed, match=r"did not answer http://127\.0\.0\.1:1/ready in 0\.2 s"):
         wait_ready([child], timeout_s=0.2)
@@ -138,7 +141,7 @@ def test_a_log_tail_starts_at_the_latest_start(start: Start) -> None:
 
 def test_an_empty_value_removes_a_variable(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREFECT_API_KEY", "secret")
-    child = start("import os; print(os.environ.get('PREFECT_API_KEY'))", environment={"PREFECT_API_KEY": ""})
+    child = start("import os; print(os.environ.get('PREFECT_API_KEY'))", inherited=Inherited({"PREFECT_API_KEY": ""}))
 
     assert child.process is not None
     child.process.wait(timeout=20)
@@ -182,8 +185,7 @@ def test_the_family_of_a_token_is_found_across_sessions(start: Start, tmp_path: 
     token = uuid.uuid4().hex
     child = start(
         _announcing("subprocess.Popen(['sleep', '60'], start_new_session=True)"),
-        environment={TOKEN_VARIABLE: token},
-        cwd=tmp_path,
+        inherited=Inherited({TOKEN_VARIABLE: token}, cwd=tmp_path),
     )
     _wait_for(tmp_path / "up", child)
 

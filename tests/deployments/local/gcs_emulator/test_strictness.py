@@ -15,7 +15,7 @@ from google.auth.credentials import AnonymousCredentials
 
 from alerting.object_store import GenerationConflict
 from deployments.local.gcs_emulator.server import start_gcs
-from deployments.local.processes import wait_ready
+from deployments.local.processes import Inherited, wait_ready
 from scrapers.object_store import GcsObjectStore
 
 
@@ -24,7 +24,7 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A strict storage with one bucket."""
     folder: Path = tmp_path_factory.mktemp("strict")
     (folder / "objects" / "strict-bucket").mkdir(parents=True)
-    child = start_gcs(folder / "objects", folder / "gcs.log", environment={"GAPLESS_STRICT": "1"})
+    child = start_gcs(folder / "objects", folder / "gcs.log", inherited=Inherited({"GAPLESS_STRICT": "1"}))
     try:
         wait_ready([child], timeout_s=20)
         yield child.endpoint
