@@ -15,7 +15,7 @@ from alerting.incident import Incident
 from alerting.ranges import compressed_items, unit_name
 from alerting.redaction import redact
 from alerting.run_facts import GOOD_VERDICTS, RunFacts
-from alerting.wording import about, cut_items
+from alerting.wording import about, cut_items, plural
 
 _ADVICE = {
     "AuthenticationError": "Renew or unlock the key first; until then every call is refused.",
@@ -288,7 +288,7 @@ def estimate(facts: RunFacts, units: int) -> str:
     if not done or not facts.calls or not units:
         return ""
     calls = max(round(facts.calls / done * units), units)
-    parts = [f"{calls:,} call{'s' if calls != 1 else ''}"]
+    parts = [plural(calls, "call")]
     if facts.wall_s:
         parts.append(about(facts.wall_s / done * units))
     if facts.calls_left is not None:

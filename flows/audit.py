@@ -12,6 +12,7 @@ from prefect.runtime import flow_run as current
 from prefect.states import Completed, Failed
 
 from alerting.errors import PipelineError
+from alerting.wording import plural
 from flows.calendar_dates import CalendarDate
 from flows.log import failed, lets_out_redacted, partition_logger
 from flows.run.calendar_artifact import calendar_artifacts
@@ -54,4 +55,4 @@ def audit(sources: list[str] | None = None, first_date: CalendarDate | None = No
     if alert:
         tell(services, lines)
     message = "; ".join(f"{line['source']}: {line['count']} {line['deficit']}" for line in lines[:10])
-    return Failed(message=f"{len(findings)} deficits. {message}. Next: gapless repair SOURCE --reason audit")
+    return Failed(message=f"{plural(len(findings), 'deficit')}. {message}. Next: gapless repair SOURCE --reason audit")

@@ -92,7 +92,8 @@ class Expectations:
         fewest, most = child.per_parent
         wrong = sum(not _within(counted[reference], child.per_parent) for reference in parents)
         if wrong:
-            return f"{wrong} {child.parent[0]} rows have too few or too many {child.name} rows ({fewest} to {most})"
+            found = plural(wrong, f"{child.parent[0]} row", "has", "have")
+            return f"{found} too few or too many {child.name} rows ({fewest} to {most})"
         return ""
 
     def close(self) -> None:

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 from alerting.errors import BudgetExhausted
 from alerting.object_store import ObjectStore
 from alerting.versioned_record import VersionedRecord
+from alerting.wording import plural
 
 PREFIX = "budgets/bigquery/table="
 """An object a table: Cloud Storage takes about one write a second to one object name, and a table has one writer, whose
@@ -60,9 +61,10 @@ class TableBudget:
                 or after.partition_modifications > self._limits.partition_modifications
             ):
                 raise BudgetExhausted(
-                    f"table {table} used {before.modifications} of {self._limits.modifications} modifications and "
-                    f"{before.partition_modifications} of {self._limits.partition_modifications} partition "
-                    f"modifications of today; {partitions} more were not begun, landed payloads are kept",
+                    f"table {table} used {before.modifications:,} of {self._limits.modifications:,} modifications and "
+                    f"{before.partition_modifications:,} of {self._limits.partition_modifications:,} partition "
+                    f"modifications of today; {plural(partitions, 'partition', 'was', 'were')} not begun, "
+                    "landed payloads are kept",
                     stage="load",
                     hint=reset_hint(now),
                     resets_at=next_reset(now).isoformat(),

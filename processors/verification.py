@@ -227,9 +227,8 @@ def _check_ratio(table: Table, parent: Table, cells: Cells, warehouse: Warehouse
         for key, account in accounts.items():
             for name, finding in (("few", Finding.SHORT), ("many", Finding.EXTRA)):
                 if found[key][name]:
-                    text = (
-                        f"{found[key][name]} {parent.name} rows have too {name} {table.name} rows ({fewest} to {most})"
-                    )
+                    wrong = plural(found[key][name], f"{parent.name} row", "has", "have")
+                    text = f"{wrong} too {name} {table.name} rows ({fewest} to {most})"
                     account.problems.append((finding, text))
 
     return judge

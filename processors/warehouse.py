@@ -24,6 +24,7 @@ from google.cloud import bigquery
 from google.cloud.bigquery.retry import DEFAULT_RETRY
 
 from alerting.errors import ConfigurationError, LoadRejected
+from alerting.wording import plural
 from processors.base import Table
 from processors.bigquery_client import open_client, query_parameter
 from processors.bigquery_tables import make_or_widen, schema_fields
@@ -211,7 +212,7 @@ class BigQueryWarehouse:
         job = self._jobs.run(batch, "load", submit, reusable=lambda: self._count(batch.staging_table) == batch.rows)
         if job.output_rows != batch.rows:
             raise LoadRejected(
-                f"table {batch.table.name}: {batch.rows} rows staged, the load job took {job.output_rows}; "
+                f"table {batch.table.name}: {plural(batch.rows, 'row')} staged, the load job took {job.output_rows:,}; "
                 "the table is as it was",
                 stage="load",
                 job_id=job.job_id,

@@ -16,6 +16,7 @@ from alerting.errors import (
     writable,
 )
 from alerting.redaction import redact
+from alerting.wording import plural
 from scrapers.base import Findings, Page, Request, Scraper
 from scrapers.feeding import Feed
 from scrapers.landing import Landing, Manifest, PageRecord, content_hash
@@ -302,8 +303,9 @@ def _evidence_of(found: Sequence[Findings]) -> str:
 def _checked_sweep(table: str, findings: Findings) -> Findings:
     """What a page of a sweep has, every row of it named."""
     if findings.counts.get(table, 0) != len(findings.swept):
+        counted = plural(findings.counts.get(table, 0), "row")
         raise SourceContractError(
-            f"the scraper counts {findings.counts.get(table, 0)} rows of {table} and names {len(findings.swept)}",
+            f"the scraper counts {counted} of {table} and names {len(findings.swept):,}",
             hint="let inspect() of this scraper name every row in Findings.swept",
             of_scraper=True,
         )
@@ -319,7 +321,8 @@ def _checked(span: Partition, findings: Findings) -> Findings:
         by_date = sum(one.counts.get(table, 0) for one in findings.dates.values())
         if by_date != count:
             raise SourceContractError(
-                f"the scraper counts {count} rows of {table} on a page of {span.key}, and {by_date} of them by date",
+                f"the scraper counts {plural(count, 'row')} of {table} on a page of {span.key}, "
+                f"and {by_date:,} of them by date",
                 hint="let inspect() of this scraper name the date of every row in Findings.dates",
                 of_scraper=True,
             )

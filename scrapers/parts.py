@@ -91,8 +91,8 @@ class Reading:
                 sorted((self.keys | self.absent) - self.listed),
             )
             raise CoverageLow(
-                f"{len(self.listed)} items are listed: {len(missing)} of them did not come"
-                f"{f' ({missing[0]} ...)' if missing else ''}, {len(more)} came that are not listed"
+                f"{plural(len(self.listed), 'item', 'is', 'are')} listed: {len(missing):,} of them did not come"
+                f"{f' ({missing[0]} ...)' if missing else ''}, {len(more):,} came that are not listed"
                 f"{f' ({more[0]} ...)' if more else ''}"
             )
         if self.keys and self.total is not None and len(self.keys) != self.total:
@@ -168,8 +168,8 @@ class Parts:
             cap = self._scraper.result_cap
             what = f"steps {shown(reading.part)} of {len(self._whole)}" if len(self._whole) > 1 else "the partition"
             raise Truncated(
-                f"{what} came with {reading.rows} rows, the source gives at most {cap or reading.rows}: what lies "
-                "beyond is missing; landed pages are kept as evidence, nothing of them is loaded",
+                f"{what} came with {plural(reading.rows, 'row')}, the source gives at most {cap or reading.rows:,}: "
+                "what lies beyond is missing; landed pages are kept as evidence, nothing of them is loaded",
                 hint="let parts() of this scraper have finer steps, or ask by another filter",
                 announced=reading.total,
             )

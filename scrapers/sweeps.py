@@ -21,6 +21,7 @@ import datetime as dt
 import hashlib
 from collections.abc import Sequence
 
+from alerting.wording import plural
 from scrapers.attempt import Attempt
 from scrapers.base import Findings, Swept
 from scrapers.landing import Manifest, PageRecord
@@ -135,7 +136,7 @@ def _manifest_of(
         pages.append(_share(record, covers, sharers, {table: len(counted)}, superseded))
     evidence = ""
     if not pages:
-        evidence = f"200, none of the {len(newest)} rows of the sweep {whole.attempt} is of {partition.key}"
+        evidence = f"200, none of {plural(len(newest), 'row')} of the sweep {whole.attempt} is of {partition.key}"
         pages = [_share(kept[-1][0], covers, sharers, {}, [])]
     content = "".join(sorted(rows)) if rows else f"{partition.key} {whole.content_hash}"
     return whole.model_copy(

@@ -162,7 +162,7 @@ def _status_lines(found: dict[str, Any]) -> list[str]:
     for answer in found["answers"]:
         first, *more = str(answer["answer"]).splitlines() or [""]
         lines += [f"{answer['number']:>2}. {answer['question']}", f"    {first}", *(f"    {line}" for line in more)]
-    newest = [f"    {one['uri']} ({one['size_bytes']} bytes)" for one in found["newest_objects"]]
+    newest = [f"    {one['uri']} ({one['size_bytes']:,} bytes)" for one in found["newest_objects"]]
     lines += ["newest objects:", *newest] if newest else []
     return lines
 
@@ -273,7 +273,7 @@ def gaps(source: Source, start: AnyStart = None, end: AnyEnd = None, as_json: Js
     span = compress_dates(known.partition.key for known in inventory) or "nothing is known of this source yet"
     gone = not_at_source(inventory)
     data = {"source": source, "looked_at": span, "partitions": len(inventory), "gaps": found, "unavailable": gone}
-    lines = [f"{source}: looked at {span}; {'no gap' if not found else f'{len(found)} gaps'}"]
+    lines = [f"{source}: looked at {span}; {plural(len(found), 'gap') if found else 'no gap'}"]
     lines += table(found, ("entity", "table", "partitions", "ranges", "why"))
     show(data, [*lines, *table(gone, _GONE_COLUMNS)], as_json)
     finish(not found and bool(inventory))

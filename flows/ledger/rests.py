@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from alerting.wording import plural
 from flows.ledger.entry import LedgerEntry
 from scrapers.base import Scraper
 from scrapers.partition import Partition
@@ -36,8 +37,8 @@ def long_rests(entries: Mapping[str, LedgerEntry], partitions: Iterable[Partitio
 
 def _told(rest: list[Partition], unbelieved: list[Partition], longest_days: int) -> dict[str, str]:
     text = (
-        f"{rest[0].key} to {rest[-1].key} came empty, and the source never rests for more than {longest_days} days "
-        "then: an outage can look like this"
+        f"{rest[0].key} to {rest[-1].key} came empty, and the source never rests for more than "
+        f"{plural(longest_days, 'day')} then: an outage can look like this"
     )
     return {one.key: text for one in unbelieved}
 

@@ -181,13 +181,12 @@ class Plan:
         '2025-01-01 to 2025-01-31 inclusive, UTC, 31 days; last settled date 2026-11-21'
         """
         if self.start_date == NO_DATE:
-            return f"{len(self.items):,} whole {'entity' if len(self.items) == 1 else 'entities'}"
+            return plural(len(self.items), "whole entity")
         days = (self.end_date - self.start_date).days + 1
-        unit = "day" if days == 1 else "days"
         entities = {item.partition.entity for item in self.items} - {""}
-        unit += f", {plural(len(entities), 'entity')}" if entities else ""
+        of = f", {plural(len(entities), 'entity')}" if entities else ""
         last = f"; last settled date {self.settled_up_to}" if self.settled_up_to else ""
-        return f"{self.start_date} to {self.end_date} inclusive, {self.zone}, {days:,} {unit}{last}"
+        return f"{self.start_date} to {self.end_date} inclusive, {self.zone}, {plural(days, 'day')}{of}{last}"
 
     def describe(self) -> str:
         """Date echo and counts, one line."""

@@ -78,7 +78,7 @@ class DatasetteScraper(ProbedScraper):
             raise SourceContractError(f"the next page begins after {cursor[:40]!r}, the last row here is {keys[-1]!r}")
         if not cursor and announced is None and len(keys) >= _asked_size(page.request):
             raise Truncated(
-                f"the last page has exactly the {len(keys)} rows that were asked for, and no count tells that it is "
+                f"the last page has exactly the {len(keys):,} rows that were asked for, and no count tells that it is "
                 "the last; landed pages are kept as evidence",
                 hint="ask with another page_size; a server that cuts there ends at another row then",
             )

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from alerting.errors import NotSettled, SourceContractError, Truncated
+from alerting.wording import plural
 from scrapers.answers import parsed_json
 from scrapers.auth import SecretBasic
 from scrapers.base import Findings, Page, Request, Scraper
@@ -79,7 +80,9 @@ class RacingDays(RacingApi):
                 runners = race["runners"]
                 horses = [_identity(runner, "horse_id") for runner in runners]
                 if len(set(horses)) != len(horses) or not (horses or race.get("is_abandoned")):
-                    raise ValueError(f"{race['race_id']} has {len(horses)} runners, {len(set(horses))} of them once")
+                    raise ValueError(
+                        f"{race['race_id']} has {plural(len(horses), 'runner')}, {len(set(horses))} of them once"
+                    )
                 counts.update(self.counted(race, runners))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise SourceContractError(f"a list of races has another shape: {type(error).__name__} {error}") from None
@@ -97,9 +100,11 @@ class RacingDays(RacingApi):
         if read >= total:
             return None
         if not rows:
-            raise NotSettled(f"{total} races are announced, and none came behind the first {skipped}")
+            raise NotSettled(
+                f"{plural(total, 'race', 'is', 'are')} announced, and none came behind the first {skipped}"
+            )
         if read > self.most_skipped:
-            raise Truncated(f"{total} races are announced, and none beyond {read} can be asked for")
+            raise Truncated(f"{plural(total, 'race', 'is', 'are')} announced, and none beyond {read} can be asked for")
         return self._request(partition, read)
 
     def _request(self, partition: Partition, skipped: int) -> Request:

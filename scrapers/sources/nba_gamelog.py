@@ -64,7 +64,7 @@ class NbaGamelog(NbaStats):
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise SourceContractError(f"a game log has another shape: {type(error).__name__} {error}") from None
         if len(listed) >= CAP:
-            raise Truncated(f"a game log came with {len(listed)} rows, and at most {CAP} were asked for")
+            raise Truncated(f"a game log came with {len(listed):,} rows, and at most {CAP:,} were asked for")
         for game_id, teams in games_of.items():
             fewest = FEWEST_PLAYERS if of_players else 1
             if len(teams) != 2 or min(teams.values()) < fewest or (not of_players and max(teams.values()) > 1):

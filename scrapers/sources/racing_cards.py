@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from alerting.errors import CoverageLow
+from alerting.wording import plural
 from scrapers.platforms.racing_api import RacingDays
 
 
@@ -27,6 +28,8 @@ class RacingCards(RacingDays):
         """Races, runners and prices; fewer runners than the card itself announces are not all."""
         running = sum(runner["number"] != "NR" for runner in runners)
         if race["field_size"].isdecimal() and running < int(race["field_size"]):
-            raise CoverageLow(f"{race['race_id']} has {running} runners, its card announces {race['field_size']}")
+            raise CoverageLow(
+                f"{race['race_id']} has {plural(running, 'runner')}, its card announces {race['field_size']}"
+            )
         prices = sum(len({(one["bookmaker"], one["updated"]) for one in runner["odds"]}) for runner in runners)
         return {"ra_cards": 1, "ra_card_runners": len(runners), "ra_runner_odds": prices}

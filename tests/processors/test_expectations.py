@@ -17,8 +17,8 @@ DAY, NEXT = "2025-01-03", "2025-01-04"
 REFUSED = [
     ("fewer rows than announced", {}, {"source_total": 3}, "the source announced 3 rows, 1 landed"),
     ("more rows than announced", {}, {"source_total": 0}, "the source announced 0 rows, 1 landed"),
-    ("a parent without children", {"players": 0}, {}, "1 games rows have too few or too many player_lines rows"),
-    ("too many children", {"players": 6}, {}, "1 games rows have too few or too many player_lines rows"),
+    ("a parent without children", {"players": 0}, {}, "1 games row has too few or too many player_lines rows"),
+    ("too many children", {"players": 6}, {}, "1 games row has too few or too many player_lines rows"),
 ]
 
 

@@ -66,7 +66,7 @@ def test_what_one_run_spent_counts_for_the_next_until_midnight_in_california() -
 def test_it_stops_at_95_percent_of_the_partition_modifications() -> None:
     budget = StoredTableBudget(MemoryObjectStore())
     budget.spend("games", 28_500, WINTER_NOON)
-    with pytest.raises(BudgetExhausted, match="28500 of 28500"):
+    with pytest.raises(BudgetExhausted, match="28,500 of 28,500"):
         budget.spend("games", 1, WINTER_NOON)
 
 
