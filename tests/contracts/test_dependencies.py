@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib.metadata
 import re
 import sys
@@ -33,6 +34,18 @@ def declared(*extras: str) -> set[str]:
     return {canonicalize_name(Requirement(line).name) for line in lines} - {"gapless"}
 
 
+@functools.cache
+def owners() -> dict[str, list[str]]:
+    """Distributions by the top module that they bring. Reading them takes seconds."""
+    return {key: list(value) for key, value in importlib.metadata.packages_distributions().items()}
+
+
+@functools.cache
+def files_of(name: str) -> list[str]:
+    """What a distribution has installed."""
+    return [str(file) for file in importlib.metadata.files(name) or []]
+
+
 def imported(paths: list[Path]) -> dict[str, set[str]]:
     """Foreign modules, two names deep, with the files that import them; type-checking and lazy imports too."""
     found: dict[str, set[str]] = {}
@@ -48,10 +61,11 @@ def imported(paths: list[Path]) -> dict[str, set[str]]:
     return found
 
 
-def distribution_of(module: str, owners: dict[str, list[str]]) -> set[str]:
+@functools.cache
+def distribution_of(module: str) -> set[str]:
     """Distributions that bring a module; of a namespace such as google, those that bring its file."""
     top, _, rest = module.partition(".")
-    candidates = {canonicalize_name(name) for name in owners.get(top, [])}
+    candidates = {canonicalize_name(name) for name in owners().get(top, [])}
     if len(candidates) < 2:
         return candidates
     folders = ["/".join([top, *rest.split(".")[:depth]]) for depth in (5, 4, 3, 2, 1)]
@@ -59,10 +73,7 @@ def distribution_of(module: str, owners: dict[str, list[str]]) -> set[str]:
         bringing = {
             name
             for name in candidates
-            if any(
-                str(file).startswith((f"{folder}/__init__.py", f"{folder}.py"))
-                for file in importlib.metadata.files(name) or []
-            )
+            if any(file.startswith((f"{folder}/__init__.py", f"{folder}.py")) for file in files_of(name))
         }
         if bringing:
             return bringing
@@ -70,8 +81,7 @@ def distribution_of(module: str, owners: dict[str, list[str]]) -> set[str]:
 
 
 def undeclared(paths: list[Path], names: set[str]) -> dict[str, set[str]]:
-    owners = {key: list(value) for key, value in importlib.metadata.packages_distributions().items()}
-    return {module: files for module, files in imported(paths).items() if not distribution_of(module, owners) & names}
+    return {module: files for module, files in imported(paths).items() if not distribution_of(module) & names}
 
 
 def _files(*rooms: str) -> list[Path]:
@@ -99,8 +109,7 @@ def test_every_direct_import_of_the_tests_is_declared_by_the_extra_dev() -> None
 
 
 def test_nothing_is_declared_that_nobody_imports() -> None:
-    owners = {key: list(value) for key, value in importlib.metadata.packages_distributions().items()}
-    used = {name for module in imported(_files(*ROOMS[1:])) for name in distribution_of(module, owners)}
+    used = {name for module in imported(_files(*ROOMS[1:])) for name in distribution_of(module)}
     assert declared("local") - used - set(NOT_IMPORTED) == set()
 
 

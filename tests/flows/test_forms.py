@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import re
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ FLOWS: dict[str, Flow[..., Any]] = {
 }
 
 
+@functools.cache
 def form(flow: Flow[..., Any]) -> dict[str, Any]:
     return parameter_schema(flow).model_dump()
 
