@@ -9,7 +9,6 @@ from alerting import errors
 from alerting.channels import LogChannel
 from alerting.delivery import owed_summaries
 from alerting.journal import IncidentJournal
-from alerting.memory_store import MemoryObjectStore
 from alerting.outbox import Outbox
 from alerting.smart_alert_manager import SmartAlertManager
 from scrapers.object_store import GcsObjectStore

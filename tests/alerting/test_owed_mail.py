@@ -149,10 +149,10 @@ def test_of_two_that_draw_the_mail_at_once_both_have_the_bytes_of_the_first(runn
         rendered = drawn(*given)
         monkeypatch.setattr(owed_mail, "_rendered_alone", drawn)
         clock.tick(seconds=60)
-        first.append(owed_mail.mail_of(store, entry, None, "FAILED", clock()))
+        first.append(owed_mail.mail_of(store, entry, RunFacts(outcome="FAILED"), clock()))
         return rendered
 
     monkeypatch.setattr(owed_mail, "_rendered_alone", overtaken)
-    second = owed_mail.mail_of(store, entry, None, "STOPPED", clock())
+    second = owed_mail.mail_of(store, entry, None, clock())
     assert first[0]["X-Backfill-Outcome"] == second["X-Backfill-Outcome"] == "FAILED"
     assert first[0].as_bytes() == second.as_bytes() == store.read(owed_mail.mail_name(entry))[0]
