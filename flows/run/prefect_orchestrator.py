@@ -87,7 +87,7 @@ class PrefectOrchestrator:
         if not deployment.id:
             return None
         form = await asuspend_flow_run(
-            wait_for_input=ReviewForm.with_initial_data(description=_FORM, by=""),
+            wait_for_input=ReviewForm.with_initial_data(description=_FORM),
             key=f"review-{round_}",
             timeout=math.ceil(timeout_s),
         )

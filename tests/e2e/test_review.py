@@ -59,6 +59,8 @@ def test_resume_publishes_what_the_mail_showed_and_records_who(bench: Bench) -> 
     assert '"decision"' in str(schema).replace("'", '"')
     refused = bench.api(f"/flow_runs/{run_id}/resume", {})
     assert refused["status"] == "REJECT", refused
+    nameless = bench.api(f"/flow_runs/{run_id}/resume", {"run_input": {"decision": "publish", "by": ""}})
+    assert nameless["status"] == "REJECT", nameless
     assert hashes(bench, days) == before
 
     form = {"decision": "publish", "by": "maria", "reason": "the league said so"}
