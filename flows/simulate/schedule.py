@@ -11,6 +11,7 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
 
 from prefect.client.schemas.objects import State
 from prefect.settings import PREFECT_API_URL, temporary_settings
@@ -27,6 +28,7 @@ from flows.simulate.faults import Killed, Planned, Process, Trace
 from flows.simulate.memory_warehouse import Content, Engine, MemoryWarehouse
 from flows.simulate.virtual_time import VirtualLoop, virtual_time
 from flows.simulate.world import Answers, Mailbox, World
+from scrapers.rate import Rate
 from scrapers.scrape import utc_now
 from scrapers.threads import in_turn
 
@@ -294,12 +296,13 @@ class _Schedule:
         if silent := begun - set(by_run):
             self._tell("a run ended without a mail", sorted(silent))
 
+    def _rate(self) -> Rate:
+        services = self.world.services(self.subject.settings, Process(Trace(), _nothing, _nothing))
+        return services.source_kit(self.subject.asked.source).access.rate
+
     def _look_at_budget(self) -> None:
-        kit = self.world.services(self.subject.settings, Process(Trace(), _nothing, _nothing)).source_kit(
-            self.subject.asked.source
-        )
         asked = sorted(second for second, _ in self.world.answers.asked)
-        rate = kit.access.rate
+        rate = self._rate()
         if early := self.world.answers.too_early:
             self._tell("asked before Retry-After was over", early[0])
         for name, most, width_s in (
@@ -308,6 +311,14 @@ class _Schedule:
         ):
             if most and (worst := _most_within(asked, width_s)) > most:
                 self._tell(f"more calls than {most} in a {name}", worst)
+
+        by_day = Counter(self._day_of(second) for second in asked)
+        if rate.per_day and by_day and max(by_day.values()) > rate.per_day:
+            self._tell(f"more calls than {rate.per_day} in a day", max(by_day.values()))
+
+    def _day_of(self, second: float) -> dt.date:
+        zone = ZoneInfo(self._rate().reset_zone)
+        return (self.subject.begins_at + dt.timedelta(seconds=second)).astimezone(zone).date()
 
     def _look_for_secrets(self) -> None:
         secrets = [one.get_secret_value() for one in self.subject.settings.source_secrets.values()]

@@ -185,13 +185,15 @@ class SimulatedClient(SourceClient):
 
     def _exchange(self, call: Any) -> Answer:
         what = f"{call.method} {call.url}?{call.params or ''} {call.form or ''} {call.content or ''}"
+        # When it was allowed: one that stands still just before it is sent is late, and not too many.
+        allowed_s = self.clock.now_s
         with self.process.doing(f"call {call.url}?{call.params or ''}", OF_SOURCE, _no_source) as fault:
             if what not in self.answers.known:
                 self.answers.wait_for_the_source(self._access.rate)
                 self.answers.known[what] = super()._exchange(call)
             now = dt.datetime.now(dt.UTC)
-            self.answers.asked.append((self.clock.now_s, what))
-            if self.clock.now_s < self.answers.quiet_until_s:
+            self.answers.asked.append((allowed_s, what))
+            if allowed_s < self.answers.quiet_until_s:
                 self.answers.too_early.append(what)
             self.clock.sleep(0.05)
             answer = dataclasses.replace(self.answers.known[what], received_at=now)
@@ -215,7 +217,8 @@ class SimulatedClient(SourceClient):
         if fault is Fault.CHALLENGE:
             page = b"<!DOCTYPE html><html><head><title>Just a moment...</title></head><body>checking</body></html>"
             return dataclasses.replace(answer, status=403, headers={"content-type": "text/html"}, body=page)
-        if fault is Fault.STALE and self._last is not None:
+        # Nobody could tell an empty page of another date from one of this.
+        if fault is Fault.STALE and self._last is not None and len(self._last.body) > len(body) // 2:
             return dataclasses.replace(self._last, received_at=answer.received_at, headers=headers)
         return answer
 

@@ -34,7 +34,7 @@ def test_a_secret_in_an_error_is_in_no_ledger_entry_and_in_no_table_of_the_run(k
         source="s",
         backfill_id="bf-1",
         kit=SimpleNamespace(
-            scraper=SimpleNamespace(has_sites=False),
+            scraper=SimpleNamespace(has_sites=False, domain="account"),
             purpose="backfill",
         ),
         tally=Tally(),

@@ -83,7 +83,7 @@ def test_rows_of_months_that_nobody_asked_for_are_left_alone_until_somebody_does
 def test_a_month_without_rows_is_empty_by_the_sweep_and_an_empty_site_needs_a_proof():
     bench = Bench([row for row in homes(200) if not row["date"].startswith("2024-06")])
     june = bench.sweep()["2024-06"]
-    assert june.empty_evidence.startswith("200, none of the ")
+    assert june.empty_evidence.startswith("200, none of 182 rows of the sweep ")
     assert june.counts == {"homes": 0}
     assert all(one.empty_evidence for one in Bench([]).sweep().values())
 

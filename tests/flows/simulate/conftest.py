@@ -21,7 +21,7 @@ def subject() -> Iterator[Subject]:
     with Upstream(api_key=KEY) as upstream:
         os.environ.update({"GAPLESS_PROJECT": "p", "GAPLESS_CONSOLE_ONLY": "true"})
         settings = Settings(source_urls={SOURCE: upstream.url}, source_secrets={"bdl_api_key": KEY})  # type: ignore[dict-item]
-        asked = {"source": SOURCE, "start_date": "2024-12-23", "end_date": "2024-12-24", "max_concurrency": 2}
+        asked = {"source": SOURCE, "start_date": "2025-06-05", "end_date": "2025-06-06", "max_concurrency": 2}
         yield subject_of(settings, Asked.model_validate(asked))
     os.environ.clear()
     os.environ.update(before)

@@ -20,10 +20,10 @@ def at(truth: Ending, beginning: str, fault: Fault) -> Planned:
 
 
 def test_without_a_fault_every_date_is_good_and_one_mail_is_sent(truth: Ending) -> None:
-    assert truth.verdicts == {"2024-12-23": "verified", "2024-12-24": "empty_ok"}
+    assert truth.verdicts == {"2025-06-05": "verified", "2025-06-06": "empty_ok"}
     assert truth.broken == ()
     assert sum(what.startswith("mail ") for what in truth.operations) == 1
-    assert len(truth.tables["nba_bdl_player_stats"].rows) > 100
+    assert len(truth.tables["nba_bdl_player_stats"].rows) > 20
 
 
 def test_the_same_seed_gives_the_same_trace_and_another_seed_another(subject: Subject, truth: Ending) -> None:
