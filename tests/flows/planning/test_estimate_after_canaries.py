@@ -19,7 +19,7 @@ from plain_orchestrator import PlainOrchestrator
 
 from alerting.memory_store import MemoryObjectStore
 from alerting.smart_alert_manager import SmartAlertManager
-from deployments.local.processes import free_port, start_child, wait_ready
+from deployments.local.processes import Inherited, Serving, free_port, start_child, wait_ready
 from deployments.local.stack_environment import settings_of_sources
 from deployments.local.upstreams.worlds import available_worlds
 from flows.dates import land_window
@@ -73,7 +73,8 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, dict
     command = [sys.executable, "-m", "deployments.local.upstreams", "--data-dir", str(folder / "data")]
     command += [f"--port={world}={port}" for world, port in ports.items()]
     url = f"http://127.0.0.1:{ports['odds']}"
-    child = start_child("worlds", command, log_path=folder / "log", ready_url=f"{url}/healthz", cwd=PROJECT_DIR)
+    serving, inherited = Serving(url, f"{url}/healthz", ports), Inherited({}, PROJECT_DIR)
+    child = start_child("worlds", command, log_path=folder / "log", serving=serving, inherited=inherited)
     try:
         wait_ready([child])
         for world in {"odds", "racing"} & ports.keys():
