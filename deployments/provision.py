@@ -8,11 +8,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import os
-import subprocess
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import yaml  # type: ignore[import-untyped]
 from prefect.client.orchestration import PrefectClient, get_client
@@ -20,9 +19,8 @@ from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
-from alerting.errors import ConfigurationError
+from deployments.deploying import deploy_all
 from flows.child_runs.shared_rate import bucket, limit_name
-from flows.settings import code_version
 from flows.wiring import Services, build_services
 from processors.registry import views
 from scrapers.registry import sources
@@ -30,7 +28,8 @@ from scrapers.registry import sources
 WORK_POOL = "gapless"
 # Smaller is served first: a live run never waits behind a backfill of years.
 QUEUE_PRIORITIES = {"live": 1, "windows": 5, "backfill": 10}
-DEPLOY_TIMEOUT_S = 180.0
+TABLES_AT_ONCE = 8
+T = TypeVar("T")
 
 
 async def provision_prefect(services: Services) -> None:
@@ -61,11 +60,15 @@ def provision_storage(services: Services) -> None:
     """Bucket, dataset, the tables of every source, and the views over them."""
     services.store.ensure_bucket(services.settings.location)
     services.warehouse.ensure_dataset()
-    for source in sources():
-        for table in services.source_kit(source).processor.tables:
-            services.warehouse.ensure_table(table)
-    for view in views():
-        services.warehouse.ensure_view(view)
+    tables = [table for source in sources() for table in services.source_kit(source).processor.tables]
+    _at_once(services.warehouse.ensure_table, tables)
+    _at_once(services.warehouse.ensure_view, views())
+
+
+def _at_once(work: Callable[[T], None], items: Iterable[T]) -> None:
+    """Several at a time: each is a wait for BigQuery. Raises what the first failure raised."""
+    with ThreadPoolExecutor(TABLES_AT_ONCE) as pool:
+        list(pool.map(work, items))
 
 
 def prefect_file() -> Path:
@@ -73,26 +76,6 @@ def prefect_file() -> Path:
     here = Path(__file__).resolve().parent
     checkout = here.parent / "prefect.yaml"
     return checkout if checkout.exists() else here / "prefect.yaml"
-
-
-def deploy_all(described: Path) -> None:
-    """``prefect deploy --all`` of a prefect.yaml; raises ``ConfigurationError`` with its output."""
-    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(described)]
-    done = subprocess.run(
-        command,
-        cwd=described.parent,
-        env={**os.environ, "NO_COLOR": "1", "GAPLESS_CODE_VERSION": code_version()},
-        capture_output=True,
-        text=True,
-        timeout=DEPLOY_TIMEOUT_S,
-        check=False,
-    )
-    if done.returncode:
-        raise ConfigurationError(
-            f"prefect deploy ended with {done.returncode}: {(done.stdout + done.stderr)[-1500:]}",
-            stage="provision",
-            hint=f"look at {described}",
-        )
 
 
 async def provision_automations(path: Path) -> list[str]:

@@ -1,0 +1,47 @@
+"""Provisioning puts on the server exactly what `prefect deploy --all` would."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from .conftest import Bench
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+_OF_THE_MOMENT = ("updated", "last_polled", "status", "version_id", "version_info")
+
+
+def _deployments(bench: Bench) -> dict[str, Any]:
+    found = bench.api("/deployments/filter", {"limit": 200})
+    for one in found:
+        for schedule in one["schedules"]:
+            for name in ("id", "created", "updated"):
+                schedule.pop(name)
+        one["pull_steps"] = one["pull_steps"] or []
+        for name in _OF_THE_MOMENT:
+            one.pop(name, None)
+    return {f"{one['flow_id']}/{one['name']}": one for one in found}
+
+
+def test_provisioned_deployments_are_those_of_prefect_deploy(bench: Bench) -> None:
+    from deployments.provision import prefect_file
+    from flows.settings import code_version
+
+    provisioned = _deployments(bench)
+    deploy = ["--no-prompt", "deploy", "--all", "--prefect-file", str(prefect_file())]
+    done = subprocess.run(
+        [sys.executable, "-m", "prefect", *deploy],
+        cwd=prefect_file().parent,
+        env={**os.environ, "GAPLESS_CODE_VERSION": code_version()},
+        capture_output=True,
+        text=True,
+        timeout=800,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert _deployments(bench) == provisioned
