@@ -21,7 +21,8 @@ from processors.admission import Admission
 from processors.base import LandedPage, Processor, Reject
 from processors.load_plan import MAX_KEYS
 from processors.staging import TableSpool
-from scrapers.landing import Landing, Manifest
+from scrapers.landing import Landing
+from scrapers.manifest import Manifest
 from scrapers.threads import threads
 
 _READERS = 8

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from alerting.errors import LoadRejected, PipelineError, RowRejected
-from scrapers.landing import Manifest
+from scrapers.manifest import Manifest
 
 REFUSED_ALONE = 3
 """So many partitions refused one by one, and not one taken: it is the table, and no partition of it."""

@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict
 from processors.base import Table
 from processors.load_plan import TableBatch, within_sql
 from processors.schema import check_table
-from scrapers.landing import Manifest
+from scrapers.manifest import Manifest
 
 _INCOMPARABLE = ("RECORD", "JSON")
 

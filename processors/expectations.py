@@ -14,7 +14,7 @@ from alerting.wording import plural
 from processors.balances import BalanceSums
 from processors.base import Balance, Row, Table
 from processors.row_lines import values_getter
-from scrapers.landing import Manifest
+from scrapers.manifest import Manifest
 
 
 class Expectations:

@@ -25,7 +25,7 @@ from alerting.errors import ConfigurationError
 from processors.base import Table
 from processors.state_views import StateView
 from processors.views import View
-from scrapers.landing import Manifest
+from scrapers.manifest import Manifest
 
 QueryValue = str | int | dt.date | Sequence[str] | Sequence[int] | Sequence[dt.date]
 

@@ -19,7 +19,7 @@ from processors.base import Table
 from processors.items import Expectation, between, by_date, dates_of, days_of, expected_sql, found_in, found_sql, named
 from processors.load_plan import TableBatch, Warehouse
 from processors.shrinkage import Loss
-from scrapers.landing import Manifest
+from scrapers.manifest import Manifest
 from scrapers.oracle import Oracle
 
 MOVED_WITHIN = dt.timedelta(days=180)

@@ -35,7 +35,8 @@ from processors.schema import check_table, schema_hash
 from processors.shrinkage import Loss, losses
 from processors.staging import TableSpool
 from processors.uniqueness import Shared, shared_values
-from scrapers.landing import Landing, Manifest
+from scrapers.landing import Landing
+from scrapers.manifest import Manifest
 from scrapers.scrape import utc_now
 from scrapers.threads import threads
 

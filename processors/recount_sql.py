@@ -18,7 +18,7 @@ from typing import Any
 
 from processors.base import Table
 from processors.load_plan import MAX_KEYS, QueryValue, Warehouse
-from scrapers.landing import Manifest
+from scrapers.manifest import Manifest
 
 
 class Cells:

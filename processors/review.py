@@ -33,7 +33,7 @@ from processors.load_plan import (
 from processors.registry import views_filled_by
 from processors.schema import check_table, schema_hash
 from processors.shrinkage import losses
-from scrapers.landing import Manifest
+from scrapers.manifest import Manifest
 
 SAMPLES = 3
 """Rows of each kind (added, changed, removed) that are shown of a table."""

@@ -25,7 +25,7 @@ from processors.load_plan import (
     unique_window,
     within_sql,
 )
-from scrapers.landing import Manifest
+from scrapers.manifest import Manifest
 
 _SHOWN = 3
 

@@ -27,7 +27,7 @@ from processors.recount_sql import (
     shared_sql,
     values_sql,
 )
-from scrapers.landing import Manifest
+from scrapers.manifest import Manifest
 from scrapers.threads import threads
 
 _QUERIES_AT_ONCE = 8

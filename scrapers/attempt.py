@@ -19,8 +19,8 @@ from alerting.redaction import redact
 from alerting.wording import plural
 from scrapers.base import Findings, Page, Request, Scraper
 from scrapers.feeding import Feed
-from scrapers.landing import Landing, Manifest, PageRecord, content_hash
-from scrapers.manifest import open_or_blocking
+from scrapers.landing import Landing
+from scrapers.manifest import Manifest, PageRecord, content_hash, open_or_blocking
 from scrapers.partition import Partition
 from scrapers.parts import Parts
 from scrapers.sweep_reading import Sweep

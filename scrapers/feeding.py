@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 
 from alerting.errors import SourceContractError
 from scrapers.base import Findings, Request, Scraper
-from scrapers.landing import Landing, Manifest
-from scrapers.manifest import PageRecord
+from scrapers.landing import Landing
+from scrapers.manifest import Manifest, PageRecord
 from scrapers.partition import Partition
 
 VERSION_MARK = "@"

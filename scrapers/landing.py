@@ -33,25 +33,12 @@ from scrapers.manifest import (
     PageRecord,
     attempt_prefix,
     checkpoint_of,
-    content_hash,
     no_evidence,
     page_name,
     partition_prefix,
     record_of,
-    source_prefix,
 )
 from scrapers.partition import Partition
-
-__all__ = [
-    "Checkpoint",
-    "Landing",
-    "Manifest",
-    "PageRecord",
-    "attempt_prefix",
-    "content_hash",
-    "partition_prefix",
-    "source_prefix",
-]
 
 _SHARED_PAGES = 4
 _RECENT_BYTES = 16 * 2**20

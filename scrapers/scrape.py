@@ -11,7 +11,8 @@ from alerting.errors import NothingPublished, NotSettled, PartitionUnavailable
 from scrapers.attempt import Asking, Attempt, Fetcher, nothing
 from scrapers.base import Scraper
 from scrapers.feeding import Listed
-from scrapers.landing import Landing, Manifest, content_hash
+from scrapers.landing import Landing
+from scrapers.manifest import Manifest, content_hash
 from scrapers.partition import Partition
 
 __all__ = ["Fetcher", "begun_at", "new_attempt_id", "nothing", "refuse_unaskable", "scrape", "swept", "utc_now"]

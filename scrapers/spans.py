@@ -38,8 +38,7 @@ from alerting.errors import (
 from alerting.wording import plural
 from scrapers.attempt import Attempt
 from scrapers.base import Dated, Findings, Scraper
-from scrapers.landing import Manifest, PageRecord
-from scrapers.manifest import open_or_blocking
+from scrapers.manifest import Manifest, PageRecord, open_or_blocking
 from scrapers.partition import Partition, spans
 from scrapers.scrape import ScrapeContext, refuse_unaskable, swept
 

@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from alerting.wording import plural
 from scrapers.attempt import Attempt
 from scrapers.base import Findings, Swept
-from scrapers.landing import Manifest, PageRecord
+from scrapers.manifest import Manifest, PageRecord
 from scrapers.partition import Partition
 from scrapers.scrape import ScrapeContext, new_attempt_id, refuse_unaskable, resumed
 from scrapers.spans import SpanResult

@@ -19,7 +19,7 @@ from typing import Any
 from alerting.object_store import StoredObject
 from flows.coordination.lease import refuse_while_held
 from flows.wiring import Services
-from scrapers.landing import source_prefix
+from scrapers.manifest import source_prefix
 
 _ATTEMPT = re.compile(r"landing/source=[^/]+/(?:partition|run)=([^/]+)/attempt=([^/]+)/(.+)")
 _STAGING_TABLE = re.compile(r"stg_[A-Za-z0-9_]+")

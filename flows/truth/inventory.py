@@ -29,8 +29,7 @@ from processors.base import Table
 from processors.items import Comparison
 from processors.load_plan import QueryValue
 from scrapers.base import Scraper
-from scrapers.landing import source_prefix
-from scrapers.manifest import no_evidence
+from scrapers.manifest import no_evidence, source_prefix
 from scrapers.partition import Partition, partitions_between
 from scrapers.threads import threads
 

@@ -16,7 +16,7 @@ from flows.truth.inventory import LandedAttempt, landed_attempts
 from flows.truth.recount import recount_landed
 from flows.wiring import Services
 from processors.receipt import Receipt, receipts_of
-from scrapers.landing import Manifest
+from scrapers.manifest import Manifest
 
 RECONCILED = "reconcile"
 

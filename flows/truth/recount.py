@@ -18,7 +18,7 @@ from flows.truth.inventory import Known, read_inventory
 from flows.wiring import Services
 from processors.receipt import receipts_of
 from processors.verification import Finding, Verification, verify
-from scrapers.landing import Manifest
+from scrapers.manifest import Manifest
 from scrapers.threads import threads
 
 _BATCH = 366

@@ -33,7 +33,7 @@ from processors.state_views import StateView
 from processors.verification import verify
 from processors.views import View
 from processors.warehouse import BigQueryWarehouse
-from scrapers.landing import Manifest
+from scrapers.manifest import Manifest
 
 ROWS = 3
 YEAR = 365

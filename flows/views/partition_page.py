@@ -13,7 +13,7 @@ from alerting.wording import moment, size
 from flows.truth.whole_history import history_of
 from flows.views.calendar_page import command_for, templates
 from flows.wiring import Services
-from scrapers.landing import source_prefix
+from scrapers.manifest import source_prefix
 
 _MOST_OBJECTS = 500
 

@@ -19,7 +19,7 @@ from flows.views.inspection import Cause, causes_of, describe_run, mail_state, n
 from flows.views.situation import APPROVAL, BLOCK, DEAD_KEY, PERSON, QUOTA, Situation, State, at, situation_of
 from flows.wiring import Services
 from processors import table_budget
-from scrapers.landing import source_prefix
+from scrapers.manifest import source_prefix
 from scrapers.pace.quota import account_period, used_by_source
 from scrapers.pace.rate_limits import described, next_reset
 from scrapers.registry import account_of, sources_of

@@ -19,7 +19,8 @@ from typing import ClassVar
 
 from scrapers.attempt import Fetcher
 from scrapers.base import Page, Request, Scraper
-from scrapers.landing import Landing, Manifest
+from scrapers.landing import Landing
+from scrapers.manifest import Manifest
 
 Counts = tuple[int | None, ...]
 

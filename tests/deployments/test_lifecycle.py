@@ -18,8 +18,7 @@ from flows.ledger.pending import pending_name
 from flows.planning.history import history_name
 from flows.planning.stored_plan import run_prefix
 from processors.receipt import receipt_name
-from scrapers.landing import attempt_prefix, source_prefix
-from scrapers.manifest import page_name
+from scrapers.manifest import attempt_prefix, page_name, source_prefix
 from scrapers.registry import scraper
 
 COMMAND = "python -m deployments.lifecycle"

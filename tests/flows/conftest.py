@@ -31,7 +31,7 @@ from flows.run.starting_facts import starting_facts
 from flows.wiring import Services
 from processors.process import process
 from processors.verification import verify
-from scrapers.landing import Manifest
+from scrapers.manifest import Manifest
 from scrapers.object_store import GcsObjectStore
 from scrapers.pace.budget import Budget
 from scrapers.partition import Partition

@@ -26,7 +26,7 @@ from flows.run.run import Run
 from flows.wiring import Services
 from processors.process import process
 from processors.verification import verify
-from scrapers.landing import Manifest
+from scrapers.manifest import Manifest
 from scrapers.scrape import utc_now
 from scrapers.sources.civic_band import CivicBand
 

@@ -19,7 +19,8 @@ from processors.receipt import Receipt
 from processors.verification import Verification, verify
 from processors.warehouse import BigQueryWarehouse
 from scrapers.base import Page, Request
-from scrapers.landing import Landing, Manifest, content_hash
+from scrapers.landing import Landing
+from scrapers.manifest import Manifest, content_hash
 from scrapers.object_store import GcsObjectStore
 from scrapers.partition import Partition
 

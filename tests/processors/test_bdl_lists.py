@@ -19,7 +19,8 @@ from processors.base import LandedPage
 from processors.registry import processor
 from scrapers.base import Page, Scraper, SourceAccess
 from scrapers.client import SourceClient
-from scrapers.landing import Landing, Manifest
+from scrapers.landing import Landing
+from scrapers.manifest import Manifest
 from scrapers.pace.budget import Budget
 from scrapers.partition import Partition
 from scrapers.rate import Rate

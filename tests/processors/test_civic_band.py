@@ -10,7 +10,7 @@ import pytest
 
 from processors.registry import processor
 from processors.verification import Finding
-from scrapers.landing import Manifest
+from scrapers.manifest import Manifest
 from scrapers.partition import Partition
 
 ALAMEDA, BERKELEY = "alameda.ca~agendas", "berkeley.ca~agendas"

@@ -10,7 +10,7 @@ import pytest
 from alerting.errors import CoverageLow
 from processors.base import Row, Table
 from processors.expectations import Expectations
-from scrapers.landing import Manifest
+from scrapers.manifest import Manifest
 
 DAY, NEXT = "2025-01-03", "2025-01-04"
 

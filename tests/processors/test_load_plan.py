@@ -22,7 +22,7 @@ from processors.load_plan import (
     replace_scope,
     table_digest,
 )
-from scrapers.landing import Manifest, PageRecord
+from scrapers.manifest import Manifest, PageRecord
 from scrapers.partition import Partition
 
 FIRST = dt.date(2020, 1, 1)

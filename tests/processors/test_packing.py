@@ -18,7 +18,8 @@ from processors.load_plan import MAX_DAYS_PER_BATCH, pack
 from processors.receipt import Receipt
 from processors.table_budget import TableBudget
 from processors.warehouse import BigQueryWarehouse
-from scrapers.landing import Landing, Manifest
+from scrapers.landing import Landing
+from scrapers.manifest import Manifest
 
 if TYPE_CHECKING:
     from .conftest import Bench

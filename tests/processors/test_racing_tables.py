@@ -20,7 +20,7 @@ from processors.load_plan import pack
 from processors.registry import processor
 from scrapers.base import SourceAccess
 from scrapers.client import SourceClient
-from scrapers.landing import Manifest
+from scrapers.manifest import Manifest
 from scrapers.pace.budget import Budget
 from scrapers.partition import Partition
 from scrapers.rate import Rate

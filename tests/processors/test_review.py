@@ -12,7 +12,7 @@ from processors.receipt import Receipt
 from processors.review import Stale, Trial
 from processors.review_dataset import ReviewDataset
 from processors.verification import verify
-from scrapers.landing import Manifest
+from scrapers.manifest import Manifest
 
 from .conftest import Bench, game
 

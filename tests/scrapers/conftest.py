@@ -13,7 +13,8 @@ from deployments.local.upstreams.box_scores_upstream import Upstream
 from deployments.local.upstreams.civic_towns import LOCAL_CIVIC_KEY
 from scrapers.base import Page, Request, Scraper, SourceAccess
 from scrapers.client import SourceClient
-from scrapers.landing import Landing, Manifest
+from scrapers.landing import Landing
+from scrapers.manifest import Manifest
 from scrapers.pace.budget import Budget
 from scrapers.partition import Partition
 from scrapers.rate import Rate

@@ -15,7 +15,8 @@ from typing import Any, ClassVar
 from alerting.errors import CoverageLow, PipelineError
 from alerting.memory_store import MemoryObjectStore
 from scrapers.base import Findings, Page, Request, Scraper
-from scrapers.landing import Landing, Manifest
+from scrapers.landing import Landing
+from scrapers.manifest import Manifest
 from scrapers.partition import Partition, partitions_between
 from scrapers.scrape import ScrapeContext, scrape
 from scrapers.spans import SpanQueue, SpanResult, dates_of, scrape_span

@@ -10,7 +10,8 @@ from alerting.memory_store import MemoryObjectStore
 from deployments.local.upstreams.sold_upstream import SoldUpstream
 from scrapers.base import SourceAccess
 from scrapers.client import SourceClient
-from scrapers.landing import Landing, Manifest
+from scrapers.landing import Landing
+from scrapers.manifest import Manifest
 from scrapers.pace.budget import Budget
 from scrapers.partition import Partition, partitions_between
 from scrapers.rate import Rate

@@ -13,7 +13,8 @@ from alerting.errors import SourceUnavailable
 from alerting.memory_store import MemoryObjectStore
 from scrapers.bands import Band
 from scrapers.base import Findings, Page, Request, Scraper, Swept
-from scrapers.landing import Landing, Manifest
+from scrapers.landing import Landing
+from scrapers.manifest import Manifest
 from scrapers.partition import Partition, partitions_between
 from scrapers.scrape import ScrapeContext
 from scrapers.sweeps import SweepScrape, digest_of

@@ -30,7 +30,8 @@ from deployments.local.upstreams.league import Calendar, Change
 from scrapers.base import Page, Request, SourceAccess
 from scrapers.client import SourceClient
 from scrapers.csv_bodies import parsed_csv
-from scrapers.landing import Landing, Manifest
+from scrapers.landing import Landing
+from scrapers.manifest import Manifest
 from scrapers.pace.budget import Budget
 from scrapers.partition import Partition
 from scrapers.rate import Rate

@@ -18,7 +18,8 @@ from alerting.errors import (
 )
 from scrapers.base import Page, Request
 from scrapers.client import SourceClient
-from scrapers.landing import Landing, Manifest
+from scrapers.landing import Landing
+from scrapers.manifest import Manifest
 from scrapers.object_store import GcsObjectStore
 from scrapers.partition import Partition
 from scrapers.scrape import SWEEPS

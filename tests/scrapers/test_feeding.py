@@ -18,7 +18,7 @@ from processors.registry import processor
 from scrapers.base import SourceAccess
 from scrapers.client import SourceClient
 from scrapers.feeding import listed_in
-from scrapers.landing import Manifest
+from scrapers.manifest import Manifest
 from scrapers.pace.budget import Budget
 from scrapers.partition import Partition
 from scrapers.rate import Rate

@@ -21,7 +21,7 @@ from deployments.local.upstreams.sold_world import Sale, SoldWorld, fewest_pages
 from processors.base import LandedPage
 from processors.registry import processor
 from scrapers.base import Page, Request
-from scrapers.landing import Manifest
+from scrapers.manifest import Manifest
 from scrapers.partition import Partition
 from scrapers.registry import scraper
 from scrapers.sources.hemnet_sales import PATH, HemnetSales

@@ -24,7 +24,8 @@ from deployments.local.upstreams.nba_answers import actions_of, player_lines
 from deployments.local.upstreams.nba_upstream import NbaUpstream
 from scrapers.base import Page, Scraper, SourceAccess
 from scrapers.client import SourceClient
-from scrapers.landing import Landing, Manifest
+from scrapers.landing import Landing
+from scrapers.manifest import Manifest
 from scrapers.pace.budget import Budget
 from scrapers.partition import Partition
 from scrapers.rate import Rate

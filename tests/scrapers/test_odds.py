@@ -24,7 +24,8 @@ from deployments.local.upstreams.odds_upstream import ODDS_KEY, OddsUpstream
 from scrapers.answers import Answer
 from scrapers.base import Page, Request, SourceAccess
 from scrapers.client import SourceClient
-from scrapers.landing import Landing, Manifest
+from scrapers.landing import Landing
+from scrapers.manifest import Manifest
 from scrapers.pace.budget import Budget, Clock
 from scrapers.pace.quota import SharedQuota
 from scrapers.partition import Partition

@@ -23,7 +23,8 @@ from alerting.errors import NothingPublished, NotSettled, PipelineError, SourceC
 from alerting.memory_store import MemoryObjectStore
 from scrapers.base import Findings, Page, Request, Scraper, SourceAccess
 from scrapers.client import SourceClient
-from scrapers.landing import Landing, Manifest
+from scrapers.landing import Landing
+from scrapers.manifest import Manifest
 from scrapers.pace.budget import Budget
 from scrapers.partition import Partition
 from scrapers.parts import halves

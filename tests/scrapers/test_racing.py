@@ -25,7 +25,8 @@ from deployments.local.upstreams.racing_upstream import RACING_PASSWORD, RACING_
 from deployments.local.upstreams.racing_world import COURSES, REGIONS, RacingWorld
 from scrapers.base import SourceAccess
 from scrapers.client import SourceClient
-from scrapers.landing import Landing, Manifest
+from scrapers.landing import Landing
+from scrapers.manifest import Manifest
 from scrapers.pace.account_pace import AccountPace
 from scrapers.pace.budget import Budget
 from scrapers.partition import Partition

@@ -12,7 +12,8 @@ from sales_world import FIRST, Api, Killed, Sales, World, days, source
 from alerting.errors import NotSettled, SourceContractError, SourceUnavailable
 from alerting.memory_store import MemoryObjectStore
 from scrapers.base import Dated, Findings, Page, Request
-from scrapers.landing import Landing, Manifest
+from scrapers.landing import Landing
+from scrapers.manifest import Manifest
 from scrapers.partition import Partition, partitions_between
 from scrapers.scrape import ScrapeContext, utc_now
 from scrapers.spans import SpanQueue, SpanResult, scrape_span
