@@ -30,7 +30,7 @@ from flows.run.recording import record_batch_failure, record_failure, record_lan
 from flows.run.run import Run
 from flows.run.work_set import Landed
 from processors.load_plan import Warehouse
-from processors.process import Receipt, process
+from processors.process import LoadContext, Receipt, process
 from processors.receipt import read_receipt
 from processors.verification import Verification, verify
 from scrapers.manifest import Manifest
@@ -164,11 +164,7 @@ def _load(run: Run, manifests: list[Manifest]) -> Receipt:
     services, keys = run.services, [manifest.partition for manifest in manifests]
     return process(
         manifests,
-        processor=run.kit.processor,
-        landing=services.landing,
-        store=services.store,
-        warehouse=run.warehouse,
-        backfill_id=run.backfill_id,
+        LoadContext(run.kit.processor, services.landing, run.warehouse, run.backfill_id),
         verified={key: entry.loaded for key in keys if (entry := run.ledger.get(key)) is not None and entry.loaded},
         expected=run.expected,
         # Of a review, a person sees which rows would go before any does.

@@ -25,7 +25,7 @@ from processors import registry as processor_registry
 from processors.base import Processor
 from processors.review_dataset import ReviewDataset
 from processors.table_budget import StoredTableBudget
-from processors.warehouse import BigQueryWarehouse
+from processors.warehouse import BigQueryWarehouse, Dataset, JobPatience
 from scrapers import registry as scraper_registry
 from scrapers.auth import SessionCookie
 from scrapers.base import Scraper, SourceAccess
@@ -231,19 +231,19 @@ class Services:
     def warehouse(self) -> BigQueryWarehouse:
         """The dataset of all tables."""
         return BigQueryWarehouse(
-            self.settings.google_project,
-            self.settings.dataset,
-            self.settings.location,
+            self.dataset,
             budget=StoredTableBudget(self.store),
             max_bytes_billed=self.settings.max_bytes_billed,
         )
 
     def warehouse_within(self, wait_s: float) -> BigQueryWarehouse:
         """The same, for a question that nothing depends on: it is given up after ``wait_s`` seconds."""
-        settings = self.settings
-        return BigQueryWarehouse(
-            settings.google_project, settings.dataset, settings.location, request_timeout_s=wait_s, retry_s=wait_s
-        )
+        return BigQueryWarehouse(self.dataset, patience=JobPatience(request_s=wait_s, retry_s=wait_s))
+
+    @property
+    def dataset(self) -> Dataset:
+        """Where the tables are."""
+        return Dataset(self.settings.google_project, self.settings.dataset, self.settings.location)
 
     def review_dataset(self, review_id: str) -> ReviewDataset:
         """Where the rows of a review wait."""

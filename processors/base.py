@@ -216,12 +216,21 @@ class LandedPage:
 
 
 class Processor(ABC):
-    """Turns the pages of one source into rows. No I/O, no clock: the same page gives the same rows."""
+    """Turns the pages of one source into rows. No I/O, no clock: the same page gives the same rows.
+
+    Class attributes:
+        version: Counts up when the same page gives other rows.
+        tables: Parents before children.
+        balances: What rows of one table say of those of another.
+        tolerated_rejects: So many rows of a partition may break the contract and are left out, kept beside it with
+            their reasons; with more of them none of its rows is loaded.
+    """
 
     source: ClassVar[str] = ""
     version: ClassVar[int] = 1
     tables: ClassVar[tuple[Table, ...]]
     balances: ClassVar[tuple[Balance, ...]] = ()
+    tolerated_rejects: ClassVar[int] = 0
 
     @abstractmethod
     def rows(self, partition: Partition, page: LandedPage) -> Iterator[tuple[str, dict[str, Any]]]:

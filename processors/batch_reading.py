@@ -48,9 +48,7 @@ class BatchRows:
     keys: defaultdict[str, set[Any]] = field(default_factory=lambda: defaultdict(set))
 
 
-def read_batch(
-    batch: BatchRows, manifests: Sequence[Manifest], processor: Processor, landing: Landing, tolerated_rejects: int
-) -> None:
+def read_batch(batch: BatchRows, manifests: Sequence[Manifest], processor: Processor, landing: Landing) -> None:
     """Fills the spools with the rows of the good partitions, and the failures with the others.
 
     Raises ``TransientError`` only: then nothing of the batch may be used.
@@ -73,7 +71,7 @@ def read_batch(
         )
         try:
             _admit(admission, manifest, processor, bodies)
-            _judge(admission, manifest, tolerated_rejects)
+            _judge(admission, manifest, processor.tolerated_rejects)
             batch.admitted[manifest.partition] = admission
             for table in processor.tables:
                 if len(batch.keys[table.name]) <= MAX_KEYS:

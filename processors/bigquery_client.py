@@ -11,9 +11,11 @@ from requests.adapters import HTTPAdapter
 
 from processors.load_plan import QueryValue
 
+_CONNECTIONS = 16
 
-def open_client(project: str, location: str, endpoint: str, pool_size: int) -> bigquery.Client:
-    """A client that keeps ``pool_size`` connections; ``endpoint`` is an emulator with scheme, "" the real service."""
+
+def open_client(project: str, location: str, endpoint: str) -> bigquery.Client:
+    """A client; ``endpoint`` is an emulator with scheme, "" the real service."""
     options: dict[str, Any] = {}
     if endpoint:
         options = {
@@ -25,7 +27,7 @@ def open_client(project: str, location: str, endpoint: str, pool_size: int) -> b
     # emulator on this machine.
     session = client._http
     session.trust_env = not endpoint
-    adapter = HTTPAdapter(pool_maxsize=pool_size, pool_block=True)
+    adapter = HTTPAdapter(pool_maxsize=_CONNECTIONS, pool_block=True)
     session.mount("https://", adapter)
     session.mount("http://", adapter)
     return client

@@ -40,54 +40,68 @@ from scrapers.manifest import Manifest
 from scrapers.scrape import utc_now
 from scrapers.threads import threads
 
-__all__ = ["Receipt", "process"]
+__all__ = ["LoadContext", "Receipt", "process"]
 
 _KEPT_WARNINGS = 5
 _TABLES_AT_ONCE = 4
 
 
+@dataclass(frozen=True, slots=True)
+class LoadContext:
+    """What a load is given besides its manifests.
+
+    Args:
+        processor: Of the manifests' source.
+        landing: Where their pages are. Its store also takes staged rows, which the warehouse reads from the store's
+            ``root_uri``, rejects and the receipt.
+        warehouse: Where the rows go.
+        backfill_id: Part of the job ids.
+        now: Aware UTC.
+    """
+
+    processor: Processor
+    landing: Landing
+    warehouse: Warehouse
+    backfill_id: str
+    now: Callable[[], dt.datetime] = utc_now
+
+    @property
+    def store(self) -> ObjectStore:
+        """That of the landing."""
+        return self.landing.store
+
+
 def process(
     manifests: Sequence[Manifest],
+    context: LoadContext,
     *,
-    processor: Processor,
-    landing: Landing,
-    store: ObjectStore,
-    warehouse: Warehouse,
-    backfill_id: str,
-    tolerated_rejects: int = 0,
     verified: Mapping[str, Mapping[str, int]] | None = None,
     expected: Mapping[str, Sequence[Expectation]] | None = None,
     accept_shrink: bool = False,
-    now: Callable[[], dt.datetime] = utc_now,
 ) -> Receipt:
     """Loads the batch: one load job and one atomic replace per table, side by side.
 
     A partition that is unsettled, unproven empty, short of what its manifest counted or its source announced, has rows
     without parent, too few or too many rows a parent, keys that would then also stand in another partition, more than
-    ``tolerated_rejects`` rejects, or would lose more of its old rows than is usual is left out, and its old rows stay;
-    the others are loaded. So is one whose rows BigQuery refuses: it is found by halving the batch. A proven empty
-    partition is emptied. No table is touched before all are staged. Repeating the call after any crash gives the same
-    tables.
+    ``Processor.tolerated_rejects`` rejects, or would lose more of its old rows than is usual is left out, and its old
+    rows stay; the others are loaded. So is one whose rows BigQuery refuses: it is found by halving the batch. A proven
+    empty partition is emptied. No table is touched before all are staged. Repeating the call after any crash gives the
+    same tables.
 
     Args:
         manifests: At most `processors.load_plan.MAX_DAYS_PER_BATCH` dates; use ``pack`` to cut longer lists.
-        processor: Of the manifests' source.
-        landing: Where their pages are.
-        store: Takes staged rows, rejects and the receipt; the warehouse reads the staged rows from its ``root_uri``.
-        warehouse: Where the rows go.
-        backfill_id: Part of the job ids.
-        tolerated_rejects: Per partition.
+        context: What it works with.
         verified: Per partition and table, the rows that were last verified: what the table has beyond them may go.
         expected: Per partition, what the source's oracles say. One that expects exactly what came lets the rest go.
         accept_shrink: Somebody has looked at the fewer rows of these partitions and takes them.
-        now: Clock.
 
     Raises ``TransientError`` (try the whole call again), ``CriticalError`` from the warehouse, ``ConfigurationError``
     for an impossible batch. What is wrong with a single partition is never raised, but stands in the receipt.
     """
+    processor, warehouse = context.processor, context.warehouse
     check_batch(processor.source, manifests)
     ordered = sorted(manifests, key=lambda manifest: (manifest.entity, manifest.start, manifest.partition))
-    work = _Work(processor, landing, store, warehouse, backfill_id, tolerated_rejects)
+    work = _Work(context)
     refused: dict[str, PipelineError] = {}
     settled: dict[str, str] = {}
     while True:
@@ -108,9 +122,9 @@ def process(
         refused |= apart
     for view in views_filled_by(processor.tables) if good else ():
         warehouse.ensure_view(view)
-    receipt = _receipt(batch, good, work.replace(staged, batch, good), processor, store, backfill_id, now())
+    receipt = _receipt(batch, good, work.replace(staged, batch, good), context)
     receipt = receipt.model_copy(update={"settled": settled})
-    receipt.put(store)
+    receipt.put(context.store)
     return receipt
 
 
@@ -128,28 +142,24 @@ class _Staged:
 class _Work:
     """The steps of one call: all tables are staged and compared before the first one is touched."""
 
-    processor: Processor
-    landing: Landing
-    store: ObjectStore
-    warehouse: Warehouse
-    backfill_id: str
-    tolerated_rejects: int
+    context: LoadContext
 
     def stage(
         self, ordered: Sequence[Manifest], refused: Mapping[str, PipelineError]
     ) -> tuple[BatchRows, list[Manifest], list[_Staged]]:
         """Reads and stages the partitions that are not refused; also returns those whose rows may be loaded."""
-        tables = self.processor.tables
+        processor, warehouse = self.context.processor, self.context.warehouse
+        tables = processor.tables
         with tempfile.TemporaryDirectory(prefix="gapless-") as folder:
             spools = {table.name: TableSpool(Path(folder), table.name) for table in tables}
-            digest = batch_hash(self.processor.source, self.processor.version, ordered)
+            digest = batch_hash(processor.source, processor.version, ordered)
             batch = BatchRows(digest, spools, failures=dict(refused))
             try:
                 wanted = [manifest for manifest in ordered if manifest.partition not in refused]
-                read_batch(batch, wanted, self.processor, self.landing, self.tolerated_rejects)
+                read_batch(batch, wanted, processor, self.context.landing)
                 good = [manifest for manifest in ordered if manifest.partition in batch.admitted]
                 for table in tables if good else ():
-                    self.warehouse.ensure_table(table)
+                    warehouse.ensure_table(table)
                 return batch, good, self._stage_tables(batch, good)
             finally:
                 for spool in spools.values():
@@ -165,7 +175,7 @@ class _Work:
         if not good:
             return []
         with threads(_TABLES_AT_ONCE, "stage") as pool:
-            asked = [pool.submit(self._stage_table, table, batch, good) for table in self.processor.tables]
+            asked = [pool.submit(self._stage_table, table, batch, good) for table in self.context.processor.tables]
         failed = [error for one in asked if (error := one.exception())]
         if not failed:
             return [one.result() for one in asked]
@@ -174,20 +184,20 @@ class _Work:
         raise next((error for error in failed if not isinstance(error, LoadRejected)), failed[0])
 
     def _stage_table(self, table: Table, batch: BatchRows, good: Sequence[Manifest]) -> _Staged:
-        spool = batch.spools[table.name]
+        context, spool = self.context, batch.spools[table.name]
         schema = schema_hash(check_table(table))
         scope = replace_scope(table, good)
-        digest = table_digest(table.name, schema, scope, spool.sha256(), self.backfill_id)
-        prefix = f"staging/source={self.processor.source}/batch={batch.hash}/"
-        names = spool.upload(self.store, prefix, digest)
-        uris = tuple(f"{self.store.root_uri}/{name}" for name in names)
+        digest = table_digest(table.name, schema, scope, spool.sha256(), context.backfill_id)
+        prefix = f"staging/source={context.processor.source}/batch={batch.hash}/"
+        names = spool.upload(context.store, prefix, digest)
+        uris = tuple(f"{context.store.root_uri}/{name}" for name in names)
         seen_at = max(manifest.landed_at for manifest in good)
         keys = tuple(batch.keys[table.name])
-        part = TableBatch(table, scope, digest, self.backfill_id, uris, spool.rows, seen_at, keys)
+        part = TableBatch(table, scope, digest, context.backfill_id, uris, spool.rows, seen_at, keys)
         try:
-            return _Staged(part, self.warehouse.stage(part), schema, names)
+            return _Staged(part, context.warehouse.stage(part), schema, names)
         except LoadRejected:
-            self.warehouse.drop_staging(part)
+            context.warehouse.drop_staging(part)
             self._delete(names)
             raise
 
@@ -196,7 +206,7 @@ class _Work:
         if not staged:
             return {}
         with threads(_TABLES_AT_ONCE, "replace") as replacing:
-            replaced = list(replacing.map(lambda one: self.warehouse.replace(one.batch, one.load), staged))
+            replaced = list(replacing.map(lambda one: self.context.warehouse.replace(one.batch, one.load), staged))
         receipts: dict[str, TableReceipt] = {}
         for one, done in zip(staged, replaced, strict=True):
             table = one.batch.table
@@ -216,7 +226,7 @@ class _Work:
     def forget(self, staged: Sequence[_Staged]) -> None:
         """Removes what was staged; no table has changed."""
         for one in staged:
-            self.warehouse.drop_staging(one.batch)
+            self.context.warehouse.drop_staging(one.batch)
         self._delete_objects(staged)
 
     def _delete_objects(self, staged: Sequence[_Staged]) -> None:
@@ -225,7 +235,7 @@ class _Work:
 
     def _delete(self, names: Sequence[str]) -> None:
         for name in names:
-            self.store.delete(name)
+            self.context.store.delete(name)
 
 
 def _twins(staged: Sequence[_Staged], good: Sequence[Manifest], warehouse: Warehouse) -> dict[str, PipelineError]:
@@ -282,24 +292,19 @@ def _shrunk_error(found: Sequence[Loss], said: Lost | None) -> Shrunk:
 
 
 def _receipt(
-    batch: BatchRows,
-    good: Sequence[Manifest],
-    tables: dict[str, TableReceipt],
-    processor: Processor,
-    store: ObjectStore,
-    backfill_id: str,
-    now: dt.datetime,
+    batch: BatchRows, good: Sequence[Manifest], tables: dict[str, TableReceipt], context: LoadContext
 ) -> Receipt:
+    processor, now = context.processor, context.now()
     return Receipt(
         receipt_id=f"{now:%Y%m%dT%H%M%SZ}-{batch.hash[:12]}-{secrets.token_hex(3)}",
         source=processor.source,
-        backfill_id=backfill_id,
+        backfill_id=context.backfill_id,
         batch_hash=batch.hash,
         processor_version=processor.version,
         partitions=tuple(manifest.partition for manifest in good),
         tables=tables,
         rejects=batch.reject_counts,
-        rejects_object=_keep_rejects(batch, processor.source, store),
+        rejects_object=_keep_rejects(batch, processor.source, context.store),
         dropped={manifest.partition: left for manifest in good if (left := _dropped(batch, manifest))},
         failures={key: PartitionFailure.of(error) for key, error in batch.failures.items()},
         unbalanced={key: tuple(texts[:_KEPT_WARNINGS]) for key, texts in batch.unbalanced.items()},

@@ -7,6 +7,7 @@ differs from its table (https://docs.cloud.google.com/bigquery/docs/table-clones
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import re
 from typing import Any
@@ -43,16 +44,17 @@ class ReviewDataset(BigQueryWarehouse):
     """
 
     def __init__(self, real: BigQueryWarehouse, review_id: str, waits: dt.timedelta, **limits: Any) -> None:
-        super().__init__(real.project, review_dataset_name(real.dataset, review_id), real.location, **limits)
+        beside = review_dataset_name(real.dataset.name, review_id)
+        super().__init__(dataclasses.replace(real.dataset, name=beside), **limits)
         self.real = real
         self._life = waits + _LONGER_THAN_REVIEW
 
     def ensure_dataset(self) -> None:
         """Creates the dataset; BigQuery drops each of its tables when that is two days older than the review waits."""
-        made = bigquery.Dataset(f"{self.project}.{self.dataset}")
-        made.location = self.location
+        made = bigquery.Dataset(self.dataset.full_name)
+        made.location = self.dataset.location
         made.default_table_expiration_ms = int(self._life.total_seconds() * 1000)
-        made.description = f"rows that wait for approval, beside {self.real.dataset}"
+        made.description = f"rows that wait for approval, beside {self.real.dataset.name}"
         self._call(
             "creation of the dataset of a review",
             lambda: self._open().create_dataset(made, exists_ok=True, **self._calling),
@@ -84,13 +86,13 @@ class ReviewDataset(BigQueryWarehouse):
         config = bigquery.CopyJobConfig(operation_type="CLONE", write_disposition="WRITE_EMPTY")
 
         def clone() -> None:
-            origin = bigquery.TableReference.from_string(f"{self.project}.{self.real.dataset}.{table}")
+            origin = bigquery.TableReference.from_string(f"{self.real.dataset.full_name}.{table}")
             try:
                 self._open().get_table(origin, **self._calling)
             except NotFound:
                 return
             job = self._open().copy_table(
-                origin, self._reference(table), location=self.location, job_config=config, **self._calling
+                origin, self._reference(table), location=self.dataset.location, job_config=config, **self._calling
             )
             job.result(retry=self._retry, timeout=self._job_timeout_s)
 

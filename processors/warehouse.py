@@ -53,18 +53,46 @@ _STAGING_LIFE = dt.timedelta(days=1)
 Cells = tuple[Mapping[str, Any], ...]
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Dataset:
+    """Where the tables are: the project that owns the dataset and pays for its jobs, its id, and its location."""
+
+    project: str
+    name: str
+    location: str
+
+    @property
+    def full_name(self) -> str:
+        """``project.name``."""
+        return f"{self.project}.{self.name}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class JobPatience:
+    """How long BigQuery is waited for.
+
+    Args:
+        request_s: For one HTTP request.
+        retry_s: For one call with the client's own retries; None takes 120, against an emulator 20.
+        job_s: For one job.
+        job_retry_delays_s: Waits before a job that failed for a passing reason runs again under the next id.
+    """
+
+    request_s: float = 60.0
+    retry_s: float | None = None
+    job_s: float = 900.0
+    job_retry_delays_s: tuple[float, ...] = (1.0, 4.0, 16.0)
+
+
+PATIENT = JobPatience()
+
+
 class BigQueryWarehouse:
     """One dataset. Opens nothing until first used; safe to call from many threads, one writer per table at a time.
 
     Args:
-        project: Google project that owns the dataset and pays for the jobs.
-        dataset: Dataset id; see ``ensure_dataset``.
-        location: Of the dataset; jobs are looked up there.
-        request_timeout_s: For one HTTP request.
-        retry_s: For one call with the client's own retries; None takes 120, against an emulator 20.
-        job_timeout_s: For waiting on one job.
-        job_retry_delays_s: Waits before a job that failed for a passing reason runs again under the next id.
-        pool_size: Connections kept open.
+        dataset: Which one; see ``ensure_dataset``.
+        patience: How long a call may take.
         endpoint: Emulator with scheme; None reads ``BIGQUERY_EMULATOR_HOST``, "" is the real service.
         budget: Counts modifications per table; None takes the limits of BigQuery, counted from zero.
         max_bytes_billed: A query that would read more fails instead of costing; None is no limit.
@@ -72,29 +100,26 @@ class BigQueryWarehouse:
 
     def __init__(
         self,
-        project: str,
-        dataset: str,
-        location: str,
+        dataset: Dataset,
         *,
-        request_timeout_s: float = 60.0,
-        retry_s: float | None = None,
-        job_timeout_s: float = 900.0,
-        job_retry_delays_s: Sequence[float] = (1.0, 4.0, 16.0),
-        pool_size: int = 16,
+        patience: JobPatience = PATIENT,
         endpoint: str | None = None,
         budget: TableBudget | None = None,
         max_bytes_billed: int | None = None,
     ) -> None:
-        self.project, self.dataset, self.location = project, dataset, location
+        self.dataset = dataset
         self._endpoint = os.environ.get("BIGQUERY_EMULATOR_HOST", "") if endpoint is None else endpoint
-        total_s = retry_s if retry_s is not None else (20.0 if self._endpoint else 120.0)
+        total_s = patience.retry_s if patience.retry_s is not None else (20.0 if self._endpoint else 120.0)
         self._retry = DEFAULT_RETRY.with_delay(initial=0.25, maximum=16.0, multiplier=2.0).with_timeout(total_s)
-        self._calling: dict[str, Any] = {"retry": self._retry, "timeout": request_timeout_s}
-        self._job_timeout_s = job_timeout_s
+        self._calling: dict[str, Any] = {"retry": self._retry, "timeout": patience.request_s}
+        self._job_timeout_s = patience.job_s
         self._jobs = JobRunner(
-            self._find_job, f"{project}.{dataset}", self._retry, timeout_s=job_timeout_s, delays_s=job_retry_delays_s
+            self._find_job,
+            dataset.full_name,
+            self._retry,
+            timeout_s=patience.job_s,
+            delays_s=patience.job_retry_delays_s,
         )
-        self._pool_size = pool_size
         self._budget = budget or TableBudget()
         self._max_bytes_billed = max_bytes_billed
         self._billed = BilledBytes()
@@ -111,12 +136,12 @@ class BigQueryWarehouse:
 
     def name_of(self, table: str) -> str:
         """See `Warehouse.name_of`."""
-        return f"`{self.project}.{self.dataset}.{table}`"
+        return f"`{self.dataset.full_name}.{table}`"
 
     def ensure_dataset(self) -> None:
         """Creates the dataset in ``location``; an existing one is left as it is."""
-        made = bigquery.Dataset(f"{self.project}.{self.dataset}")
-        made.location = self.location
+        made = bigquery.Dataset(self.dataset.full_name)
+        made.location = self.dataset.location
         self._call(
             "creation of the dataset", lambda: self._open().create_dataset(made, exists_ok=True, **self._calling)
         )
@@ -205,7 +230,7 @@ class BigQueryWarehouse:
                 labels=job_labels,
             )
             return self._open().load_table_from_uri(
-                list(batch.uris), staging.reference, job_id=job_id, location=self.location, job_config=config,
+                list(batch.uris), staging.reference, job_id=job_id, location=self.dataset.location, job_config=config,
                 **self._calling,
             )  # fmt: skip
 
@@ -262,7 +287,7 @@ class BigQueryWarehouse:
         def submit(job_id: str, job_labels: dict[str, str]) -> Job:
             config = self._query_config(parameters, labels=job_labels)
             return self._open().query(
-                sql, job_config=config, job_id=job_id, location=self.location, job_retry=None, **self._calling
+                sql, job_config=config, job_id=job_id, location=self.dataset.location, job_retry=None, **self._calling
             )
 
         job = self._jobs.run(batch, "replace", submit, reusable=lambda: False)
@@ -283,7 +308,9 @@ class BigQueryWarehouse:
         config = self._query_config([query_parameter(name, value) for name, value in (parameters or {}).items()])
 
         def run() -> list[dict[str, Any]]:
-            job = self._open().query(sql, job_config=config, location=self.location, job_retry=None, **self._calling)
+            job = self._open().query(
+                sql, job_config=config, location=self.dataset.location, job_retry=None, **self._calling
+            )
             found = job.result(retry=self._retry, timeout=self._job_timeout_s, job_retry=None)
             self._billed.add(job)
             return [dict(row.items()) for row in found]
@@ -297,7 +324,9 @@ class BigQueryWarehouse:
         config = bigquery.QueryJobConfig(query_parameters=given, dry_run=True, use_query_cache=False)
 
         def run() -> int:
-            job = self._open().query(sql, job_config=config, location=self.location, job_retry=None, **self._calling)
+            job = self._open().query(
+                sql, job_config=config, location=self.dataset.location, job_retry=None, **self._calling
+            )
             return int(job.total_bytes_processed or 0)
 
         found: int = self._call("dry run", run)
@@ -308,7 +337,7 @@ class BigQueryWarehouse:
         self._call(
             "removal of the dataset",
             lambda: self._open().delete_dataset(
-                f"{self.project}.{self.dataset}", delete_contents=True, not_found_ok=True, **self._calling
+                self.dataset.full_name, delete_contents=True, not_found_ok=True, **self._calling
             ),
         )
 
@@ -322,21 +351,21 @@ class BigQueryWarehouse:
         return int(self.query(f"SELECT COUNT(*) AS n FROM {self.name_of(table)}")[0]["n"])  # noqa: S608 - our own name
 
     def _find_job(self, job_id: str) -> Job:
-        return self._open().get_job(job_id, location=self.location, **self._calling)
+        return self._open().get_job(job_id, location=self.dataset.location, **self._calling)
 
     def _reference(self, table: str) -> bigquery.TableReference:
-        return bigquery.TableReference.from_string(f"{self.project}.{self.dataset}.{table}")
+        return bigquery.TableReference.from_string(f"{self.dataset.full_name}.{table}")
 
     def _call(self, action: str, run: Callable[[], Any]) -> Any:
         try:
             return run()
         except Exception as error:
-            raise translated(error, action, dataset=f"{self.project}.{self.dataset}") from error
+            raise translated(error, action, dataset=self.dataset.full_name) from error
 
     def _open(self) -> bigquery.Client:
         with self._opening:
             if self._client is None:
-                self._client = open_client(self.project, self.location, self._endpoint, self._pool_size)
+                self._client = open_client(self.dataset.project, self.dataset.location, self._endpoint)
             return self._client
 
 

@@ -32,7 +32,7 @@ from processors.schema import Column, check_table
 from processors.state_views import StateView
 from processors.verification import verify
 from processors.views import View
-from processors.warehouse import BigQueryWarehouse
+from processors.warehouse import BigQueryWarehouse, Dataset
 from scrapers.manifest import Manifest
 
 ROWS = 3
@@ -76,7 +76,7 @@ class _DryFirst(BigQueryWarehouse):
 
     def __init__(self, trial: _Trial) -> None:
         settings = trial.services.settings
-        super().__init__(settings.google_project, trial.name, settings.location)
+        super().__init__(Dataset(settings.google_project, trial.name, settings.location))
         self._trial = trial
         self._sent = 0
 
@@ -124,7 +124,7 @@ def deep_preflight(services: Services, source: str) -> list[Checked]:
 
 def _scratch(warehouse: _DryFirst, location: str) -> str:
     warehouse.ensure_dataset()
-    return f"dataset {warehouse.dataset} in {location}"
+    return f"dataset {warehouse.dataset.name} in {location}"
 
 
 def _load_twice(trial: _Trial, warehouse: _DryFirst, table: Table) -> None:

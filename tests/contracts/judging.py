@@ -140,14 +140,14 @@ class Judge:
         self.client.close()
         self.server.__exit__(None, None, None)
 
-    def of(self, answer: Answer, tolerated: int = 0, item: Callable[[bytes], bytes] | None = None) -> Judged:
+    def of(self, answer: Answer, item: Callable[[bytes], bytes] | None = None) -> Judged:
         """Lets the server answer every call with ``answer`` and tells what became of the partition.
 
         Calls for items are answered well, or with what ``item`` makes of the good body.
         """
         self._answer, self._item_answer = answer, item
         self._hours += 1
-        return judged_by(self.name, self.partition, self.client, tolerated)
+        return judged_by(self.name, self.partition, self.client)
 
     def _pieces(self, number: int, asked: bytes) -> Pieces:
         path = asked.split(b" ", 2)[1].decode().partition("?")[0]
@@ -160,7 +160,7 @@ class Judge:
         return self._answer(number, asked) if callable(self._answer) else [self._answer]
 
 
-def judged_by(name: str, partition: Partition, client: SourceClient, tolerated: int = 0) -> Judged:
+def judged_by(name: str, partition: Partition, client: SourceClient) -> Judged:
     """What one call of ``client`` comes to."""
     source, of, landing = with_entities(scraper(name)), processor(name), Landing(MemoryObjectStore())
     spools = {table.name: Lines() for table in of.tables}
@@ -169,7 +169,7 @@ def judged_by(name: str, partition: Partition, client: SourceClient, tolerated: 
     try:
         manifest = scrape(partition, ScrapeContext(source, client, landing, "b", "0", now=now))
         batch = BatchRows("hash", spools)  # type: ignore[arg-type]
-        read_batch(batch, [manifest], of, landing, tolerated)
+        read_batch(batch, [manifest], of, landing)
         if partition.key in batch.failures:
             raise batch.failures[partition.key]
     except PipelineError as error:

@@ -20,9 +20,9 @@ import processors.sources
 import scrapers.sources
 from alerting.errors import PipelineError
 from processors import registry as processor_registry
-from processors.process import process
+from processors.process import LoadContext, process
 from processors.verification import verify
-from processors.warehouse import BigQueryWarehouse
+from processors.warehouse import BigQueryWarehouse, Dataset
 from scrapers import registry as scraper_registry
 from scrapers.base import Scraper, SourceAccess
 from scrapers.client import SourceClient
@@ -80,7 +80,7 @@ def test_its_rows_arrive_and_holidays_are_proven_empty(frankfurter, gcs_root, gc
     bucket = f"t{uuid.uuid4().hex[:12]}"
     (gcs_root / bucket).mkdir()
     store = GcsObjectStore(bucket, project="p", endpoint=gcs_endpoint)
-    warehouse = BigQueryWarehouse("p", bucket, "US", endpoint=bigquery_endpoint)
+    warehouse = BigQueryWarehouse(Dataset("p", bucket, "US"), endpoint=bigquery_endpoint)
     warehouse.ensure_dataset()
     client = SourceClient(source, SourceAccess(frankfurter), Budget(source.rate))
     landing = Landing(store)
@@ -91,9 +91,7 @@ def test_its_rows_arrive_and_holidays_are_proven_empty(frankfurter, gcs_root, gc
     ]
     client.close()
     assert {one.partition for one in manifests if one.empty_evidence} == {"2025-01-04", "2025-01-05"}
-    receipt = process(
-        manifests, processor=processor, landing=landing, store=store, warehouse=warehouse, backfill_id="bf-1"
-    )
+    receipt = process(manifests, LoadContext(processor, landing, warehouse, "bf-1"))
     assert not receipt.refused()
     assert all(one.is_ok for one in verify(manifests, processor=processor, warehouse=warehouse).values())
     rows = warehouse.query(f"SELECT COUNT(*) AS n FROM {warehouse.name_of(NAME)}")

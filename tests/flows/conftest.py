@@ -29,7 +29,7 @@ from flows.run.orchestrator import Orchestrator
 from flows.run.run import Run
 from flows.run.starting_facts import starting_facts
 from flows.wiring import Services
-from processors.process import process
+from processors.process import LoadContext, process
 from processors.verification import verify
 from scrapers.manifest import Manifest
 from scrapers.object_store import GcsObjectStore
@@ -107,14 +107,7 @@ class Place:
     def load(self, manifests: Sequence[Manifest], *, record: bool = True, now: dt.datetime | None = None) -> None:
         """Loads and verifies; with ``record`` the ledger says so."""
         processor, warehouse = self.services.source_kit(SOURCE).processor, self.services.warehouse
-        receipt = process(
-            manifests,
-            processor=processor,
-            landing=self.services.landing,
-            store=self.store,
-            warehouse=warehouse,
-            backfill_id=self.run_id,
-        )
+        receipt = process(manifests, LoadContext(processor, self.services.landing, warehouse, self.run_id))
         found = verify(manifests, processor=processor, warehouse=warehouse, dropped=receipt.dropped)
         ledger = self.ledger
         for manifest in manifests:

@@ -24,7 +24,7 @@ from flows.process import record_verification
 from flows.run.recording import land, record_failure
 from flows.run.run import Run
 from flows.wiring import Services
-from processors.process import process
+from processors.process import LoadContext, process
 from processors.verification import verify
 from scrapers.manifest import Manifest
 from scrapers.scrape import utc_now
@@ -66,14 +66,8 @@ async def run_all(services, backfill_id: str, entities: str = "all", mode: Mode 
 
 
 def _load(services, run: Run, manifests: list[Manifest]) -> None:
-    receipt = process(
-        manifests,
-        processor=run.kit.processor,
-        landing=services.landing,
-        store=services.store,
-        warehouse=services.warehouse,
-        backfill_id=run.backfill_id,
-    )
+    context = LoadContext(run.kit.processor, services.landing, services.warehouse, run.backfill_id)
+    receipt = process(manifests, context)
     found = verify(manifests, processor=run.kit.processor, warehouse=services.warehouse)
     for manifest in manifests:
         record_verification(run, manifest, found[manifest.partition], manifest.partition, receipt=receipt)

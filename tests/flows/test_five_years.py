@@ -19,7 +19,7 @@ from flows.parameters import Mode
 from flows.run.run import Run
 from flows.wiring import Services
 from processors.table_budget import STOP_AT, StoredTableBudget
-from processors.warehouse import BigQueryWarehouse
+from processors.warehouse import BigQueryWarehouse, Dataset
 from scrapers.base import Page, Request
 from scrapers.partition import partitions_between
 from scrapers.scrape import ScrapeContext, scrape, utc_now
@@ -83,7 +83,7 @@ def landed(memory_bucket: MemoryObjectStore, monkeypatch: pytest.MonkeyPatch, pl
     monkeypatch.setattr(Services, "store", memory_bucket)
     services = Services(place.services.settings)
     few = StoredTableBudget(memory_bucket, modifications_per_day=int(MOST_JOBS / STOP_AT) + 1)
-    warehouse = BigQueryWarehouse("p", services.settings.dataset, "US", budget=few)
+    warehouse = BigQueryWarehouse(Dataset("p", services.settings.dataset, "US"), budget=few)
     monkeypatch.setattr(Services, "warehouse", warehouse)
     ledger = Ledger(memory_bucket, SOURCE)
     scraper = services.source_kit(SOURCE).scraper

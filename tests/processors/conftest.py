@@ -14,10 +14,10 @@ from typing import Any, ClassVar
 import pytest
 
 from processors.base import LandedPage, Processor, Row, Table
-from processors.process import process
+from processors.process import LoadContext, process
 from processors.receipt import Receipt
 from processors.verification import Verification, verify
-from processors.warehouse import BigQueryWarehouse
+from processors.warehouse import BigQueryWarehouse, Dataset, JobPatience
 from scrapers.base import Page, Request
 from scrapers.landing import Landing
 from scrapers.manifest import Manifest, content_hash
@@ -125,18 +125,14 @@ class Bench:
         self.landing.put_manifest(manifest)
         return manifest
 
-    def process(self, *manifests: Manifest, backfill_id: str = "b1", **options: Any) -> Receipt:
+    def process(
+        self, *manifests: Manifest, backfill_id: str = "b1", tolerated_rejects: int = 0, **options: Any
+    ) -> Receipt:
         # Most tests replace a few rows by fewer; those of the guard ask for it.
         options = {"accept_shrink": True, **options}
-        return process(
-            manifests,
-            processor=self.processor,
-            landing=self.landing,
-            store=self.store,
-            warehouse=self.warehouse,
-            backfill_id=backfill_id,
-            **options,
-        )
+        if tolerated_rejects:
+            self.processor.tolerated_rejects = tolerated_rejects  # type: ignore[misc]
+        return process(manifests, LoadContext(self.processor, self.landing, self.warehouse, backfill_id), **options)
 
     def verify(self, *manifests: Manifest, receipt: Receipt | None = None) -> dict[str, Verification]:
         dropped = receipt.dropped if receipt else None
@@ -159,11 +155,11 @@ class Bench:
 
     def weighed(self) -> Weighed:
         """A warehouse that weighs its queries, in place of the bench's."""
-        self.warehouse = Weighed("p", self.warehouse.dataset, "US", endpoint=self.warehouse._endpoint)
+        self.warehouse = Weighed(self.warehouse.dataset, endpoint=self.warehouse._endpoint)
         return self.warehouse
 
     def table_ids(self) -> set[str]:
-        return {table.table_id for table in self.warehouse._open().list_tables(self.warehouse.dataset)}
+        return {table.table_id for table in self.warehouse._open().list_tables(self.warehouse.dataset.name)}
 
 
 @pytest.fixture
@@ -171,6 +167,8 @@ def bench(gcs_root: Path, gcs_endpoint: str, bigquery_endpoint: str) -> Bench:
     name = f"t{uuid.uuid4().hex[:12]}"
     (gcs_root / name).mkdir()
     store = GcsObjectStore(name, project="p", endpoint=gcs_endpoint)
-    warehouse = BigQueryWarehouse("p", name, "US", endpoint=bigquery_endpoint, job_retry_delays_s=(0.0, 0.0))
+    warehouse = BigQueryWarehouse(
+        Dataset("p", name, "US"), endpoint=bigquery_endpoint, patience=JobPatience(job_retry_delays_s=(0.0, 0.0))
+    )
     warehouse.ensure_dataset()
     return Bench(store, warehouse)

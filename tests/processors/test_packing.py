@@ -50,7 +50,7 @@ def years(bench: Bench, memory_bucket: MemoryObjectStore) -> list[Manifest]:
 def limited(bench: Bench, modifications: int) -> BigQueryWarehouse:
     """Refuses the modification after so many of a table, before anything is begun."""
     budget = TableBudget(modifications_per_day=int(modifications / 0.95) + 1)
-    return BigQueryWarehouse("p", bench.warehouse.dataset, "US", endpoint=bench.warehouse._endpoint, budget=budget)
+    return BigQueryWarehouse(bench.warehouse.dataset, endpoint=bench.warehouse._endpoint, budget=budget)
 
 
 def jobs_of(receipts: list[Receipt]) -> Counter[str]:

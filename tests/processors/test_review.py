@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from processors.process import process
+from processors.process import LoadContext, process
 from processors.receipt import Receipt
 from processors.review import Stale, Trial
 from processors.review_dataset import ReviewDataset
@@ -28,15 +28,8 @@ class Tried:
         self.dataset = ReviewDataset(bench.warehouse, "bf-1", dt.timedelta(days=7), endpoint=bench.warehouse._endpoint)
 
     def load(self, *manifests: Manifest) -> Receipt:
-        return process(
-            manifests,
-            processor=self.bench.processor,
-            landing=self.bench.landing,
-            store=self.bench.store,
-            warehouse=self.dataset,
-            backfill_id="bf-1",
-            accept_shrink=True,
-        )
+        context = LoadContext(self.bench.processor, self.bench.landing, self.dataset, "bf-1")
+        return process(manifests, context, accept_shrink=True)
 
     def trial(self, *manifests: Manifest) -> Trial:
         return Trial("bf-1", manifests, self.bench.processor, self.bench.warehouse, self.dataset)
@@ -174,10 +167,7 @@ def test_a_date_that_has_become_empty_is_emptied_by_its_publishing(tried: Tried,
 def test_a_review_of_a_source_without_tables_yet_makes_them(bench: Bench) -> None:
     dataset = ReviewDataset(bench.warehouse, "bf-2", dt.timedelta(days=7), endpoint=bench.warehouse._endpoint)
     manifest = bench.land(DAYS[0], [game(DAYS[0])])
-    process(
-        [manifest], processor=bench.processor, landing=bench.landing, store=bench.store, warehouse=dataset,
-        backfill_id="bf-2",
-    )  # fmt: skip
+    process([manifest], LoadContext(bench.processor, bench.landing, dataset, "bf-2"))
     assert bench.table_ids() == set()
     trial = Trial("bf-2", [manifest], bench.processor, bench.warehouse, dataset)
     trial.publish(trial.compare({}))

@@ -88,7 +88,7 @@ def read(rows: list[dict[str, Any]], folder: Path) -> tuple[BatchRows, CountingS
     batch = BatchRows(hashlib.sha256(b"x").hexdigest(), spools)
     store.read_names.clear()
     # Another process than the one that landed them, which still knows what it wrote.
-    read_batch(batch, list(answer.manifests.values()), Sales(), Landing(store), 0)
+    read_batch(batch, list(answer.manifests.values()), Sales(), Landing(store))
     return batch, store
 
 
@@ -140,5 +140,5 @@ def test_a_row_without_a_date_belongs_to_nobody_and_stops_all_who_share_its_page
     )
     spools = {"sales": TableSpool(tmp_path, "again")}
     batch = BatchRows("y", spools)
-    read_batch(batch, list(answer.manifests.values()), Odd(), landing, 0)
+    read_batch(batch, list(answer.manifests.values()), Odd(), landing)
     assert sorted(batch.failures) == ["2025-01-01", "2025-01-02"]

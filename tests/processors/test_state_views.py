@@ -13,7 +13,7 @@ import pytest
 from alerting.errors import ConfigurationError
 from processors.base import Row, States, Table
 from processors.views import view_sql, views_of
-from processors.warehouse import BigQueryWarehouse
+from processors.warehouse import BigQueryWarehouse, Dataset
 
 
 class Sighting(Row):
@@ -57,7 +57,7 @@ class Bench:
 
 @pytest.fixture
 def bench(bigquery_endpoint: str) -> Bench:
-    warehouse = BigQueryWarehouse("p", f"d{uuid.uuid4().hex[:10]}", "US", endpoint=bigquery_endpoint)
+    warehouse = BigQueryWarehouse(Dataset("p", f"d{uuid.uuid4().hex[:10]}", "US"), endpoint=bigquery_endpoint)
     warehouse.ensure_dataset()
     for view in views_of((SIGHTINGS, LOOKS)):
         warehouse.ensure_view(view)

@@ -128,7 +128,7 @@ def test_a_view_follows_its_definition_and_a_table_of_its_name_is_left_as_it_is(
     bench.warehouse.ensure_view(wider)
     assert bench.rows("races", "id", "winner", "has_result") == []
     changed = bench.warehouse._open().get_table(bench.warehouse._reference("races")).modified
-    BigQueryWarehouse("p", bench.warehouse.dataset, "US", endpoint=bench.warehouse._endpoint).ensure_view(wider)
+    BigQueryWarehouse(bench.warehouse.dataset, endpoint=bench.warehouse._endpoint).ensure_view(wider)
     assert bench.warehouse._open().get_table(bench.warehouse._reference("races")).modified == changed
     table = Table("other", Announced, ("day", "id"), "day", fills=(Fill("horses", "day id"),))
     bench.warehouse.ensure_table(Table("horses", Announced, ("day", "id"), "day"))

@@ -18,7 +18,7 @@ from processors.base import Row, Table
 from processors.load_plan import Constraint, TableBatch, TableLoad
 from processors.staging import write_once
 from processors.table_budget import TableBudget
-from processors.warehouse import BigQueryWarehouse
+from processors.warehouse import BigQueryWarehouse, Dataset, JobPatience
 
 DAY = "2025-01-03"
 _LOCAL = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -89,7 +89,7 @@ def test_a_lost_answer_is_recognised_as_our_own_job(bench, order, kind):
 
 def _table(bench: Any, kind: str) -> str:
     # Query rules match words of the statement, load rules the staging table's name, which nobody knows beforehand.
-    return bench.warehouse.dataset if kind == "query" else "*"
+    return bench.warehouse.dataset.name if kind == "query" else "*"
 
 
 @pytest.mark.parametrize("kind", ["load", "query"])
@@ -112,7 +112,9 @@ def test_a_used_up_quota_stops_at_once_keeps_the_old_rows_and_names_the_reset(be
 
 def test_refusals_that_outlast_the_retries_are_transient(bench, order, bigquery_endpoint):
     order(reason="rateLimitExceeded", kind="load", times=None)
-    bench.warehouse = BigQueryWarehouse("p", bench.warehouse.dataset, "US", endpoint=bigquery_endpoint, retry_s=0.5)
+    bench.warehouse = BigQueryWarehouse(
+        bench.warehouse.dataset, endpoint=bigquery_endpoint, patience=JobPatience(retry_s=0.5)
+    )
     with pytest.raises(WarehouseBusy, match="rateLimitExceeded"):
         bench.process(bench.land(DAY, [bench.game(DAY)]))
 
@@ -221,7 +223,7 @@ def test_another_partition_column_is_refused(bench):
 
 def test_the_table_is_partitioned_clustered_and_described(bench):
     bench.warehouse.ensure_table(bench.processor.tables[1])
-    found = bench.warehouse._open().get_table(f"p.{bench.warehouse.dataset}.player_lines")
+    found = bench.warehouse._open().get_table(f"p.{bench.warehouse.dataset.name}.player_lines")
     assert (found.time_partitioning.type_, found.time_partitioning.field) == ("DAY", "game_date")
     assert found.clustering_fields == ["game_key", "player_id"]
     assert found.description == "One player's line."
@@ -317,7 +319,7 @@ def test_every_kind_of_column_survives_the_round_trip(bench):
 
 def test_a_budget_stops_before_any_effect(bench, bigquery_endpoint):
     budget = TableBudget(modifications_per_day=2)
-    bench.warehouse = BigQueryWarehouse("p", bench.warehouse.dataset, "US", endpoint=bigquery_endpoint, budget=budget)
+    bench.warehouse = BigQueryWarehouse(bench.warehouse.dataset, endpoint=bigquery_endpoint, budget=budget)
     bench.process(bench.land(DAY, [bench.game(DAY, score=1)]))
     with pytest.raises(BudgetExhausted, match="used 1 of 1 modifications"):
         bench.process(bench.land(DAY, [bench.game(DAY, score=2)]))
@@ -325,11 +327,11 @@ def test_a_budget_stops_before_any_effect(bench, bigquery_endpoint):
 
 
 def test_nothing_is_opened_before_the_first_use():
-    BigQueryWarehouse("p", "d", "US", endpoint="http://127.0.0.1:1")
+    BigQueryWarehouse(Dataset("p", "d", "US"), endpoint="http://127.0.0.1:1")
 
 
 def test_an_unreachable_warehouse_is_transient_and_bounded():
-    house = BigQueryWarehouse("p", "d", "US", endpoint="http://127.0.0.1:1", retry_s=0.3)
+    house = BigQueryWarehouse(Dataset("p", "d", "US"), endpoint="http://127.0.0.1:1", patience=JobPatience(retry_s=0.3))
     with pytest.raises(WarehouseBusy) as caught:
         house.query("SELECT 1")
     assert "127.0.0.1" not in str(caught.value)

@@ -42,7 +42,7 @@ from flows.process import record_verification
 from flows.run.recording import land, record_failure
 from flows.run.run import Run
 from flows.run.starting_facts import starting_facts
-from processors.process import process
+from processors.process import LoadContext, process
 from processors.verification import Finding, Verification
 from scrapers.manifest import Manifest
 
@@ -83,11 +83,7 @@ def backfill(world: World, services: ToyServices, backfill_id: str, asked: Asked
 def _load(world: World, run: Run, services: ToyServices, batch: Sequence[Manifest]) -> None:
     receipt = process(
         batch,
-        processor=run.kit.processor,
-        landing=services.landing,
-        store=services.store,
-        warehouse=services.warehouse,
-        backfill_id=run.backfill_id,
+        LoadContext(run.kit.processor, services.landing, services.warehouse, run.backfill_id),
     )
     for key, error in receipt.refused().items():
         record_failure(run, key, error, "load", key)

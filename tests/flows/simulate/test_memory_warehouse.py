@@ -15,7 +15,7 @@ from flows.simulate.memory_warehouse import Engine, MemoryWarehouse
 from processors.base import Row, Table
 from processors.load_plan import Constraint, TableBatch, Warehouse
 from processors.recount_sql import count_sql, elsewhere_sql, orphan_sql, ratio_sql, shared_sql, values_sql
-from processors.warehouse import BigQueryWarehouse
+from processors.warehouse import BigQueryWarehouse, Dataset
 
 if TYPE_CHECKING:
     from ...conftest import MemoryBucket
@@ -103,7 +103,7 @@ def story(warehouse: Warehouse, bucket: MemoryBucket) -> list[Any]:
 def test_a_story_of_loads_and_recounts_is_told_alike_by_the_local_bigquery_and_in_memory(
     bigquery_endpoint: str, memory_bucket: MemoryBucket
 ) -> None:
-    real = BigQueryWarehouse("p", f"d{uuid.uuid4().hex[:12]}", "US", endpoint=bigquery_endpoint)
+    real = BigQueryWarehouse(Dataset("p", f"d{uuid.uuid4().hex[:12]}", "US"), endpoint=bigquery_endpoint)
     real.ensure_dataset()
     engine = Engine()
     told = story(real, memory_bucket)
