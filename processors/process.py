@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import gzip
 import json
+import re
 import secrets
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -43,6 +44,7 @@ from scrapers.threads import threads
 __all__ = ["LoadContext", "Receipt", "process"]
 
 _KEPT_WARNINGS = 5
+_IS_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _TABLES_AT_ONCE = 4
 
 
@@ -251,17 +253,18 @@ def _twins(staged: Sequence[_Staged], good: Sequence[Manifest], warehouse: Wareh
         for key, what in shared.items():
             found[key] = CoverageLow(
                 f"DUPLICATE: {table.name}: also outside the partition: {what.text}; old rows were kept",
-                hint=_together(key, what.dates),
+                hint=_together(good[0].source, key, what.dates),
             )
     return found
 
 
-def _together(key: str, others: Sequence[str]) -> str:
+def _together(source: str, key: str, others: Sequence[str]) -> str:
     """What settles a row that stands on two dates."""
-    if not others:
-        return "fetch the dates that share them in one run"
-    dates = ",".join(sorted({key, *others}))
-    return f"fetch the dates that share them in one run, mode full: --dates {dates}"
+    dates = sorted({key, *others})
+    if not others or not all(_IS_DATE.fullmatch(date) for date in dates):
+        return "fetch the dates that share them in one run, mode full"
+    listed = ",".join(dates)
+    return f"gapless run {source} {dates[0]} {dates[-1]} --mode full --dates {listed} --reason validation_failed"
 
 
 def _shrunk(

@@ -49,7 +49,7 @@ def test_a_value_on_two_dates_of_one_load_refuses_both_and_loads_the_third(once)
     assert {key: (one.message, one.hint) for key, one in receipt.failures.items()} == {
         day: (
             f"DUPLICATE: games: also outside the partition: 1 value of score: 1 (also on {other}); old rows were kept",
-            f"fetch the dates that share them in one run, mode full: --dates {FIRST},{SECOND}",
+            f"gapless run toy {FIRST} {SECOND} --mode full --dates {FIRST},{SECOND} --reason validation_failed",
         )
         for day, other in ((FIRST, SECOND), (SECOND, FIRST))
     }
