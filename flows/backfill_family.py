@@ -32,14 +32,13 @@ from flows.dropdowns import Family, FamilySource
 from flows.ledger.verdicts import exit_code
 from flows.log import failed, lets_out_redacted, library_logs_in_run, partition_logger
 from flows.parameters import (
+    AdvancedFamily,
     Asked,
     AskedFamily,
     Concurrency,
     DateOrNone,
-    DeadlineHours,
     Mode,
     OnFailure,
-    PausedRun,
     Period,
     Reason,
     WaitSeconds,
@@ -87,10 +86,8 @@ async def backfill_family(
     on_failure: OnFailure = OnFailure.CONTINUE,
     max_concurrency: Concurrency = 8,
     dry_run: bool = False,
-    ignore_requires: bool = False,
-    deadline_h: DeadlineHours = 0.0,
     wait_for_lease_s: WaitSeconds = 0.0,
-    resume_of: PausedRun = "",
+    advanced: AdvancedFamily = AdvancedFamily(),  # noqa: B008 - frozen; the form shows what a parameter is by its default
 ) -> State[Any]:
     """Refills a season, a year or a range of dates of all sources of a family, one after the other; sends one mail.
 
@@ -111,10 +108,8 @@ async def backfill_family(
             waits for it in either case.
         max_concurrency: How many dates of a source are fetched at once, 1 to 64.
         dry_run: Only show the plan of all sources: no call to a source, nothing written, no mail.
-        ignore_requires: Also begin dates that another source has to be done with first. The mail names them.
-        deadline_h: Hours after which no source is begun; 0 has no limit but that of the settings for each.
         wait_for_lease_s: How long to wait for another run of the family, or of one of its sources; 0 refuses.
-        resume_of: Set by a run that goes on after a pause.
+        advanced: Where dates are fetched, limits, and earlier runs.
     """
     asked = AskedFamily.model_validate(locals())
     family_run = backfill_id_of(current.id or "local", current.run_count or 1)
@@ -237,7 +232,7 @@ class FamilyRun:
             self._note(f"{told}; run it again then (it was not started from a deployment)")
             return
         try:
-            given = {**self.asked.given(), "resume_of": self.asked.resume_of or self.backfill_id}
+            given = self.asked.resumed(self.backfill_id)
             _, name = await schedule_again(self.backfill_id, given, at)
         except Exception as problem:  # whatever the server says, the run has still to end with its mail
             self._note(f"{told}; the run that goes on could not be scheduled, so run it again then")

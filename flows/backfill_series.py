@@ -12,25 +12,7 @@ from flows.calendar_dates import CalendarDate
 from flows.closing.state_hooks import HOOKS
 from flows.dropdowns import SeriesSource
 from flows.log import lets_out_redacted
-from flows.parameters import (
-    Asked,
-    Canary,
-    Concurrency,
-    DeadlineHours,
-    EarlierRun,
-    Engine,
-    MaxCalls,
-    MaxCost,
-    Mode,
-    OnFailure,
-    Order,
-    Parallel,
-    PausedRun,
-    PlannedRun,
-    Publish,
-    Reason,
-    WaitSeconds,
-)
+from flows.parameters import Advanced, Asked, Concurrency, Mode, Order, Publish, Reason, WaitSeconds
 
 
 # The same name, so that deployments, automations and commands are backfill/<source> for every source.
@@ -55,25 +37,14 @@ async def backfill_series(
     mode: Mode = Mode.INCREMENTAL,
     publish: Publish = Publish.AT_ONCE,
     order: Order = Order.OLDEST_FIRST,
-    on_failure: OnFailure = OnFailure.CONTINUE,
-    engine: Engine = Engine.INLINE,
-    parallel: Parallel = 0,
     max_concurrency: Concurrency = 8,
     dry_run: bool = False,
     retry_failed: bool = False,
     accept_shrink: bool = False,
-    ignore_requires: bool = False,
     dates: str = "",
     exclude: str = "",
-    failed_of: EarlierRun = "",
-    plan_of: PlannedRun = "",
-    resume_of: PausedRun = "",
-    canary: Canary = 0,
-    breaker: bool = True,
-    max_calls: MaxCalls = 0,
-    max_cost_usd: MaxCost = 0.0,
-    deadline_h: DeadlineHours = 0.0,
     wait_for_lease_s: WaitSeconds = 0.0,
+    advanced: Advanced = Advanced(),  # noqa: B008 - frozen; the form shows what a parameter is by its default
 ) -> State[Any]:
     """Refills a range of dates of some entities of one source (shops ...): fetches what is missing, sends one mail.
 
@@ -92,28 +63,14 @@ async def backfill_series(
             would change, and a person publishes or rejects them.
         order: Which dates are begun first; a window of dates begins only when the one before it has. sequential is
             oldest first, one at a time.
-        on_failure: continue with the other dates, or stop and leave them pending.
-        engine: inline fetches in this one process; distributed spreads windows of dates over all workers of the pool.
-        parallel: Only for engine distributed: into how many parts the dates are split, all at work at once as far as
-            workers and max_concurrency allow. 0 takes the settings: 31 dates in a part, 4 parts at once.
-        max_concurrency: How many dates are fetched at once, 1 to 64.
+        max_concurrency: How many are fetched at once, 1 to 64.
         dry_run: Only show the plan: no call to the source, nothing written, no mail.
         retry_failed: Only the dates of the range whose last attempt failed.
         accept_shrink: Only the dates of the range that came with fewer rows than before: what is landed is loaded,
             without a call, and the rows that it does not have are removed. Give the reason in the note.
-        ignore_requires: Also begin dates that another source has to be done with first, as results after their cards.
-            The mail and the record name them.
         dates: Only these dates of the range, as a mail writes them: 2025-01-03, a.example@2025-01-07..2025-01-09.
         exclude: Not these dates of the range, written the same way.
-        failed_of: Only what this earlier backfill (bf-...) planned and is not done yet.
-        plan_of: Only what the stored plan of this earlier backfill wanted to touch and still needs it.
-        resume_of: Set by a run that goes on after a pause: dates done since that backfill began are not done twice.
-        canary: How many telling dates go first and must be well before the others follow. 0 takes 3 when more
-            than 100 are to be fetched, -1 takes none.
-        breaker: Stop early at red flags (20 % failing, one error on every date ...). Off, every date is tried.
-        max_calls: Calls this run may make, or credits where the source counts those; 0 has no limit but the source's.
-        max_cost_usd: US dollars this run may cost (calls, storage operations, BigQuery); 0 takes the setting.
-        deadline_h: Hours after which nothing more is begun; 0 takes the setting.
         wait_for_lease_s: How long to wait for another run of this source to end; 0 refuses at once.
+        advanced: Where dates are fetched, limits, and earlier runs.
     """
     return await run_asked(Asked.model_validate(locals()))

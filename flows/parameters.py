@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
 from flows.calendar_dates import CalendarDate
 
@@ -90,13 +92,13 @@ PASTED_WAIT_S = 6 * 3600
 RUN_ID = r"^(bf-[a-z0-9_-]+)?$"
 
 
-def field(title: str, *, is_internal: bool = False, **rules: Any) -> Any:
+def field(title: str, **rules: Any) -> Any:
     """A parameter's field in the form: ``title`` has its unit, ``rules`` are what the browser checks before it asks.
 
     Prefect loses ``title=`` and ``description=`` of a parameter's own ``Field`` (measured with 3.8.8); descriptions
-    come from the docstring. An internal one is not for people to fill.
+    come from the docstring.
     """
-    return Field(json_schema_extra={"title": title, **({"readOnly": True} if is_internal else {})}, **rules)
+    return Field(json_schema_extra={"title": title}, **rules)
 
 
 # 0 has one meaning in every form: as usual, which is the setting where there is one. A title begins with the name that
@@ -115,7 +117,115 @@ PlannedRun = Annotated[str, field("plan_of (bf-...)", pattern=RUN_ID)]
 Period = Annotated[str, field("period (2024-25, 2024 or 2024-03)", pattern=r"^(\d{4}(-\d\d)?)?$")]
 # Text, because a date that may be left out is shown as a choice of types in place of the calendar.
 DateOrNone = Annotated[str, Field(json_schema_extra={"format": "date"})]
-PausedRun = Annotated[str, field("resume_of (set by a run that goes on)", is_internal=True, pattern=RUN_ID)]
+# Not in the form: a run that goes on by itself sets it.
+PausedRun = SkipJsonSchema[Annotated[str, Field(pattern=RUN_ID)]]
+ADVANCED = "advanced"
+"""The parameter that groups what is rarely set."""
+
+
+def _as_group(schema: dict[str, Any]) -> None:
+    """A group of a form: the server lets through what the form hides, and the run refuses names that nobody knows."""
+    schema.pop("additionalProperties", None)
+
+
+# The title of a field is the name that commands use, unless it has one of its own.
+_GROUP = ConfigDict(
+    frozen=True, extra="forbid", json_schema_extra=_as_group, field_title_generator=lambda name, _: name
+)
+
+
+class Advanced(BaseModel):
+    """What is rarely set: where dates are fetched, limits, and earlier runs. Commands of `gapless` name each alone."""
+
+    model_config = _GROUP
+
+    on_failure: OnFailure = Field(
+        OnFailure.CONTINUE, description="continue with the others, or stop and leave them pending."
+    )
+    engine: Engine = Field(
+        Engine.INLINE,
+        description="inline fetches in this one process; distributed spreads windows over all workers of the pool.",
+    )
+    parallel: Parallel = Field(
+        0,
+        description=(
+            "Only for engine distributed: into how many parts the run is split, all at work at once as far as workers "
+            "and max_concurrency allow. 0 takes the settings: 31 dates in a part, 4 parts at once."
+        ),
+    )
+    canary: Canary = Field(
+        0,
+        description=(
+            "How many telling ones go first and must be well before the others follow. 0 takes 3 when more than 100 "
+            "are to be fetched, -1 takes none."
+        ),
+    )
+    breaker: bool = Field(
+        True, description="Stop early at red flags (20 % failing, one error everywhere ...). Off, every one is tried."
+    )
+    max_calls: MaxCalls = Field(
+        0,
+        description=(
+            "Calls this run may make, or credits where the source counts those; 0 has no limit but the source's."
+        ),
+    )
+    max_cost_usd: MaxCost = Field(
+        0.0,
+        description="US dollars this run may cost (calls, storage operations, BigQuery); 0 takes the setting.",
+    )
+    deadline_h: DeadlineHours = Field(0.0, description="Hours after which nothing more is begun; 0 takes the setting.")
+    ignore_requires: bool = Field(
+        False,
+        description=(
+            "Also begin what another source has to be done with first, as results after their cards. The mail and the "
+            "record name it."
+        ),
+    )
+    failed_of: EarlierRun = Field(
+        "", description="Only what this earlier backfill (bf-...) planned and is not done yet."
+    )
+    plan_of: PlannedRun = Field(
+        "", description="Only what the stored plan of this earlier backfill wanted to touch and still needs it."
+    )
+    resume_of: PausedRun = ""
+
+
+class AdvancedFamily(BaseModel):
+    """What is rarely set for a family. Commands of `gapless` name each alone."""
+
+    model_config = _GROUP
+
+    deadline_h: DeadlineHours = Field(
+        0.0,
+        description="Hours after which no source is begun; 0 has no limit but that of the settings for each.",
+    )
+    ignore_requires: bool = Field(
+        False, description="Also begin dates that another source has to be done with first. The mail names them."
+    )
+    resume_of: PausedRun = ""
+
+
+def flat(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of a flow, each by its own name.
+
+    >>> flat({"source": "nba", "advanced": {"max_calls": 5}})
+    {'source': 'nba', 'max_calls': 5}
+    """
+    group = given.get(ADVANCED) or {}
+    rare = dict(group) if isinstance(group, Mapping | BaseModel) else {ADVANCED: group}
+    return {**{name: value for name, value in given.items() if name != ADVANCED}, **rare}
+
+
+def grouped(given: Mapping[str, Any], group: type[BaseModel] = Advanced) -> dict[str, Any]:
+    """The parameters as the form has them: what is rarely set lies in its group.
+
+    >>> grouped({"source": "nba", "max_calls": 5})
+    {'source': 'nba', 'advanced': {'max_calls': 5}}
+    """
+    rare = {name: value for name, value in given.items() if name in group.model_fields}
+    rest = {name: value for name, value in given.items() if name not in rare}
+    return {**rest, **({ADVANCED: rare} if rare else {})}
+
 
 NO_DATE = dt.date.min
 """Stands for a date that was not given: a source that is asked by entity has none."""
@@ -129,10 +239,15 @@ def _value(given: Any) -> Any:
     return getattr(given, "value", given)
 
 
+def _flattened(given: Any) -> Any:
+    return flat(given) if isinstance(given, Mapping) else given
+
+
 class Asked(BaseModel):
-    """Every parameter of one run; the flow's docstring says what each means."""
+    """Every parameter of one run, in its group or not; the flow's docstring and `Advanced` say what each means."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    _flat = model_validator(mode="before")(_flattened)
 
     source: Annotated[str, BeforeValidator(_value)]
     start_date: Annotated[CalendarDate, BeforeValidator(_date)] = NO_DATE
@@ -194,24 +309,28 @@ class Asked(BaseModel):
         return 1 if self.order is Order.SEQUENTIAL else self.max_concurrency
 
     def given(self) -> dict[str, Any]:
-        """JSON-ready parameters; what is at its default is left out: forms differ in what they ask."""
+        """JSON-ready parameters of the form; what is at its default is left out: forms differ in what they ask."""
+        return grouped(self._given())
+
+    def _given(self) -> dict[str, Any]:
         return {**self.model_dump(mode="json", exclude_defaults=True, exclude={"part_of"}), "reason": self.reason.value}
 
     def resumed(self, backfill_id: str) -> dict[str, Any]:
-        """JSON-ready parameters of a run that goes on where run ``backfill_id`` of these parameters stopped."""
-        given = self.given()
+        """The same for a run that goes on where run ``backfill_id`` of these parameters stopped."""
+        given = self._given()
         given["resume_of"] = self.resume_of or backfill_id
         if self.retry_failed or self.failed_of:
             # What had failed is paused or untouched by now, so it is named by the plan and not by its verdict.
             given = {name: value for name, value in given.items() if name not in ("retry_failed", "failed_of")}
             given["plan_of"] = backfill_id
-        return given
+        return grouped(given)
 
 
 class AskedFamily(BaseModel):
-    """Every parameter of a run of a family of sources; the flow's docstring says what each means."""
+    """Every parameter of a run of a family of sources, in its group or not; see the flow and `AdvancedFamily`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    _flat = model_validator(mode="before")(_flattened)
 
     family: Annotated[str, BeforeValidator(_value)]
     period: str = ""
@@ -241,5 +360,10 @@ class AskedFamily(BaseModel):
         return f"{self.reason.value}: {self.note}" if self.note else self.reason.value
 
     def given(self) -> dict[str, Any]:
-        """JSON-ready parameters, those at their default left out."""
-        return {"reason": self.reason.value, **self.model_dump(mode="json", exclude_defaults=True)}
+        """JSON-ready parameters of the form, those at their default left out."""
+        given = {"reason": self.reason.value, **self.model_dump(mode="json", exclude_defaults=True)}
+        return grouped(given, AdvancedFamily)
+
+    def resumed(self, backfill_id: str) -> dict[str, Any]:
+        """The same for a run that goes on where run ``backfill_id`` of these parameters stopped."""
+        return self.model_copy(update={"resume_of": self.resume_of or backfill_id}).given()

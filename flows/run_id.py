@@ -8,7 +8,7 @@ from uuid import UUID
 
 from alerting.ranges import expand_dates
 from alerting.wording import plural
-from flows.parameters import Reason
+from flows.parameters import Reason, flat
 
 _LONGEST_NAMED = 80
 
@@ -38,6 +38,7 @@ def family_run_name(given: Mapping[str, Any]) -> str:
     >>> family_run_name({"family": "nba", "period": "2024-25"})
     'nba 2024-25'
     """
+    given = flat(given)
     family = getattr(given["family"], "value", given["family"])
     what = given.get("period") or f"{given.get('start_date', '')}..{given.get('end_date', '')}"
     resumes = f" resumes {earlier}" if (earlier := given.get("resume_of")) else ""
@@ -50,9 +51,10 @@ def run_name(given: Mapping[str, Any]) -> str:
     >>> january = {"source": "nba", "start_date": "2025-01-01", "end_date": "2025-01-31"}
     >>> run_name(january), run_name({**january, "dates": "2025-01-03, 2025-01-05..2025-01-11", "reason": "errors"})
     ('nba 2025-01-01..2025-01-31', 'nba retry 8 of 2025-01-01..2025-01-31')
-    >>> run_name({**january, "resume_of": "bf-1"})
+    >>> run_name({**january, "advanced": {"resume_of": "bf-1"}})
     'nba 2025-01-01..2025-01-31 resumes bf-1'
     """
+    given = flat(given)
     source, reason = (getattr(value, "value", value) for value in (given["source"], given.get("reason", "")))
     asked = given.get("entities") or given.get("dates") or ""
     whole = "" if given.get("entities") else f"{given['start_date']}..{given['end_date']}"

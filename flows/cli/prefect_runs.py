@@ -27,7 +27,7 @@ from tqdm import tqdm
 from alerting.errors import AuthenticationError, ConfigurationError, PipelineError, TransientError
 from alerting.outbox import Outbox
 from flows.closing.mailing import FOLLOWED
-from flows.parameters import ASKED_BY, Engine, Publish
+from flows.parameters import ASKED_BY, Engine, Publish, flat
 from flows.run.interruption import FEW_TRIES
 from flows.run_id import backfill_id_of
 from flows.settings import code_version
@@ -232,7 +232,7 @@ async def _read(flow_run_id: UUID) -> FlowRun:
 
 def child_runs(started: Started, known: int = 0) -> list[dict[str, str]]:
     """The child runs of a distributed run in the order of their start, without the first ``known``; none for others."""
-    if started.parameters.get("engine") != Engine.DISTRIBUTED:
+    if flat(started.parameters).get("engine") != Engine.DISTRIBUTED:
         return []
     found: list[FlowRun] = []
     while page := _answer(_deployed_children(started.flow_run_id, known + len(found))):

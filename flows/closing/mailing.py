@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 
 from prefect.runtime import deployment, flow_run
@@ -15,7 +16,7 @@ from alerting.notices import send_refusal
 from alerting.outbox import OutboxEntry
 from alerting.run_facts import RunFacts
 from flows.log import partition_logger
-from flows.parameters import PASTED_WAIT_S, Asked
+from flows.parameters import PASTED_WAIT_S, Asked, grouped
 from flows.wiring import Services, build_services
 from scrapers.scrape import utc_now
 
@@ -64,7 +65,10 @@ def tell_refused(asked: Asked, backfill_id: str, error: PipelineError) -> None:
 def _same_again(asked: Asked) -> str:
     given = asked.model_dump(mode="json", exclude_defaults=True, exclude={"source", "resume_of"})
     given |= {"reason": asked.reason.value, "wait_for_lease_s": max(asked.wait_for_lease_s, PASTED_WAIT_S)}
-    said = " ".join(f"-p {shlex.quote(f'{name}={value}')}" for name, value in given.items())
+    said = " ".join(
+        f"-p {shlex.quote(f'{name}={json.dumps(value) if isinstance(value, dict) else value}')}"
+        for name, value in grouped(given).items()
+    )
     return f"prefect deployment run 'backfill/{asked.source}' {said}"
 
 

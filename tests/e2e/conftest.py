@@ -22,6 +22,8 @@ from typing import Any
 import pytest
 
 from deployments.local.stack import Stack
+from flows.parameters import Advanced, AdvancedFamily, grouped
+from scrapers.registry import families
 
 # Tests are no package, so the file beside this one is loaded by its path.
 _spec = importlib.util.spec_from_file_location("e2e_fleet", Path(__file__).with_name("fleet.py"))
@@ -105,7 +107,10 @@ class Bench:
         return self.start_deployment(deployment, env=env, **given)
 
     def start_deployment(self, deployment: str, *, env: Mapping[str, str] | None = None, **parameters: Any) -> str:
-        """``prefect deployment run``; returns the flow run id."""
+        """``prefect deployment run``; returns the flow run id. Parameters of a backfill are put into its group."""
+        kind, _, named = deployment.partition("/")
+        if kind == "backfill":
+            parameters = grouped(parameters, AdvancedFamily if named in families() else Advanced)
         arguments = ["deployment", "run", deployment]
         for name, value in parameters.items():
             arguments += ["-p", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]

@@ -122,9 +122,15 @@ def test_bad_parameters_end_before_any_effect_with_one_clear_message(bench: Benc
 
 
 def test_parameters_outside_the_schema_are_refused_by_the_deployment(bench: Bench) -> None:
-    for parameters in (["max_concurrency=0"], ["source=unknown"], ["start_date=yesterday"], ["reason=because"]):
+    for parameters in (
+        ["max_concurrency=0"],
+        ['advanced={"max_calls": -1}'],
+        ["source=unknown"],
+        ["start_date=yesterday"],
+        ["reason=because"],
+    ):
         given = {"start_date": "2025-03-01", "end_date": "2025-03-02", "reason": "test"}
-        given.update(part.split("=") for part in parameters)
+        given.update(part.split("=", 1) for part in parameters)
         arguments = [part for name, value in given.items() for part in ("-p", f"{name}={value}")]
         done = bench.cli("deployment", "run", "backfill/bdl_box_scores", *arguments, "--watch")
         assert done.returncode != 0, done.stdout

@@ -151,7 +151,7 @@ def test_a_daily_wall_pauses_the_run_which_goes_on_by_itself_after_the_reset(ben
 
     (scheduled,) = bench.api("/flow_runs/filter", {"flow_runs": {"tags": {"all_": [ended.backfill_id]}}})
     assert scheduled["state_type"] == "SCHEDULED"
-    assert scheduled["parameters"]["resume_of"] == ended.backfill_id
+    assert scheduled["parameters"]["advanced"]["resume_of"] == ended.backfill_id
     due = dt.datetime.fromisoformat(scheduled["state"]["state_details"]["scheduled_time"])
     assert due > dt.datetime.now(dt.UTC)
 

@@ -180,7 +180,7 @@ def test_a_wall_of_one_source_leaves_the_others_and_the_family_goes_on_by_itself
     assert state.message.startswith("ABORTED(budget): 1 of 3 sources complete; games ABORTED(budget); scores ")
     assert state.message.endswith("; goes on by itself as flow run amber-otter")
     ((of, given, at),) = scheduled
-    assert (of, given["resume_of"], given["start_date"]) == (backfill_id, backfill_id, DAYS[0])
+    assert (of, given["advanced"]["resume_of"], given["start_date"]) == (backfill_id, backfill_id, DAYS[0])
     assert at >= reset
     (mail,) = mails(inbox)
     assert mail["subject"].startswith("[backfill][PAUSED, 3 of 7 done] toys")

@@ -5,19 +5,23 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from prefect import Flow
+from prefect.exceptions import ParameterTypeError
 from prefect.utilities.callables import parameter_schema
+from prefect.utilities.schema_tools.validation import ValidationError, validate
 
 import scrapers.sources
 from flows.backfill import backfill
 from flows.backfill_entities import backfill_entities
 from flows.backfill_family import backfill_family
 from flows.backfill_series import backfill_series
+from flows.cli.start import extra_parameters
 from flows.daily import daily
 from flows.dropdowns import sources_by
 from flows.operate import operate
@@ -35,6 +39,13 @@ FLOWS: dict[str, Flow[..., Any]] = {
 @functools.cache
 def form(flow: Flow[..., Any]) -> dict[str, Any]:
     return parameter_schema(flow).model_dump()
+
+
+def fields(flow: Flow[..., Any]) -> dict[str, Any]:
+    """What the form shows, whether in its group or not."""
+    shown = dict(form(flow)["properties"])
+    group = shown.pop("advanced", None)
+    return {**shown, **(form(flow)["definitions"][group["$ref"].rpartition("/")[2]]["properties"] if group else {})}
 
 
 def offered(flow: Flow[..., Any], kind: str) -> list[str]:
@@ -71,7 +82,7 @@ def test_each_dropdown_offers_exactly_the_sources_its_form_can_ask() -> None:
 
 @pytest.mark.parametrize("flow", [*FLOWS.values(), backfill_family, daily])
 def test_every_field_of_a_form_is_explained(flow: Flow[..., Any]) -> None:
-    silent = [name for name, field in form(flow)["properties"].items() if len(field.get("description", "")) < 8]
+    silent = [name for name, field in fields(flow).items() if len(field.get("description", "")) < 8]
     assert silent == []
 
 
@@ -79,7 +90,7 @@ def test_every_field_of_a_form_is_explained(flow: Flow[..., Any]) -> None:
 def test_every_number_of_a_form_names_its_unit_and_zero_is_as_usual_wherever_it_may_be_given(
     flow: Flow[..., Any],
 ) -> None:
-    for name, field in form(flow)["properties"].items():
+    for name, field in fields(flow).items():
         if field.get("type") not in ("integer", "number"):
             continue
         # Commands use the name, so the title begins with it.
@@ -87,14 +98,45 @@ def test_every_number_of_a_form_names_its_unit_and_zero_is_as_usual_wherever_it_
         assert ("0: as usual" in field["title"]) == (field["minimum"] <= 0), name
 
 
-def test_a_browser_refuses_what_no_run_could_mean_and_shows_what_is_not_for_people_as_read_only() -> None:
+def test_a_browser_refuses_what_no_run_could_mean() -> None:
     for flow in FLOWS.values():
-        fields = form(flow)["properties"]
-        for name in ("failed_of", "plan_of", "resume_of"):
-            assert re.fullmatch(fields[name]["pattern"], "bf-0123456789ab-r2")
-            assert re.fullmatch(fields[name]["pattern"], "")
-            assert not re.fullmatch(fields[name]["pattern"], "yesterday's")
-        assert [name for name, field in fields.items() if field.get("readOnly")] == ["resume_of"]
+        shown = fields(flow)
+        for name in ("failed_of", "plan_of"):
+            assert re.fullmatch(shown[name]["pattern"], "bf-0123456789ab-r2")
+            assert re.fullmatch(shown[name]["pattern"], "")
+            assert not re.fullmatch(shown[name]["pattern"], "yesterday's")
+
+
+@pytest.mark.parametrize(
+    ("flow", "given"),
+    [
+        (backfill, {"source": "bdl_box_scores", "start_date": "2025-01-01", "end_date": "2025-01-02"}),
+        (backfill_entities, {"source": "civic_band", "entities": "all"}),
+        (backfill_family, {"family": "nba", "period": "2024-25"}),
+    ],
+    ids=["dates", "entities", "family"],
+)
+def test_the_form_groups_what_is_rarely_set_and_hides_what_only_a_run_sets(
+    flow: Flow[..., Any], given: dict[str, Any]
+) -> None:
+    assert len(form(flow)["properties"]) <= 17
+    assert [name for name, field in fields(flow).items() if field["title"].split()[0] != name] == []
+    assert "resume_of" not in fields(flow)
+    for schema_or_run in (partial(validate, schema=form(flow), raise_on_error=True), flow.validate_parameters):
+        schema_or_run({**given, "reason": "test", "advanced": {"resume_of": "bf-0123456789ab"}})
+    # The server lets through what the form hides, so the run refuses what nobody knows.
+    with pytest.raises(ParameterTypeError, match=r"advanced\.max_calls"):
+        flow.validate_parameters({**given, "reason": "test", "advanced": {"max_calls": "many"}})
+    with pytest.raises(ValidationError, match=r"advanced\.deadline_h"):
+        validate({**given, "reason": "test", "advanced": {"deadline_h": -1}}, form(flow), raise_on_error=True)
+
+
+def test_a_command_names_rare_parameters_alone_and_the_run_gets_them_in_their_group() -> None:
+    given = {"start_date": "2025-01-01", "end_date": "2025-01-02", **extra_parameters(["max_calls=5", "plan_of=bf-1"])}
+    asked = Asked.model_validate({"source": "bdl_box_scores", **given})
+    assert asked.given()["advanced"] == {"max_calls": 5, "plan_of": "bf-1"}
+    backfill.validate_parameters(asked.given())
+    assert Asked.model_validate(asked.given()) == asked
 
 
 def test_the_deployment_of_an_operator_has_no_parameter_that_its_form_lacks() -> None:
@@ -124,8 +166,8 @@ def test_an_operators_command_is_one_line_as_in_a_shell(monkeypatch: pytest.Monk
 
 
 def test_all_forms_ask_for_parts_of_one_and_the_same_run() -> None:
-    asked = [set(form(flow)["properties"]) for flow in FLOWS.values()]
-    assert asked[0] | asked[1] == asked[2] == set(Asked.model_fields) - {"part_of"}
+    asked = [set(fields(flow)) for flow in FLOWS.values()]
+    assert asked[0] | asked[1] == asked[2] == set(Asked.model_fields) - {"part_of", "resume_of"}
     assert asked[0] ^ asked[1] == {"start_date", "end_date", "dates", "order", "entities"}
     assert {flow.name for flow in FLOWS.values()} == {"backfill"}, "commands say backfill/<source> for every source"
 
@@ -140,19 +182,19 @@ def test_every_deployment_has_the_form_of_its_source_and_no_parameter_that_it_la
 
 
 def test_a_family_is_asked_for_by_a_period_or_by_dates_and_each_family_has_one_deployment() -> None:
-    fields = form(backfill_family)
-    assert fields["required"] == ["family", "reason"]
-    assert set(fields["properties"]) == set(AskedFamily.model_fields)
+    assert form(backfill_family)["required"] == ["family", "reason"]
+    shown = fields(backfill_family)
+    assert set(shown) == set(AskedFamily.model_fields) - {"resume_of"}
     assert offered(backfill_family, "Family") == families()
     assert offered(backfill_family, "FamilySource") == sorted(
         one for family in families() for one in sources_of_family(family)
     )
     for name in ("start_date", "end_date"):
-        field = fields["properties"][name]
+        field = shown[name]
         assert (field["type"], field["format"], field["default"]) == ("string", "date", "")
     for name in ("skip", "also"):
-        assert fields["properties"][name]["items"] == {"$ref": "#/definitions/FamilySource"}
-    period = fields["properties"]["period"]["pattern"]
+        assert shown[name]["items"] == {"$ref": "#/definitions/FamilySource"}
+    period = shown["period"]["pattern"]
     assert all(re.fullmatch(period, one) for one in ("", "2024", "2024-25", "2024-03"))
     assert not re.fullmatch(period, "last season")
     known = yaml.safe_load(PREFECT_YAML.read_text())["deployments"]

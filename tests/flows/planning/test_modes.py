@@ -124,4 +124,4 @@ def test_a_run_that_retries_failures_resumes_by_its_plan_because_paused_dates_ar
     given = asked.resumed("bf-1")
     again = Asked.model_validate(given)
     assert (again.retry_failed, again.plan_of, again.resume_of) == (False, "bf-1", "bf-1")
-    assert again.resumed("bf-2")["resume_of"] == "bf-1"
+    assert Asked.model_validate(again.resumed("bf-2")).resume_of == "bf-1"
