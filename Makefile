@@ -17,6 +17,9 @@ UPGRADE ?=
 LOCK := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet $(UPGRADE) pyproject.toml --universal \
 	--python-version 3.11 --generate-hashes --no-annotate
 
+# Compiled modules are kept, whatever the environment says: tests start hundreds of children, each on the same modules.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help run season up down status test check unit long mutants smoke e2e faults fuzz bench screenshots lock pins audit dist sbom clean
 
 help:  ## What there is
