@@ -76,7 +76,7 @@ def start_work(stack: Stack, *, is_season: bool = False) -> float:
     """
     os.environ.update(stack.environment())
     if is_season:
-        os.environ.update(importlib.import_module("deployments.local.season_job").environment(os.environ))
+        os.environ.update(importlib.import_module("deployments.local.season_job").ENVIRONMENT)
     provisioning = importlib.import_module("deployments.provision")
     began = time.monotonic()
     provisioning.provision()

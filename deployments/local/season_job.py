@@ -31,8 +31,6 @@ from scrapers.platforms.nba_calendar import NBA_SEASONS
 FAMILY, ALSO = "nba", "odds_history"
 WORLDS = ("box_scores", "nba", "drive", "odds")
 POLL_S = 1.0
-# Accounts of the sources, at rates of no real login: what is shown here is that nothing is lost, not how long it waits.
-UNHURRIED = ("balldontlie", "nba_stats", "nba_cdn", "google_drive", "bigdataball", "the_odds_api")
 ENVIRONMENT = {
     "GAPLESS_SOURCE_CALLS_PER_MONTH": json.dumps({"the_odds_api": 100_000}),
     # Killed runs leave leases; a minute is enough to notice.
@@ -51,17 +49,11 @@ WHERE G.deleted_at IS NULL AND NOT G.is_postponed AND G.status = 3 AND G.game_ki
 AND G.game_date BETWEEN DATE '{first}' AND DATE '{last}'
 """
 """Played games of the schedule, and how many of them have prices: joined by date and home team."""
-
-
-def environment(given: Mapping[str, str]) -> dict[str, str]:
-    """What the worker of this job has beside the stack's own environment ``given``."""
-    rates = {**json.loads(given.get("GAPLESS_SOURCE_RATE_PER_MINUTE", "{}")), **dict.fromkeys(UNHURRIED, 60_000)}
-    pauses = {account: [0, 0] for account in UNHURRIED}
-    return {
-        **ENVIRONMENT,
-        "GAPLESS_SOURCE_RATE_PER_MINUTE": json.dumps(rates),
-        "GAPLESS_SOURCE_PAUSE_S": json.dumps(pauses),
-    }
+_SIDE_BY_SIDE = """
+SELECT COUNT(DISTINCT source) AS sources, IFNULL(SUM(expected), 0) AS expected, IFNULL(SUM(verified), 0) AS verified,
+(SELECT COUNT(*) FROM {disagreements} WHERE date BETWEEN DATE '{first}' AND DATE '{last}') AS disagreements
+FROM {coverage} WHERE date BETWEEN DATE '{first}' AND DATE '{last}'
+"""
 
 
 def run_season_of(urls: Mapping[str, str], period: str, dates: Sequence[str] | None, kills: int) -> int:
@@ -154,9 +146,16 @@ def _report(services: Services, steps: Sequence[RunFacts], days: Sequence[dt.dat
         items = step.items
         games = f"{items['found']:,} of {items['expected']:,} expected" if items else "no oracle"
         counts = ", ".join(f"{count:,} {verdict}" for verdict, count in step.verdict_counts.items())
-        _say(f"{step.source:<24} {step.verdict:<12} games: {games}; partitions: {counts}")
+        took = f"; {step.wall_s:,.0f} s, {step.calls or 0:,} calls in the last run" if step.wall_s is not None else ""
+        _say(f"{step.source:<24} {step.verdict:<12} games: {games}; partitions: {counts}{took}")
+    name_of = services.warehouse.name_of
+    tables = {name: name_of(f"gapless_{name}") for name in ("coverage", "disagreements")}
+    (looked,) = services.warehouse.query(_SIDE_BY_SIDE.format(**tables, first=days[0], last=days[1]))
+    _say(
+        f"Side by side: {looked['verified']:,} of {looked['expected']:,} expected games verified in "
+        f"{plural(looked['sources'], 'source')}, {plural(looked['disagreements'], 'disagreement')}"
+    )
     if ALSO in {step.source for step in steps}:
-        name_of = services.warehouse.name_of
         tables = {name: name_of(name) for name in ("nba_schedule", "nba_bdl_teams", "odds_h2h_lines")}
         (found,) = services.warehouse.query(_PRICED.format(**tables, first=days[0], last=days[1]))
         _say(f"Prices    {found['priced']:,} of {found['games']:,} played games have prices")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from deployments.local.upstreams.odds_upstream import ODDS_KEY
 from deployments.local.upstreams.racing_upstream import RACING_PASSWORD, RACING_USER
 from deployments.local.upstreams.shops_world import SETTINGS
 from deployments.local.upstreams.sold_world import AREAS
+from scrapers.registry import scraper
 
 GOOGLE_PROJECT = "gapless-local"
 LOCAL_API_KEY = "sample-key"
@@ -61,10 +62,11 @@ _OF_SOURCES: dict[str, dict[str, Any]] = {
         "hemnet_sales": list(AREAS),
         "coffee_shops": SETTINGS,
     },
-    "GAPLESS_SOURCE_RATE_PER_MINUTE": {"civic_band": 6000, "balldontlie": 6000},
-    "GAPLESS_SOURCE_PAUSE_S": {"hemnet": [0.0, 0.02]},
+    "GAPLESS_SOURCE_RATE_PER_MINUTE": {"civic_band": 6000, "balldontlie": 6000, "nba_stats": 6000, "nba_cdn": 6000},
+    "GAPLESS_SOURCE_PAUSE_S": {"hemnet": [0.0, 0.02], "nba_stats": [0.0, 0.0], "nba_cdn": [0.0, 0.0]},
 }
 """JSON objects by variable: the stack's own entries, those of the running samples aside."""
+_PACES = ("GAPLESS_SOURCE_RATE_PER_MINUTE", "GAPLESS_SOURCE_PAUSE_S")
 
 
 def client_environment(state_dir: Path, state: StackState) -> dict[str, str]:
@@ -80,9 +82,10 @@ def client_environment(state_dir: Path, state: StackState) -> dict[str, str]:
     on_the_way = at["weather"].ports if "weather" in at else {}
     weather = {route: f"http://127.0.0.1:{port}" for route, port in on_the_way.items()}
     of_sources = settings_of_sources(ports)
-    if "sold" not in ports or any(name.startswith("hemnet_") for name in state.exports.get("GAPLESS_SOURCE_URLS", {})):
-        # Only the sample is asked that fast, which else would take half an hour: anything else gets its pauses.
-        of_sources["GAPLESS_SOURCE_PAUSE_S"] = {}
+    # Only a sample is asked that fast, which else would take half an hour: anything else gets its own pace.
+    hurried = _accounts_of_samples(ports, state.exports.get("GAPLESS_SOURCE_URLS", {}))
+    for name in _PACES:
+        of_sources[name] = {account: pace for account, pace in of_sources[name].items() if account in hurried}
     return {
         **client_settings(state_dir / "prefect", at["prefect"].ports["http"], state.auth),
         **({"PREFECT_API_URL": f"{weather['prefect']}/api"} if weather else {}),
@@ -115,6 +118,12 @@ def settings_of_sources(ports: Mapping[str, int]) -> dict[str, dict[str, Any]]:
         key = {"drive_service_account": key_file(f"http://127.0.0.1:{ports['drive']}/token")}
         of_sources["GAPLESS_SOURCE_SECRETS"] = {**_OF_SOURCES["GAPLESS_SOURCE_SECRETS"], **key}
     return of_sources
+
+
+def _accounts_of_samples(ports: Mapping[str, int], elsewhere: Collection[str]) -> set[str]:
+    """Accounts of which no source is asked anywhere else than at a sample that runs."""
+    real = {name for name, (world, _) in _WORLD_OF_SOURCE.items() if world not in ports or name in elsewhere}
+    return {scraper(name).account_name for name in _WORLD_OF_SOURCE} - {scraper(name).account_name for name in real}
 
 
 def calendar_environment(state: StackState) -> dict[str, str]:

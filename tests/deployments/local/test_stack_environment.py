@@ -43,7 +43,7 @@ def _running(exports: dict[str, dict[str, str]] | None = None) -> StackState:
     identity = ProcessId.of(os.getpid())
     assert identity is not None
     children = [
-        Child(name, identity, f"http://127.0.0.1:{next(iter(ports.values()))}", Path("log"), "", ports)
+        Child(name, identity, f"http://127.0.0.1:{next(iter(ports.values()))}", Path("log"), "", dict(ports))
         for name, ports in PORTS.items()
     ]
     return StackState(token="t", children=children, auth="gapless:x", exports=exports or {})
@@ -142,8 +142,19 @@ def test_the_page_of_calendars_reads_the_bucket_and_the_entities_of_its_own_stac
     assert json.loads(found["GAPLESS_SOURCE_ENTITIES"])["civic_band"] == ["a-town"]
 
 
-def test_only_the_sample_of_a_site_is_asked_without_its_pauses():
-    quick = client_environment(Path("x"), _running({}))
-    assert json.loads(quick["GAPLESS_SOURCE_PAUSE_S"]) == {"hemnet": [0.0, 0.02]}
-    real = client_environment(Path("x"), _running({"GAPLESS_SOURCE_URLS": {"hemnet_sales": "https://www.hemnet.se"}}))
-    assert json.loads(real["GAPLESS_SOURCE_PAUSE_S"]) == {}
+@pytest.mark.parametrize(
+    ("source", "account", "url"),
+    [
+        ("hemnet_sales", "hemnet", "https://www.hemnet.se"),
+        ("nba_boxscores", "nba_stats", "https://stats.nba.com"),
+        ("bdl_stats", "balldontlie", "https://api.balldontlie.io"),
+    ],
+)
+def test_only_a_sample_is_asked_without_pauses_and_faster_than_the_source_allows(source, account, url):
+    sample, real = _running(), _running({"GAPLESS_SOURCE_URLS": {source: url}})
+    paces = {name: _of_sources(sample, name) for name in ("PAUSE_S", "RATE_PER_MINUTE")}
+    assert any(account in pace for pace in paces.values())
+    for name, pace in paces.items():
+        assert _of_sources(real, name) == {one: value for one, value in pace.items() if one != account}
+    sample.child("upstream").ports.clear()  # type: ignore[union-attr]
+    assert _of_sources(sample, "PAUSE_S") == _of_sources(sample, "RATE_PER_MINUTE") == {}
