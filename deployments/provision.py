@@ -22,6 +22,7 @@ from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from deployments.deploying import deploy_all
 from flows.child_runs.shared_rate import bucket, limit_name
 from flows.wiring import Services, build_services
+from processors import coverage_tables
 from processors.registry import views
 from scrapers.registry import sources
 
@@ -57,11 +58,11 @@ async def _ensure_queue(client: PrefectClient, name: str, priority: int) -> None
 
 
 def provision_storage(services: Services) -> None:
-    """Bucket, dataset, the tables of every source, and the views over them."""
+    """Bucket, dataset, the tables of every source and our own, and the views over those of sources."""
     services.store.ensure_bucket(services.settings.location)
     services.warehouse.ensure_dataset()
     tables = [table for source in sources() for table in services.source_kit(source).processor.tables]
-    _at_once(services.warehouse.ensure_table, tables)
+    _at_once(services.warehouse.ensure_table, [*tables, *coverage_tables.TABLES])
     _at_once(services.warehouse.ensure_view, views())
 
 

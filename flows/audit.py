@@ -19,6 +19,7 @@ from flows.run.calendar_artifact import calendar_artifacts
 from flows.run.progress_artifact import end_progress
 from flows.truth.auditing import audit_sources, tell
 from flows.truth.deficits import summarised
+from flows.truth.kept_look import keep_looks_at_families
 from flows.wiring import build_services
 from scrapers.registry import sources as known_sources
 from scrapers.scrape import utc_now
@@ -29,7 +30,8 @@ from scrapers.scrape import utc_now
 def audit(sources: list[str] | None = None, first_date: CalendarDate | None = None, alert: bool = True) -> State[Any]:
     """Compares ledger, landed payloads and BigQuery of whole sources: what was never attempted, lost or went stale.
 
-    Makes no call to a source and changes nothing. `gapless repair` runs a backfill of exactly what it finds.
+    Makes no call to a source and changes no verdict and no row of a source. `gapless repair` runs a backfill of exactly
+    what it finds. An audit of all sources also renews the tables of families side by side.
 
     Args:
         sources: Which; all when empty.
@@ -40,6 +42,8 @@ def audit(sources: list[str] | None = None, first_date: CalendarDate | None = No
     try:
         services = build_services()
         findings = audit_sources(services, sources or [], utc_now(), first_date)
+        if not sources:
+            keep_looks_at_families(services, utc_now())
     except PipelineError as error:
         return failed(error)
     lines: Sequence[dict[str, Any]] = summarised(findings)

@@ -44,6 +44,7 @@ from flows.ledger.reviews import ReviewState, list_reviews, named_review
 from flows.truth import auditing
 from flows.truth.deficits import Deficit, find_gaps, not_at_source, summarised
 from flows.truth.inventory import read_inventory
+from flows.truth.kept_look import keep_look
 from flows.truth.recount import recount_range
 from flows.truth.side_by_side import read_side_by_side
 from flows.truth.whole_history import History, read_histories
@@ -310,6 +311,9 @@ def coverage(
     end: RunEnd = None,
     skip: Skip = None,
     also: Also = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Also write it to the tables gapless_coverage and gapless_disagreements.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Sources side by side: what each must have, has landed, loaded and verified, and where they disagree.
@@ -320,7 +324,10 @@ def coverage(
     first, last = range_of(source, start, end)
     wanted = [one for one in (sources_of_family(source) or [source]) if one not in (skip or [])] + (also or [])
     dated = [one for one in wanted if services.source_kit(one).scraper.step != "whole"]
-    found = read_side_by_side(services, dated, first, last, utc_now())
+    now = utc_now()
+    found = read_side_by_side(services, dated, first, last, now)
+    if keep:
+        keep_look(services, found, now)
     show(coverage_document(source, found), coverage_lines(source, found), as_json)
     finish(found.is_whole)
 

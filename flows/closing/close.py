@@ -33,6 +33,7 @@ from flows.run.data_facts import absent_facts, item_counts, item_facts, provisio
 from flows.run.progress import ending_of
 from flows.run.progress_artifact import end_progress
 from flows.run.result_artifacts import result_artifacts
+from flows.truth.kept_look import keep_look_at
 from flows.wiring import Services
 
 LOG = logging.getLogger("gapless.closing")
@@ -164,6 +165,9 @@ def _close_family(
     tables = [table for step in steps for table in services.table_names(step.source)]
     announce(run_events(final.redacted(), {}, tables))
     end_progress(final.flow_run_id, family_ending(final, steps))
+    # The mail is out: tables of our own delay nobody.
+    first, last = map(dt.date.fromisoformat, (final.start_date, final.end_date))
+    keep_look_at(services, [step.source for step in steps], first, last, now)
     LOG.info("family run %s closed: %s", backfill_id, family_ending(final, steps))
     return Closed(final, result)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from alerting.errors import ConfigurationError
@@ -24,8 +24,11 @@ from scrapers.partition import Partition, partitions_between
 
 THERE, LANDED, MISSING, MORE, NOT_FETCHED = "there", "landed", "missing", "more", "not fetched"
 """What a source has of an item; of a date that is not done it is the date's verdict."""
+EXTRA, MOVED, DOUBLED = "extra", "moved", "doubled"
+"""What is wrong with an item, beside `MISSING`."""
 
-_ONE_DAY = dt.timedelta(days=1)
+_BARE = "no rows, "
+_COUNTS = ("expected", "landed", "loaded", "verified", "more")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +56,50 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
+class StandingOn:
+    """The same of one partition, with its verdict ("" for none yet) and the error that it has.
+
+    With a ``doubt`` the oracle is not believed of it, and nothing is counted.
+    """
+
+    partition: Partition
+    source: str
+    oracle: str
+    item: str
+    expected: int = 0
+    landed: int = 0
+    loaded: int = 0
+    verified: int = 0
+    more: int = 0
+    verdict: str = ""
+    error: str = ""
+    doubt: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Disagreement:
     """An item of one date that a source lacks, or has and should not: what each source that knows of it has.
 
-    ``note`` says on which other date it is expected; "" where it is on none.
+    Attributes:
+        date: Key of the partition.
+        item: Its name for people.
+        states: By source.
+        kinds: By source that is at odds: `MISSING` or `EXTRA`; `MOVED` where it lacks the item here and has it on
+            another date, or the other way round; `DOUBLED` where it has it on another date, too, and should there.
+        note: On which other date it is expected; "" where it is on none.
+        key: What the reference calls it; "" is the same as ``item``.
+        starts_on: First date of the partition.
+        others: Other dates in question, by source that is at odds.
     """
 
     date: str
     item: str
     states: Mapping[str, str]
+    kinds: Mapping[str, str]
     note: str = ""
+    key: str = ""
+    starts_on: dt.date = dt.date.min
+    others: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +109,7 @@ class SideBySide:
     first: dt.date
     last: dt.date
     standings: tuple[Standing, ...]
+    dates: tuple[StandingOn, ...]
     disagreements: tuple[Disagreement, ...]
     unheld: tuple[str, ...]
 
@@ -97,33 +135,118 @@ def read_side_by_side(
             stage="coverage",
             hint="declare an Oracle: docs/add-a-source.md",
         )
-    table, identity = _reference([oracle for _, oracle in pairs])
-    rows: defaultdict[tuple[str, str], dict[str, str]] = defaultdict(dict)
-    names: dict[str, str] = {}
-    due: defaultdict[str, set[str]] = defaultdict(set)
+    joined = _Joined(*_reference([oracle for _, oracle in pairs]))
+    dates: list[StandingOn] = []
     standings = []
     for scraper, oracle in pairs:
-        partitions = _partitions(scraper, first, last, now)
-        compared = _Compared(services, scraper, oracle, partitions)
-        is_joined = (oracle.source, oracle.table) == table
-        other_names = compared.named_by(services, identity) if is_joined and oracle.key != identity else {}
-        standings.append(compared.standing())
-        for partition in partitions:
-            for item, state in compared.states(partition).items():
-                known = other_names.get((partition.key, item), item)
-                shown = known if is_joined or state != MORE else f"{item} ({scraper.source})"
-                rows[partition.key, shown][scraper.source] = state
-                if state != MORE and is_joined:
-                    due[shown].add(partition.key)
-                label = compared.expectations[partition.key].items.get(item, "")
-                names[shown] = max(names.get(shown, shown), label, key=len)
-    unlike = [
-        Disagreement(date, names[item], states, _elsewhere(states, due[item] - {date}))
-        for (date, item), states in sorted(rows.items())
-        if {MISSING, MORE} & {*states.values()}
-    ]
+        compared = _Compared(services, scraper, oracle, _partitions(scraper, first, last, now))
+        joined.add(services, compared)
+        mine = [compared.standing_on(one) for one in compared.partitions]
+        standings.append(_summed(scraper.source, oracle, mine))
+        dates += mine
     unheld = tuple(one.source for one in scrapers if not (one.oracles or one.compared))
-    return SideBySide(first, last, tuple(standings), tuple(unlike), unheld)
+    return SideBySide(first, last, tuple(standings), tuple(dates), tuple(joined.disagreements()), unheld)
+
+
+class _Joined:
+    """What every source has of each item, by date and by the name that the reference has for it."""
+
+    def __init__(self, table: tuple[str, str], identity: str) -> None:
+        self._table, self._identity = table, identity
+        self._states: defaultdict[tuple[str, str], dict[str, str]] = defaultdict(dict)
+        self._names: dict[str, str] = {}
+        self._due: defaultdict[str, set[str]] = defaultdict(set)
+        self._starts: dict[str, dt.date] = {}
+
+    def add(self, services: Services, compared: _Compared) -> None:
+        """The items of one source."""
+        oracle, source = compared.oracle, compared.source
+        is_joined = (oracle.source, oracle.table) == self._table
+        other_names = compared.named_by(services, self._identity) if is_joined and oracle.key != self._identity else {}
+        states = {one.key: compared.states(one) for one in compared.partitions}
+        lacking = _only_lack(states, other_names)
+        for partition in compared.partitions:
+            self._starts[partition.key] = partition.start
+            for item, state in states[partition.key].items():
+                known = other_names.get((partition.key, item), item)
+                if state == MORE:
+                    known = lacking.get(item, item) if is_joined else f"{item} ({source})"
+                self._states[partition.key, known][source] = state
+                if state != MORE and is_joined:
+                    self._due[known].add(partition.key)
+                label = compared.expectations[partition.key].items.get(item, "")
+                self._names[known] = max(self._names.get(known, known), label, key=len)
+
+    def disagreements(self) -> Iterator[Disagreement]:
+        """Items that a source lacks, or has and should not, by date."""
+        on: defaultdict[tuple[str, str], dict[str, str]] = defaultdict(dict)
+        for (date, item), states in self._states.items():
+            for source, state in states.items():
+                on[source, item][date] = state
+        for (date, item), states in sorted(self._states.items()):
+            kinds = {
+                source: _kind(date, on[source, item], self._due[item])
+                for source, state in states.items()
+                if state in (MISSING, MORE)
+            }
+            if kinds:
+                yield Disagreement(
+                    date,
+                    self._names[item],
+                    states,
+                    {source: kind for source, (kind, _) in kinds.items()},
+                    _elsewhere(states, self._due[item] - {date}),
+                    item,
+                    self._starts[date],
+                    {source: others for source, (_, others) in kinds.items() if others},
+                )
+
+
+def _only_lack(states: Mapping[str, Mapping[str, str]], other_names: Mapping[tuple[str, str], str]) -> dict[str, str]:
+    """Names that the reference has for items which a source lacks on exactly one date, by the source's own name.
+
+    Where a source names items by their teams, the one that it has on a wrong date is taken for that one.
+    """
+    lacking: defaultdict[str, list[str]] = defaultdict(list)
+    for date, items in states.items():
+        for item, state in items.items():
+            if state == MISSING and (date, item) in other_names:
+                lacking[item].append(other_names[date, item])
+    return {item: names[0] for item, names in lacking.items() if len(names) == 1}
+
+
+def _kind(date: str, on: Mapping[str, str], due: Collection[str]) -> tuple[str, tuple[str, ...]]:
+    """What is wrong with an item of one source on ``date``, and the other dates in question. Pure.
+
+    Args:
+        date: On which the source lacks it, or has it and should not.
+        on: State of the item by date, of this source.
+        due: Dates on which it is expected.
+
+    >>> _kind("01-01", {"01-01": "more", "01-03": "missing"}, {"01-03"})
+    ('moved', ('01-03',))
+    >>> _kind("01-01", {"01-01": "more", "01-03": "there"}, {"01-03"})
+    ('doubled', ('01-03',))
+    >>> _kind("01-03", {"01-03": "missing"}, {"01-03"}), _kind("01-01", {"01-01": "more"}, ())
+    (('missing', ()), ('extra', ()))
+    """
+    if on[date] == MISSING:
+        others = tuple(sorted(other for other, state in on.items() if state == MORE))
+        return (MOVED, others) if others else (MISSING, ())
+    there = tuple(sorted(other for other in due if other in on and _has_rows(on[other])))
+    if there:
+        return DOUBLED, there
+    others = tuple(sorted(due))
+    return (MOVED, others) if others else (EXTRA, ())
+
+
+def _summed(source: str, oracle: Oracle, dates: Sequence[StandingOn]) -> Standing:
+    counts = {name: sum(getattr(one, name) for one in dates) for name in _COUNTS}
+    unjudged: defaultdict[str, list[str]] = defaultdict(list)
+    for one in dates:
+        if one.doubt:
+            unjudged[one.doubt].append(one.partition.key)
+    return Standing(source, oracle.source, oracle.item, **counts, unjudged=dict(unjudged))
 
 
 def _reference(oracles: Sequence[Oracle]) -> tuple[tuple[str, str], str]:
@@ -146,7 +269,7 @@ class _Compared:
     """What one oracle expects of one source, and what is there."""
 
     def __init__(self, services: Services, scraper: Scraper, oracle: Oracle, partitions: Sequence[Partition]) -> None:
-        self.source, self.oracle, self._partitions = scraper.source, oracle, partitions
+        self.source, self.oracle, self.partitions = scraper.source, oracle, partitions
         self._entries: Mapping[str, LedgerEntry] = {}
         self.expectations: Mapping[str, Expectation] = {}
         self._found: Mapping[dt.date, Mapping[str, str]] = {}
@@ -160,7 +283,7 @@ class _Compared:
 
     def named_by(self, services: Services, identity: str) -> dict[tuple[str, str], str]:
         """The items under another key of the oracle's table, by partition and their own key."""
-        told = ask_oracle(services, dataclasses.replace(self.oracle, label=identity), self._partitions)
+        told = ask_oracle(services, dataclasses.replace(self.oracle, label=identity), self.partitions)
         return {(key, item): name for key, one in told.items() for item, name in one.items.items()}
 
     def states(self, partition: Partition) -> dict[str, str]:
@@ -173,21 +296,26 @@ class _Compared:
         states = {item: _state(entry, is_there=item in there) for item in said.items}
         return states | dict.fromkeys(sorted(there - said.items.keys()), MORE)
 
-    def standing(self) -> Standing:
-        """All partitions together."""
+    def standing_on(self, partition: Partition) -> StandingOn:
+        """One partition."""
         counts: Counter[str] = Counter()
-        unjudged: defaultdict[str, list[str]] = defaultdict(list)
-        for one in self._partitions:
-            if why := self.expectations[one.key].doubt:
-                unjudged[why].append(one.key)
-            for state in self.states(one).values():
-                counts["more" if state == MORE else "expected"] += 1
-                counts["verified"] += state == THERE
-                counts["loaded"] += state not in (MORE, MISSING, LANDED, NOT_FETCHED) and not _is_bare(state)
-                counts["landed"] += state == LANDED
+        for state in self.states(partition).values():
+            counts["more" if state == MORE else "expected"] += 1
+            counts["verified"] += state == THERE
+            counts["loaded"] += state != MORE and _has_rows(state)
+            counts["landed"] += state == LANDED
         counts["landed"] += counts["loaded"]
-        known = {name: counts[name] for name in ("expected", "landed", "loaded", "verified", "more")}
-        return Standing(self.source, self.oracle.source, self.oracle.item, **known, unjudged=dict(unjudged))
+        entry = self._entries.get(partition.key)
+        return StandingOn(
+            partition,
+            self.source,
+            self.oracle.source,
+            self.oracle.item,
+            **{name: counts[name] for name in _COUNTS},
+            verdict=entry.verdict.value if entry else "",
+            error=entry.error if entry else "",
+            doubt=self.expectations[partition.key].doubt,
+        )
 
 
 def _state(entry: LedgerEntry | None, *, is_there: bool) -> str:
@@ -204,11 +332,8 @@ def _state(entry: LedgerEntry | None, *, is_there: bool) -> str:
     return f"{_BARE}{entry.verdict.value}"
 
 
-_BARE = "no rows, "
-
-
-def _is_bare(state: str) -> bool:
-    return state.startswith(_BARE)
+def _has_rows(state: str) -> bool:
+    return state not in (MISSING, LANDED, NOT_FETCHED) and not state.startswith(_BARE)
 
 
 def _in_words(entry: LedgerEntry | None) -> str:

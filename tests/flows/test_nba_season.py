@@ -70,6 +70,13 @@ def test_every_game_of_the_schedule_is_verified_in_every_source_through_troubles
         f"AND G.game_date BETWEEN DATE '{days[0]}' AND DATE '{days[-1]}'"
     )
     assert found["priced"] == found["games"] > 0
+    (looked,) = place.warehouse.query(
+        f"SELECT COUNT(DISTINCT source) AS sources, SUM(expected) AS expected, SUM(verified) AS verified, "
+        f"(SELECT COUNT(*) FROM {name_of('gapless_disagreements')}) AS disagreements FROM {name_of('gapless_coverage')}"
+    )
+    assert looked["sources"] >= len(expected)
+    assert looked["verified"] == looked["expected"] > 0
+    assert looked["disagreements"] == 0
     mails = place.mails()
     assert set(mails.values()) == {1}, mails
     print(f"{compress_dates([str(day) for day in days])}: {found['games']} games, {calls} calls, {len(mails)} mails")
