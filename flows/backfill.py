@@ -168,7 +168,7 @@ async def decided(services: Services, review: Review, orchestrator: Orchestrator
     """Asks a person about the rows that wait, and does it; a run begins here again when it was resumed."""
     while True:
         left_s = (review.expires_at - utc_now()).total_seconds()
-        decision = await orchestrator.decision(review.round, max(left_s, 0) + _LONGER_THAN_REVIEW_S)
+        decision = await orchestrator.decision(review.round, diff_lines(review), max(left_s, 0) + _LONGER_THAN_REVIEW_S)
         if decision is None:
             return Completed(message=_waits(review))
         by = Intervention(decision.by, decision.reason, utc_now())
@@ -257,7 +257,7 @@ async def _work(run: Run, plan: Plan, lease: Lease) -> RunFacts | None:
             waits = _waits(review)
             partition_logger().warning("%s\n%s", waits, "\n".join(diff_lines(review)))
             left_s = (review.expires_at - utc_now()).total_seconds()
-            await run.orchestrator.decision(review.round, left_s + _LONGER_THAN_REVIEW_S)
+            await run.orchestrator.decision(review.round, diff_lines(review), left_s + _LONGER_THAN_REVIEW_S)
             pause(run, waits)
             return None
         return await _close(run)

@@ -39,7 +39,7 @@ class PlainOrchestrator:
                     return error
                 tries_left -= 1
 
-    async def decision(self, round_: int, timeout_s: float) -> Decision | None:
+    async def decision(self, round_: int, told: Sequence[str], timeout_s: float) -> Decision | None:
         return None
 
     async def child(self, deployment: str, parameters: Mapping[str, Any], label: str, idempotency_key: str) -> Child:

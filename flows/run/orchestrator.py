@@ -63,10 +63,11 @@ class Orchestrator(Protocol):
     ) -> R | BaseException:
         """Does ``work``, and again after each delay while it fails for a passing reason; ``label`` is for people."""
 
-    async def decision(self, round_: int, timeout_s: float) -> Decision | None:
-        """Suspends this run until a person has decided; asked again for the same round, it gives what was decided.
+    async def decision(self, round_: int, told: Sequence[str], timeout_s: float) -> Decision | None:
+        """Suspends this run until a person, who is ``told`` what it is about, has decided.
 
-        None where runs cannot be suspended: the decision comes from elsewhere then.
+        Asked again for the same round, it gives what was decided. None where runs cannot be suspended: the decision
+        comes from elsewhere then.
         """
 
     async def child(self, deployment: str, parameters: Mapping[str, Any], label: str, idempotency_key: str) -> Child:

@@ -43,15 +43,29 @@ async def _step(label: str, work: Callable[[], Awaitable[Any]]) -> Any:  # noqa:
     return await work()
 
 
-_FORM = "The rows wait beside the tables; the mail and the run's log say what they would change."
-
-
 class ReviewForm(RunInput):
     """What Resume asks for."""
 
-    decision: Decided = Field(Decided.PUBLISH, title="decision")
+    decision: Decided = Field(title="decision")
     by: str = Field(min_length=1, title="by (your name)")
-    reason: str = Field("", title="reason (optional)")
+    reason: str = Field("", title="reason")
+
+
+def _shown(told: Sequence[str]) -> str:
+    """Markdown over the form: what is not indented, so that its fields and buttons stay on a phone's screen.
+
+    >>> print(_shown(["games: 9 rows removed", "  2024-11  -9"]))
+    The rows wait beside the tables. Publishing would change:
+    <BLANKLINE>
+    * games: 9 rows removed
+    <BLANKLINE>
+    Months and samples are in the mail and in the log of the run.
+    """
+    lines = "\n".join(f"* {one}" for one in told if not one.startswith(" "))
+    return (
+        f"The rows wait beside the tables. Publishing would change:\n\n{lines}\n\n"
+        "Months and samples are in the mail and in the log of the run."
+    )
 
 
 class PrefectOrchestrator:
@@ -82,12 +96,12 @@ class PrefectOrchestrator:
         result: R | BaseException = await state.aresult(raise_on_failure=False)
         return result
 
-    async def decision(self, round_: int, timeout_s: float) -> Decision | None:
+    async def decision(self, round_: int, told: Sequence[str], timeout_s: float) -> Decision | None:
         """Resume in the UI asks for it with a form; without a deployment Prefect could not begin the run again."""
         if not deployment.id:
             return None
         form = await asuspend_flow_run(
-            wait_for_input=ReviewForm.with_initial_data(description=_FORM),
+            wait_for_input=ReviewForm.with_initial_data(description=_shown(told)),
             key=f"review-{round_}",
             timeout=math.ceil(timeout_s),
         )

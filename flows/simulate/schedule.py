@@ -65,7 +65,7 @@ class SimulatedOrchestrator:
                     return error
                 await asyncio.sleep(delays.pop(0))
 
-    async def decision(self, round_: int, timeout_s: float) -> Decision | None:
+    async def decision(self, round_: int, told: Sequence[str], timeout_s: float) -> Decision | None:
         """Nobody decides in a simulated run."""
         return None
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600, func_only=True)]
 RANGE = ("2025-01-02", "2025-01-08")
 MONTH, FAILING = ("2024-03-01", "2024-03-20"), "2024-03-13"
+CORRECTED = ("2024-02-06", "2024-02-07")
 PATIENCE_MS = 120_000
 
 
@@ -143,6 +144,31 @@ def test_from_a_failure_mail_on_a_phone_to_a_running_retry_without_a_shell(bench
     clicked.value.get_by_text("partitions well").first.wait_for(timeout=PATIENCE_MS)
     if folder := os.environ.get("GAPLESS_SCREENSHOTS"):
         compose(signed_in, Path(folder))
+
+
+def test_a_person_publishes_on_a_phone_what_the_provider_corrected(bench: Bench, signed_in: Any) -> None:
+    bench.forget(*CORRECTED)
+    bench.trouble()
+    assert bench.run(*CORRECTED).message.startswith("COMPLETE")
+    before = bench.table_hash("nba_bdl_games", *CORRECTED)[0]
+    bench.trouble({"kind": "one_game", "dates": [CORRECTED[1]]})
+    run_id = bench.start(*CORRECTED, mode="full", publish="after_approval")
+    page = opened(signed_in, f"{bench.env['PREFECT_UI_URL']}/v2/runs/flow-run/{run_id}", 360, 800)
+    page.get_by_text("Suspended").first.wait_for(timeout=PATIENCE_MS)
+    page.get_by_role("button", name="Open menu").click()
+    page.get_by_role("menuitem", name="Resume").click()
+    form = page.get_by_role("dialog")
+    form.get_by_text(f"FEWER ROWS THAN IS USUAL on {CORRECTED[1]}").wait_for(timeout=PATIENCE_MS)
+    page.wait_for_timeout(1000 if os.environ.get("GAPLESS_SCREENSHOTS") else 0)
+    shoot(page, "ui-approval-360.png")
+    form.get_by_text("Select", exact=True).click()
+    page.get_by_role("option", name="publish").click()
+    form.get_by_role("textbox").first.fill("maria")
+    form.get_by_role("button", name="Resume", exact=True).click()
+    ended = bench.wait(run_id)
+    assert ended.message.endswith("publish by maria"), ended.message
+    assert bench.table_hash("nba_bdl_games", *CORRECTED)[0] < before
+    bench.trouble()
 
 
 def test_each_form_asks_for_what_its_source_has(bench: Bench, signed_in: Any) -> None:

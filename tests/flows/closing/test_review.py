@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -293,8 +293,9 @@ class Resumed(PlainOrchestrator):
         self.rounds: list[int] = []
         self._decisions = list(decisions)
 
-    async def decision(self, round_: int, timeout_s: float) -> Decision | None:
+    async def decision(self, round_: int, told: Sequence[str], timeout_s: float) -> Decision | None:
         assert timeout_s > 0
+        assert told[0].startswith("nba_bdl_games: ")
         self.rounds.append(round_)
         return self._decisions.pop(0) if self._decisions else None
 
