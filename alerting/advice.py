@@ -25,6 +25,8 @@ _ADVICE = {
     "SourceContractError": "The source answered otherwise than agreed. Fix the scraper or processor, or exclude these; "
     "landed pages are kept.",
     "LoadRejected": "BigQuery refused the rows. Fix the row model; a retry reloads what is landed, without calls.",
+    "SiteClosed": "Look at the site in a browser; mend or remove it in the settings. The others were asked.",
+    "LeaseHeld": "Another run works on this source. Wait for its end.",
     "StateUnreadable": "Restore the named object; nothing is guessed in its place.",
     "RowRejected": "Look at the rejected rows; they are kept beside the raw pages.",
     "Truncated": "The source cuts off at a cap. Ask for smaller partitions.",

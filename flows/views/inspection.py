@@ -27,6 +27,7 @@ BLAME: Mapping[str, str] = {
     "BudgetExhausted": "quota: a call or table quota is used up until its reset",
     "RateLimited": "quota: the source asks for a slower pace",
     "BlockedBySource": "the source: it blocks us",
+    "SiteClosed": "the source: that site is closed, has moved or refuses us",
     "SourceUnavailable": "the source: down, slow, or cutting answers off",
     "NothingPublished": "the source: nothing there yet, or an unproven empty answer",
     "NotSettled": "the source: these dates still change",
@@ -40,6 +41,8 @@ BLAME: Mapping[str, str] = {
     "ConfigurationError": "us: a setting or parameter is wrong",
     "LandingUnavailable": "Google Cloud Storage was not there",
     "WarehouseBusy": "BigQuery was busy",
+    "StateUnreadable": "us: an object of state is broken; nothing is guessed in its place",
+    "LeaseHeld": "nobody: another run works on the source",
     "Reopened": "nobody: an audit asked for it again",
 }
 

@@ -13,7 +13,7 @@ import pytest
 from alerting.errors import ConfigurationError
 from deployments.local.upstreams.sold_upstream import SESSION_COOKIE, SOLD_SESSION, Challenge, SoldUpstream
 from deployments.local.upstreams.sold_world import SoldWorld, fewest_pages
-from flows.ledger.ledger import Verdict
+from flows.ledger.ledger import Ledger, Verdict
 from flows.ledger.verdicts import backfill_verdict
 from flows.parameters import Asked, Mode
 from flows.planning.planner import plan_asked
@@ -228,3 +228,50 @@ def test_the_runbook_of_sold_homes_does_in_its_order_what_it_says(
         if answered.code != (verb == "lift-cooldown"):
             wrong.append(f"{text}: {answered.code} {answered.out[-300:]} {answered.err[-300:]}")
     assert not wrong, "\n".join(wrong)
+
+
+def test_every_question_of_the_guide_of_sold_homes_has_its_answer(
+    place: Place, ran: Ran, gapless: Any, site: SoldUpstream
+) -> None:
+    site.world = SoldWorld(200, months=12, areas=2)
+    months, year = site.world.months(), ("2020-01-01", "2020-12-31")
+    checks = {one["name"]: one["result"] for one in gapless("preflight", "hemnet_sales", "--json").data["checks"]}
+    assert [name for name, result in checks.items() if result == "fail"] == ["prefect api"], "there is no server here"
+
+    ran("2020-01-01", "2020-05-31", source="hemnet_sales")
+    planned = gapless("plan", "hemnet_sales", *year).out
+    assert "12 partitions: 7 to fetch" in planned
+    assert "5 done already" in planned
+    calls = site.count
+    run, facts = ran(*year, source="hemnet_sales")
+    assert (facts.verdict, site.count) == ("COMPLETE", calls), "one sweep fills all months"
+    now = gapless("status", "hemnet_sales", "--json").data
+    assert (now["done"], now["rows"]) == ("2020-01…2020-12", {"hemnet_sales": 200})
+    assert now["last_update"]
+    summary = json.loads(place.store.read(f"runs/backfill={run.backfill_id}/summary.json")[0])
+    assert (summary["planned"], summary["verdict_counts"]) == (12, {"verified": 12})
+    assert summary["tables"][0]["verified"] == 200
+    lines = gapless("verify", "hemnet_sales", *year).out.splitlines()
+    assert len([line for line in lines if "PASS" in line]) == 5
+    truth = {
+        key: (entry.verdict, entry.content_hash) for key, entry in Ledger(place.store, "hemnet_sales").refresh().items()
+    }
+    for one in list(place.store.list("ledger/source=hemnet_sales/")):
+        place.store.delete(one.name)
+    assert gapless("reconcile", "hemnet_sales", "--apply").code == 0
+    rebuilt = Ledger(place.store, "hemnet_sales").refresh()
+    assert {key: (entry.verdict, entry.content_hash) for key, entry in rebuilt.items()} == truth
+
+    site.trouble({"kind": "500", "path": "/graphql", **_dates_of("2020-03")})
+    _, facts = ran(*year, source="hemnet_details", breaker=False)
+    assert facts.verdict_counts == {"verified": 11, "failed_retryable": 1}, "one that fails stops no other"
+    now = gapless("status", "hemnet_details", "--json").data
+    (failed,) = now["failed"]
+    assert (failed["error_type"], failed["ranges"], failed["partitions"]) == ("SourceUnavailable", "2020-03", 1)
+    assert failed["example"].startswith("hemnet_details 2020-03 [scrape]: ")
+    assert now["next_step"] == "gapless run hemnet_details 2020-03-01 2020-03-31 --reason errors"
+    site.trouble()
+    calls = site.count
+    _, facts = ran("2020-03-01", "2020-03-31", source="hemnet_details")
+    assert (facts.verdict, site.count - calls) == ("COMPLETE", len(months["2020-03"]))
+    assert loaded(place, "hemnet_details") == months

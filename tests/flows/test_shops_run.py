@@ -1,4 +1,7 @@
-"""Six shops, looked at on the days of a month: what is landed, loaded, verified, and told of days nobody looked at."""
+"""Six shops, looked at on the days of a month: what is landed, loaded, verified, and told of days nobody looked at.
+
+And what the guide of the collector before Gapless promised of them (rows K of docs/requirements.md), on single days.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import asyncio
 import datetime as dt
 import itertools
 import json
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +32,8 @@ from flows.planning.planner import plan_asked
 from flows.run.recording import land, record_failure
 from flows.run.run import Run
 from flows.run.starting_facts import starting_facts
-from flows.wiring import Services
+from flows.truth.cleanup import find_leftovers
+from flows.wiring import Services, build_services
 from scrapers.scrape import utc_now
 from scrapers.sources.coffee_shops import CoffeeShops
 
@@ -68,26 +73,34 @@ class Street:
         finally:
             run.close()
 
+    def set(self, **settings: str) -> None:
+        """Other settings, as a person exports them."""
+        for name, value in settings.items():
+            self.patch.setenv(name, value)
+        self.services = build_services()
+
     def look(self, *days: dt.date, shops: str = "all") -> None:
         """Lands a look at each shop on each of these days, as the daily run of that day does; records a failure."""
         with self.patch.context() as clock:
             # The shops show their simulated day; to the clock of this machine every one of them is past.
             clock.setattr(CoffeeShops, "keeps_history", True)
-            asked = Asked(source=SOURCE, start_date=min(days), end_date=max(days), entities=shops)
-            with Run(self.services, asked, f"bf-look{next(self.ids):08d}", PlainOrchestrator()) as run:
-                plan = plan_asked(self.services, asked, utc_now()).plan
-                run.work.partitions = {one.key: one for one in plan.to_fetch if one.start in days}
-                run.ledger.refresh()
-                for key, one in sorted(run.work.partitions.items(), key=lambda item: item[1].start):
-                    self.upstream.day = one.start
-                    try:
-                        land(run, key)
-                    except PipelineError as error:
-                        record_failure(run, key, error, "scrape", key)
+            for day in days:
+                self.upstream.day = day
+                asked = Asked(source=SOURCE, start_date=day, end_date=day, entities=shops)
+                # A run of its own: a shop that was closed yesterday may be open today.
+                with Run(self.services, asked, f"bf-look{next(self.ids):08d}", PlainOrchestrator()) as run:
+                    plan = plan_asked(self.services, asked, utc_now()).plan
+                    run.work.partitions = {one.key: one for one in plan.to_fetch}
+                    run.ledger.refresh()
+                    for key in sorted(run.work.partitions):
+                        try:
+                            land(run, key)
+                        except PipelineError as error:
+                            record_failure(run, key, error, "scrape", key)
 
     def sql(self, statement: str) -> list[dict[str, Any]]:
         """Names in braces are tables."""
-        names = ("products", "prices")
+        names = ("products", "prices", *CoffeeShops.tables)
         return self.services.warehouse.query(statement.format(**{n: self.services.warehouse.name_of(n) for n in names}))
 
     def prices(self) -> list[PriceSpan]:
@@ -193,3 +206,126 @@ def test_a_shop_that_fails_for_three_days_leaves_the_others_verified_and_is_itse
     assert f"failed_permanent (SiteClosed): {BUSY}@{FIRST_DAY}…{last}" in gapless("calendar", SOURCE).out
     assert gapless("calendar", SOURCE, "--html", str(tmp_path / "shops.html")).code == 0
     assert all(shop in (tmp_path / "shops.html").read_text() for shop in SHOPS)
+
+
+THREE = (BUSY, "delta.example", CLOSED)
+OF_THREE = json.dumps({SOURCE: {shop: SETTINGS[shop] for shop in THREE}})
+TODAY = str(FIRST_DAY)
+
+
+def test_every_question_of_the_guide_has_its_answer_before_and_after_a_day_with_a_closed_shop(
+    street: Street, gapless: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    street.patch.setattr(CoffeeShops, "keeps_history", True)
+    street.set(GAPLESS_SOURCE_ENTITIES=OF_THREE)
+    before = gapless("status", SOURCE, "--json").data
+    assert (before["partitions"], before["verdicts"], before["rows"]) == (0, {}, dict.fromkeys(CoffeeShops.tables, 0))
+    assert len(before["answers"]) == 15
+    checks = {one["name"]: one["result"] for one in gapless("preflight", SOURCE, "--json").data["checks"]}
+    assert [name for name, result in checks.items() if result == "fail"] == ["prefect api"], "there is no server here"
+    assert {checks[name] for name in ("disk", "memory", "bucket", "tables", "limiter")} == {"pass"}
+    planned = gapless("estimate", SOURCE, TODAY, TODAY, "--json").data
+    assert (planned["calls"], planned["learned_from"]) == (3 * CoffeeShops.calls_guess, 0)
+    assert planned["optimistic_s"] < planned["realistic_s"] < planned["pessimistic_s"]
+    assert planned["bigquery_jobs"] >= 2 * len(CoffeeShops.tables)
+
+    street.upstream.trouble({"kind": "closed", "path": CLOSED})
+    caplog.set_level(logging.INFO, logger="gapless.partition")
+    caplog.clear()
+    run, facts = street.run(FIRST_DAY, FIRST_DAY, reason="schema_change")
+    world = street.upstream.world
+    told = [one.gapless for one in caplog.records if one.name == "gapless.partition"]  # type: ignore[attr-defined]
+    assert {(one["partition"], one["verdict"], one["backfill_id"]) for one in told} == {
+        (f"{BUSY}@{TODAY}", "verified", run.backfill_id),
+        (f"delta.example@{TODAY}", "verified", run.backfill_id),
+        (f"{CLOSED}@{TODAY}", "failed_permanent", run.backfill_id),
+    }
+    mail = street.services.store.read(f"runs/backfill={run.backfill_id}/mail.txt")[0].decode()
+    assert "schema_change" in mail
+
+    now = gapless("status", SOURCE, "--json").data
+    assert now["verdicts"] == {"verified": 2, "failed_permanent": 1}
+    assert [one["blame"] for one in now["failed"]] == ["the source: that site is closed, has moved or refuses us"]
+    assert (now["progress"]["planned"], now["progress"]["verified"], now["progress"]["failed"]) == (3, 2, 1)
+    sold = {shop: world.products(shop, FIRST_DAY) for shop in (BUSY, "delta.example")}
+    rows = now["rows"]
+    assert rows["product_sightings"] == sum(len(products) for products in sold.values())
+    assert rows["variant_sightings"] == sum(len(one.variants) for products in sold.values() for one in products)
+    assert rows["scrape_runs"] == 2
+    found = gapless("verify", SOURCE, TODAY, TODAY, "--json")
+    assert found.code == 1
+    assert {name: one["loaded"] for name, one in found.data["tables"].items()} == rows
+    assert [one["name"] for one in found.data["checks"] if not one["passed"]] == ["partitions done", "nothing failed"]
+    assert found.data["problems"] == {}
+    (last,) = gapless("runs", "--last", "10", "--json").data
+    assert (last["backfill_id"], last["verdict"], last["reason"]) == (run.backfill_id, facts.verdict, "schema_change")
+    assert last["mail"].startswith("sent ")
+    causes = gapless("errors", "--hours", "24", "--json").data
+    assert (causes["by_type"], [one["ranges"] for one in causes["causes"]]) == (
+        {"SiteClosed": 1},
+        [f"{CLOSED}@{TODAY}"],
+    )
+    jobs = [one for one in street.services.warehouse._client.list_jobs() if run.backfill_id in one.job_id]
+    assert len(jobs) == 2 * len(CoffeeShops.tables), "a load and a replace of each table"
+    assert {(one.labels or {}).get("backfill") for one in jobs if one.job_type == "load"} == {run.backfill_id}
+
+
+def test_a_look_that_broke_off_goes_on_at_its_page_and_a_full_run_in_which_a_shop_is_down_keeps_its_rows(
+    street: Street, gapless: Any
+) -> None:
+    street.patch.setattr(CoffeeShops, "keeps_history", True)
+    street.upstream.trouble({"kind": "500", "path": BROKEN, "query": "page=3"})
+    _, facts = street.run(FIRST_DAY, FIRST_DAY, entities=f"{BROKEN},{BUSY}")
+    assert facts.verdict_counts == {"verified": 1, "failed_retryable": 1}
+    assert street.sql("SELECT shop FROM {scrape_runs}") == [{"shop": BUSY}], "nothing of half a look is a row"
+    in_a_week = utc_now() + dt.timedelta(days=7)
+    (left,) = find_leftovers(street.services, SOURCE, in_a_week, dt.timedelta(days=1))
+    assert (left.kind, f"{BROKEN}@{TODAY}" in left.name) == ("attempt", True)
+    street.upstream.trouble()
+    calls = street.upstream.calls.report()["total"]
+    _, facts = street.run(FIRST_DAY, FIRST_DAY, entities=f"{BROKEN},{BUSY}")
+    asked = [one["query"] for one in street.upstream.calls.report()["requests"][calls:]]
+    assert facts.verdict == "COMPLETE"
+    assert asked
+    assert "limit=10&page=1" not in asked, "it goes on where it stopped"
+
+    counted = (
+        "SELECT shop, COUNT(*) AS rows_, MAX(price) AS dearest FROM {variant_sightings} GROUP BY shop ORDER BY shop"
+    )
+    before = street.sql(counted)
+    street.upstream.trouble({"kind": "500", "path": BROKEN})
+    _, facts = street.run(FIRST_DAY, FIRST_DAY, entities=f"{BROKEN},{BUSY}", mode="full", reason="stale")
+    assert facts.verdict_counts == {"verified": 1, "failed_retryable": 1}
+    assert street.sql(counted) == before, "rows are replaced by better ones, and never deleted first"
+
+
+def test_what_is_lost_orphaned_or_doubled_is_found_by_shop_and_table_and_restored_without_a_call(
+    street: Street, gapless: Any
+) -> None:
+    street.patch.setattr(CoffeeShops, "keeps_history", True)
+    street.set(GAPLESS_SOURCE_ENTITIES=OF_THREE)
+    street.run(FIRST_DAY, FIRST_DAY)
+    counted = "SELECT shop, COUNT(*) AS rows_ FROM {variant_sightings} GROUP BY shop ORDER BY shop"
+    calls, before = street.upstream.calls.report()["total"], street.sql(counted)
+    assert gapless("audit", SOURCE, "--from", TODAY, "--to", TODAY).code == 0
+    # A shop loses its products, so that its variants have no parent; another has a variant twice.
+    street.sql(f"DELETE FROM {{product_sightings}} WHERE shop = '{BUSY}'")
+    street.sql(
+        "INSERT INTO {variant_sightings} SELECT * FROM {variant_sightings} WHERE shop = 'delta.example' "
+        "AND variant_id = (SELECT MIN(variant_id) FROM {variant_sightings} WHERE shop = 'delta.example')"
+    )
+    gaps = gapless("gaps", SOURCE, TODAY, TODAY, "--json").data["gaps"]
+    assert {(one["entity"], one["table"], one["why"]) for one in gaps} == {
+        (BUSY, "product_sightings", "the table has fewer rows than verified"),
+        ("delta.example", "variant_sightings", "the table has more rows than verified"),
+    }
+    found = gapless("verify", SOURCE, TODAY, TODAY, "--json").data["problems"]
+    assert "18 rows without their product_sightings row" in found[f"{BUSY}@{TODAY}"]
+    assert "variant_sightings" in found[f"delta.example@{TODAY}"]
+    deficits = gapless("audit", SOURCE, "--from", TODAY, "--to", TODAY, "--json").data["deficits"]
+    assert [one["ranges"] for one in deficits] == [f"{BUSY}@{TODAY}, delta.example@{TODAY}"]
+
+    _, facts = street.run(FIRST_DAY, FIRST_DAY, mode="reprocess", reason="corrupted")
+    assert (facts.verdict, street.sql(counted)) == ("COMPLETE", before)
+    assert street.upstream.calls.report()["total"] == calls
+    assert gapless("verify", SOURCE, TODAY, TODAY).code == 0
