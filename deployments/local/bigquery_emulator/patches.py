@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deployments.local.bigquery_emulator import contracts, engine, jobs, parsing, shapes, statements, views
+from deployments.local.bigquery_emulator import answering, contracts, engine, jobs, parsing, shapes, statements, views
 from deployments.local.bigquery_emulator.googlesql import GoogleSql
 from deployments.local.bigquery_emulator.quota import Quota
 
@@ -14,6 +14,7 @@ def install(quota: Quota, analyzer: GoogleSql) -> None:
         quota: Limits of the emulator that this process starts next.
         analyzer: Reads every statement before it runs.
     """
+    answering.install()
     engine.install()
     parsing.install()
     shapes.install()

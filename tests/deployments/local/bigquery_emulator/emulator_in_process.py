@@ -10,17 +10,21 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from email.message import Message
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import bqemulator.api.app
 import bqemulator.api.routes.jobs
 import bqemulator.api.routes.tables
 import bqemulator.api.routes.upload
 import bqemulator.catalog.ddl_sync
 import bqemulator.jobs.executor
 import bqemulator.server
+import bqemulator.sql.inner_query
 import bqemulator.sql.translator
+import fastapi.dependencies.utils
 import structlog
 from bqemulator.catalog.duckdb_repository import DuckDBCatalogRepository
 from bqemulator.config import LogLevel, PersistenceMode, Settings
@@ -33,7 +37,10 @@ PROJECT = "released"
 PATCHED: tuple[Any, ...] = (
     bqemulator.catalog.ddl_sync,
     bqemulator.jobs.executor,
+    bqemulator.sql.inner_query,
     bqemulator.sql.translator,
+    bqemulator.api.app,
+    fastapi.dependencies.utils,
     bqemulator.api.routes.jobs,
     bqemulator.api.routes.tables,
     bqemulator.api.routes.upload,
@@ -44,14 +51,14 @@ PATCHED: tuple[Any, ...] = (
     SnapshotManager,
     Dialect,
 )
-"""Everything of bqemulator and sqlglot that a patch changes."""
+"""Everything of bqemulator, sqlglot and FastAPI that a patch changes."""
 
 
 class Answer:
-    """Status and JSON of an answer."""
+    """Status, headers and JSON of an answer."""
 
-    def __init__(self, status: int, body: bytes) -> None:
-        self.status = status
+    def __init__(self, status: int, body: bytes, headers: Message) -> None:
+        self.status, self.headers = status, headers
         self.json: dict[str, Any] = json.loads(body) if body.strip() else {}
 
     @property
@@ -100,9 +107,9 @@ class Emulator:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
             with opener.open(request, timeout=20) as answer:
-                return Answer(answer.status, answer.read())
+                return Answer(answer.status, answer.read(), answer.headers)
         except urllib.error.HTTPError as error:
-            return Answer(error.code, error.read())
+            return Answer(error.code, error.read(), error.headers)
 
     def job(self, kind: str, config: dict[str, Any], job_id: str = "") -> Answer:
         """Runs a job to its end."""

@@ -12,11 +12,13 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
+import anyio.to_thread
 import duckdb
 import pyarrow
 import pyarrow.parquet
 import sqlglot
 from bqemulator.catalog import ddl_sync
+from bqemulator.jobs import executor
 from bqemulator.storage.engine import DuckDBEngine
 from emulator_in_process import PROJECT, Answer, Emulator, fields_of
 from sqlglot.dialects.dialect import Dialect
@@ -48,6 +50,25 @@ def fault(patch: str, sentence: str) -> Callable[[Probe], Probe]:
 
 def ndjson(*rows: dict[str, Any]) -> str:
     return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+# answering
+
+
+@fault("answering", "A request passes three middlewares for what is switched off here.")
+def _(emulator: Emulator) -> bool:
+    return "x-correlation-id" in emulator.query("SELECT 1").headers
+
+
+@fault("answering", "A request asks two threads for what is at hand.")
+def _(emulator: Emulator) -> bool:
+    asked: list[str] = []
+    run_sync = anyio.to_thread.run_sync
+    with mock.patch.object(
+        anyio.to_thread, "run_sync", lambda *work, **how: asked.append("") or run_sync(*work, **how)
+    ):
+        assert emulator.query("SELECT 1").is_good
+    return bool(asked)
 
 
 # engine
@@ -119,6 +140,14 @@ def _(emulator: Emulator) -> bool:
     return bool(read)
 
 
+@fault("parsing", "A query is read for the tables that it writes.")
+def _(emulator: Emulator) -> bool:
+    read: list[str] = []
+    with mock.patch.object(sqlglot, "parse_one", lambda text, **_: read.append(text)):
+        executor._reject_dml_on_immutable(PROJECT, "SELECT 1 AS n", None)
+    return bool(read)
+
+
 @fault("shapes", "A statement is translated anew when only the names of its tables differ.")
 def _(emulator: Emulator) -> bool:
     translated: list[str] = []
@@ -127,6 +156,16 @@ def _(emulator: Emulator) -> bool:
         for table in (emulator.table_of(ID), emulator.table_of(ID)):
             assert emulator.query(f"SELECT id AS shape FROM `{PROJECT}.d.{table}`").is_good
     return len(translated) > 1
+
+
+@fault("shapes", "A statement is read twice more for the tables that it names.")
+def _(emulator: Emulator) -> bool:
+    read: list[str] = []
+    parse_one = sqlglot.parse_one
+    with mock.patch.object(sqlglot, "parse_one", lambda sql, **how: read.append(sql) or parse_one(sql, **how)):
+        for table in (emulator.table_of(ID), emulator.table_of(ID)):
+            assert emulator.query(f"SELECT id AS tables FROM `{PROJECT}.d.{table}`").is_good
+    return any(table in sql for sql in read)
 
 
 # jobs

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import bqemulator.jobs.executor as executor
 import pytest
+from bqemulator.sql.catalog_schema import build_catalog_schema
 from bqemulator.sql.table_rewriter import rewrite_table_refs
 from bqemulator.sql.translator import SQLTranslator
 
-from deployments.local.bigquery_emulator.shapes import Shape, Translations, classified_once
+from deployments.local.bigquery_emulator.shapes import (
+    Shape,
+    Translations,
+    classified_once,
+    columns_by_shape,
+    tables_of,
+    unguarded,
+)
 
 STATEMENTS = (
     "SELECT COUNT(*) AS n, AVG(price) AS mean FROM `{p}.{d}.{t}` WHERE day IN UNNEST(@days)",
@@ -92,3 +101,69 @@ def test_a_statement_is_classified_by_its_shape(statement: str) -> None:
     for names in NAMES:
         sql = statement.format(**names)
         assert classify(sql) == executor.classify_statement_type(sql)
+
+
+@pytest.mark.parametrize("statement", STATEMENTS)
+def test_the_tables_of_a_statement_are_those_that_it_names(statement: str) -> None:
+    for names in NAMES:
+        sql = statement.format(**names)
+        named = [names["t"], *([f"{names['t']}_old"] if f"{names['t']}_old`" in sql else [])]
+        assert tables_of(sql) == [(names["p"], names["d"], table) for table in named]
+
+
+@pytest.mark.parametrize(
+    "sql", ["SELECT 1", "SELECT id FROM `p.d.games` JOIN d.teams USING (id)", "SELECT FROM WHERE `p.d.games`"]
+)
+def test_a_statement_that_names_tables_in_other_ways_is_read_as_released(sql: str) -> None:
+    assert tables_of(sql) is None
+
+
+def test_a_table_of_a_with_is_none_of_the_catalog() -> None:
+    assert tables_of("WITH found AS (SELECT id FROM `p.d.games`) SELECT id FROM found") == [("p", "d", "games")]
+
+
+class Catalog:
+    """Tables by their paths, and those with a policy."""
+
+    def __init__(self, tables: dict[tuple[str, str, str], Any], guarded: tuple[tuple[str, str, str], ...] = ()) -> None:
+        self._tables, self._guarded = tables, guarded
+
+    def get_table(self, *path: str) -> Any:
+        return self._tables.get(path)
+
+    def list_row_access_policies(self, *path: str) -> list[str]:
+        return ["policy"] if path in self._guarded else []
+
+
+def _table(kind: str = "TABLE", **columns: str) -> Any:
+    fields = [SimpleNamespace(name=name, type=column) for name, column in columns.items()]
+    return SimpleNamespace(table_type=kind, schema_=SimpleNamespace(fields=fields))
+
+
+@pytest.mark.parametrize("statement", STATEMENTS)
+def test_columns_of_the_tables_are_as_released(statement: str) -> None:
+    for names in NAMES:
+        paths = [(names["p"], names["d"], table) for table in (names["t"], f"{names['t']}_old")]
+        catalog = Catalog(dict.fromkeys(paths, _table(id="INTEGER", day="DATE", place="GEOGRAPHY", price="NUMERIC")))
+        given = {"project_id": names["p"], "catalog": catalog}
+        sql = statement.format(**names)
+        assert columns_by_shape(build_catalog_schema)(sql, **given) == build_catalog_schema(sql, **given)
+
+
+@pytest.mark.parametrize(
+    ("catalog", "is_asked"),
+    [
+        (Catalog({("p", "d", "games"): _table()}), False),
+        (Catalog({}), False),
+        (Catalog({("p", "d", "games"): _table("VIEW")}), True),
+        (Catalog({("p", "d", "games"): _table()}, (("p", "d", "games"),)), True),
+    ],
+    ids=["table", "unknown", "view", "policy"],
+)
+def test_views_and_tables_with_a_policy_are_rewritten_as_released(catalog: Catalog, is_asked: bool) -> None:
+    asked: list[str] = []
+    rewrite = unguarded(lambda sql, **_: asked.append(sql) or "rewritten")
+    sql = "SELECT id FROM `p.d.games`"
+
+    assert rewrite(sql, catalog=catalog, project_id="p", caller=None) == ("rewritten" if is_asked else sql)
+    assert bool(asked) is is_asked
