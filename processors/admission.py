@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any, Self
 
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
@@ -15,7 +16,7 @@ from pydantic_core import PydanticSerializationError
 from processors.base import Balance, Reject, Row, Table
 from processors.column_values import EXACT, READ, unencodable
 from processors.expectations import Expectations
-from processors.row_lines import RowLines, values_getter
+from processors.row_lines import row_lines, values_getter
 from scrapers.partition import Partition
 
 KEPT_REJECTS = 1_000
@@ -24,12 +25,44 @@ KEPT_REJECTS = 1_000
 _RAW_LIMIT_CHARS = 20_000
 
 
+@dataclass(frozen=True, slots=True)
+class _TableRules:
+    """One table, with all that is asked of each of its rows looked up once; ``seen`` is key -> digest of its row."""
+
+    table: Table
+    columns: frozenset[str]
+    validated: Callable[[dict[str, Any]], Row]
+    line: Callable[[Row], bytes]
+    key: Callable[[Row], tuple[Any, ...]]
+    sink: Callable[[bytes], None]
+    seen: dict[tuple[Any, ...], bytes]
+
+    @classmethod
+    def of(cls, table: Table, sink: Callable[[str], Callable[[bytes], None]]) -> Self:
+        model = table.model
+        return cls(
+            table=table,
+            columns=frozenset(model.model_fields),
+            validated=model.__pydantic_validator__.validate_python,
+            line=row_lines(model).line,
+            key=values_getter(table.key),
+            sink=sink(table.name),
+            seen={},
+        )
+
+
 class Admission:
     """Judges the rows of one partition.
 
     A row is admitted when its model takes it, its columns hold its values unchanged, its own date (and entity) belongs
     to the partition, and its key was not seen before. An identical repeat is dropped and counted, because sources send
     rows twice; a different row under a known key is a reject, because nobody can say which one is right.
+
+    Args:
+        partition: Whose rows they are.
+        tables: Of the processor.
+        sink: By the name of a table, what takes the lines of its rows.
+        balances: Of the processor.
 
     Attributes:
         rows, duplicates: Per table.
@@ -46,7 +79,7 @@ class Admission:
         self,
         partition: Partition,
         tables: Sequence[Table],
-        sink: Callable[[str, bytes], None],
+        sink: Callable[[str], Callable[[bytes], None]],
         balances: Sequence[Balance] = (),
     ) -> None:
         self.partition = partition
@@ -56,42 +89,45 @@ class Admission:
         self.reject_counts: Counter[str] = Counter()
         self.unknown_fields: Counter[str] = Counter()
         self._absent: Counter[tuple[str, frozenset[str]]] = Counter()
-        self._tables = {table.name: table for table in tables}
-        self._columns = {table.name: frozenset(table.model.model_fields) for table in tables}
-        self._lines = {table.name: RowLines(table.model).line for table in tables}
-        self._keys = {table.name: values_getter(table.key) for table in tables}
-        self._sink = sink
-        self._seen: dict[str, dict[tuple[Any, ...], bytes]] = {table.name: {} for table in tables}
+        self._tables = {table.name: _TableRules.of(table, sink) for table in tables}
         self._taken: dict[tuple[str, tuple[str, ...]], set[tuple[Any, ...]]] = {}
         self.expectations = Expectations(tables, balances)
         self.covers: tuple[dt.date, dt.date] | None = None
         self.superseded: frozenset[str] = frozenset()
 
     def take(self, table_name: str, raw: dict[str, Any]) -> None:
-        """Judges one row; an admitted one goes to the sink as a line of NDJSON with its newline."""
-        table = self._tables.get(table_name)
-        if table is None:
+        """Judges one row; an admitted one goes to its table's sink as a line of NDJSON with its newline."""
+        rules = self._tables.get(table_name)
+        if rules is None:
             self._reject(table_name, f"the processor has no table {table_name}", raw)
             return
+        table = rules.table
         if self.covers and self._is_beside(_date_in(raw, table)):
             return
-        row = self._validated(table, raw)
-        if self.covers and not isinstance(row, str) and self._is_beside(getattr(row, table.partition_field, None)):
+        wanted = {name: value for name, value in raw.items() if name not in table.ignored} if table.ignored else raw
+        try:
+            row = rules.validated(wanted)
+        except ValidationError as error:
+            read = self._read_again(table, wanted, error.errors(include_url=False, include_context=False))
+            if isinstance(read, str):
+                self._reject(table_name, read, raw)
+                return
+            row = read
+        if self.covers and self._is_beside(getattr(row, table.partition_field, None)):
             return
-        if self.superseded and not isinstance(row, str) and self._is_superseded(table, row):
+        if self.superseded and self._is_superseded(table, row):
             return
-        reason = row if isinstance(row, str) else self._misplaced(table, row)
-        if isinstance(row, str) or reason:
-            self._reject(table_name, reason, raw)
+        if not self._is_placed(table, row):
+            self._reject(table_name, self._misplaced(table, row), raw)
             return
         try:
-            line = self._lines[table_name](row)
+            line = rules.line(row)
         except PydanticSerializationError as error:
             self._reject(table_name, unencodable(row.model_dump(), "") or f"no JSON can be made of it: {error}", raw)
             return
-        digest = hashlib.blake2b(line, digest_size=16).digest()
-        key = self._keys[table_name](row)
-        first = self._seen[table_name].setdefault(key, digest)
+        digest = blake2b(line, digest_size=16).digest()
+        key = rules.key(row)
+        first = rules.seen.setdefault(key, digest)
         if first is not digest:
             if first == digest:
                 self.duplicates[table_name] += 1
@@ -101,13 +137,13 @@ class Admission:
         if table.unique and (shared := self._shared(table, row)):
             self._reject(table_name, f"another row has the same {shared}", raw)
             return
-        columns = self._columns[table_name]
-        if len(row.model_fields_set) < len(columns):
+        named = row.__pydantic_fields_set__
+        if len(named) < len(rules.columns):
             # Rows of one answer lack the same columns.
-            self._absent[table_name, columns - row.model_fields_set] += 1
+            self._absent[table_name, rules.columns - named] += 1
         self.rows[table_name] += 1
         self.expectations.take(table, row)
-        self._sink(table_name, line)
+        rules.sink(line)
 
     @property
     def absent_fields(self) -> Counter[str]:
@@ -119,11 +155,12 @@ class Admission:
 
     def first_keys(self, table: str) -> set[Any]:
         """Values of the first key column of the rows seen; until it is closed."""
-        return {key[0] for key in self._seen[table]}
+        return {key[0] for key in self._tables[table].seen}
 
     def close(self) -> None:
         """Forgets the keys seen: counts and rejects stay."""
-        self._seen.clear()
+        for rules in self._tables.values():
+            rules.seen.clear()
         self._taken.clear()
         self.expectations.close()
 
@@ -137,38 +174,35 @@ class Admission:
             taken.add(value)
         return ""
 
-    def _validated(self, table: Table, raw: dict[str, Any]) -> Row | str:
-        """The row, or the reason why it is none."""
-        wanted = {name: value for name, value in raw.items() if name not in table.ignored} if table.ignored else raw
-        try:
-            row: Row = table.model.__pydantic_validator__.validate_python(wanted)
-            return row
-        except ValidationError as error:
-            problems = error.errors(include_url=False, include_context=False)
+    def _read_again(self, table: Table, wanted: dict[str, Any], problems: Sequence[Any]) -> Row | str:
+        """The row without the fields that no column takes, if they were all its ``problems``; or why it is none."""
         unknown = [problem["loc"] for problem in problems if problem["type"] == "extra_forbidden"]
-        if len(unknown) == len(problems):
-            for path in unknown:
-                wanted = _without(wanted, path)
-                names = ".".join(str(part) for part in path if isinstance(part, str))
-                self.unknown_fields[f"{table.name}.{names}"] += 1
-            return self._validated_again(table, wanted)
-        return _reason(problems)
-
-    def _validated_again(self, table: Table, wanted: dict[str, Any]) -> Row | str:
+        if len(unknown) < len(problems):
+            return _reason(problems)
+        for path in unknown:
+            wanted = _without(wanted, path)
+            names = ".".join(str(part) for part in path if isinstance(part, str))
+            self.unknown_fields[f"{table.name}.{names}"] += 1
         try:
             return table.model.model_validate(wanted)
         except ValidationError as error:
             return _reason(error.errors(include_url=False, include_context=False))
 
+    def _is_placed(self, table: Table, row: Row) -> bool:
+        """Whether the row belongs to the partition."""
+        partition = self.partition
+        if table.entity_field and getattr(row, table.entity_field) != partition.entity:
+            return False
+        if table.whole_entity:
+            return True
+        date = getattr(row, table.partition_field)
+        return isinstance(date, dt.date) and partition.start <= date < partition.end
+
     def _misplaced(self, table: Table, row: Row) -> str:
-        """Why the row does not belong to the partition, "" when it does."""
+        """Why the row does not belong to the partition."""
         if table.entity_field and getattr(row, table.entity_field) != self.partition.entity:
             return f"{table.entity_field} {_shown(getattr(row, table.entity_field))} is not {self.partition.entity!r}"
-        if table.whole_entity:
-            return ""
         date = getattr(row, table.partition_field)
-        if isinstance(date, dt.date) and self.partition.contains(date):
-            return ""
         return f"{table.partition_field} {date} lies outside {self.partition.start} to {self.partition.end} (exclusive)"
 
     def _is_beside(self, date: object) -> bool:

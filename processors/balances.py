@@ -22,6 +22,10 @@ class BalanceSums:
         self._total = values_getter([balance.total[1], *(name for name, _ in balance.match)])
         self._part = values_getter([balance.parts[1], *(name for _, name in balance.match)])
 
+    def concerns(self, table: str) -> bool:
+        """Whether rows of that table have a total or a part."""
+        return table in (self.balance.total[0], self.balance.parts[0])
+
     def take(self, table: str, row: Row) -> None:
         """One admitted row."""
         if table == self.balance.total[0]:

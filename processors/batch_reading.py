@@ -66,7 +66,7 @@ def read_batch(batch: BatchRows, manifests: Sequence[Manifest], processor: Proce
         admission = Admission(
             manifest.as_partition(),
             processor.tables,
-            lambda table, line: batch.spools[table].append(line),
+            lambda table: batch.spools[table].append,
             processor.balances,
         )
         try:
@@ -178,5 +178,5 @@ def _judge(admission: Admission, manifest: Manifest, tolerated_rejects: int) -> 
                 f"{table}: the scraper counted {plural(counted, 'row')}, the processor found {rows}, dropped {dropped},"
                 " in the same pages; old rows were kept",
             )
-    if problem := admission.expectations.problem(manifest):
+    if problem := admission.expectations.problem(manifest, admission.rows):
         raise CoverageLow(f"{problem}; old rows were kept", hint="fetch the date again")

@@ -7,7 +7,7 @@ afterwards asks all of it of BigQuery again, by code of its own, and it alone se
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from alerting.wording import plural
@@ -18,7 +18,7 @@ from scrapers.manifest import Manifest
 
 
 class Expectations:
-    """Counts rows, children per parent and NULLs in critical columns while the rows of one partition stream through.
+    """Counts children per parent and NULLs in critical columns while the rows of one partition stream through.
 
     Parents and children come in any order. A reference with a NULL in it has no parent, as in SQL.
     """
@@ -26,12 +26,12 @@ class Expectations:
     def __init__(self, tables: Sequence[Table], balances: Sequence[Balance] = ()) -> None:
         self._tables = tables
         self._sums = [BalanceSums(balance) for balance in balances]
+        self._sums_of = {table.name: [one for one in self._sums if one.concerns(table.name)] for table in tables}
         self._children = [table for table in tables if table.parent and not table.parent_elsewhere]
         self._parents: dict[str, set[tuple[Any, ...]]] = {table.name: set() for table in self._children}
         self._counted: dict[str, Counter[tuple[Any, ...]]] = {table.name: Counter() for table in self._children}
         self._nulls: Counter[str] = Counter()
-        self._rows: Counter[str] = Counter()
-        self._critical = {table.name: values_getter(table.critical) for table in tables}
+        self._critical = {table.name: values_getter(table.critical) for table in tables if table.critical}
         # By table: whether it is the parent or the child, of which child's reference.
         self._families: dict[str, list[tuple[bool, str, Callable[[Any], tuple[Any, ...]]]]] = {
             table.name: [] for table in tables
@@ -44,19 +44,19 @@ class Expectations:
 
     def take(self, table: Table, row: Row) -> None:
         """One admitted row."""
-        self._rows[table.name] += 1
-        for sums in self._sums:
-            sums.take(table.name, row)
-        if None in self._critical[table.name](row):
-            self._nulls[table.name] += 1
-        for is_parent, child, reference in self._families[table.name]:
+        name = table.name
+        for sums in self._sums_of[name]:
+            sums.take(name, row)
+        if name in self._critical and None in self._critical[name](row):
+            self._nulls[name] += 1
+        for is_parent, child, reference in self._families[name]:
             if is_parent:
                 self._parents[child].add(reference(row))
             else:
                 self._counted[child][reference(row)] += 1
 
-    def problem(self, manifest: Manifest) -> str:
-        """The first thing that must not replace what is there, "" when there is none."""
+    def problem(self, manifest: Manifest, rows: Mapping[str, int]) -> str:
+        """The first thing that must not replace what is there, "" when there is none; ``rows`` are those admitted."""
         first = self._tables[0].name
         landed = manifest.counts.get(first, 0)
         if manifest.source_total is not None and landed != manifest.source_total:
@@ -67,10 +67,10 @@ class Expectations:
             if (
                 any(manifest.counts.values())
                 and table.per_partition
-                and not _within(self._rows[table.name], table.per_partition)
+                and not _within(rows[table.name], table.per_partition)
             ):
                 fewest, most = table.per_partition
-                return f"{table.name}: {plural(self._rows[table.name], 'row')}, a partition has {fewest} to {most}"
+                return f"{table.name}: {plural(rows[table.name], 'row')}, a partition has {fewest} to {most}"
         if family := next(filter(None, map(self._family_problem, self._children)), ""):
             return family
         strict = (text for sums in self._sums if sums.balance.is_strict for text in sums.differences())
@@ -99,6 +99,7 @@ class Expectations:
     def close(self) -> None:
         """Forgets parents and children."""
         self._sums.clear()
+        self._sums_of.clear()
         self._parents.clear()
         self._counted.clear()
 

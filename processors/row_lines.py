@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
@@ -50,8 +51,9 @@ class RowLines:
         return to_json(_with_long_as_text(row.model_dump(mode="json"), self._columns)) + b"\n"
 
     def _is_exact(self, row: BaseModel) -> bool:
-        if max(map(abs, filter(None, self._integers(row))), default=0) > _HIGHEST:
-            return False
+        for number in self._integers(row):
+            if number is not None and not -_HIGHEST <= number <= _HIGHEST:
+                return False
         if not self._others:
             return True
         found = (number for one in self._others for number in _integers_in(getattr(row, one.name)))
@@ -82,3 +84,9 @@ def _with_long_as_text(row: Mapping[str, Any], columns: Iterable[Column]) -> dic
         return str(value) if is_long else value
 
     return {column.name: written(row[column.name], column) for column in columns}
+
+
+@functools.lru_cache(maxsize=256)
+def row_lines(model: type[BaseModel]) -> RowLines:
+    """Of the model, made once: reading its columns takes 0.5 ms, as long as ten rows."""
+    return RowLines(model)

@@ -62,7 +62,7 @@ def by_gapless(partitions: list[Partition], answers: Answers, folder: Path) -> i
     manifests = [scrape(one, context) for one in partitions]
     spools = {table.name: TableSpool(folder, table.name) for table in processor.tables}
     batch = BatchRows("bench", spools)
-    read_batch(batch, manifests, processor, landing, 0)
+    read_batch(batch, manifests, processor, landing)
     for name, spool in spools.items():
         spool.upload(store, "staging/", f"{name}-{spool.sha256()[:8]}")
         spool.close()

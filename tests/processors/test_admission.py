@@ -35,7 +35,7 @@ raws = st.fixed_dictionaries(
 
 def admitted(given_rows: list[dict[str, Any]]) -> tuple[Admission, list[bytes]]:
     lines: list[bytes] = []
-    admission = Admission(DAY, (TABLE,), lambda _, line: lines.append(line))
+    admission = Admission(DAY, (TABLE,), lambda _: lines.append)
     for raw in given_rows:
         admission.take("facts", raw)
     return admission, lines

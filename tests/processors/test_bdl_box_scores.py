@@ -44,7 +44,7 @@ def read(games, day=dt.date(2026, 1, 9)):
     rows = {"nba_bdl_games": [], "nba_bdl_player_stats": []}
     source = processor(SOURCE)
     partition = Partition.day(day, "America/New_York")
-    admission = Admission(partition, source.tables, lambda table, line: rows[table].append(json.loads(line)))
+    admission = Admission(partition, source.tables, lambda table: lambda line: rows[table].append(json.loads(line)))
     body = json.dumps({"data": games}).encode()
     page = LandedPage("/v1/box_scores", (), 200, {}, dt.datetime(2026, 2, 1, tzinfo=dt.UTC), body)
     for table, raw in source.rows(partition, page):

@@ -115,7 +115,7 @@ def test_a_recorded_file_gives_exactly_its_rows():
     body = RECORDED.read_bytes()
     of, day = processor(NAME), Partition.day(dt.date(2025, 6, 22), "America/New_York")
     lines: dict[str, list[dict[str, Any]]] = {table.name: [] for table in of.tables}
-    admission = Admission(day, of.tables, lambda table, line: lines[table].append(json.loads(line)))
+    admission = Admission(day, of.tables, lambda table: lambda line: lines[table].append(json.loads(line)))
     page = LandedPage("/drive/v3/files/A", (), 200, {}, NOW, body, item="[2025-06-22]-0042400407-IND@OKC.csv")
     for table, raw in of.rows(day, page):
         admission.take(table, raw)

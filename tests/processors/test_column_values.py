@@ -133,7 +133,7 @@ HELD: list[tuple[str, Any, Any]] = [
 
 def taken(column: str, value: Any) -> tuple[Admission, list[bytes]]:
     lines: list[bytes] = []
-    admission = Admission(Partition.day(dt.date(2025, 1, 3), "UTC"), (WIDE_FACTS,), lambda _, line: lines.append(line))
+    admission = Admission(Partition.day(dt.date(2025, 1, 3), "UTC"), (WIDE_FACTS,), lambda _: lines.append)
     admission.take("facts", {"key": "k", "day": DAY, **{column: value}})
     return admission, lines
 

@@ -94,7 +94,8 @@ def judged(*references: str | None, **declared: Any) -> str:
     # Parents after children: as in some sources.
     for name in ("one", None):
         expectations.take(ORDERS, Order(order=name, day=DATE))
-    return expectations.problem(Manifest.model_construct(counts={"orders": 2}, source_total=None))
+    manifest = Manifest.model_construct(counts={"orders": 2}, source_total=None)
+    return expectations.problem(manifest, {"orders": 2, "lines": len(references)})
 
 
 @pytest.mark.parametrize(

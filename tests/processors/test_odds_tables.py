@@ -129,7 +129,7 @@ def admitted(source: str, document: Any, odds_format: str = "decimal") -> dict[s
     """What the processor makes of a page, by table; nothing of it is rejected or unknown."""
     of = processor(source)
     rows: dict[str, list[dict[str, Any]]] = {table.name: [] for table in of.tables}
-    admission = Admission(DAY, of.tables, lambda table, line: rows[table].append(json.loads(line)))
+    admission = Admission(DAY, of.tables, lambda table: lambda line: rows[table].append(json.loads(line)))
     params = (("date", "2025-01-03T23:56:00Z"), ("oddsFormat", odds_format))
     page = LandedPage("/", params, 200, {}, NOW, json.dumps(document).encode())
     for table, raw in of.rows(DAY, page):

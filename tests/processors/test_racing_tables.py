@@ -224,7 +224,7 @@ def recorded(source: str, file: str, name: str) -> tuple[list[Any], dict[str, li
     date = races[0]["date"]
     of, admitted = processor(source), {table.name: [] for table in processor(source).tables}
     partition = Partition.day(dt.date.fromisoformat(date), "Europe/London")
-    admission = Admission(partition, of.tables, lambda table, line: admitted[table].append(json.loads(line)))
+    admission = Admission(partition, of.tables, lambda table: lambda line: admitted[table].append(json.loads(line)))
     body = json.dumps({name: [race for race in races if race["date"] == date]}).encode()
     for table, raw in of.rows(partition, LandedPage("/", (), 200, {}, NOW, body)):
         admission.take(table, raw)
