@@ -11,7 +11,7 @@ from flows.planning.batching import is_worth_a_job
 from flows.process import load_batch, process_landed, to_load
 from flows.run.run import Run
 from flows.run.work_set import Landed
-from processors.load_plan import pack
+from processors.load_plan import MAX_ROWS_PER_BATCH, pack, rows_of
 
 LandedQueue = asyncio.Queue[Landed | None]
 """What was landed, then None."""
@@ -52,12 +52,15 @@ async def load_in_batches(
     most: int,
     pace: Pace | None = None,
 ) -> None:
-    """Loads one batch of at most ``most`` at a time, because a table has one writer, while the one before is recounted.
+    """Loads one batch at a time, because a table has one writer, while the one before is recounted.
+
+    A batch has at most ``most`` partitions, and one with as many rows as a load takes is not kept waiting for more.
 
     What is still being landed is loaded in batches small enough for the two to overlap. ``reloads`` go first when they
     fill a batch; fewer save a job by going with the first dates that land.
     """
     batch, loaded, pace = list(reloads), 0, pace or Pace()
+    rows = 0
     recounting: Recounts = ()
     if len(batch) >= most:
         recounting = await load(batch)
@@ -68,16 +71,18 @@ async def load_in_batches(
         more = one is not None
         if one is not None:
             batch.append(one)
+            rows += rows_of(one.manifest)
             to_come -= 1
             pace.landed()
-            if len(batch) < most and not landed.empty():
+            if len(batch) < most and rows < MAX_ROWS_PER_BATCH and not landed.empty():
                 continue
+        waiting = len(batch) if rows < MAX_ROWS_PER_BATCH else most
         waits = pace.is_nearly_over(to_come)
-        if batch and (not more or is_worth_a_job(len(batch), loaded=loaded, to_come=to_come, most=most, waits=waits)):
+        if batch and (not more or is_worth_a_job(waiting, loaded=loaded, to_come=to_come, most=most, waits=waits)):
             began_s, before = pace.now_s(), recounting
             recounting = await load(batch)
             pace.load_s = pace.now_s() - began_s
-            batch, loaded = [], loaded + len(batch)
+            batch, rows, loaded = [], 0, loaded + len(batch)
             # One recount beside one load, however long it takes.
             await asyncio.gather(*before)
     await asyncio.gather(*recounting)

@@ -114,8 +114,8 @@ class Settings(BaseSettings):
         500,
         ge=1,
         le=1000,
-        description="Most partitions per BigQuery load job while they are fetched; landed ones are loaded up to 1,000 "
-        "dates or 1 GiB at once.",
+        description="Most partitions per BigQuery load job while they are fetched; no job has more than 1,000 dates, "
+        "1,000,000 rows or 1 GiB of payloads.",
     )
     retry_delays_s: list[float] = Field(
         default_factory=lambda: [2.0, 4.0, 8.0, 16.0, 32.0], description="JSON: waits between tries of one stage."

@@ -38,6 +38,10 @@ MAX_KEYS = 10_000
 MAX_BYTES_PER_BATCH = 2**30
 """Payloads of one batch. Its rows are spooled to a temporary folder, which is memory on Cloud Run."""
 
+MAX_ROWS_PER_BATCH = 1_000_000
+"""Rows that scrapers counted in one batch, for the same reason: one of 9 columns is spooled as 160 bytes, one of 35 as
+570, and of CSV that is many times what was landed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Constraint:
@@ -243,9 +247,12 @@ def unique_window(table: Table, days: Sequence[dt.date]) -> dict[str, QueryValue
 
 
 def pack(
-    manifests: Iterable[Manifest], max_days: int = MAX_DAYS_PER_BATCH, max_bytes: int = MAX_BYTES_PER_BATCH
+    manifests: Iterable[Manifest],
+    max_days: int = MAX_DAYS_PER_BATCH,
+    max_bytes: int = MAX_BYTES_PER_BATCH,
+    max_rows: int = MAX_ROWS_PER_BATCH,
 ) -> list[tuple[Manifest, ...]]:
-    """The fewest batches for one load each: at most ``max_days`` dates and ``max_bytes`` of payloads.
+    """The fewest batches for one load each: at most ``max_days`` dates, ``max_bytes`` of payloads, ``max_rows`` rows.
 
     A single partition with more is a batch of its own; a whole entity counts as a date. Partitions with an entity share
     a batch only with the same entity or the same dates, whichever gives fewer batches. Oldest first within an entity.
@@ -258,20 +265,25 @@ def pack(
         by_dates.setdefault((manifest.start, manifest.end), []).append(manifest)
     # A batch of one entity may hold many dates; a batch of one date may hold many entities. Never both.
     groups = by_dates if len(by_dates) < len(by_entity) else by_entity
-    return [batch for group in groups.values() for batch in _split(group, min(max_days, MAX_DAYS_PER_BATCH), max_bytes)]
+    most = (min(max_days, MAX_DAYS_PER_BATCH), max_bytes, max_rows)
+    return [batch for group in groups.values() for batch in _split(group, most)]
 
 
-def _split(manifests: Sequence[Manifest], max_days: int, max_bytes: int) -> list[tuple[Manifest, ...]]:
+def rows_of(manifest: Manifest) -> int:
+    """Of all tables, as the scraper counted them."""
+    return sum(manifest.counts.values())
+
+
+def _split(manifests: Sequence[Manifest], most: tuple[int, int, int]) -> list[tuple[Manifest, ...]]:
     batches: list[list[Manifest]] = []
-    room, room_bytes = 0, 0
+    room = (0, 0, 0)
     for manifest in manifests:
-        size, size_bytes = max(len(_days(manifest)), 1), manifest.size_bytes
-        if not batches or size > room or size_bytes > room_bytes:
+        size = (max(len(_days(manifest)), 1), manifest.size_bytes, rows_of(manifest))
+        if not batches or any(one > left for one, left in zip(size, room, strict=True)):
             batches.append([])
-            room, room_bytes = max_days, max_bytes
+            room = most
         batches[-1].append(manifest)
-        room -= size
-        room_bytes -= size_bytes
+        room = (room[0] - size[0], room[1] - size[1], room[2] - size[2])
     return [tuple(batch) for batch in batches]
 
 

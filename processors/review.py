@@ -201,7 +201,7 @@ class Trial:
             yield from zip(self._pieces(table), marks[table.name], strict=True)
 
     def _pieces(self, table: Table) -> Iterator[_Piece]:
-        for group in pack(self.manifests, max_bytes=2**63):
+        for group in pack(self.manifests, max_bytes=2**63, max_rows=2**63):
             scope = replace_scope(table, group)
             digest = table_digest(table.name, schema_hash(check_table(table)), scope, "", self.review_id)
             newest = max(manifest.landed_at for manifest in group)

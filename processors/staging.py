@@ -13,8 +13,8 @@ from pathlib import Path
 
 from alerting.object_store import GenerationConflict, ObjectStore
 
-PART_BYTES = 64 * 1024 * 1024
-"""Uncompressed size at which a part ends; a gzip object cannot be read in parallel, and it is held in memory once."""
+PART_BYTES = 16 * 1024 * 1024
+"""Uncompressed size at which a part ends; a gzip object cannot be read in parallel, and memory holds it three times."""
 
 # A row is about a kilobyte: the usual buffer would be written to disk at every eighth.
 _BUFFER_BYTES = 2**18

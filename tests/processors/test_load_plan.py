@@ -14,6 +14,7 @@ from alerting.errors import ConfigurationError
 from processors.base import Row, Table
 from processors.load_plan import (
     MAX_DAYS_PER_BATCH,
+    MAX_ROWS_PER_BATCH,
     Constraint,
     TableBatch,
     batch_hash,
@@ -84,6 +85,13 @@ def test_packing_keeps_to_the_bytes_too_and_a_payload_larger_than_that_is_alone(
         if following:
             more = sum(one.size_bytes for one in (*batch, following[0]))
             assert len(batch) == limit or more > max_bytes, "no batch ends early"
+
+
+def test_a_batch_of_500_dates_with_20_000_rows_each_is_cut_at_a_million_rows() -> None:
+    manifests = [day(offset).model_copy(update={"counts": {"trades": 20_000}}) for offset in range(500)]
+    batches = pack(manifests)
+    assert [one for batch in batches for one in batch] == manifests
+    assert [len(batch) for batch in batches] == [MAX_ROWS_PER_BATCH // 20_000] * 10
 
 
 def test_whole_entities_share_batches_up_to_the_limit():

@@ -11,8 +11,15 @@ from hypothesis import strategies as st
 
 from flows.loading import Pace, load_in_batches
 from flows.planning.batching import LEAST_PER_JOB, jobs_for
+from flows.run.work_set import Landed
+from processors.load_plan import MAX_ROWS_PER_BATCH
+from scrapers.manifest import Manifest
 
 MOST = 120
+
+
+def one_landed(key: str, rows: int) -> Landed:
+    return Landed(Manifest.model_construct(partition=key, counts={"t": rows}))
 
 
 def loaded(
@@ -22,6 +29,7 @@ def loaded(
     while_loading: int = 0,
     planned: int | None = None,
     pace: Pace | None = None,
+    rows: int = 1,
 ) -> list[list[str]]:
     """Batches in order, when windows of these sizes land, and so many further ones during each load."""
     pace = pace or Pace(now_s=lambda: 0.0)
@@ -32,10 +40,10 @@ def loaded(
     def land(count: int) -> None:
         for _ in range(min(count, len(waiting))):
             for key in waiting.pop():
-                landed.put_nowait(key)
+                landed.put_nowait(one_landed(key, rows))
 
     async def load(batch: Any) -> list[asyncio.Task[None]]:
-        batches.append(list(batch))
+        batches.append([one.key for one in batch])
         land(while_loading)
         return []
 
@@ -48,7 +56,7 @@ def loaded(
 
     async def story() -> None:
         to_come = sum(windows) if planned is None else planned
-        before: Any = [f"r-{number}" for number in range(reloads)]
+        before = [one_landed(f"r-{number}", rows) for number in range(reloads)]
         async with asyncio.timeout(20):
             await asyncio.gather(load_in_batches(load, before, landed, to_come, MOST, pace), feed())
 
@@ -63,6 +71,10 @@ def sizes(batches: list[list[str]]) -> list[int]:
 def test_the_first_and_the_last_jobs_are_small_and_those_between_as_large_as_may_be() -> None:
     assert sizes(loaded([30] * 12)) == [30, 60, 120, 90, 30, 30]
     assert jobs_for(360, MOST) == 6
+
+
+def test_dates_of_many_rows_are_not_kept_waiting_for_as_many_dates_as_a_job_may_have() -> None:
+    assert sizes(loaded([30] * 12, rows=MAX_ROWS_PER_BATCH // 50)) == [30, 50, 50, 50, 50, 50, 50, 30]
 
 
 def test_a_month_by_single_dates_is_one_job() -> None:
@@ -136,7 +148,7 @@ def test_the_next_batch_is_loaded_while_the_one_before_is_recounted_and_never_a_
             told.append(f"loaded {len(batch)}")
             return [asyncio.create_task(recount(str(len(batch))))]
 
-        for key in [*(f"{number}" for number in range(90)), None]:
+        for key in [*(one_landed(f"{number}", 1) for number in range(90)), None]:
             landed.put_nowait(key)
         working = asyncio.create_task(load_in_batches(load, [], landed, 90, 30, Pace(now_s=lambda: 0.0)))
         while len(told) < 2:
