@@ -114,11 +114,12 @@ def problem_in(
         accepted: Statuses of a complete answer.
     """
     looks_json = _looks_json(answer.body)
-    if is_challenge(answer.status, answer.headers, answer.body, is_json=looks_json):
+    is_accepted = answer.status in accepted
+    if is_challenge(answer.status, answer.headers, answer.body, is_accepted=is_accepted, is_json=looks_json):
         return BlockedBySource(f"a challenge page came with status {answer.status}", **_evidence(answer))
     is_page = is_data_type(accept) and not looks_json and _is_html(answer)
     kind = statuses.get(answer.status)
-    if kind is None and answer.status in accepted:
+    if kind is None and is_accepted:
         return _incomplete(answer, accepted, "JSON" if is_json_type(accept) else "CSV", is_page=is_page)
     if answer.status == 403:
         kind = _meaning_of_403(answer, is_page=is_page) or kind

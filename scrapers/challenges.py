@@ -35,23 +35,27 @@ _TITLES = re.compile(
 _REFUSALS = (401, 403, 405, 429, 503)
 
 
-def is_challenge(status: int, headers: Mapping[str, str], body: bytes, *, is_json: bool) -> bool:
+def is_challenge(
+    status: int, headers: Mapping[str, str], body: bytes, *, is_accepted: bool = False, is_json: bool
+) -> bool:
     """Whether a bot defence answered in place of the source.
 
     Args:
         status: Of the answer.
         headers: By lower-case name.
         body: The first 64 KiB are looked at.
+        is_accepted: The status is that of a complete answer: a page that was let through may hold such scripts too.
         is_json: The body is JSON: its words are data, and only the machinery of a defence counts.
     """
     if any(name in headers and pattern.fullmatch(headers[name]) for name, pattern in _HEADERS.items()):
         return True
     looked_at = body[:SEARCHED_BYTES]
-    if status < 300:
+    if is_accepted:
         return not is_json and _ONLY_IN_CHALLENGES.search(looked_at) is not None
     if _MACHINERY.search(looked_at):
         return True
-    if status not in _REFUSALS or is_json:
+    # A success that is not the complete answer is where a refusal is expected too: 202 is a favourite of defences.
+    if is_json or not (status < 300 or status in _REFUSALS):
         return False
     title = _TITLE.search(looked_at)
     text = title[1].decode("utf-8", "replace").lower() if title else ""

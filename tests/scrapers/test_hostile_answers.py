@@ -125,6 +125,15 @@ WRONG: dict[str, tuple[bytes, type[PipelineError]]] = {
         BlockedBySource,
     ),
     "a challenge of Amazon": (http("202 Accepted", b"", "x-amzn-waf-action: challenge"), BlockedBySource),
+    "a challenge by its script, as a success": (
+        http("202 Accepted", b"<title>x</title><script src='/cdn-cgi/challenge-platform/x'></script>", HTML),
+        BlockedBySource,
+    ),
+    "a challenge by its title, as a success": (
+        http("203 Non-Authoritative", "<title>Un instant…</title>".encode(), HTML),
+        BlockedBySource,
+    ),
+    "a page that says to come back": (http("202 Accepted", b"<title>We are at it</title>", HTML), SourceUnavailable),
     "a challenge in JSON": (
         http("403 Forbidden", b'{"url":"https://geo.captcha-delivery.com/x"}', JSON),
         BlockedBySource,
