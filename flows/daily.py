@@ -1,11 +1,14 @@
-"""The daily run: the newest settled dates, and late changes of those before. Alerts are live; there is no summary."""
+"""The daily run: the newest settled dates, and late changes of those before; of whole entities a new snapshot.
+
+Alerts are live; there is no summary.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import datetime as dt
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -25,13 +28,14 @@ from flows.closing.close import free_lease_of
 from flows.coordination.cooldown import refuse_while_cooling
 from flows.coordination.lease import Lease
 from flows.coordination.lease_loan import acquire_when_free
-from flows.dropdowns import DatedSource
+from flows.dropdowns import AnySource
 from flows.ledger.ledger import Verdict
 from flows.ledger.reviews import waiting_review
 from flows.log import lets_out_redacted, partition_logger
 from flows.mapping import map_windows
-from flows.parameters import Asked, Concurrency, DaysBack, Mode, Reason, WaitSeconds
+from flows.parameters import NO_DATE, Asked, Concurrency, DaysBack, Mode, Reason, WaitSeconds
 from flows.planning.expectations import by_oracles
+from flows.planning.known_first_date import known_scraper
 from flows.planning.plan import Path, Plan, PlannedPartition
 from flows.planning.planner import refuse_unsaid
 from flows.planning.requirements import Waiver, in_order
@@ -59,23 +63,28 @@ MOST_CHANGED = 60
 def settled_window(scraper: Scraper, days_back: int, now: dt.datetime) -> list[Partition]:
     """The newest ``days_back`` settled partitions of the source, oldest first, by the clock of its own zone.
 
-    Of a source that keeps no history it is the one of today: no other can be asked for.
+    Of a source that keeps no history it is the one of today: no other can be asked for. Of one that is asked by entity
+    it is every entity that may still change.
 
-    Raises ``ConfigurationError`` for a source that has no dates.
+    Raises ``ConfigurationError`` for a source of which no entity is known.
     """
-    if scraper.step == "whole":
-        raise ConfigurationError(
-            "the source is asked by entity, so it has no newest dates",
-            source=scraper.source,
-            stage="plan",
-            hint=f"schedule backfill/{scraper.source} with mode=full",
-        )
     today = now.astimezone(ZoneInfo(scraper.zone)).date()
+    if scraper.step == "whole":
+        names = scraper.entities_of(today)
+        _refuse_nobody(scraper, names)
+        return [Partition.whole(name, scraper.zone) for name in sorted(names)]
     # Two periods more than asked for cover the settling time and the unfinished period itself.
     length = dt.timedelta(days=31 if scraper.step == "month" else 1)
     earliest = max(scraper.floor, today - length * (days_back + 2) - scraper.settles_after)
     earliest = max(earliest, scraper.earliest(now))
     names = scraper.names_of_entities if scraper.has_series else ("",)
+    _refuse_nobody(scraper, names)
+    found = [partitions_between(earliest, today, scraper.zone, scraper.step, name) for name in names]
+    settled = [[one for one in partitions if scraper.settled_at(one) <= now][-days_back:] for partitions in found]
+    return sorted((one for partitions in settled for one in partitions), key=lambda one: (one.start, one.entity))
+
+
+def _refuse_nobody(scraper: Scraper, names: Collection[str]) -> None:
     if not names:
         raise ConfigurationError(
             f"no entity of {scraper.source} is known. Nothing was done",
@@ -83,9 +92,6 @@ def settled_window(scraper: Scraper, days_back: int, now: dt.datetime) -> list[P
             stage="plan",
             hint="GAPLESS_SOURCE_ENTITIES says which there are",
         )
-    found = [partitions_between(earliest, today, scraper.zone, scraper.step, name) for name in names]
-    settled = [[one for one in partitions if scraper.settled_at(one) <= now][-days_back:] for partitions in found]
-    return sorted((one for partitions in settled for one in partitions), key=lambda one: (one.start, one.entity))
 
 
 def tell_of_end(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001
@@ -116,7 +122,7 @@ def _flow_run_name() -> str:
 @lets_out_redacted
 @flow(name="daily", flow_run_name=_flow_run_name, persist_result=False, on_crashed=HOOKS, on_cancellation=HOOKS)
 async def daily(
-    source: DatedSource,
+    source: AnySource,
     days_back: DaysBack = 3,
     max_concurrency: Concurrency = 4,
     ignore_requires: bool = False,
@@ -124,13 +130,15 @@ async def daily(
 ) -> State[Any]:
     """Reads the newest settled dates of one source, and loads those whose content is new or has changed.
 
-    Of a source that keeps no history it reads today.
+    Of a source that keeps no history it reads today; of one that is asked by entity, all of each entity that may still
+    change: of schedules, the season that is on.
 
     The window is resolved once, at the start, in the source's own zone. Trouble is an alert at once, never a summary.
 
     Args:
         source: What to read.
-        days_back: How many settled dates, the newest included; the ones before it are read again for late changes.
+        days_back: How many settled dates, the newest included; the ones before it are read again for late changes. It
+            says nothing of a source that is asked by entity.
         max_concurrency: How many dates are fetched at once, 1 to 64.
         ignore_requires: Also begin dates that another source has to be done with first, as results after their cards.
         wait_for_lease_s: How long to wait for a backfill of the source to end, in seconds.
@@ -140,7 +148,7 @@ async def daily(
     try:
         services = build_services()
         await asyncio.to_thread(refuse_while_cooling, services.store, name, now)
-        window = settled_window(services.source_kit(name).scraper, days_back, now)
+        window = settled_window(known_scraper(services, name), days_back, now)
         if not window:
             return Completed(message=f"no date of {name} is settled at {now:%Y-%m-%d %H:%M} UTC")
         window = await asyncio.to_thread(without_reviewed, services, name, window)
@@ -153,7 +161,7 @@ async def daily(
             name,
             backfill_id=daily_id_of(current.id or "local"),
             mode="daily",
-            range_text=f"{date_of(window[0].key)}..{date_of(window[-1].key)}",
+            range_text=_range_text(window),
             wait_s=wait_for_lease_s,
         )
         with contextlib.ExitStack() as held:
@@ -165,6 +173,12 @@ async def daily(
     except PipelineError as error:
         return await asyncio.to_thread(_refused, name, error)
     return await _work(services, plan, max_concurrency, lease)
+
+
+def _range_text(window: Sequence[Partition]) -> str:
+    if window[0].is_whole:
+        return plural(len(window), "whole entity") if len(window) > 1 else window[0].key
+    return f"{date_of(window[0].key)}..{date_of(window[-1].key)}"
 
 
 def without_reviewed(services: Services, source: str, window: list[Partition]) -> list[Partition]:
@@ -188,13 +202,9 @@ def live_plan(services: Services, source: str, window: list[Partition], *, ignor
     items = [PlannedPartition(partition, Path.FETCH, "newest or may have changed") for partition in window]
     again = changed_items(services, source, {partition.key for partition in window})
     items = sorted([*again, *items], key=lambda item: (item.partition.start, item.partition.key))
-    plan = Plan(
-        source,
-        items[0].partition.start,
-        window[-1].end - dt.timedelta(days=1),
-        kit.scraper.zone,
-        tuple(items),
-    )
+    dated = not window[-1].is_whole
+    last = window[-1].end - dt.timedelta(days=1) if dated else NO_DATE
+    plan = Plan(source, items[0].partition.start if dated else NO_DATE, last, kit.scraper.zone, tuple(items))
     keys = [item.partition.key for item in items]
     entries = kit.ledger.refresh(min(keys), max(keys))
     refuse_unsaid(kit.scraper, plan.to_fetch)
@@ -248,6 +258,7 @@ async def _work(services: Services, plan: Plan, max_concurrency: int, lease: Lea
         source=plan.source,
         start_date=plan.start_date,
         end_date=plan.end_date,
+        entities="" if plan.start_date != NO_DATE else ", ".join(plan.keys),
         reason=Reason.STALE,
         mode=Mode.FULL,
         max_concurrency=max_concurrency,
@@ -301,9 +312,9 @@ def _not_well(run: Run) -> list[str]:
 def _told(run: Run) -> str:
     """What came of it, in one line: for its state and its progress artifact."""
     keys, bad, same = list(run.work.partitions), _not_well(run), len(run.work.unchanged)
+    what = plural(len(keys), "entity" if run.kit.scraper.step == "whole" else "date")
     message = (
-        f"{plural(len(keys), 'date')} read ({', '.join(keys)}): {len(keys) - len(bad) - same} loaded, "
-        f"{same} unchanged, {len(bad)} not well"
+        f"{what} read ({', '.join(keys)}): {len(keys) - len(bad) - same} loaded, {same} unchanged, {len(bad)} not well"
     )
     ours = [entry for key in keys if (entry := run.ledger.get(key)) and entry.backfill_id == run.backfill_id]
     if removed := sum(one.get("removed", 0) for entry in ours for one in entry.changes.values()):

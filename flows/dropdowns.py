@@ -57,13 +57,13 @@ if TYPE_CHECKING:
     DateSource = str
     EntitySource = str
     SeriesSource = str
-    DatedSource = str
+    AnySource = str
     Family = str
     FamilySource = str
 else:
     DateSource = _choices("DateSource", sources_by("date"))
     EntitySource = _choices("EntitySource", sources_by("entity"))
     SeriesSource = _choices("SeriesSource", sources_by("series"))
-    DatedSource = _choices("DatedSource", sorted([*sources_by("date"), *sources_by("series")]))
+    AnySource = _choices("AnySource", sources())
     Family = _choices("Family", families())
     FamilySource = _choices("FamilySource", sources_of_families())

@@ -424,6 +424,13 @@ class Scraper(ABC):
         """Whether it is asked by entity, be that as a whole or at a date."""
         return self.step == "whole" or self.has_series
 
+    def entities_of(self, today: dt.date) -> tuple[str, ...]:  # noqa: ARG002 - a source whose entities all live on
+        """The entities that may still change on ``today``, a date of its zone: what the daily run reads anew.
+
+        Of a source that is asked by entity; its kinds of documents are named as `names_of_entities` does.
+        """
+        return self.names_of_entities
+
     @property
     def names_of_entities(self) -> tuple[str, ...]:
         """Every entity, and each of its kinds of documents."""

@@ -110,11 +110,12 @@ def take(run: Run, manifest: Manifest) -> Manifest:
     key = manifest.partition
     before = run.ledger.get(key)
     is_same = before is not None and before.verdict.is_good and before.content_hash == manifest.content_hash
-    names_versions = manifest.versions or manifest.fed_by
-    if before is not None and is_same and names_versions and (run.is_live or run.asked.mode is Mode.FULL):
-        # The same bytes under another version: what is landed is the newest all the same.
+    is_newer = manifest.versions or manifest.fed_by or run.work.partitions[key].is_whole
+    if before is not None and is_same and is_newer and (run.is_live or run.asked.mode is Mode.FULL):
+        # The same bytes under another version, or a snapshot of today that says what the one of yesterday said: what is
+        # landed is the newest all the same.
         now, told = utc_now(), {"attempt": manifest.attempt, "fed_by": manifest.fed_by}
-        run.ledger.advance(key, before.verdict, run.backfill_id, now, **told)
+        run.ledger.advance(key, before.verdict, run.backfill_id, now, changes={}, **told)
     if is_same and run.is_live:
         run.work.unchanged.add(key)
     elif is_same and run.asked.mode is Mode.FULL:

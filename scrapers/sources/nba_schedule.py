@@ -1,12 +1,13 @@
 """NBA.com, the schedule of a season: every game, its date and what became of it; other sources are held to it."""
 
+import datetime as dt
 import re
 from typing import Any
 
 from alerting.errors import NothingPublished, SourceContractError
 from scrapers.base import Findings, Page, Request
 from scrapers.partition import Partition
-from scrapers.platforms.nba_com import KINDS, NbaCdn, is_game_id, is_postponed, opened
+from scrapers.platforms.nba_com import KINDS, NbaCdn, is_game_id, is_postponed, opened, season_of
 
 FILE = "/static/json/staticData/scheduleLeagueV2.json"
 
@@ -20,6 +21,10 @@ class NbaSchedule(NbaCdn):
     entities = tuple(f"{year}-{(year + 1) % 100:02d}" for year in range(2019, 2027))
     calls_guess = 2.0
     timeout_s = 120.0  # 9 MB
+
+    def entities_of(self, today: dt.date) -> tuple[str, ...]:
+        """The season that is on: no game of another one is moved any more."""
+        return (season_of(today),)
 
     def first_request(self, partition: Partition) -> Request:
         """The file of the season that is on; the cursor says which season is looked for."""

@@ -139,3 +139,12 @@ def test_alerts_of_a_daily_run_are_live_a_repeat_cools_down_and_the_digest_tells
     nothing = bench.wait(bench.start_deployment("digest/digest", hours=0.0001))
     assert nothing.message == "no alert in 0.0001 hours, no mail"
     assert len(all_mails(bench)) == before + 2
+
+
+def test_the_schedule_of_the_season_that_is_on_is_read_every_morning_by_a_deployment_of_its_own(bench: Bench) -> None:
+    """No dates are asked for: a season is an entity."""
+    deployment = bench.api("/deployments/name/daily/nba_schedule")
+    assert [one["schedule"]["cron"] for one in deployment["schedules"]] == ["10 7 * * *"]
+    first = bench.wait(bench.start_deployment("daily/nba_schedule"))
+    assert first.state_type == "COMPLETED", first.message
+    assert re.fullmatch(r"1 entity read \(20\d\d-\d\d\): 1 loaded, 0 unchanged, 0 not well", first.message)
