@@ -104,6 +104,11 @@ def access_to(source: Scraper, url: str, timeout_s: float = 5.0) -> SourceAccess
     return SourceAccess(url, secrets, timeout_s=timeout_s)
 
 
+def item_type(body: bytes) -> str:
+    """The header with which an item is sent: JSON, or else CSV."""
+    return f"Content-Type: {'application/json' if body.lstrip().startswith(b'{') else 'text/csv'}"
+
+
 TOKEN_PATH = "/token"
 _TOKEN = b'{"access_token":"planted-token-0123456789","expires_in":3600,"token_type":"Bearer"}'
 
@@ -156,7 +161,7 @@ class Judge:
         name = next((name for name in self._items if name in path.split("/")), None)
         if name is not None:
             body = self._items[name]
-            return [self._item_answer(body) if self._item_answer else http("200 OK", body, "Content-Type: text/csv")]
+            return [self._item_answer(body) if self._item_answer else http("200 OK", body, item_type(body))]
         return self._answer(number, asked) if callable(self._answer) else [self._answer]
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from judging import PAYLOADS, Judge, Judged
+from judging import PAYLOADS, Judge, Judged, item_type
 from raw_server import http
 
 from scrapers.answers import STATUSES
@@ -128,6 +128,25 @@ def _rows(document: Document) -> list[Any]:
     """The longest list of objects in the document: what the payload is about; empty where it has none."""
     lists = [value for value in document.values() if isinstance(value, list) and value and isinstance(value[0], dict)]
     return max(lists, key=len, default=[])
+
+
+def _objects(document: Document) -> Iterator[dict[str, Any]]:
+    """The document and every object in its objects."""
+    yield document
+    for value in document.values():
+        if isinstance(value, dict):
+            yield from _objects(value)
+
+
+def _in_its_depth(mutate: Mutation) -> Mutation:
+    """``mutate`` where the longest list of objects is, however deep."""
+
+    def mutated(document: Document) -> Document:
+        holder = max(_objects(document), key=lambda one: len(_rows(one)))
+        holder.update(mutate(dict(holder)))
+        return document
+
+    return mutated
 
 
 def _spoil(change: Callable[[list[Any]], Any]) -> Mutation:
@@ -367,10 +386,14 @@ def test_a_mutant_of_the_meaning_gets_the_verdict_that_it_deserves(tried, name, 
     _check(one.judge.of(_ok(_mutated(one.body, mutate))), verdict, one.good)
 
 
-WITH_ITEMS = [name for name in ANSWERS if (PAYLOADS / name / "items").exists()]
+ITEM_TYPES = {
+    name: item_type(next((PAYLOADS / name / "items").iterdir()).read_bytes())
+    for name in ANSWERS
+    if (PAYLOADS / name / "items").exists()
+}
 
 
-@pytest.mark.parametrize("name", WITH_ITEMS)
+@pytest.mark.parametrize("name", ITEM_TYPES)
 @pytest.mark.parametrize("mutant", sorted(WIRE.keys() - {"its first key twice"}))
 def test_an_item_with_a_mutant_of_the_transport_never_loads_other_rows(tried, name, mutant):
     one, (make, _) = tried[name], WIRE[mutant]
@@ -398,7 +421,16 @@ CSV: dict[str, tuple[Callable[[bytes], bytes], set[str]]] = {
 }
 
 
-@pytest.mark.parametrize("name", WITH_ITEMS)
+@pytest.mark.parametrize("name", [name for name, of in ITEM_TYPES.items() if of == JSON])
+@pytest.mark.parametrize("mutant", SHAPES)
+def test_an_item_with_a_mutant_of_the_shape_is_refused_and_loads_nothing(tried, name, mutant):
+    one, mutate = tried[name], _in_its_depth(SHAPES[mutant]) if "row" in mutant else SHAPES[mutant]
+    found = one.judge.of(_ok(one.body), item=lambda body: _ok(_mutated(body, mutate)))
+    assert found.kind in REFUSED, found.error
+    assert not any(found.rows.values())
+
+
+@pytest.mark.parametrize("name", [name for name, of in ITEM_TYPES.items() if of != JSON])
 @pytest.mark.parametrize("mutant", CSV)
 def test_a_csv_that_is_not_the_listed_one_is_refused_and_loads_nothing(tried, name, mutant):
     one, (change, kinds) = tried[name], CSV[mutant]
