@@ -101,7 +101,7 @@ def _form_of(facts: RunFacts, steps: Sequence[Step]) -> str:
     if not facts.start_date:
         return ""
     dates = {"start_date": facts.start_date, "end_date": facts.end_date}
-    return _filled(facts, {**dates, "reason": "errors", "failed_of": facts.backfill_id})
+    return _filled(facts, {**dates, "reason": "errors", "advanced": {"failed_of": facts.backfill_id}})
 
 
 def _filled(facts: RunFacts, parameters: dict[str, object]) -> str:
@@ -110,10 +110,12 @@ def _filled(facts: RunFacts, parameters: dict[str, object]) -> str:
 
 
 def _parameters(command: str) -> dict[str, object] | None:
-    """What ``prefect deployment run ... -p name=value`` asks for; None for any other command.
+    r"""What ``prefect deployment run ... -p name=value`` asks for; None for any other command.
 
     >>> _parameters("prefect deployment run 'backfill/nba' -p reason=errors -p wait_for_lease_s=60")
     {'reason': 'errors', 'wait_for_lease_s': 60}
+    >>> _parameters("prefect deployment run 'backfill/nba' -p advanced='{\"max_calls\": 5}'")
+    {'advanced': {'max_calls': 5}}
     """
     words = shlex.split(command)
     if words[:3] != ["prefect", "deployment", "run"]:
@@ -121,7 +123,7 @@ def _parameters(command: str) -> dict[str, object] | None:
     found: dict[str, object] = {}
     for word in (value for mark, value in pairwise(words) if mark == "-p"):
         name, _, value = word.partition("=")
-        found[name] = int(value) if value.isdecimal() else value
+        found[name] = int(value) if value.isdecimal() else json.loads(value) if value.startswith("{") else value
     return found
 
 

@@ -185,7 +185,7 @@ def test_what_is_too_long_for_a_link_is_asked_for_by_its_run_and_a_good_run_has_
         "start_date": DAYS[0],
         "end_date": DAYS[-1],
         "reason": "errors",
-        "failed_of": "orders-2021-2025",
+        "advanced": {"failed_of": "orders-2021-2025"},
     }
     good = render(*CASES["0_causes"]())
     assert "Retry in the form" not in good.html + good.text

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
+import json
 import re
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import yaml
@@ -17,6 +19,8 @@ from prefect.utilities.callables import parameter_schema
 from prefect.utilities.schema_tools.validation import ValidationError, validate
 
 import scrapers.sources
+from alerting.advice import Step, actions_of
+from alerting.run_facts import RunFacts
 from flows.backfill import backfill
 from flows.backfill_entities import backfill_entities
 from flows.backfill_family import backfill_family
@@ -29,6 +33,7 @@ from flows.parameters import Asked, AskedFamily, Mode, Reason
 from scrapers.registry import families, scraper, sources, sources_of_family
 
 PREFECT_YAML = Path(__file__).parents[2] / "prefect.yaml"
+COMMAND = "prefect deployment run 'backfill/bdl_box_scores' -p start_date=2025-01-01 -p end_date=2025-01-02"
 FLOWS: dict[str, Flow[..., Any]] = {
     "flows.backfill:backfill": backfill,
     "flows.backfill_entities:backfill_entities": backfill_entities,
@@ -137,6 +142,28 @@ def test_a_command_names_rare_parameters_alone_and_the_run_gets_them_in_their_gr
     assert asked.given()["advanced"] == {"max_calls": 5, "plan_of": "bf-1"}
     backfill.validate_parameters(asked.given())
     assert Asked.model_validate(asked.given()) == asked
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "gapless retry-failed bdl_box_scores",
+        f"{COMMAND} -p reason=errors -p wait_for_lease_s=21600",
+        f"""{COMMAND} -p reason=test -p advanced='{{"max_calls": 5}}'""",
+    ],
+)
+def test_the_form_takes_what_the_link_of_a_mail_fills_in(command: str) -> None:
+    facts = RunFacts(
+        backfill_id="bf-0123456789ab",
+        source="bdl_box_scores",
+        start_date="2025-01-01",
+        end_date="2025-01-02",
+        form_url="http://127.0.0.1/run",
+    )
+    (action,) = actions_of(facts, [Step(command, 2, "days", "", "")])
+    (given,) = parse_qs(urlsplit(action.url).query)["parameters"]
+    validate(json.loads(given), form(backfill), raise_on_error=True)
+    backfill.validate_parameters(json.loads(given))
 
 
 def test_the_deployment_of_an_operator_has_no_parameter_that_its_form_lacks() -> None:
