@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 from typing import Any
 
 from prefect import flow
@@ -36,8 +37,9 @@ from flows.log import failed, lets_out_redacted, library_logs_in_run, partition_
 from flows.mapping import map_windows
 from flows.parameters import Advanced, Asked, Concurrency, Mode, Order, Publish, Reason, WaitSeconds
 from flows.planning.catalogue import refresh_catalogue
+from flows.planning.engine import Spread, spread
 from flows.planning.plan import Plan
-from flows.planning.planner import plan_asked
+from flows.planning.planner import Planned, plan_asked
 from flows.planning.query_bytes import plan_dry_run
 from flows.planning.versions import refresh_versions
 from flows.run.artifacts import ended, report_progress
@@ -219,7 +221,6 @@ async def _begun(
             # Again, because the source may have blocked the run that this one waited for.
             await asyncio.to_thread(refuse_while_cooling, services.store, asked.source, utc_now())
         run = held.enter_context(Run(services, asked, backfill_id, orchestrator))
-        attach_windows(run)
         for told in await run.in_thread(
             refresh_catalogue, services, run.kit.scraper, run.client, asked.entities, utc_now()
         ):
@@ -230,11 +231,24 @@ async def _begun(
         planned = await run.in_thread(plan_asked, services, asked, utc_now(), backfill_id)
         read = await run.in_thread(plan_dry_run, services, asked.source, planned.plan)
         partition_logger().info("%s\n%s", planned.describe(), read.describe())
+        run.spread = await _engine_for(run, planned)
+        attach_windows(run)
         promised = {**planned.estimate.promised(), **read.promised()}
-        await run.in_thread(run.begin, planned, starting_facts(services, planned.plan, promised, backfill_id, asked))
+        facts = starting_facts(services, planned.plan, promised, backfill_id, asked, run.spread.describe())
+        await run.in_thread(run.begin, planned, facts)
         # From here on the closing of the run frees the lease, and the end of its work closes it.
         held.pop_all()
     return run, planned.plan
+
+
+async def _engine_for(run: Run, planned: Planned) -> Spread:
+    """As planned; ``auto`` spreads over no more workers than there are."""
+    chosen = planned.spread
+    if chosen.why and chosen.is_distributed:
+        workers = await run.orchestrator.workers(f"dates/{run.source}")
+        chosen = spread(run.asked.engine, run.asked.parallel, dataclasses.replace(planned.load, workers=workers))
+        partition_logger().info("engine %s", chosen.describe())
+    return chosen
 
 
 async def _work(run: Run, plan: Plan, lease: Lease) -> RunFacts | None:

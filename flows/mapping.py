@@ -15,7 +15,7 @@ from alerting.ranges import compress_dates
 from flows.child_runs.dispatch import run_elsewhere, windows_of
 from flows.dates import dates, land_window
 from flows.loading import LandedQueue, Pace, load, load_in_batches
-from flows.parameters import Engine, Order
+from flows.parameters import Order
 from flows.planning.plan import Plan
 from flows.process import validate_batch, validate_loaded
 from flows.run.gate import SOURCE_DOWN
@@ -122,7 +122,7 @@ def _windows(run: Run, plan: Plan) -> tuple[list[Window], int]:
 
 
 def _is_distributed(run: Run) -> bool:
-    return run.asked.engine is Engine.DISTRIBUTED
+    return run.spread.is_distributed
 
 
 def _left(run: Run, window: Window) -> list[str]:
@@ -140,5 +140,4 @@ async def _land_here(run: Run, window: Window, landed: LandedQueue, _slots: int)
 async def _land_elsewhere(run: Run, window: Window, landed: LandedQueue, slots: int) -> None:
     await run.gate.until_open(despite={SOURCE_DOWN})
     if keys := _left(run, window):
-        for one in await run_elsewhere(run, keys, slots):
-            landed.put_nowait(one)
+        await run_elsewhere(run, keys, slots, landed.put_nowait)

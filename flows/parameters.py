@@ -60,10 +60,11 @@ class Order(StrEnum):
 
 
 class Engine(StrEnum):
-    """Where dates are fetched: in this process, or in windows spread over the workers of the pool."""
+    """Where dates are fetched: in this process, or in windows spread over the workers of the pool; auto chooses."""
 
     INLINE = "inline"
     DISTRIBUTED = "distributed"
+    AUTO = "auto"
 
 
 class OnFailure(StrEnum):
@@ -144,13 +145,16 @@ class Advanced(BaseModel):
     )
     engine: Engine = Field(
         Engine.INLINE,
-        description="inline fetches in this one process; distributed spreads windows over all workers of the pool.",
+        description=(
+            "inline fetches in this one process; distributed spreads windows over all workers of the pool; auto takes "
+            "whichever is quicker by plan, rate and workers, and says why."
+        ),
     )
     parallel: Parallel = Field(
         0,
         description=(
-            "Only for engine distributed: into how many parts the run is split, all at work at once as far as workers "
-            "and max_concurrency allow. 0 takes the settings: 31 dates in a part, 4 parts at once."
+            "Not for engine inline: into how many parts the run is split, all at work at once as far as workers and "
+            "max_concurrency allow. 0 takes what auto chooses, or the settings: 4 at once, of at most 1,000 dates."
         ),
     )
     canary: Canary = Field(

@@ -167,7 +167,9 @@ class Settings(BaseSettings):
     progress_every: int = Field(10, ge=1, description="A line of progress in the log every so many dates.")
     progress_minutes: float = Field(15.0, gt=0, description="... and after so many minutes at the latest.")
     distributed_windows_at_once: int = Field(4, ge=1, description="engine=distributed: windows at work at once.")
-    distributed_window_partitions: int = Field(31, ge=1, description="engine=distributed: partitions in a window.")
+    distributed_window_partitions: int = Field(
+        1_000, ge=1, description="engine=distributed: most partitions in a window."
+    )
     acceptable_share: float = Field(0.9, ge=0, le=1, description="Share of good partitions for ACCEPTABLE.")
     review_days: float = Field(
         7.0, gt=0, le=50, description="Rows that wait for approval are dropped after so many days."

@@ -42,5 +42,8 @@ class PlainOrchestrator:
     async def decision(self, round_: int, told: Sequence[str], timeout_s: float) -> Decision | None:
         return None
 
+    async def workers(self, deployment: str) -> int | None:
+        return 0
+
     async def child(self, deployment: str, parameters: Mapping[str, Any], label: str, idempotency_key: str) -> Child:
         raise ValueError(f"there is no {deployment} without a server")

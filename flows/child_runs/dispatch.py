@@ -1,16 +1,19 @@
 """Spreads the windows of one backfill over the workers of a pool: one lease, one ledger, one verdict, one mail.
 
 Every window is a run of the deployment ``dates/<source>``. Workers land; the parent loads, because a table has one
-writer. While they work, parent and windows talk by objects in the bucket: `flows.child_runs.messages`. Prefect
-does not fail a parent whose deployed child failed, so what came of a window is read from the ledger.
+writer, and takes what has landed with every heartbeat, so that a window may be hours long. While they work, parent and
+windows talk by objects in the bucket: `flows.child_runs.messages`. Prefect does not fail a parent whose deployed child
+failed, so what came of a window is read from the ledger.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from typing import Any
 
-from alerting.errors import ConfigurationError
-from flows.ledger.ledger import LedgerEntry
+from alerting.errors import ConfigurationError, PipelineError
+from flows.ledger.ledger import LedgerEntry, Verdict
 from flows.log import partition_logger
 from flows.run.landed_before import read_landed
 from flows.run.orchestrator import Child
@@ -21,6 +24,9 @@ from scrapers.partition import Partition, window_name
 # A window whose worker died is begun again by another one; a third death is the window's own doing.
 TRIES = 3
 
+_LEAST_PARTITIONS = 31
+"""In a window: the month that an inline run takes beyond 31 dates."""
+
 
 def chunks(partitions: Sequence[Partition], size: int) -> list[tuple[Partition, ...]]:
     """Consecutive windows of at most ``size`` partitions: a deployed child costs 2.5 to 3 CPU seconds to start."""
@@ -30,32 +36,34 @@ def chunks(partitions: Sequence[Partition], size: int) -> list[tuple[Partition, 
 def windows_of(run: Run, partitions: Sequence[Partition]) -> tuple[list[tuple[Partition, ...]], int]:
     """The windows of a distributed run, and how many of them are at work at once.
 
-    Never more than dates may be in flight; beyond that as many as were asked for, or as the settings say.
+    Never more than dates may be in flight; beyond that as many as were asked for or chosen, or as the settings say.
+    Each is as long as it can be: it begins with a new process.
     """
-    settings, asked = run.services.settings, run.asked
+    settings, parts = run.services.settings, run.spread.parts
     if run.kit.scraper.sweeps:
         return chunks(partitions, len(partitions) or 1), 1
-    size = settings.distributed_window_partitions
-    if asked.parallel:
-        size = max(1, -(-len(partitions) // asked.parallel))
+    at_once = parts or settings.distributed_windows_at_once
+    size = max(1, -(-len(partitions) // at_once))
+    if not parts:
+        size = min(max(size, _LEAST_PARTITIONS), settings.distributed_window_partitions)
     grouped = chunks(partitions, size)
-    at_once = asked.parallel or settings.distributed_windows_at_once
-    return grouped, max(1, min(at_once, asked.concurrency, len(grouped)))
+    return grouped, max(1, min(at_once, run.asked.concurrency, len(grouped)))
 
 
-async def run_elsewhere(run: Run, keys: list[str], slots: int) -> list[Landed]:
-    """Runs one window on a worker and returns what is landed or came again as it was. Ends when it has.
+async def run_elsewhere(run: Run, keys: list[str], slots: int, landed: Callable[[Landed], None]) -> None:
+    """Runs one window on a worker, until it has ended.
 
     Args:
         run: The parent's run.
         keys: The window.
         slots: Dates in flight inside the child, so that all children together keep ``max_concurrency``.
+        landed: Told of each that is landed or came again as it was; of what has landed, while the window goes on.
     """
+    taking = _Taking(run, keys, landed)
     missing, same = keys, dict[str, str]()
     for attempt in range(1, TRIES + 1):
-        child = await _run_child(run, missing, slots, attempt)
-        entries = await run.in_thread(run.ledger.refresh, min(keys), max(keys))
-        mine = {key: entry for key in keys if (entry := entries.get(key)) and _is_by(run, entry)}
+        child = await taking.beside(_run_child(run, missing, slots, attempt))
+        mine = await taking.look()
         if run.windows is not None:
             await run.in_thread(run.windows.look)
             run.windows.ended(str(child.id))
@@ -65,8 +73,50 @@ async def run_elsewhere(run: Run, keys: list[str], slots: int) -> list[Landed]:
         if not missing or ended or run.stopped_by is not None:
             break
         partition_logger().warning("window %s ended as %s; %d dates again", keys[0], child.state_name, len(missing))
-    landed = [key for key in keys if key in same or (key in mine and mine[key].verdict.value == "landed")]
-    return await read_landed(run, [run.work.partitions[key] for key in landed])
+    await taking.take(mine, same)
+
+
+class _Taking:
+    """Takes what the windows of some partitions land; each once."""
+
+    def __init__(self, run: Run, keys: list[str], landed: Callable[[Landed], None]) -> None:
+        self._run, self._keys, self._landed = run, keys, landed
+        self._taken: set[str] = set()
+
+    async def look(self) -> dict[str, LedgerEntry]:
+        """What the ledger says of those that this run has begun."""
+        entries = await self._run.in_thread(self._run.ledger.refresh, min(self._keys), max(self._keys))
+        return {key: entry for key in self._keys if (entry := entries.get(key)) and _is_by(self._run, entry)}
+
+    async def take(self, mine: Mapping[str, LedgerEntry], same: Collection[str] = ()) -> None:
+        """Those of ``mine`` that are landed, and ``same``, which came again as they were."""
+        ready = [
+            key
+            for key in self._keys
+            if key not in self._taken and (key in same or (key in mine and mine[key].verdict is Verdict.LANDED))
+        ]
+        for one in await read_landed(self._run, [self._run.work.partitions[key] for key in ready]):
+            self._landed(one)
+        self._taken.update(ready)
+
+    async def beside(self, running: Coroutine[Any, Any, Child]) -> Child:
+        """The result of ``running``; with every heartbeat until then, what has landed is taken."""
+        child = asyncio.create_task(running)
+        try:
+            while not child.done():
+                await asyncio.wait([child], timeout=self._run.services.settings.heartbeat_s)
+                if not child.done():
+                    await self._take_meanwhile()
+        finally:
+            child.cancel()
+            await asyncio.gather(child, return_exceptions=True)
+        return child.result()
+
+    async def _take_meanwhile(self) -> None:
+        try:
+            await self.take(await self.look())
+        except PipelineError as error:
+            partition_logger().warning("what window %s has landed is taken later: %s", self._keys[0], error)
 
 
 async def _run_child(run: Run, keys: list[str], slots: int, attempt: int) -> Child:

@@ -17,7 +17,6 @@ from flows.child_runs.messages import (
     reports_prefix,
     write_orders,
 )
-from flows.parameters import Engine
 from flows.run.circuit_breaker import Action
 from flows.run.run import Run
 from scrapers.scrape import utc_now
@@ -27,7 +26,7 @@ _TOTALS = ("calls", "units", "bytes_landed", "waited_s", "storage_writes", "stor
 
 def attach_windows(run: Run) -> None:
     """Gives the parent of a distributed run its view of the windows; a window's own engine is inline."""
-    if run.asked.engine is Engine.DISTRIBUTED:
+    if run.spread.is_distributed:
         run.windows = Windows(run)
 
 

@@ -232,7 +232,7 @@ async def _read(flow_run_id: UUID) -> FlowRun:
 
 def child_runs(started: Started, known: int = 0) -> list[dict[str, str]]:
     """The child runs of a distributed run in the order of their start, without the first ``known``; none for others."""
-    if flat(started.parameters).get("engine") != Engine.DISTRIBUTED:
+    if flat(started.parameters).get("engine", Engine.INLINE) == Engine.INLINE:
         return []
     found: list[FlowRun] = []
     while page := _answer(_deployed_children(started.flow_run_id, known + len(found))):

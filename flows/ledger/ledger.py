@@ -52,7 +52,13 @@ class Ledger:
             seen[entry.partition] = (entry, found.generation)
         pending = self._pending(first_key, last_key)
         with self._lock:
-            self._entries.update(seen)
+            for key, (_, generation) in seen.items():
+                known = self._entries.get(key)
+                if known is None or known[1] <= generation:
+                    self._entries[key] = seen[key]
+                else:
+                    # Written by another thread of this process since the listing was begun: generations only grow.
+                    seen[key] = known
             for key in pending.keys() - seen.keys():
                 if not self._entries.get(key, (None, 0))[1]:
                     # Generation 0: whoever begins it creates its object.

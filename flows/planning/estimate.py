@@ -185,7 +185,7 @@ def estimate(
     days = quota_days(units, capacity.rate, capacity.quota_share)
     months, today = quota_months(units, capacity.rate, capacity.quota_share, capacity.left), capacity.today
     goes_on = _month_later(today, months - 1) if today and months > 1 else today
-    paced_s = calls / _calls_per_s(capacity.rate) if _calls_per_s(capacity.rate) else 0.0
+    paced_s = calls / calls_per_s(capacity.rate) if calls_per_s(capacity.rate) else 0.0
     paced_s = max(paced_s, calls * sum(capacity.rate.pause_s) / 2)
 
     coming = Work(turns(fetch, capacity.concurrency), jobs)
@@ -274,7 +274,8 @@ def quota_days(calls: int, rate: Rate, share: float) -> int:
     return math.ceil(calls / max(int(rate.per_day * share), 1))
 
 
-def _calls_per_s(rate: Rate) -> float:
+def calls_per_s(rate: Rate) -> float:
+    """What the rate allows in the long run; 0.0 without a limit by second or minute."""
     limits = [rate.per_second or 0.0, (rate.per_minute or 0) / 60.0]
     return min((limit for limit in limits if limit), default=0.0)
 

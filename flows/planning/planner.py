@@ -11,7 +11,8 @@ from alerting.ranges import compress_dates
 from flows.ledger.ledger import Ledger, LedgerEntry
 from flows.ledger.reviews import Review, refuse_second_review, waiting_review
 from flows.parameters import Asked, Mode
-from flows.planning.estimate import Capacity, Estimate, estimate
+from flows.planning.engine import Load, Spread, spread
+from flows.planning.estimate import Capacity, Estimate, calls_per_s, estimate
 from flows.planning.expectations import Expected, by_oracles
 from flows.planning.history import SourceHistory, read_history
 from flows.planning.known_first_date import known_scraper
@@ -30,19 +31,25 @@ _DOING_NOTHING = (Path.SKIP, Path.UNAVAILABLE, Path.LEAVE)
 
 @dataclass(frozen=True)
 class Planned:
-    """A plan, what it will cost, and the ledger it was made from."""
+    """A plan, what it will cost, the ledger it was made from, and where its dates are to be fetched.
+
+    ``spread`` is chosen as if every worker were there; ``load`` is what it was chosen by.
+    """
 
     plan: Plan
     estimate: Estimate
     history: SourceHistory
     ledger: Ledger
-    tier: str = ""
+    tier: str
+    load: Load
+    spread: Spread
 
     def describe(self) -> str:
-        """The plan in words, then its cost."""
+        """The plan in words, then its cost, and the engine where that was chosen."""
         notes = "".join(f"\nnote       {note}" for note in self.plan.notes)
         tier = f"\ntier       {self.tier}" if self.tier else ""
-        return f"{self.plan.describe()}{notes}\nplan       {self.plan.hash}\n{self.estimate.describe()}{tier}"
+        engine = f"\nengine     {said}" if (said := self.spread.describe()) else ""
+        return f"{self.plan.describe()}{notes}\nplan       {self.plan.hash}\n{self.estimate.describe()}{tier}{engine}"
 
 
 def plan_asked(
@@ -120,7 +127,16 @@ def plan_asked(
     refuse_unsaid(scraper, plan.to_fetch)
     history = read_history(services.store, asked.source)
     estimated = estimate_of(services, asked, scraper, plan, history, entries)
-    return Planned(plan, estimated, history, ledger, described_tier(kit))
+    load = Load(
+        partitions=len(plan.to_fetch),
+        calls=estimated.calls,
+        calls_per_s=calls_per_s(kit.access.rate),
+        answer_s=history.answer_s,
+        concurrency=asked.concurrency,
+        is_swept=bool(scraper.sweeps),
+    )
+    chosen = spread(asked.engine, asked.parallel, load)
+    return Planned(plan, estimated, history, ledger, described_tier(kit), load, chosen)
 
 
 def refuse_unsaid(scraper: Scraper, to_fetch: Sequence[Partition]) -> None:

@@ -70,6 +70,9 @@ class Orchestrator(Protocol):
         comes from elsewhere then.
         """
 
+    async def workers(self, deployment: str) -> int | None:
+        """How many workers could run it now; None where a machine is begun for each run."""
+
     async def child(self, deployment: str, parameters: Mapping[str, Any], label: str, idempotency_key: str) -> Child:
         """Runs a deployment, whose worker may be elsewhere, until it has ended.
 

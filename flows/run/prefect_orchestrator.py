@@ -9,8 +9,10 @@ from typing import Any, TypeVar
 
 from prefect import Flow, task
 from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun, WorkerStatus
 from prefect.deployments import arun_deployment
+from prefect.exceptions import ObjectNotFound
 from prefect.flow_runs import asuspend_flow_run
 from prefect.input import RunInput
 from prefect.runtime import deployment
@@ -106,6 +108,19 @@ class PrefectOrchestrator:
             timeout=math.ceil(timeout_s),
         )
         return Decision(form.decision, form.by, form.reason)
+
+    async def workers(self, deployment: str) -> int | None:
+        """Those online in its work pool; a pool of another type than ``process`` begins what it needs."""
+        async with get_client() as client:
+            try:
+                name = (await client.read_deployment_by_name(deployment)).work_pool_name or ""
+                pool = await client.read_work_pool(name)
+                workers = await client.read_workers_for_work_pool(name)
+            except ObjectNotFound:
+                return 0
+        if pool.type != "process":
+            return None
+        return sum(worker.status is WorkerStatus.ONLINE for worker in workers)
 
     async def child(self, deployment: str, parameters: Mapping[str, Any], label: str, idempotency_key: str) -> FlowRun:
         """A flow run of a deployment, looked at every second until it has ended."""

@@ -24,6 +24,7 @@ from flows.ledger.ledger import Ledger, Verdict
 from flows.ledger.reviews import Review, ReviewState, begin_review
 from flows.log import partition_logger
 from flows.parameters import Asked, Order
+from flows.planning.engine import Spread
 from flows.planning.expectations import Expected
 from flows.planning.history import SourceHistory
 from flows.planning.plan import Plan
@@ -93,6 +94,8 @@ class Run:
         # Without a client no code path of a mode that must not ask the source can ask it.
         self.client = self.kit.client if asked.mode.may_fetch else None
         self.ledger = self.kit.ledger
+        # Of ``auto``, until the plan is known: in this process.
+        self.spread = Spread(asked.engine, asked.parallel)
         self.tally = Tally(
             lambda: self.client.calls if self.client else 0, lambda: self.client.units if self.client else 0
         )

@@ -26,9 +26,12 @@ _WAITS = f"-p wait_for_lease_s={PASTED_WAIT_S}"
 
 
 def starting_facts(
-    services: Services, plan: Plan, promised: dict[str, float], backfill_id: str, asked: Asked
+    services: Services, plan: Plan, promised: dict[str, float], backfill_id: str, asked: Asked, engine: str = ""
 ) -> RunFacts:
-    """What is known when the run begins; stored with the mail that is owed from that moment."""
+    """What is known when the run begins; stored with the mail that is owed from that moment.
+
+    ``engine`` says which one was chosen, and why; "" where a person asked for it.
+    """
     scraper = services.source_kit(plan.source).scraper
     flow_run_id = str(flow_run.id or "")
     links = {}
@@ -45,7 +48,7 @@ def starting_facts(
         zone=plan.zone,
         reason=asked.reason_text,
         mode=asked.mode.value,
-        flags=_flags(asked),
+        flags=_flags(asked) | ({"engine": engine} if engine else {}),
         plan_hash=plan.hash,
         resumed_from=asked.resume_of,
         flow_run_id=flow_run_id,

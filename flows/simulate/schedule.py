@@ -69,6 +69,10 @@ class SimulatedOrchestrator:
         """Nobody decides in a simulated run."""
         return None
 
+    async def workers(self, deployment: str) -> int | None:
+        """There are no other processes."""
+        return 0
+
     async def child(self, deployment: str, parameters: Mapping[str, Any], label: str, idempotency_key: str) -> Child:
         """There are no other processes."""
         raise ValueError(f"{deployment}: a simulated run has no children")

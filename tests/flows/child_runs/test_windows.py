@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,8 @@ from flows.closing.finish import finish
 from flows.coordination.lease import Holder, Lease
 from flows.coordination.lease_loan import BorrowedLease, ask_for, borrower
 from flows.dates import land_window
-from flows.mapping import map_windows
+from flows.loading import LandedQueue, load, load_in_batches
+from flows.mapping import land_in_windows, map_windows
 from flows.parameters import Asked, Engine, Mode
 from flows.planning.planner import plan_asked
 from flows.run.gate import SOURCE_DOWN
@@ -325,6 +327,37 @@ def test_the_canary_of_a_distributed_run_is_tried_before_any_window(place: Place
             assert found.run.stopped_by is not None
             await found.supervisor.step()
             assert read_orders(place.store, PARENT)[0].stop is not None
+
+    asyncio.run(story())
+
+
+def test_what_a_window_has_landed_is_loaded_while_it_goes_on(place: Place) -> None:
+    async def story() -> None:
+        async with fleet("2025-01-01", "2025-01-04", parallel=1) as found:
+            run = found.run
+
+            class Workers(PlainOrchestrator):
+                async def child(self, deployment: str, parameters: Any, label: str, idempotency_key: str) -> Any:
+                    """A worker that goes on only when the dates so far are in their tables."""
+                    keys, verdicts = parameters["partitions"], set[str]()
+                    await found.window(*keys[:2], slots=parameters["slots"])
+                    async with asyncio.timeout(PATIENCE_S):
+                        while verdicts != {"verified"}:
+                            await asyncio.sleep(0.05)
+                            verdicts = {entry.verdict.value for key in keys[:2] if (entry := run.ledger.get(key))}
+                    await found.window(*keys[2:], slots=parameters["slots"])
+                    return SimpleNamespace(id=keys[0], state=Completed(), state_name="")
+
+            run.orchestrator = Workers()
+            plan = plan_asked(run.services, run.asked, utc_now(), PARENT).plan
+            landed: LandedQueue = asyncio.Queue()
+            loading = asyncio.create_task(load_in_batches(partial(load, run), [], landed, 4, 2))
+            await land_in_windows(run, plan, landed)
+            landed.put_nowait(None)
+            await loading
+            loaded = sorted(key for receipt in run.tally.receipts for key in receipt.partitions)
+            assert loaded == days(1, 4), "each once"
+            assert {entry.verdict.value for entry in place.ledger.refresh().values()} == {"verified"}
 
     asyncio.run(story())
 

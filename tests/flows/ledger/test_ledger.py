@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 
 from alerting.errors import LeaseHeld, StateUnreadable
 from alerting.memory_store import MemoryObjectStore
+from alerting.object_store import StoredObject
 from flows.ledger.ledger import Ledger, LedgerEntry, Verdict
 
 NOW = dt.datetime(2025, 2, 1, 12, tzinfo=dt.UTC)
@@ -94,3 +97,25 @@ def test_a_secret_in_an_error_never_reaches_the_ledger() -> None:
     )
     data, _ = store.read("ledger/source=s/2025-02-01.json")
     assert b"SECRETSECRET" not in data
+
+
+def test_a_listing_that_was_begun_before_a_write_of_this_process_does_not_undo_it() -> None:
+    class Slow(MemoryObjectStore):
+        """Somebody writes while it is listed."""
+
+        meanwhile: Callable[[], object] | None = None
+
+        def list(self, *args: Any, **rest: Any) -> Iterator[StoredObject]:
+            found = list(super().list(*args, **rest))
+            if self.meanwhile and found:
+                self.meanwhile()
+            return iter(found)
+
+    store = Slow("gs://b")
+    ledger = Ledger(store, "s")
+    ledger.advance("2025-01-03", Verdict.LANDED, "bf-1", NOW)
+    store.meanwhile = lambda: ledger.advance("2025-01-03", Verdict.VERIFIED, "bf-1", NOW)
+    assert ledger.refresh()["2025-01-03"].verdict is Verdict.VERIFIED
+    store.meanwhile = None
+    assert ledger.get("2025-01-03") == ledger.refresh()["2025-01-03"]
+    ledger.advance("2025-01-03", Verdict.VERIFIED, "bf-2", NOW)
