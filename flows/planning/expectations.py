@@ -175,6 +175,24 @@ def otherwise_now(
     Of a date that was read since the oracle was, an item that is there all the same is no reason to read it again.
     """
     found = items_now(services, scraper, partitions, expected)
+    away = moved_away(services, found, expected, entries)
+    texts = {
+        key: [*(one.missing_text for one in comparisons if one.is_short), *([away[key]] if key in away else [])]
+        for key, comparisons in found.items()
+    }
+    return {key: "; ".join(told) for key, told in texts.items() if told}
+
+
+def moved_away(
+    services: Services,
+    found: Mapping[str, Sequence[Comparison]],
+    expected: Expected,
+    entries: Mapping[str, LedgerEntry],
+) -> dict[str, str]:
+    """Dates with rows of an item that its oracle has on another one by now, with item and date.
+
+    Of a date that was read since the oracle was, the item is there all the same, and nothing is said.
+    """
     due: defaultdict[str, list[str]] = defaultdict(list)
     for key, said in expected.items():
         for item in {item for one in said for item in one.items}:
@@ -182,11 +200,10 @@ def otherwise_now(
     texts: defaultdict[str, list[str]] = defaultdict(list)
     for key, comparisons in found.items():
         for one in comparisons:
-            texts[key] += [one.missing_text] if one.is_short else []
             moved = [item for item in one.unexpected if item in due]
             if moved and _is_older(services, one.oracle, entries.get(key)):
                 texts[key] += [f"{one.oracle.source} has {item} on {', '.join(sorted(due[item]))}" for item in moved]
-    return {key: "; ".join(told) for key, told in texts.items() if told}
+    return {key: "; ".join(told) for key, told in texts.items()}
 
 
 def _is_older(services: Services, oracle: Oracle, entry: LedgerEntry | None) -> bool:

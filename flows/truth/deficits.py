@@ -26,6 +26,7 @@ class Deficit(StrEnum):
     FAILED = "failed"
     SHORT = "short"
     MISSING_ITEMS = "missing_items"
+    MOVED = "moved"
     NO_EVIDENCE = "no_evidence"
     LANDED_NOT_LOADED = "landed_not_loaded"
     IN_REVIEW = "in_review"
@@ -214,6 +215,8 @@ def _of_a_good_verdict(
         return Deficit.SHORT, f"rows now and when verified differ: {', '.join(wrong)}"
     if known.missing_items and known.is_askable:
         return Deficit.MISSING_ITEMS, known.missing_items
+    if known.moved and known.is_askable:
+        return Deficit.MOVED, known.moved
     if entry.verdict is Verdict.EMPTY_OK and known.doubt:
         return Deficit.LONG_REST, known.doubt
     age = now - entry.updated_at

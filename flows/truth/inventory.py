@@ -20,7 +20,7 @@ from alerting.errors import StateUnreadable, Truncated
 from alerting.object_store import ObjectStore
 from flows.ledger.ledger import LedgerEntry, Verdict
 from flows.ledger.rests import long_rests
-from flows.planning.expectations import items_now, read_expectations
+from flows.planning.expectations import items_now, moved_away, read_expectations
 from flows.planning.known_first_date import known_scraper
 from flows.planning.plan import why_unaskable
 from flows.planning.versions import changed_partitions
@@ -58,7 +58,7 @@ class Known:
     ``doubt`` says why its emptiness is not believed, whatever proved it. ``is_askable``: the source still has it.
     ``refused`` says why the answer on which its good verdict rests is no evidence, ``changed`` what is other at the
     source by now, as it last said. ``items`` is what the source's oracles expect now, those that are believed, against
-    the rows that are there now.
+    the rows that are there now; ``moved`` are rows of items that one of them has on another date by now.
     """
 
     partition: Partition
@@ -70,6 +70,7 @@ class Known:
     refused: str = ""
     changed: str = ""
     items: tuple[Comparison, ...] = ()
+    moved: str = ""
 
     @property
     def missing_items(self) -> str:
@@ -210,7 +211,9 @@ def read_inventory(
         return []
     rows = _rows_by_partition(services, source, wanted)
     doubts = long_rests(ledger, wanted, scraper)
-    items = items_now(services, scraper, wanted, read_expectations(services, scraper, wanted))
+    expected = read_expectations(services, scraper, wanted)
+    items = items_now(services, scraper, wanted, expected)
+    moved = moved_away(services, items, expected, ledger)
     changed = changed_partitions(services, scraper, ledger)
     known = [
         Known(
@@ -222,6 +225,7 @@ def read_inventory(
             is_askable=not why_unaskable(scraper, one, scraper.earliest(now)),
             items=items.get(one.key, ()),
             changed=changed.get(one.key, ""),
+            moved=moved.get(one.key, ""),
         )
         for one in wanted
     ]

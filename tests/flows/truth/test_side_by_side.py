@@ -10,11 +10,12 @@ from toy_family import PROCESSORS, TOYS, ToyServices
 
 from flows.cli.side_by_side import coverage_document, coverage_lines
 from flows.ledger.ledger import Verdict
+from flows.truth.deficits import Deficit
 from flows.truth.kept_look import keep_look_at
 from flows.truth.side_by_side import SideBySide, read_side_by_side
 from scrapers.scrape import utc_now
 
-from ..test_oracles import DAYS, PLAYED, game, put_calendar, ran
+from ..test_oracles import DAYS, PLAYED, deficits, game, put_calendar, ran
 
 FIRST, LAST = dt.date.fromisoformat(DAYS[0]), dt.date.fromisoformat(DAYS[-1])
 
@@ -79,6 +80,11 @@ def test_a_dropped_and_a_moved_game_are_named_in_one_table_with_what_each_source
         ("2025-01-03", "CD"): {"games": "moved"},
     }
     assert counts(found)["games"] == (7, 5, 5, 5, 1)
+    assert deficits(services) == {
+        "2025-01-01": (Deficit.MOVED, "calendar has CD on 2025-01-03"),
+        "2025-01-02": (Deficit.MISSING_ITEMS, "1 of 2 games in calendar not there: CB"),
+        "2025-01-03": (Deficit.MISSING_ITEMS, "1 of 1 game in calendar not there: CD"),
+    }
     lines = "\n".join(coverage_lines("toys", found))
     assert "3 disagreements" in lines
     assert "2025-01-01  CD    more     expected on 2025-01-03" in lines
