@@ -26,7 +26,8 @@ _DRY_RUN = re.compile(rb'"dryRun": ?true')
 _NAME = re.compile(rb'"name": ?"([^"]+)"')
 
 
-def _kind_of_google(method: str, url: str, body: bytes) -> str:
+def kind_of_google(method: str, url: str, body: bytes) -> str:
+    """What a request to Google is, as "BigQuery job: load" or "storage write: ledger"."""
     parts = urllib.parse.urlsplit(url)
     if "/bigquery/v2/" in parts.path:
         starts = method == "POST" and parts.path.endswith(("/jobs", "/queries"))
@@ -90,7 +91,7 @@ class Outside:
         @functools.wraps(of_requests)
         def send(adapter: HTTPAdapter, request: Any, *args: Any, **kwargs: Any) -> Any:
             body = request.body if isinstance(request.body, bytes) else str(request.body or "")[:4000].encode()
-            kind, began_s = _kind_of_google(str(request.method), str(request.url), body), time.monotonic()
+            kind, began_s = kind_of_google(str(request.method), str(request.url), body), time.monotonic()
             try:
                 return of_requests(adapter, request, *args, **kwargs)
             finally:

@@ -30,6 +30,7 @@ def loaded(
     planned: int | None = None,
     pace: Pace | None = None,
     rows: int = 1,
+    most: int = MOST,
 ) -> list[list[str]]:
     """Batches in order, when windows of these sizes land, and so many further ones during each load."""
     pace = pace or Pace(now_s=lambda: 0.0)
@@ -58,7 +59,7 @@ def loaded(
         to_come = sum(windows) if planned is None else planned
         before = [one_landed(f"r-{number}", rows) for number in range(reloads)]
         async with asyncio.timeout(20):
-            await asyncio.gather(load_in_batches(load, before, landed, to_come, MOST, pace), feed())
+            await asyncio.gather(load_in_batches(load, before, landed, to_come, most, pace), feed())
 
     asyncio.run(story())
     return batches
@@ -132,6 +133,13 @@ def test_dates_that_land_sooner_than_a_job_is_done_are_one_job() -> None:
     assert sizes(loaded([30] * 4, pace=Pace(load_s=3600.0, now_s=Ticking()))) == [120]
     assert sizes(loaded([30] * 5, pace=Pace(load_s=3600.0, now_s=Ticking()))) == [120, 30]
     assert sizes(loaded([30] * 4, pace=Pace(load_s=0.001, now_s=Ticking()))) == sizes(loaded([30] * 4))
+
+
+def test_a_year_of_quick_dates_is_one_load_and_one_whose_loads_take_no_time_five() -> None:
+    """Of each table, and after the one of the canaries: 4 load jobs for two tables, and 12 at the most."""
+    quick = Pace(load_s=3600.0, now_s=Ticking())
+    assert sizes(loaded([31] * 11 + [21], pace=quick, most=500)) == [362]
+    assert sizes(loaded([31] * 11 + [21], most=500)) == [31, 62, 124, 93, 52]
 
 
 def test_the_next_batch_is_loaded_while_the_one_before_is_recounted_and_never_a_third_beside_them() -> None:
