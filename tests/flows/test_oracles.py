@@ -166,7 +166,10 @@ def test_a_game_that_moves_reopens_its_new_date_and_is_told_of_the_old_one(servi
     put_calendar(services, {**PLAYED, "2025-01-01": ["A-B"], "2025-01-03": ["C-D"]})
     ran(services, "calendar", mode=Mode.FULL)
     found = deficits(services)
-    assert found == {"2025-01-03": (Deficit.MISSING_ITEMS, "1 of 1 game in calendar not there: CD")}
+    assert found == {
+        "2025-01-01": (Deficit.MOVED, "calendar has CD on 2025-01-03"),
+        "2025-01-03": (Deficit.MISSING_ITEMS, "1 of 1 game in calendar not there: CD"),
+    }
     (gap,) = find_gaps("games", inventory(services), ["toy_games"])
     assert (gap.partitions, gap.why) == (("2025-01-03",), "items of calendar are missing")
     result = _recounted(services)
