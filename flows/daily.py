@@ -36,6 +36,7 @@ from flows.mapping import map_windows
 from flows.parameters import NO_DATE, Asked, Concurrency, DaysBack, Mode, Reason, WaitSeconds
 from flows.planning.expectations import by_oracles
 from flows.planning.known_first_date import known_scraper
+from flows.planning.left_alone import besides_left_alone
 from flows.planning.plan import Path, Plan, PlannedPartition
 from flows.planning.planner import refuse_unsaid
 from flows.planning.requirements import Waiver, in_order
@@ -196,7 +197,7 @@ def without_reviewed(services: Services, source: str, window: list[Partition]) -
 def live_plan(services: Services, source: str, window: list[Partition], *, ignore_requires: bool = False) -> Plan:
     """Everything of ``window`` is asked for, but for what has to wait for another source; and what changed at this one.
 
-    Raises ``ConfigurationError`` when all of it waits.
+    What a site that blocked us answers for waits, too. Raises ``ConfigurationError`` when all of it waits.
     """
     kit = services.source_kit(source)
     items = [PlannedPartition(partition, Path.FETCH, "newest or may have changed") for partition in window]
@@ -210,6 +211,7 @@ def live_plan(services: Services, source: str, window: list[Partition], *, ignor
     refuse_unsaid(kit.scraper, plan.to_fetch)
     plan = in_order(services, kit.scraper, plan, entries, utc_now(), Waiver(ignore_requires))
     plan = by_oracles(services, kit.scraper, plan, entries, utc_now())
+    plan = besides_left_alone(services, kit.scraper, plan, utc_now())
     refuse_closed(kit, plan.to_fetch)
     return plan
 

@@ -465,6 +465,10 @@ class Scraper(ABC):
                 f"{where}: {told}. Nothing was done", source=self.source, stage="plan", hint=hint
             ) from None
 
+    def site_of(self, key: str) -> str:
+        """The site that answers for the partition of this key: what its entity begins with."""
+        return key.partition("@")[0].partition(VARIANT_MARK)[0]
+
     @property
     def has_sites(self) -> bool:
         """Whether each entity is answered by a host of its own, so that a block by one says nothing of the others."""

@@ -14,8 +14,9 @@ import typer
 from alerting.delivery import owed_summaries
 from alerting.wording import plural
 from flows.cli.output import AnyEnd, AnyStart, Json, Source, Why, check_range, finish, say, show, table
-from flows.coordination.cooldown import cooling_until, lift_by_hand
+from flows.coordination.cooldown import lift_by_hand
 from flows.coordination.intervention import Intervention
+from flows.ledger.cooldowns import cooling_until
 from flows.ledger.reviews import named_review
 from flows.planning.known_first_date import FirstDate, read_first_date
 from flows.planning.refused_tier import lift_refusal
@@ -59,15 +60,20 @@ def release_lease(
 
 
 @app.command("lift-cooldown")
-def lift_cooldown(source: Source, reason: Why, as_json: Json = False) -> None:
+def lift_cooldown(
+    source: Source,
+    reason: Why,
+    site: Annotated[str, typer.Option("--site", help="Only this site of a source that asks many.")] = "",
+    as_json: Json = False,
+) -> None:
     """Lets runs begin again of a source that blocked us, or that our plan did not open; who and why is kept."""
     services, by = build_services(), Intervention(who(), reason, utc_now())
-    refused = lift_refusal(services.source_kit(source), who=by.who, reason=by.reason, at=by.at)
+    refused = None if site else lift_refusal(services.source_kit(source), who=by.who, reason=by.reason, at=by.at)
     if refused is not None and cooling_until(services.store, source, by.at) is None:
         show(refused, [f"{source} may ask again for the tier {refused['tier']}; kept in {refused['audit']}"], as_json)
         return
-    found = lift_by_hand(services.store, source, by)
-    line = f"{source} is free; it was in cooldown until {found['cooldown']['until']}; kept in {found['audit']}"
+    found = lift_by_hand(services.store, source, by, site)
+    line = f"{site or source} is free; it was in cooldown until {found['cooldown']['until']}; kept in {found['audit']}"
     show(found, [line], as_json)
 
 

@@ -22,8 +22,8 @@ from flows.closing.close_family import family_ending, family_facts, told_steps
 from flows.closing.dropping import settle_review, waiting_ids
 from flows.closing.record import keep_mail, keep_record
 from flows.closing.settle_ledger import Ending, settle_ledger
-from flows.coordination.cooldown import cooling_until, lift_command
 from flows.coordination.lease import list_leases, release_lease
+from flows.ledger.cooldowns import cooling_until, lift_command
 from flows.ledger.ledger import LedgerEntry
 from flows.ledger.reviews import list_reviews
 from flows.ledger.verdicts import backfill_verdict, count_verdicts, mail_outcome

@@ -23,6 +23,7 @@ NEVER = dt.timedelta.max
 BEFORE_FIRST = "before the source's first date"
 TOO_OLD = "older than the source answers for"
 IN_REVIEW = "waits for approval in"
+LEFT_ALONE = "waits until"
 _LANDED = (Verdict.LANDED, Verdict.LOADED)
 
 
@@ -30,7 +31,7 @@ class Path(StrEnum):
     """The cheapest way to bring one partition to a good verdict.
 
     ``leave``: it needs work that the mode does not do, so it stays as it is and counts as it is.
-    ``wait``: a source that has to come first is not done with it.
+    ``wait``: a source that has to come first is not done with it, or the site that answers for it has blocked us.
     ``empty``: an oracle says that there is nothing, which is landed as such without a call.
     """
 
@@ -198,6 +199,7 @@ class Plan:
         ]
         gone = [item.why for item in self.items if item.path is Path.UNAVAILABLE]
         too_old = sum(why.startswith(TOO_OLD) for why in gone)
+        left_alone = sum(one.path is Path.WAIT and one.why.startswith(LEFT_ALONE) for one in self.items)
         unseen = sum(why.startswith(NOBODY_LOOKED) for why in gone)
         for count, words in (
             (counts[Path.EMPTY], "of which nothing is expected"),
@@ -205,7 +207,8 @@ class Plan:
             (len(gone) - too_old - unseen, BEFORE_FIRST),
             (too_old, TOO_OLD),
             (unseen, f"gone: {NOBODY_LOOKED}"),
-            (counts[Path.WAIT], "waiting for another source"),
+            (counts[Path.WAIT] - left_alone, "waiting for another source"),
+            (left_alone, "waiting for a site that blocked us"),
             (counts[Path.LEAVE], f"left as they are by mode {self.mode.value}"),
         ):
             if count:

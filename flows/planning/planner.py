@@ -16,6 +16,7 @@ from flows.planning.estimate import Capacity, Estimate, calls_per_s, estimate
 from flows.planning.expectations import Expected, by_oracles
 from flows.planning.history import SourceHistory, read_history
 from flows.planning.known_first_date import known_scraper
+from flows.planning.left_alone import besides_left_alone
 from flows.planning.plan import IN_REVIEW, Path, Plan, PlanRules, make_plan
 from flows.planning.requested import Selection, requested_partitions
 from flows.planning.requirements import Waiver, in_order
@@ -122,7 +123,7 @@ def plan_asked(
     if coming and {oracle.source for oracle in scraper.oracles} <= set(coming):
         # That an oracle is not read yet is no news where it is read first.
         judged = replace(judged, notes=plan.notes)
-    plan = judged
+    plan = besides_left_alone(services, scraper, judged, now)
     refuse_closed(kit, plan.to_fetch)
     refuse_unsaid(scraper, plan.to_fetch)
     history = read_history(services.store, asked.source)

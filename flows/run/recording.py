@@ -23,7 +23,7 @@ from alerting.errors import (
 from alerting.fingerprint import fingerprint
 from alerting.incident import Incident
 from alerting.redaction import redact
-from flows.coordination.cooldown import cool_down
+from flows.coordination.cooldown import Blocked, cool_down
 from flows.ledger.events import verdict_event
 from flows.ledger.ledger import Verdict
 from flows.ledger.verdicts import (
@@ -270,20 +270,27 @@ def _record(run: Run, key: str, verdict: Verdict, error: BaseException, stage: s
 
 
 def stop_if_critical(run: Run, key: str, error: BaseException, stage: str) -> None:
-    """Lets nothing more begin when ``error`` says something of the whole source. Repeatable: the first one counts."""
+    """Lets nothing more begin when ``error`` says something of the whole source. Repeatable: the first one counts.
+
+    A site that blocks us is in cooldown alone, where each is a domain of its own.
+    """
     if not isinstance(error, PipelineError):
         error = unknown_is_critical(error, run.source, key, stage)
-    partition, has_sites = run.work.partitions.get(key), run.kit.scraper.has_sites
-    if isinstance(error, CriticalError) and not concerns_one_partition(error, partition, has_sites=has_sites):
+    partition, scraper = run.work.partitions.get(key), run.kit.scraper
+    if not isinstance(error, CriticalError):
+        return
+    if not concerns_one_partition(error, partition, has_sites=scraper.has_sites):
         if isinstance(error, BlockedBySource):
             _cool_down(run, error)
         run.stop(error, stage)
         remember_refusal(run.kit, error, run.backfill_id, utc_now())
+    elif isinstance(error, BlockedBySource) and scraper.domain == "site":
+        _cool_down(run, error, scraper.site_of(key))
 
 
-def _cool_down(run: Run, error: BlockedBySource) -> None:
-    hours = run.services.settings.block_cooldown_h
-    cool_down(run.services.store, error, source=run.source, backfill_id=run.backfill_id, now=utc_now(), hours=hours)
+def _cool_down(run: Run, error: BlockedBySource, site: str = "") -> None:
+    blocked, hours = Blocked(run.source, site), run.services.settings.block_cooldown_h
+    cool_down(run.services.store, error, blocked=blocked, backfill_id=run.backfill_id, now=utc_now(), hours=hours)
 
 
 def _told_breaker(run: Run, incident: Incident, error: BaseException, verdict: Verdict, stage: str) -> Decision | None:

@@ -16,7 +16,7 @@ from alerting.errors import (
     TransientError,
 )
 from flows.coordination.blackout import blackouts_of, paused_until
-from flows.coordination.cooldown import cool_down, refuse_while_cooling
+from flows.coordination.cooldown import Blocked, cool_down, refuse_while_cooling
 from flows.coordination.lease import Holder, Lease
 from flows.ledger.ledger import Ledger, LedgerEntry, Verdict
 from flows.planning.known_first_date import FirstDate, first_date_name, first_date_record
@@ -180,8 +180,8 @@ class _Looking:
                 self._sleep(delay_s)
             except BlockedBySource as error:
                 hours, by = self._settings.block_cooldown_h, self._lease.record.backfill_id
-                source = self._scraper.source
-                cool_down(self._store, error, source=source, backfill_id=by, now=utc_now(), hours=hours)
+                blocked = Blocked(self._scraper.source)
+                cool_down(self._store, error, blocked=blocked, backfill_id=by, now=utc_now(), hours=hours)
                 raise error.located(partition=partition.key) from error.__cause__
             except PipelineError as error:
                 raise error.located(partition=partition.key) from error.__cause__

@@ -15,8 +15,9 @@ from alerting.errors import ConfigurationError, PipelineError
 from alerting.object_store import ObjectMissing
 from alerting.wording import plural
 from flows.coordination.blackout import blackouts_of, paused_until
-from flows.coordination.cooldown import cooling_until, lift_command
 from flows.coordination.lease import read_lease
+from flows.ledger.cooldowns import cooling_until, lift_command, sites_left_alone
+from flows.planning.left_alone import told_left_alone
 from flows.planning.requested import Selection, requested_partitions
 from flows.planning.tiers import SETTING, described_tier, lacking
 from flows.truth.auditing import unmapped
@@ -183,6 +184,11 @@ def _time(services: Services, source: str, now: dt.datetime) -> Checked:
     if cooling:
         told = f"the source blocked a run and is in cooldown until {cooling:%Y-%m-%d %H:%M} UTC: a run would be refused"
         return Checked("time", "fail", told, f"wait; when the block is gone: {lift_command(source)}")
+    sites = sites_left_alone(services.store, services.source_kit(source).scraper, now)
+    if sites:
+        told = "; ".join(told_left_alone(site, one) for site, one in sites.items())
+        lifts = "; ".join(lift_command(source, site) for site in sites)
+        return Checked("time", "warn", f"{told}: the others would be asked", f"wait; when the block is gone: {lifts}")
     return Checked("time", "pass", "no blackout window, no cooldown")
 
 

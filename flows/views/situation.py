@@ -27,10 +27,10 @@ from alerting.object_store import ObjectStore
 from alerting.outbox import Outbox, OutboxEntry
 from alerting.ranges import compress_dates
 from alerting.wording import about, plural
-from flows.coordination.cooldown import Cooldown, lift_command, read_cooldown
 from flows.coordination.lease import LeaseRecord, read_lease
 from flows.coordination.lease_loan import Waiting, read_waiting
 from flows.coordination.standstill import LIVE, Standstill
+from flows.ledger.cooldowns import Cooldown, lift_command, read_cooldown, sites_left_alone
 from flows.ledger.ledger import Ledger, LedgerEntry, Verdict
 from flows.ledger.resumes import Resume, read_resumes
 from flows.ledger.reviews import Review, ReviewState, waiting_review
@@ -67,8 +67,8 @@ class State(StrEnum):
 class Situation:
     """One source at ``now`` (aware UTC). ``run`` is the mail entry of the run in question, else of the last one.
 
-    ``cooldown`` is None when runs may begin; ``resumes`` are those that still have something to do. ``review`` is the
-    one whose rows wait for a decision.
+    ``cooldown`` is None when runs may begin, ``left_alone`` are sites in cooldown; ``resumes`` are those
+    that still have something to do. ``review`` is the one whose rows wait for a decision.
     """
 
     source: str
@@ -83,6 +83,7 @@ class Situation:
     patience_s: float
     scraper: Scraper
     review: Review | None = None
+    left_alone: Mapping[str, Cooldown] = dataclasses.field(default_factory=dict)
 
     @property
     def is_held(self) -> bool:
@@ -221,7 +222,7 @@ class Situation:
             return f"paused {why}: {self._resuming}"
         if self.cooldown:
             return f"in cooldown until {at(self.cooldown.until)}, after a block of {self.cooldown.backfill_id}"
-        return f"{self.state}{self._ended}"
+        return f"{self.state}{self._ended}{self._alone}"
 
     @property
     def _ended(self) -> str:
@@ -229,6 +230,11 @@ class Situation:
             return ""
         ended = self.run.run_facts.finished_at or self.run.finished_at
         return f"; {self.run.backfill_id} ended {self.run.run_facts.verdict}" + (f" at {at(ended)}" if ended else "")
+
+    @property
+    def _alone(self) -> str:
+        told = ", ".join(f"{site} until {at(one.until)}" for site, one in self.left_alone.items())
+        return f"; left alone after a block: {told}" if told else ""
 
     @property
     def _resuming(self) -> str:
@@ -276,6 +282,11 @@ class Situation:
             return f"wait until {at(self.cooldown.until)}, or when you know that the block is gone: {self.lift}"
         if not self.open_keys:
             return "nothing to do"
+        open_sites = {self.scraper.site_of(key) for key in self.open_keys} if self.left_alone else set()
+        if open_sites and open_sites <= self.left_alone.keys():
+            last = max(self.left_alone[site].until for site in open_sites)
+            lifts = ", ".join(lift_command(self.source, site) for site in sorted(open_sites))
+            return f"wait until {at(last)}, or when you know that the block is gone: {lifts}; then {self.again}"
         if self.needs_key:
             return f"renew the key; then gapless preflight {self.source} --canary, and {self.again}"
         return self.again
@@ -335,6 +346,7 @@ def situation_of(services: Services, source: str, now: dt.datetime) -> Situation
         patience_s=services.settings.stall_s or 10 * services.settings.lease_ttl_s,
         scraper=services.source_kit(source).scraper,
         review=review,
+        left_alone=sites_left_alone(store, services.source_kit(source).scraper, now),
     )
 
 

@@ -47,6 +47,7 @@ def source_status(services: Services, source: str, now: dt.datetime, newest: int
         "headline": at_present.headline,
         "next_step": at_present.next_step,
         "cooldown_until": at_present.cooldown.until if at_present.cooldown else None,
+        "left_alone": {site: one.until for site, one in at_present.left_alone.items()},
         "progress": dataclasses.asdict(at_present.progress) if at_present.progress else None,
         "partitions": len(entries),
         "verdicts": dict(sorted(Counter(entry.verdict.value for entry in entries).items())),

@@ -11,14 +11,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from alerting.errors import ConfigurationError
+from deployments.local.upstreams.shops_upstream import ShopsUpstream
+from deployments.local.upstreams.shops_world import SETTINGS
 from deployments.local.upstreams.sold_upstream import SESSION_COOKIE, SOLD_SESSION, Challenge, SoldUpstream
 from deployments.local.upstreams.sold_world import SoldWorld, fewest_pages
+from flows.coordination.cooldown import refuse_while_cooling
 from flows.ledger.ledger import Ledger, Verdict
 from flows.ledger.verdicts import backfill_verdict
 from flows.parameters import Asked, Mode
 from flows.planning.planner import plan_asked
 from flows.planning.requirements import partitions_of_key
 from flows.truth.cleanup import find_leftovers
+from flows.wiring import build_services
 from scrapers.scrape import utc_now
 from scrapers.sources.hemnet_sales import HemnetSales
 
@@ -117,6 +121,45 @@ def test_a_block_in_the_middle_stops_the_run_once_and_the_next_one_goes_on_witho
     answered = [one["query"] for one in site.calls.report()["requests"] if one["status"] == 200]
     assert len(answered) == len(set(answered))
     assert loaded(place) == site.world.months()
+
+
+def test_a_challenge_is_one_block_of_one_domain_with_one_alert_and_other_sources_go_on(
+    place: Place, ran: Ran, site: SoldUpstream, gapless: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {
+        "GAPLESS_CONSOLE_ONLY": "false",
+        "GAPLESS_SMTP_HOST": "127.0.0.1",
+        "GAPLESS_SMTP_PORT": str(place.inbox.smtp_port),
+        "GAPLESS_SMTP_SECURITY": "none",
+        "GAPLESS_MAIL_TO": "you@example.org",
+    }.items():
+        monkeypatch.setenv(name, value)
+    site.world = SoldWorld(100, months=12, areas=2)
+    site.challenge = Challenge(3, 200, "sv")
+    year = ("2020-01-01", "2020-12-31")
+    place.services = build_services()
+    run, _ = ran(*year, source="hemnet_sales")
+    subjects = [one["subject"] for one in place.inbox.messages()]
+    assert len(subjects) == 2, subjects
+    assert ["BLOCKED" in one for one in sorted(subjects)].count(True) == 1
+    calls, now = site.count, utc_now()
+    for source in ("hemnet_sales", "hemnet_details"):
+        with pytest.raises(ConfigurationError, match=f"the account hemnet blocked {run.backfill_id}"):
+            refuse_while_cooling(place.store, source, now)
+        checks = {one["name"]: one["result"] for one in gapless("preflight", source, "--json").data["checks"]}
+        assert checks["time"] == "fail"
+        assert gapless("status", source, "--json").data["state"] == "in cooldown"
+    refuse_while_cooling(place.store, "coffee_shops", now)
+    with ShopsUpstream() as shops:
+        monkeypatch.setenv("GAPLESS_SOURCE_URLS", json.dumps({"coffee_shops": f"{shops.url}/{{site}}"}))
+        shop = {"alpine.example": SETTINGS["alpine.example"]}
+        monkeypatch.setenv("GAPLESS_SOURCE_ENTITIES", json.dumps({"coffee_shops": shop}))
+        place.services = build_services()
+        for table in place.services.source_kit("coffee_shops").processor.tables:
+            place.services.warehouse.ensure_table(table)
+        today = str(now.date())
+        _, facts = ran(today, today, source="coffee_shops")
+    assert (facts.verdict, site.count) == ("COMPLETE", calls)
 
 
 def test_no_table_ledger_reject_or_record_names_a_person_a_street_or_a_session(

@@ -18,12 +18,13 @@ from typing import Any
 import pytest
 from plain_orchestrator import PlainOrchestrator
 
-from alerting.errors import PipelineError
+from alerting.errors import ConfigurationError, PipelineError
 from alerting.run_facts import RunFacts
 from deployments.local.upstreams.shops_upstream import ShopsUpstream
 from deployments.local.upstreams.shops_world import DAYS, FIRST_DAY, SETTINGS, SHOPS, PriceSpan
 from flows.canaries import try_canaries
 from flows.closing.finish import finish
+from flows.daily import live_plan
 from flows.ledger.ledger import Ledger, Verdict
 from flows.ledger.verdicts import abort_reason
 from flows.mapping import map_windows
@@ -34,6 +35,7 @@ from flows.run.run import Run
 from flows.run.starting_facts import starting_facts
 from flows.truth.cleanup import find_leftovers
 from flows.wiring import Services, build_services
+from scrapers.partition import Partition
 from scrapers.scrape import utc_now
 from scrapers.sources.coffee_shops import CoffeeShops
 
@@ -329,3 +331,55 @@ def test_what_is_lost_orphaned_or_doubled_is_found_by_shop_and_table_and_restore
     assert (facts.verdict, street.sql(counted)) == ("COMPLETE", before)
     assert street.upstream.calls.report()["total"] == calls
     assert gapless("verify", SOURCE, TODAY, TODAY).code == 0
+
+
+def planned_of(street: Street, days: list[dt.date]) -> list[Partition]:
+    asked = Asked(source=SOURCE, start_date=days[0], end_date=days[-1])
+    return [one.partition for one in plan_asked(street.services, asked, utc_now()).plan.items]
+
+
+def test_a_shop_that_blocks_us_is_left_alone_by_all_runs_until_its_cooldown_ends_or_is_lifted(
+    street: Street, gapless: Any
+) -> None:
+    """One that asks us to wait for long is not asked again meanwhile; both say nothing of the third."""
+    street.patch.setattr(CoffeeShops, "keeps_history", True)
+    street.set(GAPLESS_SOURCE_ENTITIES=OF_THREE, GAPLESS_MAIL_CONTACTS=json.dumps({"primary": "ada@example.org"}))
+    days = days_from(FIRST_DAY, 2)
+    street.upstream.trouble(
+        {"kind": "html403", "path": BUSY}, {"kind": "status", "code": 503, "path": CLOSED, "retry_after_s": 7200}
+    )
+    run, facts = street.run(*days, order="sequential")
+    assert facts.verdict_counts == {"verified": 2, "blocked": 2, "failed_retryable": 2}
+    paths = [one["path"] for one in street.upstream.calls.report()["requests"]]
+    assert [sum(shop in path for path in paths) for shop in (BUSY, CLOSED)] == [1, 1]
+    assert [one.name for one in street.services.store.list("cooldowns/")] == [f"cooldowns/coffee_shops/{BUSY}.json"]
+    lift = f"gapless lift-cooldown {SOURCE} --site {BUSY} --reason WHY"
+    mail = street.services.store.read(f"runs/backfill={run.backfill_id}/mail.txt")[0].decode()
+    assert lift in " ".join(mail.split())
+    assert "ada@example.org" in mail
+
+    street.upstream.trouble()
+    calls, window = street.upstream.calls.report()["total"], planned_of(street, days)
+    planned = gapless("plan", SOURCE, *map(str, days)).out
+    assert "2 to fetch" in planned
+    assert "2 waiting for a site that blocked us" in planned
+    checks = {one["name"]: one for one in gapless("preflight", SOURCE, "--json").data["checks"]}
+    assert (checks["time"]["result"], lift in checks["time"]["remedy"]) == ("warn", True)
+    assert list(gapless("status", SOURCE, "--json").data["left_alone"]) == [BUSY]
+    _, facts = street.run(*days)
+    assert facts.verdict_counts == {"verified": 4, "blocked": 2}
+    assert not [one for one in street.upstream.calls.report()["requests"][calls:] if BUSY in one["path"]]
+    assert any(f"{BUSY} blocked {run.backfill_id}" in note for note in facts.notes)
+    gaps = gapless("gaps", SOURCE, *map(str, days), "--json").data["gaps"]
+    assert {(one["entity"], one["why"]) for one in gaps} == {(BUSY, "blocked: BlockedBySource")}
+    daily = live_plan(street.services, SOURCE, window)
+    assert {one.key for one in daily.to_fetch} == {f"{shop}@{day}" for shop in THREE if shop != BUSY for day in days}
+    assert lift in gapless("status", SOURCE, "--json").data["next_step"]
+    with pytest.raises(ConfigurationError, match=f"nothing can be begun: {BUSY} blocked"):
+        street.run(*days, entities=BUSY)
+
+    assert gapless("lift-cooldown", SOURCE, "--reason", "x").code == 1
+    assert gapless("lift-cooldown", SOURCE, "--site", BUSY, "--reason", "the shop agreed").code == 0
+    assert [one.name for one in street.services.store.list(f"audit/cooldowns/source={SOURCE}/site={BUSY}/")]
+    _, facts = street.run(*days)
+    assert facts.verdict == "COMPLETE"

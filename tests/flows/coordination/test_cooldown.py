@@ -15,10 +15,11 @@ from alerting.memory_store import MemoryObjectStore
 from flows import backfill as backfill_module
 from flows import daily as daily_module
 from flows.coordination import lease_loan as waiting
-from flows.coordination.cooldown import cool_down, cooldown_name, cooling_until, lift_by_hand, refuse_while_cooling
+from flows.coordination.cooldown import Blocked, cool_down, lift_by_hand, refuse_while_cooling
 from flows.coordination.intervention import Intervention
 from flows.coordination.lease import Holder, Lease, read_lease
 from flows.coordination.lease_loan import read_waiting
+from flows.ledger.cooldowns import cooldown_name, cooling_until
 from flows.ledger.resumes import Resume, keep_resume, read_resumes
 from flows.ledger.verdicts import resumes_at
 from flows.parameters import Asked
@@ -72,7 +73,7 @@ def test_h18_a_block_stops_the_run_and_leaves_the_source_alone_until_it_goes_on(
 def test_the_cooldown_is_over_at_its_end_and_concerns_no_other_source() -> None:
     store = MemoryObjectStore()
     error = BlockedBySource("a challenge page", source="one")
-    cool_down(store, error, source="one", backfill_id="bf-1", now=NOW, hours=2)
+    cool_down(store, error, blocked=Blocked("one"), backfill_id="bf-1", now=NOW, hours=2)
     refuse_while_cooling(store, "another", NOW)
     for after_h in (0.0, 1.9):
         with pytest.raises(ConfigurationError, match="blocked bf-1"):
@@ -83,7 +84,7 @@ def test_the_cooldown_is_over_at_its_end_and_concerns_no_other_source() -> None:
 def test_a_block_of_one_source_cools_down_all_of_its_account_and_names_it() -> None:
     store = MemoryObjectStore()
     error = BlockedBySource("a challenge page", source="racing_cards")
-    cool_down(store, error, source="racing_cards", backfill_id="bf-1", now=NOW, hours=2)
+    cool_down(store, error, blocked=Blocked("racing_cards"), backfill_id="bf-1", now=NOW, hours=2)
     assert "every run of the account the_racing_api is refused" in error.hint
     with pytest.raises(ConfigurationError, match="the account the_racing_api blocked bf-1"):
         refuse_while_cooling(store, "racing_results", NOW)
@@ -95,7 +96,7 @@ def test_a_block_of_one_source_cools_down_all_of_its_account_and_names_it() -> N
 def test_a_block_of_one_host_of_a_site_leaves_the_sources_of_the_other_alone() -> None:
     store = MemoryObjectStore()
     error = BlockedBySource("a web page", source="nba_boxscores")
-    cool_down(store, error, source="nba_boxscores", backfill_id="bf-1", now=NOW, hours=2)
+    cool_down(store, error, blocked=Blocked("nba_boxscores"), backfill_id="bf-1", now=NOW, hours=2)
     for blocked in ("nba_scoreboard", "nba_boxscores", "nba_gamelog"):
         with pytest.raises(ConfigurationError, match="the account nba_stats blocked bf-1"):
             refuse_while_cooling(store, blocked, NOW)
@@ -108,7 +109,7 @@ def test_the_first_block_of_a_run_says_how_long_and_a_later_run_may_say_more() -
     errors = [BlockedBySource("a challenge page", source="one") for _ in range(3)]
     for minutes, (error, run) in enumerate(zip(errors, ("bf-1", "bf-1", "bf-2"), strict=True)):
         now = NOW + dt.timedelta(minutes=minutes, seconds=1)
-        cool_down(store, error, source="one", backfill_id=run, now=now, hours=2)
+        cool_down(store, error, blocked=Blocked("one"), backfill_id=run, now=now, hours=2)
     ends = [resumes_at(error) for error in errors]
     # Whole minutes, because that is what people are told: the command of the mail works at the one it names.
     assert ends == [NOW + dt.timedelta(hours=2, minutes=minutes) for minutes in (1, 1, 3)]
@@ -120,7 +121,7 @@ def test_a_cooldown_is_lifted_by_hand_with_a_trace_and_refused_where_there_is_no
     assert "never blocked a run" in gapless(*line).err
     assert place.objects() == {}
     now = utc_now()
-    cool_down(place.store, BlockedBySource("a ban"), source=SOURCE, backfill_id="bf-1", now=now, hours=2)
+    cool_down(place.store, BlockedBySource("a ban"), blocked=Blocked(SOURCE), backfill_id="bf-1", now=now, hours=2)
     status = gapless("status", SOURCE, "--json").data
     assert status["cooldown_until"]
     assert f"gapless lift-cooldown {SOURCE}" in status["answers"][7]["answer"]
@@ -139,7 +140,7 @@ def test_a_cooldown_is_lifted_by_hand_with_a_trace_and_refused_where_there_is_no
     assert again.code == 1
     assert "was lifted at" in again.err
     # The next block cools down as the first one did.
-    cool_down(place.store, BlockedBySource("a ban"), source=SOURCE, backfill_id="bf-1", now=now, hours=2)
+    cool_down(place.store, BlockedBySource("a ban"), blocked=Blocked(SOURCE), backfill_id="bf-1", now=now, hours=2)
     with pytest.raises(ConfigurationError, match="in cooldown until"):
         refuse_while_cooling(place.store, SOURCE, now)
 
@@ -155,7 +156,7 @@ def test_a_run_whose_turn_comes_while_the_source_is_in_cooldown_is_refused_and_f
         while not read_waiting(place.store, SOURCE, utc_now()):
             await asyncio.sleep(0.05)
         error = BlockedBySource("a ban", source=SOURCE)
-        cool_down(place.store, error, source=SOURCE, backfill_id="bf-first", now=utc_now(), hours=1)
+        cool_down(place.store, error, blocked=Blocked(SOURCE), backfill_id="bf-first", now=utc_now(), hours=1)
         first.release(utc_now())
 
     async def begins() -> str:
@@ -193,7 +194,7 @@ def test_a_cooldown_that_cannot_be_read_is_neither_over_nor_lifted(place: Place,
 def test_without_a_cooldown_nothing_waits_and_nothing_goes_on_by_itself() -> None:
     store = MemoryObjectStore()
     error = BlockedBySource("a challenge page", source="one")
-    cool_down(store, error, source="one", backfill_id="bf-1", now=NOW, hours=0)
+    cool_down(store, error, blocked=Blocked("one"), backfill_id="bf-1", now=NOW, hours=0)
     assert list(store.list(cooldown_name("one"))) == []
     assert resumes_at(error) is None
 
