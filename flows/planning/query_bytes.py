@@ -17,7 +17,6 @@ from flows.wiring import Services
 from processors.base import Processor, Table
 from processors.items import between, dates_of, expected_sql, found_in, found_sql
 from processors.load_plan import (
-    MAX_DAYS_PER_BATCH,
     Constraint,
     QueryValue,
     TableBatch,
@@ -31,6 +30,9 @@ from scrapers.threads import threads
 
 _WAIT_S = 5.0
 _AT_ONCE = 8
+_DAYS_AT_ONCE = 4_000
+"""Partitions that one job of BigQuery may modify (https://docs.cloud.google.com/bigquery/quotas#partitioned_tables):
+nothing is loaded here, and every question is a round trip before the first call to the source."""
 Statement = tuple[str, Mapping[str, QueryValue]]
 
 
@@ -68,8 +70,8 @@ def plan_dry_run(services: Services, source: str, plan: Plan) -> DryRun:
     planned = [*plan.to_fetch, *plan.to_call_empty, *plan.to_reload]
     processor, warehouse = services.source_kit(source).processor, services.warehouse_within(_WAIT_S)
     replacing, recounting = list[Statement](), list[Statement]()
-    for begin in range(0, len(planned), MAX_DAYS_PER_BATCH):
-        batch = planned[begin : begin + MAX_DAYS_PER_BATCH]
+    for begin in range(0, len(planned), _DAYS_AT_ONCE):
+        batch = planned[begin : begin + _DAYS_AT_ONCE]
         for table in processor.tables:
             replacing.append(_replacing(table, batch, warehouse))
             recounting += _recounting(table, batch, processor, warehouse)
