@@ -1,6 +1,7 @@
 """Ball Don't Lie: injuries as they were on a day. https://docs.balldontlie.io"""
 
 import datetime as dt
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ from processors.base import LandedPage, Processor, Row, Table
 from processors.platforms.balldontlie import flat
 from scrapers.answers import landed_json
 from scrapers.partition import Partition
+from scrapers.sweeps import digest_of
 
 
 class Injury(Row):
@@ -17,6 +19,7 @@ class Injury(Row):
 
     seen_on: dt.date = Field(description="US Eastern date of the look; the last one of the day counts")
     player_id: int
+    report: str = Field(description="sixteen characters that differ when the report does: a player may have several")
     status: str = Field(description="Out, Day-To-Day, Questionable ...")
     return_date: str | None = Field(description="as sent, without a year: Nov 17")
     description: str | None
@@ -36,7 +39,7 @@ class BdlInjuries(Processor):
         Table(
             "nba_bdl_injuries",
             Injury,
-            ("seen_on", "player_id"),
+            ("seen_on", "player_id", "report"),
             "seen_on",
             usual_removal=1.0,  # who is fit again is on the list no more
             # His person is in nba_bdl_players; an id of the report itself is not documented.
@@ -47,6 +50,7 @@ class BdlInjuries(Processor):
     def rows(self, partition: Partition, page: LandedPage) -> Iterator[tuple[str, dict[str, Any]]]:
         """One row per report."""
         for report in landed_json(page.body)["data"]:
+            told = digest_of(json.dumps(report, sort_keys=True))
             player = flat("player_", report.pop("player"))
-            ours = {"seen_on": partition.start, "team_id": player.pop("player_team_id", None)}
+            ours = {"seen_on": partition.start, "report": told, "team_id": player.pop("player_team_id", None)}
             yield "nba_bdl_injuries", {**flat("", report), **player, **ours}

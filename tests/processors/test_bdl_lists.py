@@ -146,6 +146,17 @@ def test_injuries_are_those_of_the_day_and_a_day_at_which_nobody_looked_has_none
     assert len(calls(upstream)) == asked
 
 
+def test_two_reports_of_a_player_on_a_day_are_two_rows_and_the_same_one_is_the_same() -> None:
+    first, *_ = injuries_on(TODAY)
+    body = json.dumps({"data": [first, {**first, "description": "He is out for longer."}]}).encode()
+    page = LandedPage("/v1/player_injuries", (), 200, {}, NOW, body)
+    kit, day = processor("bdl_injuries"), Partition.day(TODAY, "America/New_York")
+    once, again = ([row for _, row in kit.rows(day, page)] for _ in range(2))
+    assert once == again
+    (table,) = kit.tables
+    assert len({tuple(row[name] for name in table.key) for row in once}) == 2
+
+
 def test_a_page_size_of_a_setting_gives_the_same_rows_in_more_calls(upstream: Upstream) -> None:
     one, other = scraped(upstream, "bdl_stats", DAY), scraped(upstream, "bdl_stats", DAY, size=40)
     assert one.counts == other.counts

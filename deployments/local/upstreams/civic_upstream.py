@@ -9,6 +9,7 @@ of `civic_trouble.Trouble`), ``DELETE trouble``, ``GET`` and ``DELETE calls``, `
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import socket
@@ -136,8 +137,17 @@ class CivicUpstream:
             unfinished.unlink(missing_ok=True)
             make_town(unfinished, town, sizes)
             unfinished.replace(path)
-        app: Callable[..., Awaitable[None]] = Datasette([str(path)], settings=_SETTINGS).app()
-        return app
+        datasette = Datasette([str(path)], settings=_SETTINGS)
+        app: Callable[..., Awaitable[None]] = datasette.app()
+        starting = asyncio.Lock()
+
+        async def started(scope: Scope, receive: Receive, send: Send) -> None:
+            # Datasette starts with its first call; two of them at once would register everything twice, and answer 500.
+            async with starting:
+                await datasette.invoke_startup()
+            await app(scope, receive, send)
+
+        return started
 
     async def _app(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
