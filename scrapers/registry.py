@@ -64,7 +64,7 @@ def account_of(source: str) -> str:
 
 def sources_of(account: str) -> list[str]:
     """Names of the sources that share ``account``, sorted. Imports all sources."""
-    return [name for name in sources() if account_of(name) == account]
+    return [name for name in sources() if scraper(name).account_name == account]
 
 
 def families() -> list[str]:

@@ -52,7 +52,10 @@ def simulate(
             hint="pip install 'gapless[local]'",
         ) from None
     logging.disable(logging.CRITICAL)
-    asked = Asked.model_validate({"source": source, "start_date": start, "end_date": end, "max_concurrency": 2})
+    # What another source has to be done with first is not simulated.
+    asked = Asked.model_validate(
+        {"source": source, "start_date": start, "end_date": end, "max_concurrency": 2, "ignore_requires": True}
+    )
     found = explore(subject_of(Settings(), asked), seed=seed, schedules=schedules, faults=faults)
     arguments = f"{start} {end}{' --faults' if faults else ''}"
     data = {

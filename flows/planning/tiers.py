@@ -11,7 +11,7 @@ from flows.planning.refused_tier import RefusedTier, refused_tier
 from flows.wiring import SourceKit
 from scrapers.partition import Partition
 from scrapers.rate import Tier
-from scrapers.registry import account_of, sources
+from scrapers.registry import scraper, sources
 
 SETTING = "GAPLESS_ACCOUNT_TIERS"
 
@@ -106,7 +106,7 @@ def _export(kit: SourceKit, name: str) -> str:
 
 def _refuse_unknown_accounts(kit: SourceKit) -> None:
     """A name that is written wrongly would leave its account with another tier."""
-    known = {account_of(source) for source in sources()}
+    known = {scraper(source).account_name for source in sources()}
     if unknown := sorted(set(kit.services.settings.account_tiers) - known):
         raise ConfigurationError(
             f"{SETTING} names {unknown[0]!r}, which no source has as its account. Nothing was done",

@@ -11,7 +11,7 @@ from alerting.errors import ConfigurationError
 from alerting.wording import plural
 from flows.ledger.ledger import Verdict
 from flows.simulate.faults import Planned, plan_of
-from flows.simulate.schedule import Ending, Subject, run_schedule
+from flows.simulate.schedule import Ending, Subject, run_schedule, without_server
 
 _SHOWN_OPERATIONS = 12
 
@@ -69,21 +69,22 @@ def explore(
 
     Without ``faults`` only the order of what is ready at once differs. Raises what the run without any fault raises.
     """
-    truth = run_schedule(subject, 0)
-    _refuse_without_truth(subject, truth)
-    found = Explored(truth=truth)
-    for number in range(seed, seed + schedules):
-        planned = plan_of(number, truth.operations) if faults else ()
-        ending = run_schedule(subject, number, planned, truth=truth)
-        found.schedules += 1
-        found.runs += ending.runs
-        found.operations += len(ending.operations)
-        found.faults.update(met.rpartition(": ")[2] for met in ending.met)
-        if ending.broken:
-            found.broken.append(_shortest(subject, number, planned, ending, truth))
-            if len(found.broken) >= most_broken:
-                break
-        progress(number)
+    with without_server():
+        truth = run_schedule(subject, 0)
+        _refuse_without_truth(subject, truth)
+        found = Explored(truth=truth)
+        for number in range(seed, seed + schedules):
+            planned = plan_of(number, truth.operations) if faults else ()
+            ending = run_schedule(subject, number, planned, truth=truth)
+            found.schedules += 1
+            found.runs += ending.runs
+            found.operations += len(ending.operations)
+            found.faults.update(met.rpartition(": ")[2] for met in ending.met)
+            if ending.broken:
+                found.broken.append(_shortest(subject, number, planned, ending, truth))
+                if len(found.broken) >= most_broken:
+                    break
+            progress(number)
     return found
 
 
@@ -98,8 +99,9 @@ def _refuse_without_truth(subject: Subject, truth: Ending) -> None:
             hint=f"gapless preflight {source} --canary",
         )
     if not done:
+        why = next((f" {what}" for what in truth.operations if what.startswith("(")), "")
         raise ConfigurationError(
-            "the source has none of these dates: nothing was simulated", source=source, stage="simulate",
+            f"the source has none of these dates: nothing was simulated{why}", source=source, stage="simulate",
             hint=f"gapless plan {source} says which it has",
         )  # fmt: skip
 

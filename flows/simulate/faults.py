@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Literal, Protocol
 
 
 class Fault(StrEnum):
@@ -16,6 +17,8 @@ class Fault(StrEnum):
     KILL_AFTER = "killed after it, before anybody knew"
     LOST_ANSWER = "done, but its answer was lost"
     UNAVAILABLE = "unavailable"
+    OUTAGE = "unavailable for an hour"
+    OVERLAP = "watchdog and another run began beside it"
     STALL = "stood still until another run had taken over"
     SKEW = "the wall clock was set by an hour"
     RATE_LIMITED = "429 with Retry-After"
@@ -27,13 +30,17 @@ class Fault(StrEnum):
     CHALLENGE = "a challenge page"
 
 
-OF_STORAGE_WRITE = (Fault.KILL_BEFORE, Fault.KILL_AFTER, Fault.LOST_ANSWER, Fault.UNAVAILABLE, Fault.STALL, Fault.SKEW)
-OF_READ = (Fault.KILL_BEFORE, Fault.UNAVAILABLE, Fault.STALL)
-OF_CHANNEL = (Fault.KILL_BEFORE, Fault.KILL_AFTER, Fault.LOST_ANSWER, Fault.UNAVAILABLE)
-OF_SOURCE = (
-    Fault.KILL_BEFORE, Fault.KILL_AFTER, Fault.RATE_LIMITED, Fault.TIMEOUT, Fault.SERVER_ERROR, Fault.CUT, Fault.EMPTY,
-    Fault.STALE, Fault.CHALLENGE, Fault.STALL,
+OF_STORAGE_WRITE = (
+    Fault.KILL_BEFORE, Fault.KILL_AFTER, Fault.LOST_ANSWER, Fault.UNAVAILABLE, Fault.OUTAGE, Fault.STALL, Fault.OVERLAP,
+    Fault.SKEW,
 )  # fmt: skip
+OF_READ = (Fault.KILL_BEFORE, Fault.UNAVAILABLE, Fault.OUTAGE, Fault.STALL, Fault.OVERLAP)
+OF_CHANNEL = (Fault.KILL_BEFORE, Fault.KILL_AFTER, Fault.LOST_ANSWER, Fault.UNAVAILABLE, Fault.OUTAGE)
+OF_SOURCE = (
+    Fault.KILL_BEFORE, Fault.KILL_AFTER, Fault.RATE_LIMITED, Fault.TIMEOUT, Fault.SERVER_ERROR, Fault.OUTAGE, Fault.CUT,
+    Fault.EMPTY, Fault.STALE, Fault.CHALLENGE, Fault.STALL, Fault.OVERLAP,
+)  # fmt: skip
+OUTAGE_S = 3_600.0
 
 
 class Killed(BaseException):
@@ -52,22 +59,67 @@ class Planned:
         return faults[int(self.chance * len(faults))]
 
 
-_PLACES = {
-    "call ": 8, "write ": 6, "stage ": 2, "replace ": 3, "mail ": 3, "query": 1, "read ": 2, "list ": 1, "delete ": 1,
-}  # fmt: skip
-"""Beginnings of operations, and how often a fault is planned at one of them."""
+_PLACES: Mapping[str, tuple[Sequence[Fault], int]] = {
+    "call ": (OF_SOURCE, 8),
+    "write landing": (OF_STORAGE_WRITE, 5),
+    "write ledger": (OF_STORAGE_WRITE, 3),
+    "write outbox": (OF_STORAGE_WRITE, 2),
+    "write ": (OF_STORAGE_WRITE, 4),
+    "delete ": (OF_STORAGE_WRITE, 1),
+    "read ": (OF_READ, 2),
+    "list ": (OF_READ, 1),
+    "stage ": (OF_STORAGE_WRITE, 2),
+    "replace ": (OF_STORAGE_WRITE, 3),
+    "query": (OF_READ, 2),
+    "mail ": (OF_CHANNEL, 3),
+}
+"""Beginnings of operations, the first that fits; what they can meet, and how often a fault is planned there."""
 
 
 def plan_of(seed: int, operations: Sequence[str]) -> tuple[Planned, ...]:
-    """One to four faults at places that a run without faults comes by, or a little later, as repetitions shift them."""
+    """One to four faults at places that a run without faults comes by, or a little later, as repetitions shift them.
+
+    The first takes its turn: consecutive seeds go through every fault of every kind of place, in an order that looks
+    like none. In the first round it is the only one.
+    """
     chance = random.Random(seed)  # noqa: S311 - no secret
-    places = {begin: [at for at, what in enumerate(operations) if what.startswith(begin)] for begin in _PLACES}
-    known = [begin for begin in _PLACES if places[begin]]
-    weights = [_PLACES[begin] for begin in known]
-    numbers = set()
-    for begin in chance.choices(known, weights, k=chance.choice((1, 1, 2, 2, 3, 4))):
-        numbers.add(chance.choice(places[begin]) + chance.choice((0, 0, 0, 1, 2, len(operations) // 2)))
-    return tuple(Planned(number, chance.random()) for number in sorted(numbers))
+    places: dict[str, list[int]] = {}
+    for at, what in enumerate(operations):
+        if begin := next((begin for begin in _PLACES if what.startswith(begin)), ""):
+            places.setdefault(begin, []).append(at)
+    pairs = [(begin, number) for begin in places for number in range(len(_PLACES[begin][0]))]
+    random.Random(len(pairs)).shuffle(pairs)  # noqa: S311 - no secret
+    round_, turn = divmod(seed, len(pairs))
+    begin, fault = pairs[turn]
+    planned = {chance.choice(places[begin]): (fault + 0.5) / len(_PLACES[begin][0])}
+    weights = [_PLACES[begin][1] for begin in places]
+    for begin in chance.choices(list(places), weights, k=chance.choice((0, 0, 1, 1, 2, 3)) if round_ else 0):
+        number = chance.choice(places[begin]) + chance.choice((0, 0, 0, 1, 2, len(operations) // 2))
+        planned.setdefault(number, chance.random())
+    return tuple(Planned(number, planned[number]) for number in sorted(planned))
+
+
+Outside = Literal["storage", "warehouse", "source", "mail"]
+"""What can be away by itself."""
+
+
+class Surroundings(Protocol):
+    """What goes on around a process that is in the middle of an operation."""
+
+    def stall(self) -> None:
+        """The process stands still, until another run has taken over."""
+
+    def overlap(self, process: Process) -> None:
+        """Watchdog and another run begin at this very moment; neither may touch what a living ``process`` is at."""
+
+    def skew(self) -> None:
+        """The wall clock is set."""
+
+    def outage(self, part: Outside) -> None:
+        """``part`` is away for `OUTAGE_S`."""
+
+    def is_away(self, part: Outside) -> bool:
+        """Whether it is at this moment."""
 
 
 @dataclass
@@ -90,25 +142,37 @@ class Trace:
 
 @dataclass
 class Process:
-    """One simulated process: what it does to the outside goes through `doing`."""
+    """One simulated process: what it does to the outside goes through `doing`.
+
+    Attributes:
+        trace: Of the schedule.
+        surroundings: What happens around the process while it is at an operation.
+        backfill_id: Of its run; "" for the watchdog.
+    """
 
     trace: Trace
-    stall: Callable[[], None]
-    skew: Callable[[], None]
+    surroundings: Surroundings
+    backfill_id: str = ""
     is_alive: bool = True
 
     @contextmanager
-    def doing(self, what: str, faults: Sequence[Fault], unavailable: Callable[[], Exception]) -> Iterator[Fault | None]:
+    def doing(
+        self, part: Outside, what: str, faults: Sequence[Fault], unavailable: Callable[[], Exception]
+    ) -> Iterator[Fault | None]:
         """Around one operation. Raises ``Killed``, or what ``unavailable`` makes; other faults are the caller's."""
         self._check()
         fault = self.trace.next(what, faults)
         if fault is Fault.KILL_BEFORE:
             self._die()
         if fault is Fault.STALL:
-            self.stall()
+            self.surroundings.stall()
+        if fault is Fault.OVERLAP:
+            self.surroundings.overlap(self)
         if fault is Fault.SKEW:
-            self.skew()
-        if fault is Fault.UNAVAILABLE:
+            self.surroundings.skew()
+        if fault is Fault.OUTAGE:
+            self.surroundings.outage(part)
+        if fault is Fault.UNAVAILABLE or self.surroundings.is_away(part):
             raise unavailable()
         yield fault
         if fault is Fault.KILL_AFTER:

@@ -121,13 +121,15 @@ class Engine:
             for name, query in zip(views, queries, strict=True):
                 made = self._translated(query)
                 self._connection.execute(f'CREATE OR REPLACE VIEW {_SCHEMA}."{names[name]}" AS {made}')
-            given = {name: _bound(value) for name, value in parameters.items()}
-            self._answers[key] = work(self._translated(general(sql)), given)
+            translated = self._translated(general(sql))
+            # DuckDB refuses a parameter that the statement does not name, and BigQuery does not.
+            named = set(re.findall(r"\$(\w+)", translated))
+            given = {name: _bound(value) for name, value in parameters.items() if name in named}
+            self._answers[key] = work(translated, given)
         return self._answers[key]
 
     def _select(self, sql: str, given: dict[str, Any]) -> list[dict[str, Any]]:
-        named = set(re.findall(r"\$(\w+)", sql))
-        found = self._connection.execute(sql, {name: value for name, value in given.items() if name in named})
+        found = self._connection.execute(sql, given)
         columns = [described[0] for described in found.description or ()]
         return [dict(zip(columns, row, strict=True)) for row in found.fetchall()]
 

@@ -7,24 +7,27 @@ import contextlib
 import dataclasses
 import datetime as dt
 import gzip
+import math
 import random
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 from prefect.client.schemas.objects import State
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from alerting.delivery import owed_summaries
 from alerting.errors import PipelineError, TransientError
 from alerting.memory_store import MemoryObjectStore
 from flows.backfill import run_backfill
 from flows.closing.close import close_dead_runs
+from flows.coordination.lease import read_lease
 from flows.ledger.ledger import Ledger
 from flows.parameters import Asked
 from flows.run.orchestrator import Child, Decision, Part
 from flows.settings import Settings
-from flows.simulate.faults import Killed, Planned, Process, Trace
+from flows.simulate.faults import OUTAGE_S, Killed, Outside, Planned, Process, Trace
 from flows.simulate.memory_warehouse import Content, Engine, MemoryWarehouse
 from flows.simulate.virtual_time import VirtualLoop, virtual_time
 from flows.simulate.world import Answers, Mailbox, World
@@ -36,6 +39,8 @@ R = TypeVar("R")
 
 MOST_RUNS = 10
 _BETWEEN_RUNS_S = 26 * 3_600.0
+_SHARE_TOMORROW = 0.6
+_SHARE_RESTLESS = 0.3
 _SETTLED_AFTER = dt.timedelta(days=10)
 _STAGING = "stg_"
 
@@ -114,6 +119,19 @@ class _Watch:
 
     broken: list[str] = dataclasses.field(default_factory=list)
     landed: dict[str, int] = dataclasses.field(default_factory=dict)
+    done: set[str] = dataclasses.field(default_factory=set)
+    """Dates that were called done at any time."""
+    away_until_s: dict[Outside, float] = dataclasses.field(default_factory=dict)
+
+
+@contextlib.contextmanager
+def without_server() -> Iterator[None]:
+    """Prefect is not talked to. Entered once around many schedules: it takes longer than one of them."""
+    if PREFECT_API_URL.value() is None:
+        yield
+        return
+    with temporary_settings({PREFECT_API_URL: None}):
+        yield
 
 
 def run_schedule(
@@ -128,7 +146,7 @@ def run_schedule(
         truth: How it ends without faults; None asks for just that, and compares nothing.
     """
     answers = Answers(known=subject.answers.known)
-    with virtual_time(subject.begins_at, seed) as clock, in_turn(), temporary_settings({PREFECT_API_URL: None}):
+    with virtual_time(subject.begins_at, seed) as clock, in_turn(), without_server():
         bucket = MemoryObjectStore("gs://simulated")
         world = World(clock, bucket, MemoryWarehouse(bucket, subject.engine), Mailbox(), answers)
         return _Schedule(subject, world, Trace(planned), random.Random(seed), truth).run()  # noqa: S311 - no secret
@@ -148,33 +166,40 @@ class _Schedule:
     def run(self) -> Ending:
         """See `run_schedule`."""
         idle = False
+        self.world.answers.is_restless = self.truth is not None and self.chance.random() < _SHARE_RESTLESS
         while self.runs < MOST_RUNS:
-            met, calls = len(self.trace.met), len(self.world.answers.asked)
+            met, calls, is_quiet = len(self.trace.met), len(self.world.answers.asked), self._is_all_there()
             state = self._backfill()
             self.world.clock.unskew()
             self._look(state)
-            is_clean = state is not None and len(self.trace.met) == met
+            is_clean = state is not None and is_quiet and len(self.trace.met) == met
             if is_clean and idle and len(self.world.answers.asked) > calls and self._all_good():
                 self._tell("a date that was done is asked for again", len(self.world.answers.asked) - calls)
             if is_clean and (idle or self.truth is None or not state.is_completed()):  # type: ignore[union-attr]
                 break
             idle = is_clean
-            self.world.clock.sleep(_BETWEEN_RUNS_S)
+            self.world.clock.sleep(self._until_next_run_s())
             self._watchdog()
         else:
             self._tell("no end", f"{MOST_RUNS} runs and not one that ended without a fault")
         return self._ending()
 
+    def _until_next_run_s(self) -> float:
+        """Till tomorrow, or as soon as somebody may have noticed that the run is over."""
+        if self.truth is None or self.chance.random() < _SHARE_TOMORROW:
+            return _BETWEEN_RUNS_S
+        return self.chance.choice((1.0, 3.0)) * self.subject.settings.lease_ttl_s
+
     # -- processes ---------------------------------------------------------------------------------------------------
 
-    def _process(self) -> Process:
-        return Process(self.trace, self._stall, lambda: self.world.clock.skew(3_600.0))
+    def _process(self, backfill_id: str = "") -> Process:
+        return Process(self.trace, self, backfill_id)
 
     def _backfill(self) -> State[Any] | None:
         """One process from its beginning to its end; None when it was killed or refused."""
         self.runs += 1
         backfill_id = f"bf-simulated{self.runs:02}"
-        services = self.world.services(self.subject.settings, self._process())
+        services = self.world.services(self.subject.settings, self._process(backfill_id))
         try:
             work = run_backfill(services, self.subject.asked, backfill_id, SimulatedOrchestrator())
             ended: State[Any] = self._on_loop(work)
@@ -186,21 +211,72 @@ class _Schedule:
             return None
 
     def _watchdog(self) -> None:
-        services = self.world.services(self.subject.settings, self._process())
-        with contextlib.suppress(Killed, PipelineError):
+        """Looks once, when nobody lives; whoever died must have been told of then, unless it met a fault itself."""
+        met, services = len(self.trace.met), self.world.services(self.subject.settings, self._process())
+        try:
             close_dead_runs(services, utc_now())
+        except (Killed, PipelineError):
+            return
+        held = read_lease(self.world.bucket, self.subject.asked.source)
+        if len(self.trace.met) > met or not self._is_all_there() or (held and held.is_alive(utc_now())):
+            return
+        if dead := [one.backfill_id for one in owed_summaries(self.world.bucket, utc_now()) if one.is_due]:
+            self._tell("the watchdog leaves a dead run without its mail", dead)
 
-    def _stall(self) -> None:
-        """The process stands still; a watchdog and another run do what they would do meanwhile."""
+    # -- around a process in the middle of an operation --------------------------------------------------------------
+
+    def stall(self) -> None:
+        """See `flows.simulate.faults.Surroundings`."""
+        with self._beside() as is_first:
+            if is_first:
+                self.world.clock.sleep(3 * self.subject.settings.lease_ttl_s)
+                self._watchdog()
+                self._backfill()
+                self._look_at_landing()
+                self._look_at_verdicts()
+
+    def overlap(self, process: Process) -> None:
+        """See `flows.simulate.faults.Surroundings`."""
+        held = read_lease(self.world.bucket, self.subject.asked.source)
+        is_its_own = held is not None and held.is_alive(utc_now()) and held.backfill_id == process.backfill_id
+        with self._beside() as is_first:
+            if not is_first or not is_its_own:
+                return
+            calls, mails = len(self.world.answers.asked), len(self.world.mailbox.mails)
+            self._watchdog()
+            self._backfill()
+            if calls < len(self.world.answers.asked):
+                self._tell("a second run worked beside a living one", process.backfill_id)
+            new = {str(mail["X-Backfill-Id"]) for mail in self.world.mailbox.mails[mails:]}
+            if process.backfill_id in new:
+                self._tell("a living run was told of as dead", process.backfill_id)
+
+    def skew(self) -> None:
+        """See `flows.simulate.faults.Surroundings`."""
+        self.world.clock.skew(3_600.0)
+
+    def outage(self, part: Outside) -> None:
+        """See `flows.simulate.faults.Surroundings`."""
+        self.watch.away_until_s[part] = self.world.clock.now_s + OUTAGE_S
+
+    def is_away(self, part: Outside) -> bool:
+        """See `flows.simulate.faults.Surroundings`."""
+        return self.world.clock.now_s < self.watch.away_until_s.get(part, -math.inf)
+
+    def _is_all_there(self) -> bool:
+        return not any(self.is_away(part) for part in self.watch.away_until_s)
+
+    @contextlib.contextmanager
+    def _beside(self) -> Iterator[bool]:
+        """Other processes may run while one is in the middle of its loop; False where that is so already."""
         if self.depth:
+            yield False
             return
         self.depth += 1
         before = asyncio._get_running_loop()
         asyncio._set_running_loop(None)
         try:
-            self.world.clock.sleep(3 * self.subject.settings.lease_ttl_s)
-            self._watchdog()
-            self._backfill()
+            yield True
         finally:
             asyncio._set_running_loop(before)
             self.depth -= 1
@@ -235,13 +311,22 @@ class _Schedule:
         self._look_at_landing()
         if self.truth is None:
             return
-        verdicts = self._verdicts()
-        good = {key for key, verdict in verdicts.items() if verdict in ("verified", "empty_ok")}
+        good = self._look_at_verdicts()
         if state is not None and state.is_completed() and not good >= self._good_in_truth():
             self._tell("a run ended well without its dates", sorted(self._good_in_truth() - good))
         wrong = [key for key in sorted(good & self._good_in_truth()) if self._rows_of(key) != self._true_rows_of(key)]
         if wrong:
             self._tell("a date is called done and its rows are not those of the source", wrong)
+
+    def _look_at_verdicts(self) -> set[str]:
+        """What is called done; nothing of it may ever be undone."""
+        if self.truth is None:
+            return set()
+        good = {key for key, verdict in self._verdicts().items() if verdict in ("verified", "empty_ok")}
+        if undone := self.watch.done - good:
+            self._tell("a date that was done is called something else", sorted(undone))
+        self.watch.done = good
+        return good
 
     def _good_in_truth(self) -> set[str]:
         assert self.truth is not None
@@ -301,7 +386,7 @@ class _Schedule:
             self._tell("a run ended without a mail", sorted(silent))
 
     def _rate(self) -> Rate:
-        services = self.world.services(self.subject.settings, Process(Trace(), _nothing, _nothing))
+        services = self.world.services(self.subject.settings, Process(Trace(), self))
         return services.source_kit(self.subject.asked.source).access.rate
 
     def _look_at_budget(self) -> None:
@@ -356,7 +441,3 @@ def _most_within(seconds: Sequence[float], width_s: float) -> int:
             first += 1
         most = max(most, last - first + 1)
     return most
-
-
-def _nothing() -> None:
-    return None
