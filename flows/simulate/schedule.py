@@ -165,7 +165,7 @@ class _Schedule:
 
     def run(self) -> Ending:
         """See `run_schedule`."""
-        idle = False
+        idle = failed = False
         self.world.answers.is_restless = self.truth is not None and self.chance.random() < _SHARE_RESTLESS
         while self.runs < MOST_RUNS:
             met, calls, is_quiet = len(self.trace.met), len(self.world.answers.asked), self._is_all_there()
@@ -173,11 +173,15 @@ class _Schedule:
             self.world.clock.unskew()
             self._look(state)
             is_clean = state is not None and is_quiet and len(self.trace.met) == met
+            is_well = is_clean and state is not None and state.is_completed()
             if is_clean and idle and len(self.world.answers.asked) > calls and self._all_good():
                 self._tell("a date that was done is asked for again", len(self.world.answers.asked) - calls)
-            if is_clean and (idle or self.truth is None or not state.is_completed()):  # type: ignore[union-attr]
+            if is_clean and (idle or failed or self.truth is None):
                 break
-            idle = is_clean
+            # What is left by a run that nothing has disturbed, a day later, stays as it is: a quota has a new day then.
+            idle, failed = is_well, is_clean and not is_well
+            if failed:
+                self.world.clock.sleep(_BETWEEN_RUNS_S)
             self.world.clock.sleep(self._until_next_run_s())
             self._watchdog()
         else:
@@ -402,6 +406,7 @@ class _Schedule:
                 self._tell(f"more calls than {most} in a {name}", worst)
 
         by_day = Counter(self._day_of(second) for second in asked)
+        by_day.subtract(self._day_of(second) for second in self.world.answers.refused)
         if rate.per_day and by_day and max(by_day.values()) > rate.per_day:
             self._tell(f"more calls than {rate.per_day} in a day", max(by_day.values()))
 

@@ -165,6 +165,8 @@ class Answers:
         self.known: dict[str, Answer] = {} if known is None else known
         self.asked: list[tuple[float, str]] = []
         """Every simulated call: seconds of the virtual clock, and what was asked."""
+        self.refused: list[float] = []
+        """When it was asked and answered 429: that is no call of the day."""
         self.too_early: list[str] = []
         """What was asked before a wish of the source to wait was over."""
         self.quiet_until_s = -math.inf
@@ -203,6 +205,8 @@ class SimulatedClient(SourceClient):
             self.clock.sleep(0.05)
             answer = self._in_other_bytes(dataclasses.replace(self.answers.known[what], received_at=now))
             answer, self._last = self._spoiled(answer, fault), answer
+            if fault is Fault.RATE_LIMITED:
+                self.answers.refused.append(allowed_s)
             return answer
 
     def _in_other_bytes(self, answer: Answer) -> Answer:
