@@ -44,7 +44,7 @@ class Bug:
         return json.dumps([self.arguments, self.settings])
 
     def refused_by(self, tree: Path, *options: str) -> str:
-        """What git says against the patch in ``tree``, "" if nothing; changes ``tree`` unless ``options`` say otherwise."""
+        """What git says against the patch in ``tree``, which it changes unless ``options`` say otherwise; else ""."""
         command = ["git", "apply", *options, str(self.path)]
         # A folder inside of a repository would be taken for a part of it.
         alone = {**os.environ, "GIT_CEILING_DIRECTORIES": str(tree.parent)}
