@@ -27,7 +27,10 @@ _RAW_LIMIT_CHARS = 20_000
 
 @dataclass(frozen=True, slots=True)
 class _TableRules:
-    """One table, with all that is asked of each of its rows looked up once; ``seen`` is key -> digest of its row."""
+    """One table, with all that is asked of each of its rows looked up once.
+
+    ``seen`` is key -> digest of its row; ``is_expected`` says whether `Expectations` look at its rows.
+    """
 
     table: Table
     columns: frozenset[str]
@@ -36,9 +39,10 @@ class _TableRules:
     key: Callable[[Row], tuple[Any, ...]]
     sink: Callable[[bytes], None]
     seen: dict[tuple[Any, ...], bytes]
+    is_expected: bool
 
     @classmethod
-    def of(cls, table: Table, sink: Callable[[str], Callable[[bytes], None]]) -> Self:
+    def of(cls, table: Table, sink: Callable[[bytes], None], *, is_expected: bool) -> Self:
         model = table.model
         return cls(
             table=table,
@@ -46,8 +50,9 @@ class _TableRules:
             validated=model.__pydantic_validator__.validate_python,
             line=row_lines(model).line,
             key=values_getter(table.key),
-            sink=sink(table.name),
+            sink=sink,
             seen={},
+            is_expected=is_expected,
         )
 
 
@@ -89,9 +94,12 @@ class Admission:
         self.reject_counts: Counter[str] = Counter()
         self.unknown_fields: Counter[str] = Counter()
         self._absent: Counter[tuple[str, frozenset[str]]] = Counter()
-        self._tables = {table.name: _TableRules.of(table, sink) for table in tables}
         self._taken: dict[tuple[str, tuple[str, ...]], set[tuple[Any, ...]]] = {}
         self.expectations = Expectations(tables, balances)
+        self._tables = {
+            table.name: _TableRules.of(table, sink(table.name), is_expected=self.expectations.concerns(table))
+            for table in tables
+        }
         self.covers: tuple[dt.date, dt.date] | None = None
         self.superseded: frozenset[str] = frozenset()
 
@@ -142,7 +150,8 @@ class Admission:
             # Rows of one answer lack the same columns.
             self._absent[table_name, rules.columns - named] += 1
         self.rows[table_name] += 1
-        self.expectations.take(table, row)
+        if rules.is_expected:
+            self.expectations.take(table, row)
         rules.sink(line)
 
     @property

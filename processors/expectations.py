@@ -42,6 +42,10 @@ class Expectations:
             self._families[parent].append((True, child.name, reference))
             self._families[child.name].append((False, child.name, reference))
 
+    def concerns(self, table: Table) -> bool:
+        """Whether anything is expected of its rows but to be so many."""
+        return bool(table.name in self._critical or self._sums_of[table.name] or self._families[table.name])
+
     def take(self, table: Table, row: Row) -> None:
         """One admitted row."""
         name = table.name

@@ -92,6 +92,21 @@ def test_one_process_alone_gets_nearly_the_whole_rate_and_two_share_it() -> None
         assert len(world.calls) / world.calls[-1] > 0.85 * 1.8
 
 
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_ten_years_of_calls_take_no_longer_than_their_number_by_the_rate(is_shared: bool) -> None:
+    world, rate, calls = World(), Rate(per_minute=240), 3_653
+
+    def sleep(seconds: float) -> None:
+        world.now_s += seconds
+
+    clock = Clock(lambda: world.now_s, lambda: START + dt.timedelta(seconds=world.now_s), sleep)
+    pace = AccountPace(world.store, "a", rate, clock=clock) if is_shared else None
+    budget = Budget(rate, clock=clock, pace=pace)
+    for _ in range(calls):
+        budget.acquire()
+    assert 0.97 * calls / 4 < world.now_s <= calls / 4
+
+
 def test_the_shared_object_is_written_once_a_turn_and_not_once_a_call() -> None:
     world = World()
     world.run([[0.0] * 199])
