@@ -37,8 +37,11 @@ def children_of(bench: Bench, run_id: str) -> list[dict[str, Any]]:
 def test_distributed_gives_the_tables_of_inline_with_one_mail_and_keeps_the_rate(fleet: Bench) -> None:
     fleet.trouble()
     fleet.forget(*RANGE)
-    inline = fleet.run(*RANGE, engine="inline")
+    inline = fleet.run(*RANGE, engine="auto")
     assert inline.message.startswith("COMPLETE"), inline.message
+    assert children_of(fleet, inline.id) == [], "40 dates are minutes of one process"
+    (mail,) = fleet.mails(inline.backfill_id)
+    assert "engine=auto: inline, because one process needs" in " ".join(mail["text"].split())
     wanted = tables(fleet)
     assert all(count for count, _ in wanted.values())
 
@@ -62,6 +65,14 @@ def test_distributed_gives_the_tables_of_inline_with_one_mail_and_keeps_the_rate
     for first, last in itertools.combinations(range(DATES), 2):
         # 600 a minute: 16 may come at once and 9.5 a second after them; the 6 in flight may have been held up.
         assert last - first < 16 + 9.5 * (at[last] - at[first]) + 6, at
+
+
+def test_workers_are_counted_where_windows_would_run(fleet: Bench) -> None:
+    asked = (
+        "import asyncio; from flows.run.prefect_orchestrator import PrefectOrchestrator; "
+        "[print(asyncio.run(PrefectOrchestrator().workers(f'dates/{one}'))) for one in ('bdl_box_scores', 'nothing')]"
+    )
+    assert fleet.shell(f'python -c "{asked}"').stdout.split() == ["3", "0"]
 
 
 def test_one_command_splits_a_range_over_parallel_runs_and_names_them(fleet: Bench) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from alerting.summary import render
 from flows.backfill import _engine_for
 from flows.parameters import Asked, Engine
 from flows.planning.engine import LEAST_S_A_PART, PROCESS_S_A_DATE, Load, Spread, spread
@@ -85,6 +86,7 @@ def test_plan_and_mail_say_what_was_chosen_and_why(place: Place) -> None:
     assert planned.describe().endswith(f"\nengine     {told}")
     facts = starting_facts(place.services, planned.plan, {}, "bf-1", asked, told)
     assert facts.flags == {"engine": told}
+    assert f"engine={told}" in " ".join(render(facts, []).text.split())
     of_person = plan_asked(place.services, asked.model_copy(update={"engine": Engine.INLINE}), utc_now())
     assert "engine" not in of_person.describe()
 
