@@ -190,6 +190,9 @@ SHAPES: dict[str, Mutation] = {
     "its first row with other names": _spoil(_renamed),
 }
 
+# NBA.com lists a game once for each of its broadcasters.
+HARMLESS_SHAPES = dict.fromkeys(("nba_boxscores", "nba_playbyplay", "nba_schedule"), ("its first row twice",))
+
 
 def _first(change: Callable[[dict[str, Any]], Any]) -> Mutation:
     return _spoil(lambda rows: change(rows[0]))
@@ -357,10 +360,11 @@ def test_a_mutant_of_the_transport_is_refused_for_what_it_is_or_is_harmless(trie
 @pytest.mark.parametrize("name", ANSWERS)
 @pytest.mark.parametrize("mutant", SHAPES)
 def test_a_mutant_of_the_shape_is_refused_and_loads_nothing(tried, name, mutant):
-    body = tried[name].body
-    if "row" in mutant and not _rows(json.loads(body)):
-        pytest.skip("its answer has no list of objects")
-    found = tried[name].judge.of(_ok(_mutated(body, SHAPES[mutant])))
+    mutate = _in_its_depth(SHAPES[mutant]) if "row" in mutant else SHAPES[mutant]
+    found = tried[name].judge.of(_ok(_mutated(tried[name].body, mutate)))
+    if mutant in HARMLESS_SHAPES.get(name, ()):
+        _check(found, HARMLESS, tried[name].good)
+        return
     assert found.kind in REFUSED, found.error
     assert not any(found.rows.values())
 
