@@ -33,6 +33,11 @@ settings.register_profile("gapless", deadline=None, derandomize=bool(os.environ.
 settings.load_profile("gapless")
 
 
+# Before Prefect reads its settings. Without it, whatever looks for a server where none is named starts one: 5 s of CPU,
+# and it stays until the tests end.
+os.environ["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"] = "false"
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _state_folder_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """No test writes to the state folder of the user who runs it, and no child of a test."""

@@ -21,7 +21,6 @@ import httpx
 import pytest
 from prefect.logging.handlers import APILogHandler
 from prefect.settings import PREFECT_SERVER_DATABASE_CONNECTION_URL
-from prefect.testing.utilities import prefect_test_harness
 
 from alerting.errors import SourceUnavailable
 from alerting.redacted_errors import redacted_error, redacted_errors
@@ -68,6 +67,9 @@ def test_no_table_of_the_server_and_no_line_of_output_holds_the_configured_key(
     capfd: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    # Here, because it imports Prefect's whole server, which takes an eighth of the collection of all tests.
+    from prefect.testing.utilities import prefect_test_harness
+
     monkeypatch.setenv("GAPLESS_RETRY_DELAYS_S", "[0.1]")
     monkeypatch.setattr(dates, "land", raising(dates.land))
     monkeypatch.setattr(process, "process", lambda *_, **__: (_ for _ in ()).throw(ForeignError(f"load with {KEY}")))

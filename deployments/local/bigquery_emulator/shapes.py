@@ -4,8 +4,8 @@ Mends in bqemulator 1.4.0: every statement is translated to DuckDB's SQL from it
 it, and is read twice more for the tables that it names. Ours come in some fifty shapes a source, under names that
 differ by dataset and by batch.
 
-Only names in backticks and lower case are taken out, and only where a table's name stands nowhere else in the text;
-whatever is not so simple, or is refused, goes the released way.
+Only names in backticks and lower case are taken out, and only where a table's name stands nowhere else in the text but
+in a description; whatever is not so simple, or is refused, goes the released way.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from sqlglot import exp
 
 _KEPT_SHAPES = 4_096
 _PATH = re.compile(r"`([a-z][a-z0-9-]*)\.([a-z][a-z0-9_]*)\.([a-z][a-z0-9_]*)`")
+_DESCRIPTION = re.compile(r"OPTIONS\(description='(?:[^'\\]|\\.)*'\)")
 _STAND_IN = re.compile(r"gapless_[pdt]\d+")
 Released = Callable[..., Any]
 Path = tuple[str, str, str]
@@ -53,7 +54,7 @@ class Shape:
             )
             return f"`{'.'.join(parts)}`"
 
-        text, rest = _PATH.sub(replaced, sql), _PATH.sub("", sql)
+        text, rest = _PATH.sub(replaced, sql), _DESCRIPTION.sub("", _PATH.sub("", sql))
         tables = [name for kind, name in stand_ins if kind == "t"]
         if not tables or _STAND_IN.search(sql):
             return None

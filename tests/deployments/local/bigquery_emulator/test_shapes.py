@@ -27,6 +27,8 @@ STATEMENTS = (
     "THEN DELETE WHEN NOT MATCHED BY TARGET THEN INSERT (day, id) VALUES (day, id)",
     "INSERT INTO `{p}.{d}.{t}` (id) SELECT id FROM `{p}.{d}.{t}_old` ORDER BY id LIMIT 3",
     "CREATE TABLE `{p}.{d}.{t}` AS SELECT 1 / 2 AS half, SAFE_DIVIDE(1, 0) AS none",
+    "CREATE OR REPLACE VIEW `{p}.{d}.{t}` OPTIONS(description='games, it\\'s over games_old') AS "
+    "SELECT id FROM `{p}.{d}.{t}_old`",
 )
 NAMES = ({"p": "one", "d": "d1", "t": "games"}, {"p": "gapless-local", "d": "set_2", "t": "stg_games_0a1b"})
 COLUMNS = {"id": "BIGINT", "day": "DATE", "name": "VARCHAR", "price": "DECIMAL(38, 9)"}
@@ -78,6 +80,7 @@ def test_other_types_of_the_same_columns_are_another_shape() -> None:
         "SELECT 1",
         "SELECT games.id FROM `p.d.games`",
         "SELECT id FROM `p.d.games` WHERE name = 'Games'",
+        "CREATE VIEW `p.d.games` OPTIONS(description='') AS SELECT games.id FROM `p.d.old`",
         "SELECT id FROM `P.d.Games`",
         "SELECT id FROM d.games",
         "SELECT gapless_t0 FROM `p.d.games`",
