@@ -94,5 +94,5 @@ def test_every_command_of_a_page_that_needs_the_stack_does_what_it_says(bench, d
             failed.append(f"{one.page}:{one.line}: {one.text}\n  exit {done.returncode}, not {expected}")
             failed.append((done.stdout + done.stderr)[-1500:])
     assert not failed, "\n".join(failed)
-    stored = bench.api("/block_types/slug/secret/block_documents/filter", {})
+    stored = bench.api("/block_types/slug/secret/block_documents")
     assert "a-key-of-the-docs-test" not in json.dumps(stored)

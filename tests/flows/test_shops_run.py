@@ -10,6 +10,7 @@ import datetime as dt
 import itertools
 import json
 import logging
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -386,3 +387,28 @@ def test_a_shop_that_blocks_us_is_left_alone_by_all_runs_until_its_cooldown_ends
     assert [one.name for one in street.services.store.list(f"audit/cooldowns/source={SOURCE}/site={BUSY}/")]
     _, facts = street.run(*days)
     assert facts.verdict == "COMPLETE"
+
+
+def test_the_runbook_of_the_shops_does_in_its_order_what_it_says(
+    street: Street, gapless: Any, documented_commands: list[Any]
+) -> None:
+    street.upstream.day, today = None, f"{utc_now():%Y-%m-%d}"
+    page = [one.text for one in documented_commands if one.page == "docs/sources/coffee-shops-runbook.md"]
+    # Without a server nothing is started by a deployment, or looked up there.
+    page = [text for text in page if not text.startswith(("prefect ", "gapless preflight"))]
+    assert len(page) > 20
+    wrong = []
+    for text in page:
+        verb, *words = shlex.split(text.replace("$(date -u +%F)", today))[1:]
+        if verb in ("run", "reprocess"):
+            _, first, last, *options = words
+            named = dict(zip(options[::2], options[1::2], strict=True))
+            given = {name: named[f"--{name}"] for name in ("dates", "entities") if f"--{name}" in named}
+            mode = named.get("--mode", "reprocess" if verb == "reprocess" else "incremental")
+            _, facts = street.run(dt.date.fromisoformat(first), dt.date.fromisoformat(last), mode=mode, **given)
+            wrong += [] if facts.verdict == "COMPLETE" else [f"{text}: {facts.verdict}"]
+            continue
+        answered = gapless(verb, *words)
+        if answered.code != (verb == "lift-cooldown"):
+            wrong.append(f"{text}: {answered.code} {answered.out[-300:]} {answered.err[-300:]}")
+    assert not wrong, "\n".join(wrong)
