@@ -220,6 +220,10 @@ class Scraper(ABC):
         entity_facts: What the settings have to say of each entity, in place of a list of names; None = nothing.
         domain: What a refusal, a wish to wait and the rate concern: the account, or with ``site`` each site (see
             `Request.site`) by itself. A site that is closed or refuses us is ``SiteClosed``, and the others are asked.
+        hosts: Where ``{site}`` of ``base_url`` names one of a few hosts that sources of a platform share, and not the
+            server of an entity: the account of each. A host that blocks us puts its account in cooldown. Is it the
+            account of the source, the run ends; else it goes on with what the other hosts have. A host that is in
+            cooldown is not asked, and its wish to wait pauses no other.
         told_facts: What the settings say, by entity: read it by ``facts_of``.
         fresh_for: How long a verified snapshot of a whole entity is good; a later run fetches it again. Of a sweep, how
             long other partitions are filled from it.
@@ -310,6 +314,7 @@ class Scraper(ABC):
     entity_facts: ClassVar[type[EntityFacts] | None] = None
     told_facts: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
     domain: ClassVar[Literal["account", "site"]] = "account"
+    hosts: ClassVar[Mapping[str, str]] = MappingProxyType({})
     floor: dt.date = dt.date(1970, 1, 1)
     floor_evidence: str = ""
     settles_after: ClassVar[dt.timedelta] = dt.timedelta(hours=6)
@@ -472,7 +477,11 @@ class Scraper(ABC):
     @property
     def has_sites(self) -> bool:
         """Whether each entity is answered by a host of its own, so that a block by one says nothing of the others."""
-        return "{site}" in self.base_url
+        return "{site}" in self.base_url and not self.hosts
+
+    def account_of_host(self, site: str) -> str:
+        """Whose cooldown counts for calls to ``site``; "" is the source's usual host."""
+        return self.hosts.get(site, self.account_name)
 
     @classmethod
     def earliest(cls, now: dt.datetime) -> dt.date:

@@ -190,6 +190,8 @@ class SourceClient:
                 page = self._fetched(request, page_number, self._token(refused=token))
         except PipelineError as error:
             error.facts.setdefault("endpoint", redact(request.path))
+            if request.site in self._scraper.hosts:
+                error.facts.setdefault("site", request.site)
             raise error.located(source=self._scraper.source, stage="scrape", hint=self._hint(error)) from None
         with self._lock:
             self._domain_of(request.site).guessed_pause_s = 0.0
@@ -398,9 +400,15 @@ class SourceClient:
         if wish_s is not None:
             domain.budget.pause_for(wish_s)
 
+    def refuse(self, site: str, why: str) -> None:
+        """Lets no call to ``site`` be made: it is known to block us."""
+        with self._lock:
+            self._sites.setdefault(site, _Domain(self._budget)).refused = BlockedBySource(why)
+
     def _domain_of(self, site: str) -> _Domain:
         """Whose rate counts. Needs the lock."""
-        if not site or self._scraper.domain == "account":
+        is_other_host = self._scraper.account_of_host(site) != self._scraper.account_name
+        if not site or (self._scraper.domain == "account" and not is_other_host):
             return self._account
         if site not in self._sites:
             self._sites[site] = _Domain(self._budget.for_site(self._access.rate.of_site))

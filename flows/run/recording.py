@@ -43,6 +43,7 @@ from scrapers.feeding import Listed, listed_in
 from scrapers.manifest import Manifest
 from scrapers.partition import Partition
 from scrapers.platforms.count_check import is_unchanged
+from scrapers.registry import sources_of
 from scrapers.scrape import ScrapeContext, land_as_empty, nothing, scrape, utc_now
 from scrapers.spans import SpanResult, scrape_span
 from scrapers.sweeps import SweepScrape
@@ -281,15 +282,20 @@ def stop_if_critical(run: Run, key: str, error: BaseException, stage: str) -> No
         return
     if not concerns_one_partition(error, partition, has_sites=scraper.has_sites):
         if isinstance(error, BlockedBySource):
-            _cool_down(run, error)
+            account = scraper.account_of_host(str(error.facts.get("site", "")))
+            if account != scraper.account_name:
+                # What the other hosts have is read all the same.
+                _cool_down(run, error, Blocked(sources_of(account)[0]))
+                return
+            _cool_down(run, error, Blocked(run.source))
         run.stop(error, stage)
         remember_refusal(run.kit, error, run.backfill_id, utc_now())
     elif isinstance(error, BlockedBySource) and scraper.domain == "site":
-        _cool_down(run, error, scraper.site_of(key))
+        _cool_down(run, error, Blocked(run.source, scraper.site_of(key)))
 
 
-def _cool_down(run: Run, error: BlockedBySource, site: str = "") -> None:
-    blocked, hours = Blocked(run.source, site), run.services.settings.block_cooldown_h
+def _cool_down(run: Run, error: BlockedBySource, blocked: Blocked) -> None:
+    hours = run.services.settings.block_cooldown_h
     cool_down(run.services.store, error, blocked=blocked, backfill_id=run.backfill_id, now=utc_now(), hours=hours)
 
 

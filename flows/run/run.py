@@ -20,6 +20,7 @@ from prefect import Flow
 from alerting.errors import CriticalError, PipelineError, TransientError
 from alerting.run_facts import RunFacts
 from flows.coordination.standstill import Standstill
+from flows.ledger.cooldowns import cooling_until
 from flows.ledger.ledger import Ledger, Verdict
 from flows.ledger.reviews import Review, ReviewState, begin_review
 from flows.log import partition_logger
@@ -42,6 +43,7 @@ from flows.run.work_set import WorkSet
 from flows.wiring import Services
 from processors.warehouse import BigQueryWarehouse
 from scrapers.pace.quota import Purpose
+from scrapers.registry import sources_of
 from scrapers.scrape import utc_now
 
 _STORING_PER_SLOT = 3
@@ -93,6 +95,7 @@ class Run:
         self.kit.budget  # noqa: B018 - a rate that nobody can keep is refused here
         # Without a client no code path of a mode that must not ask the source can ask it.
         self.client = self.kit.client if asked.mode.may_fetch else None
+        self._refuse_cooling_hosts()
         self.ledger = self.kit.ledger
         # Of ``auto``, until the plan is known: in this process.
         self.spread = Spread(asked.engine, asked.parallel)
@@ -252,6 +255,16 @@ class Run:
         )
         known = {key: entry for key in self.work.planned if (entry := ledger.get(key)) is not None}
         begin_review(self.services.store, review, known)
+
+    def _refuse_cooling_hosts(self) -> None:
+        """A host of another account that is in cooldown is not asked; what needs it not goes on."""
+        scraper = self.kit.scraper
+        for site, account in scraper.hosts.items() if self.client is not None else ():
+            if account == scraper.account_name:
+                continue
+            until = cooling_until(self.services.store, sources_of(account)[0], self.created_at)
+            if until is not None and self.client is not None:
+                self.client.refuse(site, f"the account {account} is in cooldown until {until:%Y-%m-%d %H:%M} UTC")
 
     def begin_live(self, plan: Plan) -> None:
         """Begins a run without a summary: its errors are alerts, and good partitions are read again. Blocking."""

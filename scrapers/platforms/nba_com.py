@@ -98,6 +98,7 @@ class NbaCdn(NbaCom):
     """Sources on cdn.nba.com, which has files and no lists of other seasons or dates: these are the other host's."""
 
     base_url = "https://{site}.nba.com"
+    hosts = MappingProxyType({"cdn": "nba_cdn", "stats": NbaStats.account})
     account = "nba_cdn"
     rate = Rate(per_minute=45, pause_s=(1.0, 2.0))
 

@@ -77,6 +77,8 @@ def test_sources_of_one_account_declare_its_facts_alike(source):
     assert set(source.entity_tiers) <= set(source.entities)
     taken = [tier.name for tier in source.tiers if tier.rate == source.rate]
     assert bool(taken) == bool(names), "without a setting the tier with the declared rate is taken for granted"
+    assert all(sources_of(account) for account in source.hosts.values())
+    assert not source.hosts or "{site}" in source.base_url
     assert source.account not in sources(), "an account that is called like another source takes its quota"
     assert re.fullmatch(r"[a-z][a-z0-9_]*", source.account_name)
 

@@ -24,7 +24,7 @@ from deployments.local.upstreams.drive_upstream import DriveUpstream
 from deployments.local.upstreams.league import Game, games_in
 from deployments.local.upstreams.nba_upstream import NbaUpstream
 from flows.closing.finish import finish
-from flows.coordination.cooldown import cooling_until
+from flows.ledger.cooldowns import cooling_until
 from flows.ledger.ledger import LedgerEntry
 from flows.ledger.verdicts import abort_reason
 from flows.mapping import map_windows

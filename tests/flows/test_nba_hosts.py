@@ -1,0 +1,105 @@
+"""Two hosts of NBA.com, of which one blocks: its own account is in cooldown, and what the other has is read.
+
+Whichever source met the block. On emulators.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import itertools
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from plain_orchestrator import PlainOrchestrator
+
+from alerting.run_facts import RunFacts
+from deployments.local.upstreams.nba_upstream import NbaUpstream
+from flows.closing.finish import finish
+from flows.ledger.cooldowns import cooling_until
+from flows.ledger.verdicts import abort_reason
+from flows.mapping import map_windows
+from flows.parameters import Asked
+from flows.planning.planner import plan_asked
+from flows.run.run import Run
+from flows.run.starting_facts import starting_facts
+from flows.wiring import Services
+from scrapers.scrape import utc_now
+
+DAY, NEXT = "2024-11-02", "2024-11-03"
+RUNS = (f"bf-host{number:08d}" for number in itertools.count(1))
+STATS, CDN = {"kind": "access_denied", "path": "/stats/"}, {"kind": "access_denied", "path": "playbyplay_"}
+
+
+@pytest.fixture
+def site() -> Iterator[NbaUpstream]:
+    with NbaUpstream(now=dt.datetime(2025, 2, 1, 12, tzinfo=dt.UTC)) as started:
+        yield started
+
+
+@pytest.fixture
+def services(provisioned: Any, site: NbaUpstream) -> Services:
+    urls = {"nba_schedule": "/{site}", "nba_playbyplay": "/{site}", "nba_scoreboard": "/stats"}
+    found: Services = provisioned(
+        "nba_schedule",
+        "",
+        {},
+        GAPLESS_SOURCE_URLS=json.dumps({name: f"{site.url}{rest}" for name, rest in urls.items()}),
+        GAPLESS_SOURCE_PAUSE_S=json.dumps({"nba_stats": [0, 0], "nba_cdn": [0, 0]}),
+        GAPLESS_SOURCE_RATE_PER_MINUTE=json.dumps({"nba_stats": 60_000, "nba_cdn": 60_000}),
+        GAPLESS_RETRY_DELAYS_S="[0]",
+    )
+    for name in urls:
+        for table in found.source_kit(name).processor.tables:
+            found.warehouse.ensure_table(table)
+    assert ran(found, "nba_schedule", entities="2024-25").verdict == "COMPLETE"
+    return found
+
+
+def ran(services: Services, source: str, **given: Any) -> RunFacts:
+    what = given if "entities" in given else {"start_date": DAY, "end_date": NEXT}
+    asked = Asked.model_validate({"source": source, **what, **given})
+    run = Run(services, asked, next(RUNS), PlainOrchestrator())
+    try:
+        plan = plan_asked(services, asked, utc_now(), run.backfill_id)
+        run.begin(plan, starting_facts(services, plan.plan, {}, run.backfill_id, asked))
+        asyncio.run(map_windows(run, plan.plan))
+        return finish(run, abort_reason(run.stopped_by or run.loading_stopped_by))
+    finally:
+        run.close()
+
+
+def cooling(services: Services) -> dict[str, bool]:
+    """By host, named by a source that asks no other."""
+    names = {"stats": "nba_scoreboard", "cdn": "nba_schedule"}
+    return {host: cooling_until(services.store, name, utc_now()) is not None for host, name in names.items()}
+
+
+def test_a_block_of_the_files_ends_the_run_and_their_account_is_in_cooldown_alone(
+    services: Services, site: NbaUpstream
+) -> None:
+    site.trouble(CDN)
+    facts = ran(services, "nba_playbyplay")
+    assert facts.verdict == "ABORTED(critical)"
+    assert cooling(services) == {"stats": False, "cdn": True}
+    assert ran(services, "nba_scoreboard").verdict == "COMPLETE"
+
+
+def test_a_block_of_the_lists_costs_what_needs_them_and_nobody_asks_that_host_before_its_cooldown_is_over(
+    services: Services, site: NbaUpstream
+) -> None:
+    site.trouble(STATS)
+    facts = ran(services, "nba_playbyplay")
+    assert facts.verdict == "FAILED"
+    assert facts.verdict_counts == {"blocked": 2}
+    assert cooling(services) == {"stats": True, "cdn": False}
+    assert ran(services, "nba_schedule", entities="2024-25", mode="full").verdict == "COMPLETE"
+
+    site.trouble()
+    before = site.calls.report()["total"]
+    assert ran(services, "nba_playbyplay").verdict_counts == {"blocked": 2}
+    error = services.source_kit("nba_playbyplay").ledger.refresh()[DAY].error
+    assert "stats blocked an earlier call (the account nba_stats is in cooldown until" in error
+    assert site.calls.report()["total"] == before
