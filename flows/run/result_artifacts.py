@@ -44,9 +44,9 @@ def result_artifacts(facts: RunFacts, ledger: Mapping[str, LedgerEntry], inbox_u
     """Calendar, table of what needs attention, and link to the inbox, for the page of the run of ``facts``."""
     calendar = ("coverage", "markdown", f"{facts.verdict}: coverage calendar", printable(calendar_markdown(facts)))
     made = [calendar]
-    if rows := attention_rows(facts.calendar, ledger):
-        told = f"{plural(len(rows), 'partition', 'needs', 'need')} attention"
-        made.append(("attention", "table", told, json.dumps(rows[:MOST_ROWS])))
+    if missing := len(_not_good(facts.calendar)):
+        told = f"{plural(missing, 'partition', 'needs', 'need')} attention"
+        made.append(("attention", "table", told, json.dumps(attention_rows(facts.calendar, ledger))))
     if inbox_url:
         made.append(("mail", "markdown", "Mail", f"[The mail of this run]({inbox_url})"))
     return [
@@ -62,9 +62,9 @@ def result_artifacts(facts: RunFacts, ledger: Mapping[str, LedgerEntry], inbox_u
 
 
 def attention_rows(calendar: Mapping[str, str], ledger: Mapping[str, LedgerEntry]) -> list[dict[str, str | int]]:
-    """One row per partition without a good verdict, oldest first."""
+    """One row per partition without a good verdict: the oldest `MOST_ROWS`, as each is looked through for secrets."""
     rows: list[dict[str, str | int]] = []
-    for key in sorted(key for key, verdict in calendar.items() if verdict not in GOOD_VERDICTS):
+    for key in _not_good(calendar)[:MOST_ROWS]:
         entry = ledger.get(key)
         rows.append(
             {
@@ -76,6 +76,10 @@ def attention_rows(calendar: Mapping[str, str], ledger: Mapping[str, LedgerEntry
             }
         )
     return rows
+
+
+def _not_good(calendar: Mapping[str, str]) -> list[str]:
+    return sorted(key for key, verdict in calendar.items() if verdict not in GOOD_VERDICTS)
 
 
 def calendar_markdown(facts: RunFacts) -> str:

@@ -30,6 +30,7 @@ from flows.backfill import run_backfill
 from flows.parameters import Asked
 from flows.planning.planner import plan_asked
 from flows.wiring import Services, SourceKit
+from processors.table_budget import TableBudget
 from processors.warehouse import BigQueryWarehouse, JobPatience
 from scrapers.base import Page, Request
 from scrapers.scrape import utc_now
@@ -138,8 +139,9 @@ def services(
 
         @cached_property
         def warehouse(self) -> BigQueryWarehouse:
-            # Without the count of modifications, which Google's 1,500 a table and day bound.
-            return BigQueryWarehouse(self.dataset, patience=JobPatience(retry_s=300.0))
+            # A table takes 30,000 partitions a day of Google, whatever there is to load: docs/scale.md.
+            budget = TableBudget(partition_modifications_per_day=10**9)
+            return BigQueryWarehouse(self.dataset, patience=JobPatience(retry_s=300.0), budget=budget)
 
         def warehouse_within(self, wait_s: float) -> Any:
             """No dry runs: 175 of them, for each of which the local BigQuery counts all bytes."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import json
 
 from alerting.run_facts import RunFacts
 from flows.daily import settled_window
 from flows.ledger.ledger import LedgerEntry, Verdict
 from flows.run.progress import final_block, progress_of
-from flows.run.result_artifacts import attention_rows, calendar_markdown, result_artifacts
+from flows.run.result_artifacts import MOST_ROWS, attention_rows, calendar_markdown, result_artifacts
 from scrapers.registry import scraper
 
 NOW = dt.datetime(2025, 1, 10, 12, tzinfo=dt.UTC)
@@ -64,6 +65,14 @@ def test_the_table_holds_only_partitions_without_a_good_verdict() -> None:
         ("2025-01-02", "SourceUnavailable"),
         ("2025-01-03", ""),
     ]
+
+
+def test_of_many_partitions_that_need_attention_the_table_has_the_oldest_and_the_number_of_all() -> None:
+    keys = [f"{dt.date(2000, 1, 1) + dt.timedelta(days=number)}" for number in range(MOST_ROWS + 5)]
+    facts = RunFacts(source="a_b", verdict="FAILED", calendar=dict.fromkeys(reversed(keys), "planned"))
+    table = next(one for one in result_artifacts(facts, {}) if one.type == "table")
+    assert table.description == f"{MOST_ROWS + 5:,} partitions need attention"
+    assert [row["partition"] for row in json.loads(str(table.data))] == keys[:MOST_ROWS]
 
 
 def test_the_page_of_an_ended_run_has_a_calendar_a_table_of_what_is_missing_and_a_link_to_the_mail() -> None:
