@@ -89,16 +89,18 @@ def learned_cap(entries: Mapping[str, LedgerEntry], table: str) -> int:
 
     Rows that the source itself announced are proven by that, and do not count.
     """
-    rows = [entry.landed.get(table, 0) for entry in _unannounced(entries).values()]
-    most = max(rows, default=0)
-    hashes = {one.content_hash for one in _unannounced(entries).values() if one.landed.get(table, 0) == most}
-    is_round = most >= SMALLEST_CAP and most % CAP_STEP == 0
-    return most if is_round and len(hashes) >= FEWEST_AT_A_CAP else 0
+    counted = [(entry.landed.get(table, 0), entry.content_hash) for entry in _unannounced(entries).values()]
+    most = max((rows for rows, _ in counted), default=0)
+    if most < SMALLEST_CAP or most % CAP_STEP:
+        return 0
+    return most if len({one for rows, one in counted if rows == most}) >= FEWEST_AT_A_CAP else 0
 
 
 def at_cap(entries: Mapping[str, LedgerEntry], table: str, cap: int) -> dict[str, PipelineError]:
     """Partitions with exactly ``cap`` rows, each with its error; none for a cap of 0."""
-    keys = [key for key, entry in _unannounced(entries).items() if cap and entry.landed.get(table, 0) == cap]
+    if not cap:
+        return {}
+    keys = [key for key, entry in _unannounced(entries).items() if entry.landed.get(table, 0) == cap]
     return {
         key: Truncated(
             f"{cap:,} rows of {table}, as {len(keys) - 1} others have, and none has more: the source seems to cut "
