@@ -124,6 +124,8 @@ class Capacity:
         is_swept: One reading of all that the source has fills every partition: ``calls_guess`` is of that reading.
         cost_unit: What the source counts instead of calls, "" for calls.
         calls_guess: Calls a partition, as long as runs have shown few of them.
+        guess_counts_as: For as many partitions the guess stands until runs have shown them: a month of dates; of what
+            keeps no history one look at all entities, as tomorrow's is like today's.
         units_guess: Units a partition, likewise; 0 are as many as calls.
         oracles: Each is one query of what it expects; what is found is part of the recount.
         listed: Items by partition that another source lists and this one has not fetched: a call each; None where none
@@ -141,6 +143,7 @@ class Capacity:
     is_swept: bool = False
     cost_unit: str = ""
     calls_guess: float = 1.0
+    guess_counts_as: int = GUESS_COUNTS_AS
     units_guess: float = 0.0
     oracles: int = 0
     left: int | None = None
@@ -164,7 +167,7 @@ def estimate(
     load = fetch + len(plan.to_reload) + len(plan.to_call_empty)
     known = [run for run in history.runs if run.fetched]
     # fsum, because ten times 0.4 are not more than four.
-    of_one = calls_of_one(history, capacity.calls_guess)
+    of_one = calls_of_one(history, capacity.calls_guess, capacity.guess_counts_as)
     calls = math.ceil(
         math.fsum(_calls_of(partition, history, rows_before or {}, of_one) for partition in plan.to_fetch)
     )
@@ -224,13 +227,13 @@ def estimate(
     )
 
 
-def calls_of_one(history: SourceHistory, guess: float) -> float:
-    """Calls a partition by what is known of few of them: the declared guess stands for the rest of a month of dates.
+def calls_of_one(history: SourceHistory, guess: float, counts_as: int) -> float:
+    """Calls a partition by what is known of few of them: the declared guess stands for the rest of ``counts_as``.
 
     Three canaries with two games each say little of dates that have seven as a rule. A guess of one call is none.
     """
     known = sum(run.fetched for run in history.runs)
-    missing = max(GUESS_COUNTS_AS - known, 0) if guess != 1.0 or not known else 0
+    missing = max(counts_as - known, 0) if guess != 1.0 or not known else 0
     return (history.calls_per_partition * known + guess * missing) / (known + missing)
 
 

@@ -12,7 +12,7 @@ from flows.ledger.ledger import Ledger, LedgerEntry
 from flows.ledger.reviews import Review, refuse_second_review, waiting_review
 from flows.parameters import Asked, Mode
 from flows.planning.engine import Load, Spread, spread
-from flows.planning.estimate import Capacity, Estimate, calls_per_s, estimate
+from flows.planning.estimate import GUESS_COUNTS_AS, Capacity, Estimate, calls_per_s, estimate
 from flows.planning.expectations import Expected, by_oracles
 from flows.planning.history import SourceHistory, read_history
 from flows.planning.known_first_date import known_scraper
@@ -186,6 +186,7 @@ def estimate_of(
             is_swept=bool(scraper.sweeps),
             cost_unit=scraper.cost_unit,
             calls_guess=scraper.calls_guess,
+            guess_counts_as=GUESS_COUNTS_AS if scraper.keeps_history else max(1, len(scraper.names_of_entities)),
             units_guess=scraper.units_guess,
             oracles=len(scraper.oracles) if plan.expected else 0,
             listed=listed_calls(services, scraper, plan, entries) if scraper.feeds_on else None,

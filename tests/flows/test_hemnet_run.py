@@ -95,8 +95,11 @@ def test_71_months_by_one_command_are_those_of_the_site_and_a_later_sweep_loads_
     site.world.correct(by_month["2021-05"][0], price=1_230_000)
     site.world.withdraw(by_month["2022-07"][0])
     late = site.world.add(by_month["2024-02"][0])
+    asked = Asked(source="hemnet_sales", start_date=FIRST, end_date=LAST, mode=Mode.FULL)
+    estimated = plan_asked(place.services, asked, utc_now()).estimate.calls
     again, facts = ran(FIRST, LAST, source="hemnet_sales", mode=Mode.FULL)
     assert facts.verdict == "COMPLETE"
+    assert abs(estimated - facts.calls) <= 0.1 * facts.calls, "a sweep takes what the last one took"
     assert {key for one in again.tally.receipts for key in one.partitions} == {"2021-05", "2022-07", "2024-02"}
     assert loaded(place) == site.world.months()
     assert late in loaded(place)["2024-02"]
