@@ -361,6 +361,8 @@ def test_a_mutant_of_the_transport_is_refused_for_what_it_is_or_is_harmless(trie
 @pytest.mark.parametrize("mutant", SHAPES)
 def test_a_mutant_of_the_shape_is_refused_and_loads_nothing(tried, name, mutant):
     mutate = _in_its_depth(SHAPES[mutant]) if "row" in mutant else SHAPES[mutant]
+    if "row" in mutant and not any(map(_rows, _objects(json.loads(tried[name].body)))):
+        pytest.skip("its answer has no list of objects")
     found = tried[name].judge.of(_ok(_mutated(tried[name].body, mutate)))
     if mutant in HARMLESS_SHAPES.get(name, ()):
         _check(found, HARMLESS, tried[name].good)
