@@ -392,11 +392,9 @@ def test_a_distributed_full_run_recounts_what_its_windows_got_unchanged_and_load
             entries = place.ledger.refresh()
             assert {entry.backfill_id for entry in entries.values()} == {PARENT}, "all were verified by this run"
             for key in days(10, 11):
-                assert (entries[key].verdict, entries[key].attempt, entries[key].receipt_id) == (
-                    known[key].verdict,
-                    known[key].attempt,
-                    known[key].receipt_id,
-                )
+                assert (entries[key].verdict, entries[key].receipt_id) == (known[key].verdict, known[key].receipt_id)
+                # The newest answer with those bytes, as of an inline run.
+                assert entries[key].attempt > known[key].attempt
             assert entries["2025-01-12"].attempt != known["2025-01-12"].attempt
 
     asyncio.run(story())
