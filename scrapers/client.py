@@ -1,22 +1,15 @@
-"""The only HTTP client of the upstreams: bounded in time and size, within the budget, and silent about keys."""
+"""The only client of the upstreams: what it asks keeps to the budget, and every answer is a page or an error."""
 
 from __future__ import annotations
 
-import datetime as dt
 import functools
-import http.cookiejar
 import logging
-import ssl
 import threading
 import time
-import urllib.parse
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
-
-import httpx
 
 from alerting.errors import (
     AuthenticationError,
@@ -27,9 +20,8 @@ from alerting.errors import (
     RateLimited,
     SiteClosed,
     SourceContractError,
-    SourceUnavailable,
 )
-from alerting.redaction import RedactingFilter, redact
+from alerting.redaction import redact
 from scrapers.addressing import (
     address_of,
     basic_token,
@@ -43,32 +35,15 @@ from scrapers.addressing import (
 from scrapers.answers import Answer, is_data_type, is_page, kept_headers, mislabelled, problem_in
 from scrapers.auth import SecretBasic, SecretHeader, SecretParam, SessionCookie, TokenAuth
 from scrapers.base import ABSENT, Page, Request, Scraper, SourceAccess
-from scrapers.bodies import beginning, unpacked
-from scrapers.challenges import SEARCHED_BYTES
-from scrapers.deadline import Deadline
 from scrapers.pace.budget import Budget
 from scrapers.service_account import ServiceAccount, TokenKeeper, token_problem
+from scrapers.transport import Call, HttpTransport, Transport
 from scrapers.waits import retry_after_s
 
 _log = logging.getLogger("gapless.scrapers")
 _LONGEST_GUESSED_PAUSE_S = 60.0
 _MOST_DRIFT = 20
 _TOKEN_TIMEOUT_S = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Call:
-    """What is sent, and what is a complete answer; with its keys, so that nobody prints it."""
-
-    method: str
-    url: str
-    accept: str
-    accepted: Collection[int]
-    timeout_s: float
-    params: httpx.QueryParams | None = field(default=None, repr=False)
-    headers: Mapping[str, str] | None = field(default=None, repr=False)
-    form: Mapping[str, str] | None = field(default=None, repr=False)
-    content: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(slots=True)
@@ -98,6 +73,7 @@ class SourceClient:
         pool_size: Connections kept open; at least the number of threads.
         patience_s: Longest wait for the budget inside ``fetch``; a longer one is ``RateLimited`` at once, so that
             the caller's retry, and not a sleeping thread, holds the partition.
+        transport: Makes what calls are sent by from the connections to the source; the connections when left out.
     """
 
     def __init__(
@@ -108,6 +84,7 @@ class SourceClient:
         *,
         pool_size: int = 32,
         patience_s: float = 900.0,
+        transport: Callable[[Transport], Transport] | None = None,
     ) -> None:
         self._scraper = scraper() if isinstance(scraper, type) else scraper
         self._access = access
@@ -117,34 +94,20 @@ class SourceClient:
         self._lock = threading.Lock()
         self._calls = 0
         self._units = 0
-        self._received_bytes = 0
         self._drift: list[str] = []
         self._account = _Domain(budget)
         self._sites: dict[str, _Domain] = {}
         self._tokens: TokenKeeper | None = None
-        _silence_httpx()
-        host = urllib.parse.urlsplit(self._base_url).hostname or ""
-        is_remote = host not in ("127.0.0.1", "localhost", "::1")
-        self._http = httpx.Client(
-            verify=_certificates(trust_env=is_remote),
-            follow_redirects=False,
-            timeout=httpx.Timeout(access.timeout_s, connect=min(10.0, access.timeout_s)),
-            limits=httpx.Limits(max_connections=pool_size, max_keepalive_connections=pool_size, keepalive_expiry=4.0),
-            # A proxy of the environment is meant for the internet, never for this machine.
-            trust_env=is_remote,
-            # gzip only: these bodies are unpacked by scrapers.bodies, which notices one that is cut off.
-            headers={
-                "User-Agent": user_agent(),
-                "Accept": scraper.accept,
-                **scraper.headers,
-                "Accept-Encoding": "gzip",
-            },
-            cookies=_no_cookies(),
+        self._transport: Transport = HttpTransport(
+            self._base_url,
+            {"Accept": scraper.accept, **scraper.headers},
+            access.timeout_s,
+            pool_size=pool_size,
+            notice=self._tell_drift,
+            take_cookies=self._take_cookies,
         )
-        self._deadline = Deadline()
-        for transport in (self._http._transport, *self._http._mounts.values()):
-            if isinstance(transport, httpx.HTTPTransport):
-                self._deadline.rule(transport._pool)
+        if transport is not None:
+            self._transport = transport(self._transport)
 
     @property
     def calls(self) -> int:
@@ -161,8 +124,7 @@ class SourceClient:
     @property
     def received_bytes(self) -> int:
         """Bytes of bodies as they came over the wire, still packed."""
-        with self._lock:
-            return self._received_bytes
+        return self._transport.received_bytes
 
     @property
     def drift(self) -> tuple[str, ...]:
@@ -215,8 +177,9 @@ class SourceClient:
         accepted, timeout_s = self._scraper.accepted_statuses, self._access.timeout_s
         sent = secret_texts(self._scraper.auth, self._credentials)
         content = request.json_body.encode() or None
-        call = _Call(request.method, url, accept, accepted, timeout_s, params, headers, content=content)
-        answer = self._exchange(call)
+        most = self._scraper.max_body_bytes
+        call = Call(request.method, url, accept, accepted, timeout_s, most, params, headers, content=content)
+        answer = self._transport.exchange(call)
         elapsed_s = time.monotonic() - started_s
         if self._scraper.quota_headers is not None:
             is_done = answer.status in accepted
@@ -241,7 +204,7 @@ class SourceClient:
 
     def close(self) -> None:
         """Closes the connections."""
-        self._http.close()
+        self._transport.close()
 
     def __enter__(self) -> Self:
         return self
@@ -251,15 +214,15 @@ class SourceClient:
     ) -> None:
         self.close()
 
-    def _prepared(self, request: Request, token: str) -> tuple[str, httpx.QueryParams, dict[str, str]]:
+    def _prepared(self, request: Request, token: str) -> tuple[str, tuple[tuple[str, str], ...], dict[str, str]]:
         if not request.path.startswith("/") or request.path.startswith("//"):
             raise ConfigurationError(f"request path {redact(request.path)!r} must begin with one slash")
-        params, headers = httpx.QueryParams(request.params), dict(request.headers)
+        params, headers = request.params, dict(request.headers)
         auth, credentials = self._scraper.auth, self._credentials
         if isinstance(auth, SecretHeader) and credentials:
             headers[auth.header] = auth.prefix + credentials[auth.secret]
         elif isinstance(auth, SecretParam):
-            params = params.add(auth.param, credentials[auth.secret])
+            params = (*params, (auth.param, credentials[auth.secret]))
         elif isinstance(auth, SecretBasic):
             headers["Authorization"] = f"Basic {basic_token(auth, credentials)}"
         elif isinstance(auth, SessionCookie) and credentials:
@@ -289,7 +252,9 @@ class SourceClient:
         """No call of the source's quota: the endpoint is another service."""
         timeout_s = min(_TOKEN_TIMEOUT_S, self._access.timeout_s)
         try:
-            answer = self._exchange(_Call("POST", url, "application/json", {200}, timeout_s, form=form))
+            most = self._scraper.max_body_bytes
+            call = Call("POST", url, "application/json", {200}, timeout_s, most, form=form)
+            answer = self._transport.exchange(call)
             problem = token_problem(answer)
             if problem is not None:
                 self._slow_down(problem, retry_after_s(answer.headers.get("retry-after"), answer.received_at), "")
@@ -301,43 +266,6 @@ class SourceClient:
             error.facts["token_status"] = error.facts.pop("status", "")
             raise
         return answer
-
-    def _exchange(self, call: _Call) -> Answer:
-        deadline_s = time.monotonic() + call.timeout_s
-        # "from None": httpx keeps the request, and with it the key, on its exceptions.
-        try:
-            with (
-                self._deadline.at(deadline_s),
-                self._http.stream(
-                    call.method,
-                    call.url,
-                    params=call.params,
-                    headers=call.headers,
-                    data=call.form,
-                    content=call.content,
-                ) as response,
-            ):
-                raw = self._within_deadline(response, deadline_s, call.timeout_s)
-                self._take_cookies(response.headers.get_list("set-cookie"))
-                encoding = response.headers.get("content-encoding", "")
-                body = (
-                    self._body(raw, encoding, call.accept)
-                    if response.status_code in call.accepted
-                    else beginning(raw, encoding, SEARCHED_BYTES, (httpx.HTTPError,))
-                )
-                names = {name.lower(): value for name, value in response.headers.items()}
-                return Answer(response.status_code, names, body, dt.datetime.now(dt.UTC))
-        except httpx.TimeoutException as error:
-            raise SourceUnavailable(f"no answer within {call.timeout_s:g} s", reason=type(error).__name__) from None
-        except (httpx.UnsupportedProtocol, httpx.InvalidURL, httpx.LocalProtocolError) as error:
-            raise ConfigurationError(
-                f"no request can be made to {redact(self._base_url)}", reason=type(error).__name__
-            ) from None
-        except httpx.HTTPError as error:
-            raise SourceUnavailable(
-                "the connection failed before the answer was complete; nothing of it was kept",
-                reason=f"{type(error).__name__}: {redact(str(error))[:120]}",
-            ) from None
 
     def _take_cookies(self, set_cookie_headers: list[str]) -> None:
         """Masks them; a new value of the session's own is sent from here on, and given to whoever keeps it."""
@@ -367,25 +295,12 @@ class SourceClient:
         # A page of HTML is the answer of another server.
         return None if is_absent and not (is_data_type(accept) and is_page(answer)) else problem
 
-    def _body(self, raw: Iterator[bytes], encoding: str, accept: str) -> bytes:
-        most, is_text = self._scraper.max_body_bytes, is_data_type(accept)
-        return b"".join(unpacked(raw, encoding, most, is_text=is_text, notice=self._tell_drift))
-
     def _tell_drift(self, told: str) -> None:
         with self._lock:
             if told in self._drift or len(self._drift) >= _MOST_DRIFT:
                 return
             self._drift.append(told)
         _log.warning("%s: %s; it was read as what it is", self._scraper.source, told)
-
-    def _within_deadline(self, response: httpx.Response, deadline_s: float, timeout_s: float) -> Iterator[bytes]:
-        """Raw chunks; a source that drips one byte at a time meets the deadline of the whole answer."""
-        for chunk in response.iter_raw():
-            with self._lock:
-                self._received_bytes += len(chunk)
-            yield chunk
-            if time.monotonic() > deadline_s:
-                raise SourceUnavailable(f"the body was not complete within {timeout_s:g} s; nothing of it was kept")
 
     def _slow_down(self, problem: PipelineError, wish_s: float | None, site: str) -> None:
         """Pauses the account, or the site: for as long as it asked, or for 1, 2, 4 ... 60 s when it only said 429."""
@@ -448,12 +363,6 @@ class SourceClient:
         return ""
 
 
-@functools.lru_cache
-def _certificates(*, trust_env: bool) -> ssl.SSLContext:
-    """As httpx makes it, once for all clients of this process: reading the certificates takes 30 ms."""
-    return httpx.create_ssl_context(trust_env=trust_env)
-
-
 def _of_site(problem: PipelineError | None, answer: Answer, site: str) -> PipelineError | None:
     """A refusal as that of a site alone: it needs a login, is not there, or sends us somewhere else."""
     is_elsewhere = 300 <= answer.status < 400
@@ -470,28 +379,3 @@ def _of_site(problem: PipelineError | None, answer: Answer, site: str) -> Pipeli
         hint="look at it in a browser; take it out of GAPLESS_SOURCE_ENTITIES when it is gone for good",
         **problem.facts,
     )
-
-
-def _no_cookies() -> http.cookiejar.CookieJar:
-    """A jar that takes nothing: what a server sets would else be sent back without anybody having declared it."""
-    return http.cookiejar.CookieJar(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
-
-
-def user_agent() -> str:
-    """Honest about being a program: a browser's name draws challenges, and hides whom to write to.
-
-    A source that answers nobody else declares other ``Scraper.headers``.
-    """
-    try:
-        return f"gapless/{version('gapless')} (+historical backfill)"
-    except PackageNotFoundError:
-        return "gapless/0 (+historical backfill)"
-
-
-def _silence_httpx() -> None:
-    """The library logs every URL at INFO, and a key can be a query parameter."""
-    for name in ("httpx", "httpcore"):
-        logger = logging.getLogger(name)
-        logger.setLevel(max(logger.level, logging.WARNING))
-        if not any(isinstance(known, RedactingFilter) for known in logger.filters):
-            logger.addFilter(RedactingFilter())

@@ -30,6 +30,7 @@ from scrapers.base import Scraper, SourceAccess
 from scrapers.client import SourceClient
 from scrapers.pace.budget import Budget
 from scrapers.rate import Rate
+from scrapers.transport import Call, Transport
 
 OF_WAREHOUSE = OF_STORAGE_WRITE
 _RETRY_AFTER_S = 7.0
@@ -181,49 +182,59 @@ class Answers:
         self._next_s = real_monotonic() + max(1 / min(limits), rate.pause_s[1])
 
 
-class SimulatedClient(SourceClient):
-    """See `scrapers.client.SourceClient`; its calls are answered from memory."""
+class SimulatedTransport:
+    """See `scrapers.transport.Transport`: answers come from memory, and from the source what nobody asked before."""
 
-    answers: Answers
-    process: Process
-    clock: VirtualClock
-    _last: Answer | None = None
+    def __init__(self, source: Transport, rate: Rate, world: World, process: Process) -> None:
+        self._source, self._rate, self._process = source, rate, process
+        self._answers, self._clock = world.answers, world.clock
+        self._last: Answer | None = None
 
-    def _exchange(self, call: Any) -> Answer:
-        what = f"{call.method} {call.url}?{call.params or ''} {call.form or ''} {call.content or ''}"
+    @property
+    def received_bytes(self) -> int:
+        """See the protocol."""
+        return self._source.received_bytes
+
+    def close(self) -> None:
+        """See the protocol."""
+        self._source.close()
+
+    def exchange(self, call: Call) -> Answer:
+        """See the protocol."""
+        what = f"{call.method} {call.url}?{call.params or ''} {call.form or ''} {(call.content or b'')!r}"
         # When it was allowed: one that stands still just before it is sent is late, and not too many.
-        allowed_s = self.clock.now_s
-        with self.process.doing("source", f"call {call.url}?{call.params or ''}", OF_SOURCE, _no_source) as fault:
-            if what not in self.answers.known:
+        allowed_s = self._clock.now_s
+        with self._process.doing("source", f"call {call.url}?{call.params or ''}", OF_SOURCE, _no_source) as fault:
+            if what not in self._answers.known:
                 if urllib.parse.urlsplit(call.url).hostname not in ("127.0.0.1", "localhost", "::1"):
-                    self.answers.wait_for_the_source(self._access.rate)
-                self.answers.known[what] = super()._exchange(call)
+                    self._answers.wait_for_the_source(self._rate)
+                self._answers.known[what] = self._source.exchange(call)
             now = dt.datetime.now(dt.UTC)
-            self.answers.asked.append((allowed_s, what))
-            if allowed_s < self.answers.quiet_until_s:
-                self.answers.too_early.append(what)
-            self.clock.sleep(0.05)
-            answer = self._in_other_bytes(dataclasses.replace(self.answers.known[what], received_at=now))
+            self._answers.asked.append((allowed_s, what))
+            if allowed_s < self._answers.quiet_until_s:
+                self._answers.too_early.append(what)
+            self._clock.sleep(0.05)
+            answer = self._in_other_bytes(dataclasses.replace(self._answers.known[what], received_at=now))
             answer, self._last = self._spoiled(answer, fault), answer
             if fault is Fault.RATE_LIMITED:
-                self.answers.refused.append(allowed_s)
+                self._answers.refused.append(allowed_s)
             return answer
 
     def _in_other_bytes(self, answer: Answer) -> Answer:
         """White space at the end says nothing in JSON and HTML."""
-        if not self.answers.is_restless or not re.search("json|html", answer.headers.get("content-type", "")):
+        if not self._answers.is_restless or not re.search("json|html", answer.headers.get("content-type", "")):
             return answer
-        return dataclasses.replace(answer, body=answer.body + b"\n" * len(self.answers.asked))
+        return dataclasses.replace(answer, body=answer.body + b"\n" * len(self._answers.asked))
 
     def _spoiled(self, answer: Answer, fault: Fault | None) -> Answer:
         body, headers = answer.body, dict(answer.headers)
         if fault is Fault.RATE_LIMITED:
-            self.answers.quiet_until_s = self.clock.now_s + _RETRY_AFTER_S
+            self._answers.quiet_until_s = self._clock.now_s + _RETRY_AFTER_S
             return dataclasses.replace(answer, status=429, headers={"retry-after": f"{_RETRY_AFTER_S:g}"}, body=b"{}")
         if fault is Fault.SERVER_ERROR:
             return dataclasses.replace(answer, status=503, headers={"content-type": "text/plain"}, body=b"busy")
         if fault is Fault.TIMEOUT:
-            self.clock.sleep(30.0)
+            self._clock.sleep(30.0)
             raise SourceUnavailable("no answer within 30 s", reason="ReadTimeout")
         if fault is Fault.CUT:
             return dataclasses.replace(answer, body=body[: len(body) // 2])
@@ -251,10 +262,11 @@ class World:
     def services(self, settings: Any, process: Process) -> Services:
         """The services of one simulated process."""
 
-        def client(scraper: Scraper, access: SourceAccess, budget: Budget) -> SimulatedClient:
-            made = SimulatedClient(scraper, access, budget)
-            made.answers, made.process, made.clock = self.answers, process, self.clock
-            return made
+        def client(scraper: Scraper, access: SourceAccess, budget: Budget) -> SourceClient:
+            def transport(source: Transport) -> Transport:
+                return SimulatedTransport(source, access.rate, self, process)
+
+            return SourceClient(scraper, access, budget, transport=transport)
 
         return SimulatedServices(
             settings, clock=self.clock.for_budgets, client_type=client, world=self, process=process

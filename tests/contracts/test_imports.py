@@ -14,7 +14,7 @@ ONLY_IN = {
     "google.cloud.bigquery": {
         f"processors/{name}.py" for name in ("warehouse", "bigquery_client", "bigquery_tables", "review_dataset")
     },
-    "httpx": {"scrapers/client.py"},
+    "httpx": {"scrapers/transport.py"},
 }
 
 
