@@ -52,7 +52,7 @@ class Bench:
         self.upstream, self.landing = upstream, Landing(MemoryObjectStore())
         self.scraper = type(scraper(NAME))()
         self.scraper.page_size = 100
-        access = SourceAccess(upstream.url, {"drive_service_account": upstream.key_file}, timeout_s=5)
+        access = SourceAccess(upstream.url, {"drive_service_account": upstream.key_file}, timeout_s=60)
         self.client = SourceClient(self.scraper, access, Budget(Rate()), patience_s=0.0)
 
     def scrape(self, date: dt.date = DAY) -> Manifest:
