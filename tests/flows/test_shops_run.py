@@ -412,3 +412,17 @@ def test_the_runbook_of_the_shops_does_in_its_order_what_it_says(
         if answered.code != (verb == "lift-cooldown"):
             wrong.append(f"{text}: {answered.code} {answered.out[-300:]} {answered.err[-300:]}")
     assert not wrong, "\n".join(wrong)
+
+
+def test_shops_that_are_all_down_stop_the_run_by_a_red_flag_and_one_of_them_does_not(street: Street) -> None:
+    street.patch.setattr(CoffeeShops, "keeps_history", True)
+    street.set(GAPLESS_BREAKER_MIN_SAMPLE="3", GAPLESS_BREAKER_PROBES="0", GAPLESS_RETRY_DELAYS_S="[0]")
+    street.upstream.trouble({"kind": "500"})
+    run, facts = street.run(FIRST_DAY, FIRST_DAY + dt.timedelta(days=2), order="sequential")
+    assert facts.verdict == "ABORTED(red_flag)"
+    mail = street.services.store.read(f"runs/backfill={run.backfill_id}/mail.txt")[0].decode()
+    assert "STOPPED" in mail
+    assert street.upstream.calls.report()["total"] < 18, "it does not go on asking"
+    street.upstream.trouble({"kind": "closed", "path": CLOSED})
+    _, facts = street.run(FIRST_DAY, FIRST_DAY)
+    assert facts.verdict_counts == {"verified": 5, "failed_permanent": 1}
