@@ -15,7 +15,6 @@ NOT_REACHED = {
     "smart_alert_manager.SmartAlertManager.get_error_summary": "for users of the class; the command asks the journal",
     "live_alerts.LiveAlerts.may_send": "behind should_send_alert",
     "live_alerts.LiveAlerts.summary_of": "behind get_error_summary",
-    "delivery.OwedSummary.is_due": "for other senders; ours also asks the leases",
     "smart_alert_manager.SmartAlertManager.is_backfill_mode": "for users of the class",
     "headers.WirePolicy.fold": "the email package calls it",
     "headers.WirePolicy.fold_binary": "the email package calls it",

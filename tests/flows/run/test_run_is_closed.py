@@ -37,11 +37,16 @@ def test_a_plan_that_fails_gives_back_threads_connections_reserved_calls_and_the
     place.services = backfill_module.build_services()
     made: list[Run] = []
 
-    def one_call(run: Run) -> None:
-        made.append(run)
-        run.kit.budget.acquire()
+    def begun(*given: Any) -> Run:
+        made.append(Run(*given))
+        return made[-1]
 
-    monkeypatch.setattr(backfill_module, "attach_windows", one_call)
+    def one_call(*_: Any) -> list[str]:
+        made[-1].kit.budget.acquire()
+        return []
+
+    monkeypatch.setattr(backfill_module, "Run", begun)
+    monkeypatch.setattr(backfill_module, "refresh_versions", one_call)
     place.store.write(f"ledger/source={SOURCE}/{DATE}.json", b"no entry", metadata={"verdict": "nonsense"})
     asked = Asked.model_validate({"source": SOURCE, "start_date": DATE, "end_date": DATE})
     with pytest.raises(StateUnreadable):
@@ -49,7 +54,7 @@ def test_a_plan_that_fails_gives_back_threads_connections_reserved_calls_and_the
     (run,) = made
     assert run._executor._shutdown
     assert run.client is not None
-    assert run.client._http.is_closed
+    assert run.client._transport._http.is_closed
     assert sum(place.services.source_kit(SOURCE).quota.counts().spent["day"].values()) == 1, (
         "the rest of the block is back"
     )
