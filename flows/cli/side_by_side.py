@@ -8,9 +8,9 @@ from typing import Any
 from alerting.ranges import compress_dates
 from alerting.wording import plural
 from flows.cli.output import table
-from flows.truth.side_by_side import Disagreement, SideBySide, Standing
+from flows.truth.side_by_side import COUNTS, Disagreement, SideBySide, Standing
 
-COLUMNS = ("source", "oracle", "item", "expected", "landed", "loaded", "verified", "more")
+COLUMNS = ("source", "oracle", "item", *COUNTS)
 
 
 def coverage_document(name: str, found: SideBySide) -> dict[str, Any]:

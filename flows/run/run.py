@@ -257,7 +257,7 @@ class Run:
         begin_review(self.services.store, review, known)
 
     def _refuse_cooling_hosts(self) -> None:
-        """A host of another account that is in cooldown is not asked; what needs it not goes on."""
+        """Hosts whose account is in cooldown are not asked; dates that do not need them are fetched."""
         scraper = self.kit.scraper
         for site, account in scraper.hosts.items() if self.client is not None else ():
             if account == scraper.account_name:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 
 from alerting.errors import PipelineError
 from flows.planning.requirements import partitions_of_key
-from flows.truth.side_by_side import THERE, Disagreement, SideBySide, StandingOn, read_side_by_side
+from flows.truth.side_by_side import COUNTS, THERE, Disagreement, SideBySide, StandingOn, read_side_by_side
 from flows.wiring import Services
 from processors.coverage_tables import CoverageRow, DisagreementRow, replace_looked_at
 from scrapers.registry import families, sources_of_family
@@ -79,7 +79,7 @@ def _known_dates(services: Services, source: str) -> list[dt.date]:
 
 
 def _coverage_row(one: StandingOn, now: dt.datetime) -> CoverageRow:
-    counts = {name: getattr(one, name) for name in ("expected", "landed", "loaded", "verified", "more")}
+    counts = {name: getattr(one, name) for name in COUNTS}
     return CoverageRow(
         date=one.partition.start,
         source=one.source,

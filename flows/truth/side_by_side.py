@@ -28,35 +28,44 @@ EXTRA, MOVED, DOUBLED = "extra", "moved", "doubled"
 """What is wrong with an item, beside `MISSING`."""
 
 _BARE = "no rows, "
-_COUNTS = ("expected", "landed", "loaded", "verified", "more")
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """How far one source is with what one oracle expects of it, in items.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """Items.
 
     Attributes:
+        expected: Those that the oracle says must be there.
         landed: On dates whose answer is in the bucket, as far as that is known: what is in the tables, and all of
             dates that are not loaded yet.
         loaded: Those that have rows.
         verified: Those of verified dates.
         more: Items with rows that nobody expects.
-        unjudged: Dates of which the oracle is not believed, by reason.
     """
 
-    source: str
-    oracle: str
-    item: str
     expected: int = 0
     landed: int = 0
     loaded: int = 0
     verified: int = 0
     more: int = 0
+
+
+COUNTS = tuple(one.name for one in dataclasses.fields(Counts))
+
+
+@dataclass(frozen=True, slots=True)
+class Standing(Counts):
+    """How far one source is with what one oracle expects of it. ``unjudged`` are dates of which the oracle is not
+    believed, by reason."""
+
+    source: str
+    oracle: str
+    item: str
     unjudged: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class StandingOn:
+class StandingOn(Counts):
     """The same of one partition, with its verdict ("" for none yet) and the error that it has.
 
     With a ``doubt`` the oracle is not believed of it, and nothing is counted.
@@ -66,11 +75,6 @@ class StandingOn:
     source: str
     oracle: str
     item: str
-    expected: int = 0
-    landed: int = 0
-    loaded: int = 0
-    verified: int = 0
-    more: int = 0
     verdict: str = ""
     error: str = ""
     doubt: str = ""
@@ -241,12 +245,12 @@ def _kind(date: str, on: Mapping[str, str], due: Collection[str]) -> tuple[str, 
 
 
 def _summed(source: str, oracle: Oracle, dates: Sequence[StandingOn]) -> Standing:
-    counts = {name: sum(getattr(one, name) for one in dates) for name in _COUNTS}
+    counts = {name: sum(getattr(one, name) for one in dates) for name in COUNTS}
     unjudged: defaultdict[str, list[str]] = defaultdict(list)
     for one in dates:
         if one.doubt:
             unjudged[one.doubt].append(one.partition.key)
-    return Standing(source, oracle.source, oracle.item, **counts, unjudged=dict(unjudged))
+    return Standing(source, oracle.source, oracle.item, dict(unjudged), **counts)
 
 
 def _reference(oracles: Sequence[Oracle]) -> tuple[tuple[str, str], str]:
@@ -311,7 +315,7 @@ class _Compared:
             self.source,
             self.oracle.source,
             self.oracle.item,
-            **{name: counts[name] for name in _COUNTS},
+            **{name: counts[name] for name in COUNTS},
             verdict=entry.verdict.value if entry else "",
             error=entry.error if entry else "",
             doubt=self.expectations[partition.key].doubt,

@@ -17,7 +17,7 @@ from outside import Outside
 from prefect.client.schemas.objects import State
 
 from flows.backfill import backfill
-from flows.parameters import Advanced, Reason
+from flows.parameters import Reason
 
 
 def rss_mib() -> float:
@@ -31,7 +31,7 @@ async def run(first: dt.date, last: dt.date, concurrency: int) -> State[Any]:
         start_date=first,
         end_date=last,
         reason=Reason.TEST,
-        advanced=Advanced(max_concurrency=concurrency),
+        max_concurrency=concurrency,
         return_state=True,
     )
     return state
