@@ -11,7 +11,8 @@ from email.message import EmailMessage
 from typing import Any
 
 from alerting.errors import PipelineError
-from alerting.family_summary import Section, render_family
+from alerting.family_summary import render_family
+from alerting.family_view import Section
 from alerting.incident import Severity
 from alerting.journal import IncidentJournal, alerts_prefix, path_part
 from alerting.message import from_bytes, message_id, summary_mail, to_bytes

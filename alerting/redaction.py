@@ -13,10 +13,11 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from alerting.randomness import looks_random
 from alerting.secret_literals import literal_spans, longest_known, merged, register_secret
 from alerting.secret_names import is_plural, kind_of_name
 from alerting.secret_shapes import shape_spans
-from alerting.secret_values import looks_random, named_spans
+from alerting.secret_values import named_spans
 from alerting.unescaping import Span, spans_before, unescaped
 
 __all__ = [

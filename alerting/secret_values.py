@@ -6,9 +6,9 @@ assignment, JSON, header, cookie, query, XML, pair, form field, option of a comm
 
 from __future__ import annotations
 
-import itertools
 import re
 
+from alerting.randomness import DATE, NUMBER, looks_random
 from alerting.secret_names import STEM, NameKind, is_plural, kind_of_name, words
 from alerting.unescaping import Span
 
@@ -62,11 +62,8 @@ _HARMLESS = words(
     "any object is was are has and or the a an in on of for to with from by at as it this that undefined nan absent "
     "present ok fail failed denied unauthorized forbidden"
 )
-_NUMBER = re.compile(r"[+-]?\d[\d_.,]*")
-_DATE = re.compile(r"\d{4}-\d\d(?:-\d\d)?(?:[T ~/.].*)?")
 _WORD = re.compile(r"[A-Za-z]?[a-z]*[.,;:!?)]?")
 _PROSE_NEXT = re.compile(r"[ \t]+(?:[a-z]+|I|\d+|[a-z][\w-]*)(?=[\s.,;:!?)]|\Z)")
-_RANDOM_PART = re.compile(r"[A-Za-z]+\d+[A-Za-z]|\d+[A-Za-z]+\d|[0-9a-fA-F]{16}|[A-Za-z0-9]{24}")
 _NEXT_PARAMETER = re.compile(r"(?:amp;)?[\w.%\[\]-]{1,80}=|\Z|[\s\"'<>]")
 _NEXT_FIELD = re.compile(r"[ \t]*[\w.-]{1,80}[\"']?[ \t]*[=:]|\Z|\s|[\"'\[({]")
 _AFTER_BRACKET = re.compile(r"\Z|[\s.,;:)\]}>\"'&]")
@@ -284,7 +281,7 @@ def _group(text: str, start: int, end: int, kind: NameKind) -> list[Span]:
             or value.lower() in _HARMLESS
         ):
             continue
-        if (match["quoted"] is None and _NUMBER.fullmatch(value)) or (kind == "likely" and not looks_random(value)):
+        if (match["quoted"] is None and NUMBER.fullmatch(value)) or (kind == "likely" and not looks_random(value)):
             continue
         first, last = match.span()
         spans.append((first + 1, last - 1) if match["quoted"] is not None else (first, last))
@@ -302,51 +299,16 @@ def _is_secret(value: str, kind: NameKind, name: str, by: str, after: str) -> bo
         return False
     if bare == name or _CODE.fullmatch(bare):
         return False
-    if is_plural(name) and _NUMBER.fullmatch(bare):
+    if is_plural(name) and NUMBER.fullmatch(bare):
         return False
     if kind == "likely":
-        if _NUMBER.fullmatch(bare) or _DATE.fullmatch(bare):
+        if NUMBER.fullmatch(bare) or DATE.fullmatch(bare):
             return False
         return by == "query" or (looks_random(bare) and not kind_of_name(bare))
     if by == "guess":
         return looks_random(bare)
     is_word = _WORD.fullmatch(value) is not None
     return not (is_word and by in ("colon", "option") and _PROSE_NEXT.match(after))
-
-
-def looks_random(value: str) -> bool:
-    """Whether a text is a key rather than a word, a name, a number or a date.
-
-    >>> looks_random("pl4nted-S3cret-value"), looks_random("9f8e7d6c5b4a39281706"), looks_random("hQwErTyUiOp")
-    (True, True, True)
-    >>> looks_random("game_id2"), looks_random("box_scores_2024"), looks_random("2021-03-04"), looks_random("Completed")
-    (False, False, False, False)
-    """
-    if len(value) < 6 or _DATE.fullmatch(value) or _NUMBER.fullmatch(value):
-        return False
-    if any(_RANDOM_PART.search(part) or _is_mixed(part) for part in re.split(r"[-_./~:]", value)):
-        return True
-    return _is_scattered(value[:64])
-
-
-def _is_mixed(part: str) -> bool:
-    """Upper and lower case in a wilder order than in ``GoogleCloudStorage``."""
-    if len(part) < 8 or not part.isalpha() or part.islower() or part.isupper():
-        return False
-    switches = sum(one.isupper() != other.isupper() for one, other in itertools.pairwise(part[:64]))
-    return switches > min(len(part), 64) * 0.36
-
-
-def _is_scattered(value: str) -> bool:
-    """As password managers make them: small, capital, digit and sign, and the next character is of another kind.
-
-    >>> _is_scattered("p4]c^g@y([b~d.$9Z"), _is_scattered('attrgetter("Game_2")'), _is_scattered("%Y-%m-%dT%H:%M:%S")
-    (True, False, False)
-    """
-    kinds = ["a" if one.islower() else "A" if one.isupper() else "0" if one.isdigit() else one for one in value]
-    switches = sum(one != other for one, other in itertools.pairwise(kinds))
-    signs = set(kinds) - set("aA0")
-    return len(value) >= 10 and set("aA0") < set(kinds) and len(signs) > 1 and switches * 2.5 > len(value)
 
 
 def _end_of_quoted(text: str, start: int, quote: str) -> int:

@@ -18,6 +18,7 @@ from prefect.states import Cancelled, Completed, Failed
 from alerting.errors import PipelineError
 from alerting.run_facts import RunFacts
 from alerting.wording import plural
+from flows.asked import Asked
 from flows.calendar_dates import CalendarDate
 from flows.canaries import try_canaries
 from flows.child_runs.parent import attach_windows
@@ -35,7 +36,7 @@ from flows.ledger.reviews import Review, ReviewState, list_reviews, named_review
 from flows.ledger.verdicts import abort_reason, exit_code
 from flows.log import failed, lets_out_redacted, library_logs_in_run, partition_logger
 from flows.mapping import map_windows
-from flows.parameters import Advanced, Asked, Concurrency, Mode, Order, Publish, Reason, WaitSeconds
+from flows.parameters import Advanced, Concurrency, Mode, Order, Publish, Reason, WaitSeconds
 from flows.planning.catalogue import refresh_catalogue
 from flows.planning.engine import Spread, spread
 from flows.planning.plan import Plan

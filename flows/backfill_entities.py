@@ -7,11 +7,12 @@ from typing import Any
 from prefect import flow
 from prefect.client.schemas.objects import State
 
+from flows.asked import Asked
 from flows.backfill import flow_run_name, run_asked
 from flows.closing.state_hooks import HOOKS
 from flows.dropdowns import EntitySource
 from flows.log import lets_out_redacted
-from flows.parameters import Advanced, Asked, Concurrency, Mode, Publish, Reason, WaitSeconds
+from flows.parameters import Advanced, Concurrency, Mode, Publish, Reason, WaitSeconds
 
 
 # The same name, so that deployments, automations and commands are backfill/<source> for every source.

@@ -19,6 +19,7 @@ from prefect.states import Completed, Failed
 
 from alerting.errors import LeaseHeld, PipelineError
 from alerting.run_facts import RunFacts
+from flows.asked import Asked, AskedFamily
 from flows.backfill import backfill, run_backfill
 from flows.backfill_entities import backfill_entities
 from flows.backfill_series import backfill_series
@@ -31,18 +32,7 @@ from flows.coordination.lease_loan import acquire_when_free
 from flows.dropdowns import Family, FamilySource
 from flows.ledger.verdicts import exit_code
 from flows.log import failed, lets_out_redacted, library_logs_in_run, partition_logger
-from flows.parameters import (
-    AdvancedFamily,
-    Asked,
-    AskedFamily,
-    Concurrency,
-    DateOrNone,
-    Mode,
-    OnFailure,
-    Period,
-    Reason,
-    WaitSeconds,
-)
+from flows.parameters import AdvancedFamily, Concurrency, DateOrNone, Mode, OnFailure, Period, Reason, WaitSeconds
 from flows.planning.family import FamilyPlan, Step, plan_family, step_id
 from flows.run.artifacts import show_progress
 from flows.run.interruption import end_children, reason_of

@@ -7,12 +7,13 @@ from typing import Any
 from prefect import flow
 from prefect.client.schemas.objects import State
 
+from flows.asked import Asked
 from flows.backfill import flow_run_name, run_asked
 from flows.calendar_dates import CalendarDate
 from flows.closing.state_hooks import HOOKS
 from flows.dropdowns import SeriesSource
 from flows.log import lets_out_redacted
-from flows.parameters import Advanced, Asked, Concurrency, Mode, Order, Publish, Reason, WaitSeconds
+from flows.parameters import Advanced, Concurrency, Mode, Order, Publish, Reason, WaitSeconds
 
 
 # The same name, so that deployments, automations and commands are backfill/<source> for every source.

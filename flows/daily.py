@@ -23,6 +23,7 @@ from alerting.incident import Incident
 from alerting.ranges import date_of
 from alerting.redaction import redact
 from alerting.wording import plural
+from flows.asked import Asked
 from flows.closing.announcing import Origin, announce, verified_event
 from flows.closing.close import free_lease_of
 from flows.coordination.cooldown import refuse_while_cooling
@@ -33,7 +34,7 @@ from flows.ledger.ledger import Verdict
 from flows.ledger.reviews import waiting_review
 from flows.log import lets_out_redacted, partition_logger
 from flows.mapping import map_windows
-from flows.parameters import NO_DATE, Asked, Concurrency, DaysBack, Mode, Reason, WaitSeconds
+from flows.parameters import NO_DATE, Concurrency, DaysBack, Mode, Reason, WaitSeconds
 from flows.planning.expectations import by_oracles
 from flows.planning.known_first_date import known_scraper
 from flows.planning.left_alone import besides_left_alone

@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterable, Mapping
 
 from alerting.errors import AuthenticationError, ConfigurationError, SourceContractError
+from alerting.randomness import looks_random
 from alerting.redaction import redact, register_secret
 from alerting.secret_literals import masked_in, register_passing_secret
-from alerting.secret_values import looks_random
 from scrapers.auth import Auth, SecretBasic, SessionCookie, TokenAuth
 
 _SITE = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*")

@@ -15,13 +15,11 @@ from __future__ import annotations
 import datetime as dt
 import io
 import os
-import re
 import threading
 import uuid
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import IO, Any, Literal
+from typing import IO, Any
 
 import google.cloud.storage as storage
 from google.api_core import exceptions as api
@@ -29,13 +27,13 @@ from google.auth import exceptions as auth
 from google.auth.credentials import AnonymousCredentials
 from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 from google.cloud.storage.retry import DEFAULT_RETRY
-from requests import PreparedRequest, Response
-from requests.adapters import HTTPAdapter
 from requests.exceptions import RequestException
 
-from alerting.errors import AuthenticationError, ConfigurationError, CriticalError, LandingUnavailable, PipelineError
+from alerting.errors import PipelineError
 from alerting.object_store import GenerationConflict, ObjectMissing, StoredObject
+from scrapers.counting_adapter import CountingAdapter
 from scrapers.pace.write_pace import SAME_NAME_INTERVAL_S, WritePace
+from scrapers.storage_errors import Trouble, reason_of, storage_trouble, unreachable
 
 WRITER_KEY = "writer"
 """Metadata key that names the single write call which made this generation; hidden from listings."""
@@ -44,10 +42,6 @@ _LOST = (auth.TransportError, DataCorruption, RequestException, ConnectionError,
 _PASSING = (api.TooManyRequests, api.ServerError, api.RetryError, *_LOST)
 _PIECE_BYTES = 8 * 2**20
 _LIST_FIELDS = "items(name,generation,size,updated,metadata),nextPageToken"
-
-_REASON_WORD = re.compile(r'"reason":\s*"(\w+)"')
-Trouble = Literal["missing", "vanished", "passing", "refused", "unknown"]
-"""The bucket is missing; it was there a moment ago; transient; this account may not; we do not know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +60,6 @@ class Patience:
 
 
 PATIENT = Patience()
-
-
-# -- the store --------------------------------------------------------------------------------------------------
 
 
 class GcsObjectStore:
@@ -259,7 +250,7 @@ class GcsObjectStore:
         if kind == "missing" and self._bucket_seen:
             kind = "vanished"
         if kind == "passing" and not self._adapter.has_answered:
-            return _unreachable(self._endpoint, stage="land", uri=self.root_uri, reason=reason_of(error))
+            return unreachable(self._endpoint, stage="land", uri=self.root_uri, reason=reason_of(error))
         return storage_trouble(kind, action, bucket=self.bucket, project=self._project, reason=reason_of(error))
 
 
@@ -294,93 +285,3 @@ def _stored(blob: storage.Blob) -> StoredObject:
     metadata = {key: value for key, value in (blob.metadata or {}).items() if key != WRITER_KEY}
     updated: dt.datetime | None = blob.updated
     return StoredObject(blob.name, int(blob.generation), int(blob.size or 0), metadata, updated)
-
-
-# -- counting requests ------------------------------------------------------------------------------------------
-
-
-class CountingAdapter(HTTPAdapter):
-    """Counts what really goes over the wire, so that a test can hold a plan to its number of list calls."""
-
-    def __init__(self, **pool: Any) -> None:
-        super().__init__(**pool)
-        self._lock = threading.Lock()
-        self._counts: Counter[str] = Counter()
-        self.has_answered = False
-        """Whether any request had an answer below 500."""
-
-    def counts(self) -> Mapping[str, int]:
-        """Requests so far by kind: ``read``, ``write``, ``list``, ``stat``, ``delete``."""
-        with self._lock:
-            return dict(self._counts)
-
-    def send(self, request: PreparedRequest, *args: Any, **kwargs: Any) -> Response:
-        """Counts, then sends."""
-        path, _, query = str(request.url).partition("?")
-        if request.method == "GET":
-            kind = "read" if "alt=media" in query else "list" if path.endswith("/o") else "stat"
-        else:
-            kind = {"DELETE": "delete"}.get(str(request.method), "write")
-        with self._lock:
-            self._counts[kind] += 1
-        answer = super().send(request, *args, **kwargs)
-        self.has_answered = self.has_answered or answer.status_code < 500
-        return answer
-
-
-# -- what went wrong, in words ----------------------------------------------------------------------------------
-
-
-def storage_trouble(kind: Trouble, action: str, *, bucket: str, project: str, reason: str) -> PipelineError:
-    """The error of the taxonomy for a failed ``action`` (``read of a/b``); ``reason`` holds no URL."""
-    uri = f"gs://{bucket}"
-    where: dict[str, Any] = {"stage": "land", "uri": uri, "reason": reason}
-    if kind == "missing":
-        return ConfigurationError(
-            f"{action}: bucket {bucket} does not exist; nothing was written",
-            hint=f"gcloud storage buckets create {uri} --project {project}, or fix the setting",
-            **where,
-        )
-    if kind == "vanished":
-        return LandingUnavailable(f"{action}: not found in a bucket that was there a moment ago", **where)
-    if kind == "passing":
-        return LandingUnavailable(f"{action}: Cloud Storage gave no usable answer", **where)
-    if kind == "refused":
-        return AuthenticationError(
-            f"{action}: Cloud Storage refused this account",
-            hint="gcloud auth application-default login, or grant roles/storage.objectUser and "
-            "roles/storage.legacyBucketReader on the bucket",
-            **where,
-        )
-    return CriticalError(f"{action}: Cloud Storage failed in a way we do not understand", **where)
-
-
-def _unreachable(endpoint: str, **where: Any) -> LandingUnavailable:
-    """Storage that has never answered; ``endpoint`` is the emulator's, "" for the real service."""
-    return LandingUnavailable(
-        f"Cloud Storage cannot be reached at {endpoint or 'storage.googleapis.com'} ({where['reason']}); nothing was "
-        "begun",
-        hint="make up, if it is the local stack; then gapless preflight"
-        if endpoint
-        else "gapless preflight, when the network is back; https://status.cloud.google.com tells of outages",
-        **where,
-    )
-
-
-def reason_of(error: BaseException) -> str:
-    """Class, status and Google's reason words. Never the text: it holds URLs with upload ids.
-
-    Reads what the exceptions of google-api-core (``code``, ``errors``, ``cause``) and of uploads and downloads
-    (``response``) have in common.
-    """
-    cause = getattr(error, "cause", None)
-    if isinstance(cause, Exception):
-        return f"gave up retrying after {reason_of(cause)}"
-    parts = [type(error).__name__]
-    status = getattr(error, "code", None) or getattr(getattr(error, "response", None), "status_code", None)
-    if status is not None:
-        parts.append(str(int(status)))
-        # Uploads and downloads leave the reason in the text only.
-        listed = [str(item.get("reason", "")) for item in getattr(error, "errors", None) or ()]
-        parts += listed or _REASON_WORD.findall(str(error))
-    return " ".join(part for part in parts if part)

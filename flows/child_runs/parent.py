@@ -17,7 +17,7 @@ from flows.child_runs.messages import (
     reports_prefix,
     write_orders,
 )
-from flows.run.circuit_breaker import Action
+from flows.run.decision import Action
 from flows.run.run import Run
 from scrapers.scrape import utc_now
 

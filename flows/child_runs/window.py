@@ -15,14 +15,16 @@ from collections.abc import AsyncIterator
 from prefect.runtime import flow_run
 
 from alerting.errors import CriticalError, LeaseHeld, PipelineError
+from flows.asked import Asked
 from flows.child_runs.messages import Outcome, Report, Stop, read_orders, report_name, write_report
 from flows.child_runs.shared_rate import SharedBudget
 from flows.coordination.lease import read_lease
 from flows.log import partition_logger
-from flows.parameters import Asked
 from flows.planning.requested import Selection, requested_partitions
 from flows.planning.stored_plan import read_plan
-from flows.run.circuit_breaker import Breaker, Decision, Limits
+from flows.run.breaker_limits import Limits
+from flows.run.circuit_breaker import Breaker
+from flows.run.decision import Decision
 from flows.run.orchestrator import Orchestrator
 from flows.run.run import Run
 from flows.run.supervisor import SHORTEST_STEP_S, learn_what_was_done, memory_bytes

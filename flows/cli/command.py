@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
 from alerting.errors import PipelineError, WrongUsage
-from flows.cli import care, looking, simulating, work
+from flows.cli import care, checking, looking, simulating, work
 from flows.cli.examples import examples_of
 from flows.cli.output import show_error
 from flows.settings import code_version, unfit
@@ -30,7 +30,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for part in (work.app, looking.app, care.app, simulating.app):
+for part in (work.app, looking.app, checking.app, care.app, simulating.app):
     app.registered_commands.extend(part.registered_commands)
 for command in app.registered_commands:
     command.epilog = examples_of(command.name or str(getattr(command.callback, "__name__", "")))

@@ -1,8 +1,7 @@
-"""The commands that only look: status, calendar, runs, errors, gaps, verify, audit, record, preflight."""
+"""The commands that show what was: status, calendar, runs, reviews, errors, record."""
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 import sys
 import time
@@ -14,39 +13,19 @@ import typer
 from alerting.coverage import build_coverage, coverage_text
 from alerting.errors import ConfigurationError
 from alerting.object_store import ObjectMissing
-from alerting.ranges import compress_dates
 from alerting.run_facts import GOOD_VERDICTS
 from alerting.wording import plural
 from flows.cli.output import (
-    Also,
-    AnyEnd,
     AnyFamilyOrSource,
     AnySource,
-    AnyStart,
-    FamilyOrSource,
     Json,
-    RunEnd,
-    RunStart,
-    Skip,
-    Source,
-    check_range,
-    day,
-    finish,
     say,
     show,
     table,
 )
-from flows.cli.side_by_side import coverage_document, coverage_lines
-from flows.cli.start import range_of
 from flows.closing.review import diff_lines
 from flows.coordination.lease import list_leases, read_lease
 from flows.ledger.reviews import ReviewState, list_reviews, named_review
-from flows.truth import auditing
-from flows.truth.deficits import Deficit, find_gaps, not_at_source, summarised
-from flows.truth.inventory import read_inventory
-from flows.truth.kept_look import keep_look
-from flows.truth.recount import recount_range
-from flows.truth.side_by_side import read_side_by_side
 from flows.truth.whole_history import History, read_histories
 from flows.views.calendar_page import Links, calendar_page
 from flows.views.inspection import describe_run, recent_errors
@@ -64,7 +43,6 @@ _CLEARED = "\x1b[2J\x1b[H"
 _REVIEW_COLUMNS = ("review_id", "source", "state", "partitions", "ranges", "expires_at", "decided_by")
 _STATUS_COLUMNS = ("source", "state", "well", "last_update", "next")
 _FAILED_COLUMNS = ("verdict", "error_type", "ranges", "example")
-_GONE_COLUMNS = ("verdict", "partitions", "ranges", "why")
 _CAUSE_COLUMNS = ("cause", "count", "severity", "source", "error_type", "ranges", "message")
 
 
@@ -265,94 +243,6 @@ def errors(
 
 
 @app.command()
-def gaps(source: Source, start: AnyStart = None, end: AnyEnd = None, as_json: Json = False) -> None:
-    """Dates without rows, per entity and table, merged into inclusive ranges; exit code 1 when there are any."""
-    check_range(start, end)
-    services = build_services(for_a_person=True)
-    inventory = read_inventory(services, source, utc_now(), start, end)
-    found = [gap.to_dict() for gap in find_gaps(source, inventory, services.source_kit(source).scraper.tables)]
-    span = compress_dates(known.partition.key for known in inventory) or "nothing is known of this source yet"
-    gone = not_at_source(inventory)
-    data = {"source": source, "looked_at": span, "partitions": len(inventory), "gaps": found, "unavailable": gone}
-    lines = [f"{source}: looked at {span}; {plural(len(found), 'gap') if found else 'no gap'}"]
-    lines += table(found, ("entity", "table", "partitions", "ranges", "why"))
-    show(data, [*lines, *table(gone, _GONE_COLUMNS)], as_json)
-    finish(not found and bool(inventory))
-
-
-@app.command()
-def verify(
-    source: Source,
-    start: AnyStart = None,
-    end: AnyEnd = None,
-    by_month: Annotated[
-        bool, typer.Option("--by-month", help="Coverage, rows and children per parent of each month, not of each year.")
-    ] = False,
-    as_json: Json = False,
-) -> None:
-    """Counts again in BigQuery what is called done. No call to the source, no write; exit code 1 if it differs."""
-    check_range(start, end)
-    found = recount_range(build_services(for_a_person=True), source, utc_now(), start, end)
-    lines = [f"{'PASS' if check.passed else 'FAIL'}  {check.name:<18} {check.detail}" for check in found.checks]
-    periods = found.by_month if by_month else found.by_year
-    coverage: list[dict[str, Any]] = [{"period": period, **numbers} for period, numbers in periods.items()]
-    columns = list(coverage[0]) if by_month and coverage else ["period", "partitions", "done", "percent"]
-    problems = [f"{key}: {problem}" for key, problem in list(found.problems.items())[:20]]
-    problems += [f"{key}: no fault, {text}" for key, text in list(found.told.items())[:20]]
-    lines += [*table(coverage, columns), *problems]
-    show(found.to_dict(), [*lines, *table(found.unavailable, _GONE_COLUMNS)], as_json)
-    finish(found.passed)
-
-
-@app.command()
-def coverage(
-    source: FamilyOrSource,
-    start: RunStart,
-    end: RunEnd = None,
-    skip: Skip = None,
-    also: Also = None,
-    keep: Annotated[
-        bool, typer.Option("--keep", help="Also write it to the tables gapless_coverage and gapless_disagreements.")
-    ] = False,
-    as_json: Json = False,
-) -> None:
-    """Sources side by side: what each must have, has landed, loaded and verified, and where they disagree.
-
-    Exit code 1 unless everything that is expected is there and verified, and nothing else is.
-    """
-    services = build_services(for_a_person=True)
-    first, last = range_of(source, start, end)
-    wanted = [one for one in (sources_of_family(source) or [source]) if one not in (skip or [])] + (also or [])
-    dated = [one for one in wanted if services.source_kit(one).scraper.step != "whole"]
-    now = utc_now()
-    found = read_side_by_side(services, dated, first, last, now)
-    if keep:
-        keep_look(services, found, now)
-    show(coverage_document(source, found), coverage_lines(source, found), as_json)
-    finish(found.is_whole)
-
-
-@app.command()
-def audit(
-    sources: Annotated[list[str] | None, typer.Argument(help="Sources; all when left out.")] = None,
-    start: Annotated[dt.date | None, typer.Option("--from", parser=day, metavar="DATE", help="First date.")] = None,
-    end: Annotated[dt.date | None, typer.Option("--to", parser=day, metavar="DATE", help="Last date.")] = None,
-    only: Annotated[list[Deficit] | None, typer.Option(help="Only these kinds; can be repeated.")] = None,
-    below: Annotated[int, typer.Option("--below", min=0, help="Also list done partitions with fewer rows.")] = 0,
-    as_json: Json = False,
-) -> None:
-    """The whole inventory, level by level: never attempted, landed, loaded, short, stale. Changes nothing."""
-    check_range(start, end)
-    findings = auditing.audit_sources(build_services(for_a_person=True), sources or [], utc_now(), start, end, below)
-    lines = summarised(one for one in findings if not only or one.deficit in only)
-    text = table(lines, ("source", "deficit", "count", "ranges", "why")) or [
-        "clean: every partition is done at every level"
-    ]
-    show({"clean": not lines, "deficits": lines}, text, as_json)
-    finish(not lines)
-
-
-@app.command()
 def record(backfill_id: Annotated[str, typer.Argument(help="As in a mail: bf-...")], as_json: Json = False) -> None:
     """The record of one backfill, as kept in the bucket: what was asked, what came of it, what failed and why."""
     store = build_services(for_a_person=True).store
@@ -370,35 +260,3 @@ def record(backfill_id: Annotated[str, typer.Argument(help="As in a mail: bf-...
         stage="record",
         hint="gapless runs",
     )
-
-
-@app.command()
-def preflight(
-    source: Source,
-    test_mail: Annotated[bool, typer.Option("--test-mail", help="Send a test mail through every channel.")] = False,
-    canary: Annotated[bool, typer.Option("--canary", help="Ask the source for one date; keeps nothing.")] = False,
-    deep: Annotated[
-        bool,
-        typer.Option("--deep", help="Only Google: every load and statement in a scratch dataset, gone afterwards."),
-    ] = False,
-    as_json: Json = False,
-) -> None:
-    """Everything a backfill of days will need, tried now, each with its remedy; exit code 1 if one fails."""
-    from flows.views import preflight as checking
-    from flows.views.deep_preflight import deep_preflight
-    from flows.views.server_checks import server_checks
-
-    services = build_services(for_a_person=True)
-    if deep:
-        checks = deep_preflight(services, source)
-    else:
-        checks = [
-            *checking.preflight(services, source, utc_now(), test_mail=test_mail, canary=canary),
-            *server_checks(source, services.source_kit(source).access.rate),
-        ]
-    found = checking.summary(checks)
-    width = max(13, *(len(one.name) for one in checks))
-    lines = [f"{one.result.upper():<4}  {one.name:<{width}} {one.detail}" for one in checks]
-    remedies = [f"      {one.name}: {one.remedy}" for one in checks if one.remedy and one.result in ("fail", "warn")]
-    show(found, [*lines, *(["to do:", *remedies] if remedies else ["ready"])], as_json)
-    finish(bool(found["passed"]))

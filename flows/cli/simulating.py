@@ -11,8 +11,8 @@ from typing import Annotated
 import typer
 
 from alerting.errors import ConfigurationError, WrongUsage
+from flows.asked import Asked
 from flows.cli.output import Json, Source, check_range, day, finish, show
-from flows.parameters import Asked
 from flows.settings import Settings
 
 app = typer.Typer()

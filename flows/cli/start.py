@@ -13,9 +13,10 @@ from pydantic import ValidationError
 
 from alerting.outbox import Outbox
 from alerting.ranges import compress_dates
+from flows.asked import Asked, AskedFamily
 from flows.calendar_dates import listed_dates
 from flows.cli.output import check_range, finish, say, show
-from flows.parameters import Asked, AskedFamily, Engine, Reason
+from flows.parameters import Engine, Reason
 from flows.planning.period import period_dates
 from flows.truth.inventory import span_of
 from flows.wiring import Services

@@ -12,6 +12,7 @@ import typer
 
 from alerting.ranges import compress_dates
 from alerting.wording import plural
+from flows.asked import AskedFamily
 from flows.cli.output import (
     Also,
     AnyEnd,
@@ -44,7 +45,7 @@ from flows.cli.start import (
     start_keys,
     start_run,
 )
-from flows.parameters import PASTED_WAIT_S, AskedFamily, Mode, Publish, Reason
+from flows.parameters import PASTED_WAIT_S, Mode, Publish, Reason
 from flows.planning.canary import choose_canaries
 from flows.planning.family import plan_family
 from flows.planning.query_bytes import plan_dry_run

@@ -15,9 +15,9 @@ from alerting.owed_mail import covered_facts
 from alerting.run_facts import RunFacts
 from alerting.verdict import NOT_BEGUN
 from alerting.wording import plural
+from flows.asked import Asked
 from flows.ledger.ledger import Verdict
 from flows.ledger.verdicts import backfill_verdict, exit_code, mail_outcome
-from flows.parameters import Asked
 from flows.wiring import Services
 
 _SUMS = ("calls", "bytes_landed", "bigquery_jobs", "bigquery_bytes", "cost_usd", "waited_for_limits_s")

@@ -15,8 +15,9 @@ from alerting.journal import IncidentJournal
 from alerting.notices import send_refusal
 from alerting.outbox import OutboxEntry
 from alerting.run_facts import RunFacts
+from flows.asked import Asked
 from flows.log import partition_logger
-from flows.parameters import PASTED_WAIT_S, Asked, grouped
+from flows.parameters import PASTED_WAIT_S, grouped
 from flows.wiring import Services, build_services
 from scrapers.scrape import utc_now
 

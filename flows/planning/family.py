@@ -14,8 +14,8 @@ from typing import Any
 
 from alerting.errors import ConfigurationError
 from alerting.wording import dollars, plural
+from flows.asked import Asked, AskedFamily
 from flows.calendar_dates import calendar_date
-from flows.parameters import Asked, AskedFamily
 from flows.planning.known_first_date import known_scraper
 from flows.planning.period import period_dates
 from flows.planning.planner import Planned, plan_asked

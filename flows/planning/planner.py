@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 
 from alerting.errors import ConfigurationError
 from alerting.ranges import compress_dates
+from flows.asked import Asked
 from flows.ledger.ledger import Ledger, LedgerEntry
 from flows.ledger.reviews import Review, refuse_second_review, waiting_review
-from flows.parameters import Asked, Mode
+from flows.parameters import Mode
 from flows.planning.engine import Load, Spread, spread
 from flows.planning.estimate import GUESS_COUNTS_AS, Capacity, Estimate, calls_per_s, estimate
 from flows.planning.expectations import Expected, by_oracles

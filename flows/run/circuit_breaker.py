@@ -37,113 +37,16 @@ half-open      one is tried, the probe             answered: closed; not: open, 
 
 from __future__ import annotations
 
-import dataclasses
 import datetime as dt
 import threading
 from collections import deque
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from statistics import median
 
 from alerting.wording import plural
-from flows.parameters import Asked, OnFailure
-from flows.settings import Settings
-
-# -- what it says -----------------------------------------------------------------------------------------------
-
-
-class Action(StrEnum):
-    """What the run does about a decision."""
-
-    WARN = "warn"
-    STOP_LOADING = "stop_loading"
-    WAIT = "wait"
-    ABORT = "abort"
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """One rule that tripped: ``reason`` is what ``ABORTED(...)`` names, ``flag`` the rule, ``message`` the numbers."""
-
-    action: Action
-    reason: str
-    flag: str
-    message: str
-
-    @property
-    def told(self) -> str:
-        """Rule and numbers, for people.
-
-        >>> red_flag("error_rate", "11 of the last 100 dates failed").told
-        'red flag, error rate: 11 of the last 100 dates failed'
-        """
-        return f"{self.flag.replace(':', ', ').replace('_', ' ')}: {self.message}"
-
-
-def abort(reason: str, flag: str, message: str) -> Decision:
-    """A decision that ends the run."""
-    return Decision(Action.ABORT, reason, flag, message)
-
-
-def red_flag(name: str, message: str) -> Decision:
-    """A decision that ends the run as ``ABORTED(red_flag)``."""
-    return abort("red_flag", f"red_flag:{name}", message)
-
-
-# -- when it says so --------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """When it trips; None or 0 turns a rule off. Shares are of the last ``window`` outcomes of a stage."""
-
-    warn_share: float = 0.1
-    abort_share: float = 0.2
-    min_sample: int = 20
-    window: int = 100
-    same_error: int = 10
-    contract_breaks: int = 5
-    contract_dates: int = 10
-    rate_limited: int = 5
-    slow_factor: float = 10.0
-    slow_over_s: float = 5.0
-    stall_s: float = 3600.0
-    deadline_s: float = 0.0
-    max_calls: int = 0
-    cost_unit: str = ""
-    max_cost_usd: float = 0.0
-    memory_bytes: int = 0
-    stop_at_first: bool = False
-
-
-def breaker_limits(settings: Settings, asked: Asked) -> Limits:
-    """The settings' limits and what this run was asked; without the breaker only deadline, calls and stop-at-first."""
-    own = Limits(
-        deadline_s=asked.deadline_h * 3600 or settings.run_deadline_s,
-        max_calls=asked.max_calls,
-        max_cost_usd=asked.max_cost_usd or settings.run_budget_usd,
-        stop_at_first=asked.on_failure is OnFailure.STOP,
-        warn_share=settings.warn_share,
-        abort_share=settings.abort_share,
-        min_sample=settings.breaker_min_sample,
-        stall_s=settings.stall_s,
-        memory_bytes=settings.memory_limit_mb * 2**20,
-    )
-    if asked.breaker:
-        return own
-    return dataclasses.replace(
-        own,
-        warn_share=0.0,
-        abort_share=0.0,
-        same_error=0,
-        contract_breaks=0,
-        rate_limited=0,
-        slow_factor=0.0,
-        stall_s=0.0,
-    )
-
-
-# -- the breaker ------------------------------------------------------------------------------------------------
+from flows.run.breaker_limits import Limits
+from flows.run.decision import Action, Decision, abort, red_flag
+from flows.run.probing import Probing
 
 
 @dataclass(frozen=True, slots=True)
@@ -382,60 +285,3 @@ class Breaker:
             return outcomes[-1].transient
         failed = [one for one in outcomes if one.cause and not one.rate_limited]
         return 2 * sum(one.transient for one in failed) > len(failed)
-
-
-# -- probing ----------------------------------------------------------------------------------------------------
-
-
-class Probing:
-    """Pauses and probes of one run; times are aware UTC.
-
-    Args:
-        pause_s: The first pause; each further one is twice as long as the one before.
-        most: Probes until the run ends. They are counted anew after ``calm_after`` dates have landed since the last
-            one, so that a source that answers once in a while does not keep a run waiting for ever.
-    """
-
-    def __init__(self, pause_s: float = 0.0, most: int = 0, calm_after: int = 20) -> None:
-        self.most = most
-        self._pause_s = pause_s
-        self._calm_after = calm_after
-        self._count = 0
-        self._serial = 0
-        self._landed = 0
-        self._until: dt.datetime | None = None
-
-    @property
-    def is_on(self) -> bool:
-        """No date begins but a probe: open or half-open."""
-        return self._until is not None
-
-    @property
-    def until(self) -> dt.datetime | None:
-        """When the pause is over (aware UTC), None when there is none."""
-        return self._until
-
-    def begin(self, at: dt.datetime) -> float:
-        """Opens, for so many seconds; 0.0 when no probe is left, and nothing is changed then."""
-        if self._count >= self.most:
-            return 0.0
-        pause_s = self._pause_s * float(2**self._count)
-        self._count += 1
-        self._serial += 1
-        self._landed = 0
-        self._until = at + dt.timedelta(seconds=pause_s)
-        return pause_s
-
-    def due(self, now: dt.datetime) -> int:
-        """The number of the probe that may be tried, 0 while none may. No number comes twice."""
-        return self._serial if self._until is not None and now >= self._until else 0
-
-    def close(self) -> None:
-        """The source answered."""
-        self._until = None
-
-    def landed(self) -> None:
-        """A date landed."""
-        self._landed += 1
-        if self._until is None and self._landed >= self._calm_after:
-            self._count = 0

@@ -36,7 +36,7 @@ from flows.ledger.verdicts import (
 )
 from flows.parameters import Mode
 from flows.planning.refused_tier import remember_refusal
-from flows.run.circuit_breaker import Action, Decision
+from flows.run.decision import Action, Decision
 from flows.run.run import Run
 from flows.run.work_set import Landed
 from scrapers.feeding import Listed, listed_in

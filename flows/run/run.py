@@ -19,12 +19,13 @@ from prefect import Flow
 
 from alerting.errors import CriticalError, PipelineError, TransientError
 from alerting.run_facts import RunFacts
+from flows.asked import Asked
 from flows.coordination.standstill import Standstill
 from flows.ledger.cooldowns import cooling_until
 from flows.ledger.ledger import Ledger, Verdict
 from flows.ledger.reviews import Review, ReviewState, begin_review
 from flows.log import partition_logger
-from flows.parameters import Asked, Order
+from flows.parameters import Order
 from flows.planning.engine import Spread
 from flows.planning.expectations import Expected
 from flows.planning.history import SourceHistory
@@ -32,8 +33,10 @@ from flows.planning.plan import Plan
 from flows.planning.planner import Planned
 from flows.planning.stored_plan import plan_metadata, plan_name
 from flows.prices import Usage
-from flows.run.circuit_breaker import Action, Breaker, Decision, breaker_limits
+from flows.run.breaker_limits import breaker_limits
+from flows.run.circuit_breaker import Breaker
 from flows.run.data_facts import balance_facts
+from flows.run.decision import Action, Decision
 from flows.run.gate import SOURCE_DOWN, Gate
 from flows.run.orchestrator import Orchestrator, Part
 from flows.run.slots import Slots

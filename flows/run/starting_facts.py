@@ -12,7 +12,8 @@ from prefect.runtime import deployment, flow_run
 
 from alerting.advice import ALL_RETRYABLE
 from alerting.run_facts import RunFacts
-from flows.parameters import ASKED_BY, NO_DATE, PASTED_WAIT_S, Asked, AskedFamily, OnFailure, Order
+from flows.asked import Asked, AskedFamily
+from flows.parameters import ASKED_BY, NO_DATE, PASTED_WAIT_S, OnFailure, Order
 from flows.planning.family import FamilyPlan, Step
 from flows.planning.plan import Plan
 from flows.planning.stored_plan import run_prefix

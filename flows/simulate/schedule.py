@@ -20,11 +20,11 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from alerting.delivery import owed_summaries
 from alerting.errors import PipelineError, TransientError
 from alerting.memory_store import MemoryObjectStore
+from flows.asked import Asked
 from flows.backfill import run_backfill
 from flows.closing.close import close_dead_runs
 from flows.coordination.lease import read_lease
 from flows.ledger.ledger import Ledger
-from flows.parameters import Asked
 from flows.run.orchestrator import Child, Decision, Part
 from flows.settings import Settings
 from flows.simulate.faults import OUTAGE_S, Killed, Outside, Planned, Process, Trace

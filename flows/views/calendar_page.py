@@ -13,9 +13,8 @@ import calendar
 import dataclasses
 import datetime as dt
 import hashlib
-import json
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from itertools import groupby
 from pathlib import Path
@@ -29,17 +28,15 @@ from alerting.redaction import printable
 from alerting.wording import cut_items
 from flows.truth.inventory import first_date_of
 from flows.truth.whole_history import Attention, Cell, History
+from flows.views.calendar_facts import Facts, as_json
 from scrapers.partition import VARIANT_MARK
 
-MOST_FACTS_BYTES = 150_000
-"""Facts for the pointer beyond this are left out, oldest years first: the page of one source has them."""
 _SHOWN_GROUPS, _SHOWN_WORDS = 12, 12
 _TEMPLATES = Path(__file__).parent / "templates"
 _CONSOLE = "https://console.cloud.google.com/storage/browser/"
 # One byte beside the letter itself for what most cells are.
 _TAGS = {"v": "b", "e": "i", "r": "u"}
 _RANK = {look.letter: rank for rank, look in enumerate(LOOKS)}
-_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -112,7 +109,7 @@ class Section:
 
 def calendar_page(histories: Sequence[History], links: Links, now: dt.datetime) -> str:
     """The page, without a secret; ``now`` is aware."""
-    facts = _Facts()
+    facts = Facts()
     sections = [_section(history, facts, is_alone=len(histories) == 1) for history in histories]
     known = {label for history in histories for label in history.counts}
     page: str = (
@@ -123,7 +120,7 @@ def calendar_page(histories: Sequence[History], links: Links, now: dt.datetime) 
             looks=[look for look in LOOKS if look.label in known],
             tags=_TAGS,
             links=links,
-            facts=_json({"runs": facts.runs, "notes": facts.notes, "links": dataclasses.asdict(links)}),
+            facts=as_json({"runs": facts.runs, "notes": facts.notes, "links": dataclasses.asdict(links)}),
             script=Markup(script()),  # noqa: S704 - our own file
             policy=policy(),
             now=f"{now.astimezone(dt.UTC):%Y-%m-%d %H:%M} UTC",
@@ -194,7 +191,7 @@ def _last(key: str) -> str:
 # -- sections ---------------------------------------------------------------------------------------------------
 
 
-def _section(history: History, facts: _Facts, *, is_alone: bool) -> Section:
+def _section(history: History, facts: Facts, *, is_alone: bool) -> Section:
     by_entity = history.by_entity
     years: list[Year] = []
     grids: list[Grid] = []
@@ -226,7 +223,7 @@ def _group(source: str, one: Attention) -> Group:
     return Group(look_of(one.state), len(keys), why, printable(ranges), printable(command), printable(one.last_run))
 
 
-def _years(cells: Sequence[Cell], facts: _Facts, *, is_alone: bool) -> Iterator[Year]:
+def _years(cells: Sequence[Cell], facts: Facts, *, is_alone: bool) -> Iterator[Year]:
     """Newest first, because what is asked about most is recent."""
     by_year = [(year, list(members)) for year, members in groupby(cells, lambda cell: cell.partition.start.year)]
     for year, members in reversed(by_year):
@@ -244,7 +241,7 @@ def _years(cells: Sequence[Cell], facts: _Facts, *, is_alone: bool) -> Iterator[
         yield Year(grid, _marked(_letters(telling)), told, is_open=is_alone or bad > 0)
 
 
-def _month_grid(entity: str, cells: Sequence[Cell], facts: _Facts, kind: str) -> Grid:
+def _month_grid(entity: str, cells: Sequence[Cell], facts: Facts, kind: str) -> Grid:
     """A line a year and a letter a month: of its days the one that tells most, where the source has days."""
     months = {
         month: list(members) for month, members in groupby(cells, lambda cell: cell.partition.start.replace(day=1))
@@ -257,7 +254,7 @@ def _month_grid(entity: str, cells: Sequence[Cell], facts: _Facts, kind: str) ->
     return Grid(Markup("\n").join(lines), kind, 12, 5, entity=printable(entity), facts=facts.of(all_months))
 
 
-def _whole_grid(cells: Sequence[Cell], facts: _Facts) -> Grid:
+def _whole_grid(cells: Sequence[Cell], facts: Facts) -> Grid:
     """A line an entity, a letter for each of its variants, the name behind them."""
     variants = sorted({cell.partition.entity_and_variant[1] for cell in cells})
     by_name: dict[str, dict[str, Cell]] = {}
@@ -313,63 +310,3 @@ def _marked(letters: str) -> Markup:
         else:
             parts.append(f"<{tag}>{text}</{tag}>" if tag else f"<b class={letter}>{text}</b>")
     return Markup("".join(parts))  # noqa: S704 - made of the letters of the looks
-
-
-# -- facts for the pointer --------------------------------------------------------------------------------------
-
-
-class _Facts:
-    """Attempts, run and reason of every cell: runs of equal cells, numbers in base 36, texts once a page."""
-
-    def __init__(self) -> None:
-        self.runs: list[str] = []
-        self.notes: list[str] = []
-        self._at: dict[tuple[str, str], int] = {}
-        self._size_bytes = 0
-
-    def of(self, cells: Iterable[Cell | None]) -> str:
-        """``length``, or ``length:attempts:run:note``, for each run of equal cells."""
-        if self._size_bytes > MOST_FACTS_BYTES:
-            return ""
-        told = []
-        for said, members in groupby(map(self._said, cells)):
-            length = _base36(sum(1 for _ in members))
-            told.append(f"{length}:{said}" if said else length)
-        text = " ".join(told)
-        self._size_bytes += len(text)
-        return text
-
-    def _said(self, cell: Cell | None) -> str:
-        if cell is None or not (cell.backfill_id or cell.why):
-            return ""
-        run, note = self._number(self.runs, cell.backfill_id), self._number(self.notes, cell.why)
-        return f"{_base36(cell.attempts)}:{run}:{note}"
-
-    def _number(self, texts: list[str], text: str) -> str:
-        if not text:
-            return ""
-        key = ("run" if texts is self.runs else "note", text)
-        if key not in self._at:
-            self._at[key] = len(texts)
-            kept = printable(text[:160])
-            texts.append(kept)
-            self._size_bytes += len(kept) + 3
-        return _base36(self._at[key])
-
-
-def _base36(number: int) -> str:
-    """As JavaScript's ``parseInt(text, 36)`` reads it.
-
-    >>> _base36(0), _base36(35), _base36(36)
-    ('0', 'z', '10')
-    """
-    text = _DIGITS[number % 36]
-    while number := number // 36:
-        text = _DIGITS[number % 36] + text
-    return text
-
-
-def _json(data: Mapping[str, object]) -> Markup:
-    """JSON that cannot end the element it stands in."""
-    text = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c").replace("&", "\\u0026")
-    return Markup(text)  # noqa: S704 - holds no mark of HTML any more

@@ -7,7 +7,7 @@ from collections import Counter
 
 from summary_cases import AT, incident
 
-from alerting.family_summary import Section
+from alerting.family_view import Section
 from alerting.run_facts import RunFacts, TableFacts
 
 MARCH = [str(dt.date(2025, 3, 1) + dt.timedelta(days=offset)) for offset in range(31)]

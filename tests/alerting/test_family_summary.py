@@ -12,7 +12,8 @@ from family_cases import CASES, FAMILY_COMMAND, MARCH, family, step, two_lack_da
 from summary_cases import incident
 
 from alerting.delivery import owed_summaries, send_owed_summary
-from alerting.family_summary import Section, render_family
+from alerting.family_summary import render_family
+from alerting.family_view import Section
 from alerting.incident import Incident
 from alerting.live_alerts import AlertSettings
 from alerting.ranges import expand_dates

@@ -26,8 +26,8 @@ from alerting.object_store import StoredObject
 from deployments.local.inbox.server import InboxClient
 from deployments.local.upstreams.season import late_game
 from flows import calendar_dates
+from flows.asked import Asked
 from flows.backfill import run_backfill
-from flows.parameters import Asked
 from flows.planning.planner import plan_asked
 from flows.wiring import Services, SourceKit
 from processors.table_budget import TableBudget

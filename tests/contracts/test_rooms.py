@@ -26,8 +26,8 @@ from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, tempor
 
 import flows
 from deployments.local.upstreams.box_scores_upstream import Upstream
+from flows.asked import Asked
 from flows.backfill import run_backfill
-from flows.parameters import Asked
 from flows.wiring import Services
 
 if TYPE_CHECKING:

@@ -16,13 +16,13 @@ from plain_orchestrator import PlainOrchestrator
 from alerting.run_facts import RunFacts
 from deployments.local.inbox.server import InboxClient
 from deployments.local.upstreams.box_scores_upstream import Upstream
+from flows.asked import Asked
 from flows.canaries import try_canaries
 from flows.cli.command import main
 from flows.closing.finish import finish
 from flows.ledger.ledger import Ledger, LedgerEntry, Verdict
 from flows.ledger.verdicts import abort_reason
 from flows.mapping import map_windows
-from flows.parameters import Asked
 from flows.planning.planner import plan_asked
 from flows.planning.query_bytes import plan_dry_run
 from flows.run.orchestrator import Orchestrator

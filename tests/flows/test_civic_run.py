@@ -15,9 +15,10 @@ from alerting.errors import PipelineError
 from alerting.run_facts import RunFacts
 from alerting.summary_rows import data_rows
 from deployments.local.upstreams.civic_upstream import LOCAL_CIVIC_KEY, CivicUpstream
+from flows.asked import Asked
 from flows.closing.close import recount
 from flows.closing.record import render_record
-from flows.parameters import Asked, Mode
+from flows.parameters import Mode
 from flows.planning.planner import plan_asked
 from flows.planning.stored_plan import plan_name
 from flows.process import record_verification

@@ -13,10 +13,11 @@ from plain_orchestrator import PlainOrchestrator
 
 from deployments.local.upstreams.league import games_in, usual_changes
 from deployments.local.upstreams.nba_upstream import NbaUpstream
+from flows.asked import Asked
 from flows.daily import _verdict, live_plan, settled_window
 from flows.ledger.ledger import LedgerEntry
 from flows.mapping import map_windows
-from flows.parameters import Asked, Mode
+from flows.parameters import Mode
 from flows.planning.expectations import taken_at
 from flows.run.run import Run
 from flows.wiring import Services

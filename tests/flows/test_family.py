@@ -15,11 +15,11 @@ from toy_family import PROCESSORS, TOYS, ToyServices
 from alerting.errors import BudgetExhausted, ConfigurationError
 from alerting.outbox import Outbox
 from deployments.local.inbox.server import InboxClient
+from flows.asked import AskedFamily
 from flows.backfill_family import run_family
 from flows.closing.close import close_dead_runs
 from flows.closing.close_family import told_steps
 from flows.coordination.lease import Holder, Lease, read_lease
-from flows.parameters import AskedFamily
 from flows.planning.family import plan_family, step_id
 from scrapers.scrape import utc_now
 

@@ -21,6 +21,7 @@ from prefect.utilities.schema_tools.validation import ValidationError, validate
 import scrapers.sources
 from alerting.advice import Step, actions_of
 from alerting.run_facts import RunFacts
+from flows.asked import Asked, AskedFamily
 from flows.backfill import backfill
 from flows.backfill_entities import backfill_entities
 from flows.backfill_family import backfill_family
@@ -29,7 +30,7 @@ from flows.cli.start import extra_parameters
 from flows.daily import daily
 from flows.dropdowns import sources_by
 from flows.operate import operate
-from flows.parameters import Asked, AskedFamily, Mode, Reason
+from flows.parameters import Mode, Reason
 from scrapers.registry import families, scraper, sources, sources_of_family
 
 PREFECT_YAML = Path(__file__).parents[2] / "prefect.yaml"

@@ -15,10 +15,11 @@ from deployments.local.upstreams.shops_upstream import ShopsUpstream
 from deployments.local.upstreams.shops_world import SETTINGS
 from deployments.local.upstreams.sold_upstream import SESSION_COOKIE, SOLD_SESSION, Challenge, SoldUpstream
 from deployments.local.upstreams.sold_world import SoldWorld, fewest_pages
+from flows.asked import Asked
 from flows.coordination.cooldown import refuse_while_cooling
 from flows.ledger.ledger import Ledger, Verdict
 from flows.ledger.verdicts import backfill_verdict
-from flows.parameters import Asked, Mode
+from flows.parameters import Mode
 from flows.planning.planner import plan_asked
 from flows.planning.requirements import partitions_of_key
 from flows.truth.cleanup import find_leftovers

@@ -11,10 +11,11 @@ import pytest
 from plain_orchestrator import PlainOrchestrator
 
 from alerting.memory_store import MemoryObjectStore
+from flows.asked import Asked
 from flows.daily import _verdict
 from flows.ledger.ledger import LedgerEntry
 from flows.mapping import map_windows
-from flows.parameters import Asked, Mode
+from flows.parameters import Mode
 from flows.planning.plan import Path, Plan, PlannedPartition
 from flows.run.run import Run
 from flows.wiring import Services

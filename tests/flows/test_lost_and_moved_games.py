@@ -23,12 +23,12 @@ from deployments.local.upstreams.box_scores_upstream import Upstream
 from deployments.local.upstreams.drive_upstream import DriveUpstream
 from deployments.local.upstreams.league import Game, games_in
 from deployments.local.upstreams.nba_upstream import NbaUpstream
+from flows.asked import Asked
 from flows.closing.finish import finish
 from flows.ledger.cooldowns import cooling_until
 from flows.ledger.ledger import LedgerEntry
 from flows.ledger.verdicts import abort_reason
 from flows.mapping import map_windows
-from flows.parameters import Asked
 from flows.planning.planner import plan_asked
 from flows.run.run import Run
 from flows.run.starting_facts import starting_facts

@@ -17,11 +17,11 @@ from plain_orchestrator import PlainOrchestrator
 
 from alerting.run_facts import RunFacts
 from deployments.local.upstreams.nba_upstream import NbaUpstream
+from flows.asked import Asked
 from flows.closing.finish import finish
 from flows.ledger.cooldowns import cooling_until
 from flows.ledger.verdicts import abort_reason
 from flows.mapping import map_windows
-from flows.parameters import Asked
 from flows.planning.planner import plan_asked
 from flows.run.run import Run
 from flows.run.starting_facts import starting_facts

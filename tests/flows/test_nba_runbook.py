@@ -18,8 +18,8 @@ from deployments.local.inbox.server import InboxClient
 from deployments.local.upstreams.box_scores_upstream import Upstream
 from deployments.local.upstreams.drive_upstream import DriveUpstream
 from deployments.local.upstreams.nba_upstream import NbaUpstream
+from flows.asked import Asked
 from flows.backfill import run_backfill
-from flows.parameters import Asked
 from flows.wiring import build_services
 from scrapers.registry import scraper, sources_of_family
 

@@ -22,13 +22,13 @@ from alerting.errors import ConfigurationError
 from alerting.run_facts import RunFacts
 from deployments.local.inbox.server import InboxClient
 from deployments.local.upstreams.odds_upstream import ODDS_KEY, OddsUpstream
+from flows.asked import Asked
 from flows.canaries import try_canaries
 from flows.cli.command import main
 from flows.closing.finish import finish
 from flows.ledger.ledger import LedgerEntry
 from flows.ledger.verdicts import abort_reason
 from flows.mapping import map_windows
-from flows.parameters import Asked
 from flows.planning.planner import Planned, plan_asked
 from flows.run import resume
 from flows.run.run import Run

@@ -14,10 +14,11 @@ from toy_family import PROCESSORS, TOYS, ToyServices
 from alerting.errors import ConfigurationError
 from alerting.run_facts import RunFacts
 from alerting.summary_rows import data_rows, table_state
+from flows.asked import Asked
 from flows.closing.finish import finish
 from flows.ledger.verdicts import abort_reason
 from flows.mapping import map_windows
-from flows.parameters import Asked, Mode
+from flows.parameters import Mode
 from flows.planning.plan import Path
 from flows.planning.planner import Planned, plan_asked
 from flows.planning.stored_plan import read_plan

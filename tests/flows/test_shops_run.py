@@ -23,13 +23,13 @@ from alerting.errors import ConfigurationError, PipelineError
 from alerting.run_facts import RunFacts
 from deployments.local.upstreams.shops_upstream import ShopsUpstream
 from deployments.local.upstreams.shops_world import DAYS, FIRST_DAY, SETTINGS, SHOPS, PriceSpan
+from flows.asked import Asked
 from flows.canaries import try_canaries
 from flows.closing.finish import finish
 from flows.daily import live_plan
 from flows.ledger.ledger import Ledger, Verdict
 from flows.ledger.verdicts import abort_reason
 from flows.mapping import map_windows
-from flows.parameters import Asked
 from flows.planning.planner import plan_asked
 from flows.run.recording import land, record_failure
 from flows.run.run import Run

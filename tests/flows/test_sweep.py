@@ -17,9 +17,10 @@ from sweep_world import FIRST, Bench, Homes, Site, homes
 from alerting.errors import BlockedBySource, CriticalError
 from alerting.memory_store import MemoryObjectStore
 from alerting.smart_alert_manager import SmartAlertManager
+from flows.asked import Asked
 from flows.dates import land_window
 from flows.ledger.ledger import Verdict
-from flows.parameters import Asked, Mode
+from flows.parameters import Mode
 from flows.planning.planner import plan_asked
 from flows.run.cost_history import remember_cost
 from flows.run.run import Run

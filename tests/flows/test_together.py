@@ -17,9 +17,10 @@ from plain_orchestrator import PlainOrchestrator
 from alerting.errors import CoverageLow, CriticalError, LandingUnavailable, SourceUnavailable
 from alerting.memory_store import MemoryObjectStore
 from alerting.smart_alert_manager import SmartAlertManager
+from flows.asked import Asked
 from flows.dates import land_window
 from flows.ledger.ledger import Ledger, Verdict
-from flows.parameters import Asked, Mode
+from flows.parameters import Mode
 from flows.run.run import Run
 from flows.run.work_set import Landed
 from flows.settings import Settings

@@ -32,11 +32,12 @@ from toy_world import (
 
 from alerting.channels import FileChannel
 from alerting.errors import LeaseHeld, PipelineError
+from flows.asked import Asked
 from flows.closing.close import close_dead_runs
 from flows.closing.finish import finish
 from flows.coordination.lease import Holder, Lease
 from flows.ledger.ledger import Ledger, Verdict
-from flows.parameters import Asked, Mode, Order, Reason
+from flows.parameters import Mode, Order, Reason
 from flows.planning.planner import plan_asked
 from flows.process import record_verification
 from flows.run.recording import land, record_failure

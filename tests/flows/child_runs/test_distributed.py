@@ -9,9 +9,10 @@ from typing import Any, cast
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flows.asked import Asked
 from flows.child_runs.dispatch import windows_of
 from flows.cli.start import split_over
-from flows.parameters import Asked, Engine
+from flows.parameters import Engine
 from flows.planning.engine import Spread
 from flows.run.run import Run
 from scrapers.partition import Partition

@@ -10,6 +10,7 @@ from plain_orchestrator import PlainOrchestrator
 
 from alerting.errors import BudgetExhausted, CriticalError, LeaseHeld
 from alerting.memory_store import MemoryObjectStore
+from flows.asked import Asked
 from flows.child_runs.messages import (
     Orders,
     Outcome,
@@ -22,7 +23,7 @@ from flows.child_runs.messages import (
 from flows.child_runs.parent import attach_windows
 from flows.ledger.ledger import Verdict
 from flows.ledger.verdicts import resumes_at
-from flows.parameters import Asked, Engine
+from flows.parameters import Engine
 from flows.run.run import Run
 from flows.settings import Settings
 from flows.wiring import Services

@@ -15,6 +15,7 @@ from plain_orchestrator import PlainOrchestrator
 from prefect.states import Completed, Crashed
 
 from alerting.errors import CriticalError
+from flows.asked import Asked
 from flows.canaries import try_canaries
 from flows.child_runs import window as joining
 from flows.child_runs.messages import (
@@ -30,7 +31,7 @@ from flows.coordination.lease_loan import BorrowedLease, ask_for, borrower
 from flows.dates import land_window
 from flows.loading import LandedQueue, load, load_in_batches
 from flows.mapping import land_in_windows, map_windows
-from flows.parameters import Asked, Engine, Mode
+from flows.parameters import Engine, Mode
 from flows.planning.planner import plan_asked
 from flows.run.gate import SOURCE_DOWN
 from flows.run.run import Run

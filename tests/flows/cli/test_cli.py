@@ -322,7 +322,7 @@ def test_d08_ctrl_c_is_exit_code_130_and_leaves_what_was_done(place: Any) -> Non
     place.fill("2025-01-01", 1)
     before = place.objects()
     code = (
-        "import sys, flows.cli.looking as views\n"
+        "import sys, flows.cli.checking as views\n"
         "def forever(*given, **named):\n"
         "    print('looking', flush=True)\n"
         "    import time\n"

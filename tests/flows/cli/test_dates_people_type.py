@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from prefect.exceptions import ParameterTypeError
 
 from alerting.errors import ConfigurationError
+from flows.asked import Asked
 from flows.audit import audit
 from flows.backfill import backfill
 from flows.calendar_dates import FIRST, LAST, calendar_date, listed_dates
 from flows.cli.command import main
-from flows.parameters import Asked
 from flows.planning.requested import Selection, requested_partitions
 from scrapers.registry import scraper
 

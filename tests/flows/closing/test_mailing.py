@@ -16,9 +16,9 @@ from alerting.incident import Incident
 from alerting.journal import IncidentJournal
 from alerting.memory_store import MemoryObjectStore
 from deployments.local.inbox.server import InboxClient
+from flows.asked import Asked
 from flows.closing import mailing
 from flows.closing.mailing import keys_of_cause
-from flows.parameters import Asked
 from flows.planning.requested import Selection, requested_partitions
 from flows.settings import Settings
 from flows.wiring import Services, build_alert_settings, build_channels

@@ -12,6 +12,7 @@ from plain_orchestrator import PlainOrchestrator
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from alerting.errors import ConfigurationError, LeaseHeld
+from flows.asked import Asked
 from flows.backfill import decided, run_backfill
 from flows.cli.care import who
 from flows.closing.close import close_backfill, close_dead_runs
@@ -21,7 +22,7 @@ from flows.coordination.lease import Holder, Lease
 from flows.daily import without_reviewed
 from flows.ledger.ledger import LedgerEntry, Verdict
 from flows.ledger.reviews import Review, ReviewState, named_review, review_record
-from flows.parameters import Asked, Mode, Publish
+from flows.parameters import Mode, Publish
 from flows.planning.planner import plan_asked
 from flows.run.orchestrator import Decided, Decision
 from processors.review import Stale

@@ -14,6 +14,7 @@ from alerting.errors import BlockedBySource, ConfigurationError, StateUnreadable
 from alerting.memory_store import MemoryObjectStore
 from flows import backfill as backfill_module
 from flows import daily as daily_module
+from flows.asked import Asked
 from flows.coordination import lease_loan as waiting
 from flows.coordination.cooldown import Blocked, cool_down, lift_by_hand, refuse_while_cooling
 from flows.coordination.intervention import Intervention
@@ -22,7 +23,6 @@ from flows.coordination.lease_loan import read_waiting
 from flows.ledger.cooldowns import cooldown_name, cooling_until
 from flows.ledger.resumes import Resume, keep_resume, read_resumes
 from flows.ledger.verdicts import resumes_at
-from flows.parameters import Asked
 from flows.run import resume
 from scrapers.scrape import utc_now
 

@@ -11,10 +11,11 @@ from plain_orchestrator import PlainOrchestrator
 
 from alerting.errors import BudgetExhausted, CriticalError, StateUnreadable
 from alerting.memory_store import MemoryObjectStore
+from flows.asked import Asked
 from flows.closing.finish import finish, pause
 from flows.ledger.ledger import Ledger, Verdict
 from flows.ledger.pending import Pending, leave_pending, pending_name, read_pending
-from flows.parameters import Asked, Mode
+from flows.parameters import Mode
 from flows.planning.plan import Path
 from flows.planning.planner import plan_asked
 from flows.run.recording import record_failure

@@ -16,7 +16,8 @@ from alerting.memory_store import MemoryObjectStore
 from alerting.smart_alert_manager import SmartAlertManager
 from deployments.local.upstreams.civic_towns import LOCAL_CIVIC_KEY
 from deployments.local.upstreams.civic_upstream import CivicUpstream
-from flows.parameters import Asked, Mode
+from flows.asked import Asked
+from flows.parameters import Mode
 from flows.planning.catalogue import FRESH_FOR, read_catalogue, refresh_catalogue
 from flows.planning.planner import plan_asked
 from flows.run.run import Run

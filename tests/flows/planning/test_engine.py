@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from alerting.summary import render
+from flows.asked import Asked
 from flows.backfill import _engine_for
-from flows.parameters import Asked, Engine
+from flows.parameters import Engine
 from flows.planning.engine import LEAST_S_A_PART, PROCESS_S_A_DATE, Load, Spread, spread
 from flows.planning.planner import plan_asked
 from flows.run.starting_facts import starting_facts

@@ -14,9 +14,10 @@ from alerting.errors import (
     CriticalError,
     SourceContractError,
 )
+from flows.asked import Asked
 from flows.ledger.ledger import LedgerEntry, Verdict
 from flows.ledger.verdicts import concerns_one_partition, reached
-from flows.parameters import NO_DATE, Asked, Mode
+from flows.parameters import NO_DATE, Mode
 from flows.planning.plan import Path, PlanRules, make_plan
 from flows.planning.requested import Selection, requested_entities, requested_partitions
 from flows.settings import Settings

@@ -11,8 +11,9 @@ import pytest
 
 from alerting.memory_store import MemoryObjectStore
 from alerting.object_store import StoredObject
+from flows.asked import Asked
 from flows.ledger.ledger import Ledger, Verdict
-from flows.parameters import NO_DATE, Asked
+from flows.parameters import NO_DATE
 from flows.planning.estimate import Capacity, Estimate, estimate
 from flows.planning.history import KEPT_RUNS, RunCost, SourceHistory, add_to_history, read_history
 from flows.planning.plan import Path, Plan, PlannedPartition

@@ -22,8 +22,9 @@ from alerting.smart_alert_manager import SmartAlertManager
 from deployments.local.processes import Inherited, Serving, free_port, start_child, wait_ready
 from deployments.local.stack_environment import settings_of_sources
 from deployments.local.upstreams.worlds import available_worlds
+from flows.asked import Asked
 from flows.dates import land_window
-from flows.parameters import Asked, Mode
+from flows.parameters import Mode
 from flows.planning.canary import DEFAULT_CANARIES, choose_canaries
 from flows.planning.estimate import Estimate
 from flows.planning.plan import Plan, PlanRules, make_plan

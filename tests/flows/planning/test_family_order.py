@@ -12,7 +12,7 @@ from toy_family import TOYS, Toy
 
 from alerting.errors import ConfigurationError
 from alerting.memory_store import MemoryObjectStore
-from flows.parameters import AskedFamily
+from flows.asked import AskedFamily
 from flows.planning.family import in_family_order, needs_of, plan_family
 from flows.planning.period import period_dates
 from flows.settings import Settings

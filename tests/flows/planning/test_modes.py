@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plain_source import PlainSource
 
+from flows.asked import Asked
 from flows.ledger.ledger import LedgerEntry, Verdict
-from flows.parameters import Asked, Mode, Order
+from flows.parameters import Mode, Order
 from flows.planning.plan import Path, PlanRules, make_plan
 from flows.planning.requested import Selection, requested_partitions
 from scrapers.partition import partitions_between

@@ -11,14 +11,14 @@ import pytest
 from plain_orchestrator import PlainOrchestrator
 
 from alerting.run_facts import RunFacts
+from flows.asked import Asked
 from flows.closing.finish import finish
 from flows.dates import land_partition
 from flows.ledger.verdicts import abort_reason
-from flows.parameters import Asked
 from flows.planning.history import MINIMUM_BILLED_BYTES, RunCost, SourceHistory, read_history
 from flows.planning.planner import Planned, plan_asked
 from flows.prices import TIB, Prices, Usage
-from flows.run.circuit_breaker import breaker_limits
+from flows.run.breaker_limits import breaker_limits
 from flows.run.run import Run
 from flows.run.starting_facts import starting_facts
 from flows.settings import Settings

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from alerting.summary import render
-from flows.parameters import Asked
+from flows.asked import Asked
 from flows.planning.planner import plan_asked
 from flows.planning.query_bytes import DryRun, plan_dry_run
 from processors.warehouse import BigQueryWarehouse

@@ -10,7 +10,8 @@ import pytest
 
 from alerting.errors import ConfigurationError
 from alerting.memory_store import MemoryObjectStore
-from flows.parameters import Asked, Mode
+from flows.asked import Asked
+from flows.parameters import Mode
 from flows.planning.planner import plan_asked
 from flows.planning.tiers import refuse_closed
 from flows.settings import Settings

@@ -13,8 +13,8 @@ from alerting.memory_store import MemoryObjectStore
 from alerting.smart_alert_manager import SmartAlertManager
 from deployments.local.upstreams.drive_upstream import DriveUpstream
 from deployments.local.upstreams.league import Calendar
+from flows.asked import Asked
 from flows.ledger.ledger import Verdict
-from flows.parameters import Asked
 from flows.planning.plan import Path
 from flows.planning.planner import plan_asked
 from flows.planning.versions import changed_partitions, refresh_versions

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.run.circuit_breaker import Action, Breaker, Decision, Limits
+from flows.run.breaker_limits import Limits
+from flows.run.circuit_breaker import Breaker
+from flows.run.decision import Action, Decision
 
 NOW = dt.datetime(2025, 2, 1, 12, tzinfo=dt.UTC)
 Story = Callable[[Breaker], Decision | None]

@@ -13,8 +13,8 @@ import pytest
 from plain_orchestrator import PlainOrchestrator
 
 from alerting.local_store import FileObjectStore
+from flows.asked import Asked
 from flows.ledger.ledger import Ledger
-from flows.parameters import Asked
 from flows.planning.planner import plan_asked
 from flows.run.recording import land
 from flows.run.run import Run

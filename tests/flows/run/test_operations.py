@@ -12,8 +12,8 @@ from requests.adapters import HTTPAdapter
 
 from alerting.memory_store import MemoryObjectStore
 from alerting.object_store import StoredObject
+from flows.asked import Asked
 from flows.ledger.ledger import Ledger, Verdict
-from flows.parameters import Asked
 from flows.planning.planner import plan_asked
 from flows.settings import Settings
 from flows.wiring import Services

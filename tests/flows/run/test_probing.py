@@ -12,14 +12,17 @@ import pytest
 from plain_orchestrator import PlainOrchestrator
 
 from alerting.errors import CriticalError
+from flows.asked import Asked
 from flows.closing.finish import finish
 from flows.coordination.lease import Holder, Lease
 from flows.ledger.verdicts import abort_reason
 from flows.mapping import map_windows
-from flows.parameters import Asked
 from flows.planning.planner import plan_asked
-from flows.run.circuit_breaker import Action, Breaker, Decision, Limits, Probing
+from flows.run.breaker_limits import Limits
+from flows.run.circuit_breaker import Breaker
+from flows.run.decision import Action, Decision
 from flows.run.gate import SOURCE_DOWN, Gate
+from flows.run.probing import Probing
 from flows.run.run import Run
 from flows.run.starting_facts import starting_facts
 from flows.run.supervisor import Supervisor

@@ -17,8 +17,9 @@ from plain_orchestrator import PlainOrchestrator
 from alerting.errors import Truncated
 from alerting.memory_store import MemoryObjectStore
 from alerting.smart_alert_manager import SmartAlertManager
+from flows.asked import Asked
 from flows.ledger.ledger import LedgerEntry, Verdict
-from flows.parameters import Asked, Mode
+from flows.parameters import Mode
 from flows.process import load_batch, to_load
 from flows.run.quarantine import at_cap, duplicate_payloads, learned_cap, quarantine_suspects
 from flows.run.recording import land, record_failure

@@ -18,8 +18,8 @@ import processors.sources
 from alerting.errors import StateUnreadable
 from flows import backfill as backfill_module
 from flows import daily as daily_module
+from flows.asked import Asked
 from flows.coordination.lease import read_lease
-from flows.parameters import Asked
 from flows.planning.plan import make_plan
 from flows.run.run import Run
 from processors.registry import processor

@@ -9,8 +9,8 @@ import pytest
 from plain_orchestrator import PlainOrchestrator
 
 from alerting.errors import AuthenticationError
+from flows.asked import Asked
 from flows.dates import NOT_ATTEMPTED, land_partition
-from flows.parameters import Asked
 from flows.run.run import Run
 
 DATES = 12

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from deployments.local.upstreams.box_scores_upstream import Upstream
-from flows.parameters import Asked
+from flows.asked import Asked
 from flows.settings import Settings
 from flows.simulate.schedule import Ending, Subject, run_schedule, subject_of
 

@@ -20,11 +20,12 @@ from alerting.errors import (
 )
 from alerting.memory_store import MemoryObjectStore
 from deployments.local.upstreams.box_scores_upstream import Upstream
+from flows.asked import Asked
 from flows.coordination.cooldown import refuse_while_cooling
 from flows.coordination.lease import Holder, Lease, read_lease
 from flows.ledger.ledger import Ledger, LedgerEntry, Verdict
 from flows.ledger.verdicts import count_verdicts, verdict_of
-from flows.parameters import Asked, Mode
+from flows.parameters import Mode
 from flows.planning.known_first_date import first_date_name, known_scraper, read_first_date
 from flows.planning.plan import Path, PlanRules, make_plan
 from flows.planning.planner import plan_asked

@@ -28,6 +28,7 @@ from alerting.errors import (
 from alerting.memory_store import MemoryObjectStore
 from alerting.message import from_bytes
 from alerting.outbox import Outbox
+from flows.asked import Asked
 from flows.closing.close import close_dead_runs
 from flows.closing.finish import finish, pause
 from flows.coordination.cooldown import lift_by_hand, refuse_while_cooling
@@ -38,7 +39,6 @@ from flows.coordination.standstill import BLACKOUT, LIVE, SOURCE_DOWN, Standstil
 from flows.ledger.ledger import Verdict
 from flows.ledger.resumes import drop_resumes
 from flows.ledger.verdicts import abort_reason
-from flows.parameters import Asked
 from flows.planning.planner import plan_asked
 from flows.run import resume as resuming
 from flows.run.artifacts import now_of

@@ -1,0 +1,40 @@
+"""Counts requests to Cloud Storage by kind."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from requests import PreparedRequest, Response
+from requests.adapters import HTTPAdapter
+
+
+class CountingAdapter(HTTPAdapter):
+    """Counts what really goes over the wire, so that a test can hold a plan to its number of list calls."""
+
+    def __init__(self, **pool: Any) -> None:
+        super().__init__(**pool)
+        self._lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
+        self.has_answered = False
+        """Whether any request had an answer below 500."""
+
+    def counts(self) -> Mapping[str, int]:
+        """Requests so far by kind: ``read``, ``write``, ``list``, ``stat``, ``delete``."""
+        with self._lock:
+            return dict(self._counts)
+
+    def send(self, request: PreparedRequest, *args: Any, **kwargs: Any) -> Response:
+        """Counts, then sends."""
+        path, _, query = str(request.url).partition("?")
+        if request.method == "GET":
+            kind = "read" if "alt=media" in query else "list" if path.endswith("/o") else "stat"
+        else:
+            kind = {"DELETE": "delete"}.get(str(request.method), "write")
+        with self._lock:
+            self._counts[kind] += 1
+        answer = super().send(request, *args, **kwargs)
+        self.has_answered = self.has_answered or answer.status_code < 500
+        return answer

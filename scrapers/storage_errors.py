@@ -1,0 +1,69 @@
+"""What went wrong at Cloud Storage, as an error of the taxonomy, in words that hold no URL."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+from alerting.errors import AuthenticationError, ConfigurationError, CriticalError, LandingUnavailable, PipelineError
+
+_REASON_WORD = re.compile(r'"reason":\s*"(\w+)"')
+
+
+Trouble = Literal["missing", "vanished", "passing", "refused", "unknown"]
+"""The bucket is missing; it was there a moment ago; transient; this account may not; we do not know."""
+
+
+def storage_trouble(kind: Trouble, action: str, *, bucket: str, project: str, reason: str) -> PipelineError:
+    """The error of the taxonomy for a failed ``action`` (``read of a/b``); ``reason`` holds no URL."""
+    uri = f"gs://{bucket}"
+    where: dict[str, Any] = {"stage": "land", "uri": uri, "reason": reason}
+    if kind == "missing":
+        return ConfigurationError(
+            f"{action}: bucket {bucket} does not exist; nothing was written",
+            hint=f"gcloud storage buckets create {uri} --project {project}, or fix the setting",
+            **where,
+        )
+    if kind == "vanished":
+        return LandingUnavailable(f"{action}: not found in a bucket that was there a moment ago", **where)
+    if kind == "passing":
+        return LandingUnavailable(f"{action}: Cloud Storage gave no usable answer", **where)
+    if kind == "refused":
+        return AuthenticationError(
+            f"{action}: Cloud Storage refused this account",
+            hint="gcloud auth application-default login, or grant roles/storage.objectUser and "
+            "roles/storage.legacyBucketReader on the bucket",
+            **where,
+        )
+    return CriticalError(f"{action}: Cloud Storage failed in a way we do not understand", **where)
+
+
+def unreachable(endpoint: str, **where: Any) -> LandingUnavailable:
+    """Storage that has never answered; ``endpoint`` is the emulator's, "" for the real service."""
+    return LandingUnavailable(
+        f"Cloud Storage cannot be reached at {endpoint or 'storage.googleapis.com'} ({where['reason']}); nothing was "
+        "begun",
+        hint="make up, if it is the local stack; then gapless preflight"
+        if endpoint
+        else "gapless preflight, when the network is back; https://status.cloud.google.com tells of outages",
+        **where,
+    )
+
+
+def reason_of(error: BaseException) -> str:
+    """Class, status and Google's reason words. Never the text: it holds URLs with upload ids.
+
+    Reads what the exceptions of google-api-core (``code``, ``errors``, ``cause``) and of uploads and downloads
+    (``response``) have in common.
+    """
+    cause = getattr(error, "cause", None)
+    if isinstance(cause, Exception):
+        return f"gave up retrying after {reason_of(cause)}"
+    parts = [type(error).__name__]
+    status = getattr(error, "code", None) or getattr(getattr(error, "response", None), "status_code", None)
+    if status is not None:
+        parts.append(str(int(status)))
+        # Uploads and downloads leave the reason in the text only.
+        listed = [str(item.get("reason", "")) for item in getattr(error, "errors", None) or ()]
+        parts += listed or _REASON_WORD.findall(str(error))
+    return " ".join(part for part in parts if part)
