@@ -32,16 +32,18 @@ class Pace:
     def __init__(self, load_s: float = 0.0, now_s: Callable[[], float] = time.monotonic) -> None:
         self.load_s = load_s
         self.now_s = now_s
-        self._began_s = now_s()
+        self._first_s = 0.0
         self._landed = 0
 
     def landed(self) -> None:
         """One more date."""
+        # From the first one: what lies before it (a subflow, a process) is not repeated for the others.
+        self._first_s = self._first_s if self._landed else self.now_s()
         self._landed += 1
 
     def is_nearly_over(self, to_come: int) -> bool:
-        """Whether ``to_come`` dates land, as fast as those before, within one load."""
-        return to_come * (self.now_s() - self._began_s) < self.load_s * self._landed
+        """Whether ``to_come`` dates land, as fast as those after the first one, within one load."""
+        return to_come * (self.now_s() - self._first_s) < self.load_s * (self._landed - 1)
 
 
 async def load_in_batches(
