@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from email.message import EmailMessage
 from pathlib import Path
+from typing import Literal
 
 from alerting.channels import Delivery
 from alerting.errors import SourceUnavailable
@@ -29,7 +30,8 @@ WORDS = ("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta")
 class Taken:
     """A channel that keeps nothing but the last mail."""
 
-    kind, name = "mail", "taken"
+    kind: Literal["mail"] = "mail"
+    name = "taken"
     mail: EmailMessage | None = None
 
     def preflight(self) -> None:

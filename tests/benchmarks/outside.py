@@ -12,7 +12,7 @@ import re
 import threading
 import time
 import urllib.parse
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import Any
 
@@ -66,7 +66,7 @@ class Outside:
         ended_s = time.monotonic()
         with self._lock:
             spans = list(self.spans)
-        waited: Counter[str] = Counter()
+        waited: dict[str, float] = defaultdict(float)
         for kind, began, ended in spans:
             waited[kind] += ended - began
         calls = [(began, ended) for kind, began, ended in spans if kind == "source"] or [(self.began_s, ended_s)]
@@ -113,9 +113,9 @@ class Outside:
             finally:
                 self._took("Prefect", began_s)
 
-        HTTPAdapter.send = send  # type: ignore[method-assign]
-        httpx.Client.send = ask  # type: ignore[method-assign]
-        httpx.AsyncClient.send = tell  # type: ignore[method-assign]
+        HTTPAdapter.send = send  # type: ignore[method-assign, assignment]
+        httpx.Client.send = ask  # type: ignore[method-assign, assignment]
+        httpx.AsyncClient.send = tell  # type: ignore[method-assign, assignment]
 
 
 def wall_by_kind(spans: list[tuple[str, float, float]], began_s: float, ended_s: float) -> Mapping[str, float]:

@@ -53,6 +53,7 @@ class Trade(Row):
 class Trades(Processor):
     """Answers are rows already."""
 
+    source = "trades"
     tables = (Table("trades", Trade, ("trade_id",), "trade_date"),)
 
     def rows(self, partition: Partition, page: LandedPage) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -104,7 +105,6 @@ class Answers:
 def staged(manifests: Sequence[Manifest], landing: Landing, folder: Path) -> tuple[int, int]:
     """Rows of a batch, and the bytes of them that were on disk."""
     processor = Trades()
-    processor.source = "trades"
     spools = {table.name: TableSpool(folder, table.name) for table in processor.tables}
     batch = BatchRows("bench", spools)
     read_batch(batch, manifests, processor, landing)
