@@ -26,6 +26,7 @@ _ADVICE = {
     "landed pages are kept.",
     "LoadRejected": "BigQuery refused the rows. Fix the row model; a retry reloads what is landed, without calls.",
     "SiteClosed": "Look at the site in a browser; mend or remove it in the settings. The others were asked.",
+    "WindowLost": "Look at the log of the window's flow run and at the worker's memory; the source was not to blame.",
     "LeaseHeld": "Another run works on this source. Wait for its end.",
     "StateUnreadable": "Restore the named object; nothing is guessed in its place.",
     "RowRejected": "Look at the rejected rows; they are kept beside the raw pages.",

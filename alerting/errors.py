@@ -16,7 +16,8 @@
     │   ├── Truncated               a cap was reached; the rest is not there
     │   ├── CoverageLow             fewer rows than the source itself announced
     │   ├── Shrunk                  it would remove more rows than is usual; the old ones were kept
-    │   └── SiteClosed              the site of one entity is closed, has moved or refuses us; the others are asked
+    │   ├── SiteClosed              the site of one entity is closed, has moved or refuses us; the others are asked
+    │   └── WindowLost              the process that was to do it ended again and again before it did
     └── CriticalError           stop this source now; untried partitions stay pending; tell a human at once
         ├── ConfigurationError      our settings or parameters are wrong
         │   └── WrongUsage              what was asked for cannot be, as a source that does not exist
@@ -192,6 +193,10 @@ class Shrunk(NonCriticalError):
 
 class SiteClosed(NonCriticalError):
     """The site of one entity is closed, has moved, or refuses us: a person has to look; the others are asked on."""
+
+
+class WindowLost(NonCriticalError):
+    """The process of its window ended again and again before this partition was tried to the end."""
 
 
 class CriticalError(PipelineError):

@@ -73,14 +73,16 @@ async def land_window(run: Run, keys: list[str], landed: Callable[[Landed], None
     """Lands ``keys`` and then tells ``landed`` of each that has to be loaded or recounted, in their order."""
     # Before any of its dates waits for a slot: the window before it must not find them taken.
     await run.turns.wait(keys[0])
-    if run.kit.scraper.sweeps:
-        outcomes = await _land_by_sweep(run, keys)
-    elif run.kit.scraper.days_per_call > 1:
-        outcomes = await _land_in_spans(run, keys)
-    else:
-        outcomes = await asyncio.gather(*(_land_or_record(run, key, keys[0]) for key in keys))
-    for one in run.work.hand_over(keys):
-        landed(one)
+    try:
+        if run.kit.scraper.sweeps:
+            outcomes = await _land_by_sweep(run, keys)
+        elif run.kit.scraper.days_per_call > 1:
+            outcomes = await _land_in_spans(run, keys)
+        else:
+            outcomes = await _land_each(run, keys)
+    finally:
+        for one in run.work.hand_over(keys):
+            landed(one)
     await run.in_thread(run.services.alerts.flush, keys[0], str(flow_run.id or run.backfill_id))
     failed, skipped = outcomes.count(FAILED), outcomes.count(NOT_ATTEMPTED)
     message = f"{len(keys) - failed - skipped} of {len(keys)} landed"
@@ -90,6 +92,15 @@ async def land_window(run: Run, keys: list[str], landed: Callable[[Landed], None
 
 
 # -- one partition by one call ---------------------------------------------------------------------------------
+
+
+async def _land_each(run: Run, keys: list[str]) -> list[str]:
+    """One outcome each. What could not even be recorded is raised when all of the others are done."""
+    ended = await asyncio.gather(*(_land_or_record(run, key, keys[0]) for key in keys), return_exceptions=True)
+    for one in ended:
+        if isinstance(one, BaseException):
+            raise one
+    return [one for one in ended if not isinstance(one, BaseException)]
 
 
 async def _land_or_record(run: Run, key: str, window: str) -> str:

@@ -45,5 +45,12 @@ class PlainOrchestrator:
     async def workers(self, deployment: str) -> int | None:
         return 0
 
-    async def child(self, deployment: str, parameters: Mapping[str, Any], label: str, idempotency_key: str) -> Child:
+    async def child(
+        self,
+        deployment: str,
+        parameters: Mapping[str, Any],
+        label: str,
+        idempotency_key: str,
+        given_up: Callable[[str], str],
+    ) -> Child:
         raise ValueError(f"there is no {deployment} without a server")

@@ -10,18 +10,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from functools import partial
+from itertools import count
 from typing import Any
 
-from alerting.errors import ConfigurationError, PipelineError
+from alerting.errors import ConfigurationError, PipelineError, WindowLost
+from alerting.incident import Incident
+from alerting.redaction import redact
+from alerting.wording import plural
 from flows.ledger.ledger import LedgerEntry, Verdict
 from flows.log import partition_logger
 from flows.run.landed_before import read_landed
 from flows.run.orchestrator import Child
+from flows.run.recording import record_failure
 from flows.run.run import Run
 from flows.run.work_set import Landed
 from scrapers.partition import Partition, window_name
 
-# A window whose worker died is begun again by another one; a third death is the window's own doing.
+# A window that ended too early is begun again with what is missing; a third end without a date more is its own doing.
 TRIES = 3
 
 _LEAST_PARTITIONS = 31
@@ -51,7 +57,10 @@ def windows_of(run: Run, partitions: Sequence[Partition]) -> tuple[list[tuple[Pa
 
 
 async def run_elsewhere(run: Run, keys: list[str], slots: int, landed: Callable[[Landed], None]) -> None:
-    """Runs one window on a worker, until it has ended.
+    """Runs one window on a worker until every date of it is accounted for, whatever becomes of the worker.
+
+    What ends before that is begun again (failed, crashed, deleted, silent: all the same), but for a window that a
+    person has cancelled. What is missing in the end is recorded as `WindowLost`.
 
     Args:
         run: The parent's run.
@@ -60,20 +69,37 @@ async def run_elsewhere(run: Run, keys: list[str], slots: int, landed: Callable[
         landed: Told of each that is landed or came again as it was; of what has landed, while the window goes on.
     """
     taking = _Taking(run, keys, landed)
-    missing, same = keys, dict[str, str]()
-    for attempt in range(1, TRIES + 1):
+    missing, tries = keys, 0
+    for attempt in count(1):
         child = await taking.beside(_run_child(run, missing, slots, attempt))
-        mine = await taking.look()
-        if run.windows is not None:
-            await run.in_thread(run.windows.look)
-            run.windows.ended(str(child.id))
-            same = run.windows.unchanged()
-        missing = [key for key in keys if key not in mine and key not in same and key not in run.work.done_elsewhere]
-        ended = child.state is not None and (child.state.is_completed() or child.state.is_failed())
-        if not missing or ended or run.stopped_by is not None:
+        if child is None:
+            return
+        before, missing = missing, await taking.missing_behind(child)
+        tries = tries + 1 if len(missing) == len(before) else 0
+        if not missing or run.stopped_by is not None:
             break
-        partition_logger().warning("window %s ended as %s; %d dates again", keys[0], child.state_name, len(missing))
-    await taking.take(mine, same)
+        told = f"window {keys[0]} ended as {child.state} without {plural(len(missing), 'partition')}: {child.message}"
+        if tries == TRIES or child.is_cancelled:
+            partition_logger().error("%s", told)
+            await run.in_thread_each(partial(_record_lost, run, keys[0], child, tries), missing)
+            break
+        partition_logger().warning("%s; begun again", told)
+        # By then the parent knows whether the source is still its own, and storage or server may be back.
+        await asyncio.sleep(run.services.settings.heartbeat_s)
+    await taking.take_all()
+
+
+def _record_lost(run: Run, window: str, child: Child, tries: int, key: str) -> None:
+    by = "was cancelled" if child.is_cancelled else f"ended {plural(tries, 'time')} as {child.state}"
+    said = redact(child.message)
+    error = WindowLost(
+        f"its window {by} before this was tried to the end" + (f": {said}" if said else ""),
+        source=run.source,
+        partition=key,
+        stage="scrape",
+        flow_run=child.id,
+    )
+    record_failure(run, key, error, "scrape", window)
 
 
 class _Taking:
@@ -82,13 +108,29 @@ class _Taking:
     def __init__(self, run: Run, keys: list[str], landed: Callable[[Landed], None]) -> None:
         self._run, self._keys, self._landed = run, keys, landed
         self._taken: set[str] = set()
+        self._mine: dict[str, LedgerEntry] = {}
+        self._same: dict[str, str] = {}
 
-    async def look(self) -> dict[str, LedgerEntry]:
+    async def missing_behind(self, child: Child) -> list[str]:
+        """What of the window nothing is known of, now that ``child`` has ended."""
+        self._mine, self._same = await self._look(), {}
+        if self._run.windows is not None:
+            await self._run.in_thread(self._run.windows.look)
+            self._run.windows.ended(child.id)
+            self._same = self._run.windows.unchanged()
+        known = (self._mine, self._same, self._run.work.done_elsewhere)
+        return [key for key in self._keys if not any(key in one for one in known)]
+
+    async def take_all(self) -> None:
+        """What the last child left; called once, behind ``missing_behind``."""
+        await self._take(self._mine, self._same)
+
+    async def _look(self) -> dict[str, LedgerEntry]:
         """What the ledger says of those that this run has begun."""
         entries = await self._run.in_thread(self._run.ledger.refresh, min(self._keys), max(self._keys))
         return {key: entry for key in self._keys if (entry := entries.get(key)) and _is_by(self._run, entry)}
 
-    async def take(self, mine: Mapping[str, LedgerEntry], same: Collection[str] = ()) -> None:
+    async def _take(self, mine: Mapping[str, LedgerEntry], same: Collection[str] = ()) -> None:
         """Those of ``mine`` that are landed, and ``same``, which came again as they were."""
         ready = [
             key
@@ -99,7 +141,7 @@ class _Taking:
             self._landed(one)
         self._taken.update(ready)
 
-    async def beside(self, running: Coroutine[Any, Any, Child]) -> Child:
+    async def beside(self, running: Coroutine[Any, Any, Child | None]) -> Child | None:
         """The result of ``running``; with every heartbeat until then, what has landed is taken."""
         child = asyncio.create_task(running)
         try:
@@ -114,13 +156,14 @@ class _Taking:
 
     async def _take_meanwhile(self) -> None:
         try:
-            await self.take(await self.look())
+            await self._take(await self._look())
         except PipelineError as error:
             partition_logger().warning("what window %s has landed is taken later: %s", self._keys[0], error)
 
 
-async def _run_child(run: Run, keys: list[str], slots: int, attempt: int) -> Child:
-    name = f"dates/{run.source}"
+async def _run_child(run: Run, keys: list[str], slots: int, attempt: int) -> Child | None:
+    """How the window ended; None when there is nothing that could run it, which stops the run."""
+    name, windows = f"dates/{run.source}", run.windows
     try:
         return await run.orchestrator.child(
             name,
@@ -128,11 +171,16 @@ async def _run_child(run: Run, keys: list[str], slots: int, attempt: int) -> Chi
             f"{run.source} {window_name(keys)}",
             # A parent that repeats its call never doubles a window.
             f"{run.backfill_id}:{run.created_at:%Y%m%dT%H%M%S}:{keys[0]}:{attempt}",
+            lambda window_id: windows.given_up(window_id) if windows is not None else "",
         )
     except ValueError as error:
-        raise ConfigurationError(
-            f"there is no deployment {name}", source=run.source, stage="plan", hint="python -m deployments.provision"
-        ) from error
+        if run.stopped_by is None:
+            found = ConfigurationError(
+                str(error), source=run.source, stage="plan", hint="python -m deployments.provision"
+            )
+            run.stop(found, "scrape")
+            run.services.alerts.record_error(Incident.from_error(found))
+        return None
 
 
 def _is_by(run: Run, entry: LedgerEntry) -> bool:

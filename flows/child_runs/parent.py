@@ -41,6 +41,7 @@ class Windows:
         self._reports: dict[str, Report] = {}
         self._generations: dict[str, int] = {}
         self._changed_s: dict[str, float] = {}
+        self._looked_s = 0.0
         self._fed: Counter[str] = Counter()
         self._told: Orders | None = None
         self._orders = 0
@@ -53,13 +54,14 @@ class Windows:
         """Reads the reports that have changed; failures trip the breaker, a critical one stops the run."""
         store, backfill_id = self._run.services.store, self._run.backfill_id
         with self._lock:
+            looked_s = time.monotonic()
             for found in store.list(reports_prefix(backfill_id)):
                 if self._generations.get(found.name) == found.generation:
                     continue
                 report = read_report(store, found.name)
                 before = self._reports.get(found.name, Report())
                 self._generations[found.name] = found.generation
-                self._changed_s[found.name] = time.monotonic()
+                self._changed_s[found.name] = looked_s
                 self._reports[found.name] = report
                 if not self._has_looked:
                     # Counted before the pause; not replayed.
@@ -67,7 +69,7 @@ class Windows:
                     continue
                 self._run.tally.add_rows(report.landed_rows - before.landed_rows)
                 self._feed(found.name, report)
-            self._has_looked = True
+            self._has_looked, self._looked_s = True, looked_s
             self._run.tally.set_spent_elsewhere(
                 {name: sum(getattr(one, name) for one in self._reports.values()) for name in _TOTALS}
             )
@@ -135,6 +137,16 @@ class Windows:
             if name in self._reports:
                 self._reports[name] = self._reports[name].model_copy(update={"ended": True})
 
+    def given_up(self, window_id: str) -> str:
+        """Why nobody waits for this window any more; "" while somebody does."""
+        name = report_name(self._run.backfill_id, window_id)
+        with self._lock:
+            if name in self._reports:
+                silent_s = self._silent_s(name)
+                ttl_s = self._run.services.settings.lease_ttl_s
+                return f"nothing was heard of it for {silent_s:,.0f} s" if silent_s > ttl_s else ""
+        return "the run was over before a worker began it" if self._run.stopped_by is not None else ""
+
     @property
     def are_idle(self) -> bool:
         """Every living window stands still under the orders as they are."""
@@ -147,9 +159,11 @@ class Windows:
         return self._prober if self._prober in living else min(living, default="")
 
     def _living(self) -> dict[str, Report]:
-        alive_since_s = time.monotonic() - self._run.services.settings.lease_ttl_s
+        ttl_s = self._run.services.settings.lease_ttl_s
         return {
-            name: report
-            for name, report in self._reports.items()
-            if not report.ended and self._changed_s[name] > alive_since_s
+            name: report for name, report in self._reports.items() if not report.ended and self._silent_s(name) < ttl_s
         }
+
+    def _silent_s(self, name: str) -> float:
+        """As of the last look: a parent that was frozen since then has missed reports, and no window died by that."""
+        return self._looked_s - self._changed_s[name]

@@ -36,20 +36,14 @@ Part = Callable[[], Awaitable[State[Any]]]
 """What a subflow does, with everything that no parameter of a flow could carry."""
 
 
-class Child(Protocol):
-    """A run of a deployment, in whatever process."""
+@dataclass(frozen=True, slots=True)
+class Child:
+    """How a run of a deployment ended, in whatever process: ``state`` in one word, and what it said."""
 
-    @property
-    def id(self) -> object:
-        """Its window's name."""
-
-    @property
-    def state(self) -> State[Any] | None:
-        """How it ended."""
-
-    @property
-    def state_name(self) -> str | None:
-        """The same in one word."""
+    id: str
+    state: str
+    message: str = ""
+    is_cancelled: bool = False
 
 
 class Orchestrator(Protocol):
@@ -73,8 +67,17 @@ class Orchestrator(Protocol):
     async def workers(self, deployment: str) -> int | None:
         """How many workers could run it now; None where a machine is begun for each run."""
 
-    async def child(self, deployment: str, parameters: Mapping[str, Any], label: str, idempotency_key: str) -> Child:
-        """Runs a deployment, whose worker may be elsewhere, until it has ended.
+    async def child(
+        self,
+        deployment: str,
+        parameters: Mapping[str, Any],
+        label: str,
+        idempotency_key: str,
+        given_up: Callable[[str], str],
+    ) -> Child:
+        """Runs a deployment, whose worker may be elsewhere, until it has ended, was deleted, or is given up.
 
-        The same key gives the same child again. Raises ``ValueError`` when there is no such deployment.
+        The same key gives the same child again. ``given_up`` is asked again and again why the child of an id is not
+        waited for any more, "" while it is; such a child is ended. Raises ``ValueError`` when there is no such
+        deployment.
         """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
@@ -10,19 +11,22 @@ from typing import Any, TypeVar
 from prefect import Flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import FlowRun, WorkerStatus
+from prefect.client.schemas.objects import WorkerStatus
 from prefect.deployments import arun_deployment
 from prefect.exceptions import ObjectNotFound
 from prefect.flow_runs import asuspend_flow_run
 from prefect.input import RunInput
 from prefect.runtime import deployment
+from prefect.states import Cancelled
 from prefect.tasks import Task
 from pydantic import Field
 
 from flows.log import lets_out_redacted, retry_transient
-from flows.run.orchestrator import Decided, Decision, Part
+from flows.run.orchestrator import Child, Decided, Decision, Part
 
 R = TypeVar("R")
+
+_LOOKED_AT_EVERY_S = 1.0
 
 # Parameters of a flow are JSON at the server; clients and manifests go beside them, in the context of the caller.
 _PART: ContextVar[Part | None] = ContextVar("part", default=None)
@@ -94,7 +98,10 @@ class PrefectOrchestrator:
             self._tasks[name] = _step.with_options(
                 name=name, retries=len(retry_delays_s), retry_delay_seconds=list(retry_delays_s)
             )
-        state: Any = await self._tasks[name](label, work, return_state=True)
+        try:
+            state: Any = await self._tasks[name](label, work, return_state=True)
+        except Exception as error:  # Prefect passes on what its HTTP library raises when the server is down
+            return error
         result: R | BaseException = await state.aresult(raise_on_failure=False)
         return result
 
@@ -122,13 +129,36 @@ class PrefectOrchestrator:
             return None
         return sum(worker.status is WorkerStatus.ONLINE for worker in workers)
 
-    async def child(self, deployment: str, parameters: Mapping[str, Any], label: str, idempotency_key: str) -> FlowRun:
-        """A flow run of a deployment, looked at every second until it has ended."""
-        return await arun_deployment(
-            deployment,
-            parameters=dict(parameters),
-            flow_run_name=label,
-            idempotency_key=idempotency_key,
-            timeout=None,
-            poll_interval=1,
-        )
+    async def child(
+        self,
+        deployment: str,
+        parameters: Mapping[str, Any],
+        label: str,
+        idempotency_key: str,
+        given_up: Callable[[str], str],
+    ) -> Child:
+        """A flow run of a deployment, looked at every second; Late and Pending are waited for like Running."""
+        try:
+            run = await arun_deployment(
+                deployment,
+                parameters=dict(parameters),
+                flow_run_name=label,
+                idempotency_key=idempotency_key,
+                timeout=0,
+            )
+        except ObjectNotFound as error:
+            raise ValueError(f"there is no deployment {deployment}") from error
+        window_id = str(run.id)
+        async with get_client() as client:
+            while run.state is None or not run.state.is_final():
+                if why := given_up(window_id):
+                    # Not Cancelling: there may be no worker left to answer that.
+                    await client.set_flow_run_state(run.id, Cancelled(message=why), force=True)
+                    return Child(window_id, "given up", why)
+                await asyncio.sleep(_LOOKED_AT_EVERY_S)
+                try:
+                    run = await client.read_flow_run(run.id)
+                except ObjectNotFound:
+                    return Child(window_id, "deleted", "its flow run was deleted")
+        state = run.state
+        return Child(window_id, state.name or "", state.message or "", is_cancelled=state.is_cancelled())

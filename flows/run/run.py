@@ -71,6 +71,9 @@ class WindowsElsewhere(Protocol):
     def ended(self, window_id: str) -> None:
         """The child run of this id has ended."""
 
+    def given_up(self, window_id: str) -> str:
+        """Why the child run of this id is not waited for any more; "" while it is."""
+
     def unchanged(self) -> dict[str, str]:
         """Partitions that came again as they were, with the attempt that shows it."""
 

@@ -78,7 +78,14 @@ class SimulatedOrchestrator:
         """There are no other processes."""
         return 0
 
-    async def child(self, deployment: str, parameters: Mapping[str, Any], label: str, idempotency_key: str) -> Child:
+    async def child(
+        self,
+        deployment: str,
+        parameters: Mapping[str, Any],
+        label: str,
+        idempotency_key: str,
+        given_up: Callable[[str], str],
+    ) -> Child:
         """There are no other processes."""
         raise ValueError(f"{deployment}: a simulated run has no children")
 

@@ -102,7 +102,11 @@ def test_nobody_waits_for_a_window_that_died_without_a_word(parent: Run, monkeyp
 
     later_s = windows.time.monotonic() + 61
     monkeypatch.setattr(windows.time, "monotonic", lambda: later_s)
+    assert not parent.windows.are_idle, "the parent was frozen meanwhile, and has not looked since"
+    assert parent.windows.given_up("w1") == ""
+    parent.windows.look()
     assert parent.windows.are_idle
+    assert parent.windows.given_up("w1") == "nothing was heard of it for 61 s"
 
 
 def test_a_window_is_idle_only_under_the_orders_as_they_are(parent: Run) -> None:

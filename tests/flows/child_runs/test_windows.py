@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from plain_orchestrator import PlainOrchestrator
-from prefect.states import Completed, Crashed
 
 from alerting.errors import CriticalError
+from alerting.run_facts import RunFacts
 from flows.asked import Asked
 from flows.canaries import try_canaries
 from flows.child_runs import window as joining
@@ -23,17 +22,20 @@ from flows.child_runs.messages import (
     read_orders,
     read_report,
     report_name,
+    write_report,
 )
 from flows.child_runs.parent import attach_windows
 from flows.closing.finish import finish
 from flows.coordination.lease import Holder, Lease
 from flows.coordination.lease_loan import BorrowedLease, ask_for, borrower
 from flows.dates import land_window
+from flows.ledger.verdicts import abort_reason, exit_code
 from flows.loading import LandedQueue, load, load_in_batches
 from flows.mapping import land_in_windows, map_windows
 from flows.parameters import Engine, Mode
 from flows.planning.planner import plan_asked
 from flows.run.gate import SOURCE_DOWN
+from flows.run.orchestrator import Child
 from flows.run.run import Run
 from flows.run.starting_facts import starting_facts
 from flows.run.supervisor import Supervisor
@@ -337,8 +339,8 @@ def test_what_a_window_has_landed_is_loaded_while_it_goes_on(place: Place) -> No
         async with fleet("2025-01-01", "2025-01-04", parallel=1) as found:
             run = found.run
 
-            class Workers(PlainOrchestrator):
-                async def child(self, deployment: str, parameters: Any, label: str, idempotency_key: str) -> Any:
+            class Tardy(PlainOrchestrator):
+                async def child(self, deployment: str, parameters: Any, *told: Any) -> Child:
                     """A worker that goes on only when the dates so far are in their tables."""
                     keys, verdicts = parameters["partitions"], set[str]()
                     await found.window(*keys[:2], slots=parameters["slots"])
@@ -347,9 +349,9 @@ def test_what_a_window_has_landed_is_loaded_while_it_goes_on(place: Place) -> No
                             await asyncio.sleep(0.05)
                             verdicts = {entry.verdict.value for key in keys[:2] if (entry := run.ledger.get(key))}
                     await found.window(*keys[2:], slots=parameters["slots"])
-                    return SimpleNamespace(id=keys[0], state=Completed(), state_name="")
+                    return Child(keys[0], "Completed")
 
-            run.orchestrator = Workers()
+            run.orchestrator = Tardy()
             plan = plan_asked(run.services, run.asked, utc_now(), PARENT).plan
             landed: LandedQueue = asyncio.Queue()
             loading = asyncio.create_task(load_in_batches(partial(load, run), [], landed, 4, 2))
@@ -361,6 +363,134 @@ def test_what_a_window_has_landed_is_loaded_while_it_goes_on(place: Place) -> No
             assert {entry.verdict.value for entry in place.ledger.refresh().values()} == {"verified"}
 
     asyncio.run(story())
+
+
+# -- windows that end too early ---------------------------------------------------------------------------------
+
+
+class Workers(PlainOrchestrator):
+    """Workers whose children end one after the other as ``fates`` say, the last one over and over.
+
+    ``crashes``, ``fails``: at once. ``half``: behind half of its dates. ``silent``: given up, as it says nothing more.
+    ``waits``: no worker ever begins it. ``lives``: does its work.
+    """
+
+    def __init__(self, found: Fleet, *fates: str) -> None:
+        super().__init__()
+        self.found, self.fates, self.begun = found, list(fates), list[list[str]]()
+
+    async def child(
+        self,
+        deployment: str,
+        parameters: Mapping[str, Any],
+        label: str,
+        idempotency_key: str,
+        given_up: Callable[[str], str],
+    ) -> Child:
+        keys = list(parameters["partitions"])
+        self.begun.append(keys)
+        fate = self.fates.pop(0) if len(self.fates) > 1 else self.fates[0]
+        if fate == "lives":
+            await self.found.window(*keys, slots=parameters["slots"])
+            return Child(keys[0], "Completed")
+        if fate == "half":
+            await self.found.window(*keys[: len(keys) // 2])
+            return Child(keys[0], "Crashed", "Process for flow run exited with status code: -9")
+        if fate == "silent":
+            write_report(self.found.run.services.store, PARENT, "mute", Report())
+        while fate in ("silent", "waits"):
+            await self.found.supervisor.step()
+            if why := given_up("mute"):
+                return Child("mute", "given up", why)
+            await asyncio.sleep(0.02)
+        state = {"fails": "Failed", "cancelled": "Cancelled", "deleted": "deleted"}.get(fate, "Crashed")
+        return Child(idempotency_key, state, f"it {fate}", is_cancelled=fate == "cancelled")
+
+
+def spread(
+    place: Place, last: int, *fates: str, meanwhile: Callable[[Run], None] | None = None
+) -> tuple[RunFacts, Any]:
+    """A distributed run of January up to ``last`` in one window, to the mail; its facts, and what was begun."""
+
+    async def story() -> tuple[RunFacts, Any]:
+        async with fleet("2025-01-01", f"2025-01-{last:02d}", parallel=1, canary=-1) as found:
+            workers = found.run.orchestrator = Workers(found, *fates)
+            if meanwhile is not None:
+                asyncio.get_running_loop().call_later(0.3, meanwhile, found.run)
+            plan = plan_asked(found.run.services, found.run.asked, utc_now(), PARENT).plan
+            async with asyncio.timeout(PATIENCE_S):
+                await map_windows(found.run, plan)
+            facts = await found.run.in_thread(finish, found.run, abort_reason(found.run.stopped_by))
+            return facts, workers.begun
+
+    return asyncio.run(story())
+
+
+@pytest.mark.parametrize("fate", ["fails", "crashes", "deleted", "silent"])
+def test_a_window_that_ends_before_its_first_date_is_begun_again_by_another_worker(
+    place: Place, monkeypatch: pytest.MonkeyPatch, fate: str
+) -> None:
+    monkeypatch.setenv("GAPLESS_LEASE_TTL_S", "0.6")
+    facts, begun = spread(place, 3, fate, "lives")
+    assert (facts.verdict, begun) == ("COMPLETE", [days(1, 3)] * 2)
+    assert place.upstream.calls.report()["by_date"] == dict.fromkeys(days(1, 3), 1)
+
+
+def test_a_window_is_begun_again_with_what_is_missing_for_as_long_as_it_gets_on(place: Place) -> None:
+    facts, begun = spread(place, 8, "half", "crashes", "half", "crashes", "crashes", "half", "lives")
+    assert facts.verdict == "COMPLETE"
+    assert [len(keys) for keys in begun] == [8, 4, 4, 2, 2, 2, 1]
+    assert place.upstream.calls.report()["by_date"] == dict.fromkeys(days(1, 8), 1)
+
+
+@pytest.mark.parametrize("fate", ["fails", "crashes"])
+def test_dates_of_a_window_that_never_gets_on_are_named_with_a_cause_and_the_run_is_not_well(
+    place: Place, fate: str
+) -> None:
+    facts, begun = spread(place, 8, "half", fate)
+    assert begun == [days(1, 8), *[days(5, 8)] * 3]
+    assert facts.verdict == "FAILED", "half of it is no small gap"
+    assert facts.verdict_counts == {"verified": 4, "failed_permanent": 4}
+    (mail,) = place.inbox.messages()
+    text = " ".join(place.inbox.message(mail["id"])["text"].split())
+    assert "its window ended 3 times as" in text
+    assert f"it {fate}" in text
+    entry = place.entry("2025-01-05")
+    assert (entry.error_type, entry.verdict.value) == ("WindowLost", "failed_permanent")
+
+
+def test_a_small_window_that_is_lost_is_no_gap_that_the_source_left(place: Place) -> None:
+    facts, _ = spread(place, 20, "half", "half", "half", "half", "crashes")
+    assert facts.verdict_counts == {"verified": 17, "empty_ok": 1, "failed_permanent": 2}
+    assert (facts.verdict, exit_code(facts.verdict)) == ("FAILED", 1), "nine tenths are there, and a machine is broken"
+
+
+def test_a_window_that_a_person_cancels_is_not_begun_again_and_its_dates_are_named(place: Place) -> None:
+    facts, begun = spread(place, 3, "cancelled")
+    assert (facts.verdict, len(begun)) == ("FAILED", 1)
+    assert "its window was cancelled" in place.entry("2025-01-02").error
+
+
+def test_no_parent_waits_for_a_window_that_no_worker_begins_once_the_run_is_over(place: Place) -> None:
+    def stall(run: Run) -> None:
+        run.stop(CriticalError("nothing finished for an hour", source=SOURCE, abort="red_flag"), "scrape")
+
+    facts, begun = spread(place, 3, "waits", meanwhile=stall)
+    assert (facts.verdict, len(begun)) == ("ABORTED(red_flag)", 1)
+    assert facts.verdict_counts == {"planned": 3}
+
+
+def test_a_source_without_a_deployment_for_windows_stops_with_the_command_that_makes_one(place: Place) -> None:
+    async def story() -> None:
+        async with fleet("2025-01-01", "2025-01-03", canary=-1) as found:
+            plan = plan_asked(found.run.services, found.run.asked, utc_now(), PARENT).plan
+            await map_windows(found.run, plan)
+            facts = await found.run.in_thread(finish, found.run, abort_reason(found.run.stopped_by))
+            assert facts.verdict == "ABORTED(critical)"
+
+    asyncio.run(story())
+    texts = [place.inbox.message(mail["id"])["text"] for mail in place.inbox.messages()]
+    assert any("python -m deployments.provision" in text for text in texts)
 
 
 @pytest.mark.long
@@ -378,11 +508,11 @@ def test_a_distributed_full_run_recounts_what_its_windows_got_unchanged_and_load
             run = found.run
 
             class Workers(PlainOrchestrator):
-                async def child(self, deployment: str, parameters: Any, label: str, idempotency_key: str) -> Any:
+                async def child(self, deployment: str, parameters: Any, *told: Any) -> Child:
                     """A worker; with ``dies`` the first one is lost behind its first date."""
-                    keys, is_lost = parameters["partitions"], dies and idempotency_key.endswith(":1")
+                    keys, is_lost = parameters["partitions"], dies and told[1].endswith(":1")
                     await found.window(*(keys[:1] if is_lost else keys), slots=parameters["slots"])
-                    return SimpleNamespace(id=keys[0], state=Crashed() if is_lost else Completed(), state_name="")
+                    return Child(keys[0], "Crashed" if is_lost else "Completed")
 
             run.orchestrator = Workers()
             plan = plan_asked(run.services, run.asked, utc_now(), PARENT).plan

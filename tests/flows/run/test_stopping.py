@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from plain_orchestrator import PlainOrchestrator
 
-from alerting.errors import AuthenticationError
+from alerting.errors import AuthenticationError, LandingUnavailable
 from flows.asked import Asked
 from flows.dates import NOT_ATTEMPTED, land_partition
 from flows.run.run import Run
@@ -44,3 +44,24 @@ def test_no_date_is_blamed_for_a_dead_key_and_all_are_asked_for_again_once_it_is
     place.upstream.trouble()
     _, facts = ran("2025-01-01", "2025-01-05")
     assert facts.verdict == "COMPLETE"
+
+
+def test_a_date_whose_failure_cannot_be_recorded_keeps_no_neighbour_from_its_table(place: Any, ran: Any) -> None:
+    place.upstream.trouble({"kind": "500", "dates": ["2025-01-02"]})
+
+    def break_ledger(run: Run) -> None:
+        advance = run.ledger.advance
+
+        def broken(key: str, *told: Any, **facts: Any) -> Any:
+            if key == "2025-01-02":
+                raise LandingUnavailable("storage is down for one object")
+            return advance(key, *told, **facts)
+
+        run.ledger.advance = broken  # type: ignore[method-assign]
+
+    # One window of all dates.
+    _, facts = ran("2025-01-01", "2025-02-05", break_ledger, canary=-1, max_concurrency=8)
+    assert facts.verdict_counts["planned"] == 1
+    assert {"verified", "empty_ok", "planned"} == set(facts.verdict_counts)
+    (mail,) = place.inbox.messages()
+    assert "SourceUnavailable" in place.inbox.message(mail["id"])["text"], "its cause is known all the same"
