@@ -29,8 +29,8 @@ from flows.ledger.reviews import ReviewState, list_reviews, named_review
 from flows.truth.whole_history import History, read_histories
 from flows.views.calendar_page import Links, calendar_page
 from flows.views.inspection import describe_run, recent_errors
-from flows.views.situation import recent_runs
 from flows.views.status import source_status
+from flows.views.stored_runs import recent_runs
 from flows.wiring import Services, build_services
 from scrapers.registry import families, sources_of_family
 from scrapers.registry import sources as known_sources

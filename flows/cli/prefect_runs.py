@@ -31,7 +31,7 @@ from flows.parameters import ASKED_BY, Engine, Publish, flat
 from flows.run.interruption import FEW_TRIES
 from flows.run_id import backfill_id_of
 from flows.settings import code_version
-from flows.views.situation import stored_progress, stored_work
+from flows.views.stored_runs import stored_progress, stored_work
 from flows.wiring import Services
 from scrapers.scrape import utc_now
 

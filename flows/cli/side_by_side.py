@@ -8,7 +8,9 @@ from typing import Any
 from alerting.ranges import compress_dates
 from alerting.wording import plural
 from flows.cli.output import table
-from flows.truth.side_by_side import COUNTS, Disagreement, SideBySide, Standing
+from flows.truth.disagreements import Disagreement
+from flows.truth.side_by_side import SideBySide
+from flows.truth.standing import COUNTS, Standing
 
 COLUMNS = ("source", "oracle", "item", *COUNTS)
 

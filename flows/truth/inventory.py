@@ -5,16 +5,13 @@ rows is a line with 0 and not a line that is missing. Cost for ten years of days
 table; and one read for each manifest whose listing does not say the statuses of its answers.
 """
 
-# Names in the SQL are table and column names of our own row models; every value is a parameter.
-# ruff: noqa: S608
-
 from __future__ import annotations
 
 import dataclasses
 import datetime as dt
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from alerting.errors import StateUnreadable, Truncated
 from alerting.object_store import ObjectStore
@@ -24,10 +21,9 @@ from flows.planning.expectations import items_now, moved_away, read_expectations
 from flows.planning.known_first_date import known_scraper
 from flows.planning.plan import why_unaskable
 from flows.planning.versions import changed_partitions
+from flows.truth.row_counts import loaded_since, rows_by_partition
 from flows.wiring import Services
-from processors.base import Table
 from processors.items import Comparison
-from processors.load_plan import QueryValue
 from scrapers.base import Scraper
 from scrapers.manifest import no_evidence, source_prefix
 from scrapers.partition import Partition, partitions_between
@@ -138,51 +134,6 @@ def entity_of(key: str) -> str:
     return key.rpartition("@")[0]
 
 
-def count_rows(
-    services: Services, table: Table, first: dt.date, last: dt.date, entities: Sequence[str]
-) -> dict[tuple[str, dt.date | None], int]:
-    """Rows per (entity, date), both ends inclusive, zeros included; (entity, None) for tables of whole entities."""
-    sql, parameters = count_sql(services.warehouse.name_of(table.name), table, first, last, entities)
-    found = services.warehouse.query(sql, parameters)
-    return {(row.get("cell_entity") or "", row.get("cell_day")): int(row["n"]) for row in found}
-
-
-def count_sql(
-    name: str, table: Table, first: dt.date, last: dt.date, entities: Sequence[str]
-) -> tuple[str, dict[str, QueryValue]]:
-    """The gap query of one table: a generated date list, LEFT JOINed with the table. ``name`` is quoted."""
-    cells, same, parameters = [], [], dict[str, QueryValue]()
-    sources = []
-    if not table.whole_entity:
-        cells.append("D AS cell_day")
-        sources.append("UNNEST(GENERATE_DATE_ARRAY(@first, @last)) AS D")
-        same.append(f"T.`{table.partition_field}` = D")
-        parameters |= {"first": first, "last": last}
-    if table.entity_field:
-        cells.append("E AS cell_entity")
-        sources.append("UNNEST(@entities) AS E")
-        same.append(f"T.`{table.entity_field}` = E")
-        parameters["entities"] = list(entities)
-    if table.deleted_field:
-        same.append(f"T.`{table.deleted_field}` IS NULL")
-    names = ", ".join(cell.rpartition(" ")[2] for cell in cells)
-    sql = (
-        f"SELECT {', '.join(cells)}, COUNT(T.`{table.key[0]}`) AS n FROM {' CROSS JOIN '.join(sources)} "
-        f"LEFT JOIN {name} AS T ON {' AND '.join(same)} GROUP BY {names}"
-    )
-    return sql, parameters
-
-
-def loaded_since(services: Services, source: str) -> dt.date | None:
-    """The oldest date that any table of the source holds, None when all are empty."""
-    oldest = []
-    for table in services.source_kit(source).processor.tables:
-        name = services.warehouse.name_of(table.name)
-        found = services.warehouse.query(f"SELECT MIN(`{table.partition_field}`) AS d FROM {name}")
-        oldest += [row["d"] for row in found if row["d"]]
-    return min(oldest, default=None)
-
-
 def read_inventory(
     services: Services,
     source: str,
@@ -209,7 +160,7 @@ def read_inventory(
         wanted = dated_partitions(scraper, keys, begin, end, now) if begin else []
     if not wanted:
         return []
-    rows = _rows_by_partition(services, source, wanted)
+    rows = rows_by_partition(services, source, wanted)
     doubts = long_rests(ledger, wanted, scraper)
     expected = read_expectations(services, scraper, wanted)
     items = items_now(services, scraper, wanted, expected)
@@ -321,24 +272,3 @@ def first_date_of(key: str) -> dt.date | None:
         return dt.date.fromisoformat(text if len(text) == 10 else f"{text}-01")
     except ValueError:
         return None
-
-
-def _rows_by_partition(services: Services, source: str, partitions: Sequence[Partition]) -> dict[str, dict[str, int]]:
-    tables = services.source_kit(source).processor.tables
-    rows: dict[str, dict[str, int]] = {
-        one.key: dict.fromkeys((table.name for table in tables), 0) for one in partitions
-    }
-    entities = sorted({one.entity for one in partitions})
-    first = min(one.start for one in partitions)
-    last = max(one.end - dt.timedelta(days=not one.is_whole) for one in partitions)
-    for table in tables:
-        counted = count_rows(services, table, first, last, entities)
-        for one in partitions:
-            entity = one.entity if table.entity_field else ""
-            days: Iterator[dt.date | None] = iter([None]) if table.whole_entity else _days(one)
-            rows[one.key][table.name] = sum(counted.get((entity, day), 0) for day in days)
-    return rows
-
-
-def _days(partition: Partition) -> Iterator[dt.date | None]:
-    return (partition.start + dt.timedelta(days=number) for number in range(partition.days))

@@ -13,7 +13,10 @@ from collections.abc import Iterable, Iterator
 
 from alerting.errors import PipelineError
 from flows.planning.requirements import partitions_of_key
-from flows.truth.side_by_side import COUNTS, THERE, Disagreement, SideBySide, StandingOn, read_side_by_side
+from flows.truth.disagreements import Disagreement
+from flows.truth.item_states import THERE
+from flows.truth.side_by_side import SideBySide, read_side_by_side
+from flows.truth.standing import COUNTS, StandingOn
 from flows.wiring import Services
 from processors.coverage_tables import CoverageRow, DisagreementRow, replace_looked_at
 from scrapers.registry import families, sources_of_family

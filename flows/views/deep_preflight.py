@@ -20,7 +20,7 @@ from pydantic import create_model
 
 from alerting.errors import CriticalError, PipelineError
 from alerting.wording import plural
-from flows.truth import inventory
+from flows.truth import row_counts
 from flows.views.preflight import Checked, check_bucket, tried
 from flows.wiring import Services
 from processors.base import Processor, Row, Table
@@ -201,7 +201,7 @@ def _gaps(trial: _Trial, warehouse: _DryFirst) -> None:
     """What `gaps`, `status` and `cleanup` ask."""
     for table in trial.processor.tables:
         name = warehouse.name_of(table.name)
-        warehouse.query(*inventory.count_sql(name, table, _FIRST_DAY, _FIRST_DAY, [_ENTITY]))
+        warehouse.query(*row_counts.count_sql(name, table, _FIRST_DAY, _FIRST_DAY, [_ENTITY]))
         warehouse.query(f"SELECT MIN(`{table.partition_field}`) AS d FROM {name}")  # noqa: S608 - our own names
         warehouse.query(f"SELECT COUNT(*) AS n FROM {name}")  # noqa: S608 - as above
 

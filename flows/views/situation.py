@@ -17,13 +17,11 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from enum import StrEnum
-from itertools import islice
 
 from alerting.advice import MAX_PASTED
-from alerting.errors import AuthenticationError, StateUnreadable
-from alerting.object_store import ObjectStore
+from alerting.errors import AuthenticationError
 from alerting.outbox import Outbox, OutboxEntry
 from alerting.ranges import compress_dates
 from alerting.wording import about, plural
@@ -34,9 +32,9 @@ from flows.ledger.cooldowns import Cooldown, lift_command, read_cooldown, sites_
 from flows.ledger.ledger import Ledger, LedgerEntry, Verdict
 from flows.ledger.resumes import Resume, read_resumes
 from flows.ledger.reviews import Review, ReviewState, waiting_review
-from flows.planning.stored_plan import read_plan
-from flows.run.progress import Progress, progress_of
+from flows.run.progress import Progress
 from flows.truth.inventory import span_of
+from flows.views.stored_runs import recent_runs, stored_progress, stored_work
 from flows.wiring import Services
 from scrapers.base import Scraper
 
@@ -348,40 +346,3 @@ def situation_of(services: Services, source: str, now: dt.datetime) -> Situation
         review=review,
         left_alone=sites_left_alone(store, services.source_kit(source).scraper, now),
     )
-
-
-def stored_work(store: ObjectStore, backfill_id: str) -> dict[str, bool] | None:
-    """Every key of a run's plan, and whether the run is to do something about it; None while it has no plan.
-
-    A daily run never has one.
-    """
-    try:
-        return read_plan(store, backfill_id).work
-    except StateUnreadable:
-        return None
-
-
-def stored_progress(
-    run: OutboxEntry, work: Mapping[str, bool], entries: Mapping[str, LedgerEntry], now: dt.datetime
-) -> Progress:
-    """How far a run is, as its plan and the ledger have it: what its own process shows as artifact."""
-    facts = run.run_facts
-    began = facts.started_at or run.opened_at or now
-    elapsed_s = ((facts.finished_at or run.finished_at or now) - began).total_seconds()
-    found = progress_of(work, entries, run.backfill_id, since=began, elapsed_s=elapsed_s)
-    return dataclasses.replace(found, calls=facts.calls or 0)
-
-
-def recent_runs(store: ObjectStore, last: int, source: str = "") -> Iterator[OutboxEntry]:
-    """The newest ``last`` backfills (of one source), newest first, by one listing and one read each."""
-    never = dt.datetime.min.replace(tzinfo=dt.UTC)
-    listed = sorted(store.list("outbox/backfill="), key=lambda one: one.updated_at or never)
-    outbox = Outbox(store)
-
-    def of_source() -> Iterator[OutboxEntry]:
-        for stored in reversed(listed):
-            entry = outbox.read(stored.metadata.get("backfill_id", ""))
-            if entry is not None and source in ("", entry.source):
-                yield entry
-
-    return islice(of_source(), last)

@@ -11,8 +11,9 @@ from alerting.memory_store import MemoryObjectStore
 from alerting.redaction import redact
 from deployments.local.processes import free_port
 from flows import secret_blocks
+from flows.alert_wiring import build_channels
 from flows.settings import Settings
-from flows.wiring import Services, build_channels
+from flows.wiring import Services
 
 
 @pytest.fixture(autouse=True)

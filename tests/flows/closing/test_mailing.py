@@ -16,12 +16,13 @@ from alerting.incident import Incident
 from alerting.journal import IncidentJournal
 from alerting.memory_store import MemoryObjectStore
 from deployments.local.inbox.server import InboxClient
+from flows.alert_wiring import build_alert_settings, build_channels
 from flows.asked import Asked
 from flows.closing import mailing
 from flows.closing.mailing import keys_of_cause
 from flows.planning.requested import Selection, requested_partitions
 from flows.settings import Settings
-from flows.wiring import Services, build_alert_settings, build_channels
+from flows.wiring import Services
 
 if TYPE_CHECKING:
     from .conftest import Place

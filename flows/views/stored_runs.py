@@ -1,0 +1,52 @@
+"""What runs have left in the bucket: their progress, their work, the last of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from collections.abc import Iterator, Mapping
+from itertools import islice
+
+from alerting.errors import StateUnreadable
+from alerting.object_store import ObjectStore
+from alerting.outbox import Outbox, OutboxEntry
+from flows.ledger.ledger import LedgerEntry
+from flows.planning.stored_plan import read_plan
+from flows.run.progress import Progress, progress_of
+
+
+def stored_work(store: ObjectStore, backfill_id: str) -> dict[str, bool] | None:
+    """Every key of a run's plan, and whether the run is to do something about it; None while it has no plan.
+
+    A daily run never has one.
+    """
+    try:
+        return read_plan(store, backfill_id).work
+    except StateUnreadable:
+        return None
+
+
+def stored_progress(
+    run: OutboxEntry, work: Mapping[str, bool], entries: Mapping[str, LedgerEntry], now: dt.datetime
+) -> Progress:
+    """How far a run is, as its plan and the ledger have it: what its own process shows as artifact."""
+    facts = run.run_facts
+    began = facts.started_at or run.opened_at or now
+    elapsed_s = ((facts.finished_at or run.finished_at or now) - began).total_seconds()
+    found = progress_of(work, entries, run.backfill_id, since=began, elapsed_s=elapsed_s)
+    return dataclasses.replace(found, calls=facts.calls or 0)
+
+
+def recent_runs(store: ObjectStore, last: int, source: str = "") -> Iterator[OutboxEntry]:
+    """The newest ``last`` backfills (of one source), newest first, by one listing and one read each."""
+    never = dt.datetime.min.replace(tzinfo=dt.UTC)
+    listed = sorted(store.list("outbox/backfill="), key=lambda one: one.updated_at or never)
+    outbox = Outbox(store)
+
+    def of_source() -> Iterator[OutboxEntry]:
+        for stored in reversed(listed):
+            entry = outbox.read(stored.metadata.get("backfill_id", ""))
+            if entry is not None and source in ("", entry.source):
+                yield entry
+
+    return islice(of_source(), last)
