@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +20,7 @@ from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
+from alerting.errors import PipelineError
 from deployments.deploying import deploy_all
 from flows.child_runs.shared_rate import bucket, limit_name
 from flows.wiring import Services, build_services
@@ -117,11 +119,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m deployments.provision", description="Idempotent provisioning.")
     parser.add_argument("--automations", type=Path, metavar="FILE", help="only those of FILE, created or replaced")
     given = parser.parse_args(arguments)
-    if given.automations:
-        names = asyncio.run(provision_automations(given.automations))
-        print(f"provisioned: {', '.join(names)}")
-        return
-    provision()
+    try:
+        if given.automations:
+            names = asyncio.run(provision_automations(given.automations))
+            print(f"provisioned: {', '.join(names)}")
+            return
+        provision()
+    except PipelineError as error:
+        sys.exit(f"error: {error}")
     print("provisioned: work pool, queues, limits, bucket, dataset, tables, deployments, automations")
 
 

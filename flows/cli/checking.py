@@ -156,6 +156,10 @@ def preflight(
     found = checking.summary(checks)
     width = max(13, *(len(one.name) for one in checks))
     lines = [f"{one.result.upper():<4}  {one.name:<{width}} {one.detail}" for one in checks]
-    remedies = [f"      {one.name}: {one.remedy}" for one in checks if one.remedy and one.result in ("fail", "warn")]
+    helped: dict[str, list[str]] = {}
+    for one in checks:
+        if one.remedy and one.result in ("fail", "warn"):
+            helped.setdefault(one.remedy, []).append(one.name)
+    remedies = [f"      {', '.join(names)}: {remedy}" for remedy, names in helped.items()]
     show(found, [*lines, *(["to do:", *remedies] if remedies else ["ready"])], as_json)
     finish(bool(found["passed"]))

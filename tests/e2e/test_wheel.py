@@ -1,10 +1,14 @@
-"""The wheel alone, in an empty folder: it provisions a stack and passes preflight there."""
+"""The wheel: what a plain install of it can do, and that it provisions a stack from an empty folder."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+import venv
 import zipfile
+from collections.abc import Callable
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,8 +22,8 @@ PROJECT_DIR = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with the content of the wheel, as pip would install it."""
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from this tree."""
     folder = tmp_path_factory.mktemp("wheel")
     built = subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)],
@@ -31,9 +35,88 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     assert built.returncode == 0, built.stdout + built.stderr
     (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path) -> Path:
+    """Folder with the content of the wheel, as pip would install it."""
+    return unpacked(wheel, wheel.parent / "site")
+
+
+def unpacked(wheel: Path, folder: Path) -> Path:
     with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(folder / "site")
-    return folder / "site"
+        archive.extractall(folder)
+    return folder
+
+
+Gapless = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def plain(wheel: Path) -> Gapless:
+    """``python -m ...`` of a virtual environment with the wheel and what constraints-runtime.txt names, and no more.
+
+    The distributions are linked from this environment, so that nothing is downloaded.
+    """
+    home = wheel.parent / "venv"
+    venv.create(home, symlinks=True)
+    (site,) = home.glob("lib/python*/site-packages")
+    pins = (PROJECT_DIR / "constraints-runtime.txt").read_text()
+    named = {plain_name(name) for name in re.findall(r"^([\w.-]+)==", pins, re.M)}
+    for found in distributions():
+        if plain_name(found.name) in named:
+            for top in {file.parts[0] for file in found.files or ()} - {"..", "__pycache__"}:
+                if not (site / top).exists():
+                    (site / top).symlink_to(Path(str(found.locate_file(top))))
+    unpacked(wheel, site)
+    (empty := home / "empty").mkdir()
+
+    def run(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(home / "bin" / "python"), "-m", *arguments],
+            cwd=empty,
+            env={"PATH": "/usr/bin:/bin", "HOME": str(empty), **env},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    return run
+
+
+def plain_name(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_a_plain_install_has_no_emulators_and_says_what_to_install_for_them(plain: Gapless) -> None:
+    for extra in ("bqemulator", "datasette", "pytest"):
+        assert f"No module named {extra}" in plain(extra).stderr
+    assert plain("gapless", "--help").stdout.count("\n") > 30
+    simulated = plain("gapless", "simulate", "bdl_box_scores", "2025-01-01", "2025-01-03")
+    assert simulated.returncode == 1
+    assert simulated.stderr.strip().endswith("Nothing was done. Next: pip install 'gapless[local]'")
+    demo = plain("deployments.local.demo")
+    assert demo.returncode == 1
+    assert "pip install 'gapless[local]'" in demo.stderr
+
+
+def test_preflight_of_a_plain_install_names_each_setting_that_is_missing_once(plain: Gapless) -> None:
+    checked = plain("gapless", "preflight", "bdl_box_scores")
+    assert checked.returncode == 1, checked.stderr
+    _, remedies = checked.stdout.split("to do:\n")
+    assert len(remedies.splitlines()) == len({line.split(": ", 1)[1] for line in remedies.splitlines()})
+    assert remedies.count("export GAPLESS_PROJECT=...") == 1
+    assert "source: export GAPLESS_SOURCE_SECRETS=" in remedies
+    assert "prefect api: source .gapless/env, or export PREFECT_API_URL=..." in remedies
+    assert "Traceback" not in checked.stderr
+
+
+def test_provisioning_without_a_project_is_one_line_and_no_traceback(plain: Gapless) -> None:
+    provisioned = plain("deployments.provision")
+    assert provisioned.returncode == 1
+    assert provisioned.stderr.strip() == "error: [settings]: no Google Cloud project. Next: export GAPLESS_PROJECT=..."
 
 
 def test_an_install_from_the_wheel_provisions_and_passes_preflight_in_an_empty_folder(
