@@ -58,6 +58,11 @@ class Settings(BaseSettings):
     source_page_size: dict[str, int] = Field(
         default_factory=dict, description="JSON: rows asked for per page and source; may change while a run is paused."
     )
+    source_only: dict[str, list[str]] = Field(
+        default_factory=dict,
+        description="JSON: what alone is asked for, per source (or account) that can be narrowed: regions of races. "
+        "A date that is there for less than is set here is not done.",
+    )
     checkpoint_max_age_h: float = Field(
         24.0, ge=0, description="A killed attempt that began longer ago is not resumed at its page but begun anew."
     )

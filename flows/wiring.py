@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import json
 import math
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -51,7 +52,7 @@ class SourceKit:
         self.scraper = self.build_scraper()
 
     def build_scraper(self) -> Scraper:
-        """With the entities, or what is swept, and the page size of the settings."""
+        """With the entities, or what is swept, the parts and the page size of the settings."""
         settings = self.services.settings
         scraper = copy(scraper_registry.scraper(self.source))
         told = settings.source_entities.get(self.source, scraper.entities)
@@ -67,6 +68,7 @@ class SourceKit:
         if scraper.sweeps:
             scraper.sweeps, scraper.entities = tuple(settings.source_entities.get(self.source, scraper.sweeps)), ()
         scraper.page_size = settings.source_page_size.get(self.source, scraper.page_size)
+        scraper.only = _narrowed(settings.source_only, scraper)
         return scraper
 
     @cached_property
@@ -134,7 +136,7 @@ class SourceKit:
     @cached_property
     def ledger(self) -> Ledger:
         """What is known of every partition; empty until it is refreshed."""
-        return Ledger(self.services.store, self.source)
+        return Ledger(self.services.store, self.source, self.scraper.only)
 
     @cached_property
     def quota(self) -> SharedQuota:
@@ -302,6 +304,33 @@ def _of_account(settings: Mapping[str, int], scraper: Scraper, declared: int | N
             hint=f'write {{"{scraper.account}": {settings[scraper.source]}}} instead',
         )
     return settings.get(scraper.account_name, declared)
+
+
+def _narrowed(settings: Mapping[str, Sequence[str]], scraper: Scraper) -> tuple[str, ...]:
+    """The parts that the source is to be asked for; a limit of its account concerns those that can be narrowed.
+
+    Raises ``ConfigurationError`` for a source that cannot be, for no part at all, and for what is no name of one.
+    """
+    told = settings.get(scraper.source)
+    if told is not None and not scraper.narrowed_by:
+        raise _cannot_narrow(scraper, "cannot be asked for a part of what it has", "take it out of GAPLESS_SOURCE_ONLY")
+    if told is None and scraper.narrowed_by:
+        told = settings.get(scraper.account_name)
+    if told is None:
+        return ()
+    names = tuple(sorted({name.strip().lower() for name in told}))
+    strange = [name for name in names if not re.fullmatch(r"[a-z0-9_-]+", name)]
+    if not names or strange:
+        what = f"{strange[0]!r} is no {scraper.narrowed_by}" if names else f"no {scraper.narrowed_by} is named"
+        hint = f"name each {scraper.narrowed_by} as the source does, or take the line out for all of them"
+        raise _cannot_narrow(scraper, f"is narrowed by GAPLESS_SOURCE_ONLY, and {what}", hint)
+    return names
+
+
+def _cannot_narrow(scraper: Scraper, problem: str, hint: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"{scraper.source} {problem}. Nothing was done", source=scraper.source, stage="settings", hint=hint
+    )
 
 
 def build_services(settings: Settings | None = None, *, for_a_person: bool = False) -> Services:

@@ -216,6 +216,7 @@ class Attempt:
             backfill_id=backfill_id,
             code_version=code_version,
             landed_at=landed_at,
+            only=self._scraper.only,
             pages=pages,
             counts=counts,
             absent=tuple(item for one in found for item in one.absent),

@@ -271,6 +271,10 @@ class Scraper(ABC):
             lasts, and ``settles_after`` says nothing; one that is over is loaded from what was landed, never fetched.
         may_repeat: Two partitions may rightly have the same payload, or the same round number of rows; elsewhere both
             are quarantined and not loaded.
+        narrowed_by: By what it can be asked for a part of what it has, as one word in the singular (region); "" where
+            it cannot.
+        only: The parts that are asked for, in lower case and sorted; () is all there is. A setting says so, and what
+            was landed by it is done for these parts and no others.
         raw_days: Days after which its landed pages are deleted by the bucket's lifecycle, where they hold what must not
             be kept for ever (personal data); 0 = never. Manifests stay. A setting can replace it.
         rate, auth, timeout_s, max_body_bytes: As their types say.
@@ -293,6 +297,8 @@ class Scraper(ABC):
     axes: ClassVar[tuple[range, ...]] = ()
     grows: ClassVar[bool] = False
     feeds_on: ClassVar[str] = ""
+    narrowed_by: ClassVar[str] = ""
+    only: tuple[str, ...] = ()
     raw_days: ClassVar[int] = 0
     rests: ClassVar[Rests | None] = None
     family: ClassVar[str] = ""

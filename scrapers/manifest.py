@@ -113,7 +113,7 @@ class Manifest(BaseModel):
     such a partition is landed, but not to be loaded. ``open_items`` are such, too, but of a date so long ago that they
     block it no more: it is loaded without them. ``absent`` are items that were listed and rightly not there.
     ``versions`` are those of the listed items, where the source tells them. ``fed_by`` is the ``content_hash`` of what
-    another source had listed (`scrapers.feeding`).
+    another source had listed (`scrapers.feeding`). ``only`` are the parts that were asked for (`Scraper.only`).
     ``content_hash`` is over the pages' bytes, so that an equal
     payload fetched twice is recognised. ``resumed_pages`` is how many pages a killed run of the same attempt had
     landed already.
@@ -140,6 +140,7 @@ class Manifest(BaseModel):
     absent: tuple[str, ...] = ()
     versions: dict[str, str] = {}
     fed_by: str = ""
+    only: tuple[str, ...] = ()
     resumed_pages: int = 0
     content_hash: str
 

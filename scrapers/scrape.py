@@ -161,6 +161,7 @@ def land_as_empty(partition: Partition, context: ScrapeContext, evidence: str, f
         counts=dict.fromkeys(context.scraper.tables, 0),
         empty_evidence=evidence,
         fed_by=fed_by,
+        only=context.scraper.only,
         content_hash=content_hash(()),
     )
     context.landing.put_manifest(manifest)

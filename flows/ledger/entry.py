@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from alerting.object_store import METADATA_LIMIT_BYTES
@@ -16,6 +16,8 @@ _FOR_PEOPLE = (
     *("error", "evidence", "open_items", "absent", "missing_items", "told_items"),
     *("accepted", "open_accepted", "last_cursor"),
 )
+NARROWED = "Narrowed"
+"""In place of an error: the partition was landed for a part of what is wanted by now."""
 REOPENED = "Reopened"
 """In place of an error: an audit gave back a partition that was called done."""
 
@@ -60,6 +62,7 @@ _FAILED = frozenset(
         Verdict.BLOCKED,
     }
 )
+_WHAT_WAS_ASKED = frozenset({Verdict.LANDED, Verdict.LOADED, Verdict.VERIFIED, Verdict.EMPTY_OK})
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,8 @@ class LedgerEntry:
     that as a loss, and why. ``absent`` names what was listed and is rightly not there. ``items`` is how many the
     source's oracles had ``expected`` and how many of these were ``found``, empty where none was believed;
     ``missing_items`` names those that were not, ``told_items`` what is worth a note. ``fed_by`` is the ``content_hash``
-    of the list, of the source that this one feeds on, of which these are the items.
+    of the list, of the source that this one feeds on, of which these are the items. ``only`` are the parts of the
+    source that were asked for (`scrapers.base.Scraper.only`), () for all of it.
     """
 
     source: str
@@ -100,6 +104,7 @@ class LedgerEntry:
     accepted: str = ""
     open_accepted: str = ""
     fed_by: str = ""
+    only: tuple[str, ...] = ()
     last_cursor: str = ""
     pages_fetched: int = 0
     expected: int | None = None
@@ -116,6 +121,20 @@ class LedgerEntry:
         """Tried, and not good: also what is landed and could not be loaded, which a retry does without a call."""
         behind = self.verdict in (Verdict.LANDED, Verdict.LOADED) and self.error_type not in ("", REOPENED)
         return self.verdict.is_failed or behind
+
+    def asked_for(self, only: Collection[str]) -> LedgerEntry:
+        """The entry where ``only`` is wanted, () for all: what was landed for less is ``partial``.
+
+        >>> at = dt.datetime(2025, 1, 3, tzinfo=dt.UTC)
+        >>> british = LedgerEntry("s", "2025-01-03", Verdict.VERIFIED, "bf-1", at, attempt="a1", only=("gb",))
+        >>> [british.asked_for(only).verdict.value for only in (("gb",), ("gb", "ire"), ())]
+        ['verified', 'partial', 'partial']
+        """
+        is_less = bool(self.only) and not (only and set(only) <= set(self.only))
+        if not is_less or not self.attempt or self.verdict not in _WHAT_WAS_ASKED:
+            return self
+        error = f"landed for {', '.join(self.only)} alone, and {', '.join(only) or 'all'} is wanted"
+        return replace(self, verdict=Verdict.PARTIAL, error_type=NARROWED, error=error)
 
     @property
     def manifest_name(self) -> str:
@@ -148,6 +167,7 @@ class LedgerEntry:
             "accepted": redact(self.accepted, ERROR_LIMIT_CHARS)[:ERROR_LIMIT_CHARS],
             "open_accepted": redact(self.open_accepted)[:ERROR_LIMIT_CHARS],
             "fed_by": self.fed_by,
+            "only": ",".join(self.only),
             "last_cursor": self.last_cursor[:ERROR_LIMIT_CHARS],
             "pages_fetched": str(self.pages_fetched) if self.pages_fetched else "",
             "expected": "" if self.expected is None else str(self.expected),
@@ -183,6 +203,7 @@ class LedgerEntry:
             accepted=metadata.get("accepted", ""),
             open_accepted=metadata.get("open_accepted", ""),
             fed_by=metadata.get("fed_by", ""),
+            only=tuple(metadata["only"].split(",")) if metadata.get("only") else (),
             last_cursor=metadata.get("last_cursor", ""),
             pages_fetched=int(metadata.get("pages_fetched", "0")),
             expected=int(metadata["expected"]) if "expected" in metadata else None,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import threading
+from collections.abc import Collection
 from dataclasses import replace
 
 from alerting.errors import LeaseHeld
@@ -29,9 +30,11 @@ def ledger_prefix(source: str) -> str:
 class Ledger:
     """The ledger of one source, as last listed plus what this process wrote since. Thread-safe."""
 
-    def __init__(self, store: ObjectStore, source: str) -> None:
+    def __init__(self, store: ObjectStore, source: str, only: Collection[str] | None = None) -> None:
+        """``only`` is what is wanted of the source (`LedgerEntry.asked_for`); None takes every entry as it stands."""
         self.store = store
         self.source = source
+        self._only = only
         self._entries: dict[str, tuple[LedgerEntry, int]] = {}
         self._lock = threading.Lock()
 
@@ -64,7 +67,7 @@ class Ledger:
                     # Generation 0: whoever begins it creates its object.
                     self._entries[key] = (pending[key], 0)
                 seen[key] = self._entries[key]
-        return {key: entry for key, (entry, _) in seen.items()}
+        return {key: self._as_wanted(entry) for key, (entry, _) in seen.items()}
 
     def _pending(self, first_key: str, last_key: str) -> dict[str, LedgerEntry]:
         return {
@@ -87,12 +90,15 @@ class Ledger:
         """The entry as last seen; None when the partition was never attempted."""
         with self._lock:
             known = self._entries.get(partition)
-        return known[0] if known else None
+        return self._as_wanted(known[0]) if known else None
 
     def entries(self) -> dict[str, LedgerEntry]:
         """Every entry as last seen, in the order of keys."""
         with self._lock:
-            return {key: entry for key, (entry, _) in sorted(self._entries.items())}
+            return {key: self._as_wanted(entry) for key, (entry, _) in sorted(self._entries.items())}
+
+    def _as_wanted(self, entry: LedgerEntry) -> LedgerEntry:
+        return entry if self._only is None else entry.asked_for(self._only)
 
     def put(self, entry: LedgerEntry) -> LedgerEntry:
         """Writes ``entry`` over the generation last seen.

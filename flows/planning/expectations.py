@@ -56,18 +56,23 @@ def read_expectations(
     dated = [one for one in partitions if not one.is_whole]
     if not scraper.oracles or not dated:
         return {}
-    said = [ask_oracle(services, oracle, dated) for oracle in scraper.oracles]
+    said = [ask_oracle(services, oracle, dated, scraper.only) for oracle in scraper.oracles]
     return {one.key: tuple(each[one.key] for each in said) for one in dated}
 
 
-def ask_oracle(services: Services, oracle: Oracle, partitions: Sequence[Partition]) -> dict[str, Expectation]:
-    """What one oracle says of every one of ``partitions``: one listing of its ledger, and one query."""
+def ask_oracle(
+    services: Services, oracle: Oracle, partitions: Sequence[Partition], only: Sequence[str] = ()
+) -> dict[str, Expectation]:
+    """What one oracle says of every one of ``partitions``: one listing of its ledger, and one query.
+
+    ``only`` are the parts of them that are asked for (`Scraper.only`).
+    """
     source = known_scraper(services, oracle.source)
     kit = services.source_kit(oracle.source)
     known: defaultdict[str, list[LedgerEntry]] = defaultdict(list)
     for key, entry in kit.ledger.refresh().items():
         known[key.partition(VARIANT_MARK)[0]].append(entry)
-    believed = {one.key: belief(oracle, source, known, one) for one in partitions}
+    believed = {one.key: belief(oracle, source, known, one, only) for one in partitions}
     asked = [one for one in partitions if not believed[one.key].doubt]
     if not asked:
         return believed
@@ -86,12 +91,16 @@ def ask_oracle(services: Services, oracle: Oracle, partitions: Sequence[Partitio
 
 
 def belief(
-    oracle: Oracle, source: Scraper, known: Mapping[str, Sequence[LedgerEntry]], partition: Partition
+    oracle: Oracle,
+    source: Scraper,
+    known: Mapping[str, Sequence[LedgerEntry]],
+    partition: Partition,
+    only: Sequence[str] = (),
 ) -> Expectation:
     """Whether the oracle may be asked about ``partition``, and in whose name it answers; without its items.
 
     Its source has to have verified all that speaks of the partition's dates, and to have read it when they were over:
-    a schedule of last week does not know which of today's games were moved.
+    a schedule of last week does not know which of today's games were moved. It has to speak of the same parts.
     """
     names = _speaking(oracle, source, partition)
     speaking = [entry for name in names for entry in known.get(name, ())]
@@ -99,6 +108,10 @@ def belief(
     unproven = sorted({*silent, *(one.partition for one in speaking if one.verdict not in _SAYS_SO)})
     if unproven or not names:
         return Expectation(oracle, doubt=f"{oracle.source} is not verified there")
+    other = next((one.only for one in speaking if source.narrowed_by and one.only != tuple(only)), None)
+    if other is not None:
+        mine, its = (", ".join(parts) or "all of it" for parts in (only, other))
+        return Expectation(oracle, doubt=f"{oracle.source} has {its} there, and {mine} is asked for")
     oldest = min(speaking, key=taken_at)
     if taken_at(oldest) < partition.ends_at:
         return Expectation(oracle, doubt=f"{oracle.source} was read before the date was over")

@@ -110,6 +110,8 @@ def plan_asked(
             continues_review=review is not None and review.review_id == own_review,
         ),
     )
+    if scraper.only:
+        plan = plan.noting(f"Asked for {scraper.narrowed_by} {', '.join(scraper.only)} alone (GAPLESS_SOURCE_ONLY)")
     if review is not None:
         plan = _beside_review(plan, review)
     if not plan.items:

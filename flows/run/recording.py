@@ -193,6 +193,7 @@ def record_landed(run: Run, manifest: Manifest) -> None:
         absent=manifest.absent_text,
         open_accepted="",
         fed_by=manifest.fed_by,
+        only=manifest.only,
         last_cursor=manifest.last_cursor,
         pages_fetched=manifest.counts.get(run.kit.scraper.tables[0], 0),
         expected=manifest.source_total,

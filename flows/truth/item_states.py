@@ -28,6 +28,7 @@ class Compared:
 
     def __init__(self, services: Services, scraper: Scraper, oracle: Oracle, partitions: Sequence[Partition]) -> None:
         self.source, self.oracle, self.partitions = scraper.source, oracle, partitions
+        self._only = scraper.only
         self._entries: Mapping[str, LedgerEntry] = {}
         self.expectations: Mapping[str, Expectation] = {}
         self._found: Mapping[dt.date, Mapping[str, str]] = {}
@@ -35,13 +36,13 @@ class Compared:
             return
         kit = services.source_kit(scraper.source)
         self._entries = kit.ledger.refresh(partitions[0].key, partitions[-1].key)
-        self.expectations = ask_oracle(services, oracle, partitions)
+        self.expectations = ask_oracle(services, oracle, partitions, self._only)
         sql = found_sql(oracle, found_in(oracle, kit.processor.tables), services.warehouse.name_of)
         self._found = by_date(services.warehouse.query(sql, between(map(dates_of, partitions))))
 
     def named_by(self, services: Services, identity: str) -> dict[tuple[str, str], str]:
         """The items under another key of the oracle's table, by partition and their own key."""
-        told = ask_oracle(services, dataclasses.replace(self.oracle, label=identity), self.partitions)
+        told = ask_oracle(services, dataclasses.replace(self.oracle, label=identity), self.partitions, self._only)
         return {(key, item): name for key, one in told.items() for item, name in one.items.items()}
 
     def states(self, partition: Partition) -> dict[str, str]:

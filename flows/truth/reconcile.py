@@ -51,6 +51,7 @@ def landed_entry(manifest: Manifest, before: LedgerEntry | None, backfill_id: st
         open_items=manifest.open_text,
         absent=manifest.absent_text,
         fed_by=manifest.fed_by,
+        only=manifest.only,
         error_type="NotSettled" if manifest.unsettled else "",
     )
 

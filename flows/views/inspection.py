@@ -44,6 +44,7 @@ BLAME: Mapping[str, str] = {
     "WarehouseBusy": "BigQuery was busy",
     "StateUnreadable": "us: an object of state is broken; nothing is guessed in its place",
     "LeaseHeld": "nobody: another run works on the source",
+    "Narrowed": "nobody: less was asked for than the settings want now",
     "Reopened": "nobody: an audit asked for it again",
 }
 

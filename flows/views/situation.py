@@ -29,7 +29,7 @@ from flows.coordination.lease import LeaseRecord, read_lease
 from flows.coordination.lease_loan import Waiting, read_waiting
 from flows.coordination.standstill import LIVE, Standstill
 from flows.ledger.cooldowns import Cooldown, lift_command, read_cooldown, sites_left_alone
-from flows.ledger.ledger import Ledger, LedgerEntry, Verdict
+from flows.ledger.ledger import LedgerEntry, Verdict
 from flows.ledger.resumes import Resume, read_resumes
 from flows.ledger.reviews import Review, ReviewState, waiting_review
 from flows.run.progress import Progress
@@ -315,8 +315,8 @@ def at(instant: dt.datetime) -> str:
 
 def situation_of(services: Services, source: str, now: dt.datetime) -> Situation:
     """Reads everything at once: one listing of the ledger, and some single objects. Raises ``StateUnreadable``."""
-    store = services.store
-    entries = Ledger(store, source).refresh()
+    store, kit = services.store, services.source_kit(source)
+    entries = kit.ledger.refresh()
     lease = read_lease(store, source)
     cooldown = read_cooldown(store, source)
     resumes = tuple(one for one in read_resumes(store, source) if one.has_work(entries))
@@ -342,7 +342,7 @@ def situation_of(services: Services, source: str, now: dt.datetime) -> Situation
         run=run,
         progress=stored_progress(run, work, entries, now) if run is not None and work is not None else None,
         patience_s=services.settings.stall_s or 10 * services.settings.lease_ttl_s,
-        scraper=services.source_kit(source).scraper,
+        scraper=kit.scraper,
         review=review,
-        left_alone=sites_left_alone(store, services.source_kit(source).scraper, now),
+        left_alone=sites_left_alone(store, kit.scraper, now),
     )

@@ -41,14 +41,17 @@ class RacingDays(RacingApi):
     Attributes:
         path: Of the list.
         list_name: Under which its races come.
+        regions_param: What regions are called in its address, once for each.
         most_skipped: The largest ``skip`` that the API takes.
     """
 
     path: ClassVar[str]
     list_name: ClassVar[str]
+    regions_param: ClassVar[str]
     most_skipped: ClassVar[int]
     settles_after = dt.timedelta(hours=12)
     is_paginated = True
+    narrowed_by = "region"
     # 23 to 25 December in Britain and Ireland; elsewhere races are run on these dates too.
     rests = Rests(4)
 
@@ -72,11 +75,16 @@ class RacingDays(RacingApi):
             races, total, echo = document[self.list_name], document["total"], document["query"]
             if [type(one) for one in (races, total, echo)] != [list, int, list] or total < 0:
                 raise TypeError(f"{self.list_name}, total or query are of another type")
+            self._refuse_other_regions(page.request.params)
             _refuse_another_echo(echo, page.request.params)
             keys = tuple(_identity(race, "race_id") for race in races)
             for race in races:
                 if race["date"] != partition.start.isoformat():
                     raise SourceContractError(f"asked for {partition.key}, got {race['race_id']} of {race['date']}")
+                if self.only and race["region"].lower() not in self.only:
+                    raise SourceContractError(
+                        f"asked for {_named(self.only)}, got {race['race_id']} of {race['region']}"
+                    )
                 runners = race["runners"]
                 horses = [_identity(runner, "horse_id") for runner in runners]
                 if len(set(horses)) != len(horses) or not (horses or race.get("is_abandoned")):
@@ -108,8 +116,19 @@ class RacingDays(RacingApi):
         return self._request(partition, read)
 
     def _request(self, partition: Partition, skipped: int) -> Request:
-        params = (*self.date_params(partition.start), ("limit", str(self.page_size)), ("skip", str(skipped)))
+        regions = ((self.regions_param, region) for region in self.only)
+        params = (*self.date_params(partition.start), *regions, ("limit", str(self.page_size)), ("skip", str(skipped)))
         return Request(self.path, params, cursor=str(skipped) if skipped else "")
+
+    def _refuse_other_regions(self, asked: Sequence[tuple[str, str]]) -> None:
+        """A page that was landed before the setting changed is none of this attempt."""
+        regions = tuple(value for name, value in asked if name == self.regions_param)
+        if regions != self.only:
+            raise SourceContractError(f"a page of {_named(regions)} beside pages of {_named(self.only)}")
+
+
+def _named(regions: Sequence[str]) -> str:
+    return ", ".join(regions) or "all regions"
 
 
 def _skipped(request: Request) -> int:

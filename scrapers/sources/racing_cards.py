@@ -14,6 +14,7 @@ class RacingCards(RacingDays):
 
     title = "The Racing API: racecards"
     path, list_name, most_skipped = "/v1/racecards/pro", "racecards", 500
+    regions_param = "region_codes"
     requires = ("racing_reference",)
     tables = ("ra_cards", "ra_card_runners", "ra_runner_odds")
     needs_tier = "pro"

@@ -15,6 +15,7 @@ class RacingResults(RacingDays):
 
     title = "The Racing API: results"
     path, list_name, most_skipped = "/v1/results", "results", 20_000
+    regions_param = "region"
     requires = ("racing_cards",)
     oracles = (
         Oracle("racing_cards", "ra_cards", "race_id", "race_date", where="NOT is_abandoned", item="race"),

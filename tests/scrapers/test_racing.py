@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import json
 import threading
@@ -63,10 +64,16 @@ def store() -> MemoryObjectStore:
 @pytest.fixture
 def scraped(upstream: RacingUpstream, store: MemoryObjectStore) -> Scrape:
     def scraped(
-        name: str, date: dt.date = DAY, *, entity: str = "", login: Any = LOGIN, page_size: int = 0
+        name: str,
+        date: dt.date = DAY,
+        *,
+        entity: str = "",
+        login: Any = LOGIN,
+        page_size: int = 0,
+        only: tuple[str, ...] = (),
     ) -> Manifest:
         source = type(scraper(name))()
-        source.page_size = page_size or source.page_size
+        source.page_size, source.only = page_size or source.page_size, only
         partition = Partition.whole(entity, source.zone) if entity else Partition.day(date, source.zone)
         with SourceClient(source, SourceAccess(upstream.url, login), Budget(Rate())) as client:
             return scrape(
@@ -251,3 +258,50 @@ def test_two_sources_and_a_daily_run_at_once_never_pass_two_calls_a_second_at_th
 def test_each_source_says_to_which_family_it_belongs() -> None:
     assert {"racing_cards", "racing_reference", "racing_results"} <= set(sources_of_family("racing"))
     assert {"odds", "racing"} <= set(families())
+
+
+@pytest.mark.parametrize(("name", "table"), [("racing_cards", "ra_cards"), ("racing_results", "ra_results")])
+def test_a_source_narrowed_to_some_regions_is_asked_for_these_and_lands_all_of_them(
+    scraped: Scrape, name: str, table: str
+) -> None:
+    races = [race for race in SMALL.races_on(BOXING_DAY) if name == "racing_cards" or not race.is_abandoned]
+    here = sum(race.region_code == "ire" for race in races)
+    assert 0 < here < len(races)
+    landed = scraped(name, BOXING_DAY, only=("fr", "ire"))
+    assert (landed.counts[table], landed.only) == (here, ("fr", "ire"))
+    assert scraped(name).only == ()
+
+
+def test_races_of_a_region_that_was_not_asked_for_are_told_and_not_landed(
+    scraped: Scrape, upstream: RacingUpstream, store: MemoryObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its echo names the regions, and its races are those of all."""
+    answered = upstream.answer
+    monkeypatch.setattr(
+        upstream,
+        "answer",
+        lambda call, kind: _echoing(answered(_without_regions(call), kind), call),
+    )
+    with pytest.raises(SourceContractError, match=r"asked for gb, got rac_\w+ of IRE"):
+        scraped("racing_cards", BOXING_DAY, only=("gb",))
+    assert not [stored.name for stored in store.list("landing/") if "manifest" in stored.name]
+
+
+def _without_regions(call: Any) -> Any:
+    return dataclasses.replace(call, params=tuple(one for one in call.params if one[0] != "region_codes"))
+
+
+def _echoing(answer: Any, call: Any) -> Any:
+    return dataclasses.replace(answer, document={**answer.document, "query": [list(one) for one in call.params]})
+
+
+def test_a_killed_attempt_is_begun_anew_when_other_regions_are_wanted_by_then(
+    scraped: Scrape, upstream: RacingUpstream
+) -> None:
+    upstream.trouble({"kind": "500", "query": "skip=7"})
+    with pytest.raises(PipelineError):
+        scraped("racing_results", BOXING_DAY, only=("gb",), page_size=7)
+    upstream.trouble()
+    landed = scraped("racing_results", BOXING_DAY, page_size=7)
+    assert landed.resumed_pages == 0
+    assert landed.source_total == len([race for race in SMALL.races_on(BOXING_DAY) if not race.is_abandoned])
