@@ -73,7 +73,8 @@ def run_season(urls: Mapping[str, str], asked: Mapping[str, str], days: Sequence
         days: First and last date, for the troubles.
         kills: How often the process of the run is killed.
 
-    Returns 0 when every source is complete, every expected game is there, and each run has exactly one mail.
+    Returns 0 when every source is complete, every expected game is there, every played one has prices, and each run has
+    exactly one mail.
     """
     services, began = build_services(), time.monotonic()
     _post(f"{urls['odds']}/gapless/plan", {"credits_a_month": 100_000, "has_history": True})
@@ -90,7 +91,7 @@ def run_season(urls: Mapping[str, str], asked: Mapping[str, str], days: Sequence
         _say(f"run {number + 1} of {kills + 1}: {state}: {told}")
     took_s = time.monotonic() - began
     steps = told_steps(services, runs[-1])
-    _report(services, steps, days)
+    is_priced = _report(services, steps, days)
     spent = {world: _calls(urls, world) - before[world] for world in WORLDS}
     _say(f"Calls     {sum(spent.values()):,}: {', '.join(f'{world} {count:,}' for world, count in spent.items())}")
     _say(f"Time      {dt.timedelta(seconds=round(took_s))}, {plural(kills, 'kill')}")
@@ -98,7 +99,7 @@ def run_season(urls: Mapping[str, str], asked: Mapping[str, str], days: Sequence
     for run, subjects in mails.items():
         _say(f"Mail      {run}: {'; '.join(subjects) or 'none arrived'}")
     missing = sum(step.items.get("expected", 0) - step.items.get("found", 0) for step in steps)
-    is_well = all(step.verdict == "COMPLETE" for step in steps) and not missing
+    is_well = is_priced and not missing and all(step.verdict == "COMPLETE" for step in steps)
     return 0 if is_well and all(len(subjects) == 1 for subjects in mails.values()) else 1
 
 
@@ -141,7 +142,8 @@ def _followed(services: Services, run_id: UUID, kill_after: int | None) -> tuple
         time.sleep(POLL_S)
 
 
-def _report(services: Services, steps: Sequence[RunFacts], days: Sequence[dt.date]) -> None:
+def _report(services: Services, steps: Sequence[RunFacts], days: Sequence[dt.date]) -> bool:
+    """Prints what came of each source; whether every played game has prices."""
     for step in steps:
         items = step.items
         games = f"{items['found']:,} of {items['expected']:,} expected" if items else "no oracle"
@@ -155,10 +157,12 @@ def _report(services: Services, steps: Sequence[RunFacts], days: Sequence[dt.dat
         f"Side by side: {looked['verified']:,} of {looked['expected']:,} expected games verified in "
         f"{plural(looked['sources'], 'source')}, {plural(looked['disagreements'], 'disagreement')}"
     )
-    if ALSO in {step.source for step in steps}:
-        tables = {name: name_of(name) for name in ("nba_schedule", "nba_bdl_teams", "odds_h2h_lines")}
-        (found,) = services.warehouse.query(_PRICED.format(**tables, first=days[0], last=days[1]))
-        _say(f"Prices    {found['priced']:,} of {found['games']:,} played games have prices")
+    if ALSO not in {step.source for step in steps}:
+        return False
+    tables = {name: name_of(name) for name in ("nba_schedule", "nba_bdl_teams", "odds_h2h_lines")}
+    (found,) = services.warehouse.query(_PRICED.format(**tables, first=days[0], last=days[1]))
+    _say(f"Prices    {found['priced']:,} of {found['games']:,} played games have prices")
+    return bool(found["priced"] == found["games"])
 
 
 def _mails_of(urls: Mapping[str, str], backfill_id: str) -> list[str]:

@@ -16,10 +16,10 @@ from alerting.errors import ConfigurationError
 from alerting.run_facts import RunFacts
 from deployments.local.upstreams.racing_upstream import RACING_PASSWORD, RACING_USER, RacingUpstream
 from deployments.local.upstreams.racing_world import RacingWorld
+from flows.asked import Asked
 from flows.closing.finish import finish
 from flows.ledger.verdicts import abort_reason
 from flows.mapping import map_windows
-from flows.parameters import Asked
 from flows.planning.plan import Plan
 from flows.planning.planner import plan_asked
 from flows.run.run import Run

@@ -6,6 +6,8 @@
 * An event is listed from two days before its game until some time after it; then it is gone, also by its id. Its
   ``commence_time`` moves shortly before the game, and tells the real tip-off afterwards. The Clippers are called "Los
   Angeles Clippers" here and "LA Clippers" in the box scores.
+* A game that is postponed is gone three hours before its first tip-off, and is listed again under its old id before the
+  new one.
 * Each bookmaker belongs to a region; an exchange has ``h2h_lay`` wherever it has ``h2h``. Player markets exist from May
   2023 on, for single events only.
 """
@@ -17,11 +19,12 @@ import functools
 import hashlib
 import random
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Final
 
+from deployments.local.upstreams.league import Game, usual_calendar
 from deployments.local.upstreams.rosters import roster
 from deployments.local.upstreams.season import fixtures_on, season_of
 
@@ -47,6 +50,7 @@ FEATURED_MARKETS: Final = ("h2h", "spreads", "totals")
 PLAYER_MARKETS: Final = ("player_points", "player_rebounds", "player_assists")
 _EXCHANGES = frozenset({"betfair_ex_uk", "betfair_ex_eu"})
 _LISTED_BEFORE = dt.timedelta(hours=48)
+_CALLED_OFF_BEFORE = dt.timedelta(hours=3)
 _MOVES_BEFORE = dt.timedelta(minutes=50)
 _PRICED_BEFORE = dt.timedelta(hours=36)
 _OTHER_NAMES = {"LA Clippers": "Los Angeles Clippers"}
@@ -105,6 +109,7 @@ class _Game:
     date: dt.date
     tip_off: dt.datetime
     delay: dt.timedelta
+    listed_from: dt.datetime
     gone_at: dt.datetime
     home: str
     away: str
@@ -114,9 +119,14 @@ class _Game:
 
 @dataclass(frozen=True)
 class OddsWorld:
-    """The whole world; two of the same seed are the same."""
+    """The whole world; two that are given the same are the same.
+
+    Attributes:
+        has_postponements: Two games of every season are postponed, the same as at the other samples; otherwise none.
+    """
 
     seed: int = 1
+    has_postponements: bool = False
 
     def snapshot_at(self, asked: dt.datetime, now: dt.datetime) -> Snapshot | None:
         """The newest snapshot up to the instant asked and up to now; None before the first one."""
@@ -132,8 +142,8 @@ class OddsWorld:
     def events_at(self, snapshot: dt.datetime) -> tuple[Event, ...]:
         """The events that a snapshot lists, by the time at which they begin."""
         dates = [snapshot.date() + dt.timedelta(days=offset) for offset in range(-2, 3)]
-        games = [game for date in dates for game in _games(self.seed, date)]
-        listed = [_event(game, snapshot) for game in games if game.tip_off - _LISTED_BEFORE <= snapshot < game.gone_at]
+        games = [game for date in dates for game in _games(self, date)]
+        listed = [_event(game, snapshot) for game in games if game.listed_from <= snapshot < game.gone_at]
         return tuple(sorted(listed, key=lambda event: (event.commence_time, event.id)))
 
     def event(self, event_id: str, snapshot: dt.datetime) -> Event | None:
@@ -201,7 +211,7 @@ class OddsWorld:
         self, event: Event, market: str, key: str, dice: random.Random
     ) -> list[tuple[str, str | None, Decimal | None, Decimal]]:
         outcomes: list[tuple[str, str | None, Decimal | None, Decimal]] = []
-        for player in _players(self.seed, event.id, event.game_date):
+        for player in _players(self, event.id, event.game_date):
             level = {"player_points": 18, "player_rebounds": 6, "player_assists": 4}[market] + dice.randint(-3, 6)
             # One bookmaker offers several points for each player.
             for step in (-2, 0, 2) if key == "unibet_eu" else (0,):
@@ -240,27 +250,55 @@ def _slot(at: dt.datetime) -> dt.datetime:
 
 
 @functools.lru_cache(maxsize=256)
-def _games(seed: int, date: dt.date) -> tuple[_Game, ...]:
+def _games(world: OddsWorld, date: dt.date) -> tuple[_Game, ...]:
+    """Games that were to begin on that date, and then those that were moved to it."""
+    moved = _postponed(season_of(date)) if world.has_postponements else ()
+    called_off = {game.number for game in moved if game.first_date == date}
     games = []
-    for index, (home, visitor, tip_off) in enumerate(fixtures_on(date)):
-        key = hashlib.blake2b(f"{seed} {date} {index}".encode(), digest_size=16).hexdigest()
-        dice = random.Random(f"event {key}")  # noqa: S311 - repeatable, no secret
-        begins = tip_off.replace(tzinfo=dt.UTC)
-        delay = dt.timedelta(seconds=dice.choice((0, 0, 600, dice.randint(30, 900))))
-        games.append(
-            _Game(
-                key,
-                date,
-                begins,
-                delay,
-                begins + delay + dt.timedelta(minutes=dice.randint(130, 165)),
-                _OTHER_NAMES.get(home["full_name"], home["full_name"]),
-                _OTHER_NAMES.get(visitor["full_name"], visitor["full_name"]),
-                home["id"],
-                visitor["id"],
+    for index in range(len(fixtures_on(date))):
+        game = _game(world, date, index)
+        if index in called_off:
+            game = replace(game, delay=dt.timedelta(), gone_at=game.tip_off - _CALLED_OFF_BEFORE)
+        games.append(game)
+    for one in moved:
+        if one.date == date:
+            first = _game(world, one.first_date, one.number)
+            ahead = one.tip_off - first.tip_off
+            games.append(
+                replace(
+                    first,
+                    date=date,
+                    tip_off=one.tip_off,
+                    listed_from=max(first.listed_from + ahead, first.tip_off - _CALLED_OFF_BEFORE),
+                    gone_at=first.gone_at + ahead,
+                )
             )
-        )
     return tuple(games)
+
+
+def _game(world: OddsWorld, date: dt.date, index: int) -> _Game:
+    home, visitor, tip_off = fixtures_on(date)[index]
+    key = hashlib.blake2b(f"{world.seed} {date} {index}".encode(), digest_size=16).hexdigest()
+    dice = random.Random(f"event {key}")  # noqa: S311 - repeatable, no secret
+    begins = tip_off.replace(tzinfo=dt.UTC)
+    delay = dt.timedelta(seconds=dice.choice((0, 0, 600, dice.randint(30, 900))))
+    return _Game(
+        key,
+        date,
+        begins,
+        delay,
+        begins - _LISTED_BEFORE,
+        begins + delay + dt.timedelta(minutes=dice.randint(130, 165)),
+        _OTHER_NAMES.get(home["full_name"], home["full_name"]),
+        _OTHER_NAMES.get(visitor["full_name"], visitor["full_name"]),
+        home["id"],
+        visitor["id"],
+    )
+
+
+@functools.lru_cache(maxsize=8)
+def _postponed(season: int) -> tuple[Game, ...]:
+    return tuple(game for game in usual_calendar(season).games_in(season) if game.date != game.first_date)
 
 
 def _event(game: _Game, snapshot: dt.datetime) -> Event:
@@ -268,7 +306,7 @@ def _event(game: _Game, snapshot: dt.datetime) -> Event:
     return Event(game.id, game.date, game.tip_off, moved, game.home, game.away)
 
 
-def _players(seed: int, event_id: str, game_date: dt.date) -> list[str]:
-    game = next(game for game in _games(seed, game_date) if game.id == event_id)
+def _players(world: OddsWorld, event_id: str, game_date: dt.date) -> list[str]:
+    game = next(game for game in _games(world, game_date) if game.id == event_id)
     teams = (roster(team_id, season_of(game_date))[:3] for team_id in (game.home_id, game.away_id))
     return sorted(f"{player['first_name']} {player['last_name']}" for team in teams for player in team)

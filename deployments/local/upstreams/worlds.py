@@ -36,8 +36,9 @@ def _racing(listener: socket.socket, data_dir: Path) -> Callable[[], None]:  # n
 
 def _odds(listener: socket.socket, data_dir: Path) -> Callable[[], None]:  # noqa: ARG001 - keeps nothing
     from deployments.local.upstreams.odds_upstream import OddsUpstream
+    from deployments.local.upstreams.odds_world import OddsWorld
 
-    return OddsUpstream(listener=listener).serve
+    return OddsUpstream(listener=listener, world=OddsWorld(has_postponements=True)).serve
 
 
 def _nba(listener: socket.socket, data_dir: Path) -> Callable[[], None]:  # noqa: ARG001 - keeps nothing

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from deployments.local.upstreams import odds_truth
+from deployments.local.upstreams.league import usual_calendar
 from deployments.local.upstreams.odds_truth import Ask
 from deployments.local.upstreams.odds_upstream import ODDS_KEY, OddsUpstream
 from deployments.local.upstreams.odds_world import FIRST_SNAPSHOT, FIVE_MINUTES_FROM, Line, OddsWorld
@@ -338,3 +339,37 @@ def test_too_many_calls_a_second_are_refused():
     with OddsUpstream(now=NOW, per_second=2) as server:
         statuses = [_ask(server, "/v4/sports")[0] for _ in range(3)]
         assert statuses == [200, 200, 429]
+
+
+def test_every_played_game_of_a_season_is_priced_on_the_date_of_the_schedule_also_a_postponed_one():
+    world, season = OddsWorld(has_postponements=True), usual_calendar(2024)
+    played = [one for one in season.games_in(2024) if one.kind in ("regular", "play_in", "playoffs")]
+    postponed = [one for one in played if one.date != one.first_date]
+    assert len(postponed) == 2
+    for game in [*played[::40], *postponed]:
+        before = world.snapshot_at(game.tip_off - dt.timedelta(minutes=10), dt.datetime(2026, 1, 1, tzinfo=dt.UTC))
+        assert before is not None
+        (event,) = [
+            one
+            for one in world.events_at(before.at)
+            if one.game_date == game.date and one.home_team.endswith(game.home.name)
+        ]
+        assert event.scheduled == game.tip_off
+        assert world.lines(event, before.at, markets=("h2h",), regions=("us",))
+
+
+def test_a_postponed_game_is_listed_on_its_first_morning_gone_before_its_tip_off_and_keeps_its_id():
+    world, later = OddsWorld(has_postponements=True), dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+    for game in [one for one in usual_calendar(2024).games_in(2024) if one.date != one.first_date]:
+        first = dt.datetime.combine(game.first_date, dt.time(11), dt.UTC)
+        (known,) = [
+            one
+            for one in world.events_at(first)
+            if one.game_date == game.first_date and one.home_team.endswith(game.home.name)
+        ]
+        at_tip_off = world.snapshot_at(known.scheduled - dt.timedelta(minutes=10), later)
+        assert at_tip_off is not None
+        assert world.event(known.id, at_tip_off.at) is None
+        again = world.event(known.id, game.tip_off - dt.timedelta(hours=12))
+        assert again is not None
+        assert (again.game_date, again.home_team) == (game.date, known.home_team)
