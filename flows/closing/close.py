@@ -29,7 +29,7 @@ from flows.ledger.reviews import list_reviews
 from flows.ledger.verdicts import backfill_verdict, count_verdicts, mail_outcome
 from flows.planning.stored_plan import StoredPlan, read_plan, run_prefix
 from flows.run.calendar_artifact import calendar_artifacts
-from flows.run.data_facts import absent_facts, item_counts, item_facts, provisional_facts, shrunk_facts, table_facts
+from flows.run.data_facts import with_data_facts
 from flows.run.progress import ending_of
 from flows.run.progress_artifact import end_progress
 from flows.run.result_artifacts import result_artifacts
@@ -61,18 +61,14 @@ def recount(
         # Everything is good, but not by this run: it was to do good dates again and did not come to them.
         verdict = f"ABORTED({aborted})"
         facts = dataclasses.replace(facts, notes=[*facts.notes, _told_untouched(facts, untouched)])
-    shrunk = shrunk_facts(entries, facts.source)
+    tables = services.source_kit(facts.source).scraper.tables
     return dataclasses.replace(
-        facts,
-        notes=[*shrunk, *absent_facts(entries), *item_facts(entries), *facts.notes],
-        items=item_counts(entries),
+        with_data_facts(facts, tables, entries, plan.since),
         planned=len(keys),
         verdict=verdict,
         outcome=mail_outcome(verdict),
         verdict_counts={one.value: count for one, count in sorted(counts.items()) if count},
         calendar={key: ledger[key].verdict.value if key in ledger else "planned" for key in keys},
-        tables=table_facts(services.source_kit(facts.source).scraper.tables, entries, plan.since),
-        provisional=provisional_facts(entries),
         finished_at=now,
         wall_s=(now - facts.started_at).total_seconds() if facts.started_at else facts.wall_s,
     )

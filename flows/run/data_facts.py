@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from statistics import median
 from typing import Any
 
 from alerting.errors import NotSettled
 from alerting.ranges import compress_dates
-from alerting.run_facts import TableFacts
+from alerting.run_facts import RunFacts, TableFacts
 from alerting.wording import plural
 from flows.ledger.entry import LedgerEntry, Verdict
 from processors.receipt import Receipt
 from processors.verification import Verification
 
-_SHRUNK_SHOWN = 4
+_SHOWN = 4
 # What took less is not worth a line of the mail.
 SLOW_ANSWER_S = 1.0
 
@@ -24,6 +25,20 @@ SLOW_ANSWER_S = 1.0
 def changes_rows(entry: LedgerEntry) -> bool:
     """Whether the partition's last load created, updated or removed any row."""
     return any(counts.get(what) for counts in entry.changes.values() for what in ("created", "updated", "removed"))
+
+
+def with_data_facts(
+    facts: RunFacts, tables: Sequence[str], entries: Sequence[LedgerEntry], since: dt.datetime | None
+) -> RunFacts:
+    """``facts`` with all that the ledger says of the data; ``entries`` are those of a plan, made at ``since``."""
+    told = [*shrunk_facts(entries, facts.source), *absent_facts(entries), *item_facts(entries)]
+    return replace(
+        facts,
+        notes=[*told, *facts.notes],
+        items=item_counts(entries),
+        tables=table_facts(tables, entries, since),
+        provisional=provisional_facts(entries),
+    )
 
 
 def table_facts(
@@ -75,24 +90,24 @@ def provisional_facts(entries: Sequence[LedgerEntry]) -> dict[str, str]:
 
 def absent_facts(entries: Sequence[LedgerEntry]) -> list[str]:
     """A sentence on what was listed and is rightly not there, with the first of the partitions."""
-    absent = [entry for entry in entries if entry.verdict.is_good and entry.absent]
-    if not absent:
-        return []
-    shown = "; ".join(f"{entry.partition} {entry.absent}" for entry in absent[:_SHRUNK_SHOWN])
-    more = f"; and {len(absent) - _SHRUNK_SHOWN:,} more" if len(absent) > _SHRUNK_SHOWN else ""
-    dates = compress_dates(entry.partition for entry in absent)
-    return [f"Listed at the source and rightly not there ({dates}): {shown}{more}"]
+    absent = {one.partition: one.absent for one in entries if one.verdict.is_good and one.absent}
+    return _sentence("Listed at the source and rightly not there", absent)
 
 
 def item_facts(entries: Sequence[LedgerEntry]) -> list[str]:
     """A sentence on what oracles say of the partitions and is no fault, with the first of them."""
-    told = [entry for entry in entries if entry.verdict.is_good and entry.told_items]
+    told = {one.partition: one.told_items for one in entries if one.verdict.is_good and one.told_items}
+    return _sentence("Other than expected, and no fault", told)
+
+
+def _sentence(what: str, told: Mapping[str, str], where: str = "") -> list[str]:
+    """Nothing when nothing is told; ``where`` the rest is."""
     if not told:
         return []
-    shown = "; ".join(f"{entry.partition} {entry.told_items}" for entry in told[:_SHRUNK_SHOWN])
-    more = f"; and {plural(len(told) - _SHRUNK_SHOWN, 'partition')} more" if len(told) > _SHRUNK_SHOWN else ""
-    dates = compress_dates(entry.partition for entry in told)
-    return [f"Other than expected, and no fault ({dates}): {shown}{more}"]
+    shown = "; ".join(f"{key} {text}" for key, text in list(told.items())[:_SHOWN])
+    rest = len(told) - _SHOWN
+    more = f"; and {rest:,} more{where}" if rest > 0 else ""
+    return [f"{what} ({compress_dates(told)}): {shown}{more}"]
 
 
 def item_counts(entries: Sequence[LedgerEntry]) -> dict[str, int]:
@@ -113,13 +128,8 @@ def item_counts_of(found: Verification) -> dict[str, Any]:
 
 def shrunk_facts(entries: Sequence[LedgerEntry], source: str) -> list[str]:
     """A sentence on the partitions whose new answer had fewer rows than before: how many, before and after."""
-    shrunk = [entry for entry in entries if entry.verdict is Verdict.SHRUNK]
-    if not shrunk:
-        return []
-    shown = "; ".join(f"{entry.partition} {shrunk_text(entry)}" for entry in shrunk[:_SHRUNK_SHOWN])
-    rest = len(shrunk) - _SHRUNK_SHOWN
-    more = f"; and {rest:,} more: gapless status {source} --failed" if rest > 0 else ""
-    return [f"Shrunk at the source, old rows kept ({compress_dates(e.partition for e in shrunk)}): {shown}{more}"]
+    shrunk = {one.partition: shrunk_text(one) for one in entries if one.verdict is Verdict.SHRUNK}
+    return _sentence("Shrunk at the source, old rows kept", shrunk, f": gapless status {source} --failed")
 
 
 def shrunk_text(entry: LedgerEntry) -> str:
