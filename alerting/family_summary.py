@@ -11,10 +11,9 @@ from alerting.redaction import printable, visible
 from alerting.run_facts import RunFacts
 from alerting.summary import (
     ENVIRONMENT,
-    MAX_HTML_BYTES,
     IncidentFile,
     RenderedMail,
-    encoded_size,
+    html_within_budget,
     memory_of,
     smaller_views,
 )
@@ -44,7 +43,7 @@ def render_family(run_facts: RunFacts, sections: Sequence[Section]) -> RenderedM
         full_list = f"{every} attached ({attachments[0].filename})." if attachments else ""
         full_list = full_list or f"The list of all {incidents:,} incidents is too big to attach."
     view = build_family_view(run_facts, read, full_list)
-    html, left_out = _html_within_budget(view)
+    html, left_out = html_within_budget(_HTML, view, _smaller_families(view))
     memories: dict[str, dict[str, Any]] = {
         one.facts.source: memory_of(one.facts, one.view, one.causes) for one in read if one.facts.verdict != NOT_BEGUN
     }
@@ -61,18 +60,6 @@ def render_family(run_facts: RunFacts, sections: Sequence[Section]) -> RenderedM
 
 
 # -- within 80 KB -----------------------------------------------------------------------------------------------
-
-
-def _html_within_budget(view: FamilyView) -> tuple[str, tuple[str, ...]]:
-    """Drops in the order of a summary of one source, in all sections at once, until the page fits."""
-    left_out: list[str] = []
-    html = _HTML.render(v=view)
-    for told, smaller in _smaller_families(view):
-        if encoded_size(html) <= MAX_HTML_BYTES:
-            break
-        left_out.append(told)
-        html = _HTML.render(v=replace(smaller, left_out=tuple(left_out)))
-    return html, tuple(left_out)
 
 
 def _smaller_families(view: FamilyView) -> Iterator[tuple[str, FamilyView]]:

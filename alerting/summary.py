@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from email.message import EmailMessage
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import jinja2
 import markupsafe
@@ -26,6 +26,11 @@ from alerting.summary_rows import planned_keys
 from alerting.summary_view import SummaryView, build_view
 from alerting.verdict import PAUSED
 from alerting.wording import command_lines, shorten, span, wrap
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+V = TypeVar("V", bound="DataclassInstance")
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 MAX_HTML_BYTES = 80_000
@@ -79,7 +84,7 @@ def render(run_facts: RunFacts, incidents: Iterable[Incident], *, full_list: str
     if causes.incidents and full_list:
         listed += f" Journal: {full_list}"
     view = replace(view, full_list=listed.strip())
-    html, left_out = _html_within_budget(view)
+    html, left_out = html_within_budget(_HTML, view, smaller_views(view))
     return RenderedMail(
         view.subject,
         printable(_TEXT.render(v=view)),
@@ -138,15 +143,17 @@ def encoded_size(html: str) -> int:
     return len(part.as_bytes())
 
 
-def _html_within_budget(view: SummaryView) -> tuple[str, tuple[str, ...]]:
-    """Drops in the documented order until the page fits; the last steps cut harder than any real run needs."""
+def html_within_budget(
+    template: jinja2.Template, view: V, smaller_ones: Iterable[tuple[str, V]]
+) -> tuple[str, tuple[str, ...]]:
+    """The page, and what is left out of it: it drops what ``smaller_ones`` name, in their order, until it fits."""
     left_out: list[str] = []
-    html = _HTML.render(v=view)
-    for told, smaller in smaller_views(view):
+    html = template.render(v=view)
+    for told, smaller in smaller_ones:
         if encoded_size(html) <= MAX_HTML_BYTES:
             break
         left_out.append(told)
-        html = _HTML.render(v=replace(smaller, left_out=tuple(left_out)))
+        html = template.render(v=replace(smaller, left_out=tuple(left_out)))
     return html, tuple(left_out)
 
 

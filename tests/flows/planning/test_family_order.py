@@ -92,13 +92,17 @@ def test_a_name_is_a_season_where_there_are_seasons_and_else_a_month() -> None:
             period_dates(wrong, NBA_SEASONS)
 
 
-def test_7_891_calls_are_two_a_date_and_the_lists_of_which_the_contract_gives_a_sixth() -> None:
-    """What the collector before Gapless planned, counted again: 2 x 3,944 dates + 3 lists; they are 3,945 and 2."""
+def racing_steps(last: str, now: dt.datetime) -> tuple[Any, ...]:
+    """The plans of all racing sources since 2015, where nothing is known yet."""
     services = Services(Settings(project="p", console_only=True))
     services.__dict__["store"] = MemoryObjectStore()
+    return tuple(plan_family(services, AskedFamily(family="racing", start_date="2015-01-01", end_date=last), now).steps)
+
+
+def test_7_891_calls_are_two_a_date_and_the_lists_of_which_the_contract_gives_a_sixth() -> None:
+    """What the collector before Gapless planned, counted again: 2 x 3,944 dates + 3 lists; they are 3,945 and 2."""
     now = dt.datetime(2025, 10, 20, 12, tzinfo=dt.UTC)
-    asked = AskedFamily(family="racing", start_date="2015-01-01", end_date="2025-10-19")
-    reference, cards, results = plan_family(services, asked, now).steps
+    reference, cards, results = racing_steps("2025-10-19", now)
     dates = [sum(step.planned.plan.counts().values()) for step in (cards, results)]
     assert dates == [3_945, 3_945]
     assert (2 * 3_944 + 3, sum(dates) + reference.planned.estimate.calls) == (7_891, 7_892)
@@ -109,11 +113,8 @@ def test_7_891_calls_are_two_a_date_and_the_lists_of_which_the_contract_gives_a_
 
 
 def test_the_plan_of_eleven_racing_years_counts_calls_and_what_the_contract_cannot_give() -> None:
-    services = Services(Settings(project="p", console_only=True))
-    services.__dict__["store"] = MemoryObjectStore()
     now = dt.datetime(2026, 1, 10, 12, tzinfo=dt.UTC)
-    asked = AskedFamily(family="racing", start_date="2015-01-01", end_date="2025-12-31")
-    reference, cards, results = plan_family(services, asked, now).steps
+    reference, cards, results = racing_steps("2025-12-31", now)
     assert (reference.asked.entities, reference.planned.plan.counts()) == ("all", {"fetch": 2})
     known = (dt.date(2025, 12, 31) - dt.date(2023, 1, 23)).days + 1
     before = (dt.date(2023, 1, 23) - dt.date(2015, 1, 1)).days
