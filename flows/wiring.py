@@ -33,7 +33,7 @@ from scrapers.object_store import PATIENT, GcsObjectStore, Patience
 from scrapers.pace.account_pace import AccountPace
 from scrapers.pace.budget import Budget, Clock
 from scrapers.pace.quota import Purpose, SharedQuota
-from scrapers.rate import Tier
+from scrapers.rate import Rate, Tier
 
 # A call ends at the latest one request (7 s) after its last retry began.
 PERSONS_PATIENCE_S = 2.0
@@ -141,16 +141,7 @@ class SourceKit:
     @cached_property
     def quota(self) -> SharedQuota:
         """Day and month counts that all runs and processes share."""
-        return SharedQuota(
-            self.services.store,
-            self.source,
-            self.access.rate,
-            purpose=self.purpose,
-            share=self.services.settings.backfill_quota_share,
-            account=self.scraper.account_name,
-            cost_unit=self.scraper.cost_unit,
-            clock=self.services.clock,
-        )
+        return self._quota_of(self.scraper.account_name, self.access.rate)
 
     @cached_property
     def budget(self) -> Budget:
@@ -171,6 +162,40 @@ class SourceKit:
         return Budget(rate, source=self.source, clock=clock, quota=quota, pace=pace)
 
     @cached_property
+    def budgets_of_hosts(self) -> dict[str, Budget]:
+        """By account, those of the hosts that it shares with other sources: what these may call, they may together."""
+        store, clock = self.services.store, self.services.clock
+        return {
+            account: Budget(
+                quota.rate,
+                source=self.source,
+                clock=clock,
+                quota=quota,
+                pace=AccountPace(store, account, quota.rate, source=self.source, clock=clock),
+            )
+            for account, quota in self.quotas_of_hosts.items()
+        }
+
+    @cached_property
+    def quotas_of_hosts(self) -> dict[str, SharedQuota]:
+        """By account, the counts of the hosts that it shares with other sources; empty for a source of one host."""
+        others = sorted(set(self.scraper.hosts.values()) - {self.scraper.account_name})
+        members = {account: self.services.source_kit(scraper_registry.sources_of(account)[0]) for account in others}
+        return {account: self._quota_of(account, member.access.rate) for account, member in members.items()}
+
+    def _quota_of(self, account: str, rate: Rate) -> SharedQuota:
+        return SharedQuota(
+            self.services.store,
+            self.source,
+            rate,
+            purpose=self.purpose,
+            share=self.services.settings.backfill_quota_share,
+            account=account,
+            cost_unit=self.scraper.cost_unit,
+            clock=self.services.clock,
+        )
+
+    @cached_property
     def client(self) -> SourceClient:
         """Asks ``budget`` before every call."""
         return self.client_within(self.budget)
@@ -185,7 +210,8 @@ class SourceKit:
             access = replace(
                 self.access, secrets={name: settings.secret(name) for name in (auth.secrets if auth else ())}
             )
-        return self.services.client_type(self.scraper, access, budget)
+        accounts = {"accounts": self.budgets_of_hosts} if self.scraper.hosts else {}
+        return self.services.client_type(self.scraper, access, budget, **accounts)
 
     def close(self) -> None:
         """Gives connections and unused calls back. Raises what storage raises; may be called again."""
@@ -193,6 +219,12 @@ class SourceKit:
             self.client.close()
         if "budget" in self.__dict__:
             self.budget.close()
+        self.close_hosts()
+
+    def close_hosts(self) -> None:
+        """Gives unused calls to other hosts back. Raises what storage raises; may be called again."""
+        for budget in self.__dict__.get("budgets_of_hosts", {}).values():
+            budget.close()
 
 
 @dataclass
@@ -206,7 +238,7 @@ class Services:
     settings: Settings
     for_a_person: bool = False
     clock: Clock = field(default_factory=Clock)
-    client_type: Callable[[Scraper, SourceAccess, Budget], SourceClient] = SourceClient
+    client_type: Callable[..., SourceClient] = SourceClient
     kit_type: ClassVar[type[SourceKit]] = SourceKit
 
     @cached_property

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self
 
 from alerting.errors import (
@@ -43,6 +43,7 @@ from scrapers.waits import retry_after_s
 _log = logging.getLogger("gapless.scrapers")
 _LONGEST_GUESSED_PAUSE_S = 60.0
 _MOST_DRIFT = 20
+_CONNECTIONS = 32
 _TOKEN_TIMEOUT_S = 30.0
 
 
@@ -52,12 +53,14 @@ class _Domain:
 
     Attributes:
         budget: Asked before every call.
+        is_account: Whether that budget is of an account, day and month included, and no part of the source's own.
         guessed_pause_s: The last pause after an answer that only said "slow down"; ``guess_ends_s`` by the monotonic
             clock.
         refused: Why no call is made any more, None while calls are made.
     """
 
     budget: Budget
+    is_account: bool = False
     guessed_pause_s: float = 0.0
     guess_ends_s: float = 0.0
     refused: PipelineError | None = None
@@ -70,7 +73,8 @@ class SourceClient:
         scraper: The source's facts.
         access: Where and with what: base URL, secrets, timeout (for a whole answer, body included).
         budget: Asked before every call. A 429 pauses it for all threads and gives the call back.
-        pool_size: Connections kept open; at least the number of threads.
+        accounts: Budgets of the accounts of other hosts (`Scraper.hosts`), asked in place of ``budget`` before calls to
+            these. Without one such a host has a budget of this client's own.
         patience_s: Longest wait for the budget inside ``fetch``; a longer one is ``RateLimited`` at once, so that
             the caller's retry, and not a sleeping thread, holds the partition.
         transport: Makes what calls are sent by from the connections to the source; the connections when left out.
@@ -82,7 +86,7 @@ class SourceClient:
         access: SourceAccess,
         budget: Budget,
         *,
-        pool_size: int = 32,
+        accounts: Mapping[str, Budget] = MappingProxyType({}),
         patience_s: float = 900.0,
         transport: Callable[[Transport], Transport] | None = None,
     ) -> None:
@@ -95,14 +99,15 @@ class SourceClient:
         self._calls = 0
         self._units = 0
         self._drift: list[str] = []
-        self._account = _Domain(budget)
+        self._account = _Domain(budget, is_account=True)
+        self._accounts = accounts
         self._sites: dict[str, _Domain] = {}
         self._tokens: TokenKeeper | None = None
         self._transport: Transport = HttpTransport(
             self._base_url,
             {"Accept": scraper.accept, **scraper.headers},
             access.timeout_s,
-            pool_size=pool_size,
+            pool_size=_CONNECTIONS,
             notice=self._tell_drift,
             take_cookies=self._take_cookies,
         )
@@ -165,11 +170,13 @@ class SourceClient:
             domain = self._domain_of(request.site)
         self._refuse_known(request.site)
         units = self._scraper.cost(request)
+        payer = domain.budget if domain.is_account else self._budget
         if domain is not self._account:
-            self._budget.note_wait(domain.budget.acquire(self._patience_s))
+            self._budget.note_wait(domain.budget.acquire(self._patience_s, units if domain.is_account else 1))
             # Another thread may have met a refusal meanwhile.
             self._refuse_known(request.site)
-        self._budget.acquire(self._patience_s, units)
+        if not domain.is_account or domain is self._account:
+            self._budget.acquire(self._patience_s, units)
         started_s = time.monotonic()
         accept = dict(request.headers).get("Accept", self._scraper.accept)
         with self._lock:
@@ -183,10 +190,10 @@ class SourceClient:
         elapsed_s = time.monotonic() - started_s
         if self._scraper.quota_headers is not None:
             is_done = answer.status in accepted
-            units = self._budget.believe(self._scraper.quota_headers, answer.headers, units, is_done=is_done)
+            units = payer.believe(self._scraper.quota_headers, answer.headers, units, is_done=is_done)
         problem = self._problem(request, answer, accept)
         if isinstance(problem, RateLimited | BudgetExhausted):
-            self._budget.refund(units)
+            payer.refund(units)
             units = 0
         with self._lock:
             self._units += units
@@ -304,10 +311,11 @@ class SourceClient:
 
     def _slow_down(self, problem: PipelineError, wish_s: float | None, site: str) -> None:
         """Pauses the account, or the site: for as long as it asked, or for 1, 2, 4 ... 60 s when it only said 429."""
-        if isinstance(problem, BudgetExhausted):
-            self._budget.close_until_reset(problem)
         with self._lock:
             domain = self._domain_of(site)
+        if isinstance(problem, BudgetExhausted):
+            (domain.budget if domain.is_account else self._budget).close_until_reset(problem)
+        with self._lock:
             if isinstance(problem, BlockedBySource | SiteClosed) and site and "{site}" in self._base_url:
                 self._sites.setdefault(site, _Domain(self._budget)).refused = problem
         if isinstance(problem, RateLimited) and wish_s is None:
@@ -322,11 +330,14 @@ class SourceClient:
 
     def _domain_of(self, site: str) -> _Domain:
         """Whose rate counts. Needs the lock."""
-        is_other_host = self._scraper.account_of_host(site) != self._scraper.account_name
-        if not site or (self._scraper.domain == "account" and not is_other_host):
+        account = self._scraper.account_of_host(site)
+        if not site or (self._scraper.domain == "account" and account == self._scraper.account_name):
             return self._account
         if site not in self._sites:
-            self._sites[site] = _Domain(self._budget.for_site(self._access.rate.of_site))
+            budget = self._accounts.get(account)
+            self._sites[site] = _Domain(
+                budget or self._budget.for_site(self._access.rate.of_site), is_account=budget is not None
+            )
         return self._sites[site]
 
     def _refuse_known(self, site: str) -> None:

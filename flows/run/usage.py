@@ -7,7 +7,7 @@ from typing import Any
 from alerting.errors import PipelineError
 from flows.log import partition_logger
 from flows.run.run import Run
-from scrapers.pace.quota import account_period, used_by_source
+from scrapers.pace.quota import SharedQuota, account_period, used_by_source
 
 
 def spent_facts(run: Run) -> dict[str, Any]:
@@ -42,11 +42,18 @@ def _quota_facts(run: Run) -> dict[str, Any]:
     unit, limit = account_period(rate)
     try:
         kit.budget.close()
+        kit.close_hosts()
         left = kit.quota.left()
-        told = f"{account}: {used_by_source(kit.quota.counts().by_source[unit])} this {unit}" if account else ""
+        accounts = {account: kit.quota, **kit.quotas_of_hosts} if account else {}
+        told = "; ".join(_used_of(name, quota) for name, quota in accounts.items())
     except PipelineError as error:
         partition_logger().warning("quota not settled: %s", error)
         return {}
     if limit is None:
         return {"account": told}
     return {"account": told, "calls_left": left, "calls_budget": limit, "budget_resets_at": kit.budget.next_reset(unit)}
+
+
+def _used_of(account: str, quota: SharedQuota) -> str:
+    unit, _ = account_period(quota.rate)
+    return f"{account}: {used_by_source(quota.counts().by_source[unit])} this {unit}"

@@ -262,11 +262,11 @@ class World:
     def services(self, settings: Any, process: Process) -> Services:
         """The services of one simulated process."""
 
-        def client(scraper: Scraper, access: SourceAccess, budget: Budget) -> SourceClient:
+        def client(scraper: Scraper, access: SourceAccess, budget: Budget, **of_hosts: Any) -> SourceClient:
             def transport(source: Transport) -> Transport:
                 return SimulatedTransport(source, access.rate, self, process)
 
-            return SourceClient(scraper, access, budget, transport=transport)
+            return SourceClient(scraper, access, budget, transport=transport, **of_hosts)
 
         return SimulatedServices(
             settings, clock=self.clock.for_budgets, client_type=client, world=self, process=process

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from plain_orchestrator import PlainOrchestrator
 
+from alerting.errors import RateLimited
 from alerting.run_facts import RunFacts
 from deployments.local.upstreams.nba_upstream import NbaUpstream
 from flows.asked import Asked
@@ -25,7 +26,8 @@ from flows.mapping import map_windows
 from flows.planning.planner import plan_asked
 from flows.run.run import Run
 from flows.run.starting_facts import starting_facts
-from flows.wiring import Services
+from flows.wiring import Services, build_services
+from scrapers.pace.budget import Clock
 from scrapers.scrape import utc_now
 
 DAY, NEXT = "2024-11-02", "2024-11-03"
@@ -103,3 +105,35 @@ def test_a_block_of_the_lists_costs_what_needs_them_and_nobody_asks_that_host_be
     error = services.source_kit("nba_playbyplay").ledger.refresh()[DAY].error
     assert "stats blocked an earlier call (the account nba_stats is in cooldown until" in error
     assert site.calls.report()["total"] == before
+
+
+def test_calls_of_a_source_to_the_other_host_are_paced_and_counted_with_those_of_that_hosts_account(
+    services: Services, site: NbaUpstream
+) -> None:
+    facts = ran(services, "nba_playbyplay")
+    assert facts.verdict == "COMPLETE"
+    asked = site.calls.report()["by_path"].items()
+    lists, files = (sum(count for path, count in asked if part in path) for part in ("score", "playbyplay_"))
+    assert (lists, files) == (2, facts.calls - 2)
+    assert facts.account == (
+        f"nba_cdn: {files} by nba_playbyplay, 1 by nba_schedule this day; nba_stats: 2 by nba_playbyplay this day"
+    )
+    turns = {one.name for one in services.store.list("budgets/pace/")}
+    assert turns == {"budgets/pace/nba_cdn.json", "budgets/pace/nba_stats.json"}
+
+
+def test_two_sources_share_the_rate_of_a_host_that_one_of_them_only_asks_for_lists(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A minute allows three calls to stats.nba.com, and any number to the files."""
+    limits = json.dumps({"nba_stats": 3, "nba_cdn": 60_000})
+    monkeypatch.setenv("GAPLESS_SOURCE_RATE_PER_MINUTE", limits)
+    now = utc_now()
+    clock = Clock(monotonic=lambda: 0.0, now=lambda: now, sleep=lambda _: None)
+    slow = Services(build_services().settings, clock=clock)
+    lists, plays = slow.source_kit("nba_scoreboard"), slow.source_kit("nba_playbyplay")
+    (stats,) = plays.budgets_of_hosts.values()
+    assert [budget.acquire(0) for budget in (stats, stats)] == [0.0, 0.0]
+    with pytest.raises(RateLimited):
+        lists.budget.acquire(0)
+    plays.budget.acquire(0)
