@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import shlex
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -11,12 +12,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import typer
 from pydantic import ValidationError
 
+from alerting.errors import WrongUsage
 from alerting.outbox import Outbox
 from alerting.ranges import compress_dates
 from flows.asked import Asked, AskedFamily
 from flows.calendar_dates import listed_dates
 from flows.cli.output import check_range, finish, say, show
-from flows.parameters import Engine, Reason
+from flows.parameters import NO_DATE, Engine, Mode, Reason
 from flows.planning.period import period_dates
 from flows.truth.inventory import span_of
 from flows.wiring import Services
@@ -25,6 +27,7 @@ from scrapers.scrape import utc_now
 
 if TYPE_CHECKING:
     from flows.cli.prefect_runs import Look, Started
+    from flows.planning.family import FamilyPlan
     from flows.planning.planner import Planned
 
 
@@ -77,6 +80,21 @@ def refuse_for_family(family: str, **given: Any) -> None:
     """Raises for options that only make sense for one source."""
     if unfit := [f"--{name.replace('_', '-')}" for name, value in given.items() if value]:
         raise typer.BadParameter(f"{', '.join(unfit)}: for one source, and {family} is a family of them")
+
+
+def reviewed_by_source(plan: FamilyPlan) -> WrongUsage:
+    """Why a family is not reviewed as a whole, with a command for each of its sources in their order."""
+    commands, how = [], "--publish after_approval --reason"
+    for asked in (step.asked for step in plan.steps):
+        dates = "" if asked.start_date == NO_DATE else f" {asked.start_date} {asked.end_date}"
+        entities = f" --entities {shlex.quote(asked.entities)}" if asked.entities else ""
+        mode = f" --mode {asked.mode.value}" if asked.mode is not Mode.INCREMENTAL else ""
+        commands.append(f"  gapless run {asked.source}{dates}{entities}{mode} {how} {asked.reason.value}")
+    return WrongUsage(
+        f"{plan.family} is a family, and what needs a source goes by what is published of it, so --publish "
+        "after_approval is for one source at a time. Nothing was done",
+        hint="\n".join(["one after the other, each when the one before is published:", *commands]),
+    )
 
 
 def refuse_without_family(source: str, **given: Any) -> None:

@@ -40,6 +40,7 @@ from flows.cli.start import (
     planned_of,
     refuse_for_family,
     refuse_without_family,
+    reviewed_by_source,
     split_over,
     start_family,
     start_keys,
@@ -112,12 +113,13 @@ def run(
             from_file=from_file,
             parallel=parallel,
             accept_shrink=accept_shrink,
-            publish=publish is not Publish.AT_ONCE,
         )
         wanted = {"mode": mode.value, "max_concurrency": max_concurrency, "skip": skip, "also": also}
         wanted |= extra_parameters(parameters, AskedFamily)
         services, asked_family = build_services(), asked_of_family(source, start, end, reason, wanted)
         whole = plan_family(services, asked_family, utc_now())
+        if publish is not Publish.AT_ONCE:
+            raise reviewed_by_source(whole)
         say(as_json, whole.describe())
         _ask_before_a_big_run(sum(len(step.planned.plan.to_fetch) for step in whole.steps), yes)
         start_family(services, asked_family, no_follow=no_follow, as_json=as_json)

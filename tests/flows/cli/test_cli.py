@@ -422,6 +422,26 @@ def test_a_family_is_planned_and_looked_at_as_a_whole_and_a_period_serves_a_sing
         assert told in " ".join(refused.err.replace("│", " ").split()), refused.err
 
 
+def test_a_family_is_reviewed_source_by_source_and_the_refusal_has_their_commands_in_order(
+    place: Any, gapless: Any
+) -> None:
+    before = place.objects()
+    line = ("2025-01-01", "2025-01-31", "--mode", "full", "--publish", "after_approval", "--reason", "corrupted")
+    refused = gapless("run", "nba", *line)
+    assert refused.code == 2
+    assert "Nothing was done" in refused.err
+    commands = [one.split() for one in refused.err.splitlines() if one.startswith("  gapless run ")]
+    assert [one[2] for one in commands][:2] == ["nba_schedule", "bdl_games"]
+    assert {tuple(one[-6:]) for one in commands} == {line[2:]}
+    assert commands[0][3:5] == ["--entities", "2024-25"]
+    assert commands[1][3:5] == list(line[:2])
+    assert place.objects() == before
+
+    first, second = (gapless("plan", *one[2 : one.index("--publish")]) for one in commands[:2])
+    assert first.code == 0
+    assert "nba_schedule is not done with" in second.err, "in this order, and in no other"
+
+
 def test_d20_a_month_shows_its_coverage_its_rows_and_how_many_lines_a_game_has(place: Any, gapless: Any) -> None:
     place.fill("2025-01-31", 2)
     ratio = "nba_bdl_player_stats_per_nba_bdl_games"
