@@ -73,7 +73,7 @@ def gcs_endpoint(gcs_root: Path, tmp_path_factory: pytest.TempPathFactory) -> It
 def bigquery_endpoint(gcs_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Base URL of a local BigQuery that reads ``gs://`` from ``gcs_root``. Shared: make your own dataset."""
     folder = tmp_path_factory.mktemp("bigquery")
-    child = start_bigquery(folder / "data", gcs_root, folder / "bigquery.log")
+    child = start_bigquery(None, gcs_root, folder / "bigquery.log")
     try:
         wait_ready([child], timeout_s=START_TIMEOUT_S)
         yield child.endpoint

@@ -2,9 +2,11 @@
 
 Mends in bqemulator 1.4.0: what sqlglot and DuckDB take, runs, whether or not it is GoogleSQL.
 
-Parsed is each text once, however often it is sent; analysed is each shape once: text with the tables' schemas in place
-of their names, and the types of the parameters. Statements over tables that do not exist here, over
-``INFORMATION_SCHEMA``, and scripts with DECLARE, IF or LOOP, are parsed only.
+Parsed is each shape of a statement once, whatever its tables are called (`shapes`); analysed is each shape once for the
+schemas of its tables and the types of its parameters. A refusal is told of the text as sent. The analyzer keeps the
+catalog of the same tables for the next statement: to read Google's functions into a new one is half of an analysis.
+Statements over tables that do not exist here, over ``INFORMATION_SCHEMA``, and scripts with DECLARE, IF or LOOP, are
+parsed only.
 """
 
 from __future__ import annotations
@@ -24,8 +26,11 @@ from zetasql.wasi._pb2.zetasql.public import options_pb2 as public_options
 from zetasql.wasi._pb2.zetasql.public import parse_resume_location_pb2, type_pb2
 
 from deployments.local.bigquery_emulator.googlesql import GoogleSql, GoogleSqlError
+from deployments.local.bigquery_emulator.shapes import Shape
 
 _KEPT_STATEMENTS = 4_096
+_KEPT_CATALOGS = 128
+"""Of 0.6 MB each."""
 _SYNONYMS = {
     "INTEGER": "INT64",
     "FLOAT": "DOUBLE",
@@ -60,6 +65,7 @@ class StatementCheck:
         self._lock = threading.Lock()
         self._parsed: OrderedDict[str, list[tuple[str, list[Path]]]] = OrderedDict()
         self._resolved: OrderedDict[object, Any] = OrderedDict()
+        self._catalogs: OrderedDict[object, int] = OrderedDict()
 
     def check(self, sql: str, parameters: Sequence[Mapping[str, Any]], look: Look) -> list[Analysed]:
         """The statements of ``sql`` that could be analysed.
@@ -74,9 +80,18 @@ class StatementCheck:
         """
         if _PROCEDURAL.match(sql):
             return []
+        shape = Shape.of(sql)
         with self._lock:
-            parsed = _kept(self._parsed, sql, lambda: self._parse(sql))
-            found = [self._analyse(text, paths, parameters, look) for text, paths in parsed]
+            if shape is not None:
+                try:
+                    return self._check(shape.text, parameters, lambda path: look(tuple(map(shape.named, path))))
+                except GoogleSqlError:
+                    pass  # told again below, of the text as sent
+            return self._check(sql, parameters, look)
+
+    def _check(self, sql: str, parameters: Sequence[Mapping[str, Any]], look: Look) -> list[Analysed]:
+        parsed = _kept(self._parsed, sql, lambda: self._parse(sql))
+        found = [self._analyse(text, paths, parameters, look) for text, paths in parsed]
         return [one for one in found if one is not None]
 
     def _parse(self, sql: str) -> list[tuple[str, list[Path]]]:
@@ -108,29 +123,49 @@ class StatementCheck:
         if not all(tables.values()):
             return None
         present = {path: table for path, table in tables.items() if table}
-        shape, schemas = text, []
-        for number, (path, table) in enumerate(present.items()):
-            shape = shape.replace(f"`{'.'.join(path)}`", f"`table {number}`")
-            schemas.append((path if "`table" not in shape else (), table.schema_.model_dump_json()))
+        schemas = tuple((path, table.schema_.model_dump_json()) for path, table in present.items())
         types = tuple((one.get("name"), repr(one.get("parameterType"))) for one in parameters)
-        key = (shape, tuple(schemas), types)
         try:
-            resolved = _kept(self._resolved, key, lambda: self._resolve(text, present, parameters))
+            resolved = _kept(
+                self._resolved, (text, schemas, types), lambda: self._resolve(text, present, schemas, parameters)
+            )
         except wasmtime.Trap:  # the analyzer's own fault; what it cannot read is not refused
+            self._catalogs.clear()  # a new instance knows none
             return None
         return Analysed(resolved, {str(number): table for number, table in enumerate(present.values())})
 
-    def _resolve(self, text: str, tables: Mapping[Path, TableMeta], parameters: Sequence[Mapping[str, Any]]) -> Any:
-        request = service.AnalyzeRequest(sql_statement=text, options=self._options(parameters))
-        catalog = request.simple_catalog
-        catalog.builtin_function_options.language_options.CopyFrom(self._analyzer.language)
-        for number, (path, table) in enumerate(tables.items()):
-            _add_table(catalog, path, table, number)
+    def _resolve(
+        self,
+        text: str,
+        tables: Mapping[Path, TableMeta],
+        schemas: tuple[tuple[Path, str], ...],
+        parameters: Sequence[Mapping[str, Any]],
+    ) -> Any:
+        request = service.AnalyzeRequest(
+            sql_statement=text, options=self._options(parameters), registered_catalog_id=self._catalog(tables, schemas)
+        )
         try:
             answer = self._analyzer.call("Analyze", request, service.AnalyzeResponse)
         except GoogleSqlError as error:
             raise _as_google_says(error) from error
         return answer.resolved_statement
+
+    def _catalog(self, tables: Mapping[Path, TableMeta], schemas: tuple[tuple[Path, str], ...]) -> int:
+        """The number under which the analyzer knows a catalog of these tables."""
+        if schemas in self._catalogs:
+            self._catalogs.move_to_end(schemas)
+            return self._catalogs[schemas]
+        request = service.RegisterCatalogRequest()
+        request.simple_catalog.builtin_function_options.language_options.CopyFrom(self._analyzer.language)
+        for number, (path, table) in enumerate(tables.items()):
+            _add_table(request.simple_catalog, path, table, number)
+        made = self._analyzer.call("RegisterCatalog", request, service.RegisterResponse).registered_id
+        self._catalogs[schemas] = made
+        if len(self._catalogs) > _KEPT_CATALOGS:
+            _, oldest = self._catalogs.popitem(last=False)
+            forget = service.UnregisterRequest(registered_id=oldest)
+            self._analyzer.call("UnregisterCatalog", forget, service.RegisterResponse)  # an empty answer
+        return int(made)
 
     def _options(self, parameters: Sequence[Mapping[str, Any]]) -> Any:
         options = options_pb2.AnalyzerOptionsProto(

@@ -18,7 +18,6 @@ import bqemulator.api.routes.jobs
 import bqemulator.api.routes.upload
 import bqemulator.server
 from bqemulator.api.dependencies import AppContext
-from bqemulator.catalog.duckdb_repository import DuckDBCatalogRepository
 from bqemulator.catalog.models import JobMeta
 from bqemulator.domain.errors import AlreadyExistsError, DomainError
 from fastapi import FastAPI
@@ -106,14 +105,12 @@ class Jobs:
 jobs_api: Any = bqemulator.api.routes.jobs
 upload_api: Any = bqemulator.api.routes.upload
 server: Any = bqemulator.server
-catalog: Any = DuckDBCatalogRepository
 _released_load = jobs_api.execute_load_job
 _released_query = jobs_api._handle_query_job
 _released_copy = jobs_api.execute_copy_job
 _released_extract = jobs_api.execute_extract_job
 _released_envelope = upload_api._load_configuration_from_envelope
 _released_app = server.create_app
-_released_upsert = catalog.upsert_job
 
 
 def install(jobs: Jobs) -> None:
@@ -156,11 +153,6 @@ def install(jobs: Jobs) -> None:
         made.add_middleware(GuardedApp, max_body_bytes=_MAX_BODY_BYTES)
         return made
 
-    def upsert(self: DuckDBCatalogRepository, job: JobMeta) -> JobMeta:
-        # A job that ran is recorded before its answer may be lost; the route would write the same record again.
-        known = self.get_job(job.project_id, job.job_id)
-        return job if known is job else cast("JobMeta", _released_upsert(self, job))
-
     jobs_api._handle_query_job = query
     jobs_api._handle_load_job_with_async_envelope = jobs.load
     jobs_api.execute_copy_job = once("copy", _released_copy)
@@ -170,7 +162,6 @@ def install(jobs: Jobs) -> None:
     # The official client sends the data part of load_table_from_json as `*/*`.
     upload_api._PERMITTED_MEDIA_CONTENT_TYPES = (*upload_api._PERMITTED_MEDIA_CONTENT_TYPES, "*/*")
     server.create_app = app
-    catalog.upsert_job = upsert
 
 
 def _envelope(envelope: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from deployments.local.bigquery_emulator import answering, contracts, engine, jobs, parsing, shapes, statements, views
+from deployments.local.bigquery_emulator import (
+    answering,
+    contracts,
+    engine,
+    jobs,
+    parsing,
+    records,
+    shapes,
+    statements,
+    views,
+)
 from deployments.local.bigquery_emulator.googlesql import GoogleSql
 from deployments.local.bigquery_emulator.quota import Quota
 
@@ -16,6 +26,7 @@ def install(quota: Quota, analyzer: GoogleSql) -> None:
     """
     answering.install()
     engine.install()
+    records.install()
     parsing.install()
     shapes.install()
     contracts.install()

@@ -2,6 +2,7 @@
 
     python -m deployments.local.bigquery_emulator.server --rest-port 9050 --grpc-port 9060 --data-dir DIR --gcs-root DIR
 
+Without ``--data-dir`` its rows and jobs are in memory, and gone with it.
 What is patched and why, and what is still not like BigQuery, stands in README.md beside this file; `patches` installs
 it.
 
@@ -18,6 +19,7 @@ import json
 import logging
 import signal
 import sys
+import tempfile
 import urllib.error
 import urllib.request
 import uuid
@@ -34,7 +36,7 @@ _log = logging.getLogger("gapless.bigquery")
 
 
 def start_bigquery(
-    data_dir: Path,
+    data_dir: Path | None,
     gcs_root: Path,
     log_path: Path,
     *,
@@ -45,7 +47,7 @@ def start_bigquery(
     """Starts the emulator as a child process; ready when its self-check passed (`wait_ready`).
 
     Args:
-        data_dir: Its database; survives restarts. One process per folder.
+        data_dir: Its database; survives restarts. One process per folder. None keeps everything in memory.
         gcs_root: See the module.
         log_path: Takes its output.
         rest_port: Preferred port; another one is picked if it is taken.
@@ -55,8 +57,8 @@ def start_bigquery(
     port, grpc = free_port(rest_port), free_port(grpc_port)
     command = [
         *(sys.executable, "-m", "deployments.local.bigquery_emulator.server", "--rest-port", str(port)),
-        *("--grpc-port", str(grpc), "--data-dir", str(data_dir.resolve())),
-        *("--gcs-root", str(gcs_root.resolve())),
+        *("--grpc-port", str(grpc), "--gcs-root", str(gcs_root.resolve())),
+        *(() if data_dir is None else ("--data-dir", str(data_dir.resolve()))),
     ]
     endpoint = f"http://127.0.0.1:{port}"
     return start_child(
@@ -132,7 +134,7 @@ def _send(request: urllib.request.Request) -> tuple[int, bytes]:
         return error.code, error.read()
 
 
-async def _serve(arguments: argparse.Namespace) -> None:
+async def _serve(arguments: argparse.Namespace, uploads: Path) -> None:
     from bqemulator.config import LogLevel, PersistenceMode, Settings
     from bqemulator.server import EmulatorServer
 
@@ -147,10 +149,10 @@ async def _serve(arguments: argparse.Namespace) -> None:
         grpc_host="127.0.0.1",
         rest_port=arguments.rest_port,
         grpc_port=arguments.grpc_port,
-        persistence_mode=PersistenceMode.PERSISTENT,
+        persistence_mode=PersistenceMode.EPHEMERAL if arguments.data_dir is None else PersistenceMode.PERSISTENT,
         data_dir=arguments.data_dir,
         gcs_local_root=arguments.gcs_root,
-        upload_staging_dir=arguments.data_dir / "uploads",
+        upload_staging_dir=uploads,
         enable_format_extensions=False,
         log_level=LogLevel.WARNING,
         metrics_enabled=False,
@@ -179,18 +181,22 @@ def main() -> None:
     )
     parser.add_argument("--rest-port", type=int, required=True)
     parser.add_argument("--grpc-port", type=int, required=True)
-    parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--gcs-root", type=Path, required=True)
     arguments = parser.parse_args()
     check_version()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
-    arguments.data_dir.mkdir(parents=True, exist_ok=True)
     arguments.gcs_root.mkdir(parents=True, exist_ok=True)
-    try:
-        asyncio.run(_serve(arguments))
-    except SelfCheckFailed as error:
-        sys.stderr.write(f"self-check failed: {error}. This emulator is not used.\n")
-        sys.exit(3)
+    with tempfile.TemporaryDirectory(prefix="gapless-bigquery-") as folder:
+        uploads = Path(folder)
+        if arguments.data_dir is not None:
+            arguments.data_dir.mkdir(parents=True, exist_ok=True)
+            uploads = arguments.data_dir / "uploads"
+        try:
+            asyncio.run(_serve(arguments, uploads))
+        except SelfCheckFailed as error:
+            sys.stderr.write(f"self-check failed: {error}. This emulator is not used.\n")
+            sys.exit(3)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ import pyarrow
 import pyarrow.parquet
 import sqlglot
 from bqemulator.catalog import ddl_sync
+from bqemulator.catalog.duckdb_repository import DuckDBCatalogRepository
+from bqemulator.config import PersistenceMode
 from bqemulator.jobs import executor
 from bqemulator.storage.engine import DuckDBEngine
 from emulator_in_process import PROJECT, Answer, Emulator, fields_of
@@ -113,6 +115,45 @@ def _(emulator: Emulator) -> bool:
 
     emulator.on_loop(half_a_job)
     return bool(seen)
+
+
+# records
+
+
+@fault("records", "The record of a job is written again when it is there already.")
+def _(emulator: Emulator) -> bool:
+    job_id, written = emulator.new_name(), []
+    emulator.query("SELECT 1", job_id)
+    released = emulator.engine.execute
+
+    def write_again() -> None:
+        job = emulator.catalog.get_job(PROJECT, job_id)
+        with mock.patch.object(emulator.engine, "execute", lambda *sql: written.append(sql) or released(*sql)):
+            emulator.catalog.upsert_job(job)
+
+    emulator.on_loop(write_again)
+    return bool(written)
+
+
+@fault("records", "A new record is written as one that may replace another.")
+def _(emulator: Emulator) -> bool:
+    written: list[str] = []
+    released = emulator.engine.execute
+    with mock.patch.object(emulator.engine, "execute", lambda *sql: written.append(sql[0]) or released(*sql)):
+        emulator.table_of(ID)
+        assert emulator.query("SELECT 1").is_good
+    return any("OR REPLACE INTO" in sql for sql in written)
+
+
+@fault("records", "A database in memory gets records that nobody reads.")
+def _(emulator: Emulator) -> bool:
+    written: list[str] = []
+    job_id = emulator.new_name()
+    emulator.query("SELECT 1", job_id)
+    in_memory = SimpleNamespace(persistence_mode=PersistenceMode.EPHEMERAL)
+    catalog = DuckDBCatalogRepository(SimpleNamespace(execute=lambda *sql: written.append(sql[0]), _settings=in_memory))
+    catalog._write_job(emulator.catalog.get_job(PROJECT, job_id))
+    return bool(written)
 
 
 # parsing
@@ -243,21 +284,6 @@ def _(emulator: Emulator) -> bool:
     table, job_id = emulator.table_of(ID), emulator.new_name()
     emulator.load(table, "gs://b/nothing", ID, job_id=job_id)
     return emulator.load(table, emulator.put(ndjson({"id": 1})), ID, job_id=job_id).status != 409
-
-
-@fault("jobs", "The record of a job is written again when it is there already.")
-def _(emulator: Emulator) -> bool:
-    job_id, written = emulator.new_name(), []
-    emulator.query("SELECT 1", job_id)
-    released = emulator.engine.execute
-
-    def write_again() -> None:
-        job = emulator.catalog.get_job(PROJECT, job_id)
-        with mock.patch.object(emulator.engine, "execute", lambda *sql: written.append(sql) or released(*sql)):
-            emulator.catalog.upsert_job(job)
-
-    emulator.on_loop(write_again)
-    return bool(written)
 
 
 @fault("jobs", "A page of another site reaches it: Host and Origin are not checked.")

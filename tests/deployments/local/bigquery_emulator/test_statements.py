@@ -6,8 +6,12 @@ import datetime as dt
 from typing import Any
 
 import pytest
+from bqemulator.catalog.models import TableFieldSchema, TableMeta, TableSchema
 from google.api_core.exceptions import BadRequest, InternalServerError
 from google.cloud import bigquery
+
+from deployments.local.bigquery_emulator import analysis
+from deployments.local.bigquery_emulator.googlesql import GoogleSql, GoogleSqlError
 
 DAYS = 3
 
@@ -69,6 +73,27 @@ def test_a_reserved_word_as_a_name_is_refused_in_googles_words(client: bigquery.
 def test_what_the_analyzer_refuses_does_not_run(client: bigquery.Client, table: str, sql: str, message: str) -> None:
     with pytest.raises(BadRequest, match=message):
         _run(client, sql.format(table=table))
+
+
+def test_a_refusal_names_the_place_in_the_text_as_sent(client: bigquery.Client, table: str) -> None:
+    sql = f"SELECT n FROM {table} WHERE nothing = 1"
+
+    with pytest.raises(BadRequest, match=rf"Unrecognized name: nothing at \[1:{sql.index('nothing') + 1}\]"):
+        _run(client, sql)
+
+
+def test_a_statement_over_other_tables_is_analysed_with_their_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(analysis, "_KEPT_CATALOGS", 2)
+    check = analysis.StatementCheck(GoogleSql())
+
+    for columns in (1, 2, 3, 1, 2, 3):
+        table = TableMeta.model_construct(
+            schema_=TableSchema(fields=tuple(TableFieldSchema(name=f"c{n}", type="STRING") for n in range(columns)))
+        )
+        statement = f"SELECT c{columns - 1} FROM `p.d.table{columns}`"
+        assert len(check.check(statement, (), lambda _, table=table: table)) == 1
+        with pytest.raises(GoogleSqlError, match="Unrecognized name: none"):
+            check.check(f"SELECT none FROM `p.d.table{columns}`", (), lambda _, table=table: table)
 
 
 def test_parameters_are_analysed_by_their_types(client: bigquery.Client, table: str) -> None:
