@@ -3,7 +3,8 @@
     python -m deployments.local.weather --kind cloud --health-port 9000 --route storage=8081:4443
 
 A route is a port on 127.0.0.1 that carries bytes to another one, each way half a round trip later. Nothing is parsed
-but the first line of a request, so that any client and any protocol over TCP passes unchanged. ``bad`` weather also
+but the first line of a request, and what a BigQuery job is asked for (a dry run is none), so that any client and any
+protocol over TCP passes unchanged. ``bad`` weather also
 answers some requests itself, as Google does, and resets some connections; which ones is decided by a seed and the
 number of the request on its route.
 """
@@ -26,6 +27,8 @@ from types import MappingProxyType
 from deployments.local.processes import Child, Inherited, Serving, free_port, start_child
 
 _CHUNK_BYTES = 64 * 1024
+_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+_DRY_RUN = re.compile(rb'"dryRun": ?true')
 _FIRST_LINE = re.compile(rb"(GET|HEAD|POST|PUT|PATCH|DELETE) (\S+) HTTP/1\.1\r\n")
 _STARTS_A_JOB = re.compile(
     rb"POST /(?:upload/)?bigquery/v2/projects/[^/]+/(?:jobs|queries)(?:\?\S*)? |PUT /upload/bigquery/"
@@ -103,7 +106,7 @@ class Route:
         ]
         try:
             await asyncio.gather(*ways)
-        except (OSError, _Broken):
+        except (OSError, EOFError, _Broken):
             pass
         finally:
             for way in ways:
@@ -134,6 +137,8 @@ class Route:
             while chunk := await reader.read(_CHUNK_BYTES):
                 if back is not None:
                     await self._meet_weather(chunk, back)
+                    if _STARTS_A_JOB.match(chunk):
+                        chunk += await _rest_of(chunk, reader)
                 latest = max(latest, clock() + self._delay_s(chunk, is_request=back is not None))
                 await on_the_way.put((latest, chunk))
             await on_the_way.put((latest, b""))
@@ -143,7 +148,7 @@ class Route:
 
     def _delay_s(self, chunk: bytes, *, is_request: bool) -> float:
         delay_s = self._distance.round_trip_s / 2
-        if is_request and _STARTS_A_JOB.match(chunk):
+        if is_request and _STARTS_A_JOB.match(chunk) and not _DRY_RUN.search(chunk):
             delay_s += self._distance.job_s
         return delay_s * (1 + self._distance.jitter * (2 * self._dice.random() - 1))
 
@@ -163,6 +168,17 @@ class Route:
                 await back.drain()
                 raise _Broken
             fate -= share
+
+
+async def _rest_of(begun: bytes, reader: asyncio.StreamReader) -> bytes:
+    """What of a request has not come yet; nothing where its length is not announced."""
+    rest = b""
+    while b"\r\n\r\n" not in begun + rest:
+        rest += await reader.readuntil(b"\r\n\r\n")
+    head, _, body = (begun + rest).partition(b"\r\n\r\n")
+    length = _LENGTH.search(head)
+    missing = int(length[1]) - len(body) if length else 0
+    return rest + (await reader.readexactly(missing) if missing > 0 else b"")
 
 
 class _Broken(Exception):

@@ -90,7 +90,7 @@ class Outside:
 
         @functools.wraps(of_requests)
         def send(adapter: HTTPAdapter, request: Any, *args: Any, **kwargs: Any) -> Any:
-            body = request.body if isinstance(request.body, bytes) else str(request.body or "")[:4000].encode()
+            body = request.body if isinstance(request.body, bytes) else str(request.body or "").encode()
             kind, began_s = kind_of_google(str(request.method), str(request.url), body), time.monotonic()
             try:
                 return of_requests(adapter, request, *args, **kwargs)

@@ -32,6 +32,8 @@ VERSION = "1.4.0"
 START_TIMEOUT_S = 300.0
 """For `wait_ready`: the first start on a machine compiles the analyzer, later ones take 2 s."""
 SELF_CHECK_PROJECT = "gapless-selfcheck"
+IDLE_S = 240
+"""How long a connection may rest. Google keeps one for minutes; uvicorn's 5 s end while a job is waited for."""
 _log = logging.getLogger("gapless.bigquery")
 
 
@@ -159,6 +161,8 @@ async def _serve(arguments: argparse.Namespace, uploads: Path) -> None:
     )
     emulator = EmulatorServer(settings)
     await emulator.start()
+    if emulator._fastapi_server is not None:
+        emulator._fastapi_server.config.timeout_keep_alive = IDLE_S
     # Trees of statements are many small objects without circles: looking for some takes a tenth of the CPU.
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)

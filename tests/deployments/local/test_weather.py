@@ -51,6 +51,17 @@ def test_bodies_of_any_size_pass_unchanged_on_one_connection() -> None:
     assert through(Weather(NEAR), ask).requests == len(bodies)
 
 
+def test_what_a_job_is_asked_for_passes_unchanged() -> None:
+    bodies = [b"", b"{}", b'{"configuration": {"query": {"query": "%s"}, "dryRun": true}}' % (b"x" * 300_000)]
+
+    async def ask(client: httpx.AsyncClient) -> None:
+        for body in bodies:
+            answer = await client.post("/bigquery/v2/projects/p/jobs", content=body)
+            assert answer.content == body
+
+    assert through(Weather(NEAR), ask, "bigquery").requests == len(bodies)
+
+
 @pytest.mark.parametrize(
     ("weather", "status", "reason"),
     [
@@ -98,20 +109,22 @@ def test_the_same_seed_gives_the_same_weather() -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "is_job"),
+    ("request_bytes", "is_job"),
     [
         (b"POST /bigquery/v2/projects/p/jobs?prettyPrint=false HTTP/1.1\r\n", True),
         (b"POST /bigquery/v2/projects/p/queries HTTP/1.1\r\n", True),
         (b"POST /upload/bigquery/v2/projects/p/jobs?uploadType=multipart HTTP/1.1\r\n", True),
+        (b'POST /bigquery/v2/projects/p/jobs HTTP/1.1\r\n\r\n{"configuration": {"dryRun": false}}', True),
+        (b'POST /bigquery/v2/projects/p/jobs HTTP/1.1\r\n\r\n{"configuration": {"dryRun": true}}', False),
         (b"GET /bigquery/v2/projects/p/jobs/j1 HTTP/1.1\r\n", False),
         (b"POST /bigquery/v2/projects/p/datasets HTTP/1.1\r\n", False),
     ],
 )
-def test_a_job_takes_its_time_and_a_question_does_not(line: bytes, is_job: bool) -> None:
+def test_a_job_takes_its_time_and_a_question_does_not(request_bytes: bytes, is_job: bool) -> None:
     steady = {"bigquery": Distance(0.2, job_s=3.0, jitter=0.0)}
     route = Route("bigquery", 9, Weather(steady))
-    assert route._delay_s(line, is_request=True) == pytest.approx(3.1 if is_job else 0.1)
-    assert route._delay_s(line, is_request=False) == pytest.approx(0.1)
+    assert route._delay_s(request_bytes, is_request=True) == pytest.approx(3.1 if is_job else 0.1)
+    assert route._delay_s(request_bytes, is_request=False) == pytest.approx(0.1)
 
 
 def test_every_weather_knows_every_server_of_the_stack() -> None:

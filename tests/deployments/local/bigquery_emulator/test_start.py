@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
 import threading
+import time
 import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -99,3 +101,13 @@ def test_a_killed_emulator_comes_back_with_its_rows_burnt_ids_and_counts(
         assert counted["d.t"] == 1
     finally:
         child.stop()
+
+
+@pytest.mark.long
+def test_a_connection_may_rest_for_as_long_as_a_job_is_waited_for(bigquery_endpoint: str) -> None:
+    """Uvicorn's own limit is 5 s, which a client that is 3 s away meets."""
+    connection = http.client.HTTPConnection(bigquery_endpoint.removeprefix("http://"), timeout=10)
+    for rest_s in (0.0, 7.0):
+        time.sleep(rest_s)
+        connection.request("GET", "/gapless/ready")
+        assert connection.getresponse().read()
