@@ -12,10 +12,10 @@ from urllib.parse import quote
 
 from alerting.fingerprint import IncidentGroup
 from alerting.incident import Incident
-from alerting.ranges import compressed_items, unit_name
+from alerting.ranges import compressed_items, expand_dates, unit_name
 from alerting.redaction import redact
 from alerting.run_facts import GOOD_VERDICTS, RunFacts
-from alerting.wording import about, cut_items, plural
+from alerting.wording import about, cut_items, moment, plural
 
 _ADVICE = {
     "AuthenticationError": "Renew or unlock the key first; until then every call is refused.",
@@ -56,6 +56,7 @@ class Step:
     """One command to copy, for ``units`` partitions.
 
     ``cause_id`` when it retries one cause; ``instead_of`` names causes whose own command has no use beside this one.
+    ``works_from`` says until when it, or some of its partitions, are refused; ``sooner`` is typed to have them before.
     """
 
     text: str
@@ -65,6 +66,8 @@ class Step:
     why: str
     cause_id: str = ""
     instead_of: tuple[str, ...] = ()
+    works_from: str = ""
+    sooner: str = ""
 
     @property
     def size_text(self) -> str:
@@ -156,7 +159,7 @@ def retry_step(facts: RunFacts, group: IncidentGroup) -> Step | None:
     if not group.partitions or not (facts.retry_command_template or facts.cause_command_template):
         return None
     text = _fill(facts, group.partitions, cause=group.cause_id, fingerprint=group.fingerprint)
-    return Step(
+    step = Step(
         text,
         len(group.partitions),
         unit_name(group.partitions, len(group.partitions)),
@@ -164,6 +167,7 @@ def retry_step(facts: RunFacts, group: IncidentGroup) -> Step | None:
         _why_retry(group),
         group.cause_id,
     )
+    return _held_back(facts, group.partitions, step)
 
 
 def go_on_step(facts: RunFacts, groups: Sequence[IncidentGroup], failed: set[str]) -> Step | None:
@@ -199,7 +203,8 @@ def go_on_step(facts: RunFacts, groups: Sequence[IncidentGroup], failed: set[str
     landed = sum(facts.calendar.get(key) in ("landed", "loaded") for key in rest)
     if landed:
         why += f" {landed:,} are landed and cost no call."
-    return Step(text, units, unit_name(partitions, units), _cost(facts, partitions), why, instead_of=keyless)
+    step = Step(text, units, unit_name(partitions, units), _cost(facts, partitions), why, instead_of=keyless)
+    return _held_back(facts, partitions, step)
 
 
 _DEAD_KEY = "AuthenticationError"
@@ -252,7 +257,23 @@ def rest_step(facts: RunFacts, failed: set[str]) -> Step | None:
     why = "What was not begun."
     if landed:
         why = f"What was not finished; {landed:,} are landed and cost no call."
-    return Step(text, len(missing), unit_name(missing, len(missing)), estimate(facts, len(missing) - landed), why)
+    step = Step(text, len(missing), unit_name(missing, len(missing)), estimate(facts, len(missing) - landed), why)
+    return _held_back(facts, missing, step)
+
+
+def _held_back(facts: RunFacts, partitions: set[str], step: Step) -> Step:
+    """The step with the instant from which on it does what it says, where a block keeps some ``partitions`` back."""
+    held = [(one, partitions & set(expand_dates(one.ranges))) for one in facts.waits]
+    held = [(one, keys) for one, keys in held if keys]
+    if not held or facts.commands_work_from is not None:
+        return step
+    last = max((one for one, _ in held), key=lambda one: one.until)
+    keys = set().union(*(keys for _, keys in held))
+    which = "Works" if keys == partitions else f"For {len(keys):,} of them it works"
+    own = f", and they are asked for then by flow run {last.resumes_as}" if last.resumes_as else ""
+    sooner = " && ".join(dict.fromkeys(one.sooner for one, _ in held if one.sooner))
+    works_from = f"{which} from {moment(last.until, facts.zone)} on{own}"
+    return replace(step, works_from=works_from, sooner=redact(sooner))
 
 
 def _fill(facts: RunFacts, partitions: set[str], *, cause: str, fingerprint: str) -> str:

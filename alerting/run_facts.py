@@ -53,6 +53,19 @@ class Command:
 
 
 @dataclass
+class Wait:
+    """Partitions, as ``ranges``, that nobody may ask for before ``until`` (aware), but after the command ``sooner``.
+
+    ``resumes_as`` is the flow run that asks for them then by itself, "" where there is none.
+    """
+
+    ranges: str
+    until: dt.datetime
+    sooner: str = ""
+    resumes_as: str = ""
+
+
+@dataclass
 class RunFacts:
     """Everything optional: a killed run knows little, and its mail must still be written.
 
@@ -69,9 +82,10 @@ class RunFacts:
     {backfill_id} {start} {end} {units}``; the second one serves causes whose ranges are too long to paste.
     ``range_command`` does whatever is missing of all that the run was asked for.
     Until ``commands_work_from`` (aware, None: at once) every such command is refused, but after
-    ``command_to_begin_sooner``. At ``resumes_at`` (aware, None: never) the run goes on by itself, as the flow run named
-    ``resumes_as``. ``flow_run_id`` is the run's own at Prefect, ``form_url`` its deployment's form, which takes
-    parameters in ``?parameters=``. Of ``links`` the mail's first screen shows "Prefect run" and "Coverage".
+    ``command_to_begin_sooner``; ``waits`` says the same of some partitions. At ``resumes_at`` (aware, None: never) the
+    run goes on by itself, as the flow run named ``resumes_as``. ``flow_run_id`` is the run's own at Prefect,
+    ``form_url`` its deployment's form, which takes parameters in ``?parameters=``. Of ``links`` the mail's first screen
+    shows "Prefect run" and "Coverage".
     """
 
     backfill_id: str = ""
@@ -130,6 +144,7 @@ class RunFacts:
     commands: list[Command] = field(default_factory=list)
     commands_work_from: dt.datetime | None = None
     command_to_begin_sooner: str = ""
+    waits: list[Wait] = field(default_factory=list)
     retry_command_template: str = ""
     cause_command_template: str = ""
     range_command: str = ""

@@ -16,15 +16,16 @@ from alerting.delivery import SendResult, owed_summaries, send_owed_summary
 from alerting.errors import StateUnreadable
 from alerting.outbox import Outbox, OutboxEntry
 from alerting.ranges import compress_dates
-from alerting.run_facts import RunFacts
+from alerting.run_facts import RunFacts, Wait
 from flows.closing.announcing import announce, run_events
 from flows.closing.close_family import family_ending, family_facts, told_steps
 from flows.closing.dropping import settle_review, waiting_ids
 from flows.closing.record import keep_mail, keep_record
 from flows.closing.settle_ledger import Ending, settle_ledger
 from flows.coordination.lease import list_leases, release_lease
-from flows.ledger.cooldowns import cooling_until, lift_command
-from flows.ledger.ledger import LedgerEntry
+from flows.ledger.cooldowns import cooling_until, held_back, lift_command
+from flows.ledger.ledger import LedgerEntry, Verdict
+from flows.ledger.resumes import read_resumes
 from flows.ledger.reviews import list_reviews
 from flows.ledger.verdicts import backfill_verdict, count_verdicts, mail_outcome
 from flows.planning.stored_plan import StoredPlan, read_plan, run_prefix
@@ -180,15 +181,25 @@ def _sent(services: Services, backfill_id: str, final: RunFacts, now: dt.datetim
 
 
 def _told_cooldown(services: Services, facts: RunFacts, now: dt.datetime) -> RunFacts:
-    """With the instant from which the mail's commands work, while the source is in cooldown after a block."""
+    """With the instant from which the mail's commands work, while the source, or a part of it, is in cooldown."""
     try:
         until = cooling_until(services.store, facts.source, now)
+        waits = [] if until else _waits(services, facts, now)
     except StateUnreadable as error:
         LOG.error("the mail does not say from when its commands work: %s", error)
         return facts
     if until is None:
-        return facts
+        return dataclasses.replace(facts, waits=waits)
     return dataclasses.replace(facts, commands_work_from=until, command_to_begin_sooner=lift_command(facts.source))
+
+
+def _waits(services: Services, facts: RunFacts, now: dt.datetime) -> list[Wait]:
+    verdicts = {key: Verdict(verdict) for key, verdict in facts.calendar.items()}
+    held = held_back(services.store, services.source_kit(facts.source).scraper, verdicts, now)
+    scheduled = read_resumes(services.store, facts.source) if held else ()
+    names = {one.backfill_id: one.flow_run_name for one in scheduled}
+    name = names.get(facts.backfill_id, "")
+    return [Wait(compress_dates(one.keys, join=".."), one.until, one.lift, name) for one in held]
 
 
 def free_lease_of(services: Services, backfill_id: str, now: dt.datetime) -> None:

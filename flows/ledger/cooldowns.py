@@ -7,13 +7,16 @@ the last block of each can be looked up.
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from alerting.object_store import ObjectStore
 from alerting.versioned_record import VersionedRecord
+from flows.ledger.entry import Verdict
 from scrapers.base import Scraper
-from scrapers.registry import account_of
+from scrapers.registry import account_of, sources_of
 
 
 class Cooldown(BaseModel):
@@ -67,6 +70,39 @@ def sites_left_alone(store: ObjectStore, scraper: Scraper, now: dt.datetime) -> 
     sites = [name.removeprefix(prefix).removesuffix(".json") for name in names]
     found = {site: read_cooldown(store, scraper.source, site) for site in sites}
     return {site: one for site, one in found.items() if one is not None and one.is_on(now)}
+
+
+@dataclass(frozen=True, slots=True)
+class HeldBack:
+    """Partitions that a block keeps from being asked for until ``until`` (aware), where the others of the source are.
+
+    ``who`` blocked, a site or an account; ``lift`` is the command of a person who knows that the block is gone.
+    """
+
+    keys: tuple[str, ...]
+    who: str
+    until: dt.datetime
+    lift: str
+
+
+def held_back(
+    store: ObjectStore, scraper: Scraper, verdicts: Mapping[str, Verdict], now: dt.datetime
+) -> list[HeldBack]:
+    """Which of the partitions without a good verdict wait for a site, or for the host of another account.
+
+    Empty where a refusal concerns the whole source. Raises ``StateUnreadable``.
+    """
+    still_open = [key for key, verdict in verdicts.items() if not verdict.is_good]
+    found = []
+    for site, cooldown in (sites_left_alone(store, scraper, now) if still_open else {}).items():
+        if keys := tuple(key for key in still_open if scraper.site_of(key) == site):
+            found.append(HeldBack(keys, site, cooldown.until, lift_command(scraper.source, site)))
+    blocked = tuple(key for key in still_open if verdicts[key] is Verdict.BLOCKED)
+    for account in sorted({*scraper.hosts.values()} - {scraper.account_name}) if blocked else ():
+        member = sources_of(account)[0]
+        if until := cooling_until(store, member, now):
+            found.append(HeldBack(blocked, account, until, lift_command(member)))
+    return found
 
 
 def lift_command(source: str, site: str = "") -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -18,12 +18,15 @@ from prefect.exceptions import ObjectNotFound
 from prefect.runtime import deployment, flow_run
 from prefect.states import Cancelled, Scheduled
 
-from alerting.errors import BlockedBySource, CriticalError
+from alerting.errors import BlockedBySource, PipelineError
 from alerting.ranges import compress_dates
+from flows.ledger.cooldowns import held_back
+from flows.ledger.ledger import Verdict
 from flows.ledger.resumes import Resume, drop_resumes, is_done, keep_resume, read_resumes
 from flows.ledger.verdicts import resumes_at
 from flows.log import partition_logger
 from flows.parameters import Mode
+from flows.planning.plan import why_unaskable
 from flows.run.interruption import impatient_client
 from flows.run.run import Run
 from flows.wiring import Services
@@ -43,14 +46,48 @@ async def note_resume(run: Run) -> None:
         if isinstance(error, BlockedBySource) and run.asked.resume_of:
             run.note(f"{error.message}; blocked again after its cooldown: it does not go on by itself any more")
         else:
-            run.resumes = await _resumed(run, error, at.astimezone(dt.UTC) + AFTER_RESET)
+            waits_for = "block" if isinstance(error, BlockedBySource) else "quota"
+            run.resumes = await _resumed(run, waits_for, at.astimezone(dt.UTC) + AFTER_RESET)
             run.note(f"{error.message}; {run.resumes}")
         return
+    if run.client is not None:
+        await _note_held_back(run)
 
 
-async def _resumed(run: Run, error: CriticalError, at: dt.datetime) -> str:
-    """Schedules the run, keeps what was scheduled, and returns the sentence that tells people about it."""
+async def _note_held_back(run: Run) -> None:
+    """The same where one site, or the host of another account, is what blocked some partitions of this run."""
+    entries = {key: run.ledger.get(key) for key in run.work.partitions}
+    blocked = {key: entry.verdict for key, entry in entries.items() if entry and entry.verdict is Verdict.BLOCKED}
+    try:
+        held = await run.in_thread(held_back, run.services.store, run.kit.scraper, blocked, utc_now())
+    except PipelineError as problem:
+        partition_logger().error("what blocked sites keep back is not known: %s", problem)
+        return
+    if not held:
+        return
+    at = max(one.until for one in held).astimezone(dt.UTC) + AFTER_RESET
+    keys, scraper = {key for one in held for key in one.keys}, run.kit.scraper
+    gone = sorted(key for key in keys if why_unaskable(scraper, run.work.partitions[key], scraper.earliest(at)))
+    left, who = sorted(keys - {*gone}), f"blocked by {', '.join(one.who for one in held)}"
+    if gone:
+        run.note(
+            f"{compress_dates(gone)}, {who}: over by {at:%Y-%m-%d %H:%M} UTC, so a person has to lift the cooldown"
+        )
+    if left and run.asked.resume_of:
+        run.note(f"{compress_dates(left)}, {who} again after the cooldown: not asked for by itself any more")
+    elif left:
+        run.resumes = await _resumed(run, "block", at, left)
+        run.note(f"{compress_dates(left)}, {who}; {run.resumes}")
+
+
+async def _resumed(run: Run, waits_for: str, at: dt.datetime, held: Sequence[str] = ()) -> str:
+    """Schedules the run, keeps what was scheduled, and returns the sentence that tells people about it.
+
+    ``held`` is what it is for, where the rest of the run is done; () where the run was stopped.
+    """
     told = f"{at:%Y-%m-%d %H:%M} UTC"
+    if held and (run.asked.part_of or run.review is not None):
+        return f"it can be asked for from {told} on, by a run that you start"
     if run.asked.part_of:
         run.facts = dataclasses.replace(run.facts, resumes_at=at)
         return f"it can go on at {told}, with the family"
@@ -59,14 +96,14 @@ async def _resumed(run: Run, error: CriticalError, at: dt.datetime) -> str:
     now = utc_now()
     # Any good verdict will do where only what is missing is done; else it has to be this run's own.
     since = _EVER if run.asked.mode is Mode.INCREMENTAL else run.breaker.started_at
-    left = [key for key in run.work.partitions if not is_done(run.ledger.get(key), since)]
+    left = held or [key for key in run.work.partitions if not is_done(run.ledger.get(key), since)]
     try:
         flow_run_id, name = await schedule_resume(run, at)
         resume = Resume(
             backfill_id=run.backfill_id,
             scheduled_at=now,
             at=at,
-            waits_for="block" if isinstance(error, BlockedBySource) else "quota",
+            waits_for=waits_for,
             flow_run_id=flow_run_id,
             flow_run_name=name,
             ranges=compress_dates(left, join=".."),
@@ -75,7 +112,8 @@ async def _resumed(run: Run, error: CriticalError, at: dt.datetime) -> str:
     except Exception as problem:  # whatever server or store say, the run has still to end with its mail
         partition_logger().error("the resuming run was not scheduled: %s", problem)
         return f"it can go on at {told}; the run that resumes could not be scheduled, so run it again then"
-    run.facts = dataclasses.replace(run.facts, resumes_at=at, resumes_as=name)
+    if not held:
+        run.facts = dataclasses.replace(run.facts, resumes_at=at, resumes_as=name)
     return f"resumes at {told} by itself as flow run {name}"
 
 

@@ -23,7 +23,9 @@ from flows.closing.finish import finish
 from flows.ledger.cooldowns import cooling_until
 from flows.ledger.verdicts import abort_reason
 from flows.mapping import map_windows
+from flows.planning.plan import Plan
 from flows.planning.planner import plan_asked
+from flows.run.resume import note_resume
 from flows.run.run import Run
 from flows.run.starting_facts import starting_facts
 from flows.wiring import Services, build_services
@@ -67,10 +69,15 @@ def ran(services: Services, source: str, **given: Any) -> RunFacts:
     try:
         plan = plan_asked(services, asked, utc_now(), run.backfill_id)
         run.begin(plan, starting_facts(services, plan.plan, {}, run.backfill_id, asked))
-        asyncio.run(map_windows(run, plan.plan))
+        asyncio.run(_worked(run, plan.plan))
         return finish(run, abort_reason(run.stopped_by or run.loading_stopped_by))
     finally:
         run.close()
+
+
+async def _worked(run: Run, plan: Plan) -> None:
+    await map_windows(run, plan)
+    await note_resume(run)
 
 
 def cooling(services: Services) -> dict[str, bool]:
@@ -96,6 +103,9 @@ def test_a_block_of_the_lists_costs_what_needs_them_and_nobody_asks_that_host_be
     facts = ran(services, "nba_playbyplay")
     assert facts.verdict == "FAILED"
     assert facts.verdict_counts == {"blocked": 2}
+    assert any("blocked by nba_stats; it can go on at" in note for note in facts.notes)
+    (wait,) = facts.waits
+    assert (wait.ranges, wait.sooner) == (f"{DAY}..{NEXT}", "gapless lift-cooldown nba_boxscores --reason WHY")
     assert cooling(services) == {"stats": True, "cdn": False}
     assert ran(services, "nba_schedule", entities="2024-25", mode="full").verdict == "COMPLETE"
 

@@ -26,11 +26,16 @@ from deployments.local.upstreams.shops_world import DAYS, FIRST_DAY, SETTINGS, S
 from flows.asked import Asked
 from flows.canaries import try_canaries
 from flows.closing.finish import finish
+from flows.coordination.cooldown import lift_by_hand
+from flows.coordination.intervention import Intervention
 from flows.daily import live_plan
+from flows.ledger.cooldowns import sites_left_alone
 from flows.ledger.ledger import Ledger, Verdict
+from flows.ledger.resumes import read_resumes
 from flows.ledger.verdicts import abort_reason
 from flows.mapping import map_windows
 from flows.planning.planner import plan_asked
+from flows.run import resume
 from flows.run.recording import land, record_failure
 from flows.run.run import Run
 from flows.run.starting_facts import starting_facts
@@ -70,6 +75,7 @@ class Street:
 
             async def work() -> None:
                 await map_windows(run, await try_canaries(run, planned.plan))
+                await resume.note_resume(run)
 
             asyncio.run(work())
             return run, finish(run, abort_reason(run.stopped_by or run.loading_stopped_by))
@@ -387,6 +393,70 @@ def test_a_shop_that_blocks_us_is_left_alone_by_all_runs_until_its_cooldown_ends
     assert [one.name for one in street.services.store.list(f"audit/cooldowns/source={SOURCE}/site={BUSY}/")]
     _, facts = street.run(*days)
     assert facts.verdict == "COMPLETE"
+
+
+def scheduled_by(street: Street) -> list[tuple[dt.datetime, dict[str, Any]]]:
+    """What runs from here on schedule, as if a deployment had started them."""
+    found: list[tuple[dt.datetime, dict[str, Any]]] = []
+
+    async def schedule(run: Run, at: dt.datetime) -> tuple[str, str]:
+        found.append((at, run.asked.resumed(run.backfill_id)))
+        return f"run-{len(found)}", "grey-owl"
+
+    street.patch.setattr(resume.deployment, "id", "d-1", raising=False)
+    street.patch.setattr(resume, "schedule_resume", schedule)
+    return found
+
+
+def test_what_a_shop_that_blocks_us_keeps_back_is_asked_for_again_by_itself_and_the_mail_says_from_when(
+    street: Street,
+) -> None:
+    street.patch.setattr(CoffeeShops, "keeps_history", True)
+    street.set(GAPLESS_SOURCE_ENTITIES=OF_THREE)
+    days, scheduled = days_from(FIRST_DAY, 2), scheduled_by(street)
+    street.upstream.trouble({"kind": "html403", "path": BUSY})
+    run, facts = street.run(*days, order="sequential")
+
+    (until,) = {one.until for one in sites_left_alone(street.services.store, CoffeeShops(), utc_now()).values()}
+    ((at, parameters),) = scheduled
+    assert Asked.model_validate(parameters).resume_of == run.backfill_id
+    assert at == until + dt.timedelta(minutes=1)
+    assert facts.verdict_counts == {"verified": 4, "blocked": 2}
+    (kept,) = read_resumes(street.services.store, SOURCE)
+    assert set(kept.keys) == {f"{BUSY}@{day}" for day in days}
+    mail = " ".join(street.services.store.read(f"runs/backfill={run.backfill_id}/mail.txt")[0].decode().split())
+    assert f"resumes at {at:%Y-%m-%d %H:%M} UTC by itself as flow run grey-owl" in mail
+    works = f"Works from {until:%Y-%m-%d %H:%M} UTC on, and they are asked for then by flow run grey-owl; before that:"
+    assert mail.count(works) == mail.count("prefect deployment run ") > 0
+
+    # Blocked again, it is a person's.
+    lift_by_hand(street.services.store, SOURCE, Intervention("me", "to see", utc_now()), BUSY)
+    _, facts = street.run(*days, resume_of=run.backfill_id)
+    assert len(scheduled) == 1
+    assert any(f"blocked by {BUSY} again after the cooldown" in note for note in facts.notes)
+
+
+def test_a_command_for_more_than_what_a_blocked_shop_keeps_back_says_of_how_much_it_is_true(street: Street) -> None:
+    street.patch.setattr(CoffeeShops, "keeps_history", True)
+    street.set(GAPLESS_SOURCE_ENTITIES=OF_THREE)
+    street.upstream.trouble({"kind": "html403", "path": BUSY}, {"kind": "500", "path": CLOSED})
+    run, facts = street.run(FIRST_DAY, FIRST_DAY)
+    assert facts.verdict_counts == {"verified": 1, "blocked": 1, "failed_retryable": 1}
+    mail = " ".join(street.services.store.read(f"runs/backfill={run.backfill_id}/mail.txt")[0].decode().split())
+    assert "For 1 of them it works from" in mail
+    assert "run it again then (it was not started from a deployment)" in mail
+
+
+def test_a_day_that_is_over_before_its_shop_may_be_asked_again_is_told_and_nothing_is_scheduled(
+    street: Street,
+) -> None:
+    street.upstream.day, today = None, utc_now().date()
+    street.set(GAPLESS_SOURCE_ENTITIES=OF_THREE, GAPLESS_BLOCK_COOLDOWN_H="30")
+    scheduled = scheduled_by(street)
+    street.upstream.trouble({"kind": "html403", "path": BUSY})
+    _, facts = street.run(today, today)
+    assert not scheduled
+    assert any(f"{BUSY}@{today}, blocked by {BUSY}: over by" in note for note in facts.notes)
 
 
 def test_the_runbook_of_the_shops_does_in_its_order_what_it_says(
