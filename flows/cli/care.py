@@ -23,7 +23,7 @@ from flows.planning.refused_tier import lift_refusal
 from flows.planning.requested import Selection
 from flows.truth.accepting import accept_open
 from flows.truth.cleanup import find_leftovers, remove_leftovers
-from flows.truth.find_first_date import find_first_date, forget_first_date
+from flows.truth.find_first_date import find_first_date, forget_first_date, refuse_without_first_date
 from flows.truth.reconcile import rebuild_ledger
 from flows.wiring import build_services
 from scrapers.scrape import utc_now
@@ -203,7 +203,7 @@ def first_date(
     if start is None or end is None:
         if start or end:
             raise typer.BadParameter("both are needed", param_hint="START END")
-        services.source_kit(source)
+        refuse_without_first_date(services.source_kit(source).scraper)
         known = read_first_date(services.store, source)
         show(known.model_dump() if known else {"source": source, "first_date": None}, _lines(known, source), as_json)
         finish(True)

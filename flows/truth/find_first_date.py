@@ -53,17 +53,7 @@ def find_first_date(
     """
     kit, now = services.source_kit(source), utc_now()
     scraper = kit.scraper
-    if scraper.step == "whole":
-        raise ConfigurationError(
-            f"{source} is asked by entity and has no dates. Nothing was done", source=source, stage="plan"
-        )
-    if scraper.has_series:
-        raise ConfigurationError(
-            f"{source} has a first date for each of its entities. Nothing was done", source=source, stage="plan"
-        )
-    if not scraper.keeps_history:
-        told = f"{source} keeps no history: its first date is the one on which somebody first looked. Nothing was done"
-        raise ConfigurationError(told, source=source, stage="plan", hint=f"gapless gaps {source}")
+    refuse_without_first_date(scraper)
     partitions = requested_partitions(scraper, selected, now)
     refuse_closed(kit, partitions)
     _refuse_at_this_time(services, source, now)
@@ -216,3 +206,19 @@ def _held(services: Services, source: str, range_text: str) -> Iterator[Lease]:
         yield lease
     finally:
         lease.release(utc_now())
+
+
+def refuse_without_first_date(scraper: Scraper) -> None:
+    """Raises ``ConfigurationError`` for a source that has no first date to be searched for."""
+    source = scraper.source
+    if scraper.step == "whole":
+        raise ConfigurationError(
+            f"{source} is asked by entity and has no dates. Nothing was done", source=source, stage="plan"
+        )
+    if scraper.has_series:
+        raise ConfigurationError(
+            f"{source} has a first date for each of its entities. Nothing was done", source=source, stage="plan"
+        )
+    if not scraper.keeps_history:
+        told = f"{source} keeps no history: its first date is the one on which somebody first looked. Nothing was done"
+        raise ConfigurationError(told, source=source, stage="plan", hint=f"gapless gaps {source}")

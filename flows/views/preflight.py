@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import shlex
 import shutil
 import tempfile
 import uuid
@@ -18,10 +19,11 @@ from flows.coordination.blackout import blackouts_of, paused_until
 from flows.coordination.lease import read_lease
 from flows.ledger.cooldowns import cooling_until, lift_command, sites_left_alone
 from flows.planning.left_alone import told_left_alone
-from flows.planning.requested import Selection, requested_partitions
+from flows.planning.requested import ALL, Selection, requested_partitions
 from flows.planning.tiers import SETTING, described_tier, lacking
 from flows.truth.auditing import unmapped
 from flows.wiring import Services
+from scrapers.base import Scraper
 from scrapers.pace.rate_limits import described
 from scrapers.partition import Partition
 
@@ -50,7 +52,7 @@ def preflight(services: Services, source: str, now: dt.datetime, *, test_mail: b
         ("settings", lambda: _settings(services)),
         ("bucket", lambda: check_bucket(services)),
         ("tables", lambda: _tables(services, source)),
-        ("ledger", lambda: _ledger(services, source)),
+        ("ledger", lambda: _ledger(services, source, now)),
         ("lease", lambda: _lease(services, source, now)),
         ("mapping", lambda: _mapping(services)),
         ("mail", lambda: _mail(services, test_mail)),
@@ -106,17 +108,32 @@ def _tables(services: Services, source: str) -> Checked:
     return Checked("tables", "pass", ", ".join(counts))
 
 
-def _ledger(services: Services, source: str) -> Checked:
-    entries = services.source_kit(source).ledger.refresh()
+def _ledger(services: Services, source: str, now: dt.datetime) -> Checked:
+    kit = services.source_kit(source)
+    entries = kit.ledger.refresh()
     done = sum(entry.verdict.is_good for entry in entries.values())
     if not done:
         return Checked(
             "ledger",
             "warn",
             "readable; no date is done yet",
-            f"try a few first: gapless run {source} START END --reason test",
+            f"try a few first: {first_try(kit.scraper, now)}",
         )
     return Checked("ledger", "pass", f"{len(entries):,} entries, {done:,} done; a run resumes from here")
+
+
+def first_try(scraper: Scraper, now: dt.datetime) -> str:
+    """The command that brings a little of the source, as a person types it who has never run it."""
+    if scraper.step == "whole":
+        what = f"--entities {shlex.quote(next(iter(scraper.names_of_entities), ALL))}"
+    else:
+        last = scraper.last_settled(now)
+        first = last - dt.timedelta(days=2) if scraper.keeps_history else last
+        if scraper.step == "month" and scraper.keeps_history:
+            last = last.replace(day=1) - dt.timedelta(days=1)
+            first = last.replace(day=1)
+        what = f"{max(first, scraper.floor)} {last}"
+    return f"gapless run {scraper.source} {what} --reason test"
 
 
 def _lease(services: Services, source: str, now: dt.datetime) -> Checked:

@@ -1,0 +1,33 @@
+"""What preflight tells a person to type next, for every source there is."""
+
+from __future__ import annotations
+
+import datetime as dt
+import shlex
+from copy import copy
+
+import pytest
+
+from flows.planning.requested import Selection, requested_partitions
+from flows.views.preflight import first_try
+from scrapers.registry import scraper, sources
+
+NOW = dt.datetime(2026, 11, 29, 17, tzinfo=dt.UTC)
+
+
+@pytest.mark.parametrize("name", sources())
+def test_the_first_try_of_every_source_is_a_command_that_asks_for_a_little_of_it(name: str) -> None:
+    source = copy(scraper(name))
+    if source.has_series and not source.entities:
+        source.entities = ("one.example", "two.example")
+    words = shlex.split(first_try(source, NOW))
+    assert words[:3] == ["gapless", "run", name]
+    assert words[-2:] == ["--reason", "test"]
+    if source.step == "whole":
+        option, entities = words[3:-2]
+        assert option == "--entities"
+        selected = Selection(entities=entities)
+    else:
+        selected = Selection(*map(dt.date.fromisoformat, words[3:-2]))
+    found = requested_partitions(source, selected, NOW)
+    assert 1 <= len(found) <= max(3, len(source.names_of_entities))
