@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import sys
 import time
@@ -26,12 +27,15 @@ from flows.cli.output import (
 from flows.closing.review import diff_lines
 from flows.coordination.lease import list_leases, read_lease
 from flows.ledger.reviews import ReviewState, list_reviews, named_review
-from flows.truth.whole_history import History, read_histories
+from flows.planning.known_first_date import known_scraper
+from flows.planning.period import period_dates
+from flows.truth.whole_history import History, read_histories, within
 from flows.views.calendar_page import Links, calendar_page
 from flows.views.inspection import describe_run, recent_errors
 from flows.views.status import source_status
 from flows.views.stored_runs import recent_runs
 from flows.wiring import Services, build_services
+from scrapers.base import Scraper
 from scrapers.registry import families, sources_of_family
 from scrapers.registry import sources as known_sources
 from scrapers.scrape import utc_now
@@ -150,25 +154,35 @@ def _status_lines(found: dict[str, Any]) -> list[str]:
 def calendar(
     source: AnySource = "",
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write it as a page instead.")] = None,
+    period: Annotated[
+        str, typer.Option("--in", metavar="PERIOD", help="Only a year, month or season, and what is missing in it.")
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """The whole history: a letter for every date that was ever asked for, from the ledger alone; no call, no query."""
     services, now = build_services(for_a_person=True), utc_now()
     histories = read_histories(services, [source] if source else known_sources(), now)
+    if period:
+        histories = [_within(one, known_scraper(services, one.source), period, now) for one in histories]
     if html is not None:
         _write(html, calendar_page(histories, Links.of_bucket(services.store.root_uri), now))
         say(as_json, f"written: {html}")
         if not as_json:
             return
     documents = {one.source: one.to_dict() for one in histories}
-    lines = [line for one in histories for line in _calendar_lines(one, is_alone=bool(source))]
+    lines = [line for one in histories for line in _calendar_lines(one, is_alone=bool(source), period=period)]
     show(documents[source] if source else documents, lines, as_json)
 
 
-def _calendar_lines(history: History, *, is_alone: bool) -> list[str]:
+def _within(history: History, scraper: Scraper, period: str, now: dt.datetime) -> History:
+    return within(history, scraper, *period_dates(period, scraper.seasons), now)
+
+
+def _calendar_lines(history: History, *, is_alone: bool, period: str) -> list[str]:
     lines = [f"{history.source}: {history.headline}"]
-    lines += coverage_text(build_coverage(history.states, most_day_years=1_000 if is_alone else 0))
-    if is_alone:
+    if is_alone or not period:
+        lines += coverage_text(build_coverage(history.states, most_day_years=1_000 if is_alone else 0))
+    if is_alone or period:
         lines += [
             f"  {plural(len(one.cells), 'partition')} {one.state}{f' ({one.why})' if one.why else ''}: {one.ranges}"
             for one in history.attention()

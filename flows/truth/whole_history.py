@@ -29,6 +29,7 @@ from scrapers.threads import threads
 BEFORE, REST, DOUBTED = "before_first", "rest", "doubted"
 """States beside the verdicts: before the source's first date; rightly empty outside of its season; empty for longer
 than the source ever rests."""
+NEVER_ASKED = "nobody asked for it"
 _SOURCES_AT_ONCE = 8
 _DAILY = "daily-"
 
@@ -161,6 +162,27 @@ def _read(services: Services, source: str, planned: set[str], now: dt.datetime) 
     return history_of(scraper, entries, planned, now, begin)
 
 
+def within(history: History, scraper: Scraper, first: dt.date, last: dt.date, now: dt.datetime) -> History:
+    """The dates of ``first`` to ``last`` (inclusive), with those that nobody asked for and that are settled. Pure.
+
+    All of a source whose entities have no dates.
+    """
+    if history.step == "whole":
+        return history
+    cells = [one for one in history.cells if one.partition.start <= last and one.partition.end > first]
+    begin, end = max(first, scraper.floor), min(last, scraper.last_settled(now))
+    earliest = scraper.earliest(now)
+    for entity in history.by_entity if scraper.has_series else ("",):
+        known = {one.partition.key for one in cells}
+        asked_for = partitions_between(begin, end, scraper.zone, scraper.step, entity) if begin <= end else []
+        unknown = (one for one in asked_for if one.key not in known)
+        cells += [
+            _unaskable(scraper, one, earliest) or Cell(one, Verdict.PLANNED.value, NEVER_ASKED) for one in unknown
+        ]
+    cells.sort(key=lambda one: (one.partition.entity, one.partition.start))
+    return dataclasses.replace(history, cells=tuple(cells))
+
+
 def history_of(
     scraper: Scraper,
     entries: Mapping[str, LedgerEntry],
@@ -186,11 +208,18 @@ def history_of(
         entry = entries.get(one.key)
         if entry is not None:
             found.append(_known_cell(scraper, one, entry, doubts.get(one.key, "")))
-        elif why := why_unaskable(scraper, one, earliest):
-            found.append(Cell(one, BEFORE if why.startswith(BEFORE_FIRST) else Verdict.UNAVAILABLE.value, why))
+        elif cell := _unaskable(scraper, one, earliest):
+            found.append(cell)
         elif one.is_whole or one.key in planned or one.start >= since:
             found.append(Cell(one, Verdict.PLANNED.value, "never attempted"))
     return History(scraper.source, scraper.title, scraper.step, tuple(found))
+
+
+def _unaskable(scraper: Scraper, partition: Partition, earliest: dt.date) -> Cell | None:
+    """Of a date that the source will never answer for; None of any other."""
+    if why := why_unaskable(scraper, partition, earliest):
+        return Cell(partition, BEFORE if why.startswith(BEFORE_FIRST) else Verdict.UNAVAILABLE.value, why)
+    return None
 
 
 def _partitions(scraper: Scraper, keys: Iterable[str], now: dt.datetime, audit_from: dt.date | None) -> list[Partition]:

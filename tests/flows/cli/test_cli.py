@@ -177,6 +177,21 @@ def test_the_calendar_has_a_letter_a_day_in_text_and_as_a_page(place: Any, gaple
     assert (refused.code, refused.err.count("cannot be written")) == (1, 1)
 
 
+def test_which_days_of_a_month_are_missing_anywhere_is_one_command(place: Any, gapless: Any) -> None:
+    place.fill("2025-01-03", 2)
+    place.fail("2025-01-05")
+    lines = gapless("calendar", "--in", "2025-01").out.splitlines()
+    mine = lines[lines.index(f"{SOURCE}: 2 of 31 partitions well, 2025-01-01 to 2025-01-31") :][1:3]
+    assert mine == [
+        "  28 partitions planned (nobody asked for it): 2025-01-01…2025-01-02, 2025-01-06…2025-01-31",
+        "  1 partition failed_retryable (SourceUnavailable): 2025-01-05",
+    ]
+    assert "bdl_games: 0 of 31 partitions well, 2025-01-01 to 2025-01-31" in lines
+    data = gapless("calendar", SOURCE, "--in", "2025-01", "--json").data
+    assert (data["partitions"], data["need_attention"]) == (31, 29)
+    assert "is no period" in gapless("calendar", "--in", "last year").err
+
+
 def test_n14_what_cannot_be_done_is_exit_code_1_and_one_line_that_says_what_to_do(place: Any, gapless: Any) -> None:
     before = place.objects()
     for line, said in (
