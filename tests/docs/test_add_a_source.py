@@ -151,7 +151,7 @@ def test_it_keeps_the_contract_of_every_source_and_the_linter_has_nothing_to_say
 
 def test_every_attribute_that_a_scraper_may_declare_stands_in_the_reference() -> None:
     page = (PROJECT_DIR / "docs" / "add-a-source.md").read_text()
-    _, _, reference = page.partition("### Every attribute")
+    _, _, reference = page.partition("## Every attribute")
     told = set(re.findall(r"`(\w+)`", reference.partition("\n## ")[0]))
     declared = {name for name in Scraper.__annotations__ if name != "source"}
     assert declared <= told, "unexplained"
