@@ -6,10 +6,10 @@ import gzip
 import re
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import Field, dataclass, field, replace
 from email.message import EmailMessage
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import jinja2
 import markupsafe
@@ -27,10 +27,14 @@ from alerting.summary_view import SummaryView, build_view
 from alerting.verdict import PAUSED
 from alerting.wording import command_lines, shorten, span, wrap
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
-V = TypeVar("V", bound="DataclassInstance")
+class _View(Protocol):
+    """Any dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+
+V = TypeVar("V", bound=_View)
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 MAX_HTML_BYTES = 80_000
