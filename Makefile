@@ -20,7 +20,7 @@ LOCK := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet $(UP
 # Compiled modules are kept, whatever the environment says: tests start hundreds of children, each on the same modules.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run season up down status test check unit long mutants smoke e2e faults fuzz bench screenshots lock pins audit dist sbom clean
+.PHONY: help run simulate season up down status test check unit long mutants smoke e2e faults fuzz bench screenshots lock pins audit dist sbom clean
 
 help:  ## What there is
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -36,6 +36,14 @@ $(STAMP): pyproject.toml constraints-dev.txt
 
 run: $(STAMP)  ## The main job on the embedded stack: 31 dates of NBA box scores into BigQuery, one mail
 	@$(BIN)/python -m deployments.local.demo
+
+# Sources, the first seed and how many schedules each: make simulate SOURCES="coffee_shops" SEED=1 SCHEDULES=500
+SOURCES ?=
+SEED ?= 0
+SCHEDULES ?= 100
+
+simulate: $(STAMP)  ## Backfills of all samples under faults, in memory: what did not hold
+	@$(BIN)/python -m deployments.local.simulate_samples $(SOURCES) --seed $(SEED) --schedules $(SCHEDULES)
 
 season: $(STAMP)  ## A season of all NBA sources with troubles and three kills: every game in every source, a mail a run
 	@$(BIN)/python -m deployments.local.demo --season $(or $(SEASON),2024-25) --state-dir .gapless/season

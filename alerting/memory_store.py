@@ -20,6 +20,13 @@ class MemoryObjectStore:
         self._objects: dict[str, tuple[bytes, StoredObject]] = {}
         self._lock = threading.Lock()
 
+    def copy(self) -> MemoryObjectStore:
+        """Another one with the same objects and generations."""
+        made = type(self)(self._root_uri)
+        with self._lock:
+            made._objects = dict(self._objects)
+        return made
+
     @property
     def root_uri(self) -> str:
         """Only a name for messages; nothing can be opened under it."""

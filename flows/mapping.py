@@ -88,16 +88,20 @@ async def call_empty(run: Run, plan: Plan) -> list[Landed]:
 async def land_in_windows(run: Run, plan: Plan, landed: LandedQueue) -> None:
     """Fetches what is missing, several windows at once, begun in the order of the plan."""
     grouped, at_once = _windows(run, plan)
-    run.turns = Turns([partition.key for partition in window] for window in grouped)
+    run.turns, in_line = (Turns([partition.key for partition in window] for window in grouped) for _ in range(2))
     places = asyncio.Semaphore(at_once)
     slots = max(1, run.asked.concurrency // at_once)
 
     async def land_one(window: Window) -> None:
         try:
+            # Places taken by windows whose turn comes later would be held for ever, whichever task the loop runs first.
+            await in_line.wait(window[0].key)
             async with places:
+                in_line.begun(window[0].key)
                 await (_land_elsewhere if _is_distributed(run) else _land_here)(run, window, landed, slots)
         finally:
-            run.turns.begun(window[0].key)
+            for order in (run.turns, in_line):
+                order.begun(window[0].key)
 
     await asyncio.gather(*(land_one(window) for window in grouped))
 

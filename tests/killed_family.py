@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
-from plain_orchestrator import PlainOrchestrator
 
 from deployments.local.inbox.server import InboxClient
 from flows.asked import AskedFamily
 from flows.backfill_family import FamilyRun, run_family
 from flows.closing.close import close_dead_runs
 from flows.coordination.lease import lease_record, list_leases
+from flows.run.plain_orchestrator import PlainOrchestrator
 from flows.wiring import SourceKit, build_services
 from processors.registry import views
 from scrapers.pace.budget import Budget

@@ -5,15 +5,20 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import os
+import shlex
 import sys
 from typing import Annotated
 
 import typer
 
 from alerting.errors import ConfigurationError, WrongUsage
+from alerting.wording import plural
 from flows.asked import Asked
-from flows.cli.output import Json, Source, check_range, day, finish, show
+from flows.cli.output import Entities, Json, Source, day, finish, show
+from flows.cli.start import asked_of
 from flows.settings import Settings
+from scrapers.partition import partitions_between
+from scrapers.registry import scraper
 
 app = typer.Typer()
 _MOST_DATES = 31
@@ -22,8 +27,16 @@ _MOST_DATES = 31
 @app.command()
 def simulate(
     source: Source,
-    start: Annotated[dt.date, typer.Argument(parser=day, metavar="START", help="First date.", show_default=False)],
-    end: Annotated[dt.date, typer.Argument(parser=day, metavar="END", help="Last date.", show_default=False)],
+    start: Annotated[dt.date | None, typer.Argument(parser=day, metavar="START", help="First date, inclusive.")] = None,
+    end: Annotated[dt.date | None, typer.Argument(parser=day, metavar="END", help="Last date, inclusive.")] = None,
+    entities: Entities = "",
+    today: Annotated[
+        dt.datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%d"],
+            help="The day on which it is done: ten days after END, or END itself where the source keeps no history.",
+        ),
+    ] = None,
     faults: Annotated[bool, typer.Option("--faults", help="Kill, cut, stall and lose; else only reorder.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the first schedule; the same seed, the same trace.")] = 0,
     schedules: Annotated[int, typer.Option(min=1, help="How many, each with the next seed.")] = 200,
@@ -34,17 +47,13 @@ def simulate(
     Each question is asked of the source once; storage, BigQuery, mail, clock and chance are simulated. Exit code 1
     when something broke.
     """
-    check_range(start, end)
-    if (end - start).days >= _MOST_DATES:
-        raise WrongUsage(
-            f"{(end - start).days + 1} dates are to be simulated, at most {_MOST_DATES} can be. Nothing was done",
-            stage="simulate",
-            hint="three dates meet every fault; take a full one, an empty one and one with several pages",
-        )
+    # What another source has to be done with first is done, without a fault.
+    asked = asked_of(source, start, end, "test", {"entities": entities, "max_concurrency": 2, "ignore_requires": True})
+    _refuse_too_many(asked)
     _with_fixed_hashes()
     try:
         from flows.simulate.explore import explore
-        from flows.simulate.schedule import subject_of
+        from flows.simulate.subject import subject_of
     except ImportError as missing:
         raise ConfigurationError(
             f"the simulator needs {missing.name}, which is not installed. Nothing was done",
@@ -52,12 +61,13 @@ def simulate(
             hint="pip install 'gapless[local]'",
         ) from None
     logging.disable(logging.CRITICAL)
-    # What another source has to be done with first is not simulated.
-    asked = Asked.model_validate(
-        {"source": source, "start_date": start, "end_date": end, "max_concurrency": 2, "ignore_requires": True}
-    )
-    found = explore(subject_of(Settings(), asked), seed=seed, schedules=schedules, faults=faults)
-    arguments = f"{start} {end}{' --faults' if faults else ''}"
+    subject = subject_of(Settings(), asked, today.date() if today else None)
+    found = explore(subject, seed=seed, schedules=schedules, faults=faults)
+    dates = f"{start} {end} " if start else ""
+    named = f"--entities {shlex.quote(entities)} " if entities else ""
+    # A source that is asked without dates was asked on this very day.
+    on_day = f"--today {subject.begins_at:%Y-%m-%d} " if today or not start else ""
+    arguments = f"{dates}{named}{on_day}{'--faults' if faults else ''}".strip()
     data = {
         "source": source,
         "schedules": found.schedules,
@@ -68,6 +78,20 @@ def simulate(
     }
     show(data, found.lines(source, arguments), as_json)
     finish(not found.broken)
+
+
+def _refuse_too_many(asked: Asked) -> None:
+    of = scraper(asked.source)
+    if of.step == "whole":
+        return
+    dates = partitions_between(asked.start_date, asked.end_date, of.zone, of.step)
+    if len(dates) > _MOST_DATES:
+        raise WrongUsage(
+            f"{plural(len(dates), of.step)} are to be simulated, at most {_MOST_DATES} can be. Nothing was done",
+            source=asked.source,
+            stage="simulate",
+            hint="three dates meet every fault; take a full one, an empty one and one with several pages",
+        )
 
 
 def _with_fixed_hashes() -> None:

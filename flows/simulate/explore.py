@@ -11,7 +11,9 @@ from alerting.errors import ConfigurationError
 from alerting.wording import plural
 from flows.ledger.ledger import Verdict
 from flows.simulate.faults import Planned, plan_of
-from flows.simulate.schedule import Ending, Subject, run_schedule, without_server
+from flows.simulate.invariants import Ending
+from flows.simulate.schedule import prepared, run_schedule, truth_of, without_server
+from flows.simulate.subject import Subject
 
 _SHOWN_OPERATIONS = 12
 
@@ -70,7 +72,8 @@ def explore(
     Without ``faults`` only the order of what is ready at once differs. Raises what the run without any fault raises.
     """
     with without_server():
-        truth = run_schedule(subject, 0)
+        subject = prepared(subject)
+        truth = truth_of(subject)
         _refuse_without_truth(subject, truth)
         found = Explored(truth=truth)
         for number in range(seed, seed + schedules):

@@ -10,8 +10,9 @@ import gzip
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import duckdb
@@ -22,10 +23,13 @@ from processors.base import Table
 from processors.changes import asks_elsewhere, changes_sql
 from processors.load_plan import QueryValue, TableBatch, TableLoad, keys_parameter, replace_sql
 from processors.schema import Column, check_table
+from processors.state_views import StateView
 from processors.uniqueness import shared_questions
 from processors.views import View, view_sql
 
 _SCHEMA = "sim"
+STAGING = "stg_"
+"""Begins the name of a table that is replaced into another."""
 _NAME = re.compile(r"`sim`\.`(\w+)`")
 _KINDS = {
     "STRING": "VARCHAR", "INTEGER": "BIGINT", "FLOAT": "DOUBLE", "BOOLEAN": "BOOLEAN", "DATE": "DATE", "TIME": "TIME",
@@ -48,6 +52,13 @@ class Content:
         names = ",".join(column.name for column in columns)
         digest = hashlib.sha256(f"{names}{ordered!r}".encode()).hexdigest()
         return Content(tuple(columns), ordered, digest)
+
+    def without(self, columns: Collection[str]) -> list[str]:
+        """Each row as text, without these columns; in no order that means anything where there are some."""
+        if not columns:
+            return [repr(row) for row in self.rows]
+        kept = [number for number, column in enumerate(self.columns) if column.name not in columns]
+        return sorted(repr([row[number] for number in kept]) for row in self.rows)
 
     def dicts(self) -> list[dict[str, Any]]:
         """Rows by the names of their columns."""
@@ -162,14 +173,27 @@ class Engine:
 
 
 class MemoryWarehouse:
-    """See `processors.load_plan.Warehouse`. ``store`` holds the staged rows; ``engine`` may serve many warehouses."""
+    """See `processors.load_plan.Warehouse`.
+
+    Args:
+        store: Holds the staged rows.
+        engine: May serve many warehouses.
+        tables: That are there from the beginning.
+        views: The same.
+    """
 
     billed_bytes = 0
 
-    def __init__(self, store: ObjectStore, engine: Engine) -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        engine: Engine,
+        tables: Mapping[str, Content] = MappingProxyType({}),
+        views: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self.store, self._engine = store, engine
-        self.tables: dict[str, Content] = {}
-        self.views: dict[str, str] = {}
+        self.tables: dict[str, Content] = dict(tables)
+        self.views: dict[str, str] = dict(views)
         self._loaded: dict[str, TableBatch] = {}
 
     def ensure_dataset(self) -> None:
@@ -180,9 +204,9 @@ class MemoryWarehouse:
         if table.name not in self.tables:
             self.tables[table.name] = Content.of(check_table(table), [])
 
-    def ensure_view(self, view: View) -> None:
+    def ensure_view(self, view: View | StateView) -> None:
         """See the protocol."""
-        for table, _ in view.fills:
+        for table in view.tables:
             self.ensure_table(table)
         self.views[view.name] = view_sql(view, self.name_of)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import math
 import random
 import secrets
 import selectors
@@ -16,6 +17,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import time_machine
@@ -23,12 +25,17 @@ import time_machine
 from scrapers.pace.budget import Clock
 
 R = TypeVar("R")
+_OURS = Path(__file__).parent.parent
 
 real_monotonic, real_sleep = time.monotonic, time.sleep
 
 
 class Deadlock(RuntimeError):
     """Nothing is ready and nothing will be: every task waits for another one."""
+
+
+class Endless(RuntimeError):
+    """Nothing but timers goes on, for far longer than any work takes; names where each task waits."""
 
 
 class VirtualClock:
@@ -97,14 +104,15 @@ def virtual_time(begins_at: dt.datetime, seed: int) -> Iterator[VirtualClock]:
 class VirtualLoop(asyncio.SelectorEventLoop):
     """An event loop on a virtual clock: timers make it leap, threads are plain calls, and one seed orders the rest.
 
-    With ``reorder`` whatever is ready at once goes in an order that the seed decides: every await is a place where
-    another task may go first.
+    A loop that goes on for more than ``most_s`` raises ``Endless``. With ``reorder`` whatever is ready at once goes in
+    an order that the seed decides: every await is a place where another task may go first.
     """
 
-    def __init__(self, clock: VirtualClock, reorder: random.Random | None = None) -> None:
+    def __init__(self, clock: VirtualClock, reorder: random.Random | None = None, *, most_s: float = math.inf) -> None:
         super().__init__(_LeapingSelector(clock))
         self._virtual = clock
         self._reorder = reorder
+        self._most_s = clock.now_s + most_s
 
     def time(self) -> float:
         """Of the virtual clock."""
@@ -124,6 +132,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return done
 
     def _run_once(self) -> None:
+        if self._virtual.now_s > self._most_s:
+            self._most_s = math.inf
+            waits = {_where(task) for task in asyncio.all_tasks(self)} - {""}
+            raise Endless(f"tasks wait at {', '.join(sorted(waits))}")
         ready = self._ready  # type: ignore[attr-defined]
         if self._reorder is not None and len(ready) > 1:
             shuffled = list(ready)
@@ -131,6 +143,19 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             ready.clear()
             ready.extend(shuffled)
         super()._run_once()  # type: ignore[misc]
+
+
+def _where(task: asyncio.Task[Any]) -> str:
+    """The innermost line of our own at which a task waits."""
+    awaited: Any = task.get_coro()
+    told = ""
+    while awaited is not None and getattr(awaited, "cr_frame", None) is not None:
+        frame = awaited.cr_frame
+        path = Path(frame.f_code.co_filename)
+        if path.is_relative_to(_OURS):
+            told = f"{path.name}:{frame.f_lineno} in {frame.f_code.co_name}"
+        awaited = awaited.cr_await
+    return told
 
 
 class _LeapingSelector(selectors.SelectSelector):

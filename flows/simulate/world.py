@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import IO, Any
 
 from alerting.channels import Channel, Delivery, DeliveryFailed, Kind
-from alerting.errors import LandingUnavailable, SourceUnavailable, WarehouseBusy
+from alerting.errors import ConfigurationError, LandingUnavailable, SourceUnavailable, WarehouseBusy
 from alerting.incident import Severity
 from alerting.memory_store import MemoryObjectStore
 from alerting.object_store import StoredObject
@@ -24,6 +24,7 @@ from flows.simulate.virtual_time import VirtualClock, real_monotonic, real_sleep
 from flows.wiring import Services
 from processors.base import Table
 from processors.load_plan import QueryValue, TableBatch, TableLoad
+from processors.state_views import StateView
 from processors.views import View
 from scrapers.answers import Answer
 from scrapers.base import Scraper, SourceAccess
@@ -34,6 +35,8 @@ from scrapers.transport import Call, Transport
 
 OF_WAREHOUSE = OF_STORAGE_WRITE
 _RETRY_AFTER_S = 7.0
+_BUSY = (429, 500, 502, 503, 504)
+_MOST_BUSY = 20
 
 
 class SimulatedStore:
@@ -100,7 +103,7 @@ class SimulatedWarehouse:
         """See the protocol."""
         self._tables.ensure_table(table)
 
-    def ensure_view(self, view: View) -> None:
+    def ensure_view(self, view: View | StateView) -> None:
         """See the protocol."""
         self._tables.ensure_view(view)
 
@@ -164,8 +167,8 @@ class Answers:
 
     def __init__(self, known: dict[str, Answer] | None = None) -> None:
         self.known: dict[str, Answer] = {} if known is None else known
-        self.asked: list[tuple[float, str]] = []
-        """Every simulated call: seconds of the virtual clock, and what was asked."""
+        self.asked: list[tuple[float, str, str]] = []
+        """Every simulated call: seconds of the virtual clock, what was asked, and of which site."""
         self.refused: list[float] = []
         """When it was asked and answered 429: that is no call of the day."""
         self.too_early: list[str] = []
@@ -173,6 +176,8 @@ class Answers:
         self.quiet_until_s = -math.inf
         self.is_restless = False
         """No two answers to a question have the same bytes, though they say the same."""
+        self.busy = 0
+        """How often the real source said that it is busy."""
         self._next_s = 0.0
 
     def wait_for_the_source(self, rate: Rate) -> None:
@@ -188,7 +193,7 @@ class SimulatedTransport:
     def __init__(self, source: Transport, rate: Rate, world: World, process: Process) -> None:
         self._source, self._rate, self._process = source, rate, process
         self._answers, self._clock = world.answers, world.clock
-        self._last: Answer | None = None
+        self._last: dict[str, Answer] = {}
 
     @property
     def received_bytes(self) -> int:
@@ -206,19 +211,36 @@ class SimulatedTransport:
         allowed_s = self._clock.now_s
         with self._process.doing("source", f"call {call.url}?{call.params or ''}", OF_SOURCE, _no_source) as fault:
             if what not in self._answers.known:
-                if urllib.parse.urlsplit(call.url).hostname not in ("127.0.0.1", "localhost", "::1"):
-                    self._answers.wait_for_the_source(self._rate)
-                self._answers.known[what] = self._source.exchange(call)
+                self._answers.known[what] = self._really_asked(call)
             now = dt.datetime.now(dt.UTC)
-            self._answers.asked.append((allowed_s, what))
+            self._answers.asked.append((allowed_s, what, _site_of(call.url)))
             if allowed_s < self._answers.quiet_until_s:
                 self._answers.too_early.append(what)
             self._clock.sleep(0.05)
             answer = self._in_other_bytes(dataclasses.replace(self._answers.known[what], received_at=now))
-            answer, self._last = self._spoiled(answer, fault), answer
+            before, self._last[call.url] = self._last.get(call.url), answer
+            answer = self._spoiled(answer, fault, before)
             if fault is Fault.RATE_LIMITED:
                 self._answers.refused.append(allowed_s)
             return answer
+
+    def _really_asked(self, call: Call) -> Answer:
+        """What the source says; what says only that it is busy is no answer to keep."""
+        while True:
+            if urllib.parse.urlsplit(call.url).hostname not in ("127.0.0.1", "localhost", "::1"):
+                self._answers.wait_for_the_source(self._rate)
+            answer = self._source.exchange(call)
+            if answer.status not in _BUSY:
+                return answer
+            self._answers.busy += 1
+            if self._answers.busy > _MOST_BUSY:
+                raise ConfigurationError(
+                    f"the source answers {answer.status} to {call.url}, {_MOST_BUSY} times by now: there is nothing to "
+                    "simulate with",
+                    stage="simulate",
+                    hint="wait until it answers, then the same command again",
+                )
+            real_sleep(_wished_s(answer))
 
     def _in_other_bytes(self, answer: Answer) -> Answer:
         """White space at the end says nothing in JSON and HTML."""
@@ -226,7 +248,7 @@ class SimulatedTransport:
             return answer
         return dataclasses.replace(answer, body=answer.body + b"\n" * len(self._answers.asked))
 
-    def _spoiled(self, answer: Answer, fault: Fault | None) -> Answer:
+    def _spoiled(self, answer: Answer, fault: Fault | None, before: Answer | None) -> Answer:
         body, headers = answer.body, dict(answer.headers)
         if fault is Fault.RATE_LIMITED:
             self._answers.quiet_until_s = self._clock.now_s + _RETRY_AFTER_S
@@ -244,8 +266,8 @@ class SimulatedTransport:
             page = b"<!DOCTYPE html><html><head><title>Just a moment...</title></head><body>checking</body></html>"
             return dataclasses.replace(answer, status=403, headers={"content-type": "text/html"}, body=page)
         # Nobody could tell an empty page of another date from one of this.
-        if fault is Fault.STALE and self._last is not None and len(self._last.body) > len(body) // 2:
-            return dataclasses.replace(self._last, received_at=answer.received_at, headers=headers)
+        if fault is Fault.STALE and before is not None and len(before.body) > len(body) // 2:
+            return dataclasses.replace(before, received_at=answer.received_at, headers=headers)
         return answer
 
 
@@ -302,6 +324,17 @@ class SimulatedServices(Services):
     def cloud_usage(self) -> Usage:
         """Nothing here is paid for."""
         return Usage()
+
+
+def _wished_s(answer: Answer) -> float:
+    """How long a busy source wants to be left alone, a minute at most."""
+    wish = answer.headers.get("retry-after", "")
+    return min(float(wish), 60.0) if wish.isdigit() else 2.0
+
+
+def _site_of(url: str) -> str:
+    """Its host; samples on one host tell their sites apart by the first part of the path."""
+    return "/".join(url.split("/")[2:4])
 
 
 def _no_storage() -> Exception:

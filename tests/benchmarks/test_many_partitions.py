@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from plain_orchestrator import PlainOrchestrator
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from alerting.object_store import StoredObject
@@ -29,6 +28,7 @@ from flows import calendar_dates
 from flows.asked import Asked
 from flows.backfill import run_backfill
 from flows.planning.planner import plan_asked
+from flows.run.plain_orchestrator import PlainOrchestrator
 from flows.wiring import Services, SourceKit
 from processors.table_budget import TableBudget
 from processors.warehouse import BigQueryWarehouse, JobPatience

@@ -21,13 +21,13 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from plain_orchestrator import PlainOrchestrator
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 import flows
 from deployments.local.upstreams.box_scores_upstream import Upstream
 from flows.asked import Asked
 from flows.backfill import run_backfill
+from flows.run.plain_orchestrator import PlainOrchestrator
 from flows.wiring import Services
 
 if TYPE_CHECKING:

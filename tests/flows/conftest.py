@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
-from plain_orchestrator import PlainOrchestrator
 
 from alerting.run_facts import RunFacts
 from deployments.local.inbox.server import InboxClient
@@ -26,6 +25,7 @@ from flows.mapping import map_windows
 from flows.planning.planner import plan_asked
 from flows.planning.query_bytes import plan_dry_run
 from flows.run.orchestrator import Orchestrator
+from flows.run.plain_orchestrator import PlainOrchestrator
 from flows.run.run import Run
 from flows.run.starting_facts import starting_facts
 from flows.wiring import Services

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from plain_orchestrator import PlainOrchestrator
 
 from deployments.local.upstreams.league import games_in, usual_changes
 from deployments.local.upstreams.nba_upstream import NbaUpstream
@@ -19,6 +18,7 @@ from flows.ledger.ledger import LedgerEntry
 from flows.mapping import map_windows
 from flows.parameters import Mode
 from flows.planning.expectations import taken_at
+from flows.run.plain_orchestrator import PlainOrchestrator
 from flows.run.run import Run
 from flows.wiring import Services
 from scrapers.registry import scraper

@@ -9,7 +9,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from plain_orchestrator import PlainOrchestrator
 from toy_family import PROCESSORS, TOYS, ToyServices
 
 from alerting.errors import BudgetExhausted, ConfigurationError
@@ -21,6 +20,7 @@ from flows.closing.close import close_dead_runs
 from flows.closing.close_family import told_steps
 from flows.coordination.lease import Holder, Lease, read_lease
 from flows.planning.family import plan_family, step_id
+from flows.run.plain_orchestrator import PlainOrchestrator
 from scrapers.scrape import utc_now
 
 DAYS = [f"2025-01-0{number}" for number in range(1, 4)]

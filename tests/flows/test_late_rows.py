@@ -8,7 +8,6 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from plain_orchestrator import PlainOrchestrator
 
 from alerting.memory_store import MemoryObjectStore
 from flows.asked import Asked
@@ -17,6 +16,7 @@ from flows.ledger.ledger import LedgerEntry
 from flows.mapping import map_windows
 from flows.parameters import Mode
 from flows.planning.plan import Path, Plan, PlannedPartition
+from flows.run.plain_orchestrator import PlainOrchestrator
 from flows.run.run import Run
 from flows.wiring import Services
 from processors.load_plan import TableBatch

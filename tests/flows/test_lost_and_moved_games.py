@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from plain_orchestrator import PlainOrchestrator
 
 from alerting.run_facts import RunFacts
 from deployments.local.upstreams.box_scores_upstream import Upstream
@@ -30,6 +29,7 @@ from flows.ledger.ledger import LedgerEntry
 from flows.ledger.verdicts import abort_reason
 from flows.mapping import map_windows
 from flows.planning.planner import plan_asked
+from flows.run.plain_orchestrator import PlainOrchestrator
 from flows.run.run import Run
 from flows.run.starting_facts import starting_facts
 from flows.truth.auditing import audit_sources

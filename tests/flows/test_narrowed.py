@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from plain_orchestrator import PlainOrchestrator
 
 from alerting.errors import ConfigurationError
 from alerting.run_facts import RunFacts
@@ -22,6 +21,7 @@ from flows.ledger.verdicts import abort_reason
 from flows.mapping import map_windows
 from flows.planning.plan import Plan
 from flows.planning.planner import plan_asked
+from flows.run.plain_orchestrator import PlainOrchestrator
 from flows.run.run import Run
 from flows.run.starting_facts import starting_facts
 from flows.truth.deficits import find_deficits

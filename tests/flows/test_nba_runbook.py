@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 from killed_family import RUNS, FamilyPlace
-from plain_orchestrator import PlainOrchestrator
 
 from deployments.local.inbox.server import InboxClient
 from deployments.local.upstreams.box_scores_upstream import Upstream
@@ -20,6 +19,7 @@ from deployments.local.upstreams.drive_upstream import DriveUpstream
 from deployments.local.upstreams.nba_upstream import NbaUpstream
 from flows.asked import Asked
 from flows.backfill import run_backfill
+from flows.run.plain_orchestrator import PlainOrchestrator
 from flows.wiring import build_services
 from scrapers.registry import scraper, sources_of_family
 

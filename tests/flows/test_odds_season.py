@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from plain_orchestrator import PlainOrchestrator
 from pydantic import SecretStr
 
 import processors.sources
@@ -31,6 +30,7 @@ from flows.ledger.verdicts import abort_reason
 from flows.mapping import map_windows
 from flows.planning.planner import Planned, plan_asked
 from flows.run import resume
+from flows.run.plain_orchestrator import PlainOrchestrator
 from flows.run.run import Run
 from flows.run.starting_facts import starting_facts
 from flows.views.status import source_status

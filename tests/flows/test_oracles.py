@@ -8,7 +8,6 @@ import itertools
 from typing import Any
 
 import pytest
-from plain_orchestrator import PlainOrchestrator
 from toy_family import PROCESSORS, TOYS, ToyServices
 
 from alerting.errors import ConfigurationError
@@ -22,6 +21,7 @@ from flows.parameters import Mode
 from flows.planning.plan import Path
 from flows.planning.planner import Planned, plan_asked
 from flows.planning.stored_plan import read_plan
+from flows.run.plain_orchestrator import PlainOrchestrator
 from flows.run.run import Run
 from flows.run.starting_facts import starting_facts
 from flows.truth.deficits import Deficit, find_deficits, find_gaps

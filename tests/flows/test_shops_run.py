@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from plain_orchestrator import PlainOrchestrator
 
 from alerting.errors import ConfigurationError, PipelineError
 from alerting.run_facts import RunFacts
@@ -36,6 +35,7 @@ from flows.ledger.verdicts import abort_reason
 from flows.mapping import map_windows
 from flows.planning.planner import plan_asked
 from flows.run import resume
+from flows.run.plain_orchestrator import PlainOrchestrator
 from flows.run.recording import land, record_failure
 from flows.run.run import Run
 from flows.run.starting_facts import starting_facts

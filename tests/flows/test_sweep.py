@@ -11,7 +11,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from plain_orchestrator import PlainOrchestrator
 from sweep_world import FIRST, Bench, Homes, Site, homes
 
 from alerting.errors import BlockedBySource, CriticalError
@@ -23,6 +22,7 @@ from flows.ledger.ledger import Verdict
 from flows.parameters import Mode
 from flows.planning.planner import plan_asked
 from flows.run.cost_history import remember_cost
+from flows.run.plain_orchestrator import PlainOrchestrator
 from flows.run.run import Run
 from flows.run.work_set import Landed
 from flows.settings import Settings

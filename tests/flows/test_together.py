@@ -12,7 +12,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from plain_orchestrator import PlainOrchestrator
 
 from alerting.errors import CoverageLow, CriticalError, LandingUnavailable, SourceUnavailable
 from alerting.memory_store import MemoryObjectStore
@@ -21,6 +20,7 @@ from flows.asked import Asked
 from flows.dates import land_window
 from flows.ledger.ledger import Ledger, Verdict
 from flows.parameters import Mode
+from flows.run.plain_orchestrator import PlainOrchestrator
 from flows.run.run import Run
 from flows.run.work_set import Landed
 from flows.settings import Settings

@@ -16,7 +16,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
-from plain_orchestrator import PlainOrchestrator
 from toy_world import (
     DAYS,
     FIRST,
@@ -40,6 +39,7 @@ from flows.ledger.ledger import Ledger, Verdict
 from flows.parameters import Mode, Order, Reason
 from flows.planning.planner import plan_asked
 from flows.process import record_verification
+from flows.run.plain_orchestrator import PlainOrchestrator
 from flows.run.recording import land, record_failure
 from flows.run.run import Run
 from flows.run.starting_facts import starting_facts

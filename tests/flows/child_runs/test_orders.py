@@ -6,7 +6,6 @@ import asyncio
 import datetime as dt
 
 import pytest
-from plain_orchestrator import PlainOrchestrator
 
 from alerting.errors import BudgetExhausted, CriticalError, LeaseHeld
 from alerting.memory_store import MemoryObjectStore
@@ -24,6 +23,7 @@ from flows.child_runs.parent import attach_windows
 from flows.ledger.ledger import Verdict
 from flows.ledger.verdicts import resumes_at
 from flows.parameters import Engine
+from flows.run.plain_orchestrator import PlainOrchestrator
 from flows.run.run import Run
 from flows.settings import Settings
 from flows.wiring import Services

@@ -10,7 +10,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from plain_orchestrator import PlainOrchestrator
 
 from alerting.errors import CriticalError
 from alerting.run_facts import RunFacts
@@ -36,6 +35,7 @@ from flows.parameters import Engine, Mode
 from flows.planning.planner import plan_asked
 from flows.run.gate import SOURCE_DOWN
 from flows.run.orchestrator import Child
+from flows.run.plain_orchestrator import PlainOrchestrator
 from flows.run.run import Run
 from flows.run.starting_facts import starting_facts
 from flows.run.supervisor import Supervisor

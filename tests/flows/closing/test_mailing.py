@@ -7,7 +7,6 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
-from plain_orchestrator import PlainOrchestrator
 
 from alerting.advice import ALL_RETRYABLE
 from alerting.errors import ConfigurationError, CoverageLow, LeaseHeld, SourceContractError, SourceUnavailable
@@ -21,6 +20,7 @@ from flows.asked import Asked
 from flows.closing import mailing
 from flows.closing.mailing import keys_of_cause
 from flows.planning.requested import Selection, requested_partitions
+from flows.run.plain_orchestrator import PlainOrchestrator
 from flows.settings import Settings
 from flows.wiring import Services
 

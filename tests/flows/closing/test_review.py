@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from plain_orchestrator import PlainOrchestrator
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from alerting.errors import ConfigurationError, LeaseHeld
@@ -25,6 +24,7 @@ from flows.ledger.reviews import Review, ReviewState, named_review, review_recor
 from flows.parameters import Mode, Publish
 from flows.planning.planner import plan_asked
 from flows.run.orchestrator import Decided, Decision
+from flows.run.plain_orchestrator import PlainOrchestrator
 from processors.review import Stale
 from scrapers.scrape import utc_now
 

@@ -8,7 +8,6 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from plain_orchestrator import PlainOrchestrator
 
 from alerting.errors import BlockedBySource, ConfigurationError, StateUnreadable
 from alerting.memory_store import MemoryObjectStore
@@ -24,6 +23,7 @@ from flows.ledger.cooldowns import cooldown_name, cooling_until
 from flows.ledger.resumes import Resume, keep_resume, read_resumes
 from flows.ledger.verdicts import resumes_at
 from flows.run import resume
+from flows.run.plain_orchestrator import PlainOrchestrator
 from scrapers.scrape import utc_now
 
 if TYPE_CHECKING:

@@ -6,10 +6,9 @@ import datetime as dt
 import json
 from typing import TYPE_CHECKING
 
-from plain_orchestrator import PlainOrchestrator
-
 from deployments.local.upstreams.season import games_on
 from flows.ledger.ledger import Verdict
+from flows.run.plain_orchestrator import PlainOrchestrator
 
 if TYPE_CHECKING:
     from .conftest import Place, Ran

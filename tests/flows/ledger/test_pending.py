@@ -7,7 +7,6 @@ import datetime as dt
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from plain_orchestrator import PlainOrchestrator
 
 from alerting.errors import BudgetExhausted, CriticalError, StateUnreadable
 from alerting.memory_store import MemoryObjectStore
@@ -18,6 +17,7 @@ from flows.ledger.pending import Pending, leave_pending, pending_name, read_pend
 from flows.parameters import Mode
 from flows.planning.plan import Path
 from flows.planning.planner import plan_asked
+from flows.run.plain_orchestrator import PlainOrchestrator
 from flows.run.recording import record_failure
 from flows.run.run import Run
 from flows.run.starting_facts import starting_facts

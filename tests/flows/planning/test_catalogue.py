@@ -7,7 +7,8 @@ import json
 from typing import Any
 
 import pytest
-from plain_orchestrator import PlainOrchestrator
+
+from flows.run.plain_orchestrator import PlainOrchestrator
 
 pytest.importorskip("datasette")
 

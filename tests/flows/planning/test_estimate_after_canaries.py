@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from plain_orchestrator import PlainOrchestrator
 
 from alerting.memory_store import MemoryObjectStore
 from alerting.smart_alert_manager import SmartAlertManager
@@ -30,6 +29,7 @@ from flows.planning.estimate import Estimate
 from flows.planning.plan import Plan, PlanRules, make_plan
 from flows.planning.requested import Selection, requested_partitions
 from flows.run.cost_history import learn_from_canaries
+from flows.run.plain_orchestrator import PlainOrchestrator
 from flows.run.run import Run
 from flows.run.work_set import Landed
 from flows.settings import Settings

@@ -8,7 +8,6 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from plain_orchestrator import PlainOrchestrator
 
 from alerting.run_facts import RunFacts
 from flows.asked import Asked
@@ -19,6 +18,7 @@ from flows.planning.history import MINIMUM_BILLED_BYTES, RunCost, SourceHistory,
 from flows.planning.planner import Planned, plan_asked
 from flows.prices import TIB, Prices, Usage
 from flows.run.breaker_limits import breaker_limits
+from flows.run.plain_orchestrator import PlainOrchestrator
 from flows.run.run import Run
 from flows.run.starting_facts import starting_facts
 from flows.settings import Settings

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from plain_orchestrator import PlainOrchestrator
 
 from alerting.local_store import FileObjectStore
 from flows.asked import Asked
 from flows.ledger.ledger import Ledger
 from flows.planning.planner import plan_asked
+from flows.run.plain_orchestrator import PlainOrchestrator
 from flows.run.recording import land
 from flows.run.run import Run
 from flows.run.starting_facts import starting_facts

@@ -9,7 +9,6 @@ import datetime as dt
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from plain_orchestrator import PlainOrchestrator
 
 from alerting.errors import CriticalError
 from flows.asked import Asked
@@ -22,6 +21,7 @@ from flows.run.breaker_limits import Limits
 from flows.run.circuit_breaker import Breaker
 from flows.run.decision import Action, Decision
 from flows.run.gate import SOURCE_DOWN, Gate
+from flows.run.plain_orchestrator import PlainOrchestrator
 from flows.run.probing import Probing
 from flows.run.run import Run
 from flows.run.starting_facts import starting_facts

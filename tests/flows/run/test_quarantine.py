@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from plain_orchestrator import PlainOrchestrator
 
 from alerting.errors import Truncated
 from alerting.memory_store import MemoryObjectStore
@@ -21,6 +20,7 @@ from flows.asked import Asked
 from flows.ledger.ledger import LedgerEntry, Verdict
 from flows.parameters import Mode
 from flows.process import load_batch, to_load
+from flows.run.plain_orchestrator import PlainOrchestrator
 from flows.run.quarantine import at_cap, duplicate_payloads, learned_cap, quarantine_suspects
 from flows.run.recording import land, record_failure
 from flows.run.run import Run

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from plain_orchestrator import PlainOrchestrator
 
 import processors.sources
 from alerting.errors import StateUnreadable
@@ -21,6 +20,7 @@ from flows import daily as daily_module
 from flows.asked import Asked
 from flows.coordination.lease import read_lease
 from flows.planning.plan import make_plan
+from flows.run.plain_orchestrator import PlainOrchestrator
 from flows.run.run import Run
 from processors.registry import processor
 

@@ -6,11 +6,11 @@ import asyncio
 from typing import Any
 
 import pytest
-from plain_orchestrator import PlainOrchestrator
 
 from alerting.errors import AuthenticationError, LandingUnavailable
 from flows.asked import Asked
 from flows.dates import NOT_ATTEMPTED, land_partition
+from flows.run.plain_orchestrator import PlainOrchestrator
 from flows.run.run import Run
 
 DATES = 12

@@ -6,8 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from plain_orchestrator import PlainOrchestrator
 
+from flows.run.plain_orchestrator import PlainOrchestrator
 from flows.run.turns import Turns
 
 if TYPE_CHECKING:

@@ -10,7 +10,9 @@ import pytest
 from deployments.local.upstreams.box_scores_upstream import Upstream
 from flows.asked import Asked
 from flows.settings import Settings
-from flows.simulate.schedule import Ending, Subject, run_schedule, subject_of
+from flows.simulate.invariants import Ending
+from flows.simulate.schedule import run_schedule
+from flows.simulate.subject import Subject, subject_of
 
 SOURCE, KEY = "bdl_box_scores", "sample-key-7d1f"
 

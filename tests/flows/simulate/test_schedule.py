@@ -8,7 +8,9 @@ from alerting.errors import ConfigurationError
 from flows.simulate import world
 from flows.simulate.explore import explore
 from flows.simulate.faults import Fault, Planned, plan_of
-from flows.simulate.schedule import Ending, Subject, run_schedule
+from flows.simulate.invariants import Ending
+from flows.simulate.schedule import run_schedule
+from flows.simulate.subject import Subject
 
 
 def at(truth: Ending, beginning: str, fault: Fault) -> Planned:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from flows.simulate.virtual_time import Deadlock, VirtualLoop, virtual_time
+from flows.simulate.virtual_time import Deadlock, Endless, VirtualLoop, virtual_time
 
 BEGIN = dt.datetime(2025, 1, 1, tzinfo=dt.UTC)
 
@@ -80,4 +80,22 @@ def test_tasks_that_wait_for_each_other_are_a_deadlock_and_no_endless_wait() -> 
         loop = VirtualLoop(clock)
         with pytest.raises(Deadlock):
             loop.run_until_complete(forever())
+        loop.close()
+
+
+def test_a_loop_in_which_only_a_timer_goes_on_is_told_of_and_ended() -> None:
+    async def report() -> None:
+        while True:
+            await asyncio.sleep(5)
+
+    async def work() -> None:
+        reports = asyncio.create_task(report())
+        await asyncio.Event().wait()
+        reports.cancel()
+
+    with virtual_time(BEGIN, 0) as clock:
+        loop = VirtualLoop(clock, most_s=3_600)
+        with pytest.raises(Endless, match="tasks wait at"):
+            loop.run_until_complete(work())
+        assert clock.now_s < 3_700
         loop.close()

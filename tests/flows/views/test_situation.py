@@ -14,7 +14,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from plain_orchestrator import PlainOrchestrator
 
 from alerting.errors import (
     AuthenticationError,
@@ -42,6 +41,7 @@ from flows.ledger.verdicts import abort_reason
 from flows.planning.planner import plan_asked
 from flows.run import resume as resuming
 from flows.run.artifacts import now_of
+from flows.run.plain_orchestrator import PlainOrchestrator
 from flows.run.progress import ending_of
 from flows.run.recording import record_failure
 from flows.run.run import Run

@@ -1,0 +1,239 @@
+"""What must hold of a schedule, between two of its processes and at its end."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import gzip
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from prefect.client.schemas.objects import State
+
+from flows.ledger.ledger import Ledger, Verdict
+from flows.simulate.faults import Process, Surroundings, Trace
+from flows.simulate.memory_warehouse import STAGING, Content
+from flows.simulate.subject import Subject, rows_of
+from flows.simulate.world import World
+from flows.wiring import SourceKit
+
+_LOST = Verdict.UNAVAILABLE.value
+
+
+@dataclasses.dataclass(frozen=True)
+class Ending:
+    """What is left when nothing runs any more.
+
+    Attributes:
+        idle_calls: What a run asks that has nothing to do: a catalogue.
+        passing: Columns by table that tell when it was asked, and are no part of the truth.
+    """
+
+    verdicts: Mapping[str, str]
+    tables: Mapping[str, Content]
+    operations: tuple[str, ...]
+    met: tuple[str, ...]
+    runs: int
+    broken: tuple[str, ...] = ()
+    calls: int = 0
+    idle_calls: int = 0
+    passing: Mapping[str, frozenset[str]] = dataclasses.field(default_factory=dict)
+
+
+class Invariants:
+    """Looks at the world of one schedule, and notes what does not hold.
+
+    Attributes:
+        truth: How it ends without faults; without it only what was landed is looked at.
+        broken: What did not hold.
+        runs: How many have begun, for the texts.
+    """
+
+    def __init__(self, subject: Subject, world: World, truth: Ending | None, surroundings: Surroundings) -> None:
+        self._subject, self._world, self.truth = subject, world, truth
+        services = world.services(subject.settings, Process(Trace(), surroundings))
+        self._kit: SourceKit = services.source_kit(subject.asked.source)
+        self._true_rows: dict[str, dict[str, list[str]]] = {}
+        self._landed: dict[str, int] = {}
+        self._done: set[str] = set()
+        self._begun_before = _runs_in(world)
+        self.broken: list[str] = []
+        self.runs = 0
+
+    def tell(self, what: str, told: object) -> None:
+        """Notes what did not hold."""
+        self.broken.append(f"{what}: {told} (after run {self.runs})")
+
+    # -- between two processes ---------------------------------------------------------------------------------------
+
+    def look(self, state: State[Any] | None, *, is_clean: bool) -> None:
+        """After a process: ``state`` of its run, None when it was killed or refused; ``is_clean`` without a fault."""
+        self.look_at_landing()
+        if self.truth is None:
+            return
+        good = self.look_at_verdicts()
+        true = self._good_in_truth()
+        lost = self._lost()
+        if state is not None and state.is_completed() and not good | lost >= true:
+            self.tell("a run ended well without its dates", sorted(true - good - lost))
+        if is_clean and state is not None and not state.is_completed() and good >= true:
+            self.tell("a run that had all of its dates, and met no fault, did not end well", state.message)
+        wrong = [key for key in sorted(good & true) if self._rows(key) != self._rows_in_truth(key)]
+        if wrong:
+            self.tell("a date is called done and its rows are not those of the source", wrong)
+
+    def look_at_landing(self) -> None:
+        """What was landed stays as it was landed."""
+        now = {one.name: one.generation for one in self._world.bucket.list("landing/")}
+        changed = [name for name, generation in self._landed.items() if now.get(name) != generation]
+        if changed:
+            self.tell("what was landed is gone or another", changed[:3])
+        self._landed = now
+
+    def look_at_verdicts(self) -> set[str]:
+        """What is called done; nothing of it may ever be undone."""
+        if self.truth is None:
+            return set()
+        good = {key for key, verdict in self.verdicts().items() if verdict in ("verified", "empty_ok")}
+        if undone := self._done - good:
+            self.tell("a date that was done is called something else", sorted(undone))
+        self._done = good
+        return good
+
+    def look_at_idle_run(self, calls: int) -> None:
+        """After a run that had nothing left to do."""
+        if self.truth is not None and calls > self.truth.idle_calls and self.verdicts() == dict(self.truth.verdicts):
+            self.tell("a date that was done is asked for again", calls)
+
+    def verdicts(self) -> dict[str, str]:
+        """As the ledger has them."""
+        ledger = Ledger(self._world.bucket, self._subject.asked.source)
+        return {key: entry.verdict.value for key, entry in sorted(ledger.refresh().items())}
+
+    def _good_in_truth(self) -> set[str]:
+        assert self.truth is not None
+        return {key for key, verdict in self.truth.verdicts.items() if verdict in ("verified", "empty_ok")}
+
+    def _lost(self) -> set[str]:
+        """Dates that could be asked for on one day only, which is over, and are called lost."""
+        if not self._subject.loses_a_day:
+            return set()
+        now = self._world.clock.now()
+        over = {key for key in self._true_verdicts if self._subject.partition(key).ends_at <= now}
+        return {key for key, verdict in self.verdicts().items() if key in over and verdict == _LOST}
+
+    @property
+    def _passing(self) -> Mapping[str, frozenset[str]]:
+        return self.truth.passing if self.truth else {}
+
+    @property
+    def _true_verdicts(self) -> Mapping[str, str]:
+        return self.truth.verdicts if self.truth else {}
+
+    def _rows(self, key: str) -> dict[str, list[str]]:
+        return self._rows_in(self._world.tables.tables, key)
+
+    def _rows_in_truth(self, key: str) -> dict[str, list[str]]:
+        assert self.truth is not None
+        if key not in self._true_rows:
+            self._true_rows[key] = self._rows_in(self.truth.tables, key)
+        return self._true_rows[key]
+
+    def _rows_in(self, tables: Mapping[str, Content], key: str) -> dict[str, list[str]]:
+        return rows_of(tables, self._kit.processor.tables, self._subject.partition(key), self._passing)
+
+    # -- at the end --------------------------------------------------------------------------------------------------
+
+    def ending(self, trace: Trace) -> Ending:
+        """What is left, compared with the truth."""
+        verdicts, tables = self.verdicts(), self._tables()
+        if self.truth is not None:
+            lost = self._lost()
+            if verdicts != {**self.truth.verdicts, **dict.fromkeys(lost, _LOST)}:
+                other = {key: value for key, value in verdicts.items() if self._true_verdicts.get(key) != value}
+                missing = sorted(set(self.truth.verdicts) - set(verdicts))
+                self.tell("verdicts are not those of a run without faults", other or missing)
+            if not lost:
+                self._compare(tables)
+            self._look_at_mails()
+            self._look_at_budget()
+            self._look_for_secrets()
+        calls = len(self._world.answers.asked)
+        return Ending(verdicts, tables, tuple(trace.operations), tuple(trace.met), self.runs, tuple(self.broken), calls)
+
+    def _compare(self, tables: Mapping[str, Content]) -> None:
+        assert self.truth is not None
+        for name, content in self.truth.tables.items():
+            passing = self._passing.get(name, frozenset())
+            if tables.get(name, Content(content.columns)).without(passing) != content.without(passing):
+                self.tell("a table is not that of a run without faults", name)
+
+    def _tables(self) -> dict[str, Content]:
+        return {name: one for name, one in self._world.tables.tables.items() if not name.startswith(STAGING)}
+
+    def _look_at_mails(self) -> None:
+        by_run: dict[str, Counter[str]] = defaultdict(Counter)
+        for mail in self._world.mailbox.mails:
+            if run := mail["X-Backfill-Id"]:
+                by_run[str(run)][str(mail["Message-ID"])] += 1
+        for run, ids in by_run.items():
+            summaries = {one: count for one, count in ids.items() if "human" not in one}
+            if len(summaries) > 1:
+                self.tell("one run has mails with several Message-IDs", (run, dict(ids)))
+        if silent := _runs_in(self._world) - self._begun_before - set(by_run):
+            self.tell("a run ended without a mail", sorted(silent))
+
+    def _look_at_budget(self) -> None:
+        rate, answers = self._kit.access.rate, self._world.answers
+        if early := answers.too_early:
+            self.tell("asked before Retry-After was over", early[0])
+        # Each site has a rate of its own where the source says so; day and month are those of all of them.
+        by_site: dict[str, list[float]] = defaultdict(list)
+        for second, _, site in answers.asked:
+            by_site[site if self._kit.scraper.domain == "site" else ""].append(second)
+        for allowed, width_s in ((rate.per_second, 1), (rate.per_minute, 60)):
+            if not allowed:
+                continue
+            # 1.8 a second are 9 in any 5 seconds.
+            most, seconds = Fraction(allowed).limit_denominator(60).as_integer_ratio()
+            worst = max((_most_within(sorted(at), seconds * width_s) for at in by_site.values()), default=0)
+            if worst > most:
+                self.tell(f"more calls than {most} in {seconds * width_s} s", worst)
+        by_day = Counter(self._day_of(second) for second, _, _ in answers.asked)
+        by_day.subtract(self._day_of(second) for second in answers.refused)
+        if rate.per_day and by_day and max(by_day.values()) > rate.per_day:
+            self.tell(f"more calls than {rate.per_day} in a day", max(by_day.values()))
+
+    def _day_of(self, second: float) -> dt.date:
+        zone = ZoneInfo(self._kit.access.rate.reset_zone)
+        return (self._subject.begins_at + dt.timedelta(seconds=second)).astimezone(zone).date()
+
+    def _look_for_secrets(self) -> None:
+        secrets = [one.get_secret_value() for one in self._subject.settings.source_secrets.values()]
+        found = [secret.encode() for secret in secrets if len(secret) >= 6]
+        for one in self._world.bucket.list(""):
+            data, _ = self._world.bucket.read(one.name)
+            data = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
+            if any(secret in data for secret in found):
+                self.tell("a secret is in storage", one.name)
+        for mail in self._world.mailbox.mails:
+            if any(secret in mail.as_bytes() for secret in found):
+                self.tell("a secret is in a mail", mail["Subject"])
+
+
+def _runs_in(world: World) -> set[str]:
+    """Runs that have begun."""
+    return {one.name.split("=")[1].removesuffix(".json") for one in world.bucket.list("outbox/")}
+
+
+def _most_within(seconds: Sequence[float], width_s: float) -> int:
+    """The most of the sorted instants that lie within any half-open stretch of that width."""
+    most = first = 0
+    for last, second in enumerate(seconds):
+        while second - seconds[first] >= width_s:
+            first += 1
+        most = max(most, last - first + 1)
+    return most
