@@ -11,12 +11,19 @@ from flows.calendar_dates import CalendarDate
 from flows.parameters import (
     NO_DATE,
     AdvancedFamily,
+    Canary,
+    Concurrency,
+    DeadlineHours,
     Engine,
+    MaxCalls,
+    MaxCost,
     Mode,
     OnFailure,
     Order,
+    Parallel,
     Publish,
     Reason,
+    WaitSeconds,
     flat,
     grouped,
 )
@@ -51,8 +58,8 @@ class Asked(BaseModel):
     order: Order = Order.OLDEST_FIRST
     on_failure: OnFailure = OnFailure.CONTINUE
     engine: Engine = Engine.INLINE
-    parallel: int = 0
-    max_concurrency: int = 8
+    parallel: Parallel = 0
+    max_concurrency: Concurrency = 8
     dry_run: bool = False
     retry_failed: bool = False
     accept_shrink: bool = False
@@ -62,12 +69,12 @@ class Asked(BaseModel):
     failed_of: str = ""
     plan_of: str = ""
     resume_of: str = ""
-    canary: int = 0
+    canary: Canary = 0
     breaker: bool = True
-    max_calls: int = 0
-    max_cost_usd: float = 0.0
-    deadline_h: float = 0.0
-    wait_for_lease_s: float = 0.0
+    max_calls: MaxCalls = 0
+    max_cost_usd: MaxCost = 0.0
+    deadline_h: DeadlineHours = 0.0
+    wait_for_lease_s: WaitSeconds = 0.0
     part_of: Annotated[str, Field(description="Id of the family run that this is a step of; set by that run.")] = ""
 
     @property

@@ -29,7 +29,7 @@ from scrapers.partition import Partition
 from scrapers.scrape import ScrapeContext, new_attempt_id, refuse_unaskable, resumed
 from scrapers.spans import SpanResult
 
-PAGES_AT_ONCE = 100
+PAGES_AT_ONCE = 25
 """Pages after which a sweep of hours looks up: whether it may go on, and whether others are waiting."""
 
 

@@ -46,7 +46,7 @@ from scrapers.platforms.count_check import is_unchanged
 from scrapers.registry import sources_of
 from scrapers.scrape import ScrapeContext, land_as_empty, nothing, scrape, utc_now
 from scrapers.spans import SpanResult, scrape_span
-from scrapers.sweeps import SweepScrape
+from scrapers.sweeps import PAGES_AT_ONCE, SweepScrape
 
 # Beyond this many single objects the journal is written once per window, so that a run whose every date fails does
 # not pay a write for each.
@@ -83,7 +83,7 @@ def go_on_sweeping(run: Run, sweep: SweepScrape, keys: Sequence[str]) -> SpanRes
     if sweep.is_new_try:
         run.tally.begin_try(*keys)
     try:
-        result = sweep.go_on()
+        result = sweep.go_on(run.calls_of(PAGES_AT_ONCE))
     finally:
         # Nothing ends for hours, and that is no stall.
         run.breaker.alive(utc_now())

@@ -308,6 +308,11 @@ class Run:
         """Stops the run when its calls or its money are used up. Asked before every partition."""
         self.obey(self.breaker.spent(self.tally.units, self.cost_usd))
 
+    def calls_of(self, most: int) -> int:
+        """How many of ``most`` calls may follow each other before `keep_budget` is asked again; at least one."""
+        allowed = self.breaker.limits.max_calls
+        return max(1, min(most, allowed - self.tally.units)) if allowed else most
+
     def facts_so_far(self) -> RunFacts:
         """What is known at this moment; kept with every heartbeat, it is all that a killed run can still say."""
         entries = (self.ledger.get(key) for key in self.work.partitions)

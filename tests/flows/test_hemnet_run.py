@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from plain_orchestrator import PlainOrchestrator
+from pydantic import ValidationError
 
-from alerting.errors import ConfigurationError
+from alerting.errors import ConfigurationError, LeaseHeld, PipelineError
 from deployments.local.upstreams.shops_upstream import ShopsUpstream
 from deployments.local.upstreams.shops_world import SETTINGS
 from deployments.local.upstreams.sold_upstream import SESSION_COOKIE, SOLD_SESSION, Challenge, SoldUpstream
 from deployments.local.upstreams.sold_world import SoldWorld, fewest_pages
 from flows.asked import Asked
+from flows.backfill import run_backfill
 from flows.coordination.cooldown import refuse_while_cooling
 from flows.ledger.ledger import Ledger, Verdict
 from flows.ledger.verdicts import backfill_verdict
 from flows.parameters import Mode
 from flows.planning.planner import plan_asked
 from flows.planning.requirements import partitions_of_key
+from flows.run.artifacts import now_of
+from flows.run.progress import Progress
+from flows.run.run import Run
 from flows.truth.cleanup import find_leftovers
-from flows.wiring import build_services
+from flows.wiring import Services, build_services
 from scrapers.scrape import utc_now
 from scrapers.sources.hemnet_sales import HemnetSales
 
@@ -322,3 +329,111 @@ def test_every_question_of_the_guide_of_sold_homes_has_its_answer(
     _, facts = ran("2020-03-01", "2020-03-31", source="hemnet_details")
     assert (facts.verdict, site.count - calls) == ("COMPLETE", len(months["2020-03"]))
     assert loaded(place, "hemnet_details") == months
+
+
+class AtPart(PlainOrchestrator):
+    """Does something before the ``at``-th part of work, which is a month or a load."""
+
+    def __init__(self, at: int, what: Callable[[], Awaitable[None]]) -> None:
+        super().__init__()
+        self._left, self._what = at, what
+
+    async def subflow(self, flow: Any, parameters: Any, part: Any) -> None:
+        self._left -= 1
+        if not self._left:
+            await self._what()
+        await super().subflow(flow, parameters, part)
+
+
+YEAR = ("2020-01-01", "2020-12-31")
+
+
+@pytest.fixture
+def listed(place: Place, ran: Ran, site: SoldUpstream) -> dict[str, set[str]]:
+    """Sales by month of a year whose lists are read."""
+    site.world = SoldWorld(120, months=12, areas=2)
+    ran(*YEAR, source="hemnet_sales")
+    return site.world.months()
+
+
+def test_h02_h26_a_run_at_its_time_limit_leaves_whole_months_and_the_next_one_makes_no_call_twice(
+    place: Place, ran: Ran, site: SoldUpstream, listed: dict[str, set[str]]
+) -> None:
+    begun: list[Run] = []
+    seen: list[Progress] = []
+
+    async def six_hours_later() -> None:
+        (run,) = begun
+        seen.append(now_of(run))
+        run.obey(run.breaker.tick(utc_now() + dt.timedelta(hours=6)))
+
+    place.services = Services(place.services.settings.model_copy(update={"run_deadline_s": 6 * 3600}))
+    lists = site.count
+    orchestrator = AtPart(7, six_hours_later)
+    _, facts = ran(*YEAR, begun.append, source="hemnet_details", orchestrator=orchestrator, max_concurrency=1)
+
+    assert facts.verdict == "ABORTED(deadline)"
+    (at,) = seen
+    assert 0 < at.handled < 12
+    assert 0 < at.percent < 100
+    assert at.eta_s is not None
+    done = {key for key, verdict in facts.calendar.items() if verdict != "planned"}
+    assert at.handled <= len(done) <= at.handled + 1, "all but the month that was being read"
+    there = loaded(place, "hemnet_details")
+    assert all(listed[month] == ids for month, ids in there.items()), "no month is half there"
+    _, facts = ran(*YEAR, source="hemnet_details")
+    assert facts.verdict == "COMPLETE"
+    assert site.count - lists == sum(map(len, listed.values()))
+    assert loaded(place, "hemnet_details") == listed
+
+
+def test_h03_six_months_at_once_never_conflict_and_another_run_is_told_who_has_the_source(
+    place: Place, site: SoldUpstream, listed: dict[str, set[str]]
+) -> None:
+    refused: list[PipelineError] = []
+
+    def asked_for(first: str, last: str) -> Asked:
+        given = {"source": "hemnet_details", "start_date": first, "end_date": last, "max_concurrency": 6}
+        return Asked.model_validate(given)
+
+    async def the_other_half() -> None:
+        other = run_backfill(place.services, asked_for("2020-07-01", YEAR[1]), "bf-half00000002", PlainOrchestrator())
+        try:
+            await other
+        except PipelineError as error:
+            refused.append(error)
+
+    first_half = run_backfill(
+        place.services, asked_for(YEAR[0], "2020-06-30"), "bf-half00000001", AtPart(3, the_other_half)
+    )
+    assert asyncio.run(first_half).is_completed()
+    (error,) = refused
+    assert isinstance(error, LeaseHeld)
+    assert "bf-half00000001" in error.message
+    again = run_backfill(place.services, asked_for("2020-07-01", YEAR[1]), "bf-half00000003", PlainOrchestrator())
+    assert asyncio.run(again).is_completed()
+    manifests = [name for name in place.objects() if "source=hemnet_details/" in name and "manifest" in name]
+    assert len(manifests) == 12
+    assert loaded(place, "hemnet_details") == listed
+
+
+def test_h11_h13_months_and_a_most_of_calls_are_checked_before_the_site_is_asked_and_nobody_is_asked_to_confirm(
+    place: Place, ran: Ran, site: SoldUpstream, gapless: Any
+) -> None:
+    before = site.count, place.objects().keys()
+    for wrong in ("2025-13", "2025-1x", "202513"):
+        told = gapless("run", "hemnet_sales", wrong, "--reason", "test")
+        assert told.code != 0
+        assert wrong in told.err
+    with pytest.raises(ValidationError, match="max_calls"):
+        Asked.model_validate({"source": "hemnet_sales", "start_date": FIRST, "end_date": LAST, "max_calls": -1})
+    # Whoever pipes it has no terminal: it goes as far as the server, which there is none of.
+    unattended = gapless("run", "hemnet_sales", "2020", "--reason", "test")
+    assert unattended.code == 1
+    assert "12 to fetch" in unattended.out
+    assert "?" not in unattended.out
+    assert (site.count, place.objects().keys()) == before
+
+    _, facts = ran(FIRST, LAST, source="hemnet_sales", max_calls=5)
+    assert facts.verdict == "ABORTED(budget)"
+    assert site.count == 5

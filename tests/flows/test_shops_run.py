@@ -11,6 +11,7 @@ import itertools
 import json
 import logging
 import shlex
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,10 +24,13 @@ from alerting.run_facts import RunFacts
 from deployments.local.upstreams.shops_upstream import ShopsUpstream
 from deployments.local.upstreams.shops_world import DAYS, FIRST_DAY, SETTINGS, SHOPS, PriceSpan
 from flows.asked import Asked
+from flows.backfill import run_backfill
 from flows.canaries import try_canaries
+from flows.closing.close import close_dead_runs
 from flows.closing.finish import finish
 from flows.coordination.cooldown import lift_by_hand
 from flows.coordination.intervention import Intervention
+from flows.coordination.lease import Holder, Lease, lease_record, list_leases
 from flows.daily import live_plan
 from flows.ledger.cooldowns import sites_left_alone
 from flows.ledger.ledger import Ledger, Verdict
@@ -496,3 +500,79 @@ def test_shops_that_are_all_down_stop_the_run_by_a_red_flag_and_one_of_them_does
     street.upstream.trouble({"kind": "closed", "path": CLOSED})
     _, facts = street.run(FIRST_DAY, FIRST_DAY)
     assert facts.verdict_counts == {"verified": 5, "failed_permanent": 1}
+
+
+class Ended(PlainOrchestrator):
+    """When its ``at``-th part of work is done the process is gone, or somebody has cancelled the run."""
+
+    def __init__(self, at: int, how: BaseException) -> None:
+        super().__init__()
+        self._left, self._how = at, how
+
+    async def subflow(self, flow: Any, parameters: Any, part: Any) -> None:
+        await super().subflow(flow, parameters, part)
+        self._left -= 1
+        if not self._left:
+            raise self._how
+
+
+def killed(street: Street, asked: Asked, run_id: str, at: int) -> None:
+    """A run whose process is gone after its ``at``-th part: it closes nothing, and its lease names a dead process."""
+    with street.patch.context() as dead:
+        dead.setattr("flows.backfill.finish", lambda *_: None)
+        with pytest.raises(SystemExit):
+            asyncio.run(run_backfill(street.services, asked, run_id, Ended(at, SystemExit())))
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    lease_record(street.services.store, SOURCE).update(lambda held: held and held.model_copy(update={"pid": gone.pid}))
+
+
+def test_k02_a_worker_that_is_killed_and_a_new_one_with_another_deployment_leave_no_shop_and_ask_none_twice(
+    street: Street,
+) -> None:
+    street.patch.setattr(CoffeeShops, "keeps_history", True)
+    street.set(GAPLESS_SOURCE_ENTITIES=OF_THREE)
+    asked = Asked.model_validate(
+        {"source": SOURCE, "start_date": FIRST_DAY, "end_date": FIRST_DAY + dt.timedelta(days=1), "max_concurrency": 1}
+    )
+    killed(street, asked, "bf-kill00000001", at=2)
+    (lease,) = list_leases(street.services.store)
+    assert (lease.backfill_id, lease.state) == ("bf-kill00000001", "held")
+    known = [entry.verdict for entry in street.ledger.entries().values()]
+    assert 0 < len([one for one in known if one in (Verdict.LANDED, Verdict.VERIFIED)]) < 6, known
+
+    # A new worker, with another code and another setting, when the dead one's lease is over.
+    street.set(GAPLESS_SOURCE_ENTITIES=OF_THREE, GAPLESS_PROGRESS_EVERY="1")
+    street.patch.setattr("flows.wiring.code_version", lambda: "0.2.0+redeployed")
+    state = asyncio.run(run_backfill(street.services, asked, "bf-kill00000002", PlainOrchestrator()))
+    assert state.is_completed(), state.message
+    entries = street.ledger.entries()
+    assert {entry.verdict for entry in entries.values()} == {Verdict.VERIFIED}
+    asked_for = [one["path"] + one["query"] for one in street.upstream.calls.report()["requests"]]
+    assert len(asked_for) <= 2 * len(set(asked_for)) + 1, (
+        "two days; of the killed run's no more than the call under way"
+    )
+    assert close_dead_runs(street.services, utc_now()) == ["bf-kill00000001"], "as the watchdog does"
+    mails = [one.name for one in street.services.store.list("runs/") if one.name.endswith("mail.txt")]
+    assert len(mails) == 2, "the killed run's, too"
+
+
+def test_k19_a_cancelled_run_of_the_shops_ends_with_its_mail_and_lease_and_another_source_runs_on(
+    street: Street,
+) -> None:
+    street.patch.setattr(CoffeeShops, "keeps_history", True)
+    street.set(GAPLESS_SOURCE_ENTITIES=OF_THREE)
+    other = Holder("bf-other0000001", range_text="2025-01-01..2025-01-31")
+    Lease.acquire(street.services.store, "bdl_box_scores", other, now=utc_now(), ttl_s=600)
+    asked = Asked.model_validate({"source": SOURCE, "start_date": FIRST_DAY, "end_date": FIRST_DAY})
+
+    async def cancelled() -> None:
+        await run_backfill(street.services, asked, "bf-cancel000001", Ended(2, asyncio.CancelledError()))
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(cancelled())
+    states = {lease.source: lease.state for lease in list_leases(street.services.store)}
+    assert states == {SOURCE: "released", "bdl_box_scores": "held"}
+    summary = json.loads(street.services.store.read("runs/backfill=bf-cancel000001/summary.json")[0])
+    assert summary["verdict"] == "ABORTED(user)"
+    assert street.services.store.read("runs/backfill=bf-cancel000001/mail.txt")[0]
