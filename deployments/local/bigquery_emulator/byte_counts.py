@@ -25,6 +25,7 @@ from zetasql.wasi._pb2.zetasql.resolved_ast.resolved_ast_enums_pb2 import Resolv
 from zetasql.wasi._pb2.zetasql.resolved_ast.resolved_ast_enums_pb2 import ResolvedMergeWhenEnums as When
 
 from deployments.local.bigquery_emulator.analysis import Analysed
+from deployments.local.bigquery_emulator.engine import changes
 
 MINIMUM_BILLED_BYTES = 10 * 2**20
 """Billed for each table a query names."""
@@ -39,6 +40,7 @@ _COMPARED = {
 }
 _FLIPPED = {"=": "=", ">=": "<=", "<=": ">="}
 _EPOCH = dt.date(1970, 1, 1)
+_COUNTS = "_gapless_byte_counts"
 Parameters = Sequence[Mapping[str, Any]]
 
 
@@ -207,8 +209,21 @@ def _bytes(read: Read, ctx: AppContext) -> int:
     row = " + ".join(_size(one) for one in fields)
     name = quoted_table_ref(read.table.project_id, read.table.dataset_id, read.table.table_id)
     where = f" WHERE {' AND '.join(f'({one})' for one in read.conditions)}" if read.conditions else ""
-    found = ctx.engine.execute(f"SELECT COALESCE(SUM({row}), 0) FROM {name}{where}").fetchone()
-    return int(found[0]) if found else 0
+    return _counted(f"SELECT COALESCE(SUM({row}), 0) FROM {name}{where}", ctx.engine)
+
+
+def _counted(sql: str, engine: Any) -> int:
+    """What is asked again before anything was written is known: a dry run comes before most statements."""
+    counts: dict[str, int]
+    now = changes(engine)
+    then, counts = getattr(engine, _COUNTS, (now, {}))
+    if then != now:
+        counts = {}
+    setattr(engine, _COUNTS, (now, counts))
+    if sql not in counts:
+        found = engine.execute(sql).fetchone()
+        counts[sql] = int(found[0]) if found else 0
+    return counts[sql]
 
 
 def _size(column: Any) -> str:
@@ -221,7 +236,7 @@ def _size(column: Any) -> str:
         size = f"2 + strlen(CAST({name} AS VARCHAR))"
     else:
         size = str(_SIZES.get(kind, 8))
-    return f"CASE WHEN {name} IS NULL THEN 0 ELSE {size} END"
+    return size if column.mode == "REQUIRED" else f"CASE WHEN {name} IS NULL THEN 0 ELSE {size} END"
 
 
 def _children(node: Any) -> Iterator[Any]:

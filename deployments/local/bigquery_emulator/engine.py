@@ -7,11 +7,23 @@ worker threads share the connection, and with it the open transaction, of the jo
 
 from __future__ import annotations
 
+import re
 import threading
 from typing import Any
 
-from bqemulator.storage.engine import DuckDBEngine
+from bqemulator.storage.engine import CATALOG_SCHEMA, DuckDBEngine
 from bqemulator.versioning.snapshots import SnapshotManager
+
+_CHANGES = "_gapless_changes"
+_CHANGES_NOTHING = re.compile(
+    rf"\s*(?:SELECT|WITH|BEGIN|COMMIT|CREATE OR REPLACE TEMP|\w+ (?:\w+ )*(?:temp\.|\"{CATALOG_SCHEMA}\"))",
+    re.IGNORECASE,
+)
+
+
+def changes(engine: DuckDBEngine) -> int:
+    """How many statements were run that may have changed rows; equal numbers mean equal rows."""
+    return int(getattr(engine, _CHANGES, 0))
 
 
 def install() -> None:
@@ -22,6 +34,8 @@ def install() -> None:
     released_execute = engine.execute
 
     def execute(self: DuckDBEngine, sql: str, parameters: list[Any] | None = None) -> Any:
+        if not _CHANGES_NOTHING.match(sql):
+            setattr(self, _CHANGES, changes(self) + 1)
         # Plain `def` routes (tabledata.list) run in worker threads; on the shared connection they would take the
         # pending result, or read the open transaction, of a job on the event loop.
         if threading.current_thread() is threading.main_thread() or not threading.current_thread().name.startswith(

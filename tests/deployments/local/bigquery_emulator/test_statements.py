@@ -152,6 +152,25 @@ def test_bytes_are_those_of_the_columns_and_partitions_that_are_read(
     assert done.total_bytes_billed == 10 * 2**20
 
 
+def test_bytes_are_counted_anew_after_every_change(client: bigquery.Client, table: str) -> None:
+    def read() -> int:
+        return int(_run(client, f"SELECT n FROM {table}", dry_run=True).total_bytes_processed)
+
+    counted = [read()]
+    for change in (
+        f"INSERT INTO {table} (day, n) VALUES ('2025-01-09', 9)",
+        f"UPDATE {table} SET n = NULL WHERE n = 9",
+        f"DELETE FROM {table} WHERE n IS NULL",
+    ):
+        _run(client, change)
+        counted.append(read())
+    more = [{"day": "2025-01-08", "n": 8}]
+    config = bigquery.LoadJobConfig(schema=client.get_table(table.strip("`")).schema)
+    client.load_table_from_json(more, table.strip("`"), job_config=config).result(timeout=20)
+
+    assert [*counted, read()] == [8 * DAYS, 8 * (DAYS + 1), 8 * DAYS, 8 * DAYS, 8 * (DAYS + 1)]
+
+
 def test_a_query_over_its_limit_of_billed_bytes_does_not_run(client: bigquery.Client, table: str) -> None:
     # Google's client knows no class for this reason.
     with pytest.raises(
