@@ -50,6 +50,7 @@ class Orders(BaseModel):
     """What the parent says: reasons to begin nothing for now, or the reason to end.
 
     ``probe`` is the number of the one date that may be tried all the same, by the window whose report is ``prober``.
+    Windows whose reports are ``given_up`` have to end, should they live after all: others do their dates.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -58,6 +59,7 @@ class Orders(BaseModel):
     stop: Stop | None = None
     probe: int = 0
     prober: str = ""
+    given_up: frozenset[str] = frozenset()
 
 
 class Outcome(BaseModel):

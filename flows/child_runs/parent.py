@@ -45,6 +45,7 @@ class Windows:
         self._fed: Counter[str] = Counter()
         self._told: Orders | None = None
         self._orders = 0
+        self._given_up: set[str] = set()
         self._prober = ""
         self._has_looked = False
         self._broken_by: Incident | None = None
@@ -125,6 +126,7 @@ class Windows:
                 stop=Stop.of(run.stopped_by) if run.stopped_by is not None else None,
                 probe=probe,
                 prober=self._prober,
+                given_up=frozenset(self._given_up),
             )
             if orders != self._told:
                 self._orders = write_orders(run.services.store, run.backfill_id, orders)
@@ -138,13 +140,15 @@ class Windows:
                 self._reports[name] = self._reports[name].model_copy(update={"ended": True})
 
     def given_up(self, window_id: str) -> str:
-        """Why nobody waits for this window any more; "" while somebody does."""
+        """Why nobody waits for this window any more, "" while somebody does; should it live after all, it is told."""
         name = report_name(self._run.backfill_id, window_id)
         with self._lock:
             if name in self._reports:
                 silent_s = self._silent_s(name)
-                ttl_s = self._run.services.settings.lease_ttl_s
-                return f"nothing was heard of it for {silent_s:,.0f} s" if silent_s > ttl_s else ""
+                if silent_s <= self._run.services.settings.lease_ttl_s:
+                    return ""
+                self._given_up.add(name)
+                return f"nothing was heard of it for {silent_s:,.0f} s"
         return "the run was over before a worker began it" if self._run.stopped_by is not None else ""
 
     @property

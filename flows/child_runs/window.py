@@ -205,6 +205,10 @@ class Follower:
         if orders.stop is not None and run.stopped_by is None:
             self._told_to_stop = orders.stop.as_error(run.source)
             run.stop(self._told_to_stop, "scrape")
+        name = report_name(run.backfill_id, self._window_id)
+        if name in orders.given_up and run.stopped_by is None:
+            told = "nothing was heard of this window for too long, and another one does its dates"
+            run.stop(LeaseHeld(told, source=run.source, stage="lease"), "scrape")
         wanted = orders.closed_by if run.stopped_by is None else frozenset()
         if wanted and not run.gate.closed_by:
             self._shut_at = now
@@ -215,7 +219,7 @@ class Follower:
             await run.in_thread(learn_what_was_done, run, self._shut_at)
         for why in run.gate.closed_by - wanted:
             await run.gate.open(why)
-        is_mine = orders.prober == report_name(run.backfill_id, self._window_id)
+        is_mine = orders.prober == name
         if orders.probe and is_mine and not self._recorder.has_tried(orders.probe):
             await run.gate.admit_probe(orders.probe)
         self._orders = generation

@@ -16,6 +16,7 @@ from flows.child_runs.messages import (
     Report,
     Stop,
     read_orders,
+    report_name,
     write_orders,
     write_report,
 )
@@ -107,6 +108,9 @@ def test_nobody_waits_for_a_window_that_died_without_a_word(parent: Run, monkeyp
     parent.windows.look()
     assert parent.windows.are_idle
     assert parent.windows.given_up("w1") == "nothing was heard of it for 61 s"
+    parent.windows.tell()
+    orders, _ = read_orders(parent.services.store, PARENT)
+    assert orders.given_up == {report_name(PARENT, "w1")}, "it may live after all"
 
 
 def test_a_window_is_idle_only_under_the_orders_as_they_are(parent: Run) -> None:

@@ -17,10 +17,12 @@ from flows.asked import Asked
 from flows.canaries import try_canaries
 from flows.child_runs import window as joining
 from flows.child_runs.messages import (
+    Orders,
     Report,
     read_orders,
     read_report,
     report_name,
+    write_orders,
     write_report,
 )
 from flows.child_runs.parent import attach_windows
@@ -301,6 +303,22 @@ def test_a_window_at_work_ends_after_the_partition_under_way_when_it_is_told_to(
             window.result()
             assert place.upstream.calls.report()["total"] < 31
             assert found.report("2025-01-01").ended
+
+    asyncio.run(story())
+
+
+def test_a_window_that_was_given_up_and_lives_after_all_leaves_its_dates_to_the_other_one(place: Place) -> None:
+    place.upstream.trouble({"kind": "slow", "delay_s": 0.1})
+
+    async def story() -> None:
+        async with fleet("2025-01-01", "2025-01-31") as found:
+            window = found.window(*days(1, 31))
+            await found.until(lambda: found.run.tally.calls >= 1)
+            write_orders(place.store, PARENT, Orders(given_up=frozenset({report_name(PARENT, "2025-01-01")})))
+            async with asyncio.timeout(PATIENCE_S):
+                await window
+            assert place.upstream.calls.report()["total"] < 31
+            assert found.report("2025-01-01").stop is None, "it concerns no other window"
 
     asyncio.run(story())
 
