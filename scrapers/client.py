@@ -44,6 +44,7 @@ _log = logging.getLogger("gapless.scrapers")
 _LONGEST_GUESSED_PAUSE_S = 60.0
 _MOST_DRIFT = 20
 _CONNECTIONS = 32
+_ELSEWHERE = (301, 302, 303, 307, 308)
 _TOKEN_TIMEOUT_S = 30.0
 
 
@@ -376,7 +377,7 @@ class SourceClient:
 
 def _of_site(problem: PipelineError | None, answer: Answer, site: str) -> PipelineError | None:
     """A refusal as that of a site alone: it needs a login, is not there, or sends us somewhere else."""
-    is_elsewhere = 300 <= answer.status < 400
+    is_elsewhere = answer.status in _ELSEWHERE
     is_gone = answer.status in (404, 410)
     if problem is None or not (is_elsewhere or is_gone or isinstance(problem, AuthenticationError)):
         return problem

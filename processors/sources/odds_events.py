@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Iterator
+from types import MappingProxyType
 from typing import Any, ClassVar
 from zoneinfo import ZoneInfo
 
@@ -36,6 +37,7 @@ class Event(Row):
 
 
 SNAPSHOT = ("snapshot_date", "snapshot_at")
+NEIGHBOURS = MappingProxyType({"previous_snapshot_at": "previous_timestamp", "next_snapshot_at": "next_timestamp"})
 FIELDS = ("commence_time", "home_team", "away_team")
 
 
@@ -55,12 +57,11 @@ class OddsEvents(Processor):
             {
                 **ours,
                 "asked_at": dict(page.params)["date"],
-                "previous_snapshot_at": document["previous_timestamp"],
-                "next_snapshot_at": document["next_timestamp"],
+                **{name: document[told] for name, told in NEIGHBOURS.items() if told in document},
                 "events": len(document["data"]),
             },
         )
         for event in document["data"]:
             begins = dt.datetime.fromisoformat(event["commence_time"]).astimezone(ZoneInfo(partition.zone))
-            told = {name: event[name] for name in FIELDS}
+            told = {name: event[name] for name in FIELDS if name in event}
             yield "odds_events", {**ours, **told, "event_id": event["id"], "game_date": begins.date()}

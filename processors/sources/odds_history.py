@@ -62,7 +62,7 @@ class OddsHistory(Processor):
             "asked_at": asked["date"],
             "odds_format": asked["oddsFormat"],
             "event_id": event["id"],
-            **{name: event[name] for name in ("commence_time", "home_team", "away_team")},
+            **{name: event[name] for name in ("commence_time", "home_team", "away_team") if name in event},
         }
         for book in event["bookmakers"]:
             for market in book["markets"]:
@@ -79,6 +79,6 @@ class OddsHistory(Processor):
                         "description": line.get("description") or "",
                         "point": point,
                         "point_text": "" if point is None else str(point),
-                        "price": str(line["price"]),
+                        **({"price": str(line["price"])} if "price" in line else {}),
                     }
                     yield self.tables[0].name, {**ours, **of_market, **told}

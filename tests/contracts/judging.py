@@ -35,7 +35,8 @@ from scrapers.scrape import ScrapeContext, scrape, utc_now
 PAYLOADS = Path(__file__).parent / "payloads"
 """``<source>/<partition>.json``: one good answer that makes the contract try its mutants on the source.
 
-``<source>/items/<name>``: the good answer to a call whose path has that name, of a source whose answer lists items.
+``<source>/items/<name>``: the good answer to a call whose path has that name, of a source whose answer lists items;
+``<name>~<parameter>=<value>`` only where that is asked for.
 """
 
 
@@ -155,22 +156,31 @@ class Judge:
         return judged_by(self.name, self.partition, self.client)
 
     def _pieces(self, number: int, asked: bytes) -> Pieces:
-        path = asked.split(b" ", 2)[1].decode().partition("?")[0]
+        path, _, query = asked.split(b" ", 2)[1].decode().partition("?")
         if path == TOKEN_PATH:
             return [http("200 OK", _TOKEN, "Content-Type: application/json")]
-        name = next((name for name in self._items if name in path.split("/")), None)
+        name = next((name for name in self._items if _is_of(name, path, query)), None)
         if name is not None:
             body = self._items[name]
             return [self._item_answer(body) if self._item_answer else http("200 OK", body, item_type(body))]
         return self._answer(number, asked) if callable(self._answer) else [self._answer]
 
 
+def _is_of(name: str, path: str, query: str) -> bool:
+    part, _, parameter = name.partition("~")
+    return part in path.split("/") and (not parameter or parameter in query.split("&"))
+
+
 def judged_by(name: str, partition: Partition, client: SourceClient) -> Judged:
     """What one call of ``client`` comes to."""
     source, of, landing = with_entities(scraper(name)), processor(name), Landing(MemoryObjectStore())
     spools = {table.name: Lines() for table in of.tables}
-    # A date of a source that keeps no history is asked for while it lasts.
-    now = utc_now if source.keeps_history else lambda: partition.begins_at + dt.timedelta(hours=12)
+    # A date of a source that keeps no history is asked for while it lasts, and one that is gone after a while before.
+    now = utc_now
+    if not source.keeps_history:
+        now = lambda: partition.begins_at + dt.timedelta(hours=12)  # noqa: E731
+    elif source.horizon:
+        now = lambda: partition.ends_at + dt.timedelta(days=7)  # noqa: E731
     try:
         manifest = scrape(partition, ScrapeContext(source, client, landing, "b", "0", now=now))
         batch = BatchRows("hash", spools)  # type: ignore[arg-type]
