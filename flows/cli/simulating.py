@@ -7,6 +7,7 @@ import logging
 import os
 import shlex
 import sys
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -17,10 +18,20 @@ from flows.asked import Asked
 from flows.cli.output import Entities, Json, Source, day, finish, show
 from flows.cli.start import asked_of
 from flows.settings import Settings
+from flows.wiring import build_services
 from scrapers.partition import partitions_between
 from scrapers.registry import scraper
 
 app = typer.Typer()
+
+
+class AnswersOf(StrEnum):
+    """Who answers the questions of a simulated run, each of them once."""
+
+    SOURCE = "source"
+    LANDING = "landing"
+
+
 _MOST_DATES = 31
 
 
@@ -40,6 +51,10 @@ def simulate(
     faults: Annotated[bool, typer.Option("--faults", help="Kill, cut, stall and lose; else only reorder.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the first schedule; the same seed, the same trace.")] = 0,
     schedules: Annotated[int, typer.Option(min=1, help="How many, each with the next seed.")] = 200,
+    answers: Annotated[
+        AnswersOf,
+        typer.Option(help="Whose answers: the source is asked once, or the raw zone gives what was landed there."),
+    ] = AnswersOf.SOURCE,
     as_json: Json = False,
 ) -> None:
     """Backfills a few dates again and again in memory, under faults, and says what did not hold. Touches nothing.
@@ -53,6 +68,7 @@ def simulate(
     _with_fixed_hashes()
     try:
         from flows.simulate.explore import explore
+        from flows.simulate.recorded import take_landed, told
         from flows.simulate.subject import subject_of
     except ImportError as missing:
         raise ConfigurationError(
@@ -62,12 +78,14 @@ def simulate(
         ) from None
     logging.disable(logging.CRITICAL)
     subject = subject_of(Settings(), asked, today.date() if today else None)
+    lines = [told(take_landed(subject, build_services(for_a_person=True)))] if answers is AnswersOf.LANDING else []
     found = explore(subject, seed=seed, schedules=schedules, faults=faults)
     dates = f"{start} {end} " if start else ""
     named = f"--entities {shlex.quote(entities)} " if entities else ""
     # A source that is asked without dates was asked on this very day.
     on_day = f"--today {subject.begins_at:%Y-%m-%d} " if today or not start else ""
-    arguments = f"{dates}{named}{on_day}{'--faults' if faults else ''}".strip()
+    landed = "--answers landing " if lines else ""
+    arguments = f"{dates}{named}{on_day}{landed}{'--faults' if faults else ''}".strip()
     data = {
         "source": source,
         "schedules": found.schedules,
@@ -76,7 +94,7 @@ def simulate(
         "faults": dict(found.faults),
         "broken": [{"seed": one.seed, "told": one.told, "faults": one.met} for one in found.broken],
     }
-    show(data, found.lines(source, arguments), as_json)
+    show(data, [*lines, *found.lines(source, arguments)], as_json)
     finish(not found.broken)
 
 

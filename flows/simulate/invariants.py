@@ -220,7 +220,8 @@ class Invariants:
             if any(secret in data for secret in found):
                 self.tell("a secret is in storage", one.name)
         for mail in self._world.mailbox.mails:
-            if any(secret in mail.as_bytes() for secret in found):
+            sent = mail.as_bytes()
+            if any(secret in sent for secret in found):
                 self.tell("a secret is in a mail", mail["Subject"])
 
 

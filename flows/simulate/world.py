@@ -7,7 +7,7 @@ import datetime as dt
 import math
 import re
 import urllib.parse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from email.message import EmailMessage
 from functools import cached_property
 from typing import IO, Any
@@ -27,6 +27,7 @@ from processors.load_plan import QueryValue, TableBatch, TableLoad
 from processors.state_views import StateView
 from processors.views import View
 from scrapers.answers import Answer
+from scrapers.auth import SecretParam
 from scrapers.base import Scraper, SourceAccess
 from scrapers.client import SourceClient
 from scrapers.pace.budget import Budget
@@ -187,11 +188,23 @@ class Answers:
         self._next_s = real_monotonic() + max(1 / min(limits), rate.pause_s[1])
 
 
+def question(
+    method: str,
+    url: str,
+    params: Sequence[tuple[str, str]] = (),
+    form: Mapping[str, str] | None = None,
+    content: bytes = b"",
+) -> str:
+    """What is asked by a call, without keys: the same text for the same question."""
+    return f"{method} {url}?{tuple(params) or ''} {form or ''} {content!r}"
+
+
 class SimulatedTransport:
     """See `scrapers.transport.Transport`: answers come from memory, and from the source what nobody asked before."""
 
-    def __init__(self, source: Transport, rate: Rate, world: World, process: Process) -> None:
+    def __init__(self, source: Transport, scraper: Scraper, rate: Rate, process: Process, world: World) -> None:
         self._source, self._rate, self._process = source, rate, process
+        self._key = scraper.auth.param if isinstance(scraper.auth, SecretParam) else ""
         self._answers, self._clock = world.answers, world.clock
         self._last: dict[str, Answer] = {}
 
@@ -206,10 +219,11 @@ class SimulatedTransport:
 
     def exchange(self, call: Call) -> Answer:
         """See the protocol."""
-        what = f"{call.method} {call.url}?{call.params or ''} {call.form or ''} {(call.content or b'')!r}"
+        params = [(name, value) for name, value in call.params if name != self._key]
+        what = question(call.method, call.url, params, call.form, call.content or b"")
         # When it was allowed: one that stands still just before it is sent is late, and not too many.
         allowed_s = self._clock.now_s
-        with self._process.doing("source", f"call {call.url}?{call.params or ''}", OF_SOURCE, _no_source) as fault:
+        with self._process.doing("source", f"call {call.url}?{params or ''}", OF_SOURCE, _no_source) as fault:
             if what not in self._answers.known:
                 self._answers.known[what] = self._really_asked(call)
             now = dt.datetime.now(dt.UTC)
@@ -286,7 +300,7 @@ class World:
 
         def client(scraper: Scraper, access: SourceAccess, budget: Budget, **of_hosts: Any) -> SourceClient:
             def transport(source: Transport) -> Transport:
-                return SimulatedTransport(source, access.rate, self, process)
+                return SimulatedTransport(source, scraper, access.rate, process, self)
 
             return SourceClient(scraper, access, budget, transport=transport, **of_hosts)
 

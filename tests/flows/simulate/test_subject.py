@@ -9,13 +9,14 @@ import pytest
 
 from deployments.local.simulate_samples import SAMPLES
 from deployments.local.stack_environment import settings_of_sources
+from deployments.local.upstreams.odds_upstream import ODDS_KEY, OddsUpstream
 from deployments.local.upstreams.racing_upstream import RacingUpstream
 from deployments.local.upstreams.racing_world import RacingWorld
 from deployments.local.upstreams.shops_upstream import ShopsUpstream
 from flows.asked import Asked
 from flows.settings import Settings
 from flows.simulate.explore import explore
-from flows.simulate.schedule import prepared, truth_of
+from flows.simulate.schedule import prepared, run_schedule, truth_of
 from flows.simulate.subject import Subject, subject_of
 from scrapers.registry import sources
 
@@ -76,6 +77,18 @@ def test_what_has_to_be_done_first_is_done_before_every_schedule_and_its_answers
     assert set(found.truth.verdicts) == {"2025-01-10", "2025-01-11"}
     assert found.truth.tables["ra_mst_courses"] == ready.before.tables["ra_mst_courses"]
     assert len(subject.answers.known) > asked > 0
+
+
+def test_a_key_that_travels_in_the_query_is_neither_in_a_trace_nor_in_a_remembered_question() -> None:
+    with OddsUpstream(per_second=0) as upstream:
+        subject = of_sample(
+            "odds", port_of(upstream.url), "odds_events", start_date="2025-06-05", end_date="2025-06-05"
+        )
+        truth = run_schedule(subject, 0)
+    asked = [*subject.answers.known, *truth.operations]
+    assert any(what.startswith("call ") for what in truth.operations)
+    assert set(truth.verdicts.values()) == {"verified"}
+    assert not [what for what in asked if ODDS_KEY in what]
 
 
 def test_every_source_has_a_sample_that_is_simulated() -> None:
