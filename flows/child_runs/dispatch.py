@@ -107,6 +107,8 @@ class _Taking:
 
     def __init__(self, run: Run, keys: list[str], landed: Callable[[Landed], None]) -> None:
         self._run, self._keys, self._landed = run, keys, landed
+        # A run that goes on after a pause has written of some of them before.
+        self._before = {key: entry.updated_at for key in keys if (entry := run.ledger.get(key))}
         self._taken: set[str] = set()
         self._mine: dict[str, LedgerEntry] = {}
         self._same: dict[str, str] = {}
@@ -128,7 +130,11 @@ class _Taking:
     async def _look(self) -> dict[str, LedgerEntry]:
         """What the ledger says of those that this run has begun."""
         entries = await self._run.in_thread(self._run.ledger.refresh, min(self._keys), max(self._keys))
-        return {key: entry for key in self._keys if (entry := entries.get(key)) and _is_by(self._run, entry)}
+        return {key: entry for key in self._keys if (entry := entries.get(key)) and self._is_new(entry)}
+
+    def _is_new(self, entry: LedgerEntry) -> bool:
+        is_ours = entry.backfill_id == self._run.backfill_id and not entry.is_pending
+        return is_ours and entry.updated_at != self._before.get(entry.partition)
 
     async def _take(self, mine: Mapping[str, LedgerEntry], same: Collection[str] = ()) -> None:
         """Those of ``mine`` that are landed, and ``same``, which came again as they were."""
@@ -181,7 +187,3 @@ async def _run_child(run: Run, keys: list[str], slots: int, attempt: int) -> Chi
             run.stop(found, "scrape")
             run.services.alerts.record_error(Incident.from_error(found))
         return None
-
-
-def _is_by(run: Run, entry: LedgerEntry) -> bool:
-    return entry.backfill_id == run.backfill_id and not entry.is_pending

@@ -454,6 +454,13 @@ def test_a_window_that_ends_before_its_first_date_is_begun_again_by_another_work
     assert place.upstream.calls.report()["by_date"] == dict.fromkeys(days(1, 3), 1)
 
 
+def test_what_failed_before_a_pause_of_the_run_is_missing_until_a_window_has_tried_it_again(place: Place) -> None:
+    place.run_id = PARENT
+    place.fail("2025-01-02")
+    facts, begun = spread(place, 3, "crashes", "lives")
+    assert (facts.verdict, begun) == ("COMPLETE", [days(1, 3)] * 2)
+
+
 def test_a_window_is_begun_again_with_what_is_missing_for_as_long_as_it_gets_on(place: Place) -> None:
     facts, begun = spread(place, 8, "half", "crashes", "half", "crashes", "crashes", "half", "lives")
     assert facts.verdict == "COMPLETE"
