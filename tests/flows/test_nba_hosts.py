@@ -28,6 +28,7 @@ from flows.run.plain_orchestrator import PlainOrchestrator
 from flows.run.resume import note_resume
 from flows.run.run import Run
 from flows.run.starting_facts import starting_facts
+from flows.views.status import source_status
 from flows.wiring import Services, build_services
 from scrapers.pace.budget import Clock
 from scrapers.scrape import utc_now
@@ -147,3 +148,17 @@ def test_two_sources_share_the_rate_of_a_host_that_one_of_them_only_asks_for_lis
     with pytest.raises(RateLimited):
         lists.budget.acquire(0)
     plays.budget.acquire(0)
+
+
+def test_n22_n40_the_newest_objects_of_a_source_lie_by_source_and_date_and_are_told_newest_first(
+    services: Services,
+) -> None:
+    assert ran(services, "nba_scoreboard").verdict == "COMPLETE"
+    told = source_status(services, "nba_scoreboard", utc_now(), newest=4)["newest_objects"]
+    landed = [one["uri"].partition("/landing/")[2] for one in told]
+    assert {path.partition("/attempt=")[0] for path in landed} == {
+        f"source=nba_scoreboard/partition={day}" for day in (DAY, NEXT)
+    }
+    assert [path for path in landed if path.endswith("manifest.json")]
+    listed = services.store.list(f"landing/source=nba_scoreboard/partition={DAY}/")
+    assert {one.name.rpartition("/")[2] for one in listed} == {"page-0001.json.gz", "manifest.json"}
