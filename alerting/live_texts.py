@@ -19,20 +19,22 @@ def alert_text(incident: Incident, *, held_back: int, since: dt.datetime | None,
     more = ""
     if held_back:
         more = f"{plural(held_back, 'more error')} of this cause since {moment(since)} {_was(held_back)} not mailed."
+    quiet = plural(round(cooldown_minutes), "minute")
     paragraphs = (
         f"{where or 'gapless'}: {incident.error_type}",
         incident.message,
         f"Do this: {incident.hint}" if incident.hint else "",
         more,
         "\n".join([", ".join(filter(None, seen)), *(f"{name}: {value}" for name, value in incident.facts.items())]),
-        f"Similar errors are counted, not mailed, for {cooldown_minutes:.0f} minutes." if cooldown_minutes else "",
+        f"Similar errors are counted, not mailed, for {quiet}." if cooldown_minutes else "",
     )
     return "\n\n".join(paragraph for paragraph in paragraphs if paragraph)
 
 
 def digest_text(causes: Causes, hours: float) -> str:
     """All causes, criticals first, thirty in full; the first line is the whole in short."""
-    head = f"{plural(causes.incidents, 'alert')}, {plural(len(causes.groups), 'cause')} in the last {hours:g} hours"
+    counts = f"{plural(causes.incidents, 'alert')}, {plural(len(causes.groups), 'cause')}"
+    head = f"{counts} in the last {plural(hours, 'hour')}"
     blocks = [_cause(group) for group in causes.groups[:MAX_CAUSES]]
     if len(causes.groups) > MAX_CAUSES:
         blocks.append(f"and {plural(len(causes.groups) - MAX_CAUSES, 'cause')} more")

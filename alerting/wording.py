@@ -15,17 +15,20 @@ _OPTION = re.compile(r"\s*(?:-[\w-]+)?\s*")
 _CUT = re.compile(r"… \[(\d+) characters\] …")
 
 
-def plural(count: int, noun: str, of_one: str = "", of_many: str = "") -> str:
+def plural(count: float, noun: str, of_one: str = "", of_many: str = "") -> str:
     """Count, noun in the form that goes with it, and its verb: ``of_one`` for one, ``of_many`` for any other number.
 
     >>> plural(1, "cause"), plural(1789, "day"), plural(0, "entity")
     ('1 cause', '1,789 days', '0 entities')
     >>> plural(1, "date", "is", "are"), plural(2, "branch", "was", "were")
     ('1 date is', '2 branches were')
+    >>> plural(1.0, "hour"), plural(0.5, "hour"), plural(24.0, "hour")
+    ('1 hour', '0.5 hours', '24 hours')
     """
     if count == 1:
         return f"1 {noun} {of_one}".rstrip()
-    return f"{count:,} {_many(noun)} {of_many}".rstrip()
+    number = f"{count:,}" if isinstance(count, int) else f"{count:g}"
+    return f"{number} {_many(noun)} {of_many}".rstrip()
 
 
 def _many(noun: str) -> str:

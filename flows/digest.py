@@ -11,6 +11,7 @@ from prefect.states import Completed
 from pydantic import Field
 
 from alerting.errors import PipelineError
+from alerting.wording import plural
 from flows.log import failed, lets_out_redacted
 from flows.wiring import build_services
 
@@ -27,4 +28,4 @@ async def digest(hours: Annotated[float, Field(gt=0, le=24 * 31)] = 24.0) -> Sta
         sent = await asyncio.to_thread(build_services().alerts.send_digest, hours)
     except PipelineError as error:
         return failed(error)
-    return Completed(message="sent" if sent else f"no alert in {hours:g} hours, no mail")
+    return Completed(message="sent" if sent else f"no alert in {plural(hours, 'hour')}, no mail")

@@ -138,7 +138,8 @@ def cleanup(
     removed = remove_leftovers(services, source, found, now) if apply else 0
     rows = [one.to_dict() for one in found]
     verb = f"{removed} removed" if apply else "nothing was removed; --apply removes them"
-    head = f"{plural(len(found), 'leftover')} older than {min_age_hours:g} hours" + (f"; {verb}" if found else "")
+    head = f"{plural(len(found), 'leftover')} older than {plural(min_age_hours, 'hour')}"
+    head += f"; {verb}" if found else ""
     data = {"source": source, "applied": apply, "removed": removed, "leftovers": rows}
     show(data, [head, *table(rows, ("kind", "name", "objects", "size_bytes", "why"))], as_json)
 

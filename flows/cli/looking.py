@@ -249,10 +249,8 @@ def errors(
     if source and not found["errors"]:
         services.source_kit(source)
     by = [f"{count:>6} {name}" for counts in (found["by_type"], found["by_source"]) for name, count in counts.items()]
-    lines = [
-        f"{plural(found['errors'], 'error')} in the last {hours:g} hours, {plural(len(found['causes']), 'cause')}",
-        *by,
-    ]
+    counts = f"{plural(found['errors'], 'error')}, {plural(len(found['causes']), 'cause')}"
+    lines = [f"{counts} in the last {plural(hours, 'hour')}", *by]
     show(found, [*lines, *table(found["causes"], _CAUSE_COLUMNS)], as_json)
 
 
