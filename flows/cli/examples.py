@@ -6,7 +6,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "accept-open": ("bdl_box_scores 2025-01-03 --reason 'the game was never played'",),
     "approve": ("bf-0123456789ab --reason 'the provider corrected the season'",),
     "audit": ("", "bdl_box_scores --from 2025-01-01 --only never_attempted --only failed"),
-    "calendar": ("", "bdl_box_scores", "--html calendar.html"),
+    "calendar": ("", "bdl_box_scores", "--in 2019", "--html calendar.html"),
     "canary": ("bdl_box_scores 2024-01-01 2024-12-31 -k 5",),
     "cleanup": ("bdl_box_scores", "bdl_box_scores --apply"),
     "coverage": ("nba 2024-25", "nba 2025-01-01 2025-01-31 --skip bdl_injuries", "racing 2026-03"),
