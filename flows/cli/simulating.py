@@ -51,6 +51,7 @@ def simulate(
     faults: Annotated[bool, typer.Option("--faults", help="Kill, cut, stall and lose; else only reorder.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the first schedule; the same seed, the same trace.")] = 0,
     schedules: Annotated[int, typer.Option(min=1, help="How many, each with the next seed.")] = 200,
+    most_broken: Annotated[int, typer.Option("--broken", min=1, help="Stops after so many that broke something.")] = 3,
     answers: Annotated[
         AnswersOf,
         typer.Option(help="Whose answers: the source is asked once, or the raw zone gives what was landed there."),
@@ -79,7 +80,7 @@ def simulate(
     logging.disable(logging.CRITICAL)
     subject = subject_of(Settings(), asked, today.date() if today else None)
     lines = [told(take_landed(subject, build_services(for_a_person=True)))] if answers is AnswersOf.LANDING else []
-    found = explore(subject, seed=seed, schedules=schedules, faults=faults)
+    found = explore(subject, seed=seed, schedules=schedules, faults=faults, most_broken=most_broken)
     dates = f"{start} {end} " if start else ""
     named = f"--entities {shlex.quote(entities)} " if entities else ""
     # A source that is asked without dates was asked on this very day.

@@ -20,27 +20,32 @@ class Fault(StrEnum):
     OUTAGE = "unavailable for an hour"
     OVERLAP = "watchdog and another run began beside it"
     STALL = "stood still until another run had taken over"
-    SKEW = "the wall clock was set by an hour"
+    SKEW = "the wall clock was set an hour ahead"
+    SKEW_BACK = "the wall clock was set an hour back"
     RATE_LIMITED = "429 with Retry-After"
+    STORM = "429 to everybody for ten minutes"
     TIMEOUT = "no answer in time"
     SERVER_ERROR = "503"
     CUT = "half of the page"
     EMPTY = "200 without a body"
     STALE = "the page before, once more"
+    DRIFT = "a row came in before the page and moved its last one to the next"
     CHALLENGE = "a challenge page"
 
 
 OF_STORAGE_WRITE = (
     Fault.KILL_BEFORE, Fault.KILL_AFTER, Fault.LOST_ANSWER, Fault.UNAVAILABLE, Fault.OUTAGE, Fault.STALL, Fault.OVERLAP,
-    Fault.SKEW,
+    Fault.SKEW, Fault.SKEW_BACK,
 )  # fmt: skip
 OF_READ = (Fault.KILL_BEFORE, Fault.UNAVAILABLE, Fault.OUTAGE, Fault.STALL, Fault.OVERLAP)
 OF_CHANNEL = (Fault.KILL_BEFORE, Fault.KILL_AFTER, Fault.LOST_ANSWER, Fault.UNAVAILABLE, Fault.OUTAGE)
 OF_SOURCE = (
     Fault.KILL_BEFORE, Fault.KILL_AFTER, Fault.RATE_LIMITED, Fault.TIMEOUT, Fault.SERVER_ERROR, Fault.OUTAGE, Fault.CUT,
-    Fault.EMPTY, Fault.STALE, Fault.CHALLENGE, Fault.STALL, Fault.OVERLAP,
+    Fault.EMPTY, Fault.STALE, Fault.CHALLENGE, Fault.STALL, Fault.OVERLAP, Fault.STORM, Fault.DRIFT,
 )  # fmt: skip
 OUTAGE_S = 3_600.0
+STORM_S = 600.0
+_SKEWS: Mapping[Fault | None, float] = {Fault.SKEW: 3_600.0, Fault.SKEW_BACK: -3_600.0}
 
 
 class Killed(BaseException):
@@ -112,7 +117,7 @@ class Surroundings(Protocol):
     def overlap(self, process: Process) -> None:
         """Watchdog and another run begin at this very moment; neither may touch what a living ``process`` is at."""
 
-    def skew(self) -> None:
+    def skew(self, seconds: float) -> None:
         """The wall clock is set."""
 
     def outage(self, part: Outside) -> None:
@@ -168,8 +173,8 @@ class Process:
             self.surroundings.stall()
         if fault is Fault.OVERLAP:
             self.surroundings.overlap(self)
-        if fault is Fault.SKEW:
-            self.surroundings.skew()
+        if fault in _SKEWS:
+            self.surroundings.skew(_SKEWS[fault])
         if fault is Fault.OUTAGE:
             self.surroundings.outage(part)
         if fault is Fault.UNAVAILABLE or self.surroundings.is_away(part):

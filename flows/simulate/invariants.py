@@ -59,6 +59,7 @@ class Invariants:
         self._true_rows: dict[str, dict[str, list[str]]] = {}
         self._landed: dict[str, int] = {}
         self._done: set[str] = set()
+        self._mails_seen = 0
         self._begun_before = _runs_in(world)
         self.broken: list[str] = []
         self.runs = 0
@@ -81,6 +82,9 @@ class Invariants:
             self.tell("a run ended well without its dates", sorted(true - good - lost))
         if is_clean and state is not None and not state.is_completed() and good >= true:
             self.tell("a run that had all of its dates, and met no fault, did not end well", state.message)
+        new, self._mails_seen = self._world.mailbox.mails[self._mails_seen :], len(self._world.mailbox.mails)
+        if not good | lost >= true and any(mail["X-Backfill-Outcome"] == "OK" for mail in new):
+            self.tell("a mail says that all is well without its dates", sorted(true - good - lost))
         wrong = [key for key in sorted(good & true) if self._rows(key) != self._rows_in_truth(key)]
         if wrong:
             self.tell("a date is called done and its rows are not those of the source", wrong)

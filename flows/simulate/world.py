@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import json
 import math
 import re
 import urllib.parse
@@ -18,7 +19,7 @@ from alerting.incident import Severity
 from alerting.memory_store import MemoryObjectStore
 from alerting.object_store import StoredObject
 from flows.prices import Usage
-from flows.simulate.faults import OF_CHANNEL, OF_READ, OF_SOURCE, OF_STORAGE_WRITE, Fault, Process
+from flows.simulate.faults import OF_CHANNEL, OF_READ, OF_SOURCE, OF_STORAGE_WRITE, STORM_S, Fault, Process
 from flows.simulate.memory_warehouse import MemoryWarehouse
 from flows.simulate.virtual_time import VirtualClock, real_monotonic, real_sleep
 from flows.wiring import Services
@@ -36,6 +37,7 @@ from scrapers.transport import Call, Transport
 
 OF_WAREHOUSE = OF_STORAGE_WRITE
 _RETRY_AFTER_S = 7.0
+_OF_PAGE = re.compile("_?(page|cursor|offset|skip|next|pagetoken)", re.IGNORECASE)
 _BUSY = (429, 500, 502, 503, 504)
 _MOST_BUSY = 20
 
@@ -174,7 +176,7 @@ class Answers:
         """When it was asked and answered 429: that is no call of the day."""
         self.too_early: list[str] = []
         """What was asked before a wish of the source to wait was over."""
-        self.quiet_until_s = -math.inf
+        self.quiet_until_s = self.storm_until_s = -math.inf
         self.is_restless = False
         """No two answers to a question have the same bytes, though they say the same."""
         self.busy = 0
@@ -206,7 +208,8 @@ class SimulatedTransport:
         self._source, self._rate, self._process = source, rate, process
         self._key = scraper.auth.param if isinstance(scraper.auth, SecretParam) else ""
         self._answers, self._clock = world.answers, world.clock
-        self._last: dict[str, Answer] = {}
+        self._last: dict[str, tuple[Sequence[tuple[str, str]], Answer]] = {}
+        """By address: the parameters of the last call, and its answer."""
 
     @property
     def received_bytes(self) -> int:
@@ -232,11 +235,16 @@ class SimulatedTransport:
                 self._answers.too_early.append(what)
             self._clock.sleep(0.05)
             answer = self._in_other_bytes(dataclasses.replace(self._answers.known[what], received_at=now))
-            before, self._last[call.url] = self._last.get(call.url), answer
-            answer = self._spoiled(answer, fault, before)
-            if fault is Fault.RATE_LIMITED:
+            params_before, before = self._last.get(call.url, ((), None))
+            self._last[call.url] = params, answer
+            if fault is Fault.STORM:
+                self._answers.storm_until_s = self._clock.now_s + STORM_S
+            if fault is Fault.RATE_LIMITED or self._clock.now_s < self._answers.storm_until_s:
                 self._answers.refused.append(allowed_s)
-            return answer
+                return self._refused(answer)
+            if fault is Fault.DRIFT and before is not None and _is_next_page(params_before, params):
+                return dataclasses.replace(answer, body=drifted(before.body, answer.body))
+            return self._spoiled(answer, fault, before)
 
     def _really_asked(self, call: Call) -> Answer:
         """What the source says; what says only that it is busy is no answer to keep."""
@@ -262,11 +270,12 @@ class SimulatedTransport:
             return answer
         return dataclasses.replace(answer, body=answer.body + b"\n" * len(self._answers.asked))
 
+    def _refused(self, answer: Answer) -> Answer:
+        self._answers.quiet_until_s = self._clock.now_s + _RETRY_AFTER_S
+        return dataclasses.replace(answer, status=429, headers={"retry-after": f"{_RETRY_AFTER_S:g}"}, body=b"{}")
+
     def _spoiled(self, answer: Answer, fault: Fault | None, before: Answer | None) -> Answer:
         body, headers = answer.body, dict(answer.headers)
-        if fault is Fault.RATE_LIMITED:
-            self._answers.quiet_until_s = self._clock.now_s + _RETRY_AFTER_S
-            return dataclasses.replace(answer, status=429, headers={"retry-after": f"{_RETRY_AFTER_S:g}"}, body=b"{}")
         if fault is Fault.SERVER_ERROR:
             return dataclasses.replace(answer, status=503, headers={"content-type": "text/plain"}, body=b"busy")
         if fault is Fault.TIMEOUT:
@@ -338,6 +347,38 @@ class SimulatedServices(Services):
     def cloud_usage(self) -> Usage:
         """Nothing here is paid for."""
         return Usage()
+
+
+def _is_next_page(before: Sequence[tuple[str, str]], params: Sequence[tuple[str, str]]) -> bool:
+    """Whether two calls to one address differ in nothing but the page."""
+    other = {name for name, _ in {*before} ^ {*params}}
+    return bool(other) and all(_OF_PAGE.fullmatch(name) for name in other)
+
+
+def drifted(before: bytes, body: bytes) -> bytes:
+    """A page of JSON after a row came in before it, so that its rows are one further on.
+
+    >>> drifted(b'{"rows": [{"id": 1}, {"id": 2}]}', b'{"rows": [{"id": 3}, {"id": 4}]}')
+    b'{"rows": [{"id": 2}, {"id": 3}]}'
+    >>> drifted(b"a", b"b")
+    b'b'
+    """
+    try:
+        pages = json.loads(before), json.loads(body)
+    except ValueError:
+        return body
+    rows_before, rows = map(_rows_in, pages)
+    if not rows_before or not rows:
+        return body
+    rows[:] = [rows_before[-1], *rows[:-1]]
+    return json.dumps(pages[1]).encode()
+
+
+def _rows_in(page: Any) -> list[Any]:
+    """The longest list of objects, at the top or right below it."""
+    lists = [page, *page.values()] if isinstance(page, dict) else [page]
+    found = (one for one in lists if isinstance(one, list) and one and isinstance(one[0], dict))
+    return max(found, key=len, default=[])
 
 
 def _wished_s(answer: Answer) -> float:

@@ -87,7 +87,7 @@ def simulated(tree: Path, sampled: Mapping[str, str], bug: Bug) -> tuple[int, Se
         **sampled,
         **{name: json.dumps(value) for name, value in bug.settings.items()},
     }
-    command = [sys.executable, "-m", "gapless", "simulate", *bug.arguments, "--faults", "--json"]
+    command = [sys.executable, "-m", "gapless", "simulate", *bug.arguments, "--faults", "--broken", "1", "--json"]
     done = subprocess.run(
         command, cwd=tree, env=environment, capture_output=True, text=True, check=False, timeout=280
     )  # fmt: skip
