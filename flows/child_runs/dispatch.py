@@ -84,8 +84,14 @@ async def run_elsewhere(run: Run, keys: list[str], slots: int, landed: Callable[
             await run.in_thread_each(partial(_record_lost, run, keys[0], child, tries), missing)
             break
         partition_logger().warning("%s; begun again", told)
+        if run.windows is not None:
+            run.windows.replaced(child.id)
         # By then the parent knows whether the source is still its own, and storage or server may be back.
         await asyncio.sleep(run.services.settings.heartbeat_s)
+        # A process that outlived its flow run has had time to end.
+        missing = await taking.missing_behind(child)
+        if not missing:
+            break
     await taking.take_all()
 
 

@@ -140,16 +140,19 @@ class Windows:
                 self._reports[name] = self._reports[name].model_copy(update={"ended": True})
 
     def given_up(self, window_id: str) -> str:
-        """Why nobody waits for this window any more, "" while somebody does; should it live after all, it is told."""
+        """Why nobody waits for this window any more; "" while somebody does."""
         name = report_name(self._run.backfill_id, window_id)
         with self._lock:
             if name in self._reports:
                 silent_s = self._silent_s(name)
-                if silent_s <= self._run.services.settings.lease_ttl_s:
-                    return ""
-                self._given_up.add(name)
-                return f"nothing was heard of it for {silent_s:,.0f} s"
+                ttl_s = self._run.services.settings.lease_ttl_s
+                return f"nothing was heard of it for {silent_s:,.0f} s" if silent_s > ttl_s else ""
         return "the run was over before a worker began it" if self._run.stopped_by is not None else ""
+
+    def replaced(self, window_id: str) -> None:
+        """Others do what is missing of this window: should its process live after all, it is told to end."""
+        with self._lock:
+            self._given_up.add(report_name(self._run.backfill_id, window_id))
 
     @property
     def are_idle(self) -> bool:

@@ -71,6 +71,9 @@ class WindowsElsewhere(Protocol):
     def ended(self, window_id: str) -> None:
         """The child run of this id has ended."""
 
+    def replaced(self, window_id: str) -> None:
+        """Others do what is missing of this child run; should it live after all, it is told to end."""
+
     def given_up(self, window_id: str) -> str:
         """Why the child run of this id is not waited for any more; "" while it is."""
 

@@ -108,6 +108,7 @@ def test_nobody_waits_for_a_window_that_died_without_a_word(parent: Run, monkeyp
     parent.windows.look()
     assert parent.windows.are_idle
     assert parent.windows.given_up("w1") == "nothing was heard of it for 61 s"
+    parent.windows.replaced("w1")
     parent.windows.tell()
     orders, _ = read_orders(parent.services.store, PARENT)
     assert orders.given_up == {report_name(PARENT, "w1")}, "it may live after all"

@@ -307,6 +307,35 @@ def test_a_window_at_work_ends_after_the_partition_under_way_when_it_is_told_to(
     asyncio.run(story())
 
 
+def test_a_window_whose_flow_run_was_deleted_ends_when_another_one_does_its_dates(place: Place) -> None:
+    place.upstream.trouble({"kind": "slow", "delay_s": 0.1})
+
+    async def story() -> None:
+        async with fleet("2025-01-01", "2025-01-31", parallel=1, canary=-1) as found:
+            first = found.window(*days(1, 31))
+
+            class Deleting(PlainOrchestrator):
+                async def child(self, deployment: str, parameters: Any, *told: Any) -> Child:
+                    if not told[1].endswith(":1"):
+                        async with asyncio.timeout(PATIENCE_S):
+                            await first
+                        await found.window(*parameters["partitions"])
+                        return Child("second", "Completed")
+                    await found.until(lambda: found.run.tally.calls >= 1)
+                    return Child("2025-01-01", "deleted", "its flow run was deleted")
+
+            found.run.orchestrator = Deleting()
+            watching = asyncio.create_task(found.supervisor.watch())
+            plan = plan_asked(found.run.services, found.run.asked, utc_now(), PARENT).plan
+            await map_windows(found.run, plan)
+            watching.cancel()
+            facts = await found.run.in_thread(finish, found.run, abort_reason(found.run.stopped_by))
+            assert facts.verdict == "COMPLETE"
+            assert place.upstream.calls.report()["total"] < 45, "some dates were under way, and no more came twice"
+
+    asyncio.run(story())
+
+
 def test_a_window_that_was_given_up_and_lives_after_all_leaves_its_dates_to_the_other_one(place: Place) -> None:
     place.upstream.trouble({"kind": "slow", "delay_s": 0.1})
 
