@@ -38,6 +38,7 @@ from flows.parameters import NO_DATE, Concurrency, DaysBack, Mode, Reason, WaitS
 from flows.planning.expectations import by_oracles
 from flows.planning.known_first_date import known_scraper
 from flows.planning.left_alone import besides_left_alone
+from flows.planning.named_settings import refuse_unknown_names
 from flows.planning.plan import Path, Plan, PlannedPartition
 from flows.planning.planner import refuse_unsaid
 from flows.planning.requirements import Waiver, in_order
@@ -200,6 +201,7 @@ def live_plan(services: Services, source: str, window: list[Partition], *, ignor
 
     What a site that blocked us answers for waits, too. Raises ``ConfigurationError`` when all of it waits.
     """
+    refuse_unknown_names(services.settings)
     kit = services.source_kit(source)
     items = [PlannedPartition(partition, Path.FETCH, "newest or may have changed") for partition in window]
     again = changed_items(services, source, {partition.key for partition in window})

@@ -292,7 +292,7 @@ def _place(title: str, where: tuple[int | str, ...]) -> str:
     # Below a secret the key may be one, too: a mistake like {"<the key>": 1}.
     below = where[:1] if where and where[0] in _SECRET_FIELDS else where
     place = ".".join(str(part) for part in below)
-    return f"{place} (GAPLESS_{place.upper()})" if title == Settings.__name__ and len(below) == 1 else place
+    return f"{place} (GAPLESS_{str(below[0]).upper()})" if title == Settings.__name__ and below else place
 
 
 def _mask_misshaped_secrets() -> None:

@@ -18,6 +18,7 @@ from flows.planning.expectations import Expected, by_oracles
 from flows.planning.history import SourceHistory, read_history
 from flows.planning.known_first_date import known_scraper
 from flows.planning.left_alone import besides_left_alone
+from flows.planning.named_settings import refuse_unknown_names
 from flows.planning.plan import IN_REVIEW, Path, Plan, PlanRules, make_plan
 from flows.planning.requested import Selection, requested_partitions
 from flows.planning.requirements import Waiver, in_order
@@ -61,8 +62,8 @@ def plan_asked(
 
     ``backfill_id`` is the run's own: started again, it goes on from what it stored before. ``coming`` are sources that
     are done by the time it begins, whatever is known of them now.
-    Raises ``ConfigurationError`` for parameters that make no sense, for a plan without a single date and for one that
-    the account's tier does not open, and ``StateUnreadable``. Nothing was done then.
+    Raises ``ConfigurationError`` for parameters and settings that make no sense, for a plan without a single date and
+    for one that the account's tier does not open, and ``StateUnreadable``. Nothing was done then.
     """
     if asked.accept_shrink and asked.mode is not Mode.INCREMENTAL:
         raise ConfigurationError(
@@ -78,6 +79,7 @@ def plan_asked(
             stage="plan",
             hint="leave publish at at_once",
         )
+    refuse_unknown_names(services.settings)
     kit = services.source_kit(asked.source)
     kit.processor  # noqa: B018 - raises for a source that nothing could load
     scraper, ledger = known_scraper(services, asked.source), kit.ledger

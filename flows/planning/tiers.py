@@ -11,7 +11,6 @@ from flows.planning.refused_tier import RefusedTier, refused_tier
 from flows.wiring import SourceKit
 from scrapers.partition import Partition
 from scrapers.rate import Tier
-from scrapers.registry import scraper, sources
 
 SETTING = "GAPLESS_ACCOUNT_TIERS"
 
@@ -23,7 +22,6 @@ def refuse_closed(kit: SourceKit, to_fetch: Iterable[Partition]) -> None:
     """
     if kit.tier is None:
         return
-    _refuse_unknown_accounts(kit)
     wanting: dict[str, list[Partition]] = {}
     asked = list(to_fetch)
     # One read, and none where nothing could be refused.
@@ -102,15 +100,3 @@ def _shown(kit: SourceKit) -> str:
 def _export(kit: SourceKit, name: str) -> str:
     tiers = {**kit.services.settings.account_tiers, kit.scraper.account_name: name}
     return f"export {SETTING}='{json.dumps(tiers)}'"
-
-
-def _refuse_unknown_accounts(kit: SourceKit) -> None:
-    """A name that is written wrongly would leave its account with another tier."""
-    known = {scraper(source).account_name for source in sources()}
-    if unknown := sorted(set(kit.services.settings.account_tiers) - known):
-        raise ConfigurationError(
-            f"{SETTING} names {unknown[0]!r}, which no source has as its account. Nothing was done",
-            source=kit.source,
-            stage="settings",
-            hint=f"{kit.source} belongs to {kit.scraper.account_name!r}",
-        )

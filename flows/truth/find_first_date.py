@@ -20,6 +20,7 @@ from flows.coordination.cooldown import Blocked, cool_down, refuse_while_cooling
 from flows.coordination.lease import Holder, Lease
 from flows.ledger.ledger import Ledger, LedgerEntry, Verdict
 from flows.planning.known_first_date import FirstDate, first_date_name, first_date_record
+from flows.planning.named_settings import refuse_unknown_names
 from flows.planning.plan import BEFORE_FIRST
 from flows.planning.refused_tier import remember_refusal
 from flows.planning.requested import Selection, requested_partitions
@@ -53,6 +54,7 @@ def find_first_date(
     """
     kit, now = services.source_kit(source), utc_now()
     scraper = kit.scraper
+    refuse_unknown_names(services.settings)
     refuse_without_first_date(scraper)
     partitions = requested_partitions(scraper, selected, now)
     refuse_closed(kit, partitions)

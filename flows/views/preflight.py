@@ -19,6 +19,7 @@ from flows.coordination.blackout import blackouts_of, paused_until
 from flows.coordination.lease import read_lease
 from flows.ledger.cooldowns import cooling_until, lift_command, sites_left_alone
 from flows.planning.left_alone import told_left_alone
+from flows.planning.named_settings import refuse_unknown_names
 from flows.planning.requested import ALL, Selection, requested_partitions
 from flows.planning.tiers import SETTING, described_tier, lacking
 from flows.truth.auditing import unmapped
@@ -74,6 +75,7 @@ def tried(name: str, check: Callable[[], Checked]) -> Checked:
 
 
 def _settings(services: Services) -> Checked:
+    refuse_unknown_names(services.settings)
     where = "local emulators" if services.settings.is_local else "Google Cloud"
     detail = f"{where}, project {services.settings.google_project}, {services.store.root_uri}"
     return Checked("settings", "pass", f"{detail}, dataset {services.settings.dataset}, code {services.code_version}")

@@ -75,7 +75,10 @@ def test_a_plan_says_which_tier_is_taken_for_granted(of_tiers) -> None:
     ("tiers", "words"),
     [
         ({"balldontlie": "gold"}, "balldontlie has no tier 'gold', only free, all-star, goat. Nothing was done"),
-        ({"ball_dont_lie": "free"}, "GAPLESS_ACCOUNT_TIERS names 'ball_dont_lie', which no source has as its account"),
+        (
+            {"ball_dont_lie": "free"},
+            "GAPLESS_ACCOUNT_TIERS names 'ball_dont_lie', and there is no account of that name",
+        ),
     ],
 )
 def test_a_tier_or_account_that_there_is_not_is_refused(of_tiers, tiers, words) -> None:
