@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from alerting.randomness import looks_random
-from alerting.secret_literals import literal_spans, longest_known, merged, register_secret
+from alerting.secret_literals import known_secrets, literal_spans, longest_known, merged, register_secret
 from alerting.secret_names import is_plural, kind_of_name
 from alerting.secret_shapes import shape_spans
 from alerting.secret_values import named_spans
@@ -36,8 +36,11 @@ MASK = "***"
 _MAX_LAYERS = 4
 _MAX_DEPTH = 24
 _OVERLAP_CHARS = 8_192
+_MOST_REMEMBERED, _MOST_REMEMBERED_CHARS = 4_096, 500
+"""Texts, and characters of each: the same facts go into the record, the mail, the artifacts and the events of a run."""
 MAX_LOG_CHARS = 200_000
 """Of a log record's message and traceback; the Prefect server takes a megabyte of JSON."""
+_remembered: tuple[Mapping[str, tuple[str, ...]], dict[tuple[str, int | None], str]] = ({}, {})
 _TURNING = "\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069"
 _UNPRINTABLE = re.compile(f"[\x00-\x1f\x7f-\x9f{_TURNING}]+")
 _STEERING = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f{_TURNING}]")
@@ -81,6 +84,29 @@ def redact(text: str, max_chars: int | None = None) -> str:
     >>> redact("Authorization: Bearer abcdef, primary key=game_id in postgres://me:pw@host/db")
     'Authorization: ***, primary key=game_id in postgres://***@host/db'
     """
+    if len(text) > _MOST_REMEMBERED_CHARS:
+        return _masked(text, max_chars)
+    masked, asked = _masked_with(known_secrets()), (text, max_chars)
+    found = masked.get(asked)
+    if found is None:
+        found = _masked(text, max_chars)
+        if len(masked) >= _MOST_REMEMBERED:
+            masked.clear()
+        masked[asked] = found
+    return found
+
+
+def _masked_with(known: Mapping[str, tuple[str, ...]]) -> dict[tuple[str, int | None], str]:
+    """What was masked while just these secrets were known; empty as soon as one comes or goes."""
+    global _remembered
+    remembered = _remembered
+    if remembered[0] is not known:
+        # A thread that is still at it with the secrets before writes into a dictionary that nobody reads any more.
+        remembered = _remembered = (known, {})
+    return remembered[1]
+
+
+def _masked(text: str, max_chars: int | None) -> str:
     cut = len(text) if max_chars is None else max_chars
     if cut < len(text):
         text = text[: cut + max(_OVERLAP_CHARS, 6 * longest_known())]

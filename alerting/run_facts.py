@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import asdict, field
+from dataclasses import field, fields, replace
 from typing import Any, Literal
 
 from pydantic import TypeAdapter
@@ -171,9 +171,9 @@ class RunFacts:
 
     def merged(self, later: RunFacts) -> RunFacts:
         """``later`` wins where it differs from the defaults; what only this one knows stays."""
-        unsaid = asdict(RunFacts())
-        said = {name: value for name, value in asdict(later).items() if value != unsaid[name]}
-        return _ADAPTER.validate_python({**asdict(self), **said})
+        said = {one.name: getattr(later, one.name) for one in fields(RunFacts)}
+        return replace(self, **{name: value for name, value in said.items() if value != getattr(_UNSAID, name)})
 
 
 _ADAPTER: TypeAdapter[RunFacts] = TypeAdapter(RunFacts)
+_UNSAID = RunFacts()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 import threading
+from collections.abc import Mapping
 from functools import lru_cache
 
 from alerting.unescaping import ANY, EACH, QUOTED_PRINTABLE, Span, spans_before, unescaped
@@ -87,6 +88,11 @@ def _below(text: str, secrets: list[str], escape: re.Pattern[str], layers: int) 
     if layers > 1:
         found += _below(plain, secrets, escape, layers - 1)
     return spans_before(text, found, escape) if found else []
+
+
+def known_secrets() -> Mapping[str, tuple[str, ...]]:
+    """Every registered secret with its forms; another object as soon as one comes or goes."""
+    return _known
 
 
 def longest_known() -> int:

@@ -131,8 +131,9 @@ def close_backfill(
     keep_record(services.store, prefix, final)
     result = _sent(services, backfill_id, final, now)
     release_lease(services.store, known.source, backfill_id, now)
-    announce(run_events(final.redacted(), ledger, services.table_names(final.source)))
-    shown = result_artifacts(final.redacted(), ledger, services.settings.inbox_url)
+    told = final.redacted()
+    announce(run_events(told, ledger, services.table_names(final.source)))
+    shown = result_artifacts(told, ledger, services.settings.inbox_url)
     shown += calendar_artifacts(services, [final.source], now, final.flow_run_id)
     end_progress(final.flow_run_id, ending_of(final), shown)
     sent = f"mail {result.status}" if result else "no mail was owed"

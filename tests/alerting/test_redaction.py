@@ -20,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from secret_cases import HARMLESS, NAMES, a_key, a_password, forms_of, structures_with, texts_with
 
+from alerting import redaction
 from alerting.incident import Incident
 from alerting.redaction import RedactingFilter, printable, redact, redact_value, register_secret
 from alerting.run_facts import RunFacts
@@ -382,3 +383,18 @@ def test_a_secret_of_four_characters_is_masked_and_a_shorter_one_may_be_a_word()
     for secret in ("x7-q", "cat"):
         register_secret(secret)
     assert redact("sent x7-q to the cat") == "sent *** to the cat"
+
+
+def test_a_text_that_was_shown_before_its_secret_was_known_is_masked_from_then_on():
+    text = "the pass phrase of the vault: correct horse battery"
+    assert redact(text) == redact(text) == text
+    register_secret("correct horse battery")
+    assert redact(text) == redact(text) == "the pass phrase of the vault: ***"
+    assert redact(text, 12) == text[:12]
+
+
+def test_however_many_texts_are_masked_few_of_them_are_remembered(monkeypatch):
+    monkeypatch.setattr(redaction, "_MOST_REMEMBERED", 3)
+    texts = [f"password=pl4nted-{number}" for number in range(10)]
+    assert [redact(text) for text in texts * 2] == ["password=***"] * 20
+    assert len(redaction._remembered[1]) <= 3
