@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from alerting.errors import PipelineError
 from deployments.local.stack import Stack
@@ -42,16 +43,17 @@ def _main(given: argparse.Namespace) -> int:
     stack = Stack(given.state_dir, weather=given.weather)
     was_up = stack.is_up()
     print(f"{'using' if was_up else 'starting'} the embedded stack in {given.state_dir}/ ...", flush=True)
-    stack.up(detached=given.up or was_up)
+    is_season = bool(given.season or given.dates)
+    stack.up(detached=given.up or was_up, meanwhile=lambda: make_tables(stack, is_season=is_season))
     try:
-        provisioning_s = start_work(stack, is_season=bool(given.season or given.dates))
+        provisioning_s = start_work(stack, is_season=is_season)
         print(
             f"stack ready after {time.monotonic() - began:.0f} s, {provisioning_s:.0f} s of it provisioning", flush=True
         )
         if given.up:
             _say_where(stack)
             return 0
-        if given.season or given.dates:
+        if is_season:
             season_job = importlib.import_module("deployments.local.season_job")
             code: int = season_job.run_season_of(stack.urls(), given.season, given.dates, given.kills)
         else:
@@ -70,19 +72,28 @@ def start_work(stack: Stack, *, is_season: bool = False) -> float:
     """Provisions a running stack and starts its worker; returns the seconds that provisioning took.
 
     From here on this process talks to that stack.
-
-    Everything that imports Prefect is imported here, after the environment names the stack's server, because Prefect
-    reads its settings at import.
     """
-    os.environ.update(stack.environment())
-    if is_season:
-        os.environ.update(importlib.import_module("deployments.local.season_job").ENVIRONMENT)
-    provisioning = importlib.import_module("deployments.provision")
+    provisioning = _provisioning_of(stack, is_season)
     began = time.monotonic()
     provisioning.provision()
     took_s = time.monotonic() - began
     stack.start_worker(provisioning.WORK_POOL)
     return took_s
+
+
+def make_tables(stack: Stack, *, is_season: bool = False) -> None:
+    """Bucket, dataset and tables, of which `start_work` then finds that they are there; they need no Prefect server."""
+    provisioning = _provisioning_of(stack, is_season)
+    provisioning.provision_storage(provisioning.build_services())
+
+
+def _provisioning_of(stack: Stack, is_season: bool) -> Any:
+    """Everything that imports Prefect is imported here, after the environment names the stack's server, because Prefect
+    reads its settings at import."""
+    os.environ.update(stack.environment())
+    if is_season:
+        os.environ.update(importlib.import_module("deployments.local.season_job").ENVIRONMENT)
+    return importlib.import_module("deployments.provision")
 
 
 def _say_where(stack: Stack) -> None:

@@ -16,7 +16,8 @@ import secrets
 import shlex
 import sys
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from alerting.errors import ConfigurationError, PipelineError
@@ -41,6 +42,7 @@ from deployments.local.weather import start_weather
 
 _PROJECT_DIR = Path(__file__).resolve().parents[2]
 _UPSTREAMS = "deployments.local.upstreams"
+_STORAGE = ("gcs", "bigquery", "weather")
 
 
 class Stack:
@@ -71,11 +73,13 @@ class Stack:
         """Whether a complete stack of this folder runs."""
         return load_state(self._file).alive()
 
-    def up(self, *, detached: bool = False) -> None:
+    def up(self, *, detached: bool = False, meanwhile: Callable[[], None] | None = None) -> None:
         """Starts the stack, or takes the one that runs; what is left of a killed one is stopped first.
 
         Args:
             detached: It outlives this process. Without effect on a stack that runs already.
+            meanwhile: Called in a thread once storage and BigQuery answer, while the Prefect server, which takes three
+                times as long, is still starting. Not called for a stack that runs already.
 
         Raises:
             ConfigurationError: Real Google credentials are in the environment, or something about sources that is no
@@ -89,7 +93,7 @@ class Stack:
             if not state.alive():
                 stop_children(state)
                 state.exports = exports
-                self._start(state, detached=detached)
+                self._start(state, detached, meanwhile)
             elif exports and exports != state.exports:
                 raise ConfigurationError(
                     f"{', '.join(sorted(exports))} of this shell differ from those that the running stack in "
@@ -166,7 +170,7 @@ class Stack:
             f'<a href="{target}">Open the Prefect UI</a>\n'
         )
 
-    def _start(self, state: StackState, *, detached: bool) -> None:
+    def _start(self, state: StackState, detached: bool, meanwhile: Callable[[], None] | None) -> None:
         state.token = uuid.uuid4().hex
         state.auth = state.auth or f"gapless:{secrets.token_urlsafe(32)}"
         state.owner = None if detached else ProcessId.of(os.getpid())
@@ -176,7 +180,14 @@ class Stack:
             if not detached:
                 self._record(state, start_guard(self.state_dir, self._logs / "guard.log", state.token))
             self._start_services(state, token)
-            wait_ready(state.children, timeout_s=prefect_children.FIRST_START_TIMEOUT_S)
+            timeout_s = prefect_children.FIRST_START_TIMEOUT_S
+            with ThreadPoolExecutor(1) as pool:
+                if meanwhile:
+                    wait_ready([one for one in state.children if one.name in _STORAGE], timeout_s)
+                    work = pool.submit(meanwhile)
+                wait_ready(state.children, timeout_s)
+                if meanwhile:
+                    work.result()
         except BaseException:
             stop_children(state)
             save_state(self._file, state)

@@ -113,6 +113,27 @@ def test_two_ups_at_once_start_one_stack_that_answers_everywhere(stack: Stack, f
 
 
 @pytest.mark.faults
+def test_what_is_done_meanwhile_finds_storage_and_its_failure_stops_everything(tmp_path: Path) -> None:
+    stack, answered = Stack(tmp_path / "s", upstream=()), []
+
+    def make_tables() -> None:
+        environment = stack.environment()
+        for url in (
+            f"{environment['STORAGE_EMULATOR_HOST']}/storage/v1/b",
+            f"{environment['BIGQUERY_EMULATOR_HOST']}/gapless/ready",
+        ):
+            with urllib.request.urlopen(url, timeout=10) as answer:
+                answered.append(answer.status)
+        raise ConfigurationError("no tables")
+
+    with pytest.raises(ConfigurationError, match="no tables"):
+        stack.up(meanwhile=make_tables)
+
+    assert answered == [200, 200]
+    assert stack.children() == []
+
+
+@pytest.mark.faults
 def test_a_half_dead_stack_is_replaced_on_the_same_ports(stack: Stack) -> None:
     stack.up(detached=True)
     before, urls = _identities(stack), stack.urls()
