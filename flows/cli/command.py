@@ -5,10 +5,11 @@ Exit codes: 0 good, 1 not good (the message says what to type next), 2 wrong usa
 
 from __future__ import annotations
 
+import functools
 import logging
 import sys
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
@@ -53,12 +54,18 @@ def options(
     logging.basicConfig(level=logging.INFO if verbose else logging.CRITICAL, stream=sys.stderr)
 
 
+@functools.cache
+def _command() -> Callable[..., Any]:
+    """Calling `app` would make the parser anew from all signatures, for each line of a process that runs several."""
+    return typer.main.get_command(app)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command line and returns its exit code; never raises for what it understands, never prompts a script."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     as_json = "--json" in given
     try:
-        app(args=given, prog_name="gapless")
+        _command()(args=given, prog_name="gapless")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1 if end.code else 0
     except KeyboardInterrupt:
