@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from alerting.chat_channels import register_address
@@ -55,7 +55,7 @@ class Settings(BaseSettings):
         description="JSON: per source, the entities that `all` means, where yours differ; where the source needs facts "
         "of each, an object of them by entity.",
     )
-    source_page_size: dict[str, int] = Field(
+    source_page_size: dict[str, PositiveInt] = Field(
         default_factory=dict, description="JSON: rows asked for per page and source; may change while a run is paused."
     )
     source_only: dict[str, list[str]] = Field(
@@ -70,7 +70,7 @@ class Settings(BaseSettings):
         default_factory=dict,
         description="JSON: shortest and longest pause between two calls, in seconds, per source (or account).",
     )
-    source_raw_days: dict[str, int] = Field(
+    source_raw_days: dict[str, NonNegativeInt] = Field(
         default_factory=dict,
         description="JSON: days after which the landed pages of a source are deleted, 0 = never; "
         "`python -m deployments.lifecycle` makes it a rule of the bucket.",
@@ -122,7 +122,7 @@ class Settings(BaseSettings):
         description="Most partitions per BigQuery load job while they are fetched; no job has more than 1,000 dates, "
         "1,000,000 rows or 1 GiB of payloads.",
     )
-    retry_delays_s: list[float] = Field(
+    retry_delays_s: list[NonNegativeFloat] = Field(
         default_factory=lambda: [2.0, 4.0, 8.0, 16.0, 32.0], description="JSON: waits between tries of one stage."
     )
     backfill_quota_share: float = Field(
@@ -148,7 +148,7 @@ class Settings(BaseSettings):
     run_budget_usd: float = Field(
         0.0, ge=0, description="A run that has cost so many US dollars begins nothing more; 0 is no limit."
     )
-    source_usd_per_call: dict[str, float] = Field(
+    source_usd_per_call: dict[str, NonNegativeFloat] = Field(
         default_factory=dict, description="JSON: US dollars per call and source, where your plan differs."
     )
     storage_usd_per_1000_writes: float = Field(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import ClassVar, Self
+from typing import ClassVar, Self, TypeVar
 
 from alerting.channels import Channel
 from alerting.errors import ConfigurationError
@@ -35,6 +35,8 @@ from scrapers.pace.budget import Budget, Clock
 from scrapers.pace.quota import Purpose, SharedQuota
 from scrapers.rate import Rate, Tier
 
+_Setting = TypeVar("_Setting")
+
 # A call ends at the latest one request (7 s) after its last retry began.
 PERSONS_PATIENCE_S = 2.0
 
@@ -55,6 +57,7 @@ class SourceKit:
         """With the entities, or what is swept, the parts and the page size of the settings."""
         settings = self.services.settings
         scraper = copy(scraper_registry.scraper(self.source))
+        _refuse_entities_of_none(settings, scraper)
         told = settings.source_entities.get(self.source, scraper.entities)
         scraper.entities = tuple(told)
         scraper.told_facts = told if isinstance(told, dict) else {}
@@ -118,9 +121,17 @@ class SourceKit:
             per_minute=_of_account(settings.source_rate_per_minute, scraper, declared.per_minute),
             per_day=_of_account(settings.source_calls_per_day, scraper, declared.per_day),
             per_month=_of_account(settings.source_calls_per_month, scraper, declared.per_month),
-            pause_s=settings.source_pause_s.get(scraper.account_name, declared.pause_s),
+            pause_s=_of_account(settings.source_pause_s, scraper, declared.pause_s),
         )
-        return SourceAccess(settings.source_urls.get(source, scraper.base_url), rate=rate, timeout_s=scraper.timeout_s)
+        url = settings.source_urls.get(source, scraper.base_url)
+        if url and not re.match(r"https?://[^/?#]", url):
+            raise ConfigurationError(
+                f"GAPLESS_SOURCE_URLS: that of {source} begins with neither https:// nor http://. Nothing was done",
+                source=source,
+                stage="settings",
+                hint=f"write it like {scraper.base_url}",
+            )
+        return SourceAccess(url, rate=rate, timeout_s=scraper.timeout_s)
 
     @cached_property
     def prices(self) -> Prices:
@@ -322,7 +333,19 @@ class Services:
         return [f"{self.settings.dataset}.{name}" for name in self.source_kit(source).scraper.tables]
 
 
-def _of_account(settings: Mapping[str, int], scraper: Scraper, declared: int | None) -> int | None:
+def _refuse_entities_of_none(settings: Settings, scraper: Scraper) -> None:
+    if scraper.source not in settings.source_entities or scraper.takes_entities or scraper.sweeps:
+        return
+    narrow = f"; {scraper.narrowed_by}s go into GAPLESS_SOURCE_ONLY" if scraper.narrowed_by else ""
+    raise ConfigurationError(
+        f"GAPLESS_SOURCE_ENTITIES names entities of {scraper.source}, which is asked by date. Nothing was done",
+        source=scraper.source,
+        stage="settings",
+        hint=f"take them out{narrow}",
+    )
+
+
+def _of_account(settings: Mapping[str, _Setting], scraper: Scraper, declared: _Setting) -> _Setting:
     """What is set for the account that the source shares, by the account's name, or for the source alone.
 
     Raises ``ConfigurationError`` for the name of a source whose limit is that of an account.

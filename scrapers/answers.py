@@ -61,6 +61,8 @@ STATUSES: Mapping[int, type[PipelineError]] = {
     422: ConfigurationError,
     425: SourceUnavailable,
     429: RateLimited,
+    # Nobody from here may have it: an address or a country is refused, and every date would meet the same.
+    451: BlockedBySource,
 }
 """What a status means unless the scraper's ``statuses`` or ``accepted_statuses`` says otherwise; 5xx is
 ``SourceUnavailable``, any other ``SourceContractError``."""

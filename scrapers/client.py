@@ -45,6 +45,8 @@ _LONGEST_GUESSED_PAUSE_S = 60.0
 _MOST_DRIFT = 20
 _CONNECTIONS = 32
 _ELSEWHERE = (301, 302, 303, 307, 308)
+# Locked, as a shop is that owes its platform money; refused by law.
+_SHUT = (423, 451)
 _TOKEN_TIMEOUT_S = 30.0
 
 
@@ -379,7 +381,8 @@ def _of_site(problem: PipelineError | None, answer: Answer, site: str) -> Pipeli
     """A refusal as that of a site alone: it needs a login, is not there, or sends us somewhere else."""
     is_elsewhere = answer.status in _ELSEWHERE
     is_gone = answer.status in (404, 410)
-    if problem is None or not (is_elsewhere or is_gone or isinstance(problem, AuthenticationError)):
+    is_shut = answer.status in _SHUT or isinstance(problem, AuthenticationError)
+    if problem is None or not (is_elsewhere or is_gone or is_shut):
         return problem
     if is_elsewhere:
         place = redact(answer.headers.get("location", ""))[:120]

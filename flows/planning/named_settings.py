@@ -30,7 +30,7 @@ ALL = "*"
 def refuse_unknown_names(settings: Settings) -> None:
     """Raises ``ConfigurationError`` for the first name that no source and no account has."""
     known = set(sources())
-    _refuse_among(settings, BY_SOURCE, known, "source")
+    _refuse_among(settings, (*BY_SOURCE, "quiet_sources"), known, "source")
     _refuse_among(settings, ("blackouts",), known | {ALL}, "source")
     # Whose accounts there are, each source has to be imported for.
     if settings.account_tiers or any(set(getattr(settings, field)) - known for field in BY_ACCOUNT):

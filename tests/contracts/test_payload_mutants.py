@@ -35,7 +35,7 @@ REFUSED = {
     "BlockedBySource",
 }
 
-OF_A_SITE = {302, 401, 402, 403, 404, 410}
+OF_A_SITE = {302, 401, 402, 403, 404, 410, 423, 451}
 """Where each site is a domain of its own: it is gone, somewhere else, or lets nobody in; the others are asked."""
 
 Document = Any
@@ -49,6 +49,11 @@ def _ok(body: bytes, *headers: str) -> bytes:
 
 def _half(packed: bytes) -> bytes:
     return packed[: len(packed) // 2]
+
+
+def _pieces(body: bytes, end: bytes) -> bytes:
+    head = f"HTTP/1.1 200 OK\r\n{JSON}\r\nTransfer-Encoding: chunked\r\n\r\n{len(body):x}\r\n"
+    return head.encode() + body + b"\r\n" + end
 
 
 def _status(line: str, *headers: str) -> Wire:
@@ -75,8 +80,28 @@ WIRE: dict[str, tuple[Wire, str]] = {
     "not there": (_status("404 Not Found"), "404"),
     "gone": (_status("410 Gone"), "410"),
     "a teapot": (_status("418 I'm a teapot"), "418"),
+    "locked": (_status("423 Locked"), "423"),
+    "refused by law": (_status("451 Unavailable For Legal Reasons"), "451"),
     "slow down": (_status("429 Too Many Requests", "Retry-After: -5"), "429"),
     "broken": (_status("500 Internal Server Error"), "500"),
+    "a word before the answer": (lambda body: b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + _ok(body), HARMLESS),
+    "in pieces, and cut": (lambda body: _pieces(body, b""), "SourceUnavailable"),
+    "in pieces": (lambda body: _pieces(body, b"0\r\nX-Sum: 1\r\n\r\n"), HARMLESS),
+    "two lengths": (
+        lambda body: http("200 OK", body, JSON, f"Content-Length: {len(body)}", "Content-Length: 3", length=False),
+        "SourceUnavailable",
+    ),
+    "a wrong checksum": (
+        lambda body: _ok(gzip.compress(body)[:-8] + bytes(8), JSON, "Content-Encoding: gzip"),
+        "SourceUnavailable",
+    ),
+    "nothing, packed": (lambda body: _ok(gzip.compress(b""), JSON, "Content-Encoding: gzip"), "SourceUnavailable"),
+    "packed twice": (
+        lambda body: _ok(gzip.compress(gzip.compress(body)), JSON, "Content-Encoding: gzip, gzip"),
+        HARMLESS,
+    ),
+    "a guard before its JSON": (lambda body: _ok(b")]}',\n" + body), "SourceContractError"),
+    "for another page to call": (lambda body: _ok(b"callback(" + body + b")"), "SourceContractError"),
     "busy": (_status("503 Service Unavailable", "Retry-After: 0"), "503"),
     "a status nobody knows": (_status("599 What"), "599"),
     "a challenge": (_status("200 OK", "cf-mitigated: challenge"), "BlockedBySource"),

@@ -137,9 +137,7 @@ def market(provisioned: Provisioned, inbox: InboxClient, monkeypatch: pytest.Mon
             "odds_history",
             upstream.url,
             {"odds_api_key": ODDS_KEY},
-            GAPLESS_SOURCE_URLS=json.dumps(
-                dict.fromkeys(("odds_history", "odds_events", "odds_spreads"), upstream.url)
-            ),
+            GAPLESS_SOURCE_URLS=json.dumps(dict.fromkeys(("odds_history", "odds_events"), upstream.url)),
             GAPLESS_ACCOUNT_TIERS=json.dumps({ACCOUNT: "20k"}),
             GAPLESS_BACKFILL_QUOTA_SHARE="1.0",
             GAPLESS_CONSOLE_ONLY="false",
@@ -174,6 +172,7 @@ def second_purchase(market: Market, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         folder.mkdir()
         (folder / "odds_spreads.py").write_text(text[1])
         monkeypatch.setattr(package, "__path__", [*package.__path__, str(folder)])
+    market.set(source_urls=dict.fromkeys(("odds_history", "odds_events", "odds_spreads"), market.upstream.url))
     yield "odds_spreads"
     for package, lookup in (
         (scrapers.sources, registry.scraper),

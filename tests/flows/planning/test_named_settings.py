@@ -18,6 +18,7 @@ from flows.settings import Settings
         ({"source_only": {"racing_card": ["gb"]}}, "SOURCE_ONLY names 'racing_card'", "write 'racing_cards'"),
         ({"source_urls": {"bdl_box_score": "http://h"}}, "there is no source of that name", "write 'bdl_box_scores'"),
         ({"blackouts": {"nba_boxscore": ["Mon-Fri 18:00-20:00 UTC"]}}, "GAPLESS_BLACKOUTS", "write 'nba_boxscores'"),
+        ({"quiet_sources": ["racing_card"]}, "QUIET_SOURCES names 'racing_card'", "write 'racing_cards'"),
         ({"source_calls_per_day": {"zzz": 5}}, "no source or account of that name", "write one of balldontlie, "),
         ({"account_tiers": {"balldontlies": "free"}}, "there is no account of that name", "write 'balldontlie'"),
     ],

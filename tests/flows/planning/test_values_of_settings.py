@@ -1,0 +1,52 @@
+"""Values that no run could mean, and settings that their source cannot use: refused, and never ignored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from alerting.errors import ConfigurationError
+from flows.settings import Settings
+from flows.wiring import Services
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("source_page_size", {"racing_results": 0}),
+        ("source_page_size", {"racing_results": -5}),
+        ("source_raw_days", {"hemnet_sales": -1}),
+        ("source_usd_per_call", {"racing_cards": -0.5}),
+        ("retry_delays_s", [-1]),
+        ("retry_delays_s", [float("nan")]),
+    ],
+)
+def test_a_number_that_no_run_could_mean_is_refused(field: str, value: Any) -> None:
+    with pytest.raises(ConfigurationError, match=field):
+        Settings(console_only=True, **{field: value})
+
+
+@pytest.mark.parametrize(
+    ("source", "settings", "words", "hint"),
+    [
+        (
+            "racing_cards",
+            {"source_entities": {"racing_cards": ["gb"]}},
+            "which is asked by date",
+            "GAPLESS_SOURCE_ONLY",
+        ),
+        ("odds_history", {"source_entities": {"odds_history": ["us"]}}, "which is asked by date", "take them out"),
+        ("hemnet_sales", {"source_pause_s": {"hemnet_sales": (1, 2)}}, "shares that of the account hemnet", '"hemnet"'),
+        ("racing_cards", {"source_urls": {"racing_cards": "example.com"}}, "neither https", "https://api.theracingapi"),
+        ("racing_cards", {"source_urls": {"racing_cards": "ftp://example.com"}}, "neither https", ""),
+        ("racing_cards", {"source_urls": {"racing_cards": "https://"}}, "neither https", ""),
+    ],
+)
+def test_a_setting_that_the_source_cannot_use_is_refused_and_not_ignored(
+    source: str, settings: dict[str, Any], words: str, hint: str
+) -> None:
+    services = Services(Settings(console_only=True, **settings))
+    with pytest.raises(ConfigurationError, match=words) as refused:
+        services.source_kit(source).access  # noqa: B018 - raises
+    assert hint in str(refused.value.hint)
