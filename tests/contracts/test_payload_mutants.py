@@ -52,7 +52,7 @@ def _half(packed: bytes) -> bytes:
 
 
 def _pieces(body: bytes, end: bytes) -> bytes:
-    head = f"HTTP/1.1 200 OK\r\n{JSON}\r\nTransfer-Encoding: chunked\r\n\r\n{len(body):x}\r\n"
+    head = f"HTTP/1.1 200 OK\r\n{JSON}\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n{len(body):x}\r\n"
     return head.encode() + body + b"\r\n" + end
 
 
