@@ -58,6 +58,7 @@ class Invariants:
         self._kit: SourceKit = services.source_kit(subject.asked.source)
         self._true_rows: dict[str, dict[str, list[str]]] = {}
         self._landed: dict[str, int] = {}
+        self._new_landed: list[str] = []
         self._done: set[str] = set()
         self._mails_seen = 0
         self._begun_before = _runs_in(world)
@@ -95,6 +96,7 @@ class Invariants:
         changed = [name for name, generation in self._landed.items() if now.get(name) != generation]
         if changed:
             self.tell("what was landed is gone or another", changed[:3])
+        self._new_landed = sorted(now.keys() - self._landed.keys())
         self._landed = now
 
     def look_at_verdicts(self) -> set[str]:
@@ -109,8 +111,10 @@ class Invariants:
 
     def look_at_idle_run(self, calls: int) -> None:
         """After a run that had nothing left to do."""
-        if self.truth is not None and calls > self.truth.idle_calls and self.verdicts() == dict(self.truth.verdicts):
-            self.tell("a date that was done is asked for again", calls)
+        # A source's list of its files may be asked for, and is no page of a date.
+        is_asked = self.truth is not None and (self._new_landed or calls > self.truth.idle_calls)
+        if is_asked and self.verdicts() == dict(self._true_verdicts):
+            self.tell("a date that was done is asked for again", self._new_landed[:3] or calls)
 
     def verdicts(self) -> dict[str, str]:
         """As the ledger has them."""
