@@ -34,7 +34,7 @@ SAMPLES: Mapping[str, tuple[str, ...]] = {
     "bdl_players": ("--entities", "active", "--today", "2025-06-17"),
     "bdl_teams": ("--entities", "all", "--today", "2025-06-17"),
     "bigdataball_playbyplay": _FINALS,
-    "civic_band": ("--entities", "alameda.ca, berkeley.ca", "--today", "2025-06-17"),
+    "civic_band": ("--entities", "temecula.ca~agendas", "--today", "2025-06-17"),
     "coffee_shops": ("2025-01-10", "2025-01-10"),
     "hemnet_sales": ("2024-11-01", "2024-12-31"),
     "hemnet_details": ("2024-11-01", "2024-12-31"),

@@ -8,6 +8,7 @@ import json
 import math
 import re
 import urllib.parse
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from email.message import EmailMessage
 from functools import cached_property
@@ -176,7 +177,9 @@ class Answers:
         """When it was asked and answered 429: that is no call of the day."""
         self.too_early: list[str] = []
         """What was asked before a wish of the source to wait was over."""
-        self.quiet_until_s = self.storm_until_s = -math.inf
+        self.quiet_until_s: dict[str, float] = defaultdict(lambda: -math.inf)
+        """By site where each has a rate of its own, else of ""."""
+        self.storm_until_s = -math.inf
         self.is_restless = False
         """No two answers to a question have the same bytes, though they say the same."""
         self.busy = 0
@@ -206,6 +209,7 @@ class SimulatedTransport:
 
     def __init__(self, source: Transport, scraper: Scraper, rate: Rate, process: Process, world: World) -> None:
         self._source, self._rate, self._process = source, rate, process
+        self._has_sites = scraper.domain == "site"
         self._key = scraper.auth.param if isinstance(scraper.auth, SecretParam) else ""
         self._answers, self._clock = world.answers, world.clock
         self._last: dict[str, tuple[Sequence[tuple[str, str]], Answer]] = {}
@@ -231,7 +235,7 @@ class SimulatedTransport:
                 self._answers.known[what] = self._really_asked(call)
             now = dt.datetime.now(dt.UTC)
             self._answers.asked.append((allowed_s, what, _site_of(call.url)))
-            if allowed_s < self._answers.quiet_until_s:
+            if allowed_s < self._answers.quiet_until_s[self._domain_of(call)]:
                 self._answers.too_early.append(what)
             self._clock.sleep(0.05)
             answer = self._in_other_bytes(dataclasses.replace(self._answers.known[what], received_at=now))
@@ -241,7 +245,7 @@ class SimulatedTransport:
                 self._answers.storm_until_s = self._clock.now_s + STORM_S
             if fault is Fault.RATE_LIMITED or self._clock.now_s < self._answers.storm_until_s:
                 self._answers.refused.append(allowed_s)
-                return self._refused(answer)
+                return self._refused(call, answer)
             if fault is Fault.DRIFT and before is not None and _is_next_page(params_before, params):
                 return dataclasses.replace(answer, body=drifted(before.body, answer.body))
             return self._spoiled(answer, fault, before)
@@ -270,8 +274,11 @@ class SimulatedTransport:
             return answer
         return dataclasses.replace(answer, body=answer.body + b"\n" * len(self._answers.asked))
 
-    def _refused(self, answer: Answer) -> Answer:
-        self._answers.quiet_until_s = self._clock.now_s + _RETRY_AFTER_S
+    def _domain_of(self, call: Call) -> str:
+        return _site_of(call.url) if self._has_sites else ""
+
+    def _refused(self, call: Call, answer: Answer) -> Answer:
+        self._answers.quiet_until_s[self._domain_of(call)] = self._clock.now_s + _RETRY_AFTER_S
         return dataclasses.replace(answer, status=429, headers={"retry-after": f"{_RETRY_AFTER_S:g}"}, body=b"{}")
 
     def _spoiled(self, answer: Answer, fault: Fault | None, before: Answer | None) -> Answer:
