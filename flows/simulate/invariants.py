@@ -111,10 +111,12 @@ class Invariants:
 
     def look_at_idle_run(self, calls: int) -> None:
         """After a run that had nothing left to do."""
-        # A source's list of its files may be asked for, and is no page of a date.
-        is_asked = self.truth is not None and (self._new_landed or calls > self.truth.idle_calls)
+        # A list of files may be asked for, and is no page of a date; snapshots and sweeps grow old and are read again.
+        grows_old = self._kit.scraper.step == "whole" or bool(self._kit.scraper.sweeps)
+        landed = [] if grows_old else self._new_landed
+        is_asked = self.truth is not None and (landed or calls > self.truth.idle_calls)
         if is_asked and self.verdicts() == dict(self._true_verdicts):
-            self.tell("a date that was done is asked for again", self._new_landed[:3] or calls)
+            self.tell("a date that was done is asked for again", landed[:3] or calls)
 
     def verdicts(self) -> dict[str, str]:
         """As the ledger has them."""
