@@ -135,10 +135,10 @@ class Bench:
         """Starts and waits."""
         return self.wait(self.start(start_date, end_date, **rest))
 
-    def api(self, path: str, body: Any = None) -> Any:
+    def api(self, path: str, body: Any = None, method: str | None = None) -> Any:
         """The Prefect API."""
         token = base64.b64encode(self.env["PREFECT_API_AUTH_STRING"].encode()).decode()
-        return _json(self.env["PREFECT_API_URL"] + path, body, authorization=f"Basic {token}")
+        return _json(self.env["PREFECT_API_URL"] + path, body, method, authorization=f"Basic {token}")
 
     def upstream(self, path: str, body: Any = None, method: str | None = None) -> Any:
         """The sample upstream's control API."""

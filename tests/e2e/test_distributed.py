@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
+import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -162,6 +164,31 @@ def test_windows_wait_together_for_a_source_that_is_down_and_one_of_them_tries_o
     assert failed < 42, "some dates of the first three windows, and all of the others, waited"
     windows = children_of(fleet, run_id)
     assert len(windows) == 6, [(one["name"], one["state"]["name"], one["state"]["message"]) for one in windows]
+
+
+def test_a_window_that_is_killed_or_whose_flow_run_is_deleted_is_begun_again_with_what_is_missing(fleet: Bench) -> None:
+    days = ("2025-05-01", "2025-05-20")
+    fleet.trouble({"kind": "slow", "delay_s": 1})
+    fleet.forget_calls()
+    run_id = fleet.start(*days, engine="distributed", parallel=2, max_concurrency=2, canary=-1)
+    deadline = time.monotonic() + 180
+    while fleet.calls()["total"] < 4 or len(at_work(fleet, run_id)) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    killed, deleted = at_work(fleet, run_id)
+    os.kill(int(killed["infrastructure_pid"].rpartition(":")[2]), signal.SIGKILL)
+    fleet.api(f"/flow_runs/{deleted['id']}", method="DELETE")
+    fleet.trouble()
+    ended = fleet.wait(run_id, timeout_s=400)
+    assert ended.message.startswith("COMPLETE"), ended.message
+    again = [window for window in children_of(fleet, run_id) if window["id"] not in (killed["id"], deleted["id"])]
+    assert 1 <= len(again) <= 2, "the process of the deleted one may have come to its last date before"
+    (mail,) = fleet.mails(ended.backfill_id)
+    assert "[OK 20/20]" in mail["subject"]
+
+
+def at_work(bench: Bench, run_id: str) -> list[dict[str, Any]]:
+    return [window for window in children_of(bench, run_id) if window["state_type"] == "RUNNING"]
 
 
 def test_cancel_of_a_distributed_run_stops_its_windows(fleet: Bench) -> None:
