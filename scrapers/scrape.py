@@ -32,12 +32,13 @@ def utc_now() -> dt.datetime:
 
 
 def new_attempt_id(now: dt.datetime) -> str:
-    """Sorts by time; unique without coordination.
+    """Sorts by time, to the microsecond; unique without coordination.
 
-    >>> new_attempt_id(dt.datetime(2025, 1, 3, 4, 5, 6, tzinfo=dt.UTC))[:16]
-    '20250103T040506Z'
+    >>> earlier, later = (new_attempt_id(dt.datetime(2025, 1, 3, 4, 5, 6, us, tzinfo=dt.UTC)) for us in (90, 100))
+    >>> earlier[:23], earlier < later
+    ('20250103T040506Z-000090', True)
     """
-    return f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
+    return f"{now:%Y%m%dT%H%M%SZ}-{now.microsecond:06d}{secrets.token_hex(4)}"
 
 
 def begun_at(attempt_id: str) -> dt.datetime | None:
