@@ -52,7 +52,7 @@ class AccountPace:
     Args:
         store: Where the timeline lies.
         account: Whose.
-        rate: Its limits; without one of second or minute every turn begins at once.
+        rate: Its limits; without one of second or minute only the pauses that the source asks for are kept together.
         source: For error messages.
         clock: Replaced in tests.
     """
@@ -74,11 +74,12 @@ class AccountPace:
         self._seen: Version[_Timeline] | None = None
         self._begins = self._ends = _NEVER
         self._is_used_up = False
+        self._held_until = self._look_at = _NEVER
 
     def wait_s(self) -> float:
         """Seconds until this process may make one call, 0 for now; takes a turn where it has none."""
         if not self._most_calls:
-            return 0.0
+            return self._held_s()
         if not self._left or self._clock.now() > self._ends - self._between:
             self._take_turn()
         return max(0.0, (self._begins - self._clock.now()).total_seconds())
@@ -90,7 +91,7 @@ class AccountPace:
 
     def hold(self, seconds: float) -> None:
         """No turn of any process begins for so long: the source asked to slow down."""
-        held_until = self._clock.now() + dt.timedelta(seconds=seconds)
+        self._held_until = held_until = self._clock.now() + dt.timedelta(seconds=seconds)
         self._left = 0
         self._update(lambda known: known.model_copy(update={"held_until": max(known.held_until, held_until)}))
 
@@ -103,6 +104,15 @@ class AccountPace:
                 lambda known: known.model_copy(update=given_back) if known and self._is_mine(known, ends) else None,
                 self._seen,
             )
+
+    def _held_s(self) -> float:
+        """What is left of a pause of all; where no turns are taken, the store is looked at as often as for one."""
+        now = self._clock.now()
+        if now >= self._look_at:
+            known = self._record.read() or _UNUSED
+            self._held_until = max(self._held_until, known.held_until)
+            self._look_at = now + dt.timedelta(seconds=LONGEST_TURN_S)
+        return max(0.0, (self._held_until - now).total_seconds())
 
     def _take_turn(self) -> None:
         # Turns grow as long as they are used up, or nobody else takes one between them: each is a write to the store.

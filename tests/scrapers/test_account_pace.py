@@ -26,10 +26,10 @@ RATE = Rate(per_second=1.8)
 class Process:
     """One process whose calls are made one after the other, each a while after the one before was let through."""
 
-    def __init__(self, world: World, pauses_s: list[float]) -> None:
+    def __init__(self, world: World, pauses_s: list[float], rate: Rate = RATE) -> None:
         self.world, self.pauses_s = world, pauses_s
         clock = Clock(lambda: world.now_s, lambda: START + dt.timedelta(seconds=world.now_s), world.sleep)
-        self.budget = Budget(RATE, clock=clock, pace=AccountPace(world.store, "a", RATE, clock=clock))
+        self.budget = Budget(rate, clock=clock, pace=AccountPace(world.store, "a", rate, clock=clock))
 
 
 class CountingStore(MemoryObjectStore):
@@ -114,9 +114,10 @@ def test_the_shared_object_is_written_once_a_turn_and_not_once_a_call() -> None:
     assert world.store.writes < 200 / 7
 
 
-def test_a_pause_that_the_source_asked_for_holds_the_other_processes_too() -> None:
+@pytest.mark.parametrize("rate", [RATE, Rate(pause_s=(5.0, 10.0))])
+def test_a_pause_that_the_source_asked_for_holds_the_other_processes_too(rate: Rate) -> None:
     world = World()
-    one, other = Process(world, []), Process(world, [])
+    one, other = Process(world, [], rate), Process(world, [], rate)
     assert is_granted(one.budget)
     one.budget.pause_for(60)
     world.now_s = 30.0
