@@ -153,12 +153,14 @@ class Process:
         trace: Of the schedule.
         surroundings: What happens around the process while it is at an operation.
         backfill_id: Of its run; "" for the watchdog.
+        silenced_at: The operation before which it stands still or has died; "" while it goes on.
     """
 
     trace: Trace
     surroundings: Surroundings
     backfill_id: str = ""
     is_alive: bool = True
+    silenced_at: str = ""
 
     @contextmanager
     def doing(
@@ -168,9 +170,12 @@ class Process:
         self._check()
         fault = self.trace.next(what, faults)
         if fault is Fault.KILL_BEFORE:
+            self.silenced_at = what
             self._die()
         if fault is Fault.STALL:
+            self.silenced_at = what
             self.surroundings.stall()
+            self.silenced_at = ""
         if fault is Fault.OVERLAP:
             self.surroundings.overlap(self)
         if fault in _SKEWS:

@@ -17,7 +17,7 @@ from flows.ledger.ledger import Ledger, Verdict
 from flows.simulate.faults import Process, Surroundings, Trace
 from flows.simulate.memory_warehouse import STAGING, Content
 from flows.simulate.subject import Subject, rows_of
-from flows.simulate.world import World
+from flows.simulate.world import World, has_rates_of_sites
 from flows.wiring import SourceKit
 
 _LOST = Verdict.UNAVAILABLE.value
@@ -203,7 +203,7 @@ class Invariants:
         # Each site has a rate of its own where the source says so; day and month are those of all of them.
         by_site: dict[str, list[float]] = defaultdict(list)
         for second, _, site in answers.asked:
-            by_site[site if self._kit.scraper.domain == "site" else ""].append(second)
+            by_site[site if has_rates_of_sites(self._kit.scraper) else ""].append(second)
         for allowed, width_s in ((rate.per_second, 1), (rate.per_minute, 60)):
             if not allowed:
                 continue

@@ -8,7 +8,6 @@ import json
 import math
 import re
 import urllib.parse
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from email.message import EmailMessage
 from functools import cached_property
@@ -38,6 +37,7 @@ from scrapers.transport import Call, Transport
 
 OF_WAREHOUSE = OF_STORAGE_WRITE
 _RETRY_AFTER_S = 7.0
+_WORD_OF_A_PAUSE = "write budgets/pace"
 _OF_PAGE = re.compile("_?(page|cursor|offset|skip|next|pagetoken)", re.IGNORECASE)
 _BUSY = (429, 500, 502, 503, 504)
 _MOST_BUSY = 20
@@ -166,6 +166,18 @@ class SimulatedChannel:
             return Delivery("taken")
 
 
+@dataclasses.dataclass(frozen=True)
+class Quiet:
+    """The source's wish that nobody asks before ``until_s`` of the virtual clock, as it was told to one process."""
+
+    until_s: float
+    told: Process
+
+    def is_known_to(self, process: Process) -> bool:
+        """Others hear of it by the bucket: not from one that stands still or has died before it could write it down."""
+        return self.told is process or not self.told.silenced_at.startswith(_WORD_OF_A_PAUSE)
+
+
 class Answers:
     """What the source answered, by what was asked: each question is asked of the real source once."""
 
@@ -177,7 +189,7 @@ class Answers:
         """When it was asked and answered 429: that is no call of the day."""
         self.too_early: list[str] = []
         """What was asked before a wish of the source to wait was over."""
-        self.quiet_until_s: dict[str, float] = defaultdict(lambda: -math.inf)
+        self.quiet: dict[str, Quiet] = {}
         """By site where each has a rate of its own, else of ""."""
         self.storm_until_s = -math.inf
         self.is_restless = False
@@ -204,12 +216,17 @@ def question(
     return f"{method} {url}?{tuple(params) or ''} {form or ''} {content!r}"
 
 
+def has_rates_of_sites(scraper: Scraper) -> bool:
+    """Whether each site, or host of another account, has a rate of its own."""
+    return scraper.domain == "site" or bool(scraper.hosts)
+
+
 class SimulatedTransport:
     """See `scrapers.transport.Transport`: answers come from memory, and from the source what nobody asked before."""
 
     def __init__(self, source: Transport, scraper: Scraper, rate: Rate, process: Process, world: World) -> None:
         self._source, self._rate, self._process = source, rate, process
-        self._has_sites = scraper.domain == "site"
+        self._has_sites = has_rates_of_sites(scraper)
         self._key = scraper.auth.param if isinstance(scraper.auth, SecretParam) else ""
         self._answers, self._clock = world.answers, world.clock
         self._last: dict[str, tuple[Sequence[tuple[str, str]], Answer]] = {}
@@ -235,7 +252,9 @@ class SimulatedTransport:
                 self._answers.known[what] = self._really_asked(call)
             now = dt.datetime.now(dt.UTC)
             self._answers.asked.append((allowed_s, what, _site_of(call.url)))
-            if allowed_s < self._answers.quiet_until_s[self._domain_of(call)]:
+            quiet = self._answers.quiet.get(self._domain_of(call))
+            # What is kept in the bucket has microseconds.
+            if quiet and allowed_s < quiet.until_s - 1e-5 and quiet.is_known_to(self._process):
                 self._answers.too_early.append(what)
             self._clock.sleep(0.05)
             answer = self._in_other_bytes(dataclasses.replace(self._answers.known[what], received_at=now))
@@ -278,7 +297,7 @@ class SimulatedTransport:
         return _site_of(call.url) if self._has_sites else ""
 
     def _refused(self, call: Call, answer: Answer) -> Answer:
-        self._answers.quiet_until_s[self._domain_of(call)] = self._clock.now_s + _RETRY_AFTER_S
+        self._answers.quiet[self._domain_of(call)] = Quiet(self._clock.now_s + _RETRY_AFTER_S, self._process)
         return dataclasses.replace(answer, status=429, headers={"retry-after": f"{_RETRY_AFTER_S:g}"}, body=b"{}")
 
     def _spoiled(self, answer: Answer, fault: Fault | None, before: Answer | None) -> Answer:
