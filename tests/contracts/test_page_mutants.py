@@ -17,7 +17,8 @@ from typing import Any, ClassVar
 import pytest
 from judging import Judged, Lines
 from raw_server import RawServer, http
-from test_payload_mutants import REFUSED, SHAPES, _in_its_depth
+from shape_mutants import SHAPES, in_its_depth
+from test_payload_mutants import REFUSED
 
 from alerting.errors import PipelineError
 from alerting.memory_store import MemoryObjectStore
@@ -170,7 +171,7 @@ def test_the_good_page_and_the_good_answer_are_loaded(site: Site) -> None:
 
 @pytest.mark.parametrize("mutant", SHAPES)
 def test_a_mutant_of_the_data_in_a_page_is_refused_and_loads_nothing(site: Site, mutant: str) -> None:
-    mutate = _in_its_depth(SHAPES[mutant]) if "row" in mutant else SHAPES[mutant]
+    mutate = in_its_depth(SHAPES[mutant]) if "row" in mutant else SHAPES[mutant]
     found = site.swept(with_data(site.page, mutate))
     assert found.kind in REFUSED, found.error
     assert not any(found.rows.values())

@@ -1,0 +1,92 @@
+"""JSON of another shape than the source's, and how a document is changed in one place."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+Document = Any
+
+
+Mutation = Callable[[Document], Any]
+
+
+def rows_of(document: Document) -> list[Any]:
+    """The longest list of objects in the document: what the payload is about; empty where it has none."""
+    lists = [value for value in document.values() if isinstance(value, list) and value and isinstance(value[0], dict)]
+    return max(lists, key=len, default=[])
+
+
+def objects_of(document: Document) -> Iterator[dict[str, Any]]:
+    """The document and every object in its objects."""
+    yield document
+    for value in document.values():
+        if isinstance(value, dict):
+            yield from objects_of(value)
+
+
+def in_its_depth(mutate: Mutation) -> Mutation:
+    """``mutate`` where the longest list of objects is, however deep."""
+
+    def mutated(document: Document) -> Document:
+        holder = max(objects_of(document), key=lambda one: len(rows_of(one)))
+        holder.update(mutate(dict(holder)))
+        return document
+
+    return mutated
+
+
+def spoil(change: Callable[[list[Any]], Any]) -> Mutation:
+    def mutate(document: Document) -> Document:
+        change(rows_of(document))
+        return document
+
+    return mutate
+
+
+def _set(value: Any) -> Mutation:
+    return spoil(lambda rows: rows.__setitem__(0, value))
+
+
+def _rows_as(change: Callable[[list[Any]], Any]) -> Mutation:
+    return lambda document: {
+        name: change(value) if value is rows_of(document) else value for name, value in document.items()
+    }
+
+
+def _renamed(rows: list[Any]) -> None:
+    rows[0] = {f"x_{name}": value for name, value in rows[0].items()}
+
+
+SHAPES: dict[str, Mutation] = {
+    "in a list": lambda document: [document],
+    "null": lambda document: None,
+    "a text": lambda document: json.dumps(document),
+    "nothing in it": lambda document: {},
+    "its rows null": _rows_as(lambda rows: None),
+    "its rows an object": _rows_as(lambda rows: dict(enumerate(rows))),
+    "its rows a text": _rows_as(lambda rows: "x"),
+    "other names": lambda document: {f"x_{name}": value for name, value in document.items()},
+    "an error beside its data": lambda document: {**document, "error": "upstream timed out"},
+    "errors beside its data": lambda document: {**document, "errors": [{"message": "partial"}]},
+    "its first row null": _set(None),
+    "its first row a list": _set([]),
+    "its first row a text": _set("x"),
+    "its first row empty": _set({}),
+    "its first row twice": spoil(lambda rows: rows.append(copy.deepcopy(rows[0]))),
+    "its first row with other names": spoil(_renamed),
+}
+
+
+def first_row(change: Callable[[dict[str, Any]], Any]) -> Mutation:
+    return spoil(lambda rows: change(rows[0]))
+
+
+def without(*names: str) -> Mutation:
+    return lambda document: {name: value for name, value in document.items() if name not in names}
+
+
+def with_fields(**fields: Any) -> Mutation:
+    return lambda document: {**document, **fields}
