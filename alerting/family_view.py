@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from alerting.advice import Action, Step, actions_of
+from alerting.advice import Step, actions_of
 from alerting.fingerprint import Causes, IncidentGroup, group_incidents, normalise
 from alerting.incident import Incident
 from alerting.ranges import compress_dates, unit_name
@@ -15,7 +15,7 @@ from alerting.summary import (
     IncidentFile,
 )
 from alerting.summary_rows import VERDICT_LABELS, Rows, audit_rows, cost_rows
-from alerting.summary_view import SummaryView, build_view
+from alerting.summary_view import MailView, SummaryView, build_view
 from alerting.verdict import NOT_BEGUN, PAUSED, Tally, count_text, headline_of, outcome_of, tally_of, why_it_ended
 from alerting.wording import cut_items, moment, plural, shorten, span
 
@@ -46,18 +46,9 @@ class SectionView:
 
 
 @dataclass(frozen=True, slots=True)
-class FamilyView:
-    """The whole mail; the parts that it shares with a summary of one source have the names of ``SummaryView``."""
+class FamilyView(MailView):
+    """The whole mail; further parts that it shares with a summary of one source have the names of ``SummaryView``."""
 
-    subject: str
-    outcome: str
-    tone: str
-    headline: str
-    verdict: str
-    place: str
-    actions: tuple[Action, ...]
-    steps: tuple[Step, ...]
-    steps_title: str
     notes: tuple[str, ...]
     shared: tuple[str, ...]
     sections: tuple[SectionView, ...]

@@ -51,8 +51,8 @@ class CauseView:
 
 
 @dataclass(frozen=True, slots=True)
-class SummaryView:
-    """The whole mail. Pairs are (label, value). ``works_from`` and ``sooner`` stand beside every command of a step."""
+class MailView:
+    """How every mail about a backfill begins: verdict, where to look, what to do next."""
 
     subject: str
     outcome: str
@@ -63,6 +63,12 @@ class SummaryView:
     actions: tuple[Action, ...]
     steps: tuple[Step, ...]
     steps_title: str
+
+
+@dataclass(frozen=True, slots=True)
+class SummaryView(MailView):
+    """The whole mail. Pairs are (label, value). ``works_from`` and ``sooner`` stand beside every command of a step."""
+
     works_from: str
     sooner: str
     causes: tuple[CauseView, ...]
