@@ -198,11 +198,12 @@ class Scraper(ABC):
     """One source. A subclass declares facts and says how to ask and how to recognise a good answer.
 
     Class attributes:
+        title: Its name for people.
         zone: IANA zone of the source's dates.
         base_url: Scheme and host, may hold ``{site}`` (see `Request`); a setting can replace it.
         tables: BigQuery tables that a page's ``counts`` names.
-        floor: First date the source can have; earlier partitions are ``unavailable`` without a call. A first date that
-            was searched for (``scrapers.first_date_search``) can replace it; ``floor_evidence`` says how it was found.
+        floor, floor_evidence: First date the source can have, and how it was found; earlier partitions are
+            ``unavailable`` without a call. ``scrapers.first_date_search`` can replace both.
         settles_after: Time after the end of the interval until its data no longer changes.
         settle_after_days: So many days after the end of a date its open items (a postponed game) block it no more: the
             others are loaded, and the open ones stay listed. 0 = they block it until they are final. ``counts`` and the
@@ -277,7 +278,7 @@ class Scraper(ABC):
             was landed by it is done for these parts and no others.
         raw_days: Days after which its landed pages are deleted by the bucket's lifecycle, where they hold what must not
             be kept for ever (personal data); 0 = never. Manifests stay. A setting can replace it.
-        rate, auth, timeout_s, max_body_bytes: As their types say.
+        rate, auth, quota_headers, timeout_s, max_body_bytes: As their types say.
     """
 
     source: ClassVar[str] = ""
