@@ -25,6 +25,7 @@ from alerting.errors import (
 )
 from alerting.redaction import one_line, redact
 from scrapers.challenges import is_challenge
+from scrapers.envelopes import LIMIT_WORDS, error_alone
 from scrapers.excerpts import EXCERPT_CHARS, excerpt
 from scrapers.json_bodies import landed_json, parsed_json
 from scrapers.waits import retry_after_s
@@ -32,13 +33,11 @@ from scrapers.waits import retry_after_s
 __all__ = [
     "STATUSES",
     "Answer",
-    "body_of_only_page",
     "excerpt",
     "landed_json",
     "names_next_page",
     "parsed_json",
     "problem_in",
-    "refuse_next_page",
 ]
 
 STATUSES: Mapping[int, type[PipelineError]] = {
@@ -72,14 +71,11 @@ _KEPT_HEADERS = re.compile(
     r"|x-(?!.*(?:key|token|secret|auth|cookie)).*"
 )
 _KEPT_CHARS = 4_000
+_LONGEST_ERROR_BYTES = 16_384
 _RANGE = re.compile(r"[a-z-]+\s+0-([0-9]{1,18})/([0-9]{1,18})", re.IGNORECASE)
 _REMAINING = re.compile(r".*(?:rate-?limit|quota).*remaining.*")
 # The IETF's draft in both of its forms: limit=100, remaining=0, reset=30, and "default";r=0;t=30.
 _STRUCTURED_NOTHING_LEFT = re.compile(r"(?i).*[\s,;](?:remaining|r)=0+(?:[\s,;].*)?", re.DOTALL)
-_LIMIT_WORDS = re.compile(
-    rb"(?i)rate.?limit.{0,3}exceeded|(?:limit|quota).{0,30}(?:exceeded|reached)|exceeded.{0,30}(?:limit|quota)"
-    rb"|too many requests|throttl"
-)
 _NEXT_LINK = re.compile(r"""(?i);\s*rel\s*=\s*(?:"[^"]*\bnext\b[^"]*"|next\b)""")
 # Atomic, because comments behind one another could else be cut apart in 2^n ways.
 _PAGE = re.compile(
@@ -122,7 +118,8 @@ def problem_in(
     is_page = is_data_type(accept) and not looks_json and _is_html(answer)
     kind = statuses.get(answer.status)
     if kind is None and is_accepted:
-        return _incomplete(answer, accepted, "JSON" if is_json_type(accept) else "CSV", is_page=is_page)
+        incomplete = _incomplete(answer, accepted, "JSON" if is_json_type(accept) else "CSV", is_page=is_page)
+        return incomplete or (_error_in_place_of_data(answer, statuses) if looks_json else None)
     if answer.status == 403:
         kind = _meaning_of_403(answer, is_page=is_page) or kind
     kind = kind or STATUSES.get(answer.status)
@@ -149,6 +146,28 @@ def _incomplete(answer: Answer, accepted: Collection[int], promised: str, *, is_
     return None
 
 
+def _error_in_place_of_data(answer: Answer, statuses: Mapping[int, type[PipelineError]]) -> PipelineError | None:
+    """What a body with nothing but an error means: as if it had come with the status that it names."""
+    if len(answer.body) > _LONGEST_ERROR_BYTES:
+        return None
+    try:
+        told = error_alone(from_json(answer.body))
+    except ValueError:
+        return None
+    if told is None:
+        return None
+    status = 429 if told.is_limit else told.status or 500
+    kind = statuses.get(status) or STATUSES.get(status)
+    if kind is None:
+        kind = SourceUnavailable if status >= 500 else SourceContractError
+    wish_s = retry_after_s(answer.headers.get("retry-after"), answer.received_at)
+    return kind(
+        f"status {answer.status} came with an error in place of data: {told.text}",
+        **_evidence(answer),
+        **({"retry_after_s": wish_s} if issubclass(kind, RateLimited) else wait_facts(wish_s, answer.received_at)),
+    )
+
+
 def _is_whole(content_range: str) -> bool:
     """Whether a ``Content-Range`` names all there is.
 
@@ -166,23 +185,10 @@ def _meaning_of_403(answer: Answer, *, is_page: bool) -> type[PipelineError] | N
         _REMAINING.fullmatch(name) and _NOTHING_LEFT.fullmatch(value) for name, value in answer.headers.items()
     )
     structured = ", " + answer.headers.get("ratelimit", "")
-    is_told = not is_page and _LIMIT_WORDS.search(answer.body[:2000]) is not None
+    is_told = not is_page and LIMIT_WORDS.search(answer.body[:2000]) is not None
     if wish_s is not None or nothing_left or _STRUCTURED_NOTHING_LEFT.fullmatch(structured) or is_told:
         return RateLimited
     return BlockedBySource if is_page else None
-
-
-def refuse_next_page(cursor: object) -> None:
-    """Raises ``Truncated`` where an answer that should be the only page names a next one."""
-    if cursor is not None:
-        raise Truncated(f"the answer names a next page, {str(cursor)[:40]!r}, where there should be one page")
-
-
-def body_of_only_page(headers: Mapping[str, str], body: bytes) -> bytes:
-    """The body; raises ``Truncated`` where the ``Link`` header names a next page."""
-    if names_next_page(headers.get("link", "")):
-        refuse_next_page(headers["link"])
-    return body
 
 
 def names_next_page(link: str) -> bool:

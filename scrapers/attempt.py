@@ -17,6 +17,7 @@ from alerting.errors import (
 )
 from alerting.redaction import redact
 from alerting.wording import plural
+from scrapers.answers import is_data_type, names_next_page
 from scrapers.base import Findings, Page, Request, Scraper
 from scrapers.feeding import Feed
 from scrapers.landing import Landing
@@ -274,6 +275,9 @@ class Attempt:
             # A payload that nobody has thought of: it is about this partition until others are read alike.
             what = redact(f"{type(error).__name__}: {error}")[:200]
             raise SourceContractError(f"the scraper cannot read page {page.number}: {what}") from None
+        link = page.headers.get("link", "")
+        if findings.next_request is None and is_data_type(self._scraper.accept) and names_next_page(link):
+            raise Truncated(f"the Link header names a next page, {redact(link)[:60]!r}, and nobody asks for it")
         findings = _with_status(findings, page.status)
         if self.partition.is_sweep:
             return _checked_sweep(self._scraper.tables[0], findings)

@@ -1,4 +1,4 @@
-"""Reads a JSON body: whole, without a repeated key, and without an error beside its data. Pure.
+"""Reads a JSON body: whole, without a repeated key, an error beside its data, or more that nobody asks for. Pure.
 
 The bytes are never repaired. What can be read in one way only is read: a byte-order mark, UTF-16 and UTF-32. A
 bad byte, or a lone surrogate, in one text becomes a lone surrogate of that text, which its row is refused for; in the
@@ -10,28 +10,27 @@ from __future__ import annotations
 import codecs
 import json
 import math
-import re
+from collections.abc import Collection
 from typing import Any
 
 import jiter
 from pydantic_core import from_json
 
 from alerting.errors import SourceContractError, SourceUnavailable, writable
+from scrapers.envelopes import refuse_unwhole
 from scrapers.excerpts import excerpt
 
-# Compared without case and underscores: Error, errorMessage, error_message.
-_ERRORS = {"error", "errors", "errormessage", "errormsg", "errordescription", "exception", "fault"}
-_SAYS_WELL = {"ok", "success"}
-# What an answer says beside its error when it has nothing else to say.
-_SAID_WITH_IT = {"errorcode", "status", "code", "title", "message", "detail", "type", "timestamp"}
-_OF_AN_ERROR = _ERRORS | _SAYS_WELL | _SAID_WITH_IT
 
-
-def parsed_json(body: bytes) -> Any:
+def parsed_json(body: bytes, follows: Collection[str] = ()) -> Any:
     """The JSON document of an answer.
 
+    Args:
+        body: As received.
+        follows: Fields that lead on or say how much there is, and that the scraper reads itself: ``meta.next_cursor``.
+
     Raises ``SourceUnavailable`` for a body that is empty, ends too early, or names an error beside its data: a retry
-    may get the whole one. ``SourceContractError`` for what is no JSON, and for an object with a repeated key.
+    may get the whole one. ``Truncated`` for one that says that there is more of it (see `scrapers.envelopes`).
+    ``SourceContractError`` for what is no JSON, and for an object with a repeated key.
     """
     if not body.lstrip(b"\xef\xbb\xbf \t\r\n\0"):
         raise SourceUnavailable("the answer came with an empty body", cut_body=True)
@@ -41,7 +40,7 @@ def parsed_json(body: bytes) -> Any:
     except ValueError as error:
         document = _second_reading(body, str(error))
     if isinstance(document, dict):
-        _refuse_error_beside_data(document)
+        refuse_unwhole(document, follows)
     return document
 
 
@@ -114,13 +113,3 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if any(writable(key) != key for key in found):
         raise ValueError("a key of an object is no Unicode")
     return found
-
-
-def _refuse_error_beside_data(document: dict[str, Any]) -> None:
-    plain = {re.sub(r"[^a-z]", "", name.lower()): value for name, value in document.items()}
-    said = next((value for name, value in plain.items() if name in _ERRORS and value), None)
-    if said is None:
-        said = next((f"{name} is false" for name in _SAYS_WELL if plain.get(name) is False), None)
-    if said is not None and any(name not in _OF_AN_ERROR for name in plain):
-        text = excerpt(str(said)[:1000].encode("utf-8", "replace"))
-        raise SourceUnavailable(f"the answer names an error beside its data: {text}")

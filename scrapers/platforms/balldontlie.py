@@ -85,7 +85,7 @@ class BdlList(BallDontLie):
 
     def inspect(self, partition: Partition, page: Page) -> Findings:
         """Reads the rows of a page, and where it leads."""
-        document = parsed_json(page.body)
+        document = parsed_json(page.body, ("meta.next_cursor",) if self.has_pages else ())
         try:
             rows = document["data"]
             if not isinstance(rows, list):

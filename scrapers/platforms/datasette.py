@@ -33,7 +33,7 @@ from scrapers.platforms.count_check import Counts, ProbedScraper
 COUNT_CEILING = 10_000
 """Above this the count says only "more": https://github.com/simonw/datasette/issues/2408."""
 
-
+_FOLLOWS = ("next", "next_url", "count", "truncated")
 _LINK = re.compile(r"<(?P<address>[^<>]{0,4000})>(?P<params>[^<,]{0,500})")
 
 
@@ -63,7 +63,7 @@ class DatasetteScraper(ProbedScraper):
 
     def inspect(self, partition: Partition, page: Page) -> Findings:
         """Counts rows, checks that they follow the cursor in strict order, and goes on to the next page."""
-        document = parsed_json(page.body)
+        document = parsed_json(page.body, _FOLLOWS)
         confirms = ("_col", self.key_column) in page.request.params
         keys = self._keys_of(document, page.request.cursor)
         self._refuse_strangers(document, partition)
@@ -107,7 +107,7 @@ class DatasetteScraper(ProbedScraper):
 
     def probed(self, page: Page) -> int | None:
         """The count; ``SourceContractError`` for what is no answer of a table."""
-        document = parsed_json(page.body)
+        document = parsed_json(page.body, _FOLLOWS)
         self._keys_of(document, "")
         count = _announced(document)
         return count if count is not None and count <= COUNT_CEILING else None
@@ -116,7 +116,7 @@ class DatasetteScraper(ProbedScraper):
         """As SQLite counts them: text by text, so a malformed date is recent when it sorts so."""
         total = recent = 0
         for body in bodies:
-            rows = parsed_json(body)["rows"]
+            rows = parsed_json(body, _FOLLOWS)["rows"]
             total += len(rows)
             recent += sum((row.get(self.date_column) or "") >= since.isoformat() for row in rows)
         counts = (total, recent) if self.date_column else (total,)

@@ -199,7 +199,7 @@ class DriveFolder(Scraper, Versioned):
 
 def _files_in(page: Page) -> tuple[list[File], str]:
     """The files of a list and the token of its next page. Raises ``SourceContractError``, ``SourceUnavailable``."""
-    document = parsed_json(page.body)
+    document = parsed_json(page.body, ("nextPageToken",))
     try:
         files = [
             File(one["id"], one["name"], one["md5Checksum"], one["modifiedTime"], int(one["size"]))
@@ -213,8 +213,6 @@ def _files_in(page: Page) -> tuple[list[File], str]:
             _age(file)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise SourceContractError(f"a list of files has another shape: {type(error).__name__} {error}") from None
-    if document.get("incompleteSearch"):
-        raise SourceUnavailable("Drive says that it has not searched everywhere")
     return files, token
 
 

@@ -69,7 +69,7 @@ class RacingDays(RacingApi):
 
     def inspect(self, partition: Partition, page: Page) -> Findings:
         """Counts races, runners and what hangs on them, after a look at echo, total and dates."""
-        document = parsed_json(page.body)
+        document = parsed_json(page.body, ("total",))
         counts: Counter[str] = Counter(dict.fromkeys(self.tables, 0))
         try:
             races, total, echo = document[self.list_name], document["total"], document["query"]

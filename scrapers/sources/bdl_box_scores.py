@@ -4,7 +4,7 @@ import datetime as dt
 from typing import Any
 
 from alerting.errors import CoverageLow, NothingPublished, SourceContractError
-from scrapers.answers import body_of_only_page, parsed_json, refuse_next_page
+from scrapers.answers import parsed_json
 from scrapers.base import Findings, Page, Request
 from scrapers.partition import Partition
 from scrapers.platforms.balldontlie import FINAL, FIRST_SEASON, BallDontLie, scheduled_by_teams, shown_team
@@ -28,12 +28,11 @@ class BdlBoxScores(BallDontLie):
 
     def inspect(self, partition: Partition, page: Page) -> Findings:
         """Counts final games and their player lines, after making sure that all are of the asked date."""
-        document = parsed_json(body_of_only_page(page.headers, page.body))
+        document = parsed_json(page.body)
         if document == {"data": []}:
             return Findings(dict.fromkeys(self.tables, 0), empty_evidence='200 {"data":[]}')
         lines, seen, unsettled = 0, set[Any](), []
         try:
-            refuse_next_page((document.get("meta") or {}).get("next_cursor"))
             for game in document["data"]:
                 home, visitor = game["home_team"], game["visitor_team"]
                 name = f"{shown_team(visitor)}-{shown_team(home)}"

@@ -29,7 +29,7 @@ class RacingReference(RacingApi):
 
     def inspect(self, partition: Partition, page: Page) -> Findings:
         """Counts the list; that of regions is bare, that of courses has a total."""
-        document = parsed_json(page.body)
+        document = parsed_json(page.body, ("total",))
         is_bare, name = partition.entity == "regions", partition.entity
         try:
             rows, total = (document, None) if is_bare else (document["courses"], document["total"])

@@ -80,6 +80,30 @@ SHAPES: dict[str, Mutation] = {
 }
 
 
+SIGNS: dict[str, dict[str, Any]] = {
+    "more": {"has_more": True},
+    "a next page": {"next_page_url": "https://a.example/?page=2"},
+    "a next page of OData": {"@odata.nextLink": "https://a.example/?$skip=9"},
+    "a link of HAL": {"_links": {"next": {"href": "/?page=2"}}},
+    "a link of JSON:API": {"links": {"self": "/", "next": "/?page=2"}},
+    "a list of links": {"links": [{"rel": "self", "href": "/"}, {"rel": "next", "href": "/?page=2"}]},
+    "a page of GraphQL": {"pageInfo": {"hasNextPage": True}},
+    "three pages": {"pagination": {"page": 1, "total_pages": 3}},
+    "not the last page": {"last": False},
+    "a part": {"partial": True},
+    "given up": {"timed_out": True},
+    "an error": {"error": {"code": 503}},
+    "failed": {"failed": True},
+}
+"""What a document can say of itself beside its rows: that these are not all."""
+
+WELL: dict[str, Any] = {
+    **{"has_more": False, "next_page_url": None, "_links": {"self": {"href": "/"}}, "pagination": {"total_pages": 1}},
+    **{"last": True, "partial": False, "timed_out": False, "errors": [], "message": "OK"},
+}
+"""The same, where all is there."""
+
+
 def first_row(change: Callable[[dict[str, Any]], Any]) -> Mutation:
     return spoil(lambda rows: change(rows[0]))
 

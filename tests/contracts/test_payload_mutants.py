@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import pytest
 from judging import PAYLOADS, Judge, Judged, item_type
 from meaning_mutants import CSV, ITEM_MEANING, MEANING, OPEN
-from shape_mutants import SHAPES, Mutation, first_row, in_its_depth, objects_of, rows_of
+from shape_mutants import SHAPES, SIGNS, WELL, Mutation, first_row, in_its_depth, objects_of, rows_of
 from wire_mutants import HARMLESS, JSON, WIRE, ok
 
 from scrapers.answers import STATUSES
@@ -128,6 +128,21 @@ def test_a_mutant_of_the_shape_is_refused_and_loads_nothing(tried, name, mutant)
         return
     assert found.kind in REFUSED, found.error
     assert not any(found.rows.values())
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_a_document_that_says_it_is_not_whole_is_refused_and_one_that_says_it_is_whole_is_harmless(tried, name):
+    one = tried[name]
+    document = json.loads(one.body)
+    if not isinstance(document, dict):
+        pytest.skip("its answer is a bare list")
+    for sign, said in SIGNS.items():
+        if said.keys() & document.keys():
+            continue
+        found = one.judge.of(ok(json.dumps({**document, **said}).encode()))
+        assert found.kind in {"Truncated", "SourceUnavailable"}, (sign, found.error)
+        assert not any(found.rows.values())
+    _check(one.judge.of(ok(json.dumps({**WELL, **document}).encode())), HARMLESS, one.good)
 
 
 @pytest.mark.parametrize("name", ANSWERS)

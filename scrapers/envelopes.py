@@ -1,0 +1,186 @@
+"""What a JSON document says of itself, beside its data: that it is an error, a part, or one page of several. Pure.
+
+APIs have no common words for this, so those of the usual ones are known: JSON:API, HAL, OData, Spring, Laravel, Django,
+GraphQL, Elasticsearch, Google. What a source follows itself (``follows`` of `parsed_json`) is its own business; all
+else that leads on would be left behind in silence.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from alerting.errors import SourceUnavailable, Truncated
+from alerting.redaction import redact
+from alerting.wording import plural
+from scrapers.excerpts import excerpt
+
+LIMIT_WORDS = re.compile(
+    rb"(?i)rate.?limit.{0,3}exceeded|(?:limit|quota).{0,30}(?:exceeded|reached)|exceeded.{0,30}(?:limit|quota)"
+    rb"|too many requests|throttl"
+)
+_WORDS_OF_TROUBLE = re.compile(
+    rb"(?i)partial (?:results?|content|data|response)|(?:results?|data|response).{0,20}(?:truncated|incomplete)"
+    rb"|timed.?out"
+)
+# All names are compared by their letters alone: Error, errorMessage, @odata.nextLink.
+_ERRORS = {"error", "errors", "errormessage", "errormsg", "errordescription", "exception", "fault"}
+_SAYS_WELL = {"ok", "success", "succeeded"}
+_SAYS_ILL = {"iserror", "haserror", "haserrors", "failed"}
+_STATES = {"status", "state", "result", "outcome"}
+_ILL = {"error", "fail", "failed", "failure", "timeout", "timed_out", "partial", "incomplete"}
+_NUMBERS = {"status", "statuscode", "httpstatus", "httpcode", "code", "cod", "errorcode"}
+_MESSAGES = {"message", "messages", "warning", "warnings", "information", "note", "detail", "info", "reason"}
+# What an answer says beside its error when it has nothing else to say.
+_SAID_WITH_IT = {
+    *("title", "type", "timestamp", "path", "instance", "requestid", "traceid", "documentationurl", "detailsurl"),
+    *_NUMBERS,
+    *_MESSAGES,
+    "state",
+}
+_OF_AN_ERROR = _ERRORS | _SAYS_WELL | _SAYS_ILL | _SAID_WITH_IT
+_GAVE_UP = {"timedout", "incompleteresults", "incompletesearch"}
+_PARTS = {"partial", "ispartial", "truncated", "istruncated", "incomplete", "isincomplete"}
+_LEADS_ON = {
+    *("hasmore", "hasnext", "hasnextpage", "morepages", "moreresults", "nextpage", "nexturl", "next", "nextlink"),
+    *("nextpageurl", "nextpagelink", "nextpagetoken", "nextcursor", "nexttoken", "continuation", "continuationtoken"),
+    *("odatanextlink", "nextpath", "nextrecordsurl", "nexthref"),
+}
+_LAST = {"last", "islast", "lastpage", "islastpage"}
+_PAGES = {"totalpages", "pagecount", "numpages", "lastpage"}
+_TOTALS = {
+    *("total", "totalcount", "totalresults", "totalitems", "totalrecords", "totalrows", "totalhits", "totalelements"),
+    *("numfound", "recordstotal", "count"),
+}
+_PLACES = {"meta", "metadata", "links", "pagination", "paging", "pageinfo", "page", "cursor", "cursors"}
+_NOTHING: tuple[object, ...] = (None, False, "", 0, "false", "null")
+_NOT_READ = "name the field in `follows` of parsed_json where the scraper reads it; else let it ask for the rest"
+
+Plain = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ToldError:
+    """An error that came in place of data; ``status`` is the HTTP status that it names, None where it names none."""
+
+    text: str
+    status: int | None
+    is_limit: bool
+
+
+def refuse_unwhole(document: Mapping[str, Any], follows: Collection[str] = ()) -> None:
+    """Raises where a document with data says that this is not all of it, or that something went wrong.
+
+    ``SourceUnavailable`` for an error beside its data: a retry may get the whole. ``Truncated`` for a part, a next page
+    and a total beyond its rows, but for the names in ``follows`` (``next``, ``meta.next_cursor``).
+    """
+    plain = _plain(document)
+    rest = {name: value for name, value in plain.items() if name not in _OF_AN_ERROR}
+    if not rest:
+        return
+    lists = [value for value in plain.values() if isinstance(value, list)]
+    # A row that comes alone has a state, a code and a total of its own.
+    is_envelope = bool(lists) or any(isinstance(plain.get(name), dict) for name in ("data", *_PLACES))
+    error = _error_in(plain) or (_ill_state(plain) if is_envelope else None)
+    gave_up = next((f"{name} is true" for name in _GAVE_UP if plain.get(name) is True), None)
+    if error or gave_up:
+        raise SourceUnavailable(f"the answer names an error beside its data: {_shown(error or gave_up)}")
+    known = {".".join(map(_letters, name.split("."))) for name in follows}
+    rows = max(map(len, lists), default=None)
+    for where, place in _places(plain):
+        _refuse_part({name: value for name, value in place.items() if where + name not in known}, rows)
+
+
+def error_alone(document: Any) -> ToldError | None:
+    """The error that a document is which has nothing else in it; None for any other document."""
+    if not isinstance(document, dict) or not document:
+        return None
+    plain = _plain(document)
+    if not plain.keys() <= _OF_AN_ERROR:
+        return None
+    error = _error_in(plain) or _ill_state(plain)
+    if error is None:
+        return None
+    said = str(document)[:2000].encode("utf-8", "replace")
+    return ToldError(_shown(error), _status_in(plain), LIMIT_WORDS.search(said) is not None)
+
+
+def _plain(document: Mapping[str, Any]) -> dict[str, Any]:
+    return {_letters(name): value for name, value in document.items()}
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[^a-z]", "", name.lower())
+
+
+def _error_in(plain: Plain) -> Any:
+    """What it says of an error by a name that means nothing else, None where it says none."""
+    said = next((value for name, value in plain.items() if name in _ERRORS and value), None)
+    bad = next((f"{name} is false" for name in _SAYS_WELL if plain.get(name) in (False, "false")), None)
+    return said or bad or next((f"{name} is true" for name in _SAYS_ILL if plain.get(name) is True), None)
+
+
+def _ill_state(plain: Plain) -> Any:
+    """What it says of an error by a name that may also mean something else, None where it says none."""
+    for name in _STATES:
+        if str(plain.get(name)).lower() in _ILL:
+            return f"{name} is {plain[name]}"
+    for name in _MESSAGES:
+        said = str(plain.get(name, ""))[:2000].encode("utf-8", "replace")
+        if LIMIT_WORDS.search(said) or _WORDS_OF_TROUBLE.search(said):
+            return plain[name]
+    status = _status_in(plain)
+    return f"its status is {status}" if status else None
+
+
+def _status_in(plain: Plain) -> int | None:
+    """The HTTP status of an error that stands in it, or in the error that it names."""
+    errors = [value for name, value in plain.items() if name in _ERRORS]
+    inner = [value[0] if isinstance(value, list) and value else value for value in errors]
+    for place in (plain, *(_plain(value) for value in inner if isinstance(value, dict))):
+        for name in _NUMBERS:
+            number = _whole_number(place.get(name))
+            if number is not None and 400 <= number < 600:
+                return number
+    return None
+
+
+def _whole_number(value: Any) -> int | None:
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) <= 15:
+        return int(value)
+    return value if type(value) is int else None
+
+
+def _places(plain: Plain) -> Iterator[tuple[str, Plain]]:
+    """The document, and where in it there is something about pages; each with the path to it."""
+    yield "", plain
+    inside = _plain(plain["data"]) if isinstance(plain.get("data"), dict) else {}
+    for name, value in (*plain.items(), *((f"data.{name}", value) for name, value in inside.items())):
+        place = name.rpartition(".")[2]
+        if place in _PLACES and isinstance(value, dict):
+            yield f"{name}.", _plain(value)
+        elif place == "links" and isinstance(value, list):
+            yield f"{name}.", {str(one.get("rel")): one.get("href") for one in value if isinstance(one, dict)}
+
+
+def _refuse_part(place: Plain, rows: int | None) -> None:
+    """Raises ``Truncated``; ``rows`` are those of the document, None where it has no list."""
+    for name, value in place.items():
+        if name in _PARTS and value is True:
+            raise Truncated(f"the answer says that it is a part: {name} is true")
+        if name in _LEADS_ON and not any(value is one or value == one for one in _NOTHING):
+            told = redact(str(value))[:40]
+            raise Truncated(f"the answer names a next page, {told!r}, where there should be one page", hint=_NOT_READ)
+        if name in _LAST and value is False:
+            raise Truncated(f"the answer says that it is not the last page: {name} is false", hint=_NOT_READ)
+        number = _whole_number(value)
+        if name in _PAGES and number is not None and number > 1:
+            raise Truncated(f"the answer is one of {plural(number, 'page')}", hint=_NOT_READ)
+        if name in _TOTALS and number is not None and rows is not None and number > rows:
+            raise Truncated(f"the answer has {plural(rows, 'row')} and announces {number:,} by {name}", hint=_NOT_READ)
+
+
+def _shown(error: Any) -> str:
+    return excerpt(str(error)[:1000].encode("utf-8", "replace"))

@@ -1,0 +1,125 @@
+"""What a document says of itself: an error, a part, one page of several; and what looks like it and is none."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from typing import Any
+
+import pytest
+
+from alerting.errors import (
+    AuthenticationError,
+    PipelineError,
+    RateLimited,
+    SourceContractError,
+    SourceUnavailable,
+    Truncated,
+)
+from scrapers.answers import Answer, problem_in
+from scrapers.json_bodies import parsed_json
+
+NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+ROWS = {"data": [{"id": 1}, {"id": 2}]}
+
+
+def read(document: Any, *follows: str) -> Any:
+    return parsed_json(json.dumps(document).encode(), follows)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"status": "error"},
+        {"status": 429},
+        {"code": "503"},
+        {"message": "API rate limit exceeded"},
+        {"warning": "partial results, the upstream timed out"},
+        {"success": "false"},
+        {"isError": True},
+        {"incomplete_results": True},
+    ],
+    ids=str,
+)
+def test_an_error_beside_rows_is_retried(said):
+    with pytest.raises(SourceUnavailable, match="error beside its data"):
+        read({**ROWS, **said})
+
+
+@pytest.mark.parametrize(
+    ("said", "field"),
+    [
+        ({"next": "/p/2"}, "next"),
+        ({"nextPageToken": "x"}, "nextPageToken"),
+        ({"meta": {"next_cursor": 25}}, "meta.next_cursor"),
+        ({"meta": {"pagination": {}, "total": 3}}, "meta.total"),
+        ({"total": "500"}, "total"),
+        ({"totalElements": 3}, "totalElements"),
+        ({"current_page": 1, "last_page": 2}, "last_page"),
+        ({"truncated": True}, "truncated"),
+    ],
+    ids=str,
+)
+def test_more_than_came_is_truncated_unless_the_scraper_reads_that_field_itself(said, field):
+    with pytest.raises(Truncated):
+        read({**ROWS, **said})
+    assert read({**ROWS, **said}, field)["data"] == ROWS["data"]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"status": "ok", "code": 200, "message": "Success"},
+        {"next": None, "previous": "/p/1", "count": 2},
+        {"total": 2, "total_pages": 1, "last_page": 1, "page": 1},
+        {"meta": {"code": 200, "total": 1}},
+        {"links": {"self": "/", "next": ""}},
+        {"has_more": False, "last": True, "truncated": False, "errors": []},
+        {"next_timestamp": "2025-01-03T11:00:38Z", "count": True},
+    ],
+    ids=str,
+)
+def test_what_says_that_all_is_there_is_read(said):
+    assert read({**ROWS, **said})["data"] == ROWS["data"]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [{"id": 7, "status": "failed", "total": 12}, {"id": 7, "code": 404, "message": "rate limit exceeded"}],
+    ids=str,
+)
+def test_a_row_that_comes_alone_has_a_state_and_a_total_of_its_own(row):
+    assert read(row) == row
+
+
+@pytest.mark.parametrize(
+    ("document", "kind"),
+    [
+        ({"error": "Too many requests"}, RateLimited),
+        ({"message": "API rate limit exceeded"}, RateLimited),
+        ({"error": {"code": 429, "message": "slow down"}}, RateLimited),
+        ({"Note": "Thank you! Our standard API call frequency limit has been reached."}, RateLimited),
+        ({"error": {"code": 401, "message": "Invalid API key"}}, AuthenticationError),
+        ({"cod": "401", "message": "Invalid API key"}, AuthenticationError),
+        ({"status": "error", "message": "backend"}, SourceUnavailable),
+        ({"errors": [{"status": "503", "title": "maintenance"}]}, SourceUnavailable),
+        ({"statusCode": 502, "message": "Bad gateway"}, SourceUnavailable),
+        ({"success": False}, SourceUnavailable),
+        ({"error": {"code": 404}}, SourceContractError),
+    ],
+    ids=str,
+)
+def test_an_error_in_place_of_data_is_what_it_says_and_not_another_shape(document, kind):
+    answer = Answer(200, {"retry-after": "7"}, json.dumps(document).encode(), NOW)
+    problem = problem_in(answer, {}, "application/json")
+    assert type(problem) is kind, problem
+    assert kind is not RateLimited or problem.retry_after_s == 7.0
+    assert isinstance(problem, PipelineError)
+    assert "status 200 came with an error in place of data" in problem.message
+
+
+@pytest.mark.parametrize(
+    "document", [{"message": "Success"}, {"id": 1, "error": None}, {}, [], {"status": "ok"}], ids=str
+)
+def test_what_is_no_error_is_left_to_the_scraper(document):
+    assert problem_in(Answer(200, {}, json.dumps(document).encode(), NOW), {}, "application/json") is None
