@@ -53,15 +53,28 @@ STATUSES: Mapping[int, type[PipelineError]] = {
     403: AuthenticationError,
     # A wrong path gives 404 for every date. Only a source that knows its 404 means "will never exist" may say so.
     404: SourceContractError,
+    # A proxy's, of the environment: none of the source's keys is meant.
+    407: ConfigurationError,
     408: SourceUnavailable,
+    # Of the moment: a conflict, a lock, something it hangs on, a call that a proxy gave up.
+    409: SourceUnavailable,
     410: PartitionUnavailable,
     420: RateLimited,
+    # A session that ended, as web frameworks, Microsoft and Esri say it.
+    419: AuthenticationError,
     421: SourceUnavailable,
     422: ConfigurationError,
+    423: SourceUnavailable,
+    424: SourceUnavailable,
     425: SourceUnavailable,
     429: RateLimited,
     # Nobody from here may have it: an address or a country is refused, and every date would meet the same.
     451: BlockedBySource,
+    440: AuthenticationError,
+    449: SourceUnavailable,
+    460: SourceUnavailable,
+    498: AuthenticationError,
+    499: SourceUnavailable,
 }
 """What a status means unless the scraper's ``statuses`` or ``accepted_statuses`` says otherwise; 5xx is
 ``SourceUnavailable``, any other ``SourceContractError``."""
@@ -72,6 +85,7 @@ _KEPT_HEADERS = re.compile(
 )
 _KEPT_CHARS = 4_000
 _LONGEST_ERROR_BYTES = 16_384
+_LONGEST_NAME_CHARS = 80
 _RANGE = re.compile(r"[a-z-]+\s+0-([0-9]{1,18})/([0-9]{1,18})", re.IGNORECASE)
 _REMAINING = re.compile(r".*(?:rate-?limit|quota).*remaining.*")
 # The IETF's draft in both of its forms: limit=100, remaining=0, reset=30, and "default";r=0;t=30.
@@ -182,7 +196,8 @@ def _meaning_of_403(answer: Answer, *, is_page: bool) -> type[PipelineError] | N
     """A limit where the answer says when to come back or that nothing is left, a block for a page, else a dead key."""
     wish_s = retry_after_s(answer.headers.get("retry-after"), answer.received_at)
     nothing_left = any(
-        _REMAINING.fullmatch(name) and _NOTHING_LEFT.fullmatch(value) for name, value in answer.headers.items()
+        len(name) < _LONGEST_NAME_CHARS and _REMAINING.fullmatch(name) and _NOTHING_LEFT.fullmatch(value)
+        for name, value in answer.headers.items()
     )
     structured = ", " + answer.headers.get("ratelimit", "")
     is_told = not is_page and LIMIT_WORDS.search(answer.body[:2000]) is not None

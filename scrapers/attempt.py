@@ -152,6 +152,11 @@ class Attempt:
         return len(self._records)
 
     @property
+    def rows(self) -> int:
+        """Counted so far."""
+        return self._course.rows
+
+    @property
     def is_whole(self) -> bool:
         """Whether nothing is left to be fetched."""
         return self._course.next is None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 
@@ -19,6 +18,7 @@ _GZIP = ("gzip", "x-gzip")
 _MAGIC = b"\x1f\x8b"
 _HEAD_BYTES = 64
 _BLOCK_BYTES = 512
+_PIECE_BYTES = 65_536
 _MOST_LABELS = 4
 _TEXT_CONTROLS = frozenset(b"\t\n\r\f")
 
@@ -41,7 +41,7 @@ def unpacked(
     Args:
         chunks: As received.
         encoding: The header's value, "" for none.
-        max_bytes: Most bytes that may come out.
+        max_bytes: Most bytes that may come out, of any packing inside another too.
         is_text: The source promises text, so that a gzip stream without a label is a packing and no document.
         notice: Told of each label that is not true of the content.
     """
@@ -57,11 +57,15 @@ def unpacked(
     for piece in pieces:
         size_bytes += len(piece)
         if size_bytes > max_bytes:
-            raise Truncated(
-                f"the body is larger than {max_bytes} bytes; nothing of it was kept",
-                hint="raise max_body_bytes of this scraper, or ask for less at a time",
-            )
+            raise _too_large(max_bytes)
         yield piece
+
+
+def _too_large(max_bytes: int) -> Truncated:
+    return Truncated(
+        f"the body is larger than {max_bytes} bytes; nothing of it was kept",
+        hint="raise max_body_bytes of this scraper, or ask for less at a time",
+    )
 
 
 def beginning(chunks: Iterable[bytes], encoding: str, size_bytes: int, broken: tuple[type[Exception], ...]) -> bytes:
@@ -72,7 +76,7 @@ def beginning(chunks: Iterable[bytes], encoding: str, size_bytes: int, broken: t
     kept = bytearray()
     blocks = _blocks(chunks, broken)
     with contextlib.suppress(PipelineError):
-        for piece in unpacked(blocks, encoding, sys.maxsize // 2):
+        for piece in unpacked(blocks, encoding, 1024 * size_bytes):
             kept += piece
             if len(kept) >= size_bytes:
                 break
@@ -142,7 +146,7 @@ def _is_plain(head: bytes) -> bool:
 
 def _gunzipped(chunks: Iterable[bytes], max_bytes: int) -> Iterator[bytes]:
     stream = zlib.decompressobj(zlib.MAX_WBITS | 16)
-    started = False
+    started, size_bytes = False, 0
     for chunk in chunks:
         data = chunk
         while data:
@@ -154,10 +158,14 @@ def _gunzipped(chunks: Iterable[bytes], max_bytes: int) -> Iterator[bytes]:
                 stream = zlib.decompressobj(zlib.MAX_WBITS | 16)
             started = True
             try:
-                # The bound keeps a small body that unpacks to gigabytes from filling the memory.
-                piece = stream.decompress(data, min(max_bytes + 1, 1 << 24))
+                # The bound keeps a small body that unpacks to gigabytes from filling the memory, and a packed packing
+                # of a million empty members from being copied as often.
+                piece = stream.decompress(data, min(max_bytes + 1, _PIECE_BYTES))
             except zlib.error as error:
                 raise SourceUnavailable("the gzip body is damaged; nothing of it was kept", reason=str(error)) from None
+            size_bytes += len(piece)
+            if size_bytes > max_bytes:
+                raise _too_large(max_bytes)
             yield piece
             data = stream.unconsumed_tail or stream.unused_data
     if started and not stream.eof:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from alerting.errors import NothingPublished, NotSettled, PartitionUnavailable
+from alerting.wording import plural
 from scrapers.attempt import Asking, Attempt, Fetcher, nothing
 from scrapers.base import Scraper
 from scrapers.feeding import Listed
@@ -171,20 +172,22 @@ def land_as_empty(partition: Partition, context: ScrapeContext, evidence: str, f
 
 def swept(partition: Partition, begin: Callable[[str], Attempt], context: ScrapeContext) -> Attempt:
     """An attempt with all its pages: a resumable one, else new ones until one shows no change."""
-    attempt = None
+    attempt, rows = None, 0
     if context.scraper.takes_several_calls:
         attempt = resumed(partition, begin, context)
     for sweep in range(1, SWEEPS + 1):
         attempt = attempt or begin(new_attempt_id(context.now()))
         try:
             attempt.run()
+            if rows and not attempt.rows:
+                raise NotSettled(f"{plural(rows, 'row')} came in an earlier sweep, and none in this one")
             break
         except NotSettled as error:
             if not context.scraper.takes_several_calls:
                 raise
             if sweep == SWEEPS:
                 raise _still_changing(error) from None
-            attempt = None
+            rows, attempt = max(rows, attempt.rows), None
     assert attempt is not None
     return attempt
 

@@ -4,8 +4,8 @@ A parameter that the API does not know is ignored in silence, and nothing echoes
 the rows are the only proof that it answered what it was asked.
 
 Lists come in pages: ``meta.next_cursor`` leads on, and the last page does not have the key at all. A cursor that was
-lost would look the same, so that a last page which is full is only believed when a second reading in pages of another
-size has the same rows.
+lost would look the same, so that a last page which is full, or empty behind others, is only believed when a second
+reading in pages of another size has the same rows.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class BdlList(BallDontLie):
             if not isinstance(rows, list):
                 raise TypeError(f"data is {type(rows).__name__}")
             cursor, size = self._led_on(document)
-            found = self.read(partition, rows) if rows else self._nothing(document)
+            found = self.read(partition, rows) if rows or page.request.cursor else self._nothing(document)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise SourceContractError(
                 f"{self.path_of(partition)} has another shape: {type(error).__name__} {error}"
@@ -104,7 +104,7 @@ class BdlList(BallDontLie):
         following: Request | None = None
         if cursor:
             following = self._request(partition, size, cursor, is_again=is_again)
-        elif self.has_pages and len(rows) >= size and not is_again:
+        elif self.has_pages and (len(rows) >= size or (not found.empty_evidence and not rows)) and not is_again:
             following = self._request(partition, size - 1, is_again=True)
         return replace(found, next_request=following)
 

@@ -26,6 +26,7 @@ from alerting.errors import (
     BlockedBySource,
     ConfigurationError,
     NothingPublished,
+    NotSettled,
     PipelineError,
     RateLimited,
     SourceContractError,
@@ -172,6 +173,10 @@ WRONG: dict[str, tuple[bytes, type[PipelineError]]] = {
         http("403 Forbidden", b"{}", JSON, 'RateLimit: "day";r=10;t=30'),
         AuthenticationError,
     ),
+    "a conflict of the moment": (http("409 Conflict", b"{}", JSON), SourceUnavailable),
+    "a call that a proxy gave up": (http("499 Client Closed Request", b""), SourceUnavailable),
+    "an ended session": (http("440 Login Time-out", b""), AuthenticationError),
+    "a proxy that wants a password": (http("407 Proxy Authentication Required", b""), ConfigurationError),
     "calm wanted": (http("420 Enhance Your Calm", b""), RateLimited),
     "a limit with words only": (http("429 Too Many Requests", b"slow down, please"), RateLimited),
     "another server's call": (http("421 Misdirected Request", b""), SourceUnavailable),
@@ -347,6 +352,40 @@ def test_a_next_page_that_only_a_header_names_is_not_left_behind(body, link):
         scrape(DAY, ScrapeContext(SOURCE, client, landing, "b", "0"))
 
 
+GAMES = scraper("bdl_games")
+GAME = {
+    **{"id": 7, "date": str(DATE), "status": "Final"},
+    **{"home_team": {"id": 1, "abbreviation": "BOS"}, "visitor_team": {"id": 2, "abbreviation": "NYK"}},
+}
+LEADS_ON, LAST = {"next_cursor": 7, "per_page": 25}, {"per_page": 25}
+
+
+class Answering:
+    """One document after the other; the last one for ever."""
+
+    def __init__(self, *documents: object) -> None:
+        self._documents, self.asked = documents, list[Request]()
+
+    def fetch(self, request: Request, page_number: int = 1) -> Page:
+        self.asked.append(request)
+        body = json.dumps(self._documents[min(len(self.asked), len(self._documents)) - 1]).encode()
+        return Page(request, page_number, 200, {}, body, NOW, 0.1)
+
+
+def test_an_empty_page_behind_rows_is_believed_when_a_second_reading_has_the_same_rows():
+    row, none = {"data": [GAME], "meta": LEADS_ON}, {"data": [], "meta": LAST}
+    client = Answering(row, none, row, none)
+    manifest = scrape(DAY, ScrapeContext(GAMES, client, Landing(MemoryObjectStore()), "b", "0"))
+    assert (len(client.asked), manifest.counts["nba_bdl_game_list"]) == (4, 1)
+    assert [dict(one.params)["per_page"] for one in client.asked] == ["100", "25", "24", "25"]
+
+
+def test_a_date_that_had_rows_in_one_sweep_is_not_empty_in_the_next():
+    client = Answering({"data": [GAME], "meta": LEADS_ON}, {"data": [], "meta": LAST})
+    with pytest.raises(NotSettled, match="3 rows came in an earlier sweep, and none in this one"):
+        scrape(DAY, ScrapeContext(GAMES, client, Landing(MemoryObjectStore()), "b", "0"))
+
+
 @pytest.mark.parametrize("sign", ["", "-"])
 def test_an_integer_of_5000_digits_is_left_to_the_row_that_holds_it(sign):
     body = b'{"n":' + sign.encode() + b"9" * 5_000 + b',"m":9007199254740993}'
@@ -356,6 +395,18 @@ def test_an_integer_of_5000_digits_is_left_to_the_row_that_holds_it(sign):
 def test_a_packing_that_cannot_be_read_is_refused_by_label_and_content():
     with pytest.raises(SourceContractError, match=r"'br' was not asked for.* 8b 05 80 7b"):
         list(unpacked([b"\x8b\x05\x80{\x01\x02"], "br", 1000))
+
+
+EMPTY_MEMBER = gzip.compress(b"", mtime=0)
+
+
+@pytest.mark.parametrize("inner", [bytes(3_000_000), EMPTY_MEMBER * 150_000], ids=["zeros", "empty members"])
+def test_a_packing_inside_another_is_bounded_like_the_body_itself(inner):
+    """A kilobyte of it would else keep a thread for hours, whatever comes out in the end."""
+    body = gzip.compress(gzip.compress(inner) if inner[0] == 0 else inner)
+    with pytest.raises(Truncated, match="larger than 1000000 bytes"):
+        list(unpacked([body], "gzip, gzip", 1_000_000))
+    assert len(beginning([body], "gzip, gzip", 1_000, ())) <= 1_000
 
 
 @given(st.integers(0, len(GOOD) - 1), st.booleans())
