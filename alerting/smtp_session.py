@@ -9,16 +9,19 @@ import base64
 import contextlib
 import hmac
 import smtplib
+import socket
 import ssl
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from alerting.headers import Mailbox
 
 Security = Literal["starttls", "tls", "none"]
 _GOODBYE_S = 5.0
 _TOO_BIG = 552
+_LONGEST_TIMEOUTS = 20
 
 
 class ContentRefused(Exception):
@@ -50,6 +53,7 @@ class SmtpServer:
     """How a mail server is reached, and who logs in; without a user nobody does.
 
     Args:
+        timeout_s: Of each answer; a whole conversation ends after twenty of them.
         security: ``starttls`` (refuses to go on without it), ``tls`` (from the first byte), ``none``.
         tls_context: None trusts what this machine trusts.
     """
@@ -74,12 +78,11 @@ def smtp_session(server: SmtpServer) -> Iterator[smtplib.SMTP]:
 
     Raises ``smtplib.SMTPException``, ``OSError`` and, for what no command can carry, ``ValueError``.
     """
+    session: smtplib.SMTP
     if server.security == "tls":
-        session: smtplib.SMTP = smtplib.SMTP_SSL(
-            server.host, server.port, timeout=server.timeout_s, context=_trusted_by(server)
-        )
+        session = _TlsSession(server.host, server.port, timeout=server.timeout_s, context=_trusted_by(server))
     else:
-        session = smtplib.SMTP(server.host, server.port, timeout=server.timeout_s)
+        session = _Session(server.host, server.port, timeout=server.timeout_s)
     try:
         if server.security == "starttls":
             session.starttls(context=_trusted_by(server))
@@ -93,6 +96,35 @@ def smtp_session(server: SmtpServer) -> Iterator[smtplib.SMTP]:
             session.quit()
     finally:
         session.close()
+
+
+class _Session(smtplib.SMTP):
+    """One whose whole conversation ends: the time-out is one per read, and a server that says ``220-wait`` every few
+    seconds never meets it."""
+
+    def __init__(self, host: str, port: int, *, timeout: float, **rest: Any) -> None:
+        self._ending = threading.Timer(_LONGEST_TIMEOUTS * timeout, self._end)
+        self._ending.daemon = True
+        self._ending.start()
+        try:
+            super().__init__(host, port, timeout=timeout, **rest)
+        except BaseException:
+            self._ending.cancel()
+            raise
+
+    def _end(self) -> None:
+        with contextlib.suppress(OSError):
+            if self.sock is not None:
+                self.sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Also where the server, or smtplib, ended it."""
+        self._ending.cancel()
+        super().close()
+
+
+class _TlsSession(_Session, smtplib.SMTP_SSL):
+    """Encrypted from the first byte."""
 
 
 def _trusted_by(server: SmtpServer) -> ssl.SSLContext:

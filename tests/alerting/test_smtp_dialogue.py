@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import datetime as dt
 import email
 import email.policy
@@ -55,6 +56,7 @@ class Talker:
                 self._converse(connection)
 
     def _converse(self, connection: socket.socket) -> None:
+        self.connection = connection
         lines, recipients, login = connection.makefile("rb"), list[str](), list[str]()
 
         def say(answer: str) -> bool:
@@ -162,6 +164,23 @@ def test_a_server_that_says_nothing_to_quit_costs_seconds_and_no_second_mail(tal
     talker.channel(timeout_s=0.3).send(mail())
     hung_up.set()
     assert len(talker.taken) == 1
+
+
+def test_a_server_that_keeps_talking_and_never_answers_is_given_up(talker):
+    """The time-out is one per read, and each of these lines comes in time."""
+
+    def talking(_: str) -> str:
+        with contextlib.suppress(OSError):
+            while not given_up.wait(0.01):
+                talker.connection.sendall(b"250-one moment\r\n")
+        return ""
+
+    given_up = threading.Event()
+    talker.answers["DATA"] = talking
+    with pytest.raises(DeliveryFailed):
+        talker.channel(timeout_s=0.05).send(mail())
+    given_up.set()
+    assert talker.taken == []
 
 
 # -- what a server can carry ---------------------------------------------------------------------------------
