@@ -25,173 +25,155 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="GAPLESS_", extra="ignore", frozen=True, hide_input_in_errors=True)
 
-    project: str = Field("", description="Google Cloud project; empty takes GOOGLE_CLOUD_PROJECT.")
-    location: str = Field("US", description="BigQuery location of the dataset and its jobs.")
+    project: str = Field("", description="Google Cloud project; default GOOGLE_CLOUD_PROJECT.")
+    location: str = Field("US", description="BigQuery location.")
     bucket: str = Field(
         "gapless-raw",
         pattern=r"^[a-z0-9][a-z0-9._-]*[a-z0-9]$",
         min_length=3,
         max_length=222,
-        description="Bucket of raw payloads, ledger, leases, journal and records.",
+        description="Bucket of payloads, ledger, leases, journal and records.",
     )
-    dataset: str = Field(
-        "gapless", pattern=r"^[A-Za-z0-9_]+$", max_length=1024, description="BigQuery dataset of all tables."
-    )
-    max_bytes_billed: int = Field(
-        100 * 2**30, ge=0, description="A BigQuery query that would be billed for more bytes fails; 0 is no limit."
-    )
+    dataset: str = Field("gapless", pattern=r"^[A-Za-z0-9_]+$", max_length=1024, description="BigQuery dataset.")
+    max_bytes_billed: int = Field(100 * 2**30, ge=0, description="Larger BigQuery queries fail; 0 is no limit.")
 
     source_urls: dict[str, str] = Field(
-        default_factory=dict, description="JSON: base URL per source, where it is not the source's public one."
+        default_factory=dict, description="JSON: base URL by source, to replace the public one."
     )
     source_secrets: dict[str, SecretStr] = Field(
-        default_factory=dict, description="JSON: API keys by the name that a scraper declares, e.g. bdl_api_key."
+        default_factory=dict, description="JSON: API keys by the name in the scraper, e.g. bdl_api_key."
     )
     source_rate_per_minute: dict[str, int] = Field(
-        default_factory=dict, description="JSON: calls per minute and source (or account), where your plan differs."
+        default_factory=dict, description="JSON: calls a minute, by source or account."
     )
     source_entities: dict[str, list[str] | dict[str, dict[str, Any]]] = Field(
         default_factory=dict,
-        description="JSON: per source, the entities that `all` means, where yours differ; where the source needs facts "
-        "of each, an object of them by entity.",
+        description="JSON: what `all` means, by source; with the facts that the source needs of each entity.",
     )
     source_page_size: dict[str, PositiveInt] = Field(
-        default_factory=dict, description="JSON: rows asked for per page and source; may change while a run is paused."
+        default_factory=dict, description="JSON: rows per page, by source; may change during a pause."
     )
     source_only: dict[str, list[str]] = Field(
         default_factory=dict,
-        description="JSON: what alone is asked for, per source (or account) that can be narrowed: regions of races. "
-        "A date that is there for less than is set here is not done.",
+        description="JSON: parts to request (regions of races), by source or account. A date landed for fewer parts is "
+        "not done.",
     )
     checkpoint_max_age_h: float = Field(
-        24.0, ge=0, description="A killed attempt that began longer ago is not resumed at its page but begun anew."
+        24.0, ge=0, description="A killed attempt older than this starts from its first page."
     )
     source_pause_s: dict[str, tuple[float, float]] = Field(
         default_factory=dict,
-        description="JSON: shortest and longest pause between two calls, in seconds, per source (or account).",
+        description="JSON: shortest and longest pause between two calls, by source or account.",
     )
     source_raw_days: dict[str, NonNegativeInt] = Field(
         default_factory=dict,
-        description="JSON: days after which the landed pages of a source are deleted, 0 = never; "
-        "`python -m deployments.lifecycle` makes it a rule of the bucket.",
+        description="JSON: days until landed pages are deleted, by source, 0 is never; apply with "
+        "`python -m deployments.lifecycle`.",
     )
     account_tiers: dict[str, str] = Field(
         default_factory=dict,
-        description="JSON: the tier (plan) that you pay for, per account; without it the plan says which one it takes.",
+        description="JSON: the plan you pay for, by account.",
     )
     source_calls_per_day: dict[str, int] = Field(
-        default_factory=dict, description="JSON: calls per day and source (or account), where your plan differs."
+        default_factory=dict, description="JSON: calls a day, by source or account."
     )
     source_calls_per_month: dict[str, int] = Field(
-        default_factory=dict, description="JSON: calls per month and source (or account), where your plan differs."
+        default_factory=dict, description="JSON: calls a month, by source or account."
     )
 
-    smtp_host: str = Field("", description="SMTP server; empty means no mail (console_only must then be true).")
+    smtp_host: str = Field("", description="SMTP server; empty needs console_only.")
     smtp_port: int = Field(587, description="SMTP port.")
-    smtp_security: Literal["none", "starttls", "tls"] = Field("starttls", description="none, starttls or tls.")
-    smtp_user: str = Field("", description="SMTP user; empty means no login.")
+    smtp_security: Literal["none", "starttls", "tls"] = Field(
+        "starttls", description="SMTP encryption: none, starttls or tls."
+    )
+    smtp_user: str = Field("", description="SMTP user; empty is no login.")
     smtp_password: SecretStr = Field(SecretStr(""), description="SMTP password.")
-    mail_from: str = Field("gapless@localhost", description="Sender address; should accept bounces.")
-    mail_to: str = Field("", description="Recipients of summaries, separated by commas.")
-    mail_to_critical: str = Field("", description="Recipients of what is CRITICAL, besides mail_to.")
+    mail_from: str = Field("gapless@localhost", description="Sender; should accept bounces.")
+    mail_to: str = Field("", description="Recipients, separated by commas.")
+    mail_to_critical: str = Field("", description="More recipients of what is CRITICAL.")
     apprise_urls: list[SecretStr] = Field(
         default_factory=list, description="JSON: Apprise URLs (slack://, discord://, json:// ...) that get notices too."
     )
-    mail_folder: str = Field("", description="Folder that gets every mail as an .eml file too.")
+    mail_folder: str = Field("", description="Folder for a copy of every mail (.eml).")
     mail_host: str = Field("gapless.local", description="Right side of Message-IDs; the same on every machine.")
-    alert_subject_prefix: str = Field("[gapless]", description="Begins the subject of alerts, digests and tests.")
+    alert_subject_prefix: str = Field("[gapless]", description="Subject prefix of alerts, digests and tests.")
     quiet_sources: list[str] = Field(
-        default_factory=list, description="JSON: sources that send no summary when everything is there."
+        default_factory=list, description="JSON: sources without a summary when everything is there."
     )
-    start_mail: bool = Field(False, description="One more mail when a backfill begins.")
-    progress_mail_hours: float = Field(0.0, ge=0, description="One mail every so many hours of a long run; 0 is none.")
+    start_mail: bool = Field(False, description="A mail when a backfill starts.")
+    progress_mail_hours: float = Field(0.0, ge=0, description="A progress mail every so many hours; 0 is none.")
     mail_contacts: dict[str, str] = Field(
-        default_factory=dict, description="JSON: whom to ask, by role; shown when a human is needed."
+        default_factory=dict, description="JSON: whom to ask, by role, when a human is needed."
     )
-    spool_folder: str = Field(
-        "", description="Where incidents wait for the store; empty takes the user's state folder."
-    )
-    console_only: bool = Field(False, description="Run without a mail transport; the summary goes to the log only.")
+    spool_folder: str = Field("", description="Where incidents wait for the bucket; default the user's state folder.")
+    console_only: bool = Field(False, description="No mail; the summary goes to the log.")
 
-    max_concurrency: int = Field(8, ge=1, le=64, description="Default number of partitions in flight.")
-    single_window_up_to: int = Field(31, ge=1, description="Up to this many dates each is its own subflow run.")
+    max_concurrency: int = Field(8, ge=1, le=64, description="Partitions in flight, by default.")
+    single_window_up_to: int = Field(31, ge=1, description="Up to this many dates, each is its own subflow.")
     process_batch_partitions: int = Field(
         500,
         ge=1,
         le=1000,
-        description="Most partitions per BigQuery load job while they are fetched; no job has more than 1,000 dates, "
-        "1,000,000 rows or 1 GiB of payloads.",
+        description="Partitions per load job while fetching; at most 1,000, 1,000,000 rows and 1 GiB of payloads.",
     )
     retry_delays_s: list[NonNegativeFloat] = Field(
-        default_factory=lambda: [2.0, 4.0, 8.0, 16.0, 32.0], description="JSON: waits between tries of one stage."
+        default_factory=lambda: [2.0, 4.0, 8.0, 16.0, 32.0], description="JSON: waits between tries."
     )
     backfill_quota_share: float = Field(
         0.7,
         gt=0,
         le=1,
-        description="Share of a source's day and month quota for backfills; live flows keep the rest.",
+        description="Share of the day and month quota for backfills; live runs keep the rest.",
     )
-    warn_share: float = Field(0.1, ge=0, le=1, description="Share of failing dates that the mail names a red flag.")
-    abort_share: float = Field(0.2, ge=0, le=1, description="Share of failing dates that ends a run; 0 never does.")
+    warn_share: float = Field(0.1, ge=0, le=1, description="Share of failing dates for a warning.")
+    abort_share: float = Field(0.2, ge=0, le=1, description="Share of failing dates that stops a run; 0 never.")
     breaker_min_sample: int = Field(20, ge=1, description="Dates that must have ended before shares count.")
     breaker_probes: int = Field(
         5,
         ge=0,
         le=20,
-        description="How often a run to which the source is down (5xx, timeouts) waits and tries one date before it "
-        "ends; 0 ends it at once.",
+        description="Waits for a source that is down before the run stops, with one date tried after each; 0 stops at "
+        "once.",
     )
-    breaker_probe_pause_s: float = Field(
-        30.0, gt=0, description="The first of these waits; each is twice as long as the one before."
-    )
-    stall_s: float = Field(3600.0, ge=0, description="A run in which nothing ends for so long is stopped; 0 never is.")
-    run_budget_usd: float = Field(
-        0.0, ge=0, description="A run that has cost so many US dollars begins nothing more; 0 is no limit."
-    )
+    breaker_probe_pause_s: float = Field(30.0, gt=0, description="The first of these waits; each doubles.")
+    stall_s: float = Field(3600.0, ge=0, description="A run in which nothing ends for so long is stopped; 0 never.")
+    run_budget_usd: float = Field(0.0, ge=0, description="Cost after which a run starts nothing more; 0 is no limit.")
     source_usd_per_call: dict[str, NonNegativeFloat] = Field(
-        default_factory=dict, description="JSON: US dollars per call and source, where your plan differs."
+        default_factory=dict, description="JSON: US dollars per call, by source."
     )
-    storage_usd_per_1000_writes: float = Field(
-        0.005, ge=0, description="US dollars per 1,000 writes and listings (class A) of Cloud Storage."
+    storage_usd_per_1000_writes: float = Field(0.005, ge=0, description="Cloud Storage, class A.")
+    storage_usd_per_1000_reads: float = Field(0.0004, ge=0, description="Cloud Storage, class B.")
+    bigquery_usd_per_tib: float = Field(6.25, ge=0, description="BigQuery; 0 if you pay for slots.")
+    run_deadline_s: float = Field(
+        7 * 86_400.0, ge=0, description="Time after which a run starts nothing more; 0 is no limit."
     )
-    storage_usd_per_1000_reads: float = Field(
-        0.0004, ge=0, description="US dollars per 1,000 reads (class B) of Cloud Storage."
-    )
-    bigquery_usd_per_tib: float = Field(
-        6.25, ge=0, description="US dollars per TiB that BigQuery bills; 0 where you pay for slots."
-    )
-    run_deadline_s: float = Field(7 * 86_400.0, ge=0, description="After so long nothing more is begun; 0 is no limit.")
-    memory_limit_mb: int = Field(0, ge=0, description="A run whose process holds more is stopped; 0 is no limit.")
-    block_cooldown_h: float = Field(
-        1.5, ge=0, description="Hours for which a source that blocked us is in cooldown; 0 is none."
-    )
+    memory_limit_mb: int = Field(0, ge=0, description="A run with more memory is stopped; 0 is no limit.")
+    block_cooldown_h: float = Field(1.5, ge=0, description="Cooldown of a source that blocked us; 0 is none.")
     blackouts: dict[str, list[str]] = Field(
         default_factory=dict,
-        description="JSON: per source (or *) when backfills pause, e.g. Mon-Fri 18:00-23:00 America/Los_Angeles.",
+        description="JSON: when backfills pause, by source or *, e.g. Mon-Fri 18:00-23:00 America/Los_Angeles.",
     )
-    progress_every: int = Field(10, ge=1, description="A line of progress in the log every so many dates.")
-    progress_minutes: float = Field(15.0, gt=0, description="... and after so many minutes at the latest.")
-    distributed_windows_at_once: int = Field(4, ge=1, description="engine=distributed: windows at work at once.")
+    progress_every: int = Field(10, ge=1, description="Dates between progress lines in the log.")
+    progress_minutes: float = Field(15.0, gt=0, description="Most minutes between them.")
+    distributed_windows_at_once: int = Field(4, ge=1, description="engine=distributed: windows at once.")
     distributed_window_partitions: int = Field(
-        1_000, ge=1, description="engine=distributed: most partitions in a window."
+        1_000, ge=1, description="engine=distributed: most partitions per window."
     )
     acceptable_share: float = Field(0.9, ge=0, le=1, description="Share of good partitions for ACCEPTABLE.")
-    review_days: float = Field(
-        7.0, gt=0, le=50, description="Rows that wait for approval are dropped after so many days."
-    )
+    review_days: float = Field(7.0, gt=0, le=50, description="Reviews without a decision are dropped after this.")
     audit_from: dict[str, dt.date] = Field(
         default_factory=dict,
-        description="JSON: per source, the date since which every settled date must be there, asked for or not.",
+        description="JSON: date from which the audit expects every settled date, by source.",
     )
     empty_ttl_days: float = Field(
         180.0,
         gt=0,
-        description="Proof that a date is empty holds for so many days; then the date is asked for again.",
+        description="Proof of an empty date expires after this.",
     )
     lease_ttl_s: float = Field(120.0, gt=0, description="A lease without heartbeat for this long may be taken over.")
-    heartbeat_s: float = Field(15.0, gt=0, description="Interval of lease and alert-mode heartbeats.")
-    ui_url: str = Field("", description="Prefect UI root for links in mails.")
-    inbox_url: str = Field("", description="Inbox page of the local stack, for links.")
+    heartbeat_s: float = Field(15.0, gt=0, description="Interval of heartbeats.")
+    ui_url: str = Field("", description="Prefect UI, for links in mails.")
+    inbox_url: str = Field("", description="Inbox of the local stack, for links.")
 
     def __init__(self, **values: Any) -> None:
         """From the environment, ``values`` first. Raises ``ConfigurationError``, which names no value."""
