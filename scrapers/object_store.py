@@ -40,6 +40,12 @@ WRITER_KEY = "writer"
 
 _LOST = (auth.TransportError, DataCorruption, RequestException, ConnectionError, TimeoutError)
 _PASSING = (api.TooManyRequests, api.ServerError, api.RetryError, *_LOST)
+# 403 is also what has nothing to do with grants.
+_FORBIDDEN: Mapping[str, Trouble] = {
+    **dict.fromkeys(("quotaExceeded", "dailyLimitExceeded"), "exhausted"),
+    **dict.fromkeys(("accountDisabled", "userProjectAccountProblem", "billingNotEnabled"), "billing"),
+    **dict.fromkeys(("retentionPolicyNotMet", "objectUnderActiveHold"), "held"),
+}
 _PIECE_BYTES = 8 * 2**20
 _LIST_FIELDS = "items(name,generation,size,updated,metadata),nextPageToken"
 
@@ -128,8 +134,11 @@ class GcsObjectStore:
             raise ObjectMissing(f"{self.root_uri}/{name}") from missing
         except Exception as error:
             raise self._translated(error, f"read of {name}") from error
+        generation = _generation(blob)
+        if generation is None:
+            raise self._unusable(f"read of {name}", "the answer names no generation")
         self._bucket_seen = True
-        return data, int(blob.generation)
+        return data, generation
 
     def write(
         self,
@@ -153,8 +162,12 @@ class GcsObjectStore:
             return self._own_generation(name, writer, if_generation, conflict)
         except Exception as error:
             raise self._translated(error, f"write of {name}") from error
+        generation = _generation(blob)
+        if generation is None:
+            # Whether it was written, the object itself knows.
+            return self._own_generation(name, writer, if_generation, None)
         self._bucket_seen = True
-        return int(blob.generation)
+        return generation
 
     def list(
         self, prefix: str, *, start_offset: str | None = None, end_offset: str | None = None
@@ -173,6 +186,8 @@ class GcsObjectStore:
                 yield _stored(blob)
         except PipelineError:
             raise
+        except (AttributeError, KeyError, TypeError) as error:
+            raise self._unusable(f"listing of {prefix}", f"another shape: {type(error).__name__}") from error
         except Exception as error:
             raise self._translated(error, f"listing of {prefix}") from error
         self._bucket_seen = True
@@ -197,18 +212,20 @@ class GcsObjectStore:
             raise self._translated(error, "create the bucket") from error
 
     def _own_generation(
-        self, name: str, writer: str, if_generation: int | None, conflict: api.PreconditionFailed
+        self, name: str, writer: str, if_generation: int | None, conflict: api.PreconditionFailed | None
     ) -> int:
-        """After a 412: the generation, if this very call wrote it and only the answer was lost."""
+        """After a 412, or an answer that says nothing: the generation, if this very call wrote it."""
         try:
             found = self._bucket().get_blob(name, **self._calling)
+            current = _generation(found) if found is not None else None
+            if current is not None and (found.metadata or {}).get(WRITER_KEY) == writer:
+                return current
         except Exception as error:
             raise self._translated(error, f"write of {name}") from error
-        if found is not None and (found.metadata or {}).get(WRITER_KEY) == writer:
-            return int(found.generation)
-        current = found.generation if found is not None else "none"
+        if conflict is None:
+            raise self._unusable(f"write of {name}", "the answer names no generation")
         raise GenerationConflict(
-            f"{self.root_uri}/{name}: expected generation {if_generation}, found {current}"
+            f"{self.root_uri}/{name}: expected generation {if_generation}, found {current or 'none'}"
         ) from conflict
 
     def _prove_bucket(self) -> None:
@@ -245,6 +262,9 @@ class GcsObjectStore:
         client._http.mount("http://", self._adapter)
         return client.bucket(self.bucket)
 
+    def _unusable(self, action: str, reason: str) -> PipelineError:
+        return storage_trouble("passing", action, bucket=self.bucket, project=self._project, reason=reason)
+
     def _translated(self, error: Exception, action: str) -> PipelineError:
         kind = _kind(error)
         if kind == "missing" and self._bucket_seen:
@@ -267,6 +287,8 @@ def _kind(error: Exception) -> Trouble:
         return "missing"
     if _is_passing(error):
         return "passing"
+    if isinstance(error, api.Forbidden) and (words := set(reason_of(error).split())) & _FORBIDDEN.keys():
+        return next(trouble for word, trouble in _FORBIDDEN.items() if word in words)
     if isinstance(error, api.Unauthorized | api.Forbidden | auth.GoogleAuthError):
         return "refused"
     return "unknown"
@@ -277,8 +299,20 @@ def _is_passing(error: Exception) -> bool:
         return reason_of(error).endswith(("rateLimitExceeded", "userRateLimitExceeded"))
     if isinstance(error, InvalidResponse):
         return error.response.status_code in (408, 429) or error.response.status_code >= 500
-    # A 408 has no class of its own in api_core.
-    return isinstance(error, _PASSING) or (isinstance(error, api.GoogleAPICallError) and error.code == 408)
+    if isinstance(error, _PASSING):
+        return True
+    # Most statuses have no class of their own in api_core. 409 and 410 are of a write beside another, and of an
+    # upload that took too long (https://cloud.google.com/storage/docs/json_api/v1/status-codes).
+    code = error.code if isinstance(error, api.GoogleAPICallError) else None
+    return code is not None and (code in (408, 409, 410) or code >= 500 or 200 <= code < 400)
+
+
+def _generation(blob: storage.Blob) -> int | None:
+    """That of the answer which the blob was filled from; None where it was none of Cloud Storage's."""
+    try:
+        return int(blob.generation)
+    except (AttributeError, TypeError, ValueError):
+        return None
 
 
 def _stored(blob: storage.Blob) -> StoredObject:

@@ -5,13 +5,21 @@ from __future__ import annotations
 import re
 from typing import Any, Literal
 
-from alerting.errors import AuthenticationError, ConfigurationError, CriticalError, LandingUnavailable, PipelineError
+from alerting.errors import (
+    AuthenticationError,
+    BudgetExhausted,
+    ConfigurationError,
+    CriticalError,
+    LandingUnavailable,
+    PipelineError,
+)
 
 _REASON_WORD = re.compile(r'"reason":\s*"(\w+)"')
 
 
-Trouble = Literal["missing", "vanished", "passing", "refused", "unknown"]
-"""The bucket is missing; it was there a moment ago; transient; this account may not; we do not know."""
+Trouble = Literal["missing", "vanished", "passing", "refused", "exhausted", "billing", "held", "unknown"]
+"""The bucket is missing; it was there a moment ago; transient; this account may not; a quota is used up; nobody pays;
+the bucket keeps its objects by a policy; we do not know."""
 
 
 def storage_trouble(kind: Trouble, action: str, *, bucket: str, project: str, reason: str) -> PipelineError:
@@ -33,6 +41,21 @@ def storage_trouble(kind: Trouble, action: str, *, bucket: str, project: str, re
             f"{action}: Cloud Storage refused this account",
             hint="gcloud auth application-default login, or grant roles/storage.objectUser and "
             "roles/storage.legacyBucketReader on the bucket",
+            **where,
+        )
+    if kind == "exhausted":
+        return BudgetExhausted(
+            f"{action}: a quota of Cloud Storage is used up; what is stored is kept",
+            hint=f"look at the quotas of project {project}",
+            **where,
+        )
+    if kind == "billing":
+        hint = f"enable billing for project {project}"
+        return ConfigurationError(f"{action}: the project has no billing account that works", hint=hint, **where)
+    if kind == "held":
+        return ConfigurationError(
+            f"{action}: the bucket keeps its objects as they are, by a retention policy or a hold",
+            hint="give Gapless a bucket without them: ledger and leases are written over",
             **where,
         )
     return CriticalError(f"{action}: Cloud Storage failed in a way we do not understand", **where)
