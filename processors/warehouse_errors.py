@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import datetime as dt
+import re
 from typing import Any
 
 from google.api_core import exceptions as api
@@ -23,6 +24,7 @@ from alerting.errors import (
     PipelineError,
     WarehouseBusy,
 )
+from alerting.redaction import one_line
 from processors.table_budget import reset_hint
 
 _BUSY = frozenset(
@@ -36,14 +38,23 @@ _BUSY = frozenset(
         "badGateway",
         "tableUnavailable",
         "timeout",
+        "userRateLimitExceeded",
+        # Somebody cancelled the job; the next id is tried.
+        "stopped",
+        # Another process changed the table since it was looked at.
+        "conditionNotMet",
     }
 )
 _REFUSED = frozenset({"invalid", "invalidQuery", "duplicate", "resourceInUse", "policyViolation"})
 _DENIED = frozenset({"accessDenied", "authError", "required", "forbidden"})
+_USED_UP = frozenset({"quotaExceeded", "dailyLimitExceeded", "customQuotaExceeded"})
+_SWITCHED_OFF = frozenset({"accessNotConfigured", "SERVICE_DISABLED"})
 _BILLING = frozenset({"billingNotEnabled", "billingTierLimitExceeded", "blocked"})
+_FINAL = _REFUSED | _DENIED | _SWITCHED_OFF | _BILLING | {"bytesBilledLimitExceeded"}
 # Both come as 400 with a reason that stands for hopeless queries, and both pass by themselves.
 _PASSING_TEXTS = ("Could not serialize access", "concurrent update", "Too many DML statements outstanding")
 _MESSAGE_LIMIT_CHARS = 300
+_CALL = re.compile(r"[A-Z]+ https?://\S+: ")
 
 
 def translated(error: Exception, action: str, *, dataset: str, now: dt.datetime | None = None) -> PipelineError:
@@ -60,13 +71,15 @@ def translated(error: Exception, action: str, *, dataset: str, now: dt.datetime 
     word = reason(error)
     facts: dict[str, Any] = {"stage": "load", "dataset": dataset, "reason": word or type(error).__name__}
     message = f"{action}: {_text(error)}"
-    if word == "quotaExceeded":
+    if word in _USED_UP:
         hint = reset_hint(now or dt.datetime.now(dt.UTC))
         return BudgetExhausted(f"{message}; tables are as they were, landed payloads are kept", hint=hint, **facts)
     # A staging table ends after a day; the next try stages the rows again.
     staging_gone = isinstance(error, api.NotFound) and ".stg_" in str(error)
     if word in _BUSY or staging_gone or _passes(error, word):
         return WarehouseBusy(message, **facts)
+    if word in _SWITCHED_OFF:
+        return ConfigurationError(message, hint="gcloud services enable bigquery.googleapis.com", **facts)
     if word in _BILLING:
         return ConfigurationError(message, hint="enable billing for the project", **facts)
     if word == "bytesBilledLimitExceeded":
@@ -98,8 +111,10 @@ def reason(error: Exception) -> str:
 def _passes(error: Exception, word: str) -> bool:
     if any(text in str(error) for text in _PASSING_TEXTS):
         return True
+    if isinstance(error, auth.GoogleAuthError) and error.retryable:
+        return True
     if isinstance(error, api.GoogleAPICallError):
-        return not word and (isinstance(error, api.ServerError | api.TooManyRequests) or error.code == 408)
+        return _is_passing_status(error.code or 0, word)
     return isinstance(
         error,
         api.RetryError
@@ -111,6 +126,13 @@ def _passes(error: Exception, word: str) -> bool:
     )
 
 
+def _is_passing_status(code: int, word: str) -> bool:
+    """A 5xx whatever its word, and what a proxy says; 501 stays as it is."""
+    if code >= 500:
+        return word not in _FINAL and (code != 501 or not word)
+    return not word and (code in (408, 409, 412, 425, 429, 499) or 200 <= code < 400)
+
+
 def _text(error: Exception) -> str:
     """BigQuery's own first sentence; never a URL of ours, which requests' exceptions carry."""
     if isinstance(error, api.RetryError) and isinstance(error.cause, Exception):
@@ -118,5 +140,6 @@ def _text(error: Exception) -> str:
     if isinstance(error, api.GoogleAPICallError):
         first = error.errors[0] if error.errors else {}
         text = first.get("message") if isinstance(first, dict) else ""
-        return str(text or error.message or type(error).__name__)[:_MESSAGE_LIMIT_CHARS]
+        text = text or _CALL.sub("", str(error.message)) or type(error).__name__
+        return one_line(str(text))[:_MESSAGE_LIMIT_CHARS]
     return f"no usable answer ({type(error).__name__})"

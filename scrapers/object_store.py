@@ -299,7 +299,7 @@ def _is_passing(error: Exception) -> bool:
         return reason_of(error).endswith(("rateLimitExceeded", "userRateLimitExceeded"))
     if isinstance(error, InvalidResponse):
         return error.response.status_code in (408, 429) or error.response.status_code >= 500
-    if isinstance(error, _PASSING):
+    if isinstance(error, _PASSING) or (isinstance(error, auth.GoogleAuthError) and error.retryable):
         return True
     # Most statuses have no class of their own in api_core. 409 and 410 are of a write beside another, and of an
     # upload that took too long (https://cloud.google.com/storage/docs/json_api/v1/status-codes).

@@ -60,6 +60,18 @@ CASES = [
     (RequestsConnectionError("http://secret"), WarehouseBusy),
     (auth.TransportError("x"), WarehouseBusy),
     (ValueError("a bug"), CriticalError),
+    (said(api.BadRequest, "stopped", "Job execution was cancelled: User requested cancellation"), WarehouseBusy),
+    (said(api.PreconditionFailed, "conditionNotMet"), WarehouseBusy),
+    (said(api.ServiceUnavailable, "aReasonOfTomorrow"), WarehouseBusy),
+    (said(api.Forbidden, "userRateLimitExceeded"), WarehouseBusy),
+    (said(api.Forbidden, "customQuotaExceeded"), BudgetExhausted),
+    (said(api.Forbidden, "accessNotConfigured"), ConfigurationError),
+    (said(api.MethodNotImplemented, "notImplemented"), CriticalError),
+    (auth.RefreshError("the metadata server is busy", retryable=True), WarehouseBusy),
+    (api.from_http_status(202, "{}"), WarehouseBusy),
+    (api.from_http_status(499, ""), WarehouseBusy),
+    (api.from_http_status(599, ""), WarehouseBusy),
+    (api.from_http_status(413, ""), CriticalError),
 ]
 
 
@@ -75,6 +87,11 @@ def test_a_used_up_quota_names_the_moment_of_its_reset():
 
 def test_an_address_in_an_exception_is_not_repeated():
     assert "secret" not in str(translated(RequestsConnectionError("http://secret"), "load", dataset="p.d"))
+
+
+def test_a_page_of_a_proxy_is_one_line_without_our_address():
+    error = api.from_http_status(403, "POST https://secret.example/v2: <html>\n<h1>No</h1>")
+    assert str(translated(error, "load", dataset="p.d")).startswith("[load]: load: <html> <h1>No</h1> (")
 
 
 def test_an_error_of_ours_passes_through():
