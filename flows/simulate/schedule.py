@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import dataclasses
 import datetime as dt
+import functools
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from prefect.client.schemas.objects import State
@@ -213,29 +216,30 @@ class _Schedule:
 
     def stall(self) -> None:
         """See `flows.simulate.faults.Surroundings`."""
-        with self._beside() as is_first:
-            if is_first:
-                self.world.clock.sleep(3 * self.subject.settings.lease_ttl_s)
-                self._watchdog()
-                self.backfill()
-                self.must.look_at_landing()
-                self.must.look_at_verdicts()
+        self._beside(self._take_over)
+
+    def _take_over(self) -> None:
+        self.world.clock.sleep(3 * self.subject.settings.lease_ttl_s)
+        self._watchdog()
+        self.backfill()
+        self.must.look_at_landing()
+        self.must.look_at_verdicts()
 
     def overlap(self, process: Process) -> None:
         """See `flows.simulate.faults.Surroundings`."""
         held = read_lease(self.world.bucket, self.subject.asked.source)
-        is_its_own = held is not None and held.is_alive(utc_now()) and held.backfill_id == process.backfill_id
-        with self._beside() as is_first:
-            if not is_first or not is_its_own:
-                return
-            calls, mails = len(self.world.answers.asked), len(self.world.mailbox.mails)
-            self._watchdog()
-            self.backfill()
-            if calls < len(self.world.answers.asked):
-                self.must.tell("a second run worked beside a living one", process.backfill_id)
-            new = {str(mail["X-Backfill-Id"]) for mail in self.world.mailbox.mails[mails:]}
-            if process.backfill_id in new:
-                self.must.tell("a living run was told of as dead", process.backfill_id)
+        if held is not None and held.is_alive(utc_now()) and held.backfill_id == process.backfill_id:
+            self._beside(functools.partial(self._try_to_take_over, process))
+
+    def _try_to_take_over(self, process: Process) -> None:
+        calls, mails = len(self.world.answers.asked), len(self.world.mailbox.mails)
+        self._watchdog()
+        self.backfill()
+        if calls < len(self.world.answers.asked):
+            self.must.tell("a second run worked beside a living one", process.backfill_id)
+        new = {str(mail["X-Backfill-Id"]) for mail in self.world.mailbox.mails[mails:]}
+        if process.backfill_id in new:
+            self.must.tell("a living run was told of as dead", process.backfill_id)
 
     def skew(self, seconds: float) -> None:
         """See `flows.simulate.faults.Surroundings`."""
@@ -252,19 +256,16 @@ class _Schedule:
     def _is_all_there(self) -> bool:
         return not any(self.is_away(part) for part in self.away_until_s)
 
-    @contextlib.contextmanager
-    def _beside(self) -> Iterator[bool]:
-        """Other processes may run while one is in the middle of its loop; False where that is so already."""
+    def _beside(self, others: Callable[[], None]) -> None:
+        """Lets other processes run while one is in the middle of its loop; not where that is so already."""
         if self.is_beside:
-            yield False
             return
         self.is_beside = True
-        before = asyncio._get_running_loop()
-        asyncio._set_running_loop(None)
         try:
-            yield True
+            # A thread has one running loop and, as of Python 3.14, one current task.
+            with ThreadPoolExecutor(1) as elsewhere:
+                elsewhere.submit(contextvars.copy_context().run, others).result()
         finally:
-            asyncio._set_running_loop(before)
             self.is_beside = False
 
     def _on_loop(self, work: Any) -> Any:
