@@ -6,7 +6,7 @@ Mode ``validate``, and what a full run gets unchanged, is recounted alone: that 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -149,7 +149,7 @@ async def _load_and_verify(run: Run, landed: list[Manifest], written: Callable[[
     written()
     await _take_receipt(run, receipt, keys)
     loaded = [one for one in manifests if one.partition not in receipt.refused()]
-    found = await _verify(run, loaded, receipt.dropped)
+    found = await _verify(run, loaded, receipt)
     if isinstance(found, BaseException):
         return await _all_failed(run, [one.partition for one in loaded], found, "verify")
     good = await run.in_thread_each(
@@ -240,16 +240,20 @@ async def _recount(run: Run, manifests: list[Manifest]) -> dict[str, Verificatio
     return await run.step("verify", f"verify {window_name(keys)}", work)
 
 
-async def _verify(
-    run: Run, manifests: list[Manifest], dropped: Mapping[str, Mapping[str, int]]
-) -> dict[str, Verification] | BaseException:
+async def _verify(run: Run, manifests: list[Manifest], receipt: Receipt) -> dict[str, Verification] | BaseException:
     """Recounts a batch in BigQuery and compares it with the source's own numbers and the manifests."""
     label = f"verify {window_name([one.partition for one in manifests])}" if manifests else "verify nothing"
-    return await run.step("verify", label, partial(run.in_thread, _verified, run, run.warehouse, manifests, dropped))
+    supposed = receipt.first_keys
+    part = partial(run.in_thread, _verified, run, run.warehouse, manifests, receipt.dropped, supposed)
+    return await run.step("verify", label, part)
 
 
 def _verified(
-    run: Run, warehouse: Warehouse, manifests: list[Manifest], dropped: Mapping[str, Mapping[str, int]]
+    run: Run,
+    warehouse: Warehouse,
+    manifests: list[Manifest],
+    dropped: Mapping[str, Mapping[str, int]],
+    supposed: Mapping[str, Collection[object]] | None = None,
 ) -> dict[str, Verification]:
     return verify(
         manifests,
@@ -257,6 +261,7 @@ def _verified(
         warehouse=warehouse,
         dropped=dropped,
         expected=run.expected,
+        supposed=supposed,
     )
 
 

@@ -310,6 +310,7 @@ def _receipt(
         rejects_object=_keep_rejects(batch, processor.source, context.store),
         dropped={manifest.partition: left for manifest in good if (left := _dropped(batch, manifest))},
         failures={key: PartitionFailure.of(error) for key, error in batch.failures.items()},
+        first_keys={table: tuple(values) for table, values in batch.keys.items()},
         unbalanced={key: tuple(texts[:_KEPT_WARNINGS]) for key, texts in batch.unbalanced.items()},
         unknown_fields=dict(batch.unknown_fields),
         absent_fields=dict(batch.absent_fields),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 import alerting.errors
 from alerting.errors import CriticalError, PipelineError
@@ -64,6 +65,7 @@ class Receipt(BaseModel):
     tolerance. ``unknown_fields`` and ``absent_fields`` are drift facts, ``table.field`` ->
     rows. ``finished_at`` is aware UTC. ``unbalanced`` are sums that do not hold, per partition that was loaded.
     ``settled`` says why partitions could lose more rows than is usual: an oracle expects just those that came.
+    ``first_keys`` has values of each table's first key column, all of them or too many to be asked for; it is not kept.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -81,6 +83,7 @@ class Receipt(BaseModel):
     failures: dict[str, PartitionFailure]
     unbalanced: dict[str, tuple[str, ...]] = {}
     settled: dict[str, str] = {}
+    first_keys: dict[str, tuple[Any, ...]] = Field({}, exclude=True, repr=False)
     unknown_fields: dict[str, int]
     absent_fields: dict[str, int]
     finished_at: dt.datetime

@@ -7,7 +7,7 @@ covers all partitions of the batch. What cannot be compared is UNVERIFIED, and t
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
@@ -85,6 +85,7 @@ Judge = Callable[[Mapping[str, _Account]], None]
 """Writes what a check has found into the accounts."""
 Check = Callable[[], Judge]
 """Asks the warehouse."""
+Rows = list[dict[str, Any]]
 
 
 def verify(
@@ -94,6 +95,7 @@ def verify(
     warehouse: Warehouse,
     dropped: Mapping[str, Mapping[str, int]] | None = None,
     expected: Mapping[str, Sequence[Expectation]] | None = None,
+    supposed: Mapping[str, Collection[object]] | None = None,
 ) -> dict[str, Verification]:
     """Recounts every table for all partitions of the batch.
 
@@ -103,6 +105,8 @@ def verify(
         warehouse: Asked, never written.
         dropped: Per partition and table, rows that the receipt says were identical repeats; they are missing rightly.
         expected: Per partition, what the source's oracles say of it.
+        supposed: Per table, values of its first key column that the batch may have. Saves the wait for the table's own,
+            and is not believed: where the table has others, these are asked for.
 
     Returns:
         One result per manifest, by partition key. Raises what the warehouse raises, and nothing for a wrong count.
@@ -110,7 +114,8 @@ def verify(
     accounts = {manifest.partition: _Account(manifest) for manifest in manifests}
     if not accounts:
         return {}
-    checks = [check for table in processor.tables for check in _checks(table, processor, manifests, warehouse, dropped)]
+    asking = _Asking(warehouse, supposed or {})
+    checks = [check for table in processor.tables for check in _checks(table, processor, manifests, asking, dropped)]
     checks.append(partial(_check_items, manifests, processor, warehouse, expected or {}))
     # A query takes seconds, whatever it reads: all of them are asked at once, and judged in the order of the tables.
     with threads(_QUERIES_AT_ONCE, "recount") as pool:
@@ -121,28 +126,53 @@ def verify(
     return {key: account.close() for key, account in accounts.items()}
 
 
+@dataclass(frozen=True, slots=True)
+class _Asking:
+    """The warehouse, and per table the values of its first key column that are supposed to be there."""
+
+    warehouse: Warehouse
+    supposed: Mapping[str, Collection[object]]
+
+    def by_keys(self, table: Table, column: str, cells: Cells, ask: Callable[[dict[str, QueryValue]], Rows]) -> Rows:
+        """What ``ask`` finds with parameter ``keys``: the batch's values of ``column``, as the table has them.
+
+        It is asked with those supposed at the same time, as a job takes seconds, and once more where the table has
+        others. Without the parameter when they are too many, or no type of one.
+        """
+        supposed = list(self.supposed.get(table.name, ())) if column == table.key[0] else []
+        keys = keys_parameter(supposed)
+        with threads(1, "keys") as beside:
+            early = beside.submit(ask, keys) if keys else None
+            rows = self.warehouse.query(values_sql(table, column, self.warehouse), cells.parameters)
+            values = [row["value"] for row in rows]
+            if early is not None and set(values) <= set(supposed):
+                return early.result()
+        return ask(keys_parameter(values))
+
+
 def _checks(
     table: Table,
     processor: Processor,
     manifests: Sequence[Manifest],
-    warehouse: Warehouse,
+    asking: _Asking,
     dropped: Mapping[str, Mapping[str, int]] | None,
 ) -> Iterator[Check]:
     """Every question about one table, the recount first."""
     cells = Cells(table, manifests)
-    yield partial(_count, table, cells, warehouse, dropped or {})
+    yield partial(_count, table, cells, asking, dropped or {})
     for columns in table.unique:
-        yield partial(_check_unique, table, columns, cells, warehouse)
+        yield partial(_check_unique, table, columns, cells, asking.warehouse)
     if table.parent:
         parent = next(one for one in processor.tables if table.parent and one.name == table.parent[0])
-        yield partial(_check_parents, table, parent, cells, warehouse)
+        yield partial(_check_parents, table, parent, cells, asking)
         if table.per_parent:
-            yield partial(_check_ratio, table, parent, Cells(parent, manifests), warehouse)
+            yield partial(_check_ratio, table, parent, Cells(parent, manifests), asking)
 
 
-def _count(table: Table, cells: Cells, warehouse: Warehouse, dropped: Mapping[str, Mapping[str, int]]) -> Judge:
+def _count(table: Table, cells: Cells, asking: _Asking, dropped: Mapping[str, Mapping[str, int]]) -> Judge:
+    warehouse = asking.warehouse
     with threads(1, "elsewhere") as beside:
-        looked = None if names_its_partition(table) else beside.submit(_elsewhere, table, cells, warehouse)
+        looked = None if names_its_partition(table) else beside.submit(_elsewhere, table, cells, asking)
         counted = _folded(cells, warehouse.query(count_sql(table, warehouse), cells.parameters))
         for key, rows in looked.result().items() if looked else ():
             counted[key]["elsewhere"] = rows
@@ -154,9 +184,13 @@ def _count(table: Table, cells: Cells, warehouse: Warehouse, dropped: Mapping[st
     return judge
 
 
-def _elsewhere(table: Table, cells: Cells, warehouse: Warehouse) -> dict[str, int]:
-    keys = _keys(table, table.key[0], cells, warehouse)
-    found = warehouse.query(elsewhere_sql(table, warehouse, by_keys=bool(keys)), {**cells.parameters, **keys})
+def _elsewhere(table: Table, cells: Cells, asking: _Asking) -> dict[str, int]:
+    warehouse = asking.warehouse
+
+    def ask(keys: dict[str, QueryValue]) -> Rows:
+        return warehouse.query(elsewhere_sql(table, warehouse, by_keys=bool(keys)), {**cells.parameters, **keys})
+
+    found = asking.by_keys(table, table.key[0], cells, ask)
     return {key: sums["elsewhere"] for key, sums in _folded(cells, found).items()}
 
 
@@ -193,17 +227,15 @@ def _check_items(
     return judge
 
 
-def _keys(table: Table, column: str, cells: Cells, warehouse: Warehouse) -> dict[str, QueryValue]:
-    """Parameter ``keys``: the batch's values of ``column``. Empty when they are too many, or no type of parameter."""
-    rows = warehouse.query(values_sql(table, column, warehouse), cells.parameters)
-    return keys_parameter([row["value"] for row in rows])
-
-
-def _check_parents(table: Table, parent: Table, cells: Cells, warehouse: Warehouse) -> Judge:
+def _check_parents(table: Table, parent: Table, cells: Cells, asking: _Asking) -> Judge:
     assert table.parent is not None
-    keys = _keys(table, table.parent[1][0], cells, warehouse) if table.parent_elsewhere else {}
-    sql = orphan_sql(table, parent, warehouse, by_keys=bool(keys))
-    orphans = _folded(cells, warehouse.query(sql, {**cells.parameters, **keys}))
+    warehouse = asking.warehouse
+
+    def ask(keys: dict[str, QueryValue]) -> Rows:
+        return warehouse.query(orphan_sql(table, parent, warehouse, by_keys=bool(keys)), {**cells.parameters, **keys})
+
+    column = table.parent[1][0]
+    orphans = _folded(cells, asking.by_keys(table, column, cells, ask) if table.parent_elsewhere else ask({}))
 
     def judge(accounts: Mapping[str, _Account]) -> None:
         for key, account in accounts.items():
@@ -214,14 +246,18 @@ def _check_parents(table: Table, parent: Table, cells: Cells, warehouse: Warehou
     return judge
 
 
-def _check_ratio(table: Table, parent: Table, cells: Cells, warehouse: Warehouse) -> Judge:
+def _check_ratio(table: Table, parent: Table, cells: Cells, asking: _Asking) -> Judge:
     assert table.parent is not None
     assert table.per_parent is not None
-    fewest, most = table.per_parent
+    warehouse, (fewest, most) = asking.warehouse, table.per_parent
     limits: dict[str, QueryValue] = {"fewest": fewest, "most": most}
-    keys = _keys(parent, table.parent[1][0], cells, warehouse) if table.parent_elsewhere else {}
-    sql = ratio_sql(table, parent, warehouse, by_keys=bool(keys))
-    found = _folded(cells, warehouse.query(sql, {**cells.parameters, **limits, **keys}))
+
+    def ask(keys: dict[str, QueryValue]) -> Rows:
+        sql = ratio_sql(table, parent, warehouse, by_keys=bool(keys))
+        return warehouse.query(sql, {**cells.parameters, **limits, **keys})
+
+    column = table.parent[1][0]
+    found = _folded(cells, asking.by_keys(parent, column, cells, ask) if table.parent_elsewhere else ask({}))
 
     def judge(accounts: Mapping[str, _Account]) -> None:
         for key, account in accounts.items():

@@ -135,8 +135,8 @@ class Bench:
         return process(manifests, LoadContext(self.processor, self.landing, self.warehouse, backfill_id), **options)
 
     def verify(self, *manifests: Manifest, receipt: Receipt | None = None) -> dict[str, Verification]:
-        dropped = receipt.dropped if receipt else None
-        return verify(manifests, processor=self.processor, warehouse=self.warehouse, dropped=dropped)
+        dropped, supposed = (receipt.dropped, receipt.first_keys) if receipt else (None, None)
+        return verify(manifests, processor=self.processor, warehouse=self.warehouse, dropped=dropped, supposed=supposed)
 
     def rows(self, table: str, *columns: str) -> list[tuple[Any, ...]]:
         listed = ", ".join(columns)

@@ -35,7 +35,8 @@ def test_landed_rows_are_loaded_and_the_receipt_proves_it(bench):
     assert receipt.tables["games"].rows_per_partition == {DAY: 2, NEXT: 1}
     assert receipt.tables["player_lines"].rows == 6
     assert receipt.job_count == 4
-    assert read_receipt(bench.store, "toy", receipt.receipt_id) == receipt
+    kept = receipt.model_copy(update={"first_keys": {}})
+    assert read_receipt(bench.store, "toy", receipt.receipt_id) == kept
 
 
 def test_nothing_of_the_staging_stays_behind(bench):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import json
+import threading
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -201,6 +203,51 @@ def test_what_the_loader_takes_the_recount_calls_right_however_repeats_are_count
     assert set(receipt.partitions) == good
     found = bench.verify(*[one for one in manifests if one.partition in good], receipt=receipt)
     assert {key: one.evidence for key, one in found.items() if not one.is_ok} == {}
+
+
+class Watched:
+    """A warehouse that says which keys a table has only when keys are asked for elsewhere, or nobody does."""
+
+    def __init__(self, warehouse: Any) -> None:
+        self._warehouse = warehouse
+        self._asked_elsewhere = threading.Event()
+        self.asked_meanwhile: list[bool] = []
+        self.keys: list[set[Any]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._warehouse, name)
+
+    def query(self, sql: str, parameters: Any = None) -> list[dict[str, Any]]:
+        if sql.startswith("SELECT DISTINCT"):
+            self.asked_meanwhile.append(self._asked_elsewhere.wait(5))
+        elif "keys" in (parameters or {}):
+            self.keys.append(set(parameters["keys"]))
+            self._asked_elsewhere.set()
+        found: list[dict[str, Any]] = self._warehouse.query(sql, parameters)
+        return found
+
+
+def test_keys_elsewhere_are_asked_for_while_the_table_says_which_it_has(bench):
+    manifests = [bench.land(day, [bench.game(day, 1), bench.game(day, 2)]) for day in (DAY, NEXT)]
+    receipt = bench.process(*manifests)
+    bench.warehouse = watched = Watched(bench.warehouse)
+    assert all(one.is_ok for one in bench.verify(*manifests, receipt=receipt).values())
+    assert (watched.asked_meanwhile, len(watched.keys)) == ([True, True], 2)
+
+
+def test_a_key_that_nobody_supposed_is_asked_for_too(bench):
+    manifest = bench.land(DAY, [bench.game(DAY, 1), bench.game(DAY, 2)])
+    receipt = bench.process(manifest)
+    bench.sql("UPDATE {games} SET game_key = 'x' WHERE game_key = '2025-01-03:2'")
+    bench.sql("UPDATE {player_lines} SET game_key = 'x' WHERE game_key = '2025-01-03:2'")
+    bench.sql("INSERT INTO {games} (game_key, game_date, score) VALUES ('x', DATE '2025-02-01', 1)")
+    bench.warehouse = watched = Watched(bench.warehouse)
+    found = bench.verify(manifest, receipt=receipt)[DAY]
+    assert (found.verdict, "1 key is also outside the partition" in found.evidence) == ("DUPLICATE", True)
+    assert Counter(map(frozenset, watched.keys)) == {
+        frozenset({f"{DAY}:1", f"{DAY}:2"}): 2,
+        frozenset({f"{DAY}:1", "x"}): 2,
+    }
 
 
 @pytest.mark.long
