@@ -68,7 +68,10 @@ def listed_dates(text: str) -> list[str]:
     ValueError: 2025-02-03\u20132025-02-05 joins two dates by an en dash; write 2025-02-03..2025-02-05
     """
     for item in re.sub(r"\([^()]*\)", "", text).split(","):
-        ends = [_one(end) for end in re.split(r"…|\.\.", item) if end.strip()]
+        words = re.split(r"…|\.\.", item)
+        if len(words) > 1 and (len(words) > 2 or not all(map(str.strip, words))):
+            raise ValueError(f"{item.strip()[:60]} is no range; write it as 2025-01-03..2025-01-05")
+        ends = [_one(end) for end in words if end.strip()]
         if len(ends) == 2 and (ends[1] - ends[0]).days > MAX_LISTED:
             raise ValueError(f"{item.strip()} is longer than 100 years")
     return expand_dates(text)

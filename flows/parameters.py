@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
 
@@ -100,17 +100,29 @@ def field(title: str, **rules: Any) -> Any:
     return Field(json_schema_extra={"title": title}, **rules)
 
 
+def no_bool(given: Any) -> Any:
+    """``true`` is no number of anything. Raises ``ValueError``.
+
+    >>> no_bool(5), no_bool("5")
+    (5, '5')
+    """
+    if isinstance(given, bool):
+        raise ValueError("true and false are no numbers")
+    return given
+
+
 # 0 has one meaning in every form: as usual, which is the setting where there is one. A title begins with the name that
 # commands use.
-Parallel = Annotated[int, field("parallel (parts; 0: as usual)", ge=0, le=64)]
-Canary = Annotated[int, field("canary (first dates; 0: as usual, -1: none)", ge=-1)]
-MaxCalls = Annotated[int, field("max_calls (calls or credits; 0: as usual)", ge=0)]
-MaxCost = Annotated[float, field("max_cost_usd (US dollars; 0: as usual)", ge=0)]
-DeadlineHours = Annotated[float, field("deadline_h (hours; 0: as usual)", ge=0)]
-WaitSeconds = Annotated[float, field("wait_for_lease_s (seconds; 0: as usual, refuse)", ge=0)]
-Concurrency = Annotated[int, field("max_concurrency (at once, 1 to 64)", ge=1, le=64)]
+_NUMBER = BeforeValidator(no_bool)
+Parallel = Annotated[int, field("parallel (parts; 0: as usual)", ge=0, le=64), _NUMBER]
+Canary = Annotated[int, field("canary (first dates; 0: as usual, -1: none)", ge=-1, le=36_525), _NUMBER]
+MaxCalls = Annotated[int, field("max_calls (calls or credits; 0: as usual)", ge=0, le=10**9), _NUMBER]
+MaxCost = Annotated[float, field("max_cost_usd (US dollars; 0: as usual)", ge=0, le=10**9), _NUMBER]
+DeadlineHours = Annotated[float, field("deadline_h (hours; 0: as usual)", ge=0, le=8_784), _NUMBER]
+WaitSeconds = Annotated[float, field("wait_for_lease_s (seconds; 0: as usual, refuse)", ge=0, le=31_622_400), _NUMBER]
+Concurrency = Annotated[int, field("max_concurrency (at once, 1 to 64)", ge=1, le=64), _NUMBER]
 # A year of days back is a backfill, and belongs there.
-DaysBack = Annotated[int, field("days_back (days, 1 to 60)", ge=1, le=60)]
+DaysBack = Annotated[int, field("days_back (days, 1 to 60)", ge=1, le=60), _NUMBER]
 EarlierRun = Annotated[str, field("failed_of (bf-...)", pattern=RUN_ID)]
 PlannedRun = Annotated[str, field("plan_of (bf-...)", pattern=RUN_ID)]
 Period = Annotated[str, field("period (2024-25, 2024 or 2024-03)", pattern=r"^(\d{4}(-\d\d)?)?$")]

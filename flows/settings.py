@@ -12,7 +12,17 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, SecretStr, ValidationError, model_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from alerting.chat_channels import register_address
@@ -82,7 +92,7 @@ class Settings(BaseSettings):
     )
 
     smtp_host: str = Field("", description="SMTP server; empty needs console_only.")
-    smtp_port: int = Field(587, description="SMTP port.")
+    smtp_port: int = Field(587, ge=1, le=65_535, description="SMTP port.")
     smtp_security: Literal["none", "starttls", "tls"] = Field(
         "starttls", description="SMTP encryption: none, starttls or tls."
     )
@@ -191,6 +201,14 @@ class Settings(BaseSettings):
             # Not chained: a JSON error carries the whole text.
             raise unfit(error) from None
 
+    @field_validator("*", mode="after")
+    @classmethod
+    def _can_be_meant(cls, value: Any, info: ValidationInfo) -> Any:
+        """No number without end: what is added to a time would leave the calendar in the middle of a run."""
+        if isinstance(value, int | float) and not value <= (most := _most(info.field_name or "")):
+            raise ValueError(f"a number of at most {most:,.0f} was expected")
+        return value
+
     @model_validator(mode="after")
     def _secrets_are_masked_from_here_on(self) -> Settings:
         for given in (self.smtp_password, *self.source_secrets.values()):
@@ -264,6 +282,13 @@ def unfit(error: ValidationError | SettingsError) -> ConfigurationError:
     return ConfigurationError(f"{error.title}: {problems}. Nothing was done", stage="settings", hint=_HINT)
 
 
+def _most(name: str) -> float:
+    """The largest value of a setting: of a time 100 years, in the unit that its name says."""
+    return next((most for ending, most in _A_CENTURY.items() if name.endswith(ending)), 1e15)
+
+
+_A_CENTURY = {"_s": 36_525 * 86_400.0, "_minutes": 36_525 * 1_440.0, "_h": 36_525 * 24.0, "_hours": 36_525 * 24.0}
+_A_CENTURY["_days"] = 36_525.0
 _HINT = "look at docs/configuration.md"
 _FIELD = re.compile(r'field "(\w+)"')
 _WEBHOOKS = "GAPLESS_WEBHOOK_URLS"

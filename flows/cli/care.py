@@ -128,7 +128,9 @@ def _decide(review_id: str, reason: str, as_json: bool, *, publish: bool) -> Non
 def cleanup(
     source: Source,
     apply: Apply = False,
-    min_age_hours: Annotated[float, typer.Option("--older-than-hours", min=1, help="Younger things are left.")] = 24.0,
+    min_age_hours: Annotated[
+        float, typer.Option("--older-than-hours", min=1, max=876_600, help="Younger things are left.")
+    ] = 24.0,
     as_json: Json = False,
 ) -> None:
     """Lists what no manifest, ledger entry or load names: broken-off attempts, staging objects and tables."""

@@ -18,6 +18,7 @@ from pydantic_settings import SettingsError
 from alerting.errors import PipelineError, WrongUsage
 from flows.cli import care, checking, looking, simulating, work
 from flows.cli.examples import examples_of
+from flows.cli.once import StrictCommand
 from flows.cli.output import show_error
 from flows.settings import code_version, unfit
 
@@ -34,6 +35,7 @@ app = typer.Typer(
 for part in (work.app, looking.app, checking.app, care.app, simulating.app):
     app.registered_commands.extend(part.registered_commands)
 for command in app.registered_commands:
+    command.cls = StrictCommand
     command.epilog = examples_of(command.name or str(getattr(command.callback, "__name__", "")))
 
 

@@ -239,7 +239,7 @@ def reviews(
 
 @app.command()
 def errors(
-    hours: Annotated[float, typer.Option("--hours", min=0, help="How far back.")] = 24.0,
+    hours: Annotated[float, typer.Option("--hours", min=0, max=876_600, help="How far back.")] = 24.0,
     source: Annotated[str, typer.Option(help="Only this source.")] = "",
     as_json: Json = False,
 ) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import datetime as dt
 import json
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 import typer
 from pydantic import ValidationError
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from flows.planning.family import FamilyPlan
     from flows.planning.planner import Planned
 
+_LONGEST_LIST_CHARS = 5_000_000
+
 
 def asked_of(
     source: str, start: dt.date | str | None, end: dt.date | None, reason: str, given: dict[str, Any]
@@ -51,10 +53,14 @@ def asked_of(
             except ValueError as error:
                 raise typer.BadParameter(str(error), param_hint=f"--{name}") from None
     try:
-        return Asked.model_validate({"source": source, "start_date": start, "end_date": end, **why, **said})
+        asked = Asked.model_validate({"source": source, "start_date": start, "end_date": end, **why, **said})
     except ValidationError as error:
         problems = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_input=False))
         raise typer.BadParameter("; ".join(problems), param_hint="--param") from None
+    for name, argument in (("start_date", start), ("end_date", end)):
+        if argument not in (None, found := getattr(asked, name)):
+            raise typer.BadParameter(f"{name} is given twice: {argument} and {found}", param_hint="--param")
+    return asked
 
 
 def range_of(name: str, start: dt.date | str, end: dt.date | None) -> tuple[dt.date, dt.date]:
@@ -146,11 +152,42 @@ def extra_parameters(parameters: Sequence[str] | None, of: type[Asked | AskedFam
             raise typer.BadParameter(f"{text!r} is not name=value; parameters: {known}", param_hint="--param")
         if name not in names:
             raise typer.BadParameter(f"there is no parameter {name!r}; there are: {known}", param_hint="--param")
+        if name in extra or not value.strip():
+            what = "is given twice" if name in extra else "has no value"
+            raise typer.BadParameter(f"{name} {what}", param_hint="--param")
         try:
             extra[name] = json.loads(value)
         except ValueError:
             extra[name] = value
     return extra
+
+
+def beside(
+    options: Mapping[str, Any], parameters: Sequence[str] | None, of: type[Asked | AskedFamily] = Asked
+) -> dict[str, Any]:
+    """What options and ``--param`` say together. Raises ``BadParameter`` where they say two things of one."""
+    extra = extra_parameters(parameters, of)
+    for name in extra.keys() & options.keys():
+        usual = of.model_fields[name].default
+        if options[name] not in (None, "", [], usual, getattr(usual, "value", usual), extra[name]):
+            raise typer.BadParameter(f"{name} is given twice: {options[name]} and {extra[name]}", param_hint="--param")
+    return {**options, **extra}
+
+
+def listed_in(dates: str, file: IO[str] | None) -> str:
+    """The list of dates of either option, "" where neither is given. Raises ``BadParameter``."""
+    if file is None:
+        return dates
+    if dates:
+        raise typer.BadParameter("give --dates or a file, not both", param_hint="--from-file")
+    try:
+        text = file.read(_LONGEST_LIST_CHARS + 1).removeprefix("\ufeff")
+    except (OSError, UnicodeDecodeError) as error:
+        raise typer.BadParameter(f"cannot be read as text: {type(error).__name__}", param_hint="--from-file") from None
+    if len(text) > _LONGEST_LIST_CHARS or not text.strip():
+        what = f"is longer than {_LONGEST_LIST_CHARS:,} characters" if text.strip() else "has no date in it"
+        raise typer.BadParameter(what, param_hint="--from-file")
+    return ",".join(text.splitlines())
 
 
 def planned_of(services: Services, asked: Asked) -> Planned:

@@ -34,9 +34,10 @@ from flows.cli.output import (
 from flows.cli.start import (
     asked_of,
     asked_of_family,
-    extra_parameters,
+    beside,
     keys_of_cause,
     keys_of_run,
+    listed_in,
     planned_of,
     refuse_for_family,
     refuse_without_family,
@@ -115,7 +116,7 @@ def run(
             accept_shrink=accept_shrink,
         )
         wanted = {"mode": mode.value, "max_concurrency": max_concurrency, "skip": skip, "also": also}
-        wanted |= extra_parameters(parameters, AskedFamily)
+        wanted = beside(wanted, parameters, AskedFamily)
         services, asked_family = build_services(), asked_of_family(source, start, end, reason, wanted)
         whole = plan_family(services, asked_family, utc_now())
         if publish is not Publish.AT_ONCE:
@@ -124,7 +125,7 @@ def run(
         _ask_before_a_big_run(sum(len(step.planned.plan.to_fetch) for step in whole.steps), yes)
         start_family(services, asked_family, no_follow=no_follow, as_json=as_json)
     refuse_without_family(source, skip=skip, also=also)
-    listed = dates or (",".join(from_file.read().split("\n")) if from_file else "")
+    listed = listed_in(dates, from_file)
     given = {
         "dates": listed,
         "entities": entities,
@@ -133,9 +134,8 @@ def run(
         "publish": publish.value,
         **({"accept_shrink": True} if accept_shrink else {}),
         **(split_over(parallel, max_concurrency) if parallel else {}),
-        **extra_parameters(parameters),
     }
-    services, asked = build_services(), asked_of(source, start, end, reason, given)
+    services, asked = build_services(), asked_of(source, start, end, reason, beside(given, parameters))
     planned = planned_of(services, asked)
     say(as_json, planned.describe())
     _ask_before_a_big_run(len(planned.plan.to_fetch), yes)
@@ -169,11 +169,11 @@ def plan(
     """What a run would do with every date, and why. No call to the source, no write."""
     if source in families():
         refuse_for_family(source, entities=entities, dates=dates)
-        given = {"mode": mode.value, "skip": skip, "also": also, **extra_parameters(parameters, AskedFamily)}
+        given = beside({"mode": mode.value, "skip": skip, "also": also}, parameters, AskedFamily)
         _show_family_plan(source, asked_of_family(source, start, end, "", given), as_json)
         return
     refuse_without_family(source, skip=skip, also=also)
-    given = {"dates": dates, "entities": entities, "mode": mode.value, **extra_parameters(parameters)}
+    given = beside({"dates": dates, "entities": entities, "mode": mode.value}, parameters)
     services = build_services()
     found = planned_of(services, asked_of(source, start, end, "", given))
     dry_run = plan_dry_run(services, source, found.plan)
@@ -208,11 +208,11 @@ def estimate(
     """What the plan costs: calls, quota days, bytes, BigQuery jobs, and three times, learned from earlier runs."""
     if source in families():
         refuse_for_family(source, entities=entities, dates=dates)
-        given = {"mode": mode.value, "skip": skip, "also": also, **extra_parameters(parameters, AskedFamily)}
+        given = beside({"mode": mode.value, "skip": skip, "also": also}, parameters, AskedFamily)
         _show_family_plan(source, asked_of_family(source, start, end, "", given), as_json)
         return
     refuse_without_family(source, skip=skip, also=also)
-    given = {"dates": dates, "entities": entities, "mode": mode.value, **extra_parameters(parameters)}
+    given = beside({"dates": dates, "entities": entities, "mode": mode.value}, parameters)
     found = planned_of(build_services(), asked_of(source, start, end, "", given))
     data = {
         "plan": found.plan.describe(),

@@ -20,6 +20,11 @@ from flows.wiring import Services
         ("source_usd_per_call", {"racing_cards": -0.5}),
         ("retry_delays_s", [-1]),
         ("retry_delays_s", [float("nan")]),
+        ("block_cooldown_h", float("inf")),
+        ("empty_ttl_days", 1e9),
+        ("run_deadline_s", 1e300),
+        ("max_bytes_billed", 10**30),
+        ("smtp_port", 65_536),
     ],
 )
 def test_a_number_that_no_run_could_mean_is_refused(field: str, value: Any) -> None:
