@@ -60,6 +60,7 @@ class BackfillMode:
         self._spool = Spool(IncidentJournal(context.store), backfill_id, context.spool_folder)
         self._lock = threading.Lock()
         self._beaten_at = context.clock()
+        self._is_owner = False
         self._human_noticed = False
         self._untold: Incident | None = None
         self._human_tried_at: dt.datetime | None = None
@@ -92,11 +93,15 @@ class BackfillMode:
             return entry
 
         entry = self._outbox.update(self.backfill_id, opened, create=lambda: OutboxEntry(self.backfill_id))
+        self._is_owner = True
         if entry and begun and self._settings.start_mail and not told_by:
             send_start(self._channels, entry, now)
 
     def heartbeat(self, facts: RunFacts | None = None) -> bool:
-        """Extends the mode and retries what waits; False when the store is down. Raises ``StateUnreadable``."""
+        """Extends the mode and retries what waits; False when the store is down. Raises ``StateUnreadable``.
+
+        Who joined only reads the entry: a store takes one write of an object a second, and sixty windows are more.
+        """
         now = self._clock()
         saved = facts.redacted().to_dict() if facts else None
 
@@ -108,7 +113,10 @@ class BackfillMode:
             return entry
 
         try:
-            entry = self._outbox.update(self.backfill_id, beat)
+            if self._is_owner:
+                entry = self._outbox.update(self.backfill_id, beat)
+            else:
+                entry = self._outbox.read(self.backfill_id)
         except (TransientError, OSError) as error:
             _log.warning("no heartbeat for backfill %s: %s", self.backfill_id, redact(str(error)))
             return False
@@ -118,7 +126,7 @@ class BackfillMode:
         waiting = entry.human.incident if entry and entry.human and entry.human.sent_at is None else self._untold
         if waiting:
             self._tell_human(waiting)
-        if entry and self._settings.progress_mail_hours and not entry.told_by:
+        if entry and self._is_owner and self._settings.progress_mail_hours and not entry.told_by:
             hours = self._settings.progress_mail_hours
             send_progress(self._store, self._channels, self.backfill_id, hours, now)
         return stored

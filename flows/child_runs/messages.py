@@ -50,7 +50,8 @@ class Orders(BaseModel):
     """What the parent says: reasons to begin nothing for now, or the reason to end.
 
     ``probe`` is the number of the one date that may be tried all the same, by the window whose report is ``prober``.
-    Windows whose reports are ``given_up`` have to end, should they live after all: others do their dates.
+    Windows whose reports are ``given_up`` have to end, should they live after all: others do their dates. Of a window
+    that waits to be ``judged``, the number of outcomes that were heard of it before this was written.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -60,6 +61,7 @@ class Orders(BaseModel):
     probe: int = 0
     prober: str = ""
     given_up: frozenset[str] = frozenset()
+    judged: dict[str, int] = {}
 
 
 class Outcome(BaseModel):
@@ -82,6 +84,7 @@ class Report(BaseModel):
     """What a window says. Numbers are totals since it began; ``orders`` is the generation that it follows.
 
     ``unchanged`` is what a full run got again as it was, partition -> attempt: such have no new verdict in the ledger.
+    A window that ``holds`` has failed some times in a row, and begins nothing until the parent has judged that.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -98,6 +101,7 @@ class Report(BaseModel):
     orders: int = 0
     is_idle: bool = True
     stop: Stop | None = None
+    holds: bool = False
     ended: bool = False
 
 

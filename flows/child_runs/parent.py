@@ -33,15 +33,16 @@ def attach_windows(run: Run) -> None:
 class Windows:
     """Feeds the parent's breaker and counts with what happens in other processes. Blocking; thread-safe.
 
-    A window that has not written for ``lease_ttl_s`` counts as dead: nobody waits for it.
+    A window that has not written for ``lease_ttl_s`` counts as dead: nobody waits for it. Only time in which the parent
+    looks counts, so that a parent that was frozen, alone or with all of its windows, takes none of them for dead.
     """
 
     def __init__(self, run: Run) -> None:
         self._run = run
         self._reports: dict[str, Report] = {}
         self._generations: dict[str, int] = {}
-        self._changed_s: dict[str, float] = {}
-        self._looked_s = 0.0
+        self._silent_s: dict[str, float] = {}
+        self._looked_s: float | None = None
         self._fed: Counter[str] = Counter()
         self._told: Orders | None = None
         self._orders = 0
@@ -56,13 +57,15 @@ class Windows:
         store, backfill_id = self._run.services.store, self._run.backfill_id
         with self._lock:
             looked_s = time.monotonic()
+            since_s = min(looked_s - (self._looked_s or looked_s), self._run.services.settings.heartbeat_s)
             for found in store.list(reports_prefix(backfill_id)):
                 if self._generations.get(found.name) == found.generation:
+                    self._silent_s[found.name] += since_s
                     continue
                 report = read_report(store, found.name)
                 before = self._reports.get(found.name, Report())
                 self._generations[found.name] = found.generation
-                self._changed_s[found.name] = looked_s
+                self._silent_s[found.name] = 0.0
                 self._reports[found.name] = report
                 if not self._has_looked:
                     # Counted before the pause; not replayed.
@@ -127,6 +130,7 @@ class Windows:
                 probe=probe,
                 prober=self._prober,
                 given_up=frozenset(self._given_up),
+                judged={name: self._fed[name] for name, report in self._living().items() if report.holds},
             )
             if orders != self._told:
                 self._orders = write_orders(run.services.store, run.backfill_id, orders)
@@ -144,7 +148,7 @@ class Windows:
         name = report_name(self._run.backfill_id, window_id)
         with self._lock:
             if name in self._reports:
-                silent_s = self._silent_s(name)
+                silent_s = self._silent_s[name]
                 ttl_s = self._run.services.settings.lease_ttl_s
                 return f"nothing was heard of it for {silent_s:,.0f} s" if silent_s > ttl_s else ""
         return "the run was over before a worker began it" if self._run.stopped_by is not None else ""
@@ -168,9 +172,5 @@ class Windows:
     def _living(self) -> dict[str, Report]:
         ttl_s = self._run.services.settings.lease_ttl_s
         return {
-            name: report for name, report in self._reports.items() if not report.ended and self._silent_s(name) < ttl_s
+            name: report for name, report in self._reports.items() if not report.ended and self._silent_s[name] < ttl_s
         }
-
-    def _silent_s(self, name: str) -> float:
-        """As of the last look: a parent that was frozen since then has missed reports, and no window died by that."""
-        return self._looked_s - self._changed_s[name]

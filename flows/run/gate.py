@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime as dt
 from collections.abc import AsyncIterator, Set
 
 from flows.coordination.standstill import SOURCE_DOWN
+from scrapers.scrape import utc_now
 
 __all__ = ["SOURCE_DOWN", "Gate"]
 
@@ -14,7 +16,8 @@ __all__ = ["SOURCE_DOWN", "Gate"]
 class Gate:
     """Closed by name, so that two reasons to pause do not open for each other. For one event loop.
 
-    ``SOURCE_DOWN`` holds dates back, and nothing that makes no call: loading goes on.
+    ``SOURCE_DOWN`` holds dates back, and nothing that makes no call: loading goes on. Where it has to be kept open
+    (``keep_open``), a process that was frozen begins nothing when it wakes until whoever does that has looked around.
     """
 
     def __init__(self) -> None:
@@ -22,6 +25,7 @@ class Gate:
         self._inside = 0
         self._probe = 0
         self._probe_is_inside = False
+        self._kept_until: dt.datetime | None = None
         self._changed = asyncio.Condition()
 
     @property
@@ -55,15 +59,24 @@ class Gate:
                 self._probe_is_inside = False
 
     def _is_open(self, despite: Set[str]) -> bool:
-        return self._closed_by <= despite
+        return self._closed_by <= despite and self._is_kept()
 
     def _may_probe(self, despite: Set[str]) -> bool:
-        return bool(self._probe) and not despite and self._closed_by == {SOURCE_DOWN}
+        return bool(self._probe) and not despite and self._closed_by == {SOURCE_DOWN} and self._is_kept()
+
+    def _is_kept(self) -> bool:
+        return self._kept_until is None or utc_now() < self._kept_until
 
     async def until_open(self, despite: Set[str] = frozenset()) -> None:
         """Waits without passing: for work that stands still by itself while the gate is closed."""
         async with self._changed:
             await self._changed.wait_for(lambda: self._is_open(despite))
+
+    async def keep_open(self, until: dt.datetime | None) -> None:
+        """Nothing begins after ``until`` (aware UTC) unless it is kept open again; None: no one has to."""
+        async with self._changed:
+            self._kept_until = until
+            self._changed.notify_all()
 
     async def shut(self, why: str) -> None:
         """Nothing begins from here on; what is under way goes on, see ``is_idle``."""

@@ -125,9 +125,12 @@ class Budget:
 
     @property
     def waited_s(self) -> float:
-        """Seconds all threads together spent waiting for a grant."""
-        with self._lock:
-            return self._waited_s
+        """Seconds all threads together spent waiting for a grant. Never waits itself.
+
+        The lock is held while a shared pace or quota talks to its store, half a minute where many processes want a
+        turn: a run that says how it is doing must not be silent for so long.
+        """
+        return self._waited_s
 
     def acquire(self, timeout_s: float | None = None, units: int = 1) -> float:
         """Waits until one call of so many ``units`` may be made, takes it, and returns the seconds waited.

@@ -156,13 +156,15 @@ def test_a_long_run_may_send_one_sign_of_progress_a_day(make_manager, mail_serve
     assert "4 of 10 partitions" in text(mail_server.inbox.mails[0])
 
 
-def test_another_process_joins_a_backfill_without_touching_its_entry(make_manager, mail_server, store):
+def test_another_process_joins_a_backfill_without_touching_its_entry(make_manager, mail_server, store, clock):
     parent, child = make_manager(mail_server.channel()), make_manager(mail_server.channel())
     parent.enable_backfill_mode("b", source="nba", facts=RunFacts(owner="maria"))
     before = Outbox(store).read("b")
     child.join_backfill("b", source="nba")
     child.record_error(fail(7))
     child.flush("2024-01", 1)
+    clock.tick(minutes=1)
+    assert child.heartbeat()
     assert Outbox(store).read("b") == before
     parent.disable_backfill_mode()
     assert "2024-01-07" in text(mail_server.inbox.mails[0])

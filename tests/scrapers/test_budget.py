@@ -4,6 +4,7 @@ import datetime as dt
 import itertools
 import random
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -226,3 +227,30 @@ def test_h28_five_to_ten_seconds_between_pages_are_never_a_steady_beat():
 def test_impossible_pauses_are_refused(pause_s):
     with pytest.raises(ConfigurationError, match="pause_s"):
         Budget(Rate(pause_s=pause_s))
+
+
+def test_what_was_waited_can_be_asked_while_a_shared_pace_waits_for_its_store() -> None:
+    is_asking, store_answers = threading.Event(), threading.Event()
+
+    class Distant:
+        def wait_s(self) -> float:
+            is_asking.set()
+            assert store_answers.wait(30)
+            return 0.0
+
+        def take(self) -> None: ...
+
+        def hold(self, seconds: float) -> None: ...
+
+        def close(self) -> None: ...
+
+    budget = Budget(Rate(), pace=Distant())
+    asking = threading.Thread(target=budget.acquire)
+    asking.start()
+    try:
+        assert is_asking.wait(30)
+        with ThreadPoolExecutor(1) as beside:
+            assert beside.submit(lambda: budget.waited_s).result(timeout=30) == 0.0
+    finally:
+        store_answers.set()
+        asking.join()

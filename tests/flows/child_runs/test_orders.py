@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+from collections.abc import Iterator
 
 import pytest
 
 from alerting.errors import BudgetExhausted, CriticalError, LeaseHeld
 from alerting.memory_store import MemoryObjectStore
 from flows.asked import Asked
+from flows.child_runs.follower import Recorder
 from flows.child_runs.messages import (
     Orders,
     Outcome,
@@ -95,23 +97,91 @@ def test_every_outcome_is_counted_once_however_often_a_window_reports(parent: Ru
 
 
 def test_nobody_waits_for_a_window_that_died_without_a_word(parent: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert parent.windows is not None
     write_report(parent.services.store, PARENT, "w1", Report(is_idle=False))
     parent.windows.tell()
     parent.windows.look()
     assert not parent.windows.are_idle
-    from flows.child_runs import parent as windows
-
-    later_s = windows.time.monotonic() + 61
-    monkeypatch.setattr(windows.time, "monotonic", lambda: later_s)
-    assert not parent.windows.are_idle, "the parent was frozen meanwhile, and has not looked since"
-    assert parent.windows.given_up("w1") == ""
-    parent.windows.look()
+    looks = looking(parent, monkeypatch)
+    for _ in range(11):
+        next(looks)
+    assert not parent.windows.are_idle
+    assert parent.windows.given_up("w1") == "", "it has been silent for 55 s, and may be for a minute"
+    next(looks)
+    next(looks)
     assert parent.windows.are_idle
-    assert parent.windows.given_up("w1") == "nothing was heard of it for 61 s"
+    assert parent.windows.given_up("w1") == "nothing was heard of it for 65 s"
     parent.windows.replaced("w1")
     parent.windows.tell()
     orders, _ = read_orders(parent.services.store, PARENT)
     assert orders.given_up == {report_name(PARENT, "w1")}, "it may live after all"
+
+
+def test_a_parent_that_was_frozen_with_all_of_its_windows_takes_none_of_them_for_dead(
+    parent: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert parent.windows is not None
+    write_report(parent.services.store, PARENT, "w1", Report(is_idle=False))
+    parent.windows.look()
+    looks = looking(parent, monkeypatch, step_s=3_600)
+    for _ in range(3):
+        # Its first look after an hour comes before the windows could write.
+        next(looks)
+        assert parent.windows.given_up("w1") == ""
+    write_report(parent.services.store, PARENT, "w1", Report(is_idle=False, calls=1))
+    next(looks)
+    assert parent.windows._silent_s == {report_name(PARENT, "w1"): 0.0}
+
+
+def looking(parent: Run, monkeypatch: pytest.MonkeyPatch, step_s: float = 5.0) -> Iterator[None]:
+    """Each ``next`` is a look so much later."""
+    from flows.child_runs import parent as windows
+
+    assert parent.windows is not None
+    now_s = windows.time.monotonic()
+    while True:
+        now_s += step_s
+        monkeypatch.setattr(windows.time, "monotonic", lambda at_s=now_s: at_s)
+        parent.windows.look()
+        yield
+
+
+def test_failures_that_a_window_holds_for_are_judged_and_the_window_is_told_how_many_were_heard(parent: Run) -> None:
+    assert parent.windows is not None
+    store, failed = parent.services.store, (Outcome(cause="E 1"),) * 3
+    write_report(store, PARENT, "w1", Report(outcomes=failed, holds=True))
+    write_report(store, PARENT, "w2", Report(outcomes=failed))
+    parent.windows.look()
+    parent.windows.tell()
+    assert read_orders(store, PARENT)[0].judged == {report_name(PARENT, "w1"): 3}
+    write_report(store, PARENT, "w1", Report(outcomes=failed))
+    parent.windows.look()
+    parent.windows.tell()
+    assert read_orders(store, PARENT)[0].judged == {}
+
+
+def test_a_window_holds_sooner_again_once_a_date_has_landed() -> None:
+    held: list[int] = []
+    recorder = Recorder(0, lambda: held.append(recorder.unjudged))
+    now = utc_now()
+
+    def fail(times: int) -> None:
+        for _ in range(times):
+            recorder.failed("scrape", "E 1", now)
+
+    fail(3)
+    assert (held, recorder.unjudged) == ([3], 3)
+    recorder.judged(2)
+    assert recorder.unjudged == 3, "that was before the last of them"
+    recorder.judged(3)
+    fail(5)
+    assert recorder.unjudged == 0
+    fail(1)
+    assert recorder.unjudged == 9, "twice as many as before"
+    recorder.judged(9)
+    recorder.succeeded("scrape", now)
+    fail(3)
+    assert held == [3, 9, 13]
 
 
 def test_a_window_is_idle_only_under_the_orders_as_they_are(parent: Run) -> None:
