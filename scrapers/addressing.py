@@ -8,11 +8,13 @@ from collections.abc import Iterable, Mapping
 
 from alerting.errors import AuthenticationError, ConfigurationError, SourceContractError
 from alerting.randomness import looks_random
-from alerting.redaction import redact, register_secret
+from alerting.redaction import one_line, redact, register_secret
 from alerting.secret_literals import masked_in, register_passing_secret
 from scrapers.auth import Auth, SecretBasic, SessionCookie, TokenAuth
 
 _SITE = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*")
+# Another folder, another query, the end of the path, or what no address can hold; also where it is percent-encoded.
+_STRAY = re.compile(r"(?i)[\x00-\x1f\x7f?#\\]|//|%(?:2f|5c|3f|23|0|1)|/(?:\.|%2e){1,2}(?:/|$)")
 # A shorter text may as well stand in the data.
 _SHORTEST_ECHO_CHARS = 16
 
@@ -33,6 +35,22 @@ def address_of(base_url: str, site: str) -> str:
     if not _SITE.fullmatch(site):
         raise SourceContractError(f"{redact(site)!r} cannot be part of a host name; no call was made")
     return base_url.replace("{site}", site)
+
+
+def refuse_stray_path(path: str) -> None:
+    """Ids out of answers become parts of paths: one that leads elsewhere would take the key along, and pay for it.
+
+    Raises ``SourceContractError``, and ``ConfigurationError`` for a path of a scraper that has no slash at its front.
+
+    >>> refuse_stray_path("/v4/events/9f3a/odds")
+    >>> refuse_stray_path("/v4/events/../sports/odds")
+    Traceback (most recent call last):
+    alerting.errors.SourceContractError: the path '/v4/events/../sports/odds' leads elsewhere; no call was made
+    """
+    if not path.startswith("/") or path.startswith("//"):
+        raise ConfigurationError(f"request path {redact(path)!r} must begin with one slash")
+    if _STRAY.search(path):
+        raise SourceContractError(f"the path {one_line(path)[:120]!r} leads elsewhere; no call was made")
 
 
 def credentials_of(auth: Auth | None, secrets: Mapping[str, str]) -> dict[str, str]:

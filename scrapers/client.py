@@ -15,7 +15,6 @@ from alerting.errors import (
     AuthenticationError,
     BlockedBySource,
     BudgetExhausted,
-    ConfigurationError,
     PipelineError,
     RateLimited,
     SiteClosed,
@@ -27,6 +26,7 @@ from scrapers.addressing import (
     basic_token,
     credentials_of,
     mask_cookies,
+    refuse_stray_path,
     renewed_session,
     secret_texts,
     session_header,
@@ -225,8 +225,7 @@ class SourceClient:
         self.close()
 
     def _prepared(self, request: Request, token: str) -> tuple[str, tuple[tuple[str, str], ...], dict[str, str]]:
-        if not request.path.startswith("/") or request.path.startswith("//"):
-            raise ConfigurationError(f"request path {redact(request.path)!r} must begin with one slash")
+        refuse_stray_path(request.path)
         params, headers = request.params, dict(request.headers)
         auth, credentials = self._scraper.auth, self._credentials
         if isinstance(auth, SecretHeader) and credentials:

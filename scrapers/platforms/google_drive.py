@@ -11,6 +11,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+import re
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -33,6 +34,8 @@ from scrapers.platforms.catalogue import Changes, Versioned
 from scrapers.rate import Rate
 
 PATH = "/drive/v3/files"
+# It becomes a part of a path that is asked with our token.
+_ID = re.compile(r"[0-9A-Za-z_-]{1,200}")
 _FIELDS = "nextPageToken,incompleteSearch,files(id,name,md5Checksum,modifiedTime,size)"
 _EVERYWHERE = (("supportsAllDrives", "true"), ("includeItemsFromAllDrives", "true"))
 _REASONS: Mapping[str, type[PipelineError]] = {
@@ -211,6 +214,8 @@ def _files_in(page: Page) -> tuple[list[File], str]:
             raise TypeError("a field of a file is no text, or a file came twice")
         for file in files:
             _age(file)
+            if not _ID.fullmatch(file.id):
+                raise ValueError(f"id {file.id[:40]!r}")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise SourceContractError(f"a list of files has another shape: {type(error).__name__} {error}") from None
     return files, token

@@ -7,6 +7,7 @@ snapshot that is not younger answers. `next_timestamp` names the one after it.
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -26,6 +27,8 @@ from scrapers.platforms.nba_calendar import NBA_SEASONS
 from scrapers.rate import QuotaHeaders, Rate, Tier
 
 SPORT = "basketball_nba"
+# 32 hexadecimal digits by now; it becomes a part of a path that costs credits.
+_ID = re.compile(r"[0-9A-Za-z_-]{1,80}")
 OLDEST_SNAPSHOT = dt.timedelta(hours=1)
 """How much older than what was asked a snapshot may be: they come every five or ten minutes, and some are missing."""
 
@@ -145,6 +148,9 @@ def ids_of(events: list[Any]) -> tuple[str, ...]:
             instant_of(event["commence_time"])
     except (KeyError, TypeError, ValueError) as error:
         raise SourceContractError(f"an event has another shape: {type(error).__name__} {error}") from None
-    if not all(isinstance(one, str) and one for one in ids) or len(set(ids)) != len(ids):
+    stray = next((one for one in ids if not isinstance(one, str) or not _ID.fullmatch(one)), None)
+    if stray is not None:
+        raise SourceContractError(f"an event has the id {str(stray)[:40]!r}, which is none")
+    if len(set(ids)) != len(ids):
         raise SourceContractError(f"{len(ids)} events have {len(set(ids))} ids")
     return ids

@@ -113,6 +113,7 @@ MEANING["bigdataball_playbyplay"] = {
         first_row(lambda file: file.update(modifiedTime="2025-01-10T09:30:00")),
         "SourceContractError",
     ),
+    "an id that leads elsewhere": (first_row(lambda file: file.update(id="x/../../about?a=")), "SourceContractError"),
     "another id": (first_row(lambda file: file.update(id="elsewhere")), "SourceContractError"),
     "another name of the game": (
         first_row(lambda file: file.update(name=file["name"].replace("]-002", "]-004"))),
@@ -203,6 +204,7 @@ MEANING["odds_events"] = {
     "no list": (with_fields(data={}), "SourceContractError"),
     "an event without an id": (first_row(lambda event: event.pop("id")), "SourceContractError"),
     "an id that is a number": (first_row(lambda event: event.update(id=7)), "SourceContractError"),
+    "an id that leads elsewhere": (first_row(lambda event: event.update(id="../../sports")), "SourceContractError"),
     "a time without a zone": (
         first_row(lambda event: event.update(commence_time="2025-01-03T23:00")),
         "SourceContractError",
@@ -223,6 +225,10 @@ MEANING["odds_history"] = {
         "empty",
     ),
     "another game": (first_row(lambda event: event.update(id="0" * 32)), "SourceContractError"),
+    "a game whose id is two, and an instant": (
+        first_row(lambda event: event.update(id=f"a,{event['id']}@2025-01-03T00:00:00Z")),
+        "SourceContractError",
+    ),
     "a game without a time": (first_row(lambda event: event.update(commence_time=None)), "SourceContractError"),
 }
 

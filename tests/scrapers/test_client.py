@@ -286,3 +286,23 @@ def test_one_client_serves_many_threads_and_counts_exactly(client_of, upstream):
     report = upstream.calls.report()
     assert client.calls == report["total"] == 40
     assert set(report["by_date"].values()) == {1}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/../admin",
+        "/v1/%2e%2E/x",
+        "/v1/a?b=c",
+        "/v1/a#b",
+        "/v1//x",
+        "/v1/a%2fb",
+        "/v1/a\\b",
+        "/v1/a\r\nX: y",
+        "/v1/.",
+    ],
+)
+def test_a_path_that_an_answer_made_lead_elsewhere_is_not_asked_for_and_stops_only_its_date(client_of, upstream, path):
+    with pytest.raises(SourceContractError, match="leads elsewhere; no call was made"):
+        client_of().fetch(Request(path))
+    assert upstream.calls.report()["total"] == 0
