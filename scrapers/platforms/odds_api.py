@@ -148,9 +148,9 @@ def ids_of(events: list[Any]) -> tuple[str, ...]:
             instant_of(event["commence_time"])
     except (KeyError, TypeError, ValueError) as error:
         raise SourceContractError(f"an event has another shape: {type(error).__name__} {error}") from None
-    stray = next((one for one in ids if not isinstance(one, str) or not _ID.fullmatch(one)), None)
-    if stray is not None:
-        raise SourceContractError(f"an event has the id {str(stray)[:40]!r}, which is none")
+    for one in ids:
+        if not isinstance(one, str) or not _ID.fullmatch(one):
+            raise SourceContractError(f"an event has the id {str(one)[:40]!r}, which is none")
     if len(set(ids)) != len(ids):
         raise SourceContractError(f"{len(ids)} events have {len(set(ids))} ids")
     return ids

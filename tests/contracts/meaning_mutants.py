@@ -205,6 +205,7 @@ MEANING["odds_events"] = {
     "an event without an id": (first_row(lambda event: event.pop("id")), "SourceContractError"),
     "an id that is a number": (first_row(lambda event: event.update(id=7)), "SourceContractError"),
     "an id that leads elsewhere": (first_row(lambda event: event.update(id="../../sports")), "SourceContractError"),
+    "an id that is null": (first_row(lambda event: event.update(id=None)), "SourceContractError"),
     "a time without a zone": (
         first_row(lambda event: event.update(commence_time="2025-01-03T23:00")),
         "SourceContractError",
