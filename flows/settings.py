@@ -201,6 +201,21 @@ class Settings(BaseSettings):
             # Not chained: a JSON error carries the whole text.
             raise unfit(error) from None
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _as_it_was_meant(cls, value: Any, info: ValidationInfo) -> Any:
+        """Files and secret managers add a line end, which no value needs; what else is around one is refused."""
+        if not isinstance(value, str):
+            return value
+        if info.field_name in _SECRET_FIELDS:
+            return value.strip("\r\n")
+        value = value.strip("\ufeff \t\r\n")
+        if re.search(r"[\x00-\x1f\x7f]", value):
+            raise ValueError("a line break or another control character stands in it")
+        if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
+            raise ValueError("it stands in quotes, which docker --env-file and unit files keep; take them out")
+        return value
+
     @field_validator("*", mode="after")
     @classmethod
     def _can_be_meant(cls, value: Any, info: ValidationInfo) -> Any:

@@ -32,6 +32,23 @@ def test_a_number_that_no_run_could_mean_is_refused(field: str, value: Any) -> N
         Settings(console_only=True, **{field: value})
 
 
+@pytest.mark.parametrize("around", ["{}\n", " {}\r\n", "\ufeff{}"])
+def test_a_line_end_and_blanks_around_a_value_are_none_of_it(around: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"SMTP_HOST": "smtp.example.org", "MAIL_TO": "ops@example.org", "CONSOLE_ONLY": "true"}.items():
+        monkeypatch.setenv(f"GAPLESS_{name}", around.format(value))
+    monkeypatch.setenv("GAPLESS_SMTP_PASSWORD", "a password \n")
+    found = Settings()
+    assert (found.smtp_host, found.mail_to, found.console_only) == ("smtp.example.org", "ops@example.org", True)
+    assert found.smtp_password.get_secret_value() == "a password "
+
+
+@pytest.mark.parametrize("field", ["project", "mail_to", "smtp_host", "spool_folder", "alert_subject_prefix"])
+@pytest.mark.parametrize(("around", "told"), [('"{}"', "in quotes"), ("'{}'", "in quotes"), ("a\n{}", "a line break")])
+def test_quotes_around_a_value_and_line_breaks_in_it_are_named(field: str, around: str, told: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"{field} \(GAPLESS_{field.upper()}\): .*{told}"):
+        Settings(console_only=True, **{field: around.format("abc")})
+
+
 @pytest.mark.parametrize(
     ("source", "settings", "words", "hint"),
     [
