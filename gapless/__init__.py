@@ -6,10 +6,13 @@ too, and Python takes the first it finds. This package has a name of its own, so
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import sys
 from pathlib import Path
 
+INTERRUPTED = 130
+_UNWRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 PACKAGES = ("alerting", "scrapers", "processors", "flows", "deployments")
 
 
@@ -36,9 +39,17 @@ def main() -> int:
     """The ``gapless`` command; returns its exit code."""
     try:
         refuse_neighbours()
+        # Takes seconds, in which a person may think again.
+        from flows.cli.command import main as run
+
+        return run()
     except NeighbourPackage as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
-    from flows.cli.command import main as run
-
-    return run()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except OSError as error:
+        if error.errno not in _UNWRITTEN:
+            raise
+        sys.stderr.write(f"error: the output could not be written: {error.strerror}\n")
+        return 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import subprocess
 import sys
@@ -9,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import gapless
 from gapless import PACKAGES
 
 PROJECT_DIR = Path(__file__).parents[2]
@@ -72,3 +75,26 @@ def test_the_installed_packages_are_found_as_ours_from_any_folder(tmp_path: Path
     done = start(["-c", "import gapless, flows; print(gapless.__file__)"], tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(PROJECT_DIR / "gapless" / "__init__.py")
+
+
+def test_ctrl_c_while_the_command_is_still_being_imported_says_nothing(monkeypatch, capsys) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(gapless, "refuse_neighbours", interrupted)
+    assert gapless.main() == 130
+    assert capsys.readouterr() == ("", "")
+
+
+class Full(io.StringIO):
+    """What a file is on a disk without room."""
+
+    def write(self, _: str) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_full_disk_under_the_output_is_one_line(monkeypatch, capsys) -> None:
+    monkeypatch.setattr("sys.argv", ["gapless", "--version"])
+    monkeypatch.setattr("sys.stdout", Full())
+    assert gapless.main() == 1
+    assert capsys.readouterr().err == "error: the output could not be written: No space left on device\n"
