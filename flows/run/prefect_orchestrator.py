@@ -23,6 +23,7 @@ from pydantic import Field
 
 from flows.log import lets_out_redacted, retry_transient
 from flows.run.orchestrator import Child, Decided, Decision, Part
+from flows.run.quick_steps import first_try, tell_completed
 
 R = TypeVar("R")
 
@@ -47,6 +48,15 @@ def handed_over() -> Part | None:
 )
 async def _step(label: str, work: Callable[[], Awaitable[Any]]) -> Any:  # noqa: ARG001 - the name of the task run
     return await work()
+
+
+async def _by_engine(task: Task[..., Any], label: str, work: Callable[[], Awaitable[R]]) -> R | BaseException:
+    try:
+        state: Any = await task(label, work, return_state=True)
+    except Exception as error:  # Prefect passes on what its HTTP library raises when the server is down
+        return error
+    result: R | BaseException = await state.aresult(raise_on_failure=False)
+    return result
 
 
 class ReviewForm(RunInput):
@@ -92,18 +102,17 @@ class PrefectOrchestrator:
     async def step(
         self, name: str, label: str, work: Callable[[], Awaitable[R]], retry_delays_s: Sequence[float]
     ) -> R | BaseException:
-        """A task run in this process."""
+        """A task run in this process; see `flows.run.quick_steps`."""
         if name not in self._tasks:
             # Once for all: a copy of a task costs 3 ms, as Prefect reads its source again.
             self._tasks[name] = _step.with_options(
                 name=name, retries=len(retry_delays_s), retry_delay_seconds=list(retry_delays_s)
             )
-        try:
-            state: Any = await self._tasks[name](label, work, return_state=True)
-        except Exception as error:  # Prefect passes on what its HTTP library raises when the server is down
-            return error
-        result: R | BaseException = await state.aresult(raise_on_failure=False)
-        return result
+        async with first_try(work) as tried:
+            if tried.is_well:
+                await tell_completed(self._tasks[name], label, tried)
+                return await tried.again()
+            return await _by_engine(self._tasks[name], label, tried.again)
 
     async def decision(self, round_: int, told: Sequence[str], timeout_s: float) -> Decision | None:
         """Resume in the UI asks for it with a form; without a deployment Prefect could not begin the run again."""

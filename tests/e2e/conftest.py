@@ -140,6 +140,22 @@ class Bench:
         token = base64.b64encode(self.env["PREFECT_API_AUTH_STRING"].encode()).decode()
         return _json(self.env["PREFECT_API_URL"] + path, body, method, authorization=f"Basic {token}")
 
+    def task_runs_of_children(self, run_id: str, named: str, count: int) -> list[dict[str, Any]]:
+        """The task runs of a run's subflows whose names begin so, when there are ``count`` that have ended, by name."""
+        asked = {
+            "flow_runs": {"parent_flow_run_id": {"any_": [run_id]}},
+            "task_runs": {"name": {"like_": named}},
+            "limit": 200,
+        }
+        found: list[dict[str, Any]] = []
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            found = self.api("/task_runs/filter", asked)
+            if sum(run["end_time"] is not None for run in found) >= count:
+                break
+            time.sleep(0.3)
+        return sorted(found, key=lambda run: str(run["name"]))
+
     def upstream(self, path: str, body: Any = None, method: str | None = None) -> Any:
         """The sample upstream's control API."""
         return _json(self.stack.urls()["upstream"] + path, body, method)

@@ -41,6 +41,10 @@ def test_31_dates_of_which_3_fail_give_one_mail_with_2_causes_and_a_command_that
     assert "C3" not in text
     assert "2025-03-05…2025-03-06" in text
     assert "2025-03-20" in text
+    shown = bench.task_runs_of_children(first.id, "scrape 2025-03", 31)
+    unwell = {run["name"]: run["state_name"] for run in shown if run["state_name"] != "Completed"}
+    assert unwell == {f"scrape {date}": "Failed" for date in failing}
+    assert all(run["start_time"] and run["total_run_time"] > 0 and run["run_count"] for run in shown)
 
     bench.trouble()
     bench.forget_calls()
