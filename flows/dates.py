@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -162,9 +163,10 @@ def _judged(run: Run, manifest: Manifest) -> str:
 
 
 def _log(run: Run, key: str, outcome: str) -> None:
+    """What was landed has its row among the tasks and a line with its counts when it is loaded: none more is sent."""
     landed = run.work.landed.get(key)
     counts = f": {landed.manifest.counts}" if landed and outcome == LANDED else ""
-    partition_logger().info("%s %s%s", key, outcome, counts)
+    partition_logger().log(logging.DEBUG if outcome == LANDED else logging.INFO, "%s %s%s", key, outcome, counts)
 
 
 # -- several partitions by one call ----------------------------------------------------------------------------

@@ -84,8 +84,8 @@ def test_no_table_of_the_server_and_no_line_of_output_holds_the_configured_key(
                 end_date="2025-01-12",
                 reason="test",
                 note=f"apiKey={PLANTED}",
-                canary=-1,
                 max_concurrency=1,
+                advanced={"canary": -1},
                 return_state=True,
             )
         )
