@@ -41,14 +41,14 @@ class ForeignError(Exception):
 
 
 def raising(original: Any) -> Any:
-    def land(run: Any, partition: str) -> Any:
+    def land(run: Any, partition: str, *rest: Any) -> Any:
         if partition == "2025-01-11":
             raise ForeignError(
                 f"GET https://x.test/?a={KEY} {{'x-api-key': '{PLANTED}'}} {base64.b64encode(KEY.encode())!r}"
             )
         if partition == "2025-01-10":
             raise SourceUnavailable(f"refused {KEY}", headers={b"Authorization": KEY.encode()}, token=PLANTED)
-        return original(run, partition)
+        return original(run, partition, *rest)
 
     return land
 
