@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import calendar
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -116,15 +116,18 @@ def build_coverage(verdicts: Mapping[str, str], most_day_years: int = MAX_DAY_YE
     if not dated:
         return Coverage((), legend)
     if by_day and len(years) <= most_day_years:
-        return Coverage(tuple(_year_of_days(year, dated) for year in years), legend)
+        months = {date[:7] for date in dated}
+        return Coverage(tuple(_year_of_days(year, months, dated) for year in years), legend)
     return Coverage((_years_of_months(years, dated),), legend)
 
 
-def _year_of_days(year: str, dated: Mapping[str, Look]) -> Block:
+def _year_of_days(year: str, months: Container[str], dated: Mapping[str, Look]) -> Block:
     rows = []
     for month in range(1, 13):
+        if (name := f"{year}-{month:02d}") not in months:
+            continue
         days = calendar.monthrange(int(year), month)[1]
-        cells = [dated.get(f"{year}-{month:02d}-{day:02d}") for day in range(1, days + 1)]
+        cells = [dated.get(f"{name}-{day:02d}") for day in range(1, days + 1)]
         if any(cells):
             runs = tuple(_runs(cells))
             rows.append(

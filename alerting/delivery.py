@@ -10,6 +10,7 @@ import datetime as dt
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from email.message import EmailMessage
 from pathlib import Path
 from typing import Literal
 
@@ -37,7 +38,7 @@ class SendResult:
 
     ``cut`` maps a channel that refused the mail itself to its answer: it has a smaller one, or with status ``refused``
     none at all, and nobody tries again. ``waiting`` are recipients to whom a server said "not now", and its answers:
-    the entry stays owed for them alone.
+    the entry stays owed for them alone. ``mail`` is the whole one, when it was sent or tried in this call.
     """
 
     status: Status
@@ -48,6 +49,7 @@ class SendResult:
     refused: dict[str, str] = field(default_factory=dict)
     cut: dict[str, str] = field(default_factory=dict)
     waiting: tuple[str, ...] = ()
+    mail: EmailMessage | None = field(default=None, repr=False, compare=False)
 
     @property
     def delivered(self) -> bool:
@@ -121,7 +123,7 @@ def send_owed_summary(
         outbox.update(
             backfill_id, lambda current: replace(current, state="archived", claimed_by="", claimed_until=None)
         )
-        return SendResult("archived", backfill_id, str(mail["Message-ID"]), mail_name(entry))
+        return SendResult("archived", backfill_id, str(mail["Message-ID"]), mail_name(entry), mail=mail)
     kept_at = f"{store.root_uri}/{mail_name(entry)}"
     delivered, errors = deliver(mail, channels, severity_of(mail), entry.delivered, now, kept_at)
     if not channels and not entry.delivered:
@@ -160,7 +162,15 @@ def send_owed_summary(
     cut = {name: each.cut for name, each in delivered.items() if each.cut}
     status: Status = "failed" if errors else over
     return SendResult(
-        status, backfill_id, str(mail["Message-ID"]), mail_name(entry), tuple(errors), refused, cut, tuple(waiting)
+        status,
+        backfill_id,
+        str(mail["Message-ID"]),
+        mail_name(entry),
+        tuple(errors),
+        refused,
+        cut,
+        tuple(waiting),
+        mail,
     )
 
 

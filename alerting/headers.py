@@ -7,13 +7,14 @@ header of its own, and its folding breaks texts outside ASCII; both on Python 3.
 from __future__ import annotations
 
 import email.policy
+import functools
 import re
 from dataclasses import dataclass
 from email.base64mime import header_encode as base64_word
 from email.charset import SHORTEST, Charset
 from email.errors import HeaderParseError
 from email.header import Header, decode_header, make_header
-from email.headerregistry import Address
+from email.headerregistry import Address, HeaderRegistry
 from email.message import EmailMessage
 from email.quoprimime import header_encode as quoted_word
 from typing import TYPE_CHECKING, Any
@@ -201,7 +202,23 @@ def _of_header(address: Address) -> Mailbox:
         return Mailbox("", address.username, address.domain, address.addr_spec)
 
 
-WIRE = WirePolicy(linesep="\r\n", cte_type="7bit", refold_source="none")
+class _ParsedOnce(HeaderRegistry):
+    """Headers of a mail are read again with every look at them, and each reading makes a class of its own."""
+
+    def __call__(self, name: str, value: Any) -> Any:
+        """See ``HeaderRegistry``. What it makes cannot be changed."""
+        return self._parsed(name, value) if type(value) is str else super().__call__(name, value)
+
+    @functools.lru_cache(maxsize=500)  # noqa: B019 - there is one registry, for good
+    def _parsed(self, name: str, value: str) -> Any:
+        return super().__call__(name, value)
+
+    @functools.lru_cache(maxsize=500)  # noqa: B019 - the same
+    def __getitem__(self, name: str) -> Any:
+        return super().__getitem__(name)
+
+
+WIRE = WirePolicy(linesep="\r\n", cte_type="7bit", refold_source="none", header_factory=_ParsedOnce())
 
 
 def wire_bytes(mail: EmailMessage) -> bytes:

@@ -45,20 +45,18 @@ def mail_of(store: ObjectStore, entry: OutboxEntry, run_facts: RunFacts | None, 
     mail = summary_mail(entry, rendered, now)
     if died:
         mail[_DIED] = "yes"
-    data = to_bytes(mail)
     try:
         store.write(
             name,
-            data,
+            to_bytes(mail),
             if_generation=0,
             content_type="message/rfc822",
             metadata={"message_id": message_id(entry, "final")},
         )
     except GenerationConflict:
-        data = store.read(name)[0]
-    else:
-        _remember(store, rendered.memories)
-    return from_bytes(data)
+        return from_bytes(store.read(name)[0])
+    _remember(store, rendered.memories)
+    return mail
 
 
 def _rendered_alone(store: ObjectStore, entry: OutboxEntry, facts: RunFacts) -> RenderedMail:

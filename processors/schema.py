@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
+import functools
 import hashlib
 import re
 import types
@@ -97,6 +98,7 @@ class Column:
         return cls(body["name"], _SYNONYMS.get(kind, kind), mode, body.get("description") or "", fields)
 
 
+@functools.lru_cache(maxsize=1_000)
 def columns_of(model: type[BaseModel]) -> tuple[Column, ...]:
     """The model's columns in field order; raises ``ConfigurationError`` for a type that no column can hold.
 

@@ -7,6 +7,7 @@ import importlib
 import inspect
 import pkgutil
 import re
+from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -23,8 +24,21 @@ _FACTS = ("zone", "base_url", "tables")
 
 def names_in(package: ModuleType) -> list[str]:
     """Names of the modules of a package, sorted, without private ones. Imports none of them."""
-    names = (module.name for module in pkgutil.iter_modules(package.__path__))
-    return sorted(name for name in names if not name.startswith("_"))
+    return list(_names_in(*((folder, _changed_at(folder)) for folder in package.__path__)))
+
+
+@functools.lru_cache
+def _names_in(*folders: tuple[str, int]) -> tuple[str, ...]:
+    """Of folders as they were last changed: listing them takes longer than most of what is asked of a source."""
+    names = (module.name for module in pkgutil.iter_modules([folder for folder, _ in folders]))
+    return tuple(sorted(name for name in names if not name.startswith("_")))
+
+
+def _changed_at(folder: str) -> int:
+    try:
+        return Path(folder).stat().st_mtime_ns
+    except OSError:  # in an archive, which does not change
+        return 0
 
 
 def only_subclass(module: ModuleType, base: type[_Kind]) -> type[_Kind]:

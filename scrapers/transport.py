@@ -176,6 +176,7 @@ def _no_cookies() -> http.cookiejar.CookieJar:
     return http.cookiejar.CookieJar(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
 
 
+@functools.cache
 def user_agent() -> str:
     """Honest about being a program: a browser's name draws challenges, and hides whom to write to.
 

@@ -109,13 +109,6 @@ def main() -> int:
     options.add_argument("--seed", default="0")
     options.add_argument("--schedules", default="100")
     given = options.parse_args()
-    if os.environ.get("PYTHONHASHSEED") != "0":
-        # Traces depend on the order of sets of texts.
-        os.execve(  # noqa: S606 - this very command
-            sys.executable,
-            [sys.executable, "-m", "deployments.local.simulate_samples", *sys.argv[1:]],
-            {**os.environ, "PYTHONHASHSEED": "0"},
-        )
     is_well = True
     print(_HEAD)
     with samples() as environment:

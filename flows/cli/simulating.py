@@ -6,7 +6,6 @@ import datetime as dt
 import logging
 import os
 import shlex
-import sys
 from enum import StrEnum
 from typing import Annotated
 
@@ -51,6 +50,9 @@ def simulate(
     faults: Annotated[bool, typer.Option("--faults", help="Kill, cut, stall and lose; else only reorder.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the first schedule; the same seed, the same trace.")] = 0,
     schedules: Annotated[int, typer.Option(min=1, help="How many, each with the next seed.")] = 200,
+    processes: Annotated[
+        int, typer.Option(min=1, help="At most so many share the schedules; what is found is the same.")
+    ] = os.cpu_count() or 1,
     most_broken: Annotated[int, typer.Option("--broken", min=1, help="Stops after so many that broke something.")] = 3,
     answers: Annotated[
         AnswersOf,
@@ -66,7 +68,6 @@ def simulate(
     # What another source has to be done with first is done, without a fault.
     asked = asked_of(source, start, end, "test", {"entities": entities, "max_concurrency": 2, "ignore_requires": True})
     _refuse_too_many(asked)
-    _with_fixed_hashes()
     try:
         from flows.simulate.explore import explore
         from flows.simulate.recorded import take_landed, told
@@ -80,7 +81,9 @@ def simulate(
     logging.disable(logging.CRITICAL)
     subject = subject_of(Settings(), asked, today.date() if today else None)
     lines = [told(take_landed(subject, build_services(for_a_person=True)))] if answers is AnswersOf.LANDING else []
-    found = explore(subject, seed=seed, schedules=schedules, faults=faults, most_broken=most_broken)
+    found = explore(
+        subject, seed=seed, schedules=schedules, faults=faults, most_broken=most_broken, processes=processes
+    )
     dates = f"{start} {end} " if start else ""
     named = f"--entities {shlex.quote(entities)} " if entities else ""
     # A source that is asked without dates was asked on this very day.
@@ -92,6 +95,7 @@ def simulate(
         "schedules": found.schedules,
         "runs": found.runs,
         "operations": found.operations,
+        "trace": found.trace,
         "faults": dict(found.faults),
         "broken": [{"seed": one.seed, "told": one.told, "faults": one.met} for one in found.broken],
     }
@@ -110,13 +114,4 @@ def _refuse_too_many(asked: Asked) -> None:
             source=asked.source,
             stage="simulate",
             hint="three dates meet every fault; take a full one, an empty one and one with several pages",
-        )
-
-
-def _with_fixed_hashes() -> None:
-    """Begins this process anew unless sets of texts have the same order in every process: traces depend on it."""
-    if os.environ.get("PYTHONHASHSEED") != "0":
-        sys.stdout.flush()
-        os.execve(  # noqa: S606 - this very command
-            sys.executable, [sys.executable, "-m", "gapless", *sys.argv[1:]], {**os.environ, "PYTHONHASHSEED": "0"}
         )

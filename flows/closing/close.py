@@ -177,7 +177,7 @@ def _sent(services: Services, backfill_id: str, final: RunFacts, now: dt.datetim
     else:
         result = send_owed_summary(services.store, services.channels, backfill_id, run_facts=final, now=now)
     if result and result.mail_object:
-        keep_mail(services.store, run_prefix(backfill_id), result.mail_object)
+        keep_mail(services.store, run_prefix(backfill_id), result)
     return result
 
 

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import IO
 
 from alerting.advice import advice_for
+from alerting.delivery import SendResult
 from alerting.errors import PipelineError
 from alerting.fingerprint import IncidentGroup, group_incidents
 from alerting.incident import Incident
@@ -25,6 +26,7 @@ from alerting.ranges import compress_dates
 from alerting.run_facts import GOOD_VERDICTS, RunFacts
 from alerting.wording import dollars, plural
 
+_IN_MEMORY_BYTES = 1_000_000
 LOG = logging.getLogger("gapless.record")
 
 
@@ -37,8 +39,8 @@ def keep_record(store: ObjectStore, prefix: str, facts: RunFacts) -> None:
     try:
         summary = json.dumps(redacted.to_dict(), indent=1, default=str).encode()
         store.write(f"{prefix}summary.json", summary, content_type="application/json")
-        # On disk, because there may be a hundred thousand of them.
-        with tempfile.TemporaryFile() as lines:
+        # Beyond that on disk, because there may be a hundred thousand of them.
+        with tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES) as lines:
             groups = group_incidents(_written(IncidentJournal(store).read(facts.backfill_id), lines)).groups
             store.write(f"{prefix}errors.jsonl", lines, content_type="application/x-ndjson")
         text = render_record(redacted, groups).encode()
@@ -54,17 +56,17 @@ def _written(incidents: Iterable[Incident], lines: IO[bytes]) -> Iterator[Incide
         yield incident
 
 
-def keep_mail(store: ObjectStore, prefix: str, mail_object: str) -> None:
+def keep_mail(store: ObjectStore, prefix: str, sent: SendResult) -> None:
     """Copies text and HTML of the rendered summary beside the record."""
     try:
-        mail = from_bytes(store.read(mail_object)[0])
+        mail = sent.mail or from_bytes(store.read(sent.mail_object)[0])
         for kind, name in (("plain", "mail.txt"), ("html", "mail.html")):
             part = mail.get_body((kind,))
             if part is not None:
                 data = part.get_content().encode()
                 store.write(f"{prefix}{name}", data, content_type=f"text/{kind}; charset=utf-8")
     except (ObjectMissing, PipelineError) as error:
-        LOG.error("the mail %s was not kept beside its record: %s", mail_object, error)
+        LOG.error("the mail %s was not kept beside its record: %s", sent.mail_object, error)
 
 
 def render_record(facts: RunFacts, groups: Sequence[IncidentGroup]) -> str:

@@ -117,6 +117,9 @@ class Surroundings(Protocol):
     def overlap(self, process: Process) -> None:
         """Watchdog and another run begin at this very moment; neither may touch what a living ``process`` is at."""
 
+    def died(self) -> None:
+        """The running process is dead, though its code goes on."""
+
     def skew(self, seconds: float) -> None:
         """The wall clock is set."""
 
@@ -192,6 +195,7 @@ class Process:
 
     def _die(self) -> None:
         self.is_alive = False
+        self.surroundings.died()
         raise Killed
 
     def _check(self) -> None:

@@ -10,8 +10,10 @@ import datetime as dt
 import functools
 import math
 import random
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from prefect.client.schemas.objects import State
@@ -25,10 +27,11 @@ from flows.coordination.lease import read_lease
 from flows.run.plain_orchestrator import PlainOrchestrator
 from flows.simulate.faults import OUTAGE_S, Killed, Outside, Planned, Process, Trace
 from flows.simulate.invariants import Ending, Invariants
+from flows.simulate.machine import Machines
 from flows.simulate.memory_warehouse import MemoryWarehouse
 from flows.simulate.subject import Before, Subject, required_first, told_by_runs
 from flows.simulate.virtual_time import Deadlock, Endless, VirtualLoop, virtual_time
-from flows.simulate.world import Answers, Mailbox, World
+from flows.simulate.world import Mailbox, World
 from scrapers.scrape import utc_now
 from scrapers.threads import in_turn
 
@@ -37,6 +40,7 @@ _BETWEEN_RUNS_S = 26 * 3_600.0
 _BETWEEN_RUNS_OF_A_DAY_S = 1.5 * 3_600.0
 _SHARE_TOMORROW = 0.6
 _SHARE_RESTLESS = 0.3
+_SHARE_ONE_MACHINE = 0.5
 _LATER = dt.timedelta(hours=1)
 _LONGEST_RUN_S = 6 * 3_600.0
 _BEFORE = dt.timedelta(days=1)
@@ -59,10 +63,7 @@ def prepared(subject: Subject) -> Subject:
     Raises ``ConfigurationError`` when one of them cannot.
     """
     begins_at = subject.begins_at - _BEFORE
-    bucket = subject.before.bucket.copy()
-    tables = MemoryWarehouse(bucket, subject.engine, subject.before.tables, subject.before.views)
-    with virtual_time(begins_at, 0) as clock, in_turn(), without_server():
-        world = World(clock, bucket, tables, Mailbox(), subject.answers)
+    with _world_of(dataclasses.replace(subject, begins_at=begins_at), 0) as world:
         asks = _Schedule(subject, world, Trace(), random.Random(0), None)  # noqa: S311 - no secret
         services = world.services(subject.settings, Process(Trace(), asks))
         for number, asked in enumerate(required_first(services, subject.asked, subject.begins_at), start=1):
@@ -76,8 +77,8 @@ def prepared(subject: Subject) -> Subject:
                     stage="simulate",
                     hint=f"gapless simulate {asked.source} {asked.range_text.replace('..', ' ')}",
                 )
-            clock.sleep(60)
-    return dataclasses.replace(subject, before=Before(bucket, tables.tables, tables.views))
+            world.clock.sleep(60)
+    return dataclasses.replace(subject, before=Before(world.bucket, world.tables.tables, world.tables.views))
 
 
 def truth_of(subject: Subject) -> Ending:
@@ -96,11 +97,19 @@ def truth_of(subject: Subject) -> Ending:
 @contextlib.contextmanager
 def _world_of(subject: Subject, seed: int) -> Iterator[World]:
     """As it is when a schedule begins."""
-    answers = Answers(known=subject.answers.known)
-    with virtual_time(subject.begins_at, seed) as clock, in_turn(), without_server():
+    answers = subject.answers.for_a_schedule()
+    is_one = random.Random(f"machines {seed}").random() < _SHARE_ONE_MACHINE  # noqa: S311 - no secret
+    with (
+        tempfile.TemporaryDirectory(prefix="gapless-simulated-") as disk,
+        virtual_time(subject.begins_at, seed) as clock,
+        in_turn(),
+        without_server(),
+    ):
+        machines = Machines(clock, Path(disk), is_one=is_one)
         bucket = subject.before.bucket.copy()
         tables = MemoryWarehouse(bucket, subject.engine, subject.before.tables, subject.before.views)
-        yield World(clock, bucket, tables, Mailbox(), answers)
+        with machines.in_place_of_this_one():
+            yield World(clock, bucket, tables, Mailbox(), answers, machines)
 
 
 def run_schedule(
@@ -185,10 +194,12 @@ class _Schedule:
         """One process from its beginning to its end; None when it was killed or refused."""
         self.must.runs += 1
         backfill_id = backfill_id or f"bf-simulated{self.must.runs:02}"
-        services = self.world.services(self.subject.settings, self._process(backfill_id))
         orchestrator = PlainOrchestrator(tries_again=True, wait=asyncio.sleep)
         try:
-            ended: State[Any] = self._on_loop(run_backfill(services, self.subject.asked, backfill_id, orchestrator))
+            with self.world.machines.process():
+                services = self.world.services(self.subject.settings, self._process(backfill_id))
+                work = run_backfill(services, self.subject.asked, backfill_id, orchestrator)
+                ended: State[Any] = self._on_loop(work)
             return ended
         except Killed:
             return None
@@ -201,9 +212,10 @@ class _Schedule:
 
     def _watchdog(self) -> None:
         """Looks once, when nobody lives; whoever died must have been told of then, unless it met a fault itself."""
-        met, services = len(self.trace.met), self.world.services(self.subject.settings, self._process())
+        met = len(self.trace.met)
         try:
-            close_dead_runs(services, utc_now())
+            with self.world.machines.process():
+                close_dead_runs(self.world.services(self.subject.settings, self._process()), utc_now())
         except (Killed, PipelineError):
             return
         held = read_lease(self.world.bucket, self.subject.asked.source)
@@ -216,7 +228,8 @@ class _Schedule:
 
     def stall(self) -> None:
         """See `flows.simulate.faults.Surroundings`."""
-        self._beside(self._take_over)
+        with self.world.machines.standstill():
+            self._beside(self._take_over)
 
     def _take_over(self) -> None:
         self.world.clock.sleep(3 * self.subject.settings.lease_ttl_s)
@@ -240,6 +253,10 @@ class _Schedule:
         new = {str(mail["X-Backfill-Id"]) for mail in self.world.mailbox.mails[mails:]}
         if process.backfill_id in new:
             self.must.tell("a living run was told of as dead", process.backfill_id)
+
+    def died(self) -> None:
+        """See `flows.simulate.faults.Surroundings`."""
+        self.world.machines.died()
 
     def skew(self, seconds: float) -> None:
         """See `flows.simulate.faults.Surroundings`."""

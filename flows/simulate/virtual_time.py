@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import itertools
 import math
 import random
 import secrets
 import selectors
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import time_machine
 
@@ -38,6 +40,18 @@ class Endless(RuntimeError):
     """Nothing but timers goes on, for far longer than any work takes; names where each task waits."""
 
 
+_RULES: ContextVar[VirtualClock | None] = ContextVar("virtual_clock", default=None)
+
+
+class Timer(Protocol):
+    """Something that goes off at an instant of the virtual clock."""
+
+    due_s: float
+
+    def run(self) -> object:
+        """What it does."""
+
+
 class VirtualClock:
     """Wall clock and monotonic clock; only `sleep` and `leap` move them.
 
@@ -48,19 +62,35 @@ class VirtualClock:
         self._traveller = traveller
         self.now_s = 0.0
         self.skew_s = 0.0
+        self.on_the_way: Callable[[float], Timer | None] = lambda _: None
+        """What goes off by an instant of the clock, one after the other."""
+
+    def rules_here(self) -> bool:
+        """Threads that know nothing of a simulation, as those of a sample in this process, go on in real time."""
+        return _RULES.get() is self
 
     def monotonic(self) -> float:
         """Seconds since the beginning."""
-        return self.now_s
+        return self.now_s if self.rules_here() else real_monotonic()
 
     def now(self) -> dt.datetime:
         """Aware UTC, skew included."""
         return dt.datetime.now(dt.UTC)
 
     def sleep(self, seconds: float) -> None:
-        """Both clocks go on."""
-        if seconds > 0:
-            self.now_s += seconds
+        """Both clocks go on, and what is due on the way goes off when it is."""
+        if not self.rules_here():
+            real_sleep(seconds)
+            return
+        until_s = self.now_s + seconds
+        while timer := self.on_the_way(until_s):
+            self._go_on_until(timer.due_s)
+            timer.run()
+        self._go_on_until(until_s)
+
+    def _go_on_until(self, instant_s: float) -> None:
+        if instant_s > self.now_s:
+            seconds, self.now_s = instant_s - self.now_s, instant_s
             self._traveller.shift(seconds)
 
     def skew(self, seconds: float) -> None:
@@ -89,16 +119,29 @@ def virtual_time(begins_at: dt.datetime, seed: int) -> Iterator[VirtualClock]:
     before = time.monotonic, time.sleep, uuid.uuid4, secrets.token_hex, random.getstate()
     with time_machine.travel(begins_at, tick=False) as traveller:
         clock = VirtualClock(traveller)
+        ours, before_here = clock.rules_here, _RULES.set(clock)
         time.monotonic = clock.monotonic
         time.sleep = clock.sleep  # type: ignore[assignment]
-        uuid.uuid4 = lambda: uuid.UUID(int=chance.getrandbits(128), version=4)
-        secrets.token_hex = lambda nbytes=32: chance.randbytes(nbytes or 32).hex()
+        uuid.uuid4 = lambda: uuid.UUID(int=chance.getrandbits(128), version=4) if ours() else before[2]()
+        secrets.token_hex = lambda nbytes=32: chance.randbytes(nbytes or 32).hex() if ours() else before[3](nbytes)
         random.seed(seed)
         try:
             yield clock
         finally:
             time.monotonic, time.sleep, uuid.uuid4, secrets.token_hex = before[:4]
             random.setstate(before[4])
+            _RULES.reset(before_here)
+
+
+class _Task(asyncio.Task[R]):
+    """A task whose place in a set is that of its number, and not of where it lies in memory."""
+
+    def __init__(self, number: int, work: Coroutine[Any, Any, R], **given: Any) -> None:
+        self._number = number
+        super().__init__(work, **given)
+
+    def __hash__(self) -> int:
+        return self._number
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
@@ -110,6 +153,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def __init__(self, clock: VirtualClock, reorder: random.Random | None = None, *, most_s: float = math.inf) -> None:
         super().__init__(_LeapingSelector(clock))
+        self._begun = itertools.count()
+        self.set_task_factory(self._task)  # type: ignore[arg-type]
         self._virtual = clock
         self._reorder = reorder
         self._most_s = clock.now_s + most_s
@@ -117,6 +162,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         """Of the virtual clock."""
         return self._virtual.now_s
+
+    def _task(self, _: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, R], **given: Any) -> asyncio.Task[R]:
+        return _Task(next(self._begun), work, loop=self, **given)
 
     def run_in_executor(  # type: ignore[override]
         self, executor: Executor | None, func: Callable[..., R], *args: Any

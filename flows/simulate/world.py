@@ -19,7 +19,9 @@ from alerting.incident import Severity
 from alerting.memory_store import MemoryObjectStore
 from alerting.object_store import StoredObject
 from flows.prices import Usage
-from flows.simulate.faults import OF_CHANNEL, OF_READ, OF_SOURCE, OF_STORAGE_WRITE, STORM_S, Fault, Process
+from flows.settings import Settings
+from flows.simulate.faults import OF_CHANNEL, OF_READ, OF_SOURCE, OF_STORAGE_WRITE, STORM_S, Fault, Killed, Process
+from flows.simulate.machine import Machines
 from flows.simulate.memory_warehouse import MemoryWarehouse
 from flows.simulate.virtual_time import VirtualClock, real_monotonic, real_sleep
 from flows.wiring import Services
@@ -181,8 +183,11 @@ class Quiet:
 class Answers:
     """What the source answered, by what was asked: each question is asked of the real source once."""
 
-    def __init__(self, known: dict[str, Answer] | None = None) -> None:
+    def __init__(self, known: dict[str, Answer] | None = None, *, is_closed: bool = False) -> None:
         self.known: dict[str, Answer] = {} if known is None else known
+        self.is_closed = is_closed
+        """The real source is not asked: a process that wants to know something new dies of it."""
+        self.unanswered: list[str] = []
         self.asked: list[tuple[float, str, str]] = []
         """Every simulated call: seconds of the virtual clock, what was asked, and of which site."""
         self.refused: list[float] = []
@@ -197,6 +202,12 @@ class Answers:
         self.busy = 0
         """How often the real source said that it is busy."""
         self._next_s = 0.0
+
+    def for_a_schedule(self) -> Answers:
+        """Another one that has been asked nothing yet, with the same memory."""
+        made = Answers(self.known, is_closed=self.is_closed)
+        made.unanswered = self.unanswered
+        return made
 
     def wait_for_the_source(self, rate: Rate) -> None:
         """Until the real source may be asked, by the real clock: one call after the other, spread evenly."""
@@ -249,6 +260,9 @@ class SimulatedTransport:
         allowed_s = self._clock.now_s
         with self._process.doing("source", f"call {call.url}?{params or ''}", OF_SOURCE, _no_source) as fault:
             if what not in self._answers.known:
+                if self._answers.is_closed:
+                    self._answers.unanswered.append(what)
+                    raise Killed
                 self._answers.known[what] = self._really_asked(call)
             now = dt.datetime.now(dt.UTC)
             self._answers.asked.append((allowed_s, what, _site_of(call.url)))
@@ -274,18 +288,21 @@ class SimulatedTransport:
         while True:
             if urllib.parse.urlsplit(call.url).hostname not in ("127.0.0.1", "localhost", "::1"):
                 self._answers.wait_for_the_source(self._rate)
-            answer = self._source.exchange(call)
-            if answer.status not in _BUSY:
-                return answer
+            try:
+                answer = self._source.exchange(call)
+                if answer.status not in _BUSY:
+                    return answer
+                said, wished_s = f"answers {answer.status} to", _wished_s(answer)
+            except SourceUnavailable as error:
+                said, wished_s = f"cannot be asked ({error.message}):", 2.0
             self._answers.busy += 1
             if self._answers.busy > _MOST_BUSY:
                 raise ConfigurationError(
-                    f"the source answers {answer.status} to {call.url}, {_MOST_BUSY} times by now: there is nothing to "
-                    "simulate with",
+                    f"the source {said} {call.url}, {_MOST_BUSY} times by now: there is nothing to simulate with",
                     stage="simulate",
                     hint="wait until it answers, then the same command again",
                 )
-            real_sleep(_wished_s(answer))
+            real_sleep(wished_s)
 
     def _in_other_bytes(self, answer: Answer) -> Answer:
         """White space at the end says nothing in JSON and HTML."""
@@ -329,9 +346,11 @@ class World:
     tables: MemoryWarehouse
     mailbox: Mailbox
     answers: Answers
+    machines: Machines
 
-    def services(self, settings: Any, process: Process) -> Services:
+    def services(self, settings: Settings, process: Process) -> Services:
         """The services of one simulated process."""
+        settings = settings.model_copy(update={"spool_folder": str(self.machines.spool_folder)})
 
         def client(scraper: Scraper, access: SourceAccess, budget: Budget, **of_hosts: Any) -> SourceClient:
             def transport(source: Transport) -> Transport:
@@ -365,6 +384,11 @@ class SimulatedServices(Services):
     def channels(self) -> list[Channel]:
         """One mailbox."""
         return [SimulatedChannel(self.world.mailbox, self.process)]
+
+    @property
+    def code_version(self) -> str:
+        """Not that of this code: asking for its commit takes real time."""
+        return "simulated"
 
     def warehouse_within(self, wait_s: float) -> Any:
         """The same."""

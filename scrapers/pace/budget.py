@@ -103,7 +103,7 @@ class Budget:
         self.rate = rate
         self.source = source
         self._clock = clock or Clock()
-        self._chance = chance or random.Random()  # noqa: S311 - no secret
+        self._chance = chance or random.Random(random.getrandbits(64))  # noqa: S311 - no secret
         self._zone = ZoneInfo(rate.reset_zone)
         self._lock = threading.Lock()
         self._windows = sliding_windows(rate)

@@ -60,7 +60,7 @@ class RateBatcher:
     def __init__(self, limit: SharedLimit, *, clock: Clock | None = None, chance: random.Random | None = None) -> None:
         self._limit = limit
         self._clock = clock or Clock()
-        self._chance = chance or random.Random()  # noqa: S311 - no secret
+        self._chance = chance or random.Random(random.getrandbits(64))  # noqa: S311 - no secret
         self._gate = threading.Lock()
         self._counting = threading.Lock()
         self._waiting = 0

@@ -83,7 +83,6 @@ def simulated(tree: Path, sampled: Mapping[str, str], bug: Bug) -> tuple[int, Se
         **os.environ,
         # Without bytecode: a changed file of the same size in the same second would be taken for the one before.
         "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTHONHASHSEED": "0",
         **sampled,
         **{name: json.dumps(value) for name, value in bug.settings.items()},
     }

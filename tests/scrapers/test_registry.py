@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import types
@@ -64,6 +65,18 @@ def test_a_name_that_object_paths_cannot_hold_is_refused():
 def test_an_unknown_source_is_answered_with_the_known_ones():
     with pytest.raises(ConfigurationError, match="bdl_box_scores"):
         registry.scraper("no_such_source")
+
+
+def test_a_module_that_comes_while_a_process_lives_is_listed(tmp_path):
+    package = types.ModuleType("late")
+    package.__path__ = [str(tmp_path)]
+    (tmp_path / "one.py").touch()
+    (tmp_path / "_private.py").touch()
+    assert registry.names_in(package) == ["one"]
+    (tmp_path / "other.py").touch()
+    changed_ns = tmp_path.stat().st_mtime_ns + 1_000_000_000
+    os.utime(tmp_path, ns=(changed_ns, changed_ns))
+    assert registry.names_in(package) == ["one", "other"]
 
 
 def test_listing_the_sources_imports_neither_google_nor_prefect_nor_httpx():

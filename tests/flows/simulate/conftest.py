@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import pytest
@@ -19,14 +18,16 @@ SOURCE, KEY = "bdl_box_scores", "sample-key-7d1f"
 
 @pytest.fixture(scope="session")
 def subject() -> Iterator[Subject]:
-    before = dict(os.environ)
     with Upstream(api_key=KEY) as upstream:
-        os.environ.update({"GAPLESS_PROJECT": "p", "GAPLESS_CONSOLE_ONLY": "true"})
-        settings = Settings(source_urls={SOURCE: upstream.url}, source_secrets={"bdl_api_key": KEY})  # type: ignore[dict-item]
+        secrets = {"bdl_api_key": KEY}
+        settings = Settings(
+            google_project="p",
+            console_only=True,
+            source_urls={SOURCE: upstream.url},
+            source_secrets=secrets,  # type: ignore[arg-type]
+        )
         asked = {"source": SOURCE, "start_date": "2025-06-05", "end_date": "2025-06-06", "max_concurrency": 2}
         yield subject_of(settings, Asked.model_validate(asked))
-    os.environ.clear()
-    os.environ.update(before)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from alerting.errors import ConfigurationError
@@ -11,6 +13,7 @@ from flows.simulate.faults import Fault, Planned, plan_of
 from flows.simulate.invariants import Ending
 from flows.simulate.schedule import run_schedule
 from flows.simulate.subject import Subject
+from flows.simulate.world import Answers
 
 
 def at(truth: Ending, beginning: str, fault: Fault) -> Planned:
@@ -34,6 +37,14 @@ def test_the_same_seed_gives_the_same_trace_and_another_seed_another(subject: Su
     assert run_schedule(subject, 11, plan, truth=truth) == once
     other = run_schedule(subject, 12, plan_of(12, truth.operations), truth=truth)
     assert other.operations != once.operations
+
+
+def test_a_worker_never_asks_the_source_and_leaves_the_schedule_to_whoever_may(subject: Subject, truth: Ending) -> None:
+    (first, second) = sorted(subject.answers.known)
+    answers = Answers({first: subject.answers.known[first]}, is_closed=True)
+    run_schedule(dataclasses.replace(subject, answers=answers), 1, truth=truth)
+    assert set(answers.unanswered) == {second}
+    assert set(answers.known) == {first}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,170 @@
+"""Machines on which simulated processes run: names, numbers, timers and open files, which end with their process."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from alerting import private_files, spool
+from flows.simulate.virtual_time import VirtualClock
+
+_FIRST_PID = 1_001
+
+
+@dataclass(eq=False)
+class _OfProcess:
+    """What a process has on its machine."""
+
+    pid: int
+    host: str
+    is_alive: bool = True
+    timers: list[VirtualTimer] = field(default_factory=list)
+    files: list[io.FileIO] = field(default_factory=list)
+
+    def end(self) -> None:
+        """What it had open is closed, as by the kernel; nothing more of it has an effect."""
+        self.is_alive = False
+        self.timers.clear()
+        for file in self.files:
+            file.close()
+
+
+class _File(io.FileIO):
+    """A file that a dead process cannot touch."""
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        """See ``FileIO``."""
+        if self.closed:
+            raise OSError("its process is dead")
+        return super().seek(offset, whence)
+
+
+class VirtualTimer:
+    """See ``threading.Timer``: called when its process next waits for as long, or longer, on the virtual clock."""
+
+    daemon = True
+
+    def __init__(self, owner: _OfProcess, due_s: float, function: Callable[..., object], arguments: Any) -> None:
+        self.due_s, self.run = due_s, lambda: function(*arguments)
+        self._owner = owner
+
+    def start(self) -> None:
+        """From now on it is waited for."""
+        self._owner.timers.append(self)
+
+    def cancel(self) -> None:
+        """It is not called, unless that is over."""
+        with contextlib.suppress(ValueError):
+            self._owner.timers.remove(self)
+
+
+class Machines:
+    """Every process is on a machine of its own, or all are on one.
+
+    Those of one machine know by its number whether a process lives, and find what the dead have left on the disk.
+    """
+
+    def __init__(self, clock: VirtualClock, disk: Path, *, is_one: bool) -> None:
+        self._clock, self._disk, self._is_one = clock, disk, is_one
+        self._running: list[_OfProcess | None] = []
+        self._pids = 0
+        clock.on_the_way = self._due
+
+    @property
+    def spool_folder(self) -> Path:
+        """Of the machine of the running process."""
+        return self._disk / self._host()
+
+    @contextmanager
+    def process(self) -> Iterator[None]:
+        """A process begins, and ends; whoever is at work meanwhile stands still."""
+        self._pids += 1
+        number = self._pids
+        one = _OfProcess(_FIRST_PID + number, "simulated" if self._is_one else f"simulated{number}")
+        self._running.append(one)
+        try:
+            yield
+        finally:
+            one.end()
+            self._running.remove(one)
+
+    def died(self) -> None:
+        """The running process is dead, though its code goes on: in its ``finally``, and in its other tasks."""
+        if running := self._current():
+            running.end()
+
+    @contextmanager
+    def standstill(self) -> Iterator[None]:
+        """Whoever is at work stands still: no timer of its own goes off."""
+        self._running.append(None)
+        try:
+            yield
+        finally:
+            self._running.pop()
+
+    @contextmanager
+    def in_place_of_this_one(self) -> Iterator[None]:
+        """What is asked of this machine where the virtual clock rules, is asked of the simulated one."""
+        real = os.getpid, os.kill, socket.gethostname, threading.Timer
+        is_ours = self._clock.rules_here
+
+        def kill(pid: int, signal: int) -> None:
+            if signal or not is_ours():
+                real[1](pid, signal)
+            elif pid not in [one.pid for one in self._running if one and one.is_alive]:
+                raise ProcessLookupError(pid)
+
+        def timer(interval: float, function: Callable[..., object], args: Any = (), kwargs: Any = None) -> Any:
+            running = self._current()
+            if running is None or not is_ours():
+                return real[3](interval, function, args, kwargs)
+            return VirtualTimer(running, self._clock.now_s + interval, function, args)
+
+        def open_private(path: Path, mode: str) -> IO[bytes]:
+            running = self._current()
+            if running is None or not is_ours():
+                return private_files.open_private(path, mode)
+            if not running.is_alive:
+                raise OSError("its process is dead")
+            running.files.append(_File(path, mode))
+            return running.files[-1]
+
+        os.getpid = lambda: self._pid() if is_ours() else real[0]()
+        os.kill = kill
+        socket.gethostname = lambda: self._host() if is_ours() else real[2]()
+        threading.Timer = timer  # type: ignore[assignment, misc]
+        vars(spool)["open_private"] = open_private
+        try:
+            yield
+        finally:
+            os.getpid, os.kill, socket.gethostname, threading.Timer = real  # type: ignore[misc]
+            vars(spool)["open_private"] = private_files.open_private
+
+    def _current(self) -> _OfProcess | None:
+        return self._running[-1] if self._running else None
+
+    def _pid(self) -> int:
+        running = self._current()
+        return running.pid if running else _FIRST_PID
+
+    def _host(self) -> str:
+        running = self._current()
+        return running.host if running else "simulated"
+
+    def _due(self, until_s: float) -> VirtualTimer | None:
+        """The first timer of the running process that goes off by then; it is not waited for any more."""
+        running = self._current()
+        due = [one for one in running.timers if one.due_s <= until_s] if running else []
+        if running is None or not due:
+            return None
+        first = min(due, key=lambda one: one.due_s)
+        running.timers.remove(first)
+        return first

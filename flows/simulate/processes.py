@@ -1,0 +1,85 @@
+"""Schedules spread over processes: each has a memory of its own, and what came of a seed is the same in each."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import multiprocessing
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+
+from flows.asked import Asked
+from flows.settings import Settings
+from flows.simulate.invariants import Ending
+from flows.simulate.memory_warehouse import Engine
+from flows.simulate.outcome import Outcome, outcome_of
+from flows.simulate.schedule import prepared, truth_of, without_server
+from flows.simulate.subject import Subject
+from flows.simulate.world import Answers
+from scrapers.answers import Answer
+
+_AT_A_TIME = 20
+LEAST_EACH = 100
+"""Schedules that pay for a process: it takes as long to begin as half a hundred of them."""
+
+
+@dataclass(frozen=True)
+class _Given:
+    """A subject as it travels to another process."""
+
+    asked: Asked
+    settings: Settings
+    begins_at: dt.datetime
+    known: Mapping[str, Answer]
+
+
+_here: tuple[Subject, Ending] | None = None
+"""Of a worker: what it simulates, and how that ends without faults."""
+
+
+def outcomes(
+    subject: Subject, truth: Ending, seeds: Sequence[int], *, faults: bool, processes: int
+) -> Iterator[Outcome]:
+    """What came of each seed, in their order, however many processes there are.
+
+    Only this process asks the source: a schedule that asks for something new is done here.
+    """
+    if processes == 1:
+        for seed in seeds:
+            yield outcome_of(subject, truth, seed, faults=faults)
+        return
+    given = _Given(subject.asked, subject.settings, subject.begins_at, subject.answers.known)
+    pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _begin, (given,))
+    try:
+        parts = [seeds[begin : begin + _AT_A_TIME] for begin in range(0, len(seeds), _AT_A_TIME)]
+        for part, done in zip(parts, pool.map(_outcomes, parts, [faults] * len(parts)), strict=True):
+            for seed, outcome in zip(part, done, strict=True):
+                yield outcome or outcome_of(subject, truth, seed, faults=faults)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _begin(given: _Given) -> None:
+    global _here
+    logging.disable(logging.CRITICAL)
+    # Made anew, so that this process knows its secrets, too.
+    settings = Settings(**dict(given.settings))
+    answers = Answers(dict(given.known), is_closed=True)
+    subject = Subject(given.asked, settings, given.begins_at, Engine(), answers)
+    with without_server():
+        subject = prepared(subject)
+        _here = subject, truth_of(subject)
+
+
+def _outcomes(seeds: Sequence[int], faults: bool) -> list[Outcome | None]:
+    """None for a schedule in which something was asked that nobody has answered yet."""
+    assert _here is not None
+    subject, truth = _here
+    found: list[Outcome | None] = []
+    with without_server():
+        for seed in seeds:
+            outcome = outcome_of(subject, truth, seed, faults=faults)
+            found.append(None if subject.answers.unanswered else outcome)
+            subject.answers.unanswered.clear()
+    return found
