@@ -29,7 +29,7 @@ from flows.wiring import build_services
 from scrapers.scrape import utc_now
 
 app = typer.Typer()
-Apply = Annotated[bool, typer.Option("--apply", help="Do it; without this nothing is changed.")]
+Apply = Annotated[bool, typer.Option("--apply", help="Do it; otherwise only list.")]
 
 _COLUMNS = ("partition", "is_there", "status", "said")
 
@@ -46,11 +46,11 @@ def who() -> str:
 def release_lease(
     source: Source,
     reason: Why,
-    run: Annotated[str, typer.Option("--run", help="The holder, as status names it.", show_default=False)],
-    force: Annotated[bool, typer.Option("--force", help="Even though the holder may be alive.")] = False,
+    run: Annotated[str, typer.Option("--run", help="The holder, as shown by status.", show_default=False)],
+    force: Annotated[bool, typer.Option("--force", help="Even if the holder may be alive.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Frees the lease of a run that is gone; who and why is kept. Refuses while the holder may be alive."""
+    """Free the lease of a dead run. Refuses while the holder may be alive; logged under audit/."""
     from flows.cli.release_lease import release_by_hand
 
     services = build_services()
@@ -63,10 +63,10 @@ def release_lease(
 def lift_cooldown(
     source: Source,
     reason: Why,
-    site: Annotated[str, typer.Option("--site", help="Only this site of a source that asks many.")] = "",
+    site: Annotated[str, typer.Option("--site", help="Only this site of the source.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Lets runs begin again of a source that blocked us, or that our plan did not open; who and why is kept."""
+    """Allow runs of a blocked source again. Also of one that our plan did not include. Logged under audit/."""
     services, by = build_services(), Intervention(who(), reason, utc_now())
     refused = None if site else lift_refusal(services.source_kit(source), who=by.who, reason=by.reason, at=by.at)
     if refused is not None and cooling_until(services.store, source, by.at) is None:
@@ -80,11 +80,11 @@ def lift_cooldown(
 @app.command("accept-open")
 def accept_open_items(
     source: Source,
-    partitions: Annotated[list[str], typer.Argument(help="Dates, as audit lists them.", show_default=False)],
+    partitions: Annotated[list[str], typer.Argument(help="Dates, as listed by audit.", show_default=False)],
     reason: Why,
     as_json: Json = False,
 ) -> None:
-    """Accepts as a loss what never became final of dates that were loaded without it; who and why is kept."""
+    """Accept items that never became final as lost. Logged under audit/."""
     services = build_services()
     services.source_kit(source)
     found = accept_open(services, source, partitions, who=who(), reason=reason, now=utc_now())
@@ -92,7 +92,7 @@ def accept_open_items(
     show(rows, table(rows, ("partition", "open_items", "accepted")), as_json)
 
 
-ReviewId = Annotated[str, typer.Argument(help="The review, as its mail names it: bf-...", show_default=False)]
+ReviewId = Annotated[str, typer.Argument(help="Id of the review: bf-...", show_default=False)]
 
 
 @app.command()
@@ -101,13 +101,13 @@ def approve(
     reason: Annotated[str, typer.Option("--reason", "-r", help="Why, in your own words.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Publishes rows that wait for approval, table by table, and recounts them; refused when the tables changed."""
+    """Publish a review, then verify it. Refused if the tables have changed."""
     _decide(review, reason, as_json, publish=True)
 
 
 @app.command()
 def reject(review: ReviewId, reason: Why, as_json: Json = False) -> None:
-    """Drops rows that wait for approval; tables and verdicts are as they were. Who and why is kept."""
+    """Drop a review; tables and verdicts stay as they are."""
     _decide(review, reason, as_json, publish=False)
 
 
@@ -129,11 +129,11 @@ def cleanup(
     source: Source,
     apply: Apply = False,
     min_age_hours: Annotated[
-        float, typer.Option("--older-than-hours", min=1, max=876_600, help="Younger things are left.")
+        float, typer.Option("--older-than-hours", min=1, max=876_600, help="Keep anything younger.")
     ] = 24.0,
     as_json: Json = False,
 ) -> None:
-    """Lists what no manifest, ledger entry or load names: broken-off attempts, staging objects and tables."""
+    """List or delete abandoned attempts and staging."""
     services, now = build_services(), utc_now()
     services.source_kit(source)
     found = find_leftovers(services, source, now, dt.timedelta(hours=min_age_hours))
@@ -148,7 +148,7 @@ def cleanup(
 
 @app.command()
 def reconcile(source: Source, apply: Apply = False, as_json: Json = False) -> None:
-    """Rebuilds lost or unreadable ledger entries from manifests, receipts and a recount; touches no other."""
+    """Rebuild lost ledger entries. From manifests, receipts and a recount; readable entries stay."""
     services = build_services()
     services.source_kit(source)
     rows = [one.to_dict() for one in rebuild_ledger(services, source, utc_now(), apply)]
@@ -161,7 +161,7 @@ def reconcile(source: Source, apply: Apply = False, as_json: Json = False) -> No
 
 @app.command("test-alert")
 def send_test_alert(as_json: Json = False) -> None:
-    """Sends a test mail through every channel; exit code 1 when one did not take it."""
+    """Send a test mail through every channel. Exit code 1 if one fails."""
     problems = build_services().alerts.test_alert()
     lines = [f"{name}: {problem or 'accepted'}" for name, problem in problems.items()]
     show({"channels": problems, "passed": not any(problems.values())}, lines, as_json)
@@ -170,7 +170,7 @@ def send_test_alert(as_json: Json = False) -> None:
 
 @app.command("send-owed")
 def send_owed(as_json: Json = False) -> None:
-    """Closes runs that died and sends every mail that is still owed, as the watchdog does every five minutes."""
+    """Send pending mails and close dead runs. The watchdog does it every five minutes."""
     from flows.closing.close import close_dead_runs
 
     services, now = build_services(), utc_now()
@@ -188,14 +188,16 @@ def first_date(
     end: AnyEnd = None,
     rest_days: Annotated[
         int,
-        typer.Option("--rest-days", min=0, max=2000, help="Longest rest of the source; 0 takes its own, else 154."),
+        typer.Option(
+            "--rest-days", min=0, max=2000, help="Longest time without rows; 0 is the source's own, else 154."
+        ),
     ] = 0,
-    forget: Annotated[bool, typer.Option("--forget", help="Remove what was found: plans ask for all again.")] = False,
+    forget: Annotated[bool, typer.Option("--forget", help="Forget the result; plans include all dates again.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Searches for the first date with rows, by a few dozen calls; plans then leave out what lies before.
+    """Find the first date with rows. Takes a few dozen calls; plans then skip earlier dates.
 
-    Without dates it shows what was found before. Lands nothing.
+    Without dates, show the last result. Lands nothing.
     """
     services = build_services()
     if forget:

@@ -43,7 +43,7 @@ _GONE_COLUMNS = ("verdict", "partitions", "ranges", "why")
 
 @app.command()
 def gaps(source: Source, start: AnyStart = None, end: AnyEnd = None, as_json: Json = False) -> None:
-    """Dates without rows, per entity and table, merged into inclusive ranges; exit code 1 when there are any."""
+    """Show dates without rows, as ranges per entity and table. Exit code 1 if there are any."""
     check_range(start, end)
     services = build_services(for_a_person=True)
     inventory = read_inventory(services, source, utc_now(), start, end)
@@ -63,11 +63,11 @@ def verify(
     start: AnyStart = None,
     end: AnyEnd = None,
     by_month: Annotated[
-        bool, typer.Option("--by-month", help="Coverage, rows and children per parent of each month, not of each year.")
+        bool, typer.Option("--by-month", help="Show coverage, rows and children per parent by month, not by year.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Counts again in BigQuery what is called done. No call to the source, no write; exit code 1 if it differs."""
+    """Recount finished dates in BigQuery. No call, no write. Exit code 1 if anything differs."""
     check_range(start, end)
     found = recount_range(build_services(for_a_person=True), source, utc_now(), start, end)
     lines = [f"{'PASS' if check.passed else 'FAIL'}  {check.name:<18} {check.detail}" for check in found.checks]
@@ -93,9 +93,9 @@ def coverage(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Sources side by side: what each must have, has landed, loaded and verified, and where they disagree.
+    """Compare what sources expect, landed, loaded and verified.
 
-    Exit code 1 unless everything that is expected is there and verified, and nothing else is.
+    Exit code 1 unless exactly the expected items are there and verified.
     """
     services = build_services(for_a_person=True)
     first, last = range_of(source, start, end)
@@ -111,14 +111,14 @@ def coverage(
 
 @app.command()
 def audit(
-    sources: Annotated[list[str] | None, typer.Argument(help="Sources; all when left out.")] = None,
+    sources: Annotated[list[str] | None, typer.Argument(help="Sources; default all.")] = None,
     start: Annotated[dt.date | None, typer.Option("--from", parser=day, metavar="DATE", help="First date.")] = None,
     end: Annotated[dt.date | None, typer.Option("--to", parser=day, metavar="DATE", help="Last date.")] = None,
     only: Annotated[list[Deficit] | None, typer.Option(help="Only these kinds; can be repeated.")] = None,
     below: Annotated[int, typer.Option("--below", min=0, help="Also list done partitions with fewer rows.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """The whole inventory, level by level: never attempted, landed, loaded, short, stale. Changes nothing."""
+    """Find whatever is missing or wrong, at all levels. Changes nothing."""
     check_range(start, end)
     findings = auditing.audit_sources(build_services(for_a_person=True), sources or [], utc_now(), start, end, below)
     lines = summarised(one for one in findings if not only or one.deficit in only)
@@ -133,14 +133,14 @@ def audit(
 def preflight(
     source: Source,
     test_mail: Annotated[bool, typer.Option("--test-mail", help="Send a test mail through every channel.")] = False,
-    canary: Annotated[bool, typer.Option("--canary", help="Ask the source for one date; keeps nothing.")] = False,
+    canary: Annotated[bool, typer.Option("--canary", help="Fetch one date from the source; keeps nothing.")] = False,
     deep: Annotated[
         bool,
-        typer.Option("--deep", help="Only Google: every load and statement in a scratch dataset, gone afterwards."),
+        typer.Option("--deep", help="Test Google only: every load and statement, in a scratch dataset."),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Everything a backfill of days will need, tried now, each with its remedy; exit code 1 if one fails."""
+    """Try everything a run needs, with a remedy for each failure. Exit code 1 if one fails."""
     from flows.views import preflight as checking
     from flows.views.deep_preflight import deep_preflight
     from flows.views.server_checks import server_checks

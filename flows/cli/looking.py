@@ -57,10 +57,10 @@ def status(
     incomplete: Annotated[
         bool, typer.Option("--incomplete", help="Only partitions with fewer rows than landed.")
     ] = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Again every 5 s, until Ctrl+C; needs a terminal.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Refresh every 5 s until Ctrl+C.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Is it running, what failed, what to type next: a line per source, or fifteen answers about one."""
+    """Show state, failures and next command. One line per source, or fifteen answers about one."""
     if watch and (as_json or not sys.stdout.isatty()):
         raise typer.BadParameter("needs a terminal, and no --json", param_hint="--watch")
     while True:
@@ -153,13 +153,13 @@ def _status_lines(found: dict[str, Any]) -> list[str]:
 @app.command()
 def calendar(
     source: AnySource = "",
-    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write it as a page instead.")] = None,
+    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write an HTML page instead.")] = None,
     period: Annotated[
-        str, typer.Option("--in", metavar="PERIOD", help="Only a year, month or season, and what is missing in it.")
+        str, typer.Option("--in", metavar="PERIOD", help="Only what is missing in a year, month or season.")
     ] = "",
     as_json: Json = False,
 ) -> None:
-    """The whole history: a letter for every date that was ever asked for, from the ledger alone; no call, no query."""
+    """Show the whole history, one letter per date. Reads the ledger only."""
     services, now = build_services(for_a_person=True), utc_now()
     histories = read_histories(services, [source] if source else known_sources(), now)
     if period:
@@ -205,7 +205,7 @@ def runs(
     source: Annotated[str, typer.Option(help="Only this source.")] = "",
     as_json: Json = False,
 ) -> None:
-    """The last backfills, newest first: range, verdict, time, calls, and what became of the mail."""
+    """List recent backfills: range, verdict, time, calls, mail."""
     now, services = utc_now(), build_services(for_a_person=True)
     store = services.store
     suspended = {lease.backfill_id for lease in list_leases(store) if lease.state == "paused"}
@@ -217,11 +217,11 @@ def runs(
 
 @app.command()
 def reviews(
-    review: Annotated[str, typer.Argument(help="One of them, with what it would change: bf-...")] = "",
-    source: Annotated[str, typer.Option("--source", help="Only of this source.")] = "",
+    review: Annotated[str, typer.Argument(help="Id of a review, to show its diff: bf-...")] = "",
+    source: Annotated[str, typer.Option("--source", help="Only this source.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Rows that wait for approval, and what became of earlier ones; of one of them, what it would change."""
+    """List reviews, or show the diff of one."""
     store = build_services(for_a_person=True).store
     if review:
         found = named_review(store, review)
@@ -243,7 +243,7 @@ def errors(
     source: Annotated[str, typer.Option(help="Only this source.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Errors of the last hours by type, source and cause: those of backfills and live alerts."""
+    """Group recent errors by type, source and cause. Includes live alerts."""
     services = build_services(for_a_person=True)
     found = recent_errors(services, hours, utc_now(), source)
     if source and not found["errors"]:
@@ -255,8 +255,10 @@ def errors(
 
 
 @app.command()
-def record(backfill_id: Annotated[str, typer.Argument(help="As in a mail: bf-...")], as_json: Json = False) -> None:
-    """The record of one backfill, as kept in the bucket: what was asked, what came of it, what failed and why."""
+def record(
+    backfill_id: Annotated[str, typer.Argument(help="Id of the backfill: bf-...")], as_json: Json = False
+) -> None:
+    """Print the record of a backfill: request, result, failures."""
     store = build_services(for_a_person=True).store
     names = ["summary.json"] if as_json else ["record.md", "mail.txt", "summary.json", "plan.json"]
     for name in names:

@@ -39,20 +39,18 @@ def _complete_family(incomplete: str) -> list[str]:
 
 
 Source = Annotated[str, typer.Argument(help="Name of the source.", show_default=False, autocompletion=_complete_source)]
-AnySource = Annotated[
-    str, typer.Argument(help="Name of the source; all when left out.", autocompletion=_complete_source)
-]
+AnySource = Annotated[str, typer.Argument(help="Name of the source; default all.", autocompletion=_complete_source)]
 AnyFamilyOrSource = Annotated[
-    str, typer.Argument(help="Name of the source or family; all when left out.", autocompletion=_complete_family)
+    str, typer.Argument(help="Name of the source or family; default all.", autocompletion=_complete_family)
 ]
 AnyStart = Annotated[
-    dt.date | None, typer.Argument(parser=day, metavar="[START]", help="First date; all that is known when left out.")
+    dt.date | None, typer.Argument(parser=day, metavar="[START]", help="First date; default all known dates.")
 ]
 FamilyOrSource = Annotated[
     str,
     typer.Argument(
         metavar="SOURCE",
-        help="Name of the source, or of a family of sources: nba, racing.",
+        help="Name of the source or family (nba, racing).",
         show_default=False,
         autocompletion=_complete_family,
     ),
@@ -62,32 +60,28 @@ RunStart = Annotated[
     typer.Argument(
         parser=day_or_period,
         metavar="START",
-        help="First date, inclusive, in the source's zone; or alone, a season, year or month: 2024-25, 2024, 2024-03.",
+        help="First date, in the source's zone; or a season, year or month: 2024-25, 2024, 2024-03.",
     ),
 ]
-Skip = Annotated[
-    list[str] | None, typer.Option("--skip", help="Of a family: a source that is not run; can be repeated.")
-]
+Skip = Annotated[list[str] | None, typer.Option("--skip", help="Leave out a source of the family; can be repeated.")]
 Also = Annotated[
     list[str] | None,
-    typer.Option("--also", help="With a family: a source of another one, run in its place; can be repeated."),
+    typer.Option("--also", help="Add a source of another family; can be repeated."),
 ]
 RunEnd = Annotated[dt.date | None, typer.Argument(parser=day, metavar="END", help="Last date, inclusive.")]
 Entities = Annotated[
     str,
     typer.Option(
         "--entities",
-        help="For sources asked by entity: all, or names and name~variant; in place of dates, or with them (shops).",
+        help="For sources of entities: all, or names and name~variant; instead of dates, or with them (shops).",
     ),
 ]
 AnyEnd = Annotated[
     dt.date | None,
-    typer.Argument(parser=day, metavar="[END]", help="Last date, inclusive; the last settled one when left out."),
+    typer.Argument(parser=day, metavar="[END]", help="Last date, inclusive; default the last settled one."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
-Why = Annotated[
-    str, typer.Option("--reason", "-r", help="Why; one of the reasons of the deployment, or your own words.")
-]
+Why = Annotated[str, typer.Option("--reason", "-r", help="Why: a reason of the deployment, or your own words.")]
 
 
 def show(data: Any, lines: Iterable[str], as_json: bool) -> None:

@@ -44,26 +44,27 @@ def simulate(
         dt.datetime | None,
         typer.Option(
             formats=["%Y-%m-%d"],
-            help="The day on which it is done: ten days after END, or END itself where the source keeps no history.",
+            help="The simulated day; default ten days after END, or END if the source keeps no history.",
         ),
     ] = None,
-    faults: Annotated[bool, typer.Option("--faults", help="Kill, cut, stall and lose; else only reorder.")] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Of the first schedule; the same seed, the same trace.")] = 0,
-    schedules: Annotated[int, typer.Option(min=1, help="How many, each with the next seed.")] = 200,
-    processes: Annotated[
-        int, typer.Option(min=1, help="At most so many share the schedules; what is found is the same.")
-    ] = os.cpu_count() or 1,
-    most_broken: Annotated[int, typer.Option("--broken", min=1, help="Stops after so many that broke something.")] = 3,
+    faults: Annotated[bool, typer.Option("--faults", help="Inject faults; otherwise only reorder.")] = False,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Seed of the first schedule; the same seed gives the same trace.")
+    ] = 0,
+    schedules: Annotated[int, typer.Option(min=1, help="Number of schedules, each with the next seed.")] = 200,
+    processes: Annotated[int, typer.Option(min=1, help="Most processes that share the schedules.")] = os.cpu_count()
+    or 1,
+    most_broken: Annotated[int, typer.Option("--broken", min=1, help="Stop after so many broken schedules.")] = 3,
     answers: Annotated[
         AnswersOf,
-        typer.Option(help="Whose answers: the source is asked once, or the raw zone gives what was landed there."),
+        typer.Option(help="Where responses come from: the source, asked once, or the raw zone."),
     ] = AnswersOf.SOURCE,
     as_json: Json = False,
 ) -> None:
-    """Backfills a few dates again and again in memory, under faults, and says what did not hold. Touches nothing.
+    """Break a few dates in memory, hundreds of times. Touches nothing.
 
-    Each question is asked of the source once; storage, BigQuery, mail, clock and chance are simulated. Exit code 1
-    when something broke.
+    The source gets each request once; storage, BigQuery, mail, clock and chance are simulated. Exit code 1 if
+    something broke.
     """
     # What another source has to be done with first is done, without a fault.
     asked = asked_of(source, start, end, "test", {"entities": entities, "max_concurrency": 2, "ignore_requires": True})

@@ -60,28 +60,26 @@ from scrapers.scrape import utc_now
 
 app = typer.Typer()
 BIG_RUN = 1_000
-Dates = Annotated[str, typer.Option(help="Only these dates of the range: 2025-01-03, 2025-01-07..2025-01-09.")]
+Dates = Annotated[str, typer.Option(help="Only these dates: 2025-01-03, 2025-01-07..2025-01-09.")]
 DatesFile = Annotated[
-    typer.FileText | None, typer.Option("--from-file", help="The same, from a file; - is standard input.")
+    typer.FileText | None, typer.Option("--from-file", help="Only the dates in a file; - is standard input.")
 ]
-ModeOption = Annotated[Mode, typer.Option(help="How much is done again.")]
+ModeOption = Annotated[Mode, typer.Option(help="How much to do again.")]
 Parameters = Annotated[
     list[str] | None,
-    typer.Option("--param", "-p", help="Any other parameter of the deployment, name=value (JSON or text)."),
+    typer.Option("--param", "-p", help="Another parameter of the deployment: name=value (JSON or text)."),
 ]
 Concurrency = Annotated[int | None, typer.Option("--max-concurrency", min=1, max=64, help="Dates fetched at once.")]
 Parallel = Annotated[
-    int, typer.Option("--parallel", min=0, max=64, help="Split over so many runs at once, on all workers of the pool.")
+    int, typer.Option("--parallel", min=0, max=64, help="Split over so many parallel runs on the pool's workers.")
 ]
 AcceptShrink = Annotated[
     bool,
-    typer.Option("--accept-shrink", help="Load what came with fewer rows than before, as it is landed; nothing else."),
+    typer.Option("--accept-shrink", help="Load the landed dates that came with fewer rows than before; nothing else."),
 ]
-PublishOption = Annotated[
-    Publish, typer.Option(help="after_approval: rows wait beside the tables until you approve what they would change.")
-]
+PublishOption = Annotated[Publish, typer.Option(help="after_approval: publish only after you approve the diff.")]
 NoFollow = Annotated[bool, typer.Option("--no-follow", help="Start it and return at once.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before a big run.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 
 
 @app.command()
@@ -105,7 +103,7 @@ def run(
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Refills the range: starts the deployment and follows it to its end. Ctrl+C cancels the run (exit code 130)."""
+    """Run a backfill and follow it to its end. Ctrl+C cancels it (exit code 130)."""
     if source in families():
         refuse_for_family(
             source,
@@ -166,7 +164,7 @@ def plan(
     parameters: Parameters = None,
     as_json: Json = False,
 ) -> None:
-    """What a run would do with every date, and why. No call to the source, no write."""
+    """Show what a run would do, and why. No call, no write."""
     if source in families():
         refuse_for_family(source, entities=entities, dates=dates)
         given = beside({"mode": mode.value, "skip": skip, "also": also}, parameters, AskedFamily)
@@ -205,7 +203,7 @@ def estimate(
     parameters: Parameters = None,
     as_json: Json = False,
 ) -> None:
-    """What the plan costs: calls, quota days, bytes, BigQuery jobs, and three times, learned from earlier runs."""
+    """Estimate calls, quota, bytes, jobs, cost and time."""
     if source in families():
         refuse_for_family(source, entities=entities, dates=dates)
         given = beside({"mode": mode.value, "skip": skip, "also": also}, parameters, AskedFamily)
@@ -233,7 +231,7 @@ def canary(
     no_follow: NoFollow = False,
     as_json: Json = False,
 ) -> None:
-    """A small backfill of the telling dates of the range: first, last, clock change, leap day, month end, random."""
+    """Run only the most telling dates. First, last, clock change, leap day, month end, random."""
     services = build_services()
     to_fetch = planned_of(services, asked_of(source, start, end, "", {"entities": entities})).plan.to_fetch
     chosen = [one.key for one in choose_canaries(to_fetch, count, f"{source} {start} {end}")]
@@ -245,15 +243,13 @@ def retry_failed(
     source: Source,
     reason: Why = Reason.ERRORS.value,
     run_id: Annotated[str, typer.Option("--run", help="Only what failed in this backfill: bf-...")] = "",
-    cause: Annotated[
-        str, typer.Option(help="Only the dates of this cause of that run's mail: C2, or all-retryable.")
-    ] = "",
+    cause: Annotated[str, typer.Option(help="Only this cause in that run's mail: C2, or all-retryable.")] = "",
     no_follow: NoFollow = False,
     as_json: Json = False,
 ) -> None:
-    """Runs exactly the dates whose last attempt failed (in one run, of one cause), and no other.
+    """Run only the dates that failed (in one run, for one cause).
 
-    Waits for another run of the source to end, up to six hours.
+    Waits up to six hours for another run of the source.
     """
     services, waits = build_services(), dict[str, Any](wait_for_lease_s=PASTED_WAIT_S)
     services.source_kit(source)
@@ -281,7 +277,7 @@ def reprocess(
     no_follow: NoFollow = False,
     as_json: Json = False,
 ) -> None:
-    """Reads and loads the landed payloads again, after a processor was mended. No call to the source."""
+    """Load landed payloads again, after a processor fix. No call."""
     given = {"dates": dates, "entities": entities, "mode": Mode.REPROCESS.value}
     services, asked = build_services(), asked_of(source, start, end, reason, given)
     planned_of(services, asked)
@@ -294,14 +290,14 @@ def repair(
     start: AnyStart = None,
     end: AnyEnd = None,
     reason: Why = Reason.GAP_REPAIR.value,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be run.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the plan.")] = False,
     no_follow: NoFollow = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, also on a terminal.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     as_json: Json = False,
 ) -> None:
-    """A backfill of exactly what the audit finds: nothing that is done at every level is touched.
+    """Run exactly what the audit finds.
 
-    Prints what it would do, and asks on a terminal; a script is not asked.
+    Prints its plan, and asks for confirmation on a terminal only.
     """
     check_range(start, end)
     services, now = build_services(), utc_now()
