@@ -21,27 +21,27 @@ _ADVICE = {
     "AuthenticationError": "Renew or unlock the key first; until then every call is refused.",
     "BudgetExhausted": "Wait for the budget's reset, or raise the budget.",
     "BlockedBySource": "The source blocks us. Wait out the cooldown; do not retry faster.",
-    "ConfigurationError": "Mend the setting or parameter that the message names.",
-    "SourceContractError": "The source answered otherwise than agreed. Fix the scraper or processor, or exclude these; "
+    "ConfigurationError": "Fix the setting or parameter that the message names.",
+    "SourceContractError": "The response breaks the contract. Fix the scraper or processor, or exclude these; "
     "landed pages are kept.",
-    "LoadRejected": "BigQuery refused the rows. Fix the row model; a retry reloads what is landed, without calls.",
-    "SiteClosed": "Look at the site in a browser; mend or remove it in the settings. The others were asked.",
-    "WindowLost": "Look at the log of the window's flow run and at the worker's memory; the source was not to blame.",
-    "LeaseHeld": "Another run works on this source. Wait for its end.",
-    "StateUnreadable": "Restore the named object; nothing is guessed in its place.",
+    "LoadRejected": "BigQuery refused the rows. Fix the row model; a retry reloads landed pages without calls.",
+    "SiteClosed": "Open the site in a browser; fix or remove it in the settings. The others were read.",
+    "WindowLost": "Look at the log of the window's flow run and the worker's memory; the source is not to blame.",
+    "LeaseHeld": "Another run holds this source. Wait for it.",
+    "StateUnreadable": "Restore the object that the message names.",
     "RowRejected": "Look at the rejected rows; they are kept beside the raw pages.",
-    "Truncated": "The source cuts off at a cap. Ask for smaller partitions.",
-    "CoverageLow": "Fewer rows than announced. A retry asks again.",
-    "Shrunk": "Fewer rows than before; the old ones are kept. A retry asks again.",
-    "NothingPublished": "No data and no proof that there is none. Retry later.",
+    "Truncated": "The source caps its results. Request smaller pieces.",
+    "CoverageLow": "Fewer rows than announced. Retry.",
+    "Shrunk": "Fewer rows than before; the old ones are kept. Retry.",
+    "NothingPublished": "No data, and no proof that there is none. Retry later.",
     "NotSettled": "The source still changes these. Retry when they are settled.",
     "PartitionUnavailable": "The source will never have these; nothing to do.",
-    "RateLimited": "The source asked for a slower pace. A retry will do.",
-    "SourceUnavailable": "The source was down, or its answer was incomplete. A retry will do.",
-    "LandingUnavailable": "Object storage was down. A retry will do.",
-    "WarehouseBusy": "BigQuery was busy. A retry will do; landed pages are not asked for again.",
+    "RateLimited": "The source asked for a slower pace. Retry.",
+    "SourceUnavailable": "The source was down, or its response incomplete. Retry.",
+    "LandingUnavailable": "Object storage was down. Retry.",
+    "WarehouseBusy": "BigQuery was busy. Retry; landed pages are not fetched again.",
 }
-_UNKNOWN = "An error that we do not know: probably ours. Read the traceback before a retry."
+_UNKNOWN = "Unknown error, probably ours. Read the traceback before you retry."
 _TYPED = ("gapless ", "prefect ", "python ", "export ", "http", "bq ", "gcloud ", "make ", "docker ", "pip ")
 _LANDED = ("landed", "loaded")
 MAX_PASTED = 700
@@ -137,7 +137,7 @@ def advice_of(incident: Incident) -> str:
         return hint if hint.startswith(_TYPED) else hint[:1].upper() + hint[1:]
     if incident.error_type in _ADVICE:
         return _ADVICE[incident.error_type]
-    return "A retry will do." if incident.retryable else _UNKNOWN
+    return "Retry." if incident.retryable else _UNKNOWN
 
 
 def is_command(text: str) -> bool:
@@ -171,7 +171,7 @@ def retry_step(facts: RunFacts, group: IncidentGroup) -> Step | None:
 
 
 def go_on_step(facts: RunFacts, groups: Sequence[IncidentGroup], failed: set[str]) -> Step | None:
-    """One command for all that a run can settle: retryable causes, and what was not begun or not finished.
+    """One command for all that a run can settle: retryable causes, and whatever was not started or finished.
 
     It asks for the whole range where that is what the run was asked for, as what is done is skipped; dates that need
     a repair first are excluded.
@@ -189,14 +189,14 @@ def go_on_step(facts: RunFacts, groups: Sequence[IncidentGroup], failed: set[str
         template = replace(facts, cause_command_template="") if rest and facts.retry_command_template else facts
         text = _fill(template, partitions, cause=ALL_RETRYABLE, fingerprint=ALL_RETRYABLE)
     names = cut_items([group.cause_id for group in healing], 12)
-    why = f"Every retryable cause: {names}." if healing else "What was not begun."
+    why = f"Every retryable cause: {names}." if healing else "What was not started."
     if healing and rest:
-        why = f"Every retryable cause: {names}, and what was not begun or not finished."
+        why = f"Every retryable cause: {names}, and whatever was not started or finished."
     keyless = tuple(group.cause_id for group in healing if group.sample.error_type == _DEAD_KEY)
     if keyless:
         why = f"Renew or unlock the key first, then this. {why}"
     if repairs and facts.range_command and text.startswith(facts.range_command):
-        why += " What needs a repair first is excluded."
+        why += " Excludes what needs a fix first."
     if any(group.sample.error_type == "BudgetExhausted" for group in healing):
         why += " While the budget is used up, it pauses again."
     units = len(partitions)
@@ -209,9 +209,9 @@ def go_on_step(facts: RunFacts, groups: Sequence[IncidentGroup], failed: set[str
 
 _DEAD_KEY = "AuthenticationError"
 _HEALS_AFTER = {
-    "BudgetExhausted": "heals when there is budget again",
-    "BlockedBySource": "heals after the cooldown",
-    _DEAD_KEY: "heals when the key works again",
+    "BudgetExhausted": "retryable when the budget resets",
+    "BlockedBySource": "retryable after the cooldown",
+    _DEAD_KEY: "retryable when the key works",
 }
 
 
@@ -222,7 +222,7 @@ def heals(group: IncidentGroup) -> bool:
 
 def state_of(sample: Incident) -> str:
     """Whether a cause is retryable, and when."""
-    return "retryable" if sample.retryable else _HEALS_AFTER.get(sample.error_type, "needs a repair first")
+    return "retryable" if sample.retryable else _HEALS_AFTER.get(sample.error_type, "needs a fix first")
 
 
 def missing_of(facts: RunFacts) -> set[str]:
@@ -235,7 +235,7 @@ def _why_retry(group: IncidentGroup) -> str:
     if heals(group):
         return advice
     # The command itself stands with its cause, where it can be copied.
-    return "Repair first, then retry." if is_command(advice) else f"Repair first, then retry. {advice}"
+    return "Fix first, then retry." if is_command(advice) else f"Fix first, then retry. {advice}"
 
 
 def _cost(facts: RunFacts, partitions: Collection[str]) -> str:
@@ -254,7 +254,7 @@ def rest_step(facts: RunFacts, failed: set[str]) -> Step | None:
     # No cause names these: the command always carries its ranges.
     text = _fill(replace(facts, cause_command_template=""), missing, cause="the rest", fingerprint="")
     landed = sum(facts.calendar[key] in _LANDED for key in missing)
-    why = "What was not begun."
+    why = "What was not started."
     if landed:
         why = f"What was not finished; {landed:,} are landed and cost no call."
     step = Step(text, len(missing), unit_name(missing, len(missing)), estimate(facts, len(missing) - landed), why)
@@ -270,7 +270,7 @@ def _held_back(facts: RunFacts, partitions: set[str], step: Step) -> Step:
     last = max((one for one, _ in held), key=lambda one: one.until)
     keys = set().union(*(keys for _, keys in held))
     which = "Works" if keys == partitions else f"For {len(keys):,} of them it works"
-    own = f", and they are asked for then by flow run {last.resumes_as}" if last.resumes_as else ""
+    own = f"; flow run {last.resumes_as} does them then" if last.resumes_as else ""
     sooner = " && ".join(dict.fromkeys(one.sooner for one, _ in held if one.sooner))
     works_from = f"{which} from {moment(last.until, facts.zone)} on{own}"
     return replace(step, works_from=works_from, sooner=redact(sooner))

@@ -131,7 +131,7 @@ def _subject(facts: RunFacts, outcome: str, tally: Tally, read: Sequence[_Read],
         plural(len(read), "source") if done == len(read) else f"{done} of {plural(len(read), 'source')} complete",
     ]
     if outcome == PAUSED:
-        parts.append(f"goes on {moment(facts.resumes_at)} by itself")
+        parts.append(f"resumes {moment(facts.resumes_at)}")
         actions = 0
     if causes:
         parts.append(plural(causes, "cause"))
@@ -169,7 +169,7 @@ def _verdict(facts: RunFacts, outcome: str, read: Sequence[_Read], lacking: Sequ
         said.append("Nothing is half-written: a partition is replaced as a whole or stays as it was.")
     if outcome == PAUSED:
         named = f" as flow run {facts.resumes_as}" if facts.resumes_as else ""
-        said.append(f"The family goes on by itself{named}; what is done by then is skipped.")
+        said.append(f"The family resumes automatically{named}; what is done by then is skipped.")
     return " ".join(said)
 
 
@@ -181,7 +181,7 @@ def _steps(facts: RunFacts, tally: Tally, read: Sequence[_Read]) -> tuple[Step, 
     """One command for everything that is missing in any source; each section has those for its own."""
     steps = [Step(redact(each.text), each.units or 0, "partitions", each.estimate, each.why) for each in facts.commands]
     if facts.range_command and tally.missing:
-        why = "Everything that is missing, source after source; what is done is skipped without a call."
+        why = "Everything missing, source by source; finished dates are skipped."
         keyless = any(group.sample.error_type == "AuthenticationError" for one in read for group in one.causes.groups)
         why = f"Renew or unlock the key first, then this. {why}" if keyless else why
         unit = "partition" if tally.missing == 1 else "partitions"

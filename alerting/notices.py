@@ -194,7 +194,7 @@ def send_refusal(
         textwrap.fill(_nothing_done(redact(error.message)), 76, break_long_words=False, break_on_hyphens=False),
         "",
         *([f"Do this: {redact(error.hint)}", ""] if error.hint else []),
-        *(["Then ask for the same again:", "", command_lines(redact(command)), ""] if command else []),
+        *(["Then run it again:", "", command_lines(redact(command)), ""] if command else []),
         f"At:  {now:%Y-%m-%d %H:%M:%S} UTC",
         *(f"{name}: {url}" for name, url in entry.run_facts.links.items()),
         "",
@@ -240,9 +240,9 @@ def send_start(channels: Sequence[Channel], entry: OutboxEntry, now: dt.datetime
     )
     place = f"{entry.source or entry.backfill_id} {span(facts.start_date, facts.end_date)}".strip()
     lines = [
-        f"Backfill {entry.backfill_id} of {place} has begun: {count}.",
-        *([f"Asked for by {facts.requested_by}: {facts.reason}."] if facts.requested_by and facts.reason else []),
-        "Its summary follows at the end, whatever happens; no answer is needed.",
+        f"Backfill {entry.backfill_id} of {place} has started: {count}.",
+        *([f"Requested by {facts.requested_by}: {facts.reason}."] if facts.requested_by and facts.reason else []),
+        "Its summary follows at the end.",
         *(f"{name}: {url}" for name, url in facts.links.items()),
     ]
     subject = f"[backfill][STARTED] {place}"

@@ -109,11 +109,11 @@ def render_bare(run_facts: RunFacts, error: Exception, full_list: str) -> Render
     text = printable(
         f"Backfill {run_facts.backfill_id} of {place}: {outcome}, {run_facts.verdict or 'no verdict'}.\n"
         f"Partitions: {counts}.\n\n"
-        f"The full summary could not be drawn ({type(error).__name__}): that is a fault of Gapless. Please report it.\n"
+        f"The full summary could not be rendered ({type(error).__name__}). Please report this fault of Gapless.\n"
         f"Nothing is lost: every error is in {full_list}\n"
     )
     html = f"<!DOCTYPE html><html><body><pre style='white-space:pre-wrap'>{markupsafe.escape(text)}</pre></body></html>"
-    return RenderedMail(f"[backfill][{outcome}] {place} · summary not drawn", text, html, (), outcome, critical=True)
+    return RenderedMail(f"[backfill][{outcome}] {place} · summary not rendered", text, html, (), outcome, critical=True)
 
 
 def _unbroken(text: str) -> markupsafe.Markup:

@@ -131,7 +131,7 @@ def cost_rows(facts: RunFacts) -> Rows:
     if facts.wall_s is not None:
         rows.append(("wall time", against("wall_s", duration(facts.wall_s), facts.wall_s)))
     if facts.waited_for_limits_s:
-        rows.append(("of it waiting for limits", duration(facts.waited_for_limits_s)))
+        rows.append(("waiting for limits", duration(facts.waited_for_limits_s)))
     if facts.slowest_step:
         rows.append(("slowest step", facts.slowest_step))
     return tuple(rows)
@@ -170,7 +170,7 @@ def diff_rows(facts: RunFacts, causes: Causes, failed: set[str]) -> Rows:
     rows = [("compared with", redact(label))]
     rows += [("rows removed", line) for line in removed_rows(facts)]
     if not common:
-        return (*rows, ("difference", "none to tell: no date in common"))
+        return (*rows, ("difference", "no date in common"))
     rows.append(("of", compress_dates(common, counts=True)))
     failed_before = common.intersection(expand_dates(previous.get("failed", "")))
     if not removed_rows(facts) and not new and not fixed and failed_before == common & failed:
@@ -198,8 +198,8 @@ def audit_rows(facts: RunFacts) -> Rows:
     rows = (
         ("backfill", f"{facts.backfill_id}{f', attempt {facts.attempt}' if facts.attempt > 1 else ''}"),
         ("what", facts.title),
-        ("range", f"{dates} {facts.zone}, both ends included" if dates else ""),
-        ("asked for by", facts.requested_by),
+        ("range", f"{dates} {facts.zone}, inclusive" if dates else ""),
+        ("requested by", facts.requested_by),
         ("reason", facts.reason),
         ("ticket", facts.ticket),
         ("mode", facts.mode),

@@ -190,7 +190,7 @@ def _cause(facts: RunFacts, group: IncidentGroup, step: Step | None, samples: in
     if group.count != units:
         count += f", {plural(group.count, 'error')}"
     if group.echoes:
-        count += f" ({group.echoes:,} only its echo)"
+        count += f" ({plural(group.echoes, 'consequence')})"
     if group.many_wordings:
         count += f", more than {MAX_WORDINGS} different messages"
     sample = group.sample
@@ -222,7 +222,7 @@ def _cause(facts: RunFacts, group: IncidentGroup, step: Step | None, samples: in
         tuple(others[: samples + 3 if group.many_wordings else samples]),
         sample.traceback,
         step,
-        "retry" if heals(group) else "retry after the repair",
+        "retry" if heals(group) else "retry after the fix",
     )
 
 

@@ -56,7 +56,7 @@ def subject_of(facts: RunFacts, causes: Causes, outcome: str, tally: Tally, acti
     place = f"{facts.source or facts.backfill_id} {span(facts.start_date, facts.end_date)}"
     parts = [f"[backfill][{outcome}{count_text(outcome, tally)}] {place}".strip()]
     if outcome == PAUSED:
-        parts.append(f"goes on {moment(facts.resumes_at)} by itself")
+        parts.append(f"resumes {moment(facts.resumes_at)}")
         actions = 0
     if causes.groups:
         parts.append(plural(len(causes.groups), "cause"))
@@ -87,14 +87,14 @@ def headline_of(facts: RunFacts, outcome: str, tally: Tally, differing: bool) ->
     """A few words for the top of the page; ``differing`` when a table has not the rows that it should have."""
     warned = bool(facts.warnings)
     if outcome == PAUSED:
-        return f"Paused, goes on at {moment(facts.resumes_at, facts.zone)} by itself: nothing to do"
+        return f"Paused, resumes at {moment(facts.resumes_at, facts.zone)}: nothing to do"
     if tally.known and not tally.planned:
         return "Nothing to do"
     ended = {"STOPPED": "Stopped early", "CANCELLED": "Cancelled"}.get(outcome, "")
     if facts.verdict == "ABORTED(crashed)":
         ended = "Crashed"
     if facts.verdict in ("ABORTED(refused)", NOT_BEGUN):
-        ended = "Not begun"
+        ended = "Not started"
     missing = f"{plural(tally.missing, tally.unit)} missing" if tally.missing and tally.known else ""
     if ended:
         return ", ".join(part for part in (ended, missing) if part)
@@ -112,13 +112,13 @@ def verdict_of(facts: RunFacts, causes: Causes, tally: Tally, outcome: str) -> s
     counts, said = facts.verdict_counts, []
     if not tally.known and outcome in ("OK", "FAILED"):
         # A script that has no plan to recount: it ended properly, and said what it had to say.
-        said.append("What follows is all that was reported; how many were planned was not said.")
+        said.append("This is all that was reported; the number planned is unknown.")
     elif not tally.known:
-        said.append("The run ended without a last word; what follows is what it had written down.")
+        said.append("The run died without a report; this is what it had recorded.")
         if tally.missing:
-            said.append(f"{plural(tally.missing, tally.unit)} failed for certain; the ledger knows the others.")
+            said.append(f"{plural(tally.missing, tally.unit)} certainly failed; the ledger has the others.")
     elif not tally.planned:
-        said.append("Every partition of the range was done before; nothing was asked, nothing was written.")
+        said.append("Everything was done before: no call, no write.")
     elif counts.get("verified", 0) == tally.good:
         said.append(f"{tally.good:,} of {plural(tally.planned, tally.unit)} loaded and verified.")
     else:
@@ -128,7 +128,7 @@ def verdict_of(facts: RunFacts, causes: Causes, tally: Tally, outcome: str) -> s
     if tally.known and tally.missing:
         said.append(_missing(tally, causes, waiting, sum(counts.get(verdict, 0) for verdict in ("planned", "paused"))))
     elif causes.groups and tally.known:
-        said.append(f"{plural(len(causes.groups), 'cause')} of trouble on the way.")
+        said.append(f"{plural(len(causes.groups), 'cause')} of errors along the way.")
     if why := why_it_ended(facts.verdict):
         said.append(why)
     if causes.not_attempted and not tally.known:
@@ -142,7 +142,7 @@ def verdict_of(facts: RunFacts, causes: Causes, tally: Tally, outcome: str) -> s
         said.append("Nothing is half-written: a partition is replaced as a whole or stays as it was.")
     if outcome == PAUSED:
         named = f" as flow run {facts.resumes_as}" if facts.resumes_as else ""
-        said.append(f"It goes on by itself{named}.")
+        said.append(f"It resumes automatically{named}.")
     if tally.known and tally.missing and (needs := estimate(facts, tally.missing - waiting)):
         said.append(f"Resuming needs {needs}.")
     return " ".join(said)
@@ -165,14 +165,14 @@ def _missing(tally: Tally, causes: Causes, waiting: int, untried: int) -> str:
 
 
 _ENDINGS = {
-    "crashed": "It crashed; this mail was written from what it had stored.",
+    "crashed": "It crashed; this mail is made from what it had stored.",
     "user": "Somebody cancelled it.",
     "deadline": "It reached its deadline.",
-    "budget": "Its budget is used up; what it did not begin waits, and a rerun takes up exactly that.",
-    "red_flag": "It stopped itself at a red flag, so that nothing gets worse.",
-    "critical": "It stopped itself at an error that every further date would meet too.",
-    "refused": "It was refused before it began.",
-    "not_begun": "It was not begun.",
+    "budget": "Its budget is used up; a rerun does exactly what it did not start.",
+    "red_flag": "It stopped at a red flag.",
+    "critical": "It stopped at an error that every date would hit.",
+    "refused": "It was refused before it started.",
+    "not_begun": "It was not started.",
 }
 
 

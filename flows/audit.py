@@ -28,16 +28,16 @@ from scrapers.scrape import utc_now
 @lets_out_redacted
 @flow(name="audit", flow_run_name="audit", persist_result=False)
 def audit(sources: list[str] | None = None, first_date: CalendarDate | None = None, alert: bool = True) -> State[Any]:
-    """Compares ledger, landed payloads and BigQuery of whole sources: what was never attempted, lost or went stale.
+    """Compares ledger, landed payloads and BigQuery of whole sources: never attempted, lost, stale.
 
-    Makes no call to a source and changes no verdict and no row of a source. `gapless repair` runs a backfill of exactly
-    what it finds. An audit of all sources also renews the tables of families side by side.
+    Makes no call to a source and changes no verdict and no row of a source. `gapless repair` runs exactly what it
+    finds. An audit of all sources also refreshes the coverage tables.
 
     Args:
         sources: Which; all when empty.
-        first_date: Where the inventory begins, and since when every date must be there. When empty, all that is known
-            is looked at, and what runs, the daily run or GAPLESS_AUDIT_FROM asked for must be there.
-        alert: Tell the alert channels when something was found.
+        first_date: First date; every date since then must be there. When empty: all known dates, and those that runs,
+            the daily run or GAPLESS_AUDIT_FROM requested must be there.
+        alert: Alert when something was found.
     """
     try:
         services = build_services()

@@ -44,7 +44,7 @@ async def backfill_entities(
 ) -> State[Any]:
     """Refills entities of one source (towns, documents ...): fetches what is missing, loads it, sends one mail.
 
-    Entities that are already verified are skipped without a call, until their snapshot is too old.
+    Verified entities are skipped without a call until their snapshot is too old.
 
     Args:
         source: What to refill.
@@ -54,13 +54,13 @@ async def backfill_entities(
         note: The reason in your own words.
         mode: incremental does what is missing or failed; full fetches everything again; reprocess loads landed
             payloads again without a call; validate only recounts the tables.
-        publish: at_once, or after_approval: rows are loaded and recounted beside the tables, a mail shows what they
-            would change, and a person publishes or rejects them.
+        publish: at_once, or after_approval: load beside the tables, mail the diff, publish when a person
+            approves.
         max_concurrency: How many entities are fetched at once, 1 to 64.
         dry_run: Only show the plan: no call to the source, nothing written, no mail.
-        retry_failed: Only those of the entities whose last attempt failed.
-        accept_shrink: Only those of the entities that came with fewer rows than before: what is landed is loaded,
-            without a call, and the rows that it does not have are removed. Give the reason in the note.
+        retry_failed: Only entities whose last attempt failed.
+        accept_shrink: Only what came with fewer rows than before: load it as landed, without a call, and remove the
+            other rows. Give the reason in the note.
         exclude: Not these entities, written the same way.
         wait_for_lease_s: How long to wait for another run of this source to end; 0 refuses at once.
         advanced: Where dates are fetched, limits, and earlier runs.

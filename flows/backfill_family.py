@@ -81,21 +81,21 @@ async def backfill_family(
 ) -> State[Any]:
     """Refills a season, a year or a range of dates of all sources of a family, one after the other; sends one mail.
 
-    What is verified is skipped without a call, so running it twice is safe.
+    Verified dates are skipped without a call, so running it twice is safe.
 
     Args:
         family: Which sources.
         reason: Why this is run, for the mail and the record.
         period: 2024-25 (a season, where there are seasons), 2024 (a year) or 2024-03 (a month). Or give dates.
         start_date: First date, inclusive, in each source's own time zone; leave the period empty then.
-        end_date: Last date, inclusive. A source that is not settled by then is asked for as far as it is.
+        end_date: Last date, inclusive. Each source is read as far as it is settled.
         note: The reason in your own words.
-        skip: Sources of the family that are not run. What needs them goes by what is there of them.
-        also: Sources of other families that are run too, in their place: prices of the games, for example.
+        skip: Sources of the family to leave out. Sources that need them use what is there.
+        also: Sources of other families to run too, such as prices of the games.
         mode: incremental does what is missing or failed; full fetches everything again and loads what changed;
             reprocess loads landed payloads again without a call; validate only recounts the tables.
-        on_failure: continue with the next source when one is not complete, or stop; what needs an incomplete source
-            waits for it in either case.
+        on_failure: continue, or stop, when a source is not complete; what needs an incomplete source waits in either
+            case.
         max_concurrency: How many dates of a source are fetched at once, 1 to 64.
         dry_run: Only show the plan of all sources: no call to a source, nothing written, no mail.
         wait_for_lease_s: How long to wait for another run of the family, or of one of its sources; 0 refuses.
@@ -192,7 +192,7 @@ class FamilyRun:
         if hours and self.facts.started_at and utc_now() - self.facts.started_at > dt.timedelta(hours=hours):
             self.stopped = "deadline"
         if self.stopped:
-            self._note(f"{step.source} and what comes after it were not begun: {self.stopped}")
+            self._note(f"{step.source} and what comes after it were not started: {self.stopped}")
         return not self.stopped
 
     async def _run(self, step: Step) -> None:
@@ -217,7 +217,7 @@ class FamilyRun:
         at = min((step.resumes_at for step in steps if step.resumes_at), default=None)
         if at is None:
             return
-        told = f"it can go on at {at:%Y-%m-%d %H:%M} UTC"
+        told = f"it can resume at {at:%Y-%m-%d %H:%M} UTC"
         if not deployment.id:
             self._note(f"{told}; run it again then (it was not started from a deployment)")
             return
@@ -245,7 +245,7 @@ class FamilyRun:
         """Well only when every source is, and the mail is out."""
         message = family_ending(facts, self._told())
         if facts.resumes_as:
-            message += f"; goes on by itself as flow run {facts.resumes_as}"
+            message += f"; resumes automatically as flow run {facts.resumes_as}"
         mail = self.services.alerts.last_result
         if trouble := mail_trouble(mail):
             message += f"; {trouble}"

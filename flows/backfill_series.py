@@ -49,7 +49,7 @@ async def backfill_series(
 ) -> State[Any]:
     """Refills a range of dates of some entities of one source (shops ...): fetches what is missing, sends one mail.
 
-    Each entity at each date is done for itself: one that fails stops no other, and what is verified is skipped.
+    An entity that fails stops no other, and verified dates are skipped.
 
     Args:
         source: What to refill.
@@ -60,15 +60,14 @@ async def backfill_series(
         note: The reason in your own words.
         mode: incremental does what is missing or failed; full fetches everything again and loads what changed;
             reprocess loads landed payloads again without a call; validate only recounts the tables.
-        publish: at_once, or after_approval: rows are loaded and recounted beside the tables, a mail shows what they
-            would change, and a person publishes or rejects them.
-        order: Which dates are begun first; a window of dates begins only when the one before it has. sequential is
-            oldest first, one at a time.
+        publish: at_once, or after_approval: load beside the tables, mail the diff, publish when a person
+            approves.
+        order: Which dates start first. sequential is oldest first, one at a time.
         max_concurrency: How many are fetched at once, 1 to 64.
         dry_run: Only show the plan: no call to the source, nothing written, no mail.
         retry_failed: Only the dates of the range whose last attempt failed.
-        accept_shrink: Only the dates of the range that came with fewer rows than before: what is landed is loaded,
-            without a call, and the rows that it does not have are removed. Give the reason in the note.
+        accept_shrink: Only what came with fewer rows than before: load it as landed, without a call, and remove the
+            other rows. Give the reason in the note.
         dates: Only these dates of the range, as a mail writes them: 2025-01-03, a.example@2025-01-07..2025-01-09.
         exclude: Not these dates of the range, written the same way.
         wait_for_lease_s: How long to wait for another run of this source to end; 0 refuses at once.

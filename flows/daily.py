@@ -131,19 +131,17 @@ async def daily(
     ignore_requires: bool = False,
     wait_for_lease_s: WaitSeconds = 900.0,
 ) -> State[Any]:
-    """Reads the newest settled dates of one source, and loads those whose content is new or has changed.
+    """Fetches the newest settled dates of one source, and loads what is new or has changed.
 
-    Of a source that keeps no history it reads today; of one that is asked by entity, all of each entity that may still
-    change: of schedules, the season that is on.
-
-    The window is resolved once, at the start, in the source's own zone. Trouble is an alert at once, never a summary.
+    Of a source without history it fetches today; of a source of entities, those that may still change (schedules: the
+    current season). Errors are live alerts, never a summary.
 
     Args:
-        source: What to read.
-        days_back: How many settled dates, the newest included; the ones before it are read again for late changes. It
-            says nothing of a source that is asked by entity.
+        source: What to fetch.
+        days_back: How many settled dates, the newest included; earlier ones are read again for late changes. Not for
+            sources of entities.
         max_concurrency: How many dates are fetched at once, 1 to 64.
-        ignore_requires: Also begin dates that another source has to be done with first, as results after their cards.
+        ignore_requires: Also run dates whose required source is not done, such as results before their cards.
         wait_for_lease_s: How long to wait for a backfill of the source to end, in seconds.
     """
     name = str(getattr(source, "value", source))

@@ -111,15 +111,15 @@ def no_bool(given: Any) -> Any:
     return given
 
 
-# 0 has one meaning in every form: as usual, which is the setting where there is one. A title begins with the name that
-# commands use.
+# 0 has one meaning in every form: the default, which is the setting where there is one. A title begins with the name
+# that commands use.
 _NUMBER = BeforeValidator(no_bool)
-Parallel = Annotated[int, field("parallel (parts; 0: as usual)", ge=0, le=64), _NUMBER]
-Canary = Annotated[int, field("canary (first dates; 0: as usual, -1: none)", ge=-1, le=36_525), _NUMBER]
-MaxCalls = Annotated[int, field("max_calls (calls or credits; 0: as usual)", ge=0, le=10**9), _NUMBER]
-MaxCost = Annotated[float, field("max_cost_usd (US dollars; 0: as usual)", ge=0, le=10**9), _NUMBER]
-DeadlineHours = Annotated[float, field("deadline_h (hours; 0: as usual)", ge=0, le=8_784), _NUMBER]
-WaitSeconds = Annotated[float, field("wait_for_lease_s (seconds; 0: as usual, refuse)", ge=0, le=31_622_400), _NUMBER]
+Parallel = Annotated[int, field("parallel (parts; 0: default)", ge=0, le=64), _NUMBER]
+Canary = Annotated[int, field("canary (first dates; 0: default, -1: none)", ge=-1, le=36_525), _NUMBER]
+MaxCalls = Annotated[int, field("max_calls (calls or credits; 0: default)", ge=0, le=10**9), _NUMBER]
+MaxCost = Annotated[float, field("max_cost_usd (US dollars; 0: default)", ge=0, le=10**9), _NUMBER]
+DeadlineHours = Annotated[float, field("deadline_h (hours; 0: default)", ge=0, le=8_784), _NUMBER]
+WaitSeconds = Annotated[float, field("wait_for_lease_s (seconds; 0: default, refuse)", ge=0, le=31_622_400), _NUMBER]
 Concurrency = Annotated[int, field("max_concurrency (at once, 1 to 64)", ge=1, le=64), _NUMBER]
 # A year of days back is a backfill, and belongs there.
 DaysBack = Annotated[int, field("days_back (days, 1 to 60)", ge=1, le=60), _NUMBER]
@@ -128,7 +128,7 @@ PlannedRun = Annotated[str, field("plan_of (bf-...)", pattern=RUN_ID)]
 Period = Annotated[str, field("period (2024-25, 2024 or 2024-03)", pattern=r"^(\d{4}(-\d\d)?)?$")]
 # Text, because a date that may be left out is shown as a choice of types in place of the calendar.
 DateOrNone = Annotated[str, Field(json_schema_extra={"format": "date"})]
-# Not in the form: a run that goes on by itself sets it.
+# Not in the form: a run that resumes automatically sets it.
 PausedRun = SkipJsonSchema[Annotated[str, Field(pattern=RUN_ID)]]
 ADVANCED = "advanced"
 """The parameter that groups what is rarely set."""
@@ -156,51 +156,46 @@ class Advanced(BaseModel):
     engine: Engine = Field(
         Engine.INLINE,
         description=(
-            "inline fetches in this one process; distributed spreads windows over all workers of the pool; auto takes "
-            "whichever is quicker by plan, rate and workers, and says why."
+            "inline: fetch in this process; distributed: spread windows over the pool's workers; auto: whichever is "
+            "faster by plan, rate and workers."
         ),
     )
     parallel: Parallel = Field(
         0,
         description=(
-            "Not for engine inline: into how many parts the run is split, all at work at once as far as workers and "
-            "max_concurrency allow. 0 takes what auto chooses, or the settings: 4 at once, of at most 1,000 dates."
+            "Not for engine inline: number of parallel parts, as far as workers and max_concurrency allow. "
+            "0: chosen by auto, or the settings (4 at once, at most 1,000 dates each)."
         ),
     )
     canary: Canary = Field(
         0,
         description=(
-            "How many telling ones go first and must be well before the others follow. 0 takes 3 when more than 100 "
-            "are to be fetched, -1 takes none."
+            "How many of the most telling ones go first and must succeed. 0: 3 when more than 100 are fetched; "
+            "-1: none."
         ),
     )
     breaker: bool = Field(
-        True, description="Stop early at red flags (20 % failing, one error everywhere ...). Off, every one is tried."
+        True, description="Stop early at red flags (20 % failing, one error everywhere ...). Off: try every one."
     )
     max_calls: MaxCalls = Field(
         0,
-        description=(
-            "Calls this run may make, or credits where the source counts those; 0 has no limit but the source's."
-        ),
+        description=("Most calls (or credits) of this run; 0: only the source's limits."),
     )
     max_cost_usd: MaxCost = Field(
         0.0,
-        description="US dollars this run may cost (calls, storage operations, BigQuery); 0 takes the setting.",
+        description="Most US dollars this run may cost (calls, storage operations, BigQuery); 0: the setting.",
     )
-    deadline_h: DeadlineHours = Field(0.0, description="Hours after which nothing more is begun; 0 takes the setting.")
+    deadline_h: DeadlineHours = Field(0.0, description="Hours after which nothing more starts; 0: the setting.")
     ignore_requires: bool = Field(
         False,
         description=(
-            "Also begin what another source has to be done with first, as results after their cards. The mail and the "
-            "record name it."
+            "Also run dates whose required source is not done, such as results before their cards. The mail names them."
         ),
     )
     failed_of: EarlierRun = Field(
-        "", description="Only what this earlier backfill (bf-...) planned and is not done yet."
+        "", description="Only what this earlier backfill (bf-...) planned and has not finished."
     )
-    plan_of: PlannedRun = Field(
-        "", description="Only what the stored plan of this earlier backfill wanted to touch and still needs it."
-    )
+    plan_of: PlannedRun = Field("", description="Only what this earlier backfill's plan included and still needs.")
     resume_of: PausedRun = ""
 
 
@@ -211,10 +206,10 @@ class AdvancedFamily(BaseModel):
 
     deadline_h: DeadlineHours = Field(
         0.0,
-        description="Hours after which no source is begun; 0 has no limit but that of the settings for each.",
+        description="Hours after which no source starts; 0: the settings of each.",
     )
     ignore_requires: bool = Field(
-        False, description="Also begin dates that another source has to be done with first. The mail names them."
+        False, description="Also run dates whose required source is not done. The mail names them."
     )
     resume_of: PausedRun = ""
 

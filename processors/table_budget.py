@@ -63,7 +63,7 @@ class TableBudget:
                 raise BudgetExhausted(
                     f"table {table} used {before.modifications:,} of {self._limits.modifications:,} modifications and "
                     f"{before.partition_modifications:,} of {self._limits.partition_modifications:,} partition "
-                    f"modifications of today; {plural(partitions, 'partition', 'was', 'were')} not begun, "
+                    f"modifications of today; {plural(partitions, 'partition', 'was', 'were')} not started, "
                     "landed payloads are kept",
                     stage="load",
                     hint=reset_hint(now),

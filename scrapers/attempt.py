@@ -282,7 +282,7 @@ class Attempt:
             raise SourceContractError(f"the scraper cannot read page {page.number}: {what}") from None
         link = page.headers.get("link", "")
         if findings.next_request is None and is_data_type(self._scraper.accept) and names_next_page(link):
-            raise Truncated(f"the Link header names a next page, {redact(link)[:60]!r}, and nobody asks for it")
+            raise Truncated(f"the Link header names a next page, {redact(link)[:60]!r}, which is not requested")
         findings = _with_status(findings, page.status)
         if self.partition.is_sweep:
             return _checked_sweep(self._scraper.tables[0], findings)

@@ -422,7 +422,7 @@ class Scraper(ABC):
             f"{cls.account or cls.source} has no tier {name!r}, only {known}. Nothing was done",
             source=cls.source,
             stage="settings",
-            hint="mend GAPLESS_ACCOUNT_TIERS",
+            hint="fix GAPLESS_ACCOUNT_TIERS",
         )
 
     @classmethod
@@ -461,7 +461,7 @@ class Scraper(ABC):
         assert self.entity_facts is not None
         where = f"GAPLESS_SOURCE_ENTITIES, {self.source}, {name}"
         wanted = ", ".join(self.entity_facts.model_fields)
-        hint = f"mend GAPLESS_SOURCE_ENTITIES: each entity of {self.source} has {wanted}"
+        hint = f"fix GAPLESS_SOURCE_ENTITIES: each entity of {self.source} has {wanted}"
         if name not in self.told_facts:
             raise ConfigurationError(
                 f"{where}: nothing is said of it. Nothing was done", source=self.source, stage="plan", hint=hint

@@ -108,7 +108,7 @@ def from_module(module: ModuleType) -> Scraper:
             f"this machine does not know the zone {kind.zone!r}. Nothing was done",
             source=name,
             stage="plan",
-            hint="pip install tzdata, or mend the scraper's zone",
+            hint="pip install tzdata, or fix the scraper's zone",
         ) from None
     kind.source = name
     return kind()

@@ -83,7 +83,7 @@ async def run_elsewhere(run: Run, keys: list[str], slots: int, landed: Callable[
             partition_logger().error("%s", told)
             await run.in_thread_each(partial(_record_lost, run, keys[0], child, tries), missing)
             break
-        partition_logger().warning("%s; begun again", told)
+        partition_logger().warning("%s; restarted", told)
         if run.windows is not None:
             run.windows.replaced(child.id)
         # By then the parent knows whether the source is still its own, and storage or server may be back.

@@ -176,7 +176,7 @@ def send_owed(as_json: Json = False) -> None:
     services, now = build_services(), utc_now()
     closed = close_dead_runs(services, now)
     left = [{"backfill_id": one.backfill_id, "why": one.why} for one in owed_summaries(services.store, now)]
-    say(as_json, f"{len(closed)} handled: {', '.join(closed) or 'nothing was owed'}")
+    say(as_json, f"{len(closed)} handled: {', '.join(closed) or 'nothing was pending'}")
     show({"handled": closed, "still_open": left}, table(left, ("backfill_id", "why")), as_json)
     finish(not any(one["why"] in ("stale", "unsent") for one in left))
 

@@ -140,7 +140,7 @@ def _status_lines(found: dict[str, Any]) -> list[str]:
         lines += [f"missing: {key}, {text}" for key, text in found["missing_items"].items()]
     lines += [f"loaded without what is not final: {key}, {items}" for key, items in found["loaded_without"].items()]
     lines += [
-        f"{one['verdict']}: {one['partitions']} not begun: {one['ranges']} ({one['why']})" for one in found["pending"]
+        f"{one['verdict']}: {one['partitions']} not started: {one['ranges']} ({one['why']})" for one in found["pending"]
     ]
     for answer in found["answers"]:
         first, *more = str(answer["answer"]).splitlines() or [""]

@@ -324,7 +324,7 @@ def _repair_plan(findings: Sequence[Finding]) -> str:
     reviewed = {one.partition for one in findings if one.deficit is Deficit.IN_REVIEW}
     asked = keys - landed - missed - reviewed
     steps = [
-        f"{plural(len(asked), 'partition')} asked again" if asked else "",
+        f"{plural(len(asked), 'partition')} fetched again" if asked else "",
         f"{plural(len(missed), 'partition')} noted as gone for good" if missed else "",
         f"{plural(len(reviewed), 'partition')} left to the review: gapless reviews" if reviewed else "",
         f"{plural(len(landed), 'partition')} loaded again from what is landed, without a call" if landed else "",

@@ -42,13 +42,13 @@ def finish(run: Run, aborted: str) -> RunFacts:
     return closed.facts if closed else facts
 
 
-def pause(run: Run, told: str = "suspended in Prefect: Resume goes on with the rest") -> None:
+def pause(run: Run, told: str = "suspended in Prefect: Resume does the rest") -> None:
     """Leaves the source free and the mail owed: Resume starts this run again, and it sends the mail. Blocking.
 
     ``told`` is its progress meanwhile.
     """
     run.services.alerts.flush("pause", run.backfill_id)
-    why = "is suspended in Prefect; Resume goes on with this"
+    why = "is suspended in Prefect; Resume continues it"
     ledger = settle_ledger(run.services.store, run.source, run.backfill_id, Ending(why, utc_now(), is_paused=True))
     pause_lease(run.services.store, run.source, run.backfill_id, utc_now())
     tell_progress(run.facts.flow_run_id, told)

@@ -131,7 +131,7 @@ def _approved(services: Services, review: Review, by: Intervention) -> Review:
         error.located(source=review.source, hint=f"{review.reject_command}, then run it again")
         if not error.facts.pop("lost", False):
             _compared(services, review, review.keys, ReviewState.OPEN)
-            error.hint = f"it was compared anew: gapless reviews {review.review_id}; then {review.approve_command}"
+            error.hint = f"it was compared again: gapless reviews {review.review_id}; then {review.approve_command}"
         raise
     decided = {"decided_by": by.who, "decided_at": by.at, "reason": by.reason}
     return move(services.store, review, ReviewState.OPEN, state=ReviewState.APPROVED, **decided)
@@ -250,7 +250,7 @@ def _mail(services: Services, review: Review, now: dt.datetime) -> None:
     entry = Outbox(services.store).read(review.backfill_id)
     if entry is None:
         return
-    again = " Compared anew: the tables had changed." if review.round > 1 else ""
+    again = " Compared again: the tables had changed." if review.round > 1 else ""
     count = plural(len(review.keys), "partition", "waits", "wait")
     lines = [
         f"{count} for your approval: {review.source} {review.ranges}.{again}",

@@ -80,5 +80,5 @@ def leave_pending(store: ObjectStore, source: str, planned: Iterable[str], *rest
 
 
 def _record(store: ObjectStore, source: str) -> VersionedRecord[tuple[Pending, ...]]:
-    hint = "look at that object; deleting it loses only which dates were planned and never begun"
+    hint = "look at that object; deleting it only loses which dates were planned and never started"
     return VersionedRecord(store, pending_name(source), _RECORDS, source=source, stage="plan", hint=hint)

@@ -29,7 +29,7 @@ def besides_left_alone(services: Services, scraper: Scraper, plan: Plan, now: dt
         first = next(iter(sites))
         told = "; ".join(told_left_alone(site, cooling[site]) for site in sites)
         raise ConfigurationError(
-            f"nothing can be begun: {told}. Nothing was done",
+            f"nothing can start: {told}. Nothing was done",
             source=scraper.source,
             stage="plan",
             hint=f"wait; when you know that the block is gone: {lift_command(scraper.source, first)}",

@@ -88,11 +88,11 @@ def in_order(
     told = "; ".join(_told(lacking, keys) for lacking, keys in waits)
     commands = "; then ".join(lacking.command for lacking, _ in waits)
     if waiver.ignored:
-        return plan.noting(f"ignore_requires: begun all the same, {told}")
+        return plan.noting(f"ignore_requires: started anyway, {told}")
     waiting = plan.waiting({key: f"waits for {' and '.join(sources)}" for key, sources in names.items()})
     if not any(item.path.is_work for item in waiting.items):
         raise ConfigurationError(
-            f"nothing can be begun: {told}. Nothing was done",
+            f"nothing can start: {told}. Nothing was done",
             source=scraper.source,
             stage="plan",
             hint=f"{commands}; or, to go without it: -p ignore_requires=true",

@@ -18,7 +18,7 @@ budget:calls, budget:cost   the run's own number of calls or of US dollars is re
 ==========================  =============================================================  ============
 
 Where ``same_error`` or ``error_rate`` would abort for what passes by itself (5xx, timeouts, refused connections), the
-run waits and tries one date at a time first. Where loading stops, landing goes on, so that no
+run waits and tries one date at a time first. Where loading stops, landing continues, so that no
 call has to be made twice once the processor is mended; pages that the processor cannot read stop it by the rule of
 ``contract`` too. A 429 that was waited for is neither spend nor failure and
 never gets here.
@@ -205,7 +205,7 @@ class Breaker:
             text = f"{alike} of the last {len(last)} dates broke the source's contract alike: {latest.cause}"
             return red_flag("contract", f"{text}; dates that were not tried stay planned")
         text = f"{alike} of the last {len(last)} dates have pages that cannot be read, alike: {latest.cause}"
-        return Decision(Action.STOP_LOADING, "red_flag", "red_flag:contract", f"{text}; landing goes on")
+        return Decision(Action.STOP_LOADING, "red_flag", "red_flag:contract", f"{text}; landing continues")
 
     def _same(self, outcomes: deque[_Outcome]) -> Decision | None:
         last = list(outcomes)[-self.limits.same_error :] if self.limits.same_error else []
@@ -231,7 +231,7 @@ class Breaker:
         share = self.limits.abort_share
         if len(outcomes) < self.limits.min_sample or not share or failed < share * len(outcomes):
             return None
-        text = f"{failed} of the last {len(outcomes)} dates could not be loaded; landing goes on"
+        text = f"{failed} of the last {len(outcomes)} dates could not be loaded; landing continues"
         return Decision(Action.STOP_LOADING, "red_flag", "red_flag:load_errors", text)
 
     def _slow(self) -> Decision | None:

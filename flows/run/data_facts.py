@@ -81,7 +81,7 @@ def provisional_facts(entries: Sequence[LedgerEntry]) -> dict[str, str]:
     """Ranges of the partitions that the source still changes -> what becomes of them."""
     told = {}
     if blocked := [entry.partition for entry in entries if entry.error_type == NotSettled.__name__]:
-        told[compress_dates(blocked)] = "not final at the source; a later run asks again"
+        told[compress_dates(blocked)] = "not final at the source; a later run fetches it again"
     for entry in entries:
         if entry.verdict.is_good and entry.open_items and not entry.open_accepted:
             told[entry.partition] = f"loaded without what is not final: {entry.open_items}"

@@ -35,7 +35,7 @@ METRICS: dict[str, tuple[str, str, str]] = {
     "gapless.rows.loaded": ("counter", "{row}", "Rows loaded, by table"),
     "gapless.partitions": ("gauge", "{partition}", "Partitions of the plan, by verdict"),
     "gapless.failures": ("gauge", "{partition}", "Partitions that are not good, by error type"),
-    "gapless.queue": ("gauge", "{partition}", "Partitions that the run has still to begin or to verify"),
+    "gapless.queue": ("gauge", "{partition}", "Partitions still to start or verify"),
     "gapless.answer.duration": ("gauge", "s", "Seconds that the source took for a partition, by quantile"),
     "gapless.lag": ("gauge", "d", "Days from the newest verified date of the plan to the last settled one"),
 }
@@ -111,7 +111,7 @@ def _units_left(run: Run) -> Told:
     try:
         left = run.kit.quota.left()
     except PipelineError as error:
-        LOG.warning("what is left of the quota is not told: %s", error)
+        LOG.warning("quota left is unknown: %s", error)
         return []
     return [] if left is None else [(left, {})]
 

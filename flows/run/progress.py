@@ -135,7 +135,7 @@ def progress_of(
 def ending_of(facts: RunFacts) -> str:
     """How a run ended, in one line: for the state of its flow run, its progress artifact and its log."""
     at = facts.resumes_at
-    resumes = f"; resumes at {at:%Y-%m-%d %H:%M} UTC by itself as flow run {facts.resumes_as}" if at else ""
+    resumes = f"; resumes at {at:%Y-%m-%d %H:%M} UTC automatically as flow run {facts.resumes_as}" if at else ""
     return f"{facts.verdict}: {describe_counts(facts.verdict_counts)}{resumes}"
 
 

@@ -44,7 +44,7 @@ async def note_resume(run: Run) -> None:
         if error is None or at is None:
             continue
         if isinstance(error, BlockedBySource) and run.asked.resume_of:
-            run.note(f"{error.message}; blocked again after its cooldown: it does not go on by itself any more")
+            run.note(f"{error.message}; blocked again after its cooldown: it no longer resumes automatically")
         else:
             waits_for = "block" if isinstance(error, BlockedBySource) else "quota"
             run.resumes = await _resumed(run, waits_for, at.astimezone(dt.UTC) + AFTER_RESET)
@@ -74,7 +74,7 @@ async def _note_held_back(run: Run) -> None:
             f"{compress_dates(gone)}, {who}: over by {at:%Y-%m-%d %H:%M} UTC, so a person has to lift the cooldown"
         )
     if left and run.asked.resume_of:
-        run.note(f"{compress_dates(left)}, {who} again after the cooldown: not asked for by itself any more")
+        run.note(f"{compress_dates(left)}, {who} again after the cooldown: no longer retried automatically")
     elif left:
         run.resumes = await _resumed(run, "block", at, left)
         run.note(f"{compress_dates(left)}, {who}; {run.resumes}")
@@ -90,9 +90,9 @@ async def _resumed(run: Run, waits_for: str, at: dt.datetime, held: Sequence[str
         return f"it can be asked for from {told} on, by a run that you start"
     if run.asked.part_of:
         run.facts = dataclasses.replace(run.facts, resumes_at=at)
-        return f"it can go on at {told}, with the family"
+        return f"it can resume at {told}, with the family"
     if not deployment.id:
-        return f"it can go on at {told}; run it again then (it was not started from a deployment)"
+        return f"it can resume at {told}; run it again then (it was not started from a deployment)"
     now = utc_now()
     # Any good verdict will do where only what is missing is done; else it has to be this run's own.
     since = _EVER if run.asked.mode is Mode.INCREMENTAL else run.breaker.started_at
@@ -111,10 +111,10 @@ async def _resumed(run: Run, waits_for: str, at: dt.datetime, held: Sequence[str
         await asyncio.to_thread(keep_resume, run.services.store, run.source, resume)
     except Exception as problem:  # whatever server or store say, the run has still to end with its mail
         partition_logger().error("the resuming run was not scheduled: %s", problem)
-        return f"it can go on at {told}; the run that resumes could not be scheduled, so run it again then"
+        return f"it can resume at {told}; the run that resumes could not be scheduled, so run it again then"
     if not held:
         run.facts = dataclasses.replace(run.facts, resumes_at=at, resumes_as=name)
-    return f"resumes at {told} by itself as flow run {name}"
+    return f"resumes at {told} automatically as flow run {name}"
 
 
 async def schedule_resume(run: Run, at: dt.datetime) -> tuple[str, str]:

@@ -198,7 +198,7 @@ class Run:
         """The first critical error ends its stage.
 
         Scraping stops with partitions not yet begun left pending. A load that BigQuery refuses stops loading only:
-        landing goes on, so that no quota is spent twice once the processor is mended.
+        landing continues, so that no quota is spent twice once the processor is mended.
         """
         if stage == "scrape":
             self.stopped_by = self.stopped_by or error

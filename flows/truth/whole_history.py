@@ -29,7 +29,7 @@ from scrapers.threads import threads
 BEFORE, REST, DOUBTED = "before_first", "rest", "doubted"
 """States beside the verdicts: before the source's first date; rightly empty outside of its season; empty for longer
 than the source ever rests."""
-NEVER_ASKED = "nobody asked for it"
+NEVER_ASKED = "never requested"
 _SOURCES_AT_ONCE = 8
 _DAILY = "daily-"
 

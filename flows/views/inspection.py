@@ -42,7 +42,7 @@ BLAME: Mapping[str, str] = {
     "ConfigurationError": "us: a setting or parameter is wrong",
     "LandingUnavailable": "Google Cloud Storage was not there",
     "WarehouseBusy": "BigQuery was busy",
-    "StateUnreadable": "us: an object of state is broken; nothing is guessed in its place",
+    "StateUnreadable": "us: a state object is damaged",
     "LeaseHeld": "nobody: another run works on the source",
     "Narrowed": "nobody: less was asked for than the settings want now",
     "Reopened": "nobody: an audit asked for it again",
@@ -110,7 +110,7 @@ def describe_run(entry: OutboxEntry, now: dt.datetime, suspended: Container[str]
         "cost_usd": facts.cost_usd,
         "reason": facts.reason,
         "code_version": facts.code_version,
-        "mail": "owed when the run ends" if waits else mail_state(entry, now),
+        "mail": "due when the run ends" if waits else mail_state(entry, now),
     }
 
 
@@ -131,10 +131,10 @@ def mail_state(entry: OutboxEntry, now: dt.datetime) -> str:
         return "kept with the run, not mailed (as asked)"
     problem = f"; last problem: {entry.errors[-1]}" if entry.errors else ""
     if entry.finished_at is not None or entry.state == "claimed":
-        return f"OWED: not sent yet{problem}. Next: gapless send-owed"
+        return f"PENDING: not sent yet{problem}. Next: gapless send-owed"
     if entry.stale(now):
-        return f"OWED: the run died without a word{problem}. Next: gapless send-owed"
-    return "owed when the run ends"
+        return f"PENDING: the run died{problem}. Next: gapless send-owed"
+    return "due when the run ends"
 
 
 def recent_errors(services: Services, hours: float, now: dt.datetime, source: str = "") -> dict[str, Any]:

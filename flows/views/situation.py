@@ -90,7 +90,7 @@ class Situation:
 
     @property
     def is_alive(self) -> bool:
-        """The holder gave a sign of life in time."""
+        """The holder has a heartbeat in time."""
         return self.lease is not None and self.lease.is_alive(self.now)
 
     @property
@@ -171,7 +171,7 @@ class Situation:
 
     @property
     def is_overdue(self) -> bool:
-        """What was to go on by itself has not begun in time."""
+        """What was to resume automatically has not started in time."""
         return not self.is_held and self.resume is not None and self.now > self.resume.at + OVERDUE
 
     @property
@@ -205,16 +205,16 @@ class Situation:
         if self.is_held and self.lease:
             who = f"{self.lease.backfill_id} ({self.lease.range_text})"
             if self.state is State.DEAD:
-                return f"dead: {who} gives no sign of life"
+                return f"dead: {who} has no heartbeat"
             if self.state is State.HUNG:
                 return f"hung: {who} has finished nothing for {about(self.quiet_s)}"
             if self.standstill:
-                return f"{self.standstill.describe()}: {who} goes on by itself"
+                return f"{self.standstill.describe()}: {who} resumes automatically"
             if self.lease.state == "paused":
                 return f"paused by a person: {who} was suspended in Prefect and waits for Resume"
             return f"running: {who}"
         if self.resume and self.is_overdue:
-            return f"paused: {self._resuming}, and it has not begun"
+            return f"paused: {self._resuming}, and it has not started"
         if self.resume:
             why = "after a block" if self.resume.waits_for == BLOCK else "because a quota is used up"
             return f"paused {why}: {self._resuming}"
@@ -238,9 +238,9 @@ class Situation:
     def _resuming(self) -> str:
         if self.resume is None:
             return ""
-        verb = "was to go on" if self.is_overdue else "goes on"
+        verb = "should have resumed" if self.is_overdue else "resumes"
         resume = self.resume
-        return f"{resume.backfill_id} {verb} at {at(resume.at)} by itself as flow run {resume.flow_run_name}"
+        return f"{resume.backfill_id} {verb} at {at(resume.at)} automatically as flow run {resume.flow_run_name}"
 
     @property
     def refusal(self) -> str:

@@ -186,10 +186,10 @@ def _holder(now: Situation) -> str:
     if not now.is_held or now.lease is None:
         if now.cooldown is None:
             return "nobody"
-        return f"nobody; none begins until {at(now.cooldown.until)}, after a block; else: {now.lift}"
+        return f"nobody; no run starts until {at(now.cooldown.until)}, after a block; else: {now.lift}"
     free = f"gapless release-lease {now.source} --run {now.lease.backfill_id} --reason WHY"
     if now.lease.state == "paused":
-        return f"nobody: {now.lease.backfill_id} let go of it when it was suspended; a run may take it"
+        return f"nobody: {now.lease.backfill_id} released it when it was suspended; a run may take it"
     if now.state is State.DEAD:
         return f"{now.lease.describe()}; it is dead, and the next run takes it over; else: {free}"
     return f"{now.lease.describe()}; expires by itself at {at(now.lease.expires_at)} without a heartbeat; else: {free}"
@@ -224,10 +224,10 @@ def _quota(seen: Seen) -> str:
 
 def _mail(now: Situation) -> str:
     if now.run is None:
-        return "no run, so no mail is owed; live alerts are on"
+        return "no run, so no mail; live alerts are on"
     ends, muted = now.run.expires_at(), "nothing is muted"
     if now.paused_for in (PERSON, APPROVAL):
-        return f"{now.run.backfill_id}: owed when the run ends, which waits for Resume; {muted}"
+        return f"{now.run.backfill_id}: due when the run ends, which waits for Resume; {muted}"
     if not now.run.closed and now.run.finished_at is None and not now.run.stale(now.now) and ends:
         muted = f"errors of {now.run.backfill_id} are collected for its mail until it ends (at the latest {at(ends)})"
         muted += "; all other alerts are live"
@@ -288,7 +288,7 @@ def _urgency(seen: Seen) -> str:
     if now.state is State.RUNNING:
         return f"yes: {now.next_step}"
     if now.open_keys:
-        return f"yes: what is landed stays, and a rerun takes up exactly the rest: {now.next_step}"
+        return f"yes: landed data stays, and a rerun does the rest: {now.next_step}"
     return "yes: nothing is wrong"
 
 

@@ -299,6 +299,6 @@ def closed(source: str, until: dt.datetime, why: str) -> BudgetExhausted:
         f"{why}; no call is made before {until:%Y-%m-%d %H:%M} UTC",
         source=source,
         stage="scrape",
-        hint=f"it goes on after {until:%Y-%m-%d %H:%M} UTC",
+        hint=f"it resumes after {until:%Y-%m-%d %H:%M} UTC",
         resets_at=until.isoformat(),
     )

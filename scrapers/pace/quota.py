@@ -249,7 +249,7 @@ class SharedQuota:
             f"the quota of this {unit} is used up{share}: {why}; no call was made",
             source=self.source,
             stage="scrape",
-            hint=f"it goes on after {reset.isoformat()} ({self.rate.reset_zone})",
+            hint=f"it resumes after {reset.isoformat()} ({self.rate.reset_zone})",
             resets_at=reset.astimezone(dt.UTC).isoformat(),
         )
 

@@ -67,7 +67,7 @@ def _check(row: Any, currency: str) -> None:
     if prices.get("currency_code") != currency:
         raise SourceContractError(
             f"product {row['id']} costs {prices.get('currency_code')}, the settings say {currency}",
-            hint="mend the currency of this shop in GAPLESS_SOURCE_ENTITIES",
+            hint="fix the currency of this shop in GAPLESS_SOURCE_ENTITIES",
         )
     if type(row.get("is_purchasable")) is not bool or type(row.get("is_in_stock")) is not bool:
         raise SourceContractError(f"product {row['id']} does not say whether it can be bought")
@@ -123,7 +123,7 @@ def _of_variations(request: Request, rows: list[dict[str, Any]], total: int, pag
 def _announced(page: Page, limit: int) -> tuple[int, int]:
     told = [page.headers.get(name, "") for name in ("x-wp-total", "x-wp-totalpages")]
     if not all(text.isdecimal() for text in told):
-        raise SourceContractError("the answer has no X-WP-Total and X-WP-TotalPages: how much there is, nobody knows")
+        raise SourceContractError("the answer has no X-WP-Total and X-WP-TotalPages: the total is unknown")
     total, pages = map(int, told)
     if pages != -(-total // limit):
         raise SourceContractError(f"asked for {limit} a page, got {plural(total, 'row')} on {plural(pages, 'page')}")

@@ -55,7 +55,7 @@ class CoffeeShops(Scraper):
         """Counts products and variants, and finds the next page; one artifact a page, and one run a shop and date."""
         platform, _, currency = page.request.item.partition(" ")
         if platform not in ("shopify", "woo"):
-            raise SourceContractError(f"nobody knows the platform {platform!r}")
+            raise SourceContractError(f"unknown platform {platform!r}")
         found = shopify.findings(page) if platform == "shopify" else woocommerce.findings(page, currency)
         if found.confirms:
             return found

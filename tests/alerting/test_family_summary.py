@@ -131,7 +131,7 @@ def test_a_covered_backfill_sends_nothing_and_the_one_mail_has_its_errors(begun,
     text = mail.get_body(("plain",)).get_content()
     assert mail["X-Backfill-Source"] == "racing"
     assert " ".join(text.split()).count("7 of 8") == 2, "once for both, and with the first; the second refers to it"
-    assert "RACING_RESULTS - Not begun, 31 days missing" in text
+    assert "RACING_RESULTS - Not started, 31 days missing" in text
     (attached,) = mail.iter_attachments()
     assert attached.get_content().count(b"CoverageLow") == 2
 

@@ -85,7 +85,7 @@ def test_two_causes_that_a_retry_heals_need_one_paste_for_the_whole_range_withou
         "end_date=2025-12-31",
     ]
     assert set(expand_dates(command[-1].removeprefix("exclude="))) == repairs
-    assert "What needs a repair first is excluded" in " ".join(section.split())
+    assert "Excludes what needs a fix first" in " ".join(section.split())
 
 
 @pytest.mark.parametrize("repair", [[], ["2021-02-01"]], ids=["both heal", "beside one that needs a repair"])
@@ -102,19 +102,18 @@ def test_three_dates_of_two_causes_that_heal_need_one_paste(repair):
 def test_a_run_that_goes_on_by_itself_says_so_first_and_shows_commands_only_to_go_sooner():
     mail = render(*CASES["paused_run"]())
     assert mail.subject == (
-        "[backfill][PAUSED, 12 of 31 done] orders_api 2021-01-01…2021-01-31 · goes on 2026-01-11 00:01 UTC by itself"
-        " · 1 cause"
+        "[backfill][PAUSED, 12 of 31 done] orders_api 2021-01-01…2021-01-31 · resumes 2026-01-11 00:01 UTC · 1 cause"
     )
     first = " ".join(mail.text.split("TO GO SOONER")[0].split())
-    assert first.startswith("PAUSED, GOES ON AT 2026-01-11 00:01 UTC (01:01 BERLIN) BY ITSELF: NOTHING TO DO")
-    assert "It goes on by itself as flow run amber-otter." in first
+    assert first.startswith("PAUSED, RESUMES AT 2026-01-11 00:01 UTC (01:01 BERLIN): NOTHING TO DO")
+    assert "It resumes automatically as flow run amber-otter." in first
     assert "DO THIS NEXT" not in mail.text
     sooner = mail.text.partition("TO GO SOONER")[2].partition("CAUSES")[0]
     assert len(re.findall(r"^prefect ", sooner, re.MULTILINE)) == 1
     assert "To go sooner" in mail.html
     card = mail.text.partition("CAUSES (1)")[2].partition("DATA")[0]
-    assert "needs a repair first" not in card
-    assert "heals when there is budget again" in card
+    assert "needs a fix first" not in card
+    assert "retryable when the budget resets" in card
     assert "CRITICAL" not in card
     assert "prefect " not in card, "the run itself retries it"
     assert (mail.outcome, mail.critical) == ("PAUSED", False)
@@ -199,7 +198,7 @@ def test_the_subject_is_stable_short_and_says_what_happened():
 
 def test_a_killed_run_says_that_it_does_not_know():
     mail = render(*CASES["killed_run"]())
-    assert "without a last word" in mail.text
+    assert "died without a report" in mail.text
     assert mail.subject == "[backfill][STOPPED, at least 3 missing] nba · 1 cause"
 
 
@@ -240,7 +239,7 @@ def test_many_causes_give_one_command_for_all_that_heals_and_then_only_what_need
     section = text.partition("DO THIS NEXT")[2].partition("CAUSES")[0]
     commands = re.findall(r"^gapless .*$", section, re.MULTILINE)
     assert [command.rpartition(" ")[2] for command in commands] == ["all-retryable", "C1", "C3"]
-    assert section.count("Repair first") == 2
+    assert section.count("Fix first") == 2
 
 
 @pytest.mark.parametrize(
@@ -278,7 +277,7 @@ def test_nothing_at_all_is_still_a_mail():
 def test_zero_work_says_so():
     mail = render(RunFacts(source="nba", planned=0), [])
     assert "NOTHING TO DO" in mail.text
-    assert "nothing was asked" in mail.text
+    assert "no call, no write" in mail.text
 
 
 def test_a_day_that_was_not_attempted_is_no_error():

@@ -65,7 +65,7 @@ def test_a_killed_family_is_one_mail_with_its_three_sources_and_a_rerun_goes_on_
     assert mail["subject"].startswith("[backfill][STOPPED, 2 of 8 done] racing ")
     text = " ".join(mail["text"].split())
     assert "RACING_CARDS - Crashed" in text
-    assert "RACING_RESULTS - Not begun, 3 days missing" in text
+    assert "RACING_RESULTS - Not started, 3 days missing" in text
     unfinished = bench.api(
         "/flow_runs/filter", {"flow_runs": {"state": {"type": {"any_": ["RUNNING", "PENDING"]}}, "tags": {}}}
     )

@@ -200,7 +200,7 @@ def test_status_artifact_and_mail_say_the_same_while_a_run_works_is_blocked_is_f
     assert said[6].startswith("none is needed: ")
     at, (subject, text) = f"{paused['until']:{INSTANT}}", one_mail(bench, blocked)
     (shown,) = progress(bench, run_id)
-    assert f"resumes at {at} by itself" in text
+    assert f"resumes at {at} automatically" in text
     for told in (said[1], said[6], said[12], said[15], shown["description"], blocked.message):
         assert at in told
     good = paused["verdicts"].get("verified", 0) + paused["verdicts"].get("empty_ok", 0)

@@ -145,7 +145,7 @@ def test_a_source_that_cannot_begin_is_told_with_its_reason_and_the_others_go_on
     assert state.message == "FAILED: 1 of 3 sources complete; games ABORTED(not_begun); scores ABORTED(not_begun)"
     (mail,) = mails(inbox)
     text = " ".join(inbox.message(mail["id"])["text"].split())
-    assert "GAMES - Not begun, 3 days missing" in text
+    assert "GAMES - Not started, 3 days missing" in text
     assert "the source is held by backfill bf-other0000001 (2024-12-01..2024-12-31)" in text
     assert "games is not done with 2025-01-01" in text
     assert services.upstream.asked == {"calendar 2024": 1}
@@ -159,7 +159,7 @@ def test_on_failure_stop_begins_nothing_after_the_first_source_that_is_not_compl
     assert state.is_failed()
     assert [one.verdict for one in told_steps(services, backfill_id)] == ["COMPLETE", "FAILED", ""]
     text = " ".join(inbox.message(mails(inbox)[0]["id"])["text"].split())
-    assert "scores and what comes after it were not begun: games is not complete, and on_failure is stop" in text
+    assert "scores and what comes after it were not started: games is not complete, and on_failure is stop" in text
 
 
 def test_a_wall_of_one_source_leaves_the_others_and_the_family_goes_on_by_itself_with_a_mail_that_says_when(
@@ -178,7 +178,7 @@ def test_a_wall_of_one_source_leaves_the_others_and_the_family_goes_on_by_itself
     backfill_id, state = ran(services)
     assert state.is_failed()
     assert state.message.startswith("ABORTED(budget): 1 of 3 sources complete; games ABORTED(budget); scores ")
-    assert state.message.endswith("; goes on by itself as flow run amber-otter")
+    assert state.message.endswith("; resumes automatically as flow run amber-otter")
     ((of, given, at),) = scheduled
     assert (of, given["advanced"]["resume_of"], given["start_date"]) == (backfill_id, backfill_id, DAYS[0])
     assert at >= reset

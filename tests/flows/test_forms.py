@@ -101,7 +101,7 @@ def test_every_number_of_a_form_names_its_unit_and_zero_is_as_usual_wherever_it_
             continue
         # Commands use the name, so the title begins with it.
         assert field["title"].startswith(f"{name} ("), name
-        assert ("0: as usual" in field["title"]) == (field["minimum"] <= 0), name
+        assert ("0: default" in field["title"]) == (field["minimum"] <= 0), name
 
 
 def test_a_browser_refuses_what_no_run_could_mean() -> None:

@@ -104,7 +104,7 @@ def test_a_block_of_the_lists_costs_what_needs_them_and_nobody_asks_that_host_be
     facts = ran(services, "nba_playbyplay")
     assert facts.verdict == "FAILED"
     assert facts.verdict_counts == {"blocked": 2}
-    assert any("blocked by nba_stats; it can go on at" in note for note in facts.notes)
+    assert any("blocked by nba_stats; it can resume at" in note for note in facts.notes)
     (wait,) = facts.waits
     assert (wait.ranges, wait.sooner) == (f"{DAY}..{NEXT}", "gapless lift-cooldown nba_boxscores --reason WHY")
     assert cooling(services) == {"stats": True, "cdn": False}

@@ -208,7 +208,7 @@ def test_a_season_spends_what_the_source_counted_stops_with_one_mail_and_goes_on
     assert stopped.resumes_at == JULY + dt.timedelta(minutes=1)
     (mail,) = market.inbox.messages()
     told = " ".join(market.inbox.message(mail["id"])["text"].split())
-    assert "resumes at 2025-07-01 00:01 UTC by itself as flow run grey-owl" in told
+    assert "resumes at 2025-07-01 00:01 UTC automatically as flow run grey-owl" in told
     spent_in_june = market.used
     # Nobody asks behind the wall, however often it is tried.
     calls = market.calls()

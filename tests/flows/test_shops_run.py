@@ -389,7 +389,7 @@ def test_a_shop_that_blocks_us_is_left_alone_by_all_runs_until_its_cooldown_ends
     daily = live_plan(street.services, SOURCE, window)
     assert {one.key for one in daily.to_fetch} == {f"{shop}@{day}" for shop in THREE if shop != BUSY for day in days}
     assert lift in gapless("status", SOURCE, "--json").data["next_step"]
-    with pytest.raises(ConfigurationError, match=f"nothing can be begun: {BUSY} blocked"):
+    with pytest.raises(ConfigurationError, match=f"nothing can start: {BUSY} blocked"):
         street.run(*days, entities=BUSY)
 
     assert gapless("lift-cooldown", SOURCE, "--reason", "x").code == 1
@@ -429,8 +429,8 @@ def test_what_a_shop_that_blocks_us_keeps_back_is_asked_for_again_by_itself_and_
     (kept,) = read_resumes(street.services.store, SOURCE)
     assert set(kept.keys) == {f"{BUSY}@{day}" for day in days}
     mail = " ".join(street.services.store.read(f"runs/backfill={run.backfill_id}/mail.txt")[0].decode().split())
-    assert f"resumes at {at:%Y-%m-%d %H:%M} UTC by itself as flow run grey-owl" in mail
-    works = f"Works from {until:%Y-%m-%d %H:%M} UTC on, and they are asked for then by flow run grey-owl; before that:"
+    assert f"resumes at {at:%Y-%m-%d %H:%M} UTC automatically as flow run grey-owl" in mail
+    works = f"Works from {until:%Y-%m-%d %H:%M} UTC on; flow run grey-owl does them then; before that:"
     assert mail.count(works) == mail.count("prefect deployment run ") > 0
 
     # Blocked again, it is a person's.

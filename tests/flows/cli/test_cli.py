@@ -183,7 +183,7 @@ def test_which_days_of_a_month_are_missing_anywhere_is_one_command(place: Any, g
     lines = gapless("calendar", "--in", "2025-01").out.splitlines()
     mine = lines[lines.index(f"{SOURCE}: 2 of 31 partitions well, 2025-01-01 to 2025-01-31") :][1:3]
     assert mine == [
-        "  28 partitions planned (nobody asked for it): 2025-01-01…2025-01-02, 2025-01-06…2025-01-31",
+        "  28 partitions planned (never requested): 2025-01-01…2025-01-02, 2025-01-06…2025-01-31",
         "  1 partition failed_retryable (SourceUnavailable): 2025-01-05",
     ]
     assert "bdl_games: 0 of 31 partitions well, 2025-01-01 to 2025-01-31" in lines

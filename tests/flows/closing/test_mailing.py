@@ -177,7 +177,7 @@ def test_a_refused_run_of_a_source_that_is_asked_by_entity_is_mailed_with_its_en
     mailing.tell_refused(asked, "bf-3", LeaseHeld("bf-1 works on it", source="civic_band"))
     mail = inbox.message(inbox.messages()[0]["id"])
     assert mail["subject"] == "[backfill][REFUSED] civic_band alameda.ca~agendas · LeaseHeld"
-    said = shlex.split(mail["text"].replace("\\\n", "").partition("the same again:")[2].partition("At:")[0])
+    said = shlex.split(mail["text"].replace("\\\n", "").partition("run it again:")[2].partition("At:")[0])
     assert said[:4] == ["prefect", "deployment", "run", "backfill/civic_band"]
     assert set(said[5::2]) == {
         "entities=alameda.ca~agendas", "mode=full", "reason=stale", "wait_for_lease_s=21600"

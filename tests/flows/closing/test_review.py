@@ -309,7 +309,7 @@ def test_resume_on_changed_tables_asks_again_with_the_new_comparison_and_records
     assert f"gapless reviews {RUN}; then gapless approve {RUN}" in stale.value.hint
     assert rows(waiting) == before
     assert (review_of(waiting).state, review_of(waiting).round) == (ReviewState.OPEN, 2)
-    assert "Compared anew: the tables had changed." in " ".join(mails(waiting)[0]["text"].split())
+    assert "Compared again: the tables had changed." in " ".join(mails(waiting)[0]["text"].split())
 
     waiting.sql(f"UPDATE {{games}} SET home_team_score = 2 WHERE game_date = DATE '{LAST}'")
     form = Resumed(Decision(Decided.PUBLISH, "ann"), Decision(Decided.PUBLISH, "ann", "looked right"))

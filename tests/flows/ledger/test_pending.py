@@ -181,7 +181,7 @@ def test_the_audit_calls_pending_dates_unfinished_and_believes_what_is_there(pla
         "landed_not_loaded": "2025-01-02",
     }
     status = gapless("status", SOURCE)
-    assert "planned: 3 not begun: 2025-01-01…2025-01-03 (w)" in status.out
+    assert "planned: 3 not started: 2025-01-01…2025-01-03 (w)" in status.out
 
 
 def test_the_tables_of_a_resumed_run_are_whole(place: Place) -> None:

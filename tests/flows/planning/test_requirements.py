@@ -63,7 +63,7 @@ def test_who_ignores_the_order_begins_all_and_it_is_noted() -> None:
     plan = planned(ToyServices(), "scores", ignored=True)
     assert len(plan.to_fetch) == 5
     (note,) = plan.notes
-    assert note.startswith("ignore_requires: begun all the same, ")
+    assert note.startswith("ignore_requires: started anyway, ")
     assert "games is not done with" in note
 
 

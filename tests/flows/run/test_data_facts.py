@@ -55,7 +55,7 @@ def test_what_the_source_did_not_announce_for_every_date_is_not_expected():
 def test_dates_that_are_not_final_are_ranges_with_what_becomes_of_them():
     entries = [entry(day, Verdict.FAILED_RETRYABLE, (1, 1), (0, 0), error_type="NotSettled") for day in (3, 4, 9)]
     (told,) = provisional_facts([*entries, entry(1, Verdict.VERIFIED, (1, 1), (1, 1))]).items()
-    assert told == ("2024-01-03…2024-01-04, 2024-01-09", "not final at the source; a later run asks again")
+    assert told == ("2024-01-03…2024-01-04, 2024-01-09", "not final at the source; a later run fetches it again")
     assert provisional_facts([]) == {}
 
 

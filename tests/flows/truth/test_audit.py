@@ -209,7 +209,7 @@ def test_repair_says_what_it_would_do_and_asks_on_a_terminal_before_it_changes_a
     before = place.objects()
     code, said = on_a_terminal("repair", SOURCE, "2025-01-01", "2025-01-03", answer=b"n\n")
     assert code == 1
-    assert "Repair of 2 partitions: 1 partition asked again, 1 partition loaded again" in said
+    assert "Repair of 2 partitions: 1 partition fetched again, 1 partition loaded again" in said
     assert "Begin? [y/N]" in said
     assert "Aborted" in said
     assert place.objects() == before
@@ -220,7 +220,7 @@ def test_repair_asks_no_script_and_nobody_who_said_yes(place: Any, gapless: Any)
     # Both get as far as the Prefect server, which is not there.
     for words in ((), ("--yes",)):
         answered = gapless("repair", SOURCE, "2025-01-03", "2025-01-03", *words)
-        assert "Repair of 1 partition: 1 partition asked again." in answered.out
+        assert "Repair of 1 partition: 1 partition fetched again." in answered.out
         assert "Begin?" not in answered.out + answered.err
         assert "PREFECT_API_URL is not set" in answered.err
 

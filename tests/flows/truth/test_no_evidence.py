@@ -85,7 +85,7 @@ def test_what_was_landed_from_no_complete_answer_is_not_loaded_but_asked_for_aga
     _, facts = ran(GOOD, last)
     assert facts.verdict == "COMPLETE"
     assert asked(place) == {GOOD: 1, BAD: 2, last: 2}
-    assert any(f"{BAD}…{last}: landed from no complete answer" in note for note in facts.notes), facts.notes
+    assert any(f"{BAD}…{last}: landed from an incomplete response" in note for note in facts.notes), facts.notes
     assert audit_sources(place.services, [SOURCE], utc_now(), *RANGE) == []
 
 

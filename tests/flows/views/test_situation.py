@@ -403,7 +403,7 @@ def test_no_cell_of_the_truth_table_contradicts_another(services: Services, name
     # A mail that is out is not called owed, and alerts are muted while a run is alive and no longer.
     if situation.run:
         assert ("sent " in said[10]) == situation.run.closed
-        assert ("OWED" in said[10]) == (state is State.DEAD)
+        assert ("PENDING" in said[10]) == (state is State.DEAD)
         assert ("nothing is muted" in said[10]) == (not situation.is_alive)
         assert (status["run"]["verdict"] == "lost contact") == (state is State.DEAD)
 
