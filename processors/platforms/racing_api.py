@@ -19,8 +19,10 @@ NON_RUNNER = "NON-RUNNER"
 
 _UK = ZoneInfo("Europe/London")
 _CURRENCIES = {"": "GBP", "£": "GBP", "€": "EUR", "A$": "AUD", "$": "USD", "¥": "JPY", "HK$": "HKD", "NZ$": "NZD"}
-_MILES = re.compile(r"(?:(\d+)m)?(?:(\d+)f)?(?:(\d+)y)?")
-_MONEY = re.compile(r"([^\d.]*)([\d,]+(?:\.\d+)?)")
+_MILES = re.compile(r"(?:([0-9]+)m)?(?:([0-9]+)f)?(?:([0-9]+)y)?")
+# A comma stands before three digits: as a decimal sign it would make a hundredfold of the sum.
+_MONEY = re.compile(r"([^0-9.,]*)((?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?)")
+_TIME = re.compile(r"(?:([0-9]+):)?([0-9]{1,3}(?:\.[0-9]+)?)")
 
 
 class RaceRow(Row):
@@ -153,8 +155,10 @@ def seconds(text: str | None) -> Decimal | None:
     """
     if text is None:
         return None
-    minutes, _, rest = text.rpartition(":")
-    return int(minutes or 0) * 60 + Decimal(rest)
+    found = _TIME.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(f"{text!r} is no time of minutes and seconds")
+    return int(found[1] or 0) * 60 + Decimal(found[2])
 
 
 def price_and_mark(text: str | None) -> tuple[str | None, str | None]:

@@ -86,7 +86,7 @@ def _amount(text: str | None, unit: str) -> Decimal | str | None:
     number = packed.removesuffix(unit).replace(",", ".")
     if not re.search(r"\d", packed):
         return None
-    return Decimal(number) if packed.endswith(unit) and re.fullmatch(r"\d+(?:\.\d+)?", number) else text
+    return Decimal(number) if packed.endswith(unit) and re.fullmatch(r"[0-9]+(?:\.[0-9]+)?", number) else text
 
 
 def _areas(text: str | None) -> tuple[Decimal | str | None, Decimal | str | None]:

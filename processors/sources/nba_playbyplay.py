@@ -11,7 +11,7 @@ from processors.base import LandedPage, Processor, Row, Table, with_nullable
 from scrapers.answers import landed_json
 from scrapers.partition import Partition
 
-_CLOCK = re.compile(r"PT(\d+)M(\d+(?:\.\d+)?)S")
+_CLOCK = re.compile(r"PT([0-9]+)M([0-9]+(?:\.[0-9]+)?)S")
 
 
 class Action(Row):

@@ -20,7 +20,7 @@ DEFAULT_PAGE = 30
 """What a shop gives that ignores ``limit``: that many do not prove that there are no more."""
 
 _AGAIN = "again "
-_PRICE = re.compile(r"\d{1,12}(?:\.\d{1,4})?")
+_PRICE = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,4})?")
 
 
 def first_page(site: str, path: str, limit: int, item: str) -> Request:

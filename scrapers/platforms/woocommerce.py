@@ -7,6 +7,7 @@ variations without their prices: after each page of products the variations of i
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from alerting.errors import NotSettled, PipelineError, SiteClosed, SourceContractError
@@ -15,6 +16,7 @@ from scrapers.answers import Answer, parsed_json
 from scrapers.base import Findings, Page, Request
 
 LARGEST_PAGE = 100
+_MINOR_UNITS = re.compile(r"[0-9]{0,18}")
 _BY_ID = (("orderby", "id"), ("order", "asc"))
 
 
@@ -62,7 +64,7 @@ def _check(row: Any, currency: str) -> None:
         raise SourceContractError(f"product {row['id']} has no prices in minor units")
     if not 0 <= prices["currency_minor_unit"] <= 6:
         raise SourceContractError(f"product {row['id']} has {prices['currency_minor_unit']} decimals")
-    if not isinstance(prices.get("price"), str) or not (prices["price"].isdecimal() or not prices["price"]):
+    if not isinstance(prices.get("price"), str) or not _MINOR_UNITS.fullmatch(prices["price"]):
         raise SourceContractError(f"product {row['id']} has a price that is no number of minor units")
     if prices.get("currency_code") != currency:
         raise SourceContractError(

@@ -122,7 +122,7 @@ class HemnetSales(Hemnet):
     def _swept(self, card: Mapping[str, Any]) -> Swept:
         facts = [card[name] for name in _FACTS]
         form = card["housingForm"]["symbol"]
-        if not card["id"].isdigit() or not isinstance(form, str):
+        if not (card["id"].isascii() and card["id"].isdigit()) or not isinstance(form, str):
             raise ValueError(f"the id is {card['id']!r}, the form {form!r}")
         sold_at = dt.datetime.fromtimestamp(float(card["soldAt"]), _STOCKHOLM)
         area, price = _number_in(card["livingArea"]), _number_in(card["finalPrice"])

@@ -136,6 +136,7 @@ MEANING["coffee_shops"] = {
     "a price in cents": (_variant(lambda one: one.update(price=1250)), "SourceContractError"),
     "a price in words": (_variant(lambda one: one.update(price="free")), "SourceContractError"),
     "a price with its currency": (_variant(lambda one: one.update(price="12.50 EUR")), "SourceContractError"),
+    "a price in other digits": (_variant(lambda one: one.update(price="١٢.٥٠")), "SourceContractError"),
     "a price with a comma": (_variant(lambda one: one.update(price="12,50")), "SourceContractError"),
     "a price below zero": (_variant(lambda one: one.update(price="-12.50")), "SourceContractError"),
     "a price beyond the column": (_variant(lambda one: one.update(price="9" * 40)), "SourceContractError"),

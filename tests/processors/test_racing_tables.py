@@ -17,6 +17,7 @@ from deployments.local.upstreams.racing_world import RacingWorld
 from processors.admission import Admission
 from processors.base import LandedPage
 from processors.load_plan import pack
+from processors.platforms.racing_api import money, seconds
 from processors.registry import processor
 from scrapers.base import SourceAccess
 from scrapers.client import SourceClient
@@ -261,3 +262,15 @@ def test_recorded_results_give_exactly_their_races_and_runners(file: str) -> Non
     unrated = [one["horse_id"] for one in runners if one["or"] == "\u2013"]
     assert [row["horse_id"] for row in admitted["ra_result_runners"] if row["official_rating"] is None] == unrated
     assert not any("(" in row["horse"] for row in admitted["ra_result_runners"])
+
+
+@pytest.mark.parametrize("text", ["€5,00", "1,2", "£", "12,34,567", "£٥"])
+def test_a_sum_with_another_comma_is_refused_and_not_taken_for_a_hundred_times_as_much(text: str) -> None:
+    with pytest.raises(ValueError, match="is no sum of money"):
+        money(text)
+
+
+@pytest.mark.parametrize("text", ["1:NaN", "1_0", "1:2:3", "-", ""])
+def test_a_time_in_another_form_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is no time of minutes and seconds"):
+        seconds(text)
