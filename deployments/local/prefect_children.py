@@ -84,7 +84,7 @@ def start_server(home: Path, log_path: Path, *, port: int, auth: str, environmen
 def start_worker(
     pool: str, log_path: Path, *, port: int | None, environment: Mapping[str, str], name: str = "local"
 ) -> Child:
-    """Starts a process worker that looks for work every two seconds; ready when its own health page says so.
+    """Starts a warm worker that looks for work every two seconds; ready when its own health page says so.
 
     Args:
         pool: Work pool.
@@ -102,10 +102,9 @@ def start_worker(
         "PREFECT_WORKER_WEBSERVER_HOST": "127.0.0.1",
         "PREFECT_WORKER_WEBSERVER_PORT": str(health),
     }
-    command = [*(sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--type", "process")]
     return start_child(
         "worker",
-        [*command, "--name", name, "--with-healthcheck", "--install-policy", "never"],
+        [*(sys.executable, "-m", "deployments.warm_worker", "--pool", pool, "--name", name), "--with-healthcheck"],
         log_path=log_path,
         serving=Serving(f"http://127.0.0.1:{health}", f"http://127.0.0.1:{health}/health", {"http": health}),
         inherited=Inherited({**_clean(environment), **settings}, _PROJECT_DIR, die_with_parent=False),

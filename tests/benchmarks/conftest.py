@@ -14,4 +14,4 @@ sys.modules["e2e_bench"] = _module
 _spec.loader.exec_module(_module)
 
 running, bench = _module.running, _module.bench
-postgres, fleet = _module.postgres, _module.fleet
+postgres, fleet, far_fleet = _module.postgres, _module.fleet, _module.far_fleet

@@ -2,68 +2,59 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
-import platform
-import re
+import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
+from ways_to_spread import WAYS, api_calls, compare
 
 if TYPE_CHECKING:
     from e2e_bench import Bench
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(3000)]
-RANGE = ("2019-12-01", "2020-04-02")
-DATES = 124
-CONCURRENCY = 8
-TABLES = ("nba_bdl_games", "nba_bdl_player_stats")
-WAYS: dict[str, dict[str, Any]] = {
-    "inline": {"engine": "inline"},
-    "2 child runs": {"engine": "distributed", "parallel": 2},
-    "4 child runs": {"engine": "distributed", "parallel": 4},
-    "8 child runs": {"engine": "distributed", "parallel": 8},
-}
-
-
-def api_calls(bench: Bench) -> int:
-    """Calls that the Prefect server has answered so far."""
-    return len(re.findall(r'" [1-5]\d\d\b', Path(bench.env["FLEET_SERVER_LOG"]).read_text(errors="replace")))
-
-
-def wall_s(bench: Bench, **asked: Any) -> float:
-    """Seconds from the begin of the parent's flow function to its end: one run of all dates, nothing known before."""
-    bench.forget(*RANGE)
-    bench.forget_calls()
-    ended = bench.wait(bench.start(*RANGE, max_concurrency=CONCURRENCY, canary=-1, **asked), timeout_s=900)
-    assert ended.message.startswith("COMPLETE"), ended.message
-    assert bench.calls()["total"] == DATES
-    return float(bench.api(f"/flow_runs/{ended.id}")["total_run_time"])
 
 
 @pytest.mark.parametrize("latency_ms", [50, 2000])
 def test_inline_against_child_runs(fleet: Bench, latency_ms: int) -> None:
-    fleet.trouble()
-    fleet.upstream("/gapless/latency", {"latency_ms": latency_ms})
-    hashes, took_s, calls = [], {}, {}
-    try:
-        # The first run of a worker's life imports and connects; nobody's time.
-        assert fleet.run("2018-12-01", "2018-12-02", canary=-1).message.startswith("COMPLETE")
-        for way, asked in WAYS.items():
-            before = api_calls(fleet)
-            took_s[way] = wall_s(fleet, **asked)
-            calls[way] = api_calls(fleet) - before
-            hashes.append([fleet.table_hash(table, *RANGE) for table in TABLES])
-    finally:
-        fleet.upstream("/gapless/latency", {"latency_ms": 0})
-    assert all(found == hashes[0] for found in hashes), "the same rows whichever way"
-    machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
-    print(f"\n{DATES} dates, {CONCURRENCY} in flight, 600 calls a minute, upstream latency {latency_ms} ms; {machine}")
-    print(f"  {'way':<14} {'seconds':>8} {'ms a date':>10} {'ratio':>6} {'API calls':>10}")
-    for way, seconds in took_s.items():
-        ratio = seconds / took_s["inline"]
-        print(f"  {way:<14} {seconds:8.1f} {seconds / DATES * 1000:10.0f} {ratio:6.2f} {calls[way]:10,}")
+    compare(fleet, latency_ms, WAYS)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, and only Linux forks")
+def test_what_a_child_run_costs_until_its_first_call(fleet: Bench) -> None:
+    # What asks for an interpreter of its own is started as Prefect's process worker starts everything.
+    ways = {"started": {"PYTHONHASHSEED": "0"}, "forked": {}}
+    print(f"\nA window from its creation to its first call, best of 3; load {os.getloadavg()[0]:.1f}")
+    for way, environment in ways.items():
+        cpu_s, spent_s = (
+            min(values) for values in zip(*(first_call(fleet, environment) for _ in range(3)), strict=True)
+        )
+        print(f"  {way:<10} {cpu_s:5.2f} s of CPU in its process {spent_s:5.1f} s of time")
+
+
+def first_call(bench: Bench, environment: Mapping[str, str]) -> tuple[float, float]:
+    """CPU seconds of a window's process and seconds of time until it made its first call."""
+    window = bench.api("/deployments/name/dates/bdl_box_scores")["id"]
+    bench.api(f"/deployments/{window}", {"job_variables": {"env": dict(environment)}}, method="PATCH")
+    bench.forget("2018-11-01", "2018-11-02")
+    bench.trouble({"kind": "slow", "delay_s": 3})
+    bench.forget_calls()
+    run_id = bench.start("2018-11-01", "2018-11-02", engine="distributed", parallel=1, max_concurrency=1, canary=-1)
+    deadline = time.monotonic() + 180
+    while not (calls := bench.calls()["requests"]):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    (child,) = bench.api("/flow_runs/filter", {"flow_runs": {"parent_flow_run_id": {"any_": [run_id]}}})
+    pid = int(child["infrastructure_pid"].rpartition(":")[2])
+    ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    bench.trouble()
+    assert bench.wait(run_id).message.startswith("COMPLETE")
+    spent = dt.datetime.fromisoformat(calls[0]["at"]) - dt.datetime.fromisoformat(child["created"])
+    return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK"), spent.total_seconds()
 
 
 def test_calls_of_idle_workers(fleet: Bench) -> None:

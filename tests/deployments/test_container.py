@@ -182,7 +182,7 @@ def test_it_starts_a_worker_of_the_provisioned_pool_and_says_how_it_is():
     from deployments.provision import WORK_POOL
 
     command = json.loads(_all("CMD")[-1])
-    assert command[:5] == ["prefect", "worker", "start", "--pool", WORK_POOL]
+    assert command[:5] == ["python", "-m", "deployments.warm_worker", "--pool", WORK_POOL]
     assert _all("HEALTHCHECK")
 
 
@@ -312,7 +312,7 @@ def test_its_steps_install_and_start_in_a_clean_environment(tmp_path):
     )
     _run('python -c "import flows.backfill, deployments.provision, alerting.templates"', outside, env)
     _run("gapless --version", outside, env)
-    assert "--with-healthcheck" in _run("prefect worker start --help", outside, env)
+    assert "--with-healthcheck" in _run("python -m deployments.warm_worker --help", outside, env)
 
 
 def _run(command: str, cwd: Path, env: dict[str, str]) -> str:

@@ -31,7 +31,7 @@ assert _spec is not None
 assert _spec.loader is not None
 _fleet = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(_fleet)
-postgres, fleet = _fleet.postgres, _fleet.fleet
+postgres, fleet, far_fleet = _fleet.postgres, _fleet.fleet, _fleet.far_fleet
 
 PROJECT_DIR = Path(__file__).parent.parent.parent
 SOURCE = "bdl_box_scores"

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ import pytest
 
 from deployments.local.prefect_children import client_settings, start_server, start_worker
 from deployments.local.processes import Child, Inherited, free_port, start_child, wait_ready
+from deployments.local.weather import start_weather
 
 if TYPE_CHECKING:
     from .conftest import Bench
@@ -84,7 +86,21 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def fleet(running: Bench, postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     """The session's storage, warehouse, inbox and upstream, behind a server of its own on Postgres with 3 workers."""
-    folder, port = tmp_path_factory.mktemp("fleet"), free_port()
+    with started_fleet(running, postgres, tmp_path_factory.mktemp("fleet")) as bench:
+        yield bench
+
+
+@pytest.fixture(scope="module")
+def far_fleet(running: Bench, postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """The same in cloud weather: all that runs and workers ask of Prefect, storage and BigQuery is far away."""
+    with started_fleet(running, postgres, tmp_path_factory.mktemp("far"), weather="cloud") as bench:
+        yield bench
+
+
+@contextmanager
+def started_fleet(running: Bench, postgres: str, folder: Path, *, weather: str = "") -> Iterator[Bench]:
+    """A server on ``postgres`` and its workers, for as long as the context is open."""
+    port = free_port()
     children: list[Child] = []
     before = dict(os.environ)
     try:
@@ -105,6 +121,8 @@ def fleet(running: Bench, postgres: str, tmp_path_factory: pytest.TempPathFactor
         }
         bench = type(running)(running.stack, env)
         bench.provision()
+        if weather:
+            env |= _behind(weather, running, port, folder, children)
         children += [
             start_worker("gapless", folder / f"worker-{number}.log", port=None, environment=env, name=f"local-{number}")
             for number in range(WORKERS)
@@ -116,3 +134,19 @@ def fleet(running: Bench, postgres: str, tmp_path_factory: pytest.TempPathFactor
             child.stop()
         os.environ.clear()
         os.environ.update(before)
+
+
+def _behind(weather: str, running: Bench, server_port: int, folder: Path, children: list[Child]) -> dict[str, str]:
+    """Variables of a client that meets this weather; its proxy is one of ``children`` from then on."""
+    stack = {child.name: child.ports["http"] for child in running.stack.children() if "http" in child.ports}
+    targets = {"storage": stack["gcs"], "bigquery": stack["bigquery"], "prefect": server_port}
+    ports = {route: free_port() for route in targets}
+    log = folder / "weather.log"
+    children.append(start_weather(weather, targets, log, ports=ports, environment=dict(os.environ)))
+    wait_ready(children[-1:], timeout_s=30)
+    url = {route: f"http://127.0.0.1:{port}" for route, port in ports.items()}
+    return {
+        "STORAGE_EMULATOR_HOST": url["storage"],
+        "BIGQUERY_EMULATOR_HOST": url["bigquery"],
+        "PREFECT_API_URL": f"{url['prefect']}/api",
+    }
