@@ -6,6 +6,7 @@ import datetime as dt
 import functools
 import http.cookiejar
 import logging
+import os
 import ssl
 import threading
 import time
@@ -13,7 +14,7 @@ import urllib.parse
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
-from typing import Protocol
+from typing import Any, Protocol
 
 import httpx
 
@@ -23,6 +24,16 @@ from scrapers.answers import Answer, is_data_type
 from scrapers.bodies import beginning, unpacked
 from scrapers.challenges import SEARCHED_BYTES
 from scrapers.deadline import Deadline
+
+_OF_CONNECTIONS = (
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "SSLKEYLOGFILE",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +94,7 @@ class HttpTransport:
         _silence_httpx()
         host = urllib.parse.urlsplit(base_url).hostname or ""
         is_remote = host not in ("127.0.0.1", "localhost", "::1")
-        self._http = httpx.Client(
-            verify=_certificates(trust_env=is_remote),
+        self._http = _client(
             follow_redirects=False,
             timeout=httpx.Timeout(timeout_s, connect=min(10.0, timeout_s)),
             limits=httpx.Limits(max_connections=pool_size, max_keepalive_connections=pool_size, keepalive_expiry=4.0),
@@ -163,6 +173,21 @@ class HttpTransport:
             yield chunk
             if time.monotonic() > deadline_s:
                 raise SourceUnavailable(f"the body was not complete within {timeout_s:g} s; nothing of it was kept")
+
+
+def _client(*, trust_env: bool, **options: Any) -> httpx.Client:
+    """Raises ``ConfigurationError`` where the environment names a proxy or certificates that nobody can use."""
+    try:
+        return httpx.Client(verify=_certificates(trust_env=trust_env), trust_env=trust_env, **options)
+    except (ImportError, ValueError, OSError, httpx.InvalidURL) as error:
+        # Never its text: the address of a proxy has a password in it.
+        named = sorted(name for name in os.environ if name.upper() in _OF_CONNECTIONS)
+        raise ConfigurationError(
+            "no connection can be made with the proxy and the certificates of the environment; no call was made",
+            stage="settings",
+            hint=f"look at {', '.join(named)}; proxies are http:// or https://",
+            reason=type(error).__name__,
+        ) from None
 
 
 @functools.lru_cache

@@ -22,6 +22,7 @@ from alerting.errors import (
     SourceUnavailable,
     Truncated,
 )
+from scrapers import transport
 from scrapers.auth import SecretParam
 from scrapers.base import Request, SourceAccess
 from scrapers.client import SourceClient
@@ -306,3 +307,24 @@ def test_a_path_that_an_answer_made_lead_elsewhere_is_not_asked_for_and_stops_on
     with pytest.raises(SourceContractError, match="leads elsewhere; no call was made"):
         client_of().fetch(Request(path))
     assert upstream.calls.report()["total"] == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HTTPS_PROXY", "ftp://user:planted-password-0123@proxy.example"),
+        ("HTTPS_PROXY", "http://user:planted-password-0123@proxy.example:port"),
+        ("ALL_PROXY", "socks5://127.0.0.1:9"),
+        ("SSLKEYLOGFILE", "/nonexistent/keys"),
+    ],
+)
+def test_a_proxy_or_certificates_that_nobody_can_use_are_a_setting_and_no_traceback(
+    client_of, monkeypatch, name, value
+):
+    transport._certificates.cache_clear()
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError, match="no connection can be made") as caught:
+        client_of(base_url="https://api.example.org")
+    transport._certificates.cache_clear()
+    assert name in caught.value.hint
+    assert "planted-password" not in str(caught.value)
