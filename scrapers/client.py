@@ -258,9 +258,10 @@ class SourceClient:
         return self._tokens.token(refused)
 
     def _exchange_for_token(self, url: str, form: Mapping[str, str]) -> Answer:
-        """No call of the source's quota: the endpoint is another service."""
+        """No call of the source's quota: the endpoint is another service. Pauses are those of the account."""
         timeout_s = min(_TOKEN_TIMEOUT_S, self._access.timeout_s)
         try:
+            self._budget.wait_out_pause(self._patience_s)
             most = self._scraper.max_body_bytes
             call = Call("POST", url, "application/json", {200}, timeout_s, most, form=form)
             answer = self._transport.exchange(call)

@@ -19,6 +19,7 @@ from flows.simulate.memory_warehouse import STAGING, Content
 from flows.simulate.subject import Subject, rows_of
 from flows.simulate.world import World, has_rates_of_sites
 from flows.wiring import SourceKit
+from scrapers.rate import Rate
 
 _LOST = Verdict.UNAVAILABLE.value
 
@@ -64,6 +65,11 @@ class Invariants:
         self._begun_before = _runs_in(world)
         self.broken: list[str] = []
         self.runs = 0
+
+    @property
+    def rate(self) -> Rate:
+        """How often the source may be asked, by these settings."""
+        return self._kit.access.rate
 
     def tell(self, what: str, told: object) -> None:
         """Notes what did not hold."""
@@ -197,13 +203,13 @@ class Invariants:
             self.tell("a run ended without a mail", sorted(silent))
 
     def _look_at_budget(self) -> None:
-        rate, answers = self._kit.access.rate, self._world.answers
+        rate, answers = self.rate, self._world.answers
         if early := answers.too_early:
             self.tell("asked before Retry-After was over", early[0])
         # Each site has a rate of its own where the source says so; day and month are those of all of them.
         by_site: dict[str, list[float]] = defaultdict(list)
-        for second, _, site in answers.asked:
-            by_site[site if has_rates_of_sites(self._kit.scraper) else ""].append(second)
+        for asked in answers.asked:
+            by_site[asked.site if has_rates_of_sites(self._kit.scraper) else ""].append(asked.at_s)
         for allowed, width_s in ((rate.per_second, 1), (rate.per_minute, 60)):
             if not allowed:
                 continue
@@ -212,10 +218,12 @@ class Invariants:
             worst = max((_most_within(sorted(at), seconds * width_s) for at in by_site.values()), default=0)
             if worst > most:
                 self.tell(f"more calls than {most} in {seconds * width_s} s", worst)
-        by_day = Counter(self._day_of(second) for second, _, _ in answers.asked)
-        by_day.subtract(self._day_of(second) for second in answers.refused)
-        if rate.per_day and by_day and max(by_day.values()) > rate.per_day:
-            self.tell(f"more calls than {rate.per_day} in a day", max(by_day.values()))
+        for limit, unit, shape in ((rate.per_day, "day", "%Y-%m-%d"), (rate.per_month, "month", "%Y-%m")):
+            spent: Counter[str] = Counter()
+            for asked in answers.asked:
+                spent[f"{self._day_of(asked.at_s):{shape}}"] += asked.units
+            if limit and max(spent.values(), default=0) > limit:
+                self.tell(f"more units than {limit} in a {unit}", max(spent.values()))
 
     def _day_of(self, second: float) -> dt.date:
         zone = ZoneInfo(self._kit.access.rate.reset_zone)

@@ -41,6 +41,7 @@ _BETWEEN_RUNS_OF_A_DAY_S = 1.5 * 3_600.0
 _SHARE_TOMORROW = 0.6
 _SHARE_RESTLESS = 0.3
 _SHARE_ONE_MACHINE = 0.5
+_MONTH_S = 31 * 86_400.0
 _LATER = dt.timedelta(hours=1)
 _LONGEST_RUN_S = 6 * 3_600.0
 _BEFORE = dt.timedelta(days=1)
@@ -158,7 +159,7 @@ class _Schedule:
             # What is left by a run that nothing has disturbed, a day later, stays as it is: a quota has a new day then.
             idle, failed = is_well, is_clean and not is_well
             if failed:
-                self.world.clock.sleep(self._long_after_s)
+                self.world.clock.sleep(self._until_new_quota_s)
             self.world.clock.sleep(self._until_next_run_s())
             self._watchdog()
         else:
@@ -178,6 +179,10 @@ class _Schedule:
     @property
     def _long_after_s(self) -> float:
         return _BETWEEN_RUNS_OF_A_DAY_S if self.subject.loses_a_day else _BETWEEN_RUNS_S
+
+    @property
+    def _until_new_quota_s(self) -> float:
+        return _MONTH_S if self.must.rate.per_month else self._long_after_s
 
     def _until_next_run_s(self) -> float:
         """Till tomorrow, or as soon as somebody may have noticed that the run is over."""

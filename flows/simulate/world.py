@@ -13,11 +13,14 @@ from email.message import EmailMessage
 from functools import cached_property
 from typing import IO, Any
 
+from time_machine import escape_hatch
+
 from alerting.channels import Channel, Delivery, DeliveryFailed, Kind
 from alerting.errors import ConfigurationError, LandingUnavailable, SourceUnavailable, WarehouseBusy
 from alerting.incident import Severity
 from alerting.memory_store import MemoryObjectStore
 from alerting.object_store import StoredObject
+from alerting.redaction import redact_value
 from flows.prices import Usage
 from flows.settings import Settings
 from flows.simulate.faults import OF_CHANNEL, OF_READ, OF_SOURCE, OF_STORAGE_WRITE, STORM_S, Fault, Killed, Process
@@ -30,11 +33,12 @@ from processors.load_plan import QueryValue, TableBatch, TableLoad
 from processors.state_views import StateView
 from processors.views import View
 from scrapers.answers import Answer
-from scrapers.auth import SecretParam
-from scrapers.base import Scraper, SourceAccess
+from scrapers.auth import SecretParam, TokenAuth
+from scrapers.base import Request, Scraper, SourceAccess
 from scrapers.client import SourceClient
 from scrapers.pace.budget import Budget
 from scrapers.rate import Rate
+from scrapers.service_account import ServiceAccount
 from scrapers.transport import Call, Transport
 
 OF_WAREHOUSE = OF_STORAGE_WRITE
@@ -170,14 +174,32 @@ class SimulatedChannel:
 
 @dataclasses.dataclass(frozen=True)
 class Quiet:
-    """The source's wish that nobody asks before ``until_s`` of the virtual clock, as it was told to one process."""
+    """The wish of the source, told to one process at ``since_s`` of the virtual clock: no call before ``until_s``."""
 
+    since_s: float
     until_s: float
     told: Process
+
+    def is_broken_by(self, allowed_s: float) -> bool:
+        """Whether a call of that instant did not wait. What is kept in the bucket has microseconds."""
+        return self.since_s <= allowed_s < self.until_s - 1e-5
 
     def is_known_to(self, process: Process) -> bool:
         """Others hear of it by the bucket: not from one that stands still or has died before it could write it down."""
         return self.told is process or not self.told.silenced_at.startswith(_WORD_OF_A_PAUSE)
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """One simulated call: when it was allowed, by the virtual clock, what it asked, of which site, for how many units.
+
+    A refusal with 429 takes none.
+    """
+
+    at_s: float
+    what: str
+    site: str
+    units: int
 
 
 class Answers:
@@ -188,13 +210,10 @@ class Answers:
         self.is_closed = is_closed
         """The real source is not asked: a process that wants to know something new dies of it."""
         self.unanswered: list[str] = []
-        self.asked: list[tuple[float, str, str]] = []
-        """Every simulated call: seconds of the virtual clock, what was asked, and of which site."""
-        self.refused: list[float] = []
-        """When it was asked and answered 429: that is no call of the day."""
+        self.asked: list[Asked] = []
         self.too_early: list[str] = []
         """What was asked before a wish of the source to wait was over."""
-        self.quiet: dict[str, Quiet] = {}
+        self.quiet: dict[str, list[Quiet]] = {}
         """By site where each has a rate of its own, else of ""."""
         self.storm_until_s = -math.inf
         self.is_restless = False
@@ -224,7 +243,7 @@ def question(
     content: bytes = b"",
 ) -> str:
     """What is asked by a call, without keys: the same text for the same question."""
-    return f"{method} {url}?{tuple(params) or ''} {form or ''} {content!r}"
+    return f"{method} {url}?{tuple(params) or ''} {redact_value(form) if form else ''} {content!r}"
 
 
 def has_rates_of_sites(scraper: Scraper) -> bool:
@@ -235,9 +254,13 @@ def has_rates_of_sites(scraper: Scraper) -> bool:
 class SimulatedTransport:
     """See `scrapers.transport.Transport`: answers come from memory, and from the source what nobody asked before."""
 
-    def __init__(self, source: Transport, scraper: Scraper, rate: Rate, process: Process, world: World) -> None:
-        self._source, self._rate, self._process = source, rate, process
+    def __init__(
+        self, source: Transport, scraper: Scraper, access: SourceAccess, process: Process, world: World
+    ) -> None:
+        self._source, self._rate, self._process = source, access.rate, process
         self._has_sites = has_rates_of_sites(scraper)
+        self._scraper = scraper
+        self._auth, self._secrets = scraper.auth, access.secrets
         self._key = scraper.auth.param if isinstance(scraper.auth, SecretParam) else ""
         self._answers, self._clock = world.answers, world.clock
         self._last: dict[str, tuple[Sequence[tuple[str, str]], Answer]] = {}
@@ -265,10 +288,10 @@ class SimulatedTransport:
                     raise Killed
                 self._answers.known[what] = self._really_asked(call)
             now = dt.datetime.now(dt.UTC)
-            self._answers.asked.append((allowed_s, what, _site_of(call.url)))
-            quiet = self._answers.quiet.get(self._domain_of(call))
-            # What is kept in the bucket has microseconds.
-            if quiet and allowed_s < quiet.until_s - 1e-5 and quiet.is_known_to(self._process):
+            asked = Asked(allowed_s, what, _site_of(call.url), self._units(call, self._answers.known[what]))
+            self._answers.asked.append(asked)
+            wishes = self._answers.quiet.get(self._domain_of(call), [])
+            if any(quiet.is_broken_by(allowed_s) and quiet.is_known_to(self._process) for quiet in wishes):
                 self._answers.too_early.append(what)
             self._clock.sleep(0.05)
             answer = self._in_other_bytes(dataclasses.replace(self._answers.known[what], received_at=now))
@@ -277,7 +300,7 @@ class SimulatedTransport:
             if fault is Fault.STORM:
                 self._answers.storm_until_s = self._clock.now_s + STORM_S
             if fault is Fault.RATE_LIMITED or self._clock.now_s < self._answers.storm_until_s:
-                self._answers.refused.append(allowed_s)
+                self._answers.asked[-1] = dataclasses.replace(asked, units=0)
                 return self._refused(call, answer)
             if fault is Fault.DRIFT and before is not None and _is_next_page(params_before, params):
                 return dataclasses.replace(answer, body=drifted(before.body, answer.body))
@@ -288,6 +311,7 @@ class SimulatedTransport:
         while True:
             if urllib.parse.urlsplit(call.url).hostname not in ("127.0.0.1", "localhost", "::1"):
                 self._answers.wait_for_the_source(self._rate)
+                call = self._signed_now(call)
             try:
                 answer = self._source.exchange(call)
                 if answer.status not in _BUSY:
@@ -304,6 +328,25 @@ class SimulatedTransport:
                 )
             real_sleep(wished_s)
 
+    def _units(self, call: Call, answer: Answer) -> int:
+        """What it costs: as the answer says, else as the source declares; a token costs nothing."""
+        declared = self._scraper.quota_headers
+        if declared and (said := answer.headers.get(declared.last, "")).isdigit():
+            return int(said)
+        path = "/" + call.url.split("/", 3)[-1] if call.url.count("/") > 2 else "/"
+        return 0 if self._is_for_a_token(call) else self._scraper.cost(Request(path, call.params))
+
+    def _is_for_a_token(self, call: Call) -> bool:
+        return isinstance(self._auth, TokenAuth) and "assertion" in (call.form or {})
+
+    def _signed_now(self, call: Call) -> Call:
+        """Who signs by the simulated clock gets no token of a service that has the real one."""
+        if not isinstance(self._auth, TokenAuth) or not self._is_for_a_token(call):
+            return call
+        account = ServiceAccount.from_key(self._secrets[self._auth.secret], self._auth.secret)
+        signed = account.assertion(self._auth.scope, escape_hatch.datetime.datetime.now(dt.UTC))
+        return dataclasses.replace(call, form={**(call.form or {}), "assertion": signed})
+
     def _in_other_bytes(self, answer: Answer) -> Answer:
         """White space at the end says nothing in JSON and HTML."""
         if not self._answers.is_restless or not re.search("json|html", answer.headers.get("content-type", "")):
@@ -314,7 +357,9 @@ class SimulatedTransport:
         return _site_of(call.url) if self._has_sites else ""
 
     def _refused(self, call: Call, answer: Answer) -> Answer:
-        self._answers.quiet[self._domain_of(call)] = Quiet(self._clock.now_s + _RETRY_AFTER_S, self._process)
+        now_s = self._clock.now_s
+        wish = Quiet(now_s, now_s + _RETRY_AFTER_S, self._process)
+        self._answers.quiet.setdefault(self._domain_of(call), []).append(wish)
         return dataclasses.replace(answer, status=429, headers={"retry-after": f"{_RETRY_AFTER_S:g}"}, body=b"{}")
 
     def _spoiled(self, answer: Answer, fault: Fault | None, before: Answer | None) -> Answer:
@@ -354,7 +399,7 @@ class World:
 
         def client(scraper: Scraper, access: SourceAccess, budget: Budget, **of_hosts: Any) -> SourceClient:
             def transport(source: Transport) -> Transport:
-                return SimulatedTransport(source, scraper, access.rate, process, self)
+                return SimulatedTransport(source, scraper, access, process, self)
 
             return SourceClient(scraper, access, budget, transport=transport, **of_hosts)
 

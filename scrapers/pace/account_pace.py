@@ -79,7 +79,7 @@ class AccountPace:
     def wait_s(self) -> float:
         """Seconds until this process may make one call, 0 for now; takes a turn where it has none."""
         if not self._most_calls:
-            return self._held_s()
+            return self.held_s()
         if not self._left or self._clock.now() > self._ends - self._between:
             self._take_turn()
         return max(0.0, (self._begins - self._clock.now()).total_seconds())
@@ -105,8 +105,8 @@ class AccountPace:
                 self._seen,
             )
 
-    def _held_s(self) -> float:
-        """What is left of a pause of all; where no turns are taken, the store is looked at as often as for one."""
+    def held_s(self) -> float:
+        """What is left of a pause of all; without a turn to take, the store is looked at as often as for one."""
         now = self._clock.now()
         if now >= self._look_at:
             known = self._record.read() or _UNUSED

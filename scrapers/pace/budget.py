@@ -68,6 +68,9 @@ class Pace(Protocol):
     def take(self) -> None:
         """Uses it."""
 
+    def held_s(self) -> float:
+        """Seconds that are left of a hold by any process."""
+
     def hold(self, seconds: float) -> None:
         """Lets no process begin for so long."""
 
@@ -138,10 +141,14 @@ class Budget:
         Raises ``BudgetExhausted`` at a day or month wall, without waiting, and ``RateLimited`` (with
         ``retry_after_s``) as soon as it is known that ``timeout_s`` will not do.
         """
+        return self._wait(timeout_s, lambda: self._take(units))
+
+    def _wait(self, timeout_s: float | None, left_s: Callable[[], float]) -> float:
+        """Until ``left_s``, which is called under the lock, says 0; the seconds waited."""
         started_s = self._clock.monotonic()
         while True:
             with self._lock:
-                wait_s = self._take(units)
+                wait_s = left_s()
             waited_s = self._clock.monotonic() - started_s
             if wait_s == 0.0:
                 return waited_s
@@ -157,6 +164,13 @@ class Budget:
             self._clock.sleep(pause_s)
             with self._lock:
                 self._waited_s += pause_s
+
+    def wait_out_pause(self, timeout_s: float | None = None) -> None:
+        """Waits until a pause that was asked for is over, and takes nothing: for calls that cost none, as for a token.
+
+        Raises ``RateLimited`` as soon as it is known that ``timeout_s`` will not do.
+        """
+        self._wait(timeout_s, self._pause_left_s)
 
     def pause_for(self, seconds: float) -> None:
         """No call of this source starts for so long (``Retry-After``). A pause is only ever lengthened.
@@ -276,6 +290,11 @@ class Budget:
         pause_s = self._chance.uniform(*self.rate.pause_s)
         self._paused_until_s = max(self._paused_until_s, now_s + pause_s)
         return 0.0
+
+    def _pause_left_s(self) -> float:
+        """Of a pause of this process or of all. Needs the lock."""
+        mine_s = self._paused_until_s - self._clock.monotonic()
+        return max(0.0, mine_s, self._pace.held_s() if self._pace else 0.0)
 
     def _move_walls(self) -> None:
         today = self._clock.now().astimezone(self._zone).date()

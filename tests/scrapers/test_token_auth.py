@@ -26,7 +26,7 @@ from scrapers.answers import Answer
 from scrapers.auth import TokenAuth
 from scrapers.base import Request, SourceAccess
 from scrapers.client import SourceClient
-from scrapers.pace.budget import Budget
+from scrapers.pace.budget import Budget, Clock
 from scrapers.rate import Rate
 from scrapers.registry import scraper
 from scrapers.service_account import ServiceAccount, TokenKeeper
@@ -160,6 +160,27 @@ def test_trouble_of_the_token_endpoint_is_told_for_what_it_is(upstream, clients,
         client_of(clients, upstream, timeout_s=0.3).fetch(LIST)
     assert isinstance(caught.value, PipelineError)
     assert _paths(upstream) == ["/token"], "no second try, and no call without a token"
+
+
+def test_the_token_endpoint_is_not_asked_again_before_the_pause_is_over_that_it_wished(upstream, clients):
+    slept_s: list[float] = []
+    asked_before: list[list[str]] = []
+
+    def sleep(seconds: float) -> None:
+        slept_s.append(seconds)
+        asked_before.append(_paths(upstream))
+
+    clock = Clock(monotonic=lambda: sum(slept_s), now=lambda: NOW, sleep=sleep)
+    client = SourceClient(Keyed(), SourceAccess(upstream.url, {SECRET: upstream.key_file}), Budget(Rate(), clock=clock))
+    clients.append(client)
+    upstream.trouble({"kind": "429", "retry_after_s": 7, "path": "/token", "times": 1})
+    with pytest.raises(RateLimited):
+        client.fetch(LIST)
+    assert slept_s == []
+    client.fetch(LIST)
+    assert slept_s == [7.0]
+    assert asked_before == [["/token"]]
+    assert _paths(upstream) == ["/token", "/token", LIST.path]
 
 
 def test_key_signature_and_token_are_masked_wherever_they_come(upstream, clients, caplog):
