@@ -6,7 +6,7 @@ import datetime as dt
 import os
 import re
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -220,8 +220,13 @@ class Settings(BaseSettings):
     @classmethod
     def _can_be_meant(cls, value: Any, info: ValidationInfo) -> Any:
         """No number without end: what is added to a time would leave the calendar in the middle of a run."""
-        if isinstance(value, int | float) and not value <= (most := _most(info.field_name or "")):
-            raise ValueError(f"a number of at most {most:,.0f} was expected")
+        name = info.field_name or ""
+        most, least = _most(name), 1 if name in _LIMITS else -1e15
+        for number in _numbers_in(value):
+            if not least <= number <= most:
+                raise ValueError(f"numbers from {least:,.0f} to {most:,.0f} were expected")
+        if name == "source_pause_s" and not all(0 <= shortest <= longest for shortest, longest in value.values()):
+            raise ValueError("the shortest pause comes first, and none is below 0")
         return value
 
     @model_validator(mode="after")
@@ -302,6 +307,16 @@ def _most(name: str) -> float:
     return next((most for ending, most in _A_CENTURY.items() if name.endswith(ending)), 1e15)
 
 
+def _numbers_in(value: Any) -> Iterator[int | float]:
+    if isinstance(value, int | float):
+        yield value
+    elif isinstance(value, dict | list | tuple):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _numbers_in(one)
+
+
+# 0 calls would be a source that is never asked, or one without a limit: who writes it must not have to guess.
+_LIMITS = ("source_rate_per_minute", "source_calls_per_day", "source_calls_per_month")
 _A_CENTURY = {"_s": 36_525 * 86_400.0, "_minutes": 36_525 * 1_440.0, "_h": 36_525 * 24.0, "_hours": 36_525 * 24.0}
 _A_CENTURY["_days"] = 36_525.0
 _HINT = "look at docs/configuration.md"

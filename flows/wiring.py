@@ -6,6 +6,7 @@ import datetime as dt
 import json
 import math
 import re
+import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
@@ -124,9 +125,9 @@ class SourceKit:
             pause_s=_of_account(settings.source_pause_s, scraper, declared.pause_s),
         )
         url = settings.source_urls.get(source, scraper.base_url)
-        if url and not re.match(r"https?://[^/?#]", url):
+        if url and (unfit := _unfit_address(url)):
             raise ConfigurationError(
-                f"GAPLESS_SOURCE_URLS: that of {source} begins with neither https:// nor http://. Nothing was done",
+                f"GAPLESS_SOURCE_URLS: that of {source} {unfit}. Nothing was done",
                 source=source,
                 stage="settings",
                 hint=f"write it like {scraper.base_url}",
@@ -343,6 +344,30 @@ def _refuse_entities_of_none(settings: Settings, scraper: Scraper) -> None:
         stage="settings",
         hint=f"take them out{narrow}",
     )
+
+
+def _unfit_address(url: str) -> str:
+    """Why no source can be asked there, "" where one can.
+
+    >>> _unfit_address("https://{site}.example.org/api"), _unfit_address("http://127.0.0.1:8081/{site}")
+    ('', '')
+    >>> _unfit_address("http://me:secret@example.org"), _unfit_address("http://example.org/?key=1")
+    ('has a user or password in it', 'has a query or a fragment')
+    """
+    if not re.match(r"https?://[^/?#]", url):
+        return "begins with neither https:// nor http://"
+    if re.search(r"[\s\x00-\x1f\x7f]", url):
+        return "has a blank or a line break in it"
+    try:
+        parts = urllib.parse.urlsplit(url)
+        if parts.port == 0 or not parts.hostname:
+            return "has no host, or the port 0"
+    except ValueError:
+        return "has no valid host or port"
+    if "@" in parts.netloc:
+        # It would be in every log line of a library that shows addresses.
+        return "has a user or password in it"
+    return "has a query or a fragment" if parts.query or parts.fragment else ""
 
 
 def _of_account(settings: Mapping[str, _Setting], scraper: Scraper, declared: _Setting) -> _Setting:
