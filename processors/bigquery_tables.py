@@ -30,7 +30,8 @@ def make_or_widen(
     Args:
         client: Raises its own exceptions.
         reference: Where the table is.
-        table: Partition field, granularity and key; raises ``LoadRejected`` for a table partitioned otherwise.
+        table: Partition field, granularity and key; raises ``LoadRejected`` for a table partitioned otherwise,
+            and for a view in its place.
         columns: What the row model wants.
         calling: Retry and timeout of every call.
     """
@@ -42,6 +43,12 @@ def make_or_widen(
         made.clustering_fields = list(table.key[:4])
         made.description = (table.model.__doc__ or "").strip() or None
         found = client.create_table(made, exists_ok=True, **calling)
+    if found.table_type not in ("TABLE", None):
+        raise LoadRejected(
+            f"{table.name} is a {found.table_type}, which takes no rows; it is as it was",
+            stage="load",
+            hint="drop or rename it by hand, or give the row model's table another name",
+        )
     by = found.time_partitioning.field if found.time_partitioning else None
     if by != table.partition_field:
         raise LoadRejected(

@@ -221,6 +221,13 @@ def test_another_partition_column_is_refused(bench):
         bench.warehouse.ensure_table(Table("games", Moved, ("game_key",), "played_on"))
 
 
+def test_a_view_in_the_place_of_a_table_is_named_for_what_it_is(bench):
+    table = bench.processor.tables[0]
+    bench.warehouse.query(f"CREATE VIEW {bench.warehouse.name_of(table.name)} AS SELECT DATE '2025-01-03' AS game_date")
+    with pytest.raises(LoadRejected, match="is a VIEW, which takes no rows"):
+        bench.warehouse.ensure_table(table)
+
+
 def test_the_table_is_partitioned_clustered_and_described(bench):
     bench.warehouse.ensure_table(bench.processor.tables[1])
     found = bench.warehouse._open().get_table(f"p.{bench.warehouse.dataset.name}.player_lines")
