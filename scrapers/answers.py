@@ -80,7 +80,7 @@ STATUSES: Mapping[int, type[PipelineError]] = {
 ``SourceUnavailable``, any other ``SourceContractError``."""
 
 _KEPT_HEADERS = re.compile(
-    r"date|content-type|content-encoding|content-range|etag|last-modified|link|retry-after"
+    r"age|date|content-type|content-encoding|content-range|etag|last-modified|link|retry-after"
     r"|x-(?!.*(?:key|token|secret|auth|cookie)).*"
 )
 _KEPT_CHARS = 4_000

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from alerting.errors import (
     NonCriticalError,
+    NotSettled,
     PipelineError,
     SourceContractError,
     StateUnreadable,
@@ -25,6 +26,7 @@ from scrapers.manifest import Manifest, PageRecord, content_hash, open_or_blocki
 from scrapers.partition import Partition
 from scrapers.parts import Parts
 from scrapers.sweep_reading import Sweep
+from scrapers.waits import age_s
 
 MAX_PAGES = 10_000
 
@@ -283,10 +285,24 @@ class Attempt:
         link = page.headers.get("link", "")
         if findings.next_request is None and is_data_type(self._scraper.accept) and names_next_page(link):
             raise Truncated(f"the Link header names a next page, {redact(link)[:60]!r}, which is not requested")
+        self._refuse_cached(page)
         findings = _with_status(findings, page.status)
         if self.partition.is_sweep:
             return _checked_sweep(self._scraper.tables[0], findings)
         return _checked(self.partition, findings) if self.partition.is_span else findings
+
+    def _refuse_cached(self, page: Page) -> None:
+        """An answer that a cache took before the date was settled is of that time, and proves nothing by now."""
+        kept_s = age_s(page.headers.get("age"))
+        if not kept_s or self.partition.is_whole or not self._scraper.keeps_history:
+            return
+        made_at, settled_at = page.fetched_at - dt.timedelta(seconds=kept_s), self._scraper.settled_at(self.partition)
+        if made_at < settled_at:
+            raise NotSettled(
+                f"a cache gave an answer of {made_at:%Y-%m-%d %H:%M} UTC, and the date was settled at "
+                f"{settled_at:%Y-%m-%d %H:%M} UTC; its page is kept as evidence",
+                hint="ask again when the cache has let go of it",
+            )
 
     def _add(self, record: PageRecord, findings: Findings, request: Request) -> None:
         self._asked.add((self._course.reading, request))

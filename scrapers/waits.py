@@ -48,6 +48,17 @@ def _until(text: str, now: dt.datetime) -> float | None:
         return None
 
 
+def age_s(value: str | None) -> float:
+    """How long an answer has lain in a cache, by its ``Age`` header; 0 where it says nothing that can be.
+
+    >>> [age_s(text) for text in (None, "", "86400", " 7 ", "-5", "soon", "9" * 30)]
+    [0.0, 0.0, 86400.0, 7.0, 0.0, 0.0, 0.0]
+    """
+    text = (value or "").strip()
+    seconds = float(text) if _SECONDS.fullmatch(text) else 0.0
+    return seconds if 0 < seconds <= 10 * LONGEST_WISH_S else 0.0
+
+
 def shown_wait(seconds: float, now: dt.datetime) -> str:
     """A wait in a sentence: short ones as a duration, those above a day as the instant at which they end.
 

@@ -386,6 +386,20 @@ def test_a_date_that_had_rows_in_one_sweep_is_not_empty_in_the_next():
         scrape(DAY, ScrapeContext(GAMES, client, Landing(MemoryObjectStore()), "b", "0"))
 
 
+@pytest.mark.parametrize(("body", "days"), [(EMPTY, 400), (GOOD, 363)], ids=["none", "rows"])
+def test_what_a_cache_took_before_the_date_was_settled_is_no_answer(body, days):
+    client, landing = Landed(body, age=str(days * 86_400)), Landing(MemoryObjectStore())
+    with pytest.raises(NotSettled, match=r"a cache gave an answer of 202.* UTC, and the date was settled at"):
+        scrape(DAY, ScrapeContext(SOURCE, client, landing, "b", "0"))
+
+
+@pytest.mark.parametrize("age", ["0", "3600", "31190400", "-5", "9" * 40, "soon"])
+def test_what_a_cache_took_later_or_an_age_that_is_none_changes_nothing(age):
+    client, landing = Landed(GOOD, age=age), Landing(MemoryObjectStore())
+    manifest = scrape(DAY, ScrapeContext(SOURCE, client, landing, "b", "0"))
+    assert manifest.counts["nba_bdl_games"] == len(games_on(DATE))
+
+
 @pytest.mark.parametrize("sign", ["", "-"])
 def test_an_integer_of_5000_digits_is_left_to_the_row_that_holds_it(sign):
     body = b'{"n":' + sign.encode() + b"9" * 5_000 + b',"m":9007199254740993}'
