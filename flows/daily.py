@@ -93,7 +93,7 @@ def _refuse_nobody(scraper: Scraper, names: Collection[str]) -> None:
             f"no entity of {scraper.source} is known. Nothing was done",
             source=scraper.source,
             stage="plan",
-            hint="GAPLESS_SOURCE_ENTITIES says which there are",
+            hint="see GAPLESS_SOURCE_ENTITIES",
         )
 
 

@@ -54,7 +54,7 @@ def secret_from_block(secret: str) -> str:
             f"secret {secret} is not in the environment, and Secret block {name} could not be read: "
             f"{type(answer).__name__}. Nothing was done",
             stage="settings",
-            hint=f"set it in the environment, or look whether the server of PREFECT_API_URL has block {name}",
+            hint=f"set it in the environment, or check that the server of PREFECT_API_URL has block {name}",
         )
     value = str(answer)
     register_secret(value)

@@ -381,7 +381,7 @@ class Scraper(ABC):
         """Begins exactly the steps of ``part`` (half-open, at least one); only where ``parts`` has several."""
         raise ConfigurationError(
             f"{self.source} has {len(self.parts(partition))} parts and no request for {part}; nothing was asked",
-            hint="give the scraper a part_request, or take its parts away",
+            hint="give the scraper a part_request, or remove its parts",
         )
 
     def item_request(self, partition: Partition, item: str) -> Request:  # noqa: ARG002 - see feeds_on

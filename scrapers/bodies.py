@@ -64,7 +64,7 @@ def unpacked(
 def _too_large(max_bytes: int) -> Truncated:
     return Truncated(
         f"the body is larger than {max_bytes} bytes; nothing of it was kept",
-        hint="raise max_body_bytes of this scraper, or ask for less at a time",
+        hint="raise max_body_bytes of this scraper, or request less at a time",
     )
 
 

@@ -391,6 +391,6 @@ def _of_site(problem: PipelineError | None, answer: Answer, site: str) -> Pipeli
         why = "is not there" if is_gone else "lets nobody in"
     return SiteClosed(
         f"{redact(site)} {why}: status {answer.status}",
-        hint="look at it in a browser; take it out of GAPLESS_SOURCE_ENTITIES when it is gone for good",
+        hint="open it in a browser; remove it from GAPLESS_SOURCE_ENTITIES if it is gone",
         **problem.facts,
     )

@@ -174,7 +174,7 @@ class Landing:
                 source=manifest.source,
                 partition=manifest.partition,
                 stage="land",
-                hint="ask for it again: the next run does",
+                hint="run it again",
             )
         return manifest
 

@@ -170,7 +170,7 @@ class Parts:
             raise Truncated(
                 f"{what} came with {plural(reading.rows, 'row')}, the source gives at most {cap or reading.rows:,}: "
                 "what lies beyond is missing; landed pages are kept as evidence, nothing of them is loaded",
-                hint="let parts() of this scraper have finer steps, or ask by another filter",
+                hint="give parts() of this scraper finer steps, or use another filter",
                 announced=reading.total,
             )
         reading.is_cut = True

@@ -68,7 +68,7 @@ def unreachable(endpoint: str, **where: Any) -> LandingUnavailable:
         "begun",
         hint="make up, if it is the local stack; then gapless preflight"
         if endpoint
-        else "gapless preflight, when the network is back; https://status.cloud.google.com tells of outages",
+        else "gapless preflight, when the network is back; outages: https://status.cloud.google.com",
         **where,
     )
 

@@ -187,7 +187,7 @@ class Sweep:
             raise Truncated(
                 f"{reading.band} has {total or len(reading.rows)} rows, the source gives at most {cap} and cannot be "
                 "asked for less: what lies beyond is missing; landed pages are kept as evidence, nothing is loaded",
-                hint="let the axes of this scraper have finer steps, or one more",
+                hint="give the axes of this scraper finer steps, or add one",
                 announced=total,
             )
         self._leaves.pop(band, None)

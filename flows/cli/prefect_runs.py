@@ -291,5 +291,5 @@ def _unreachable(error: Exception) -> PipelineError:
     return TransientError(
         f"the Prefect API did not do it: {type(error).__name__}: {str(error)[:300]}",
         stage="start",
-        hint="gapless preflight; is PREFECT_API_URL right and the server up?",
+        hint="gapless preflight; check PREFECT_API_URL and that the server is up",
     )

@@ -33,8 +33,7 @@ def refuse_without_mail(services: Services) -> None:
         raise ConfigurationError(
             f"nobody could be told how the run ends: {error.message}. Nothing was done",
             stage="start",
-            hint="see that the mail server answers: gapless test-alert; or do without mail: "
-            "export GAPLESS_CONSOLE_ONLY=true",
+            hint="check the mail server: gapless test-alert; or run without mail: export GAPLESS_CONSOLE_ONLY=true",
         ) from error
 
 

@@ -47,7 +47,7 @@ def cool_down(
     error.facts["resets_at"] = begun.until.isoformat()
     what = f"{blocked.site} is left alone" if blocked.site else f"every run of {_all_of(blocked.source)} is refused"
     error.hint = (
-        f"wait: {what} until {begun.until:%Y-%m-%d %H:%M} UTC; when you know that the block is gone: "
+        f"wait: {what} until {begun.until:%Y-%m-%d %H:%M} UTC; if you know that the block is gone: "
         f"{lift_command(blocked.source, blocked.site)}"
     )
 
@@ -74,7 +74,7 @@ def refuse_while_cooling(store: ObjectStore, source: str, now: dt.datetime) -> N
             f"{found.until:%Y-%m-%d %H:%M} UTC. Nothing was done",
             source=source,
             stage="start",
-            hint=f"wait; when you know that the block is gone: {lift_command(source)}",
+            hint=f"wait, or if you know that the block is gone: {lift_command(source)}",
         )
 
 

@@ -32,7 +32,7 @@ def besides_left_alone(services: Services, scraper: Scraper, plan: Plan, now: dt
             f"nothing can start: {told}. Nothing was done",
             source=scraper.source,
             stage="plan",
-            hint=f"wait; when you know that the block is gone: {lift_command(scraper.source, first)}",
+            hint=f"wait, or if you know that the block is gone: {lift_command(scraper.source, first)}",
         )
     return plan.noting(
         *(

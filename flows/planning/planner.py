@@ -121,7 +121,7 @@ def plan_asked(
             f"the plan is empty: nothing of {asked.range_text} is {_wanted(asked)}",
             source=asked.source,
             stage="plan",
-            hint="ask for the range without that condition; dates that are done cost nothing",
+            hint="run the range without that condition; finished dates cost nothing",
         )
     plan = in_order(services, scraper, plan, entries, now, Waiver(asked.ignore_requires, coming))
     judged = by_oracles(services, scraper, plan, entries, now, _told_before(services, scraper, backfill_id))

@@ -107,9 +107,7 @@ def _named_series(scraper: Scraper, selected: Selection) -> list[str]:
     of_dates = {key.rpartition("@")[0] for key in listed} if all("@" in key for key in listed) else set()
     names = sorted(_keys(scraper, "entities", selected.entities.strip() or ", ".join(of_dates) or ALL))
     if not names:
-        raise _unfit(
-            scraper, f"no entity of {scraper.source} is known: GAPLESS_SOURCE_ENTITIES says which there are", ""
-        )
+        raise _unfit(scraper, f"no entity of {scraper.source} is known: see GAPLESS_SOURCE_ENTITIES", "")
     return names
 
 

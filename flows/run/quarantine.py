@@ -75,7 +75,7 @@ def duplicate_payloads(
         key: CoverageLow(
             f"the payload is byte for byte that of {compress_dates([one for one in group if one != key])}: the source "
             "gave one answer to different questions; it is landed, not called done",
-            hint="fetch all of them again; if that is normal here, say may_repeat = True in the scraper",
+            hint="fetch all of them again; if that is normal here, declare may_repeat = True in the scraper",
             content_hash=entries[key].content_hash[:12],
         )
         for group in groups.values()
@@ -105,7 +105,7 @@ def at_cap(entries: Mapping[str, LedgerEntry], table: str, cap: int) -> dict[str
         key: Truncated(
             f"{cap:,} rows of {table}, as {len(keys) - 1} others have, and none has more: the source seems to cut "
             "there; it is landed, not called done",
-            hint=f"declare result_cap = {cap} in the scraper; if so many are right, say may_repeat = True",
+            hint=f"declare result_cap = {cap} in the scraper; if so many are right, declare may_repeat = True",
         )
         for key in keys
     }

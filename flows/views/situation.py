@@ -248,7 +248,7 @@ class Situation:
         if self.is_alive and self.lease:
             return f"refused while {self.lease.backfill_id} runs, unless it waits for it: -p wait_for_lease_s=3600"
         if self.cooldown:
-            return f"refused until {at(self.cooldown.until)}; when you know that the block is gone: {self.lift}"
+            return f"refused until {at(self.cooldown.until)}; if you know that the block is gone: {self.lift}"
         return ""
 
     @property
@@ -273,18 +273,18 @@ class Situation:
         if self.is_alive and self.lease:
             return "nothing to do" + (": it mails when it ends" if self.lease.mode == "backfill" else "")
         if self.resume and self.cooldown:
-            return f"nothing to do; to go sooner, when you know that the block is gone: {self.lift}, then {self.again}"
+            return f"nothing to do; to go sooner, if you know that the block is gone: {self.lift}, then {self.again}"
         if self.resume:
             return "nothing to do" + (f"; to go sooner: {self.again}" if self.resume.waits_for == BLOCK else "")
         if self.cooldown:
-            return f"wait until {at(self.cooldown.until)}, or when you know that the block is gone: {self.lift}"
+            return f"wait until {at(self.cooldown.until)}, or if you know that the block is gone: {self.lift}"
         if not self.open_keys:
             return "nothing to do"
         open_sites = {self.scraper.site_of(key) for key in self.open_keys} if self.left_alone else set()
         if open_sites and open_sites <= self.left_alone.keys():
             last = max(self.left_alone[site].until for site in open_sites)
             lifts = ", ".join(lift_command(self.source, site) for site in sorted(open_sites))
-            return f"wait until {at(last)}, or when you know that the block is gone: {lifts}; then {self.again}"
+            return f"wait until {at(last)}, or if you know that the block is gone: {lifts}; then {self.again}"
         if self.needs_key:
             return f"renew the key; then gapless preflight {self.source} --canary, and {self.again}"
         return self.again

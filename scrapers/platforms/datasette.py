@@ -80,7 +80,7 @@ class DatasetteScraper(ProbedScraper):
             raise Truncated(
                 f"the last page has exactly the {len(keys):,} rows that were asked for, and no count tells that it is "
                 "the last; landed pages are kept as evidence",
-                hint="ask with another page_size; a server that cuts there ends at another row then",
+                hint="use another page_size: a server that truncates then ends at another row",
             )
         is_only_page = not cursor and not page.request.cursor
         request = None
@@ -144,7 +144,7 @@ class DatasetteScraper(ProbedScraper):
         if not isinstance(rows, list) or not all(isinstance(key, str) for key in keys):
             raise SourceContractError(f"rows without a text key {self.key_column}")
         if truncated:
-            raise Truncated("the source cut the rows of this page", hint="ask for a smaller page_size")
+            raise Truncated("the source cut the rows of this page", hint="use a smaller page_size")
         after = [_plain(cursor), *keys] if cursor else list(keys)
         if any(left >= right for left, right in itertools.pairwise(after)):
             raise SourceContractError(f"rows do not follow {cursor[:40]!r} in the order of their key")

@@ -139,5 +139,5 @@ def closed(answer: Answer) -> PipelineError | None:
     return SiteClosed(
         "the shop has no WooCommerce Store API (rest_no_route)",
         status=answer.status,
-        hint="look whether its platform in GAPLESS_SOURCE_ENTITIES is right, and whether it still sells",
+        hint="check its platform in GAPLESS_SOURCE_ENTITIES, and whether it still sells",
     )

@@ -150,7 +150,7 @@ def test_an_answer_that_breaks_the_contract_says_how(street: Street, shop: str, 
 @pytest.mark.parametrize(
     ("shop", "trouble", "told"),
     [
-        (WOO, {"kind": "closed"}, "no WooCommerce Store API.*look whether its platform"),
+        (WOO, {"kind": "closed"}, "no WooCommerce Store API.*check its platform"),
         (SHOPIFY, {"kind": "closed"}, "alpine.example sends us to https://alpine.example/password: status 302"),
         (SHOPIFY, {"kind": "status", "code": 401}, "alpine.example lets nobody in: status 401"),
         (SHOPIFY, {"kind": "status", "code": 404}, "alpine.example is not there: status 404"),
