@@ -217,28 +217,39 @@ def span_windows(partitions: Sequence[Partition], days: int) -> list[tuple[Parti
     return [tuple(partitions[begin : begin + size]) for begin in range(0, len(partitions), size)]
 
 
+MONTHS_UP_TO = 400
+"""Partitions whose windows are months. Of ten years these are 120 subflows on a page, and cost the server more than all
+dates do."""
+
+
 def windows(partitions: Sequence[Partition], single_up_to: int = 31) -> list[tuple[Partition, ...]]:
     """Groups partitions, in the order given, into date subflows.
 
     Up to ``single_up_to`` partitions each is its own window, so that every date is a named run in the UI; beyond
     that a window holds one calendar month (of one entity, where there are several), or ``single_up_to`` whole entities,
-    because a subflow costs as much as ten to thirty tasks. Many entities with few dates each share windows.
+    because a subflow costs as much as seventy tasks that are well; beyond `MONTHS_UP_TO` it holds a quarter of a year.
+    Many entities with few dates each share windows.
 
     >>> many = partitions_between(dt.date(2024, 1, 1), dt.date(2024, 3, 1), "UTC")
     >>> [len(window) for window in windows(many)]
     [31, 29, 1]
+    >>> years = partitions_between(dt.date(2022, 11, 1), dt.date(2024, 1, 1), "UTC")
+    >>> [len(window) for window in windows(years)]
+    [61, 90, 91, 92, 92, 1]
     >>> [len(window) for window in windows([Partition.day(many[0].start, "UTC", f"shop-{n}") for n in range(40)])]
     [31, 9]
     """
     if len(partitions) <= single_up_to:
         return [(partition,) for partition in partitions]
-    months: dict[tuple[str, int, int], list[Partition]] = {}
+    months = 1 if len(partitions) <= MONTHS_UP_TO else 3
+    periods: dict[tuple[str, int, int], list[Partition]] = {}
     for partition in partitions:
-        months.setdefault((partition.entity, partition.start.year, partition.start.month), []).append(partition)
+        period = (partition.entity, partition.start.year, (partition.start.month - 1) // months)
+        periods.setdefault(period, []).append(partition)
     if not partitions[0].entity:
-        return [tuple(members) for members in months.values()]
+        return [tuple(members) for members in periods.values()]
     groups: list[list[Partition]] = []
-    for members in months.values():
+    for members in periods.values():
         if not groups or len(groups[-1]) + len(members) > single_up_to:
             groups.append([])
         groups[-1] += members
