@@ -35,7 +35,7 @@ _LEAST_PARTITIONS = 31
 
 
 def chunks(partitions: Sequence[Partition], size: int) -> list[tuple[Partition, ...]]:
-    """Consecutive windows of at most ``size`` partitions: a deployed child costs 2.5 to 3 CPU seconds to start."""
+    """Consecutive windows of at most ``size`` partitions: a deployed child costs 1 to 3 CPU seconds to start."""
     return [tuple(partitions[begin : begin + size]) for begin in range(0, len(partitions), size)]
 
 
