@@ -9,7 +9,8 @@ from alerting.errors import BlockedBySource, SourceContractError, SourceUnavaila
 from scrapers.excerpts import excerpt
 from scrapers.json_bodies import landed_json, parsed_json
 
-_PAGE = re.compile(rb"(?is)(?:\xef\xbb\xbf|\s|<!--.{0,800}?-->)*<(?:!doctype html|html|head|body)[\s>]")
+# Atomic, because comments behind one another could else be cut apart in 2^n ways.
+_PAGE = re.compile(rb"(?is)(?>\xef\xbb\xbf|\s|<!--.{0,800}?-->)*+<(?:!doctype html|html|head|body)[\s>]")
 _SCRIPT_ENDS = re.compile(rb"(?i)</script\s*>")
 
 
@@ -31,7 +32,7 @@ def landed_embedded_json(body: bytes, element: str) -> Any:
 def _embedded(body: bytes, element: str) -> bytes:
     if _PAGE.match(body) is None:
         raise SourceContractError("the body is no web page", body=excerpt(body))
-    begins = re.findall(rb"""<script\b[^>]*\bid=["']?%s["']?[^>]*>""" % re.escape(element.encode()), body)
+    begins = re.findall(rb"""<script\b[^<>]*\bid=["']?%s["']?[^<>]*>""" % re.escape(element.encode()), body)
     if not begins:
         raise BlockedBySource(
             f"a web page came without its data, {element}", body=excerpt(body), hint="look at the page in a browser"

@@ -39,6 +39,7 @@ from scrapers.answers import Answer, landed_json, parsed_json, problem_in
 from scrapers.base import Page, Request, Scraper, SourceAccess
 from scrapers.bodies import beginning, unpacked
 from scrapers.client import SourceClient
+from scrapers.html_bodies import parsed_embedded_json
 from scrapers.landing import Landing
 from scrapers.pace.budget import Budget
 from scrapers.partition import Partition
@@ -409,6 +410,24 @@ def test_an_integer_of_5000_digits_is_left_to_the_row_that_holds_it(sign):
 def test_a_packing_that_cannot_be_read_is_refused_by_label_and_content():
     with pytest.raises(SourceContractError, match=r"'br' was not asked for.* 8b 05 80 7b"):
         list(unpacked([b"\x8b\x05\x80{\x01\x02"], "br", 1000))
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"<!---->" * 3_000 + b"x", SourceContractError),
+        (b"<html>" + b"<script " * 300_000, BlockedBySource),
+        (b"<!-- a --> <!-- b -->\n<html><script id='__DATA__' type=x>{}</script>", None),
+    ],
+    ids=["comments", "scripts", "a page"],
+)
+def test_a_page_is_judged_in_time_whatever_it_is_made_of(body, kind):
+    """Read by a careless pattern, the first would take longer than the universe is old, the second hours."""
+    if kind is None:
+        assert parsed_embedded_json(body, "__DATA__") == {}
+        return
+    with pytest.raises(kind):
+        parsed_embedded_json(body, "__DATA__")
 
 
 EMPTY_MEMBER = gzip.compress(b"", mtime=0)
