@@ -157,7 +157,9 @@ class Follower:
         except LeaseHeld as error:
             run.stop(error, "scrape")
         except Exception as error:
-            run.stop(CriticalError(f"the parent cannot be followed: {error!r}", source=run.source), "scrape")
+            # Of this window alone: its dates are begun again in another one.
+            partition_logger().exception("the parent cannot be followed any more")
+            run.stop(LeaseHeld(f"the parent cannot be followed: {type(error).__name__}", source=run.source), "scrape")
         # What waits at the gate must see that the run is over.
         for why in run.gate.closed_by:
             await run.gate.open(why)

@@ -385,6 +385,29 @@ def test_a_window_that_was_frozen_looks_at_its_orders_before_it_begins_another_d
     asyncio.run(story())
 
 
+def test_a_window_that_cannot_follow_its_parent_any_more_ends_and_stops_no_other(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.upstream.trouble({"kind": "slow", "delay_s": 0.1})
+
+    async def story() -> None:
+        async with fleet("2025-01-01", "2025-01-20") as found:
+            window = found.window(*days(1, 20))
+            await found.until(lambda: found.run.tally.calls >= 2)
+
+            async def broken(_: Follower) -> None:
+                raise RuntimeError("nobody knows this")
+
+            monkeypatch.setattr(Follower, "step", broken)
+            async with asyncio.timeout(PATIENCE_S):
+                await window
+            assert place.upstream.calls.report()["total"] < 20
+            await found.supervisor.step()
+            assert found.run.stopped_by is None
+
+    asyncio.run(story())
+
+
 @pytest.mark.parametrize("end", ["released", "taken over", "silent for too long"])
 def test_a_window_that_stands_still_for_its_parent_ends_when_the_source_is_not_the_parents_any_more(
     place: Place, caplog: pytest.LogCaptureFixture, end: str
