@@ -45,6 +45,7 @@ from flows.planning.query_bytes import plan_dry_run
 from flows.planning.versions import refresh_versions
 from flows.run.artifacts import ended, report_progress
 from flows.run.cost_history import remember_cost
+from flows.run.heap import frozen_heap
 from flows.run.heartbeat import keep_alive
 from flows.run.interruption import end_children, reason_of
 from flows.run.metrics import metered
@@ -140,7 +141,7 @@ async def run_asked(asked: Asked) -> State[Any]:
         if asked.dry_run:
             read = await asyncio.to_thread(plan_dry_run, services, asked.source, planned.plan)
             return Completed(message=f"dry run, nothing was done. {planned.describe()}\n{read.describe()}")
-        with library_logs_in_run():
+        with library_logs_in_run(), frozen_heap():
             return await run_backfill(services, asked, backfill_id, PrefectOrchestrator())
     except PipelineError as error:
         if not asked.dry_run:

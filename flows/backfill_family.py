@@ -35,6 +35,7 @@ from flows.log import failed, lets_out_redacted, library_logs_in_run, partition_
 from flows.parameters import AdvancedFamily, Concurrency, DateOrNone, Mode, OnFailure, Period, Reason, WaitSeconds
 from flows.planning.family import FamilyPlan, Step, plan_family, step_id
 from flows.run.artifacts import show_progress
+from flows.run.heap import frozen_heap
 from flows.run.interruption import end_children, reason_of
 from flows.run.orchestrator import Orchestrator
 from flows.run.prefect_orchestrator import PrefectOrchestrator
@@ -277,7 +278,7 @@ class FamilyRun:
 async def run_step(services: Services, asked: Asked, backfill_id: str, orchestrator: Orchestrator) -> State[Any]:
     """The ordinary backfill of one source; why one never began is left for the family's mail."""
     try:
-        with library_logs_in_run():
+        with library_logs_in_run(), frozen_heap():
             return await run_backfill(services, asked, backfill_id, orchestrator)
     except PipelineError as error:
         await asyncio.to_thread(tell_not_begun, services, asked, backfill_id, error, utc_now())

@@ -18,6 +18,7 @@ from alerting.redaction import redact
 from alerting.wording import plural
 from flows.child_runs.window import joined
 from flows.log import lets_out_redacted, partition_logger
+from flows.run.heap import frozen_heap
 from flows.run.prefect_orchestrator import PrefectOrchestrator, handed_over
 from flows.run.recording import (
     begin_sweep,
@@ -62,9 +63,10 @@ async def dates(source: str, backfill_id: str, partitions: list[str], slots: int
     if part := handed_over():
         return await part()
     try:
-        async with joined(PrefectOrchestrator(), source, backfill_id, partitions, slots) as run:
-            # The parent loads: it reads in the ledger what is landed.
-            return await land_window(run, partitions, lambda _: None)
+        with frozen_heap():
+            async with joined(PrefectOrchestrator(), source, backfill_id, partitions, slots) as run:
+                # The parent loads: it reads in the ledger what is landed.
+                return await land_window(run, partitions, lambda _: None)
     except (ConfigurationError, LeaseHeld, StateUnreadable) as error:
         partition_logger().error("%s", error)
         return Failed(message=redact(str(error)))
