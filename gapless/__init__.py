@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import importlib.util
+import io
 import sys
 from pathlib import Path
 
@@ -37,6 +38,10 @@ def refuse_neighbours() -> None:
 
 def main() -> int:
     """The ``gapless`` command; returns its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # In a locale without it, … is written as its code, and no traceback.
+            stream.reconfigure(errors="backslashreplace")
     try:
         refuse_neighbours()
         # Takes seconds, in which a person may think again.

@@ -90,7 +90,7 @@ _RANGE = re.compile(r"[a-z-]+\s+0-([0-9]{1,18})/([0-9]{1,18})", re.IGNORECASE)
 _REMAINING = re.compile(r".*(?:rate-?limit|quota).*remaining.*")
 # The IETF's draft in both of its forms: limit=100, remaining=0, reset=30, and "default";r=0;t=30.
 _STRUCTURED_NOTHING_LEFT = re.compile(r"(?i).*[\s,;](?:remaining|r)=0+(?:[\s,;].*)?", re.DOTALL)
-_NEXT_LINK = re.compile(r"""(?i);\s*rel\s*=\s*(?:"[^"]*\bnext\b[^"]*"|next\b)""")
+_NEXT_LINK = re.compile(r"""(?i);\s*rel\s*=\s*(?:"[^"]{0,200}\bnext\b[^"]{0,200}"|next\b)""")
 # Atomic, because comments behind one another could else be cut apart in 2^n ways.
 _PAGE = re.compile(
     rb"(?is)(?>[\xef\xbb\xbf\xff\xfe\s]|<\?.{0,400}?\?>|<!--.{0,800}?-->)*+"

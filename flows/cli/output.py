@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, NoReturn
 
@@ -87,7 +88,9 @@ Why = Annotated[str, typer.Option("--reason", "-r", help="Why: a reason of the d
 def show(data: Any, lines: Iterable[str], as_json: bool) -> None:
     """Prints ``data`` as JSON, or ``lines``; secrets are masked in both."""
     if as_json:
-        typer.echo(visible(json.dumps(redact_value(_plain(data)), indent=1, ensure_ascii=False)))
+        # A locale that is not Unicode still gets JSON that says the same.
+        is_unicode = (getattr(sys.stdout, "encoding", "") or "utf-8").lower().startswith("utf")
+        typer.echo(visible(json.dumps(redact_value(_plain(data)), indent=1, ensure_ascii=not is_unicode)))
         return
     for line in lines:
         typer.echo(printable(line))

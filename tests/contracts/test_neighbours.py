@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import json
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import gapless
+from flows.cli.output import show
 from gapless import PACKAGES
 
 PROJECT_DIR = Path(__file__).parents[2]
@@ -84,6 +86,22 @@ def test_ctrl_c_while_the_command_is_still_being_imported_says_nothing(monkeypat
     monkeypatch.setattr(gapless, "refuse_neighbours", interrupted)
     assert gapless.main() == 130
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp437"])
+def test_a_locale_without_a_character_gets_its_code_and_json_says_the_same(monkeypatch, encoding: str) -> None:
+    def runs() -> int:
+        show({"range": "2025-01-01…🟩"}, ["a … b"], as_json=False)
+        show({"range": "2025-01-01…🟩"}, [], as_json=True)
+        return 0
+
+    written = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, encoding, write_through=True))
+    monkeypatch.setattr("flows.cli.command.main", runs)
+    assert gapless.main() == 0
+    text, _, document = written.getvalue().decode("ascii").partition("\n")
+    assert text == r"a \u2026 b"
+    assert json.loads(document) == {"range": "2025-01-01…🟩"}
 
 
 class Full(io.StringIO):
