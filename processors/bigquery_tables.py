@@ -43,7 +43,8 @@ def make_or_widen(
         made.clustering_fields = list(table.key[:4])
         made.description = (table.model.__doc__ or "").strip() or None
         found = client.create_table(made, exists_ok=True, **calling)
-    if found.table_type not in ("TABLE", None):
+    # A review loads into clones.
+    if found.table_type not in ("TABLE", "CLONE", None):
         raise LoadRejected(
             f"{table.name} is a {found.table_type}, which takes no rows; it is as it was",
             stage="load",
