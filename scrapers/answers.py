@@ -86,6 +86,8 @@ _KEPT_HEADERS = re.compile(
 _KEPT_CHARS = 4_000
 _LONGEST_ERROR_BYTES = 16_384
 _LONGEST_NAME_CHARS = 80
+# Not those of what is not there: a next call would be told the same.
+_MAY_BE_A_LIMIT = frozenset(range(400, 500)) - {403, 404, 405, 407, 408, 410, 421, 425, 429, 451}
 _RANGE = re.compile(r"[a-z-]+\s+0-([0-9]{1,18})/([0-9]{1,18})", re.IGNORECASE)
 _REMAINING = re.compile(r".*(?:rate-?limit|quota).*remaining.*")
 # The IETF's draft in both of its forms: limit=100, remaining=0, reset=30, and "default";r=0;t=30.
@@ -136,6 +138,8 @@ def problem_in(
         return incomplete or (_error_in_place_of_data(answer, statuses) if looks_json else None)
     if answer.status == 403:
         kind = _meaning_of_403(answer, is_page=is_page) or kind
+    elif kind is None and answer.status in _MAY_BE_A_LIMIT and _tells_a_limit(answer, is_page=is_page):
+        kind = RateLimited
     kind = kind or STATUSES.get(answer.status)
     if kind is None:
         kind = SourceUnavailable if answer.status >= 500 else SourceContractError
@@ -194,16 +198,21 @@ def _is_whole(content_range: str) -> bool:
 
 def _meaning_of_403(answer: Answer, *, is_page: bool) -> type[PipelineError] | None:
     """A limit where the answer says when to come back or that nothing is left, a block for a page, else a dead key."""
-    wish_s = retry_after_s(answer.headers.get("retry-after"), answer.received_at)
     nothing_left = any(
         len(name) < _LONGEST_NAME_CHARS and _REMAINING.fullmatch(name) and _NOTHING_LEFT.fullmatch(value)
         for name, value in answer.headers.items()
     )
     structured = ", " + answer.headers.get("ratelimit", "")
-    is_told = not is_page and LIMIT_WORDS.search(answer.body[:2000]) is not None
-    if wish_s is not None or nothing_left or _STRUCTURED_NOTHING_LEFT.fullmatch(structured) or is_told:
+    if nothing_left or _STRUCTURED_NOTHING_LEFT.fullmatch(structured) or _tells_a_limit(answer, is_page=is_page):
         return RateLimited
     return BlockedBySource if is_page else None
+
+
+def _tells_a_limit(answer: Answer, *, is_page: bool) -> bool:
+    """By when to come back, or in words; that nothing is left may be said with the last good call's answer, too."""
+    if retry_after_s(answer.headers.get("retry-after"), answer.received_at) is not None:
+        return True
+    return not is_page and LIMIT_WORDS.search(answer.body[:2000]) is not None
 
 
 def names_next_page(link: str) -> bool:

@@ -18,8 +18,10 @@ from alerting.wording import plural
 from scrapers.excerpts import excerpt
 
 LIMIT_WORDS = re.compile(
-    rb"(?i)rate.?limit.{0,3}exceeded|(?:limit|quota).{0,30}(?:exceeded|reached)|exceeded.{0,30}(?:limit|quota)"
-    rb"|too many requests|throttl"
+    rb"(?i)rate.?limit.{0,3}exceeded|(?:limit|quota).{0,30}(?:exceeded|reached|hit\b)"
+    rb"|(?:exceeded|reached|hit|over).{0,30}(?:limit|quota)|too many (?:requests|calls)|throttl|slow down"
+    rb"|out of (?:calls|requests|quota)|resource_exhausted|requests? per (?:second|minute|hour|day)"
+    rb"|try again (?:later|in [0-9])"
 )
 _WORDS_OF_TROUBLE = re.compile(
     rb"(?i)partial (?:results?|content|data|response)|(?:results?|data|response).{0,20}(?:truncated|incomplete)"
