@@ -28,6 +28,8 @@ from scrapers.rate import Rate
 LONGEST_TURN_S = 5.0
 """Longer ones let the others wait, shorter ones write the shared object more often than once a second."""
 _FIRST_TURN_CALLS = 2
+_FIRST_TURN_S = 0.25
+"""Of a fast account: shorter than the write that takes it, a turn would be over when it begins."""
 _SOON = dt.timedelta(seconds=1)
 # A clock that runs ahead on another machine must not close the account for as long as it is wrong.
 _LONGEST_QUEUE_S = 120.0
@@ -69,7 +71,9 @@ class AccountPace:
         limits = [rate.per_second or math.inf, (rate.per_minute or math.inf) / 60]
         self._between = dt.timedelta(seconds=1 / min(limits))
         self._most_calls = max(1, math.floor(LONGEST_TURN_S * min(limits))) if min(limits) < math.inf else 0
-        self._calls = min(_FIRST_TURN_CALLS, self._most_calls)
+        # A process that makes a call now and then keeps nobody waiting.
+        first = max(_FIRST_TURN_CALLS, math.floor(_FIRST_TURN_S * self._most_calls / LONGEST_TURN_S))
+        self._calls = self._first_calls = min(first, self._most_calls)
         self._left = 0
         self._seen: Version[_Timeline] | None = None
         self._begins = self._ends = _NEVER
@@ -116,13 +120,12 @@ class AccountPace:
 
     def _take_turn(self) -> None:
         # Turns grow as long as they are used up, or nobody else takes one between them: each is a write to the store.
-        # A process that makes a call now and then keeps nobody waiting.
         longer, mine = min(self._most_calls, 2 * self._calls), self._ends
 
         def after_the_last(known: _Timeline) -> _Timeline:
             now = self._clock.now()
             is_alone = self._is_mine(known, mine) and now <= mine + _SOON
-            self._calls = longer if self._is_used_up or is_alone else min(_FIRST_TURN_CALLS, self._most_calls)
+            self._calls = longer if self._is_used_up or is_alone else self._first_calls
             latest = now + dt.timedelta(seconds=_LONGEST_QUEUE_S)
             # Its own turn is gone on with: the distance of calls within a process is its budget's part.
             begins = now if self._is_mine(known, mine) else max(now, min(known.until, latest))

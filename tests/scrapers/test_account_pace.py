@@ -114,6 +114,23 @@ def test_the_shared_object_is_written_once_a_turn_and_not_once_a_call() -> None:
     assert world.store.writes < 200 / 7
 
 
+def test_the_first_turn_of_a_fast_account_is_longer_than_the_write_that_takes_it() -> None:
+    world = World()
+
+    class Distant(CountingStore):
+        def write(self, *args: Any, **rest: Any) -> int:
+            world.now_s += 0.06
+            return super().write(*args, **rest)
+
+    world.store = Distant()
+    budget = Process(world, [], Rate(per_second=100)).budget
+    for _ in range(20):
+        while wait_s := budget._take():
+            world.now_s += wait_s
+    assert world.store.writes <= 2
+    assert world.now_s < 0.5
+
+
 @pytest.mark.parametrize("rate", [RATE, Rate(pause_s=(5.0, 10.0))])
 def test_a_pause_that_the_source_asked_for_holds_the_other_processes_too(rate: Rate) -> None:
     world = World()
