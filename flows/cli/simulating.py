@@ -114,5 +114,5 @@ def _refuse_too_many(asked: Asked) -> None:
             f"{plural(len(dates), of.step)} are to be simulated, at most {_MOST_DATES} can be. Nothing was done",
             source=asked.source,
             stage="simulate",
-            hint="three dates meet every fault; take a full one, an empty one and one with several pages",
+            hint="three dates are enough: a full one, an empty one, one with several pages",
         )

@@ -39,7 +39,7 @@ def asked_of(
     """The parameters of a run; a reason in one's own words becomes the note, a period its dates."""
     if isinstance(start, str):
         if end is not None:
-            raise typer.BadParameter(f"{start} is a period of its own; an END goes with a first date")
+            raise typer.BadParameter(f"{start} is a period; an END needs a first date")
         start, end = period_dates(start, scraper(source).seasons)
     if not given.get("entities") and (start is None or end is None):
         raise typer.BadParameter("START and END are needed (or --entities, for a source that is asked by entity)")
@@ -67,7 +67,7 @@ def range_of(name: str, start: dt.date | str, end: dt.date | None) -> tuple[dt.d
     """First and last date (inclusive) of a period of a source or family, or of START and END."""
     if isinstance(start, str):
         if end is not None:
-            raise typer.BadParameter(f"{start} is a period of its own; an END goes with a first date")
+            raise typer.BadParameter(f"{start} is a period; an END needs a first date")
         members = map(scraper, sources_of_family(name) or [name])
         return period_dates(start, next((one.seasons for one in members if one.seasons), None))
     if end is None:
@@ -116,7 +116,7 @@ def asked_of_family(
     """The parameters of a family's run."""
     if isinstance(start, str):
         if end is not None:
-            raise typer.BadParameter(f"{start} is a period of its own; an END goes with a first date")
+            raise typer.BadParameter(f"{start} is a period; an END needs a first date")
         dates = {"period": start}
     elif start is None or end is None:
         raise typer.BadParameter("a period (2024-25, 2024, 2024-03), or START and END, are needed")

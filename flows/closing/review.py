@@ -242,7 +242,7 @@ def diff_lines(review: Review) -> list[str]:
         lines += [f"  {one.kind}: {one.text}" for one in table.samples]
     if review.diff.losses:
         keys = compress_dates(review.diff.losses)
-        lines.append(f"FEWER ROWS THAN IS USUAL on {keys}: {next(iter(review.diff.losses.values()))}")
+        lines.append(f"FEWER ROWS THAN USUAL on {keys}: {next(iter(review.diff.losses.values()))}")
     return lines
 
 

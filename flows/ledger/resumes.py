@@ -80,5 +80,5 @@ def _update(store: ObjectStore, source: str, keep: Callable[[Resume], bool], add
 
 
 def _record(store: ObjectStore, source: str) -> VersionedRecord[tuple[Resume, ...]]:
-    hint = "look at that object; deleting it forgets only which runs go on by themselves"
+    hint = "look at that object; deleting it only forgets which runs resume automatically"
     return VersionedRecord(store, resumes_name(source), _RECORDS, source=source, stage="plan", hint=hint)

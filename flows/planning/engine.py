@@ -91,9 +91,7 @@ def spread(engine: Engine, parallel: int, load: Load) -> Spread:
         MOST_PARTS,
     )
     if parts < 2:
-        return Spread(
-            Engine.INLINE, 0, f"{needs}: parts of less than {duration(LEAST_S_A_PART)} do not pay their start"
-        )
+        return Spread(Engine.INLINE, 0, f"{needs}: parts of less than {duration(LEAST_S_A_PART)} do not pay off")
     if load.workers is not None and load.workers < 2:
         return Spread(Engine.INLINE, 0, f"{plural(load.workers, 'worker', 'is', 'are')} online: none to spread over")
     parts = min(parts, load.workers or parts)

@@ -55,7 +55,7 @@ class Estimate:
         if not self.is_known:
             return "\n".join(
                 (
-                    f"calls      unknown, at least {self.calls:,}: nothing tells yet how many pages an entity has",
+                    f"calls      unknown, at least {self.calls:,}: pages per entity are unknown",
                     "money      unknown",
                     "time       unknown",
                     "basis      no earlier run; the next estimate knows what this one needed",
@@ -63,7 +63,7 @@ class Estimate:
             )
         told = []
         if self.cost_unit:
-            guess = "" if self.learned_from else "; a guess, no run has shown it yet"
+            guess = "" if self.learned_from else "; a guess until the first run"
             told = [f"{f'{self.cost_unit}s':<10} {self.units:,}{self._months_text()}{guess}"]
         learned = f"learned from {plural(self.learned_from, 'run')}" if self.learned_from else "guessed, no earlier run"
         if self.learned_from < CALIBRATED_RUNS:

@@ -187,7 +187,7 @@ def family_dates(asked: AskedFamily, scrapers: Collection[Scraper]) -> tuple[dt.
     given = [asked.start_date, asked.end_date]
     if asked.period:
         if any(given):
-            raise _refused("a period and dates are two answers to one question", "give one of them")
+            raise _refused("give a period or dates, not both", "give one of them")
         return period_dates(asked.period, next((one.seasons for one in scrapers if one.seasons), None))
     if not all(given):
         raise _refused("a period, or start_date and end_date, are needed", "period=2024, or two dates")

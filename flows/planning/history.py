@@ -158,5 +158,5 @@ def add_to_history(
 
 
 def _record(store: ObjectStore, source: str) -> VersionedRecord[SourceHistory]:
-    hint = "look at that object; deleting it forgets only what earlier runs cost"
+    hint = "look at that object; deleting it only forgets what earlier runs cost"
     return VersionedRecord(store, history_name(source), _SHAPE, source=source, stage="plan", hint=hint)

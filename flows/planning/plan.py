@@ -137,7 +137,7 @@ class Plan:
 
     def fetching(self, keys: Container[str]) -> Plan:
         """The plan with calls for ``keys``, whose landed payloads turned out to be no evidence."""
-        why = "landed from no complete answer"
+        why = "landed from an incomplete response"
         items = [
             PlannedPartition(one.partition, Path.FETCH, why) if one.partition.key in keys else one for one in self.items
         ]

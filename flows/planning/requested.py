@@ -119,7 +119,7 @@ def _keys_of(scraper: Scraper, parameter: str, dates: str, names: Sequence[str])
         listed = listed_dates(dates)
         if not listed:
             # Commas alone are a list that somebody's script left empty, and not all there is.
-            raise ValueError(f"no date stands in {dates!r}")
+            raise ValueError(f"no date in {dates!r}")
         return {key for one in listed for key in ([one] if "@" in one or names == [""] else _at(names, one))}
     except ValueError as error:
         raise _refused(scraper, f"{parameter}: {error}", "write them as 2025-01-03, 2025-01-07..2025-01-09") from error

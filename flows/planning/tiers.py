@@ -82,7 +82,7 @@ def described_tier(kit: SourceKit) -> str:
     if kit.stated_tier or kit.is_tier_by_limit:
         return f"{_shown(kit)} of {kit.scraper.account_name}"
     lowest = kit.scraper.tiers[0].name
-    return f"{_shown(kit)} of {kit.scraper.account_name} is taken for granted; if it is not: {_export(kit, lowest)}"
+    return f"{_shown(kit)} of {kit.scraper.account_name} is assumed; if that is wrong: {_export(kit, lowest)}"
 
 
 def _shown(kit: SourceKit) -> str:

@@ -53,7 +53,7 @@ def test_resume_publishes_what_the_mail_showed_and_records_who(bench: Bench) -> 
     assert bench.verdicts(*days)[odd] == "staged"
     (mail,) = bench.mails(backfill_id)
     assert f"gapless approve {backfill_id}" in mail["text"]
-    assert f"FEWER ROWS THAN IS USUAL on {odd}" in mail["text"]
+    assert f"FEWER ROWS THAN USUAL on {odd}" in mail["text"]
     # What the UI shows before it resumes.
     schema = bench.api(f"/flow_runs/{run_id}/input/suspended-review-1-schema")
     assert '"decision"' in str(schema).replace("'", '"')

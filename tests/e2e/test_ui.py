@@ -158,7 +158,7 @@ def test_a_person_publishes_on_a_phone_what_the_provider_corrected(bench: Bench,
     page.get_by_role("button", name="Open menu").click()
     page.get_by_role("menuitem", name="Resume").click()
     form = page.get_by_role("dialog")
-    form.get_by_text(f"FEWER ROWS THAN IS USUAL on {CORRECTED[1]}").wait_for(timeout=PATIENCE_MS)
+    form.get_by_text(f"FEWER ROWS THAN USUAL on {CORRECTED[1]}").wait_for(timeout=PATIENCE_MS)
     page.wait_for_timeout(1000 if os.environ.get("GAPLESS_SCREENSHOTS") else 0)
     shoot(page, "ui-approval-360.png")
     form.get_by_text("Select", exact=True).click()

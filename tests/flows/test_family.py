@@ -226,7 +226,7 @@ def test_a_family_whose_process_died_is_closed_by_the_next_start_with_its_one_ma
         ({"start_date": "2025-02-01"}, "start_date 2025-02-01 is after end_date 2025-01-03"),
         ({"start_date": "2025-02-30"}, "2025-02-30 is no day"),
         ({"start_date": ""}, "a period, or start_date and end_date, are needed"),
-        ({"period": "2025"}, "a period and dates are two answers to one question"),
+        ({"period": "2025"}, "give a period or dates, not both"),
         ({"period": "2025-13", "start_date": "", "end_date": ""}, "'2025-13' is no period"),
         (
             {"start_date": "2020-01-01", "end_date": "2020-01-02", "skip": ("calendar",)},

@@ -428,7 +428,7 @@ def test_a_family_is_planned_and_looked_at_as_a_whole_and_a_period_serves_a_sing
     assert month["counts"] == {"fetch": 31}
     for line, told in (
         (["plan", SOURCE, "2025-01", "--skip", "bdl_games"], "--skip: for a family (hemnet, nba, odds, racing), and"),
-        (["plan", "racing", "2025-01", "2025-01-31"], "2025-01 is a period of its own"),
+        (["plan", "racing", "2025-01", "2025-01-31"], "2025-01 is a period; an END needs"),
         (["plan", "racing", "2025-01", "--dates", "2025-01-03"], "--dates: for one source, and racing is a family"),
         (["run", "racing", "--reason", "test"], "a period (2024-25, 2024, 2024-03), or START and END, are needed"),
     ):

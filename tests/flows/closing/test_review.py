@@ -107,7 +107,7 @@ def test_a_full_run_leaves_the_tables_as_they_are_and_mails_what_would_change(fi
         f"nba_bdl_games: 0 rows added, 0 changed, {had - 1} removed",
         f"2025-01  +0  ~0  -{had - 1}",
         "removed: ",
-        f"FEWER ROWS THAN IS USUAL on {LAST}: nba_bdl_games: {had} rows before, 1 after",
+        f"FEWER ROWS THAN USUAL on {LAST}: nba_bdl_games: {had} rows before, 1 after",
         f"gapless approve {RUN}",
         f"gapless reject {RUN} --reason WHY",
     ):

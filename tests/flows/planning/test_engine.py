@@ -42,7 +42,7 @@ def test_what_a_person_asked_for_is_taken_without_a_word(engine: Engine) -> None
     [
         ({"calls_per_s": 10.0}, "more processes would wait for it"),
         ({"answer_s": 10.0}, "more processes would wait for it"),
-        ({"partitions": 31, "calls": 31}, "parts of less than 30 min do not pay their start"),
+        ({"partitions": 31, "calls": 31}, "parts of less than 30 min do not pay off"),
         ({"is_swept": True}, "one reading of the source"),
         ({"workers": 0}, "0 workers are online"),
         ({"workers": 1}, "1 worker is online"),

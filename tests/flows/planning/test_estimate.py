@@ -209,9 +209,7 @@ def test_a_first_estimate_in_credits_says_how_many_months_they_take_and_that_it_
     # Of 500 a month a backfill may use 350, the first of them in February 2025.
     assert found.ends_on == dt.date(2026, 10, 1)
     line = next(line for line in found.describe().splitlines() if line.startswith("credits"))
-    assert line == (
-        "credits    7,100, 21 months of its quota: it would end on 2026-10-01; a guess, no run has shown it yet"
-    )
+    assert line == ("credits    7,100, 21 months of its quota: it would end on 2026-10-01; a guess until the first run")
     assert found.promised()["units"] == 7_100
     assert found.realistic_s > 86_400 * 600
 

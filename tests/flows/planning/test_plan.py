@@ -173,5 +173,5 @@ def test_a_date_that_was_too_old_is_asked_for_once_the_horizon_reaches_it() -> N
 @pytest.mark.parametrize("left_empty", [",", ",,", " , ", ", ,,"])
 def test_a_list_of_which_only_commas_are_left_is_refused_and_not_all_there_is(name: str, left_empty: str) -> None:
     selected = Selection(dt.date(2025, 1, 1), dt.date(2025, 1, 5), **{name: left_empty})
-    with pytest.raises(ConfigurationError, match=f"{name}: no date stands in"):
+    with pytest.raises(ConfigurationError, match=f"{name}: no date in"):
         requested_partitions(Toy(), selected, NOW)

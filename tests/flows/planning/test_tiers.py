@@ -65,7 +65,7 @@ def test_a_plan_says_which_tier_is_taken_for_granted(of_tiers) -> None:
     told = plan_asked(of_tiers(), ASKED, NOW).describe()
 
     assert told.endswith(
-        "\ntier       goat (39.99 USD a month) of balldontlie is taken for granted; if it is not: "
+        "\ntier       goat (39.99 USD a month) of balldontlie is assumed; if that is wrong: "
         """export GAPLESS_ACCOUNT_TIERS='{"balldontlie": "free"}'"""
     )
     assert plan_asked(of_tiers(balldontlie="goat"), ASKED, NOW).describe().endswith("a month) of balldontlie")
@@ -117,4 +117,4 @@ def test_preflight_fails_for_a_closed_source_and_says_what_is_taken_for_granted(
         "pass",
         "600 a minute, in UTC; tier goat (39.99 USD a month) of balldontlie",
     )
-    assert "is taken for granted" in limiter(of_tiers())[1]
+    assert "is assumed" in limiter(of_tiers())[1]
