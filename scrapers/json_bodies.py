@@ -10,6 +10,7 @@ from __future__ import annotations
 import codecs
 import json
 import math
+import re
 from collections.abc import Collection
 from typing import Any
 
@@ -19,6 +20,8 @@ from pydantic_core import from_json
 from alerting.errors import SourceContractError, SourceUnavailable, writable
 from scrapers.envelopes import refuse_unwhole
 from scrapers.excerpts import excerpt
+
+_BEGINS = re.compile(r"\s*[{\[]")
 
 
 def parsed_json(body: bytes, follows: Collection[str] = ()) -> Any:
@@ -70,6 +73,8 @@ def _second_reading(body: bytes, reason: str) -> Any:
     except ValueError as error:
         if _ends_too_early(error):
             raise _cut(body) from None
+        if isinstance(error, json.JSONDecodeError) and _breaks_off(error):
+            raise _broken_off(error, body) from None
         raise SourceContractError("the body is not JSON", reason=str(error)[:200], body=excerpt(body)) from None
 
 
@@ -77,6 +82,22 @@ def _cut(body: bytes) -> SourceUnavailable:
     size = f"{len(body):,} bytes"
     return SourceUnavailable(
         f"the JSON ends too early, after {size}; nothing of it was taken", cut_body=True, body=excerpt(body)
+    )
+
+
+def _breaks_off(error: json.JSONDecodeError) -> bool:
+    """Whether it begins well; what stands behind a whole document is another matter."""
+    return error.pos > 1 and not error.msg.startswith("Extra data") and _BEGINS.match(error.doc) is not None
+
+
+def _broken_off(error: json.JSONDecodeError, body: bytes) -> SourceUnavailable:
+    """A server that fails while it sends goes on with its error page, another document, or zeros."""
+    told = f"after {error.pos:,} of {len(error.doc):,} characters"
+    return SourceUnavailable(
+        f"the JSON breaks off {told} and goes on as something else; nothing of it was taken",
+        cut_body=True,
+        reason=error.msg,
+        body=excerpt(body),
     )
 
 

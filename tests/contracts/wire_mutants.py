@@ -107,6 +107,15 @@ WIRE: dict[str, tuple[Wire, str]] = {
     "a quarter": (lambda body: ok(body[: len(body) // 4]), "SourceUnavailable"),
     "a half": (lambda body: ok(body[: len(body) // 2]), "SourceUnavailable"),
     "all but the last byte": (lambda body: ok(body.rstrip()[:-1]), "SourceUnavailable"),
+    "a half, and an error page": (
+        lambda body: ok(body[: len(body) // 2] + b"<html>504 Gateway Time-out</html>"),
+        "SourceUnavailable",
+    ),
+    "a half, and another document": (
+        lambda body: ok(body[: len(body) // 2] + b'{"error":"timeout"}'),
+        "SourceUnavailable",
+    ),
+    "a half, and zeros": (lambda body: ok(body[: len(body) // 2] + bytes(900)), "SourceUnavailable"),
     "twice": (lambda body: ok(body + body), "SourceContractError"),
     "with a word behind it": (lambda body: ok(body + b"warning"), "SourceContractError"),
     "a thousand brackets": (lambda body: ok(b"[" * 1_200), "SourceContractError"),
