@@ -16,7 +16,7 @@ from prefect.states import Completed, Failed
 from alerting.errors import ConfigurationError, LeaseHeld, NotSettled, PipelineError, StateUnreadable
 from alerting.redaction import redact
 from alerting.wording import plural
-from flows.child_runs.window import joined
+from flows.child_runs.window import Window, WorkerServices, joined
 from flows.log import lets_out_redacted, partition_logger
 from flows.run.heap import frozen_heap
 from flows.run.prefect_orchestrator import PrefectOrchestrator, handed_over
@@ -33,6 +33,7 @@ from flows.run.recording import (
 from flows.run.run import Run
 from flows.run.slots import Slot
 from flows.run.work_set import Landed
+from flows.wiring import build_services
 from scrapers.manifest import Manifest
 from scrapers.partition import spans, window_name
 from scrapers.spans import SpanQueue, SpanResult
@@ -63,8 +64,9 @@ async def dates(source: str, backfill_id: str, partitions: list[str], slots: int
     if part := handed_over():
         return await part()
     try:
+        window = Window(source, backfill_id, partitions, slots, str(flow_run.id or partitions[0]))
         with frozen_heap():
-            async with joined(PrefectOrchestrator(), source, backfill_id, partitions, slots) as run:
+            async with joined(PrefectOrchestrator(), window, WorkerServices(build_services().settings)) as run:
                 # The parent loads: it reads in the ledger what is landed.
                 return await land_window(run, partitions, lambda _: None)
     except (ConfigurationError, LeaseHeld, StateUnreadable) as error:

@@ -11,7 +11,6 @@ import http.client
 import io
 import json
 import os
-import socket
 import sys
 import tempfile
 import threading
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from deployments.local.stack_environment import settings_of_sources
-from deployments.local.upstreams.worlds import available_worlds, serve_worlds
+from deployments.local.upstreams.worlds import available_worlds, listener_at, serve_worlds
 
 _FINALS = ("2025-06-05", "2025-06-07")
 """A date with a game, one without, and one with."""
@@ -59,12 +58,10 @@ _HEAD = """| Source | Schedules | Runs | Operations | CPU s | Schedules a minute
 @contextlib.contextmanager
 def samples() -> Iterator[dict[str, str]]:
     """Every sample in threads of this process that end with it; variables that lead sources to them."""
-    ports = {}
-    for world in available_worlds():
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            ports[world] = free.getsockname()[1]
+    listeners = {world: listener_at(0) for world in available_worlds()}
+    ports = {world: listener.getsockname()[1] for world, listener in listeners.items()}
     with tempfile.TemporaryDirectory() as folder:
-        threading.Thread(target=serve_worlds, args=(ports, Path(folder)), daemon=True).start()
+        threading.Thread(target=serve_worlds, args=(listeners, Path(folder)), daemon=True).start()
         # Their limits count by a clock that goes back with every schedule.
         for world in ("racing", "odds"):
             _post(ports[world], "limit", {"per_second": 0})
@@ -102,26 +99,34 @@ def _post(port: int, name: str, document: Any) -> None:
             asked.close()
 
 
+def _cpu_s() -> float:
+    """Of this process and of its children that have ended."""
+    return sum(os.times()[:4])
+
+
 def main() -> int:
     """A line for each source; 1 when anything broke or could not be simulated."""
     options = argparse.ArgumentParser(prog="python -m deployments.local.simulate_samples", description=__doc__)
     options.add_argument("source", nargs="*", choices=[[], *SAMPLES])
     options.add_argument("--seed", default="0")
     options.add_argument("--schedules", default="100")
+    options.add_argument("--distributed", action="store_true")
     given = options.parse_args()
+    more = ["--seed", given.seed, "--schedules", given.schedules]
+    more += ["--distributed"] if given.distributed else []
     is_well = True
     print(_HEAD)
     with samples() as environment:
         os.environ.update(environment)
         for source in given.source or SAMPLES:
-            begun_s = time.process_time()
+            begun_s = _cpu_s()
             try:
-                found = simulate(source, "--seed", given.seed, "--schedules", given.schedules)
+                found = simulate(source, *more)
             except RuntimeError as error:
                 is_well = False
                 print(f"| {error} |", flush=True)
                 continue
-            took_s, broken = time.process_time() - begun_s, found["broken"]
+            took_s, broken = _cpu_s() - begun_s, found["broken"]
             counts = " | ".join(f"{found[name]:,}" for name in ("schedules", "runs", "operations"))
             told = "; ".join(f"seed {one['seed']}: {' + '.join(one['told'])}" for one in broken) or "none"
             print(

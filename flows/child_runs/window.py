@@ -8,8 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-
-from prefect.runtime import flow_run
+from dataclasses import dataclass
 
 from flows.asked import Asked
 from flows.child_runs.follower import PATIENCE, Follower
@@ -18,7 +17,7 @@ from flows.planning.requested import Selection, requested_partitions
 from flows.planning.stored_plan import read_plan
 from flows.run.orchestrator import Orchestrator
 from flows.run.run import Run
-from flows.wiring import Services, SourceKit, build_services
+from flows.wiring import Services, SourceKit
 from scrapers.pace.budget import Budget
 from scrapers.pace.quota import SharedQuota
 from scrapers.scrape import utc_now
@@ -40,23 +39,33 @@ class WorkerServices(Services):
     kit_type = WorkerKit
 
 
+@dataclass(frozen=True)
+class Window:
+    """Partitions of a backfill that another process lands, ``slots`` of them in flight at once; ``id`` is that of its
+    flow run."""
+
+    source: str
+    backfill_id: str
+    partitions: list[str]
+    slots: int
+    id: str
+
+
 @contextlib.asynccontextmanager
-async def joined(
-    orchestrator: Orchestrator, source: str, backfill_id: str, partitions: list[str], slots: int
-) -> AsyncIterator[Run]:
+async def joined(orchestrator: Orchestrator, window: Window, services: Services) -> AsyncIterator[Run]:
     """The run of a window whose parent is elsewhere.
 
     Raises ``LeaseHeld`` when the parent no longer holds the source, at the start or by stopping the run later: a child
     of a dead parent does nothing more. While the parent is silent and nobody has its place, the window begins nothing.
     """
-    services = WorkerServices(build_services().settings)
+    source, backfill_id, partitions = window.source, window.backfill_id, window.partitions
     stored = await asyncio.to_thread(read_plan, services.store, backfill_id)
     asked = Asked(
         source=source,
         start_date=stored.start_date,
         end_date=stored.end_date,
         mode=stored.mode,
-        max_concurrency=max(1, slots),
+        max_concurrency=max(1, window.slots),
     )
     with Run(services, asked, backfill_id, orchestrator) as run:
         wanted = set(partitions)
@@ -68,7 +77,7 @@ async def joined(
             if partition.key in wanted:
                 run.work.partitions[partition.key] = partition
         await run.in_thread(run.ledger.refresh, min(partitions), max(partitions))
-        follower, beating = Follower(run, str(flow_run.id or partitions[0])), None
+        follower, beating = Follower(run, window.id), None
         await follower.look_at_parent()
         # As long as it waits for a silent parent: what it meets meanwhile is the backfill's, and no alert beside it.
         services.alerts.join_backfill(backfill_id, source=source, ttl_s=PATIENCE * services.settings.lease_ttl_s)
@@ -80,5 +89,5 @@ async def joined(
             if beating is not None:
                 beating.cancel()
             # Blocking, because a cancelled window may not await, and its incidents and calls must not be lost.
-            services.alerts.flush(partitions[0], str(flow_run.id or "window"))
+            services.alerts.flush(partitions[0], window.id)
             follower.report(ended=True)

@@ -7,7 +7,7 @@ import logging
 import os
 import shlex
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -16,6 +16,7 @@ from alerting.wording import plural
 from flows.asked import Asked
 from flows.cli.output import Entities, Json, Source, day, finish, show
 from flows.cli.start import asked_of
+from flows.parameters import Engine
 from flows.settings import Settings
 from flows.wiring import build_services
 from scrapers.partition import partitions_between
@@ -47,6 +48,9 @@ def simulate(
             help="The simulated day; default ten days after END, or END if the source keeps no history.",
         ),
     ] = None,
+    distributed: Annotated[
+        bool, typer.Option("--distributed", help="Parents and windows in processes of their own, which die one by one.")
+    ] = False,
     faults: Annotated[bool, typer.Option("--faults", help="Inject faults; otherwise only reorder.")] = False,
     seed: Annotated[
         int, typer.Option(min=0, help="Seed of the first schedule; the same seed gives the same trace.")
@@ -67,8 +71,13 @@ def simulate(
     something broke.
     """
     # What another source has to be done with first is done, without a fault.
-    asked = asked_of(source, start, end, "test", {"entities": entities, "max_concurrency": 2, "ignore_requires": True})
+    given: dict[str, Any] = {"entities": entities, "max_concurrency": 2, "ignore_requires": True}
+    if distributed:
+        given |= {"engine": Engine.DISTRIBUTED, "parallel": 2}
+    asked = asked_of(source, start, end, "test", given)
     _refuse_too_many(asked)
+    if distributed:
+        _refuse_rate_of_server(asked)
     try:
         from flows.simulate.explore import explore
         from flows.simulate.recorded import take_landed, told
@@ -90,7 +99,8 @@ def simulate(
     # A source that is asked without dates was asked on this very day.
     on_day = f"--today {subject.begins_at:%Y-%m-%d} " if today or not start else ""
     landed = "--answers landing " if lines else ""
-    arguments = f"{dates}{named}{on_day}{landed}{'--faults' if faults else ''}".strip()
+    spread = "--distributed " if distributed else ""
+    arguments = f"{dates}{named}{on_day}{landed}{spread}{'--faults' if faults else ''}".strip()
     data = {
         "source": source,
         "schedules": found.schedules,
@@ -115,4 +125,15 @@ def _refuse_too_many(asked: Asked) -> None:
             source=asked.source,
             stage="simulate",
             hint="three dates are enough: a full one, an empty one, one with several pages",
+        )
+
+
+def _refuse_rate_of_server(asked: Asked) -> None:
+    of = scraper(asked.source)
+    if not of.account and of.domain != "site":
+        raise WrongUsage(
+            f"processes of {asked.source} share its rate by Prefect's server, which is not simulated. Nothing was done",
+            source=asked.source,
+            stage="simulate",
+            hint="without --distributed; or declare its account: Scraper.account",
         )

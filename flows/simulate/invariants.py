@@ -14,7 +14,8 @@ from zoneinfo import ZoneInfo
 from prefect.client.schemas.objects import State
 
 from flows.ledger.ledger import Ledger, Verdict
-from flows.simulate.faults import Process, Surroundings, Trace
+from flows.parameters import Engine
+from flows.simulate.faults import Fault, Process, Surroundings, Trace
 from flows.simulate.memory_warehouse import STAGING, Content
 from flows.simulate.subject import Subject, rows_of
 from flows.simulate.world import World, has_rates_of_sites
@@ -175,7 +176,7 @@ class Invariants:
             if not lost:
                 self._compare(tables)
             self._look_at_mails()
-            self._look_at_budget()
+            self._look_at_budget(trace)
             self._look_for_secrets()
         calls = len(self._world.answers.asked)
         return Ending(verdicts, tables, tuple(trace.operations), tuple(trace.met), self.runs, tuple(self.broken), calls)
@@ -202,14 +203,19 @@ class Invariants:
         if silent := _runs_in(self._world) - self._begun_before - set(by_run):
             self.tell("a run ended without a mail", sorted(silent))
 
-    def _look_at_budget(self) -> None:
+    def _look_at_budget(self, trace: Trace) -> None:
         rate, answers = self.rate, self._world.answers
         if early := answers.too_early:
             self.tell("asked before Retry-After was over", early[0])
-        # Each site has a rate of its own where the source says so; day and month are those of all of them.
-        by_site: dict[str, list[float]] = defaultdict(list)
+        # Each site has a rate of its own where the source says so; day and month are those of all of them. Processes
+        # share a rate by wall clocks: of one that is set while they live, each process keeps it alone.
+        is_set = any(Fault.SKEW.value in met or Fault.SKEW_BACK.value in met for met in trace.met)
+        each_alone = is_set and self._subject.asked.engine is Engine.DISTRIBUTED
+        by_site: dict[tuple[str, int], list[float]] = defaultdict(list)
         for asked in answers.asked:
-            by_site[asked.site if has_rates_of_sites(self._kit.scraper) else ""].append(asked.at_s)
+            site = asked.site if has_rates_of_sites(self._kit.scraper) else ""
+            if not asked.is_for_a_token:
+                by_site[site, id(asked.by) if each_alone else 0].append(asked.at_s)
         for allowed, width_s in ((rate.per_second, 1), (rate.per_minute, 60)):
             if not allowed:
                 continue

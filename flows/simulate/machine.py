@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import contextvars
 import io
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from alerting import private_files, spool
 from flows.simulate.virtual_time import VirtualClock
 
+R = TypeVar("R")
 _FIRST_PID = 1_001
 
 
 @dataclass(eq=False)
 class _OfProcess:
-    """What a process has on its machine."""
+    """What a process has on its machine; ``standstills`` is how often it was brought to one."""
 
     pid: int
     host: str
     is_alive: bool = True
+    standstills: int = 0
     timers: list[VirtualTimer] = field(default_factory=list)
     files: list[io.FileIO] = field(default_factory=list)
 
@@ -35,6 +41,22 @@ class _OfProcess:
         self.timers.clear()
         for file in self.files:
             file.close()
+
+
+_HERE: ContextVar[_OfProcess | None] = ContextVar("simulated_process", default=None)
+"""The process that is at work."""
+
+
+def process_here() -> object:
+    """Of the process that is at work; its tasks are told by it."""
+    return _HERE.get()
+
+
+def begun_by_nobody(work: Coroutine[Any, Any, R]) -> asyncio.Task[R]:
+    """A task that does not end with the process that is at work."""
+    around = contextvars.copy_context()
+    around.run(_HERE.set, None)
+    return around.run(asyncio.get_running_loop().create_task, work)
 
 
 class _File(io.FileIO):
@@ -53,7 +75,7 @@ class VirtualTimer:
     daemon = True
 
     def __init__(self, owner: _OfProcess, due_s: float, function: Callable[..., object], arguments: Any) -> None:
-        self.due_s, self.run = due_s, lambda: function(*arguments)
+        self.due_s, self.run = due_s, partial(contextvars.copy_context().run, function, *arguments)
         self._owner = owner
 
     def start(self) -> None:
@@ -74,7 +96,7 @@ class Machines:
 
     def __init__(self, clock: VirtualClock, disk: Path, *, is_one: bool) -> None:
         self._clock, self._disk, self._is_one = clock, disk, is_one
-        self._running: list[_OfProcess | None] = []
+        self._living: list[_OfProcess] = []
         self._pids = 0
         clock.on_the_way = self._due
 
@@ -85,30 +107,36 @@ class Machines:
 
     @contextmanager
     def process(self) -> Iterator[None]:
-        """A process begins, and ends; whoever is at work meanwhile stands still."""
+        """A process begins, and ends; all tasks that are begun inside are its own."""
         self._pids += 1
         number = self._pids
         one = _OfProcess(_FIRST_PID + number, "simulated" if self._is_one else f"simulated{number}")
-        self._running.append(one)
+        self._living.append(one)
+        before = _HERE.set(one)
         try:
             yield
         finally:
+            _HERE.reset(before)
             one.end()
-            self._running.remove(one)
+            self._living.remove(one)
 
     def died(self) -> None:
         """The running process is dead, though its code goes on: in its ``finally``, and in its other tasks."""
-        if running := self._current():
+        if running := _HERE.get():
             running.end()
 
     @contextmanager
     def standstill(self) -> Iterator[None]:
-        """Whoever is at work stands still: no timer of its own goes off."""
-        self._running.append(None)
+        """Whoever is at work stands still: no timer of theirs goes off."""
+        standing, before = list(self._living), _HERE.set(None)
+        for one in standing:
+            one.standstills += 1
         try:
             yield
         finally:
-            self._running.pop()
+            _HERE.reset(before)
+            for one in standing:
+                one.standstills -= 1
 
     @contextmanager
     def in_place_of_this_one(self) -> Iterator[None]:
@@ -119,17 +147,17 @@ class Machines:
         def kill(pid: int, signal: int) -> None:
             if signal or not is_ours():
                 real[1](pid, signal)
-            elif pid not in [one.pid for one in self._running if one and one.is_alive]:
+            elif pid not in [one.pid for one in self._living if one.is_alive]:
                 raise ProcessLookupError(pid)
 
         def timer(interval: float, function: Callable[..., object], args: Any = (), kwargs: Any = None) -> Any:
-            running = self._current()
+            running = _HERE.get()
             if running is None or not is_ours():
                 return real[3](interval, function, args, kwargs)
             return VirtualTimer(running, self._clock.now_s + interval, function, args)
 
         def open_private(path: Path, mode: str) -> IO[bytes]:
-            running = self._current()
+            running = _HERE.get()
             if running is None or not is_ours():
                 return private_files.open_private(path, mode)
             if not running.is_alive:
@@ -148,23 +176,20 @@ class Machines:
             os.getpid, os.kill, socket.gethostname, threading.Timer = real  # type: ignore[misc]
             vars(spool)["open_private"] = private_files.open_private
 
-    def _current(self) -> _OfProcess | None:
-        return self._running[-1] if self._running else None
-
     def _pid(self) -> int:
-        running = self._current()
+        running = _HERE.get()
         return running.pid if running else _FIRST_PID
 
     def _host(self) -> str:
-        running = self._current()
+        running = _HERE.get()
         return running.host if running else "simulated"
 
     def _due(self, until_s: float) -> VirtualTimer | None:
-        """The first timer of the running process that goes off by then; it is not waited for any more."""
-        running = self._current()
-        due = [one for one in running.timers if one.due_s <= until_s] if running else []
-        if running is None or not due:
+        """The first timer of a running process that goes off by then; it is not waited for any more."""
+        running = [one for one in self._living if not one.standstills]
+        due = [timer for one in running for timer in one.timers if timer.due_s <= until_s]
+        if not due:
             return None
-        first = min(due, key=lambda one: one.due_s)
-        running.timers.remove(first)
+        first = min(due, key=lambda timer: timer.due_s)
+        first.cancel()
         return first

@@ -57,7 +57,7 @@ def outcomes(
             for seed, outcome in zip(part, done, strict=True):
                 yield outcome or outcome_of(subject, truth, seed, faults=faults)
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        pool.shutdown(cancel_futures=True)
 
 
 def _begin(given: _Given) -> None:

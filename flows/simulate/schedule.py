@@ -24,14 +24,15 @@ from alerting.errors import ConfigurationError, PipelineError
 from flows.backfill import run_backfill
 from flows.closing.close import close_dead_runs
 from flows.coordination.lease import read_lease
-from flows.run.plain_orchestrator import PlainOrchestrator
 from flows.simulate.faults import OUTAGE_S, Killed, Outside, Planned, Process, Trace
 from flows.simulate.invariants import Ending, Invariants
-from flows.simulate.machine import Machines
+from flows.simulate.machine import Machines, process_here
 from flows.simulate.memory_warehouse import MemoryWarehouse
 from flows.simulate.subject import Before, Subject, required_first, told_by_runs
-from flows.simulate.virtual_time import Deadlock, Endless, VirtualLoop, virtual_time
+from flows.simulate.virtual_time import Deadlock, Endless, VirtualLoop, cancel_all, virtual_time
+from flows.simulate.windows import SimulatedOrchestrator
 from flows.simulate.world import Mailbox, World
+from flows.wiring import Services
 from scrapers.scrape import utc_now
 from scrapers.threads import in_turn
 
@@ -140,9 +141,18 @@ class _Schedule:
         self.away_until_s: dict[Outside, float] = {}
         self.is_beside = False
         self.must = Invariants(subject, world, truth, self)
+        self._loop: VirtualLoop | None = None
+        """Of windows that have outlived their parent."""
 
     def run(self) -> Ending:
         """See `run_schedule`."""
+        try:
+            return self._run()
+        finally:
+            if self._loop is not None:
+                _close(self._loop)
+
+    def _run(self) -> Ending:
         idle = failed = False
         while self.must.runs < MOST_RUNS:
             met, calls, is_quiet = len(self.trace.met), len(self.world.answers.asked), self._is_all_there()
@@ -159,8 +169,8 @@ class _Schedule:
             # What is left by a run that nothing has disturbed, a day later, stays as it is: a quota has a new day then.
             idle, failed = is_well, is_clean and not is_well
             if failed:
-                self.world.clock.sleep(self._until_new_quota_s)
-            self.world.clock.sleep(self._until_next_run_s())
+                self._let_pass(self._until_new_quota_s)
+            self._let_pass(self._until_next_run_s())
             self._watchdog()
         else:
             self.must.tell("no end", f"{MOST_RUNS} runs and not one that ended without a fault")
@@ -171,7 +181,7 @@ class _Schedule:
         """Whoever died with a mail in its hands has claimed it for some minutes: the watchdog sends it after them."""
         while self.truth is not None and owed_summaries(self.world.bucket, utc_now()):
             met = len(self.trace.met)
-            self.world.clock.sleep(self._long_after_s)
+            self._let_pass(self._long_after_s)
             self._watchdog()
             if len(self.trace.met) == met:
                 return
@@ -192,18 +202,18 @@ class _Schedule:
 
     # -- processes ---------------------------------------------------------------------------------------------------
 
-    def _process(self, backfill_id: str = "") -> Process:
-        return Process(self.trace, self, backfill_id)
+    def _services(self, backfill_id: str = "") -> Services:
+        """Of one more process."""
+        return self.world.services(self.subject.settings, Process(self.trace, self, backfill_id))
 
     def backfill(self, backfill_id: str = "") -> State[Any] | None:
         """One process from its beginning to its end; None when it was killed or refused."""
         self.must.runs += 1
         backfill_id = backfill_id or f"bf-simulated{self.must.runs:02}"
-        orchestrator = PlainOrchestrator(tries_again=True, wait=asyncio.sleep)
+        orchestrator = SimulatedOrchestrator(self.world.machines, self._services)
         try:
             with self.world.machines.process():
-                services = self.world.services(self.subject.settings, self._process(backfill_id))
-                work = run_backfill(services, self.subject.asked, backfill_id, orchestrator)
+                work = run_backfill(self._services(backfill_id), self.subject.asked, backfill_id, orchestrator)
                 ended: State[Any] = self._on_loop(work)
             return ended
         except Killed:
@@ -220,7 +230,7 @@ class _Schedule:
         met = len(self.trace.met)
         try:
             with self.world.machines.process():
-                close_dead_runs(self.world.services(self.subject.settings, self._process()), utc_now())
+                close_dead_runs(self._services(), utc_now())
         except (Killed, PipelineError):
             return
         held = read_lease(self.world.bucket, self.subject.asked.source)
@@ -291,13 +301,39 @@ class _Schedule:
             self.is_beside = False
 
     def _on_loop(self, work: Any) -> Any:
-        loop = VirtualLoop(self.world.clock, self.chance if self.truth is not None else None, most_s=_LONGEST_RUN_S)
-        loop.set_exception_handler(lambda *_: None)
+        """The work of the process that is at work, whose tasks end with it; those of its windows do not."""
+        loop = self._loop if self._loop and not self.is_beside else self._new_loop()
+        loop.may_take(_LONGEST_RUN_S)
         try:
             return loop.run_until_complete(work)
         finally:
-            for task in asyncio.all_tasks(loop):
-                task.cancel()
             with contextlib.suppress(BaseException):
-                loop.run_until_complete(asyncio.gather(*asyncio.all_tasks(loop), return_exceptions=True))
-            loop.close()
+                loop.run_until_complete(cancel_all(process_here()))
+            if self.is_beside or not asyncio.all_tasks(loop):
+                _close(loop)
+                self._loop = None if self._loop is loop else self._loop
+            else:
+                self._loop = loop
+
+    def _new_loop(self) -> VirtualLoop:
+        chance = self.chance if self.truth is not None else None
+        loop = VirtualLoop(self.world.clock, chance, owner=process_here)
+        loop.set_exception_handler(lambda *_: None)
+        return loop
+
+    def _let_pass(self, seconds: float) -> None:
+        """Nobody begins anything; windows that live go on."""
+        if self._loop is None or not asyncio.all_tasks(self._loop):
+            self.world.clock.sleep(seconds)
+            return
+        self._loop.may_take(seconds + _LONGEST_RUN_S)
+        self._loop.run_until_complete(asyncio.sleep(seconds))
+
+
+def _close(loop: VirtualLoop) -> None:
+    """Whoever is still on it is gone."""
+    for task in asyncio.all_tasks(loop):
+        task.cancel()
+    with contextlib.suppress(BaseException):
+        loop.run_until_complete(asyncio.gather(*asyncio.all_tasks(loop), return_exceptions=True))
+    loop.close()

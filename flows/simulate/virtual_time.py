@@ -136,8 +136,8 @@ def virtual_time(begins_at: dt.datetime, seed: int) -> Iterator[VirtualClock]:
 class _Task(asyncio.Task[R]):
     """A task whose place in a set is that of its number, and not of where it lies in memory."""
 
-    def __init__(self, number: int, work: Coroutine[Any, Any, R], **given: Any) -> None:
-        self._number = number
+    def __init__(self, number: int, owner: object, work: Coroutine[Any, Any, R], **given: Any) -> None:
+        self._number, self.owner = number, owner
         super().__init__(work, **given)
 
     def __hash__(self) -> int:
@@ -148,11 +148,20 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     """An event loop on a virtual clock: timers make it leap, threads are plain calls, and one seed orders the rest.
 
     A loop that goes on for more than ``most_s`` raises ``Endless``. With ``reorder`` whatever is ready at once goes in
-    an order that the seed decides: every await is a place where another task may go first.
+    an order that the seed decides: every await is a place where another task may go first. A task belongs to the
+    ``owner`` at its beginning.
     """
 
-    def __init__(self, clock: VirtualClock, reorder: random.Random | None = None, *, most_s: float = math.inf) -> None:
+    def __init__(
+        self,
+        clock: VirtualClock,
+        reorder: random.Random | None = None,
+        *,
+        most_s: float = math.inf,
+        owner: Callable[[], object] = lambda: None,
+    ) -> None:
         super().__init__(_LeapingSelector(clock))
+        self._owner = owner
         self._begun = itertools.count()
         self.set_task_factory(self._task)  # type: ignore[arg-type]
         self._virtual = clock
@@ -164,7 +173,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self._virtual.now_s
 
     def _task(self, _: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, R], **given: Any) -> asyncio.Task[R]:
-        return _Task(next(self._begun), work, loop=self, **given)
+        return _Task(next(self._begun), self._owner(), work, loop=self, **given)
+
+    def may_take(self, seconds: float) -> None:
+        """From now on."""
+        self._most_s = self._virtual.now_s + seconds
 
     def run_in_executor(  # type: ignore[override]
         self, executor: Executor | None, func: Callable[..., R], *args: Any
@@ -191,6 +204,15 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             ready.clear()
             ready.extend(shuffled)
         super()._run_once()  # type: ignore[misc]
+
+
+async def cancel_all(owner: object) -> None:
+    """The tasks of ``owner`` but this one, and waits for their ends."""
+    here = asyncio.current_task()
+    theirs = [task for task in asyncio.all_tasks() if task is not here and getattr(task, "owner", None) is owner]
+    for task in theirs:
+        task.cancel()
+    await asyncio.gather(*theirs, return_exceptions=True)
 
 
 def _where(task: asyncio.Task[Any]) -> str:

@@ -191,15 +191,18 @@ class Quiet:
 
 @dataclasses.dataclass(frozen=True)
 class Asked:
-    """One simulated call: when it was allowed, by the virtual clock, what it asked, of which site, for how many units.
+    """One simulated call: when it was allowed, by the virtual clock, what it asked, of which site, for how many units,
+    and which process asked.
 
-    A refusal with 429 takes none.
+    A refusal with 429 takes no unit.
     """
 
     at_s: float
     what: str
     site: str
     units: int
+    by: Process
+    is_for_a_token: bool = False
 
 
 class Answers:
@@ -288,7 +291,8 @@ class SimulatedTransport:
                     raise Killed
                 self._answers.known[what] = self._really_asked(call)
             now = dt.datetime.now(dt.UTC)
-            asked = Asked(allowed_s, what, _site_of(call.url), self._units(call, self._answers.known[what]))
+            units = self._units(call, self._answers.known[what])
+            asked = Asked(allowed_s, what, _site_of(call.url), units, self._process, self._is_for_a_token(call))
             self._answers.asked.append(asked)
             wishes = self._answers.quiet.get(self._domain_of(call), [])
             if any(quiet.is_broken_by(allowed_s) and quiet.is_known_to(self._process) for quiet in wishes):

@@ -1,8 +1,9 @@
 """The rate of an account across processes: turns, taken from one shared timeline by compare-and-swap.
 
-Within its turn a process may call as fast as the account allows, outside of it not at all. Turns follow each other
-without overlap, so that the calls of all processes together keep the rate, whatever runs them: a backfill in one
-process, its windows in several, a daily run of another source.
+Within its turn a process may call, outside of it not at all. Turns follow each other without overlap, so that the calls
+of all processes together keep the rate, whatever runs them: a backfill in one process, its windows in several, a daily
+run of another source. As long as another process may have called within the second or minute that is limited, calls are
+spread evenly; who has been alone for longer may call as fast as its own budget lets it, and its turns grow by it.
 
     budgets/pace/<account>.json   {"until": the end of the last turn, "by": who has it, "held_until": a pause of all}
 
@@ -33,6 +34,7 @@ _FIRST_TURN_S = 0.25
 _SOON = dt.timedelta(seconds=1)
 # A clock that runs ahead on another machine must not close the account for as long as it is wrong.
 _LONGEST_QUEUE_S = 120.0
+_LONGEST_QUEUE_CALLS = 20
 _NEVER = dt.datetime.min.replace(tzinfo=dt.UTC)
 
 
@@ -76,7 +78,8 @@ class AccountPace:
         self._calls = self._first_calls = min(first, self._most_calls)
         self._left = 0
         self._seen: Version[_Timeline] | None = None
-        self._begins = self._ends = _NEVER
+        self._window = dt.timedelta(seconds=60 if rate.per_minute else max(1.0, 1 / (rate.per_second or 1.0)))
+        self._begins = self._ends = self._last_call = self._others_until = _NEVER
         self._is_used_up = False
         self._held_until = self._look_at = _NEVER
 
@@ -86,11 +89,12 @@ class AccountPace:
             return self.held_s()
         if not self._left or self._clock.now() > self._ends - self._between:
             self._take_turn()
-        return max(0.0, (self._begins - self._clock.now()).total_seconds())
+        return max(0.0, (self._next_call() - self._clock.now()).total_seconds())
 
     def take(self) -> None:
         """Uses one call of the turn; ``wait_s`` comes first."""
         self._left -= 1
+        self._last_call = self._clock.now()
         self._is_used_up = not self._left
 
     def hold(self, seconds: float) -> None:
@@ -101,9 +105,10 @@ class AccountPace:
 
     def close(self) -> None:
         """Gives the rest of the turn back, where nobody has taken the one after it."""
-        now, ends, self._left = self._clock.now(), self._ends, 0
-        if now + self._between < ends:
-            given_back = {"until": now + self._between, "by": ""}
+        ends, self._left, unused = self._ends, 0, self._left * self._between
+        until = max(self._clock.now() + self._between, ends - unused)
+        if until < ends:
+            given_back = {"until": until, "by": ""}
             self._record.update(
                 lambda known: known.model_copy(update=given_back) if known and self._is_mine(known, ends) else None,
                 self._seen,
@@ -126,16 +131,26 @@ class AccountPace:
             now = self._clock.now()
             is_alone = self._is_mine(known, mine) and now <= mine + _SOON
             self._calls = longer if self._is_used_up or is_alone else self._first_calls
-            latest = now + dt.timedelta(seconds=_LONGEST_QUEUE_S)
-            # Its own turn is gone on with: the distance of calls within a process is its budget's part.
-            begins = now if self._is_mine(known, mine) else max(now, min(known.until, latest))
-            self._begins = max(begins, known.held_until)
-            # One call more than it may make: the last one may be late.
-            self._ends = self._begins + (self._calls + 1) * self._between
+            latest = now + max(dt.timedelta(seconds=_LONGEST_QUEUE_S), _LONGEST_QUEUE_CALLS * self._between)
+            if self._is_mine(known, mine):
+                # Its own turn is gone on with, and grows by what it may call.
+                self._begins = max(now, known.held_until)
+                ends = max(known.until, self._begins + self._between)
+            else:
+                self._others_until = min(known.until, latest)
+                self._begins = max(now, self._others_until, known.held_until)
+                # One call more than it may make: the last one may be late.
+                ends = self._begins + self._between
+            self._ends = ends + self._calls * self._between
             return known.model_copy(update={"until": self._ends, "by": self._me})
 
         self._update(after_the_last)
         self._left, self._is_used_up = self._calls, False
+
+    def _next_call(self) -> dt.datetime:
+        """The earliest instant for one; after another process evenly, as nobody knows how it spread its own."""
+        evenly = self._clock.now() < self._others_until + self._window
+        return max(self._begins, self._last_call + self._between) if evenly else self._begins
 
     def _is_mine(self, known: _Timeline, ends: dt.datetime) -> bool:
         return known.by == self._me and known.until == ends

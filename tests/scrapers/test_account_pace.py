@@ -53,8 +53,8 @@ class World:
     def sleep(self, seconds: float) -> None:
         """Conflicts cost no time here: one process acts at a time."""
 
-    def run(self, pauses_s: list[list[float]]) -> None:
-        processes = [Process(self, pauses) for pauses in pauses_s]
+    def run(self, pauses_s: list[list[float]], rate: Rate = RATE) -> None:
+        processes = [Process(self, pauses, rate) for pauses in pauses_s]
         due = [(0.0, number) for number in range(len(processes))]
         while due:
             self.now_s, number = heapq.heappop(due)
@@ -83,6 +83,18 @@ def test_no_second_of_an_account_has_more_calls_than_allowed_whoever_makes_them(
     world.run(pauses_s)
     assert len(world.calls) == wanted
     assert most_within(world.calls, 1.0) <= 2
+
+
+@given(
+    st.lists(st.lists(st.floats(0, 90), max_size=12), min_size=2, max_size=4), st.sampled_from([1, 2, 3, 40]), st.data()
+)
+@hypothesis_settings(max_examples=60)
+def test_no_minute_of_an_account_has_more_calls_than_allowed_whoever_makes_them(pauses_s, limit, data) -> None:
+    quick = data.draw(st.integers(0, 100)) if limit == 40 else 0
+    world = World()
+    world.run([[*pauses, *[0.0] * quick] for pauses in pauses_s], Rate(per_minute=limit))
+    assert len(world.calls) == sum(len(pauses) + quick + 1 for pauses in pauses_s)
+    assert most_within(world.calls, 60.0) <= limit
 
 
 def test_one_process_alone_gets_nearly_the_whole_rate_and_two_share_it() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from deployments.local.upstreams.worlds import WORLDS, serve_worlds
+from deployments.local.upstreams.worlds import WORLDS, listener_at, serve_worlds
 
 
 def _world_and_port(text: str) -> tuple[str, int]:
@@ -24,7 +24,7 @@ def main() -> None:
     options.add_argument("--data-dir", type=Path, default=Path(".gapless/upstream"))
     chosen = options.parse_args()
     try:
-        serve_worlds(dict(chosen.port), chosen.data_dir)
+        serve_worlds({name: listener_at(port) for name, port in chosen.port}, chosen.data_dir)
     except KeyboardInterrupt:
         return
 

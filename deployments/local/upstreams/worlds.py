@@ -87,22 +87,27 @@ def available_worlds() -> tuple[str, ...]:
     return tuple(name for name in WORLDS if name != "civic" or has_datasette)
 
 
-def serve_worlds(ports: Mapping[str, int], data_dir: Path) -> None:
-    """Listens for all of them at once and builds each at its first connection; serves until the process is ended.
+def listener_at(port: int) -> socket.socket:
+    """Of one world, on 127.0.0.1; 0 is any port that is free."""
+    return socket.create_server(("127.0.0.1", port), backlog=256)
+
+
+def serve_worlds(listeners: Mapping[str, socket.socket], data_dir: Path) -> None:
+    """Builds each world at its first connection; serves until the process is ended.
 
     Args:
-        ports: By world, on 127.0.0.1.
+        listeners: By world; see `listener_at`.
         data_dir: Takes what a world keeps.
     """
     serving = []
     with selectors.DefaultSelector() as selector:
-        for name, port in ports.items():
-            selector.register(socket.create_server(("127.0.0.1", port), backlog=256), selectors.EVENT_READ, name)
+        for name, listener in listeners.items():
+            selector.register(listener, selectors.EVENT_READ, name)
         while selector.get_map():
             for key, _ in selector.select():
-                listener = selector.unregister(key.fileobj).fileobj
-                assert isinstance(listener, socket.socket)
-                serving.append(threading.Thread(target=_serve, args=(key.data, listener, data_dir), name=key.data))
+                asked = selector.unregister(key.fileobj).fileobj
+                assert isinstance(asked, socket.socket)
+                serving.append(threading.Thread(target=_serve, args=(key.data, asked, data_dir), name=key.data))
                 serving[-1].start()
     # A main thread that ends begins the shutdown of the interpreter, in which no world can be built.
     for thread in serving:

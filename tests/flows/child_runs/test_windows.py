@@ -16,7 +16,6 @@ from alerting.errors import CriticalError
 from alerting.run_facts import RunFacts
 from flows.asked import Asked
 from flows.canaries import try_canaries
-from flows.child_runs import window as joining
 from flows.child_runs.follower import PATIENCE, UNJUDGED_FAILURES, Follower
 from flows.child_runs.messages import (
     Orders,
@@ -28,6 +27,7 @@ from flows.child_runs.messages import (
     write_report,
 )
 from flows.child_runs.parent import attach_windows
+from flows.child_runs.window import Window, joined
 from flows.closing.finish import finish
 from flows.coordination.lease import Holder, Lease
 from flows.coordination.lease_loan import BorrowedLease, ask_for, borrower
@@ -43,7 +43,7 @@ from flows.run.plain_orchestrator import PlainOrchestrator
 from flows.run.run import Run
 from flows.run.starting_facts import starting_facts
 from flows.run.supervisor import SHORTEST_STEP_S, Supervisor
-from flows.wiring import Services, build_services
+from flows.wiring import build_services
 from scrapers.scrape import utc_now
 
 if TYPE_CHECKING:
@@ -57,7 +57,6 @@ PATIENCE_S = 60.0
 @pytest.fixture(autouse=True)
 def processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every asyncio task is a process, whose limits need no server."""
-    monkeypatch.setattr(joining, "WorkerServices", Services)
     monkeypatch.setenv("GAPLESS_HEARTBEAT_S", "0.2")
     monkeypatch.setenv("GAPLESS_BREAKER_PROBES", "0")
 
@@ -75,7 +74,8 @@ class Fleet:
         """Begins a window, as a worker does."""
 
         async def work() -> None:
-            async with joining.joined(PlainOrchestrator(), SOURCE, PARENT, list(keys), slots) as run:
+            one = Window(SOURCE, PARENT, list(keys), slots, keys[0])
+            async with joined(PlainOrchestrator(), one, build_services()) as run:
                 await land_window(run, list(keys), lambda _: None)
 
         task = asyncio.create_task(work())

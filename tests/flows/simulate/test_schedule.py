@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 
 from alerting.errors import ConfigurationError
+from flows.parameters import Engine
 from flows.simulate import world
 from flows.simulate.explore import explore
 from flows.simulate.faults import Fault, Planned, plan_of
@@ -83,3 +84,28 @@ def test_a_source_that_fails_without_any_fault_is_refused_because_there_is_nothi
     without_key = Subject(subject.asked, settings, subject.begins_at, subject.engine, subject.answers)
     with pytest.raises(ConfigurationError, match="without any fault 2 of 2 dates do not become good"):
         explore(without_key, seed=0, schedules=1, faults=True)
+
+
+@pytest.mark.parametrize(
+    ("beginning", "process", "fault"),
+    [
+        ("write runs/backfill=bf-simulated01/windows/", "a window", Fault.KILL_AFTER),
+        ("write landing", "a window", Fault.KILL_BEFORE),
+        ("list runs/backfill=bf-simulated01/windows/", "the parent", Fault.KILL_BEFORE),
+        ("write runs/backfill=bf-simulated01/orders", "the parent", Fault.STALL),
+        ("call", "a window", Fault.OVERLAP),
+    ],
+)
+def test_a_parent_and_windows_of_which_one_dies_end_as_all_of_them_would(
+    subject: Subject, beginning: str, process: str, fault: Fault
+) -> None:
+    asked = subject.asked.model_copy(update={"engine": Engine.DISTRIBUTED, "parallel": 2})
+    spread = dataclasses.replace(subject, asked=asked)
+    truth = run_schedule(spread, 0)
+    windows = {what.rpartition("/")[2] for what in truth.operations if what.startswith("write") and "/window-" in what}
+    assert len(windows) == 2
+    ending = run_schedule(spread, 1, [at(truth, beginning, fault)], truth=truth)
+    assert ending.broken == ()
+    assert [met.rpartition(": ")[2] for met in ending.met] == [fault.value]
+    if process == "a window" and "killed" in fault.value:
+        assert any(what.endswith("-2.json") for what in ending.operations), "its parent begins another in its place"
