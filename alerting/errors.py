@@ -36,11 +36,13 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import re
 from typing import Any
 
 from alerting.redaction import redact, redact_value
 
 _A_DAY_S = 86_400.0
+_BREAKS = re.compile("[\n\r\x0b\x0c\x85\u2028\u2029]+")
 
 
 def writable(text: str) -> str:
@@ -75,7 +77,8 @@ class PipelineError(Exception):
         **facts: Any,
     ) -> None:
         super().__init__(message)
-        self.message = writable(message)
+        # Names out of answers stand in messages: a line break in one would forge lines of logs and terminals.
+        self.message = _BREAKS.sub(" ", writable(message))
         self.source = source
         self.partition = partition
         self.stage = stage

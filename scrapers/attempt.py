@@ -16,7 +16,7 @@ from alerting.errors import (
     Truncated,
     writable,
 )
-from alerting.redaction import redact
+from alerting.redaction import one_line, redact
 from alerting.wording import plural
 from scrapers.answers import is_data_type, names_next_page
 from scrapers.base import Findings, Page, Request, Scraper
@@ -29,6 +29,7 @@ from scrapers.sweep_reading import Sweep
 from scrapers.waits import age_s
 
 MAX_PAGES = 10_000
+_NAME_CHARS = 200
 
 
 class Fetcher(Protocol):
@@ -311,11 +312,12 @@ class Attempt:
 
 
 def _with_status(findings: Findings, status: int) -> Findings:
-    """Evidence of emptiness always says which status it came with."""
+    """Evidence of emptiness always says which status it came with; names for people are short and of one line."""
     evidence = findings.empty_evidence
     if evidence and not evidence.startswith(str(status)):
         evidence = f"{status}, {evidence}"
-    return replace(findings, empty_evidence=writable(redact(evidence)))
+    unsettled = tuple(one_line(writable(name), _NAME_CHARS) for name in findings.unsettled)
+    return replace(findings, empty_evidence=writable(redact(evidence)), unsettled=unsettled)
 
 
 def _evidence_of(found: Sequence[Findings]) -> str:

@@ -126,7 +126,12 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> list[str
     """Rows as aligned text, the header first; nothing for no rows."""
     if not rows:
         return []
-    cells = [[str(_plain(row.get(name))) if row.get(name) is not None else "-" for name in columns] for row in rows]
+    # A line break out of an answer would begin a row of its own.
+    told = [[" ".join(str(_plain(row.get(name))).splitlines()) for name in columns] for row in rows]
+    cells = [
+        [text if row.get(name) is not None else "-" for name, text in zip(columns, line, strict=True)]
+        for row, line in zip(rows, told, strict=True)
+    ]
     cells = [[*columns], *cells]
     widths = [max(len(line[at]) for line in cells) for at in range(len(columns))]
     return ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in cells]

@@ -394,6 +394,19 @@ def test_an_empty_page_behind_rows_is_believed_when_a_second_reading_has_the_sam
     assert [dict(one.params)["per_page"] for one in client.asked] == ["100", "25", "24", "25"]
 
 
+def test_a_name_out_of_an_answer_forges_no_line_and_fills_no_manifest():
+    game = {**GAME, "status": "\n\nall verified\r\n\x1b[2J\u202e" + "x" * 300_000}
+    manifest = scrape(
+        DAY, ScrapeContext(GAMES, Answering({"data": [game], "meta": LAST}), Landing(MemoryObjectStore()), "b", "0")
+    )
+    (name,) = (*manifest.unsettled, *manifest.open_items)
+    assert name.startswith("NYK-BOS ( all verified [2J x")
+    assert len(name) <= 220
+    with pytest.raises(SourceContractError) as caught:
+        GAMES.inspect(DAY, Answering({"data": [{**GAME, "date": "2025-\n\nok"}], "meta": LAST}).fetch(REQUEST))
+    assert "\n" not in str(caught.value)
+
+
 def test_a_date_that_had_rows_in_one_sweep_is_not_empty_in_the_next():
     client = Answering({"data": [GAME], "meta": LEADS_ON}, {"data": [], "meta": LAST})
     with pytest.raises(NotSettled, match="3 rows came in an earlier sweep, and none in this one"):
