@@ -169,7 +169,7 @@ def test_status_tells_running_from_hung_from_dead(place: Any, gapless: Any) -> N
 def test_status_says_whether_the_mail_went_out_and_what_is_muted(place: Any, gapless: Any, inbox: Any) -> None:
     run_of(place, "bf-1", planned=3, code_version="1.2.3+abc")
     said = answers(gapless)
-    assert "sent when the run ends" in said[10]
+    assert "due when the run ends" in said[10]
     assert "all other alerts are live" in said[10]
     assert "1.2.3+abc" in said[11]
     inbox.trouble("451")
