@@ -7,6 +7,7 @@ process worker.
 
 from __future__ import annotations
 
+import signal
 import sys
 
 from prefect.cli import app
@@ -19,6 +20,8 @@ def main() -> None:
         from deployments.warm_worker.worker import WARM
 
         kind = WARM
+    # By it Prefect ends a worker that got SIGTERM, and what a script starts in the background ignores it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.argv = ["prefect", "worker", "start", "--type", kind, "--install-policy", "never", *sys.argv[1:]]
     app()
 

@@ -163,10 +163,14 @@ class WarmWorker(ProcessWorker):
         configuration: ProcessJobConfiguration,
         task_status: anyio.abc.TaskStatus[int] | None = None,
     ) -> ProcessWorkerResult:
-        """Forks it; what asks for a command or an interpreter of its own is started as ever."""
+        """Forks it; what asks for a command or an interpreter of its own is started as ever.
+
+        A worker that is told to end takes no more runs and stays until those it has are over. Prefect's own ends them
+        by SIGTERM and leaves at once, and they stay Running for ever (3.8.8).
+        """
         if not _is_forkable(configuration):
             return await super().run(flow_run, configuration, task_status)
-        with contextlib.ExitStack() as held:
+        with anyio.CancelScope(shield=True), contextlib.ExitStack() as held:
             given = configuration.working_dir or held.enter_context(tempfile.TemporaryDirectory(suffix="prefect"))
             place = Place(configuration.env, Path(given).resolve())
             result = await self._run_forked(flow_run, place, task_status or anyio.TASK_STATUS_IGNORED)

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -300,3 +301,31 @@ def test_cancel_of_a_distributed_run_stops_its_windows(fleet: Bench) -> None:
     again = fleet.run("2025-02-01", "2025-02-28")
     assert again.message.startswith("COMPLETE"), again.message
     assert fleet.calls()["total"] - asked <= 28, "the lease is free, and what was landed is not asked for again"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_worker_that_is_told_to_end_stays_until_its_flow_run_is_over(fleet: Bench) -> None:
+    days = ("2025-09-01", "2025-09-12")
+    fleet.trouble({"kind": "slow", "delay_s": 1})
+    fleet.forget_calls()
+    run_id = fleet.start(*days, max_concurrency=1, canary=-1)
+    until_calls(fleet, 2)
+    # Its parent is the fork server, and that one's the worker.
+    worker = parent_of(parent_of(pid_of(fleet.api(f"/flow_runs/{run_id}"))))
+    assert "deployments.warm_worker" in Path(f"/proc/{worker}/cmdline").read_text()
+    os.kill(worker, signal.SIGTERM)
+    ended = fleet.wait(run_id)
+    fleet.trouble()
+    assert ended.message.startswith("COMPLETE"), ended.message
+    deadline = time.monotonic() + 60
+    while Path(f"/proc/{worker}/stat").exists() and state_of(worker)[0] != "Z":
+        assert time.monotonic() < deadline
+        time.sleep(0.3)
+
+
+def parent_of(pid: int) -> int:
+    return int(state_of(pid)[1])
+
+
+def state_of(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
