@@ -185,7 +185,8 @@ class Invariants:
         assert self.truth is not None
         for name, content in self.truth.tables.items():
             passing = self._passing.get(name, frozenset())
-            if tables.get(name, Content(content.columns)).without(passing) != content.without(passing):
+            found = tables.get(name, Content(content.columns))
+            if found.digest != content.digest and found.without(passing) != content.without(passing):
                 self.tell("a table is not that of a run without faults", name)
 
     def _tables(self) -> dict[str, Content]:

@@ -45,6 +45,9 @@ class Content:
     rows: tuple[tuple[Any, ...], ...] = ()
     digest: str = field(default="", compare=False)
 
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
     @staticmethod
     def of(columns: Sequence[Column], rows: Sequence[tuple[Any, ...]]) -> Content:
         """Rows in any order."""

@@ -20,8 +20,8 @@ from flows.simulate.world import Answers
 from scrapers.answers import Answer
 
 _AT_A_TIME = 20
-LEAST_EACH = 100
-"""Schedules that pay for a process: it takes as long to begin as half a hundred of them."""
+LEAST_EACH = 50
+"""Schedules that pay for a process: it takes as long to begin as some fifty of them."""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import functools
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -143,14 +144,23 @@ def rows_of(
         if content is None:
             found[table.name] = []
             continue
-        names = [column.name for column in content.columns]
-        date = names.index(table.partition_field)
-        entity = names.index(table.entity_field) if table.entity_field else None
-        rows = [
-            row
-            for row in content.rows
-            if (entity is None or row[entity] == partition.entity)
-            and (table.whole_entity or partition.is_whole or partition.contains(row[date]))
-        ]
-        found[table.name] = Content(content.columns, tuple(rows)).without(without.get(table.name, ()))
+        takes_all = table.whole_entity or partition.is_whole
+        fields = "" if takes_all else table.partition_field, table.entity_field
+        found[table.name] = _texts(content, *fields, partition, frozenset(without.get(table.name, ())))
     return found
+
+
+@functools.lru_cache(maxsize=500)
+def _texts(
+    content: Content, date_field: str, entity_field: str, partition: Partition, without: frozenset[str]
+) -> list[str]:
+    """Rows of a partition as text: the same content is looked at after every run."""
+    names = [column.name for column in content.columns]
+    date = names.index(date_field) if date_field else None
+    entity = names.index(entity_field) if entity_field else None
+    rows = [
+        row
+        for row in content.rows
+        if (entity is None or row[entity] == partition.entity) and (date is None or partition.contains(row[date]))
+    ]
+    return Content(content.columns, tuple(rows)).without(without)

@@ -55,11 +55,13 @@ class SimulatedOrchestrator(PlainOrchestrator):
                 # Its process may live on: it is told to end.
                 return Child(window_id, "given up", why)
             await asyncio.wait([task], timeout=_LOOKED_AT_EVERY_S)
-        return Child(window_id, task.result())
+        return Child(window_id, "Crashed" if task.cancelled() else task.result())
 
     async def _work(self, window: Window) -> str:
         """What a worker does with a window; the state in which it ended."""
         with self._machines.process():
+            # A task that is thrown away with its loop is ended wherever the next process is at work.
+            here = process_here()
             try:
                 async with joined(self, window, self._services(window.backfill_id)) as run:
                     state = await land_window(run, window.partitions, lambda _: None)
@@ -70,4 +72,4 @@ class SimulatedOrchestrator(PlainOrchestrator):
                 return f"Failed: {type(error).__name__}"
             finally:
                 with contextlib.suppress(BaseException):
-                    await cancel_all(process_here())
+                    await cancel_all(here)
