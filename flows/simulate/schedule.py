@@ -196,7 +196,9 @@ class _Schedule:
 
     def _until_next_run_s(self) -> float:
         """Till tomorrow, or as soon as somebody may have noticed that the run is over."""
-        if self.truth is None or self.chance.random() < _SHARE_TOMORROW:
+        # Runs that come too soon, one after the other, may all find the source away.
+        is_late = self.must.runs > MOST_RUNS // 2
+        if self.truth is None or self.chance.random() < _SHARE_TOMORROW or is_late:
             return self._long_after_s
         return self.chance.choice((1.0, 3.0)) * self.subject.settings.lease_ttl_s
 
