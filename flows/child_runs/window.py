@@ -68,6 +68,7 @@ async def joined(orchestrator: Orchestrator, window: Window, services: Services)
         max_concurrency=max(1, window.slots),
     )
     with Run(services, asked, backfill_id, orchestrator) as run:
+        run.is_window = True
         wanted = set(partitions)
         listed = ", ".join(partitions)
         is_whole = run.kit.scraper.step == "whole"

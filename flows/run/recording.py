@@ -12,6 +12,7 @@ from alerting.errors import (
     BlockedBySource,
     ConfigurationError,
     CriticalError,
+    LeaseHeld,
     PipelineError,
     RateLimited,
     SiteClosed,
@@ -209,6 +210,10 @@ def _count_answer(run: Run, manifest: Manifest) -> None:
 
 def record_failure(run: Run, key: str, error: BaseException, stage: str, window: str) -> Verdict:
     """Journals the incident, then writes the ledger: a verdict never stands without its reason. Blocking."""
+    if run.is_window and isinstance(error, LeaseHeld):
+        # It was frozen, and another window has its dates: nothing failed, and the parent sees what there is.
+        run.stop(error, stage)
+        return verdict_of(error)
     error = _repeated(error, run.tally.tries(key))
     return _record(run, key, verdict_of(error), error, stage, window)
 

@@ -139,6 +139,8 @@ class Run:
         self.resumes = ""
         # Of a distributed run, in its parent only; attached by whoever starts it.
         self.windows: WindowsElsewhere | None = None
+        # One of those windows, in its own process.
+        self.is_window = False
         # What the supervisor finds, and what wakes the heartbeat that tells it.
         self.standing_still: Standstill | None = None
         self.heartbeat_due = asyncio.Event()

@@ -32,6 +32,7 @@ from flows.closing.finish import finish
 from flows.coordination.lease import Holder, Lease
 from flows.coordination.lease_loan import BorrowedLease, ask_for, borrower
 from flows.dates import land_window
+from flows.ledger.ledger import Verdict
 from flows.ledger.verdicts import abort_reason, exit_code
 from flows.loading import LandedQueue, load, load_in_batches
 from flows.mapping import land_in_windows, map_windows
@@ -381,6 +382,24 @@ def test_a_window_that_was_frozen_looks_at_its_orders_before_it_begins_another_d
             async with asyncio.timeout(PATIENCE_S):
                 await window
             assert place.upstream.calls.report()["total"] == asked, "others do its dates"
+
+    asyncio.run(story())
+
+
+def test_a_window_whose_date_another_one_has_done_meanwhile_calls_for_nobody(place: Place) -> None:
+    place.upstream.trouble({"kind": "slow", "delay_s": 1.0})
+
+    async def story() -> None:
+        async with fleet("2025-01-01", "2025-01-03") as found:
+            window = found.window("2025-01-01")
+            async with asyncio.timeout(PATIENCE_S):
+                while not place.upstream.calls.report()["total"]:
+                    await asyncio.sleep(0.02)
+            place.ledger.advance("2025-01-01", Verdict.LANDED, PARENT, utc_now(), attempt="another", attempts=1)
+            await found.until(window.done)
+            assert place.inbox.messages() == []
+            assert place.entry("2025-01-01").attempt == "another"
+            assert found.run.stopped_by is None
 
     asyncio.run(story())
 
