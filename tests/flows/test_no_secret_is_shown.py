@@ -40,6 +40,7 @@ def test_a_secret_in_an_error_is_in_no_ledger_entry_and_in_no_table_of_the_run(k
         tally=Tally(),
         work=WorkSet(),
         in_canary=False,
+        is_window=False,
         services=SimpleNamespace(alerts=alerts),
         ledger=Ledger(store, "s"),
         breaker=breaker,
