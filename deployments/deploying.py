@@ -31,7 +31,7 @@ _KEYS = frozenset(
     {"name", "version", "description", "entrypoint", "parameters", "tags", "schedules", "enforce_parameter_schema"}
     | {"work_pool"}
 )
-_POOL_KEYS = frozenset({"name", "work_queue_name"})
+_POOL_KEYS = frozenset({"name", "work_queue_name", "job_variables"})
 _SCHEDULE_KEYS = frozenset({"cron", "timezone", "slug"})
 
 
@@ -108,6 +108,7 @@ def facts_of(entry: Mapping[str, Any]) -> dict[str, Any]:
         "parameter_openapi_schema": schema,
         "work_pool_name": entry["work_pool"]["name"],
         "work_queue_name": entry["work_pool"]["work_queue_name"],
+        "job_variables": entry["work_pool"].get("job_variables", {}),
     }
 
 

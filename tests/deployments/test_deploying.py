@@ -50,7 +50,7 @@ def test_the_deployments_of_a_source_are_found_together_by_family_and_tag() -> N
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("    job_variables: {}", "has job_variables in a"),
+        ("    concurrency_limit: 1", "has concurrency_limit in a"),
         ("    triggers: []", "has triggers in a"),
         ("    schedules: [{interval: 60, timezone: UTC, slug: s}]", "has interval in "),
     ],

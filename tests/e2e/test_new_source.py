@@ -45,9 +45,7 @@ def _checkout_with(new_source, folder, bench, upstream):
         # The walk of one date through the rooms needs the fixtures of the flows, and is about no source.
         without = shutil.ignore_patterns("__pycache__", "test_rooms.py")
         shutil.copytree(PROJECT_DIR / package, folder / package, ignore=without)
-    for file in ("pyproject.toml", "tests/alerting/memory_store.py"):
-        (folder / file).parent.mkdir(exist_ok=True)
-        shutil.copy(PROJECT_DIR / file, folder / file)
+    shutil.copy(PROJECT_DIR / "pyproject.toml", folder)
     for name, text in new_source.files.items():
         (folder / name).write_text(text)
     ours = {
