@@ -295,11 +295,11 @@ def game_of(nba_id: str) -> Game:
 
 
 def usual_changes(season: int) -> tuple[Change, ...]:
-    """Two games that are postponed in every season: one of January, one of March."""
+    """Two games that are postponed in every season that has games then: one of January, one of March."""
     firsts = []
     for month in (1, 3):
-        games = [game for game in games_in(season) if game.date.month == month and game.kind == "regular"]
-        firsts.append(games[len(games) // 2].nba_id)
+        if games := [game for game in games_in(season) if game.date.month == month and game.kind == "regular"]:
+            firsts.append(games[len(games) // 2].nba_id)
     return tuple(Change(kind="postpone", game=nba_id) for nba_id in firsts)
 
 

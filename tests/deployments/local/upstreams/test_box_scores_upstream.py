@@ -315,3 +315,7 @@ def test_there_are_forty_five_teams_and_the_players_of_all_seasons():
     assert [len(teams["data"]), len(active)] == [45, 510]
     assert {row["id"] for row in injured} < {row["id"] for row in active} < {row["id"] for row in ever}
     assert len({row["id"] for row in ever}) == len(ever) > 3900
+
+
+def test_a_season_before_the_first_one_has_no_games_and_none_that_is_postponed() -> None:
+    assert usual_changes(1988) == ()
