@@ -296,11 +296,9 @@ def game_of(nba_id: str) -> Game:
 
 def usual_changes(season: int) -> tuple[Change, ...]:
     """Two games that are postponed in every season that has games then: one of January, one of March."""
-    firsts = []
-    for month in (1, 3):
-        if games := [game for game in games_in(season) if game.date.month == month and game.kind == "regular"]:
-            firsts.append(games[len(games) // 2].nba_id)
-    return tuple(Change(kind="postpone", game=nba_id) for nba_id in firsts)
+    regular = [game for game in games_in(season) if game.kind == "regular"]
+    months = ([game for game in regular if game.date.month == month] for month in (1, 3))
+    return tuple(Change(kind="postpone", game=games[len(games) // 2].nba_id) for games in months if games)
 
 
 @functools.lru_cache(maxsize=64)
