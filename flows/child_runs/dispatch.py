@@ -21,7 +21,7 @@ from alerting.wording import plural
 from flows.ledger.ledger import LedgerEntry, Verdict
 from flows.log import partition_logger
 from flows.run.landed_before import read_landed
-from flows.run.orchestrator import Child
+from flows.run.orchestrator import Child, ChildRequest
 from flows.run.recording import record_failure
 from flows.run.run import Run
 from flows.run.work_set import Landed
@@ -177,7 +177,7 @@ async def _run_child(run: Run, keys: list[str], slots: int, attempt: int) -> Chi
     """How the window ended; None when there is nothing that could run it, which stops the run."""
     name, windows = f"dates/{run.source}", run.windows
     try:
-        return await run.orchestrator.child(
+        request = ChildRequest(
             name,
             {"source": run.source, "backfill_id": run.backfill_id, "partitions": keys, "slots": slots},
             f"{run.source} {window_name(keys)}",
@@ -185,6 +185,7 @@ async def _run_child(run: Run, keys: list[str], slots: int, attempt: int) -> Chi
             f"{run.backfill_id}:{run.created_at:%Y%m%dT%H%M%S}:{keys[0]}:{attempt}",
             lambda window_id: windows.given_up(window_id) if windows is not None else "",
         )
+        return await run.orchestrator.child(request)
     except ValueError as error:
         if run.stopped_by is None:
             found = ConfigurationError(

@@ -46,6 +46,20 @@ class Child:
     is_cancelled: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class ChildRequest:
+    """A deployment to run with ``parameters``, seen as ``label``. The same key gives the same child again.
+
+    ``given_up`` says why the child of an id is not waited for any more, "" while it is.
+    """
+
+    deployment: str
+    parameters: Mapping[str, Any]
+    label: str
+    idempotency_key: str
+    given_up: Callable[[str], str]
+
+
 class Orchestrator(Protocol):
     """One per process. What a part or a step raises is its result, and stops nobody beside it."""
 
@@ -67,17 +81,9 @@ class Orchestrator(Protocol):
     async def workers(self, deployment: str) -> int | None:
         """How many workers could run it now; None where a machine is begun for each run."""
 
-    async def child(
-        self,
-        deployment: str,
-        parameters: Mapping[str, Any],
-        label: str,
-        idempotency_key: str,
-        given_up: Callable[[str], str],
-    ) -> Child:
+    async def child(self, request: ChildRequest) -> Child:
         """Runs a deployment, whose worker may be elsewhere, until it has ended, was deleted, or is given up.
 
-        The same key gives the same child again. ``given_up`` is asked again and again why the child of an id is not
-        waited for any more, "" while it is; such a child is ended. Raises ``ValueError`` when there is no such
+        ``given_up`` is asked again and again; such a child is ended. Raises ``ValueError`` when there is no such
         deployment.
         """

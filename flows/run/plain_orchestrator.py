@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from alerting.errors import TransientError
-from flows.run.orchestrator import Child, Decision, Part
+from flows.run.orchestrator import Child, ChildRequest, Decision, Part
 
 R = TypeVar("R")
 
@@ -62,13 +62,6 @@ class PlainOrchestrator:
         """There are no other processes."""
         return 0
 
-    async def child(
-        self,
-        deployment: str,
-        parameters: Mapping[str, Any],
-        label: str,
-        idempotency_key: str,
-        given_up: Callable[[str], str],
-    ) -> Child:
+    async def child(self, request: ChildRequest) -> Child:
         """There are no other processes."""
-        raise ValueError(f"there is no {deployment} without a server")
+        raise ValueError(f"there is no {request.deployment} without a server")

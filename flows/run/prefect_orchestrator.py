@@ -22,7 +22,7 @@ from prefect.tasks import Task
 from pydantic import Field
 
 from flows.log import lets_out_redacted, retry_transient
-from flows.run.orchestrator import Child, Decided, Decision, Part
+from flows.run.orchestrator import Child, ChildRequest, Decided, Decision, Part
 from flows.run.quick_steps import first_try, tell_completed
 
 R = TypeVar("R")
@@ -138,29 +138,22 @@ class PrefectOrchestrator:
             return None
         return sum(worker.status is WorkerStatus.ONLINE for worker in workers)
 
-    async def child(
-        self,
-        deployment: str,
-        parameters: Mapping[str, Any],
-        label: str,
-        idempotency_key: str,
-        given_up: Callable[[str], str],
-    ) -> Child:
+    async def child(self, request: ChildRequest) -> Child:
         """A flow run of a deployment, looked at every second; Late and Pending are waited for like Running."""
         try:
             run = await arun_deployment(
-                deployment,
-                parameters=dict(parameters),
-                flow_run_name=label,
-                idempotency_key=idempotency_key,
+                request.deployment,
+                parameters=dict(request.parameters),
+                flow_run_name=request.label,
+                idempotency_key=request.idempotency_key,
                 timeout=0,
             )
         except ObjectNotFound as error:
-            raise ValueError(f"there is no deployment {deployment}") from error
+            raise ValueError(f"there is no deployment {request.deployment}") from error
         window_id = str(run.id)
         async with get_client() as client:
             while run.state is None or not run.state.is_final():
-                if why := given_up(window_id):
+                if why := request.given_up(window_id):
                     # Not Cancelling: there may be no worker left to answer that.
                     await client.set_flow_run_state(run.id, Cancelled(message=why), force=True)
                     return Child(window_id, "given up", why)

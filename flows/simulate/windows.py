@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 from alerting.errors import PipelineError
 from flows.child_runs.window import Window, joined
 from flows.dates import land_window
-from flows.run.orchestrator import Child
+from flows.run.orchestrator import Child, ChildRequest
 from flows.run.plain_orchestrator import PlainOrchestrator
 from flows.simulate.faults import Killed
 from flows.simulate.machine import Machines, begun_by_nobody, process_here
@@ -37,21 +36,15 @@ class SimulatedOrchestrator(PlainOrchestrator):
         """Two."""
         return 2
 
-    async def child(
-        self,
-        deployment: str,
-        parameters: Mapping[str, Any],
-        label: str,
-        idempotency_key: str,
-        given_up: Callable[[str], str],
-    ) -> Child:
+    async def child(self, request: ChildRequest) -> Child:
         """See `flows.run.orchestrator.Orchestrator`."""
-        if idempotency_key not in self._children:
-            window = Window(**parameters, id=f"window-{idempotency_key.replace(':', '-')}")
-            self._children[idempotency_key] = window.id, begun_by_nobody(self._work(window))
-        window_id, task = self._children[idempotency_key]
+        key = request.idempotency_key
+        if key not in self._children:
+            window = Window(**request.parameters, id=f"window-{key.replace(':', '-')}")
+            self._children[key] = window.id, begun_by_nobody(self._work(window))
+        window_id, task = self._children[key]
         while not task.done():
-            if why := given_up(window_id):
+            if why := request.given_up(window_id):
                 # Its process may live on: it is told to end.
                 return Child(window_id, "given up", why)
             await asyncio.wait([task], timeout=_LOOKED_AT_EVERY_S)
