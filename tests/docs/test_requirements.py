@@ -7,14 +7,14 @@ from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
 PAGE = (TESTS.parent / "docs" / "requirements.md").read_text()
-ROWS = re.findall(r"^\| ([HKNVDT]\d\d) \|", PAGE, re.MULTILINE)
+ROWS = re.findall(r"^\* \*\*([HKNVDT]\d\d)\*\* (.+)$", PAGE, re.MULTILINE)
 
 
 def test_every_row_stands_there_once_and_in_order():
     numbers = {"H": range(1, 31), "K": range(1, 34), "N": range(1, 43), "V": range(1, 26), "D": range(1, 25)}
     promises = [f"{letter}{number:02d}" for letter, found in numbers.items() for number in found]
     faults = [f"T{number:02d}" for number in range(1, 53)]
-    assert promises + faults == ROWS
+    assert promises + faults == [row for row, _ in ROWS]
 
 
 def test_every_test_that_is_named_exists():
@@ -22,11 +22,10 @@ def test_every_test_that_is_named_exists():
     assert set(re.findall(r"`(test_\w+)`", PAGE)) <= defined
 
 
-def test_every_row_says_what_shows_it_or_that_nothing_does():
-    for line in PAGE.splitlines():
-        if re.match(r"\| [HKNVDT]\d\d \|", line):
-            assert line.count(" | ") == 2, line
-            assert len(line.rsplit(" | ", 1)[1].strip(" |")) > 5, line
+def test_every_row_names_one_or_two_tests_behind_its_promise():
+    tests = r"`test_\w+`(?:, `test_\w+`)?"
+    assert [row for row, text in ROWS if not re.fullmatch(rf".+: {tests}", text)] == []
+    assert [row for row, text in ROWS if text.count("`test_") > 2] == []
 
 
 def _sources() -> list[str]:
