@@ -35,155 +35,127 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="GAPLESS_", extra="ignore", frozen=True, hide_input_in_errors=True)
 
-    project: str = Field("", description="Google Cloud project; default GOOGLE_CLOUD_PROJECT.")
-    location: str = Field("US", description="BigQuery location.")
+    project: str = Field("", description="Google Cloud project; default `GOOGLE_CLOUD_PROJECT`")
+    location: str = Field("US", description="BigQuery location")
     bucket: str = Field(
         "gapless-raw",
         pattern=r"^[a-z0-9][a-z0-9._-]*[a-z0-9]$",
         min_length=3,
         max_length=222,
-        description="Bucket of payloads, ledger, leases, journal and records.",
+        description="bucket of payloads, ledger and records",
     )
-    dataset: str = Field("gapless", pattern=r"^[A-Za-z0-9_]+$", max_length=1024, description="BigQuery dataset.")
-    max_bytes_billed: int = Field(100 * 2**30, ge=0, description="Larger BigQuery queries fail; 0 is no limit.")
+    dataset: str = Field("gapless", pattern=r"^[A-Za-z0-9_]+$", max_length=1024, description="BigQuery dataset")
+    max_bytes_billed: int = Field(100 * 2**30, ge=0, description="larger BigQuery queries fail; 0 no limit")
 
-    source_urls: dict[str, str] = Field(
-        default_factory=dict, description="JSON: base URL by source, to replace the public one."
+    source_urls: dict[str, str] = Field(default_factory=dict, description="base URL, to replace the public one")
+    source_secrets: dict[str, SecretStr] = Field(default_factory=dict, description="API keys, by [secret](#secrets)")
+    source_rate_per_minute: dict[str, int] = Field(default_factory=dict, description="calls a minute")
+    source_pause_s: dict[str, tuple[float, float]] = Field(
+        default_factory=dict,
+        description='seconds between calls, as `{"hemnet_sales": [5, 10]}`',
     )
-    source_secrets: dict[str, SecretStr] = Field(
-        default_factory=dict, description="JSON: API keys by the name in the scraper, e.g. bdl_api_key."
-    )
-    source_rate_per_minute: dict[str, int] = Field(
-        default_factory=dict, description="JSON: calls a minute, by source or account."
+    source_calls_per_day: dict[str, int] = Field(default_factory=dict, description="calls a day")
+    source_calls_per_month: dict[str, int] = Field(default_factory=dict, description="calls a month")
+    account_tiers: dict[str, str] = Field(
+        default_factory=dict,
+        description="the plan you pay for, by account",
     )
     source_entities: dict[str, list[str] | dict[str, dict[str, Any]]] = Field(
         default_factory=dict,
-        description="JSON: what `all` means, by source; with the facts that the source needs of each entity.",
+        description="what `all` means, with facts of each entity if the source needs them",
     )
-    source_page_size: dict[str, PositiveInt] = Field(
-        default_factory=dict, description="JSON: rows per page, by source; may change during a pause."
-    )
+    source_page_size: dict[str, PositiveInt] = Field(default_factory=dict, description="rows per page")
     source_only: dict[str, list[str]] = Field(
         default_factory=dict,
-        description="JSON: parts to request (regions of races), by source or account. A date landed for fewer parts is "
-        "not done.",
-    )
-    checkpoint_max_age_h: float = Field(
-        24.0, ge=0, description="A killed attempt older than this starts from its first page."
-    )
-    source_pause_s: dict[str, tuple[float, float]] = Field(
-        default_factory=dict,
-        description="JSON: shortest and longest pause between two calls, by source or account.",
+        description="parts to request (regions of races); dates landed for fewer are not done",
     )
     source_raw_days: dict[str, NonNegativeInt] = Field(
         default_factory=dict,
-        description="JSON: days until landed pages are deleted, by source, 0 is never; apply with "
-        "`python -m deployments.lifecycle`.",
+        description="days until payloads are deleted; 0 never: [lifecycle](deploy-gcp.md#backup-and-retention)",
     )
-    account_tiers: dict[str, str] = Field(
+    audit_from: dict[str, dt.date] = Field(
         default_factory=dict,
-        description="JSON: the plan you pay for, by account.",
-    )
-    source_calls_per_day: dict[str, int] = Field(
-        default_factory=dict, description="JSON: calls a day, by source or account."
-    )
-    source_calls_per_month: dict[str, int] = Field(
-        default_factory=dict, description="JSON: calls a month, by source or account."
+        description="first date that the audit expects",
     )
 
-    smtp_host: str = Field("", description="SMTP server; empty needs console_only.")
-    smtp_port: int = Field(587, ge=1, le=65_535, description="SMTP port.")
-    smtp_security: Literal["none", "starttls", "tls"] = Field(
-        "starttls", description="SMTP encryption: none, starttls or tls."
-    )
-    smtp_user: str = Field("", description="SMTP user; empty is no login.")
-    smtp_password: SecretStr = Field(SecretStr(""), description="SMTP password.")
-    mail_from: str = Field("gapless@localhost", description="Sender; should accept bounces.")
-    mail_to: str = Field("", description="Recipients, separated by commas.")
-    mail_to_critical: str = Field("", description="More recipients of what is CRITICAL.")
+    mail_to: str = Field("", description="recipients, separated by commas")
+    mail_to_critical: str = Field("", description="more recipients of CRITICAL mails")
+    mail_from: str = Field("gapless@localhost", description="sender; should accept bounces")
+    smtp_host: str = Field("", description="SMTP server; empty needs `GAPLESS_CONSOLE_ONLY`")
+    smtp_port: int = Field(587, ge=1, le=65_535, description="SMTP port")
+    smtp_security: Literal["none", "starttls", "tls"] = Field("starttls", description="`none`, `starttls` or `tls`")
+    smtp_user: str = Field("", description="login, if the server wants one")
+    smtp_password: SecretStr = Field(SecretStr(""), description="a [secret](#secrets)")
     apprise_urls: list[SecretStr] = Field(
-        default_factory=list, description="JSON: Apprise URLs (slack://, discord://, json:// ...) that get notices too."
+        default_factory=list, description="chat, by [Apprise](https://github.com/caronc/apprise/wiki) URL"
     )
-    mail_folder: str = Field("", description="Folder for a copy of every mail (.eml).")
-    mail_host: str = Field("gapless.local", description="Right side of Message-IDs; the same on every machine.")
-    alert_subject_prefix: str = Field("[gapless]", description="Subject prefix of alerts, digests and tests.")
-    quiet_sources: list[str] = Field(
-        default_factory=list, description="JSON: sources without a summary when everything is there."
-    )
-    start_mail: bool = Field(False, description="A mail when a backfill starts.")
-    progress_mail_hours: float = Field(0.0, ge=0, description="A progress mail every so many hours; 0 is none.")
-    mail_contacts: dict[str, str] = Field(
-        default_factory=dict, description="JSON: whom to ask, by role, when a human is needed."
-    )
-    spool_folder: str = Field("", description="Where incidents wait for the bucket; default the user's state folder.")
-    console_only: bool = Field(False, description="No mail; the summary goes to the log.")
+    mail_folder: str = Field("", description="folder for a copy of each mail")
+    console_only: bool = Field(False, description="log the summary instead of mailing it")
+    quiet_sources: list[str] = Field(default_factory=list, description="no summary if nothing is missing")
+    start_mail: bool = Field(False, description="a mail when a backfill starts")
+    progress_mail_hours: float = Field(0.0, ge=0, description="hours between progress mails; 0 none")
+    mail_contacts: dict[str, str] = Field(default_factory=dict, description="whom to ask, by role")
+    alert_subject_prefix: str = Field("[gapless]", description="subject prefix of alerts")
+    mail_host: str = Field("gapless.local", description="right side of Message-IDs; the same on every machine")
+    ui_url: str = Field("", description="Prefect UI, for links in mails")
+    inbox_url: str = Field("", description="local inbox, for links")
+    spool_folder: str = Field("", description="where incidents wait for the bucket; default the user's state folder")
 
-    max_concurrency: int = Field(8, ge=1, le=64, description="Partitions in flight, by default.")
-    single_window_up_to: int = Field(31, ge=1, description="Up to this many dates, each is its own subflow.")
+    max_concurrency: int = Field(8, ge=1, le=64, description="dates at once")
+    single_window_up_to: int = Field(31, ge=1, description="up to this many dates, each is a subflow")
+    distributed_windows_at_once: int = Field(4, ge=1, description="windows at once on several workers")
+    distributed_window_partitions: int = Field(1_000, ge=1, description="most dates of such a window")
     process_batch_partitions: int = Field(
         500,
         ge=1,
         le=1000,
-        description="Partitions per load job while fetching; at most 1,000, 1,000,000 rows and 1 GiB of payloads.",
+        description="dates per load; at most 1,000",
     )
     retry_delays_s: list[NonNegativeFloat] = Field(
-        default_factory=lambda: [2.0, 4.0, 8.0, 16.0, 32.0], description="JSON: waits between tries."
+        default_factory=lambda: [2.0, 4.0, 8.0, 16.0, 32.0], description="waits between tries"
+    )
+    checkpoint_max_age_h: float = Field(24.0, ge=0, description="a killed attempt older than this starts again")
+    progress_every: int = Field(10, ge=1, description="dates between log lines")
+    progress_minutes: float = Field(15.0, gt=0, description="longest time between them")
+    heartbeat_s: float = Field(15.0, gt=0, description="interval of heartbeats")
+    lease_ttl_s: float = Field(120.0, gt=0, description="a lease silent for so long may be taken over")
+    review_days: float = Field(7.0, gt=0, le=50, description="then an undecided review is dropped")
+    empty_ttl_days: float = Field(
+        180.0,
+        gt=0,
+        description="then an empty date is requested again",
+    )
+    acceptable_share: float = Field(0.9, ge=0, le=1, description="good dates for ACCEPTABLE")
+
+    blackouts: dict[str, list[str]] = Field(
+        default_factory=dict,
+        description='when backfills pause, as `{"*": ["Mon-Fri 18:00-23:00 America/Los_Angeles"]}`',
     )
     backfill_quota_share: float = Field(
         0.7,
         gt=0,
         le=1,
-        description="Share of the day and month quota for backfills; live runs keep the rest.",
+        description="quota for backfills; live runs keep the rest",
     )
-    warn_share: float = Field(0.1, ge=0, le=1, description="Share of failing dates for a warning.")
-    abort_share: float = Field(0.2, ge=0, le=1, description="Share of failing dates that stops a run; 0 never.")
-    breaker_min_sample: int = Field(20, ge=1, description="Dates that must have ended before shares count.")
+    warn_share: float = Field(0.1, ge=0, le=1, description="failing dates for a warning")
+    abort_share: float = Field(0.2, ge=0, le=1, description="failing dates that stop a run; 0 never")
+    breaker_min_sample: int = Field(20, ge=1, description="dates before shares count")
     breaker_probes: int = Field(
         5,
         ge=0,
         le=20,
-        description="Waits for a source that is down before the run stops, with one date tried after each; 0 stops at "
-        "once.",
+        description="waits for a source that is down; 0 stops at once",
     )
-    breaker_probe_pause_s: float = Field(30.0, gt=0, description="The first of these waits; each doubles.")
-    stall_s: float = Field(3600.0, ge=0, description="A run in which nothing ends for so long is stopped; 0 never.")
-    run_budget_usd: float = Field(0.0, ge=0, description="Cost after which a run starts nothing more; 0 is no limit.")
-    source_usd_per_call: dict[str, NonNegativeFloat] = Field(
-        default_factory=dict, description="JSON: US dollars per call, by source."
-    )
-    storage_usd_per_1000_writes: float = Field(0.005, ge=0, description="Cloud Storage, class A.")
-    storage_usd_per_1000_reads: float = Field(0.0004, ge=0, description="Cloud Storage, class B.")
-    bigquery_usd_per_tib: float = Field(6.25, ge=0, description="BigQuery; 0 if you pay for slots.")
-    run_deadline_s: float = Field(
-        7 * 86_400.0, ge=0, description="Time after which a run starts nothing more; 0 is no limit."
-    )
-    memory_limit_mb: int = Field(0, ge=0, description="A run with more memory is stopped; 0 is no limit.")
-    block_cooldown_h: float = Field(1.5, ge=0, description="Cooldown of a source that blocked us; 0 is none.")
-    blackouts: dict[str, list[str]] = Field(
-        default_factory=dict,
-        description="JSON: when backfills pause, by source or *, e.g. Mon-Fri 18:00-23:00 America/Los_Angeles.",
-    )
-    progress_every: int = Field(10, ge=1, description="Dates between progress lines in the log.")
-    progress_minutes: float = Field(15.0, gt=0, description="Most minutes between them.")
-    distributed_windows_at_once: int = Field(4, ge=1, description="engine=distributed: windows at once.")
-    distributed_window_partitions: int = Field(
-        1_000, ge=1, description="engine=distributed: most partitions per window."
-    )
-    acceptable_share: float = Field(0.9, ge=0, le=1, description="Share of good partitions for ACCEPTABLE.")
-    review_days: float = Field(7.0, gt=0, le=50, description="Reviews without a decision are dropped after this.")
-    audit_from: dict[str, dt.date] = Field(
-        default_factory=dict,
-        description="JSON: date from which the audit expects every settled date, by source.",
-    )
-    empty_ttl_days: float = Field(
-        180.0,
-        gt=0,
-        description="Proof of an empty date expires after this.",
-    )
-    lease_ttl_s: float = Field(120.0, gt=0, description="A lease without heartbeat for this long may be taken over.")
-    heartbeat_s: float = Field(15.0, gt=0, description="Interval of heartbeats.")
-    ui_url: str = Field("", description="Prefect UI, for links in mails.")
-    inbox_url: str = Field("", description="Inbox of the local stack, for links.")
+    breaker_probe_pause_s: float = Field(30.0, gt=0, description="the first of them; each doubles")
+    stall_s: float = Field(3600.0, ge=0, description="a run that finishes nothing for so long is stopped; 0 never")
+    run_deadline_s: float = Field(7 * 86_400.0, ge=0, description="time limit of a run; 0 none")
+    memory_limit_mb: int = Field(0, ge=0, description="memory limit of a run; 0 none")
+    block_cooldown_h: float = Field(1.5, ge=0, description="rest of a source that blocked us")
+    run_budget_usd: float = Field(0.0, ge=0, description="cost limit of a run; 0 none")
+    source_usd_per_call: dict[str, NonNegativeFloat] = Field(default_factory=dict, description="price of a call")
+    storage_usd_per_1000_writes: float = Field(0.005, ge=0, description="Cloud Storage, class A")
+    storage_usd_per_1000_reads: float = Field(0.0004, ge=0, description="Cloud Storage, class B")
+    bigquery_usd_per_tib: float = Field(6.25, ge=0, description="0 if you pay for slots")
 
     def __init__(self, **values: Any) -> None:
         """From the environment, ``values`` first. Raises ``ConfigurationError``, which names no value."""
