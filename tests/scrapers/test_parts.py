@@ -12,13 +12,14 @@ import threading
 import urllib.parse
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import scrapers.sources
 from alerting.errors import NothingPublished, NotSettled, PipelineError, SourceContractError, Truncated
 from alerting.memory_store import MemoryObjectStore
 from scrapers.base import Findings, Page, Request, Scraper, SourceAccess
@@ -229,11 +230,10 @@ def test_a_kill_between_any_parts_resumes_and_gives_what_an_undisturbed_run_give
     assert len(landed) == len(manifest.pages) + 1
 
 
-def test_the_example_of_add_a_source_loses_no_row_at_its_cap():
-    page = Path(__file__).parents[2] / "docs" / "add-a-source.md"
-    (block,) = re.findall(r"```python\n(MINUTE = .*?)```", page.read_text(), re.DOTALL)
+def test_the_example_of_a_capped_source_loses_no_row():
+    (block,) = re.findall(r"^ {4}MINUTE = .*?(?=^\S)", scrapers.sources.__doc__ or "", re.DOTALL | re.MULTILINE)
     names: dict[str, Any] = {"dt": dt, "Scraper": Events, "Partition": Partition, "Request": Request}
-    exec(block, names)
+    exec(dedent(block), names)
     api = Api(at(range(900)) * 4, 1000)
     manifest, found = swept(api, names["Events"]())
     assert found == list(range(3600))

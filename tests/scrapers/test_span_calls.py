@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import pathlib
 import random
 import re
+from textwrap import dedent
 from typing import Any
 
 import pytest
@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sales_world import Api, Killed, Sales, World, days, fewest, source
 
+import scrapers.sources
 from alerting.errors import Truncated
 from scrapers.answers import parsed_json
 from scrapers.base import Findings, Page, Request
@@ -83,13 +84,11 @@ def test_a_kill_before_any_call_and_a_rerun_give_what_an_undisturbed_run_gives(p
     }
 
 
-def test_the_example_of_add_a_source_asks_for_90_dates_at_once_and_is_cut_at_its_cap():
-    page = pathlib.Path(__file__).parents[2] / "docs" / "add-a-source.md"
-    blocks = re.findall(r"```python\n(class Sales\(.*?)```", page.read_text(), re.DOTALL)
-    (block,) = [one for one in blocks if "days_per_call" in one]
+def test_the_example_of_a_source_of_ranges_asks_for_90_dates_at_once_and_is_cut_at_its_cap():
+    (block,) = re.findall(r"^ {4}class Sales\(.*", scrapers.sources.__doc__ or "", re.DOTALL | re.MULTILINE)
     names: dict[str, Any] = {"dt": dt, "Scraper": Sales, "Partition": Partition, "Request": Request}
     names |= {"Findings": Findings, "Page": Page, "dates_of": dates_of, "parsed_json": parsed_json}
-    exec(block, names)
+    exec(dedent(block), names)
 
     class ByDate(Api):
         def fetch(self, request: Request, page_number: int = 1) -> Page:
