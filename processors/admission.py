@@ -162,9 +162,17 @@ class Admission:
             found.update({f"{table}.{name}": rows for name in names})
         return found
 
-    def first_keys(self, table: str) -> set[Any]:
-        """Values of the first key column of the rows seen; until it is closed."""
-        return {key[0] for key in self._tables[table].seen}
+    def identities(self, table: str) -> dict[str, set[Any]]:
+        """Values of the rows seen, until it is closed: of the first column of the key and of each of `Table.unique`.
+
+        NULL is no value, nor is one of several columns with a NULL in it.
+        """
+        rules = self._tables[table]
+        found: dict[str, set[Any]] = {rules.table.key[0]: {key[0] for key in rules.seen}}
+        for columns in rules.table.unique:
+            values = {value[0] for value in self._taken.get((table, columns), ()) if None not in value}
+            found[columns[0]] = found.get(columns[0], set()) | values
+        return found
 
     def close(self) -> None:
         """Forgets the keys seen: counts and rejects stay."""

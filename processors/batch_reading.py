@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from alerting.errors import (
     CoverageLow,
@@ -19,8 +18,8 @@ from alerting.errors import (
 from alerting.wording import plural
 from processors.admission import Admission
 from processors.base import LandedPage, Processor, Reject
-from processors.load_plan import MAX_KEYS
 from processors.staging import TableSpool
+from processors.vacancy import Identities
 from scrapers.landing import Landing
 from scrapers.manifest import Manifest
 from scrapers.threads import threads
@@ -33,7 +32,7 @@ _READ_AHEAD_BYTES = 2 * 1024 * 1024
 class BatchRows:
     """The batch once its partitions are read: rows in the spools, counts per partition, and what went wrong.
 
-    ``keys`` has values of each table's first key column: all, or more than `MAX_KEYS` of them.
+    ``identities`` are those of each table's admitted rows.
     """
 
     hash: str
@@ -45,7 +44,7 @@ class BatchRows:
     unbalanced: dict[str, list[str]] = field(default_factory=dict)
     unknown_fields: Counter[str] = field(default_factory=Counter)
     absent_fields: Counter[str] = field(default_factory=Counter)
-    keys: defaultdict[str, set[Any]] = field(default_factory=lambda: defaultdict(set))
+    identities: defaultdict[str, Identities] = field(default_factory=lambda: defaultdict(Identities))
 
 
 def read_batch(batch: BatchRows, manifests: Sequence[Manifest], processor: Processor, landing: Landing) -> None:
@@ -74,8 +73,7 @@ def read_batch(batch: BatchRows, manifests: Sequence[Manifest], processor: Proce
             _judge(admission, manifest, processor.tolerated_rejects)
             batch.admitted[manifest.partition] = admission
             for table in processor.tables:
-                if len(batch.keys[table.name]) <= MAX_KEYS:
-                    batch.keys[table.name] |= admission.first_keys(table.name)
+                batch.identities[table.name].add(admission.identities(table.name))
             if warnings := admission.expectations.warnings():
                 batch.unbalanced[manifest.partition] = warnings
         except TransientError:

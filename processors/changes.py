@@ -121,6 +121,16 @@ def changes_per_partition(
     return found
 
 
+def all_created(table: Table, manifests: Sequence[Manifest], rows: Mapping[str, int]) -> tuple[dict[str, Any], ...]:
+    """As rows of ``changes_sql`` where a load meets no row: ``rows`` by partition key, none of which was there."""
+    found = []
+    for manifest in manifests:
+        here = {"cell_day": manifest.start, "cell_entity": manifest.entity}
+        counts = {**dict.fromkeys(RowChanges.model_fields, 0), "created": rows[manifest.partition], "elsewhere": 0}
+        found.append({**{name: here[name] for name in _cells(table)}, **counts})
+    return tuple(found)
+
+
 def twins_per_partition(
     cells: Iterable[Mapping[str, Any]], table: Table, manifests: Sequence[Manifest]
 ) -> dict[str, int]:

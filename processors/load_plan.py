@@ -117,7 +117,10 @@ class Warehouse(Protocol):
         """Creates the view, or gives it its present definition; its tables are ensured before."""
 
     def stage(self, batch: TableBatch) -> TableLoad:
-        """The batch's rows, complete beside the table and compared with it. The table itself is not touched."""
+        """The batch's rows, complete beside the table, which is neither touched nor looked at."""
+
+    def compare(self, batch: TableBatch, staged: TableLoad) -> TableLoad:
+        """``staged`` with ``cells`` and ``shared``: what the rows would change, and which unique values others have."""
 
     def replace(self, batch: TableBatch, staged: TableLoad) -> TableLoad:
         """Replaces the rows of the batch's scope by the staged ones, atomically. Safe to repeat after any crash."""

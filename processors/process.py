@@ -2,75 +2,26 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import gzip
 import json
-import re
 import secrets
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
-from alerting.errors import CoverageLow, LoadRejected, PipelineError, Shrunk
+from alerting.errors import LoadRejected, PipelineError
 from alerting.object_store import ObjectStore
-from alerting.wording import plural
-from processors.base import Processor, Table
-from processors.batch_reading import BatchRows, missing_rightly, read_batch
+from processors.batch_reading import BatchRows, missing_rightly
+from processors.batch_work import BatchWork, LoadContext, StagedBatch
 from processors.bisecting import pinned
-from processors.changes import changes_per_partition, twins_per_partition
 from processors.items import Expectation
-from processors.load_plan import (
-    TableBatch,
-    TableLoad,
-    Warehouse,
-    batch_hash,
-    check_batch,
-    replace_scope,
-    table_digest,
-)
-from processors.lost_items import Lost, lost_items
+from processors.kept_out import shrunk, twins
+from processors.load_plan import check_batch
 from processors.receipt import PartitionFailure, Receipt, TableReceipt
 from processors.registry import views_filled_by
-from processors.schema import check_table, schema_hash
-from processors.shrinkage import Loss, losses
-from processors.staging import TableSpool
-from processors.uniqueness import Shared, shared_values
-from scrapers.landing import Landing
 from scrapers.manifest import Manifest
-from scrapers.scrape import utc_now
-from scrapers.threads import threads
 
-__all__ = ["LoadContext", "Receipt", "process"]
+__all__ = ["LoadContext", "Prepared", "Receipt", "prepare", "process"]
 
 _KEPT_WARNINGS = 5
-_IS_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
-_TABLES_AT_ONCE = 4
-
-
-@dataclass(frozen=True, slots=True)
-class LoadContext:
-    """What a load is given besides its manifests.
-
-    Args:
-        processor: Of the manifests' source.
-        landing: Where their pages are. Its store also takes staged rows, which the warehouse reads from the store's
-            ``root_uri``, rejects and the receipt.
-        warehouse: Where the rows go.
-        backfill_id: Part of the job ids.
-        now: Aware UTC.
-    """
-
-    processor: Processor
-    landing: Landing
-    warehouse: Warehouse
-    backfill_id: str
-    now: Callable[[], dt.datetime] = utc_now
-
-    @property
-    def store(self) -> ObjectStore:
-        """That of the landing."""
-        return self.landing.store
 
 
 def process(
@@ -97,207 +48,79 @@ def process(
         expected: Per partition, what the source's oracles say. One that expects exactly what came lets the rest go.
         accept_shrink: Somebody has looked at the fewer rows of these partitions and takes them.
 
-    Raises ``TransientError`` (try the whole call again), ``CriticalError`` from the warehouse, ``ConfigurationError``
-    for an impossible batch. What is wrong with a single partition is never raised, but stands in the receipt.
+    `prepare` and `Prepared.publish` are its two halves. Raises ``TransientError`` (try the whole call again),
+    ``CriticalError`` from the warehouse, ``ConfigurationError`` for an impossible batch. What is wrong with a single
+    partition is never raised, but stands in the receipt.
     """
-    processor, warehouse = context.processor, context.warehouse
-    check_batch(processor.source, manifests)
+    return prepare(manifests, context, verified=verified).publish(expected=expected, accept_shrink=accept_shrink)
+
+
+def prepare(
+    manifests: Sequence[Manifest], context: LoadContext, *, verified: Mapping[str, Mapping[str, int]] | None = None
+) -> Prepared:
+    """The first half: rows staged beside all tables, none of which is touched. Arguments and errors as of `process`."""
+    check_batch(context.processor.source, manifests)
     ordered = sorted(manifests, key=lambda manifest: (manifest.entity, manifest.start, manifest.partition))
-    work = _Work(context)
-    refused: dict[str, PipelineError] = {}
-    settled: dict[str, str] = {}
-    while True:
-        try:
-            batch, good, staged = work.stage(ordered, refused)
-        except LoadRejected as error:
-            suspects = [manifest for manifest in ordered if manifest.partition not in refused]
-            refused |= pinned(suspects, error, work.stage_and_forget)
-            continue
-        apart = _twins(staged, good, warehouse)
-        if not accept_shrink:
-            shrunk, settled = _shrunk(staged, good, verified or {}, expected or {}, warehouse)
-            apart = shrunk | apart
-        if not apart:
-            break
-        # Without them, from the beginning: what is staged holds their rows.
-        work.forget(staged)
-        refused |= apart
-    for view in views_filled_by(processor.tables) if good else ():
-        warehouse.ensure_view(view)
-    receipt = _receipt(batch, good, work.replace(staged, batch, good), context)
-    receipt = receipt.model_copy(update={"settled": settled})
-    receipt.put(context.store)
-    return receipt
+    known = verified or {}
+    is_filling = not any(sum(known.get(manifest.partition, {}).values()) for manifest in manifests)
+    prepared = Prepared(BatchWork(context, is_filling), ordered, known)
+    prepared.stage()
+    return prepared
 
 
-@dataclass(frozen=True, slots=True)
-class _Staged:
-    """One table's rows beside it, and the objects they came from."""
+class Prepared:
+    """A batch whose rows are staged. The next one may be prepared meanwhile; they are published one after the other."""
 
-    batch: TableBatch
-    load: TableLoad
-    schema: str
-    objects: Sequence[str]
+    def __init__(self, work: BatchWork, ordered: Sequence[Manifest], verified: Mapping[str, Mapping[str, int]]) -> None:
+        self._work = work
+        self._ordered = ordered
+        self._verified = verified
+        self._refused: dict[str, PipelineError] = {}
+        self._staged: StagedBatch | None = None
 
-
-@dataclass(frozen=True, slots=True)
-class _Work:
-    """The steps of one call: all tables are staged and compared before the first one is touched."""
-
-    context: LoadContext
-
-    def stage(
-        self, ordered: Sequence[Manifest], refused: Mapping[str, PipelineError]
-    ) -> tuple[BatchRows, list[Manifest], list[_Staged]]:
-        """Reads and stages the partitions that are not refused; also returns those whose rows may be loaded."""
-        processor, warehouse = self.context.processor, self.context.warehouse
-        tables = processor.tables
-        with tempfile.TemporaryDirectory(prefix="gapless-") as folder:
-            spools = {table.name: TableSpool(Path(folder), table.name) for table in tables}
-            digest = batch_hash(processor.source, processor.version, ordered)
-            batch = BatchRows(digest, spools, failures=dict(refused))
+    def stage(self) -> StagedBatch:
+        """What is staged; stages it first, without what is refused."""
+        while self._staged is None:
             try:
-                wanted = [manifest for manifest in ordered if manifest.partition not in refused]
-                read_batch(batch, wanted, processor, self.context.landing)
-                good = [manifest for manifest in ordered if manifest.partition in batch.admitted]
-                for table in tables if good else ():
-                    warehouse.ensure_table(table)
-                return batch, good, self._stage_tables(batch, good)
-            finally:
-                for spool in spools.values():
-                    spool.close()
+                self._staged = self._work.stage(self._ordered, self._refused)
+            except LoadRejected as error:
+                suspects = [manifest for manifest in self._ordered if manifest.partition not in self._refused]
+                self._refused |= pinned(suspects, error, self._work.stage_and_forget)
+        return self._staged
 
-    def stage_and_forget(self, some: Sequence[Manifest]) -> None:
-        """Whether BigQuery takes these partitions: raises ``LoadRejected`` when it does not. No table has changed."""
-        _, _, staged = self.stage(some, {})
-        self.forget(staged)
+    def publish(
+        self, *, expected: Mapping[str, Sequence[Expectation]] | None = None, accept_shrink: bool = False
+    ) -> Receipt:
+        """The second half: compared with the tables and put in place. Nothing else may write them meanwhile."""
+        context, settled = self._work.context, dict[str, str]()
+        while True:
+            staged = self._staged = self._work.compare(self.stage())
+            apart = twins(staged.tables, staged.good, context.warehouse)
+            if not accept_shrink:
+                less, settled = shrunk(staged.tables, staged.good, self._verified, expected or {}, context.warehouse)
+                apart = less | apart
+            if not apart:
+                break
+            # Without them, from the beginning: what is staged holds their rows.
+            self.forget()
+            self._refused |= apart
+        for view in views_filled_by(context.processor.tables) if staged.good else ():
+            context.warehouse.ensure_view(view)
+        receipt = _receipt(staged, self._work.replace(staged), settled, context)
+        receipt.put(context.store)
+        return receipt
 
-    def _stage_tables(self, batch: BatchRows, good: Sequence[Manifest]) -> list[_Staged]:
-        """All tables at once, as a job takes seconds; what is staged beside a refused table is forgotten."""
-        if not good:
-            return []
-        with threads(_TABLES_AT_ONCE, "stage") as pool:
-            asked = [pool.submit(self._stage_table, table, batch, good) for table in self.context.processor.tables]
-        failed = [error for one in asked if (error := one.exception())]
-        if not failed:
-            return [one.result() for one in asked]
-        if all(isinstance(error, LoadRejected) for error in failed):
-            self.forget([one.result() for one in asked if not one.exception()])
-        raise next((error for error in failed if not isinstance(error, LoadRejected)), failed[0])
-
-    def _stage_table(self, table: Table, batch: BatchRows, good: Sequence[Manifest]) -> _Staged:
-        context, spool = self.context, batch.spools[table.name]
-        schema = schema_hash(check_table(table))
-        scope = replace_scope(table, good)
-        digest = table_digest(table.name, schema, scope, spool.sha256(), context.backfill_id)
-        prefix = f"staging/source={context.processor.source}/batch={batch.hash}/"
-        names = spool.upload(context.store, prefix, digest)
-        uris = tuple(f"{context.store.root_uri}/{name}" for name in names)
-        seen_at = max(manifest.landed_at for manifest in good)
-        keys = tuple(batch.keys[table.name])
-        part = TableBatch(table, scope, digest, context.backfill_id, uris, spool.rows, seen_at, keys)
-        try:
-            return _Staged(part, context.warehouse.stage(part), schema, names)
-        except LoadRejected:
-            context.warehouse.drop_staging(part)
-            self._delete(names)
-            raise
-
-    def replace(self, staged: Sequence[_Staged], batch: BatchRows, good: Sequence[Manifest]) -> dict[str, TableReceipt]:
-        """Puts the staged rows in place, all tables at once: the sooner the last one follows the first, the better."""
-        if not staged:
-            return {}
-        with threads(_TABLES_AT_ONCE, "replace") as replacing:
-            replaced = list(replacing.map(lambda one: self.context.warehouse.replace(one.batch, one.load), staged))
-        receipts: dict[str, TableReceipt] = {}
-        for one, done in zip(staged, replaced, strict=True):
-            table = one.batch.table
-            receipts[table.name] = TableReceipt(
-                load_job_id=done.load_job_id,
-                replace_job_id=done.replace_job_id,
-                rows=done.rows,
-                size_bytes=done.size_bytes,
-                rows_per_partition={key: admission.rows[table.name] for key, admission in batch.admitted.items()},
-                changes=changes_per_partition(done.cells, table, good),
-                schema_hash=one.schema,
-                digest=one.batch.digest,
-            )
-        self._delete_objects(staged)
-        return receipts
-
-    def forget(self, staged: Sequence[_Staged]) -> None:
+    def forget(self) -> None:
         """Removes what was staged; no table has changed."""
-        for one in staged:
-            self.context.warehouse.drop_staging(one.batch)
-        self._delete_objects(staged)
-
-    def _delete_objects(self, staged: Sequence[_Staged]) -> None:
-        for one in staged:
-            self._delete(one.objects)
-
-    def _delete(self, names: Sequence[str]) -> None:
-        for name in names:
-            self.context.store.delete(name)
-
-
-def _twins(staged: Sequence[_Staged], good: Sequence[Manifest], warehouse: Warehouse) -> dict[str, PipelineError]:
-    """Partitions with keys or unique values that would then stand in two rows: nobody can say which one is right."""
-    found: dict[str, PipelineError] = {}
-    for one in staged:
-        table = one.batch.table
-        counts = twins_per_partition(one.load.cells, table, good).items()
-        shared = {
-            **shared_values(one.batch, one.load, warehouse, good),
-            **{key: Shared(plural(count, "key")) for key, count in counts},
-        }
-        for key, what in shared.items():
-            found[key] = CoverageLow(
-                f"DUPLICATE: {table.name}: also outside the partition: {what.text}; old rows were kept",
-                hint=_together(good[0].source, key, what.dates),
-            )
-    return found
-
-
-def _together(source: str, key: str, others: Sequence[str]) -> str:
-    """What settles a row that stands on two dates."""
-    dates = sorted({key, *others})
-    if not others or not all(_IS_DATE.fullmatch(date) for date in dates):
-        return "fetch the dates that share them in one run, mode full"
-    listed = ",".join(dates)
-    return f"gapless run {source} {dates[0]} {dates[-1]} --mode full --dates {listed} --reason validation_failed"
-
-
-def _shrunk(
-    staged: Sequence[_Staged],
-    good: Sequence[Manifest],
-    verified: Mapping[str, Mapping[str, int]],
-    expected: Mapping[str, Sequence[Expectation]],
-    warehouse: Warehouse,
-) -> tuple[dict[str, PipelineError], dict[str, str]]:
-    """Partitions that would lose more rows than is usual: shrinking is evidence against the new answer.
-
-    Those whose oracle expects just that come second, each with what it says.
-    """
-    lost: dict[str, list[Loss]] = {}
-    for one in staged:
-        changes = changes_per_partition(one.load.cells, one.batch.table, good)
-        for key, loss in losses(one.batch.table, changes, verified).items():
-            lost.setdefault(key, []).append(loss)
-    said = lost_items([one.batch for one in staged], lost, good, expected, warehouse) if lost and expected else {}
-    settled = {key: f"{one.by} expects what came{one.text}" for key, one in said.items() if one.by}
-    kept = {key: found for key, found in lost.items() if key not in settled}
-    return {key: _shrunk_error(found, said.get(key)) for key, found in kept.items()}, settled
-
-
-def _shrunk_error(found: Sequence[Loss], said: Lost | None) -> Shrunk:
-    gone = said.text if said else ""
-    return Shrunk(f"{'; '.join(str(loss) for loss in found)}{gone}; old rows were kept")
+        if self._staged is not None:
+            self._work.forget(self._staged)
+            self._staged = None
 
 
 def _receipt(
-    batch: BatchRows, good: Sequence[Manifest], tables: dict[str, TableReceipt], context: LoadContext
+    staged: StagedBatch, tables: dict[str, TableReceipt], settled: dict[str, str], context: LoadContext
 ) -> Receipt:
-    processor, now = context.processor, context.now()
+    batch, good, processor, now = staged.rows, staged.good, context.processor, context.now()
     return Receipt(
         receipt_id=f"{now:%Y%m%dT%H%M%SZ}-{batch.hash[:12]}-{secrets.token_hex(3)}",
         source=processor.source,
@@ -310,7 +133,10 @@ def _receipt(
         rejects_object=_keep_rejects(batch, processor.source, context.store),
         dropped={manifest.partition: left for manifest in good if (left := _dropped(batch, manifest))},
         failures={key: PartitionFailure.of(error) for key, error in batch.failures.items()},
-        first_keys={table: tuple(values) for table, values in batch.keys.items()},
+        settled=settled,
+        first_keys={
+            table.name: tuple(batch.identities[table.name].values.get(table.key[0], ())) for table in processor.tables
+        },
         unbalanced={key: tuple(texts[:_KEPT_WARNINGS]) for key, texts in batch.unbalanced.items()},
         unknown_fields=dict(batch.unknown_fields),
         absent_fields=dict(batch.absent_fields),

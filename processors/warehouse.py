@@ -191,18 +191,20 @@ class BigQueryWarehouse:
     def stage(self, batch: TableBatch) -> TableLoad:
         """See `Warehouse.stage`. Raises ``BudgetExhausted`` before any effect."""
         self.ensure_table(batch.table)
-        with self._writing[batch.table.name]:
-            self._budget.spend(batch.table.name, _days_of(batch), dt.datetime.now(dt.UTC))
-            loaded = self.stage_rows(batch) if batch.rows else None
-            cells, shared = self._compared(batch)
+        self._budget.spend(batch.table.name, _days_of(batch), dt.datetime.now(dt.UTC))
+        loaded = self.stage_rows(batch) if batch.rows else None
         return TableLoad(
             load_job_id=str(loaded.job_id) if loaded else "",
             replace_job_id="",
             rows=int(loaded.output_rows) if loaded else 0,
             size_bytes=int(loaded.input_file_bytes or 0) if loaded else 0,
-            cells=cells,
-            shared=shared,
         )
+
+    def compare(self, batch: TableBatch, staged: TableLoad) -> TableLoad:
+        """See `Warehouse.compare`."""
+        with self._writing[batch.table.name]:
+            cells, shared = self._compared(batch)
+        return dataclasses.replace(staged, cells=cells, shared=shared)
 
     def replace(self, batch: TableBatch, staged: TableLoad) -> TableLoad:
         """See `Warehouse.replace`."""

@@ -6,6 +6,7 @@ simulated runs ask it.
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import hashlib
 import json
@@ -220,6 +221,10 @@ class MemoryWarehouse:
             data = b"".join(self.store.read(uri.removeprefix(f"{self.store.root_uri}/"))[0] for uri in batch.uris)
             content = self._engine.typed(check_table(batch.table), gzip.decompress(data))
             self.tables[batch.staging_table] = content
+        return TableLoad("load" if batch.rows else "", "", batch.rows, 0)
+
+    def compare(self, batch: TableBatch, staged: TableLoad) -> TableLoad:
+        """See the protocol."""
         names = self.name_of(batch.table.name), self.name_of(batch.staging_table)
         keys = keys_parameter(batch.keys) if asks_elsewhere(batch) else {}
         scope = {f"scope_{number}": limit.values for number, limit in enumerate(batch.scope)}
@@ -227,7 +232,7 @@ class MemoryWarehouse:
         shared = tuple(
             (columns, tuple(self.query(asked, given))) for columns, asked, given in shared_questions(batch, *names)
         )
-        return TableLoad("load" if batch.rows else "", "", batch.rows, 0, tuple(cells), shared)
+        return dataclasses.replace(staged, cells=tuple(cells), shared=shared)
 
     def replace(self, batch: TableBatch, staged: TableLoad) -> TableLoad:
         """See the protocol."""

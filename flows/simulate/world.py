@@ -122,6 +122,11 @@ class SimulatedWarehouse:
         with self._process.doing("warehouse", f"stage {batch.table.name}", OF_WAREHOUSE, _no_warehouse):
             return self._tables.stage(batch)
 
+    def compare(self, batch: TableBatch, staged: TableLoad) -> TableLoad:
+        """See the protocol."""
+        with self._process.doing("warehouse", f"compare {batch.table.name}", OF_READ, _no_warehouse):
+            return self._tables.compare(batch, staged)
+
     def replace(self, batch: TableBatch, staged: TableLoad) -> TableLoad:
         """See the protocol."""
         with self._process.doing("warehouse", f"replace {batch.table.name}", OF_WAREHOUSE, _no_warehouse):

@@ -132,7 +132,7 @@ def _load_twice(trial: _Trial, warehouse: _DryFirst, table: Table) -> None:
 
     def load(rows: int, backfill: str) -> str:
         batch = _batch(trial, table, [_manifest(trial)], _rows(table, rows), backfill)
-        staged = warehouse.stage(batch)
+        staged = warehouse.compare(batch, warehouse.stage(batch))
         size_bytes = warehouse.dry_run(*_replace(batch, warehouse))
         done = warehouse.replace(batch, staged)
         would = f"the replacing statement would read {size_bytes:,} bytes"

@@ -83,7 +83,7 @@ def weighed_before_and_after_nine_years(once: Any, within_days: int) -> tuple[in
     def read_bytes(attempt: str) -> int:
         warehouse = once.weighed()
         manifest = once.land(FIRST, [once.game(FIRST, score=7)], attempt=attempt)
-        once.process(manifest, backfill_id=attempt)
+        once.process(manifest, backfill_id=attempt, verified={FIRST: {"games": 1}})
         assert once.verify(manifest)[FIRST].is_ok
         return warehouse.size_bytes
 

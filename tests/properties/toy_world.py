@@ -145,6 +145,9 @@ class ToyWarehouse:
         self._life.spend()
         return TableLoad("load", "", batch.rows, 1)
 
+    def compare(self, batch: TableBatch, staged: TableLoad) -> TableLoad:
+        return staged
+
     def drop_staging(self, batch: TableBatch) -> None:
         self._life.spend()
 
@@ -169,6 +172,11 @@ class ToyWarehouse:
 
     def name_of(self, table: str) -> str:
         return table
+
+    def query(self, sql: str, parameters: Any) -> list[dict[str, Any]]:
+        """Whether rows stand in the way: all that this table is asked."""
+        days = {str(day) for day in parameters["scope_0"]}
+        return [{"met": sum(row[0] in days for row in self._world.rows["items"])}]
 
 
 class ToyClient:

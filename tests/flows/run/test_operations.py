@@ -45,9 +45,9 @@ def test_a_date_costs_four_writes_and_no_read_of_storage(
         {name: count for name, count in asked.items() if name.split()[1] in ("landing/source", "ledger/source")}
     )
     assert by_date == {"write landing/source": 2 * DATES, "write ledger/source": 2 * DATES}
-    # One batch of two tables, whatever the number of its dates: each is loaded, compared, looked at for a key that is
-    # unique beside the first one (games only) and replaced; the rest is the recount.
-    assert jobs == {"BigQuery job: load": 2, "BigQuery job: query": 2 + 1 + 2 + RECOUNT}
+    # One batch of two tables, whatever the number of its dates: each is loaded, asked meanwhile whether it holds a row
+    # that the new ones could meet, and replaced; the rest is the recount.
+    assert jobs == {"BigQuery job: load": 2, "BigQuery job: query": 2 + 2 + RECOUNT}
 
 
 def test_a_plan_of_ten_years_is_five_listings(monkeypatch: pytest.MonkeyPatch) -> None:

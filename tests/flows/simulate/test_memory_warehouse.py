@@ -71,7 +71,7 @@ def story(warehouse: Warehouse, bucket: MemoryBucket) -> list[Any]:
     def load(table: Table, days: Sequence[dt.date], rows: Sequence[dict[str, Any]]) -> None:
         one = batch(bucket, table, days, rows)
         warehouse.ensure_table(table)
-        staged = warehouse.stage(one)
+        staged = warehouse.compare(one, warehouse.stage(one))
         told.append(sorted(map(repr, staged.cells)))
         warehouse.replace(one, staged)
 
