@@ -27,6 +27,7 @@ def run(text: str, folder: Path, inbox: InboxClient, **environment: str) -> int:
     """As a person runs it: in a folder of its own, with nothing of ours but the import path."""
     file = folder / "program.py"
     file.write_text(text)
+    (folder / "my_mail.py").write_text(program("my_mail.py"))
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("GAPLESS_", "PREFECT_"))}
     given = {**kept, "PYTHONPATH": str(PROJECT_DIR), "SMTP_PORT": str(inbox.smtp_port), **environment}
     done = subprocess.run(
