@@ -62,16 +62,16 @@ class Settings(BaseSettings):
     )
     source_entities: dict[str, list[str] | dict[str, dict[str, Any]]] = Field(
         default_factory=dict,
-        description="what `all` means, with facts of each entity if the source needs them",
+        description="what `all` means: names, or names with facts",
     )
     source_page_size: dict[str, PositiveInt] = Field(default_factory=dict, description="rows per page")
     source_only: dict[str, list[str]] = Field(
         default_factory=dict,
-        description="parts to request (regions of races); dates landed for fewer are not done",
+        description="parts to request; dates landed for fewer are not done",
     )
     source_raw_days: dict[str, NonNegativeInt] = Field(
         default_factory=dict,
-        description="days until payloads are deleted; 0 never: [lifecycle](deploy-gcp.md#backup-and-retention)",
+        description="days until payloads are [deleted](deploy-gcp.md#backup-and-retention); 0 never",
     )
     audit_from: dict[str, dt.date] = Field(
         default_factory=dict,
@@ -96,10 +96,10 @@ class Settings(BaseSettings):
     progress_mail_hours: float = Field(0.0, ge=0, description="hours between progress mails; 0 none")
     mail_contacts: dict[str, str] = Field(default_factory=dict, description="whom to ask, by role")
     alert_subject_prefix: str = Field("[gapless]", description="subject prefix of alerts")
-    mail_host: str = Field("gapless.local", description="right side of Message-IDs; the same on every machine")
+    mail_host: str = Field("gapless.local", description="right side of Message-IDs; the same on all machines")
     ui_url: str = Field("", description="Prefect UI, for links in mails")
     inbox_url: str = Field("", description="local inbox, for links")
-    spool_folder: str = Field("", description="where incidents wait for the bucket; default the user's state folder")
+    spool_folder: str = Field("", description="where incidents wait for the bucket")
 
     max_concurrency: int = Field(8, ge=1, le=64, description="dates at once")
     single_window_up_to: int = Field(31, ge=1, description="up to this many dates, each is a subflow")
@@ -114,11 +114,11 @@ class Settings(BaseSettings):
     retry_delays_s: list[NonNegativeFloat] = Field(
         default_factory=lambda: [2.0, 4.0, 8.0, 16.0, 32.0], description="waits between tries"
     )
-    checkpoint_max_age_h: float = Field(24.0, ge=0, description="a killed attempt older than this starts again")
+    checkpoint_max_age_h: float = Field(24.0, ge=0, description="an older attempt starts again")
     progress_every: int = Field(10, ge=1, description="dates between log lines")
     progress_minutes: float = Field(15.0, gt=0, description="longest time between them")
     heartbeat_s: float = Field(15.0, gt=0, description="interval of heartbeats")
-    lease_ttl_s: float = Field(120.0, gt=0, description="a lease silent for so long may be taken over")
+    lease_ttl_s: float = Field(120.0, gt=0, description="a lease silent for longer is free")
     review_days: float = Field(7.0, gt=0, le=50, description="then an undecided review is dropped")
     empty_ttl_days: float = Field(
         180.0,
@@ -147,7 +147,7 @@ class Settings(BaseSettings):
         description="waits for a source that is down; 0 stops at once",
     )
     breaker_probe_pause_s: float = Field(30.0, gt=0, description="the first of them; each doubles")
-    stall_s: float = Field(3600.0, ge=0, description="a run that finishes nothing for so long is stopped; 0 never")
+    stall_s: float = Field(3600.0, ge=0, description="idle runs are stopped after this; 0 never")
     run_deadline_s: float = Field(7 * 86_400.0, ge=0, description="time limit of a run; 0 none")
     memory_limit_mb: int = Field(0, ge=0, description="memory limit of a run; 0 none")
     block_cooldown_h: float = Field(1.5, ge=0, description="rest of a source that blocked us")

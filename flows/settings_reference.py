@@ -33,10 +33,10 @@ _GROUPS = {
 _OTHERS = """
 ## Variables of others
 
-* `PREFECT_API_URL`, `PREFECT_API_AUTH_STRING`: the Prefect server, and its `name:password`
+* `PREFECT_API_URL`, `PREFECT_API_AUTH_STRING`: the Prefect server, its `name:password`
 * `PREFECT_CLIENT_MAX_RETRIES`: [patience with a busy server](deploy-gcp.md#worker)
 * `GOOGLE_APPLICATION_CREDENTIALS`: a key file, the [last choice](deploy-gcp.md#identity)
-* `GAPLESS_COMMIT`: commit of the code where there is no checkout; set by the image
+* `GAPLESS_COMMIT`: commit of the code; set by the image
 * `STORAGE_EMULATOR_HOST`, `BIGQUERY_EMULATOR_HOST`: emulators, with scheme; both or neither
 """
 
