@@ -100,7 +100,7 @@ def _say_where(stack: Stack) -> None:
     urls = stack.urls()
     print(f"Prefect   {urls['prefect']}; open this once to sign your browser in: {stack.sign_in_page.as_uri()}")
     print(f"Inbox     {urls['inbox']}")
-    print(f"Shell     source {stack.state_dir}/env   # then: prefect deployment run ... as in the README")
+    print(f"Shell     source {stack.state_dir}/env   # then: gapless run ... as in the README")
 
 
 if __name__ == "__main__":
