@@ -52,14 +52,14 @@ async def _land_and_load(run: Run, keys: list[str]) -> list[Landed]:
     await run.subflow(dates, keys, partial(land_window, run, keys, landed.append))
     if run.loading_stopped_by is None:
         for batch in pack(await to_load(run, landed)):
-            written = partial(_note_load, run, run.services.clock.monotonic())
-            part = partial(load_batch, run, batch, written)
+            staged = partial(_note_staged, run, run.services.clock.monotonic())
+            part = partial(load_batch, run, batch, staged)
             await run.subflow(process_landed, [one.partition for one in batch], part)
     return landed
 
 
-def _note_load(run: Run, began_s: float) -> None:
-    run.load_s = run.services.clock.monotonic() - began_s
+def _note_staged(run: Run, began_s: float) -> None:
+    run.stage_s = run.services.clock.monotonic() - began_s
 
 
 def _result(run: Run, chosen: list[str], landed: list[Landed]) -> CanaryResult:

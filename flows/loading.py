@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Protocol
 
 from flows.planning.batching import is_worth_a_job
 from flows.process import load_batch, process_landed, to_load
@@ -17,20 +18,30 @@ LandedQueue = asyncio.Queue[Landed | None]
 """What was landed, then None."""
 
 
-Recounts = Sequence[asyncio.Task[None]]
-"""Batches whose tables are written, and that are still being recounted."""
+BATCHES_UNDER_WAY = 3
+"""One is staged, one written, one recounted. Each takes as long as a job, and a table has one writer."""
+
+
+class Loading(Protocol):
+    """What takes one batch after the other."""
+
+    async def begin(self, landed: Sequence[Landed]) -> None:
+        """Begins a batch; returns when the next one may begin."""
+
+    async def ended(self) -> None:
+        """Every batch that was begun has come to its end."""
 
 
 class Pace:
-    """How fast dates land, and how long a load takes: whether all others have landed before one more would be done.
+    """How fast dates land, and how long a batch keeps the next one waiting: whether all others land meanwhile.
 
     Args:
-        load_s: What the newest load took, until its tables were written; 0 is not known.
+        stage_s: What the newest batch took until the next one could begin; 0 is not known.
         now_s: Seconds of a clock that never goes back; replaced in tests.
     """
 
-    def __init__(self, load_s: float = 0.0, now_s: Callable[[], float] = time.monotonic) -> None:
-        self.load_s = load_s
+    def __init__(self, stage_s: float = 0.0, now_s: Callable[[], float] = time.monotonic) -> None:
+        self.stage_s = stage_s
         self.now_s = now_s
         self._first_s = 0.0
         self._landed = 0
@@ -42,19 +53,19 @@ class Pace:
         self._landed += 1
 
     def is_nearly_over(self, to_come: int) -> bool:
-        """Whether ``to_come`` dates land, as fast as those after the first one, within one load."""
-        return to_come * (self.now_s() - self._first_s) < self.load_s * (self._landed - 1)
+        """Whether ``to_come`` dates land, as fast as those after the first one, while a batch is staged."""
+        return to_come * (self.now_s() - self._first_s) < self.stage_s * (self._landed - 1)
 
 
 async def load_in_batches(
-    load: Callable[[Sequence[Landed]], Awaitable[Recounts]],
+    loading: Loading,
     reloads: Sequence[Landed],
     landed: LandedQueue,
     to_come: int,
     most: int,
     pace: Pace | None = None,
 ) -> None:
-    """Loads one batch at a time, because a table has one writer, while the one before is recounted.
+    """Loads one batch after the other while more is being landed.
 
     A batch has at most ``most`` partitions, and one with as many rows as a load takes is not kept waiting for more.
 
@@ -63,9 +74,8 @@ async def load_in_batches(
     """
     batch, loaded, pace = list(reloads), 0, pace or Pace()
     rows = 0
-    recounting: Recounts = ()
     if len(batch) >= most:
-        recounting = await load(batch)
+        await loading.begin(batch)
         batch = []
     more = True
     while more:
@@ -81,36 +91,52 @@ async def load_in_batches(
         waiting = len(batch) if rows < MAX_ROWS_PER_BATCH else most
         waits = pace.is_nearly_over(to_come)
         if batch and (not more or is_worth_a_job(waiting, loaded=loaded, to_come=to_come, most=most, waits=waits)):
-            began_s, before = pace.now_s(), recounting
-            recounting = await load(batch)
-            pace.load_s = pace.now_s() - began_s
+            began_s = pace.now_s()
+            await loading.begin(batch)
+            pace.stage_s = pace.now_s() - began_s
             batch, rows, loaded = [], 0, loaded + len(batch)
-            # One recount beside one load, however long it takes.
-            await asyncio.gather(*before)
-    await asyncio.gather(*recounting)
+    await loading.ended()
 
 
-async def load(run: Run, landed: Sequence[Landed]) -> Recounts:
+class Lane:
     """Writes the tables with as few jobs as BigQuery's limits and this machine allow, unless loading was stopped."""
-    recounting = list[asyncio.Task[None]]()
-    if run.loading_stopped_by is not None:
-        return recounting
-    loadable = await to_load(run, sorted(landed, key=lambda one: one.key))
-    for batch in pack(loadable):
-        if run.loading_stopped_by is None:
-            written = asyncio.Event()
-            part = partial(load_batch, run, batch, written.set)
-            working = asyncio.create_task(run.subflow(process_landed, [one.partition for one in batch], part))
-            await _until(written, working)
-            recounting.append(working)
-    return recounting
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._under_way = set[asyncio.Task[None]]()
+
+    async def begin(self, landed: Sequence[Landed]) -> None:
+        """See `Loading`: they are staged, and no more than `BATCHES_UNDER_WAY` would be with the next ones."""
+        run = self._run
+        if run.loading_stopped_by is not None:
+            return
+        loadable = await to_load(run, sorted(landed, key=lambda one: one.key))
+        for batch in pack(loadable):
+            if run.loading_stopped_by is None:
+                staged = asyncio.Event()
+                part = partial(load_batch, run, batch, staged.set)
+                working = asyncio.create_task(run.subflow(process_landed, [one.partition for one in batch], part))
+                self._under_way.add(working)
+                await _until(staged, working)
+                await self._only(BATCHES_UNDER_WAY - 1)
+
+    async def ended(self) -> None:
+        """See `Loading`."""
+        await self._only(0)
+
+    async def _only(self, most: int) -> None:
+        """No more than so many are under way; what a batch raises beside its own errors is raised here."""
+        while len(self._under_way) > most:
+            done, self._under_way = await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
+            for one in done:
+                one.result()
 
 
-async def _until(written: asyncio.Event, working: asyncio.Task[None]) -> None:
-    """The tables of a batch are written, or its subflow has come to its end without."""
-    working.add_done_callback(lambda _: written.set())
+async def _until(staged: asyncio.Event, working: asyncio.Task[None]) -> None:
+    """A batch is staged, or its subflow has come to its end without."""
+    working.add_done_callback(lambda _: staged.set())
     try:
-        await written.wait()
+        await staged.wait()
     except asyncio.CancelledError:
         working.cancel()
         raise

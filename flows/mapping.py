@@ -14,7 +14,7 @@ from alerting.errors import PipelineError
 from alerting.ranges import compress_dates
 from flows.child_runs.dispatch import run_elsewhere, windows_of
 from flows.dates import dates, land_window
-from flows.loading import LandedQueue, Pace, load, load_in_batches
+from flows.loading import LandedQueue, Lane, Pace, load_in_batches
 from flows.parameters import Order
 from flows.planning.plan import Plan
 from flows.process import validate_batch, validate_loaded
@@ -42,8 +42,8 @@ async def map_windows(run: Run, plan: Plan) -> None:
     reloads += await call_empty(run, plan)
     landed: LandedQueue = asyncio.Queue()
     most = run.services.settings.process_batch_partitions
-    pace = Pace(run.load_s, run.services.clock.monotonic)
-    loading = asyncio.create_task(load_in_batches(partial(load, run), reloads, landed, len(plan.to_fetch), most, pace))
+    pace = Pace(run.stage_s, run.services.clock.monotonic)
+    loading = asyncio.create_task(load_in_batches(Lane(run), reloads, landed, len(plan.to_fetch), most, pace))
     try:
         await land_in_windows(run, plan, landed)
     finally:

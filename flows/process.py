@@ -30,7 +30,7 @@ from flows.run.recording import record_batch_failure, record_failure, record_lan
 from flows.run.run import Run
 from flows.run.work_set import Landed
 from processors.load_plan import Warehouse
-from processors.process import LoadContext, Receipt, process
+from processors.process import LoadContext, Prepared, Receipt, prepare
 from processors.receipt import read_receipt
 from processors.verification import Verification, verify
 from scrapers.manifest import Manifest
@@ -129,50 +129,76 @@ def _is_of_this_processor(run: Run, key: str) -> bool:
 # -- a batch: load, then verify --------------------------------------------------------------------------------
 
 
-async def load_batch(run: Run, batch: Sequence[Manifest], written: Callable[[], None] = nothing) -> State[Any]:
-    """Stages the rows of all partitions, replaces them in one step per table, calls ``written``, and recounts them."""
+async def load_batch(run: Run, batch: Sequence[Manifest], staged: Callable[[], None] = nothing) -> State[Any]:
+    """Stages the rows of all partitions, calls ``staged``, replaces them in one step per table, and recounts them."""
     async with run.gate.passed(despite={SOURCE_DOWN}):
         # A live run that went first may have done some of them.
-        return await _load_and_verify(run, [one for one in batch if run.work.is_wanted(one.partition)], written)
+        return await _load_and_verify(run, [one for one in batch if run.work.is_wanted(one.partition)], staged)
 
 
-async def _load_and_verify(run: Run, landed: list[Manifest], written: Callable[[], None]) -> State[Any]:
+async def _load_and_verify(run: Run, landed: list[Manifest], staged: Callable[[], None]) -> State[Any]:
     if not landed:
         return Completed(message="nothing is left to load")
-    manifests = await run.in_thread(quarantine_suspects, run, landed)
+    async with run.judging:
+        manifests = await run.in_thread(quarantine_suspects, run, landed)
     if not manifests:
         return Failed(message=f"{plural(len(landed), 'partition')} quarantined, none left to load: see the errors")
     keys = [one.partition for one in manifests]
-    receipt = await run.step("load", f"load {window_name(keys)}", partial(run.in_thread, _load, run, manifests))
+    receipt = await run.step("load", f"load {window_name(keys)}", partial(_load, run, manifests, staged))
     if isinstance(receipt, BaseException):
         return await _all_failed(run, keys, receipt, "load")
-    written()
-    await _take_receipt(run, receipt, keys)
-    loaded = [one for one in manifests if one.partition not in receipt.refused()]
+    if receipt is None:
+        return Failed(message=f"{plural(len(keys), 'partition')} not loaded, as loading was stopped: see the errors")
+    await _take_receipt(run, receipt, keys[0])
+    loaded = [one for one in manifests if one.partition in receipt.partitions]
     found = await _verify(run, loaded, receipt)
     if isinstance(found, BaseException):
         return await _all_failed(run, [one.partition for one in loaded], found, "verify")
-    good = await run.in_thread_each(
-        lambda one: record_verification(run, one, found[one.partition], keys[0], receipt=receipt), loaded
-    )
+    async with run.judging:
+        # The payload of a later batch may have shown that one of this batch is not to be believed.
+        believed = [one for one in loaded if one.partition not in run.work.quarantined]
+        good = await run.in_thread_each(
+            lambda one: record_verification(run, one, found[one.partition], keys[0], receipt=receipt), believed
+        )
     message = f"{sum(good)} of {len(landed)} verified"
     partition_logger().info("%s, receipt %s", message, receipt.receipt_id)
     return Completed(message=message) if sum(good) == len(landed) else Failed(message=message)
 
 
-def _load(run: Run, manifests: list[Manifest]) -> Receipt:
-    services, keys = run.services, [manifest.partition for manifest in manifests]
-    return process(
+async def _load(run: Run, manifests: list[Manifest], staged: Callable[[], None]) -> Receipt | None:
+    """The next batch is staged while this one is written. None when nothing of it is to be written any more."""
+    prepared = await run.in_thread(_prepare, run, manifests)
+    staged()
+    async with run.writing:
+        # Others may have ended loading meanwhile, or shown by their payloads that these are not to be believed.
+        wanted = [one for one in manifests if run.work.is_wanted(one.partition)]
+        if run.loading_stopped_by is not None or not wanted:
+            await run.in_thread(prepared.forget)
+            return None
+        if len(wanted) < len(manifests):
+            await run.in_thread(prepared.forget)
+            prepared = await run.in_thread(_prepare, run, wanted)
+        return await run.in_thread(_publish, run, prepared)
+
+
+def _prepare(run: Run, manifests: list[Manifest]) -> Prepared:
+    keys = [manifest.partition for manifest in manifests]
+    return prepare(
         manifests,
-        LoadContext(run.kit.processor, services.landing, run.warehouse, run.backfill_id),
+        LoadContext(
+            run.kit.processor, run.services.landing, run.warehouse, run.backfill_id, written=run.written_lately
+        ),
         verified={key: entry.loaded for key in keys if (entry := run.ledger.get(key)) is not None and entry.loaded},
-        expected=run.expected,
-        # Of a review, a person sees which rows would go before any does.
-        accept_shrink=run.asked.accept_shrink or run.review is not None,
     )
 
 
-async def _take_receipt(run: Run, receipt: Receipt, keys: list[str]) -> None:
+def _publish(run: Run, prepared: Prepared) -> Receipt:
+    # Of a review, a person sees which rows would go before any does.
+    accept_shrink = run.asked.accept_shrink or run.review is not None
+    return prepared.publish(expected=run.expected, accept_shrink=accept_shrink)
+
+
+async def _take_receipt(run: Run, receipt: Receipt, window: str) -> None:
     """Counts what was loaded and records what the load refused."""
     run.tally.add_receipt(receipt)
     if run.is_live and receipt.unbalanced:
@@ -181,8 +207,8 @@ async def _take_receipt(run: Run, receipt: Receipt, keys: list[str]) -> None:
     for error in refused.values():
         if isinstance(error, Shrunk):
             error.located(hint=f"look at the source; if it is right: {run.asked.accept_command}")
-    await run.in_thread_each(lambda key: record_failure(run, key, refused[key], "load", keys[0]), list(refused))
-    run.count_loaded(len(keys) - len(refused))
+    await run.in_thread_each(lambda key: record_failure(run, key, refused[key], "load", window), list(refused))
+    run.count_loaded(len(receipt.partitions))
 
 
 def _warn_of(run: Run, receipt: Receipt) -> None:

@@ -44,6 +44,7 @@ from flows.run.tally import Tally
 from flows.run.turns import Turns
 from flows.run.work_set import WorkSet
 from flows.wiring import Services
+from processors.vacancy import WrittenLately
 from processors.warehouse import BigQueryWarehouse
 from scrapers.pace.quota import Purpose
 from scrapers.registry import sources_of
@@ -130,9 +131,14 @@ class Run:
         self.begun = Slots(2 * asked.concurrency, until_stored=one_by_one)
         self.stopped_by: CriticalError | None = None
         self.loading_stopped_by: CriticalError | None = None
+        # A table has one writer; the next batch is staged meanwhile.
+        self.writing = asyncio.Lock()
+        self.written_lately = WrittenLately()
+        # A payload may show that one of another batch is not to be believed: not while that is given its verdict.
+        self.judging = asyncio.Lock()
         self.in_canary = False
-        # What loading the canaries took.
-        self.load_s = 0.0
+        # What staging the canaries took.
+        self.stage_s = 0.0
         # What people are told.
         self.facts = RunFacts()
         self.notes: list[str] = []

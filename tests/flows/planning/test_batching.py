@@ -43,10 +43,13 @@ def loaded(
             for key in waiting.pop():
                 landed.put_nowait(one_landed(key, rows))
 
-    async def load(batch: Any) -> list[asyncio.Task[None]]:
-        batches.append([one.key for one in batch])
-        land(while_loading)
-        return []
+    class Noted:
+        async def begin(self, batch: Any) -> None:
+            batches.append([one.key for one in batch])
+            land(while_loading)
+
+        async def ended(self) -> None:
+            pass
 
     async def feed() -> None:
         while waiting:
@@ -59,7 +62,7 @@ def loaded(
         to_come = sum(windows) if planned is None else planned
         before = [one_landed(f"r-{number}", rows) for number in range(reloads)]
         async with asyncio.timeout(20):
-            await asyncio.gather(load_in_batches(load, before, landed, to_come, most, pace), feed())
+            await asyncio.gather(load_in_batches(Noted(), before, landed, to_come, most, pace), feed())
 
     asyncio.run(story())
     return batches
@@ -130,14 +133,14 @@ class Ticking:
 
 
 def test_dates_that_land_sooner_than_a_job_is_done_are_one_job() -> None:
-    assert sizes(loaded([30] * 4, pace=Pace(load_s=3600.0, now_s=Ticking()))) == [120]
-    assert sizes(loaded([30] * 5, pace=Pace(load_s=3600.0, now_s=Ticking()))) == [120, 30]
-    assert sizes(loaded([30] * 4, pace=Pace(load_s=0.001, now_s=Ticking()))) == sizes(loaded([30] * 4))
+    assert sizes(loaded([30] * 4, pace=Pace(stage_s=3600.0, now_s=Ticking()))) == [120]
+    assert sizes(loaded([30] * 5, pace=Pace(stage_s=3600.0, now_s=Ticking()))) == [120, 30]
+    assert sizes(loaded([30] * 4, pace=Pace(stage_s=0.001, now_s=Ticking()))) == sizes(loaded([30] * 4))
 
 
 def test_what_passes_before_the_first_date_says_nothing_of_the_others() -> None:
     times_s = iter([100.0, 101.0, 101.0])
-    pace = Pace(load_s=20.0, now_s=lambda: next(times_s))
+    pace = Pace(stage_s=20.0, now_s=lambda: next(times_s))
     for _ in range(30):
         pace.landed()
     assert pace.is_nearly_over(330)
@@ -146,34 +149,6 @@ def test_what_passes_before_the_first_date_says_nothing_of_the_others() -> None:
 
 def test_a_year_of_quick_dates_is_one_load_and_one_whose_loads_take_no_time_five() -> None:
     """Of each table, and after the one of the canaries: 4 load jobs for two tables, and 12 at the most."""
-    quick = Pace(load_s=3600.0, now_s=Ticking())
+    quick = Pace(stage_s=3600.0, now_s=Ticking())
     assert sizes(loaded([31] * 11 + [21], pace=quick, most=500)) == [362]
     assert sizes(loaded([31] * 11 + [21], most=500)) == [31, 62, 124, 93, 52]
-
-
-def test_the_next_batch_is_loaded_while_the_one_before_is_recounted_and_never_a_third_beside_them() -> None:
-    async def story() -> list[str]:
-        told = list[str]()
-        may_end = asyncio.Event()
-        landed: Any = asyncio.Queue()
-
-        async def recount(batch: str) -> None:
-            await may_end.wait()
-            told.append(f"recounted {batch}")
-
-        async def load(batch: Any) -> list[asyncio.Task[None]]:
-            told.append(f"loaded {len(batch)}")
-            return [asyncio.create_task(recount(str(len(batch))))]
-
-        for key in [*(one_landed(f"{number}", 1) for number in range(90)), None]:
-            landed.put_nowait(key)
-        working = asyncio.create_task(load_in_batches(load, [], landed, 90, 30, Pace(now_s=lambda: 0.0)))
-        while len(told) < 2:
-            await asyncio.sleep(0)
-        may_end.set()
-        await working
-        return told
-
-    told = asyncio.run(story())
-    assert told[:2] == ["loaded 30", "loaded 30"]
-    assert sorted(told) == ["loaded 30"] * 3 + ["recounted 30"] * 3
