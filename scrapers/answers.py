@@ -104,12 +104,16 @@ _NOTHING_LEFT = re.compile(r"\s*0+(?:\.0*)?\s*")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Status, headers (lower-case names), unpacked body (for an error its beginning), and the receiving instant."""
+    """Status, headers (lower-case names), unpacked body (for an error its beginning), and the receiving instant.
+
+    ``packed`` are the bytes that a packed body came in, whatever became of it since: see `scrapers.bodies.storable`.
+    """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
     received_at: dt.datetime
+    packed: bytes = b""
 
 
 def problem_in(

@@ -88,7 +88,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One complete answer: body decompressed, exactly as the source sent it otherwise."""
+    """One complete answer: body decompressed, exactly as the source sent it otherwise.
+
+    ``packed`` are the bytes that it came in, where the source packed it; a key may be masked in the body alone.
+    """
 
     request: Request
     number: int
@@ -97,6 +100,7 @@ class Page:
     body: bytes
     fetched_at: dt.datetime
     elapsed_s: float
+    packed: bytes = b""
 
     @property
     def is_absent(self) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 
@@ -21,6 +22,9 @@ _BLOCK_BYTES = 512
 _PIECE_BYTES = 65_536
 _MOST_LABELS = 4
 _TEXT_CONTROLS = frozenset(b"\t\n\r\f")
+_PLAIN_HEADER = b"\x1f\x8b\x08\0"
+"""Of a gzip stream without a name, a comment, or another field of its sender (RFC 1952)."""
+_WORTH_KEEPING = 3
 
 Notice = Callable[[str], None]
 
@@ -59,6 +63,28 @@ def unpacked(
         if size_bytes > max_bytes:
             raise _too_large(max_bytes)
         yield piece
+
+
+def storable(packed: bytes, body: bytes) -> bytes:
+    r"""The gzip stream that ``body`` came in, without the instant in it; b"" where it is not to be stored as it is.
+
+    To pack 108 kB again takes 1.3 ms, a tenth of all that a date costs. Its checksum and length have to be those of
+    ``body``. They are not where there are several members, padding or one packing inside another, and where a key was
+    masked in the body.
+
+    >>> import gzip
+    >>> body = bytes(1000)
+    >>> kept = storable(gzip.compress(body, mtime=7), body)
+    >>> gzip.decompress(kept) == body, kept[4:8]
+    (True, b'\x00\x00\x00\x00')
+    >>> storable(gzip.compress(body) + bytes(9), body), storable(body, body), storable(gzip.compress(b"1"), b"1")
+    (b'', b'', b'')
+    """
+    if not packed.startswith(_PLAIN_HEADER) or len(packed) * _WORTH_KEEPING > len(body):
+        return b""
+    if not packed.endswith(struct.pack("<II", zlib.crc32(body), len(body) % 2**32)):
+        return b""
+    return packed[:4] + bytes(4) + packed[8:]
 
 
 def _too_large(max_bytes: int) -> Truncated:

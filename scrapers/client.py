@@ -190,7 +190,7 @@ class SourceClient:
         most = self._scraper.max_body_bytes
         call = Call(request.method, url, accept, accepted, timeout_s, most, params, headers, content=content)
         answer = self._transport.exchange(call)
-        elapsed_s = time.monotonic() - started_s
+        took_s = round(time.monotonic() - started_s, 4)
         if self._scraper.quota_headers is not None:
             is_done = answer.status in accepted
             units = payer.believe(self._scraper.quota_headers, answer.headers, units, is_done=is_done)
@@ -210,7 +210,8 @@ class SourceClient:
             answer.body, filter(None, (*sent, *secret_texts(self._scraper.auth, self._credentials), token))
         )
         headers_kept = kept_headers(answer.headers)
-        return Page(request, page_number, answer.status, headers_kept, body, answer.received_at, round(elapsed_s, 4))
+        received_at, packed = answer.received_at, answer.packed
+        return Page(request, page_number, answer.status, headers_kept, body, received_at, took_s, packed)
 
     def close(self) -> None:
         """Closes the connections."""

@@ -27,6 +27,7 @@ from alerting.errors import LandingUnavailable, StateUnreadable, Truncated
 from alerting.object_store import METADATA_LIMIT_BYTES, GenerationConflict, ObjectMissing, ObjectStore
 from alerting.versioned_record import unreadable
 from scrapers.base import Findings, Page, Scraper
+from scrapers.bodies import storable
 from scrapers.manifest import (
     Checkpoint,
     Manifest,
@@ -75,8 +76,9 @@ class Landing:
         metadata = {"sha256": digest, "source": source, "partition": partition.key, "attempt": attempt}
         if findings is not None and (line := checkpoint_of(record, _RECORD_LIMIT_BYTES)):
             metadata["record"] = line
-        # mtime=0: the same body is the same object, byte for byte.
-        stored = gzip.compress(page.body, compresslevel=6, mtime=0)
+        # mtime=0: the same body is the same object, byte for byte. Level 5: two thirds of the time of level 6, 7 % more
+        # bytes.
+        stored = storable(page.packed, page.body) or gzip.compress(page.body, compresslevel=5, mtime=0)
         try:
             self.store.write(name, stored, if_generation=0, content_type="application/gzip", metadata=metadata)
         except GenerationConflict as conflict:

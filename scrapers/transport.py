@@ -142,13 +142,13 @@ class HttpTransport:
                 raw = self._within_deadline(response, deadline_s, call.timeout_s)
                 self._take_cookies(response.headers.get_list("set-cookie"))
                 encoding = response.headers.get("content-encoding", "")
-                body = (
-                    self._body(raw, encoding, call)
-                    if response.status_code in call.accepted
-                    else beginning(raw, encoding, SEARCHED_BYTES, (httpx.HTTPError,))
-                )
                 names = {name.lower(): value for name, value in response.headers.items()}
-                return Answer(response.status_code, names, body, dt.datetime.now(dt.UTC))
+                if response.status_code not in call.accepted:
+                    body = beginning(raw, encoding, SEARCHED_BYTES, (httpx.HTTPError,))
+                    return Answer(response.status_code, names, body, dt.datetime.now(dt.UTC))
+                kept = list[bytes]()
+                body = self._body(_keeping(raw, kept, call.max_body_bytes) if encoding else raw, encoding, call)
+                return Answer(response.status_code, names, body, dt.datetime.now(dt.UTC), b"".join(kept))
         except httpx.TimeoutException as error:
             raise SourceUnavailable(f"no answer within {call.timeout_s:g} s", reason=type(error).__name__) from None
         except (httpx.UnsupportedProtocol, httpx.InvalidURL, httpx.LocalProtocolError) as error:
@@ -173,6 +173,16 @@ class HttpTransport:
             yield chunk
             if time.monotonic() > deadline_s:
                 raise SourceUnavailable(f"the body was not complete within {timeout_s:g} s; nothing of it was kept")
+
+
+def _keeping(chunks: Iterator[bytes], kept: list[bytes], most_bytes: int) -> Iterator[bytes]:
+    """Passes them on, and keeps the first ``most_bytes`` of them."""
+    size_bytes = 0
+    for chunk in chunks:
+        size_bytes += len(chunk)
+        if size_bytes <= most_bytes:
+            kept.append(chunk)
+        yield chunk
 
 
 def _client(*, trust_env: bool, **options: Any) -> httpx.Client:

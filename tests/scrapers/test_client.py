@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import gzip
 import logging
 import pickle
 import socket
@@ -62,6 +63,8 @@ def test_a_good_answer_is_unpacked_timed_and_counted(client_of, upstream, box_sc
     assert page.fetched_at.tzinfo is not None
     assert client.calls == upstream.calls.report()["total"] == 1
     assert 0 < client.received_bytes < len(page.body) / 5
+    assert len(page.packed) == client.received_bytes
+    assert gzip.decompress(page.packed) == page.body
 
 
 TROUBLES = [

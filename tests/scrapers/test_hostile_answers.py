@@ -37,7 +37,7 @@ from alerting.memory_store import MemoryObjectStore
 from deployments.local.upstreams.season import games_on
 from scrapers.answers import Answer, landed_json, parsed_json, problem_in
 from scrapers.base import Page, Request, Scraper, SourceAccess
-from scrapers.bodies import beginning, unpacked
+from scrapers.bodies import beginning, storable, unpacked
 from scrapers.client import SourceClient
 from scrapers.html_bodies import parsed_embedded_json
 from scrapers.landing import Landing
@@ -307,6 +307,7 @@ def test_what_is_unambiguous_is_read_whatever_its_label_and_the_label_is_told_on
         page = fetched(answer)
         fetched.made.fetch(REQUEST)
     assert SOURCE.inspect(DAY, page).counts["nba_bdl_player_stats"] == 34 * len(games_on(DATE))
+    assert not (stored := storable(page.packed, page.body)) or gzip.decompress(stored) == page.body
     assert list(fetched.made.drift) == ([drift] if drift else [])
     assert len([one for one in caplog.records if drift and drift in one.getMessage()]) == bool(drift)
 
@@ -510,9 +511,10 @@ def test_an_error_beside_data_is_no_complete_answer_and_one_alone_is_the_scraper
 )
 def test_a_key_that_the_source_echoes_is_masked_in_what_is_landed_however_it_is_spelled(spelled):
     key = "pl4nted+key/with&odd=chars~0123"
-    body = b'{"data":[],"link":"/v1?cursor=2&key=' + spelled(key).encode() + b'","n":1}'
+    body = gzip.compress(b'{"data":[],"link":"/v1?cursor=2&key=' + spelled(key).encode() + b'","n":1}' + b" " * 999)
+    answer = http("200 OK", body, JSON, "Content-Encoding: gzip", f"Link: <x?k={spelled(key)}>")
     store = MemoryObjectStore()
-    with RawServer(lambda number, asked: [http("200 OK", body, JSON, f"Link: <x?k={spelled(key)}>")]) as server:
+    with RawServer(lambda number, asked: [answer]) as server:
         client = SourceClient(SOURCE, SourceAccess(server.url, {"bdl_api_key": key}), Budget(Rate()))
         with pytest.raises(PipelineError) as caught:
             scrape(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import gzip
 import random
 from typing import Any
 
@@ -30,8 +31,10 @@ class Store(MemoryObjectStore):
         return super().read(name)
 
 
-def put(landing: Landing, number: int, body: bytes, findings: Findings | None = FOUND) -> PageRecord:
-    page = Page(Request("/t"), number, 200, {}, body, dt.datetime(2026, 1, 1, tzinfo=dt.UTC), 0.1)
+def put(
+    landing: Landing, number: int, body: bytes, findings: Findings | None = FOUND, packed: bytes = b""
+) -> PageRecord:
+    page = Page(Request("/t"), number, 200, {}, body, dt.datetime(2026, 1, 1, tzinfo=dt.UTC), 0.1, packed)
     return landing.put_page("toy", DAY, "20260101T000000Z-aaaa", page, findings)
 
 
@@ -42,6 +45,23 @@ def test_a_page_that_storage_has_just_taken_is_read_without_a_call() -> None:
     assert store.read_names == []
     assert Landing(store).read_page(record) == b"[1]"
     assert store.read_names == [record.object_name]
+
+
+def test_a_page_that_came_as_gzip_is_stored_so() -> None:
+    body = b"[1]" + bytes(100)
+    packed = gzip.compress(body, compresslevel=1, mtime=0)
+    landing = Landing(store := Store())
+    record = put(landing, 1, body, packed=packed)
+    assert store.read(record.object_name)[0] == packed
+    assert Landing(store).read_page(record) == body
+
+
+def test_a_page_that_is_no_more_what_it_came_in_is_packed_again() -> None:
+    """A key was masked in it."""
+    body = b"key=***" + bytes(100)
+    landing = Landing(store := Store())
+    record = put(landing, 1, body, packed=gzip.compress(b"key=pl4" + bytes(100), compresslevel=1, mtime=0))
+    assert gzip.decompress(store.read(record.object_name)[0]) == body
 
 
 def test_older_pages_make_room_and_are_read_from_storage(monkeypatch: pytest.MonkeyPatch) -> None:
