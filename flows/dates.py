@@ -32,6 +32,7 @@ from flows.run.recording import (
 )
 from flows.run.run import Run
 from flows.run.slots import Slot
+from flows.run.step_rows import rows_told_together
 from flows.run.work_set import Landed
 from flows.wiring import build_services
 from scrapers.manifest import Manifest
@@ -66,7 +67,8 @@ async def dates(source: str, backfill_id: str, partitions: list[str], slots: int
     try:
         window = Window(source, backfill_id, partitions, slots, str(flow_run.id or partitions[0]))
         with frozen_heap():
-            async with joined(PrefectOrchestrator(), window, WorkerServices(build_services().settings)) as run:
+            services = WorkerServices(build_services().settings)
+            async with joined(PrefectOrchestrator(), window, services) as run, rows_told_together():
                 # The parent loads: it reads in the ledger what is landed.
                 return await land_window(run, partitions, lambda _: None)
     except (ConfigurationError, LeaseHeld, StateUnreadable) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
@@ -11,7 +12,7 @@ from typing import Any, TypeVar
 from prefect import Flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import WorkerStatus
+from prefect.client.schemas.objects import State, WorkerStatus
 from prefect.deployments import arun_deployment
 from prefect.exceptions import ObjectNotFound
 from prefect.flow_runs import asuspend_flow_run
@@ -23,7 +24,8 @@ from pydantic import Field
 
 from flows.log import lets_out_redacted, retry_transient
 from flows.run.orchestrator import Child, ChildRequest, Decided, Decision, Part
-from flows.run.quick_steps import first_try, tell_completed
+from flows.run.quick_steps import first_try
+from flows.run.step_rows import StepRow, rows_told_together, tell_completed
 
 R = TypeVar("R")
 
@@ -92,7 +94,12 @@ class PrefectOrchestrator:
 
     async def subflow(self, flow: Flow[..., Any], parameters: Mapping[str, Any], part: Part) -> None:
         """A subflow run in this process."""
-        before = _PART.set(part)
+
+        async def with_rows() -> State[Any]:
+            async with rows_told_together():
+                return await part()
+
+        before = _PART.set(with_rows)
         try:
             running: Any = flow(**parameters, return_state=True)
             await running
@@ -102,7 +109,7 @@ class PrefectOrchestrator:
     async def step(
         self, name: str, label: str, work: Callable[[], Awaitable[R]], retry_delays_s: Sequence[float]
     ) -> R | BaseException:
-        """A task run in this process; see `flows.run.quick_steps`."""
+        """A task run in this process; see `flows.run.quick_steps` and `flows.run.step_rows`."""
         if name not in self._tasks:
             # Once for all: a copy of a task costs 3 ms, as Prefect reads its source again.
             self._tasks[name] = _step.with_options(
@@ -110,7 +117,7 @@ class PrefectOrchestrator:
             )
         async with first_try(work) as tried:
             if tried.is_well:
-                await tell_completed(self._tasks[name], label, tried)
+                await tell_completed(self._tasks[name], StepRow(label, tried.began_at, dt.datetime.now(dt.UTC)))
                 return await tried.again()
             return await _by_engine(self._tasks[name], label, tried.again)
 

@@ -11,14 +11,9 @@ import asyncio
 import contextlib
 import datetime as dt
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from prefect.context import FlowRunContext
-from prefect.states import Completed, Running
-from prefect.tasks import Task
-from prefect.utilities.engine import emit_task_run_state_change_event
-
-from flows.log import partition_logger
 
 R = TypeVar("R")
 
@@ -59,29 +54,6 @@ async def first_try(work: Callable[[], Awaitable[R]]) -> AsyncIterator[FirstTry[
     finally:
         tried.running.cancel()
     _raise_if_suspended()
-
-
-async def tell_completed(task: Task[..., Any], label: str, tried: FirstTry[Any]) -> None:
-    """Shows a run of ``task`` that was well at its first try. What the server refuses is logged: a row ends no run."""
-    try:
-        await _tell(task, label, tried)
-    except Exception as problem:  # Prefect passes on what its HTTP library raises, which is not imported here
-        partition_logger().warning("%s is not shown: %s", label, problem)
-
-
-async def _tell(task: Task[..., Any], label: str, tried: FirstTry[Any]) -> None:
-    run: Any = await task.create_local_run(parameters={"label": label})
-    began: Any = Running(timestamp=tried.began_at)
-    ended: Any = Completed()
-    for state in (began, ended):
-        state.state_details.task_run_id, state.state_details.flow_run_id = run.id, run.flow_run_id
-    if (context := FlowRunContext.get()) and context.flow_run:
-        run.flow_run_run_count = context.flow_run.run_count
-    run.name, run.run_count = label, 1
-    run.expected_start_time = run.start_time = began.timestamp
-    run.end_time, run.total_run_time = ended.timestamp, ended.timestamp - began.timestamp
-    run.state, run.state_id, run.state_type, run.state_name = ended, ended.id, ended.type, ended.name
-    emit_task_run_state_change_event(task_run=run, initial_state=began, validated_state=ended)
 
 
 def _raise_if_suspended() -> None:

@@ -203,6 +203,10 @@ def test_windows_begin_oldest_first_though_two_are_at_work_at_once(bench: Bench)
     assert ended.message.startswith("COMPLETE"), ended.message
     asked = [call["date"][:7] for call in bench.calls()["requests"]]
     assert list(dict.fromkeys(asked)) == ["2019-09", "2019-10", "2019-11", "2019-12"]
+    shown = bench.task_runs_of_children(ended.id, "scrape 2019-", 6)
+    assert len(shown) == 6
+    assert {(run["state_name"], run["run_count"]) for run in shown} == {("Completed", 1)}
+    assert all(run["start_time"] < run["end_time"] and run["total_run_time"] > 0 for run in shown)
 
 
 def test_an_active_cron_yields_scheduled_runs(bench: Bench) -> None:

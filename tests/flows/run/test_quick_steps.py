@@ -10,7 +10,7 @@ import pytest
 from prefect.client.schemas.objects import TaskRun
 from prefect.states import Completed, Failed
 
-from flows.run import quick_steps
+from flows.run import quick_steps, step_rows
 from flows.run.prefect_orchestrator import PrefectOrchestrator
 
 Work = Callable[[], Awaitable[str]]
@@ -49,7 +49,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     runs: list[Any] = []
-    monkeypatch.setattr(quick_steps, "emit_task_run_state_change_event", lambda **event: runs.append(event["task_run"]))
+    monkeypatch.setattr(step_rows, "emit_task_run_state_change_event", lambda **event: runs.append(event["task_run"]))
     return runs
 
 
