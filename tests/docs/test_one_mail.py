@@ -67,7 +67,9 @@ def test_a_script_with_try_and_finally_tells_which_dates_failed_and_draws_the_ot
 def test_a_killed_script_goes_on_at_its_checkpoint_and_its_one_mail_has_the_errors_of_both(
     inbox: InboxClient, tmp_path: Path
 ) -> None:
-    assert run(program("resumable.py"), tmp_path, inbox) == -signal.SIGKILL
+    killed = "    if date.endswith('-07'):\n        __import__('os').kill(__import__('os').getpid(), 9)\n"
+    head, first_line, rest = program("resumable.py").partition('    """Yours. This one fails on two dates."""\n')
+    assert run(f"{head}{first_line}{killed}{rest}", tmp_path, inbox) == -signal.SIGKILL
     assert not inbox.messages()
     assert run(program("resumable.py"), tmp_path, inbox) == 0
     text = the_mail(inbox)["text"]
