@@ -44,18 +44,18 @@ class Settings(BaseSettings):
         max_length=222,
         description="bucket of payloads, ledger and records",
     )
-    dataset: str = Field("gapless", pattern=r"^[A-Za-z0-9_]+$", max_length=1024, description="BigQuery dataset")
+    dataset: str = Field("gapless", pattern=r"^[A-Za-z0-9_]+$", max_length=1024)
     max_bytes_billed: int = Field(100 * 2**30, ge=0, description="larger BigQuery queries fail; 0 no limit")
 
     source_urls: dict[str, str] = Field(default_factory=dict, description="base URL, to replace the public one")
     source_secrets: dict[str, SecretStr] = Field(default_factory=dict, description="API keys, by [secret](#secrets)")
-    source_rate_per_minute: dict[str, int] = Field(default_factory=dict, description="calls a minute")
+    source_rate_per_minute: dict[str, int] = Field(default_factory=dict)
     source_pause_s: dict[str, tuple[float, float]] = Field(
         default_factory=dict,
         description='seconds between calls, as `{"hemnet_sales": [5, 10]}`',
     )
-    source_calls_per_day: dict[str, int] = Field(default_factory=dict, description="calls a day")
-    source_calls_per_month: dict[str, int] = Field(default_factory=dict, description="calls a month")
+    source_calls_per_day: dict[str, int] = Field(default_factory=dict)
+    source_calls_per_month: dict[str, int] = Field(default_factory=dict)
     account_tiers: dict[str, str] = Field(
         default_factory=dict,
         description="the plan you pay for, by account",
@@ -82,9 +82,9 @@ class Settings(BaseSettings):
     mail_to_critical: str = Field("", description="more recipients of CRITICAL mails")
     mail_from: str = Field("gapless@localhost", description="sender; should accept bounces")
     smtp_host: str = Field("", description="SMTP server; empty needs `GAPLESS_CONSOLE_ONLY`")
-    smtp_port: int = Field(587, ge=1, le=65_535, description="SMTP port")
+    smtp_port: int = Field(587, ge=1, le=65_535)
     smtp_security: Literal["none", "starttls", "tls"] = Field("starttls", description="`none`, `starttls` or `tls`")
-    smtp_user: str = Field("", description="login, if the server wants one")
+    smtp_user: str = Field("", description="if the server wants a login")
     smtp_password: SecretStr = Field(SecretStr(""), description="a [secret](#secrets)")
     apprise_urls: list[SecretStr] = Field(
         default_factory=list, description="chat, by [Apprise](https://github.com/caronc/apprise/wiki) URL"
@@ -114,10 +114,10 @@ class Settings(BaseSettings):
     retry_delays_s: list[NonNegativeFloat] = Field(
         default_factory=lambda: [2.0, 4.0, 8.0, 16.0, 32.0], description="waits between tries"
     )
-    checkpoint_max_age_h: float = Field(24.0, ge=0, description="an older attempt starts again")
+    checkpoint_max_age_h: float = Field(24.0, ge=0, description="an attempt killed earlier starts again")
     progress_every: int = Field(10, ge=1, description="dates between log lines")
     progress_minutes: float = Field(15.0, gt=0, description="longest time between them")
-    heartbeat_s: float = Field(15.0, gt=0, description="interval of heartbeats")
+    heartbeat_s: float = Field(15.0, gt=0)
     lease_ttl_s: float = Field(120.0, gt=0, description="a lease silent for longer is free")
     review_days: float = Field(7.0, gt=0, le=50, description="then an undecided review is dropped")
     empty_ttl_days: float = Field(
@@ -147,7 +147,7 @@ class Settings(BaseSettings):
         description="waits for a source that is down; 0 stops at once",
     )
     breaker_probe_pause_s: float = Field(30.0, gt=0, description="the first of them; each doubles")
-    stall_s: float = Field(3600.0, ge=0, description="idle runs are stopped after this; 0 never")
+    stall_s: float = Field(3600.0, ge=0, description="a run in which nothing ends is stopped; 0 never")
     run_deadline_s: float = Field(7 * 86_400.0, ge=0, description="time limit of a run; 0 none")
     memory_limit_mb: int = Field(0, ge=0, description="memory limit of a run; 0 none")
     block_cooldown_h: float = Field(1.5, ge=0, description="rest of a source that blocked us")
