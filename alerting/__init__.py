@@ -10,7 +10,8 @@ channels, chat_channels, message, smtp_session: How does a mail leave?
 family_summary, family_view, summary, summary_view, summary_rows, advice, coverage, verdict, live_texts: What does
     it say?
 outbox, spool, limiter, journal: What is kept until it is sent?
-fingerprint, incident, run_facts, tracebacks, redacted_errors, headers: What happened, and what shares a cause?
+fingerprint, incident, run_facts, tracebacks, reading_faults, redacted_errors, headers: What happened, and what shares
+    a cause?
 versioned_record, object_store, local_store, memory_store: One object with many writers; the storage protocol; a
     folder and a dictionary as storage.
 errors: What happens next?

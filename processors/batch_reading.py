@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from alerting.errors import (
     SourceContractError,
     TransientError,
 )
+from alerting.reading_faults import reading_fault
 from alerting.wording import plural
 from processors.admission import Admission
 from processors.base import LandedPage, Processor, Reject
@@ -147,16 +149,22 @@ def _admit(
             item=record.item,
             object_name=record.object_name,
         )
+        taken = 0
         try:
             for table, raw in processor.rows(partition, page):
                 admission.take(table, raw)
+                taken += 1
         except PipelineError:
             raise
         except Exception as error:
+            # "from None": the text of a foreign exception has the value in it.
             raise SourceContractError(
-                f"the processor cannot read page {number + 1}: {type(error).__name__}: {error}; old rows were kept",
-                hint=f"look at {record.object_name}",
-            ) from error
+                f"the processor cannot read page {number + 1}, row {taken + 1}: {reading_fault(error)}; old rows were "
+                "kept",
+                hint=f"look at {record.object_name}, mend the processor and count up its version, then: gapless "
+                f"reprocess {manifest.source} {manifest.start} {manifest.end - dt.timedelta(days=1)} "
+                "--reason schema_change",
+            ) from None
 
 
 def _judge(admission: Admission, manifest: Manifest, tolerated_rejects: int) -> None:

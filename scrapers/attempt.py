@@ -16,6 +16,7 @@ from alerting.errors import (
     Truncated,
     writable,
 )
+from alerting.reading_faults import reading_fault
 from alerting.redaction import one_line, redact
 from alerting.wording import plural
 from scrapers.answers import is_data_type, names_next_page
@@ -281,8 +282,7 @@ class Attempt:
             raise
         except Exception as error:
             # A payload that nobody has thought of: it is about this partition until others are read alike.
-            what = redact(f"{type(error).__name__}: {error}")[:200]
-            raise SourceContractError(f"the scraper cannot read page {page.number}: {what}") from None
+            raise SourceContractError(f"the scraper cannot read page {page.number}: {reading_fault(error)}") from None
         link = page.headers.get("link", "")
         if findings.next_request is None and is_data_type(self._scraper.accept) and names_next_page(link):
             raise Truncated(f"the Link header names a next page, {redact(link)[:60]!r}, which is not requested")

@@ -137,6 +137,20 @@ def test_a_row_that_breaks_the_contract_fails_its_partition_only(bench):
     assert bench.rows("games", "score") == [(1,)] * len(broken) + [(3,)]
 
 
+def test_an_exception_of_the_processor_says_where_in_the_answer_what_came_and_what_to_type_next(bench):
+    good, bad = bench.game(DAY, 1), bench.game(DAY, 2)
+    del bad["game_date"]
+    bad["players"][0]["pts"] = "Jane Doe"
+    receipt = bench.process(bench.land(DAY, [good, bad]), bench.land(NEXT, [bench.game(NEXT)]))
+    told = receipt.refused()[DAY]
+    assert isinstance(told, SourceContractError)
+    assert told.partition == DAY
+    assert "page 1, row 5: game_date: missing; KeyError" in told.message
+    assert f"gapless reprocess toy {DAY} {DAY} --reason schema_change" in told.hint
+    assert "Jane" not in str(told)
+    assert receipt.partitions == (NEXT,)
+
+
 def test_a_tolerated_reject_is_left_out_and_told(bench):
     manifest = bench.land(DAY, [bench.game(DAY, 1), bench.game(DAY, 2, players=0, score="x")])
     receipt = bench.process(manifest, tolerated_rejects=1)
