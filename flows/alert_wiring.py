@@ -47,7 +47,7 @@ def build_channels(settings: Settings) -> list[Channel]:
         channels.append(LogChannel())
     if not channels:
         raise ConfigurationError(
-            "nobody would get the summary: no mail server and no other channel is set. Nothing was done",
+            "nobody would receive the summary: no mail server and no other channel is set. Nothing was done",
             stage="settings",
             hint="export GAPLESS_SMTP_HOST=... and GAPLESS_MAIL_TO=..., or GAPLESS_CONSOLE_ONLY=true",
         )

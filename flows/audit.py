@@ -34,7 +34,7 @@ def audit(sources: list[str] | None = None, first_date: CalendarDate | None = No
     finds. An audit of all sources also refreshes the coverage tables.
 
     Args:
-        sources: Which; all when empty.
+        sources: Names of sources; all when empty.
         first_date: First date; every date since then must be there. When empty: all known dates, and those that runs,
             the daily run or GAPLESS_AUDIT_FROM requested must be there.
         alert: Alert when something was found.

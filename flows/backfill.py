@@ -104,7 +104,7 @@ async def backfill(
     Verified dates are skipped without a call, so running a range twice is safe.
 
     Args:
-        source: What to refill.
+        source: The source to refill.
         start_date: First date, inclusive, in the source's own time zone.
         end_date: Last date, inclusive. It must be over and settled.
         reason: Why this is run, for the mail and the record.
@@ -117,7 +117,7 @@ async def backfill(
         max_concurrency: How many dates are fetched at once, 1 to 64.
         dry_run: Only show the plan: no call to the source, nothing written, no mail.
         retry_failed: Only the dates of the range whose last attempt failed.
-        accept_shrink: Only what came with fewer rows than before: load it as landed, without a call, and remove the
+        accept_shrink: Load only what came with fewer rows than before, as landed and without a call, and remove the
             other rows. Give the reason in the note.
         dates: Only these dates of the range, as a mail writes them: 2025-01-03, 2025-01-07..2025-01-09.
         exclude: Not these dates of the range, written the same way.

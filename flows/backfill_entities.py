@@ -47,7 +47,7 @@ async def backfill_entities(
     Verified entities are skipped without a call until their snapshot is too old.
 
     Args:
-        source: What to refill.
+        source: The source to refill.
         entities: all, or names separated by commas. alameda.ca: everything of it; alameda.ca~minutes: one kind of
             document; all~minutes: that kind of every one.
         reason: Why this is run, for the mail and the record.
@@ -59,7 +59,7 @@ async def backfill_entities(
         max_concurrency: How many entities are fetched at once, 1 to 64.
         dry_run: Only show the plan: no call to the source, nothing written, no mail.
         retry_failed: Only entities whose last attempt failed.
-        accept_shrink: Only what came with fewer rows than before: load it as landed, without a call, and remove the
+        accept_shrink: Load only what came with fewer rows than before, as landed and without a call, and remove the
             other rows. Give the reason in the note.
         exclude: Not these entities, written the same way.
         wait_for_lease_s: How long to wait for another run of this source to end; 0 refuses at once.

@@ -85,7 +85,7 @@ async def backfill_family(
     Verified dates are skipped without a call, so running it twice is safe.
 
     Args:
-        family: Which sources.
+        family: The family of sources to refill.
         reason: Why this is run, for the mail and the record.
         period: 2024-25 (a season, where there are seasons), 2024 (a year) or 2024-03 (a month). Or give dates.
         start_date: First date, inclusive, in each source's own time zone; leave the period empty then.

@@ -52,7 +52,7 @@ async def backfill_series(
     An entity that fails stops no other, and verified dates are skipped.
 
     Args:
-        source: What to refill.
+        source: The source to refill.
         start_date: First date, inclusive, in the source's own time zone.
         end_date: Last date, inclusive. It must be over and settled, or today where the source keeps no history.
         reason: Why this is run, for the mail and the record.
@@ -66,7 +66,7 @@ async def backfill_series(
         max_concurrency: How many are fetched at once, 1 to 64.
         dry_run: Only show the plan: no call to the source, nothing written, no mail.
         retry_failed: Only the dates of the range whose last attempt failed.
-        accept_shrink: Only what came with fewer rows than before: load it as landed, without a call, and remove the
+        accept_shrink: Load only what came with fewer rows than before, as landed and without a call, and remove the
             other rows. Give the reason in the note.
         dates: Only these dates of the range, as a mail writes them: 2025-01-03, a.example@2025-01-07..2025-01-09.
         exclude: Not these dates of the range, written the same way.

@@ -49,12 +49,12 @@ def calendar_date(text: str) -> dt.date:
         raise ValueError(f"{text[:40]!r} is not a date; write it as 2025-01-31")
     year, month, day = map(int, found.groups())
     if not 1 <= month <= 12:
-        raise ValueError(f"{text} is no day: there is no month {found[2]}")
+        raise ValueError(f"{text} is not a day: there is no month {found[2]}")
     if not FIRST.year <= year <= LAST.year:
-        raise ValueError(f"{text} lies past the calendar: dates go from {FIRST} to {LAST}")
+        raise ValueError(f"{text} is outside the calendar: dates go from {FIRST} to {LAST}")
     days = calendar.monthrange(year, month)[1]
     if not 1 <= day <= days:
-        raise ValueError(f"{text} is no day: {calendar.month_name[month]} {year} has {days}")
+        raise ValueError(f"{text} is not a day: {calendar.month_name[month]} {year} has {days}")
     return dt.date(year, month, day)
 
 
@@ -70,7 +70,7 @@ def listed_dates(text: str) -> list[str]:
     for item in re.sub(r"\([^()]*\)", "", text).split(","):
         words = re.split(r"…|\.\.", item)
         if len(words) > 1 and (len(words) > 2 or not all(map(str.strip, words))):
-            raise ValueError(f"{item.strip()[:60]} is no range; write it as 2025-01-03..2025-01-05")
+            raise ValueError(f"{item.strip()[:60]} is not a range; write it as 2025-01-03..2025-01-05")
         ends = [_one(end) for end in words if end.strip()]
         if len(ends) == 2 and (ends[1] - ends[0]).days > MAX_LISTED:
             raise ValueError(f"{item.strip()} is longer than 100 years")

@@ -107,7 +107,7 @@ def no_bool(given: Any) -> Any:
     (5, '5')
     """
     if isinstance(given, bool):
-        raise ValueError("true and false are no numbers")
+        raise ValueError("true and false are not numbers")
     return given
 
 
@@ -163,27 +163,24 @@ class Advanced(BaseModel):
     parallel: Parallel = Field(
         0,
         description=(
-            "Not for engine inline: number of parallel parts, as far as workers and max_concurrency allow. "
+            "Number of parallel windows (not for engine inline), as far as workers and max_concurrency allow. "
             "0: chosen by auto, or the settings (4 at once, at most 1,000 dates each)."
         ),
     )
     canary: Canary = Field(
         0,
-        description=(
-            "How many of the most telling ones go first and must succeed. 0: 3 when more than 100 are fetched; "
-            "-1: none."
-        ),
+        description=("How many run first, as a test, and must succeed. 0: 3 when more than 100 are fetched; -1: none."),
     )
     breaker: bool = Field(
-        True, description="Stop early at red flags (20 % failing, one error everywhere ...). Off: try every one."
+        True, description="Stop early at red flags (20 % failing, the same error everywhere ...). Off: try all."
     )
     max_calls: MaxCalls = Field(
         0,
-        description=("Most calls (or credits) of this run; 0: only the source's limits."),
+        description="Maximum calls (or credits) of this run; 0: only the source's limits.",
     )
     max_cost_usd: MaxCost = Field(
         0.0,
-        description="Most US dollars this run may cost (calls, storage operations, BigQuery); 0: the setting.",
+        description="Maximum cost of this run in US dollars (calls, storage operations, BigQuery); 0: the setting.",
     )
     deadline_h: DeadlineHours = Field(0.0, description="Hours after which nothing more starts; 0: the setting.")
     ignore_requires: bool = Field(

@@ -102,7 +102,7 @@ def _within_timeout(work: Callable[[], object], name: str) -> object:
     asking = threading.Thread(target=lambda: answers.append(work()), daemon=True, name=f"secret-{name}")
     asking.start()
     asking.join(TIMEOUT_S)
-    return answers[0] if answers else TimeoutError(f"no answer within {TIMEOUT_S:g} s")
+    return answers[0] if answers else TimeoutError(f"no response within {TIMEOUT_S:g} s")
 
 
 def _save(name: str, text: str) -> object:

@@ -64,7 +64,7 @@ class SourceKit:
         scraper.told_facts = told if isinstance(told, dict) else {}
         if scraper.told_facts and scraper.entity_facts is None:
             raise ConfigurationError(
-                f"GAPLESS_SOURCE_ENTITIES says facts of entities of {self.source}, which takes none. Nothing was done",
+                f"GAPLESS_SOURCE_ENTITIES describes entities of {self.source}, which takes none. Nothing was done",
                 source=self.source,
                 stage="settings",
                 hint=f"write a list of names: {json.dumps({self.source: list(told)})}",
@@ -339,7 +339,7 @@ def _refuse_entities_of_none(settings: Settings, scraper: Scraper) -> None:
         return
     narrow = f"; {scraper.narrowed_by}s go into GAPLESS_SOURCE_ONLY" if scraper.narrowed_by else ""
     raise ConfigurationError(
-        f"GAPLESS_SOURCE_ENTITIES names entities of {scraper.source}, which is asked by date. Nothing was done",
+        f"GAPLESS_SOURCE_ENTITIES names entities of {scraper.source}, which is fetched by date. Nothing was done",
         source=scraper.source,
         stage="settings",
         hint=f"take them out{narrow}",

@@ -131,7 +131,7 @@ def _as_integer(value: Any) -> Any:
 
 def _as_number(value: Any) -> Any:
     if isinstance(value, bool):
-        _refuse("true and false are no numbers")
+        _refuse("true and false are not numbers")
     if isinstance(value, str) and _OTHER_NUMBER.match(value):
         _refuse("a text whose number is written in another way (0 in front, _, other digits): as a number it changes")
     return value

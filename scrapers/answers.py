@@ -157,8 +157,8 @@ def _incomplete(answer: Answer, accepted: Collection[int], promised: str, *, is_
     told = answer.headers.get("content-range", "").strip()
     if told and 206 not in accepted and not _is_whole(told):
         return Truncated(
-            f"status {answer.status} came with a part of the answer, content-range {redact(told)[:60]}; a part was not "
-            "asked for, nothing of it was kept",
+            f"status {answer.status} came with a part of the response, content-range {redact(told)[:60]}; a part was "
+            "not requested, nothing of it was kept",
             **_evidence(answer),
         )
     if is_page:

@@ -275,7 +275,7 @@ class Attempt:
 
     def _inspected(self, page: Page) -> Findings:
         if page.status not in self._scraper.accepted_statuses and not page.is_absent:
-            raise Truncated(f"status {page.status} is no complete answer of this source; its page is kept as evidence")
+            raise Truncated(f"status {page.status} is not a complete response here; its page is kept as evidence")
         try:
             findings = self._scraper.inspect(self.partition, page)
         except PipelineError:
@@ -300,7 +300,7 @@ class Attempt:
         made_at, settled_at = page.fetched_at - dt.timedelta(seconds=kept_s), self._scraper.settled_at(self.partition)
         if made_at < settled_at:
             raise NotSettled(
-                f"a cache gave an answer of {made_at:%Y-%m-%d %H:%M} UTC, and the date was settled at "
+                f"a cache returned a response of {made_at:%Y-%m-%d %H:%M} UTC, and the date was settled at "
                 f"{settled_at:%Y-%m-%d %H:%M} UTC; its page is kept as evidence",
                 hint="ask again when the cache has let go of it",
             )

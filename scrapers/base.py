@@ -384,7 +384,7 @@ class Scraper(ABC):
     def part_request(self, partition: Partition, part: range) -> Request:
         """Begins exactly the steps of ``part`` (half-open, at least one); only where ``parts`` has several."""
         raise ConfigurationError(
-            f"{self.source} has {len(self.parts(partition))} parts and no request for {part}; nothing was asked",
+            f"{self.source} has {len(self.parts(partition))} parts and no request for {part}; no call was made",
             hint="give the scraper a part_request, or remove its parts",
         )
 
@@ -394,14 +394,14 @@ class Scraper(ABC):
         ``inspect`` names the item of the answer in ``Findings.keys``, or in ``absent``.
         """
         raise ConfigurationError(
-            f"{self.source} feeds on {self.feeds_on or 'nothing'} and has no request for {item}; nothing was asked",
+            f"{self.source} feeds on {self.feeds_on or 'nothing'} and has no request for {item}; no call was made",
             hint="give the scraper an item_request",
         )
 
     def band_request(self, band: Band) -> Request:
         """Begins exactly the rows of ``band``; only where there are ``sweeps``."""
         raise ConfigurationError(
-            f"{self.source} is swept and has no request for {band}; nothing was asked",
+            f"{self.source} is swept and has no request for {band}; no call was made",
             hint="give the scraper a band_request",
         )
 

@@ -353,7 +353,7 @@ class SourceClient:
             return
         if isinstance(refused, SiteClosed):
             raise SiteClosed(
-                f"{refused.message}; an earlier call got this answer, this one was not made", hint=refused.hint
+                f"{refused.message}; an earlier call got this response, so this one was not made", hint=refused.hint
             )
         raise BlockedBySource(f"{redact(site)} blocked an earlier call ({refused.message}); no call was made")
 

@@ -22,7 +22,7 @@ def parsed_csv(body: bytes, columns: Iterable[str]) -> list[dict[str, str]]:
     and what is no UTF-8.
     """
     if not body.strip(b"\xef\xbb\xbf \t\r\n"):
-        raise SourceUnavailable("the answer came with an empty body", cut_body=True)
+        raise SourceUnavailable("the response came with an empty body", cut_body=True)
     header, *rows = _cells(body)
     lost = [name for name in columns if name not in header]
     if lost or len(set(header)) != len(header):

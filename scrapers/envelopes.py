@@ -88,7 +88,7 @@ def refuse_unwhole(document: Mapping[str, Any], follows: Collection[str] = ()) -
     error = _error_in(plain) or (_ill_state(plain) if is_envelope else None)
     gave_up = next((f"{name} is true" for name in _GAVE_UP if plain.get(name) is True), None)
     if error or gave_up:
-        raise SourceUnavailable(f"the answer names an error beside its data: {_shown(error or gave_up)}")
+        raise SourceUnavailable(f"the response names an error beside its data: {_shown(error or gave_up)}")
     known = {".".join(map(_letters, name.split("."))) for name in follows}
     rows = max(map(len, lists), default=None)
     for where, place in _places(plain):
@@ -171,17 +171,17 @@ def _refuse_part(place: Plain, rows: int | None) -> None:
     """Raises ``Truncated``; ``rows`` are those of the document, None where it has no list."""
     for name, value in place.items():
         if name in _PARTS and value is True:
-            raise Truncated(f"the answer says that it is a part: {name} is true")
+            raise Truncated(f"the response says that it is a part: {name} is true")
         if name in _LEADS_ON and not any(value is one or value == one for one in _NOTHING):
             told = redact(str(value))[:40]
-            raise Truncated(f"the answer names a next page, {told!r}, where there should be one page", hint=_NOT_READ)
+            raise Truncated(f"the response names a next page, {told!r}, where there should be one page", hint=_NOT_READ)
         if name in _LAST and value is False:
-            raise Truncated(f"the answer says that it is not the last page: {name} is false", hint=_NOT_READ)
+            raise Truncated(f"the response says that it is not the last page: {name} is false", hint=_NOT_READ)
         number = _whole_number(value)
         if name in _PAGES and number is not None and number > 1:
-            raise Truncated(f"the answer is one of {plural(number, 'page')}", hint=_NOT_READ)
+            raise Truncated(f"the response is one of {plural(number, 'page')}", hint=_NOT_READ)
         if name in _TOTALS and number is not None and rows is not None and number > rows:
-            raise Truncated(f"the answer has {plural(rows, 'row')} and announces {number:,} by {name}", hint=_NOT_READ)
+            raise Truncated(f"the response has {plural(rows, 'row')}, and {name} announces {number:,}", hint=_NOT_READ)
 
 
 def _shown(error: Any) -> str:

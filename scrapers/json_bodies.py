@@ -36,7 +36,7 @@ def parsed_json(body: bytes, follows: Collection[str] = ()) -> Any:
     ``SourceContractError`` for what is no JSON, and for an object with a repeated key.
     """
     if not body.lstrip(b"\xef\xbb\xbf \t\r\n\0"):
-        raise SourceUnavailable("the answer came with an empty body", cut_body=True)
+        raise SourceUnavailable("the response came with an empty body", cut_body=True)
     try:
         # A third faster than the standard library, which has to be told of repeated keys by a function per object.
         document = jiter.from_json(body.removeprefix(codecs.BOM_UTF8), catch_duplicate_keys=True)

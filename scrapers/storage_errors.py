@@ -35,7 +35,7 @@ def storage_trouble(kind: Trouble, action: str, *, bucket: str, project: str, re
     if kind == "vanished":
         return LandingUnavailable(f"{action}: not found in a bucket that was there a moment ago", **where)
     if kind == "passing":
-        return LandingUnavailable(f"{action}: Cloud Storage gave no usable answer", **where)
+        return LandingUnavailable(f"{action}: Cloud Storage gave no usable response", **where)
     if kind == "refused":
         return AuthenticationError(
             f"{action}: Cloud Storage refused this account",
@@ -58,14 +58,14 @@ def storage_trouble(kind: Trouble, action: str, *, bucket: str, project: str, re
             hint="give Gapless a bucket without them: ledger and leases are written over",
             **where,
         )
-    return CriticalError(f"{action}: Cloud Storage failed in a way we do not understand", **where)
+    return CriticalError(f"{action}: Cloud Storage failed in an unknown way", **where)
 
 
 def unreachable(endpoint: str, **where: Any) -> LandingUnavailable:
     """Storage that has never answered; ``endpoint`` is the emulator's, "" for the real service."""
     return LandingUnavailable(
         f"Cloud Storage cannot be reached at {endpoint or 'storage.googleapis.com'} ({where['reason']}); nothing was "
-        "begun",
+        "started",
         hint="make up, if it is the local stack; then gapless preflight"
         if endpoint
         else "gapless preflight, when the network is back; outages: https://status.cloud.google.com",

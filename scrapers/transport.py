@@ -150,14 +150,14 @@ class HttpTransport:
                 body = self._body(_keeping(raw, kept, call.max_body_bytes) if encoding else raw, encoding, call)
                 return Answer(response.status_code, names, body, dt.datetime.now(dt.UTC), b"".join(kept))
         except httpx.TimeoutException as error:
-            raise SourceUnavailable(f"no answer within {call.timeout_s:g} s", reason=type(error).__name__) from None
+            raise SourceUnavailable(f"no response within {call.timeout_s:g} s", reason=type(error).__name__) from None
         except (httpx.UnsupportedProtocol, httpx.InvalidURL, httpx.LocalProtocolError) as error:
             raise ConfigurationError(
                 f"no request can be made to {redact(self._base_url)}", reason=type(error).__name__
             ) from None
         except httpx.HTTPError as error:
             raise SourceUnavailable(
-                "the connection failed before the answer was complete; nothing of it was kept",
+                "the connection failed before the response was complete; nothing of it was kept",
                 reason=f"{type(error).__name__}: {redact(str(error))[:120]}",
             ) from None
 

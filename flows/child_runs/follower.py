@@ -138,7 +138,7 @@ class Follower:
         late_s = (utc_now() - lease.expires_at).total_seconds() if lease is not None else 0.0
         if not is_its_own or late_s > PATIENCE * ttl_s:
             raise LeaseHeld(
-                f"backfill {run.backfill_id} does not hold the source any more; this window starts nothing",
+                f"backfill {run.backfill_id} no longer holds the source; this window starts nothing",
                 source=run.source,
                 stage="lease",
                 hint="start the backfill again: it does what is missing",

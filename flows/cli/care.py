@@ -46,7 +46,7 @@ def who() -> str:
 def release_lease(
     source: Source,
     reason: Why,
-    run: Annotated[str, typer.Option("--run", help="The holder, as shown by status.", show_default=False)],
+    run: Annotated[str, typer.Option("--run", help="Id of the holder, as shown by status.", show_default=False)],
     force: Annotated[bool, typer.Option("--force", help="Even if the holder may be alive.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -66,7 +66,7 @@ def lift_cooldown(
     site: Annotated[str, typer.Option("--site", help="Only this site of the source.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Allow runs of a blocked source again. Also of one that our plan did not include. Logged under audit/."""
+    """Allow runs of a blocked source again, or of one that the account's plan excluded. Logged under audit/."""
     services, by = build_services(), Intervention(who(), reason, utc_now())
     refused = None if site else lift_refusal(services.source_kit(source), who=by.who, reason=by.reason, at=by.at)
     if refused is not None and cooling_until(services.store, source, by.at) is None:
@@ -84,7 +84,7 @@ def accept_open_items(
     reason: Why,
     as_json: Json = False,
 ) -> None:
-    """Accept items that never became final as lost. Logged under audit/."""
+    """Accept that open items will never become final. Logged under audit/."""
     services = build_services()
     services.source_kit(source)
     found = accept_open(services, source, partitions, who=who(), reason=reason, now=utc_now())
@@ -129,7 +129,7 @@ def cleanup(
     source: Source,
     apply: Apply = False,
     min_age_hours: Annotated[
-        float, typer.Option("--older-than-hours", min=1, max=876_600, help="Keep anything younger.")
+        float, typer.Option("--older-than-hours", min=1, max=876_600, help="Keep what is younger.")
     ] = 24.0,
     as_json: Json = False,
 ) -> None:
@@ -148,7 +148,7 @@ def cleanup(
 
 @app.command()
 def reconcile(source: Source, apply: Apply = False, as_json: Json = False) -> None:
-    """Rebuild lost ledger entries. From manifests, receipts and a recount; readable entries stay."""
+    """Rebuild lost ledger entries. Uses manifests, receipts and a recount; readable entries stay."""
     services = build_services()
     services.source_kit(source)
     rows = [one.to_dict() for one in rebuild_ledger(services, source, utc_now(), apply)]
@@ -188,9 +188,7 @@ def first_date(
     end: AnyEnd = None,
     rest_days: Annotated[
         int,
-        typer.Option(
-            "--rest-days", min=0, max=2000, help="Longest time without rows; 0 is the source's own, else 154."
-        ),
+        typer.Option("--rest-days", min=0, max=2000, help="Longest off-season in days; 0: the source's own, else 154."),
     ] = 0,
     forget: Annotated[bool, typer.Option("--forget", help="Forget the result; plans include all dates again.")] = False,
     as_json: Json = False,

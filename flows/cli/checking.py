@@ -67,7 +67,7 @@ def verify(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Recount finished dates in BigQuery. No call, no write. Exit code 1 if anything differs."""
+    """Recount finished dates in BigQuery. Writes nothing. Exit code 1 if anything differs."""
     check_range(start, end)
     found = recount_range(build_services(for_a_person=True), source, utc_now(), start, end)
     lines = [f"{'PASS' if check.passed else 'FAIL'}  {check.name:<18} {check.detail}" for check in found.checks]
@@ -89,11 +89,11 @@ def coverage(
     skip: Skip = None,
     also: Also = None,
     keep: Annotated[
-        bool, typer.Option("--keep", help="Also write it to the tables gapless_coverage and gapless_disagreements.")
+        bool, typer.Option("--keep", help="Also write the tables gapless_coverage and gapless_disagreements.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Compare what sources expect, landed, loaded and verified.
+    """Compare sources: items expected, landed, loaded and verified.
 
     Exit code 1 unless exactly the expected items are there and verified.
     """
@@ -111,14 +111,14 @@ def coverage(
 
 @app.command()
 def audit(
-    sources: Annotated[list[str] | None, typer.Argument(help="Sources; default all.")] = None,
+    sources: Annotated[list[str] | None, typer.Argument(help="Names of sources; default all.")] = None,
     start: Annotated[dt.date | None, typer.Option("--from", parser=day, metavar="DATE", help="First date.")] = None,
     end: Annotated[dt.date | None, typer.Option("--to", parser=day, metavar="DATE", help="Last date.")] = None,
     only: Annotated[list[Deficit] | None, typer.Option(help="Only these kinds; can be repeated.")] = None,
-    below: Annotated[int, typer.Option("--below", min=0, help="Also list done partitions with fewer rows.")] = 0,
+    below: Annotated[int, typer.Option("--below", min=0, help="Also list finished dates with fewer rows.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Find whatever is missing or wrong, at all levels. Changes nothing."""
+    """Find what is missing or wrong in ledger, payloads and tables. Changes nothing."""
     check_range(start, end)
     findings = auditing.audit_sources(build_services(for_a_person=True), sources or [], utc_now(), start, end, below)
     lines = summarised(one for one in findings if not only or one.deficit in only)
@@ -133,14 +133,14 @@ def audit(
 def preflight(
     source: Source,
     test_mail: Annotated[bool, typer.Option("--test-mail", help="Send a test mail through every channel.")] = False,
-    canary: Annotated[bool, typer.Option("--canary", help="Fetch one date from the source; keeps nothing.")] = False,
+    canary: Annotated[bool, typer.Option("--canary", help="Also fetch one date, without keeping it.")] = False,
     deep: Annotated[
         bool,
         typer.Option("--deep", help="Test Google only: every load and statement, in a scratch dataset."),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Try everything a run needs, with a remedy for each failure. Exit code 1 if one fails."""
+    """Check everything a run needs, with a remedy for each failure. Exit code 1 if one fails."""
     from flows.views import preflight as checking
     from flows.views.deep_preflight import deep_preflight
     from flows.views.server_checks import server_checks

@@ -74,7 +74,7 @@ Entities = Annotated[
     str,
     typer.Option(
         "--entities",
-        help="For sources of entities: all, or names and name~variant; instead of dates, or with them (shops).",
+        help="For sources with entities: all, or names (name or name~variant), instead of or beside dates.",
     ),
 ]
 AnyEnd = Annotated[
@@ -82,7 +82,7 @@ AnyEnd = Annotated[
     typer.Argument(parser=day, metavar="[END]", help="Last date, inclusive; default the last settled one."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
-Why = Annotated[str, typer.Option("--reason", "-r", help="Why: a reason of the deployment, or your own words.")]
+Why = Annotated[str, typer.Option("--reason", "-r", help="A reason of the form (stale, errors), or your own words.")]
 
 
 def show(data: Any, lines: Iterable[str], as_json: bool) -> None:

@@ -66,7 +66,7 @@ def release_by_hand(
         record.write(held.model_copy(update=freed), seen)
     except GenerationConflict:
         raise LeaseHeld(
-            "the lease changed in this moment: the holder is alive. It was left alone", source=source, stage="lease"
+            "the lease changed just now: the holder is alive. It was left alone", source=source, stage="lease"
         ) from None
     return {**trace, "audit": f"{services.store.root_uri}/{name}"}
 

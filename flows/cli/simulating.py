@@ -49,26 +49,25 @@ def simulate(
         ),
     ] = None,
     distributed: Annotated[
-        bool, typer.Option("--distributed", help="Parents and windows in processes of their own, which die one by one.")
+        bool, typer.Option("--distributed", help="Run parent and windows as processes that die one by one.")
     ] = False,
-    faults: Annotated[bool, typer.Option("--faults", help="Inject faults; otherwise only reorder.")] = False,
+    faults: Annotated[bool, typer.Option("--faults", help="Inject faults, not only other orders of events.")] = False,
     seed: Annotated[
         int, typer.Option(min=0, help="Seed of the first schedule; the same seed gives the same trace.")
     ] = 0,
     schedules: Annotated[int, typer.Option(min=1, help="Number of schedules, each with the next seed.")] = 200,
-    processes: Annotated[int, typer.Option(min=1, help="Most processes that share the schedules.")] = os.cpu_count()
-    or 1,
-    most_broken: Annotated[int, typer.Option("--broken", min=1, help="Stop after so many broken schedules.")] = 3,
+    processes: Annotated[int, typer.Option(min=1, help="Processes that share the schedules.")] = os.cpu_count() or 1,
+    most_broken: Annotated[int, typer.Option("--broken", min=1, help="Stop after this many broken schedules.")] = 3,
     answers: Annotated[
         AnswersOf,
         typer.Option(help="Where responses come from: the source, asked once, or the raw zone."),
     ] = AnswersOf.SOURCE,
     as_json: Json = False,
 ) -> None:
-    """Break a few dates in memory, hundreds of times. Touches nothing.
+    """Test a source against simulated faults, in memory. Changes nothing.
 
-    The source gets each request once; storage, BigQuery, mail, clock and chance are simulated. Exit code 1 if
-    something broke.
+    Storage, BigQuery, mail and clock are simulated; the source gets each request once. Exit code 1 if a promise
+    broke.
     """
     # What another source has to be done with first is done, without a fault.
     given: dict[str, Any] = {"entities": entities, "max_concurrency": 2, "ignore_requires": True}

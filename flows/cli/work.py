@@ -64,21 +64,19 @@ Dates = Annotated[str, typer.Option(help="Only these dates: 2025-01-03, 2025-01-
 DatesFile = Annotated[
     typer.FileText | None, typer.Option("--from-file", help="Only the dates in a file; - is standard input.")
 ]
-ModeOption = Annotated[Mode, typer.Option(help="How much to do again.")]
+ModeOption = Annotated[Mode, typer.Option(help="What is missing, everything, or only reload or recount.")]
 Parameters = Annotated[
     list[str] | None,
     typer.Option("--param", "-p", help="Another parameter of the deployment: name=value (JSON or text)."),
 ]
 Concurrency = Annotated[int | None, typer.Option("--max-concurrency", min=1, max=64, help="Dates fetched at once.")]
-Parallel = Annotated[
-    int, typer.Option("--parallel", min=0, max=64, help="Split over so many parallel runs on the pool's workers.")
-]
+Parallel = Annotated[int, typer.Option("--parallel", min=0, max=64, help="Number of parallel runs to split it over.")]
 AcceptShrink = Annotated[
     bool,
-    typer.Option("--accept-shrink", help="Load the landed dates that came with fewer rows than before; nothing else."),
+    typer.Option("--accept-shrink", help="Only load landed dates that have fewer rows than before."),
 ]
-PublishOption = Annotated[Publish, typer.Option(help="after_approval: publish only after you approve the diff.")]
-NoFollow = Annotated[bool, typer.Option("--no-follow", help="Start it and return at once.")]
+PublishOption = Annotated[Publish, typer.Option(help="after_approval: publish after you approve the diff.")]
+NoFollow = Annotated[bool, typer.Option("--no-follow", help="Start it and return.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 
 
@@ -164,7 +162,7 @@ def plan(
     parameters: Parameters = None,
     as_json: Json = False,
 ) -> None:
-    """Show what a run would do, and why. No call, no write."""
+    """Show what a run would do, and why. Makes no request and writes nothing."""
     if source in families():
         refuse_for_family(source, entities=entities, dates=dates)
         given = beside({"mode": mode.value, "skip": skip, "also": also}, parameters, AskedFamily)
@@ -231,7 +229,7 @@ def canary(
     no_follow: NoFollow = False,
     as_json: Json = False,
 ) -> None:
-    """Run only the most telling dates. First, last, clock change, leap day, month end, random."""
+    """Run a few dates as a test. First, last, clock change, leap day, month end, random."""
     services = build_services()
     to_fetch = planned_of(services, asked_of(source, start, end, "", {"entities": entities})).plan.to_fetch
     chosen = [one.key for one in choose_canaries(to_fetch, count, f"{source} {start} {end}")]
@@ -277,7 +275,7 @@ def reprocess(
     no_follow: NoFollow = False,
     as_json: Json = False,
 ) -> None:
-    """Load landed payloads again, after a processor fix. No call."""
+    """Load landed payloads again, after a processor fix. Makes no request."""
     given = {"dates": dates, "entities": entities, "mode": Mode.REPROCESS.value}
     services, asked = build_services(), asked_of(source, start, end, reason, given)
     planned_of(services, asked)

@@ -31,7 +31,7 @@ def refuse_without_mail(services: Services) -> None:
         services.alerts.preflight()
     except TransientError as error:
         raise ConfigurationError(
-            f"nobody could be told how the run ends: {error.message}. Nothing was done",
+            f"no channel could report how the run ends: {error.message}. Nothing was done",
             stage="start",
             hint="check the mail server: gapless test-alert; or run without mail: export GAPLESS_CONSOLE_ONLY=true",
         ) from error

@@ -106,7 +106,7 @@ def lift_by_hand(store: ObjectStore, source: str, by: Intervention, site: str = 
         record.write(found.model_copy(update=lifted), seen)
     except GenerationConflict:
         raise ConfigurationError(
-            f"{site or 'the source'} blocked a run in this moment; its cooldown stays", **_where(source)
+            f"{site or 'the source'} blocked a run just now; its cooldown stays", **_where(source)
         ) from None
     return {**trace, "audit": f"{store.root_uri}/{name}"}
 

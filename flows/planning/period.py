@@ -32,7 +32,7 @@ def period_dates(text: str, seasons: Seasons | None) -> tuple[dt.date, dt.date]:
     if not FIRST.year <= year <= LAST.year - 1 or month > 12 or (shape and shape[2] == "00"):
         names = "2024-25, 2024 or 2024-03" if seasons else "2024 or 2024-03"
         raise ConfigurationError(
-            f"{text[:40]!r} is no period. Nothing was done", stage="plan", hint=f"write it as {names}, or give dates"
+            f"{text[:40]!r} is not a period. Nothing was done", stage="plan", hint=f"write it as {names}, or give dates"
         )
     if not month:
         return dt.date(year, 1, 1), dt.date(year, 12, 31)

@@ -74,7 +74,7 @@ def duplicate_payloads(
     return {
         key: CoverageLow(
             f"the payload is byte for byte that of {compress_dates([one for one in group if one != key])}: the source "
-            "gave one answer to different questions; it is landed, not called done",
+            "returned one response to different requests; it is landed, not called done",
             hint="fetch all of them again; if that is normal here, declare may_repeat = True in the scraper",
             content_hash=entries[key].content_hash[:12],
         )

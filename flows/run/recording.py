@@ -224,7 +224,7 @@ def _repeated(error: BaseException, tries: int) -> BaseException:
         return error
     facts = {name: value for name, value in error.facts.items() if name != "cut_body"}
     where = {"source": error.source, "partition": error.partition, "stage": error.stage}
-    return SourceContractError(f"{error.message}; so at each of {tries} tries", **where, **facts)
+    return SourceContractError(f"{error.message}; the same at each of {tries} tries", **where, **facts)
 
 
 def record_shared_failure(run: Run, key: str, error: BaseException, window: str) -> Verdict:

@@ -331,7 +331,7 @@ class SimulatedTransport:
             self._answers.busy += 1
             if self._answers.busy > _MOST_BUSY:
                 raise ConfigurationError(
-                    f"the source {said} {call.url}, {_MOST_BUSY} times by now: there is nothing to simulate with",
+                    f"the source {said} {call.url}, {_MOST_BUSY} times: there is nothing to simulate with",
                     stage="simulate",
                     hint="wait until it answers, then the same command again",
                 )
@@ -377,7 +377,7 @@ class SimulatedTransport:
             return dataclasses.replace(answer, status=503, headers={"content-type": "text/plain"}, body=b"busy")
         if fault is Fault.TIMEOUT:
             self._clock.sleep(30.0)
-            raise SourceUnavailable("no answer within 30 s", reason="ReadTimeout")
+            raise SourceUnavailable("no response within 30 s", reason="ReadTimeout")
         if fault is Fault.CUT:
             return dataclasses.replace(answer, body=body[: len(body) // 2])
         if fault is Fault.EMPTY:

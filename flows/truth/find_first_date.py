@@ -215,7 +215,7 @@ def refuse_without_first_date(scraper: Scraper) -> None:
     source = scraper.source
     if scraper.step == "whole":
         raise ConfigurationError(
-            f"{source} is asked by entity and has no dates. Nothing was done", source=source, stage="plan"
+            f"{source} is fetched by entity and has no dates. Nothing was done", source=source, stage="plan"
         )
     if scraper.has_series:
         raise ConfigurationError(

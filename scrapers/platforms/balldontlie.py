@@ -94,7 +94,7 @@ class BdlList(BallDontLie):
             found = self.read(partition, rows) if rows or page.request.cursor else self._nothing(document)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise SourceContractError(
-                f"{self.path_of(partition)} has another shape: {type(error).__name__} {error}"
+                f"{self.path_of(partition)} has an unexpected shape: {type(error).__name__} {error}"
             ) from None
         if not rows and cursor:
             raise SourceContractError(f"an empty page leads on to {cursor[:40]!r}")

@@ -188,7 +188,7 @@ def _next_cursor(document: Any, page: Page) -> str:
             except (ValueError, KeyError):
                 raise SourceContractError("the link to the next page has no _next") from None
     if _announced(document) is None:
-        raise SourceContractError("the answer does not say whether there is a next page")
+        raise SourceContractError("the response does not say whether there is a next page")
     return ""
 
 

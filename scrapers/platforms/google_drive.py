@@ -158,7 +158,7 @@ class DriveFolder(Scraper, Versioned):
         for file in files:
             key, what = self.item_of(file)
             if key == partition.key and not what:
-                raise SourceContractError(f"a file of the date has the name {file.name[:80]!r}, which nothing explains")
+                raise SourceContractError(f"a file of the date has the name {file.name[:80]!r}, which is unknown")
             if key == partition.key:
                 found[what] = max(found.get(what, file), file, key=_age)
         query = f"name contains '{self.words(partition)}'"
@@ -211,13 +211,13 @@ def _files_in(page: Page) -> tuple[list[File], str]:
         token = document.get("nextPageToken", "")
         texts = [token, *(text for file in files for text in (file.id, file.name, file.md5, file.modified))]
         if not all(isinstance(text, str) for text in texts) or len({file.id for file in files}) != len(files):
-            raise TypeError("a field of a file is no text, or a file came twice")
+            raise TypeError("a field of a file is not text, or a file came twice")
         for file in files:
             _age(file)
             if not _ID.fullmatch(file.id):
                 raise ValueError(f"id {file.id[:40]!r}")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise SourceContractError(f"a list of files has another shape: {type(error).__name__} {error}") from None
+        raise SourceContractError(f"a list of files has an unexpected shape: {type(error).__name__} {error}") from None
     return files, token
 
 

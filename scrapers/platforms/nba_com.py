@@ -234,7 +234,7 @@ def listed_games(document: Mapping[str, Any], page: Page, date: dt.date) -> tupl
             refuse_another_echo(document, page.request.params)
             games = [_game_of_v2(row, date) for row in result_sets(document)["GameHeader"]]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise SourceContractError(f"a scoreboard has another shape: {type(error).__name__} {error}") from None
+        raise SourceContractError(f"a scoreboard has an unexpected shape: {type(error).__name__} {error}") from None
     found: dict[str, ListedGame] = {}
     for game in games:
         if found.setdefault(game.game_id, game) != game:
@@ -258,7 +258,7 @@ def teams_scored(document: Mapping[str, Any]) -> dict[str, set[int]]:
             if row["PTS"] is not None:
                 found.setdefault(row["GAME_ID"], set()).add(row["TEAM_ID"])
     except (KeyError, TypeError, ValueError) as error:
-        raise SourceContractError(f"a line score has another shape: {type(error).__name__} {error}") from None
+        raise SourceContractError(f"a line score has an unexpected shape: {type(error).__name__} {error}") from None
     return found
 
 

@@ -133,7 +133,7 @@ def opened(page: Page, kind: type[Any]) -> tuple[dt.datetime, dt.datetime | None
         if not isinstance(data, kind):
             raise TypeError(f"data is {type(data).__name__}")
     except (KeyError, TypeError, ValueError) as error:
-        raise SourceContractError(f"a snapshot has another shape: {type(error).__name__} {error}") from None
+        raise SourceContractError(f"a snapshot has an unexpected shape: {type(error).__name__} {error}") from None
     asked = instant_of(dict(page.request.params)["date"])
     if not asked - OLDEST_SNAPSHOT <= taken <= asked or (after is not None and after <= taken):
         raise SourceContractError(f"asked for {asked:%Y-%m-%d %H:%M:%S}, got the snapshot of {taken}, next {after}")
@@ -147,7 +147,7 @@ def ids_of(events: list[Any]) -> tuple[str, ...]:
         for event in events:
             instant_of(event["commence_time"])
     except (KeyError, TypeError, ValueError) as error:
-        raise SourceContractError(f"an event has another shape: {type(error).__name__} {error}") from None
+        raise SourceContractError(f"an event has an unexpected shape: {type(error).__name__} {error}") from None
     for one in ids:
         if not isinstance(one, str) or not _ID.fullmatch(one):
             raise SourceContractError(f"an event has the id {str(one)[:40]!r}, which is none")

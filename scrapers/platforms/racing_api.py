@@ -93,7 +93,7 @@ class RacingDays(RacingApi):
                     )
                 counts.update(self.counted(race, runners))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise SourceContractError(f"a list of races has another shape: {type(error).__name__} {error}") from None
+            raise SourceContractError(f"the races have an unexpected shape: {type(error).__name__} {error}") from None
         skipped = _skipped(page.request)
         return Findings(
             dict(counts),

@@ -65,7 +65,7 @@ def _check(row: Any, currency: str) -> None:
     if not 0 <= prices["currency_minor_unit"] <= 6:
         raise SourceContractError(f"product {row['id']} has {prices['currency_minor_unit']} decimals")
     if not isinstance(prices.get("price"), str) or not _MINOR_UNITS.fullmatch(prices["price"]):
-        raise SourceContractError(f"product {row['id']} has a price that is no number of minor units")
+        raise SourceContractError(f"product {row['id']} has a price that is not a number of minor units")
     if prices.get("currency_code") != currency:
         raise SourceContractError(
             f"product {row['id']} costs {prices.get('currency_code')}, the settings say {currency}",
@@ -125,7 +125,7 @@ def _of_variations(request: Request, rows: list[dict[str, Any]], total: int, pag
 def _announced(page: Page, limit: int) -> tuple[int, int]:
     told = [page.headers.get(name, "") for name in ("x-wp-total", "x-wp-totalpages")]
     if not all(text.isdecimal() for text in told):
-        raise SourceContractError("the answer has no X-WP-Total and X-WP-TotalPages: the total is unknown")
+        raise SourceContractError("the response has no X-WP-Total and X-WP-TotalPages: the total is unknown")
     total, pages = map(int, told)
     if pages != -(-total // limit):
         raise SourceContractError(f"asked for {limit} a page, got {plural(total, 'row')} on {plural(pages, 'page')}")

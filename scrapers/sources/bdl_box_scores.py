@@ -43,7 +43,7 @@ class BdlBoxScores(BallDontLie):
                 # Without an id the same two teams are one game, whoever is called the host.
                 identity = frozenset((home["id"], visitor["id"])) if game.get("id") is None else game["id"]
                 if identity in seen:
-                    raise CoverageLow(f"game {name} came twice in one answer")
+                    raise CoverageLow(f"game {name} came twice in one response")
                 seen.add(identity)
                 if game["status"] != FINAL:
                     unsettled.append(f"{name} ({game['status']})")
@@ -53,9 +53,9 @@ class BdlBoxScores(BallDontLie):
                     raise CoverageLow(f"final game {name} has {players[0]} + {players[1]} players")
                 lines += sum(players)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise SourceContractError(f"a box score has another shape: {type(error).__name__} {error}") from None
+            raise SourceContractError(f"a box score has an unexpected shape: {type(error).__name__} {error}") from None
         if not seen:
-            raise NothingPublished("an empty list in an unknown shape proves nothing")
+            raise NothingPublished("an empty list of unknown shape proves nothing")
         return Findings(
             {"nba_bdl_games": len(seen) - len(unsettled), "nba_bdl_player_stats": lines}, unsettled=tuple(unsettled)
         )

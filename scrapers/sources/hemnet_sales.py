@@ -102,7 +102,7 @@ class HemnetSales(Hemnet):
             total = _count(listed["total"])
             swept = tuple(self._swept(state[one["__ref"]]) for one in listed["cards"])
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise SourceContractError(f"a list of sales has another shape: {type(error).__name__} {error}") from None
+            raise SourceContractError(f"the sales have an unexpected shape: {type(error).__name__} {error}") from None
         if len({one.key for one in swept}) != len(swept) or len(swept) > self.page_size:
             raise SourceContractError(
                 f"page {number} has {len(swept)} sales, and a page has {self.page_size}, each once"

@@ -56,7 +56,7 @@ class NbaBoxscores(NbaStats):
             if any(told != game_id for told, _, _, _ in lines):
                 raise SourceContractError(f"asked for the box score of {game_id}, got that of {lines[0][0]}")
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise SourceContractError(f"a box score has another shape: {type(error).__name__} {error}") from None
+            raise SourceContractError(f"a box score has an unexpected shape: {type(error).__name__} {error}") from None
         played: dict[int, int] = {}
         for _, team, _, minutes in lines:
             played[team] = played.get(team, 0) + bool(minutes)

@@ -62,7 +62,7 @@ class NbaGamelog(NbaStats):
             rows = [row for row in listed if row["WL"] is not None]  # a game under way has no winner
             games_of = _by_game(rows, partition.key, "PLAYER_ID" if of_players else "TEAM_ID")
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise SourceContractError(f"a game log has another shape: {type(error).__name__} {error}") from None
+            raise SourceContractError(f"a game log has an unexpected shape: {type(error).__name__} {error}") from None
         if len(listed) >= CAP:
             raise Truncated(f"a game log came with {len(listed):,} rows, and at most {CAP:,} were asked for")
         for game_id, teams in games_of.items():

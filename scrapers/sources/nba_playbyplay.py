@@ -66,9 +66,9 @@ class NbaPlaybyplay(NbaCdn, NbaDates):
             if told != game_id:
                 raise SourceContractError(f"asked for the plays of {game_id}, got those of {str(told)[:20]}")
             if any(type(number) is not int for number in numbers):
-                raise TypeError("actionNumber is no number")
+                raise TypeError("actionNumber is not a number")
         except (KeyError, TypeError, ValueError) as error:
-            raise SourceContractError(f"play-by-play has another shape: {type(error).__name__} {error}") from None
+            raise SourceContractError(f"play-by-play has an unexpected shape: {type(error).__name__} {error}") from None
         if len(set(numbers)) != len(numbers):
             raise CoverageLow(f"game {game_id} has {len(numbers)} actions under {len(set(numbers))} numbers")
         if not ends:

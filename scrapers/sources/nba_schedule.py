@@ -29,7 +29,7 @@ class NbaSchedule(NbaCdn):
     def first_request(self, partition: Partition) -> Request:
         """The file of the season that is on; the cursor says which season is looked for."""
         if not re.fullmatch(r"(19|20)\d\d-\d\d", partition.entity):
-            raise SourceContractError(f"{partition.entity!r} is no season; one is written 2024-25")
+            raise SourceContractError(f"{partition.entity!r} is not a season; one is written 2024-25")
         return Request(FILE, cursor=partition.entity, site="cdn")
 
     def inspect(self, partition: Partition, page: Page) -> Findings:
@@ -47,7 +47,7 @@ class NbaSchedule(NbaCdn):
                 raise SourceContractError(f"asked for the season {partition.entity}, got that of {season[:20]!r}")
             games = [self._told(game, season) for date in dates for game in date["games"]]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise SourceContractError(f"a schedule has another shape: {type(error).__name__} {error}") from None
+            raise SourceContractError(f"a schedule has an unexpected shape: {type(error).__name__} {error}") from None
         found: dict[str, set[tuple[Any, ...]]] = {}
         for game in games:
             found.setdefault(game[0], set()).add(game[1:])

@@ -52,7 +52,7 @@ class OddsHistory(OddsApi):
                 for line in market["outcomes"]
             }
         except (KeyError, TypeError) as error:
-            raise SourceContractError(f"prices have another shape: {type(error).__name__} {error}") from None
+            raise SourceContractError(f"prices have an unexpected shape: {type(error).__name__} {error}") from None
         return Findings(
             {self.tables[0]: len(lines)},
             keys=(event_id,),

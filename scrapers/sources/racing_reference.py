@@ -39,7 +39,7 @@ class RacingReference(RacingApi):
             if not all(isinstance(key, str) and key for key in keys) or len(set(keys)) != len(keys):
                 raise ValueError(f"an id of {name} is missing or comes twice")
         except (KeyError, TypeError, ValueError) as error:
-            raise SourceContractError(f"the list has another shape: {type(error).__name__} {error}") from None
+            raise SourceContractError(f"the list has an unexpected shape: {type(error).__name__} {error}") from None
         if not rows:
             raise NothingPublished(f"an empty list of {name} proves nothing")
         counts = dict.fromkeys(self.tables, 0) | {f"ra_mst_{name}": len(rows)}

@@ -187,7 +187,7 @@ def test_a_mail_server_that_is_down_at_the_start_refuses_the_run_which_writes_no
     # Port 9 is discard: nothing listens there.
     ended = bench.run("2025-02-12", "2025-02-13", env={"GAPLESS_SMTP_PORT": "9"})
     assert ended.state_type == "FAILED"
-    assert "nobody could be told how the run ends" in ended.message
+    assert "no channel could report how the run ends" in ended.message
     assert "Nothing was done" in ended.message
     assert "gapless test-alert" in ended.message
     assert objects() == before

@@ -175,7 +175,7 @@ def test_a_killed_sender_leaves_one_mail_that_somebody_else_sends(
 
 def test_without_a_transport_a_run_ends_before_any_effect_with_one_clear_message(bench: Bench) -> None:
     closed_port = {"GAPLESS_SMTP_HOST": "127.0.0.1", "GAPLESS_SMTP_PORT": "9"}
-    for env, said in (({"GAPLESS_SMTP_HOST": ""}, "nobody would get the summary"), (closed_port, "smtp 127.0.0.1:9")):
+    for env, said in (({"GAPLESS_SMTP_HOST": ""}, "would receive the summary"), (closed_port, "smtp 127.0.0.1:9")):
         ended = bench.run("2015-05-01", "2015-05-02", env=env)
         assert ended.state_type == "FAILED"
         assert said in ended.message

@@ -20,7 +20,7 @@ SENT = {
         "nba_bdl_player_stats: pts: Input should be less than or equal to 9223372036854775807",
     ),
     "5000 digits": (b"9" * 5000, "nba_bdl_player_stats: pts: "),
-    "true": (b"true", "nba_bdl_player_stats: pts: true and false are no numbers, got True"),
+    "true": (b"true", "nba_bdl_player_stats: pts: true and false are not numbers, got True"),
 }
 
 

@@ -224,10 +224,10 @@ def test_a_family_whose_process_died_is_closed_by_the_next_start_with_its_one_ma
         ({"skip": ("elsewhere",)}, "elsewhere is no source of toys"),
         ({"skip": ("calendar", "games", "scores")}, "every source of toys is skipped"),
         ({"start_date": "2025-02-01"}, "start_date 2025-02-01 is after end_date 2025-01-03"),
-        ({"start_date": "2025-02-30"}, "2025-02-30 is no day"),
+        ({"start_date": "2025-02-30"}, "2025-02-30 is not a day"),
         ({"start_date": ""}, "a period, or start_date and end_date, are needed"),
         ({"period": "2025"}, "give a period or dates, not both"),
-        ({"period": "2025-13", "start_date": "", "end_date": ""}, "'2025-13' is no period"),
+        ({"period": "2025-13", "start_date": "", "end_date": ""}, "'2025-13' is not a period"),
         (
             {"start_date": "2020-01-01", "end_date": "2020-01-02", "skip": ("calendar",)},
             "no source of toys has anything",

@@ -54,7 +54,7 @@ def test_a_flow_without_storage_fails_with_one_sentence_and_the_next_command(
     state = asyncio.run(found) if inspect.isawaitable(found) else found
     assert state.is_failed()
     assert f"Cloud Storage cannot be reached at {storage}" in state.message
-    assert "nothing was begun" in state.message
+    assert "nothing was started" in state.message
     assert "make up" in state.message
     assert "\n" not in state.message
     assert place.objects() == {}

@@ -178,8 +178,8 @@ def test_an_empty_list_of_games_is_a_proof_and_one_of_lines_is_none(upstream: Up
         ("bdl_stats", "shifted_page", NotSettled, "a row came on two pages"),
         ("bdl_stats", "lost_cursor", NotSettled, "1 of 100 rows gone at the second reading"),
         ("bdl_stats", "empty", NothingPublished, "an empty list of /v1/stats proves nothing"),
-        ("bdl_games", "renamed_field", SourceContractError, "/v1/games has another shape: KeyError 'id'"),
-        ("bdl_stats", "null_id", SourceContractError, "another shape"),
+        ("bdl_games", "renamed_field", SourceContractError, "/v1/games has an unexpected shape: KeyError 'id'"),
+        ("bdl_stats", "null_id", SourceContractError, "unexpected shape"),
     ],
 )
 def test_a_list_that_is_none_is_refused_for_what_it_is(

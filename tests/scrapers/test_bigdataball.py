@@ -212,7 +212,7 @@ def test_a_name_of_the_date_that_nothing_explains_is_told_and_one_of_another_dat
         return Page(Request("/drive/v3/files", cursor='{"again":true}'), 1, 200, {}, body, NOW, 0.1)
 
     day = Partition.day(DAY, "America/New_York")
-    with pytest.raises(SourceContractError, match="which nothing explains"):
+    with pytest.raises(SourceContractError, match="which is unknown"):
         bench.scraper.inspect(day, listed(f"[{DAY}]-0022400477-BOS@MIA (1).csv"))
     for harmless in ("[2025-01-01]-x.csv", f"[{DAY}]-combined-stats.csv", f"copy of [{DAY}]-0022400477-BOS@MIA.csv"):
         with pytest.raises(NothingPublished):

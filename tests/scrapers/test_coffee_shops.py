@@ -135,7 +135,7 @@ def test_a_shop_that_ignores_the_size_of_a_page_is_read_to_its_end(street: Stree
     ("shop", "kind", "told"),
     [
         (SHOPIFY, "no_price", "has no price in major units"),
-        (WOO, "no_price", "has a price that is no number of minor units"),
+        (WOO, "no_price", "has a price that is not a number of minor units"),
         (WOO, "no_total", "has no X-WP-Total"),
         (WOO, "other_currency", "costs XAU, the settings say EUR.*fix the currency of this shop"),
     ],

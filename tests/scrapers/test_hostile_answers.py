@@ -417,7 +417,7 @@ def test_a_date_that_had_rows_in_one_sweep_is_not_empty_in_the_next():
 @pytest.mark.parametrize(("body", "days"), [(EMPTY, 400), (GOOD, 363)], ids=["none", "rows"])
 def test_what_a_cache_took_before_the_date_was_settled_is_no_answer(body, days):
     client, landing = Landed(body, age=str(days * 86_400)), Landing(MemoryObjectStore())
-    with pytest.raises(NotSettled, match=r"a cache gave an answer of 202.* UTC, and the date was settled at"):
+    with pytest.raises(NotSettled, match=r"a cache returned a response of 202.* UTC, and the date was settled at"):
         scrape(DAY, ScrapeContext(SOURCE, client, landing, "b", "0"))
 
 

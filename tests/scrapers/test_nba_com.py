@@ -120,7 +120,7 @@ def test_a_game_that_the_schedule_lists_three_times_is_one(bench: Bench) -> None
     [
         ("contradiction", THIS_SEASON, SourceContractError, "game 0012400001 is scheduled at 2 times"),
         ("empty", THIS_SEASON, NothingPublished, "without a game proves nothing"),
-        ("number_id", THIS_SEASON, SourceContractError, "another shape"),
+        ("number_id", THIS_SEASON, SourceContractError, "unexpected shape"),
         ("renamed", THIS_SEASON, SourceContractError, "gameStatus"),
         ("wrong_echo", ANOTHER, SourceContractError, "asked for the season 2025-26, got that of '2024-25'"),
         ("empty_body", THIS_SEASON, SourceUnavailable, "empty body"),
@@ -269,8 +269,8 @@ REFUSED: list[tuple[str, dict[str, str], str, str, type[PipelineError], str]] = 
     ("nba_scoreboard", V2, "one_line", BOARD, CoverageLow, "has points of 1 of its 2 teams"),
     ("nba_scoreboard", {}, "number_id", BOARD, SourceContractError, "id, code or status"),
     ("nba_scoreboard", V2, "number_id", BOARD, SourceContractError, "id, code or status"),
-    ("nba_scoreboard", {}, "renamed", BOARD, SourceContractError, "another shape"),
-    ("nba_scoreboard", V2, "renamed", BOARD, SourceContractError, "another shape"),
+    ("nba_scoreboard", {}, "renamed", BOARD, SourceContractError, "unexpected shape"),
+    ("nba_scoreboard", V2, "renamed", BOARD, SourceContractError, "unexpected shape"),
     ("nba_boxscores", {}, "wrong_echo", BOX, SourceContractError, "asked for the box score of"),
     ("nba_boxscores", V2_BOX, "wrong_echo", BOX, SourceContractError, "asked for GameID"),
     ("nba_boxscores", {}, "no_players", BOX, CoverageLow, "players who played"),
@@ -322,7 +322,7 @@ def test_an_answer_that_is_not_the_whole_of_its_date_is_refused_for_what_it_is(
 @pytest.mark.parametrize("name", BY_DATE)
 def test_a_connection_that_hangs_is_an_outage(bench: Bench, name: str) -> None:
     bench.upstream.trouble({"kind": "hang"})
-    with pytest.raises(SourceUnavailable, match="no answer within"):
+    with pytest.raises(SourceUnavailable, match="no response within"):
         bench.scrape(name, DAY, timeout_s=0.3)
 
 

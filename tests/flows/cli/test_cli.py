@@ -189,7 +189,7 @@ def test_which_days_of_a_month_are_missing_anywhere_is_one_command(place: Any, g
     assert "bdl_games: 0 of 31 partitions well, 2025-01-01 to 2025-01-31" in lines
     data = gapless("calendar", SOURCE, "--in", "2025-01", "--json").data
     assert (data["partitions"], data["need_attention"]) == (31, 29)
-    assert "is no period" in gapless("calendar", "--in", "last year").err
+    assert "is not a period" in gapless("calendar", "--in", "last year").err
 
 
 def test_n14_what_cannot_be_done_is_exit_code_1_and_one_line_that_says_what_to_do(place: Any, gapless: Any) -> None:

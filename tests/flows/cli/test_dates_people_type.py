@@ -21,10 +21,10 @@ from flows.planning.requested import Selection, requested_partitions
 from scrapers.registry import scraper
 
 NAMED = {
-    "9999-12-31": "9999-12-31 lies past the calendar",
-    "0001-01-01": "0001-01-01 lies past the calendar",
+    "9999-12-31": "9999-12-31 is outside the calendar",
+    "0001-01-01": "0001-01-01 is outside the calendar",
     "20250203": "20250203 is written without hyphens; write 2025-02-03",
-    "2025-02-30": "2025-02-30 is no day: February 2025 has 28",
+    "2025-02-30": "2025-02-30 is not a day: February 2025 has 28",
     "2025-13-01": "there is no month 13",
     "2025-02-03–2025-02-05": "joins two dates by an en dash; write 2025-02-03..2025-02-05",
     "2025-02-03 - 2025-02-05": "joins two dates by a hyphen",

@@ -104,7 +104,7 @@ def test_a_mail_server_that_is_down_refuses_the_run_with_a_next_step_before_anyt
     asked = Asked(source="bdl_box_scores", start_date=dt.date(2025, 1, 1), end_date=dt.date(2025, 1, 2))
     with pytest.raises(ConfigurationError) as refused:
         asyncio.run(backfill.run_backfill(build_services(), asked, "bf-1", PlainOrchestrator()))
-    assert "nobody could be told how the run ends" in str(refused.value)
+    assert "no channel could report how the run ends" in str(refused.value)
     assert "Nothing was done" in str(refused.value)
     assert "gapless test-alert" in refused.value.hint
     assert place.objects() == before

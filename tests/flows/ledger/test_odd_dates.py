@@ -103,7 +103,7 @@ def test_an_empty_or_cut_body_is_tried_again_and_breaks_the_contract_of_its_date
         assert (entries[date].verdict, entries[date].error_type) == (Verdict.VERIFIED, "")
     for date in ever:
         assert (entries[date].verdict, entries[date].error_type) == (Verdict.FAILED_PERMANENT, "SourceContractError")
-        assert f"so at each of {tries} tries" in entries[date].error
+        assert f"the same at each of {tries} tries" in entries[date].error
 
 
 def test_no_incomplete_answer_is_evidence_of_an_empty_date(place: Place, ran: Ran) -> None:

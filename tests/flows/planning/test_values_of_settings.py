@@ -63,10 +63,10 @@ def test_quotes_around_a_value_and_line_breaks_in_it_are_named(field: str, aroun
         (
             "racing_cards",
             {"source_entities": {"racing_cards": ["gb"]}},
-            "which is asked by date",
+            "which is fetched by date",
             "GAPLESS_SOURCE_ONLY",
         ),
-        ("odds_history", {"source_entities": {"odds_history": ["us"]}}, "which is asked by date", "take them out"),
+        ("odds_history", {"source_entities": {"odds_history": ["us"]}}, "which is fetched by date", "take them out"),
         ("hemnet_sales", {"source_pause_s": {"hemnet_sales": (1, 2)}}, "shares that of the account hemnet", '"hemnet"'),
         ("racing_cards", {"source_urls": {"racing_cards": "example.com"}}, "neither https", "https://api.theracingapi"),
         ("racing_cards", {"source_urls": {"racing_cards": "ftp://example.com"}}, "neither https", ""),

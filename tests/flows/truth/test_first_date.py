@@ -275,4 +275,4 @@ def test_the_command_searches_shows_and_forgets(services: Services, upstream: Up
     assert "forgotten" in gapless("first-date", SOURCE, "--forget").out
     assert gapless("first-date", SOURCE, "1990-01-01").code == 2
     whole = gapless("first-date", "civic_band", "2020-01-01", "2020-02-01")
-    assert (whole.code, "asked by entity" in whole.err) == (1, True)
+    assert (whole.code, "fetched by entity" in whole.err) == (1, True)
