@@ -5,6 +5,7 @@ Mode ``validate``, and what a full run gets unchanged, is recounted alone: that 
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
@@ -15,18 +16,17 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
-from alerting.errors import CoverageLow, Shrunk, StateUnreadable
+from alerting.errors import PipelineError, Shrunk, StateUnreadable
 from alerting.incident import Incident
 from alerting.redaction import redact
 from alerting.wording import plural
-from flows.ledger.events import verdict_event
-from flows.ledger.ledger import Verdict
 from flows.log import lets_out_redacted, partition_logger
-from flows.run.data_facts import balance_facts, item_counts_of
+from flows.run.data_facts import balance_facts
 from flows.run.gate import SOURCE_DOWN
 from flows.run.prefect_orchestrator import handed_over
 from flows.run.quarantine import quarantine_suspects
 from flows.run.recording import record_batch_failure, record_failure, record_landed
+from flows.run.recounted import record_verification
 from flows.run.run import Run
 from flows.run.work_set import Landed
 from processors.load_plan import Warehouse
@@ -35,7 +35,7 @@ from processors.receipt import read_receipt
 from processors.verification import Verification, verify
 from scrapers.manifest import Manifest
 from scrapers.partition import window_name
-from scrapers.scrape import nothing, utc_now
+from scrapers.scrape import nothing
 
 _NOT_BEGUN = "a batch is handed over by the run that landed it: start the backfill"
 
@@ -144,12 +144,22 @@ async def _load_and_verify(run: Run, landed: list[Manifest], staged: Callable[[]
     if not manifests:
         return Failed(message=f"{plural(len(landed), 'partition')} quarantined, none left to load: see the errors")
     keys = [one.partition for one in manifests]
-    receipt = await run.step("load", f"load {window_name(keys)}", partial(_load, run, manifests, staged))
-    if isinstance(receipt, BaseException):
-        return await _all_failed(run, keys, receipt, "load")
-    if receipt is None:
+    written = await run.step("load", f"load {window_name(keys)}", partial(_load, run, manifests, staged))
+    if isinstance(written, BaseException):
+        return await _all_failed(run, keys, written, "load")
+    if written is None:
         return Failed(message=f"{plural(len(keys), 'partition')} not loaded, as loading was stopped: see the errors")
-    await _take_receipt(run, receipt, keys[0])
+    # Beside the recount: nobody waits for what is not needed any more.
+    tidying = asyncio.create_task(run.in_thread(_tidy, written))
+    try:
+        return await _recount_written(run, written.receipt, manifests, len(landed))
+    finally:
+        await tidying
+
+
+async def _recount_written(run: Run, receipt: Receipt, manifests: list[Manifest], wanted: int) -> State[Any]:
+    window = manifests[0].partition
+    await _take_receipt(run, receipt, window)
     loaded = [one for one in manifests if one.partition in receipt.partitions]
     found = await _verify(run, loaded, receipt)
     if isinstance(found, BaseException):
@@ -158,14 +168,22 @@ async def _load_and_verify(run: Run, landed: list[Manifest], staged: Callable[[]
         # The payload of a later batch may have shown that one of this batch is not to be believed.
         believed = [one for one in loaded if one.partition not in run.work.quarantined]
         good = await run.in_thread_each(
-            lambda one: record_verification(run, one, found[one.partition], keys[0], receipt=receipt), believed
+            lambda one: record_verification(run, one, found[one.partition], window, receipt=receipt), believed
         )
-    message = f"{sum(good)} of {len(landed)} verified"
+    message = f"{sum(good)} of {wanted} verified"
     partition_logger().info("%s, receipt %s", message, receipt.receipt_id)
-    return Completed(message=message) if sum(good) == len(landed) else Failed(message=message)
+    return Completed(message=message) if sum(good) == wanted else Failed(message=message)
 
 
-async def _load(run: Run, manifests: list[Manifest], staged: Callable[[], None]) -> Receipt | None:
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Written:
+    """A batch in its tables, and what is still staged of it."""
+
+    receipt: Receipt
+    prepared: Prepared
+
+
+async def _load(run: Run, manifests: list[Manifest], staged: Callable[[], None]) -> _Written | None:
     """The next batch is staged while this one is written. None when nothing of it is to be written any more."""
     prepared = await run.in_thread(_prepare, run, manifests)
     staged()
@@ -178,7 +196,7 @@ async def _load(run: Run, manifests: list[Manifest], staged: Callable[[], None])
         if len(wanted) < len(manifests):
             await run.in_thread(prepared.forget)
             prepared = await run.in_thread(_prepare, run, wanted)
-        return await run.in_thread(_publish, run, prepared)
+        return _Written(await run.in_thread(_publish, run, prepared), prepared)
 
 
 def _prepare(run: Run, manifests: list[Manifest]) -> Prepared:
@@ -196,6 +214,14 @@ def _publish(run: Run, prepared: Prepared) -> Receipt:
     # Of a review, a person sees which rows would go before any does.
     accept_shrink = run.asked.accept_shrink or run.review is not None
     return prepared.publish(expected=run.expected, accept_shrink=accept_shrink)
+
+
+def _tidy(written: _Written) -> None:
+    """What cannot be removed is logged: the rows are in their tables."""
+    try:
+        written.prepared.forget()
+    except PipelineError as error:
+        partition_logger().warning("staged rows of %s were not removed: %s", written.receipt.receipt_id, error)
 
 
 async def _take_receipt(run: Run, receipt: Receipt, window: str) -> None:
@@ -289,91 +315,6 @@ def _verified(
         expected=run.expected,
         supposed=supposed,
     )
-
-
-def record_verification(
-    run: Run, manifest: Manifest, found: Verification, window: str, receipt: Receipt | None = None
-) -> bool:
-    """Writes one partition's final verdict; True when it is good. Without a ``receipt`` it keeps the one it has."""
-    key = found.partition
-    if not found.is_ok:
-        _keep_what_is_there(run, manifest, found, receipt)
-        error = CoverageLow(
-            f"{found.verdict}: {found.evidence}; {_left(run)}",
-            source=run.source,
-            partition=key,
-            stage="verify",
-            hint=_hint(found),
-        )
-        record_failure(run, key, error, "verify", window)
-        return False
-    if run.review is not None and receipt is not None:
-        entry = run.ledger.advance(
-            key,
-            Verdict.STAGED,
-            run.backfill_id,
-            utc_now(),
-            evidence=manifest.empty_evidence,
-            attempt=manifest.attempt,
-            receipt_id=receipt.receipt_id,
-        )
-        verdict_event(entry)
-        return True
-    entry = run.ledger.advance(
-        key,
-        Verdict.EMPTY_OK if manifest.empty_evidence else Verdict.VERIFIED,
-        run.backfill_id,
-        utc_now(),
-        loaded=found.loaded,
-        changes=receipt.changes_of(key) if receipt else {},
-        actual=found.loaded.get(run.kit.scraper.tables[0], 0),
-        verified_at=utc_now(),
-        attempt=manifest.attempt,
-        **item_counts_of(found),
-        **({"receipt_id": receipt.receipt_id} if receipt else {}),
-        **({"accepted": accepted} if (accepted := _acceptance(run, key, receipt)) else {}),
-    )
-    verdict_event(entry)
-    return True
-
-
-def _keep_what_is_there(run: Run, manifest: Manifest, found: Verification, receipt: Receipt | None) -> None:
-    """A date that is not called done has its rows all the same: ledger and mail say how many of those that were landed.
-
-    Rows beyond these were never right, and no later load has to account for them.
-    """
-    if (entry := run.ledger.get(found.partition)) is None or run.review is not None:
-        return
-    facts: dict[str, Any] = {
-        "loaded": {table: min(rows, manifest.counts.get(table, rows)) for table, rows in found.loaded.items()},
-        **(item_counts_of(found) if found.items else {}),
-    }
-    if receipt is not None:
-        facts |= {"receipt_id": receipt.receipt_id, "changes": receipt.changes_of(found.partition)}
-    run.ledger.put(dataclasses.replace(entry, **facts))
-
-
-def _left(run: Run) -> str:
-    if run.review is not None:
-        return "the rows were tried beside the tables, which are as they were"
-    return "the rows are loaded but not called done"
-
-
-def _hint(found: Verification) -> str:
-    oracles = sorted({one.oracle.source for one in found.items if one.is_short})
-    if not oracles:
-        return "fetch the date again"
-    return f"fetch the date again; if it is right without them, {' or '.join(oracles)} is wrong or was read too early"
-
-
-def _acceptance(run: Run, key: str, receipt: Receipt | None) -> str:
-    """Who or what took fewer rows of the partition than were there; "" where nobody had to."""
-    if receipt is not None and key in receipt.settled:
-        return f"fewer rows in {run.backfill_id}: {receipt.settled[key]}"
-    if not run.asked.accept_shrink:
-        return ""
-    by = f" by {run.facts.requested_by}" if run.facts.requested_by else ""
-    return f"fewer rows accepted{by} in {run.backfill_id}: {run.asked.reason_text}"
 
 
 async def _all_failed(run: Run, partitions: list[str], error: BaseException, stage: str) -> State[Any]:

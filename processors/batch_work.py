@@ -197,13 +197,11 @@ class BatchWork:
                 schema_hash=one.schema,
                 digest=one.batch.digest,
             )
-        self._delete([name for one in staged.tables for name in one.objects])
         return receipts
 
     def forget(self, staged: StagedBatch) -> None:
-        """Removes what was staged; no table has changed."""
-        for one in staged.tables:
-            self._forget_table(one)
+        """Removes what was staged, whether it was put in place or not."""
+        self._at_once("forget", self._forget_table, staged.tables)
 
     def _forget_table(self, one: StagedTable) -> None:
         self.context.warehouse.drop_staging(one.batch)

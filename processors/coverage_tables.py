@@ -110,6 +110,7 @@ def _replace(
         uris = tuple(f"{store.root_uri}/{name}" for name in names)
         batch = TableBatch(table, scope, digest, look, uris, len(rows))
         warehouse.replace(batch, warehouse.stage(batch))
+        warehouse.drop_staging(batch)
     finally:
         for name in names:
             store.delete(name)

@@ -123,10 +123,13 @@ class Warehouse(Protocol):
         """``staged`` with ``cells`` and ``shared``: what the rows would change, and which unique values others have."""
 
     def replace(self, batch: TableBatch, staged: TableLoad) -> TableLoad:
-        """Replaces the rows of the batch's scope by the staged ones, atomically. Safe to repeat after any crash."""
+        """Replaces the rows of the batch's scope by the staged ones, atomically. Safe to repeat after any crash.
+
+        What was staged stays until `drop_staging`.
+        """
 
     def drop_staging(self, batch: TableBatch) -> None:
-        """Forgets what was staged and not replaced."""
+        """Forgets what was staged, if it is there."""
 
     def name_of(self, table: str) -> str:
         """The quoted full name for SQL."""

@@ -52,7 +52,10 @@ def process(
     ``CriticalError`` from the warehouse, ``ConfigurationError`` for an impossible batch. What is wrong with a single
     partition is never raised, but stands in the receipt.
     """
-    return prepare(manifests, context, verified=verified).publish(expected=expected, accept_shrink=accept_shrink)
+    prepared = prepare(manifests, context, verified=verified)
+    receipt = prepared.publish(expected=expected, accept_shrink=accept_shrink)
+    prepared.forget()
+    return receipt
 
 
 def prepare(
@@ -91,7 +94,10 @@ class Prepared:
     def publish(
         self, *, expected: Mapping[str, Sequence[Expectation]] | None = None, accept_shrink: bool = False
     ) -> Receipt:
-        """The second half: compared with the tables and put in place. Nothing else may write them meanwhile."""
+        """The second half: compared with the tables and put in place. Nothing else may write them meanwhile.
+
+        What was staged stays until `forget`.
+        """
         context, settled = self._work.context, dict[str, str]()
         while True:
             staged = self._staged = self._work.compare(self.stage())
@@ -111,7 +117,7 @@ class Prepared:
         return receipt
 
     def forget(self) -> None:
-        """Removes what was staged; no table has changed."""
+        """Removes what was staged, published or not."""
         if self._staged is not None:
             self._work.forget(self._staged)
             self._staged = None

@@ -49,6 +49,7 @@ from processors.warehouse_errors import translated
 from scrapers.threads import threads
 
 _STAGING_LIFE = dt.timedelta(days=1)
+_ROWS_PER_ANSWER = 10_000
 
 Cells = tuple[Mapping[str, Any], ...]
 
@@ -210,7 +211,6 @@ class BigQueryWarehouse:
         """See `Warehouse.replace`."""
         with self._writing[batch.table.name]:
             replaced = self.replace_rows(batch)
-            self.drop_staging(batch)
         return dataclasses.replace(staged, replace_job_id=str(replaced.job_id))
 
     def stage_rows(self, batch: TableBatch) -> Job:
@@ -313,7 +313,8 @@ class BigQueryWarehouse:
             job = self._open().query(
                 sql, job_config=config, location=self.dataset.location, job_retry=None, **self._calling
             )
-            found = job.result(retry=self._retry, timeout=self._job_timeout_s, job_retry=None)
+            # With a size, the answer that says that the job is done has the first rows, too.
+            found = job.result(_ROWS_PER_ANSWER, retry=self._retry, timeout=self._job_timeout_s, job_retry=None)
             self._billed.add(job)
             return [dict(row.items()) for row in found]
 

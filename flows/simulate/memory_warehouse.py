@@ -241,7 +241,6 @@ class MemoryWarehouse:
         if batch.table.deleted_field:
             parameters["snapshot_at"] = batch.snapshot_at
         self.tables[batch.table.name] = self._engine.changed(sql, parameters, self._read_by(sql), batch.table.name)
-        self.drop_staging(batch)
         return TableLoad(staged.load_job_id, "replace", staged.rows, staged.size_bytes, staged.cells)
 
     def drop_staging(self, batch: TableBatch) -> None:

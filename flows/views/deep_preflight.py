@@ -135,6 +135,7 @@ def _load_twice(trial: _Trial, warehouse: _DryFirst, table: Table) -> None:
         staged = warehouse.compare(batch, warehouse.stage(batch))
         size_bytes = warehouse.dry_run(*_replace(batch, warehouse))
         done = warehouse.replace(batch, staged)
+        warehouse.drop_staging(batch)
         would = f"the replacing statement would read {size_bytes:,} bytes"
         return f"{plural(staged.rows, 'row')} staged; {would}; {done.replace_job_id}"
 
@@ -214,6 +215,7 @@ def _year(trial: _Trial, warehouse: _DryFirst, table: Table) -> None:
     def load() -> str:
         batch = _batch(trial, table, manifests, rows, "preflight-year")
         warehouse.replace(batch, warehouse.stage(batch))
+        warehouse.drop_staging(batch)
         return plural(len(rows), "row")
 
     if not trial.tried(f"a year of {table.name}", load):

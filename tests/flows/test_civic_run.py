@@ -22,8 +22,8 @@ from flows.closing.record import render_record
 from flows.parameters import Mode
 from flows.planning.planner import plan_asked
 from flows.planning.stored_plan import plan_name
-from flows.process import record_verification
 from flows.run.recording import land, record_failure
+from flows.run.recounted import record_verification
 from flows.run.run import Run
 from flows.wiring import Services
 from processors.process import LoadContext, process

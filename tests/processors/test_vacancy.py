@@ -108,7 +108,6 @@ def test_a_key_of_the_batch_before_is_found_though_the_table_was_asked_before_th
     assert "also outside the partition" in refused.failures[LATER].message
     assert compared == ["games"]
     assert bench.rows("games", "game_key") == [("one",), ("two",)]
-    assert bench.table_ids() == {"games", "player_lines"}
 
 
 def test_a_batch_that_is_forgotten_leaves_nothing(bench: Bench) -> None:

@@ -121,7 +121,9 @@ def test_refusals_that_outlast_the_retries_are_transient(bench, order, bigquery_
 
 def load(bench: Any, batch: TableBatch) -> TableLoad:
     """Both steps, as a batch of one table takes them."""
-    return bench.warehouse.replace(batch, bench.warehouse.stage(batch))
+    done: TableLoad = bench.warehouse.replace(batch, bench.warehouse.stage(batch))
+    bench.warehouse.drop_staging(batch)
+    return done
 
 
 def _batch(bench: Any, table: Table, lines: list[dict[str, Any]], digest: str, **changes: Any) -> TableBatch:

@@ -38,9 +38,9 @@ from flows.coordination.lease import Holder, Lease
 from flows.ledger.ledger import Ledger, Verdict
 from flows.parameters import Mode, Order, Reason
 from flows.planning.planner import plan_asked
-from flows.process import record_verification
 from flows.run.plain_orchestrator import PlainOrchestrator
 from flows.run.recording import land, record_failure
+from flows.run.recounted import record_verification
 from flows.run.run import Run
 from flows.run.starting_facts import starting_facts
 from processors.process import LoadContext, process
@@ -166,7 +166,7 @@ def _use_clock(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (
         "flows.run.run",
         "flows.run.recording",
-        "flows.process",
+        "flows.run.recounted",
         "flows.run.starting_facts",
     ):
         monkeypatch.setattr(f"{module}.utc_now", lambda: world.now)

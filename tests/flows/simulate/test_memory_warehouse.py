@@ -74,6 +74,7 @@ def story(warehouse: Warehouse, bucket: MemoryBucket) -> list[Any]:
         staged = warehouse.compare(one, warehouse.stage(one))
         told.append(sorted(map(repr, staged.cells)))
         warehouse.replace(one, staged)
+        warehouse.drop_staging(one)
 
     def recount() -> None:
         days = {"days": [FIRST, SECOND]}
