@@ -23,6 +23,7 @@ from alerting.redaction import RedactingFilter, redact
 from scrapers.answers import Answer, is_data_type
 from scrapers.bodies import beginning, unpacked
 from scrapers.challenges import SEARCHED_BYTES
+from scrapers.checksums import Summed, checksums, refuse_damaged
 from scrapers.deadline import Deadline
 
 _OF_CONNECTIONS = (
@@ -123,7 +124,8 @@ class HttpTransport:
         """Sends the call once and reads its answer: the whole body of a complete one, the beginning of any other.
 
         Raises ``SourceUnavailable`` for time-outs and broken connections, ``ConfigurationError`` for an address that
-        cannot be asked, and what `scrapers.bodies.unpacked` says of a body. None of them holds a key.
+        cannot be asked, and what `scrapers.bodies.unpacked` and `scrapers.checksums.refuse_damaged` say of a body. None
+        of them holds a key.
         """
         deadline_s = time.monotonic() + call.timeout_s
         # "from None": httpx keeps the request, and with it the key, on its exceptions.
@@ -146,8 +148,11 @@ class HttpTransport:
                 if response.status_code not in call.accepted:
                     body = beginning(raw, encoding, SEARCHED_BYTES, (httpx.HTTPError,))
                     return Answer(response.status_code, names, body, dt.datetime.now(dt.UTC))
-                kept = list[bytes]()
-                body = self._body(_keeping(raw, kept, call.max_body_bytes) if encoding else raw, encoding, call)
+                kept, promised = list[bytes](), checksums(names)
+                received = Summed(raw, promised)
+                pieces = iter(received) if promised else raw
+                body = self._body(_keeping(pieces, kept, call.max_body_bytes) if encoding else pieces, encoding, call)
+                refuse_damaged(promised, received, body)
                 return Answer(response.status_code, names, body, dt.datetime.now(dt.UTC), b"".join(kept))
         except httpx.TimeoutException as error:
             raise SourceUnavailable(f"no response within {call.timeout_s:g} s", reason=type(error).__name__) from None

@@ -108,13 +108,8 @@ class DriveFolder(Scraper, Versioned):
         file, *rest = [File(**one) for one in json.loads(page.request.cursor)]
         if page.is_absent:
             raise NotSettled(f"{file.name} was deleted after it was listed")
+        _refuse_other_content(file, page.body)
         counts = self.counts(file, page.body)
-        md5 = hashlib.md5(page.body, usedforsecurity=False).hexdigest()
-        if (md5, len(page.body)) != (file.md5, file.size_bytes):
-            raise NotSettled(
-                f"{file.name} was listed with {file.size_bytes:,} bytes and MD5 {file.md5}, and came with "
-                f"{len(page.body):,} and {md5}"
-            )
         return Findings(counts, keys=(file.name,), next_request=self._download(rest))
 
     def changes_request(self, since: dt.datetime) -> Request:
@@ -219,6 +214,17 @@ def _files_in(page: Page) -> tuple[list[File], str]:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise SourceContractError(f"a list of files has an unexpected shape: {type(error).__name__} {error}") from None
     return files, token
+
+
+def _refuse_other_content(file: File, body: bytes) -> None:
+    """Before anything is read of it. ``NotSettled`` for another content, so that the date is listed again;
+    ``SourceUnavailable`` for less of it that ends within a line."""
+    md5 = hashlib.md5(body, usedforsecurity=False).hexdigest()
+    if (md5, len(body)) == (file.md5, file.size_bytes):
+        return
+    is_cut = len(body) < file.size_bytes and not body.endswith(b"\n")
+    told = f"{file.size_bytes:,} bytes and MD5 {file.md5}, and came with {len(body):,} and {md5}"
+    raise (SourceUnavailable if is_cut else NotSettled)(f"{file.name} was listed with {told}")
 
 
 def _age(file: File) -> tuple[dt.datetime, str]:

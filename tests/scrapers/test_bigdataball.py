@@ -183,12 +183,12 @@ def test_a_file_deleted_or_changed_after_it_was_listed_is_listed_again(bench):
         ("changed_meanwhile", "/files/", NotSettled),
         ("cut_csv", "/files/", SourceUnavailable),
         ("cut_line", "/files/", NotSettled),
-        ("other_header", "/files/", SourceContractError),
-        ("open_quote", "/files/", SourceContractError),
-        ("other_game", "/files/", SourceContractError),
+        ("other_header", "", SourceContractError),
+        ("open_quote", "", SourceContractError),
+        ("other_game", "", SourceContractError),
         ("html200", "/files/", BlockedBySource),
         ("html403", "/files/", BlockedBySource),
-        ("bad_json", "/files/", SourceContractError),
+        ("bad_json", "/files/", SourceUnavailable),
     ],
 )
 def test_what_is_no_answer_is_refused_for_what_it_is(bench, kind, path, expected):

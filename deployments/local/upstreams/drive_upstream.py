@@ -33,7 +33,7 @@ import socket
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 from urllib.parse import parse_qs
 
@@ -288,13 +288,8 @@ class DriveUpstream(SampleUpstream[DriveKind]):
             content = content[: len(content) // 2]
         elif kind == "cut_line":
             content = b"".join(content.splitlines(keepends=True)[:-9])
-        elif kind == "other_header":
-            content = content.replace(b"play_id", b"event_id", 1)
-        elif kind == "open_quote":
-            content = content.replace(b"start of period", b'"start of period', 1)
-        elif kind == "other_game":
-            other = next(one.game for one in listed if one.game and one.game != file.game)
-            content = csv_of(other)
+        else:
+            content = _uploaded_wrong(file, kind, listed).content
         return Answer(200, content, media_type="text/csv")
 
     def _date_played(self, game: Game) -> dt.date:
@@ -339,7 +334,21 @@ def _spoiled(found: list[DriveFile], kind: DriveKind | None, upstream: DriveUpst
         twin = found[0]
         older = twin.modified - dt.timedelta(hours=3)
         return [*found, DriveFile(f"1{'0' * 9}{twin.id[10:]}", twin.name, b"x" + twin.content, older, twin.game)]
-    return found
+    return [_uploaded_wrong(file, kind, found) for file in found]
+
+
+def _uploaded_wrong(file: DriveFile, kind: DriveKind | None, listed: list[DriveFile]) -> DriveFile:
+    """As its vendor put it there: a list tells the checksum of the wrong content, too."""
+    if file.game is None:
+        return file
+    content = file.content
+    if kind == "other_header":
+        content = content.replace(b"play_id", b"event_id", 1)
+    elif kind == "open_quote":
+        content = content.replace(b"start of period", b'"start of period', 1)
+    elif kind == "other_game":
+        content = csv_of(next(one.game for one in listed if one.game and one.game != file.game))
+    return replace(file, content=content)
 
 
 def _instant(text: str) -> dt.datetime:
