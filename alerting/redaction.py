@@ -154,7 +154,7 @@ def _copied(value: Any, name: str, depth: int) -> Any:
     if isinstance(value, int | float):
         return value
     if isinstance(value, str | bytes | bytearray | memoryview):
-        return redact(_text(value))
+        return redact(value if type(value) is str else _text(value))
     if depth == 0:
         return redact(_text(value), 300)
     if items := _items(value):
@@ -171,6 +171,8 @@ def _copied(value: Any, name: str, depth: int) -> Any:
 
 def _items(value: Any) -> list[tuple[Any, Any]]:
     """Names and values of whatever has some: mappings, header objects, dataclasses, models."""
+    if type(value) is dict:
+        return list(value.items())
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return [(field.name, getattr(value, field.name, None)) for field in dataclasses.fields(value)]
     many = getattr(value, "multi_items", None) or getattr(value, "items", None)
@@ -185,16 +187,24 @@ def _items(value: Any) -> list[tuple[Any, Any]]:
 
 def _copied_items(items: list[tuple[Any, Any]], depth: int) -> dict[str, Any]:
     copied: dict[str, Any] = {}
-    said = {_text(key).lower(): item for key, item in items}
-    named = said.get("name", said.get("key", said.get("header", "")))
     for key, item in items:
-        text = _text(key)
-        under = _text(named) if text.lower() in ("value", "val") and isinstance(named, str | bytes) else text
+        text = key if type(key) is str else _text(key)
+        under = _named(items, text) if text.lower() in _OF_VALUES else text
         made, place = _copied(item, under, depth - 1), redact(text)
         if place in copied and copied[place] != made:  # a header that came twice
             made = [*copied[place], made] if isinstance(copied[place], list) else [copied[place], made]
         copied[place] = made
     return copied
+
+
+_OF_VALUES = ("value", "val")
+
+
+def _named(items: list[tuple[Any, Any]], text: str) -> str:
+    """What ``{"name": ..., "value": ...}`` calls its value; ``text`` where it does not say."""
+    said = {_text(key).lower(): item for key, item in items}
+    named = said.get("name", said.get("key", said.get("header", "")))
+    return _text(named) if isinstance(named, str | bytes) else text
 
 
 def _is_secret(value: Any, name: str) -> bool:

@@ -199,10 +199,15 @@ def check_table(table: Table) -> tuple[Column, ...]:
     deleted = known.get(table.deleted_field)
     if deleted and (deleted.kind, deleted.mode, table.whole_entity) != ("TIMESTAMP", "NULLABLE", True):
         problems.append(f"{deleted.name} must be a nullable TIMESTAMP of a whole_entity table")
-    problems += _unwelcome(columns)
+    problems += _unwelcome_of(table.model)
     if problems:
         raise ConfigurationError(f"table {table.name}: {'; '.join(problems)}", stage="load")
     return columns
+
+
+@functools.lru_cache(maxsize=1_000)
+def _unwelcome_of(model: type[BaseModel]) -> tuple[str, ...]:
+    return tuple(_unwelcome(columns_of(model)))
 
 
 def _unwelcome(columns: Sequence[Column], path: str = "") -> list[str]:

@@ -232,6 +232,7 @@ def _silence_httpx() -> None:
     """The library logs every URL at INFO, and a key can be a query parameter."""
     for name in ("httpx", "httpcore"):
         logger = logging.getLogger(name)
-        logger.setLevel(max(logger.level, logging.WARNING))
+        if logger.level < logging.WARNING:
+            logger.setLevel(logging.WARNING)
         if not any(isinstance(known, RedactingFilter) for known in logger.filters):
             logger.addFilter(RedactingFilter())

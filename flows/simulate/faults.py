@@ -74,6 +74,7 @@ _PLACES: Mapping[str, tuple[Sequence[Fault], int]] = {
     "read ": (OF_READ, 2),
     "list ": (OF_READ, 1),
     "stage ": (OF_STORAGE_WRITE, 2),
+    "compare ": (OF_READ, 1),
     "replace ": (OF_STORAGE_WRITE, 3),
     "query": (OF_READ, 2),
     "mail ": (OF_CHANNEL, 3),

@@ -14,7 +14,7 @@ from scrapers.html_bodies import landed_embedded_json
 from scrapers.partition import Partition
 
 _STOCKHOLM = ZoneInfo("Europe/Stockholm")
-_SPACES = re.compile(r"\s")
+_SPACES, _DIGIT, _NUMBER = re.compile(r"\s+"), re.compile(r"\d"), re.compile(r"[0-9]+(?:\.[0-9]+)?")
 _SQUARE_METRES = {"m²": Decimal(1), "ha": Decimal(10_000)}
 
 
@@ -82,11 +82,11 @@ def _amount(text: str | None, unit: str) -> Decimal | str | None:
     >>> _amount("9 €", "kr")
     '9 €'
     """
-    packed = _SPACES.sub("", text or "")
-    number = packed.removesuffix(unit).replace(",", ".")
-    if not re.search(r"\d", packed):
+    if not text or not _DIGIT.search(text):
         return None
-    return Decimal(number) if packed.endswith(unit) and re.fullmatch(r"[0-9]+(?:\.[0-9]+)?", number) else text
+    packed = _SPACES.sub("", text)
+    number = packed.removesuffix(unit).replace(",", ".")
+    return Decimal(number) if packed.endswith(unit) and _NUMBER.fullmatch(number) else text
 
 
 def _areas(text: str | None) -> tuple[Decimal | str | None, Decimal | str | None]:

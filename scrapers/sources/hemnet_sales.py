@@ -35,7 +35,7 @@ _GROUPS = {
     "other": "OTHERS",
 }
 _BOUNDS = {"living_area": "livingArea", "price": "price"}
-_NUMBER = re.compile(r"\d+(?:,\d+)?")
+_NUMBER, _BETWEEN_THOUSANDS = re.compile(r"\d+(?:,\d+)?"), re.compile(r"(?<=\d)\s(?=\d{3})")
 # Of a card: what makes the sale another one. Neither pictures nor people.
 _FACTS: tuple[str, ...] = (
     "soldAt",
@@ -189,5 +189,5 @@ def _number_in(text: str | None) -> float | None:
     """
     if text is None:
         return None
-    found = _NUMBER.search(re.sub(r"(?<=\d)\s(?=\d{3})", "", text))
+    found = _NUMBER.search(_BETWEEN_THOUSANDS.sub("", text))
     return float(found[0].replace(",", ".")) if found else None
