@@ -207,7 +207,7 @@ def coverage_text(coverage: Coverage) -> list[str]:
             if alike := [row.label for row in block.rows if not row.complete and row.uniform is look]:
                 lines.append(f"  {block.title} {look.label}: {_month_list(alike)}")
         if whole := [row.label for row in block.rows if row.complete]:
-            lines.append(f"  {block.title} whole: {_month_list(whole)}")
+            lines.append(f"  {block.title} complete: {_month_list(whole)}")
     if coverage.legend:
         lines.append("  " + "   ".join(f"{look.letter} {look.label} {count:,}" for look, count in coverage.legend))
     return lines

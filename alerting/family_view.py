@@ -107,7 +107,7 @@ def build_family_view(facts: RunFacts, read: Sequence[_Read], full_list: str) ->
         place=_place(facts),
         actions=actions_of(facts, ()),
         steps=steps,
-        steps_title="To go sooner" if outcome == PAUSED else "Do this next",
+        steps_title="To resume sooner" if outcome == PAUSED else "Do this next",
         notes=tuple(redact(note) for note in dict.fromkeys(facts.notes)),
         shared=tuple(_told_shared(found) for found in shared.values()),
         sections=tuple(_section_view(one, shared) for one in read),
@@ -244,6 +244,6 @@ def _section_view(one: _Read, shared: dict[_Same, list[tuple[str, IncidentGroup]
             one.view,
             causes=causes,
             cost=tuple(row for row in one.view.cost if row[0] in _SHOWN_COSTS),
-            steps_title="To go sooner" if one.view.outcome == PAUSED else "Next, for this source",
+            steps_title="To resume sooner" if one.view.outcome == PAUSED else "Next, for this source",
         ),
     )

@@ -15,9 +15,9 @@ VERDICT_LABELS = {
     "empty_ok": "proven empty",
     "unavailable": "not at the source",
     "failed_retryable": "failed, retryable",
-    "failed_permanent": "failed for good",
+    "failed_permanent": "failed, needs a fix",
     "partial": "incomplete",
-    "truncated": "cut off",
+    "truncated": "truncated",
     "shrunk": "shrunk, old rows kept",
     "landed": "landed, not loaded",
     "loaded": "loaded, not recounted",
@@ -120,7 +120,7 @@ def cost_rows(facts: RunFacts) -> Rows:
         rows.append(("BigQuery jobs", against("bigquery_jobs", f"{facts.bigquery_jobs:,}", facts.bigquery_jobs)))
     if facts.bigquery_bytes:
         before = facts.estimate.get("bigquery_bytes")
-        told = "" if before is None else f"; by dry run {size(before)} to replace and recount what was there before"
+        told = "" if before is None else f"; the dry run counted {size(before)} of existing rows"
         rows.append(("BigQuery bytes", f"{size(facts.bigquery_bytes)} billed{told}"))
     if facts.cost_usd is not None and max(facts.cost_usd, facts.estimate.get("cost_usd", 0.0)) < CENT_USD:
         rows.append(("cost", f"under {dollars(CENT_USD)}"))
@@ -197,7 +197,7 @@ def audit_rows(facts: RunFacts) -> Rows:
     dates = span(facts.start_date, facts.end_date)
     rows = (
         ("backfill", f"{facts.backfill_id}{f', attempt {facts.attempt}' if facts.attempt > 1 else ''}"),
-        ("what", facts.title),
+        ("source", facts.title),
         ("range", f"{dates} {facts.zone}, inclusive" if dates else ""),
         ("requested by", facts.requested_by),
         ("reason", facts.reason),

@@ -117,7 +117,7 @@ def build_view(facts: RunFacts, causes: Causes) -> SummaryView:
         place=place,
         actions=actions_of(facts, steps),
         steps=steps,
-        steps_title="To go sooner" if outcome == PAUSED else "Do this next",
+        steps_title="To resume sooner" if outcome == PAUSED else "Do this next",
         works_from=f"Works from {moment(facts.commands_work_from, facts.zone)} on" if facts.commands_work_from else "",
         sooner=redact(facts.command_to_begin_sooner) if facts.commands_work_from else "",
         causes=tuple(

@@ -100,8 +100,8 @@ def headline_of(facts: RunFacts, outcome: str, tally: Tally, differing: bool) ->
         return ", ".join(part for part in (ended, missing) if part)
     if outcome == "OK":
         if differing:
-            return "All there, but row counts differ"
-        return "All there, but look at the warning" if warned else "All there"
+            return "Complete, but row counts differ"
+        return "Complete, with a warning" if warned else "Complete"
     if tally.missing:
         return f"{plural(tally.missing, tally.unit)} missing"
     return "Failed" if outcome == "FAILED" else "Done, with gaps"
@@ -118,7 +118,7 @@ def verdict_of(facts: RunFacts, causes: Causes, tally: Tally, outcome: str) -> s
         if tally.missing:
             said.append(f"{plural(tally.missing, tally.unit)} certainly failed; the ledger has the others.")
     elif not tally.planned:
-        said.append("Everything was done before: no call, no write.")
+        said.append("Everything was already done: no call, no write.")
     elif counts.get("verified", 0) == tally.good:
         said.append(f"{tally.good:,} of {plural(tally.planned, tally.unit)} loaded and verified.")
     else:
@@ -137,7 +137,7 @@ def verdict_of(facts: RunFacts, causes: Causes, tally: Tally, outcome: str) -> s
         said.append(f"Rows removed: {cut_items(list(removed), 4)}.")
     wrong = [f"{table.name}: {state}" for table in facts.tables if (state := table_state(table))]
     if wrong and tally.known and not tally.missing:
-        said.append(f"But look at the rows: {cut_items(wrong, 3)}.")
+        said.append(f"Row counts differ: {cut_items(wrong, 3)}.")
     if outcome not in ("OK", "OK-WITH-GAPS") and not waiting:
         said.append("Nothing is half-written: a partition is replaced as a whole or stays as it was.")
     if outcome == PAUSED:
@@ -165,8 +165,8 @@ def _missing(tally: Tally, causes: Causes, waiting: int, untried: int) -> str:
 
 
 _ENDINGS = {
-    "crashed": "It crashed; this mail is made from what it had stored.",
-    "user": "Somebody cancelled it.",
+    "crashed": "It crashed; this mail is built from what it had stored.",
+    "user": "It was cancelled.",
     "deadline": "It reached its deadline.",
     "budget": "Its budget is used up; a rerun does exactly what it did not start.",
     "red_flag": "It stopped at a red flag.",

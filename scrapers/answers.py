@@ -258,7 +258,7 @@ def _build(kind: type[PipelineError], answer: Answer) -> PipelineError:
     if 300 <= answer.status < 400 and answer.status != 304:
         target = one_line(answer.headers.get("location", ""))[:EXCERPT_CHARS]
         return kind("the source redirects; redirects are never followed", location=target, **evidence)
-    expected = "expected 200" if answer.status >= 300 else "which is no complete answer; expected 200"
+    expected = "expected 200" if answer.status >= 300 else "which is not a complete response; expected 200"
     return kind(
         f"the source answered {answer.status}, {expected}{_said(answer)}",
         **evidence,

@@ -138,7 +138,9 @@ def _status_lines(found: dict[str, Any]) -> list[str]:
         items = found["items"]
         lines.append(f"expected items: {items.get('found', 0):,} of {items.get('expected', 0):,} are there")
         lines += [f"missing: {key}, {text}" for key, text in found["missing_items"].items()]
-    lines += [f"loaded without what is not final: {key}, {items}" for key, items in found["loaded_without"].items()]
+    lines += [
+        f"loaded without items that are not final: {key}, {items}" for key, items in found["loaded_without"].items()
+    ]
     lines += [
         f"{one['verdict']}: {one['partitions']} not started: {one['ranges']} ({one['why']})" for one in found["pending"]
     ]

@@ -84,7 +84,7 @@ def provisional_facts(entries: Sequence[LedgerEntry]) -> dict[str, str]:
         told[compress_dates(blocked)] = "not final at the source; a later run fetches it again"
     for entry in entries:
         if entry.verdict.is_good and entry.open_items and not entry.open_accepted:
-            told[entry.partition] = f"loaded without what is not final: {entry.open_items}"
+            told[entry.partition] = f"loaded without items that are not final: {entry.open_items}"
     return told
 
 

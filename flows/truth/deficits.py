@@ -225,7 +225,7 @@ def _of_a_good_verdict(
     if known.partition.is_whole and age > fresh_for:
         return Deficit.STALE, f"the snapshot of {entry.updated_at:%Y-%m-%d %H:%M} UTC is older than {fresh_for}"
     if entry.open_items and not entry.open_accepted:
-        return Deficit.OPEN_ITEMS, f"loaded without what is not final at the source: {entry.open_items}"
+        return Deficit.OPEN_ITEMS, f"loaded without items that are not final at the source: {entry.open_items}"
     return None
 
 

@@ -273,9 +273,11 @@ class Situation:
         if self.is_alive and self.lease:
             return "nothing to do" + (": it mails when it ends" if self.lease.mode == "backfill" else "")
         if self.resume and self.cooldown:
-            return f"nothing to do; to go sooner, if you know that the block is gone: {self.lift}, then {self.again}"
+            return (
+                f"nothing to do; to resume sooner, if you know that the block is gone: {self.lift}, then {self.again}"
+            )
         if self.resume:
-            return "nothing to do" + (f"; to go sooner: {self.again}" if self.resume.waits_for == BLOCK else "")
+            return "nothing to do" + (f"; to resume sooner: {self.again}" if self.resume.waits_for == BLOCK else "")
         if self.cooldown:
             return f"wait until {at(self.cooldown.until)}, or if you know that the block is gone: {self.lift}"
         if not self.open_keys:

@@ -162,7 +162,7 @@ def _retry(seen: Seen) -> str:
         return "nothing failed"
     command = f"gapless retry-failed {now.source} --reason errors"
     if now.resume and not now.is_overdue and not now.is_held:
-        return f"none is needed: {now.headline}; to go sooner: {command}{_when(now)}"
+        return f"none is needed: {now.headline}; to resume sooner: {command}{_when(now)}"
     return f"{command}{_when(now)}"
 
 

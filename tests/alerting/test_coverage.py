@@ -18,7 +18,7 @@ def test_months_of_one_look_are_named_and_only_those_with_holes_are_drawn():
     verdicts["2023-07-04"] = "blocked"
     lines = coverage_text(build_coverage(verdicts))
     assert "  2023 failed: Mar-May" in lines
-    assert "  2023 whole: Jan-Feb, Jun, Aug-Dec" in lines
+    assert "  2023 complete: Jan-Feb, Jun, Aug-Dec" in lines
     assert [line for line in lines if line.startswith("  Jul")] == ["  Jul  vvvBvvvvvvvvvvvvvvvvvvvvvvvvvvv"]
 
 

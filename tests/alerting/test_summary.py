@@ -104,13 +104,13 @@ def test_a_run_that_goes_on_by_itself_says_so_first_and_shows_commands_only_to_g
     assert mail.subject == (
         "[backfill][PAUSED, 12 of 31 done] orders_api 2021-01-01…2021-01-31 · resumes 2026-01-11 00:01 UTC · 1 cause"
     )
-    first = " ".join(mail.text.split("TO GO SOONER")[0].split())
+    first = " ".join(mail.text.split("TO RESUME SOONER")[0].split())
     assert first.startswith("PAUSED, RESUMES AT 2026-01-11 00:01 UTC (01:01 BERLIN): NOTHING TO DO")
     assert "It resumes automatically as flow run amber-otter." in first
     assert "DO THIS NEXT" not in mail.text
-    sooner = mail.text.partition("TO GO SOONER")[2].partition("CAUSES")[0]
+    sooner = mail.text.partition("TO RESUME SOONER")[2].partition("CAUSES")[0]
     assert len(re.findall(r"^prefect ", sooner, re.MULTILINE)) == 1
-    assert "To go sooner" in mail.html
+    assert "To resume sooner" in mail.html
     card = mail.text.partition("CAUSES (1)")[2].partition("DATA")[0]
     assert "needs a fix first" not in card
     assert "retryable when the budget resets" in card
@@ -256,8 +256,8 @@ def test_many_causes_give_one_command_for_all_that_heals_and_then_only_what_need
 def test_a_run_that_calls_itself_whole_while_a_table_is_not_says_so_before_anything_else(table, said):
     mail = render(facts(set(), outcome="OK", tables=[table]), [])
     top = " ".join(mail.text.partition("DATA")[0].split())
-    assert f"But look at the rows: {said}." in top
-    assert "ALL THERE, BUT ROW COUNTS DIFFER" in top
+    assert f"Row counts differ: {said}." in top
+    assert "COMPLETE, BUT ROW COUNTS DIFFER" in top
     assert 'class="good"' not in mail.html
     assert said in mail.text.partition("DATA")[2]
 

@@ -222,7 +222,7 @@ def test_status_artifact_and_mail_say_the_same_while_a_run_works_is_blocked_is_f
     assert said[8] == "nobody"
     assert "a rerun works now" in said[5]
     assert not [number for number, text in said.items() if "refused" in text]
-    assert freed["next_step"] == f"nothing to do; to go sooner: {again}"
+    assert freed["next_step"] == f"nothing to do; to resume sooner: {again}"
 
     bench.trouble()
     done = bench.shell(again)

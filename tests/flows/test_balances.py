@@ -40,7 +40,7 @@ def test_each_wrong_sum_is_found_and_the_mail_begins_with_it(wrong: Place, ran: 
     assert all("visitor_team_score is" in texts[0] and "pts sums to" in texts[0] for texts in found.values())
     mail = wrong.inbox.messages()[0]
     text = " ".join(wrong.inbox.message(mail["id"])["text"].split())
-    assert text.startswith("ALL THERE, BUT LOOK AT THE WARNING")
+    assert text.startswith("COMPLETE, WITH A WARNING")
     assert "warning" in mail["subject"]
     warning = text.index("WARNING: nba_bdl_games visitor_team_score is not the sum that it should be")
     assert warning < text.index("DATA")

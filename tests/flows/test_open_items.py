@@ -27,12 +27,12 @@ def test_final_games_of_an_old_date_load_and_the_open_one_is_listed_until_it_is_
     assert (facts.verdict, entry.verdict.value) == ("COMPLETE", "verified")
     assert entry.open_items.startswith("1 open: ")
     assert "(3rd Qtr)" in entry.open_items
-    assert facts.provisional == {DATE: f"loaded without what is not final: {entry.open_items}"}
+    assert facts.provisional == {DATE: f"loaded without items that are not final: {entry.open_items}"}
     statuses = place.sql(f"SELECT DISTINCT status FROM {{games}} WHERE game_date = '{DATE}'")
     assert [row["status"] for row in statuses] == ["Final"]
     games = entry.loaded["nba_bdl_games"]
     assert gapless("verify", SOURCE, DATE, NEXT).code == 0
-    assert f"loaded without what is not final: {DATE}, {entry.open_items}" in gapless("status", SOURCE).out
+    assert f"loaded without items that are not final: {DATE}, {entry.open_items}" in gapless("status", SOURCE).out
     (found,) = gapless("audit", SOURCE, "--from", DATE, "--to", NEXT, "--json").data["deficits"]
     assert (found["deficit"], found["ranges"]) == ("open_items", DATE)
 

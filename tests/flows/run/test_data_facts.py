@@ -30,7 +30,7 @@ def test_identical_repeats_of_a_verified_date_are_no_missing_rows():
     assert (players.expected, players.landed, players.loaded, players.repeats) == (None, 220, 218, 2)
     assert [table_state(table) for table in (games, players)] == ["", ""]
     text = render(RunFacts(source="s", outcome="OK", planned=2, tables=[games, players]), []).text
-    assert "ALL THERE -" in text
+    assert "COMPLETE -" in text
     assert "repeats not loaded       players 2" in text
 
 
