@@ -6,19 +6,12 @@ import datetime as dt
 from typing import Any
 
 from google.auth.credentials import AnonymousCredentials
-from google.auth.transport.requests import AuthorizedSession
 from google.cloud import bigquery
+from requests.adapters import HTTPAdapter
 
 from processors.load_plan import QueryValue
-from scrapers.plain_session import PlainAdapter, PlainSession
 
 _CONNECTIONS = 16
-# Of a login's token, as the library has it.
-_REFRESH_TIMEOUT_S = 300
-
-
-class _Session(AuthorizedSession, PlainSession):  # type: ignore[misc]
-    """Google's session, which sends by the plain one."""
 
 
 def open_client(project: str, location: str, endpoint: str) -> bigquery.Client:
@@ -32,12 +25,11 @@ def open_client(project: str, location: str, endpoint: str) -> bigquery.Client:
     client = bigquery.Client(project=project, location=location, **options)
     # The library has no public way to size its pool of ten connections, nor to keep a proxy setting from catching an
     # emulator on this machine.
-    session = _Session(client._credentials, refresh_timeout=_REFRESH_TIMEOUT_S)  # type: ignore[no-untyped-call]
+    session = client._http
     session.trust_env = not endpoint
-    adapter = PlainAdapter(pool_maxsize=_CONNECTIONS, pool_block=True)
+    adapter = HTTPAdapter(pool_maxsize=_CONNECTIONS, pool_block=True)
     session.mount("https://", adapter)
     session.mount("http://", adapter)
-    client._http_internal = session
     return client
 
 

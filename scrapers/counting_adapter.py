@@ -8,12 +8,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from requests import PreparedRequest, Response
+from requests.adapters import HTTPAdapter
 from requests.exceptions import RequestException
 
-from scrapers.plain_session import PlainAdapter
 
-
-class CountingAdapter(PlainAdapter):
+class CountingAdapter(HTTPAdapter):
     """Counts what really goes over the wire, so that a test can hold a plan to its number of list calls."""
 
     def __init__(self, **pool: Any) -> None:
