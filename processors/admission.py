@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from operator import attrgetter
 from typing import Any, Self
 
 from pydantic import ValidationError
@@ -29,7 +30,8 @@ _RAW_LIMIT_CHARS = 20_000
 class _TableRules:
     """One table, with all that is asked of each of its rows looked up once.
 
-    ``seen`` is key -> digest of its row; ``is_expected`` says whether `Expectations` look at its rows.
+    ``seen`` is key -> digest of its row; ``is_expected`` says whether `Expectations` look at its rows; ``date`` reads
+    what alone decides whether a row belongs to a partition, None where something else does too.
     """
 
     table: Table
@@ -40,6 +42,7 @@ class _TableRules:
     sink: Callable[[bytes], None]
     seen: dict[tuple[Any, ...], bytes]
     is_expected: bool
+    date: Callable[[Row], Any] | None
 
     @classmethod
     def of(cls, table: Table, sink: Callable[[bytes], None], *, is_expected: bool) -> Self:
@@ -53,6 +56,7 @@ class _TableRules:
             sink=sink,
             seen={},
             is_expected=is_expected,
+            date=None if table.entity_field or table.whole_entity else attrgetter(table.partition_field),
         )
 
 
@@ -88,6 +92,7 @@ class Admission:
         balances: Sequence[Balance] = (),
     ) -> None:
         self.partition = partition
+        self._start, self._end = partition.start, partition.end
         self.rows: Counter[str] = Counter({table.name: 0 for table in tables})
         self.duplicates: Counter[str] = Counter()
         self.rejects: list[Reject] = []
@@ -125,7 +130,9 @@ class Admission:
             return
         if self.superseded and self._is_superseded(table, row):
             return
-        if not self._is_placed(table, row):
+        date = rules.date and rules.date(row)
+        is_inside = type(date) is dt.date and self._start <= date < self._end
+        if not is_inside and not self._is_placed(table, row):
             self._reject(table_name, self._misplaced(table, row), raw)
             return
         try:

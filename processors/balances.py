@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from operator import attrgetter
 from typing import Any
 
 from processors.base import Balance, Row
@@ -19,23 +20,25 @@ class BalanceSums:
         self._totals: dict[tuple[Any, ...], Any] = {}
         self._sums: defaultdict[tuple[Any, ...], Any] = defaultdict(int)
 
-        self._total = values_getter([balance.total[1], *(name for name, _ in balance.match)])
-        self._part = values_getter([balance.parts[1], *(name for _, name in balance.match)])
+        (self._of_total, total), (self._of_parts, part) = balance.total, balance.parts
+        self._total, self._part = attrgetter(total), attrgetter(part)
+        self._total_match = values_getter([name for name, _ in balance.match])
+        self._part_match = values_getter([name for _, name in balance.match])
 
-    def concerns(self, table: str) -> bool:
-        """Whether rows of that table have a total or a part."""
-        return table in (self.balance.total[0], self.balance.parts[0])
+    def takers(self, table: str) -> list[Callable[[Row], None]]:
+        """What takes each admitted row of that table: its total, its part, both or nothing."""
+        known = ((self._of_total, self._take_total), (self._of_parts, self._take_part))
+        return [take for name, take in known if name == table]
 
-    def take(self, table: str, row: Row) -> None:
-        """One admitted row."""
-        if table == self.balance.total[0]:
-            announced, *match = self._total(row)
-            if announced is not None:
-                self._totals[tuple(match)] = announced
-        if table == self.balance.parts[0]:
-            value, *match = self._part(row)
-            if value is not None:
-                self._sums[tuple(match)] += value
+    def _take_total(self, row: Row) -> None:
+        announced = self._total(row)
+        if announced is not None:
+            self._totals[self._total_match(row)] = announced
+
+    def _take_part(self, row: Row) -> None:
+        value = self._part(row)
+        if value is not None:
+            self._sums[self._part_match(row)] += value
 
     def differences(self) -> Iterator[str]:
         """A text for each total that is not the sum of its parts."""

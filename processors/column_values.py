@@ -102,18 +102,18 @@ def _refuse(why: str) -> NoReturn:
 def _limited_int(schema: Any) -> CoreSchema:
     low, high = max(schema.get("ge", INT64.start), INT64.start), min(schema.get("le", INT64[-1]), INT64[-1])
     limited: Any = {**schema, "ge": low, "le": high}
-    return _quick_or(
-        "int", {**limited, "strict": True}, core_schema.no_info_before_validator_function(_as_integer, limited)
-    )
+    slow = core_schema.no_info_before_validator_function(_as_integer, limited)
+    return _quick_or("int", {**limited, "strict": True}, slow=slow)
 
 
-def _quick_or(kind: Literal["int", "float", "date", "datetime"], quick: Any, slow: CoreSchema) -> CoreSchema:
-    """``quick``, which takes a part of what ``slow`` takes and reads it alike, without a function of Python.
+def _quick_or(kind: Literal["int", "float", "date", "datetime"], *quick: Any, slow: CoreSchema) -> CoreSchema:
+    """``quick`` ones, which take a part of what ``slow`` takes and read it alike, without a function of Python.
 
-    It has most values: for a row of thirty numbers Python would take half as long again. Both give a ``kind``.
+    They have most values: for a row of thirty numbers Python would take half as long again. All give a ``kind``.
     """
     written = core_schema.simple_ser_schema(kind)
-    return core_schema.union_schema([(quick, EXACT), (slow, READ)], mode="left_to_right", serialization=written)
+    choices: list[Any] = [*((one, EXACT) for one in quick), (slow, READ)]
+    return core_schema.union_schema(choices, mode="left_to_right", serialization=written)
 
 
 def _of_text(pattern: str, schema: Any) -> CoreSchema:
@@ -138,9 +138,10 @@ def _as_number(value: Any) -> Any:
 
 
 def _limited_float(schema: Any) -> CoreSchema:
-    # Strict floats take integers of any size.
-    quick = core_schema.chain_schema([core_schema.is_instance_schema(float), schema])
-    return _quick_or("float", quick, core_schema.no_info_before_validator_function(_as_float, schema))
+    # Strict floats take integers of any size. A share is often sent as 0 or 1.
+    exact = core_schema.int_schema(strict=True, ge=EXACT_IN_JSON.start, le=EXACT_IN_JSON[-1])
+    quick = [core_schema.chain_schema([one, schema]) for one in (core_schema.is_instance_schema(float), exact)]
+    return _quick_or("float", *quick, slow=core_schema.no_info_before_validator_function(_as_float, schema))
 
 
 def _as_float(value: Any) -> Any:
@@ -201,7 +202,7 @@ def _digits_of(value: Decimal) -> tuple[int, int]:
 
 def _limited_date(schema: Any) -> CoreSchema:
     slow = core_schema.no_info_before_validator_function(_as_date, schema)
-    return _quick_or("date", _of_text(_PLAIN_DATE, schema), slow)
+    return _quick_or("date", _of_text(_PLAIN_DATE, schema), slow=slow)
 
 
 def _as_date(value: Any) -> Any:
@@ -213,7 +214,7 @@ def _as_date(value: Any) -> Any:
 def _limited_instant(schema: Any) -> CoreSchema:
     checked = core_schema.no_info_after_validator_function(_within_range, schema)
     slow = core_schema.no_info_before_validator_function(_as_instant, checked)
-    return _quick_or("datetime", _of_text(_PLAIN_INSTANT, schema), slow)
+    return _quick_or("datetime", _of_text(_PLAIN_INSTANT, schema), slow=slow)
 
 
 def _as_instant(value: Any) -> Any:

@@ -26,7 +26,7 @@ class Expectations:
     def __init__(self, tables: Sequence[Table], balances: Sequence[Balance] = ()) -> None:
         self._tables = tables
         self._sums = [BalanceSums(balance) for balance in balances]
-        self._sums_of = {table.name: [one for one in self._sums if one.concerns(table.name)] for table in tables}
+        self._takers = {table.name: [take for one in self._sums for take in one.takers(table.name)] for table in tables}
         self._children = [table for table in tables if table.parent and not table.parent_elsewhere]
         self._parents: dict[str, set[tuple[Any, ...]]] = {table.name: set() for table in self._children}
         self._counted: dict[str, Counter[tuple[Any, ...]]] = {table.name: Counter() for table in self._children}
@@ -44,13 +44,13 @@ class Expectations:
 
     def concerns(self, table: Table) -> bool:
         """Whether anything is expected of its rows but to be so many."""
-        return bool(table.name in self._critical or self._sums_of[table.name] or self._families[table.name])
+        return bool(table.name in self._critical or self._takers[table.name] or self._families[table.name])
 
     def take(self, table: Table, row: Row) -> None:
         """One admitted row."""
         name = table.name
-        for sums in self._sums_of[name]:
-            sums.take(name, row)
+        for take in self._takers[name]:
+            take(row)
         if name in self._critical and None in self._critical[name](row):
             self._nulls[name] += 1
         for is_parent, child, reference in self._families[name]:
@@ -103,7 +103,7 @@ class Expectations:
     def close(self) -> None:
         """Forgets parents and children."""
         self._sums.clear()
-        self._sums_of.clear()
+        self._takers.clear()
         self._parents.clear()
         self._counted.clear()
 

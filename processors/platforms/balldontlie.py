@@ -28,6 +28,24 @@ def prefixed(prefix: str, names: str) -> str:
     return " ".join(f"{prefix}{name}" for name in names.split())
 
 
+class Prefixed(dict[str, str]):
+    """Names with ``prefix`` before them, each made once: for the many objects of one page.
+
+    >>> of_player = Prefixed("player_")
+    >>> of_player["id"]
+    'player_id'
+    """
+
+    def __init__(self, prefix: str) -> None:
+        super().__init__()
+        self._prefix = prefix
+
+    def __missing__(self, name: str) -> str:
+        """Makes it."""
+        made = self[name] = f"{self._prefix}{name}"
+        return made
+
+
 def flat(prefix: str, row: Mapping[str, Any]) -> dict[str, Any]:
     """A nested object as columns; a text of blanks is no value.
 

@@ -9,7 +9,7 @@ from pydantic import AwareDatetime, Field, model_validator
 
 from alerting.errors import CoverageLow
 from processors.base import Balance, LandedPage, Processor, Row, Table, with_nullable
-from processors.platforms.balldontlie import ABOUT_PLAYER, COUNTS, DRAFT, SHARES, SIDES, prefixed
+from processors.platforms.balldontlie import ABOUT_PLAYER, COUNTS, DRAFT, SHARES, SIDES, Prefixed, prefixed
 from scrapers.answers import landed_json
 from scrapers.partition import Partition
 
@@ -101,6 +101,7 @@ class BdlBoxScores(Processor):
         games = [game for game in landed_json(page.body)["data"] if game["status"] == "Final"]
         pairs = Counter((game["home_team"]["id"], game["visitor_team"]["id"]) for game in games)
         pair_of: dict[str, tuple[Any, Any]] = {}
+        of_player = Prefixed("player_")
         for game in games:
             sides = {side: game.pop(f"{side}_team") for side in SIDES}
             date = game.pop("date")[:10]  # "2024-04-04T00:00:00.000Z" in older recordings; the Z is noise
@@ -112,7 +113,7 @@ class BdlBoxScores(Processor):
                     who = line["player"]["id"]
                     if who is not None and pair_of.setdefault(str(who), pair) != pair:
                         raise CoverageLow(f"player {who} stands in two games of {date}; old rows were kept")
-                    player = {f"player_{name}": value for name, value in line.pop("player").items()}
+                    player = {of_player[name]: value for name, value in line.pop("player").items()}
                     yield "nba_bdl_player_stats", {**line, **player, **shared, "team_id": team["id"]}
             teams = {f"{side}_team_{name}": value for side, team in sides.items() for name, value in team.items()}
             yield "nba_bdl_games", {**game, **teams, **shared}

@@ -73,6 +73,7 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("f", 2**53 + 1, "f: an integer that FLOAT64 does not hold exactly, got 9007199254740993"),
     ("f", 10**400, "f: an integer that FLOAT64 does not hold exactly"),
     ("f", float("inf"), "f: Input should be a finite number"),
+    ("f", True, "f: true and false are not numbers"),
     ("f", "1_0.5", "f: a text whose number is written in another way"),
     ("price", "0.0000000001", "price: NUMERIC holds 29 digits before the point and 9 behind it, got '0.0000000001'"),
     ("price", 10**29, "price: NUMERIC holds 29 digits"),
