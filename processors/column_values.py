@@ -81,8 +81,8 @@ def unencodable(value: Any, path: str = "") -> str:
     if isinstance(value, str):
         try:
             value.encode()
-        except UnicodeEncodeError:
-            return f"{path}: a text with a lone surrogate, which STRING and JSON do not hold, got {value!a:.80}"
+        except UnicodeEncodeError as error:
+            return f"{path}: a text with {_no_unicode(value[error.start])}, got {value!a:.80}"
         return ""
     inner: Any = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for name, one in inner:
@@ -93,6 +93,13 @@ def unencodable(value: Any, path: str = "") -> str:
         if found:
             return found
     return ""
+
+
+def _no_unicode(character: str) -> str:
+    # Python's "surrogateescape", by which a body of another character set is read.
+    if "\udc80" <= character <= "\udcff":
+        return f"the byte {ord(character) - 0xDC00:#04x}, which is no UTF-8 (see the charset of the scraper)"
+    return "a lone surrogate, which STRING and JSON do not hold"
 
 
 def _refuse(why: str) -> NoReturn:

@@ -213,6 +213,7 @@ class Scraper(ABC):
             others are loaded, and the open ones stay listed. 0 = they block it until they are final. ``counts`` and the
             processor's rows are then without the open items.
         accept: Media type asked for; a web page instead of JSON is then recognised as a block.
+        charset: Character set of its text where neither a byte-order mark nor a header names it (cp1252); "" is UTF-8.
         headers: Sent with every request, where the source answers browsers only; one of the same name replaces our own.
             Never a secret.
         statuses: What an HTTP status means here, where it differs from ``scrapers.answers.STATUSES``.
@@ -335,6 +336,7 @@ class Scraper(ABC):
     usd_per_call: ClassVar[float] = 0.0
     quota_headers: ClassVar[QuotaHeaders | None] = None
     accept: ClassVar[str] = "application/json"
+    charset: ClassVar[str] = ""
     headers: ClassVar[Mapping[str, str]] = MappingProxyType({})
     statuses: ClassVar[Mapping[int, type[PipelineError]]] = MappingProxyType({})
     accepted_statuses: ClassVar[frozenset[int]] = frozenset({200})

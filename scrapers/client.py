@@ -35,6 +35,7 @@ from scrapers.addressing import (
 from scrapers.answers import Answer, is_data_type, is_page, kept_headers, mislabelled, problem_in
 from scrapers.auth import SecretBasic, SecretHeader, SecretParam, SessionCookie, TokenAuth
 from scrapers.base import ABSENT, Page, Request, Scraper, SourceAccess
+from scrapers.charsets import in_utf8
 from scrapers.pace.budget import Budget
 from scrapers.service_account import ServiceAccount, TokenKeeper, token_problem
 from scrapers.transport import Call, HttpTransport, Transport
@@ -194,6 +195,8 @@ class SourceClient:
         if self._scraper.quota_headers is not None:
             is_done = answer.status in accepted
             units = payer.believe(self._scraper.quota_headers, answer.headers, units, is_done=is_done)
+        if answer.status in accepted:
+            answer = in_utf8(answer, accept, self._scraper.charset)
         problem = self._problem(request, answer, accept)
         if isinstance(problem, RateLimited | BudgetExhausted):
             payer.refund(units)

@@ -1,10 +1,11 @@
-"""Reads a CSV body as RFC 4180 has it: UTF-8, commas, double quotes, a header. Pure.
+"""Reads a CSV body as RFC 4180 has it: UTF-8 (or UTF-16 with its mark), commas, double quotes, a header. Pure.
 
 The bytes are never repaired: what can be read in one way only is read, all else is refused for what it is.
 """
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 from collections.abc import Iterable, Iterator
@@ -45,12 +46,17 @@ def landed_csv(body: bytes) -> list[dict[str, str]]:
 
 
 def _cells(body: bytes) -> Iterator[list[str]]:
+    encoding = "utf-16" if body.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     try:
-        text = body.decode("utf-8-sig")
+        text = body.decode(encoding)
     except UnicodeDecodeError as error:
         if error.end >= len(body):
             raise _cut(body) from None
-        raise SourceContractError("the CSV is no UTF-8", reason=str(error)[:120]) from None
+        where = f"in line {body.count(10, 0, error.start) + 1}, where {error.object[error.start]:#04x} stands"
+        raise SourceContractError(
+            f"the CSV is no {encoding.removesuffix('-sig').upper()} {where}",
+            hint="name what it is by the charset of this scraper, as cp1252",
+        ) from None
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         yield from (cells for cells in reader if cells)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 FIRST, LAST = "2025-01-03", "2025-01-11"
 SENT = {
     "half an emoji": (b'"\\ud83d"', "nba_bdl_player_stats: player_last_name: a text with a lone surrogate"),
-    "a byte of Latin-1": (b'"Don\xe8i\xe6"', "nba_bdl_player_stats: player_last_name: a text with a lone surrogate"),
+    "a byte of Latin-1": (b'"Don\xe8i\xe6"', "nba_bdl_player_stats: player_last_name: a text with the byte 0xe8"),
     "beyond INT64": (
         b"9223372036854775808",
         "nba_bdl_player_stats: pts: Input should be less than or equal to 9223372036854775807",
