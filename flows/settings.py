@@ -94,7 +94,9 @@ class Settings(BaseSettings):
     quiet_sources: list[str] = Field(default_factory=list, description="no summary if nothing is missing")
     start_mail: bool = Field(False, description="a mail when a backfill starts")
     progress_mail_hours: float = Field(0.0, ge=0, description="hours between progress mails; 0 none")
-    mail_contacts: dict[str, str] = Field(default_factory=dict, description="whom to ask, by role")
+    mail_contacts: dict[str, str] = Field(
+        default_factory=dict, description='whom to ask, as `{"BigQuery": "dba@example.org"}`'
+    )
     alert_subject_prefix: str = Field("[gapless]", description="subject prefix of alerts")
     mail_host: str = Field("gapless.local", description="right side of Message-IDs; the same on all machines")
     ui_url: str = Field("", description="Prefect UI, for links in mails")
