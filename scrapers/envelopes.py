@@ -27,6 +27,12 @@ _WORDS_OF_TROUBLE = re.compile(
     rb"(?i)partial (?:results?|content|data|response)|(?:results?|data|response).{0,20}(?:truncated|incomplete)"
     rb"|timed.?out"
 )
+# In a list of warnings; a deprecation is none.
+_WARNS_OF_LESS = re.compile(
+    rb"(?i)missing|incomplete|partial|truncat|unavailable|fail|skipped|omitted|dropped|stale|outdated|timed.?out|time-?out"
+    rb"|(?:did|could|was|were)(?: no|n'|n.{1,3})t\b|cannot|unable|only [0-9]"
+)
+_ANNOUNCES = re.compile(rb"(?i)deprecat|sunset|no longer|will (?:not )?be|upgrade|migrat")
 # All names are compared by their letters alone: Error, errorMessage, @odata.nextLink.
 _ERRORS = {"error", "errors", "errormessage", "errormsg", "errordescription", "exception", "fault"}
 _SAYS_WELL = {"ok", "success", "succeeded"}
@@ -44,7 +50,13 @@ _SAID_WITH_IT = {
 }
 _OF_AN_ERROR = _ERRORS | _SAYS_WELL | _SAYS_ILL | _SAID_WITH_IT
 _GAVE_UP = {"timedout", "incompleteresults", "incompletesearch"}
-_PARTS = {"partial", "ispartial", "truncated", "istruncated", "incomplete", "isincomplete"}
+_PARTS = {
+    *("partial", "ispartial", "partialdata", "partialresult", "partialresults", "haspartialdata", "truncated"),
+    *("istruncated", "resultstruncated", "incomplete", "isincomplete", "degraded", "exceededtransferlimit"),
+}
+_WHOLES = {"complete", "iscomplete", "jobcomplete", "datacomplete", "resultscomplete"}
+_PARTIAL_STATES = {"partial", "incomplete", "truncated", "partialcontent", "partialsuccess", "partialfailure"}
+_WARNINGS = {"warning", "warnings"}
 _LEADS_ON = {
     *("hasmore", "hasnext", "hasnextpage", "morepages", "moreresults", "nextpage", "nexturl", "next", "nextlink"),
     *("nextpageurl", "nextpagelink", "nextpagetoken", "nextcursor", "nexttoken", "continuation", "continuationtoken"),
@@ -56,6 +68,9 @@ _TOTALS = {
     *("total", "totalcount", "totalresults", "totalitems", "totalrecords", "totalrows", "totalhits", "totalelements"),
     *("numfound", "recordstotal", "count"),
 }
+# May be a row's own count of something else where they stand beside data.
+_OF_ROWS = {"total", "count"}
+_INSIDES = ("data", "result", "results", "response", "payload")
 _PLACES = {"meta", "metadata", "links", "pagination", "paging", "pageinfo", "page", "cursor", "cursors"}
 _NOTHING: tuple[object, ...] = (None, False, "", 0, "false", "null")
 _NOT_READ = "name the field in `follows` of parsed_json where the scraper reads it; else let it ask for the rest"
@@ -78,7 +93,8 @@ def refuse_unwhole(document: Mapping[str, Any], follows: Collection[str] = ()) -
     ``SourceUnavailable`` for an error beside its data: a retry may get the whole. ``Truncated`` for a part, a next page
     and a total beyond its rows, but for the names in ``follows`` (``next``, ``meta.next_cursor``).
     """
-    plain = _plain(document)
+    known = {".".join(map(_letters, name.split("."))) for name in follows}
+    plain = {name: value for name, value in _plain(document).items() if name not in known or name in _INSIDES}
     rest = {name: value for name, value in plain.items() if name not in _OF_AN_ERROR}
     if not rest:
         return
@@ -88,11 +104,20 @@ def refuse_unwhole(document: Mapping[str, Any], follows: Collection[str] = ()) -
     error = _error_in(plain) or (_ill_state(plain) if is_envelope else None)
     gave_up = next((f"{name} is true" for name in _GAVE_UP if plain.get(name) is True), None)
     if error or gave_up:
-        raise SourceUnavailable(f"the response names an error beside its data: {_shown(error or gave_up)}")
-    known = {".".join(map(_letters, name.split("."))) for name in follows}
+        raise SourceUnavailable(f"the answer names an error beside its data: {_shown(error or gave_up)}")
     rows = max(map(len, lists), default=None)
     for where, place in _places(plain):
-        _refuse_part({name: value for name, value in place.items() if where + name not in known}, rows)
+        left = {name: value for name, value in place.items() if where + name not in known}
+        if told := _trouble_in(left):
+            raise SourceUnavailable(
+                f"the response says that not all of its data is there: {_shown(told)}", hint=_NOT_READ
+            )
+        _refuse_part(left, rows)
+    for where in _INSIDES:
+        inside = plain.get(where)
+        if isinstance(inside, dict):
+            left = {name: value for name, value in _plain(inside).items() if f"{where}.{name}" not in known}
+            _refuse_inside(left)
 
 
 def error_alone(document: Any) -> ToldError | None:
@@ -167,11 +192,37 @@ def _places(plain: Plain) -> Iterator[tuple[str, Plain]]:
             yield f"{name}.", {str(one.get("rel")): one.get("href") for one in value if isinstance(one, dict)}
 
 
+def _trouble_in(place: Plain) -> Any:
+    """What a document, or its part about itself, says of data that it should have and has not; None for nothing."""
+    for name, value in place.items():
+        if name in _STATES and isinstance(value, str) and _letters(value) in _PARTIAL_STATES:
+            return f"{name} is {value}"
+        # Of a row a number of errors, or of failures, is data.
+        if name in ("errors", "failures") and isinstance(value, list | dict | str) and value:
+            return value
+        if name in _WARNINGS and value and any(map(_warns_of_less, value if isinstance(value, list) else [value])):
+            return value
+    shards = place.get("shards")
+    failed = shards.get("failed") if isinstance(shards, dict) else None
+    return f"{failed} of its shards failed" if _whole_number(failed) else None
+
+
+def _refuse_inside(inside: Plain) -> None:
+    """As for the document, for the one object that has all of its data."""
+    if told := _trouble_in(inside):
+        raise SourceUnavailable(f"the response says that not all of its data is there: {_shown(told)}", hint=_NOT_READ)
+    rows = max((len(value) for value in inside.values() if isinstance(value, list)), default=None)
+    names = inside.keys() & (_PARTS | _WHOLES) if rows is None else inside.keys() - _OF_ROWS
+    _refuse_part({name: inside[name] for name in sorted(names)}, rows)
+
+
 def _refuse_part(place: Plain, rows: int | None) -> None:
     """Raises ``Truncated``; ``rows`` are those of the document, None where it has no list."""
     for name, value in place.items():
-        if name in _PARTS and value is True:
-            raise Truncated(f"the response says that it is a part: {name} is true")
+        if name in _PARTS and _is(value, "true"):
+            raise Truncated(f"the response says that it is a part: {name} is true", hint=_NOT_READ)
+        if name in _WHOLES and _is(value, "false"):
+            raise Truncated(f"the response says that it is not complete: {name} is false", hint=_NOT_READ)
         if name in _LEADS_ON and not any(value is one or value == one for one in _NOTHING):
             told = redact(str(value))[:40]
             raise Truncated(f"the response names a next page, {told!r}, where there should be one page", hint=_NOT_READ)
@@ -182,6 +233,15 @@ def _refuse_part(place: Plain, rows: int | None) -> None:
             raise Truncated(f"the response is one of {plural(number, 'page')}", hint=_NOT_READ)
         if name in _TOTALS and number is not None and rows is not None and number > rows:
             raise Truncated(f"the response has {plural(rows, 'row')}, and {name} announces {number:,}", hint=_NOT_READ)
+
+
+def _warns_of_less(warning: Any) -> bool:
+    said = str(warning)[:2000].encode("utf-8", "replace")
+    return _WARNS_OF_LESS.search(said) is not None and _ANNOUNCES.search(said) is None
+
+
+def _is(value: Any, word: str) -> bool:
+    return isinstance(value, bool | str) and str(value).lower() == word
 
 
 def _shown(error: Any) -> str:

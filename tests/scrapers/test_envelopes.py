@@ -83,6 +83,55 @@ def test_what_says_that_all_is_there_is_read(said):
     assert read({**ROWS, **said})["data"] == ROWS["data"]
 
 
+RATES = {"USD": 1.09, "JPY": 163.2}
+
+
+@pytest.mark.parametrize("lies_in", ["", "meta", "data", "result"])
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ({"complete": False}, Truncated),
+        ({"is_complete": "false"}, Truncated),
+        ({"partial": True}, Truncated),
+        ({"partial": "True"}, Truncated),
+        ({"exceededTransferLimit": True}, Truncated),
+        ({"jobComplete": False}, Truncated),
+        ({"status": "partial"}, SourceUnavailable),
+        ({"errors": [{"message": "JPY timed out"}]}, SourceUnavailable),
+        ({"failures": ["JPY"]}, SourceUnavailable),
+        ({"warnings": ["2 of 40 providers did not answer"]}, SourceUnavailable),
+        ({"warning": "JPY is missing"}, SourceUnavailable),
+        ({"_shards": {"total": 5, "failed": 1}}, SourceUnavailable),
+    ],
+    ids=str,
+)
+def test_a_document_without_a_list_that_says_it_is_not_whole_is_not_called_done(said, kind, lies_in):
+    document = {"base": "EUR", "rates": RATES, **({lies_in: {"rates": RATES, **said}} if lies_in else said)}
+    with pytest.raises(kind):
+        read(document)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"complete": True, "partial": False, "errors": [], "warnings": []},
+        {"warnings": ["parameter 'symbols' is deprecated"], "status": "complete"},
+        {"warnings": [{"code": 7, "text": "This endpoint will be unavailable from 2027 on: migrate to v2"}]},
+        {"failures": 2, "_shards": {"total": 5, "failed": 0}},
+        {"data": {"home": [1, 2, 3], "total": 210, "errors": 1}},
+    ],
+    ids=str,
+)
+def test_a_document_without_a_list_that_is_whole_is_read(said):
+    assert read({"rates": RATES, **said})["rates"] == RATES
+
+
+def test_more_behind_the_one_object_that_has_the_data_is_not_left_behind():
+    with pytest.raises(Truncated):
+        read({"data": {"items": [1], "has_more": True}})
+    assert read({"data": {"items": [1], "has_more": True}}, "data.has_more")
+
+
 @pytest.mark.parametrize(
     "row",
     [{"id": 7, "status": "failed", "total": 12}, {"id": 7, "code": 404, "message": "rate limit exceeded"}],
