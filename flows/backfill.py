@@ -295,8 +295,10 @@ async def _work(run: Run, plan: Plan, lease: Lease) -> RunFacts | None:
 async def _close(run: Run) -> RunFacts:
     """Sends the mail and frees the lease; then what the next runs learn from this one."""
     facts = await run.in_thread(finish, run, abort_reason(run.stopped_by or run.loading_stopped_by))
-    await run.in_thread(remember_cost, run, facts)
-    for needless in await run.in_thread(take_back_needless, run.services, run.source):
+    _, found = await asyncio.gather(
+        run.in_thread(remember_cost, run, facts), run.in_thread(take_back_needless, run.services, run.source)
+    )
+    for needless in found:
         partition_logger().info(
             "flow run %s was to go on at %s UTC and was cancelled: nothing is left for it",
             needless.flow_run_name, f"{needless.at:%Y-%m-%d %H:%M}",

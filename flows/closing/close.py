@@ -36,6 +36,7 @@ from flows.run.progress_artifact import end_progress
 from flows.run.result_artifacts import result_artifacts
 from flows.truth.kept_look import keep_look_at
 from flows.wiring import Services
+from scrapers.threads import threads
 
 LOG = logging.getLogger("gapless.closing")
 
@@ -130,7 +131,7 @@ def close_backfill(
     prefix = run_prefix(backfill_id)
     keep_record(services.store, prefix, final)
     result = _sent(services, backfill_id, final, now)
-    release_lease(services.store, known.source, backfill_id, now)
+    _leave(services, backfill_id, known.source, result, now)
     told = final.redacted()
     announce(run_events(told, ledger, services.table_names(final.source)))
     shown = result_artifacts(told, ledger, services.settings.inbox_url)
@@ -159,7 +160,7 @@ def _close_family(
     prefix = run_prefix(backfill_id)
     keep_record(services.store, prefix, final)
     result = _sent(services, backfill_id, final, now)
-    release_lease(services.store, owed.source, backfill_id, now)
+    _leave(services, backfill_id, owed.source, result, now)
     tables = [table for step in steps for table in services.table_names(step.source)]
     announce(run_events(final.redacted(), {}, tables))
     end_progress(final.flow_run_id, family_ending(final, steps))
@@ -171,14 +172,20 @@ def _close_family(
 
 
 def _sent(services: Services, backfill_id: str, final: RunFacts, now: dt.datetime) -> SendResult | None:
-    """Sends the mail that is owed, and keeps it beside the record."""
+    """Sends the mail that is owed."""
     if services.alerts.backfill_id == backfill_id:
-        result = services.alerts.disable_backfill_mode(run_facts=final)
-    else:
-        result = send_owed_summary(services.store, services.channels, backfill_id, run_facts=final, now=now)
-    if result and result.mail_object:
-        keep_mail(services.store, run_prefix(backfill_id), result)
-    return result
+        return services.alerts.disable_backfill_mode(run_facts=final)
+    return send_owed_summary(services.store, services.channels, backfill_id, run_facts=final, now=now)
+
+
+def _leave(services: Services, backfill_id: str, source: str, sent: SendResult | None, now: dt.datetime) -> None:
+    """Frees the source, and keeps the mail beside the record meanwhile."""
+    with threads(1, "keep") as beside:
+        if sent and sent.mail_object:
+            keeping = beside.submit(keep_mail, services.store, run_prefix(backfill_id), sent)
+        release_lease(services.store, source, backfill_id, now)
+    if sent and sent.mail_object:
+        keeping.result()
 
 
 def _told_cooldown(services: Services, facts: RunFacts, now: dt.datetime) -> RunFacts:

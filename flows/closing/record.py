@@ -25,6 +25,7 @@ from alerting.object_store import ObjectMissing, ObjectStore
 from alerting.ranges import compress_dates
 from alerting.run_facts import GOOD_VERDICTS, RunFacts
 from alerting.wording import dollars, plural
+from scrapers.threads import threads
 
 _IN_MEMORY_BYTES = 1_000_000
 LOG = logging.getLogger("gapless.record")
@@ -38,13 +39,16 @@ def keep_record(store: ObjectStore, prefix: str, facts: RunFacts) -> None:
     redacted = facts.redacted()
     try:
         summary = json.dumps(redacted.to_dict(), indent=1, default=str).encode()
-        store.write(f"{prefix}summary.json", summary, content_type="application/json")
         # Beyond that on disk, because there may be a hundred thousand of them.
-        with tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES) as lines:
+        with tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES) as lines, threads(2, "record") as beside:
+            writing = [beside.submit(store.write, f"{prefix}summary.json", summary, content_type="application/json")]
             groups = group_incidents(_written(IncidentJournal(store).read(facts.backfill_id), lines)).groups
+            text = render_record(redacted, groups).encode()
+            kind = "text/markdown; charset=utf-8"
+            writing.append(beside.submit(store.write, f"{prefix}record.md", text, content_type=kind))
             store.write(f"{prefix}errors.jsonl", lines, content_type="application/x-ndjson")
-        text = render_record(redacted, groups).encode()
-        store.write(f"{prefix}record.md", text, content_type="text/markdown; charset=utf-8")
+        for one in writing:
+            one.result()
     except PipelineError as error:
         LOG.error("the record of %s was not kept: %s", facts.backfill_id, error)
 

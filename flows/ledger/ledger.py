@@ -18,6 +18,7 @@ from alerting.object_store import GenerationConflict, ObjectStore, StoredObject
 from alerting.versioned_record import unreadable
 from flows.ledger.entry import LedgerEntry, Verdict
 from flows.ledger.pending import read_pending
+from scrapers.threads import threads
 
 __all__ = ["Ledger", "LedgerEntry", "Verdict", "ledger_prefix"]
 
@@ -50,10 +51,13 @@ class Ledger:
             end_offset=f"{prefix}{last_key}.json~" if last_key else None,
         )
         seen = {}
-        for found in listed:
-            entry = self._parse(found)
-            seen[entry.partition] = (entry, found.generation)
-        pending = self._pending(first_key, last_key)
+        # What no run began is one object of its own: a round trip beside those of the listing.
+        with threads(1, "pending") as beside:
+            reading = beside.submit(self._pending, first_key, last_key)
+            for found in listed:
+                entry = self._parse(found)
+                seen[entry.partition] = (entry, found.generation)
+        pending = reading.result()
         with self._lock:
             for key, (_, generation) in seen.items():
                 known = self._entries.get(key)

@@ -28,6 +28,7 @@ from flows.planning.versions import changed_partitions, listed_calls
 from flows.wiring import Services
 from scrapers.base import Scraper
 from scrapers.partition import Partition
+from scrapers.threads import threads
 
 _DOING_NOTHING = (Path.SKIP, Path.UNAVAILABLE, Path.LEAVE)
 
@@ -88,9 +89,14 @@ def plan_asked(
     # As far as a rest can reach, so that a few dates in the middle of an outage are not called empty by themselves.
     around = scraper.rests.widened(partitions, scraper.step) if scraper.rests else []
     keys = [partition.key for partition in (*around, *partitions)]
-    entries = ledger.refresh(min(keys), max(keys))
-    review = waiting_review(services.store, asked.source)
     own_review = asked.resume_of or backfill_id
+    # Each is a round trip or two to storage, and nothing begins before them.
+    with threads(3, "plan") as reading:
+        reviews = reading.submit(waiting_review, services.store, asked.source)
+        begun_before = reading.submit(_since, services, own_review)
+        kept = reading.submit(read_history, services.store, asked.source)
+        entries = ledger.refresh(min(keys), max(keys))
+    review = reviews.result()
     if asked.is_reviewed:
         refuse_second_review(services.store, asked.source, own_review)
     plan = make_plan(
@@ -103,7 +109,7 @@ def plan_asked(
             retry_failed=asked.retry_failed,
             accept_shrink=asked.accept_shrink,
             only=_only(services, asked, entries),
-            since=_since(services, asked.resume_of or backfill_id) or now,
+            since=begun_before.result() or now,
             empty_ttl=dt.timedelta(days=services.settings.empty_ttl_days),
             settled_up_to=scraper.last_settled(now),
             earliest=scraper.earliest(now),
@@ -131,7 +137,7 @@ def plan_asked(
     plan = besides_left_alone(services, scraper, judged, now)
     refuse_closed(kit, plan.to_fetch)
     refuse_unsaid(scraper, plan.to_fetch)
-    history = read_history(services.store, asked.source)
+    history = kept.result()
     estimated = estimate_of(services, asked, scraper, plan, history, entries)
     load = Load(
         partitions=len(plan.to_fetch),
