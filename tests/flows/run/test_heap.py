@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 
-from flows.run.heap import frozen_heap
+from flows.run.heap import YOUNG_OBJECTS, frozen_heap
 
 
 class Ring:
@@ -24,3 +24,12 @@ def test_what_is_there_before_is_left_alone_and_what_a_run_makes_is_freed() -> N
         gc.collect()
         assert made() is None
     assert gc.get_freeze_count() == 0
+
+
+def test_young_objects_are_looked_through_seldom_while_a_run_works_and_as_before_after_it() -> None:
+    before = gc.get_threshold()
+    with frozen_heap():
+        assert gc.get_threshold()[0] == YOUNG_OBJECTS > before[0]
+        rings = [weakref.ref(Ring()) for _ in range(2 * YOUNG_OBJECTS)]
+        assert sum(ring() is None for ring in rings) >= YOUNG_OBJECTS
+    assert gc.get_threshold() == before
