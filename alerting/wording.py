@@ -37,6 +37,15 @@ def _many(noun: str) -> str:
     return f"{noun}es" if noun.endswith(("s", "x", "z", "ch", "sh")) else f"{noun}s"
 
 
+def current(unit: str) -> str:
+    """The day or month that it is.
+
+    >>> current("day"), current("month")
+    ('today', 'this month')
+    """
+    return "today" if unit == "day" else f"this {unit}"
+
+
 def duration(seconds: float) -> str:
     """Two units at most.
 

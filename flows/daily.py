@@ -178,7 +178,7 @@ async def daily(
 
 def _range_text(window: Sequence[Partition]) -> str:
     if window[0].is_whole:
-        return plural(len(window), "whole entity") if len(window) > 1 else window[0].key
+        return plural(len(window), "entity") if len(window) > 1 else window[0].key
     return f"{date_of(window[0].key)}..{date_of(window[-1].key)}"
 
 

@@ -204,7 +204,7 @@ def resumed(partition: Partition, begin: Callable[[str], Attempt], context: Scra
 
 def _still_changing(error: NotSettled) -> NotSettled:
     error.message = f"the source changed this partition during each of {SWEEPS} sweeps; the last: {error.message}"
-    error.hint = error.hint or "run it again when the source is quiet; loaded rows are as they were"
+    error.hint = error.hint or "run it again when the source is quiet; loaded rows are unchanged"
     return error
 
 

@@ -51,7 +51,7 @@ def gaps(source: Source, start: AnyStart = None, end: AnyEnd = None, as_json: Js
     span = compress_dates(known.partition.key for known in inventory) or "nothing is known of this source yet"
     gone = not_at_source(inventory)
     data = {"source": source, "looked_at": span, "partitions": len(inventory), "gaps": found, "unavailable": gone}
-    lines = [f"{source}: looked at {span}; {plural(len(found), 'gap') if found else 'no gap'}"]
+    lines = [f"{source}, {span}: {plural(len(found), 'gap') if found else 'no gaps'}"]
     lines += table(found, ("entity", "table", "partitions", "ranges", "why"))
     show(data, [*lines, *table(gone, _GONE_COLUMNS)], as_json)
     finish(not found and bool(inventory))

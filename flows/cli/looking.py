@@ -45,7 +45,7 @@ RUN_COLUMNS = ("backfill_id", "source", "range", "verdict", "started_at", "wall_
 WATCH_S = 5
 _CLEARED = "\x1b[2J\x1b[H"
 _REVIEW_COLUMNS = ("review_id", "source", "state", "partitions", "ranges", "expires_at", "decided_by")
-_STATUS_COLUMNS = ("source", "state", "well", "last_update", "next")
+_STATUS_COLUMNS = ("source", "state", "done", "last_update", "next")
 _FAILED_COLUMNS = ("verdict", "error_type", "ranges", "example")
 _CAUSE_COLUMNS = ("cause", "count", "severity", "source", "error_type", "ranges", "message")
 
@@ -99,12 +99,12 @@ def _told(services: Services, source: str, *, failed: bool, incomplete: bool) ->
 
 def _in_one_line(found: dict[str, Any]) -> dict[str, Any]:
     good = sum(count for verdict, count in found["verdicts"].items() if verdict in GOOD_VERDICTS)
-    well = f"{good:,} of {found['partitions']:,}" if found["partitions"] else "-"
+    done = f"{good:,} of {found['partitions']:,}" if found["partitions"] else "-"
     newest = f"{found['last_update']:%Y-%m-%d %H:%M}" if found["last_update"] else "-"
     return {
         "source": found["source"],
         "state": found["state"],
-        "well": well,
+        "done": done,
         "last_update": newest,
         "next": found["next_step"],
     }
@@ -236,7 +236,7 @@ def reviews(
         {**one.model_dump(mode="json", include=set(_REVIEW_COLUMNS)), "partitions": len(one.keys)}
         for one in list_reviews(store, source=source)
     ]
-    show(rows, table(rows, _REVIEW_COLUMNS) or ["no review"], as_json)
+    show(rows, table(rows, _REVIEW_COLUMNS) or ["no reviews"], as_json)
 
 
 @app.command()

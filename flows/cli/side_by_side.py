@@ -37,13 +37,15 @@ def coverage_lines(name: str, found: SideBySide) -> list[str]:
         notes = ["note"] if any(one.note for one in unlike) else []
         rows = [{"date": one.date, "item": one.item, **one.states, "note": one.note or None} for one in unlike]
         lines += ["", *table(rows, ("date", "item", *columns, *notes))]
-    for one in found.standings:
-        lines += [
-            f"not judged: {one.source}, {plural(len(dates), 'date')} ({compress_dates(dates)}): {why}"
-            for why, dates in one.unjudged.items()
-        ]
+    unjudged = [
+        f"not judged: {one.source}, {plural(len(dates), 'date')} ({compress_dates(dates)}): {why}"
+        for one in found.standings
+        for why, dates in one.unjudged.items()
+    ]
+    # Two oracles that lack the same dates say so once.
+    lines += dict.fromkeys(unjudged)
     if found.unheld:
-        lines.append(f"no oracle says what these must have: {', '.join(found.unheld)}")
+        lines.append(f"without an oracle: {', '.join(found.unheld)}")
     return lines
 
 

@@ -126,4 +126,4 @@ def _last(found: Cooldown | None, site: str) -> str:
 
 
 def _where(source: str) -> dict[str, str]:
-    return {"source": source, "stage": "start", "hint": f"runs begin; see: gapless status {source}"}
+    return {"source": source, "stage": "start", "hint": f"gapless status {source}"}

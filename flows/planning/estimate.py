@@ -56,9 +56,9 @@ class Estimate:
             return "\n".join(
                 (
                     f"calls      unknown, at least {self.calls:,}: pages per entity are unknown",
-                    "money      unknown",
+                    "cost       unknown",
                     "time       unknown",
-                    "basis      no earlier run; the next estimate knows what this one needed",
+                    "basis      no earlier run; the next estimate learns from this one",
                 )
             )
         told = []
@@ -75,11 +75,10 @@ class Estimate:
             (
                 f"calls      {self.calls:,}{quota}{volume}",
                 *told,
-                f"BigQuery   {plural(self.bigquery_jobs, 'job')}; a table is modified {self.modifications:,} of"
-                f" {int(MODIFICATIONS_PER_DAY * STOP_AT):,} times a day, its partitions"
-                f" {self.partition_modifications:,} of"
-                f" {int(PARTITION_MODIFICATIONS_PER_DAY * STOP_AT):,}",
-                f"money      {dollars(self.cost_usd)}: calls, operations of Cloud Storage, queries of BigQuery",
+                f"BigQuery   {plural(self.bigquery_jobs, 'job')}; per table {self.modifications:,} of"
+                f" {int(MODIFICATIONS_PER_DAY * STOP_AT):,} modifications a day and {self.partition_modifications:,} of"
+                f" {int(PARTITION_MODIFICATIONS_PER_DAY * STOP_AT):,} partition modifications",
+                f"cost       {dollars(self.cost_usd)}: calls, Cloud Storage operations, BigQuery queries",
                 f"time       {spans} (optimistic / realistic / pessimistic: P10 / P50 / P90)",
                 f"basis      {learned}",
             )

@@ -182,7 +182,7 @@ class Plan:
         '2025-01-01 to 2025-01-31 inclusive, UTC, 31 days; last settled date 2026-11-21'
         """
         if self.start_date == NO_DATE:
-            return plural(len(self.items), "whole entity")
+            return plural(len(self.items), "entity")
         days = (self.end_date - self.start_date).days + 1
         entities = {item.partition.entity for item in self.items} - {""}
         of = f", {plural(len(entities), 'entity')}" if entities else ""

@@ -54,10 +54,10 @@ class DryRun:
     def describe(self) -> str:
         """One line under the estimate."""
         if self.replace_bytes is None or self.recount_bytes is None:
-            return f"dry run    no answer from BigQuery about {plural(self.partitions, 'partition')}"
+            return f"dry run    no response from BigQuery about {plural(self.partitions, 'partition')}"
         return (
             f"dry run    {size(self.replace_bytes)} read to replace and {size(self.recount_bytes)} to recount "
-            f"{plural(self.partitions, 'partition')}, whatever else the tables hold"
+            f"{plural(self.partitions, 'partition')}"
         )
 
     def promised(self) -> dict[str, float]:

@@ -88,7 +88,7 @@ def requested_partitions(scraper: Scraper, selected: Selection, now: dt.datetime
             scraper,
             f"{date_of(unsettled[0].key)} {what} before {scraper.settled_at(unsettled[0]):%Y-%m-%d %H:%M} UTC "
             f"(it is {now:%Y-%m-%d %H:%M} UTC); {last}",
-            f"end_date={settled[-1].end - ONE_DAY}" if settled else "wait, or ask for earlier dates",
+            f"end_date={settled[-1].end - ONE_DAY}" if settled else "wait, or request earlier dates",
         )
     keys = {partition.key for partition in partitions}
     wanted = _keys_of(scraper, "dates", selected.dates, names) or keys

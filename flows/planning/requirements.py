@@ -95,7 +95,7 @@ def in_order(
             f"nothing can start: {told}. Nothing was done",
             source=scraper.source,
             stage="plan",
-            hint=f"{commands}; or, to go without it: -p ignore_requires=true",
+            hint=f"{commands}; or, to run without it: -p ignore_requires=true",
         )
     return waiting.noting(f"Left out, {told}: {commands}, then this range again")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from alerting.errors import PipelineError
+from alerting.wording import current
 from flows.log import partition_logger
 from flows.run.run import Run
 from scrapers.pace.quota import SharedQuota, account_period, used_by_source
@@ -56,4 +57,4 @@ def _quota_facts(run: Run) -> dict[str, Any]:
 
 def _used_of(account: str, quota: SharedQuota) -> str:
     unit, _ = account_period(quota.rate)
-    return f"{account}: {used_by_source(quota.counts().by_source[unit])} this {unit}"
+    return f"{account}: {used_by_source(quota.counts().by_source[unit])} {current(unit)}"

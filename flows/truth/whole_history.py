@@ -96,7 +96,7 @@ class History:
         keys = [cell.partition.key.rpartition("@")[2] for cell in self.cells]
         span = "" if self.step == "whole" else f", {min(keys)} to {max(keys)}"
         good = len(self.cells) - self.missing
-        return f"{good:,} of {plural(len(self.cells), 'partition')} well{span}"
+        return f"{good:,} of {plural(len(self.cells), 'partition')} done{span}"
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready: ``states`` as inclusive ranges."""

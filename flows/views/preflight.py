@@ -221,7 +221,7 @@ def _source(services: Services, source: str, now: dt.datetime, canary: bool) -> 
             hint="export GAPLESS_SOURCE_SECRETS='{" + ", ".join(f'"{name}": "..."' for name in needed) + "}'",
         )
     if not canary:
-        return Checked("source", "skip", f"{access.base_url} was not asked", "--canary makes the calls of one date")
+        return Checked("source", "skip", f"{access.base_url} was not called", "--canary makes the calls of one date")
     partition = _canary_partition(services, source, now)
     client = kit.client_within(kit.build_budget(None))
     try:

@@ -8,7 +8,7 @@ from collections import Counter
 from zoneinfo import ZoneInfo
 
 from alerting.ranges import compress_dates
-from alerting.wording import about, plural
+from alerting.wording import about, current, plural
 from flows.ledger.ledger import LedgerEntry, Verdict
 from flows.planning.known_first_date import known_scraper
 from flows.planning.refused_tier import refused_tier
@@ -175,7 +175,7 @@ def _when(now: Situation) -> str:
 def _empty(seen: Seen) -> str:
     empty = seen.situation.with_verdict(Verdict.EMPTY_OK)
     if not empty:
-        return "no date is called empty; an empty answer without proof counts as failed"
+        return "no date is empty; an empty response without proof counts as failed"
     proofs = Counter(entry.evidence for entry in empty)
     kinds = ", ".join(f"{count} by {proof}" for proof, count in proofs.most_common(3))
     dates = compress_dates(entry.partition for entry in empty)
@@ -207,7 +207,7 @@ def _quota(seen: Seen) -> str:
         counts, of = kit.quota.counts(), kit.scraper.cost_unit or "call"
         for unit, used in ((unit, sum(by.values())) for unit, by in counts.spent.items() if unit in walls):
             ends = next_reset(unit, seen.situation.now, ZoneInfo(rate.reset_zone))
-            lines.append(f"{used:,} used this {unit}, which ends {_to_the_second(ends)}")
+            lines.append(f"{used:,} used {current(unit)}, which ends {_to_the_second(ends)}")
         if walls:
             left = plural(kit.quota.left() or 0, of)
             lines.append(f"a backfill may still make {left}" if of == "call" else f"a backfill may still spend {left}")
@@ -217,7 +217,7 @@ def _quota(seen: Seen) -> str:
             lines.append(f"the source does not open the tier {refused.tier} since {at(refused.at)}: {refused.why}")
         if account != source:
             period, _ = account_period(rate)
-            lines.append(f"{of}s of this {period}: {used_by_source(counts.by_source[period])}")
+            lines.append(f"{of}s {current(period)}: {used_by_source(counts.by_source[period])}")
     lines.append(f"BigQuery's day ends {_to_the_second(table_budget.next_reset(seen.situation.now))}")
     return "; ".join(lines)
 

@@ -56,7 +56,7 @@ def run(bench: Bench, env: dict[str, str] | None = None, **parameters: Any) -> A
 
 def test_v08_one_failing_town_stops_no_other_and_a_killed_sweep_goes_on_at_its_cursor(bench, tmp_path):
     shown = run(bench, entities="all", dry_run=True)
-    assert "8 whole entities. 8 partitions: 8 to fetch" in shown.message, shown.message
+    assert "8 entities. 8 partitions: 8 to fetch" in shown.message, shown.message
     assert civic(bench, "calls") == {}
 
     marker = tmp_path / "killed"

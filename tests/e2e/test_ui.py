@@ -141,7 +141,7 @@ def test_from_a_failure_mail_on_a_phone_to_a_running_retry_without_a_shell(bench
     page.goto(shown)
     with page.context.expect_page() as clicked:
         page.get_by_role("link", name="Coverage").first.click()
-    clicked.value.get_by_text("partitions well").first.wait_for(timeout=PATIENCE_MS)
+    clicked.value.get_by_text("partitions done").first.wait_for(timeout=PATIENCE_MS)
     if folder := os.environ.get("GAPLESS_SCREENSHOTS"):
         compose(signed_in, Path(folder))
 

@@ -127,7 +127,7 @@ def test_calls_of_a_source_to_the_other_host_are_paced_and_counted_with_those_of
     lists, files = (sum(count for path, count in asked if part in path) for part in ("score", "playbyplay_"))
     assert (lists, files) == (2, facts.calls - 2)
     assert facts.account == (
-        f"nba_cdn: {files} by nba_playbyplay, 1 by nba_schedule this day; nba_stats: 2 by nba_playbyplay this day"
+        f"nba_cdn: {files} by nba_playbyplay, 1 by nba_schedule today; nba_stats: 2 by nba_playbyplay today"
     )
     turns = {one.name for one in services.store.list("budgets/pace/")}
     assert turns == {"budgets/pace/nba_cdn.json", "budgets/pace/nba_stats.json"}

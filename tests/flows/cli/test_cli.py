@@ -165,7 +165,7 @@ def test_the_calendar_has_a_letter_a_day_in_text_and_as_a_page(place: Any, gaple
     place.fill("2025-01-03", 2)
     place.fail("2025-01-05")
     text = gapless("calendar", SOURCE).out
-    assert text.startswith(f"{SOURCE}: 2 of 3 partitions well, 2025-01-03 to 2025-01-05\n")
+    assert text.startswith(f"{SOURCE}: 2 of 3 partitions done, 2025-01-03 to 2025-01-05\n")
     assert "  Jan    vvF" in text
     assert "1 partition failed_retryable (SourceUnavailable): 2025-01-05" in text
     assert "nothing is known yet" in gapless("calendar").out
@@ -181,12 +181,12 @@ def test_which_days_of_a_month_are_missing_anywhere_is_one_command(place: Any, g
     place.fill("2025-01-03", 2)
     place.fail("2025-01-05")
     lines = gapless("calendar", "--in", "2025-01").out.splitlines()
-    mine = lines[lines.index(f"{SOURCE}: 2 of 31 partitions well, 2025-01-01 to 2025-01-31") :][1:3]
+    mine = lines[lines.index(f"{SOURCE}: 2 of 31 partitions done, 2025-01-01 to 2025-01-31") :][1:3]
     assert mine == [
         "  28 partitions planned (never requested): 2025-01-01…2025-01-02, 2025-01-06…2025-01-31",
         "  1 partition failed_retryable (SourceUnavailable): 2025-01-05",
     ]
-    assert "bdl_games: 0 of 31 partitions well, 2025-01-01 to 2025-01-31" in lines
+    assert "bdl_games: 0 of 31 partitions done, 2025-01-01 to 2025-01-31" in lines
     data = gapless("calendar", SOURCE, "--in", "2025-01", "--json").data
     assert (data["partitions"], data["need_attention"]) == (31, 29)
     assert "is not a period" in gapless("calendar", "--in", "last year").err
@@ -387,9 +387,7 @@ def test_h05_h14_d06_a_plan_says_how_much_is_done_and_how_much_is_left(place: An
     assert recounted > 0
     again = gapless("plan", SOURCE, "2025-01-01", "2025-01-02", "--mode", "full")
     (line,) = (line for line in again.out.splitlines() if line.startswith("dry run"))
-    assert re.fullmatch(
-        r"dry run    [1-9][\d.]* \w+ read to replace and [1-9][\d.]* \w+ to recount 2 partitions, .*", line
-    )
+    assert re.fullmatch(r"dry run    [1-9][\d.]* \w+ read to replace and [1-9][\d.]* \w+ to recount 2 partitions", line)
 
 
 def test_v11_h24_verify_prints_five_lines_and_its_exit_code_is_the_result(place: Any, gapless: Any) -> None:

@@ -63,7 +63,7 @@ def test_a_verified_snapshot_is_skipped_while_it_is_fresh_and_fetched_again_late
     def path(age: dt.timedelta, mode: Mode = Mode.INCREMENTAL) -> Path:
         entry = LedgerEntry("civic_band", "a.ca~agendas", Verdict.VERIFIED, "b", NOW - age)
         plan = make_plan(CIVIC, partitions, {"a.ca~agendas": entry}, PlanRules(mode=mode, since=NOW))
-        assert plan.date_echo() == "2 whole entities"
+        assert plan.date_echo() == "2 entities"
         assert (plan.start_date, plan.end_date) == (NO_DATE, NO_DATE)
         return plan.items[0].path
 

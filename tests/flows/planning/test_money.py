@@ -116,7 +116,7 @@ def test_a_run_stops_at_its_cost_budget_and_the_mail_sets_the_money_against_the_
     given = asked("2025-01-10", "2025-01-19", max_cost_usd=0.03, note="money")
     run, planned = begun(services, given, "bf-money0000001")
     assert planned.estimate.cost_usd > 0.1
-    assert "money      0.1" in planned.describe()
+    assert "cost       0.1" in planned.describe()
 
     told = tried(run, planned.plan.keys)
     assert told == ["landed"] * 3 + ["not attempted"] * 7

@@ -30,7 +30,9 @@ def test_the_mail_shows_the_dry_run_bytes_of_what_was_there_beside_what_was_bill
     assert weighed.size_bytes > 1_000
     assert facts.estimate == {"bigquery_bytes": weighed.size_bytes}
     (line,) = (one for one in render(facts, []).text.splitlines() if "BigQuery bytes" in one)
-    billed, before = re.fullmatch(r" *BigQuery bytes +([\d.]+) MB billed; by dry run ([\d.]+) kB .*", line).groups()
+    billed, before = re.fullmatch(
+        r" *BigQuery bytes +([\d.]+) MB billed; the dry run counted ([\d.]+) kB.*", line
+    ).groups()
     assert float(before) == pytest.approx(weighed.size_bytes / 1_000, abs=0.1)
     assert float(billed) >= 10 * 2**20 / 1e6
 
@@ -67,4 +69,4 @@ def test_where_bigquery_does_not_answer_the_bytes_are_unknown_and_the_plan_stand
     found = asked_of_bigquery(place, "2025-01-03", "2025-01-04")
     assert found == DryRun(2, None, None)
     assert found.promised() == {}
-    assert found.describe() == "dry run    no answer from BigQuery about 2 partitions"
+    assert found.describe() == "dry run    no response from BigQuery about 2 partitions"

@@ -45,7 +45,7 @@ def test_from_all_sources_to_one_and_to_the_payloads_of_a_partition(place: Any, 
     assert 'href="/"' in everything
     assert "nothing is known yet" in everything
     one = got(f"{inbox_url}/calendar/{SOURCE}")
-    assert "2 of 3 partitions well, 2025-01-03 to 2025-01-05" in one
+    assert "2 of 3 partitions done, 2025-01-03 to 2025-01-05" in one
     assert "vvF" in one.replace("</b><b class=F>", "")
     done = got(f"{inbox_url}/calendar/{SOURCE}/2025-01-03")
     entry = place.entry("2025-01-03")
@@ -83,7 +83,7 @@ def test_the_artifact_has_squares_letters_and_what_needs_attention(place: Any) -
     place.fail("2025-01-05")
     (made,) = calendar_artifacts(place.services, [SOURCE, "racing_cards"], utc_now())
     assert (made.key, made.type) == ("calendar-bdl-box-scores", "markdown")
-    assert made.description == "Whole history: 0 of 3 partitions well, 2025-01-03 to 2025-01-05"
+    assert made.description == "Whole history: 0 of 3 partitions done, 2025-01-03 to 2025-01-05"
     assert "🟥" in made.data
     assert "  Jan    IIF" in made.data
     assert "* 1 partition `failed_retryable` (SourceUnavailable): 2025-01-05" in made.data

@@ -37,13 +37,13 @@ def test_status_names_the_account_its_rate_and_what_each_of_its_sources_used(ser
     told = _quota_of(services, "racing_reference")
     assert told.startswith(
         "account the_racing_api of racing_cards, racing_reference, racing_results, tier pro: 1.8 a second; "
-        "calls of this day: 1,200 by racing_cards, 40 by racing_results; "
+        "calls today: 1,200 by racing_cards, 40 by racing_results; "
     )
 
 
 def test_status_counts_in_credits_and_says_until_when_none_is_left_and_why(services: Services) -> None:
     _spend(services, "odds_history", 71)
-    assert "a backfill may still spend 13,929 credits; credits of this month: 71 by odds_history" in _quota_of(
+    assert "a backfill may still spend 13,929 credits; credits this month: 71 by odds_history" in _quota_of(
         services, "odds_events"
     )
     until = utc_now() + dt.timedelta(days=3)
