@@ -188,6 +188,8 @@ async def _load(run: Run, manifests: list[Manifest], staged: Callable[[], None])
     prepared = await run.in_thread(_prepare, run, manifests)
     staged()
     async with run.writing:
+        # It may have been frozen since it passed the gate.
+        await run.gate.until_kept()
         # Others may have ended loading meanwhile, or shown by their payloads that these are not to be believed.
         wanted = [one for one in manifests if run.work.is_wanted(one.partition)]
         if run.loading_stopped_by is not None or not wanted:

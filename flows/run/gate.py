@@ -59,13 +59,20 @@ class Gate:
                 self._probe_is_inside = False
 
     def _is_open(self, despite: Set[str]) -> bool:
-        return self._closed_by <= despite and self._is_kept()
+        return self._closed_by <= despite and self.is_kept
 
     def _may_probe(self, despite: Set[str]) -> bool:
-        return bool(self._probe) and not despite and self._closed_by == {SOURCE_DOWN} and self._is_kept()
+        return bool(self._probe) and not despite and self._closed_by == {SOURCE_DOWN} and self.is_kept
 
-    def _is_kept(self) -> bool:
+    @property
+    def is_kept(self) -> bool:
+        """Whether whoever has to keep it open (``keep_open``) has done so lately."""
         return self._kept_until is None or utc_now() < self._kept_until
+
+    async def until_kept(self) -> None:
+        """Waits for that, whatever else keeps the gate shut."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self.is_kept)
 
     async def until_open(self, despite: Set[str] = frozenset()) -> None:
         """Waits without passing: for work that stands still by itself while the gate is closed."""

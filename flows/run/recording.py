@@ -12,6 +12,7 @@ from alerting.errors import (
     BlockedBySource,
     ConfigurationError,
     CriticalError,
+    LandingUnavailable,
     LeaseHeld,
     PipelineError,
     RateLimited,
@@ -108,8 +109,13 @@ def land_nothing(run: Run, key: str, evidence: str) -> Landed | None:
 
 
 def take(run: Run, manifest: Manifest) -> Manifest:
-    """Records a landed partition, unless unchanged. Blocking."""
+    """Records a landed partition, unless unchanged. Blocking.
+
+    Raises ``LandingUnavailable`` in a process that was frozen meanwhile, until it knows that it still has the source.
+    """
     key = manifest.partition
+    if not run.gate.is_kept:
+        raise LandingUnavailable("no heartbeat for longer than the lease; nothing was recorded of this answer")
     before = run.ledger.get(key)
     is_same = before is not None and before.verdict.is_good and before.content_hash == manifest.content_hash
     is_newer = manifest.versions or manifest.fed_by or run.work.partitions[key].is_whole

@@ -56,6 +56,10 @@ class Supervisor:
             # What waits at the gate must see that the run is over.
             for why in (BLACKOUT, SOURCE_DOWN):
                 await run.gate.open(why)
+            if not run.gate.is_kept:
+                # Nor is anything written by a run that cannot tell whether it still has the source.
+                run.stop(run.stopped_by, "load")
+                await run.gate.keep_open(None)
         else:
             await self._keep_blackout(now)
             await self._keep_probing(now)

@@ -1,0 +1,109 @@
+"""A process that was frozen for longer than its lease begins and writes nothing until it knows who has the source."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from alerting.errors import LandingUnavailable
+from flows.asked import Asked
+from flows.coordination.lease import Holder, Lease
+from flows.dates import NOT_ATTEMPTED, land_partition
+from flows.process import load_batch
+from flows.run.heartbeat import keep_alive
+from flows.run.plain_orchestrator import PlainOrchestrator
+from flows.run.recording import take
+from flows.run.run import Run
+from scrapers.scrape import utc_now
+
+SOURCE, DAY, NEXT = "bdl_box_scores", "2025-01-03", "2025-01-04"
+SHORT_TTL_S = 0.2
+
+
+@contextlib.asynccontextmanager
+async def _woken(place: Any) -> AsyncIterator[tuple[Run, Lease]]:
+    """Its lease has run out, and its next heartbeat is 15 s away; ``run.heartbeat_due`` makes it at once."""
+    lease = Lease.acquire(place.store, SOURCE, Holder("bf-1"), now=utc_now(), ttl_s=SHORT_TTL_S)
+    with Run(place.services, Asked(source=SOURCE), "bf-1", PlainOrchestrator()) as run:
+        run.work.partitions = {one.key: one for one in place.partitions(DAY, 2)}
+        watching = asyncio.create_task(keep_alive(run, lease))
+        await asyncio.sleep(SHORT_TTL_S)
+        async with asyncio.timeout(10):
+            while run.gate.is_kept:
+                await asyncio.sleep(0.01)
+        try:
+            yield run, lease
+        finally:
+            watching.cancel()
+
+
+async def _waits(work: Awaitable[Any]) -> asyncio.Future[Any]:
+    begun = asyncio.ensure_future(work)
+    done, _ = await asyncio.wait([begun], timeout=0.2)
+    assert not done
+    return begun
+
+
+def _after_its_freeze(place: Any, then: Callable[[Run, Lease], Awaitable[None]]) -> None:
+    async def story() -> None:
+        async with _woken(place) as (run, lease):
+            await then(run, lease)
+
+    asyncio.run(story())
+
+
+def test_it_asks_the_source_for_nothing_until_its_lease_is_renewed(place):
+    async def then(run: Run, lease: Lease) -> None:
+        begun = await _waits(land_partition(run, DAY))
+        assert place.upstream.calls.report()["total"] == 0
+        lease.ttl_s = 60.0
+        run.heartbeat_due.set()
+        assert await begun == "landed"
+
+    _after_its_freeze(place, then)
+
+
+def test_it_does_nothing_more_when_another_run_has_taken_the_source_over(place):
+    async def then(run: Run, lease: Lease) -> None:
+        dates = [await _waits(land_partition(run, key)) for key in (DAY, NEXT)]
+        Lease.acquire(place.store, SOURCE, Holder("bf-2"), now=utc_now(), ttl_s=60.0)
+        run.heartbeat_due.set()
+        assert await asyncio.gather(*dates) == [NOT_ATTEMPTED, NOT_ATTEMPTED]
+        assert place.upstream.calls.report()["total"] == 0
+
+    _after_its_freeze(place, then)
+
+
+def test_what_it_had_staged_is_not_written_over_the_rows_of_its_successor(place):
+    (manifest,) = place.land(DAY)
+
+    async def then(run: Run, lease: Lease) -> None:
+        run.ledger.refresh()
+        run.work.partitions = {one.key: one for one in place.partitions(DAY, 1)}
+        await run.gate.keep_open(None)
+        staged = asyncio.Event()
+        async with run.writing:
+            loading = asyncio.ensure_future(load_batch(run, [manifest], staged.set))
+            await staged.wait()
+            await run.gate.keep_open(utc_now())
+        Lease.acquire(place.store, SOURCE, Holder("bf-2"), now=utc_now(), ttl_s=60.0)
+        run.heartbeat_due.set()
+        assert "not loaded" in str((await loading).message)
+        assert place.sql("SELECT COUNT(*) AS n FROM {games}") == [{"n": 0}]
+
+    _after_its_freeze(place, then)
+
+
+def test_an_answer_that_came_while_it_was_frozen_is_not_recorded_before_that(place):
+    (manifest,) = place.land(DAY, record=False)
+
+    async def then(run: Run, lease: Lease) -> None:
+        with pytest.raises(LandingUnavailable, match="no heartbeat"):
+            await run.in_thread(take, run, manifest)
+        assert place.ledger.get(DAY) is None
+
+    _after_its_freeze(place, then)
