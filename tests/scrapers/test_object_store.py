@@ -7,8 +7,13 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
 
+import google.cloud.storage as storage
 import pytest
+from google.auth.credentials import AnonymousCredentials
 
 from alerting.errors import (
     AuthenticationError,
@@ -277,3 +282,23 @@ def test_an_object_store_opens_nothing_before_it_is_used(monkeypatch):
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:9")
     store = GcsObjectStore("gapless-any", project="test")
     assert (store.root_uri, dict(store.calls)) == ("gs://gapless-any", {})
+
+
+def test_proxies_and_certificates_of_the_environment_are_looked_up_once_and_those_of_netrc_never(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy", "CURL_CA_BUNDLE", "STORAGE_EMULATOR_HOST"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", f"{tmp_path}/company.pem")
+    signed_in = partial(storage.Client, credentials=AnonymousCredentials())  # type: ignore[no-untyped-call]
+    monkeypatch.setattr(storage, "Client", signed_in)
+
+    def session() -> Any:
+        return GcsObjectStore("bucket", project="test")._bucket().client._http
+
+    made = session()
+    assert (made.proxies["https"], made.verify) == ("http://proxy.example:3128", f"{tmp_path}/company.pem")
+    assert not made.trust_env
+    monkeypatch.setenv("NO_PROXY", "storage.googleapis.com")
+    assert not session().proxies
