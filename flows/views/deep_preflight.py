@@ -30,6 +30,7 @@ from processors.recount_sql import Cells, count_sql
 from processors.registry import views_filled_by
 from processors.schema import Column, check_table
 from processors.state_views import StateView
+from processors.vacancy import Identities, vacancy_question
 from processors.verification import verify
 from processors.views import View
 from processors.warehouse import BigQueryWarehouse, Dataset
@@ -131,7 +132,10 @@ def _load_twice(trial: _Trial, warehouse: _DryFirst, table: Table) -> None:
     """Three rows in by load job and MERGE, then the same again over them, then the scope emptied and filled again."""
 
     def load(rows: int, backfill: str) -> str:
-        batch = _batch(trial, table, [_manifest(trial)], _rows(table, rows), backfill)
+        made = _rows(table, rows)
+        batch = _batch(trial, table, [_manifest(trial)], made, backfill)
+        if question := vacancy_question(batch, _identities(table, made), warehouse.name_of(table.name)):
+            warehouse.query(*question)
         staged = warehouse.compare(batch, warehouse.stage(batch))
         size_bytes = warehouse.dry_run(*_replace(batch, warehouse))
         done = warehouse.replace(batch, staged)
@@ -309,6 +313,19 @@ def _rows(table: Table, count: int, day: dt.date = _FIRST_DAY) -> list[dict[str,
     """Rows that differ in their keys; tables that share a column have the same values in it."""
     columns = check_table(table)
     return [{one.name: _cell(table, one, number, day) for one in columns} for number in range(count)]
+
+
+def _identities(table: Table, rows: Sequence[Mapping[str, Any]]) -> Identities:
+    """Those of generated rows, of the types that a load asks for."""
+    kinds = {one.name: one.kind for one in check_table(table)}
+    found = Identities()
+    for name in {table.key[0], *(columns[0] for columns in table.unique)}:
+        values = {row[name] for row in rows}
+        if kinds[name] == "DATE":
+            values = {dt.date.fromisoformat(value) for value in values}
+        if kinds[name] in ("STRING", "INTEGER", "DATE"):
+            found.add({name: values})
+    return found
 
 
 def _cell(table: Table, column: Column, number: int, day: dt.date) -> Any:
