@@ -6,11 +6,9 @@ too, and Python takes the first it finds. This package has a name of its own, so
 
 from __future__ import annotations
 
+# Nothing else here, and nothing slow: before `main` runs, Ctrl+C is a traceback.
 import errno
-import importlib.util
-import io
 import sys
-from pathlib import Path
 
 INTERRUPTED = 130
 _UNWRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
@@ -23,6 +21,9 @@ class NeighbourPackage(ImportError):
 
 def refuse_neighbours() -> None:
     """Raises ``NeighbourPackage`` unless all packages lie beside this one. Imports none of them."""
+    import importlib.util
+    from pathlib import Path
+
     home = Path(__file__).resolve().parent.parent
     for name in PACKAGES:
         found = importlib.util.find_spec(name)
@@ -36,13 +37,19 @@ def refuse_neighbours() -> None:
             )
 
 
-def main() -> int:
-    """The ``gapless`` command; returns its exit code."""
+def _write_what_no_locale_has() -> None:
+    import io
+
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # In a locale without it, … is written as its code, and no traceback.
             stream.reconfigure(errors="backslashreplace")
+
+
+def main() -> int:
+    """The ``gapless`` command; returns its exit code."""
     try:
+        _write_what_no_locale_has()
         refuse_neighbours()
         # Takes seconds, in which a person may think again.
         from flows.cli.command import main as run
