@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import logging
 from collections.abc import Iterable, Iterator
 from types import ModuleType
@@ -14,7 +13,7 @@ from processors.base import Processor, Table
 from processors.schema import check_table
 from processors.state_views import StateView
 from processors.views import View, views_of
-from scrapers.registry import names_in, only_subclass
+from scrapers.registry import imported, names_in, only_subclass
 
 LOG = logging.getLogger("gapless.processors")
 
@@ -29,7 +28,7 @@ def processor(name: str) -> Processor:
     """The processor of source ``name``, with its ``source`` set. Raises ``ConfigurationError``."""
     if name not in sources():
         raise ConfigurationError(f"source {name!r} has no processor", stage="plan", hint=f"choose one of {sources()}")
-    found = from_module(importlib.import_module(f"{_package.__name__}.{name}"))
+    found = from_module(imported(_package, name))
     _refuse_shared_tables(found)
     views_filled_by(found.tables)
     return found
@@ -52,8 +51,8 @@ def _readable() -> Iterator[tuple[str, Processor]]:
     """All processors whose file can be read; what is wrong with another is told by its own run."""
     for name in sources():
         try:
-            found = from_module(importlib.import_module(f"{_package.__name__}.{name}"))
-        except Exception as error:  # whatever stands in that file
+            found = from_module(imported(_package, name))
+        except ConfigurationError as error:
             LOG.warning("processor %s cannot be read: %s", name, error)
             continue
         yield name, found

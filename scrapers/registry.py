@@ -5,16 +5,21 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import logging
 import pkgutil
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from alerting.errors import ConfigurationError, WrongUsage
+from alerting.redaction import redact
 from scrapers import sources as _package
 from scrapers.base import Scraper
+
+_log = logging.getLogger("gapless.scrapers")
 
 # A part of object, table and job names, the longest of which may have 1,024 characters.
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,99}")
@@ -68,7 +73,37 @@ def scraper(name: str) -> Scraper:
     """The scraper of source ``name``, with its ``source`` set. Raises ``ConfigurationError``."""
     if name not in sources():
         raise WrongUsage(f"there is no source {name!r}", stage="plan", hint=f"choose one of {sources()}")
-    return from_module(importlib.import_module(f"{_package.__name__}.{name}"))
+    return from_module(imported(_package, name))
+
+
+def imported(package: ModuleType, name: str) -> ModuleType:
+    """The file of a source. Raises ``ConfigurationError``, whatever stands in it."""
+    try:
+        return importlib.import_module(f"{package.__name__}.{name}")
+    except ConfigurationError:
+        raise
+    except Exception as error:
+        place = f"{package.__name__.replace('.', '/')}/{name}.py"
+        raise ConfigurationError(
+            f"{place} cannot be imported: {type(error).__name__}: {redact(str(error))[:200]}",
+            source=name,
+            stage="plan",
+            hint="mend that file; the other sources do not mind it",
+        ) from error
+
+
+def _readable() -> Iterator[Scraper]:
+    """All sources whose file can be read; what is wrong with another is told by its own run."""
+    for name in sources():
+        try:
+            yield scraper(name)
+        except ConfigurationError as error:
+            _tell_once(str(error))
+
+
+@functools.cache
+def _tell_once(told: str) -> None:
+    _log.warning("%s", told)
 
 
 def account_of(source: str) -> str:
@@ -78,17 +113,17 @@ def account_of(source: str) -> str:
 
 def sources_of(account: str) -> list[str]:
     """Names of the sources that share ``account``, sorted. Imports all sources."""
-    return [name for name in sources() if scraper(name).account_name == account]
+    return [one.source for one in _readable() if one.account_name == account]
 
 
 def families() -> list[str]:
     """Names of all families, sorted. Imports all sources."""
-    return sorted({family for name in sources() if (family := scraper(name).family)})
+    return sorted({one.family for one in _readable() if one.family})
 
 
 def sources_of_family(family: str) -> list[str]:
     """Names of the sources of ``family``, sorted. Imports all sources."""
-    return [name for name in sources() if scraper(name).family == family]
+    return [one.source for one in _readable() if one.family == family]
 
 
 def from_module(module: ModuleType) -> Scraper:

@@ -86,3 +86,16 @@ def test_listing_the_sources_imports_neither_google_nor_prefect_nor_httpx():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_source_whose_file_cannot_be_read_is_told_by_its_own_run_and_stops_no_other(tmp_path, monkeypatch):
+    (tmp_path / "half_written.py").write_text("import nothing_of_that_name")
+    (tmp_path / "Odd-Name.py").touch()
+    monkeypatch.setattr("scrapers.sources.__path__", [*registry._package.__path__, str(tmp_path)])
+    assert registry.sources_of("balldontlie")[0] == "bdl_box_scores"
+    assert {"nba", "racing"} <= set(registry.families())
+    assert "bdl_games" in registry.sources_of_family("nba")
+    with pytest.raises(ConfigurationError, match="cannot be imported: ModuleNotFoundError"):
+        registry.scraper("half_written")
+    with pytest.raises(ConfigurationError, match="expected exactly 1"):
+        registry.scraper("Odd-Name")
