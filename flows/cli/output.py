@@ -57,7 +57,8 @@ FamilyOrSource = Annotated[
     ),
 ]
 RunStart = Annotated[
-    Any,
+    # Or the text of a period; help shows this type.
+    dt.date | None,
     typer.Argument(
         parser=day_or_period,
         metavar="START",

@@ -63,14 +63,14 @@ def asked_of(
     return asked
 
 
-def range_of(name: str, start: dt.date | str, end: dt.date | None) -> tuple[dt.date, dt.date]:
+def range_of(name: str, start: dt.date | str | None, end: dt.date | None) -> tuple[dt.date, dt.date]:
     """First and last date (inclusive) of a period of a source or family, or of START and END."""
     if isinstance(start, str):
         if end is not None:
             raise typer.BadParameter(f"{start} is a period; an END needs a first date")
         members = map(scraper, sources_of_family(name) or [name])
         return period_dates(start, next((one.seasons for one in members if one.seasons), None))
-    if end is None:
+    if start is None or end is None:
         raise typer.BadParameter("a period (2024-25, 2024, 2024-03), or START and END, are needed")
     check_range(start, end)
     return start, end
