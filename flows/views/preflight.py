@@ -170,7 +170,7 @@ def _mail_sent(services: Services, test_mail: bool) -> Checked:
     names = ", ".join(channel.name for channel in services.channels)
     to = services.settings.mail_to or "nobody (console only)"
     if not test_mail:
-        return Checked("mail", "pass", f"{names} answer; recipients {to}; no mail was sent")
+        return Checked("mail", "pass", f"{names}: reached; recipients {to}; no mail was sent")
     problems = {name: problem for name, problem in services.alerts.test_alert().items() if problem}
     if problems:
         told = "; ".join(f"{name}: {problem}" for name, problem in problems.items())
@@ -207,7 +207,7 @@ def _time(services: Services, source: str, now: dt.datetime) -> Checked:
     if sites:
         told = "; ".join(told_left_alone(site, one) for site, one in sites.items())
         lifts = "; ".join(lift_command(source, site) for site in sites)
-        return Checked("time", "warn", f"{told}: the others would be asked", f"wait; when the block is gone: {lifts}")
+        return Checked("time", "warn", f"{told}: the others would be fetched", f"wait; when the block is gone: {lifts}")
     return Checked("time", "pass", "no blackout window, no cooldown")
 
 
@@ -263,10 +263,10 @@ def _disk() -> Checked:
 def _memory() -> Checked:
     free = _available_memory()
     if free is None:
-        return Checked("memory", "skip", "this system does not tell")
+        return Checked("memory", "skip", "unknown on this system")
     detail = f"{free / 1e9:,.1f} GB available"
     if free < MIN_MEMORY_BYTES:
-        return Checked("memory", "fail", detail, "end something, or lower max_concurrency")
+        return Checked("memory", "fail", detail, "free some memory, or lower max_concurrency")
     return Checked("memory", "pass", detail)
 
 

@@ -132,7 +132,7 @@ def _raw(seen: Seen) -> str:
     lines = [f"{landed} of {plural(failed, 'failed date')} left an older payload in {seen.services.store.root_uri}"]
     if seen.landed_only:
         keys = compress_dates(entry.partition for entry in seen.landed_only)
-        lines.append(f"{plural(len(seen.landed_only), 'date', 'is', 'are')} landed and only to be loaded: {keys}")
+        lines.append(f"{plural(len(seen.landed_only), 'date', 'is', 'are')} landed and need only be loaded: {keys}")
     return "nothing is lost; " + "; ".join(lines)
 
 
