@@ -40,6 +40,7 @@ _ADVICE = {
     "SourceUnavailable": "The source was down, or its response incomplete. Retry.",
     "LandingUnavailable": "Object storage was down. Retry.",
     "WarehouseBusy": "BigQuery was busy. Retry; landed pages are not fetched again.",
+    "DiskFull": "Free some space on the worker's disk. Retry; landed pages are not fetched again.",
 }
 _UNKNOWN = "Unknown error, probably ours. Read the traceback before you retry."
 _TYPED = ("gapless ", "prefect ", "python ", "export ", "http", "bq ", "gcloud ", "make ", "docker ", "pip ")

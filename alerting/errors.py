@@ -7,7 +7,8 @@
     │   ├── RateLimited             the upstream said "slower"; neither spend nor failure
     │   ├── SourceUnavailable       5xx, 202, timeout, broken connection, empty or cut-off body
     │   ├── LandingUnavailable      object storage did not take or give an object
-    │   └── WarehouseBusy           BigQuery says rateLimitExceeded, backendError, internalError
+    │   ├── WarehouseBusy           BigQuery says rateLimitExceeded, backendError, internalError
+    │   └── DiskFull                the disk of this machine does not take what is staged on it
     ├── NonCriticalError        record it, go on with the other partitions
     │   ├── NothingPublished        the source has no answer yet, or an unproven empty one
     │   ├── NotSettled              the source still changes this partition (a past game is not Final)
@@ -160,6 +161,10 @@ class LandingUnavailable(TransientError):
 
 class WarehouseBusy(TransientError):
     """BigQuery answered ``rateLimitExceeded``, ``backendError`` or ``internalError``."""
+
+
+class DiskFull(TransientError):
+    """The disk of this machine did not take what is staged on it; others may free it in a moment."""
 
 
 class NonCriticalError(PipelineError):

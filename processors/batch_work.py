@@ -5,6 +5,7 @@ No table is touched before the rows of all are staged and compared.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime as dt
 import tempfile
@@ -21,7 +22,7 @@ from processors.changes import all_created, changes_per_partition
 from processors.load_plan import TableBatch, TableLoad, Warehouse, batch_hash, replace_scope, table_digest
 from processors.receipt import TableReceipt
 from processors.schema import check_table, schema_hash
-from processors.staging import TableSpool
+from processors.staging import TableSpool, on_disk
 from processors.vacancy import Identities, WrittenLately, vacancy_question
 from scrapers.landing import Landing
 from scrapers.manifest import Manifest
@@ -96,7 +97,9 @@ class BatchWork:
         """Reads and stages the partitions that are not refused. Raises ``LoadRejected`` when BigQuery refuses rows."""
         processor, warehouse = self.context.processor, self.context.warehouse
         tables = processor.tables
-        with tempfile.TemporaryDirectory(prefix="gapless-") as folder:
+        with contextlib.ExitStack() as held:
+            with on_disk():
+                folder = held.enter_context(tempfile.TemporaryDirectory(prefix="gapless-", ignore_cleanup_errors=True))
             spools = {table.name: TableSpool(Path(folder), table.name) for table in tables}
             digest = batch_hash(processor.source, processor.version, ordered)
             batch = BatchRows(digest, spools, failures=dict(refused))

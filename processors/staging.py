@@ -6,12 +6,15 @@ finds them there, and changed code writes others. Memory holds the gzip of one p
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import io
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from alerting.errors import DiskFull
 from alerting.object_store import GenerationConflict, ObjectStore
 
 PART_BYTES = 16 * 1024 * 1024
@@ -31,7 +34,8 @@ class TableSpool:
         self.table = table
         self.rows = 0
         self._path = folder / f"{table}.ndjson"
-        self._file = self._path.open("w+b", buffering=_BUFFER_BYTES)
+        with on_disk():
+            self._file = self._path.open("w+b", buffering=_BUFFER_BYTES)
         self._mark = (0, 0)
 
     def mark(self) -> None:
@@ -41,21 +45,27 @@ class TableSpool:
     def roll_back(self) -> None:
         """Forgets every row since the last mark."""
         size, self.rows = self._mark
-        self._file.seek(size)
-        self._file.truncate()
+        with on_disk():
+            self._file.seek(size)
+            self._file.truncate()
 
     def append(self, line: bytes) -> None:
         """One row, with its newline."""
-        self._file.write(line)
+        try:
+            self._file.write(line)
+        except OSError as error:
+            raise _not_taken(error) from error
         self.rows += 1
 
     def close(self) -> None:
-        """Closes the file; the folder belongs to the caller."""
-        self._file.close()
+        """Closes the file; the folder belongs to the caller. What the disk does not take any more is not missed."""
+        with contextlib.suppress(OSError):
+            self._file.close()
 
     def sha256(self) -> str:
         """Over all rows in the order they came."""
-        self._file.flush()
+        with on_disk():
+            self._file.flush()
         with self._path.open("rb") as rows:
             return hashlib.file_digest(rows, "sha256").hexdigest()
 
@@ -71,7 +81,8 @@ class TableSpool:
 
     def _packed_parts(self) -> Iterator[bytes]:
         """Gzip of whole rows each, the same for the same rows."""
-        self._file.flush()
+        with on_disk():
+            self._file.flush()
         with self._path.open("rb") as rows:
             while first := rows.read(min(_CHUNK_BYTES, PART_BYTES)):
                 packed = io.BytesIO()
@@ -83,6 +94,24 @@ class TableSpool:
                     if not chunk.endswith(b"\n"):
                         part.write(rows.readline())
                 yield packed.getvalue()
+
+
+@contextlib.contextmanager
+def on_disk() -> Iterator[None]:
+    """Raises ``DiskFull`` for what the disk of this machine does not do."""
+    try:
+        yield
+    except OSError as error:
+        raise _not_taken(error) from error
+
+
+def _not_taken(error: OSError) -> DiskFull:
+    return DiskFull(
+        f"the disk of this machine did not take rows on their way to BigQuery: {error.strerror}; nothing of them was "
+        "loaded, and what is landed stays",
+        stage="load",
+        hint=f"free some space in {tempfile.gettempdir()}, or point TMPDIR at a larger disk, then: gapless preflight",
+    )
 
 
 def write_once(store: ObjectStore, name: str, data: bytes, content_type: str) -> None:

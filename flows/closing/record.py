@@ -49,7 +49,7 @@ def keep_record(store: ObjectStore, prefix: str, facts: RunFacts) -> None:
             store.write(f"{prefix}errors.jsonl", lines, content_type="application/x-ndjson")
         for one in writing:
             one.result()
-    except PipelineError as error:
+    except (PipelineError, OSError) as error:
         LOG.error("the record of %s was not kept: %s", facts.backfill_id, error)
 
 

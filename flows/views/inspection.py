@@ -42,6 +42,7 @@ BLAME: Mapping[str, str] = {
     "ConfigurationError": "us: a setting or parameter is wrong",
     "LandingUnavailable": "Google Cloud Storage was not there",
     "WarehouseBusy": "BigQuery was busy",
+    "DiskFull": "us: the disk of the worker is full",
     "StateUnreadable": "us: a state object is damaged",
     "LeaseHeld": "nobody: another run works on the source",
     "Narrowed": "nobody: less was asked for than the settings want now",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import pytest
 
 from alerting.errors import (
     ConfigurationError,
+    DiskFull,
     LoadRejected,
     NothingPublished,
     NotSettled,
@@ -149,6 +151,19 @@ def test_an_exception_of_the_processor_says_where_in_the_answer_what_came_and_wh
     assert f"gapless reprocess toy {DAY} {DAY} --reason schema_change" in told.hint
     assert "Jane" not in str(told)
     assert receipt.partitions == (NEXT,)
+
+
+@pytest.mark.parametrize("games", [1, 2_000])
+def test_a_full_disk_blames_no_date_and_leaves_every_row_as_it_was(bench, tmp_path, monkeypatch, games):
+    bench.process(bench.land(DAY, [bench.game(DAY, score=1)]))
+    again = bench.land(DAY, [bench.game(DAY, number, score=2) for number in range(1, games + 1)])
+    (tmp_path / "games.ndjson").symlink_to("/dev/full")
+    with monkeypatch.context() as full:
+        full.setattr("tempfile.TemporaryDirectory", lambda **_: contextlib.nullcontext(str(tmp_path)))
+        with pytest.raises(DiskFull, match="No space left on device; nothing of them was loaded"):
+            bench.process(again)
+    assert bench.rows("games", "score") == [(1,)]
+    assert bench.process(again).partitions == (DAY,)
 
 
 def test_a_tolerated_reject_is_left_out_and_told(bench):
