@@ -97,7 +97,7 @@ class Settings(BaseSettings):
     mail_contacts: dict[str, str] = Field(
         default_factory=dict, description='whom to ask, as `{"BigQuery": "dba@example.org"}`'
     )
-    alert_subject_prefix: str = Field("[gapless]", description="subject prefix of alerts")
+    alert_subject_prefix: str = Field("[gapless]")
     mail_host: str = Field("gapless.local", description="right side of Message-IDs; the same on all machines")
     ui_url: str = Field("", description="Prefect UI, for links in mails")
     inbox_url: str = Field("", description="local inbox, for links")
@@ -113,9 +113,7 @@ class Settings(BaseSettings):
         le=1000,
         description="dates per load; at most 1,000",
     )
-    retry_delays_s: list[NonNegativeFloat] = Field(
-        default_factory=lambda: [2.0, 4.0, 8.0, 16.0, 32.0], description="waits between tries"
-    )
+    retry_delays_s: list[NonNegativeFloat] = Field(default_factory=lambda: [2.0, 4.0, 8.0, 16.0, 32.0])
     checkpoint_max_age_h: float = Field(24.0, ge=0, description="an attempt killed earlier starts again")
     progress_every: int = Field(10, ge=1, description="dates between log lines")
     progress_minutes: float = Field(15.0, gt=0, description="longest time between them")
@@ -150,11 +148,11 @@ class Settings(BaseSettings):
     )
     breaker_probe_pause_s: float = Field(30.0, gt=0, description="the first of them; each doubles")
     stall_s: float = Field(3600.0, ge=0, description="a run in which nothing ends is stopped; 0 never")
-    run_deadline_s: float = Field(7 * 86_400.0, ge=0, description="time limit of a run; 0 none")
-    memory_limit_mb: int = Field(0, ge=0, description="memory limit of a run; 0 none")
+    run_deadline_s: float = Field(7 * 86_400.0, ge=0, description="of a run; 0 none")
+    memory_limit_mb: int = Field(0, ge=0, description="of a run; 0 none")
     block_cooldown_h: float = Field(1.5, ge=0, description="rest of a source that blocked us")
-    run_budget_usd: float = Field(0.0, ge=0, description="cost limit of a run; 0 none")
-    source_usd_per_call: dict[str, NonNegativeFloat] = Field(default_factory=dict, description="price of a call")
+    run_budget_usd: float = Field(0.0, ge=0, description="of a run; 0 none")
+    source_usd_per_call: dict[str, NonNegativeFloat] = Field(default_factory=dict)
     storage_usd_per_1000_writes: float = Field(0.005, ge=0, description="Cloud Storage, class A")
     storage_usd_per_1000_reads: float = Field(0.0004, ge=0, description="Cloud Storage, class B")
     bigquery_usd_per_tib: float = Field(6.25, ge=0, description="0 if you pay for slots")
