@@ -71,10 +71,12 @@ class OwedSummary:
         return self.why in ("stale", "unsent")
 
 
-def owed_summaries(store: ObjectStore, now: dt.datetime | None = None) -> list[OwedSummary]:
-    """Every open entry and why it is open. Raises ``StateUnreadable`` for one that cannot be read."""
+def owed_summaries(
+    store: ObjectStore, now: dt.datetime | None = None, unreadable: list[StateUnreadable] | None = None
+) -> list[OwedSummary]:
+    """Every open entry and why it is open. What cannot be read is added to ``unreadable``, or raised without it."""
     now = now or dt.datetime.now(dt.UTC)
-    return [OwedSummary(entry.backfill_id, _why(entry, now), entry) for entry in Outbox(store).entries()]
+    return [OwedSummary(entry.backfill_id, _why(entry, now), entry) for entry in Outbox(store).entries(unreadable)]
 
 
 def _why(entry: OutboxEntry, now: dt.datetime) -> Literal["running", "stale", "unsent", "claimed"]:

@@ -19,6 +19,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass
 
+from alerting.errors import StateUnreadable
 from alerting.incident import Incident
 from alerting.journal import path_part
 from alerting.object_store import ObjectStore
@@ -209,12 +210,23 @@ class Outbox:
 
         return self.update(backfill_id, take)
 
-    def entries(self) -> Iterator[OutboxEntry]:
-        """Every entry that still owes something, by one listing and one read each."""
+    def entries(self, unreadable: list[StateUnreadable] | None = None) -> Iterator[OutboxEntry]:
+        """Every entry that still owes something, by one listing and one read each.
+
+        What cannot be read is added to ``unreadable``, with its source where that is known; without the list it is
+        raised.
+        """
         for stored in self.store.list(_PREFIX):
             if stored.metadata.get("state") in _CLOSED:
                 continue
-            entry = self._stored(stored.name).read()
+            try:
+                entry = self._stored(stored.name).read()
+            except StateUnreadable as error:
+                if unreadable is None:
+                    raise
+                error.located(source=stored.metadata.get("source", ""))
+                unreadable.append(error)
+                continue
             if entry and not entry.closed:
                 yield entry
 
@@ -229,4 +241,5 @@ def _name(backfill_id: str) -> str:
 
 def _listed(entry: OutboxEntry) -> dict[str, str]:
     """What a listing tells of an entry."""
-    return {"state": entry.state, "attempt": str(entry.attempt), "backfill_id": entry.backfill_id}
+    told = {"state": entry.state, "attempt": str(entry.attempt), "backfill_id": entry.backfill_id}
+    return told | {"source": entry.source}

@@ -135,7 +135,7 @@ async def run_asked(asked: Asked) -> State[Any]:
     backfill_id = backfill_id_of(current.id or "local", current.run_count or 1)
     try:
         services = build_services()
-        if review := await asyncio.to_thread(_review_of, services, backfill_id):
+        if review := await asyncio.to_thread(_review_of, services, asked.source, backfill_id):
             return await decided(services, review, PrefectOrchestrator())
         planned = await asyncio.to_thread(plan_asked, services, asked, utc_now())
         if asked.dry_run:
@@ -192,9 +192,10 @@ async def decided(services: Services, review: Review, orchestrator: Orchestrator
         return Completed(message=message) if exit_code(closed.facts.verdict) == 0 else Failed(message=message)
 
 
-def _review_of(services: Services, backfill_id: str) -> Review | None:
+def _review_of(services: Services, source: str, backfill_id: str) -> Review | None:
     """What this run waits for a decision on, since it was suspended."""
-    mine = (one for one in list_reviews(services.store, waiting_only=True) if one.backfill_id == backfill_id)
+    waiting = list_reviews(services.store, source=source, waiting_only=True)
+    mine = (one for one in waiting if one.backfill_id == backfill_id)
     return next((one for one in mine if one.state is not ReviewState.STAGING), None)
 
 

@@ -12,8 +12,8 @@ import datetime as dt
 import logging
 from collections.abc import Mapping
 
-from alerting.delivery import SendResult, owed_summaries, send_owed_summary
-from alerting.errors import StateUnreadable
+from alerting.delivery import OwedSummary, SendResult, owed_summaries, send_owed_summary
+from alerting.errors import PipelineError, StateUnreadable
 from alerting.outbox import Outbox, OutboxEntry
 from alerting.ranges import compress_dates
 from alerting.run_facts import RunFacts, Wait
@@ -212,7 +212,7 @@ def _waits(services: Services, facts: RunFacts, now: dt.datetime) -> list[Wait]:
 
 def free_lease_of(services: Services, backfill_id: str, now: dt.datetime) -> None:
     """Frees what an ended run still holds; it may have died between taking the lease and promising a mail."""
-    for lease in list_leases(services.store):
+    for lease in list_leases(services.store, unreadable=[]):
         if lease.backfill_id == backfill_id and lease.state == "held":
             release_lease(services.store, lease.source, backfill_id, now)
 
@@ -221,27 +221,56 @@ def close_dead_runs(services: Services, now: dt.datetime, source: str = "") -> l
     """Closes every run whose mail is owed and whose lease has expired or gone; returns their ids.
 
     A paused run lives until somebody takes its source or ends it, and one whose rows wait for approval until somebody
-    decides. Called by the watchdog for all sources and by
-    the next start for its own.
+    decides. Called by the watchdog for all sources and by the next start for its own.
+
+    Raises ``StateUnreadable``, and what closing one of them raises, when all others are closed; with ``source`` nothing
+    that is known to concern another source alone.
     """
+    closed, troubles = list[str](), list[PipelineError]()
+    owed, alive = _owed_and_alive(services, now, troubles)
+    unclear = {trouble.source for trouble in troubles}
+    for one in owed:
+        if one.backfill_id in alive or one.why == "claimed" or (source and one.entry.source != source):
+            continue
+        if one.entry.source in unclear:
+            continue
+        try:
+            if _is_closed(services, one, now):
+                closed.append(one.backfill_id)
+        except PipelineError as error:
+            LOG.error("dead run %s is not closed: %s", one.backfill_id, error)
+            troubles.append(error.located(source=one.entry.source))
+    for trouble in troubles:
+        if source in ("", trouble.source) or not trouble.source:
+            raise trouble
+        LOG.error("%s", trouble)
+    return closed
+
+
+def _owed_and_alive(
+    services: Services, now: dt.datetime, troubles: list[PipelineError]
+) -> tuple[list[OwedSummary], set[str]]:
+    """What is owed, and the ids of runs that live; what cannot be read of either is added to ``troubles``."""
+    unreadable = list[StateUnreadable]()
     alive = {
         lease.backfill_id
-        for lease in list_leases(services.store)
+        for lease in list_leases(services.store, unreadable)
         if lease.state == "paused" or (lease.state == "held" and lease.expires_at > now)
     }
     # A live run takes the lease of a run whose rows wait for approval, and that run lives all the same.
-    alive |= waiting_ids(list_reviews(services.store, waiting_only=True))
-    closed = []
-    for owed in owed_summaries(services.store, now):
-        if owed.backfill_id in alive or owed.why == "claimed" or (source and owed.entry.source != source):
-            continue
-        if owed.entry.finished_at is not None and owed.entry.message_id:
-            # It has ended, and its mail is drawn: a recount would put what is true today over the record of the run.
-            free_lease_of(services, owed.backfill_id, now)
-            send_owed_summary(services.store, services.channels, owed.backfill_id, now=now)
-            if (entry := Outbox(services.store).read(owed.backfill_id)) is None or not entry.closed:
-                continue
-        else:
-            close_backfill(services, owed.backfill_id, aborted="crashed", now=now)
-        closed.append(owed.backfill_id)
-    return closed
+    alive |= waiting_ids(list_reviews(services.store, waiting_only=True, unreadable=unreadable))
+    owed = owed_summaries(services.store, now, unreadable)
+    troubles += unreadable
+    return owed, alive
+
+
+def _is_closed(services: Services, owed: OwedSummary, now: dt.datetime) -> bool:
+    """Closes a run that is dead; False where its mail did not leave."""
+    if owed.entry.finished_at is None or not owed.entry.message_id:
+        close_backfill(services, owed.backfill_id, aborted="crashed", now=now)
+        return True
+    # It has ended, and its mail is drawn: a recount would put what is true today over the record of the run.
+    free_lease_of(services, owed.backfill_id, now)
+    send_owed_summary(services.store, services.channels, owed.backfill_id, now=now)
+    entry = Outbox(services.store).read(owed.backfill_id)
+    return entry is not None and entry.closed

@@ -15,7 +15,7 @@ import secrets
 import threading
 from collections.abc import Iterator, Sequence
 
-from alerting.errors import ConfigurationError, CoverageLow, PipelineError
+from alerting.errors import ConfigurationError, CoverageLow, PipelineError, StateUnreadable
 from alerting.notices import send_review
 from alerting.outbox import Outbox
 from alerting.ranges import compress_dates
@@ -203,8 +203,8 @@ def _closed(services: Services, review: Review, aborted: str) -> Closed | None:
 
 def look_after_reviews(services: Services, now: dt.datetime) -> list[str]:
     """Finishes what was approved and not published, and ends what has waited too long; a sentence on each."""
-    told = []
-    for review in list_reviews(services.store, waiting_only=True):
+    told, unreadable = [], list[StateUnreadable]()
+    for review in list_reviews(services.store, waiting_only=True, unreadable=unreadable):
         try:
             if review.state is ReviewState.APPROVED:
                 approve(services, review.review_id, Intervention(review.decided_by, review.reason, now))
@@ -217,7 +217,7 @@ def look_after_reviews(services: Services, now: dt.datetime) -> list[str]:
                 told.append(f"review {review.review_id} expired: {why}; its rows are dropped")
         except PipelineError as error:
             told.append(f"review {review.review_id}: {error}")
-    return told
+    return [*told, *map(str, unreadable)]
 
 
 # -- words -----------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from alerting.errors import LeaseHeld
+from alerting.errors import LeaseHeld, StateUnreadable
 from alerting.object_store import GenerationConflict, ObjectStore
 from alerting.versioned_record import Version, VersionedRecord
 from flows.coordination.standstill import Standstill
@@ -168,10 +168,16 @@ def read_lease(store: ObjectStore, source: str) -> LeaseRecord | None:
     return lease_record(store, source).read()
 
 
-def list_leases(store: ObjectStore) -> Iterator[LeaseRecord]:
-    """Every lease that was ever taken, held or released."""
+def list_leases(store: ObjectStore, unreadable: list[StateUnreadable] | None = None) -> Iterator[LeaseRecord]:
+    """Every lease that was ever taken, held or released. What cannot be read is added to ``unreadable``, or raised."""
     for found in store.list("leases/"):
-        record = read_lease(store, found.name.removeprefix("leases/").removesuffix(".json"))
+        try:
+            record = read_lease(store, found.name.removeprefix("leases/").removesuffix(".json"))
+        except StateUnreadable as error:
+            if unreadable is None:
+                raise
+            unreadable.append(error)
+            continue
         if record:
             yield record
 

@@ -15,7 +15,7 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from alerting.errors import ConfigurationError
+from alerting.errors import ConfigurationError, StateUnreadable
 from alerting.object_store import GenerationConflict, ObjectMissing, ObjectStore
 from alerting.ranges import expand_dates
 from alerting.versioned_record import VersionedRecord, unreadable
@@ -102,14 +102,31 @@ def read_review(store: ObjectStore, review_id: str) -> Review | None:
     return review_record(store, review_id).read()
 
 
-def list_reviews(store: ObjectStore, *, source: str = "", waiting_only: bool = False) -> Iterator[Review]:
-    """Reviews (of one source), by id; one listing, and one read for each that is wanted."""
+def list_reviews(
+    store: ObjectStore,
+    *,
+    source: str = "",
+    waiting_only: bool = False,
+    unreadable: list[StateUnreadable] | None = None,
+) -> Iterator[Review]:
+    """Reviews (of one source), by id; one listing, and one read for each that is wanted.
+
+    What cannot be read is added to ``unreadable``, or raised.
+    """
+    over = {one.value for one in ReviewState if not one.is_waiting}
     for found in store.list(_PREFIX):
         if found.name.endswith(_BEFORE) or source not in ("", found.metadata.get("source", "")):
             continue
-        if waiting_only and not ReviewState(found.metadata["state"]).is_waiting:
+        if waiting_only and found.metadata.get("state") in over:
             continue
-        review = read_review(store, found.name.removeprefix(_PREFIX).removesuffix(".json"))
+        try:
+            review = read_review(store, found.name.removeprefix(_PREFIX).removesuffix(".json"))
+        except StateUnreadable as error:
+            if unreadable is None:
+                raise
+            error.located(source=found.metadata.get("source", ""))
+            unreadable.append(error)
+            continue
         if review is not None and (review.state.is_waiting or not waiting_only):
             yield review
 
