@@ -117,6 +117,9 @@ def _results(facts: RunFacts) -> list[str]:
         for table in facts.tables
     ]
     promised = {name: f" (estimate {value:,.0f})" for name, value in facts.estimate.items()}
+    if (existing := facts.estimate.get("bigquery_bytes")) is not None:
+        # Not what would be billed: BigQuery has a minimum for each query.
+        promised["bigquery_bytes"] = f" billed (the dry run counted {existing:,.0f} of existing rows)"
     spent = (
         ("calls", facts.calls),
         ("wall_s", facts.wall_s),

@@ -12,7 +12,7 @@ from alerting.incident import Incident
 from alerting.journal import IncidentJournal
 from alerting.local_store import FileObjectStore
 from alerting.run_facts import RunFacts
-from flows.closing.record import keep_record
+from flows.closing.record import keep_record, render_record
 
 OBJECTS, IN_EACH = 40, 200
 BOUND_BYTES = 4 * 2**20
@@ -55,3 +55,12 @@ def test_a_run_without_errors_has_an_empty_list_of_them(tmp_path: Path) -> None:
     store = FileObjectStore(tmp_path)
     keep_record(store, "runs/backfill=bf-1/", RunFacts(backfill_id="bf-1", source="s", verdict="COMPLETE"))
     assert store.read("runs/backfill=bf-1/errors.jsonl")[0] == b""
+
+
+def test_the_bytes_of_a_dry_run_stand_beside_those_billed_as_what_they_are_and_not_as_an_estimate() -> None:
+    facts = RunFacts(
+        backfill_id="bf-1", calls=3, bigquery_bytes=20 * 2**20, estimate={"calls": 2, "bigquery_bytes": 688}
+    )
+    lines = render_record(facts, []).splitlines()
+    assert "* calls 3 (estimate 2)" in lines
+    assert "* bigquery_bytes 20,971,520 billed (the dry run counted 688 of existing rows)" in lines
