@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import socket
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -93,11 +94,17 @@ class Lease:
         self.ttl_s = ttl_s
         self.standstill: Standstill | None = None
         self._held = held
+        self._begun = (held.value.started_at, time.monotonic())
 
     @property
     def record(self) -> LeaseRecord:
         """As this run last wrote or saw it."""
         return self._held.value
+
+    @property
+    def held_until(self) -> dt.datetime:
+        """Until when nobody else may take the source, if no heartbeat follows; aware UTC."""
+        return self.record.expires_at
 
     @classmethod
     def acquire(
@@ -136,7 +143,12 @@ class Lease:
 
     def heartbeat(self, now: dt.datetime) -> None:
         """Extends the lease, and says whether its holder stands still. Raises ``LeaseHeld`` when somebody took it over:
-        stop writing then."""
+        stop writing then.
+
+        A clock that was set back shortens nothing: others, whose clock is right, would take the source over.
+        """
+        started_at, started_s = self._begun
+        now = max(now, started_at + dt.timedelta(seconds=time.monotonic() - started_s))
 
         def extended(found: LeaseRecord | None) -> LeaseRecord:
             if found is None:

@@ -34,11 +34,19 @@ SIGN_OF_LIFE_S = 30.0
 class BorrowedLease(Lease):
     """The lease of a live run that a backfill lent: same use as its own, but the source stays the backfill's."""
 
+    _lent_until: dt.datetime | None = None
+
     def heartbeat(self, now: dt.datetime) -> None:
         """Extends the loan. Raises ``LeaseHeld`` when the lender has taken it back."""
         until = now + dt.timedelta(seconds=self.ttl_s)
         if not _change(self.store, self.record, lambda held: {"lent_until": until} if self._is_ours(held) else None):
             raise LeaseHeld("the backfill took its lease back", source=self.record.source, stage="lease")
+        self._lent_until = until
+
+    @property
+    def held_until(self) -> dt.datetime:
+        """Of the loan."""
+        return self._lent_until or self.record.lent_until or self.record.expires_at
 
     def release(self, now: dt.datetime) -> None:  # noqa: ARG002 - as the base
         """Gives the source back to the backfill."""

@@ -18,14 +18,14 @@ async def keep_alive(run: Run, lease: Lease) -> None:
     A lost lease stops the run: what it wrote so far is recorded, nothing more is begun. Nor is anything as long as it
     cannot tell: a process that was frozen for longer than its lease first looks whether it still has it.
     """
-    await run.gate.keep_open(lease.record.expires_at)
+    await run.gate.keep_open(lease.held_until)
     while True:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(run.heartbeat_due.wait(), run.services.settings.heartbeat_s)
         run.heartbeat_due.clear()
         try:
             await run.in_thread(lease.heartbeat, utc_now())
-            await run.gate.keep_open(lease.record.expires_at)
+            await run.gate.keep_open(lease.held_until)
             await run.in_thread(run.services.alerts.heartbeat, run.facts_so_far())
         except LeaseHeld as error:
             run.stop(error, "scrape")

@@ -79,3 +79,13 @@ def test_an_unreadable_lease_is_not_a_free_lease() -> None:
     store.write("leases/s.json", b"garbage")
     with pytest.raises(StateUnreadable):
         acquire(store, "bf-1")
+
+
+def test_a_clock_that_is_set_back_gives_the_source_to_nobody_else() -> None:
+    store = MemoryObjectStore()
+    first = acquire(store, "bf-1")
+    first.heartbeat(NOW - dt.timedelta(hours=1))
+    held = read_lease(store, "s")
+    assert held is not None
+    assert held.expires_at >= NOW + dt.timedelta(seconds=60)
+    assert first.held_until == held.expires_at

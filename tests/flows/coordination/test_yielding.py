@@ -42,6 +42,13 @@ def test_live_work_asks_waits_gets_the_source_and_gives_it_back() -> None:
     backfill.heartbeat(NOW)
 
 
+def test_every_heartbeat_of_a_live_run_prolongs_its_loan() -> None:
+    _, live = lent(MemoryObjectStore())
+    assert live.held_until == NOW + dt.timedelta(seconds=TTL_S)
+    live.heartbeat(NOW + dt.timedelta(seconds=45))
+    assert live.held_until == NOW + dt.timedelta(seconds=45 + TTL_S)
+
+
 def test_the_backfill_keeps_its_lease_alive_while_it_is_lent() -> None:
     store = MemoryObjectStore()
     backfill, live = lent(store)
