@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 
 from alerting.object_store import METADATA_LIMIT_BYTES
@@ -63,6 +64,14 @@ _FAILED = frozenset(
     }
 )
 _WHAT_WAS_ASKED = frozenset({Verdict.LANDED, Verdict.LOADED, Verdict.VERIFIED, Verdict.EMPTY_OK})
+
+
+# Tools that copy objects add names with a hyphen, and rclone its "mtime".
+_OURS = re.compile(r"(?!mtime\b)[a-z][a-z_]*")
+
+
+class OfNewerVersion(ValueError):
+    """What a later version says of a partition, as that not all of it was asked for, must not be left unheard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +188,12 @@ class LedgerEntry:
     @classmethod
     def from_metadata(cls, source: str, partition: str, metadata: Mapping[str, str]) -> LedgerEntry:
         """Raises ``KeyError`` or ``ValueError`` for metadata that this code did not write."""
+        is_entry = metadata.keys() >= {"verdict", "backfill_id", "updated_at"}
+        unknown = [name for name in metadata if name not in _NAMES and _OURS.fullmatch(name)]
+        if is_entry and unknown:
+            raise OfNewerVersion(f"this one does not know {', '.join(sorted(unknown))[:80]}")
+        if is_entry and metadata["verdict"] not in _VERDICTS:
+            raise OfNewerVersion(f"this one does not know the verdict {metadata['verdict'][:80]!r}")
         return cls(
             source=source,
             partition=partition,
@@ -210,6 +225,10 @@ class LedgerEntry:
             actual=int(metadata["actual"]) if "actual" in metadata else None,
             verified_at=dt.datetime.fromisoformat(metadata["verified_at"]) if "verified_at" in metadata else None,
         )
+
+
+_VERDICTS = frozenset(Verdict)
+_NAMES = frozenset(one.name for one in fields(LedgerEntry)) - {"source", "partition"}
 
 
 def _fitting(metadata: dict[str, str]) -> dict[str, str]:

@@ -16,7 +16,7 @@ from dataclasses import replace
 from alerting.errors import LeaseHeld
 from alerting.object_store import GenerationConflict, ObjectStore, StoredObject
 from alerting.versioned_record import unreadable
-from flows.ledger.entry import LedgerEntry, Verdict
+from flows.ledger.entry import LedgerEntry, OfNewerVersion, Verdict
 from flows.ledger.pending import read_pending
 from scrapers.threads import threads
 
@@ -87,6 +87,8 @@ class Ledger:
             return LedgerEntry.from_metadata(self.source, key, found.metadata)
         except (KeyError, ValueError, TypeError) as error:
             hint = f"look at that object; `gapless reconcile {self.source}` rebuilds it from manifests and receipts"
+            if isinstance(error, OfNewerVersion):
+                hint = f"a newer version of Gapless wrote it ({error}): update this one"
             where = {"source": self.source, "partition": key, "stage": "plan", "hint": hint}
             raise unreadable(self.store, found.name, error, **where) from error
 

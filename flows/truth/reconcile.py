@@ -11,6 +11,7 @@ from typing import Any
 from alerting.errors import Truncated
 from alerting.object_store import ObjectStore, StoredObject
 from flows.coordination.lease import refuse_while_held
+from flows.ledger.entry import OfNewerVersion
 from flows.ledger.ledger import LedgerEntry, Verdict, ledger_prefix
 from flows.truth.inventory import LandedAttempt, landed_attempts
 from flows.truth.recount import recount_landed
@@ -127,6 +128,9 @@ def _key(source: str, stored: StoredObject) -> str:
 def _readable(source: str, key: str, stored: StoredObject) -> bool:
     try:
         LedgerEntry.from_metadata(source, key, stored.metadata)
+    except OfNewerVersion:
+        # It is whole, and says more than could be written in its place.
+        return True
     except (KeyError, ValueError, TypeError):
         return False
     return True

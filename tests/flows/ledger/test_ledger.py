@@ -76,6 +76,24 @@ def test_twenty_writers_of_one_partition_have_one_winner() -> None:
         assert sum(threads.map(write, range(20))) == 1
 
 
+@pytest.mark.parametrize("told", [{"only_until": "noon"}, {"verdict": "half_verified"}], ids=str)
+def test_what_a_newer_version_says_of_a_date_is_not_left_unheard(told: dict[str, str]) -> None:
+    store = MemoryObjectStore()
+    metadata = LedgerEntry("s", "2025-02-01", Verdict.VERIFIED, "bf-1", NOW).to_metadata() | told
+    store.write("ledger/source=s/2025-02-01.json", b"{}", metadata=metadata)
+    with pytest.raises(StateUnreadable) as caught:
+        Ledger(store, "s").refresh()
+    assert "a newer version of Gapless wrote it" in caught.value.hint
+
+
+def test_what_a_tool_adds_when_it_copies_an_object_is_none_of_our_business() -> None:
+    store = MemoryObjectStore()
+    metadata = LedgerEntry("s", "2025-02-01", Verdict.VERIFIED, "bf-1", NOW).to_metadata()
+    metadata |= {"goog-reserved-file-mtime": "1735689600", "mtime": "1735689600.5"}
+    store.write("ledger/source=s/2025-02-01.json", b"{}", metadata=metadata)
+    assert Ledger(store, "s").refresh()["2025-02-01"].verdict is Verdict.VERIFIED
+
+
 def test_an_unreadable_entry_stops_the_run_and_is_never_read_as_empty() -> None:
     store = MemoryObjectStore()
     store.write("ledger/source=s/2025-02-01.json", b"{}", metadata={"verdict": "nonsense"})
