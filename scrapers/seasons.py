@@ -7,7 +7,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-_NAME = re.compile(r"(\d{4})-(\d\d)")
+# Sports have no seasons before, and no date is after 9999.
+_NAME = re.compile(r"((?:1[89]|[2-9][0-9])[0-9]{2})-([0-9]{2})")
 MonthDay = tuple[int, int]
 
 
@@ -31,7 +32,7 @@ class Seasons:
         >>> Seasons((10, 1), (6, 30)).dates("2025-03")
         """
         found = _NAME.fullmatch(name)
-        if found is None or (int(found[1]) + 1) % 100 != int(found[2]):
+        if found is None or (int(found[1]) + 1) % 100 != int(found[2]) or found[1] == "9999":
             return None
         year = int(found[1])
         return self.known.get(name, (dt.date(year, *self.first), dt.date(year + 1, *self.last)))

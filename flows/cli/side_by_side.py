@@ -52,6 +52,8 @@ def coverage_lines(name: str, found: SideBySide) -> list[str]:
 def _headline(found: SideBySide) -> str:
     if found.disagreements:
         return plural(len(found.disagreements), "disagreement")
+    if not any(one.expected for one in found.standings):
+        return "nothing is expected here"
     return "everything that is expected is there and verified" if found.is_whole else "no disagreement"
 
 

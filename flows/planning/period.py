@@ -25,7 +25,8 @@ def period_dates(text: str, seasons: Seasons | None) -> tuple[dt.date, dt.date]:
     Raises ``ConfigurationError`` for anything else. Nothing was done then.
     """
     text = text.strip()
-    if seasons is not None and (found := seasons.dates(text)) is not None:
+    found = seasons.dates(text) if seasons is not None else None
+    if found is not None and FIRST <= found[0] <= found[1] <= LAST:
         return found
     shape = PERIOD.fullmatch(text) if text.isascii() else None
     year, month = (int(shape[1]), int(shape[2] or 0)) if shape else (0, 0)

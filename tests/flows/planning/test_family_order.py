@@ -87,7 +87,7 @@ def test_a_name_is_a_season_where_there_are_seasons_and_else_a_month() -> None:
     assert period_dates("2003-04", NBA_SEASONS) == (dt.date(2003, 10, 1), dt.date(2004, 6, 30))
     assert period_dates("2003-04", None) == (dt.date(2003, 4, 1), dt.date(2003, 4, 30))
     assert period_dates("2019-20", NBA_SEASONS)[1] == dt.date(2020, 10, 11)
-    for wrong in ("", "24-25", "2024-13", "2024-00", "2024-26", "1800", "٢٠٢٤", "2024-25-26"):
+    for wrong in ("", "24-25", "2024-13", "2024-00", "2024-26", "1800", "٢٠٢٤", "2024-25-26", "9999-00", "1890-91"):
         with pytest.raises(ConfigurationError, match="is not a period"):
             period_dates(wrong, NBA_SEASONS)
 

@@ -53,6 +53,13 @@ def test_before_anything_is_fetched_all_of_it_is_expected_and_nothing_is_a_disag
     assert found.standings[1].unjudged == {"games is not verified there": DAYS}
 
 
+def test_a_range_of_which_nothing_is_expected_is_not_called_there_and_verified(services: ToyServices) -> None:
+    found = read_side_by_side(
+        services, ["games", "scores"], FIRST.replace(year=1995), LAST.replace(year=1995), utc_now()
+    )
+    assert coverage_lines("toys", found)[0].endswith("nothing is expected here")
+
+
 def test_a_whole_range_says_so(services: ToyServices) -> None:
     ran(services, "games")
     ran(services, "scores")
