@@ -130,12 +130,15 @@ def close_backfill(
     final = _told_cooldown(services, recount(services, known, ledger, aborted=aborted, now=now), now)
     prefix = run_prefix(backfill_id)
     keep_record(services.store, prefix, final)
-    result = _sent(services, backfill_id, final, now)
-    _leave(services, backfill_id, known.source, result, now)
+    # The whole history is some round trips to storage, and so is a mail.
+    with threads(1, "calendar") as beside:
+        drawing = beside.submit(calendar_artifacts, services, [final.source], now, final.flow_run_id)
+        result = _sent(services, backfill_id, final, now)
+        _leave(services, backfill_id, known.source, result, now)
     told = final.redacted()
     announce(run_events(told, ledger, services.table_names(final.source)))
     shown = result_artifacts(told, ledger, services.settings.inbox_url)
-    shown += calendar_artifacts(services, [final.source], now, final.flow_run_id)
+    shown += drawing.result()
     end_progress(final.flow_run_id, ending_of(final), shown)
     sent = f"mail {result.status}" if result else "no mail was owed"
     LOG.info("backfill %s closed: %s; %s", backfill_id, ending_of(final), sent)
