@@ -19,6 +19,7 @@ from typing import Any
 
 from alerting.errors import PipelineError
 from deployments.local.stack import Stack
+from deployments.local.stack_state import writable
 from deployments.local.weather import WEATHERS
 
 
@@ -37,7 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-        return _main(given)
+        with writable(given.state_dir):
+            return _main(given)
     except KeyboardInterrupt:
         print("\ninterrupted; everything this command started is stopped", file=sys.stderr)
         return 130

@@ -36,7 +36,7 @@ from deployments.local.stack_environment import (
     refuse_real_credentials,
 )
 from deployments.local.stack_shutdown import shut_down, stop_children
-from deployments.local.stack_state import StackState, load_state, locked, replace_file, save_state, state_file
+from deployments.local.stack_state import StackState, load_state, locked, replace_file, save_state, state_file, writable
 from deployments.local.upstreams.worlds import available_worlds
 from deployments.local.weather import start_weather
 
@@ -268,17 +268,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("command", choices=["up", "down", "status"])
     parser.add_argument("--state-dir", type=Path, default=Path(".gapless"))
     given = parser.parse_args(arguments)
-    stack = Stack(given.state_dir)
     try:
-        if given.command == "up":
-            stack.up(detached=True)
-        elif given.command == "down":
-            stack.down()
-            sys.stdout.write("stopped; data, mails and ports are kept\n")
-            return 0
+        with writable(given.state_dir):
+            return _done(given.command, Stack(given.state_dir))
     except PipelineError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
+
+
+def _done(command: str, stack: Stack) -> int:
+    if command == "up":
+        stack.up(detached=True)
+    elif command == "down":
+        stack.down()
+        sys.stdout.write("stopped; data, mails and ports are kept\n")
+        return 0
     for child in stack.children():
         word = "running" if child.alive() else "gone"
         sys.stdout.write(

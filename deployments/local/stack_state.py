@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -12,11 +13,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from alerting.errors import StateUnreadable
+from alerting.errors import ConfigurationError, StateUnreadable
 from deployments.local.process_id import ProcessId
 from deployments.local.processes import Child, ChildFailed
 
 _LOCK_TIMEOUT_S = 180.0
+_UNWRITABLE = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO),
+    *(errno.ENOTDIR, errno.EEXIST, errno.ENOENT),
+)
 
 
 @dataclass
@@ -127,6 +132,20 @@ def replace_file(path: Path, text: str) -> None:
 def _child(read: dict[str, Any]) -> Child:
     identity = ProcessId(read["pid"], read["started"])
     return Child(read["name"], identity, read["endpoint"], Path(read["log"]), read["ready_url"], read["ports"])
+
+
+@contextlib.contextmanager
+def writable(state_dir: Path) -> Iterator[None]:
+    """Raises ``ConfigurationError`` for a folder in which nothing can be written, or no more."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            raise
+        raise ConfigurationError(
+            f"the stack keeps its state in {state_dir.absolute()}, where nothing can be written: {error.strerror}",
+            hint="free some space, or use a checkout that you may write to",
+        ) from error
 
 
 @contextlib.contextmanager

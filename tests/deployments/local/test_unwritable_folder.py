@@ -1,0 +1,24 @@
+"""A folder in which the stack cannot keep its state: one line, and no traceback."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from deployments.local import demo, stack
+
+
+@pytest.mark.parametrize("command", ["up", "status"])
+def test_a_command_of_the_stack_names_the_folder_that_it_cannot_write_to(tmp_path, capsys, command):
+    (tmp_path / "state").touch()
+    assert stack.main([command, "--state-dir", str(tmp_path / "state")]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith(f"error: the stack keeps its state in {tmp_path}/state, where nothing can be written: ")
+    assert told.count("\n") == 1
+
+
+def test_the_demo_does_so_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "state").touch()
+    assert demo.main(["--state-dir", str(tmp_path / "state" / "inner")]) == 1
+    assert capsys.readouterr().err.startswith("error: the stack keeps its state in ")
