@@ -28,8 +28,8 @@ from pydantic_core import to_json
 
 from flows.log import partition_logger
 
-TOGETHER_S = 0.5
-"""Rows come to the server's database a second later anyway."""
+TOGETHER_S = 1.0
+"""Rows come to the server's database seconds later anyway, and a request costs it as much as ten of them."""
 _MOST_TOGETHER = 200
 _TOLD_WITHIN_S = 5.0
 
