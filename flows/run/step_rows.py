@@ -26,6 +26,7 @@ from prefect.tasks import Task
 from prefect.utilities.engine import emit_task_run_state_change_event
 from pydantic_core import to_json
 
+from alerting.wording import plural
 from flows.log import partition_logger
 
 TOGETHER_S = 1.0
@@ -82,12 +83,18 @@ class StepRows:
         self._is_due.clear()
         rows, self._waiting = self._waiting, []
         try:
+            await self._tell(rows)
+        except Exception as problem:
+            partition_logger().warning("%s not shown: %s", plural(len(rows), "step", "is", "are"), problem)
+
+    async def _tell(self, rows: list[dict[str, Any]]) -> None:
+        try:
             async with asyncio.timeout(_TOLD_WITHIN_S), get_client() as client:
                 content = to_json(rows)
                 await client.request("POST", "/events", content=content, headers={"Content-Type": "application/json"})
         except Exception as problem:  # Prefect passes on what its HTTP library raises, which is not imported here
             # Prefect's queue waits for a server that is away; an event that it has already is kept once.
-            partition_logger().debug("rows of %s steps go one by one: %s", len(rows), problem)
+            partition_logger().debug("%s told one by one: %s", plural(len(rows), "step", "is", "are"), problem)
             for row in rows:
                 EventsWorker.instance().send(Event(**row))
 

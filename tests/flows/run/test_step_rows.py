@@ -103,6 +103,21 @@ def test_rows_that_the_server_does_not_take_go_through_prefects_queue(client: Cl
     assert [event.resource.name for event in sent] == [f"scrape 2025-01-0{day}" for day in (3, 4, 5)]
 
 
+def test_rows_that_nobody_takes_are_said_and_end_no_run(
+    client: Client, sent: list[Event], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    client.is_away = True
+
+    def stopped(event: Event) -> None:
+        if sent:
+            raise RuntimeError("Cannot put items in a stopped service instance.")
+        sent.append(event)
+
+    monkeypatch.setattr(EventsWorker.instance(), "send", stopped)
+    tell("scrape 2025-01-03", "scrape 2025-01-04")
+    assert "1 step is not shown: Cannot put items" in caplog.text
+
+
 def _with_instants(event: Any) -> Any:
     """The event with texts of instants read, as ``Z`` and ``+00:00`` are the same zone."""
     if isinstance(event, dict):
