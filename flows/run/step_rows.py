@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +18,7 @@ from uuid import uuid4
 
 from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext
-from prefect.events import Event
+from prefect.events import Event, RelatedResource
 from prefect.events.related import related_resources_from_run_context
 from prefect.events.worker import EventsWorker
 from prefect.states import Completed, Running
@@ -61,7 +61,7 @@ class StepRows:
         first = self._first.get(task.name)
         if first is None:
             if (event := await _told_by_prefect(task, row)) is not None:
-                self._first[task.name] = await _as_sent(event)
+                self._first[task.name] = event.model_dump(mode="json")
             return
         self._waiting.append(_like(first, row))
         if len(self._waiting) == 1:
@@ -90,7 +90,9 @@ class StepRows:
     async def _tell(self, rows: list[dict[str, Any]]) -> None:
         try:
             async with asyncio.timeout(_TOLD_WITHIN_S), get_client() as client:
-                content = to_json(rows)
+                # Asked of the server here and not for the first row: no step waits for a server that is slow.
+                of_run = await related_resources_from_run_context(client)
+                content = to_json([_related_to(of_run, row) for row in rows])
                 await client.request("POST", "/events", content=content, headers={"Content-Type": "application/json"})
         except Exception as problem:  # Prefect passes on what its HTTP library raises, which is not imported here
             # Prefect's queue waits for a server that is away; an event that it has already is kept once.
@@ -138,12 +140,10 @@ async def _told_by_prefect(task: Task[..., Any], row: StepRow) -> Event | None:
     return emit_task_run_state_change_event(task_run=run, initial_state=began, validated_state=ended)
 
 
-async def _as_sent(event: Event) -> Mapping[str, Any]:
-    """As JSON, with the flow run that Prefect names to the server behind our back."""
-    async with get_client() as client:
-        of_run = await related_resources_from_run_context(client)
-    related = {one.id: one.model_dump() for one in (*event.related, *of_run)}
-    return {**event.model_dump(mode="json", exclude={"related"}), "related": list(related.values())}
+def _related_to(of_run: Sequence[RelatedResource], row: Mapping[str, Any]) -> dict[str, Any]:
+    """As Prefect's queue would send it, which names the flow run to the server behind our back."""
+    related = {one["prefect.resource.id"]: one for one in (*row["related"], *(one.model_dump() for one in of_run))}
+    return {**row, "related": list(related.values())}
 
 
 def _like(first: Mapping[str, Any], row: StepRow) -> dict[str, Any]:

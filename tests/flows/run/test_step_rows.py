@@ -118,6 +118,25 @@ def test_rows_that_nobody_takes_are_said_and_end_no_run(
     assert "1 step is not shown: Cannot put items" in caplog.text
 
 
+def test_no_step_waits_for_a_server_that_never_answers_and_its_rows_go_through_the_queue(
+    client: Client, sent: list[Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(_: object) -> Any:
+        await asyncio.Event().wait()
+
+    async def story() -> None:
+        async with rows_told_together():
+            async with asyncio.timeout(5):
+                for label in ("scrape 2025-01-03", "scrape 2025-01-04"):
+                    await tell_completed(_step, StepRow(label, BEGAN, ENDED))
+            monkeypatch.setattr(step_rows, "_TOLD_WITHIN_S", 0.01)
+
+    monkeypatch.setattr(step_rows, "related_resources_from_run_context", never)
+    asyncio.run(story())
+    assert client.requests == []
+    assert [event.resource.name for event in sent] == ["scrape 2025-01-03", "scrape 2025-01-04"]
+
+
 def _with_instants(event: Any) -> Any:
     """The event with texts of instants read, as ``Z`` and ``+00:00`` are the same zone."""
     if isinstance(event, dict):
