@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
-from alerting.errors import LeaseHeld, PipelineError
+from alerting.errors import LeaseHeld
+from alerting.redaction import redact
 from flows.coordination.lease import Lease
 from flows.log import partition_logger
 from flows.run.run import Run
@@ -33,5 +34,5 @@ async def keep_alive(run: Run, lease: Lease) -> None:
             # What waits there must see that the run is over.
             await run.gate.keep_open(None)
             return
-        except PipelineError as error:
-            partition_logger().warning("heartbeat failed, trying again: %s", error)
+        except Exception as error:  # whatever it is: a run whose heartbeat has ended would wait at its gate for ever
+            partition_logger().warning("heartbeat failed, trying again: %s", redact(f"{type(error).__name__}: {error}"))

@@ -107,3 +107,20 @@ def test_an_answer_that_came_while_it_was_frozen_is_not_recorded_before_that(pla
         assert place.ledger.get(DAY) is None
 
     _after_its_freeze(place, then)
+
+
+def test_a_heartbeat_that_fails_for_a_reason_nobody_thought_of_does_not_hold_the_run_for_ever(place, monkeypatch):
+    def beaten(*_: object) -> None:
+        monkeypatch.undo()
+        raise RuntimeError("dictionary changed size during iteration")
+
+    async def then(run: Run, lease: Lease) -> None:
+        begun = await _waits(land_partition(run, DAY))
+        lease.ttl_s = 60.0
+        monkeypatch.setattr(lease, "heartbeat", beaten)
+        for _ in range(2):
+            run.heartbeat_due.set()
+            await asyncio.sleep(0.1)
+        assert await asyncio.wait_for(begun, 10) == "landed"
+
+    _after_its_freeze(place, then)
