@@ -39,7 +39,8 @@ _REMEMBERED = 8
 class Identities:
     """What tells the rows of one table apart, gathered partition by partition.
 
-    ``values`` has, of the first column of the key and of each of `Table.unique`, all values or more than `MAX_KEYS`.
+    ``values`` has, of the first column of the key and of each of `Table.unique`, all values or one too many:
+    more than `MAX_KEYS` are not asked for, and those of some batches are kept.
     ``repeated`` are columns of which two partitions share a value.
     """
 
@@ -54,7 +55,8 @@ class Identities:
                 continue
             if not known.isdisjoint(values):
                 self.repeated.add(column)
-            known |= values
+            room = MAX_KEYS + 1 - len(known)
+            known.update(values if len(values) <= room else itertools.islice(values - known, room))
 
     def meets(self, other: Identities, columns: Set[str]) -> bool:
         """Whether a value of one of these columns may be among those of ``other``, too."""

@@ -203,3 +203,12 @@ def test_what_was_written_before_the_look_does_not_count_and_what_is_forgotten_d
     for _ in range(20):
         written.add({"games": of("c")})
     assert written.meets(batch, of("a"), mark), "what was written right after the look is forgotten"
+
+
+def test_of_a_million_values_no_more_are_kept_than_show_that_they_are_too_many() -> None:
+    found = Identities()
+    found.add({"game_key": {"a", "b"}})
+    found.add({"game_key": {str(number) for number in range(vacancy.MAX_KEYS + 500)}})
+    found.add({"game_key": {"c"}})
+    assert len(found.values["game_key"]) == vacancy.MAX_KEYS + 1
+    assert {"a", "b"} < found.values["game_key"]
