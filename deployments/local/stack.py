@@ -83,13 +83,20 @@ class Stack:
 
         Raises:
             ConfigurationError: Real Google credentials are in the environment, or something about sources that is no
-                JSON, or that the running stack was not started with. Nothing was started.
+                JSON, or that the running stack was not started with; or another process will stop the running stack.
+                Nothing was started.
             ChildFailed: A child did not start; all of them are stopped again.
         """
         refuse_real_credentials()
         exports = exports_of_sources(os.environ)
         with locked(self.state_dir):
             state = load_state(self._file)
+            if state.owner is not None and state.owner.pid != os.getpid() and state.owner.alive():
+                raise ConfigurationError(
+                    f"process {state.owner.pid} (make run?) started the stack in {self.state_dir}, and stops it when "
+                    "it ends. Nothing was changed",
+                    hint="wait for it; with make up first, the stack outlives each make run",
+                )
             if not state.alive():
                 stop_children(state)
                 state.exports = exports

@@ -18,8 +18,9 @@ import pytest
 
 from alerting.errors import ConfigurationError, StateUnreadable
 from deployments.local.process_id import ProcessId
-from deployments.local.processes import ChildFailed
+from deployments.local.processes import Child, ChildFailed
 from deployments.local.stack import Stack
+from deployments.local.stack_state import StackState, save_state, state_file
 
 ROOT = Path(__file__).parents[3]
 pytestmark = pytest.mark.xdist_group("stack")
@@ -186,6 +187,25 @@ def test_ctrl_c_ends_the_owner_with_130_and_leaves_no_process(stack: Stack, fold
 
     assert owner.returncode == 130
     assert _wait_until_gone(everything, timeout_s=5) == []
+
+
+@pytest.mark.parametrize("detached", [True, False])
+def test_a_stack_that_another_process_will_stop_is_not_taken_for_a_second_run(tmp_path: Path, detached: bool) -> None:
+    other = subprocess.Popen(["sleep", "60"])
+    try:
+        owner = ProcessId.of(other.pid)
+        assert owner is not None
+        children = [
+            Child(name, owner, "", tmp_path / "log", "", {}) for name in ("prefect", "gcs", "bigquery", "inbox")
+        ]
+        save_state(state_file(tmp_path), StackState(token="t", owner=owner, children=children))
+        before = (tmp_path / "stack.json").read_text()
+        with pytest.raises(ConfigurationError, match=f"process {other.pid} .* stops it when it ends"):
+            Stack(tmp_path).up(detached=detached)
+        assert (tmp_path / "stack.json").read_text() == before
+    finally:
+        other.kill()
+        other.wait()
 
 
 def test_real_credentials_stop_everything_before_it_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
