@@ -155,7 +155,7 @@ class Follower:
         try:
             await self._keep_following()
         except LeaseHeld as error:
-            run.stop(error, "scrape")
+            run.lose_source(error)
         except Exception as error:
             # Of this window alone: its dates are begun again in another one.
             partition_logger().exception("the parent cannot be followed any more")
@@ -201,7 +201,7 @@ class Follower:
         name = report_name(run.backfill_id, self._window_id)
         if name in orders.given_up and run.stopped_by is None:
             told = "nothing was heard of this window for too long, and another one does its dates"
-            run.stop(LeaseHeld(told, source=run.source, stage="lease"), "scrape")
+            run.lose_source(LeaseHeld(told, source=run.source, stage="lease"))
         self._recorder.judged(orders.judged.get(name, 0))
         wanted = orders.closed_by | self._own_reasons() if run.stopped_by is None else frozenset()
         if wanted and not run.gate.closed_by:

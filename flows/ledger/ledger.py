@@ -38,6 +38,8 @@ class Ledger:
         self._only = only
         self._entries: dict[str, tuple[LedgerEntry, int]] = {}
         self._lock = threading.Lock()
+        self.is_lost = False
+        """The source is another run's by now: nothing is written any more."""
 
     def refresh(self, first_key: str = "", last_key: str = "") -> dict[str, LedgerEntry]:
         """Lists the source's entries from ``first_key`` to ``last_key`` (inclusive; "" = no bound).
@@ -111,6 +113,14 @@ class Ledger:
 
         Raises ``LeaseHeld`` when another run has written the partition since: this run lost its lease.
         """
+        if self.is_lost:
+            raise LeaseHeld(
+                "the source is another run's by now; this run's result for it was not recorded",
+                source=self.source,
+                partition=entry.partition,
+                stage="ledger",
+                hint=f"see who holds the lease: gapless status {self.source}",
+            )
         with self._lock:
             known = self._entries.get(entry.partition)
         name = f"{ledger_prefix(self.source)}{entry.partition}.json"

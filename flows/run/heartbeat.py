@@ -29,8 +29,7 @@ async def keep_alive(run: Run, lease: Lease) -> None:
             await run.gate.keep_open(lease.held_until)
             await run.in_thread(run.services.alerts.heartbeat, run.facts_so_far())
         except LeaseHeld as error:
-            run.stop(error, "scrape")
-            run.stop(error, "load")
+            run.lose_source(error)
             # What waits there must see that the run is over.
             await run.gate.keep_open(None)
             return

@@ -250,6 +250,9 @@ def record_batch_failure(run: Run, key: str, error: BaseException, stage: str, w
 
 
 def _record(run: Run, key: str, verdict: Verdict, error: BaseException, stage: str, window: str) -> Verdict:
+    if run.ledger.is_lost:
+        # The run that has the source by now says what becomes of its dates.
+        return verdict
     tries = run.tally.tries(key)
     incident = Incident.from_error(error, source=run.source, partition=key, stage=stage, attempts=tries)
     # A wall that a later run passes by itself is a note, not a failure. A block is one: a person should look meanwhile.

@@ -17,7 +17,7 @@ from typing import Any, ParamSpec, Protocol, Self, TypeVar
 
 from prefect import Flow
 
-from alerting.errors import CriticalError, PipelineError, TransientError
+from alerting.errors import CriticalError, LeaseHeld, PipelineError, TransientError
 from alerting.run_facts import RunFacts
 from flows.asked import Asked
 from flows.coordination.standstill import Standstill
@@ -212,6 +212,15 @@ class Run:
             self.stopped_by = self.stopped_by or error
         else:
             self.loading_stopped_by = self.loading_stopped_by or error
+
+    def lose_source(self, error: LeaseHeld) -> None:
+        """Another run has it by now: nothing is begun or loaded any more, and no answer under way is recorded.
+
+        A record of ours would stop that run, which takes whoever writes beside it for its own successor.
+        """
+        self.ledger.is_lost = True
+        self.stop(error, "scrape")
+        self.stop(error, "load")
 
     def note(self, text: str) -> None:
         """One sentence that the mail and the record show above everything else."""

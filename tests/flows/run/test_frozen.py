@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from alerting.errors import LandingUnavailable
+from alerting.errors import LandingUnavailable, LeaseHeld, SourceUnavailable
 from flows.asked import Asked
 from flows.coordination.lease import Holder, Lease
 from flows.dates import NOT_ATTEMPTED, land_partition
 from flows.process import load_batch
 from flows.run.heartbeat import keep_alive
 from flows.run.plain_orchestrator import PlainOrchestrator
-from flows.run.recording import take
+from flows.run.recording import record_failure, take
 from flows.run.run import Run
 from scrapers.scrape import utc_now
 
@@ -105,6 +105,21 @@ def test_an_answer_that_came_while_it_was_frozen_is_not_recorded_before_that(pla
         with pytest.raises(LandingUnavailable, match="no heartbeat"):
             await run.in_thread(take, run, manifest)
         assert place.ledger.get(DAY) is None
+
+    _after_its_freeze(place, then)
+
+
+def test_nothing_that_was_under_way_is_recorded_when_another_run_has_the_source(place):
+    (manifest,) = place.land(DAY, record=False)
+
+    async def then(run: Run, lease: Lease) -> None:
+        Lease.acquire(place.store, SOURCE, Holder("bf-2"), now=utc_now(), ttl_s=60.0)
+        run.heartbeat_due.set()
+        await run.gate.until_kept()
+        with pytest.raises(LeaseHeld, match="another run's"):
+            await run.in_thread(take, run, manifest)
+        await run.in_thread(record_failure, run, NEXT, SourceUnavailable("503"), "scrape", DAY)
+        assert place.ledger.refresh() == {}
 
     _after_its_freeze(place, then)
 
