@@ -38,7 +38,9 @@ def reading_fault(error: BaseException, trace: TracebackType | None = None) -> s
     told_at = ""
     for frame, position in reversed(frames):
         code = _code_at(frame, position)
-        told_at = told_at or _place(frame, position[0], code)
+        # What that code calls of ours says less of it.
+        if not told_at and frame.f_code.co_filename == frames[0][0].f_code.co_filename:
+            told_at = _place(frame, position[0], code)
         fields = _fields_in(code, frame) if code else {}
         if fields:
             told_at = _place(frame, position[0], code)

@@ -283,6 +283,7 @@ class Attempt:
         except Exception as error:
             # A payload that nobody has thought of: it is about this partition until others are read alike.
             raise SourceContractError(f"the scraper cannot read page {page.number}: {reading_fault(error)}") from None
+        _refuse_strange(findings, self._scraper.tables)
         link = page.headers.get("link", "")
         if findings.next_request is None and is_data_type(self._scraper.accept) and names_next_page(link):
             raise Truncated(f"the Link header names a next page, {redact(link)[:60]!r}, which is not requested")
@@ -309,6 +310,19 @@ class Attempt:
         self._asked.add((self._course.reading, request))
         self._records.append(record)
         self._course.add(findings)
+
+
+def _refuse_strange(findings: object, tables: Sequence[str]) -> None:
+    """Raises for what is no ``Findings``, and for rows of a table that nobody would compare."""
+    if not isinstance(findings, Findings):
+        told = f"returned {type(findings).__name__}, expected Findings"
+    elif stray := sorted(set(findings.counts) - set(tables)):
+        told = f"counts rows of {', '.join(map(repr, stray))[:80]}; its tables are {', '.join(tables)}"
+    else:
+        return
+    raise SourceContractError(
+        f"inspect() of the scraper {told}; nothing was counted", hint="mend the scraper", of_scraper=True
+    )
 
 
 def _with_status(findings: Findings, status: int) -> Findings:

@@ -193,9 +193,28 @@ class Findings:
     swept: tuple[Swept, ...] = ()
 
     def __post_init__(self) -> None:
-        """Names are kept in a form that manifests can hold."""
+        """Names are kept in a form that manifests can hold. Raises ``TypeError`` for what is none of the above."""
+        for name, kinds in _KINDS.items():
+            value = getattr(self, name)
+            if not isinstance(value, kinds) or isinstance(value, bool):
+                raise TypeError(f"Findings.{name} is {type(value).__name__}, not {kinds[0].__name__}")
+        for table, count in self.counts.items():
+            if type(count) is not int or count < 0:
+                shown = count if type(count) is int else type(count).__name__
+                raise TypeError(f"Findings.counts of {table!r} is no number of rows: {shown}")
         object.__setattr__(self, "unsettled", tuple(map(writable, self.unsettled)))
         object.__setattr__(self, "absent", tuple(map(writable, self.absent)))
+
+
+_KINDS: Mapping[str, tuple[type, ...]] = {
+    "counts": (Mapping,),
+    "source_total": (int, type(None)),
+    "at_least": (int,),
+    "empty_evidence": (str,),
+    "unsettled": (tuple, list),
+    "absent": (tuple, list),
+    "next_request": (Request, type(None)),
+}
 
 
 class Scraper(ABC):

@@ -36,7 +36,7 @@ from alerting.errors import (
 from alerting.memory_store import MemoryObjectStore
 from deployments.local.upstreams.season import games_on
 from scrapers.answers import Answer, landed_json, parsed_json, problem_in
-from scrapers.base import Page, Request, Scraper, SourceAccess
+from scrapers.base import Findings, Page, Request, Scraper, SourceAccess
 from scrapers.bodies import beginning, storable, unpacked
 from scrapers.client import SourceClient
 from scrapers.html_bodies import parsed_embedded_json
@@ -252,6 +252,32 @@ def test_a_declared_status_is_complete_and_the_evidence_of_emptiness_names_it(fe
     )
     assert manifest.empty_evidence.startswith("206, ")
     assert manifest.pages[0].status == 206
+
+
+@pytest.mark.parametrize(
+    ("read", "told"),
+    [
+        (lambda: None, "returned NoneType, expected Findings"),
+        (lambda: {"nba_bdl_games": 1}, "returned dict, expected Findings"),
+        (lambda: Findings({"games": 1}), "counts rows of 'games'; its tables are nba_bdl_games"),
+        (lambda: Findings({"nba_bdl_games": 1.5}), "Findings.counts of 'nba_bdl_games' is no number of rows: float"),  # type: ignore[dict-item]
+        (lambda: Findings({"nba_bdl_games": -1}), "is no number of rows: -1"),
+        (lambda: Findings({}, empty_evidence=None), "Findings.empty_evidence is NoneType, not str"),  # type: ignore[arg-type]
+        (lambda: Findings({}, next_request="/x"), "Findings.next_request is str, not Request"),  # type: ignore[arg-type]
+        (lambda: Findings({}, source_total="7"), "Findings.source_total is str, not int"),  # type: ignore[arg-type]
+    ],
+)
+def test_what_a_scraper_says_that_is_none_of_what_it_may_say_is_a_broken_contract_of_its_own(monkeypatch, read, told):
+    monkeypatch.setattr(type(SOURCE), "inspect", lambda *_: read())
+
+    class Answering:
+        def fetch(self, request: Request, page_number: int = 1) -> Page:
+            return Page(request, page_number, 200, {}, GOOD, NOW, 0.1)
+
+    context = ScrapeContext(SOURCE, Answering(), Landing(MemoryObjectStore()), "bf-1", "0")
+    with pytest.raises(SourceContractError) as caught:
+        scrape(DAY, context)
+    assert told in str(caught.value)
 
 
 def test_a_landed_page_with_another_status_is_not_gone_on_with():
