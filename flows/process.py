@@ -16,7 +16,7 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
-from alerting.errors import PipelineError, Shrunk, StateUnreadable
+from alerting.errors import LandingUnavailable, PipelineError, Shrunk, StateUnreadable
 from alerting.incident import Incident
 from alerting.redaction import redact
 from alerting.wording import plural
@@ -206,10 +206,21 @@ def _prepare(run: Run, manifests: list[Manifest]) -> Prepared:
     return prepare(
         manifests,
         LoadContext(
-            run.kit.processor, run.services.landing, run.warehouse, run.backfill_id, written=run.written_lately
+            run.kit.processor,
+            run.services.landing,
+            run.warehouse,
+            run.backfill_id,
+            written=run.written_lately,
+            refuse_to_write=partial(_refuse_unless_kept, run),
         ),
         verified={key: entry.loaded for key in keys if (entry := run.ledger.get(key)) is not None and entry.loaded},
     )
+
+
+def _refuse_unless_kept(run: Run) -> None:
+    """It may have been frozen since its turn came, and rows of another run may stand there by now."""
+    if run.ledger.is_lost or not run.gate.is_kept:
+        raise LandingUnavailable("no heartbeat for longer than the lease; no table was touched", stage="load")
 
 
 def _publish(run: Run, prepared: Prepared) -> Receipt:

@@ -26,7 +26,7 @@ from processors.staging import TableSpool, on_disk
 from processors.vacancy import Identities, WrittenLately, vacancy_question
 from scrapers.landing import Landing
 from scrapers.manifest import Manifest
-from scrapers.scrape import utc_now
+from scrapers.scrape import nothing, utc_now
 from scrapers.threads import threads
 
 _TABLES_AT_ONCE = 4
@@ -46,6 +46,7 @@ class LoadContext:
         backfill_id: Part of the job ids.
         now: Aware UTC.
         written: By the batches of the run, when they are staged one beside the other.
+        refuse_to_write: Called right before tables are touched, from any thread; raises where they may not be.
     """
 
     processor: Processor
@@ -54,6 +55,7 @@ class LoadContext:
     backfill_id: str
     now: Callable[[], dt.datetime] = utc_now
     written: WrittenLately = field(default_factory=WrittenLately)
+    refuse_to_write: Callable[[], None] = nothing
 
     @property
     def store(self) -> ObjectStore:
@@ -183,6 +185,7 @@ class BatchWork:
     def replace(self, staged: StagedBatch) -> dict[str, TableReceipt]:
         """Puts the staged rows in place, all tables at once: the sooner the last one follows the first, the better."""
         warehouse, receipts = self.context.warehouse, dict[str, TableReceipt]()
+        self.context.refuse_to_write()
         try:
             replaced = self._at_once("replace", lambda one: warehouse.replace(one.batch, one.load), staged.tables)
         finally:

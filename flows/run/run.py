@@ -200,7 +200,10 @@ class Run:
 
     async def step(self, name: str, label: str, work: Callable[[], Awaitable[R]]) -> R | BaseException:
         """The result of ``work``, or what it raised when every try that the settings allow had failed."""
-        return await self.orchestrator.step(name, label, work, self.services.settings.retry_delays_s)
+        result = await self.orchestrator.step(name, label, work, self.services.settings.retry_delays_s)
+        # It may have been frozen meanwhile, and what came of it is recorded by whoever has the source.
+        await self.gate.until_kept()
+        return result
 
     def stop(self, error: CriticalError, stage: str) -> None:
         """The first critical error ends its stage.

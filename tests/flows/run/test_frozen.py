@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from alerting.errors import LandingUnavailable, LeaseHeld, SourceUnavailable
+import processors.process
+from alerting.errors import LandingUnavailable, LeaseHeld, PipelineError, SourceUnavailable
 from flows.asked import Asked
 from flows.coordination.lease import Holder, Lease
 from flows.dates import NOT_ATTEMPTED, land_partition
@@ -94,6 +95,44 @@ def test_what_it_had_staged_is_not_written_over_the_rows_of_its_successor(place)
         run.heartbeat_due.set()
         assert "not loaded" in str((await loading).message)
         assert place.sql("SELECT COUNT(*) AS n FROM {games}") == [{"n": 0}]
+
+    _after_its_freeze(place, then)
+
+
+def test_what_it_was_about_to_write_when_it_was_frozen_is_not_written_either(place, monkeypatch):
+    (manifest,) = place.land(DAY)
+
+    async def then(run: Run, lease: Lease) -> None:
+        run.ledger.refresh()
+        run.work.partitions = {one.key: one for one in place.partitions(DAY, 1)}
+        await run.gate.keep_open(None)
+        loop = asyncio.get_running_loop()
+
+        def freezes(*_: object) -> dict[str, PipelineError]:
+            run.gate._kept_until = utc_now()
+            Lease.acquire(place.store, SOURCE, Holder("bf-2"), now=utc_now(), ttl_s=60.0)
+            loop.call_soon_threadsafe(run.heartbeat_due.set)
+            return {}
+
+        monkeypatch.setattr(processors.process, "twins", freezes)
+        before = place.ledger.get(DAY)
+        assert (await load_batch(run, [manifest])).is_failed()
+        assert place.sql("SELECT COUNT(*) AS n FROM {games}") == [{"n": 0}]
+        assert place.ledger.get(DAY) == before
+
+    _after_its_freeze(place, then)
+
+
+def test_a_failure_that_it_met_while_it_was_frozen_is_recorded_by_no_one_when_the_source_is_lost(place):
+    async def then(run: Run, lease: Lease) -> None:
+        async def fails() -> None:
+            raise SourceUnavailable("the connection failed")
+
+        step = await _waits(run.step("scrape", f"scrape {DAY}", fails))
+        Lease.acquire(place.store, SOURCE, Holder("bf-2"), now=utc_now(), ttl_s=60.0)
+        run.heartbeat_due.set()
+        assert isinstance(await step, SourceUnavailable)
+        assert run.ledger.is_lost
 
     _after_its_freeze(place, then)
 
