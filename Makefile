@@ -37,13 +37,17 @@ $(STAMP): pyproject.toml constraints-dev.txt
 run: $(STAMP)  ## Run the main job on the embedded stack: 31 dates of NBA box scores, one mail
 	@$(BIN)/python -m deployments.local.demo
 
-# Sources, the first seed and how many schedules each: make simulate SOURCES="coffee_shops" SEED=1 SCHEDULES=500
+# Sources, the first seed and how many schedules each: make simulate SOURCES="coffee_shops" SEED=1 SCHEDULES=500; TOTAL=10000
+# counts those of all together; DISTRIBUTED=1 lets parents and windows die one by one
 SOURCES ?=
 SEED ?= 0
 SCHEDULES ?= 100
+TOTAL ?=
+DISTRIBUTED ?=
 
 simulate: $(STAMP)  ## Run backfills of all samples under simulated faults, in memory
-	@$(BIN)/python -m deployments.local.simulate_samples $(SOURCES) --seed $(SEED) --schedules $(SCHEDULES)
+	@$(BIN)/python -m deployments.local.simulate_samples $(SOURCES) --seed $(SEED) --schedules $(SCHEDULES) \
+		$(if $(TOTAL),--total $(TOTAL)) $(if $(DISTRIBUTED),--distributed)
 
 season: $(STAMP)  ## Run a season of all NBA sources with troubles and three kills
 	@$(BIN)/python -m deployments.local.demo --season $(or $(SEASON),2024-25) --state-dir .gapless/season

@@ -189,8 +189,10 @@ def _copied_items(items: list[tuple[Any, Any]], depth: int) -> dict[str, Any]:
     copied: dict[str, Any] = {}
     for key, item in items:
         text = key if type(key) is str else _text(key)
-        under = _named(items, text) if text.lower() in _OF_VALUES else text
-        made, place = _copied(item, under, depth - 1), redact(text)
+        made, place = item, redact(text)
+        # Most of what is told is not told: a look at the name would say as much.
+        if not (item is None or item is False or item is True):
+            made = _copied(item, _named(items, text) if text.lower() in _OF_VALUES else text, depth - 1)
         if place in copied and copied[place] != made:  # a header that came twice
             made = [*copied[place], made] if isinstance(copied[place], list) else [copied[place], made]
         copied[place] = made

@@ -108,7 +108,10 @@ def _tell_once(told: str) -> None:
 
 def account_of(source: str) -> str:
     """The account whose rate, quota and cooldown ``source`` shares; its own name where it has them alone."""
-    return scraper(source).account_name if source in sources() else source
+    try:
+        return scraper(source).account_name
+    except WrongUsage:
+        return source
 
 
 def sources_of(account: str) -> list[str]:

@@ -1,6 +1,7 @@
 """``python -m deployments.local.simulate_samples [SOURCE ...]``: `gapless simulate` of sources against their samples.
 
-The samples run in this process, and so on the simulated clock: what keeps a year has had it on the simulated day.
+Each process simulates one source after the other, and the samples run in it, and so on the simulated clock: what keeps
+a year has had it on the simulated day.
 """
 
 from __future__ import annotations
@@ -10,15 +11,21 @@ import contextlib
 import http.client
 import io
 import json
+import math
 import os
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any
 
+from alerting.wording import plural
 from deployments.local.stack_environment import settings_of_sources
 from deployments.local.upstreams.worlds import available_worlds, listener_at, serve_worlds
 
@@ -33,7 +40,7 @@ SAMPLES: Mapping[str, tuple[str, ...]] = {
     "bdl_players": ("--entities", "active", "--today", "2025-06-17"),
     "bdl_teams": ("--entities", "all", "--today", "2025-06-17"),
     "bigdataball_playbyplay": _FINALS,
-    "civic_band": ("--entities", "temecula.ca~agendas", "--today", "2025-06-17"),
+    "civic_band": ("--entities", "temecula.ca~minutes, oak-park.il~agendas", "--today", "2025-06-17"),
     "coffee_shops": ("2025-01-10", "2025-01-10"),
     "hemnet_sales": ("2024-11-01", "2024-12-31"),
     "hemnet_details": ("2024-11-01", "2024-12-31"),
@@ -49,7 +56,10 @@ SAMPLES: Mapping[str, tuple[str, ...]] = {
     "racing_results": _RACES,
 }
 """What is simulated of each source: a small range, and with what it takes besides."""
-
+_LARGE = ("bigdataball_playbyplay", "coffee_shops", "hemnet_details", "nba_schedule", "nba_playbyplay", "racing_cards",
+          "racing_results")  # fmt: skip
+WEIGHTS: Mapping[str, int] = {**dict.fromkeys(SAMPLES, 8), **dict.fromkeys(_LARGE, 2), "hemnet_sales": 1}
+"""Of schedules: with thousands of rows in a run, one takes four times as long as one of another source, or longer."""
 
 _HEAD = """| Source | Schedules | Runs | Operations | CPU s | Schedules a minute | Broken |
 |---|---|---|---|---|---|---|"""
@@ -82,6 +92,46 @@ def simulate(source: str, *options: str) -> dict[str, Any]:
     return found
 
 
+@dataclass(frozen=True)
+class Simulated:
+    """What came of a source, and the CPU seconds of that, those of its sample included."""
+
+    source: str
+    found: Mapping[str, Any]
+    cpu_s: float
+
+    @property
+    def line(self) -> str:
+        """Of the table."""
+        counts = " | ".join(f"{self.found[name]:,}" for name in ("schedules", "runs", "operations"))
+        broken = [f"seed {one['seed']}: {' + '.join(one['told'])}" for one in self.found["broken"]]
+        a_minute = self.found["schedules"] * 60 / self.cpu_s
+        return f"| {self.source} | {counts} | {self.cpu_s:.0f} | {a_minute:,.0f} | {'; '.join(broken) or 'none'} |"
+
+
+def shares(sources: Iterable[str], total: int) -> dict[str, int]:
+    """At least ``total`` schedules in all, by their `WEIGHTS`.
+
+    >>> shares(["bdl_teams", "nba_schedule"], 100)
+    {'bdl_teams': 80, 'nba_schedule': 20}
+    """
+    weights = {source: WEIGHTS[source] for source in sources}
+    return {source: math.ceil(total * weight / sum(weights.values())) for source, weight in weights.items()}
+
+
+def _serve_samples() -> None:
+    """In a process of its own, to its end."""
+    serving = contextlib.ExitStack()
+    os.environ.update(serving.enter_context(samples()))
+    Finalize(None, serving.close, exitpriority=1)
+
+
+def _simulated(source: str, schedules: int, options: Sequence[str]) -> Simulated:
+    begun_s = _cpu_s()
+    found = simulate(source, "--schedules", str(schedules), "--processes", "1", *options)
+    return Simulated(source, found, _cpu_s() - begun_s)
+
+
 def _post(port: int, name: str, document: Any) -> None:
     """To a world that may not listen yet."""
     for seconds_left in range(60, -1, -1):
@@ -105,34 +155,37 @@ def _cpu_s() -> float:
 
 
 def main() -> int:
-    """A line for each source; 1 when anything broke or could not be simulated."""
+    """A line for each source, and one for all; 1 when anything broke or could not be simulated."""
     options = argparse.ArgumentParser(prog="python -m deployments.local.simulate_samples", description=__doc__)
     options.add_argument("source", nargs="*", choices=[[], *SAMPLES])
     options.add_argument("--seed", default="0")
-    options.add_argument("--schedules", default="100")
-    options.add_argument("--distributed", action="store_true")
+    options.add_argument("--schedules", type=int, default=100, help="of each source")
+    options.add_argument("--total", type=int, help="instead: of all sources together, fewer of those of large pages")
+    options.add_argument("--distributed", action="store_true", help="parents and windows die one by one")
+    options.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     given = options.parse_args()
-    more = ["--seed", given.seed, "--schedules", given.schedules]
-    more += ["--distributed"] if given.distributed else []
-    is_well = True
-    print(_HEAD)
-    with samples() as environment:
-        os.environ.update(environment)
-        for source in given.source or SAMPLES:
-            begun_s = _cpu_s()
+    sources = given.source or list(SAMPLES)
+    schedules = shares(sources, given.total) if given.total else dict.fromkeys(sources, given.schedules)
+    more = ["--seed", given.seed, *(["--distributed"] if given.distributed else [])]
+    print(_HEAD, flush=True)
+    begun_s, is_well, done = time.monotonic(), True, []
+    processes = max(1, min(given.processes, len(sources)))
+    with ProcessPoolExecutor(processes, get_context("spawn"), _serve_samples) as pool:
+        # The longest first: the last to end is a short one.
+        longest_first = sorted(sources, key=WEIGHTS.__getitem__)
+        for ended in as_completed([pool.submit(_simulated, name, schedules[name], more) for name in longest_first]):
             try:
-                found = simulate(source, *more)
+                done.append(ended.result())
             except RuntimeError as error:
                 is_well = False
                 print(f"| {error} |", flush=True)
                 continue
-            took_s, broken = _cpu_s() - begun_s, found["broken"]
-            counts = " | ".join(f"{found[name]:,}" for name in ("schedules", "runs", "operations"))
-            told = "; ".join(f"seed {one['seed']}: {' + '.join(one['told'])}" for one in broken) or "none"
-            print(
-                f"| {source} | {counts} | {took_s:.0f} | {found['schedules'] * 60 / took_s:,.0f} | {told} |", flush=True
-            )
-            is_well = is_well and not broken
+            is_well = is_well and not done[-1].found["broken"]
+            print(done[-1].line, flush=True)
+    counts = [sum(one.found[name] for one in done) for name in ("schedules", "runs", "operations")]
+    cpu_s, wall_s = sum(one.cpu_s for one in done), time.monotonic() - begun_s
+    told = " | ".join(f"{count:,}" for count in counts)
+    print(f"| all, in {wall_s:.0f} s by {plural(processes, 'process')} | {told} | {cpu_s:.0f} | | |")
     return 0 if is_well else 1
 
 

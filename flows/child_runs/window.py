@@ -9,17 +9,20 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import cached_property
 
 from flows.asked import Asked
 from flows.child_runs.follower import PATIENCE, Follower
-from flows.child_runs.shared_rate import SharedBudget
+from flows.child_runs.shared_rate import PrefectLimit, SharedBudget
 from flows.planning.requested import Selection, requested_partitions
 from flows.planning.stored_plan import read_plan
 from flows.run.orchestrator import Orchestrator
 from flows.run.run import Run
 from flows.wiring import Services, SourceKit
+from scrapers.pace.account_pace import AccountPace
 from scrapers.pace.budget import Budget
 from scrapers.pace.quota import SharedQuota
+from scrapers.rate import Rate
 from scrapers.scrape import utc_now
 
 
@@ -30,7 +33,15 @@ class WorkerKit(SourceKit):
         """The source's budget, held across processes; that of an account always is."""
         if self.scraper.account or self.scraper.domain == "site":
             return super().build_budget(quota)
-        return SharedBudget(self.access.rate, source=self.source, quota=quota)
+        rate, clock = self.access.rate, self.services.clock
+        # The server knows of no pause that the source has asked one of them for.
+        pauses = AccountPace(self.services.store, self.source, Rate(), source=self.source, clock=clock)
+        return SharedBudget(rate, source=self.source, limit=self.limit, quota=quota, pace=pauses, clock=clock)
+
+    @cached_property
+    def limit(self) -> PrefectLimit | None:
+        """The source's global limit; None is that of the server that this process knows."""
+        return None
 
 
 class WorkerServices(Services):

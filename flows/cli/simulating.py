@@ -75,8 +75,6 @@ def simulate(
         given |= {"engine": Engine.DISTRIBUTED, "parallel": 2}
     asked = asked_of(source, start, end, "test", given)
     _refuse_too_many(asked)
-    if distributed:
-        _refuse_rate_of_server(asked)
     try:
         from flows.simulate.explore import explore
         from flows.simulate.recorded import take_landed, told
@@ -124,15 +122,4 @@ def _refuse_too_many(asked: Asked) -> None:
             source=asked.source,
             stage="simulate",
             hint="three dates are enough: a full one, an empty one, one with several pages",
-        )
-
-
-def _refuse_rate_of_server(asked: Asked) -> None:
-    of = scraper(asked.source)
-    if not of.account and of.domain != "site":
-        raise WrongUsage(
-            f"processes of {asked.source} share its rate by Prefect's server, which is not simulated. Nothing was done",
-            source=asked.source,
-            stage="simulate",
-            hint="without --distributed; or declare its account: Scraper.account",
         )

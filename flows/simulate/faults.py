@@ -16,6 +16,7 @@ class Fault(StrEnum):
     KILL_BEFORE = "killed before it"
     KILL_AFTER = "killed after it, before anybody knew"
     LOST_ANSWER = "done, but its answer was lost"
+    NOT_DONE = "told as done, and not done"
     UNAVAILABLE = "unavailable"
     OUTAGE = "unavailable for an hour"
     OVERLAP = "watchdog and another run began beside it"
@@ -37,6 +38,7 @@ OF_STORAGE_WRITE = (
     Fault.KILL_BEFORE, Fault.KILL_AFTER, Fault.LOST_ANSWER, Fault.UNAVAILABLE, Fault.OUTAGE, Fault.STALL, Fault.OVERLAP,
     Fault.SKEW, Fault.SKEW_BACK,
 )  # fmt: skip
+OF_REPLACE = (*OF_STORAGE_WRITE, Fault.NOT_DONE)
 OF_READ = (Fault.KILL_BEFORE, Fault.UNAVAILABLE, Fault.OUTAGE, Fault.STALL, Fault.OVERLAP)
 OF_CHANNEL = (Fault.KILL_BEFORE, Fault.KILL_AFTER, Fault.LOST_ANSWER, Fault.UNAVAILABLE, Fault.OUTAGE)
 OF_SOURCE = (
@@ -75,9 +77,11 @@ _PLACES: Mapping[str, tuple[Sequence[Fault], int]] = {
     "list ": (OF_READ, 1),
     "stage ": (OF_STORAGE_WRITE, 2),
     "compare ": (OF_READ, 1),
-    "replace ": (OF_STORAGE_WRITE, 3),
+    "replace ": (OF_REPLACE, 3),
     "query": (OF_READ, 2),
     "mail ": (OF_CHANNEL, 3),
+    "look at limit": (OF_READ, 1),
+    "take of limit": (OF_CHANNEL, 2),
 }
 """Beginnings of operations, the first that fits; what they can meet, and how often a fault is planned there."""
 
@@ -105,7 +109,7 @@ def plan_of(seed: int, operations: Sequence[str]) -> tuple[Planned, ...]:
     return tuple(Planned(number, planned[number]) for number in sorted(planned))
 
 
-Outside = Literal["storage", "warehouse", "source", "mail"]
+Outside = Literal["storage", "warehouse", "source", "mail", "server"]
 """What can be away by itself."""
 
 
@@ -126,6 +130,9 @@ class Surroundings(Protocol):
 
     def outage(self, part: Outside) -> None:
         """``part`` is away for `OUTAGE_S`."""
+
+    def replaces(self, process: Process, table: str) -> None:
+        """``process`` is about to write rows that readers see."""
 
     def is_away(self, part: Outside) -> bool:
         """Whether it is at this moment."""

@@ -208,19 +208,28 @@ class _Schedule:
         """Of one more process."""
         return self.world.services(self.subject.settings, Process(self.trace, self, backfill_id))
 
+    def _services_of_window(self, backfill_id: str) -> Services:
+        """Of one more process."""
+        return self.world.services(self.subject.settings, Process(self.trace, self, backfill_id), of_window=True)
+
     def backfill(self, backfill_id: str = "") -> State[Any] | None:
         """One process from its beginning to its end; None when it was killed or refused."""
         self.must.runs += 1
         backfill_id = backfill_id or f"bf-simulated{self.must.runs:02}"
-        orchestrator = SimulatedOrchestrator(self.world.machines, self._services)
+        orchestrator = SimulatedOrchestrator(self.world.machines, self._services_of_window)
+        process = Process(self.trace, self, backfill_id)
+        services = self.world.services(self.subject.settings, process)
         try:
             with self.world.machines.process():
-                work = run_backfill(self._services(backfill_id), self.subject.asked, backfill_id, orchestrator)
+                work = run_backfill(services, self.subject.asked, backfill_id, orchestrator)
                 ended: State[Any] = self._on_loop(work)
             return ended
         except Killed:
             return None
         except (Deadlock, Endless) as error:
+            if not process.is_alive:
+                # What is left of it waits for those of its tasks that have noticed.
+                return None
             self.must.tell("a run does not end", error)
             return None
         except PipelineError as error:
@@ -282,6 +291,12 @@ class _Schedule:
     def outage(self, part: Outside) -> None:
         """See `flows.simulate.faults.Surroundings`."""
         self.away_until_s[part] = self.world.clock.now_s + OUTAGE_S
+
+    def replaces(self, process: Process, table: str) -> None:
+        """See `flows.simulate.faults.Surroundings`."""
+        held = read_lease(self.world.bucket, self.subject.asked.source)
+        if held and held.backfill_id == process.backfill_id and held.state == "released":
+            self.must.tell("a run writes rows after it has given its source back", table)
 
     def is_away(self, part: Outside) -> bool:
         """See `flows.simulate.faults.Surroundings`."""

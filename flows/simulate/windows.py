@@ -24,7 +24,7 @@ class SimulatedOrchestrator(PlainOrchestrator):
 
     Args:
         machines: Where windows run.
-        services: Makes those of one more process of a run.
+        services: Makes those of one more window of a run.
     """
 
     def __init__(self, machines: Machines, services: Callable[[str], Services]) -> None:

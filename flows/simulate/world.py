@@ -23,9 +23,20 @@ from alerting.object_store import StoredObject
 from alerting.redaction import redact_value
 from flows.prices import Usage
 from flows.settings import Settings
-from flows.simulate.faults import OF_CHANNEL, OF_READ, OF_SOURCE, OF_STORAGE_WRITE, STORM_S, Fault, Killed, Process
+from flows.simulate.faults import (
+    OF_CHANNEL,
+    OF_READ,
+    OF_REPLACE,
+    OF_SOURCE,
+    OF_STORAGE_WRITE,
+    STORM_S,
+    Fault,
+    Killed,
+    Process,
+)
 from flows.simulate.machine import Machines
 from flows.simulate.memory_warehouse import MemoryWarehouse
+from flows.simulate.server_limit import ServerLimits, SimulatedWorkerKit
 from flows.simulate.virtual_time import VirtualClock, real_monotonic, real_sleep
 from flows.wiring import Services
 from processors.base import Table
@@ -129,7 +140,12 @@ class SimulatedWarehouse:
 
     def replace(self, batch: TableBatch, staged: TableLoad) -> TableLoad:
         """See the protocol."""
-        with self._process.doing("warehouse", f"replace {batch.table.name}", OF_WAREHOUSE, _no_warehouse):
+        with self._process.doing("warehouse", f"replace {batch.table.name}", OF_REPLACE, _no_warehouse) as fault:
+            if fault is Fault.NOT_DONE:
+                return dataclasses.replace(staged, replace_job_id="replace")
+            # Nothing tells a statement that is on its way that its run was taken for dead.
+            if fault is not Fault.STALL:
+                self._process.surroundings.replaces(self._process, batch.table.name)
             return self._tables.replace(batch, staged)
 
     def drop_staging(self, batch: TableBatch) -> None:
@@ -402,7 +418,12 @@ class World:
     answers: Answers
     machines: Machines
 
-    def services(self, settings: Settings, process: Process) -> Services:
+    @cached_property
+    def limits(self) -> ServerLimits:
+        """Of the rates that windows share by Prefect's server."""
+        return ServerLimits(self.clock)
+
+    def services(self, settings: Settings, process: Process, *, of_window: bool = False) -> Services:
         """The services of one simulated process."""
         settings = settings.model_copy(update={"spool_folder": str(self.machines.spool_folder)})
 
@@ -412,9 +433,8 @@ class World:
 
             return SourceClient(scraper, access, budget, transport=transport, **of_hosts)
 
-        return SimulatedServices(
-            settings, clock=self.clock.for_budgets, client_type=client, world=self, process=process
-        )
+        kind = SimulatedWorkerServices if of_window else SimulatedServices
+        return kind(settings, clock=self.clock.for_budgets, client_type=client, world=self, process=process)
 
 
 @dataclasses.dataclass
@@ -451,6 +471,12 @@ class SimulatedServices(Services):
     def cloud_usage(self) -> Usage:
         """Nothing here is paid for."""
         return Usage()
+
+
+class SimulatedWorkerServices(SimulatedServices):
+    """See `flows.child_runs.window.WorkerServices`."""
+
+    kit_type = SimulatedWorkerKit
 
 
 def _is_next_page(before: Sequence[tuple[str, str]], params: Sequence[tuple[str, str]]) -> bool:

@@ -20,7 +20,7 @@ from flows.simulate.world import Answers
 def at(truth: Ending, beginning: str, fault: Fault) -> Planned:
     """``fault`` at the first operation that begins so."""
     number = next(number for number, what in enumerate(truth.operations) if what.startswith(beginning))
-    kinds = {"call": world.OF_SOURCE, "read": world.OF_READ, "mail": world.OF_CHANNEL}
+    kinds = {"call": world.OF_SOURCE, "read": world.OF_READ, "mail": world.OF_CHANNEL, "replace": world.OF_REPLACE}
     of = kinds.get(beginning.split(" ", 1)[0], world.OF_STORAGE_WRITE)
     return Planned(number, (of.index(fault) + 0.5) / len(of))
 
@@ -57,6 +57,7 @@ def test_a_worker_never_asks_the_source_and_leaves_the_schedule_to_whoever_may(s
         ("stage", Fault.UNAVAILABLE),
         ("replace", Fault.KILL_AFTER),
         ("replace", Fault.STALL),
+        ("replace", Fault.NOT_DONE),
         ("write receipts", Fault.KILL_BEFORE),
         ("mail", Fault.LOST_ANSWER),
         ("mail", Fault.KILL_AFTER),
