@@ -35,18 +35,19 @@ def reading_fault(error: BaseException, trace: TracebackType | None = None) -> s
     # A library's own frames say nothing of the answer.
     frames = [one for one in every if not _is_library(one[0].f_code.co_filename)] or every[-1:]
     fields: dict[str, Any] = {}
-    told_at = ""
+    told_at, is_raised = "", False
     for frame, position in reversed(frames):
         code = _code_at(frame, position)
         # What that code calls of ours says less of it.
         if not told_at and frame.f_code.co_filename == frames[0][0].f_code.co_filename:
-            told_at = _place(frame, position[0], code)
+            told_at, is_raised = _place(frame, position[0], code), code.startswith("raise ")
         fields = _fields_in(code, frame) if code else {}
         if fields:
             told_at = _place(frame, position[0], code)
             break
     shown = "; ".join(f"{name}: {_kind(value)}" for name, value in itertools.islice(fields.items(), _MOST_FIELDS))
-    what = f"{type(error).__name__}: {_said(error, fields)}".removesuffix(": ")
+    said = _said(error, fields, is_own=isinstance(error, _OWN_WORDS) and not is_raised)
+    what = f"{type(error).__name__}: {said}".removesuffix(": ")
     return "; ".join(filter(None, (shown, what))) + (f"; at {told_at}" if told_at else "")
 
 
@@ -165,11 +166,11 @@ def _kind(value: Any) -> str:
     return f"got {kinds.get(type(value), type(value).__name__)}"
 
 
-def _said(error: BaseException, fields: dict[str, Any]) -> str:
+def _said(error: BaseException, fields: dict[str, Any], *, is_own: bool) -> str:
     """Its message without values: what is quoted, and the fields' own."""
     if isinstance(error, KeyError):
         return ""
-    text = str(error) if isinstance(error, _OWN_WORDS) else _QUOTED.sub("'…'", str(error))
+    text = str(error) if is_own else _QUOTED.sub("'…'", str(error))
     for value in fields.values():
         if isinstance(value, str | int | float) and not isinstance(value, bool) and len(str(value)) > 1:
             text = text.replace(str(value), "…")

@@ -233,6 +233,7 @@ class Scraper(ABC):
             processor's rows are then without the open items.
         accept: Media type asked for; a web page instead of JSON is then recognised as a block.
         charset: Character set of its text where neither a byte-order mark nor a header names it (cp1252); "" is UTF-8.
+        has_checksums: False where those in the headers are not of the body; else one that differs means damage.
         headers: Sent with every request, where the source answers browsers only; one of the same name replaces our own.
             Never a secret.
         statuses: What an HTTP status means here, where it differs from ``scrapers.answers.STATUSES``.
@@ -356,6 +357,7 @@ class Scraper(ABC):
     quota_headers: ClassVar[QuotaHeaders | None] = None
     accept: ClassVar[str] = "application/json"
     charset: ClassVar[str] = ""
+    has_checksums: ClassVar[bool] = True
     headers: ClassVar[Mapping[str, str]] = MappingProxyType({})
     statuses: ClassVar[Mapping[int, type[PipelineError]]] = MappingProxyType({})
     accepted_statuses: ClassVar[frozenset[int]] = frozenset({200})

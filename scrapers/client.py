@@ -189,7 +189,18 @@ class SourceClient:
         sent = secret_texts(self._scraper.auth, self._credentials)
         content = request.json_body.encode() or None
         most = self._scraper.max_body_bytes
-        call = Call(request.method, url, accept, accepted, timeout_s, most, params, headers, content=content)
+        call = Call(
+            request.method,
+            url,
+            accept,
+            accepted,
+            timeout_s,
+            most,
+            params,
+            headers,
+            content=content,
+            has_checksums=self._scraper.has_checksums,
+        )
         answer = self._transport.exchange(call)
         took_s = round(time.monotonic() - started_s, 4)
         if self._scraper.quota_headers is not None:

@@ -28,6 +28,11 @@ def _said_by_the_code(row: dict[str, Any]) -> None:
     raise ValueError(f"nobody is called {row['name']}")
 
 
+def _quoted_by_the_code(row: dict[str, Any]) -> None:
+    name = row["name"]
+    raise TypeError(f"{name!r} is no player")
+
+
 def _by_a_persons_name(row: dict[str, Any]) -> int:
     found: dict[str, dict[str, int]] = {}
     name = row["name"]
@@ -47,6 +52,7 @@ FAULTS: dict[str, tuple[Any, Any, str]] = {
         {"name": PERSON},
         "name: got a text of 13 characters; ValueError: nob",
     ),
+    "a type error of the code": (_quoted_by_the_code, {"name": PERSON}, "TypeError: '…' is no player"),
     "a person as a key": (_by_a_persons_name, {"name": PERSON}, "[name]: missing; KeyError"),
     "no JSON": (json.loads, '{"a": ' + PERSON, "JSONDecodeError: Expecting value"),
 }

@@ -22,11 +22,12 @@ def _digest(kind: str, body: bytes) -> str:
     return base64.b64encode(hashlib.new(kind, body).digest()).decode()
 
 
-def _asked(body: bytes, *headers: str) -> Answer:
+def _asked(body: bytes, *headers: str, has_checksums: bool = True) -> Answer:
     with RawServer(lambda number, asked: [http("200 OK", body, *headers)]) as server:
         transport = HttpTransport(server.url, {}, 5.0, pool_size=1, notice=lambda _: None, take_cookies=lambda _: None)
         try:
-            return transport.exchange(Call("GET", server.url + "/x", "application/json", {200}, 5.0, 10_000))
+            call = Call("GET", f"{server.url}/x", "application/json", {200}, 5.0, 10_000, has_checksums=has_checksums)
+            return transport.exchange(call)
         finally:
             transport.close()
 
@@ -62,3 +63,16 @@ def test_a_checksum_of_the_packed_body_is_checked_as_well():
 )
 def test_what_is_no_checksum_says_nothing(header):
     assert _asked(GOOD, header).body == GOOD
+
+
+def test_a_hash_of_what_google_has_stored_says_nothing_of_what_it_has_unpacked():
+    of_stored = f"x-goog-hash: md5={_digest('md5', PACKED)}"
+    assert _asked(GOOD, of_stored, "x-goog-stored-content-encoding: gzip").body == GOOD
+    assert _asked(PACKED, of_stored, "x-goog-stored-content-encoding: gzip", GZIP).body == GOOD
+    with pytest.raises(SourceUnavailable, match="damaged"):
+        _asked(gzip.compress(DAMAGED), of_stored, "x-goog-stored-content-encoding: gzip", GZIP)
+
+
+def test_a_source_whose_checksums_are_never_right_can_be_read_all_the_same():
+    wrong = f"Content-MD5: {_digest('md5', DAMAGED)}"
+    assert _asked(GOOD, wrong, has_checksums=False).body == GOOD
