@@ -226,12 +226,7 @@ def _refuse_unless_kept(run: Run) -> None:
 def _publish(run: Run, prepared: Prepared) -> Receipt:
     # Of a review, a person sees which rows would go before any does.
     accept_shrink = run.asked.accept_shrink or run.review is not None
-
-    def may_write() -> None:
-        if not run.gate.is_kept:
-            raise LandingUnavailable("no heartbeat for longer than the lease; no row was written", stage="load")
-
-    return prepared.publish(expected=run.expected, accept_shrink=accept_shrink, may_write=may_write)
+    return prepared.publish(expected=run.expected, accept_shrink=accept_shrink)
 
 
 def _tidy(written: _Written) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from alerting.errors import LoadRejected, PipelineError
 from alerting.object_store import ObjectStore
@@ -92,16 +92,11 @@ class Prepared:
         return self._staged
 
     def publish(
-        self,
-        *,
-        expected: Mapping[str, Sequence[Expectation]] | None = None,
-        accept_shrink: bool = False,
-        may_write: Callable[[], None] = lambda: None,
+        self, *, expected: Mapping[str, Sequence[Expectation]] | None = None, accept_shrink: bool = False
     ) -> Receipt:
         """The second half: compared with the tables and put in place. Nothing else may write them meanwhile.
 
-        What was staged stays until `forget`. ``may_write`` is called last before the tables are written, and raises
-        when they must not be.
+        What was staged stays until `forget`.
         """
         context, settled = self._work.context, dict[str, str]()
         while True:
@@ -117,7 +112,6 @@ class Prepared:
             self._refused |= apart
         for view in views_filled_by(context.processor.tables) if staged.good else ():
             context.warehouse.ensure_view(view)
-        may_write()
         receipt = _receipt(staged, self._work.replace(staged), settled, context)
         receipt.put(context.store)
         return receipt
