@@ -18,7 +18,7 @@ def parsed_csv(body: bytes, columns: Iterable[str]) -> list[dict[str, str]]:
     """The rows of a file, by column.
 
     Columns are found by name: they may come in any order, and more of them may come. Raises ``SourceUnavailable`` for a
-    body that is empty or ends within a row, or within a quoted cell: a retry may get the whole one.
+    body that is empty, ends within a row or a quoted cell, or goes on as something else: a retry may get the whole one.
     ``SourceContractError`` for another header, a row of another length, a quoted cell with something behind its quotes,
     and what is no UTF-8.
     """
@@ -29,11 +29,19 @@ def parsed_csv(body: bytes, columns: Iterable[str]) -> list[dict[str, str]]:
     if lost or len(set(header)) != len(header):
         what = f"has no column {lost[0]!r}" if lost else "has a column twice"
         raise SourceContractError(f"the header of the CSV {what}", body=excerpt(body))
-    found = []
+    found = list[dict[str, str]]()
     for number, cells in enumerate(rows, 2):
         if len(cells) != len(header):
             if len(cells) < len(header) and number == len(rows) + 1 and not body.endswith(b"\n"):
                 raise _cut(body)
+            if found and len(cells) < len(header) and not any(len(row) == len(header) for row in rows[number - 1 :]):
+                # A server that fails while it sends goes on with its error, or its error page.
+                told = f"the CSV breaks off after row {number - 1:,} and goes on as something else"
+                raise SourceUnavailable(
+                    f"{told}; nothing of it was taken",
+                    cut_body=True,
+                    body=excerpt("\n".join(cells).encode("utf-8", "replace")),
+                )
             told = f"row {number} of the CSV has {len(cells)} cells, the header {len(header)}"
             raise SourceContractError(told, body=excerpt(body))
         found.append(dict(zip(header, cells, strict=True)))
