@@ -206,9 +206,13 @@ class SourceClient:
         if self._scraper.quota_headers is not None:
             is_done = answer.status in accepted
             units = payer.believe(self._scraper.quota_headers, answer.headers, units, is_done=is_done)
-        if answer.status in accepted:
-            answer = in_utf8(answer, accept, self._scraper.charset)
-        problem = self._problem(request, answer, accept)
+        unreadable: PipelineError | None = None
+        try:
+            answer = in_utf8(answer, accept, self._scraper.charset) if answer.status in accepted else answer
+        except SourceContractError as error:
+            # A block, or an error in place of data, says more of the answer than its letters.
+            unreadable = error
+        problem = self._problem(request, answer, accept) or unreadable
         if isinstance(problem, RateLimited | BudgetExhausted):
             payer.refund(units)
             units = 0

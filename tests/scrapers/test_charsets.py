@@ -9,7 +9,7 @@ from typing import ClassVar
 import pytest
 from raw_server import RawServer, http
 
-from alerting.errors import SourceContractError
+from alerting.errors import BlockedBySource, SourceContractError
 from scrapers.base import Findings, Page, Request, Scraper, SourceAccess
 from scrapers.client import SourceClient
 from scrapers.csv_bodies import landed_csv, parsed_csv
@@ -101,3 +101,9 @@ def test_a_scraper_says_what_its_source_writes_without_a_label():
 def test_a_label_that_is_not_true_is_the_cause_and_nothing_is_taken():
     with pytest.raises(SourceContractError, match="neither UTF-8 nor what its label says, iso-8859-7"):
         _body(Csv, b"name\r\n\xff\xd2\r\n", "text/csv; charset=iso-8859-7")
+
+
+def test_a_page_of_a_bot_defence_is_a_block_whatever_its_letters_are():
+    page = b"<html><title>\x81\x8d \xd2</title></html>"
+    with pytest.raises(BlockedBySource):
+        _body(Json, page, "text/html; charset=iso-8859-7")
