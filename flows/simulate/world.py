@@ -47,6 +47,7 @@ from scrapers.answers import Answer
 from scrapers.auth import SecretParam, TokenAuth
 from scrapers.base import Request, Scraper, SourceAccess
 from scrapers.client import SourceClient
+from scrapers.pace.account_pace import HEARD_WITHIN_S
 from scrapers.pace.budget import Budget
 from scrapers.rate import Rate
 from scrapers.service_account import ServiceAccount
@@ -205,9 +206,10 @@ class Quiet:
         """Whether a call of that instant did not wait. What is kept in the bucket has microseconds."""
         return self.since_s <= allowed_s < self.until_s - 1e-5
 
-    def is_known_to(self, process: Process) -> bool:
+    def is_known_to(self, process: Process, allowed_s: float) -> bool:
         """Others hear of it by the bucket: not from one that stands still or has died before it could write it down."""
-        return self.told is process or not self.told.silenced_at.startswith(_WORD_OF_A_PAUSE)
+        is_heard = allowed_s >= self.since_s + HEARD_WITHIN_S
+        return self.told is process or (is_heard and not self.told.silenced_at.startswith(_WORD_OF_A_PAUSE))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -316,7 +318,7 @@ class SimulatedTransport:
             asked = Asked(allowed_s, what, _site_of(call.url), units, self._process, self._is_for_a_token(call))
             self._answers.asked.append(asked)
             wishes = self._answers.quiet.get(self._domain_of(call), [])
-            if any(quiet.is_broken_by(allowed_s) and quiet.is_known_to(self._process) for quiet in wishes):
+            if any(quiet.is_broken_by(allowed_s) and quiet.is_known_to(self._process, allowed_s) for quiet in wishes):
                 self._answers.too_early.append(what)
             self._clock.sleep(0.05)
             answer = self._in_other_bytes(dataclasses.replace(self._answers.known[what], received_at=now))

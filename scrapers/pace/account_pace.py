@@ -27,6 +27,8 @@ from scrapers.pace.budget import Clock
 from scrapers.rate import Rate
 
 LONGEST_TURN_S = 5.0
+HEARD_WITHIN_S = 1.0
+"""A pause that another process was asked for, where there are no turns: Cloud Storage is read no oftener for it."""
 """Longer ones let the others wait, shorter ones write the shared object more often than once a second."""
 _FIRST_TURN_CALLS = 2
 _FIRST_TURN_S = 0.25
@@ -81,7 +83,8 @@ class AccountPace:
         self._window = dt.timedelta(seconds=60 if rate.per_minute else max(1.0, 1 / (rate.per_second or 1.0)))
         self._begins = self._ends = self._last_call = self._others_until = _NEVER
         self._is_used_up = False
-        self._held_until = self._look_at = _NEVER
+        self._held_until = _NEVER
+        self._look_at_s = -math.inf
 
     def wait_s(self) -> float:
         """Seconds until this process may make one call, 0 for now; takes a turn where it has none."""
@@ -115,12 +118,13 @@ class AccountPace:
             )
 
     def held_s(self) -> float:
-        """What is left of a pause of all; without a turn to take, the store is looked at as often as for one."""
-        now = self._clock.now()
-        if now >= self._look_at:
+        """What is left of a pause of all, as it was known `HEARD_WITHIN_S` ago."""
+        # By a clock that nobody sets: after a step back it would not look for as long.
+        now, now_s = self._clock.now(), self._clock.monotonic()
+        if now_s >= self._look_at_s:
             known = self._record.read() or _UNUSED
             self._held_until = max(self._held_until, known.held_until)
-            self._look_at = now + dt.timedelta(seconds=LONGEST_TURN_S)
+            self._look_at_s = now_s + HEARD_WITHIN_S
         return max(0.0, (self._held_until - now).total_seconds())
 
     def _take_turn(self) -> None:

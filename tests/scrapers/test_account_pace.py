@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from alerting.errors import StateUnreadable
 from alerting.memory_store import MemoryObjectStore
-from scrapers.pace.account_pace import LONGEST_TURN_S, AccountPace
+from scrapers.pace.account_pace import HEARD_WITHIN_S, LONGEST_TURN_S, AccountPace
 from scrapers.pace.budget import Budget, Clock
 from scrapers.rate import Rate
 
@@ -153,6 +153,15 @@ def test_a_pause_that_the_source_asked_for_holds_the_other_processes_too(rate: R
     assert not is_granted(other.budget)
     world.now_s = 61.0
     assert is_granted(other.budget)
+
+
+def test_without_a_rate_a_pause_is_heard_within_a_second_by_one_that_has_just_looked() -> None:
+    world = World()
+    one, other = Process(world, [], Rate()), Process(world, [], Rate())
+    assert is_granted(other.budget)
+    one.budget.pause_for(60)
+    world.now_s = HEARD_WITHIN_S
+    assert not is_granted(other.budget)
 
 
 def test_a_killed_process_keeps_the_others_waiting_for_one_turn_at_most() -> None:
