@@ -35,7 +35,7 @@ $(STAMP): pyproject.toml constraints-dev.txt
 	@touch $@
 
 run: $(STAMP)  ## Run the main job on the embedded stack: 31 dates of NBA box scores, one mail
-	@$(BIN)/python -m deployments.local.demo
+	@$(BIN)/python -m gapless.program deployments.local.demo
 
 # Sources, the first seed and how many schedules each: make simulate SOURCES="coffee_shops" SEED=1 SCHEDULES=500; TOTAL=10000
 # counts those of all together; DISTRIBUTED=1 lets parents and windows die one by one
@@ -46,20 +46,20 @@ TOTAL ?=
 DISTRIBUTED ?=
 
 simulate: $(STAMP)  ## Run backfills of all samples under simulated faults, in memory
-	@$(BIN)/python -m deployments.local.simulate_samples $(SOURCES) --seed $(SEED) --schedules $(SCHEDULES) \
+	@$(BIN)/python -m gapless.program deployments.local.simulate_samples $(SOURCES) --seed $(SEED) --schedules $(SCHEDULES) \
 		$(if $(TOTAL),--total $(TOTAL)) $(if $(DISTRIBUTED),--distributed)
 
 season: $(STAMP)  ## Run a season of all NBA sources with troubles and three kills
-	@$(BIN)/python -m deployments.local.demo --season $(or $(SEASON),2024-25) --state-dir .gapless/season
+	@$(BIN)/python -m gapless.program deployments.local.demo --season $(or $(SEASON),2024-25) --state-dir .gapless/season
 
 up: $(STAMP)  ## Start the embedded stack and leave it running; WEATHER=cloud adds a cloud's latency
-	@$(BIN)/python -m deployments.local.demo --up $(if $(WEATHER),--weather $(WEATHER))
+	@$(BIN)/python -m gapless.program deployments.local.demo --up $(if $(WEATHER),--weather $(WEATHER))
 
 down: $(STAMP)  ## Stop the embedded stack of this checkout
-	@$(BIN)/python -m deployments.local.stack down
+	@$(BIN)/python -m gapless.program deployments.local.stack down
 
 status: $(STAMP)  ## Show what of the embedded stack is running, and where
-	@$(BIN)/python -m deployments.local.stack status
+	@$(BIN)/python -m gapless.program deployments.local.stack status
 
 test: check unit smoke  ## Run check, unit and smoke; must pass for every change
 

@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-
-if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    # What follows takes a second to import, in which Ctrl+C would be a traceback.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
 import argparse
 import importlib
 import os
@@ -36,8 +30,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--kills", type=int, default=3, help="of the season's run, each begun again")
     given = parser.parse_args(arguments)
     try:
-        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
         with writable(given.state_dir):
             return _main(given)
     except KeyboardInterrupt:

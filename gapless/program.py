@@ -1,0 +1,23 @@
+"""``python -m gapless.program MODULE ...`` is ``python -m MODULE ...``, and Ctrl+C never a traceback.
+
+Our programs take a second to import, in which none of them can catch anything.
+"""
+
+import sys
+
+from gapless import INTERRUPTED
+
+
+def main() -> int:
+    """The exit code of the module that the command line names."""
+    try:
+        import runpy
+
+        runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
