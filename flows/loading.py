@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -70,10 +71,22 @@ async def load_in_batches(
     A batch has at most ``most`` partitions, and one with as many rows as a load takes is not kept waiting for more.
 
     What is still being landed is loaded in batches small enough for the two to overlap. ``reloads`` go first when they
-    fill a batch; fewer save a job by going with the first dates that land.
+    fill a batch; fewer save a job by going with the first dates that land. What a batch raises is raised when all that
+    were begun have come to their end.
     """
-    batch, loaded, pace = list(reloads), 0, pace or Pace()
-    rows = 0
+    try:
+        await _load_in_batches(loading, reloads, landed, to_come, most, pace or Pace())
+    except Exception:
+        with contextlib.suppress(Exception):
+            await loading.ended()
+        raise
+    await loading.ended()
+
+
+async def _load_in_batches(
+    loading: Loading, reloads: Sequence[Landed], landed: LandedQueue, to_come: int, most: int, pace: Pace
+) -> None:
+    batch, loaded, rows = list(reloads), 0, 0
     if len(batch) >= most:
         await loading.begin(batch)
         batch = []
@@ -95,7 +108,6 @@ async def load_in_batches(
             await loading.begin(batch)
             pace.stage_s = pace.now_s() - began_s
             batch, rows, loaded = [], 0, loaded + len(batch)
-    await loading.ended()
 
 
 class Lane:
@@ -128,6 +140,8 @@ class Lane:
         """No more than so many are under way; what a batch raises beside its own errors is raised here."""
         while len(self._under_way) > most:
             done, self._under_way = await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
+            if any(one.exception() for one in done) and self._under_way:
+                await asyncio.wait(self._under_way)
             for one in done:
                 one.result()
 

@@ -46,6 +46,11 @@ async def map_windows(run: Run, plan: Plan) -> None:
     loading = asyncio.create_task(load_in_batches(Lane(run), reloads, landed, len(plan.to_fetch), most, pace))
     try:
         await land_in_windows(run, plan, landed)
+    except Exception:
+        landed.put_nowait(None)
+        # Loaded before the run ends, and not beside whoever has the source then.
+        await asyncio.wait({loading})
+        raise
     finally:
         landed.put_nowait(None)
     await loading
@@ -91,19 +96,31 @@ async def land_in_windows(run: Run, plan: Plan, landed: LandedQueue) -> None:
     run.turns, in_line = (Turns([partition.key for partition in window] for window in grouped) for _ in range(2))
     places = asyncio.Semaphore(at_once)
     slots = max(1, run.asked.concurrency // at_once)
+    is_broken = False
 
     async def land_one(window: Window) -> None:
+        nonlocal is_broken
         try:
             # Places taken by windows whose turn comes later would be held for ever, whichever task the loop runs first.
             await in_line.wait(window[0].key)
             async with places:
                 in_line.begun(window[0].key)
-                await (_land_elsewhere if _is_distributed(run) else _land_here)(run, window, landed, slots)
+                if not is_broken:
+                    await (_land_elsewhere if _is_distributed(run) else _land_here)(run, window, landed, slots)
+        except Exception:
+            is_broken = True
+            raise
         finally:
             for order in (run.turns, in_line):
                 order.begun(window[0].key)
 
-    await asyncio.gather(*(land_one(window) for window in grouped))
+    landing = [asyncio.create_task(land_one(window)) for window in grouped]
+    try:
+        await asyncio.gather(*landing)
+    except Exception:
+        # What the others have under way is landed before the run ends; they begin nothing more.
+        await asyncio.wait(landing)
+        raise
 
 
 # -- one window ------------------------------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ class Ledger:
         self._entries: dict[str, tuple[LedgerEntry, int]] = {}
         self._lock = threading.Lock()
         self.is_lost = False
-        """The source is another run's by now: nothing is written any more."""
+        """The run has ended, or the source is another's by now: nothing is written any more."""
 
     def refresh(self, first_key: str = "", last_key: str = "") -> dict[str, LedgerEntry]:
         """Lists the source's entries from ``first_key`` to ``last_key`` (inclusive; "" = no bound).
@@ -115,7 +115,7 @@ class Ledger:
         """
         if self.is_lost:
             raise LeaseHeld(
-                "the source is another run's by now; this run's result for it was not recorded",
+                "the run has ended or lost its source; this result of it was not recorded",
                 source=self.source,
                 partition=entry.partition,
                 stage="ledger",

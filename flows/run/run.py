@@ -351,7 +351,11 @@ class Run:
         )
 
     def close(self) -> None:
-        """Lets running threads end and gives connections and unused calls back. May be called again."""
+        """Lets running threads end and gives connections and unused calls back. May be called again.
+
+        What they still come to is not recorded: the source may be another run's by then.
+        """
+        self.ledger.is_lost = True
         self._executor.shutdown(wait=False, cancel_futures=True)
         try:
             self.kit.close()

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from alerting.errors import CoverageLow, CriticalError
-from flows import loading
+from flows import loading, mapping
 from flows.asked import Asked
-from flows.loading import BATCHES_UNDER_WAY, Lane
+from flows.loading import BATCHES_UNDER_WAY, Lane, load_in_batches
 from flows.planning.planner import plan_asked
 from flows.run.plain_orchestrator import PlainOrchestrator
 from flows.run.recording import record_failure
@@ -185,3 +185,45 @@ def test_no_more_batches_are_under_way_than_there_are_steps(monkeypatch: pytest.
     told, most = asyncio.run(story())
     assert told == [str(at) for at in range(BATCHES_UNDER_WAY)]
     assert most == BATCHES_UNDER_WAY
+
+
+def test_what_a_batch_raises_ends_the_run_when_the_others_have_ended() -> None:
+    class Breaks:
+        def __init__(self) -> None:
+            self.has_ended = False
+
+        async def begin(self, landed: Any) -> None:
+            raise ConnectionError("nobody listens")
+
+        async def ended(self) -> None:
+            self.has_ended = True
+
+    async def story() -> bool:
+        breaks, landed = Breaks(), asyncio.Queue[Landed | None]()
+        with pytest.raises(ConnectionError):
+            await load_in_batches(breaks, [Landed(Any), Landed(Any)], landed, 0, 2)  # type: ignore[arg-type]
+        return breaks.has_ended
+
+    assert asyncio.run(story())
+
+
+def test_a_window_that_breaks_ends_the_run_when_the_others_have_landed_what_they_had_begun(
+    run: Run, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+
+    async def land_here(_run: Any, window: Any, _landed: Any, _slots: int) -> None:
+        (date,) = [one.key for one in window]
+        told.append(f"{date} begins")
+        if date == SECOND:
+            raise ConnectionError("nobody listens")
+        for _ in range(10):
+            await asyncio.sleep(0.01)
+        told.append(f"{date} ends")
+
+    three = [(one,) for one in place.partitions(FIRST, 3)]
+    monkeypatch.setattr(mapping, "_windows", lambda *_: (three, 2))
+    monkeypatch.setattr(mapping, "_land_here", land_here)
+    with pytest.raises(ConnectionError):
+        asyncio.run(mapping.land_in_windows(run, None, asyncio.Queue()))  # type: ignore[arg-type]
+    assert told == [f"{FIRST} begins", f"{SECOND} begins", f"{FIRST} ends"]

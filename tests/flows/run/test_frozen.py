@@ -155,7 +155,7 @@ def test_nothing_that_was_under_way_is_recorded_when_another_run_has_the_source(
         Lease.acquire(place.store, SOURCE, Holder("bf-2"), now=utc_now(), ttl_s=60.0)
         run.heartbeat_due.set()
         await run.gate.until_kept()
-        with pytest.raises(LeaseHeld, match="another run's"):
+        with pytest.raises(LeaseHeld, match="lost its source"):
             await run.in_thread(take, run, manifest)
         await run.in_thread(record_failure, run, NEXT, SourceUnavailable("503"), "scrape", DAY)
         assert place.ledger.refresh() == {}

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import processors.sources
-from alerting.errors import StateUnreadable
+from alerting.errors import LeaseHeld, StateUnreadable
 from flows import backfill as backfill_module
 from flows import daily as daily_module
 from flows.asked import Asked
 from flows.coordination.lease import read_lease
 from flows.planning.plan import make_plan
 from flows.run.plain_orchestrator import PlainOrchestrator
+from flows.run.recording import take
 from flows.run.run import Run
 from processors.registry import processor
 
@@ -78,6 +79,18 @@ async def _held(place: Place) -> Any:
     return await acquire_when_free(
         place.services, SOURCE, backfill_id="daily-1", mode="daily", range_text=DATE, wait_s=0.0
     )
+
+
+def test_an_answer_that_comes_when_its_run_has_ended_is_not_recorded(place: Place) -> None:
+    async def made() -> Run:
+        return Run(place.services, Asked(source=SOURCE), "bf-1", PlainOrchestrator())
+
+    (manifest,) = place.land(DATE, record=False)
+    with asyncio.run(made()) as run:
+        run.work.partitions = {one.key: one for one in place.partitions(DATE, 1)}
+    with pytest.raises(LeaseHeld, match="has ended"):
+        take(run, manifest)
+    assert place.ledger.refresh() == {}
 
 
 class Slow(int):
