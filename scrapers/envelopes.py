@@ -198,13 +198,20 @@ def _trouble_in(place: Plain) -> Any:
         if name in _STATES and isinstance(value, str) and _letters(value) in _PARTIAL_STATES:
             return f"{name} is {value}"
         # Of a row a number of errors, or of failures, is data.
-        if name in ("errors", "failures") and isinstance(value, list | dict | str) and value:
+        if name in ("errors", "failures") and isinstance(value, list | dict | str) and not _is_nothing(value):
             return value
         if name in _WARNINGS and value and any(map(_warns_of_less, value if isinstance(value, list) else [value])):
             return value
     shards = place.get("shards")
     failed = shards.get("failed") if isinstance(shards, dict) else None
     return f"{failed} of its shards failed" if _whole_number(failed) else None
+
+
+def _is_nothing(value: Any) -> bool:
+    """Empty, or numbers of zero: ``{"total": 0}``."""
+    if isinstance(value, dict):
+        return all(map(_is_nothing, value.values()))
+    return any(value is one or value == one for one in (*_NOTHING, "0", "none")) or value == []
 
 
 def _refuse_inside(inside: Plain) -> None:

@@ -118,6 +118,7 @@ def test_a_document_without_a_list_that_says_it_is_not_whole_is_not_called_done(
         {"warnings": ["parameter 'symbols' is deprecated"], "status": "complete"},
         {"warnings": [{"code": 7, "text": "This endpoint will be unavailable from 2027 on: migrate to v2"}]},
         {"failures": 2, "_shards": {"total": 5, "failed": 0}},
+        {"failures": {"total": 0, "items": []}},
         {"data": {"home": [1, 2, 3], "total": 210, "errors": 1}},
     ],
     ids=str,
