@@ -15,7 +15,7 @@ from flows.child_runs.messages import (
     report_name,
     write_orders,
 )
-from flows.coordination.lease import Holder, Lease
+from flows.coordination.lease import Holder, Lease, LeaseRecord, lease_record
 from flows.ledger.ledger import Verdict
 from flows.run.supervisor import SHORTEST_STEP_S
 from scrapers.scrape import utc_now
@@ -24,6 +24,18 @@ if TYPE_CHECKING:
     from .conftest import Place
 
 pytestmark = pytest.mark.usefixtures("processes")
+
+
+def silent_for(place: Place, minutes: int) -> None:
+    """As if the parent's last heartbeat had been so long ago."""
+    ago = dt.timedelta(minutes=minutes)
+
+    def aged(held: LeaseRecord | None) -> LeaseRecord | None:
+        now = utc_now()
+        until = now - ago + dt.timedelta(seconds=120)
+        return held and held.model_copy(update={"heartbeat_at": now - ago, "expires_at": until})
+
+    lease_record(place.services.store, SOURCE).update(aged)
 
 
 @pytest.mark.parametrize("has_begun", [True, False])
@@ -37,7 +49,7 @@ def test_a_window_whose_parent_is_silent_stands_still_and_goes_on_with_its_next_
             window = found.window(*days(1, 20)) if has_begun else None
             await found.until(lambda: found.run.tally.calls >= (2 if has_begun else 0))
             # The lease's time is over, and nobody else has taken it.
-            found.lease.heartbeat(utc_now() - dt.timedelta(minutes=4))
+            silent_for(place, minutes=4)
             window = window or found.window(*days(1, 20))
             await found.until(lambda: "no heartbeat of the parent" in caplog.text)
             await found.until(lambda: found.report("2025-01-01").is_idle)
@@ -138,14 +150,14 @@ def test_a_window_that_stands_still_for_its_parent_ends_when_the_source_is_not_t
         async with fleet("2025-01-01", "2025-01-20") as found:
             window = found.window(*days(1, 20))
             await found.until(lambda: found.run.tally.calls >= 1)
-            found.lease.heartbeat(utc_now() - dt.timedelta(minutes=4))
+            silent_for(place, minutes=4)
             await found.until(lambda: "no heartbeat of the parent" in caplog.text)
             if end == "released":
                 found.lease.release(utc_now())
             elif end == "taken over":
                 Lease.acquire(place.store, SOURCE, Holder("bf-another00001"), now=utc_now(), ttl_s=120)
             else:
-                found.lease.heartbeat(utc_now() - dt.timedelta(minutes=2 * (PATIENCE + 1) + 1))
+                silent_for(place, minutes=2 * (PATIENCE + 1) + 1)
             async with asyncio.timeout(PATIENCE_S):
                 await window
             assert place.upstream.calls.report()["total"] < 20
