@@ -88,7 +88,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One complete answer: body decompressed, exactly as the source sent it otherwise.
+    """One complete answer: body decompressed, text of a labelled set in UTF-8, as the source sent it otherwise.
 
     ``packed`` are the bytes that it came in, where the source packed it; a key may be masked in the body alone.
     """
