@@ -33,10 +33,10 @@ def calendar_date(text: str) -> dt.date:
     ...         calendar_date(text)
     ...     except ValueError as error:
     ...         print(error)
-    2025-02-30 is no day: February 2025 has 28
+    2025-02-30 is not a day: February 2025 has 28
     20250203 is written without hyphens; write 2025-02-03
-    9999-12-31 lies past the calendar: dates go from 1900-01-01 to 9998-12-31
-    2025-13-01 is no day: there is no month 13
+    9999-12-31 is outside the calendar: dates go from 1900-01-01 to 9998-12-31
+    2025-13-01 is not a day: there is no month 13
     '3 May' is not a date; write it as 2025-01-31
     """
     text = text.strip()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import shlex
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -161,9 +162,8 @@ def _admit(
             raise SourceContractError(
                 f"the processor cannot read page {number + 1}, row {taken + 1}: {reading_fault(error)}; old rows were "
                 "kept",
-                hint=f"look at {record.object_name}, mend the processor and count up its version, then: gapless "
-                f"reprocess {manifest.source} {manifest.start} {manifest.end - dt.timedelta(days=1)} "
-                "--reason schema_change",
+                hint=f"look at {record.object_name}, mend the processor and count up its version, then: "
+                f"{_reprocess_command(manifest)}",
             ) from None
 
 
@@ -186,3 +186,13 @@ def _judge(admission: Admission, manifest: Manifest, tolerated_rejects: int) -> 
             )
     if problem := admission.expectations.problem(manifest, admission.rows):
         raise CoverageLow(f"{problem}; old rows were kept", hint="fetch the date again")
+
+
+def _reprocess_command(manifest: Manifest) -> str:
+    """What reads its landed pages again: by dates, by entity, or by both."""
+    parts = ["gapless reprocess", manifest.source]
+    if not manifest.as_partition().is_whole:
+        parts += [str(manifest.start), str(manifest.end - dt.timedelta(days=1))]
+    if manifest.entity:
+        parts += ["--entities", shlex.quote(manifest.entity)]
+    return " ".join([*parts, "--reason schema_change"])

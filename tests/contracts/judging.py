@@ -126,7 +126,7 @@ class Judge:
         self._timeout_s = timeout_s
         self._answer: Answer = b""
         folder = PAYLOADS / name / "items"
-        self._items: dict[str, bytes] = (
+        self.items: dict[str, bytes] = (
             {path.name: path.read_bytes() for path in folder.iterdir()} if folder.exists() else {}
         )
         self._item_answer: Callable[[bytes], bytes] | None = None
@@ -159,9 +159,9 @@ class Judge:
         path, _, query = asked.split(b" ", 2)[1].decode().partition("?")
         if path == TOKEN_PATH:
             return [http("200 OK", _TOKEN, "Content-Type: application/json")]
-        name = next((name for name in self._items if _is_of(name, path, query)), None)
+        name = next((name for name in self.items if _is_of(name, path, query)), None)
         if name is not None:
-            body = self._items[name]
+            body = self.items[name]
             return [self._item_answer(body) if self._item_answer else http("200 OK", body, item_type(body))]
         return self._answer(number, asked) if callable(self._answer) else [self._answer]
 

@@ -114,7 +114,7 @@ MEANING["bigdataball_playbyplay"] = {
         "SourceContractError",
     ),
     "an id that leads elsewhere": (first_row(lambda file: file.update(id="x/../../about?a=")), "SourceContractError"),
-    "another id": (first_row(lambda file: file.update(id="elsewhere")), "SourceContractError"),
+    "another id": (first_row(lambda file: file.update(id="elsewhere")), "SourceUnavailable"),
     "another name of the game": (
         first_row(lambda file: file.update(name=file["name"].replace("]-002", "]-004"))),
         "SourceContractError",

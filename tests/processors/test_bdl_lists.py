@@ -279,3 +279,13 @@ def test_a_recorded_page_is_read_whole(name: str, key: dt.date | str, file: str,
     if name == "bdl_stats":
         points = {side: sum(row.pts for _, row in rows if row.team_abbreviation == side) for side in ("OKC", "IND")}
         assert points == {"OKC": rows[0][1].home_team_score, "IND": rows[0][1].visitor_team_score}
+
+
+def test_an_exception_about_a_list_says_what_to_type_for_a_partition_that_has_no_dates(
+    bench: Any, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.processor = processor("bdl_players")
+    manifest = scraped(upstream, "bdl_players", "active", bench.landing)
+    monkeypatch.setattr(type(bench.processor), "rows", lambda *_: {}["id"])
+    told = bench.process(manifest).refused()["active"]
+    assert "gapless reprocess bdl_players --entities active --reason schema_change" in told.hint
