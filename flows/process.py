@@ -220,7 +220,7 @@ def _prepare(run: Run, manifests: list[Manifest]) -> Prepared:
 def _refuse_unless_kept(run: Run) -> None:
     """It may have been frozen since its turn came, and rows of another run may stand there by now."""
     if run.ledger.is_lost or not run.gate.is_kept:
-        raise LandingUnavailable("no heartbeat for longer than the lease; no table was touched", stage="load")
+        raise LandingUnavailable("no heartbeat for longer than the lease; no further table was touched", stage="load")
 
 
 def _publish(run: Run, prepared: Prepared) -> Receipt:

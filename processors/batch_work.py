@@ -46,7 +46,7 @@ class LoadContext:
         backfill_id: Part of the job ids.
         now: Aware UTC.
         written: By the batches of the run, when they are staged one beside the other.
-        refuse_to_write: Called right before tables are touched, from any thread; raises where they may not be.
+        refuse_to_write: Called right before each table is touched, from any thread; raises where it may not be.
     """
 
     processor: Processor
@@ -184,10 +184,9 @@ class BatchWork:
 
     def replace(self, staged: StagedBatch) -> dict[str, TableReceipt]:
         """Puts the staged rows in place, all tables at once: the sooner the last one follows the first, the better."""
-        warehouse, receipts = self.context.warehouse, dict[str, TableReceipt]()
-        self.context.refuse_to_write()
+        receipts = dict[str, TableReceipt]()
         try:
-            replaced = self._at_once("replace", lambda one: warehouse.replace(one.batch, one.load), staged.tables)
+            replaced = self._at_once("replace", self._replace_table, staged.tables)
         finally:
             self.context.written.add({one.batch.table.name: one.identities for one in staged.tables})
         for one, done in zip(staged.tables, replaced, strict=True):
@@ -204,6 +203,10 @@ class BatchWork:
                 digest=one.batch.digest,
             )
         return receipts
+
+    def _replace_table(self, one: StagedTable) -> TableLoad:
+        self.context.refuse_to_write()
+        return self.context.warehouse.replace(one.batch, one.load)
 
     def forget(self, staged: StagedBatch) -> None:
         """Removes what was staged, whether it was put in place or not."""

@@ -13,6 +13,7 @@ import pytest
 from alerting.errors import (
     ConfigurationError,
     DiskFull,
+    LandingUnavailable,
     LoadRejected,
     NothingPublished,
     NotSettled,
@@ -20,7 +21,9 @@ from alerting.errors import (
     SourceContractError,
 )
 from processors.base import LandedPage
+from processors.batch_work import LoadContext
 from processors.bisecting import pinned
+from processors.process import process
 from processors.receipt import read_receipt
 from processors.row_lines import RowLines
 from scrapers.partition import Partition
@@ -323,3 +326,21 @@ def test_a_batch_that_is_refused_only_as_a_whole_is_pinned_on_none_of_its_dates(
 
     with pytest.raises(LoadRejected, match="too many"):
         pinned(manifests, LoadRejected("too many"), trial)
+
+
+def test_a_run_that_loses_its_source_between_two_tables_touches_no_further_one(bench, monkeypatch):
+    bench.process(bench.land(DAY, [bench.game(DAY, score=1)]))
+    before = bench.rows("player_lines", "pts")
+    monkeypatch.setattr("processors.batch_work._TABLES_AT_ONCE", 1)
+    asked = []
+
+    def refuse_to_write() -> None:
+        asked.append(1)
+        if len(asked) > 1:
+            raise LandingUnavailable("lost", stage="load")
+
+    context = LoadContext(bench.processor, bench.landing, bench.warehouse, "b2", refuse_to_write=refuse_to_write)
+    with pytest.raises(LandingUnavailable):
+        process([bench.land(DAY, [bench.game(DAY, players=1, score=2)])], context, accept_shrink=True)
+    assert bench.rows("games", "score") == [(2,)]
+    assert bench.rows("player_lines", "pts") == before
