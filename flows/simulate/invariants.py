@@ -106,21 +106,27 @@ class Invariants:
         self._new_landed = sorted(now.keys() - self._landed.keys())
         self._landed = now
 
+    @property
+    def _grows_old(self) -> bool:
+        """Whether it is snapshots or sweeps, which are read again after a day."""
+        return self._kit.scraper.step == "whole" or bool(self._kit.scraper.sweeps)
+
     def look_at_verdicts(self) -> set[str]:
-        """What is called done; nothing of it may ever be undone."""
+        """What is called done; nothing of it may ever be undone, but by a newer reading of what grows old."""
         if self.truth is None:
             return set()
-        good = {key for key, verdict in self.verdicts().items() if verdict in ("verified", "empty_ok")}
-        if undone := self._done - good:
+        verdicts = self.verdicts()
+        good = {key for key, verdict in verdicts.items() if verdict in ("verified", "empty_ok")}
+        reopened = {key for key, verdict in verdicts.items() if self._grows_old and verdict in ("landed", "loaded")}
+        if undone := self._done - good - reopened:
             self.tell("a date that was done is called something else", sorted(undone))
         self._done = good
         return good
 
     def look_at_idle_run(self, calls: int) -> None:
         """After a run that had nothing left to do."""
-        # A list of files may be asked for, and is no page of a date; snapshots and sweeps grow old and are read again.
-        grows_old = self._kit.scraper.step == "whole" or bool(self._kit.scraper.sweeps)
-        landed = [] if grows_old else self._new_landed
+        # A list of files may be asked for, and is no page of a date.
+        landed = [] if self._grows_old else self._new_landed
         is_asked = self.truth is not None and (landed or calls > self.truth.idle_calls)
         if is_asked and self.verdicts() == dict(self._true_verdicts):
             self.tell("a date that was done is asked for again", landed[:3] or calls)
