@@ -114,13 +114,7 @@ class Ledger:
         Raises ``LeaseHeld`` when another run has written the partition since: this run lost its lease.
         """
         if self.is_lost:
-            raise LeaseHeld(
-                "the run has ended or lost its source; this result of it was not recorded",
-                source=self.source,
-                partition=entry.partition,
-                stage="ledger",
-                hint=f"see who holds the lease: gapless status {self.source}",
-            )
+            raise self._not_recorded(entry, "the run has ended or lost its source; this result of it was not recorded")
         with self._lock:
             known = self._entries.get(entry.partition)
         name = f"{ledger_prefix(self.source)}{entry.partition}.json"
@@ -134,16 +128,15 @@ class Ledger:
                 metadata=metadata,
             )
         except GenerationConflict as conflict:
-            raise LeaseHeld(
-                "the ledger entry was written by another run; this run's result for it was not recorded",
-                source=self.source,
-                partition=entry.partition,
-                stage="ledger",
-                hint=f"see who holds the lease: gapless status {self.source}",
-            ) from conflict
+            why = "the ledger entry was written by another run; this run's result for it was not recorded"
+            raise self._not_recorded(entry, why) from conflict
         with self._lock:
             self._entries[entry.partition] = (entry, generation)
         return entry
+
+    def _not_recorded(self, entry: LedgerEntry, why: str) -> LeaseHeld:
+        hint = f"see who holds the lease: gapless status {self.source}"
+        return LeaseHeld(why, source=self.source, partition=entry.partition, stage="ledger", hint=hint)
 
     def advance(
         self, partition: str, verdict: Verdict, backfill_id: str, now: dt.datetime, **facts: object
