@@ -110,7 +110,7 @@ async def _load_in_batches(
             batch, rows, loaded = [], 0, loaded + len(batch)
 
 
-class Lane:
+class BatchLoader:
     """Writes the tables with as few jobs as BigQuery's limits and this machine allow, unless loading was stopped."""
 
     def __init__(self, run: Run) -> None:

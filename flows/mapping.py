@@ -14,7 +14,7 @@ from alerting.errors import PipelineError
 from alerting.ranges import compress_dates
 from flows.child_runs.dispatch import run_elsewhere, windows_of
 from flows.dates import dates, land_window
-from flows.loading import LandedQueue, Lane, Pace, load_in_batches
+from flows.loading import BatchLoader, LandedQueue, Pace, load_in_batches
 from flows.parameters import Order
 from flows.planning.plan import Plan
 from flows.process import validate_batch, validate_loaded
@@ -43,7 +43,7 @@ async def map_windows(run: Run, plan: Plan) -> None:
     landed: LandedQueue = asyncio.Queue()
     most = run.services.settings.process_batch_partitions
     pace = Pace(run.stage_s, run.services.clock.monotonic)
-    loading = asyncio.create_task(load_in_batches(Lane(run), reloads, landed, len(plan.to_fetch), most, pace))
+    loading = asyncio.create_task(load_in_batches(BatchLoader(run), reloads, landed, len(plan.to_fetch), most, pace))
     try:
         await land_in_windows(run, plan, landed)
     except Exception:

@@ -13,7 +13,7 @@ import pytest
 from alerting.errors import CoverageLow, CriticalError
 from flows import loading, mapping
 from flows.asked import Asked
-from flows.loading import BATCHES_UNDER_WAY, Lane, load_in_batches
+from flows.loading import BATCHES_UNDER_WAY, BatchLoader, load_in_batches
 from flows.planning.planner import plan_asked
 from flows.run.plain_orchestrator import PlainOrchestrator
 from flows.run.recording import record_failure
@@ -76,10 +76,10 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Watched:
 
 def load_one_by_one(run: Run, place: Place) -> None:
     async def story() -> None:
-        lane = Lane(run)
+        loader = BatchLoader(run)
         for date in (FIRST, SECOND):
-            await lane.begin([Landed(place.manifests[date])])
-        await lane.ended()
+            await loader.begin([Landed(place.manifests[date])])
+        await loader.ended()
 
     asyncio.run(story())
 
@@ -171,15 +171,15 @@ def test_no_more_batches_are_under_way_than_there_are_steps(monkeypatch: pytest.
         monkeypatch.setattr(loading, "load_batch", load_batch)
         monkeypatch.setattr(loading, "pack", one_each)
         of_run: Any = type("Of", (), {"loading_stopped_by": None, "subflow": staticmethod(subflow)})()
-        lane = Lane(of_run)
+        loader = BatchLoader(of_run)
         manifests: Any = [type("One", (), {"key": str(at), "partition": str(at)})() for at in range(5)]
-        working = asyncio.create_task(lane.begin(manifests))
+        working = asyncio.create_task(loader.begin(manifests))
         for _ in range(50):
             await asyncio.sleep(0)
         told = list(begun)
         may_end.set()
         await working
-        await lane.ended()
+        await loader.ended()
         return told, most
 
     told, most = asyncio.run(story())

@@ -21,7 +21,7 @@ from flows.child_runs.messages import (
 from flows.closing.finish import finish
 from flows.coordination.lease_loan import BorrowedLease, ask_for, borrower
 from flows.ledger.verdicts import abort_reason
-from flows.loading import LandedQueue, Lane, load_in_batches
+from flows.loading import BatchLoader, LandedQueue, load_in_batches
 from flows.mapping import land_in_windows, map_windows
 from flows.parameters import Mode
 from flows.planning.planner import plan_asked
@@ -348,7 +348,7 @@ def test_what_a_window_has_landed_is_loaded_while_it_goes_on(place: Place) -> No
             run.orchestrator = Tardy()
             plan = plan_asked(run.services, run.asked, utc_now(), PARENT).plan
             landed: LandedQueue = asyncio.Queue()
-            loading = asyncio.create_task(load_in_batches(Lane(run), [], landed, 4, 2))
+            loading = asyncio.create_task(load_in_batches(BatchLoader(run), [], landed, 4, 2))
             await land_in_windows(run, plan, landed)
             landed.put_nowait(None)
             await loading
