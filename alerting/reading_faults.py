@@ -6,11 +6,13 @@ Values are told by their kind alone: what a source sends may be a person's, and 
 from __future__ import annotations
 
 import ast
+import builtins
 import contextlib
 import itertools
 import linecache
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -23,6 +25,7 @@ _MOST_CHARS = 120
 _OWN_WORDS = (TypeError, AttributeError, IndexError, RecursionError, MemoryError)
 _QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|b'(?:[^'\\]|\\.)*'")
 _ABSENT = object()
+_LOST = object()
 _STANDARD_LIBRARY = linecache.__file__.removesuffix("linecache.py")
 
 
@@ -41,7 +44,7 @@ def reading_fault(error: BaseException, trace: TracebackType | None = None) -> s
         # What that code calls of ours says less of it.
         if not told_at and frame.f_code.co_filename == frames[0][0].f_code.co_filename:
             told_at, is_raised = _place(frame, position[0], code), code.startswith("raise ")
-        fields = _fields_in(code, frame) if code else {}
+        fields = _fields_in(code, _Scope(frame.f_locals, frame.f_globals, error)) if code else {}
         if fields:
             told_at = _place(frame, position[0], code)
             break
@@ -85,7 +88,33 @@ def _code_at(frame: FrameType, position: tuple[int, int, int, int]) -> str:
     return " ".join(b" ".join(lines).decode("utf-8", "replace").split())
 
 
-def _fields_in(code: str, frame: FrameType) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """What the variables of the code that failed were.
+
+    From Python 3.12 on the variables of a comprehension are lost when it fails (https://peps.python.org/pep-0709/). The
+    error tells what they held, as far as it can be told.
+    """
+
+    variables: Mapping[str, Any]
+    constants: Mapping[str, Any]
+    error: BaseException
+
+    def has_lost(self, name: str) -> bool:
+        return not (name in self.variables or name in self.constants or hasattr(builtins, name))
+
+    def value_told(self) -> Any:
+        """The value that the error's message quotes, None where it says so, _LOST where it says nothing."""
+        text = str(self.error)
+        if isinstance(self.error, _OWN_WORDS):
+            return None if "'NoneType'" in text else _LOST
+        quoted = _QUOTED.findall(text)
+        with contextlib.suppress(SyntaxError, ValueError):
+            return ast.literal_eval(quoted[0]) if len(quoted) == 1 else _LOST
+        return _LOST
+
+
+def _fields_in(code: str, scope: _Scope) -> dict[str, Any]:
     """Paths of the fields that an expression reads from its local variables, with their values."""
     tree: ast.AST | None = None
     for text in (f"({code})", code):
@@ -97,16 +126,19 @@ def _fields_in(code: str, frame: FrameType) -> dict[str, Any]:
     pending: list[ast.AST] = [tree]
     while pending:
         node = pending.pop(0)
-        path = _path(node, frame)
+        path = _path(node, scope)
         if path:
             names, value = path
             found["".join(names).removeprefix(".")] = value
         else:
             pending += ast.iter_child_nodes(node)
+    lost = [name for name, value in found.items() if value is _LOST]
+    if len(lost) == 1:
+        found[lost[0]] = scope.value_told()
     return found
 
 
-def _path(node: ast.AST, frame: FrameType) -> tuple[list[str], Any] | None:
+def _path(node: ast.AST, scope: _Scope) -> tuple[list[str], Any] | None:
     """Of ``play["home"]["pts"]`` the names ``home`` and ``pts``, and what is there."""
     if isinstance(node, ast.Subscript):
         base, key = node.value, node.slice
@@ -114,33 +146,54 @@ def _path(node: ast.AST, frame: FrameType) -> tuple[list[str], Any] | None:
         base, key = node.func.value, node.args[0]
     else:
         return None
-    known = _key(key, frame)
-    if known is None:
-        return None
-    name, at = known
     if isinstance(base, ast.Name):
         # What is no local variable is a table of the code: its keys are values.
-        place = frame.f_locals.get(base.id)
-        return ([name], _at(place, at)) if type(place) in (dict, list) else None
-    before = _path(base, frame)
-    if before is None or type(before[1]) not in (dict, list):
-        return before
-    return [*before[0], name], _at(before[1], at)
+        place = _LOST if scope.has_lost(base.id) else scope.variables.get(base.id)
+        names: list[str] = []
+    else:
+        before = _path(base, scope)
+        if before is None:
+            return None
+        names, place = before
+    if place is not _LOST and type(place) not in (dict, list):
+        return (names, place) if names else None
+    known = _key(key, scope, place)
+    if known is None:
+        return (names, place) if names else None
+    name, at = known
+    error = scope.error
+    if place is not _LOST:
+        return [*names, name], _at(place, at)
+    if names and isinstance(error, TypeError) and "subscriptable" in str(error):
+        return names, _LOST
+    is_missing = isinstance(error, KeyError) and error.args[:1] == (at,)
+    return [*names, name], _ABSENT if is_missing else _LOST
 
 
-def _key(node: ast.AST, frame: FrameType) -> tuple[str, str | int] | None:
+def _key(node: ast.AST, scope: _Scope, place: Any) -> tuple[str, str | int] | None:
     """A key as it is shown, and itself: by its variable's name where it is none of the code's own words."""
     if isinstance(node, ast.Constant):
         key, is_own = node.value, True
     elif isinstance(node, ast.Name):
-        key = frame.f_locals.get(node.id)
-        is_own = any(_holds(place, key) for place in frame.f_globals.values())
+        key = _lost_key(scope, place) if scope.has_lost(node.id) else scope.variables.get(node.id)
+        is_own = any(_holds(words, key) for words in scope.constants.values())
     else:
         return None
     if isinstance(key, bool) or not isinstance(key, str | int):
         return None
     shown = key if is_own else getattr(node, "id", "")
     return (f".{shown}" if is_own and isinstance(key, str) else f"[{shown}]"), key
+
+
+def _lost_key(scope: _Scope, place: Any) -> str | None:
+    """The key that is missing, or the only one whose value the error tells."""
+    if isinstance(scope.error, KeyError):
+        return scope.error.args[0] if scope.error.args and type(scope.error.args[0]) is str else None
+    told = scope.value_told()
+    if told is _LOST or type(place) is not dict:
+        return None
+    keys = [key for key, value in place.items() if type(key) is str and type(value) is type(told) and value == told]
+    return keys[0] if len(keys) == 1 else None
 
 
 def _holds(place: object, key: object) -> bool:
@@ -158,6 +211,8 @@ def _at(place: Any, key: str | int) -> Any:
 def _kind(value: Any) -> str:
     if value is _ABSENT:
         return "missing"
+    if value is _LOST:
+        return "cannot be read"
     if value is None:
         return "got null"
     if isinstance(value, str):

@@ -47,6 +47,13 @@ FAULTS: dict[str, tuple[Any, Any, str]] = {
     "an unknown value": (lambda row: TEAMS[row["team"]], {"team": PERSON}, "team: got a text of 13 characters; KeyErr"),
     "in a function of it": (lambda row: _seconds(row["clock"]), {"clock": PERSON}, "clock: got a text of 13 char"),
     "an item of a list": (lambda rows: float(rows[0]["x"]), [{"x": PERSON}], "[0].x: got a text of 13 characters; V"),
+    "a row of a list": (lambda rows: [int(row["x"]) for row in rows], [{"x": PERSON}], "x: got a text of 13 char"),
+    "a null in a list": (lambda rows: [row["x"]["y"] for row in rows], [{"x": None}], "x: got null; TypeError"),
+    "no field in a list": (lambda rows: [row["x"]["y"] for row in rows], [{"x": {}}], "x.y: missing; KeyError"),
+    "no object in a list": (lambda rows: [row["x"]["y"] for row in rows], [{}], "x: missing; KeyError"),
+    "a null of a table": (_of_a_table, {"pts": "1", "reb": None}, "reb: got null; TypeError"),
+    "no field of a table": (_of_a_table, {"pts": "1"}, "reb: missing; KeyError"),
+    "one of two": (lambda rows: [int(r["x"] + r["y"]) for r in rows], [{"x": PERSON, "y": ""}], "x: "),
     "a sentence of the code": (
         _said_by_the_code,
         {"name": PERSON},
