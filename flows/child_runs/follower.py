@@ -12,6 +12,7 @@ from functools import partial
 
 from alerting.errors import CriticalError, LeaseHeld, PipelineError
 from flows.child_runs.messages import Outcome, Report, Stop, read_orders, report_name, write_report
+from flows.coordination.instant import Instant
 from flows.coordination.lease import read_lease
 from flows.log import partition_logger
 from flows.run.breaker_limits import Limits
@@ -193,7 +194,7 @@ class Follower:
 
     async def step(self) -> None:
         """Follows the orders as they are at this moment, then reports if there is news."""
-        run, now = self._run, utc_now()
+        run, begun = self._run, Instant.now()
         orders, generation = await run.in_thread(read_orders, run.services.store, run.backfill_id)
         if orders.stop is not None and run.stopped_by is None:
             self._told_to_stop = orders.stop.as_error(run.source)
@@ -205,7 +206,7 @@ class Follower:
         self._recorder.judged(orders.judged.get(name, 0))
         wanted = orders.closed_by | self._own_reasons() if run.stopped_by is None else frozenset()
         if wanted and not run.gate.closed_by:
-            self._shut_at = now
+            self._shut_at = begun.at
         for why in wanted - run.gate.closed_by:
             await run.gate.shut(why)
         if run.gate.closed_by - wanted:
@@ -214,13 +215,13 @@ class Follower:
         for why in run.gate.closed_by - wanted:
             await run.gate.open(why)
         # Half of what makes the parent give it up: a window that was frozen for longer looks at its orders first.
-        awake = dt.timedelta(seconds=run.services.settings.lease_ttl_s / 2)
-        await run.gate.keep_open(now + awake if run.stopped_by is None else None)
+        awake = begun.after(run.services.settings.lease_ttl_s / 2)
+        await run.gate.keep_open(awake if run.stopped_by is None else None)
         is_mine = orders.prober == name
         if orders.probe and is_mine and not self._recorder.has_tried(orders.probe):
             await run.gate.admit_probe(orders.probe)
         self._orders = generation
-        run.obey(run.breaker.tick(now, memory_bytes=memory_bytes()))
+        run.obey(run.breaker.tick(begun.at, memory_bytes=memory_bytes()))
         await run.in_thread(self.report)
 
     def _hold(self) -> None:

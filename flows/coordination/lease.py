@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import os
 import socket
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 from alerting.errors import LeaseHeld, StateUnreadable
 from alerting.object_store import GenerationConflict, ObjectStore
 from alerting.versioned_record import Version, VersionedRecord
+from flows.coordination.instant import Instant
 from flows.coordination.standstill import Standstill
 
 
@@ -89,12 +89,13 @@ class Holder:
 class Lease:
     """Acquire, heartbeat, release. One object of this class belongs to one run."""
 
-    def __init__(self, store: ObjectStore, held: Version[LeaseRecord], ttl_s: float) -> None:
+    def __init__(self, store: ObjectStore, held: Version[LeaseRecord], ttl_s: float, *, begun: Instant) -> None:
         self.store = store
         self.ttl_s = ttl_s
         self.standstill: Standstill | None = None
         self._held = held
-        self._begun = (held.value.started_at, time.monotonic())
+        self._begun = begun
+        self._held_until = begun.after((self.record.expires_at - begun.at).total_seconds())
 
     @property
     def record(self) -> LeaseRecord:
@@ -102,9 +103,9 @@ class Lease:
         return self._held.value
 
     @property
-    def held_until(self) -> dt.datetime:
-        """Until when nobody else may take the source, if no heartbeat follows; aware UTC."""
-        return self.record.expires_at
+    def held_until(self) -> Instant:
+        """Until when nobody else may take the source, if no heartbeat follows."""
+        return self._held_until
 
     @classmethod
     def acquire(
@@ -117,7 +118,7 @@ class Lease:
         ttl_s: float,
     ) -> Lease:
         """Takes the lease if it is free, released or expired; raises ``LeaseHeld`` naming the holder otherwise."""
-        stored = lease_record(store, source)
+        stored, begun = lease_record(store, source), Instant.now(now)
         seen = stored.version()
         held = seen.value if seen else None
         if held and held.is_alive(now) and (held.backfill_id != holder.backfill_id or held.is_lent(now)):
@@ -136,7 +137,7 @@ class Lease:
             expires_at=now + dt.timedelta(seconds=ttl_s),
         )
         try:
-            return cls(store, stored.write(record, seen), ttl_s)
+            return cls(store, stored.write(record, seen), ttl_s, begun=begun)
         except GenerationConflict:
             winner = stored.read()
             raise (_refused(winner) if winner else LeaseHeld("lease vanished", source=source)) from None
@@ -147,20 +148,20 @@ class Lease:
 
         A clock that was set back shortens nothing: others, whose clock is right, would take the source over.
         """
-        started_at, started_s = self._begun
-        now = max(now, started_at + dt.timedelta(seconds=time.monotonic() - started_s))
+        beaten = self._begun.latest(now)
+        until = beaten.after(self.ttl_s)
 
         def extended(found: LeaseRecord | None) -> LeaseRecord:
             if found is None:
                 raise LeaseHeld("lease vanished", source=self.record.source)
             if found.state != "held" or found.backfill_id != self.record.backfill_id:
                 raise _refused(found)
-            expires_at = now + dt.timedelta(seconds=self.ttl_s)
             return found.model_copy(
-                update={"heartbeat_at": now, "expires_at": expires_at, "standstill": self.standstill}
+                update={"heartbeat_at": beaten.at, "expires_at": until.at, "standstill": self.standstill}
             )
 
         self._held = lease_record(self.store, self.record.source).update(extended, seen=self._held) or self._held
+        self._held_until = until
 
     def release(self, now: dt.datetime) -> None:
         """Gives the lease back; a lease that somebody took over is left alone."""

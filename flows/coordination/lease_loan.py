@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 from alerting.errors import LeaseHeld, PipelineError
 from alerting.object_store import ObjectStore
 from alerting.versioned_record import Version, VersionedRecord
+from flows.coordination.instant import Instant
 from flows.coordination.lease import Holder, Lease, LeaseRecord, lease_record, read_lease
 from flows.log import partition_logger
 from flows.wiring import Services
@@ -32,21 +33,17 @@ SIGN_OF_LIFE_S = 30.0
 
 
 class BorrowedLease(Lease):
-    """The lease of a live run that a backfill lent: same use as its own, but the source stays the backfill's."""
+    """The lease of a live run that a backfill lent: same use as its own, but the source stays the backfill's.
 
-    _lent_until: dt.datetime | None = None
+    Its ``record`` says ``expires_at`` of the loan.
+    """
 
     def heartbeat(self, now: dt.datetime) -> None:
-        """Extends the loan. Raises ``LeaseHeld`` when the lender has taken it back."""
-        until = now + dt.timedelta(seconds=self.ttl_s)
-        if not _change(self.store, self.record, lambda held: {"lent_until": until} if self._is_ours(held) else None):
+        """Extends the loan, whatever is done to the clock. Raises ``LeaseHeld`` when the lender has taken it back."""
+        until = self._begun.latest(now).after(self.ttl_s)
+        if not _change(self.store, self.record, lambda held: {"lent_until": until.at} if self._is_ours(held) else None):
             raise LeaseHeld("the backfill took its lease back", source=self.record.source, stage="lease")
-        self._lent_until = until
-
-    @property
-    def held_until(self) -> dt.datetime:
-        """Of the loan."""
-        return self._lent_until or self.record.lent_until or self.record.expires_at
+        self._held_until = until
 
     def release(self, now: dt.datetime) -> None:  # noqa: ARG002 - as the base
         """Gives the source back to the backfill."""
@@ -62,13 +59,15 @@ def ask_for(
     store: ObjectStore, source: str, live_id: str, *, mode: str, now: dt.datetime, ttl_s: float
 ) -> BorrowedLease | None:
     """Asks the backfill that holds ``source`` to yield; the loan once it did, None while it has not."""
+    begun = Instant.now(now)
     seen = lease_record(store, source).version()
     if seen is None or not seen.value.is_alive(now):
         return None
     held = seen.value
     if held.lent_to == live_id:
-        borrowed = held.model_copy(update={"backfill_id": live_id, "mode": mode})
-        return BorrowedLease(store, Version(borrowed, seen.generation), ttl_s)
+        until = held.lent_until or held.expires_at
+        borrowed = held.model_copy(update={"backfill_id": live_id, "mode": mode, "expires_at": until})
+        return BorrowedLease(store, Version(borrowed, seen.generation), ttl_s, begun=begun)
     if held.mode == "backfill" and not held.wanted_by:
         _change(store, held, lambda found: None if found.wanted_by else {"wanted_by": live_id})
     return None

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime as dt
 from collections.abc import AsyncIterator, Set
 
+from flows.coordination.instant import Instant
 from flows.coordination.standstill import SOURCE_DOWN
-from scrapers.scrape import utc_now
 
 __all__ = ["SOURCE_DOWN", "Gate"]
 
@@ -25,7 +24,7 @@ class Gate:
         self._inside = 0
         self._probe = 0
         self._probe_is_inside = False
-        self._kept_until: dt.datetime | None = None
+        self._kept_until: Instant | None = None
         self._changed = asyncio.Condition()
 
     @property
@@ -67,7 +66,7 @@ class Gate:
     @property
     def is_kept(self) -> bool:
         """Whether whoever has to keep it open (``keep_open``) has done so lately."""
-        return self._kept_until is None or utc_now() < self._kept_until
+        return self._kept_until is None or not self._kept_until.is_over
 
     async def until_kept(self) -> None:
         """Waits for that, whatever else keeps the gate shut."""
@@ -79,8 +78,8 @@ class Gate:
         async with self._changed:
             await self._changed.wait_for(lambda: self._is_open(despite))
 
-    async def keep_open(self, until: dt.datetime | None) -> None:
-        """Nothing begins after ``until`` (aware UTC) unless it is kept open again; None: no one has to."""
+    async def keep_open(self, until: Instant | None) -> None:
+        """Nothing begins after ``until`` unless it is kept open again; None: no one has to."""
         async with self._changed:
             self._kept_until = until
             self._changed.notify_all()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime as dt
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -11,10 +12,15 @@ import pytest
 
 import processors.process
 from alerting.errors import LandingUnavailable, LeaseHeld, PipelineError, SourceUnavailable
+from alerting.memory_store import MemoryObjectStore
 from flows.asked import Asked
-from flows.coordination.lease import Holder, Lease
+from flows.coordination import instant
+from flows.coordination.instant import Instant
+from flows.coordination.lease import Holder, Lease, read_lease
+from flows.coordination.lease_loan import ask_for, lend
 from flows.dates import NOT_ATTEMPTED, land_partition
 from flows.process import load_batch
+from flows.run.gate import Gate
 from flows.run.heartbeat import keep_alive
 from flows.run.plain_orchestrator import PlainOrchestrator
 from flows.run.recording import record_failure, take
@@ -40,6 +46,30 @@ async def _woken(place: Any) -> AsyncIterator[tuple[Run, Lease]]:
             yield run, lease
         finally:
             watching.cancel()
+
+
+@pytest.mark.parametrize("borrowed", [False, True])
+def test_a_clock_that_was_set_back_meanwhile_makes_no_lease_longer(monkeypatch, borrowed):
+    store, at = MemoryObjectStore(), utc_now()
+    lease = Lease.acquire(store, SOURCE, Holder("bf-1"), now=at, ttl_s=SHORT_TTL_S)
+    if borrowed:
+        ask_for(store, SOURCE, "daily-1", mode="daily", now=at, ttl_s=SHORT_TTL_S)
+        lend(store, lease, at)
+        lease = ask_for(store, SOURCE, "daily-1", mode="daily", now=at, ttl_s=SHORT_TTL_S)
+    hour_ago = at - dt.timedelta(hours=1)
+    monkeypatch.setattr(instant, "utc_now", lambda: hour_ago)
+
+    async def story() -> None:
+        gate = Gate()
+        lease.heartbeat(hour_ago)
+        await gate.keep_open(lease.held_until)
+        assert gate.is_kept
+        await asyncio.sleep(SHORT_TTL_S)
+        assert not gate.is_kept
+
+    asyncio.run(story())
+    held = read_lease(store, SOURCE)
+    assert (held.lent_until if borrowed else held.expires_at) >= at, "nor does it look shorter to others"
 
 
 async def _waits(work: Awaitable[Any]) -> asyncio.Future[Any]:
@@ -90,7 +120,7 @@ def test_what_it_had_staged_is_not_written_over_the_rows_of_its_successor(place)
         async with run.writing:
             loading = asyncio.ensure_future(load_batch(run, [manifest], staged.set))
             await staged.wait()
-            await run.gate.keep_open(utc_now())
+            await run.gate.keep_open(Instant.now())
         Lease.acquire(place.store, SOURCE, Holder("bf-2"), now=utc_now(), ttl_s=60.0)
         run.heartbeat_due.set()
         assert "not loaded" in str((await loading).message)
@@ -109,7 +139,7 @@ def test_what_it_was_about_to_write_when_it_was_frozen_is_not_written_either(pla
         loop = asyncio.get_running_loop()
 
         def freezes(*_: object) -> dict[str, PipelineError]:
-            run.gate._kept_until = utc_now()
+            run.gate._kept_until = Instant.now()
             Lease.acquire(place.store, SOURCE, Holder("bf-2"), now=utc_now(), ttl_s=60.0)
             loop.call_soon_threadsafe(run.heartbeat_due.set)
             return {}
