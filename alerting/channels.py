@@ -22,7 +22,7 @@ from alerting.headers import Mailbox, mailbox, wire_bytes
 from alerting.incident import Severity
 from alerting.message import text_of
 from alerting.private_files import FOLDER_MODE, open_private
-from alerting.redaction import redact
+from alerting.redaction import one_line, redact
 from alerting.smtp_session import (
     BrokenOff,
     ContentRefused,
@@ -59,7 +59,7 @@ class _HungUp(DeliveryFailed):
         self.recipient, self.answer = broken.recipient, f"hung up at this recipient: {broken}"
         self.is_temporary = is_temporary(str(broken))
         super().__init__(
-            f"{where} did not take the mail: it hung up at {redact(broken.recipient.given)}: {redact(str(broken))}",
+            f"{where} did not take the mail: it hung up at {redact(broken.recipient.given)}: {one_line(str(broken))}",
             stage="alert",
         )
 
@@ -152,6 +152,8 @@ class SmtpChannel:
         if only is not None:
             everybody = dict.fromkeys(self._boxes.values())
             recipients = [box for box in everybody if box.given in only]
+        # Who is named twice, also by another name, has one mailbox.
+        recipients = list({(box.local, box.domain.lower()): box for box in recipients}.values())
         if not recipients:
             raise DeliveryFailed(f"no recipients for severity {severity}", stage="alert", hint="set the recipients")
         refused, hung_up = dict[Mailbox, str](), set[Mailbox]()
@@ -167,7 +169,7 @@ class SmtpChannel:
                 if len(refused) == len(recipients):
                     raise
         refused |= taken.refused
-        answers = {box.given: redact(answer) for box, answer in refused.items()}
+        answers = {box.given: one_line(answer) for box, answer in refused.items()}
         later = frozenset(box.given for box, answer in refused.items() if box in hung_up or is_temporary(answer))
         if not taken.accepted:
             told = "; ".join(f"{who}: {answer}" for who, answer in answers.items())
@@ -225,21 +227,28 @@ class SmtpChannel:
                 yield session
         except ContentRefused as error:
             raise MessageRefused(
-                f"{self.server.where} refused the message for good: {redact(error.answer)[:300]}", stage="alert"
+                f"{self.server.where} refused the message for good: {one_line(error.answer)[:300]}", stage="alert"
             ) from None
         except BrokenOff as error:
             raise _HungUp(self.server.where, error) from error
         except smtplib.SMTPAuthenticationError as error:
+            where, code = self.server.where, error.smtp_code
+            if code // 100 == 4:
+                raise DeliveryFailed(
+                    f"{where} refused the login for now ({code})",
+                    stage="alert",
+                    hint="look at the mail server: it may take the same login later",
+                ) from None
             beyond_ascii = not f"{self.server.username}{self.server.password}".isascii()
             raise DeliveryFailed(
-                f"{self.server.where} refused the login ({error.smtp_code})"
+                f"{where} refused the login ({code})"
                 f"{'; user or password is outside ASCII and was sent as UTF-8' if beyond_ascii else ''}",
                 stage="alert",
                 hint="check the mail user and password",
             ) from None
         except (smtplib.SMTPException, OSError, ValueError) as error:
             raise DeliveryFailed(
-                f"{self.server.where} did not take the mail: {type(error).__name__} {redact(str(error))[:300]}",
+                f"{self.server.where} did not take the mail: {type(error).__name__} {one_line(str(error))[:300]}",
                 stage="alert",
             ) from error
 

@@ -92,7 +92,8 @@ class Mailbox:
 
 
 _LOCAL = re.compile(r'(?:[^\s@<>(),:;"\\\[\]]+|"(?:[^"\\]|\\.)*")')
-_DOMAIN = re.compile(r"(?:[^\s@<>(),:;\"\\\[\]]+|\[[0-9A-Za-z.:]+\])")
+_LABEL = r"[^\s@<>(),:;\"\\\[\].]{1,63}"
+_DOMAIN = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*\.?|\[[0-9A-Za-z.:]+\])")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _ENCODED_WORDS = re.compile(r"(?:=\?[^?\s]+\?[bqBQ]\?[^?\s]*\?=\s*)+")
 _ATOMS = re.compile(r"[\w!#$%&'*+/=?^`{|}~ -]+", re.ASCII)
@@ -113,8 +114,10 @@ def mailbox(text: str) -> Mailbox:
     name, _, address = given[:-1].rpartition("<") if given.endswith(">") else ("", "", given)
     name = _display_name(name.strip())
     local, _, domain = address.strip().rpartition("@")
-    if _BREAKS.search(text + name) or not _LOCAL.fullmatch(local) or not _DOMAIN.fullmatch(domain):
+    if _BREAKS.search(given + name) or not _LOCAL.fullmatch(local) or not _DOMAIN.fullmatch(domain):
         raise _no_address(given)
+    if not local.isprintable():
+        raise _no_address(given, " (a character of it is invisible)")
     try:
         (name + local).encode()
         ascii_domain = domain if domain.isascii() else idna.encode(domain, uts46=True).decode()

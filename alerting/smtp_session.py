@@ -165,7 +165,7 @@ def _transaction(session: smtplib.SMTP, sender: Mailbox, recipients: Sequence[Ma
     if code == _TOO_BIG:
         session.rset()
         raise ContentRefused(answer_text(code, answer))
-    if code != 250:
+    if code // 100 != 2:
         raise smtplib.SMTPSenderRefused(code, answer, sender.address)
     for box in recipients:
         try:
@@ -181,11 +181,13 @@ def _transaction(session: smtplib.SMTP, sender: Mailbox, recipients: Sequence[Ma
     if not taken.accepted:
         session.rset()
         return taken
+    is_sent = True
     try:
         code, answer = session.data(data)
     except smtplib.SMTPDataError as error:
-        code, answer = error.smtp_code, _bytes(error.smtp_error)
-    if code // 100 == 2:
+        # DATA itself was not answered with 354, so that no byte of the message went out; 250 is no yes to it.
+        is_sent, code, answer = False, error.smtp_code, _bytes(error.smtp_error)
+    if is_sent and code // 100 == 2:
         return taken
     if code // 100 == 5:
         raise ContentRefused(answer_text(code, answer))
@@ -197,7 +199,7 @@ def _log_in(session: smtplib.SMTP, username: str, password: str) -> None:
     offered = session.esmtp_features.get("auth", "").upper().split()
     known: dict[str, Callable[[], tuple[int, bytes]]] = {
         "CRAM-MD5": lambda: _cram_md5(session, username, password),
-        "PLAIN": lambda: session.docmd("AUTH", f"PLAIN {_base64(f'{chr(0)}{username}{chr(0)}{password}')}"),
+        "PLAIN": lambda: _plain(session, _base64(f"{chr(0)}{username}{chr(0)}{password}")),
         "LOGIN": lambda: _login(session, username, password),
     }
     usable = [name for name in known if name in offered]
@@ -211,6 +213,12 @@ def _log_in(session: smtplib.SMTP, username: str, password: str) -> None:
         if code in (235, 503):
             return
     raise smtplib.SMTPAuthenticationError(code, answer)
+
+
+def _plain(session: smtplib.SMTP, login: str) -> tuple[int, bytes]:
+    code, answer = session.docmd("AUTH", f"PLAIN {login}")
+    # Some servers take no login beside the command, and ask for it.
+    return session.docmd(login) if code == 334 else (code, answer)
 
 
 def _cram_md5(session: smtplib.SMTP, username: str, password: str) -> tuple[int, bytes]:

@@ -141,6 +141,14 @@ def parsed(data: bytes):
 # -- accepted is sent ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("answer", ["250 OK", "220 hello", "451 not now", "nonsense"])
+def test_data_that_is_not_asked_for_is_not_sent_whatever_the_server_says_instead(talker, answer):
+    talker.answers["DATA"] = answer
+    with pytest.raises(DeliveryFailed):
+        talker.channel().send(mail())
+    assert talker.taken == []
+
+
 @pytest.mark.parametrize("goodbye", ["421 4.3.2 closing", "500 what?", "", "250 OK", "nonsense"])
 def test_accepted_after_the_data_is_sent_whatever_quit_answers(talker, goodbye, running, store, clock, tmp_path):
     talker.answers["QUIT"] = goodbye
@@ -265,6 +273,24 @@ def test_a_server_without_a_known_login_says_what_it_offers(talker):
         talker.channel(username=USER, password=PASSWORD).preflight()
 
 
+@pytest.mark.parametrize("answer", ["454 4.7.0 temporary failure", "421 too many logins", "432 in transition"])
+def test_a_login_that_is_refused_for_now_blames_no_password(talker, answer):
+    talker.extensions.append("AUTH PLAIN")
+    talker.answers["AUTH"] = answer
+    with pytest.raises(DeliveryFailed, match="refused the login for now") as caught:
+        talker.channel(username=USER, password=PASSWORD).send(mail())
+    assert "password" not in str(caught.value)
+
+
+def test_a_server_that_asks_for_the_login_after_the_command_gets_it(talker):
+    talker.extensions.append("AUTH PLAIN")
+    asked: list[str] = []
+    talker.answers["AUTH"] = lambda line: asked.append(line.split(" ")[2]) or "334 "
+    talker.answers[base64.b64encode(f"\0{USER}\0{PASSWORD}".encode()).decode().upper()] = "235 welcome"
+    talker.channel(username=USER, password=PASSWORD).send(mail())
+    assert len(talker.taken) == len(asked) == 1
+
+
 # -- recipients ----------------------------------------------------------------------------------------------
 
 
@@ -338,6 +364,19 @@ def test_a_server_that_hangs_up_at_everybody_is_a_failure_and_not_silence(talker
     with pytest.raises(DeliveryFailed, match="421"):
         talker.channel(recipients=["a@x.org", "b@x.org"]).send(mail())
     assert talker.taken == []
+
+
+def test_who_is_named_twice_gets_the_mail_once(talker):
+    talker.channel(recipients=["ops@x.org", "The team <ops@X.org>", "Ops@x.org"]).send(mail())
+    assert talker.to == [["ops@X.org", "Ops@x.org"]]
+
+
+def test_the_answer_of_a_server_steers_no_terminal_and_forges_no_line(talker, caplog):
+    talker.answers["RCPT"] = lambda line: "550-no\r\n550 \x1b[2J\x07really" if "bad" in line else "250 OK"
+    delivery = talker.channel(recipients=["a@x.org", "bad@x.org"]).send(mail())
+    for text in (*delivery.refused.values(), caplog.records[-1].getMessage()):
+        assert text.isprintable()
+        assert "550 no [2J really" in text
 
 
 # -- refused for good ----------------------------------------------------------------------------------------

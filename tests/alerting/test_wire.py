@@ -174,6 +174,7 @@ def test_every_part_is_7_bit_and_its_text_is_the_same_afterwards(body):
         ('"a b"@x.org', "", '"a b"@x.org'),
         ("ops@[127.0.0.1]", "", "ops@[127.0.0.1]"),
         ("ösi@x.org", "", "ösi@x.org"),
+        ("ops@x.org\n", "", "ops@x.org"),
     ],
 )
 def test_an_address_is_read_as_people_write_it(typed, name, address):
@@ -186,6 +187,7 @@ def test_an_address_is_read_as_people_write_it(typed, name, address):
     [
         *("", "nobody", "a@", "@x.org", "a b@x.org", "a@x.org, b@x.org", "a@x.org\r\nBcc: b@x.org", "a@x..münchen"),
         *("\ud800@x.org", "=?utf-8?q?=0D=0ABcc=3Ax?= <a@x.org>", f"a@{'ü' * 300}.example", f"{'é' * 400} <a@x.org>"),
+        *("a\u200b@x.org", "\u202eops@x.org", "a@x..org", "a@.org", f"a@{'x' * 64}.org"),
     ],
 )
 def test_what_is_no_address_is_refused_in_one_line(typed):
