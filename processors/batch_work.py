@@ -46,7 +46,7 @@ class LoadContext:
         backfill_id: Part of the job ids.
         now: Aware UTC.
         written: By the batches of the run, when they are staged one beside the other.
-        refuse_to_write: Called right before each table is touched, from any thread; raises where it may not be.
+        refuse_to_write: Called right before each job that touches a table, from any thread; raises where none may.
     """
 
     processor: Processor
@@ -205,8 +205,7 @@ class BatchWork:
         return receipts
 
     def _replace_table(self, one: StagedTable) -> TableLoad:
-        self.context.refuse_to_write()
-        return self.context.warehouse.replace(one.batch, one.load)
+        return self.context.warehouse.replace(one.batch, one.load, self.context.refuse_to_write)
 
     def forget(self, staged: StagedBatch) -> None:
         """Removes what was staged, whether it was put in place or not."""

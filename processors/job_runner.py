@@ -23,6 +23,7 @@ from google.api_core.retry import Retry
 from alerting.errors import CriticalError, PipelineError, WarehouseBusy
 from processors.load_plan import TableBatch
 from processors.warehouse_errors import translated
+from scrapers.scrape import nothing
 
 Job = Any
 """LoadJob or QueryJob. The client types a found job as a union of six kinds, which no caller can use."""
@@ -54,7 +55,15 @@ class JobRunner:
         self._timeout_s = timeout_s
         self._delays_s = tuple(delays_s)
 
-    def run(self, batch: TableBatch, step: str, submit: Submit, *, reusable: Callable[[], bool]) -> Job:
+    def run(
+        self,
+        batch: TableBatch,
+        step: str,
+        submit: Submit,
+        *,
+        reusable: Callable[[], bool],
+        may_begin: Callable[[], None] = nothing,
+    ) -> Job:
         """The finished, successful job of ``step``.
 
         Args:
@@ -62,6 +71,7 @@ class JobRunner:
             step: ``load`` or ``replace``.
             submit: Starts the job under an id with labels; raises what the client raises.
             reusable: Whether the effect of a successful job of an earlier call still stands.
+            may_begin: Called right before each job is started, also after a wait; raises where it must not be.
 
         Raises ``WarehouseBusy`` when passing failures outlast the delays, or the job runs longer than ``timeout_s``:
         it goes on, and the next call waits for it. Otherwise as in `processors.warehouse_errors`.
@@ -77,6 +87,7 @@ class JobRunner:
                     hint="start a new backfill: its id gives new job ids",
                 )
             job_id = batch.job_id(self._dataset, step, attempt)
+            may_begin()
             job, is_mine = self._submitted(submit, job_id, job_labels)
             failure = self._failure(job, f"{step} of {batch.table.name}")
             if failure is None and (is_mine or reusable()):

@@ -17,7 +17,7 @@ import datetime as dt
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -26,6 +26,7 @@ from processors.base import Table
 from processors.state_views import StateView
 from processors.views import View
 from scrapers.manifest import Manifest
+from scrapers.scrape import nothing
 
 QueryValue = str | int | dt.date | Sequence[str] | Sequence[int] | Sequence[dt.date]
 
@@ -122,9 +123,10 @@ class Warehouse(Protocol):
     def compare(self, batch: TableBatch, staged: TableLoad) -> TableLoad:
         """``staged`` with ``cells`` and ``shared``: what the rows would change, and which unique values others have."""
 
-    def replace(self, batch: TableBatch, staged: TableLoad) -> TableLoad:
+    def replace(self, batch: TableBatch, staged: TableLoad, may_write: Callable[[], None] = nothing) -> TableLoad:
         """Replaces the rows of the batch's scope by the staged ones, atomically. Safe to repeat after any crash.
 
+        ``may_write`` is called right before each job is begun, from any thread; raises where it must not be.
         What was staged stays until `drop_staging`.
         """
 

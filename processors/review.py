@@ -11,7 +11,7 @@ dates in one atomic statement. A mark over the rows of either side says whether 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -34,6 +34,7 @@ from processors.registry import views_filled_by
 from processors.schema import check_table, schema_hash
 from processors.shrinkage import losses
 from scrapers.manifest import Manifest
+from scrapers.scrape import nothing
 
 SAMPLES = 3
 """Rows of each kind (added, changed, removed) that are shown of a table."""
@@ -87,8 +88,11 @@ class Publishing(Warehouse, Protocol):
     def changes(self, batch: TableBatch, staging: str) -> list[dict[str, Any]]:
         """Rows of `processors.changes.changes_sql` against ``staging``: a quoted name, or a SELECT in brackets."""
 
-    def publish(self, batch: TableBatch, rows: str) -> str:
-        """Replaces the batch's scope by ``rows``, a SELECT in brackets, atomically; returns the id of the job."""
+    def publish(self, batch: TableBatch, rows: str, may_write: Callable[[], None]) -> str:
+        """Replaces the batch's scope by ``rows``, a SELECT in brackets, atomically; returns the id of the job.
+
+        ``may_write`` as of `Warehouse.replace`.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +175,8 @@ class Trial:
             name = piece.table.name
             self.real.ensure_table(piece.table)
             if piece.mark(self.tried) != after:
-                raise Stale(f"{name}: the rows that wait are not those that were compared", stage="review")
+                what = "the rows that wait are not those that were compared"
+                raise Stale(f"{name}: {what}", stage="review", lost=True)
             if piece.mark(self.real) not in (before, after):
                 raise Stale(
                     f"{name}: the table has other rows of these dates than when they were compared", stage="review"
@@ -180,14 +185,15 @@ class Trial:
                 keys = ", ".join(sorted(shared)[:3])
                 raise Stale(f"{name}: rows of {keys} stand in another partition, too, by now", stage="review")
 
-    def publish(self, diff: Diff) -> list[str]:
+    def publish(self, diff: Diff, may_write: Callable[[], None] = nothing) -> list[str]:
         """Puts the rows in place; returns the ids of the jobs. Repeatable after any crash: what is there stays.
 
+        ``may_write`` is called right before each job is begun; raises where it must not be.
         Raises ``Stale`` as `check_as_compared` does, before anything is changed, and what the warehouse raises.
         """
         self.check_as_compared(diff)
         jobs = [
-            self.real.publish(self._counted(piece), piece.rows_in(self.tried))
+            self.real.publish(self._counted(piece), piece.rows_in(self.tried), may_write)
             for piece, (_, after) in self._marked(diff)
             if piece.mark(self.real) != after
         ]

@@ -46,6 +46,7 @@ from processors.table_budget import TableBudget
 from processors.uniqueness import shared_questions
 from processors.views import View, view_sql
 from processors.warehouse_errors import translated
+from scrapers.scrape import nothing
 from scrapers.threads import threads
 
 _STAGING_LIFE = dt.timedelta(days=1)
@@ -207,10 +208,10 @@ class BigQueryWarehouse:
             cells, shared = self._compared(batch)
         return dataclasses.replace(staged, cells=cells, shared=shared)
 
-    def replace(self, batch: TableBatch, staged: TableLoad) -> TableLoad:
+    def replace(self, batch: TableBatch, staged: TableLoad, may_write: Callable[[], None] = nothing) -> TableLoad:
         """See `Warehouse.replace`."""
         with self._writing[batch.table.name]:
-            replaced = self.replace_rows(batch)
+            replaced = self.replace_rows(batch, may_write=may_write)
         return dataclasses.replace(staged, replace_job_id=str(replaced.job_id))
 
     def stage_rows(self, batch: TableBatch) -> Job:
@@ -246,12 +247,12 @@ class BigQueryWarehouse:
             )
         return job
 
-    def publish(self, batch: TableBatch, rows: str) -> str:
+    def publish(self, batch: TableBatch, rows: str, may_write: Callable[[], None] = nothing) -> str:
         """See `processors.review.Publishing.publish`. Raises ``BudgetExhausted`` before any effect."""
         self.ensure_table(batch.table)
         with self._writing[batch.table.name]:
             self._budget.spend(batch.table.name, _days_of(batch), dt.datetime.now(dt.UTC))
-            return str(self.replace_rows(batch, rows).job_id)
+            return str(self.replace_rows(batch, rows, may_write=may_write).job_id)
 
     def _compared(self, batch: TableBatch) -> tuple[Cells, tuple[tuple[tuple[str, ...], Cells], ...]]:
         """The staged rows with those of the table: what changes, and unique values that others have. Asked at once."""
@@ -276,7 +277,7 @@ class BigQueryWarehouse:
         rows = self.query(sql, {} if is_table else scope_parameters(batch))
         return keys_parameter([row["value"] for row in rows])
 
-    def replace_rows(self, batch: TableBatch, rows: str = "") -> Job:
+    def replace_rows(self, batch: TableBatch, rows: str = "", *, may_write: Callable[[], None] = nothing) -> Job:
         """Step two: the scope's old rows out and the staged ones in, in one atomic statement.
 
         ``rows`` is a SELECT in brackets that takes their place.
@@ -292,7 +293,7 @@ class BigQueryWarehouse:
                 sql, job_config=config, job_id=job_id, location=self.dataset.location, job_retry=None, **self._calling
             )
 
-        job = self._jobs.run(batch, "replace", submit, reusable=lambda: False)
+        job = self._jobs.run(batch, "replace", submit, reusable=lambda: False, may_begin=may_write)
         self._billed.add(job)
         return job
 

@@ -11,9 +11,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import logging
-import secrets
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from alerting.errors import ConfigurationError, CoverageLow, PipelineError, StateUnreadable
 from alerting.notices import send_review
@@ -23,7 +21,8 @@ from alerting.wording import plural
 from flows.closing.close import Closed, close_backfill
 from flows.closing.dropping import drop_review
 from flows.coordination.intervention import Intervention
-from flows.coordination.lease import Holder, Lease
+from flows.coordination.kept_lease import held_by_hand
+from flows.coordination.lease import Lease
 from flows.ledger.ledger import Ledger, LedgerEntry, Verdict
 from flows.ledger.reviews import (
     Review,
@@ -106,14 +105,20 @@ def approve(services: Services, review_id: str, by: Intervention) -> Closed | No
     that helps it is compared and mailed anew. Raises ``ConfigurationError`` for a review that is over, ``LeaseHeld``
     while a run works on the source.
     """
-    review = named_review(services.store, review_id)
-    if review.state not in (ReviewState.OPEN, ReviewState.APPROVED):
-        raise ConfigurationError(told_over(review), source=review.source, stage="review")
-    with _held(services, review, "publish"):
-        review = _approved(services, named_review(services.store, review_id), by)
-        trial = _trial(services, review, review.keys)
-        assert review.diff is not None
-        jobs = trial.publish(review.diff)
+    review = _open(services, review_id, ReviewState.APPROVED)
+    with _held(services, review, "publish") as lease:
+        review = _open(services, review_id, ReviewState.APPROVED)
+        trial, diff = _trial(services, review, review.keys), review.diff
+        assert diff is not None
+        try:
+            if review.state is ReviewState.OPEN:
+                trial.check_as_compared(diff)
+                decided = {"decided_by": by.who, "decided_at": by.at, "reason": by.reason}
+                review = move(services.store, review, ReviewState.OPEN, state=ReviewState.APPROVED, **decided)
+            jobs = trial.publish(diff, lease.check)
+        except Stale as error:
+            _ask_again(services, review, error)
+            raise
         LOG.info("review %s: %s published", review_id, plural(len(jobs), "table replaced", "tables replaced"))
         _record(services, review, trial.manifests)
         published = move(services.store, review, ReviewState.APPROVED, state=ReviewState.PUBLISHED, ended_at=utc_now())
@@ -121,20 +126,23 @@ def approve(services: Services, review_id: str, by: Intervention) -> Closed | No
     return _closed(services, published, aborted="")
 
 
-def _approved(services: Services, review: Review, by: Intervention) -> Review:
-    """The review in state approved; compared anew and not approved when its rows are not what a person saw."""
-    if review.state is not ReviewState.OPEN or review.diff is None:
-        return review
-    try:
-        _trial(services, review, review.keys).check_as_compared(review.diff)
-    except Stale as error:
+def _open(services: Services, review_id: str, *also: ReviewState) -> Review:
+    """The review, of which a person may decide: asked again when the source is held, as somebody may just have."""
+    review = named_review(services.store, review_id)
+    if review.state not in (ReviewState.OPEN, *also):
+        raise ConfigurationError(told_over(review), source=review.source, stage="review")
+    return review
+
+
+def _ask_again(services: Services, review: Review, error: Stale) -> None:
+    """Compares anew, as its rows are not what a person saw: also of one that was approved and half published."""
+    if error.facts.pop("lost", False):
+        move(services.store, review, review.state, state=ReviewState.OPEN)
         error.located(source=review.source, hint=f"{review.reject_command}, then run it again")
-        if not error.facts.pop("lost", False):
-            _compared(services, review, review.keys, ReviewState.OPEN)
-            error.hint = f"it was compared again: gapless reviews {review.review_id}; then {review.approve_command}"
-        raise
-    decided = {"decided_by": by.who, "decided_at": by.at, "reason": by.reason}
-    return move(services.store, review, ReviewState.OPEN, state=ReviewState.APPROVED, **decided)
+        return
+    _compared(services, review, review.keys, review.state)
+    hint = f"it was compared again: gapless reviews {review.review_id}; then {review.approve_command}"
+    error.located(source=review.source, hint=hint)
 
 
 def _record(services: Services, review: Review, manifests: Sequence[Manifest]) -> None:
@@ -183,11 +191,9 @@ def _accepted(review: Review, loss: str) -> str:
 
 def reject(services: Services, review_id: str, by: Intervention) -> Closed | None:
     """Drops what waits; the tables and their verdicts are as they were. Errors as of `approve`, but for ``Stale``."""
-    review = named_review(services.store, review_id)
-    if review.state is not ReviewState.OPEN:
-        raise ConfigurationError(told_over(review), source=review.source, stage="review")
+    review = _open(services, review_id)
     with _held(services, review, "reject"):
-        dropped = drop_review(services, review, ReviewState.REJECTED, by.who, by.reason, by.at)
+        dropped = drop_review(services, _open(services, review_id), ReviewState.REJECTED, by.who, by.reason, by.at)
     return _closed(services, dropped, aborted="rejected")
 
 
@@ -211,6 +217,7 @@ def look_after_reviews(services: Services, now: dt.datetime) -> list[str]:
                 told.append(f"review {review.review_id} was approved, and is published now")
             elif review.expires_at <= now:
                 with _held(services, review, "expire"):
+                    review = _open(services, review.review_id)
                     why = f"nobody decided until {review.expires_at:%Y-%m-%d %H:%M} UTC"
                     dropped = drop_review(services, review, ReviewState.EXPIRED, "gapless", why, now)
                 _closed(services, dropped, aborted="expired")
@@ -273,27 +280,6 @@ def _mail(services: Services, review: Review, now: dt.datetime) -> None:
 # -- the source is this review's meanwhile ---------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def _held(services: Services, review: Review, what: str) -> Iterator[None]:
+def _held(services: Services, review: Review, mode: str) -> contextlib.AbstractContextManager[Lease]:
     """Nobody else works on the source, nor on this review. Raises ``LeaseHeld``."""
-    settings, store = services.settings, services.store
-    # Of its own, so that two persons who approve at once are two.
-    holder = Holder(f"{review.review_id}-{what}-{secrets.token_hex(3)}", mode=what, range_text=review.ranges)
-    lease = Lease.acquire(store, review.source, holder, now=utc_now(), ttl_s=settings.lease_ttl_s)
-    over = threading.Event()
-
-    def keep() -> None:
-        while not over.wait(settings.heartbeat_s):
-            try:
-                lease.heartbeat(utc_now())
-            except PipelineError as error:
-                LOG.warning("review %s: heartbeat failed: %s", review.review_id, error)
-
-    beating = threading.Thread(target=keep, name="review heartbeat", daemon=True)
-    beating.start()
-    try:
-        yield
-    finally:
-        over.set()
-        beating.join()
-        lease.release(utc_now())
+    return held_by_hand(services, review.source, mode, review.ranges)

@@ -15,6 +15,7 @@ from alerting.object_store import GenerationConflict, ObjectStore
 from alerting.versioned_record import Version, VersionedRecord
 from flows.coordination.instant import Instant
 from flows.coordination.standstill import Standstill
+from scrapers.scrape import utc_now
 
 
 class LeaseRecord(BaseModel):
@@ -160,8 +161,20 @@ class Lease:
                 update={"heartbeat_at": beaten.at, "expires_at": until.at, "standstill": self.standstill}
             )
 
-        self._held = lease_record(self.store, self.record.source).update(extended, seen=self._held) or self._held
+        try:
+            self._held = lease_record(self.store, self.record.source).update(extended, seen=self._held) or self._held
+        except LeaseHeld:
+            self._held_until = beaten
+            raise
         self._held_until = until
+
+    def check(self) -> None:
+        """Raises ``LeaseHeld`` when somebody took it over: to be asked before each write of a holder without a gate.
+
+        A holder that was frozen for longer than the lease asks the store. Blocking.
+        """
+        if self.held_until.is_over:
+            self.heartbeat(utc_now())
 
     def release(self, now: dt.datetime) -> None:
         """Gives the lease back; a lease that somebody took over is left alone."""

@@ -27,6 +27,7 @@ from processors.schema import Column, check_table
 from processors.state_views import StateView
 from processors.uniqueness import shared_questions
 from processors.views import View, view_sql
+from scrapers.scrape import nothing
 
 _SCHEMA = "sim"
 STAGING = "stg_"
@@ -237,8 +238,9 @@ class MemoryWarehouse:
         )
         return dataclasses.replace(staged, cells=tuple(cells), shared=shared)
 
-    def replace(self, batch: TableBatch, staged: TableLoad) -> TableLoad:
+    def replace(self, batch: TableBatch, staged: TableLoad, may_write: Callable[[], None] = nothing) -> TableLoad:
         """See the protocol."""
+        may_write()
         sql = replace_sql(batch, self.name_of(batch.table.name), self.name_of(batch.staging_table))
         parameters: dict[str, Any] = {f"scope_{number}": limit.values for number, limit in enumerate(batch.scope)}
         if batch.table.deleted_field:

@@ -8,7 +8,7 @@ import json
 import math
 import re
 import urllib.parse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from email.message import EmailMessage
 from functools import cached_property
 from typing import IO, Any
@@ -50,6 +50,7 @@ from scrapers.client import SourceClient
 from scrapers.pace.account_pace import HEARD_WITHIN_S
 from scrapers.pace.budget import Budget
 from scrapers.rate import Rate
+from scrapers.scrape import nothing
 from scrapers.service_account import ServiceAccount
 from scrapers.transport import Call, Transport
 
@@ -139,8 +140,9 @@ class SimulatedWarehouse:
         with self._process.doing("warehouse", f"compare {batch.table.name}", OF_READ, _no_warehouse):
             return self._tables.compare(batch, staged)
 
-    def replace(self, batch: TableBatch, staged: TableLoad) -> TableLoad:
+    def replace(self, batch: TableBatch, staged: TableLoad, may_write: Callable[[], None] = nothing) -> TableLoad:
         """See the protocol."""
+        may_write()
         with self._process.doing("warehouse", f"replace {batch.table.name}", OF_REPLACE, _no_warehouse) as fault:
             if fault is Fault.NOT_DONE:
                 return dataclasses.replace(staged, replace_job_id="replace")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from alerting.errors import (
     AuthenticationError,
@@ -17,7 +17,8 @@ from alerting.errors import (
 )
 from flows.coordination.blackout import blackouts_of, paused_until
 from flows.coordination.cooldown import Blocked, cool_down, refuse_while_cooling
-from flows.coordination.lease import Holder, Lease
+from flows.coordination.kept_lease import held_by_hand
+from flows.coordination.lease import Lease
 from flows.ledger.ledger import Ledger, LedgerEntry, Verdict
 from flows.planning.known_first_date import FirstDate, first_date_name, first_date_record
 from flows.planning.named_settings import refuse_unknown_names
@@ -60,7 +61,7 @@ def find_first_date(
     refuse_closed(kit, partitions)
     _refuse_at_this_time(services, source, now)
     with (
-        _held(services, source, f"{partitions[0].key}..{partitions[-1].key}") as lease,
+        held_by_hand(services, source, "first-date", f"{partitions[0].key}..{partitions[-1].key}") as lease,
         contextlib.closing(kit),
     ):
         known = _known(kit.ledger.refresh(partitions[0].key, partitions[-1].key), partitions)
@@ -79,7 +80,7 @@ def find_first_date(
                 stage="plan",
                 hint="name an END at which the source has rows",
             )
-        lease.heartbeat(utc_now())
+        lease.check()
         looks = [*looking.looks, *(_from_ledger(partitions[one].key, is_there) for one, is_there in known.items())]
         found = FirstDate(
             source=source,
@@ -105,7 +106,7 @@ def _longest_rest_days(scraper: Scraper) -> int:
 def forget_first_date(services: Services, source: str) -> bool:
     """Removes the record, so that plans ask for everything again; False when there was none. Raises ``LeaseHeld``."""
     ledger = services.source_kit(source).ledger
-    with _held(services, source, "forget the first date") as lease:
+    with held_by_hand(services, source, "first-date", "forget the first date") as lease:
         there = next(services.store.list(first_date_name(source)), None) is not None
         services.store.delete(first_date_name(source))
         for key, entry in ledger.refresh().items():
@@ -157,12 +158,11 @@ class _Looking:
         self._client = client
         self._partitions = partitions
         self._sleep = sleep
-        self._beat_s = time.monotonic()
 
     def has_rows(self, at: int) -> bool:
         partition = self._partitions[at]
         for delay_s in (*self._settings.retry_delays_s, None):
-            self._keep_lease()
+            self._lease.check()
             try:
                 self.looks.append(look_at(partition, self._scraper, self._client))
                 break
@@ -179,11 +179,6 @@ class _Looking:
                 raise error.located(partition=partition.key) from error.__cause__
         return self.looks[-1].is_there
 
-    def _keep_lease(self) -> None:
-        if time.monotonic() - self._beat_s >= self._settings.heartbeat_s:
-            self._lease.heartbeat(utc_now())
-            self._beat_s = time.monotonic()
-
 
 def _refuse_at_this_time(services: Services, source: str, now: dt.datetime) -> None:
     refuse_while_cooling(services.store, source, now)
@@ -192,22 +187,6 @@ def _refuse_at_this_time(services: Services, source: str, now: dt.datetime) -> N
         raise ConfigurationError(
             f"a blackout window lasts until {until:%Y-%m-%d %H:%M} UTC. Nothing was done", source=source, stage="start"
         )
-
-
-@contextlib.contextmanager
-def _held(services: Services, source: str, range_text: str) -> Iterator[Lease]:
-    now = utc_now()
-    lease = Lease.acquire(
-        services.store,
-        source,
-        Holder(f"first-date-{now:%Y%m%dT%H%M%SZ}", mode="first-date", range_text=range_text),
-        now=now,
-        ttl_s=services.settings.lease_ttl_s,
-    )
-    try:
-        yield lease
-    finally:
-        lease.release(utc_now())
 
 
 def refuse_without_first_date(scraper: Scraper) -> None:

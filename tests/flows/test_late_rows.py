@@ -52,9 +52,9 @@ def writes(monkeypatch: pytest.MonkeyPatch) -> Writes:
     found = Writes()
     replace_rows = BigQueryWarehouse.replace_rows
 
-    def counted(self: BigQueryWarehouse, batch: TableBatch) -> Any:
+    def counted(self: BigQueryWarehouse, batch: TableBatch, **given: Any) -> Any:
         found.count(batch)
-        return replace_rows(self, batch)
+        return replace_rows(self, batch, **given)
 
     monkeypatch.setattr(BigQueryWarehouse, "replace_rows", counted)
     return found

@@ -19,10 +19,12 @@ from alerting.errors import (
     NotSettled,
     RowRejected,
     SourceContractError,
+    WarehouseBusy,
 )
 from processors.base import LandedPage
 from processors.batch_work import LoadContext
 from processors.bisecting import pinned
+from processors.job_runner import JobRunner
 from processors.process import process
 from processors.receipt import read_receipt
 from processors.row_lines import RowLines
@@ -344,3 +346,26 @@ def test_a_run_that_loses_its_source_between_two_tables_touches_no_further_one(b
         process([bench.land(DAY, [bench.game(DAY, players=1, score=2)])], context, accept_shrink=True)
     assert bench.rows("games", "score") == [(2,)]
     assert bench.rows("player_lines", "pts") == before
+
+
+def test_a_run_that_loses_its_source_while_it_waits_to_repeat_a_job_begins_it_no_more(bench, monkeypatch):
+    bench.process(bench.land(DAY, [bench.game(DAY, score=1)]))
+    manifest, busy = bench.land(DAY, [bench.game(DAY, score=2)]), WarehouseBusy("backendError", stage="load")
+    tries, real = [], JobRunner._failure
+
+    def fails(self, job, action):
+        if not action.startswith("replace"):
+            return real(self, job, action)
+        tries.append(job)
+        return busy
+
+    def refuse_to_write() -> None:
+        if tries:
+            raise LandingUnavailable("lost", stage="load")
+
+    monkeypatch.setattr("processors.batch_work._TABLES_AT_ONCE", 1)
+    monkeypatch.setattr(JobRunner, "_failure", fails)
+    context = LoadContext(bench.processor, bench.landing, bench.warehouse, "b2", refuse_to_write=refuse_to_write)
+    with pytest.raises(LandingUnavailable):
+        process([manifest], context)
+    assert len(tries) == 1

@@ -98,10 +98,10 @@ def test_a_kill_between_two_tables_is_mended_by_the_same_call(
     diff = trial.compare({})
     publish = bench.warehouse.publish
 
-    def dying(batch: Any, rows: str) -> str:
+    def dying(batch: Any, *given: Any) -> str:
         if batch.table.name == "player_lines":
             raise Killed
-        return publish(batch, rows)
+        return publish(batch, *given)
 
     monkeypatch.setattr(bench.warehouse, "publish", dying)
     with pytest.raises(Killed):

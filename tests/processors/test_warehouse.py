@@ -364,9 +364,9 @@ def test_a_staging_table_that_expired_before_the_replace_is_staged_again(bench, 
     manifest = bench.land(DAY, [bench.game(DAY)])
     real = BigQueryWarehouse.replace_rows
 
-    def expired(self, batch):
+    def expired(self, batch, **given):
         self.drop_staging(batch)
-        return real(self, batch)
+        return real(self, batch, **given)
 
     with monkeypatch.context() as patch:
         patch.setattr(BigQueryWarehouse, "replace_rows", expired)

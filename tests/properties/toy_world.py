@@ -8,7 +8,7 @@ import gzip
 import json
 import random
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar
@@ -151,7 +151,8 @@ class ToyWarehouse:
     def drop_staging(self, batch: TableBatch) -> None:
         self._life.spend()
 
-    def replace(self, batch: TableBatch, staged: TableLoad) -> TableLoad:
+    def replace(self, batch: TableBatch, staged: TableLoad, may_write: Callable[[], None]) -> TableLoad:
+        may_write()
         self._life.spend()
         job = batch.job_id("toy", "replace", 1)
         rows = [

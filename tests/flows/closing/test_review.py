@@ -16,8 +16,9 @@ from flows.backfill import decided, run_backfill
 from flows.cli.care import who
 from flows.closing.close import close_backfill, close_dead_runs
 from flows.closing.review import approve, look_after_reviews, reject
+from flows.coordination.instant import Instant
 from flows.coordination.intervention import Intervention
-from flows.coordination.lease import Holder, Lease
+from flows.coordination.lease import Holder, Lease, lease_record
 from flows.daily import without_reviewed
 from flows.ledger.ledger import LedgerEntry, Verdict
 from flows.ledger.reviews import Review, ReviewState, named_review, review_record
@@ -212,10 +213,10 @@ def test_a_publishing_that_was_killed_between_two_tables_is_finished_by_the_watc
     warehouse = type(waiting.services.warehouse)
     publish = warehouse.publish
 
-    def dying(self: Any, batch: Any, rows: str) -> str:
+    def dying(self: Any, batch: Any, *given: Any) -> str:
         if batch.table.name != "nba_bdl_games":
             raise Killed
-        return publish(self, batch, rows)
+        return publish(self, batch, *given)
 
     monkeypatch.setattr(warehouse, "publish", dying)
     with pytest.raises(Killed):
@@ -230,6 +231,74 @@ def test_a_publishing_that_was_killed_between_two_tables_is_finished_by_the_watc
     assert entries(waiting)[LAST].verdict is Verdict.VERIFIED
     assert games(waiting, LAST) == 1
     assert review_of(waiting).decided_by == "maria"
+
+
+def test_what_was_approved_and_cannot_be_published_any_more_is_compared_and_asked_about_again(
+    waiting: Place,
+) -> None:
+    """Its publishing was killed, and somebody changed the tables before the watchdog came."""
+    approved = {"state": ReviewState.APPROVED, "decided_by": "maria", "decided_at": utc_now()}
+    review_record(waiting.store, RUN).update(lambda one: one.model_copy(update=approved) if one else None)
+    waiting.sql(f"UPDATE {{games}} SET home_team_score = 1 WHERE game_date = DATE '{LAST}'")
+    (told,) = look_after_reviews(waiting.services, utc_now())
+    assert "the table has other rows of these dates" in told
+    assert (review_of(waiting).state, review_of(waiting).round) == (ReviewState.OPEN, 2)
+    assert reject(waiting.services, RUN, me("no more")) is not None
+    assert review_of(waiting).state is ReviewState.REJECTED
+
+
+def test_what_waits_and_is_lost_can_only_be_rejected(waiting: Place) -> None:
+    beside = waiting.services.review_dataset(RUN)
+    beside.query(f"DELETE FROM {beside.name_of('nba_bdl_games')} WHERE TRUE")
+    with pytest.raises(Stale, match="the rows that wait are not those that were compared") as stale:
+        approve(waiting.services, RUN, me())
+    assert stale.value.hint == f"gapless reject {RUN} --reason WHY, then run it again"
+    assert review_of(waiting).round == 1
+    assert reject(waiting.services, RUN, me("lost")) is not None
+
+
+@pytest.mark.parametrize("decided_first", [approve, reject])
+@pytest.mark.parametrize("decided_then", [approve, reject])
+def test_of_two_persons_who_decide_at_once_the_second_is_told_what_the_first_did(
+    waiting: Place, monkeypatch: pytest.MonkeyPatch, decided_first: Any, decided_then: Any
+) -> None:
+    """The other one is done between the look at the review and the lease of the source."""
+    acquire = Lease.acquire
+
+    def beaten(*given: Any, **named: Any) -> Lease:
+        monkeypatch.setattr(Lease, "acquire", acquire)
+        decided_first(waiting.services, RUN, me("I was first"))
+        return acquire(*given, **named)
+
+    monkeypatch.setattr(Lease, "acquire", beaten)
+    done = "published" if decided_first is approve else "rejected"
+    with pytest.raises(ConfigurationError, match=f"review {RUN} was {done} by maria"):
+        decided_then(waiting.services, RUN, me("I was second"))
+    assert (games(waiting, LAST) == 1) is (decided_first is approve)
+    assert entries(waiting)[LAST].verdict is Verdict.VERIFIED
+    assert review_of(waiting).reason == "I was first"
+
+
+def test_a_publishing_that_loses_its_source_touches_no_further_table(
+    waiting: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is frozen between two tables for longer than its lease, and another run takes the source over."""
+    warehouse, before = type(waiting.services.warehouse), rows(waiting)
+    publish = warehouse.publish
+
+    def freezes(self: Any, batch: Any, *given: Any) -> str:
+        job = publish(self, batch, *given)
+        held = lease_record(waiting.store, SOURCE)
+        monkeypatch.setattr(Lease, "held_until", property(lambda _: Instant.now()))
+        held.update(lambda one: one.model_copy(update={"backfill_id": "bf-other0000001"}) if one else None)
+        return job
+
+    monkeypatch.setattr(warehouse, "publish", freezes)
+    with pytest.raises(LeaseHeld, match="bf-other0000001"):
+        approve(waiting.services, RUN, me())
+    assert games(waiting, LAST) == 1
+    assert rows(waiting) == before
+    assert entries(waiting)[LAST].verdict is Verdict.STAGED
 
 
 def test_a_live_run_that_works_on_the_source_is_waited_for(waiting: Place) -> None:
