@@ -25,9 +25,10 @@ from alerting.errors import (
 )
 from alerting.redaction import one_line, redact
 from scrapers.challenges import is_challenge
-from scrapers.envelopes import LIMIT_WORDS, error_alone
-from scrapers.excerpts import EXCERPT_CHARS, excerpt
+from scrapers.envelopes import error_alone
+from scrapers.excerpts import EXCERPT_CHARS, excerpt, is_blank
 from scrapers.json_bodies import landed_json, parsed_json
+from scrapers.refusals import SEARCHED_CHARS, tells_bad_login, tells_limit
 from scrapers.waits import retry_after_s
 
 __all__ = [
@@ -47,6 +48,8 @@ STATUSES: Mapping[int, type[PipelineError]] = {
     204: NothingPublished,
     205: NothingPublished,
     206: Truncated,
+    # Of a cache that takes our question for another one: ours are never conditional.
+    304: SourceUnavailable,
     400: ConfigurationError,
     401: AuthenticationError,
     402: AuthenticationError,
@@ -88,6 +91,7 @@ _LONGEST_ERROR_BYTES = 16_384
 _LONGEST_NAME_CHARS = 80
 # Not those of what is not there: a next call would be told the same.
 _MAY_BE_A_LIMIT = frozenset(range(400, 500)) - {403, 404, 405, 407, 408, 410, 421, 425, 429, 451}
+_REFUSED_BY_DEFENCES = (406, 418)
 _RANGE = re.compile(r"[a-z-]+\s+0-([0-9]{1,18})/([0-9]{1,18})", re.IGNORECASE)
 _REMAINING = re.compile(r".*(?:rate-?limit|quota).*remaining.*")
 # The IETF's draft in both of its forms: limit=100, remaining=0, reset=30, and "default";r=0;t=30.
@@ -95,9 +99,15 @@ _STRUCTURED_NOTHING_LEFT = re.compile(r"(?i).*[\s,;](?:remaining|r)=0+(?:[\s,;].
 _NEXT_LINK = re.compile(r"""(?i);\s*rel\s*=\s*(?:"[^"]{0,200}\bnext\b[^"]{0,200}"|next\b)""")
 # Atomic, because comments behind one another could else be cut apart in 2^n ways.
 _PAGE = re.compile(
-    rb"(?is)(?>[\xef\xbb\xbf\xff\xfe\s]|<\?.{0,400}?\?>|<!--.{0,800}?-->)*+"
-    rb"<(?:!doctype|html|head|title|body|script|noscript|style|meta|link|base|iframe|center|div|main|section|header"
-    rb"|form|table|h[1-6]|p|br|hr|img|svg|font|b|a|span)[\s>/]"
+    rb"(?is)(?>[\xef\xbb\xbf\xff\xfe\xc2\xa0\s]|&nbsp;|<\?.{0,400}?\?>|<!--.{0,800}?-->)*+"
+    rb"<(?:!doctype|html|head|title|body|script|noscript|style|meta|link|base|iframe|frameset|center|div|main|section"
+    rb"|article|aside|header|footer|nav|form|input|table|ul|ol|dl|h[1-6]|p|pre|code|br|hr|img|svg|font|b|strong|i|em|u"
+    rb"|a|span|small|big|tt|label|button)[\s>/]"
+)
+# What PHP prints of its own faults, before whatever else it has to say.
+_SERVERS_FAULT = re.compile(
+    rb"(?i)\s*(?:<br\s*/?>\s*)?(?:<b>)?(?:php )?(?:(?:fatal|parse) error|warning|notice|deprecated)(?:</b>)?\s*:"
+    rb".{0,400} in "
 )
 _NOTHING_LEFT = re.compile(r"\s*0+(?:\.0*)?\s*")
 
@@ -139,11 +149,13 @@ def problem_in(
     kind = statuses.get(answer.status)
     if kind is None and is_accepted:
         incomplete = _incomplete(answer, accepted, "JSON" if is_json_type(accept) else "CSV", is_page=is_page)
-        return incomplete or (_error_in_place_of_data(answer, statuses) if looks_json else None)
+        return incomplete or (
+            _error_in_place_of_data(answer, statuses) if looks_json else _words_in_place_of_data(answer, accept)
+        )
     if answer.status == 403:
         kind = _meaning_of_403(answer, is_page=is_page) or kind
-    elif kind is None and answer.status in _MAY_BE_A_LIMIT and _tells_a_limit(answer, is_page=is_page):
-        kind = RateLimited
+    elif kind is None:
+        kind = _told_otherwise(answer, is_page=is_page)
     kind = kind or STATUSES.get(answer.status)
     if kind is None:
         kind = SourceUnavailable if answer.status >= 500 else SourceContractError
@@ -152,13 +164,18 @@ def problem_in(
 
 def _incomplete(answer: Answer, accepted: Collection[int], promised: str, *, is_page: bool) -> PipelineError | None:
     """Why an answer with an accepted status is not the complete one all the same."""
-    if answer.status == 200 and not answer.body.strip():
+    if answer.status == 200 and is_blank(answer.body):
         return SourceUnavailable("status 200 came with an empty body", cut_body=True, **_evidence(answer))
     told = answer.headers.get("content-range", "").strip()
     if told and 206 not in accepted and not _is_whole(told):
         return Truncated(
             f"status {answer.status} came with a part of the response, content-range {redact(told)[:60]}; a part was "
             "not requested, nothing of it was kept",
+            **_evidence(answer),
+        )
+    if _SERVERS_FAULT.match(answer.body[:2048]):
+        return SourceUnavailable(
+            f"status {answer.status} came with a fault of the server itself in front of its response",
             **_evidence(answer),
         )
     if is_page:
@@ -182,9 +199,23 @@ def _error_in_place_of_data(answer: Answer, statuses: Mapping[int, type[Pipeline
     kind = statuses.get(status) or STATUSES.get(status)
     if kind is None:
         kind = SourceUnavailable if status >= 500 else SourceContractError
+    return _in_place_of_data(kind, answer, told.text)
+
+
+def _words_in_place_of_data(answer: Answer, accept: str) -> PipelineError | None:
+    """A limit or a refused login in plain words, XML or a JSON text: nothing that any source has as its data."""
+    if not is_data_type(accept) or len(answer.body) > SEARCHED_CHARS:
+        return None
+    if not is_json_type(accept) and (b"," in answer.body or b"\n" in answer.body.strip()):
+        return None
+    kind = RateLimited if tells_limit(answer.body) else AuthenticationError if tells_bad_login(answer.body) else None
+    return kind and _in_place_of_data(kind, answer, excerpt(answer.body))
+
+
+def _in_place_of_data(kind: type[PipelineError], answer: Answer, told: str) -> PipelineError:
     wish_s = retry_after_s(answer.headers.get("retry-after"), answer.received_at)
     return kind(
-        f"status {answer.status} came with an error in place of data: {told.text}",
+        f"status {answer.status} came with an error in place of data: {told}",
         **_evidence(answer),
         **({"retry_after_s": wish_s} if issubclass(kind, RateLimited) else wait_facts(wish_s, answer.received_at)),
     )
@@ -212,11 +243,22 @@ def _meaning_of_403(answer: Answer, *, is_page: bool) -> type[PipelineError] | N
     return BlockedBySource if is_page else None
 
 
+def _told_otherwise(answer: Answer, *, is_page: bool) -> type[PipelineError] | None:
+    """What an answer says beside its status: a limit, or by a page that a bot defence refused the call."""
+    if answer.status in _MAY_BE_A_LIMIT and _tells_a_limit(answer, is_page=is_page):
+        return RateLimited
+    if answer.status >= 500 and not is_page and tells_limit(answer.body, is_call_refused=False):
+        return RateLimited
+    return BlockedBySource if is_page and answer.status in _REFUSED_BY_DEFENCES else None
+
+
 def _tells_a_limit(answer: Answer, *, is_page: bool) -> bool:
     """By when to come back, or in words; that nothing is left may be said with the last good call's answer, too."""
     if retry_after_s(answer.headers.get("retry-after"), answer.received_at) is not None:
         return True
-    return not is_page and LIMIT_WORDS.search(answer.body[:2000]) is not None
+    # Mashery, a gateway before the APIs of others, says it in a heading.
+    is_heading = answer.body[:64].lower().startswith(b"<h1>developer over ")
+    return (not is_page or is_heading) and tells_limit(answer.body)
 
 
 def names_next_page(link: str) -> bool:

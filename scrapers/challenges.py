@@ -20,9 +20,21 @@ _HEADERS = {
 _MACHINERY = re.compile(
     rb"(?i)_cf_chl|cf[-_]chl|/cdn-cgi/challenge-platform|challenges\.cloudflare\.com|jschl|captcha-delivery\.com"
     rb"|px-captcha|_pxappid|/captcha/captcha\.js|_incapsula_resource|awswafintegration|gokuprops|sgcaptcha"
-    rb"|ddos-guard|/\.within\.website/|anubis_challenge|geetest"
+    rb"|ddos-guard|/\.within\.website/|anubis_challenge|geetest|window\.kpsdk|sec-cp-challenge|/_sec/cp_challenge"
+    rb"|arkoselabs|captcha[-_](?:required|sitekey)|sucuri_cloudproxy|window\.rbzns|sbtsckcookie|errors\.aliyun\.com"
 )
 _ONLY_IN_CHALLENGES = re.compile(rb"_cf_chl_opt|/\.within\.website/x/cmd/anubis|anubis_challenge")
+# Of a small document that has nothing else to say.
+_ONLY_IN_JSON_CHALLENGES = re.compile(
+    rb"(?i)\.captcha-delivery\.com|/captcha/captcha\.js|\"(?:rgv587_flag|sec-cp-challenge)\"|captcha[-_]required"
+)
+_SMALL_BYTES = 2_048
+# All but 1015, which is a limit.
+# https://developers.cloudflare.com/support/troubleshooting/http-status-codes/cloudflare-1xxx-errors/
+_BANNED = re.compile(
+    rb"(?i)\s*error code:? 1(?!015)0\d\d\s*|\s*\{(?=.*\"cloudflare_error\"\s*:\s*true)(?!.*\b1015\b).*", re.DOTALL
+)
+_ELSEWHERE = re.compile(r"(?i).{0,200}(?:captcha|/sorry/index|\.perfdrive\.com|\.queue-it\.net|/cdn-cgi/)", re.DOTALL)
 _WORDS = re.compile(rb"(?i)just a moment|checking your browser|captcha|anubis|access denied|are you a robot|not a bot")
 _TITLE = re.compile(rb"(?i)<title[^>]{0,100}>([^<]{1,200})")
 # Cloudflare's title of such a page where it is not English; the words of its text say nothing.
@@ -49,9 +61,15 @@ def is_challenge(
     """
     if any(name in headers and pattern.fullmatch(headers[name]) for name, pattern in _HEADERS.items()):
         return True
+    if 300 <= status < 400 and _ELSEWHERE.match(headers.get("location", "")):
+        return True
     looked_at = body[:SEARCHED_BYTES]
+    if is_accepted and is_json:
+        return len(body) <= _SMALL_BYTES and _ONLY_IN_JSON_CHALLENGES.search(body) is not None
     if is_accepted:
-        return not is_json and _ONLY_IN_CHALLENGES.search(looked_at) is not None
+        return _ONLY_IN_CHALLENGES.search(looked_at) is not None
+    if status == 403 and _BANNED.fullmatch(body[:_SMALL_BYTES]):
+        return True
     if _MACHINERY.search(looked_at):
         return True
     # A success that is not the complete answer is where a refusal is expected too: 202 is a favourite of defences.

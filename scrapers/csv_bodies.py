@@ -11,7 +11,7 @@ import io
 from collections.abc import Iterable, Iterator
 
 from alerting.errors import SourceContractError, SourceUnavailable
-from scrapers.excerpts import excerpt
+from scrapers.excerpts import excerpt, is_blank
 
 
 def parsed_csv(body: bytes, columns: Iterable[str]) -> list[dict[str, str]]:
@@ -22,7 +22,7 @@ def parsed_csv(body: bytes, columns: Iterable[str]) -> list[dict[str, str]]:
     ``SourceContractError`` for another header, a row of another length, a quoted cell with something behind its quotes,
     and what is no UTF-8.
     """
-    if not body.strip(b"\xef\xbb\xbf \t\r\n"):
+    if is_blank(body):
         raise SourceUnavailable("the response came with an empty body", cut_body=True)
     header, *rows = _cells(body)
     lost = [name for name in columns if name not in header]

@@ -16,13 +16,8 @@ from alerting.errors import SourceUnavailable, Truncated
 from alerting.redaction import redact
 from alerting.wording import plural
 from scrapers.excerpts import excerpt
+from scrapers.refusals import tells_bad_login, tells_limit
 
-LIMIT_WORDS = re.compile(
-    rb"(?i)rate.?limit.{0,3}exceeded|(?:limit|quota).{0,30}(?:exceeded|reached|hit\b)"
-    rb"|(?:exceeded|reached|hit|over).{0,30}(?:limit|quota)|too many (?:requests|calls)|throttl|slow down"
-    rb"|out of (?:calls|requests|quota)|resource_exhausted|requests? per (?:second|minute|hour|day)"
-    rb"|try again (?:later|in [0-9])"
-)
 _WORDS_OF_TROUBLE = re.compile(
     rb"(?i)partial (?:results?|content|data|response)|(?:results?|data|response).{0,20}(?:truncated|incomplete)"
     rb"|timed.?out"
@@ -44,6 +39,8 @@ _MESSAGES = {"message", "messages", "warning", "warnings", "information", "note"
 # What an answer says beside its error when it has nothing else to say.
 _SAID_WITH_IT = {
     *("title", "type", "timestamp", "path", "instance", "requestid", "traceid", "documentationurl", "detailsurl"),
+    *("msg", "errmsg", "errcode", "errorid", "errorname", "errortype", "policyname", "correlationid", "retryafter"),
+    *("global", "erro", "erreur", "fehler", "mensaje", "mensagem", "messaggio", "meldung"),
     *_NUMBERS,
     *_MESSAGES,
     "state",
@@ -122,16 +119,24 @@ def refuse_unwhole(document: Mapping[str, Any], follows: Collection[str] = ()) -
 
 def error_alone(document: Any) -> ToldError | None:
     """The error that a document is which has nothing else in it; None for any other document."""
+    if isinstance(document, list) and len(document) == 1:
+        told = error_alone(document[0])
+        # One row may have a state and a code of its own.
+        return told if told is not None and told.is_limit else None
     if not isinstance(document, dict) or not document:
         return None
-    plain = _plain(document)
+    plain = {name: value for name, value in _plain(document).items() if value is not None}
     if not plain.keys() <= _OF_AN_ERROR:
         return None
-    error = _error_in(plain) or _ill_state(plain)
-    if error is None:
-        return None
     said = str(document)[:2000].encode("utf-8", "replace")
-    return ToldError(_shown(error), _status_in(plain), LIMIT_WORDS.search(said) is not None)
+    is_well = any(_is(plain.get(name), "true") for name in _SAYS_WELL)
+    is_limit, status = tells_limit(said) and not is_well, _status_in(plain)
+    if status is None and not is_well and tells_bad_login(said):
+        status = 401
+    error = _error_in(plain) or _ill_state(plain)
+    if error is None and (is_limit or status == 401):
+        error = document
+    return None if error is None else ToldError(_shown(error), status, is_limit)
 
 
 def _plain(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -156,7 +161,7 @@ def _ill_state(plain: Plain) -> Any:
             return f"{name} is {plain[name]}"
     for name in _MESSAGES:
         said = str(plain.get(name, ""))[:2000].encode("utf-8", "replace")
-        if LIMIT_WORDS.search(said) or _WORDS_OF_TROUBLE.search(said):
+        if tells_limit(said) or _WORDS_OF_TROUBLE.search(said):
             return plain[name]
     status = _status_in(plain)
     return f"its status is {status}" if status else None

@@ -19,9 +19,11 @@ from pydantic_core import from_json
 
 from alerting.errors import SourceContractError, SourceUnavailable, writable
 from scrapers.envelopes import refuse_unwhole
-from scrapers.excerpts import excerpt
+from scrapers.excerpts import excerpt, is_blank
 
 _BEGINS = re.compile(r"\s*[{\[]")
+# A sentence of a server or a gateway, as "upstream connect error"; it may be gone with the next try.
+_WORDS = re.compile(rb"\s*[A-Za-z][^\0-\x08{}\[\]<>=]{5,500}")
 
 
 def parsed_json(body: bytes, follows: Collection[str] = ()) -> Any:
@@ -35,7 +37,7 @@ def parsed_json(body: bytes, follows: Collection[str] = ()) -> Any:
     may get the whole one. ``Truncated`` for one that says that there is more of it (see `scrapers.envelopes`).
     ``SourceContractError`` for what is no JSON, and for an object with a repeated key.
     """
-    if not body.lstrip(b"\xef\xbb\xbf \t\r\n\0"):
+    if is_blank(body):
         raise SourceUnavailable("the response came with an empty body", cut_body=True)
     try:
         # A third faster than the standard library, which has to be told of repeated keys by a function per object.
@@ -75,6 +77,8 @@ def _second_reading(body: bytes, reason: str) -> Any:
             raise _cut(body) from None
         if isinstance(error, json.JSONDecodeError) and _breaks_off(error):
             raise _broken_off(error, body) from None
+        if _WORDS.fullmatch(body):
+            raise SourceUnavailable(f"words came in place of JSON: {excerpt(body)}", cut_body=True) from None
         raise SourceContractError("the body is not JSON", reason=str(error)[:200], body=excerpt(body)) from None
 
 
