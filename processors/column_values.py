@@ -46,7 +46,10 @@ _PLAIN_INSTANT = (
 
 _NUMBER = re.compile(r"\s*[+-]?\d+(?:\.\d*)?\s*")
 _OTHER_NUMBER = re.compile(r"\s*[+-]?0\d|\s*[+-]?\d[\d.]*_|.*(?![0-9])\d", re.DOTALL)
-_BELOW_MICROSECONDS = re.compile(r"\.\d{6}\d*[1-9]")
+_WHOLE = re.compile(r"\s*[+-]?\d+\s*")
+# 1.000 is a thousand in half of Europe.
+_THOUSANDS = re.compile(r"\s*[+-]?[1-9]\d{0,2}(?:\.000)+\s*")
+_BELOW_MICROSECONDS = re.compile(r"[.,]\d{6}\d*[1-9]")
 
 
 class BigNumericColumn:
@@ -133,6 +136,8 @@ def _as_integer(value: Any) -> Any:
         return value
     if kind is float and math.isfinite(value) and int(value) not in EXACT_IN_JSON:
         _refuse("a float beyond 2^53 is no exact integer")
+    if kind is str and _THOUSANDS.fullmatch(value):
+        _refuse("a text whose point may part thousands: let the processor read it")
     return _as_number(value)
 
 
@@ -157,7 +162,21 @@ def _as_float(value: Any) -> Any:
         return value
     if kind is int and value not in EXACT_IN_JSON and not _is_exact(value):
         _refuse("an integer that FLOAT64 does not hold exactly")
-    return _as_number(value)
+    value = _as_number(value)
+    if kind is str and not _is_kept(value):
+        _refuse("a text whose number FLOAT64 does not hold: as a float it is another integer, or zero")
+    return value
+
+
+def _is_kept(text: str) -> bool:
+    """Whether a float is the integer that the text is, and zero only where it says so; a fraction may be rounded."""
+    try:
+        number = float(text)
+    except ValueError:
+        return True
+    if number == 0:
+        return re.search(r"[1-9]", text.lower().partition("e")[0]) is None
+    return not math.isfinite(number) or _WHOLE.fullmatch(text) is None or _is_exact(int(text))
 
 
 def _is_exact(value: int) -> bool:
