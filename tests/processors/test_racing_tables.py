@@ -162,11 +162,11 @@ def test_results_before_cards_newer_dates_before_older_ones_and_a_kill_between_t
     load(CARDS, early)
     replace, replaced = bench.warehouse.replace, []
 
-    def killed(batch: Any, staged: Any) -> Any:
+    def killed(batch: Any, staged: Any, *rest: Any) -> Any:
         if replaced:
             raise KeyboardInterrupt
         replaced.append(batch.table.name)
-        return replace(batch, staged)
+        return replace(batch, staged, *rest)
 
     monkeypatch.setattr(bench.warehouse, "replace", killed)
     with pytest.raises(KeyboardInterrupt):
