@@ -10,7 +10,7 @@ from functools import partial
 from typing import Protocol
 
 from flows.planning.batching import is_worth_a_job
-from flows.process import load_batch, process_landed, to_load
+from flows.process import Told, load_batch, process_landed, to_load
 from flows.run.run import Run
 from flows.run.work_set import Landed
 from processors.load_plan import MAX_ROWS_PER_BATCH, pack, rows_of
@@ -37,13 +37,16 @@ class Pace:
     """How fast dates land, and how long a batch keeps the next one waiting: whether all others land meanwhile.
 
     Args:
-        stage_s: What the newest batch took until the next one could begin; 0 is not known.
+        first_stage_s: What staging took before the first batch: None while it goes on, 0 is not known.
         now_s: Seconds of a clock that never goes back; replaced in tests.
     """
 
-    def __init__(self, stage_s: float = 0.0, now_s: Callable[[], float] = time.monotonic) -> None:
-        self.stage_s = stage_s
+    def __init__(
+        self, first_stage_s: Callable[[], float | None] = lambda: 0.0, now_s: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.stage_s: float | None = None
         self.now_s = now_s
+        self._first_stage_s = first_stage_s
         self._first_s = 0.0
         self._landed = 0
 
@@ -54,8 +57,12 @@ class Pace:
         self._landed += 1
 
     def is_nearly_over(self, to_come: int) -> bool:
-        """Whether ``to_come`` dates land, as fast as those after the first one, while a batch is staged."""
-        return to_come * (self.now_s() - self._first_s) < self.stage_s * (self._landed - 1)
+        """Whether ``to_come`` dates land, as fast as those after the first one, while a batch is staged.
+
+        True while the canaries are staged: another batch would only stand in line behind them.
+        """
+        stage_s = self._first_stage_s() if self.stage_s is None else self.stage_s
+        return stage_s is None or to_come * (self.now_s() - self._first_s) < stage_s * (self._landed - 1)
 
 
 async def load_in_batches(
@@ -126,7 +133,7 @@ class BatchLoader:
         for batch in pack(loadable):
             if run.loading_stopped_by is None:
                 staged = asyncio.Event()
-                part = partial(load_batch, run, batch, staged.set)
+                part = partial(load_batch, run, batch, Told(staged=staged.set))
                 working = asyncio.create_task(run.subflow(process_landed, [one.partition for one in batch], part))
                 self._under_way.add(working)
                 await _until(staged, working)

@@ -36,13 +36,25 @@ Window = tuple[Partition, ...]
 
 
 async def map_windows(run: Run, plan: Plan) -> None:
-    """Does everything that the plan says: recounts, reloads, fetches; loading goes on while others are landed."""
+    """Does everything that the plan says: recounts, reloads, fetches; loading goes on while others are landed.
+
+    Canaries that are on trial come to their end, too.
+    """
+    try:
+        await _map_windows(run, plan)
+    except Exception:
+        await run.canary_trial.ended_somehow()
+        raise
+    await run.canary_trial.ended()
+
+
+async def _map_windows(run: Run, plan: Plan) -> None:
     await recount(run, plan)
     reloads, plan = await take_up_landed(run, plan)
     reloads += await call_empty(run, plan)
     landed: LandedQueue = asyncio.Queue()
     most = run.services.settings.process_batch_partitions
-    pace = Pace(run.stage_s, run.services.clock.monotonic)
+    pace = Pace(lambda: run.canary_trial.stage_s, run.services.clock.monotonic)
     loading = asyncio.create_task(load_in_batches(BatchLoader(run), reloads, landed, len(plan.to_fetch), most, pace))
     try:
         await land_in_windows(run, plan, landed)

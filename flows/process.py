@@ -29,6 +29,7 @@ from flows.run.recording import record_batch_failure, record_failure, record_lan
 from flows.run.recounted import record_verification
 from flows.run.run import Run
 from flows.run.work_set import Landed
+from processors.batch_reading import BatchRows
 from processors.load_plan import Warehouse
 from processors.process import LoadContext, Prepared, Receipt, prepare
 from processors.receipt import read_receipt
@@ -129,14 +130,22 @@ def _is_of_this_processor(run: Run, key: str) -> bool:
 # -- a batch: load, then verify --------------------------------------------------------------------------------
 
 
-async def load_batch(run: Run, batch: Sequence[Manifest], staged: Callable[[], None] = nothing) -> State[Any]:
-    """Stages the rows of all partitions, calls ``staged``, replaces them in one step per table, and recounts them."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class Told:
+    """Who is told how far a batch is: when its rows are read, from any thread, and when they are staged. Repeatable."""
+
+    read: Callable[[BatchRows], None] = nothing
+    staged: Callable[[], None] = nothing
+
+
+async def load_batch(run: Run, batch: Sequence[Manifest], told: Told = Told()) -> State[Any]:
+    """Stages the rows of all partitions, replaces them in one step per table, and recounts them."""
     async with run.gate.passed(despite={SOURCE_DOWN}):
         # A live run that went first may have done some of them.
-        return await _load_and_verify(run, [one for one in batch if run.work.is_wanted(one.partition)], staged)
+        return await _load_and_verify(run, [one for one in batch if run.work.is_wanted(one.partition)], told)
 
 
-async def _load_and_verify(run: Run, landed: list[Manifest], staged: Callable[[], None]) -> State[Any]:
+async def _load_and_verify(run: Run, landed: list[Manifest], told: Told) -> State[Any]:
     if not landed:
         return Completed(message="nothing is left to load")
     async with run.judging:
@@ -144,7 +153,7 @@ async def _load_and_verify(run: Run, landed: list[Manifest], staged: Callable[[]
     if not manifests:
         return Failed(message=f"{plural(len(landed), 'partition')} quarantined, none left to load: see the errors")
     keys = [one.partition for one in manifests]
-    written = await run.step("load", f"load {window_name(keys)}", partial(_load, run, manifests, staged))
+    written = await run.step("load", f"load {window_name(keys)}", partial(_load, run, manifests, told))
     if isinstance(written, BaseException):
         return await _all_failed(run, keys, written, "load")
     if written is None:
@@ -183,10 +192,11 @@ class _Written:
     prepared: Prepared
 
 
-async def _load(run: Run, manifests: list[Manifest], staged: Callable[[], None]) -> _Written | None:
+async def _load(run: Run, manifests: list[Manifest], told: Told) -> _Written | None:
     """The next batch is staged while this one is written. None when nothing of it is to be written any more."""
-    prepared = await run.in_thread(_prepare, run, manifests)
-    staged()
+    prepared = await run.in_thread(_prepare, run, manifests, told.read)
+    told.staged()
+    await run.canary_trial.until_over([one.partition for one in manifests])
     async with run.writing:
         # It may have been frozen since it passed the gate.
         await run.gate.until_kept()
@@ -201,7 +211,7 @@ async def _load(run: Run, manifests: list[Manifest], staged: Callable[[], None])
         return _Written(await run.in_thread(_publish, run, prepared), prepared)
 
 
-def _prepare(run: Run, manifests: list[Manifest]) -> Prepared:
+def _prepare(run: Run, manifests: list[Manifest], read: Callable[[BatchRows], None] = nothing) -> Prepared:
     keys = [manifest.partition for manifest in manifests]
     return prepare(
         manifests,
@@ -212,6 +222,7 @@ def _prepare(run: Run, manifests: list[Manifest]) -> Prepared:
             run.backfill_id,
             written=run.written_lately,
             refuse_to_write=partial(_refuse_unless_kept, run),
+            read=read,
         ),
         verified={key: entry.loaded for key in keys if (entry := run.ledger.get(key)) is not None and entry.loaded},
     )

@@ -47,6 +47,7 @@ class LoadContext:
         now: Aware UTC.
         written: By the batches of the run, when they are staged one beside the other.
         refuse_to_write: Called right before each job that touches a table, from any thread; raises where none may.
+        read: Told of the rows when they are read and their tables are there, before the first job.
     """
 
     processor: Processor
@@ -56,6 +57,7 @@ class LoadContext:
     now: Callable[[], dt.datetime] = utc_now
     written: WrittenLately = field(default_factory=WrittenLately)
     refuse_to_write: Callable[[], None] = nothing
+    read: Callable[[BatchRows], None] = nothing
 
     @property
     def store(self) -> ObjectStore:
@@ -111,6 +113,7 @@ class BatchWork:
                 good = [manifest for manifest in ordered if manifest.partition in batch.admitted]
                 if good:
                     self._at_once("ensure", warehouse.ensure_table, tables)
+                self.context.read(batch)
                 return StagedBatch(batch, good, self._stage_tables(batch, good))
             finally:
                 for spool in spools.values():

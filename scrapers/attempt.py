@@ -40,7 +40,7 @@ class Fetcher(Protocol):
         """One page; raises the taxonomy's errors."""
 
 
-def nothing() -> None:
+def nothing(*_: object) -> None:
     """What a caller does who need not know."""
 
 

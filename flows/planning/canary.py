@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
 
-from alerting.errors import SourceContractError
+from alerting.errors import LandingUnavailable, SourceContractError, WarehouseBusy
 from flows.planning.history import SourceHistory
 from scrapers.partition import Partition
 
@@ -64,6 +64,12 @@ class CanaryResult:
     rows: Mapping[str, int]
     failures: Mapping[str, str] = field(default_factory=dict)
     unknown_fields: frozenset[str] = frozenset()
+
+
+def passes_by_itself(result: CanaryResult) -> bool:
+    """Whether storage or BigQuery was not to be had, and nothing else is wrong."""
+    causes = set(result.failures.values()) - {SourceContractError.__name__}
+    return bool(causes) and causes <= {WarehouseBusy.__name__, LandingUnavailable.__name__}
 
 
 def drift(result: CanaryResult, history: SourceHistory) -> str:

@@ -52,15 +52,30 @@ def remember_cost(run: Run, facts: RunFacts) -> None:
     _keep(run, cost_of(run, facts), unknown)
 
 
-def learn_from_canaries(run: Run, rest: Plan, wall_s: float) -> Estimate | None:
+def cost_so_far(run: Run, wall_s: float) -> RunCost | None:
+    """What the run's dates until now have cost, in so many seconds and without their load."""
+    return cost_of(run, RunFacts(wall_s=wall_s, **used_facts(run)))
+
+
+def learn_from_canaries(run: Run, rest: Plan, fetching: RunCost | None, load_s: float) -> Estimate | None:
     """What the rest will cost by what the canaries took; None when they fetched nothing.
 
     They stand in the history until the run replaces them with all of itself, so a plan that somebody makes meanwhile,
     or after this run was killed, has learned from them. Blocking.
+
+    Args:
+        run: No other date is loaded.
+        rest: What is left of its plan.
+        fetching: What they had cost when no other date was begun.
+        load_s: What came after that until their verdict.
     """
-    cost = cost_of(run, RunFacts(wall_s=wall_s, **used_facts(run)))
-    if cost is None:
+    if fetching is None:
         return None
+    used = used_facts(run)
+    jobs, billed = used["bigquery_jobs"], used["bigquery_bytes"]
+    cost = fetching.model_copy(
+        update={"busy_s": fetching.busy_s + load_s, "bigquery_jobs": jobs, "billed_bytes": billed}
+    )
     _keep(run, cost)
     return estimate_of(run.services, run.asked, run.kit.scraper, rest, run.history.with_run(cost), run.ledger.entries())
 

@@ -264,7 +264,9 @@ def _record(run: Run, key: str, verdict: Verdict, error: BaseException, stage: s
         run.obey(decision)
         # The summary of a canary leaves in a moment: nobody has to be told twice. And one odd date is nothing to wake
         # somebody for; the one that makes it the source's fault is.
-        if run.in_canary or (breaks_contract(error) and (decision is None or decision.action is Action.WARN)):
+        if key in run.canary_trial.keys or (
+            breaks_contract(error) and (decision is None or decision.action is Action.WARN)
+        ):
             incident = dataclasses.replace(incident, severity="ERROR")
         run.services.alerts.record_error(incident)
     if run.tally.takes_prompt_flush(PROMPT_FLUSHES):

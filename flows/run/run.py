@@ -34,6 +34,7 @@ from flows.planning.planner import Planned
 from flows.planning.stored_plan import plan_metadata, plan_name
 from flows.prices import Usage
 from flows.run.breaker_limits import breaker_limits
+from flows.run.canary_trial import CanaryTrial
 from flows.run.circuit_breaker import Breaker
 from flows.run.data_facts import balance_facts
 from flows.run.decision import Action, Decision
@@ -136,9 +137,7 @@ class Run:
         self.written_lately = WrittenLately()
         # A payload may show that one of another batch is not to be believed: not while that is given its verdict.
         self.judging = asyncio.Lock()
-        self.in_canary = False
-        # What staging the canaries took.
-        self.stage_s = 0.0
+        self.canary_trial = CanaryTrial()
         # What people are told.
         self.facts = RunFacts()
         self.notes: list[str] = []

@@ -163,8 +163,8 @@ def test_no_more_batches_are_under_way_than_there_are_steps(monkeypatch: pytest.
         async def all_of_them(_run: Any, landed: Any) -> Any:
             return landed
 
-        async def load_batch(_run: Any, _batch: Any, staged: Any) -> None:
-            staged()
+        async def load_batch(_run: Any, _batch: Any, told: Any) -> None:
+            told.staged()
 
         one_each: Any = lambda landed: [[one] for one in landed]  # noqa: E731
         monkeypatch.setattr(loading, "to_load", all_of_them)

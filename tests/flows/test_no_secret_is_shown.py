@@ -12,6 +12,7 @@ from alerting.memory_store import MemoryObjectStore
 from flows import log
 from flows.ledger.ledger import Ledger, Verdict
 from flows.run import recording as bookkeeping
+from flows.run.canary_trial import CanaryTrial
 from flows.run.result_artifacts import attention_rows
 from flows.run.tally import Tally
 from flows.run.work_set import WorkSet
@@ -39,7 +40,7 @@ def test_a_secret_in_an_error_is_in_no_ledger_entry_and_in_no_table_of_the_run(k
         ),
         tally=Tally(),
         work=WorkSet(),
-        in_canary=False,
+        canary_trial=CanaryTrial(),
         is_window=False,
         services=SimpleNamespace(alerts=alerts),
         ledger=Ledger(store, "s"),

@@ -133,14 +133,14 @@ class Ticking:
 
 
 def test_dates_that_land_sooner_than_a_job_is_done_are_one_job() -> None:
-    assert sizes(loaded([30] * 4, pace=Pace(stage_s=3600.0, now_s=Ticking()))) == [120]
-    assert sizes(loaded([30] * 5, pace=Pace(stage_s=3600.0, now_s=Ticking()))) == [120, 30]
-    assert sizes(loaded([30] * 4, pace=Pace(stage_s=0.001, now_s=Ticking()))) == sizes(loaded([30] * 4))
+    assert sizes(loaded([30] * 4, pace=Pace(lambda: 3600.0, now_s=Ticking()))) == [120]
+    assert sizes(loaded([30] * 5, pace=Pace(lambda: 3600.0, now_s=Ticking()))) == [120, 30]
+    assert sizes(loaded([30] * 4, pace=Pace(lambda: 0.001, now_s=Ticking()))) == sizes(loaded([30] * 4))
 
 
 def test_what_passes_before_the_first_date_says_nothing_of_the_others() -> None:
     times_s = iter([100.0, 101.0, 101.0])
-    pace = Pace(stage_s=20.0, now_s=lambda: next(times_s))
+    pace = Pace(lambda: 20.0, now_s=lambda: next(times_s))
     for _ in range(30):
         pace.landed()
     assert pace.is_nearly_over(330)
@@ -149,6 +149,6 @@ def test_what_passes_before_the_first_date_says_nothing_of_the_others() -> None:
 
 def test_a_year_of_quick_dates_is_one_load_and_one_whose_loads_take_no_time_five() -> None:
     """Of each table, and after the one of the canaries: 4 load jobs for two tables, and 12 at the most."""
-    quick = Pace(stage_s=3600.0, now_s=Ticking())
+    quick = Pace(lambda: 3600.0, now_s=Ticking())
     assert sizes(loaded([31] * 11 + [21], pace=quick, most=500)) == [362]
     assert sizes(loaded([31] * 11 + [21], most=500)) == [31, 62, 124, 93, 52]

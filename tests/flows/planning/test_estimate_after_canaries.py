@@ -28,7 +28,7 @@ from flows.planning.canary import DEFAULT_CANARIES, choose_canaries
 from flows.planning.estimate import Estimate
 from flows.planning.plan import Plan, PlanRules, make_plan
 from flows.planning.requested import Selection, requested_partitions
-from flows.run.cost_history import learn_from_canaries
+from flows.run.cost_history import cost_so_far, learn_from_canaries
 from flows.run.plain_orchestrator import PlainOrchestrator
 from flows.run.run import Run
 from flows.run.work_set import Landed
@@ -157,7 +157,7 @@ def test_after_the_canaries_calls_and_units_of_the_rest_are_right_within_10_perc
         if len(goes_first) < len(partitions):
             left = tuple(item for item in plan.items if item.partition.key not in goes_first)
             rest = dataclasses.replace(plan, items=left)
-        said = learn_from_canaries(run, rest, 1.0)
+        said = learn_from_canaries(run, rest, cost_so_far(run, 1.0), 1.0)
     assert said is not None
     with of.run(2, rest) as run:
         calls, units = _read(run, [one.key for one in rest.to_fetch])

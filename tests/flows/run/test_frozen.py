@@ -19,7 +19,7 @@ from flows.coordination.instant import Instant
 from flows.coordination.lease import Holder, Lease, read_lease
 from flows.coordination.lease_loan import ask_for, lend
 from flows.dates import NOT_ATTEMPTED, land_partition
-from flows.process import load_batch
+from flows.process import Told, load_batch
 from flows.run.gate import Gate
 from flows.run.heartbeat import keep_alive
 from flows.run.plain_orchestrator import PlainOrchestrator
@@ -118,7 +118,7 @@ def test_what_it_had_staged_is_not_written_over_the_rows_of_its_successor(place)
         await run.gate.keep_open(None)
         staged = asyncio.Event()
         async with run.writing:
-            loading = asyncio.ensure_future(load_batch(run, [manifest], staged.set))
+            loading = asyncio.ensure_future(load_batch(run, [manifest], Told(staged=staged.set)))
             await staged.wait()
             await run.gate.keep_open(Instant.now())
         Lease.acquire(place.store, SOURCE, Holder("bf-2"), now=utc_now(), ttl_s=60.0)
