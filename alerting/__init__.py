@@ -16,5 +16,5 @@ versioned_record, object_store, local_store, memory_store: One object with many 
     folder and a dictionary as storage.
 errors: What happens next?
 redaction, secret_*, randomness, unescaping: What is a secret?
-wording, ranges, private_files: Wording, date ranges, private files.
+wording, ranges, private_files, machine: Wording, date ranges, private files, and who is alive.
 """

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import field
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import TypeAdapter
@@ -22,6 +20,7 @@ from pydantic.dataclasses import dataclass
 from alerting.errors import StateUnreadable
 from alerting.incident import Incident
 from alerting.journal import path_part
+from alerting.machine import is_process_gone, machine_name
 from alerting.object_store import ObjectStore
 from alerting.run_facts import RunFacts
 from alerting.versioned_record import VersionedRecord
@@ -139,30 +138,14 @@ class OutboxEntry:
 
 
 def sender_name() -> str:
-    """Who claims: host and process namespace, process, thread."""
-    return f"{_machine()}/{os.getpid()}/{threading.get_ident()}"
-
-
-def _machine() -> str:
-    """Where a process id means something: two containers may share a host name, never the namespace."""
-    try:
-        return f"{socket.gethostname()}.{Path('/proc/self/ns/pid').stat().st_ino}"
-    except OSError:
-        return socket.gethostname()
+    """Who claims: machine, process, thread."""
+    return f"{machine_name()}/{os.getpid()}/{threading.get_ident()}"
 
 
 def _is_gone(sender: str) -> bool:
     machine, _, rest = sender.partition("/")
     pid = rest.partition("/")[0]
-    if machine != _machine() or not pid.isdigit():
-        return False
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False
+    return pid.isdigit() and is_process_gone(machine, int(pid))
 
 
 _ADAPTER: TypeAdapter[OutboxEntry] = TypeAdapter(OutboxEntry)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
 
 from prefect import flow
 from prefect.client.schemas.objects import State
-from prefect.states import Completed
+from prefect.states import Completed, Failed
 
 from alerting.errors import PipelineError
+from alerting.outbox import Outbox
+from alerting.redaction import redact
 from alerting.wording import plural
 from flows.closing.close import close_backfill, close_dead_runs
 from flows.closing.review import look_after_reviews
@@ -20,6 +23,9 @@ from flows.run.interruption import end_run, is_over
 from flows.run.progress_artifact import end_progress
 from flows.wiring import Services, build_services
 from scrapers.scrape import utc_now
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @lets_out_redacted
@@ -36,27 +42,51 @@ async def watchdog() -> State[Any]:
 
 
 async def _watch(services: Services, now: dt.datetime) -> State[Any]:
-    log = partition_logger()
+    log, troubles = partition_logger(), list[str]()
+
+    async def tried(what: str, work: Callable[P, R], *args: P.args, **given: P.kwargs) -> R | None:
+        try:
+            return await asyncio.to_thread(work, *args, **given)
+        except Exception as error:  # whatever is wrong with one run keeps no mail of another one back
+            troubles.append(f"{what}: {redact(str(error) or type(error).__name__)}")
+            log.error("%s", troubles[-1])
+            return None
+
     # `close_dead_runs` raises for what cannot be read, when all others are closed.
     leases = await asyncio.to_thread(lambda: list(list_leases(services.store, unreadable=[])))
     dead = [lease for lease in leases if _is_dead(lease, now)]
     for lease in leases:
-        if lease.state == "paused" and await asyncio.to_thread(is_over, lease.flow_run_id):
+        if lease.state == "paused" and await tried(lease.source, _is_given_up, lease):
             log.warning("%s: ended while paused: %s", lease.source, lease.describe())
-            await asyncio.to_thread(close_backfill, services, lease.backfill_id, aborted="user", now=now)
-    for told in await asyncio.to_thread(look_after_reviews, services, now):
+            await tried(lease.source, close_backfill, services, lease.backfill_id, aborted="user", now=now)
+    for told in await tried("reviews", look_after_reviews, services, now) or ():
         log.warning("%s", told)
     for lease in dead:
         log.warning("%s: dead %s", lease.source, lease.describe())
-        await asyncio.to_thread(_end, services, lease, now)
-    closed = await asyncio.to_thread(close_dead_runs, services, now)
+        await tried(lease.source, _end, services, lease)
+    closed = await tried("dead runs", close_dead_runs, services, now) or []
     for backfill_id in closed:
         log.warning("closed dead run %s; its mail is sent or stays in the outbox", backfill_id)
+    for lease in dead:
+        await tried(lease.source, _free, services, lease, now)
+    if troubles:
+        return Failed(message="; ".join(troubles))
     return Completed(message=f"{plural(len(dead), 'dead run')}, {plural(len(closed), 'mail')} handled")
 
 
-def _end(services: Services, lease: LeaseRecord, now: dt.datetime) -> None:
-    """Declares one dead run Crashed. One that owes no mail (the daily run) is told as an alert, and freed here."""
+def _is_given_up(lease: LeaseRecord) -> bool:
+    """Its run has ended while it was paused. One that Prefect never knew is known by its process alone."""
+    return bool(lease.flow_run_id) and is_over(lease.flow_run_id)
+
+
+def _free(services: Services, lease: LeaseRecord, now: dt.datetime) -> None:
+    """What owes no mail has nobody who closes it: a person's command, or a run that died before it promised one."""
+    if Outbox(services.store).read(lease.backfill_id) is None:
+        release_lease(services.store, lease.source, lease.backfill_id, now)
+
+
+def _end(services: Services, lease: LeaseRecord) -> None:
+    """Declares one dead run Crashed. One that owes no mail (the daily run) is told as an alert."""
     message = f"no heartbeat since {lease.heartbeat_at:%Y-%m-%d %H:%M:%S} UTC; declared dead by the watchdog"
     if lease.flow_run_id:
         end_run(lease.flow_run_id, message)
@@ -68,7 +98,6 @@ def _end(services: Services, lease: LeaseRecord, now: dt.datetime) -> None:
             "ERROR",
             {"error_type": "DeadRun", "stage": "daily", "hint": f"prefect deployment run daily/{lease.source}"},
         )
-        release_lease(services.store, lease.source, lease.backfill_id, now)
 
 
 def _is_dead(lease: LeaseRecord, now: dt.datetime) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from alerting.errors import LeaseHeld, StateUnreadable
+from alerting.machine import is_process_gone, machine_name
 from alerting.object_store import GenerationConflict, ObjectStore
 from alerting.versioned_record import Version, VersionedRecord
 from flows.coordination.instant import Instant
@@ -21,7 +22,8 @@ from scrapers.scrape import utc_now
 class LeaseRecord(BaseModel):
     """Who works on a source. Times are aware UTC; ``state`` is ``held``, ``paused`` or ``released``.
 
-    ``standstill`` is set while the holder is alive and begins nothing.
+    ``pid`` is of ``machine``, which people call ``host``. ``standstill`` is set while the holder is alive and begins
+    nothing.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -33,6 +35,7 @@ class LeaseRecord(BaseModel):
     mode: str = "backfill"
     range_text: str = ""
     host: str = ""
+    machine: str = ""
     pid: int = 0
     wanted_by: str = ""
     lent_to: str = ""
@@ -50,15 +53,7 @@ class LeaseRecord(BaseModel):
             return True
         if self.state != "held" or self.expires_at <= now:
             return False
-        if self.host != socket.gethostname():
-            return True
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return False
-        except PermissionError:
-            return True
-        return True
+        return not is_process_gone(self.machine, self.pid)
 
     def is_lent(self, now: dt.datetime) -> bool:
         """A live run works on the source by a loan that has not run out."""
@@ -132,6 +127,7 @@ class Lease:
             mode=holder.mode,
             range_text=holder.range_text,
             host=socket.gethostname(),
+            machine=machine_name(),
             pid=os.getpid(),
             started_at=now,
             heartbeat_at=now,

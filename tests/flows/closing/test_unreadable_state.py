@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 from typing import Any
 
 import pytest
 
 from alerting.errors import StateUnreadable
+from alerting.outbox import Outbox, OutboxEntry
+from flows import watchdog
 from flows.closing.close import close_dead_runs
+from flows.coordination.lease import Holder, Lease, pause_lease
+from flows.planning.stored_plan import plan_name
 from flows.run.run import Run
 from scrapers.scrape import utc_now
 
 SOURCE, OTHER = "bdl_box_scores", "bdl_games"
+FLOW_RUN = "0193e1f0-0000-7000-8000-000000000001"
 DAMAGED = {
     "outbox/backfill=bf-other.json": {"state": "open", "source": OTHER},
     f"leases/{OTHER}.json": {},
@@ -46,6 +52,37 @@ def test_who_looks_after_all_sources_hears_of_it_when_the_others_are_closed(dead
     with pytest.raises(StateUnreadable, match=name):
         close_dead_runs(dead.services, utc_now() + dt.timedelta(hours=2))
     assert len(dead.inbox.messages()) == 1
+
+
+@pytest.mark.parametrize("what_breaks", ["plan", "server"])
+def test_a_paused_run_that_cannot_be_closed_keeps_no_mail_of_another_source_back(
+    dead: Any, what_breaks: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later = utc_now() + dt.timedelta(hours=2)
+    paused = Lease.acquire(dead.store, OTHER, Holder("bf-paused", FLOW_RUN), now=later, ttl_s=60)
+    pause_lease(dead.store, OTHER, "bf-paused", later)
+    entry = OutboxEntry("bf-paused", source=OTHER, opened_at=later, heartbeat_at=later)
+    Outbox(dead.store).update("bf-paused", lambda found: found, create=lambda: entry)
+    dead.store.write(plan_name("bf-paused"), b"{")
+
+    def is_over(flow_run_id: str) -> bool:
+        assert flow_run_id == paused.record.flow_run_id
+        if what_breaks == "server":
+            raise RuntimeError("503 Service Unavailable")
+        return True
+
+    monkeypatch.setattr(watchdog, "is_over", is_over)
+    state = asyncio.run(watchdog._watch(dead.services, later))
+    assert state.is_failed()
+    assert f"{OTHER}: " in str(state.message)
+    assert len(dead.inbox.messages()) == 1
+
+
+def test_what_died_and_owes_no_mail_is_freed_by_the_watchdog(place: Any) -> None:
+    Lease.acquire(place.store, SOURCE, Holder("publish-1", mode="publish"), now=utc_now(), ttl_s=60)
+    later = utc_now() + dt.timedelta(hours=2)
+    assert asyncio.run(watchdog._watch(place.services, later)).message == "1 dead run, 0 mails handled"
+    assert asyncio.run(watchdog._watch(place.services, later)).message == "0 dead runs, 0 mails handled"
 
 
 def test_a_start_of_that_source_is_refused(dead: Any) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
+from alerting import machine
 from alerting.errors import LeaseHeld, StateUnreadable
 from alerting.memory_store import MemoryObjectStore
 from flows.coordination.lease import Holder, Lease, read_lease, release_lease
@@ -79,6 +82,22 @@ def test_an_unreadable_lease_is_not_a_free_lease() -> None:
     store.write("leases/s.json", b"garbage")
     with pytest.raises(StateUnreadable):
         acquire(store, "bf-1")
+
+
+@pytest.mark.parametrize("other", ["the host itself", "another machine of that name"])
+def test_no_holder_is_taken_for_dead_by_a_namesake_that_does_not_see_its_process(
+    other: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As of containers with the network of their host: all have its name, and each its own process ids."""
+    store = MemoryObjectStore()
+    monkeypatch.setattr(os, "getpid", lambda: 2**22 + 1)
+    acquire(store, "bf-1")
+    assert acquire(store, "bf-2").record.backfill_id == "bf-2", "here it is seen that no such process lives"
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_text("0f4a2c11-another")
+    monkeypatch.setattr(machine, "_BOOT" if other == "another machine of that name" else "_NAMESPACE", elsewhere)
+    with pytest.raises(LeaseHeld, match="bf-2"):
+        acquire(store, "bf-3")
 
 
 def test_a_clock_that_is_set_back_gives_the_source_to_nobody_else() -> None:
