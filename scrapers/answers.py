@@ -29,7 +29,7 @@ from scrapers.envelopes import error_alone
 from scrapers.excerpts import EXCERPT_CHARS, excerpt, is_blank
 from scrapers.json_bodies import landed_json, parsed_json
 from scrapers.refusals import SEARCHED_CHARS, tells_bad_login, tells_limit
-from scrapers.waits import retry_after_s
+from scrapers.waits import limit_wait_s, retry_after_s
 
 __all__ = [
     "STATUSES",
@@ -213,12 +213,19 @@ def _words_in_place_of_data(answer: Answer, accept: str) -> PipelineError | None
 
 
 def _in_place_of_data(kind: type[PipelineError], answer: Answer, told: str) -> PipelineError:
-    wish_s = retry_after_s(answer.headers.get("retry-after"), answer.received_at)
+    wish_s = told_wait_s(answer, is_limit=issubclass(kind, RateLimited))
     return kind(
         f"status {answer.status} came with an error in place of data: {told}",
         **_evidence(answer),
         **({"retry_after_s": wish_s} if issubclass(kind, RateLimited) else wait_facts(wish_s, answer.received_at)),
     )
+
+
+def told_wait_s(answer: Answer, *, is_limit: bool) -> float | None:
+    """How long the source wants us to wait, None where it does not say so; a limit says it in more ways."""
+    if is_limit:
+        return limit_wait_s(answer.headers, answer.body, answer.received_at)
+    return retry_after_s(answer.headers.get("retry-after"), answer.received_at)
 
 
 def _is_whole(content_range: str) -> bool:
@@ -293,7 +300,7 @@ def is_data_type(accept: str) -> bool:
 
 
 def _build(kind: type[PipelineError], answer: Answer) -> PipelineError:
-    wish_s = retry_after_s(answer.headers.get("retry-after"), answer.received_at)
+    wish_s = told_wait_s(answer, is_limit=issubclass(kind, RateLimited))
     evidence = _evidence(answer)
     if issubclass(kind, RateLimited):
         return kind("the source asked to slow down", retry_after_s=wish_s, **evidence)

@@ -32,14 +32,13 @@ from scrapers.addressing import (
     session_header,
     without_secrets,
 )
-from scrapers.answers import Answer, is_data_type, is_page, kept_headers, mislabelled, problem_in
+from scrapers.answers import Answer, is_data_type, is_page, kept_headers, mislabelled, problem_in, told_wait_s
 from scrapers.auth import SecretBasic, SecretHeader, SecretParam, SessionCookie, TokenAuth
 from scrapers.base import ABSENT, Page, Request, Scraper, SourceAccess
 from scrapers.charsets import in_utf8
 from scrapers.pace.budget import Budget
 from scrapers.service_account import ServiceAccount, TokenKeeper, token_problem
 from scrapers.transport import Call, HttpTransport, Transport
-from scrapers.waits import retry_after_s
 
 _log = logging.getLogger("gapless.scrapers")
 _LONGEST_GUESSED_PAUSE_S = 60.0
@@ -219,7 +218,7 @@ class SourceClient:
         with self._lock:
             self._units += units
         if problem is not None:
-            wish_s = retry_after_s(answer.headers.get("retry-after"), answer.received_at)
+            wish_s = told_wait_s(answer, is_limit=isinstance(problem, RateLimited))
             self._slow_down(problem, wish_s, request.site)
             raise problem
         if told := mislabelled(answer, accept):
@@ -286,7 +285,7 @@ class SourceClient:
             answer = self._transport.exchange(call)
             problem = token_problem(answer)
             if problem is not None:
-                self._slow_down(problem, retry_after_s(answer.headers.get("retry-after"), answer.received_at), "")
+                self._slow_down(problem, told_wait_s(answer, is_limit=isinstance(problem, RateLimited)), "")
                 raise problem
         except PipelineError as error:
             error.message = f"no access token: {error.message}"

@@ -9,6 +9,10 @@ from __future__ import annotations
 import datetime as dt
 import email.utils
 import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic_core import from_json
 
 LONGEST_WISH_S = 366 * 86_400.0
 """A longer wait is a mistake or a joke; no source is known whose quota takes more than a year to come back."""
@@ -16,6 +20,17 @@ LONGEST_WISH_S = 366 * 86_400.0
 # ASCII only: float() also takes digits of other scripts, underscores, "inf" and exponents.
 _SECONDS = re.compile(r"[+-]?[0-9]{1,15}(?:\.[0-9]{0,15})?")
 _LONGEST_VALUE_CHARS = 64
+# Two proxies on the way, or two limits, each with a header of its own.
+_SEVERAL = re.compile(rf"{_SECONDS.pattern}(?:\s*,\s*{_SECONDS.pattern})+")
+# No wish is as long as this; it is an instant, in milliseconds from the second one on.
+_EPOCH_S, _EPOCH_MS = 1e9, 1e12
+_OF_RESET = re.compile(r"(?:x-)?rate-?limit-(?:reset|retry-after)(?:-after)?|x-retry-after")
+_OF_REST = re.compile(r"(?:x-)?rate-?limit-remaining")
+_IN_MS = ("retry-after-ms", "x-ms-retry-after-ms")
+# The IETF's draft in both of its forms: reset=30, and "default";r=0;t=30.
+_STRUCTURED_RESET = re.compile(r"(?i)[\s,;](?:reset|t)=([0-9]{1,15})(?=[\s,;]|$)")
+_IN_BODIES = {"retryafter": 1.0, "retryafterseconds": 1.0, "retryafters": 1.0, "retryafterms": 0.001}
+_LONGEST_BODY_BYTES = 16_384
 
 
 def retry_after_s(value: str | None, now: dt.datetime) -> float | None:
@@ -24,6 +39,8 @@ def retry_after_s(value: str | None, now: dt.datetime) -> float | None:
     >>> now = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
     >>> retry_after_s("2.5", now), retry_after_s("Thu, 01 Jan 2026 00:01:00 GMT", now), retry_after_s("soon", now)
     (2.5, 60.0, None)
+    >>> retry_after_s("5, 10", now), retry_after_s("1767225690", now), retry_after_s("1767225690000", now)
+    (10.0, 90.0, 90.0)
     >>> retry_after_s("2026-01-01T01:00:00+01:00", now), retry_after_s("2026-01-01T00:00:30Z", now)
     (None, 30.0)
     >>> [retry_after_s(value, now) for value in ("0", "-5", "1e3", "Thu, 01 Jan 2025 00:01:00 GMT", "99999999999")]
@@ -32,8 +49,63 @@ def retry_after_s(value: str | None, now: dt.datetime) -> float | None:
     text = (value or "").strip()
     if not text or len(text) > _LONGEST_VALUE_CHARS:
         return None
+    if _SEVERAL.fullmatch(text):
+        return max(filter(None, (retry_after_s(one, now) for one in text.split(","))), default=None)
     seconds = float(text) if _SECONDS.fullmatch(text) else _until(text, now)
+    if seconds is not None and seconds >= _EPOCH_S:
+        seconds = (seconds / 1000 if seconds >= _EPOCH_MS else seconds) - now.timestamp()
     return seconds if seconds is not None and 0 < seconds <= LONGEST_WISH_S else None
+
+
+def limit_wait_s(headers: Mapping[str, str], body: bytes, now: dt.datetime) -> float | None:
+    """Seconds to wait at a limit: by ``Retry-After``, else by when it is lifted, as headers or the body say.
+
+    When a limit is lifted counts only where nothing says that something is left of it: it is another one's then.
+    ``headers`` are by lower-case name.
+
+    >>> now = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+    >>> limit_wait_s({"x-ratelimit-reset": "1767225690"}, b"", now), limit_wait_s({}, b'{"retry_after": 1.5}', now)
+    (90.0, 1.5)
+    >>> limit_wait_s({"x-ratelimit-reset": "90", "x-ratelimit-remaining": "7"}, b"", now)
+    """
+    found = (wish_s for text, unit_s in _told(headers, body) if (wish_s := _in_s(text, unit_s, now)) is not None)
+    return next(found, None)
+
+
+def _in_s(text: str, unit_s: float, now: dt.datetime) -> float | None:
+    if unit_s == 1.0 or not _SECONDS.fullmatch(text):
+        return retry_after_s(text, now)
+    return retry_after_s(f"{float(text) * unit_s:.3f}", now)
+
+
+def _told(headers: Mapping[str, str], body: bytes) -> Iterator[tuple[str, float]]:
+    """Wishes as they are written, the likeliest first, each with its unit in seconds."""
+    yield headers.get("retry-after", ""), 1.0
+    yield from ((headers[name], 0.001) for name in _IN_MS if name in headers)
+    yield from _told_in(body)
+    left = [value for name, value in headers.items() if _OF_REST.fullmatch(name)]
+    if any(re.search("[1-9]", value) for value in left):
+        return
+    yield from ((value, 1.0) for name, value in headers.items() if _OF_RESET.fullmatch(name))
+    structured = _STRUCTURED_RESET.findall(", " + headers.get("ratelimit", "")[:400])
+    if len(structured) == 1:
+        yield structured[0], 1.0
+
+
+def _told_in(body: bytes) -> Iterator[tuple[str, float]]:
+    """Of a JSON document, or of an object in it."""
+    if len(body) > _LONGEST_BODY_BYTES or b"etry" not in body:
+        return
+    try:
+        document = from_json(body)
+    except ValueError:
+        return
+    inside: list[Any] = [document, *(document.values() if isinstance(document, dict) else ())]
+    for one in inside:
+        for name, value in one.items() if isinstance(one, dict) else ():
+            unit_s = _IN_BODIES.get(re.sub(r"[^a-z]", "", name.lower()))
+            if unit_s is not None and isinstance(value, int | float | str) and not isinstance(value, bool):
+                yield str(value), unit_s
 
 
 def _until(text: str, now: dt.datetime) -> float | None:

@@ -49,6 +49,7 @@ SEEDS = [
 HEADERS = """
 retry-after content-range content-type content-encoding link date location cf-mitigated x-amzn-waf-action
 x-ratelimit-remaining ratelimit-remaining x-requests-remaining x-reset etag x-total content-length
+x-ratelimit-reset ratelimit retry-after-ms
 """
 NAMES = HEADERS.split()
 STATUSES = (200, 202, 204, 206, 301, 400, 401, 403, 404, 410, 418, 429, 500, 503, 599)
