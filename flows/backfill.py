@@ -29,6 +29,7 @@ from flows.closing.review import approve, diff_lines, open_review, reject
 from flows.closing.state_hooks import HOOKS
 from flows.coordination.cooldown import refuse_while_cooling
 from flows.coordination.intervention import Intervention
+from flows.coordination.kept_lease import kept_alive
 from flows.coordination.lease import Lease
 from flows.coordination.lease_loan import acquire_when_free
 from flows.dropdowns import DateSource
@@ -159,7 +160,8 @@ async def run_backfill(services: Services, asked: Asked, backfill_id: str, orche
         range_text=asked.range_text,
         wait_s=asked.wait_for_lease_s,
     )
-    run, plan = await _begun(services, asked, backfill_id, orchestrator, lease)
+    async with kept_alive(lease, services.settings.heartbeat_s):
+        run, plan = await _begun(services, asked, backfill_id, orchestrator, lease)
     facts = await _work(run, plan, lease)
     if facts is None:
         review = await asyncio.to_thread(named_review, services.store, run.review_id)
@@ -237,6 +239,7 @@ async def _begun(
         attach_windows(run)
         promised = {**planned.estimate.promised(), **read.promised()}
         facts = starting_facts(services, planned.plan, promised, backfill_id, asked, run.spread.describe())
+        await run.in_thread(lease.check)
         await run.in_thread(run.begin, planned, facts)
         # From here on the closing of the run frees the lease, and the end of its work closes it.
         held.pop_all()

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import dataclasses
 import datetime as dt
-from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -27,6 +26,7 @@ from flows.closing.close import close_backfill, close_dead_runs
 from flows.closing.close_family import family_ending, tell_not_begun, told_steps
 from flows.closing.mailing import mail_trouble, refuse_without_mail
 from flows.closing.state_hooks import HOOKS
+from flows.coordination.kept_lease import kept_alive
 from flows.coordination.lease import Lease
 from flows.coordination.lease_loan import acquire_when_free
 from flows.dropdowns import Family, FamilySource
@@ -126,17 +126,25 @@ async def run_family(services: Services, asked: AskedFamily, family_run: str, or
         range_text=asked.range_text,
         wait_s=asked.wait_for_lease_s,
     )
+    async with kept_alive(lease, services.settings.heartbeat_s):
+        plan, facts = await _begun(services, asked, family_run, lease)
+    family = FamilyRun(services, asked, plan, family_run, orchestrator, facts)
+    return await family.work(lease)
+
+
+async def _begun(services: Services, asked: AskedFamily, family_run: str, lease: Lease) -> tuple[FamilyPlan, RunFacts]:
+    """The plan of a run whose mail is owed from here on. The lease is free again when that fails."""
     with contextlib.ExitStack() as held:
         held.callback(lambda: lease.release(utc_now()))
         plan = await asyncio.to_thread(plan_family, services, asked, utc_now())
         partition_logger().info("%s", plan.describe())
         facts = family_starting_facts(services, asked, plan, family_run)
         covers = [planned_facts(services, step, step_id(family_run, step.source), family_run) for step in plan.steps]
+        await asyncio.to_thread(lease.check)
         await asyncio.to_thread(_open, services, asked.family, facts, covers)
         # From here on the closing of the run frees the lease.
         held.pop_all()
-    family = FamilyRun(services, asked, plan, family_run, orchestrator, facts)
-    return await family.work(lease)
+    return plan, facts
 
 
 def _open(services: Services, family: str, facts: RunFacts, covers: list[RunFacts]) -> None:
@@ -165,7 +173,8 @@ class FamilyRun:
     async def work(self, lease: Lease) -> State[Any]:
         """Runs every step, then closes; whatever ends it, the mail leaves from here if this process lives."""
         try:
-            async with self._kept_alive(lease):
+            beat_s, alerts = self.services.settings.heartbeat_s, self.services.alerts
+            async with kept_alive(lease, beat_s, also=alerts.heartbeat, when_lost=self._lost):
                 for number, step in enumerate(self.plan.steps):
                     if not self._may_begin(step):
                         break
@@ -253,26 +262,8 @@ class FamilyRun:
         is_well = exit_code(facts.verdict) == 0 and not (mail and mail.status in ("failed", "refused"))
         return Completed(message=message) if is_well else Failed(message=message)
 
-    @contextlib.asynccontextmanager
-    async def _kept_alive(self, lease: Lease) -> AsyncIterator[None]:
-        beating = asyncio.create_task(self._beat(lease))
-        try:
-            yield
-        finally:
-            beating.cancel()
-
-    async def _beat(self, lease: Lease) -> None:
-        """Heartbeats of lease and mail; a lost lease lets no further source begin."""
-        while True:
-            await asyncio.sleep(self.services.settings.heartbeat_s)
-            try:
-                await asyncio.to_thread(lease.heartbeat, utc_now())
-                await asyncio.to_thread(self.services.alerts.heartbeat)
-            except LeaseHeld as error:
-                self.stopped = error.message
-                return
-            except PipelineError as error:
-                partition_logger().warning("heartbeat failed, trying again: %s", error)
+    def _lost(self, error: LeaseHeld) -> None:
+        self.stopped = error.message
 
 
 async def run_step(services: Services, asked: Asked, backfill_id: str, orchestrator: Orchestrator) -> State[Any]:

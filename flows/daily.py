@@ -27,6 +27,7 @@ from flows.asked import Asked
 from flows.closing.announcing import Origin, announce, verified_event
 from flows.closing.close import free_lease_of
 from flows.coordination.cooldown import refuse_while_cooling
+from flows.coordination.kept_lease import kept_alive
 from flows.coordination.lease import Lease
 from flows.coordination.lease_loan import acquire_when_free
 from flows.dropdowns import AnySource
@@ -165,15 +166,25 @@ async def daily(
             range_text=_range_text(window),
             wait_s=wait_for_lease_s,
         )
-        with contextlib.ExitStack() as held:
-            held.callback(lambda: lease.release(utc_now()))
-            # Again, because the source may have blocked the run that this one waited for.
-            await asyncio.to_thread(refuse_while_cooling, services.store, name, utc_now())
-            plan = await asyncio.to_thread(live_plan, services, name, window, ignore_requires=ignore_requires)
-            held.pop_all()
+        async with kept_alive(lease, services.settings.heartbeat_s):
+            plan = await _planned(services, name, window, lease, ignore_requires=ignore_requires)
     except PipelineError as error:
         return await asyncio.to_thread(_refused, name, error)
     return await _work(services, plan, max_concurrency, lease)
+
+
+async def _planned(
+    services: Services, source: str, window: list[Partition], lease: Lease, *, ignore_requires: bool
+) -> Plan:
+    """The plan of the holder of ``lease``, which is free again when that fails."""
+    with contextlib.ExitStack() as held:
+        held.callback(lambda: lease.release(utc_now()))
+        # Again, because the source may have blocked the run that this one waited for.
+        await asyncio.to_thread(refuse_while_cooling, services.store, source, utc_now())
+        plan = await asyncio.to_thread(live_plan, services, source, window, ignore_requires=ignore_requires)
+        await asyncio.to_thread(lease.check)
+        held.pop_all()
+    return plan
 
 
 def _range_text(window: Sequence[Partition]) -> str:
