@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import IO
 
 from alerting.local_store import check_generation, from_beginning, next_generation, within
@@ -65,7 +64,7 @@ class MemoryObjectStore:
         """See ``ObjectStore.list``; the listing is a snapshot."""
         with self._lock:
             found = sorted(name for name in self._objects if within(name, prefix, start_offset, end_offset))
-            return iter([replace(self._objects[name][1]) for name in found])
+            return iter([self._objects[name][1] for name in found])
 
     def delete(self, name: str) -> None:
         """A missing object is no error."""

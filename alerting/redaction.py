@@ -157,16 +157,14 @@ def _copied(value: Any, name: str, depth: int) -> Any:
         return redact(value if type(value) is str else _text(value))
     if depth == 0:
         return redact(_text(value), 300)
-    if items := _items(value):
-        return _copied_items(items, depth)
-    if isinstance(value, Mapping):
-        return {}
-    if isinstance(value, list | tuple | set | frozenset):
-        given = list(value)
-        if len(given) == 2 and isinstance(given[0], str | bytes) and kind_of_name(_text(given[0])):
-            return [redact(_text(given[0])), _copied(given[1], _text(given[0]), depth - 1)]
-        return [_copied(item, name, depth - 1) for item in given]
-    return redact(_text(value))
+    if not isinstance(value, list | tuple | set | frozenset):
+        if items := _items(value):
+            return _copied_items(items, depth)
+        return {} if isinstance(value, Mapping) else redact(_text(value))
+    given = list(value)
+    if len(given) == 2 and isinstance(given[0], str | bytes) and kind_of_name(_text(given[0])):
+        return [redact(_text(given[0])), _copied(given[1], _text(given[0]), depth - 1)]
+    return [_copied(item, name, depth - 1) for item in given]
 
 
 def _items(value: Any) -> list[tuple[Any, Any]]:

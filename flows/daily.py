@@ -51,7 +51,7 @@ from flows.run.heartbeat import keep_alive
 from flows.run.interruption import end_children, reason_of
 from flows.run.metrics import metered
 from flows.run.prefect_orchestrator import PrefectOrchestrator
-from flows.run.progress_artifact import end_progress
+from flows.run.progress_artifact import end_progress, has_page
 from flows.run.run import Run
 from flows.run_id import daily_id_of
 from flows.wiring import Services, build_services
@@ -308,7 +308,8 @@ async def _work(services: Services, plan: Plan, max_concurrency: int, lease: Lea
 
 
 def _show_end(run: Run, flow_run_id: str) -> None:
-    end_progress(flow_run_id, _told(run), calendar_artifacts(run.services, [run.source], utc_now(), flow_run_id))
+    shown = [run.source] if has_page(flow_run_id) else []
+    end_progress(flow_run_id, _told(run), calendar_artifacts(run.services, shown, utc_now(), flow_run_id))
     entries = [entry for key in run.work.planned if (entry := run.ledger.get(key))]
     origin = Origin(run.source, run.backfill_id, flow_run_id, run.services.table_names(run.source))
     if verified := verified_event(origin, entries):

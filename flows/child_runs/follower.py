@@ -221,7 +221,8 @@ class Follower:
         if orders.probe and is_mine and not self._recorder.has_tried(orders.probe):
             await run.gate.admit_probe(orders.probe)
         self._orders = generation
-        run.obey(run.breaker.tick(begun.at, memory_bytes=memory_bytes()))
+        held = memory_bytes() if run.breaker.limits.memory_bytes else 0
+        run.obey(run.breaker.tick(begun.at, memory_bytes=held))
         await run.in_thread(self.report)
 
     def _hold(self) -> None:

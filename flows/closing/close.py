@@ -32,7 +32,7 @@ from flows.planning.stored_plan import StoredPlan, read_plan, run_prefix
 from flows.run.calendar_artifact import calendar_artifacts
 from flows.run.data_facts import with_data_facts
 from flows.run.progress import ending_of
-from flows.run.progress_artifact import end_progress
+from flows.run.progress_artifact import end_progress, has_page
 from flows.run.result_artifacts import result_artifacts
 from flows.truth.kept_look import keep_look_at
 from flows.wiring import Services
@@ -132,12 +132,15 @@ def close_backfill(
     keep_record(services.store, prefix, final)
     # The whole history is some round trips to storage, and so is a mail.
     with threads(1, "calendar") as beside:
-        drawing = beside.submit(calendar_artifacts, services, [final.source], now, final.flow_run_id)
+        is_shown = has_page(final.flow_run_id)
+        drawing = beside.submit(
+            calendar_artifacts, services, [final.source] if is_shown else [], now, final.flow_run_id
+        )
         result = _sent(services, backfill_id, final, now)
         _leave(services, backfill_id, known.source, result, now)
     told = final.redacted()
     announce(run_events(told, ledger, services.table_names(final.source)))
-    shown = result_artifacts(told, ledger, services.settings.inbox_url)
+    shown = result_artifacts(told, ledger, services.settings.inbox_url) if is_shown else []
     shown += drawing.result()
     end_progress(final.flow_run_id, ending_of(final), shown)
     sent = f"mail {result.status}" if result else "no mail was owed"

@@ -27,6 +27,11 @@ def artifact_name(backfill_id: str) -> str:
     return f"progress-{backfill_id}".replace("_", "-")
 
 
+def has_page(flow_run_id: str) -> bool:
+    """Whether anything can be shown of a flow run: there is one, and a server."""
+    return bool(flow_run_id and get_current_settings().api.url)
+
+
 def end_progress(flow_run_id: str, told: str, results: Sequence[ArtifactCreate] = ()) -> None:
     """Sets every progress artifact of a flow run to 100 %, with how it ended; adds ``results``. Blocking; repeatable.
 
@@ -43,7 +48,7 @@ def tell_progress(flow_run_id: str, told: str) -> None:
 
 
 def _show(flow_run_id: str, told: str, percent: float | None, results: Sequence[ArtifactCreate] = ()) -> None:
-    if not flow_run_id or not get_current_settings().api.url:
+    if not has_page(flow_run_id):
         return
     try:
         with impatient_client() as client:

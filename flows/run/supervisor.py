@@ -51,7 +51,8 @@ class Supervisor:
             run.breaker.alive(now)
         if run.windows is not None:
             await run.in_thread(run.windows.look)
-        run.obey(run.breaker.tick(now, calls=run.tally.units, cost_usd=run.cost_usd, memory_bytes=memory_bytes()))
+        held = memory_bytes() if run.breaker.limits.memory_bytes else 0
+        run.obey(run.breaker.tick(now, calls=run.tally.units, cost_usd=run.cost_usd, memory_bytes=held))
         if run.stopped_by is not None:
             # What waits at the gate must see that the run is over.
             for why in (BLACKOUT, SOURCE_DOWN):

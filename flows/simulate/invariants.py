@@ -72,6 +72,11 @@ class Invariants:
         """How often the source may be asked, by these settings."""
         return self._kit.access.rate
 
+    @property
+    def has_all(self) -> bool:
+        """Whether everything that can be done was called done when it was last looked at."""
+        return self.truth is not None and self._done >= self._good_in_truth()
+
     def tell(self, what: str, told: object) -> None:
         """Notes what did not hold."""
         self.broken.append(f"{what}: {told} (after run {self.runs})")
