@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from alerting.errors import (
+    BlockedBySource,
     NonCriticalError,
     NotSettled,
     PipelineError,
@@ -247,6 +248,9 @@ class Attempt:
             findings = self._inspected(page)
         except PipelineError as error:
             error.facts.setdefault("status", page.status)
+            if self._scraper.raw_days and not isinstance(error, BlockedBySource):
+                # What names people is deleted with its page; an error is kept for good.
+                error.facts.pop("body", None)
             landing.put_page(source, self.partition, self.attempt_id, page, None)
             raise
         asked = (self._course.reading, request)

@@ -302,7 +302,8 @@ class Scraper(ABC):
         only: The parts that are asked for, in lower case and sorted; () is all there is. A setting says so, and what
             was landed by it is done for these parts and no others.
         raw_days: Days after which its landed pages are deleted by the bucket's lifecycle, where they hold what must not
-            be kept for ever (personal data); 0 = never. Manifests stay. A setting can replace it.
+            be kept for ever (personal data); 0 = never. Manifests stay, and errors, which then quote nothing of a page
+            that ``inspect`` refuses. A setting can replace it.
         rate, auth, quota_headers, timeout_s, max_body_bytes: As their types say.
     """
 

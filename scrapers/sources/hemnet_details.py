@@ -7,6 +7,7 @@ docs/sources/hemnet.md.
 import datetime as dt
 
 from alerting.errors import SourceContractError
+from alerting.reading_faults import reading_fault
 from scrapers.answers import parsed_json
 from scrapers.base import Findings, Page, Request
 from scrapers.partition import Partition
@@ -48,7 +49,7 @@ class HemnetDetails(Hemnet):
             kind, found = sale["__typename"], sale["id"]
             missing = [name for name in ("soldAt", "sellingPrice", "livingArea", "numberOfRooms") if name not in sale]
         except (KeyError, TypeError) as error:
-            raise SourceContractError(f"a sale has an unexpected shape: {type(error).__name__} {error}") from None
+            raise SourceContractError(f"a sale has an unexpected shape: {reading_fault(error)}") from None
         if kind != "SoldPropertyListing" or found != page.request.item or missing:
             raise SourceContractError(f"asked for sale {page.request.item}, got {kind} {found} without {missing}")
         return Findings({"hemnet_details": 1}, keys=(found,))

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from zoneinfo import ZoneInfo
 
 from alerting.errors import SourceContractError
+from alerting.reading_faults import reading_fault
 from scrapers.bands import Band
 from scrapers.base import Findings, Page, Request, Swept
 from scrapers.html_bodies import parsed_embedded_json
@@ -102,7 +103,7 @@ class HemnetSales(Hemnet):
             total = _count(listed["total"])
             swept = tuple(self._swept(state[one["__ref"]]) for one in listed["cards"])
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise SourceContractError(f"the sales have an unexpected shape: {type(error).__name__} {error}") from None
+            raise SourceContractError(f"the sales have an unexpected shape: {reading_fault(error)}") from None
         if len({one.key for one in swept}) != len(swept) or len(swept) > self.page_size:
             raise SourceContractError(
                 f"page {number} has {len(swept)} sales, and a page has {self.page_size}, each once"

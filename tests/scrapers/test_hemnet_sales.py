@@ -5,8 +5,10 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from urllib.parse import parse_qsl
@@ -15,16 +17,23 @@ import pytest
 from sold_bench import NOW, SoldBench
 
 from alerting.errors import BlockedBySource, PipelineError, SourceContractError
+from alerting.memory_store import MemoryObjectStore
 from deployments.local.upstreams.sold_answers import CHALLENGE_LANGUAGES
 from deployments.local.upstreams.sold_upstream import SESSION_COOKIE, SOLD_SESSION, Challenge, SoldUpstream
 from deployments.local.upstreams.sold_world import Sale, SoldWorld, fewest_pages
 from processors.base import LandedPage
 from processors.registry import processor
-from scrapers.base import Page, Request
+from scrapers.base import Page, Request, SourceAccess
+from scrapers.client import SourceClient
+from scrapers.landing import Landing
 from scrapers.manifest import Manifest
+from scrapers.pace.budget import Budget
 from scrapers.partition import Partition
+from scrapers.rate import Rate
 from scrapers.registry import scraper
+from scrapers.scrape import ScrapeContext
 from scrapers.sources.hemnet_sales import PATH, HemnetSales
+from scrapers.sweeps import SweepScrape
 
 FIXTURES = Path(__file__).parents[3] / "shared" / "fixtures" / "hemnet"
 
@@ -290,3 +299,34 @@ def test_a_recorded_page_that_answers_something_else_is_refused() -> None:
     page = recorded_page("sold_page_narrowed_stockholm_2rum.html", ("location_ids[]", "17744"))
     with pytest.raises(SourceContractError, match="the site understood"):
         scraper("hemnet_sales").inspect(Partition.sweep("Europe/Stockholm"), page)
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        (lambda page, name: page[: page.index(b"SaleCard:") + 900] + b"</script></html>", "the JSON ends too early"),
+        (lambda page, name: page.replace(b'"soldAt":', b'"soldAt":7,"soldAt":'), "an object has a key twice"),
+        (
+            lambda page, name: re.sub(rb'"soldAt":\s*"[^"]+"', b'"soldAt":"' + name + b'"', page),
+            "soldAt: got a text",
+        ),
+        (lambda page, name: re.sub(rb'"__ref":\s*"[^"]+"', b'"__ref":"' + name + b'"', page), "__ref: got a text"),
+    ],
+    ids=["cut", "a key twice", "a person for a date", "a person for a reference"],
+)
+def test_no_error_about_a_page_that_cannot_be_read_names_whom_and_where_it_is_about(bench, changed, told):
+    with SourceClient(bench.scraper, SourceAccess(bench.upstream.url), Budget(Rate())) as client:
+        page = client.fetch(bench.scraper.first_request(bench.months[0]))
+    names = {name for one in bench.upstream.world.sales for name in (one.street, one.broker)}
+    name = next(name.encode() for name in sorted(names) if name.encode() in page.body)
+    data = re.sub(rb'(__NEXT_DATA__"[^<>]*>\s*\{)', rb'\1"seller":"' + name + b'",', page.body, count=1)
+
+    class Changed:
+        def fetch(self, request: Request, page_number: int = 1) -> Page:
+            return replace(page, body=changed(data, name))
+
+    context = ScrapeContext(bench.scraper, Changed(), Landing(MemoryObjectStore()), "b", "0", now=lambda: NOW)
+    with pytest.raises(PipelineError, match=told) as caught:
+        SweepScrape(bench.months, context).go_on(1)
+    said = f"{caught.value} {caught.value.facts}"
+    assert not [name for name in names if name in said]
