@@ -20,8 +20,9 @@ from processors.state_views import StateView
 from processors.views import View
 from processors.warehouse import BigQueryWarehouse
 
-# BigQuery drops what nobody dropped: a person who decides at the last moment still finds the tables.
-_LONGER_THAN_REVIEW = dt.timedelta(days=2)
+RUN_MAY_TAKE = dt.timedelta(days=62)
+"""From the first staged row to the comparison, after which a person has time to decide: a run may wait for the next
+month's quota. What nobody dropped by the end of both, BigQuery drops."""
 
 
 def review_dataset_name(dataset: str, review_id: str) -> str:
@@ -47,10 +48,10 @@ class ReviewDataset(BigQueryWarehouse):
         beside = review_dataset_name(real.dataset.name, review_id)
         super().__init__(dataclasses.replace(real.dataset, name=beside), **limits)
         self.real = real
-        self._life = waits + _LONGER_THAN_REVIEW
+        self._life = RUN_MAY_TAKE + waits
 
     def ensure_dataset(self) -> None:
-        """Creates the dataset; BigQuery drops each of its tables when that is two days older than the review waits."""
+        """Creates the dataset; BigQuery drops each of its tables two months after the review would have waited."""
         made = bigquery.Dataset(self.dataset.full_name)
         made.location = self.dataset.location
         made.default_table_expiration_ms = int(self._life.total_seconds() * 1000)

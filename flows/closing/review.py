@@ -39,6 +39,7 @@ from flows.run.run import Run
 from flows.wiring import Services
 from processors.receipt import read_receipt
 from processors.review import Stale, Trial
+from processors.review_dataset import RUN_MAY_TAKE
 from processors.verification import verify
 from scrapers.manifest import Manifest
 from scrapers.scrape import utc_now
@@ -82,6 +83,7 @@ def _compared(services: Services, review: Review, keys: list[str], allowed: Revi
         ranges=compress_dates(keys, join=".."),
         diff=diff,
         compared_at=now,
+        expires_at=now + dt.timedelta(days=services.settings.review_days),
     )
     _mail(services, opened, now)
     return opened
@@ -215,9 +217,9 @@ def look_after_reviews(services: Services, now: dt.datetime) -> list[str]:
             if review.state is ReviewState.APPROVED:
                 approve(services, review.review_id, Intervention(review.decided_by, review.reason, now))
                 told.append(f"review {review.review_id} was approved, and is published now")
-            elif review.expires_at <= now:
+            elif _is_forgotten(review, now):
                 with _held(services, review, "expire"):
-                    review = _open(services, review.review_id)
+                    review = _open(services, review.review_id, ReviewState.STAGING)
                     why = f"nobody decided until {review.expires_at:%Y-%m-%d %H:%M} UTC"
                     dropped = drop_review(services, review, ReviewState.EXPIRED, "gapless", why, now)
                 _closed(services, dropped, aborted="expired")
@@ -225,6 +227,12 @@ def look_after_reviews(services: Services, now: dt.datetime) -> list[str]:
         except PipelineError as error:
             told.append(f"review {review.review_id}: {error}")
     return [*told, *map(str, unreadable)]
+
+
+def _is_forgotten(review: Review, now: dt.datetime) -> bool:
+    """Nobody decided in time. One that is not compared yet waits for its run, which may wait for a quota."""
+    more = RUN_MAY_TAKE if review.state is ReviewState.STAGING else dt.timedelta()
+    return review.expires_at + more <= now
 
 
 # -- words -----------------------------------------------------------------------------------------------------

@@ -45,6 +45,8 @@ class ReviewState(StrEnum):
 class Review(BaseModel):
     """One review. Times are aware UTC; ``ranges`` as in mails; ``round`` counts how often it was compared.
 
+    ``expires_at`` counts from the last comparison.
+
     ``backfill_id`` is the run that owes the mail, ``flow_run_id`` the one that is suspended. ``decided_by`` and
     ``reason`` are of whoever approved, rejected, or let it expire.
     """
@@ -162,20 +164,23 @@ def refuse_second_review(store: ObjectStore, source: str, review_id: str) -> Non
 def begin_review(store: ObjectStore, review: Review, before: Mapping[str, LedgerEntry]) -> None:
     """Keeps the review, and what the ledger says of its partitions before any is touched.
 
-    Repeatable: a run that begins again, or goes on for another, keeps what was kept first.
+    Repeatable: a run that begins again, or goes on for another, keeps what was kept first, unless that was dropped
+    meanwhile: then the review begins anew.
     """
+    found = read_review(store, review.review_id)
+    is_new = found is None or not found.state.is_waiting
     kept = {key: entry.to_metadata() for key, entry in before.items() if not entry.is_pending}
     with contextlib.suppress(GenerationConflict):
         store.write(
             f"{_PREFIX}{review.review_id}{_BEFORE}",
             json.dumps(kept).encode(),
-            if_generation=0,
+            if_generation=0 if found is None or not is_new else None,
             content_type="application/json",
             metadata={"source": review.source},
         )
 
     def begun(found: Review | None) -> Review | None:
-        if found is None:
+        if found is None or is_new:
             return review
         same = {"backfill_id": review.backfill_id, "flow_run_id": review.flow_run_id}
         return found.model_copy(update=same) if found.state is ReviewState.STAGING else None

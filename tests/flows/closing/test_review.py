@@ -11,6 +11,7 @@ import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from alerting.errors import ConfigurationError, LeaseHeld
+from alerting.memory_store import MemoryObjectStore
 from flows.asked import Asked
 from flows.backfill import decided, run_backfill
 from flows.cli.care import who
@@ -21,7 +22,7 @@ from flows.coordination.intervention import Intervention
 from flows.coordination.lease import Holder, Lease, lease_record
 from flows.daily import without_reviewed
 from flows.ledger.ledger import LedgerEntry, Verdict
-from flows.ledger.reviews import Review, ReviewState, named_review, review_record
+from flows.ledger.reviews import Review, ReviewState, begin_review, entries_before, named_review, review_record
 from flows.parameters import Mode, Publish
 from flows.planning.planner import plan_asked
 from flows.run.orchestrator import Decided, Decision
@@ -191,6 +192,38 @@ def test_while_rows_wait_others_leave_them_alone_and_every_surface_says_so(waiti
     assert f"gapless approve {RUN}" in status["next_step"]
     repair = gapless("repair", SOURCE, "--dry-run")
     assert "1 partition left to the review: gapless reviews" in repair.out
+
+
+def test_however_long_its_run_took_a_person_has_all_the_time_to_decide(waiting: Place) -> None:
+    review = review_of(waiting)
+    assert review.compared_at is not None
+    assert review.expires_at - review.compared_at == dt.timedelta(days=waiting.services.settings.review_days)
+    # It waits for the quota of next month; its own time has not begun.
+    record = review_record(waiting.store, RUN)
+    record.update(lambda one: one.model_copy(update={"state": ReviewState.STAGING}) if one else None)
+    assert look_after_reviews(waiting.services, utc_now() + dt.timedelta(days=40)) == []
+    (told,) = look_after_reviews(waiting.services, utc_now() + dt.timedelta(days=80))
+    assert "expired" in told
+
+
+@pytest.mark.parametrize("was", [ReviewState.REJECTED, ReviewState.EXPIRED, ReviewState.PUBLISHED])
+def test_a_run_that_goes_on_when_its_review_is_over_begins_another_one(was: ReviewState) -> None:
+    store, now = MemoryObjectStore(), utc_now()
+
+    def known(day: int) -> dict[str, LedgerEntry]:
+        entry = LedgerEntry(SOURCE, FIRST, Verdict.VERIFIED, f"bf-{day}", now)
+        return {FIRST: entry}
+
+    review = Review(
+        review_id=RUN, source=SOURCE, backfill_id=RUN, state=ReviewState.STAGING, begun_at=now, expires_at=now
+    )
+    begin_review(store, review, known(1))
+    begin_review(store, review, known(2))
+    assert entries_before(store, review) == known(1), "the same run begins once more"
+    review_record(store, RUN).update(lambda one: one.model_copy(update={"state": was}) if one else None)
+    begin_review(store, review.model_copy(update={"backfill_id": "bf-resumed00001"}), known(3))
+    assert named_review(store, RUN).state is ReviewState.STAGING
+    assert entries_before(store, review) == known(3)
 
 
 def test_a_review_that_nobody_decides_is_dropped_and_told(waiting: Place) -> None:
