@@ -16,6 +16,7 @@ from alerting.errors import SourceUnavailable, Truncated
 from alerting.redaction import redact
 from alerting.wording import plural
 from scrapers.excerpts import excerpt
+from scrapers.readiness import not_ready
 from scrapers.refusals import tells_bad_login, tells_limit
 
 _WORDS_OF_TROUBLE = re.compile(
@@ -34,6 +35,7 @@ _SAYS_WELL = {"ok", "success", "succeeded"}
 _SAYS_ILL = {"iserror", "haserror", "haserrors", "failed"}
 _STATES = {"status", "state", "result", "outcome"}
 _ILL = {"error", "fail", "failed", "failure", "timeout", "timed_out", "partial", "incomplete"}
+_READY = ("ready", "isready", "processing", "pending", "isprocessing", "ispending", "inprogress")
 _NUMBERS = {"status", "statuscode", "httpstatus", "httpcode", "code", "cod", "errorcode"}
 _MESSAGES = {"message", "messages", "warning", "warnings", "information", "note", "detail", "info", "reason"}
 # What an answer says beside its error when it has nothing else to say.
@@ -43,7 +45,7 @@ _SAID_WITH_IT = {
     *("global", "erro", "erreur", "fehler", "mensaje", "mensagem", "messaggio", "meldung"),
     *_NUMBERS,
     *_MESSAGES,
-    "state",
+    *("state", "jobid", "taskid", "queryid", "progress", "eta", "position", "estimatedtime", *_READY),
 }
 _OF_AN_ERROR = _ERRORS | _SAYS_WELL | _SAYS_ILL | _SAID_WITH_IT
 _GAVE_UP = {"timedout", "incompleteresults", "incompletesearch"}
@@ -67,6 +69,8 @@ _TOTALS = {
 }
 # May be a row's own count of something else where they stand beside data.
 _OF_ROWS = {"total", "count"}
+# Beside these stands what is said of all rows; beside a list of another name it may be the state of one row.
+_OF_ALL_ROWS = ("data", "results", "rows", "records", "response", "payload")
 _INSIDES = ("data", "result", "results", "response", "payload")
 _PLACES = {"meta", "metadata", "links", "pagination", "paging", "pageinfo", "page", "cursor", "cursors"}
 _NOTHING: tuple[object, ...] = (None, False, "", 0, "false", "null")
@@ -105,6 +109,9 @@ def refuse_unwhole(document: Mapping[str, Any], follows: Collection[str] = ()) -
     rows = max(map(len, lists), default=None)
     for where, place in _places(plain):
         left = {name: value for name, value in place.items() if where + name not in known}
+        is_of_all = bool(where) or any(name in plain for name in _OF_ALL_ROWS)
+        if is_of_all and (told := not_ready(left)):
+            raise SourceUnavailable(f"the response says that it is not ready yet: {_shown(told)}", hint=_NOT_READ)
         if told := _trouble_in(left):
             raise SourceUnavailable(
                 f"the response says that not all of its data is there: {_shown(told)}", hint=_NOT_READ
@@ -133,7 +140,7 @@ def error_alone(document: Any) -> ToldError | None:
     is_limit, status = tells_limit(said) and not is_well, _status_in(plain)
     if status is None and not is_well and tells_bad_login(said):
         status = 401
-    error = _error_in(plain) or _ill_state(plain)
+    error = _error_in(plain) or _ill_state(plain) or not_ready(plain)
     if error is None and (is_limit or status == 401):
         error = document
     return None if error is None else ToldError(_shown(error), status, is_limit)

@@ -127,6 +127,66 @@ def test_a_document_without_a_list_that_is_whole_is_read(said):
     assert read({"rates": RATES, **said})["rates"] == RATES
 
 
+@pytest.mark.parametrize("lies_in", ["", "meta"])
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"status": "processing"},
+        {"status": "In progress"},
+        {"state": "QUEUED"},
+        {"ready": False},
+        {"isReady": "false"},
+        {"pending": True},
+        {"preliminary": True},
+        {"status": 202},
+        {"httpStatus": 206},
+        {"message": "Data is not yet available"},
+        {"note": "still being processed, come back later"},
+    ],
+    ids=str,
+)
+def test_data_that_is_not_ready_yet_is_asked_for_again_and_never_done(said, lies_in):
+    for rows in (ROWS["data"], []):
+        with pytest.raises(SourceUnavailable):
+            read({"data": rows, **({lies_in: said} if lies_in else said)})
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"status": "processing", "job_id": "7", "progress": 0.4},
+        {"state": "RUNNING"},
+        {"ready": False},
+        {"status": 202, "message": "accepted"},
+        {"message": "Report is being generated"},
+    ],
+    ids=str,
+)
+def test_a_word_that_it_is_not_ready_in_place_of_data_is_asked_for_again(document):
+    problem = problem_in(Answer(200, {}, json.dumps(document).encode(), NOW), {}, "application/json")
+    assert isinstance(problem, SourceUnavailable)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {**ROWS, "status": "scheduled"},
+        {**ROWS, "meta": {"status": "live", "pending": 3, "ready": True}},
+        {"id": 7, "status": "pending", "players": [1, 2]},
+        {"data": {"id": 7, "state": "running", "pending": True}},
+        {**ROWS, "status": 200, "message": "being fast is being good"},
+    ],
+    ids=str,
+)
+def test_the_state_of_a_row_is_no_word_about_all_of_them(document):
+    assert read(document) == document
+
+
+def test_what_the_scraper_reads_itself_is_its_own_business():
+    assert read({**ROWS, "status": "processing"}, "status")
+    assert read({**ROWS, "meta": {"status": "processing"}}, "meta.status")
+
+
 def test_more_behind_the_one_object_that_has_the_data_is_not_left_behind():
     with pytest.raises(Truncated):
         read({"data": {"items": [1], "has_more": True}})

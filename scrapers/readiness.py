@@ -1,0 +1,57 @@
+"""What a JSON document says of data that the source still makes: 202 in other words. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+# Names and words are compared by their letters alone. None of them is the state of a game, a race or a shop.
+_STATES = ("status", "state", "jobstatus", "jobstate", "querystatus", "datastatus")
+_UNREADY = {
+    *("processing", "pending", "queued", "inprogress", "running", "computing", "calculating", "waiting", "notready"),
+    *(
+        "building",
+        "loading",
+        "generating",
+        "preparing",
+        "updating",
+        "refreshing",
+        "stale",
+        "maintenance",
+        "unavailable",
+    ),
+}
+_IF_FALSE = {"ready", "isready", "dataready", "isdataready"}
+_IF_TRUE = {
+    *("processing", "isprocessing", "pending", "ispending", "inprogress", "stale", "isstale"),
+    *("preliminary", "ispreliminary", "provisional", "isprovisional"),
+}
+_STATUSES = ("status", "statuscode", "httpstatus", "httpcode")
+_NOT_COMPLETE = (202, 204, 206, 304)
+_MESSAGES = ("message", "note", "info", "information", "detail", "warning")
+_WORDS = re.compile(
+    r"(?i)not yet (?:available|ready|published|complete)|not (?:available|ready|published|complete) yet|come back later"
+    r"|(?:still|currently|being) (?:being )?(?:process|prepar|generat|calculat|comput|load)"
+)
+
+
+def not_ready(plain: Mapping[str, Any]) -> str | None:
+    """What says so, None where nothing does; ``plain`` has the letters of each name, in lower case.
+
+    >>> not_ready({"status": "In progress"}), not_ready({"isready": False}), not_ready({"status": "final"})
+    ('status is In progress', 'isready is False', None)
+    """
+    for name in _STATES:
+        value = plain.get(name)
+        if isinstance(value, str) and re.sub(r"[^a-z]", "", value.lower()) in _UNREADY:
+            return f"{name} is {value}"
+    for names, words in ((_IF_FALSE, ("false",)), (_IF_TRUE, ("true",))):
+        for name in sorted(names & plain.keys()):
+            if isinstance(plain[name], bool | str) and str(plain[name]).lower() in words:
+                return f"{name} is {plain[name]}"
+    for name in _STATUSES:
+        if type(plain.get(name)) is int and plain[name] in _NOT_COMPLETE:
+            return f"{name} is {plain[name]}"
+    said = (plain.get(name) for name in _MESSAGES)
+    return next((text for text in said if isinstance(text, str) and _WORDS.search(text[:2000])), None)
