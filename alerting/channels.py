@@ -10,6 +10,7 @@ import copy
 import datetime as dt
 import logging
 import smtplib
+import ssl
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -250,7 +251,18 @@ class SmtpChannel:
             raise DeliveryFailed(
                 f"{self.server.where} did not take the mail: {type(error).__name__} {one_line(str(error))[:300]}",
                 stage="alert",
+                hint=_next_step(error),
             ) from error
+
+
+def _next_step(error: Exception) -> str:
+    """Where encryption, and not the mail, is what the server did not take; "" elsewhere."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return "let this machine trust the server's certificate, or use the name that it is for"
+    is_wanted = isinstance(error, smtplib.SMTPResponseException) and error.smtp_code in (523, 530, 538)
+    if is_wanted or isinstance(error, ssl.SSLError) or "STARTTLS" in str(error):
+        return "check port and encryption: starttls is for 587 and 25, tls for 465"
+    return ""
 
 
 class FileChannel:

@@ -20,6 +20,9 @@ _MONTH = re.compile(r"(\d{4})-(\d\d)")
 _DIGITS = re.compile(r"(\d{4})(\d\d)(\d\d)")
 _ONE = r"\d{4}-?\d\d(?:-?\d\d)?"
 _DASHED = re.compile(rf"({_ONE})\s*([-\u2010-\u2015\u2212~/:]|to|until)\s*({_ONE})")
+# Hyphens that do not break, figure dashes, minus signs; marks of direction and blanks without a width.
+_LOOKALIKES = re.compile("[\u00ad\u2010-\u2015\u2212\ufe58\ufe63\uff0d]")
+_INVISIBLE = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 _DASHES = {"\u2013": "an en dash", "\u2014": "an em dash", "-": "a hyphen"}
 
 
@@ -46,6 +49,8 @@ def calendar_date(text: str) -> dt.date:
         raise ValueError(f"{text} is written without hyphens; write {'-'.join(digits.groups())}")
     found = _DAY.fullmatch(text)
     if not found or not text.isascii():
+        if (likely := _LOOKALIKES.sub("-", _INVISIBLE.sub("", text))) != text and _DAY.fullmatch(likely):
+            raise ValueError(f"{text[:40]!a} only looks like a date: it has other characters in it; write {likely}")
         raise ValueError(f"{text[:40]!r} is not a date; write it as 2025-01-31")
     year, month, day = map(int, found.groups())
     if not 1 <= month <= 12:

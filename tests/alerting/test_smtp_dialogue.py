@@ -65,7 +65,7 @@ class Talker:
 
         say("220 hello")
         while raw := lines.readline():
-            line = raw.decode().rstrip("\r\n")
+            line = raw.decode("utf-8", "replace").rstrip("\r\n")
             verb = line.split(" ")[0].upper()
             self.said.append(line)
             given = self.answers.get(verb)
@@ -289,6 +289,16 @@ def test_a_server_that_asks_for_the_login_after_the_command_gets_it(talker):
     talker.answers[base64.b64encode(f"\0{USER}\0{PASSWORD}".encode()).decode().upper()] = "235 welcome"
     talker.channel(username=USER, password=PASSWORD).send(mail())
     assert len(talker.taken) == len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("security", "answers"),
+    [("starttls", {}), ("tls", {}), ("none", {"MAIL": "530 5.7.0 Must issue a STARTTLS command first"})],
+)
+def test_what_is_wrong_with_the_encryption_is_said_with_the_port_to_try(talker, security, answers):
+    talker.answers |= answers
+    with pytest.raises(DeliveryFailed, match="Next: check port and encryption"):
+        talker.channel(security=security).send(mail())
 
 
 # -- recipients ----------------------------------------------------------------------------------------------

@@ -32,6 +32,8 @@ NAMED = {
     "2025-W05-1": "is not a date",
     "٢٠٢٥-٠٢-٠٣": "is not a date",
     "yesterday": "is not a date",
+    "2025\u201102\u201103": r"'2025\u201102\u201103' only looks like a date",
+    "\u200e2025-02-03": "write 2025-02-03",
 }
 each = pytest.mark.parametrize(("text", "told"), NAMED.items(), ids=NAMED)
 RANGE = ["2025-02-01", "2025-02-10"]
