@@ -156,7 +156,7 @@ def _token_in(document: Any) -> tuple[str, float]:
     """The token and its seconds of life."""
     try:
         token, lifetime_s, kind = document["access_token"], float(document["expires_in"]), document["token_type"]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise SourceContractError(f"the token endpoint has an unexpected shape: {type(error).__name__}") from None
     if not isinstance(token, str) or not token.isascii() or not token.isprintable() or " " in token or not token:
         raise SourceContractError("the token endpoint gives a token that no header can carry")

@@ -224,3 +224,13 @@ def test_a_token_is_renewed_minutes_before_it_ends_and_a_short_one_at_half_of_it
         told.append(keeper.token())
     assert told == ["token-1", "token-1", "token-2", "token-2", "token-3", "token-3", "token-4"]
     assert len({form["assertion"] for form in asked}) == 1, "the clock of the assertions stands still"
+
+
+@pytest.mark.parametrize("lifetime_s", ["1" + "0" * 400, "1e400", "-1", "0", "NaN", '"soon"', "null", "[]", "36001"])
+def test_a_token_without_a_life_in_seconds_is_a_broken_contract_and_is_not_sent(upstream, lifetime_s):
+    body = f'{{"access_token": "planted", "expires_in": {lifetime_s}, "token_type": "Bearer"}}'.encode()
+    account = ServiceAccount.from_key(upstream.key_file, SECRET)
+    keeper = TokenKeeper(account, SCOPE, lambda *_: Answer(200, {}, body, NOW), now=lambda: NOW)
+    with pytest.raises(SourceContractError, match="the token endpoint") as caught:
+        keeper.token()
+    assert "planted" not in str(caught.value)
