@@ -75,6 +75,7 @@ _INSIDES = ("data", "result", "results", "response", "payload")
 _PLACES = {"meta", "metadata", "links", "pagination", "paging", "pageinfo", "page", "cursor", "cursors"}
 _NOTHING: tuple[object, ...] = (None, False, "", 0, "false", "null")
 _NOT_READ = "name the field in `follows` of parsed_json where the scraper reads it; else let it ask for the rest"
+_NOT_READY = "run it again later; where that is no word about all rows, name the field in `follows` of parsed_json"
 
 Plain = Mapping[str, Any]
 
@@ -111,7 +112,7 @@ def refuse_unwhole(document: Mapping[str, Any], follows: Collection[str] = ()) -
         left = {name: value for name, value in place.items() if where + name not in known}
         is_of_all = bool(where) or any(name in plain for name in _OF_ALL_ROWS)
         if is_of_all and (told := not_ready(left)):
-            raise SourceUnavailable(f"the response says that it is not ready yet: {_shown(told)}", hint=_NOT_READ)
+            raise SourceUnavailable(f"the response says that it is not ready yet: {_shown(told)}", hint=_NOT_READY)
         if told := _trouble_in(left):
             raise SourceUnavailable(
                 f"the response says that not all of its data is there: {_shown(told)}", hint=_NOT_READ

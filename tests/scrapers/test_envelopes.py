@@ -147,7 +147,7 @@ def test_a_document_without_a_list_that_is_whole_is_read(said):
 )
 def test_data_that_is_not_ready_yet_is_asked_for_again_and_never_done(said, lies_in):
     for rows in (ROWS["data"], []):
-        with pytest.raises(SourceUnavailable):
+        with pytest.raises(SourceUnavailable, match=r"not ready yet|error beside its data"):
             read({"data": rows, **({lies_in: said} if lies_in else said)})
 
 
