@@ -127,8 +127,8 @@ def test_one_date_passes_the_rooms_from_the_plan_to_the_mail_and_comes_back_to_n
     assert state.is_completed(), state.message
     rooms = ["planning", "backfill", "canaries", "mapping", "dates", "loading", "process", "closing"]
     assert walk.stages[: len(rooms)] == rooms
-    # While the mail is sent, the source's calendar is drawn anew, of this date and all others.
-    assert set(walk.stages[len(rooms) :]) - {"closing"} == {"truth"}
+    # The source's calendar is drawn where there is a page for it, which this run has not.
+    assert set(walk.stages[len(rooms) :]) <= {"closing"}
 
     # Every call goes down the layers, but those of a part or step that the run was given to do.
     rank = ranks()

@@ -58,11 +58,11 @@ def test_a_kill_between_two_steps_leaves_old_or_new_rows_and_a_rerun_the_new(ben
     manifest = bench.land(DAY, [bench.game(DAY, score=2, players=3)])
     real = getattr(BigQueryWarehouse, step)
 
-    def killed(self, batch):
+    def killed(self, batch, **rest):
         if batch.table.name != table:
-            return real(self, batch)
+            return real(self, batch, **rest)
         if when == "after":
-            real(self, batch)
+            real(self, batch, **rest)
         raise Killed
 
     with monkeypatch.context() as patch:
