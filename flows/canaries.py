@@ -19,7 +19,7 @@ from flows.ledger.ledger import Verdict
 from flows.log import partition_logger
 from flows.planning.canary import CanaryResult, canary_size, choose_canaries, drift, passes_by_itself
 from flows.planning.plan import Plan
-from flows.process import Told, load_batch, process_landed, to_load
+from flows.process import Told, load_batch, to_load
 from flows.run.cost_history import cost_so_far, learn_from_canaries
 from flows.run.run import Run
 from flows.run.work_set import Landed
@@ -107,8 +107,7 @@ class _Canaries:
         def staged() -> None:
             run.canary_trial.stage_s = now_s() - began_s
 
-        part = partial(load_batch, run, batch, Told(read, staged))
-        loading = asyncio.create_task(run.subflow(process_landed, [one.partition for one in batch], part))
+        loading = asyncio.create_task(load_batch(run, batch, Told(read, staged)))
         loading.add_done_callback(lambda _: known.set())
         self._loading.append(loading)
         try:

@@ -6,11 +6,10 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Protocol
 
 from flows.planning.batching import is_worth_a_job
-from flows.process import Told, load_batch, process_landed, to_load
+from flows.process import Told, load_batch, to_load
 from flows.run.run import Run
 from flows.run.work_set import Landed
 from processors.load_plan import MAX_ROWS_PER_BATCH, pack, rows_of
@@ -133,8 +132,7 @@ class BatchLoader:
         for batch in pack(loadable):
             if run.loading_stopped_by is None:
                 staged = asyncio.Event()
-                part = partial(load_batch, run, batch, Told(staged=staged.set))
-                working = asyncio.create_task(run.subflow(process_landed, [one.partition for one in batch], part))
+                working = asyncio.create_task(load_batch(run, batch, Told(staged=staged.set)))
                 self._under_way.add(working)
                 await _until(staged, working)
                 await self._only(BATCHES_UNDER_WAY - 1)

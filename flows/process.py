@@ -6,6 +6,7 @@ Mode ``validate``, and what a full run gets unchanged, is recounted alone: that 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
@@ -138,22 +139,40 @@ class Told:
     staged: Callable[[], None] = nothing
 
 
-async def load_batch(run: Run, batch: Sequence[Manifest], told: Told = Told()) -> State[Any]:
-    """Stages the rows of all partitions, replaces them in one step per table, and recounts them."""
+async def load_batch(run: Run, batch: Sequence[Manifest], told: Told = Told()) -> None:
+    """A process subflow: stages the rows of all partitions, replaces them in one step per table, and recounts them."""
     async with run.gate.passed(despite={SOURCE_DOWN}):
         # A live run that went first may have done some of them.
-        return await _load_and_verify(run, [one for one in batch if run.work.is_wanted(one.partition)], told)
+        wanted = [one for one in batch if run.work.is_wanted(one.partition)]
+        async with run.judging:
+            manifests = await run.in_thread(quarantine_suspects, run, wanted)
+        # It takes Prefect half a second to begin a subflow: the rows are staged meanwhile.
+        ahead = [asyncio.create_task(run.in_thread(_prepare, run, manifests, told.read))] if manifests else []
+        try:
+            part = partial(_load_and_verify, run, wanted, manifests, told, ahead)
+            await run.subflow(process_landed, [one.partition for one in batch], part)
+        except Exception:
+            await _forget(run, ahead)
+            raise
+        await _forget(run, ahead)
 
 
-async def _load_and_verify(run: Run, landed: list[Manifest], told: Told) -> State[Any]:
+async def _forget(run: Run, ahead: list[asyncio.Task[Prepared]]) -> None:
+    """Removes what was staged and taken by nobody, as the subflow could not begin."""
+    for staging in ahead:
+        with contextlib.suppress(Exception):
+            await run.in_thread((await staging).forget)
+
+
+async def _load_and_verify(
+    run: Run, landed: list[Manifest], manifests: list[Manifest], told: Told, ahead: list[asyncio.Task[Prepared]]
+) -> State[Any]:
     if not landed:
         return Completed(message="nothing is left to load")
-    async with run.judging:
-        manifests = await run.in_thread(quarantine_suspects, run, landed)
     if not manifests:
         return Failed(message=f"{plural(len(landed), 'partition')} quarantined, none left to load: see the errors")
     keys = [one.partition for one in manifests]
-    written = await run.step("load", f"load {window_name(keys)}", partial(_load, run, manifests, told))
+    written = await run.step("load", f"load {window_name(keys)}", partial(_load, run, manifests, told, ahead))
     if isinstance(written, BaseException):
         return await _all_failed(run, keys, written, "load")
     if written is None:
@@ -192,9 +211,14 @@ class _Written:
     prepared: Prepared
 
 
-async def _load(run: Run, manifests: list[Manifest], told: Told) -> _Written | None:
-    """The next batch is staged while this one is written. None when nothing of it is to be written any more."""
-    prepared = await run.in_thread(_prepare, run, manifests, told.read)
+async def _load(
+    run: Run, manifests: list[Manifest], told: Told, ahead: list[asyncio.Task[Prepared]]
+) -> _Written | None:
+    """The next batch is staged while this one is written. None when nothing of it is to be written any more.
+
+    The first try takes what is staged ``ahead``.
+    """
+    prepared = await (ahead.pop() if ahead else run.in_thread(_prepare, run, manifests, told.read))
     told.staged()
     await run.canary_trial.until_over([one.partition for one in manifests])
     async with run.writing:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from prefect.client.schemas.objects import State
+
 from alerting.errors import TransientError
 from flows.run.orchestrator import Child, ChildRequest, Decision, Part
 
@@ -23,17 +25,19 @@ class PlainOrchestrator:
         wait: Takes the seconds between two tries; by default there are none.
 
     Attributes:
+        states: What parts came to, in the order of their ends.
         raised: What parts raised, in its order: it stops nobody beside them.
     """
 
     def __init__(self, *, tries_again: bool = False, wait: Callable[[float], Awaitable[object]] = _no_wait) -> None:
         self._tries_again, self._wait = tries_again, wait
+        self.states: list[State[Any]] = []
         self.raised: list[Exception] = []
 
     async def subflow(self, flow: Any, parameters: Mapping[str, Any], part: Part) -> None:
         """See the protocol."""
         try:
-            await part()
+            self.states.append(await part())
         except Exception as error:
             self.raised.append(error)
 

@@ -151,26 +151,23 @@ def test_no_more_batches_are_under_way_than_there_are_steps(monkeypatch: pytest.
         begun, under_way, most = list[str](), 0, 0
         may_end = asyncio.Event()
 
-        async def subflow(_flow: Any, keys: list[str], _part: Any) -> None:
-            nonlocal under_way, most
-            begun.append(keys[0])
-            under_way += 1
-            most = max(most, under_way)
-            await _part()
-            await may_end.wait()
-            under_way -= 1
-
         async def all_of_them(_run: Any, landed: Any) -> Any:
             return landed
 
-        async def load_batch(_run: Any, _batch: Any, told: Any) -> None:
+        async def load_batch(_run: Any, batch: Any, told: Any) -> None:
+            nonlocal under_way, most
+            begun.append(batch[0].key)
+            under_way += 1
+            most = max(most, under_way)
             told.staged()
+            await may_end.wait()
+            under_way -= 1
 
         one_each: Any = lambda landed: [[one] for one in landed]  # noqa: E731
         monkeypatch.setattr(loading, "to_load", all_of_them)
         monkeypatch.setattr(loading, "load_batch", load_batch)
         monkeypatch.setattr(loading, "pack", one_each)
-        of_run: Any = type("Of", (), {"loading_stopped_by": None, "subflow": staticmethod(subflow)})()
+        of_run: Any = type("Of", (), {"loading_stopped_by": None})()
         loader = BatchLoader(of_run)
         manifests: Any = [type("One", (), {"key": str(at), "partition": str(at)})() for at in range(5)]
         working = asyncio.create_task(loader.begin(manifests))

@@ -123,7 +123,8 @@ def test_what_it_had_staged_is_not_written_over_the_rows_of_its_successor(place)
             await run.gate.keep_open(Instant.now())
         Lease.acquire(place.store, SOURCE, Holder("bf-2"), now=utc_now(), ttl_s=60.0)
         run.heartbeat_due.set()
-        assert "not loaded" in str((await loading).message)
+        await loading
+        assert "not loaded" in str(run.orchestrator.states[-1].message)
         assert place.sql("SELECT COUNT(*) AS n FROM {games}") == [{"n": 0}]
 
     _after_its_freeze(place, then)
@@ -146,7 +147,8 @@ def test_what_it_was_about_to_write_when_it_was_frozen_is_not_written_either(pla
 
         monkeypatch.setattr(processors.process, "twins", freezes)
         before = place.ledger.get(DAY)
-        assert (await load_batch(run, [manifest])).is_failed()
+        await load_batch(run, [manifest])
+        assert run.orchestrator.states[-1].is_failed()
         assert place.sql("SELECT COUNT(*) AS n FROM {games}") == [{"n": 0}]
         assert place.ledger.get(DAY) == before
 

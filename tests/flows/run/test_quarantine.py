@@ -205,7 +205,8 @@ def test_a_source_that_does_not_say_how_long_it_rests_may_rest_for_ever():
 
 def test_the_process_step_loads_no_suspect():
     run = Place({key_of(1): [7], key_of(2): [7]}).run()
-    state = asyncio.run(load_batch(run, landed(run, *[key_of(1), key_of(2)])))
+    asyncio.run(load_batch(run, landed(run, *[key_of(1), key_of(2)])))
+    (state,) = run.orchestrator.states
     assert state.is_failed()
     assert state.message == "2 partitions quarantined, none left to load: see the errors"
     assert set(verdicts(run).values()) == {"partial"}
