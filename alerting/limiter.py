@@ -16,7 +16,9 @@ from pydantic.dataclasses import dataclass as stored_dataclass
 from alerting.object_store import ObjectStore
 from alerting.versioned_record import VersionedRecord
 
-_RESERVED_S = 60.0
+_RESERVED = dt.timedelta(minutes=1)
+# Clocks of different machines, and of writers that overtake each other.
+_CLOCK_SKEW = dt.timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,12 @@ class _Record:
 _ADAPTER: TypeAdapter[_Record] = TypeAdapter(_Record)
 
 
+def _is_cooling(record: _Record, now: dt.datetime, cooldown_minutes: float) -> bool:
+    """A mail of a later time than now was sent by a clock that was wrong: it silences nobody."""
+    last = record.last_sent_at
+    return last is not None and last - _CLOCK_SKEW <= now < last + dt.timedelta(minutes=cooldown_minutes)
+
+
 class Limiter:
     """``ask`` for a permit, then ``confirm`` it (sent) or ``release`` it (not sent). Key "" is never limited."""
 
@@ -53,14 +61,13 @@ class Limiter:
 
         def decide(record: _Record) -> None:
             given.clear()
-            cooling = record.last_sent_at is not None and now < record.last_sent_at + dt.timedelta(
-                minutes=cooldown_minutes
-            )
-            reserved = record.reserved_until is not None and now < record.reserved_until
+            cooling = _is_cooling(record, now, cooldown_minutes)
+            until = record.reserved_until
+            reserved = until is not None and now < until <= now + 2 * _RESERVED
             if cooldown_minutes > 0 and (cooling or reserved):
                 record.suppressed += 1
                 return
-            record.reserved_until = now + dt.timedelta(seconds=_RESERVED_S)
+            record.reserved_until = now + _RESERVED
             given.append(Permit(key, record.suppressed, record.last_sent_at, type_key))
 
         self._update(key, decide)
@@ -90,8 +97,7 @@ class Limiter:
     def free(self, key: str, cooldown_minutes: float) -> bool:
         """Whether the cooldown of ``key`` is over; changes nothing."""
         record = self._stored(key).read()
-        last = record.last_sent_at if record else None
-        return last is None or self._clock() >= last + dt.timedelta(minutes=cooldown_minutes)
+        return record is None or not _is_cooling(record, self._clock(), cooldown_minutes)
 
     def recent(self, window_s: float) -> int:
         """Counts this alert in, and returns how many were within the window."""

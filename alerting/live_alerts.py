@@ -6,10 +6,13 @@ import datetime as dt
 import gzip
 import logging
 import uuid
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from alerting.channels import Channel, DeliveryFailed
 from alerting.errors import PipelineError
@@ -22,10 +25,12 @@ from alerting.message import plain_mail
 from alerting.notices import deliver
 from alerting.object_store import ObjectMissing, ObjectStore
 from alerting.redaction import redact
-from alerting.versioned_record import unreadable
+from alerting.versioned_record import VersionedRecord, unreadable
 
 _log = logging.getLogger("gapless.alerting")
 PENDING_PREFIX = "pending-alerts/"
+LONGEST_DIGEST_HOURS = 24.0 * 31
+_MOMENT: TypeAdapter[dt.datetime] = TypeAdapter(dt.datetime)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,27 +170,51 @@ class LiveAlerts:
         )
 
     def pending(self, hours: float) -> Iterator[Incident]:
-        """Live alerts of the last ``hours``. Raises ``StateUnreadable``."""
+        """Live alerts of the last ``hours``; one that cannot be read is told as an alert of its own."""
         now = self._clock()
         since = now - dt.timedelta(hours=hours)
         start = f"{PENDING_PREFIX}{since:%Y-%m-%d}/{since:%H%M%S}"
         for stored in self._store.list(PENDING_PREFIX, start_offset=start):
             try:
                 yield Incident.from_json(gzip.decompress(self._store.read(stored.name)[0]))
-            except (ObjectMissing, OSError, EOFError, ValueError) as error:
-                raise unreadable(self._store, stored.name, error, stage="alert") from error
+            except ObjectMissing:
+                continue
+            except (OSError, EOFError, ValueError, zlib.error) as error:
+                fault = unreadable(self._store, stored.name, error, stage="alert")
+                yield with_fingerprint(Incident.from_error(fault, occurred_at=now))
 
     def send_digest(self, hours: float) -> bool:
-        """One mail over all causes of the last ``hours``, criticals first; False without alerts. ``DeliveryFailed``."""
+        """One mail over all causes of the last ``hours``, criticals first; False without alerts. ``DeliveryFailed``.
+
+        It reaches back to the digest before it, should that be longer ago: what came between the two is in this one.
+        """
+        began_at = self._clock()
+        hours = max(hours, self._hours_since_digest(began_at))
         causes = group_incidents(self.pending(hours))
-        if not causes.groups:
-            return False
-        text = digest_text(causes, hours)
+        if causes.groups:
+            self._send_digest(digest_text(causes, round(hours, 1)))
+        try:
+            self._last_digest().put(began_at)
+        except (PipelineError, OSError) as error:
+            _log.error("the next digest will tell the same alerts again: %s", redact(str(error)))
+        return bool(causes.groups)
+
+    def _hours_since_digest(self, now: dt.datetime) -> float:
+        try:
+            last = self._last_digest().read()
+        except (PipelineError, OSError) as error:
+            _log.error("not known when the last digest was sent: %s", redact(str(error)))
+            return 0.0
+        return min((now - last).total_seconds() / 3600, LONGEST_DIGEST_HOURS) if last else 0.0
+
+    def _last_digest(self) -> VersionedRecord[dt.datetime]:
+        return VersionedRecord(self._store, "alert-state/last-digest.json", _MOMENT, stage="alert")
+
+    def _send_digest(self, text: str) -> None:
         mails = [channel for channel in self._channels if channel.kind == "mail"] or list(self._channels)
         subject = f"{self._settings.subject_prefix} digest: {text.partition(chr(10))[0]}"
         if not self._post(subject, text, mails, "INFO", Permit("", 0, None)):
             raise DeliveryFailed("the digest reached no channel; its alerts are kept", stage="alert")
-        return True
 
     def summary_of(self, incidents: Iterable[Incident], hours: float) -> dict[str, Any]:
         """Counts of what occurred within ``hours``, by type, scraper and severity. Reads ``incidents`` once."""

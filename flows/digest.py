@@ -11,6 +11,7 @@ from prefect.states import Completed
 from pydantic import Field
 
 from alerting.errors import PipelineError
+from alerting.live_alerts import LONGEST_DIGEST_HOURS
 from alerting.wording import plural
 from flows.log import failed, lets_out_redacted
 from flows.wiring import build_services
@@ -18,11 +19,11 @@ from flows.wiring import build_services
 
 @lets_out_redacted
 @flow(name="digest", flow_run_name="digest of {hours} h", persist_result=False)
-async def digest(hours: Annotated[float, Field(gt=0, le=24 * 31)] = 24.0) -> State[Any]:
+async def digest(hours: Annotated[float, Field(gt=0, le=LONGEST_DIGEST_HOURS)] = 24.0) -> State[Any]:
     """Sends one mail about every live alert of the last hours, those that were held back included.
 
     Args:
-        hours: How far back, from the start of this run.
+        hours: How far back, from the start of this run; further when the digest before it is longer ago.
     """
     try:
         sent = await asyncio.to_thread(build_services().alerts.send_digest, hours)

@@ -130,12 +130,43 @@ def test_the_digest_groups_by_cause_and_an_empty_one_is_not_sent(make_manager, m
             broken(message=f"no rows on 2024-01-0{day}", partition=f"2024-01-0{day}", occurred_at=clock())
         )
     mail_server.inbox.mails.clear()
+    clock.tick(minutes=1)
     assert manager.send_digest() is True
     (digest,) = mail_server.inbox.mails
     assert "8 alerts, 1 cause" in digest["Subject"]
     assert "2024-01-01…2024-01-08 (8 days)" in text(digest)
     clock.tick(hours=25)
     assert manager.send_digest(hours=24) is False
+
+
+def test_a_digest_that_comes_late_tells_everything_since_the_one_before(make_manager, mail_server, clock):
+    manager = make_manager(mail_server.channel())
+    assert manager.send_digest(hours=24) is False
+    clock.tick(hours=1)
+    manager.record_error(broken(severity="INFO", occurred_at=clock()))
+    clock.tick(hours=26)
+    assert manager.send_digest(hours=24) is True
+    assert "1 alert, 1 cause in the last 27 hours" in mail_server.inbox.mails[-1]["Subject"]
+
+
+def test_a_digest_tells_the_alerts_beside_one_that_cannot_be_read(make_manager, mail_server, clock, store):
+    manager = make_manager(mail_server.channel())
+    manager.record_error(broken(severity="INFO", occurred_at=clock()))
+    name = f"pending-alerts/{clock():%Y-%m-%d}/235959-cut.json.gz"
+    store.write(name, b"\x1f\x8b cut", if_generation=0, content_type="application/gzip")
+    assert manager.send_digest() is True
+    told = text(mail_server.inbox.mails[-1])
+    assert "TypeError" in told
+    assert name in "".join(told.split())
+
+
+def test_an_alert_sent_by_a_clock_that_was_ahead_silences_nobody(make_manager, mail_server, clock):
+    manager = make_manager(mail_server.channel())
+    clock.tick(hours=48)
+    manager.record_error(broken())
+    clock.tick(hours=-46)
+    manager.record_error(broken())
+    assert len(mail_server.inbox.mails) == 2
 
 
 def test_a_digest_that_reaches_nobody_is_an_error_and_keeps_its_alerts(make_manager, mail_server, clock):
