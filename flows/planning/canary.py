@@ -84,8 +84,10 @@ def drift(result: CanaryResult, history: SourceHistory) -> str:
     if history.runs and unseen:
         return f"the source sends fields that no earlier run saw: {', '.join(unseen[:5])}"
     usual = history.rows_per_partition
-    if usual and result.rows:
-        found = sum(result.rows.values()) / len(result.rows)
+    # A date that is empty with proof, as those of an off-season are, says nothing of the others' volume.
+    counts = [count for count in result.rows.values() if count]
+    if usual and counts:
+        found = sum(counts) / len(counts)
         if found > VOLUME_FACTOR * usual or found < usual / VOLUME_FACTOR:
             return f"{found:,.1f} rows a date, earlier runs had {usual:,.1f}"
     return ""

@@ -52,15 +52,21 @@ def test_there_are_never_more_than_asked_and_one_seed_gives_one_choice(count: in
         (CanaryResult({"d": 10, "f": 10}, {"e": "AuthenticationError"}), "1 of 3 canary dates failed"),
         (CanaryResult({"d": 10}, unknown_fields=frozenset({"t.known"})), ""),
         (CanaryResult({"d": 10}, unknown_fields=frozenset({"t.new"})), "t.new"),
-        (CanaryResult({"d": 0}), "rows a date"),
         (CanaryResult({"d": 101}), "rows a date"),
+        (CanaryResult({"d": 101, "e": 0}), "101.0 rows a date"),
         (CanaryResult({"d": 100, "e": 0}), ""),
+        # An off-season's first and last date and its leap day, each empty with proof.
+        (CanaryResult({"d": 0, "e": 0, "f": 0}), ""),
     ],
 )
 def test_drift_in_errors_schema_and_volume_stops_the_others(result: CanaryResult, said: str) -> None:
     found = drift(result, history())
     assert said in found
     assert bool(found) == bool(said)
+
+
+def test_a_tenth_of_the_usual_rows_stops_the_others() -> None:
+    assert "9.0 rows a date" in drift(CanaryResult({"d": 9, "e": 0}), history(rows=10_000))
 
 
 def test_a_source_without_a_history_has_nothing_to_drift_from() -> None:
