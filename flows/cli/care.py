@@ -136,8 +136,8 @@ def cleanup(
     """List or delete abandoned attempts and staging."""
     services, now = build_services(), utc_now()
     services.source_kit(source)
-    found = find_leftovers(services, source, now, dt.timedelta(hours=min_age_hours))
-    removed = remove_leftovers(services, source, found, now) if apply else 0
+    found = (remove_leftovers if apply else find_leftovers)(services, source, now, dt.timedelta(hours=min_age_hours))
+    removed = len(found) if apply else 0
     rows = [one.to_dict() for one in found]
     verb = f"{removed} removed" if apply else "nothing was removed; --apply removes them"
     head = f"{plural(len(found), 'leftover')} older than {plural(min_age_hours, 'hour')}"

@@ -25,7 +25,7 @@ from flows.cli.output import (
     table,
 )
 from flows.closing.review import diff_lines
-from flows.coordination.lease import list_leases, read_lease
+from flows.coordination.lease import list_leases, read_lease, suspended_runs
 from flows.ledger.reviews import ReviewState, list_reviews, named_review
 from flows.planning.known_first_date import known_scraper
 from flows.planning.period import period_dates
@@ -210,7 +210,7 @@ def runs(
     """List recent backfills: range, verdict, time, calls, mail."""
     now, services = utc_now(), build_services(for_a_person=True)
     store = services.store
-    suspended = {lease.backfill_id for lease in list_leases(store) if lease.state == "paused"}
+    suspended = suspended_runs(list_leases(store))
     found = [describe_run(entry, now, suspended) for entry in recent_runs(store, last, source)]
     if source and not found:
         services.source_kit(source)

@@ -55,15 +55,9 @@ def release_by_hand(
     }
     name = f"audit/leases/source={source}/{by.at:%Y%m%dT%H%M%SZ}-{backfill_id}.json"
     services.store.write(name, json.dumps(trace, indent=1).encode(), content_type="application/json")
-    freed = {
-        "state": "released",
-        "heartbeat_at": by.at,
-        "expires_at": by.at,
-        "released_by": by.who,
-        "released_reason": by.reason,
-    }
+    freed = held.left(by.at, state="released", released_by=by.who, released_reason=by.reason)
     try:
-        record.write(held.model_copy(update=freed), seen)
+        record.write(freed, seen)
     except GenerationConflict:
         raise LeaseHeld(
             "the lease changed just now: the holder is alive. It was left alone", source=source, stage="lease"

@@ -22,7 +22,7 @@ from flows.closing.close_family import family_ending, family_facts, told_steps
 from flows.closing.dropping import settle_review, waiting_ids
 from flows.closing.record import keep_mail, keep_record
 from flows.closing.settle_ledger import Ending, settle_ledger
-from flows.coordination.lease import list_leases, release_lease
+from flows.coordination.lease import list_leases, release_lease, suspended_runs
 from flows.ledger.cooldowns import cooling_until, held_back, lift_command
 from flows.ledger.ledger import LedgerEntry, Verdict
 from flows.ledger.resumes import read_resumes
@@ -258,11 +258,9 @@ def _owed_and_alive(
 ) -> tuple[list[OwedSummary], set[str]]:
     """What is owed, and the ids of runs that live; what cannot be read of either is added to ``troubles``."""
     unreadable = list[StateUnreadable]()
-    alive = {
-        lease.backfill_id
-        for lease in list_leases(services.store, unreadable)
-        if lease.state == "paused" or (lease.state == "held" and lease.expires_at > now)
-    }
+    leases = list(list_leases(services.store, unreadable))
+    alive = {lease.backfill_id for lease in leases if lease.state == "held" and lease.expires_at > now}
+    alive |= suspended_runs(leases)
     # A live run takes the lease of a run whose rows wait for approval, and that run lives all the same.
     alive |= waiting_ids(list_reviews(services.store, waiting_only=True, unreadable=unreadable))
     owed = owed_summaries(services.store, now, unreadable)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
@@ -23,7 +23,8 @@ class LeaseRecord(BaseModel):
     """Who works on a source. Times are aware UTC; ``state`` is ``held``, ``paused`` or ``released``.
 
     ``pid`` is of ``machine``, which people call ``host``. ``standstill`` is set while the holder is alive and begins
-    nothing.
+    nothing. ``suspended`` is the paused lease of a backfill, which gets it back after the daily run or the person's
+    command that holds the source meanwhile.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -43,6 +44,7 @@ class LeaseRecord(BaseModel):
     standstill: Standstill | None = None
     released_by: str = ""
     released_reason: str = ""
+    suspended: LeaseRecord | None = None
     started_at: dt.datetime
     heartbeat_at: dt.datetime
     expires_at: dt.datetime
@@ -54,6 +56,17 @@ class LeaseRecord(BaseModel):
         if self.state != "held" or self.expires_at <= now:
             return False
         return not is_process_gone(self.machine, self.pid)
+
+    @property
+    def suspended_run(self) -> LeaseRecord | None:
+        """The backfill that waits for Resume, whoever works on the source meanwhile."""
+        return self if self.state == "paused" else self.suspended
+
+    def left(self, now: dt.datetime, **changes: object) -> LeaseRecord:
+        """What its holder leaves behind: the paused lease of the suspended run, else its own with ``changes``."""
+        if self.suspended is not None:
+            return self.suspended
+        return self.model_copy(update={"heartbeat_at": now, "expires_at": now, "standstill": None, **changes})
 
     def is_lent(self, now: dt.datetime) -> bool:
         """A live run works on the source by a loan that has not run out."""
@@ -129,6 +142,7 @@ class Lease:
             host=socket.gethostname(),
             machine=machine_name(),
             pid=os.getpid(),
+            suspended=_suspended_by(held, holder),
             started_at=now,
             heartbeat_at=now,
             expires_at=now + dt.timedelta(seconds=ttl_s),
@@ -152,7 +166,7 @@ class Lease:
             if found is None:
                 raise LeaseHeld("lease vanished", source=self.record.source)
             if found.state != "held" or found.backfill_id != self.record.backfill_id:
-                raise _refused(found)
+                raise _refused(found, "nothing more was done")
             return found.model_copy(
                 update={"heartbeat_at": beaten.at, "expires_at": until.at, "standstill": self.standstill}
             )
@@ -204,16 +218,28 @@ def list_leases(store: ObjectStore, unreadable: list[StateUnreadable] | None = N
             yield record
 
 
+def suspended_runs(leases: Iterable[LeaseRecord]) -> set[str]:
+    """Ids of the backfills that wait for Resume."""
+    return {one.suspended_run.backfill_id for one in leases if one.suspended_run}
+
+
 def release_lease(store: ObjectStore, source: str, backfill_id: str, now: dt.datetime) -> bool:
-    """Writes ``released`` if ``backfill_id`` is the holder; True when it was. Never deletes the object."""
+    """Writes ``released`` if ``backfill_id`` is the holder; True when it was. Never deletes the object.
+
+    A suspended run gets its paused lease back, and one that is released itself does not.
+    """
     return _leave(store, source, backfill_id, now, "released")
 
 
 def _leave(store: ObjectStore, source: str, backfill_id: str, now: dt.datetime, state: str) -> bool:
     def left(found: LeaseRecord | None) -> LeaseRecord | None:
-        if found is None or found.state not in ("held", "paused") or found.backfill_id != backfill_id:
+        if found is None:
             return None
-        return found.model_copy(update={"state": state, "heartbeat_at": now, "expires_at": now, "standstill": None})
+        if found.suspended is not None and found.suspended.backfill_id == backfill_id:
+            return found.model_copy(update={"suspended": None}) if state == "released" else None
+        if found.state not in ("held", "paused") or found.backfill_id != backfill_id:
+            return None
+        return found.left(now, state=state)
 
     return lease_record(store, source).update(left) is not None
 
@@ -223,23 +249,17 @@ def pause_lease(store: ObjectStore, source: str, backfill_id: str, now: dt.datet
     return _leave(store, source, backfill_id, now, "paused")
 
 
-def refuse_while_held(store: ObjectStore, source: str, now: dt.datetime, action: str) -> None:
-    """Raises ``LeaseHeld`` when a living run works on the source: its state belongs to it."""
-    held = read_lease(store, source)
-    if held and held.is_alive(now):
-        raise LeaseHeld(
-            f"{action} would write beside {held.describe()}; nothing was done",
-            source=source,
-            stage="lease",
-            hint=f"wait for it, or see: gapless status {source}",
-        )
+def _suspended_by(found: LeaseRecord | None, holder: Holder) -> LeaseRecord | None:
+    """Another backfill takes the place of a suspended one for good."""
+    waits = found.suspended_run if found else None
+    return None if waits is None or holder.mode == "backfill" or waits.backfill_id == holder.backfill_id else waits
 
 
-def _refused(held: LeaseRecord) -> LeaseHeld:
+def _refused(held: LeaseRecord, done: str = "nothing was done") -> LeaseHeld:
+    look = f", or look at flow run {held.flow_run_id}" if held.flow_run_id else ""
     return LeaseHeld(
-        f"the source is held by {held.describe()}; nothing was done",
+        f"the source is held by {held.describe()}; {done}",
         source=held.source,
         stage="lease",
-        hint=f"wait for it, or look at flow run {held.flow_run_id}; a dead holder expires at "
-        f"{held.expires_at:%H:%M:%S} UTC",
+        hint=f"wait for it{look}; a dead holder expires at {held.expires_at:%H:%M:%S} UTC",
     )

@@ -8,8 +8,10 @@ from typing import Any
 
 from alerting.errors import ConfigurationError, PipelineError, Truncated
 from alerting.incident import Incident
+from alerting.ranges import compress_dates
 from alerting.wording import plural
-from flows.coordination.lease import refuse_while_held
+from flows.coordination.kept_lease import held_by_hand
+from flows.coordination.lease import Lease
 from flows.ledger.entry import REOPENED
 from flows.ledger.ledger import Verdict
 from flows.truth.declared import without_unasked
@@ -109,16 +111,27 @@ def reopen(services: Services, source: str, findings: Sequence[Finding], by: str
     """Makes every finding something that a plan takes up, by the cheapest path; returns the keys to run.
 
     A date that was called done is given back: to ``landed`` when its payload is there (no call is needed), else to
-    ``planned``. What is open already is left as it is. Raises ``LeaseHeld`` when a run works on the source.
+    ``planned``. What is open already is left as it is, and what a run wrote since ``now``, when the audit began.
+    Raises ``LeaseHeld`` when a run works on the source.
     """
-    refuse_while_held(services.store, source, now, "repair")
     if any(one.deficit is Deficit.UNMAPPED for one in findings):
         raise ConfigurationError(findings[0].why, source=source, stage="repair", hint="install the missing processor")
+    with held_by_hand(services, source, "repair", compress_dates(one.partition for one in findings)[:200]) as lease:
+        _reopen(services, lease, findings, by, now)
+    # A person decides about what waits for approval.
+    return sorted({one.partition for one in findings if one.deficit is not Deficit.IN_REVIEW})
+
+
+def _reopen(services: Services, lease: Lease, findings: Sequence[Finding], by: str, now: dt.datetime) -> None:
+    source = lease.record.source
     ledger = services.source_kit(source).ledger
     entries = ledger.refresh()
     landed = landed_attempts(services.store, source)
     for one in findings:
         entry, attempts = entries.get(one.partition), landed.get(one.partition, ())
+        if entry is not None and entry.updated_at > now:
+            continue
+        lease.check()
         why = {"error_type": REOPENED, "error": f"{one.deficit.value}: {one.why}"}
         if (
             one.deficit is Deficit.LANDED_NOT_LOADED
@@ -138,5 +151,3 @@ def reopen(services: Services, source: str, findings: Sequence[Finding], by: str
                 else Verdict.PLANNED
             )
             ledger.advance(one.partition, verdict, by, now, **why)
-    # A person decides about what waits for approval.
-    return sorted({one.partition for one in findings if one.deficit is not Deficit.IN_REVIEW})

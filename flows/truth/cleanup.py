@@ -2,7 +2,8 @@
 
 Never touched: an attempt with a manifest, an attempt that a ledger entry names, landed pages of a source that feeds on
 another (each is good for any later attempt), anything younger than ``min_age``, and any object at all while a living
-run holds the source's lease.
+run holds the source's lease. What is removed is looked for with the lease in hand: a run stages under names that
+follow from what it loads, so one that was a leftover may be in use again.
 """
 
 # The names in the SQL are those of staging tables, checked against a pattern.
@@ -17,7 +18,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from alerting.object_store import StoredObject
-from flows.coordination.lease import refuse_while_held
+from flows.coordination.kept_lease import held_by_hand
 from flows.wiring import Services
 from scrapers.manifest import source_prefix
 
@@ -52,15 +53,17 @@ def find_leftovers(services: Services, source: str, now: dt.datetime, min_age: d
     return sorted(found, key=lambda one: (one.kind, one.name))
 
 
-def remove_leftovers(services: Services, source: str, found: list[Leftover], now: dt.datetime) -> int:
-    """Removes what ``find_leftovers`` found; returns how many things. Raises ``LeaseHeld`` while a run works."""
-    refuse_while_held(services.store, source, now, "cleanup")
-    for one in found:
-        if one.kind == "staging table":
-            services.warehouse.query(f"DROP TABLE IF EXISTS {services.warehouse.name_of(one.name)}")
-        for name in one.objects:
-            services.store.delete(name)
-    return len(found)
+def remove_leftovers(services: Services, source: str, now: dt.datetime, min_age: dt.timedelta) -> list[Leftover]:
+    """Removes what ``find_leftovers`` finds, and returns it. Raises ``LeaseHeld`` while a run works."""
+    with held_by_hand(services, source, "cleanup") as lease:
+        found = find_leftovers(services, source, now, min_age)
+        for one in found:
+            lease.check()
+            if one.kind == "staging table":
+                services.warehouse.query(f"DROP TABLE IF EXISTS {services.warehouse.name_of(one.name)}")
+            for name in one.objects:
+                services.store.delete(name)
+    return found
 
 
 def _orphaned_attempts(services: Services, source: str, before: dt.datetime) -> Iterator[Leftover]:

@@ -8,9 +8,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from alerting.errors import Truncated
-from alerting.object_store import ObjectStore, StoredObject
-from flows.coordination.lease import refuse_while_held
+from alerting.errors import LeaseHeld, Truncated
+from alerting.object_store import GenerationConflict, ObjectStore, StoredObject
+from flows.coordination.kept_lease import held_by_hand
 from flows.ledger.entry import OfNewerVersion
 from flows.ledger.ledger import LedgerEntry, Verdict, ledger_prefix
 from flows.truth.inventory import LandedAttempt, landed_attempts
@@ -62,11 +62,20 @@ def rebuild_ledger(services: Services, source: str, now: dt.datetime, apply: boo
 
     A partition whose rows agree with its manifest, and which a receipt names, is verified again by that recount;
     any other is ``landed``, so that the next run loads it without a call, or ``planned`` where the answer was not a
-    complete one. Writes only with ``apply``, over the very
-    object that was looked at. Raises ``LeaseHeld`` while a run works on the source.
+    complete one. Writes only with ``apply``, over the very object that was looked at. Raises ``LeaseHeld`` while a run
+    works on the source, and when somebody wrote beside it all the same.
     """
-    if apply:
-        refuse_while_held(services.store, source, now, "reconcile")
+    if not apply:
+        return _rebuilt(services, source, now)
+    with held_by_hand(services, source, RECONCILED) as lease:
+        rebuilt = _rebuilt(services, source, now)
+        for one in rebuilt:
+            lease.check()
+            _put(services.store, one)
+    return rebuilt
+
+
+def _rebuilt(services: Services, source: str, now: dt.datetime) -> list[Rebuilt]:
     listed = {_key(source, one): one for one in services.store.list(ledger_prefix(source))}
     lost = {
         key: attempts
@@ -84,9 +93,6 @@ def rebuild_ledger(services: Services, source: str, now: dt.datetime, apply: boo
         Rebuilt(LedgerEntry(source, key, Verdict.PLANNED, RECONCILED, now), "unreadable", listed[key].generation)
         for key in sorted(broken - set(entries))
     ]
-    if apply:
-        for one in rebuilt:
-            _put(services.store, one)
     return rebuilt
 
 
@@ -137,11 +143,20 @@ def _readable(source: str, key: str, stored: StoredObject) -> bool:
 
 
 def _put(store: ObjectStore, one: Rebuilt) -> None:
-    metadata = one.entry.to_metadata()
-    store.write(
-        f"{ledger_prefix(one.entry.source)}{one.entry.partition}.json",
-        json.dumps(metadata, indent=1).encode(),
-        if_generation=one.generation,
-        content_type="application/json",
-        metadata=metadata,
-    )
+    entry, metadata = one.entry, one.entry.to_metadata()
+    try:
+        store.write(
+            f"{ledger_prefix(entry.source)}{entry.partition}.json",
+            json.dumps(metadata, indent=1).encode(),
+            if_generation=one.generation,
+            content_type="application/json",
+            metadata=metadata,
+        )
+    except GenerationConflict as conflict:
+        raise LeaseHeld(
+            "the ledger entry was written by another process meanwhile; it stays, and so do entries rebuilt before it",
+            source=entry.source,
+            partition=entry.partition,
+            stage="ledger",
+            hint=f"gapless status {entry.source}, then the same command again",
+        ) from conflict

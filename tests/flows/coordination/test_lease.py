@@ -12,14 +12,16 @@ import pytest
 from alerting import machine
 from alerting.errors import LeaseHeld, StateUnreadable
 from alerting.memory_store import MemoryObjectStore
-from flows.coordination.lease import Holder, Lease, read_lease, release_lease
+from flows.coordination.lease import Holder, Lease, list_leases, pause_lease, read_lease, release_lease, suspended_runs
 
 NOW = dt.datetime(2025, 2, 1, 12, tzinfo=dt.UTC)
 LATER = NOW + dt.timedelta(seconds=61)
 
 
 def acquire(store: MemoryObjectStore, backfill_id: str, now: dt.datetime = NOW) -> Lease:
-    return Lease.acquire(store, "s", Holder(backfill_id, range_text="2025-01-01..2025-01-31"), now=now, ttl_s=60)
+    return Lease.acquire(
+        store, "s", Holder(backfill_id, "run-1", range_text="2025-01-01..2025-01-31"), now=now, ttl_s=60
+    )
 
 
 def test_the_second_run_is_refused_with_holder_start_mode_and_where_to_look() -> None:
@@ -108,3 +110,63 @@ def test_a_clock_that_is_set_back_gives_the_source_to_nobody_else() -> None:
     assert held is not None
     assert held.expires_at >= NOW + dt.timedelta(seconds=60)
     assert first.held_until.at == held.expires_at
+
+
+# -- a suspended run --------------------------------------------------------------------------------------------
+
+
+def hold(store: MemoryObjectStore, holder: Holder, now: dt.datetime = NOW) -> Lease:
+    return Lease.acquire(store, "s", holder, now=now, ttl_s=60)
+
+
+@pytest.fixture
+def suspended() -> MemoryObjectStore:
+    store = MemoryObjectStore()
+    acquire(store, "bf-1")
+    pause_lease(store, "s", "bf-1", NOW)
+    return store
+
+
+@pytest.mark.parametrize("mode", ["reconcile", "daily"])
+def test_a_command_or_daily_run_gives_a_suspended_run_its_lease_back_as_it_was(
+    suspended: MemoryObjectStore, mode: str
+) -> None:
+    before = read_lease(suspended, "s")
+    lease = hold(suspended, Holder("other", mode=mode), LATER)
+    assert suspended_runs(list_leases(suspended)) == {"bf-1"}, "nobody may take it for dead meanwhile"
+    lease.heartbeat(LATER)
+    lease.release(LATER)
+    assert read_lease(suspended, "s") == before
+
+
+def test_a_suspended_run_is_known_after_commands_that_died(suspended: MemoryObjectStore) -> None:
+    before = read_lease(suspended, "s")
+    hold(suspended, Holder("one", mode="cleanup"))
+    hold(suspended, Holder("two", mode="cleanup"), LATER)
+    assert suspended_runs(list_leases(suspended)) == {"bf-1"}
+    assert release_lease(suspended, "s", "two", LATER), "as the watchdog does"
+    assert read_lease(suspended, "s") == before
+
+
+def test_another_backfill_takes_the_place_of_a_suspended_one_for_good(suspended: MemoryObjectStore) -> None:
+    acquire(suspended, "bf-2").release(LATER)
+    assert suspended_runs(list_leases(suspended)) == set()
+    held = read_lease(suspended, "s")
+    assert held is not None
+    assert (held.state, held.backfill_id) == ("released", "bf-2")
+
+
+def test_a_suspended_run_that_is_ended_meanwhile_is_not_given_its_lease_back(suspended: MemoryObjectStore) -> None:
+    lease = hold(suspended, Holder("one", mode="cleanup"))
+    release_lease(suspended, "s", "bf-1", NOW)
+    lease.heartbeat(NOW)
+    lease.release(NOW)
+    assert suspended_runs(list_leases(suspended)) == set()
+
+
+def test_a_suspended_run_that_goes_on_holds_the_lease_as_any_other(suspended: MemoryObjectStore) -> None:
+    hold(suspended, Holder("one", mode="cleanup")).release(NOW)
+    acquire(suspended, "bf-1").release(LATER)
+    held = read_lease(suspended, "s")
+    assert held is not None
+    assert (held.state, held.suspended) == ("released", None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 from typing import Any
 
@@ -10,9 +11,12 @@ import pytest
 from alerting.errors import LeaseHeld, StateUnreadable
 from alerting.incident import Incident
 from alerting.run_facts import RunFacts
-from flows.coordination.lease import Holder, Lease
+from flows.coordination.lease import Holder, Lease, pause_lease, read_lease
 from flows.ledger.ledger import Verdict
+from flows.truth import auditing
+from flows.truth.accepting import accept_open
 from flows.truth.cleanup import find_leftovers, remove_leftovers
+from flows.truth.deficits import Deficit, Finding
 from flows.truth.reconcile import rebuild_ledger
 from flows.views.preflight import preflight
 from scrapers.base import Page, Request
@@ -46,7 +50,8 @@ def test_k20_cleanup_lists_broken_off_attempts_and_staging_and_touches_nothing_t
     assert [one.kind for one in found] == ["attempt", "staging object", "staging table"]
     assert gapless("cleanup", SOURCE).code == 0
     assert place.objects() == before
-    assert remove_leftovers(place.services, SOURCE, found, utc_now()) == 3
+    removed = remove_leftovers(place.services, SOURCE, utc_now() + TOMORROW, dt.timedelta(days=1))
+    assert removed == found
     gone = set(before) - set(place.objects())
     assert {name.split("/")[0] for name in gone} == {"landing", "staging"}
     assert len(gone) == 2
@@ -57,10 +62,9 @@ def test_k20_cleanup_lists_broken_off_attempts_and_staging_and_touches_nothing_t
 def test_cleanup_leaves_what_is_young_and_waits_for_a_living_run(place: Any) -> None:
     place.store.write(f"staging/source={SOURCE}/batch=x/part.ndjson.gz", b"x")
     assert find_leftovers(place.services, SOURCE, utc_now(), dt.timedelta(hours=1)) == []
-    found = find_leftovers(place.services, SOURCE, utc_now() + TOMORROW, dt.timedelta(days=1))
     Lease.acquire(place.store, SOURCE, Holder("bf-1"), now=utc_now(), ttl_s=600)
     with pytest.raises(LeaseHeld):
-        remove_leftovers(place.services, SOURCE, found, utc_now())
+        remove_leftovers(place.services, SOURCE, utc_now() + TOMORROW, dt.timedelta(days=1))
     assert len(list(place.store.list("staging/"))) == 1
 
 
@@ -102,7 +106,8 @@ def test_an_unreadable_entry_stops_everything_until_reconcile_rebuilds_it_and_ot
         _ = place.ledger
     assert gapless("reconcile", SOURCE, "--apply").code == 0
     after = place.objects()
-    assert {name for name in after if after[name] != before.get(name)} == {broken}
+    changed = {name for name in after if after[name] != before.get(name)}
+    assert changed - {f"leases/{SOURCE}.json"} == {broken}
     assert place.entry("2025-01-02").verdict is Verdict.VERIFIED
 
 
@@ -120,6 +125,62 @@ def test_reconcile_does_not_write_beside_a_living_run(place: Any) -> None:
     with pytest.raises(LeaseHeld):
         rebuild_ledger(place.services, SOURCE, utc_now(), apply=True)
     assert list(place.store.list("ledger/")) == []
+
+
+def test_reconcile_leaves_an_entry_that_was_written_beside_it_and_says_so(
+    place: Any, gapless: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.land("2025-01-01", record=False)
+    written = f"ledger/source={SOURCE}/2025-01-01.json"
+    monkeypatch.setattr(Lease, "check", lambda _: place.store.write(written, b"{}"))
+    refused = gapless("reconcile", SOURCE, "--apply")
+    assert refused.code == 1
+    assert "2025-01-01" in refused.err
+    assert "written by another process meanwhile" in refused.err
+    assert place.store.read(written)[0] == b"{}"
+
+
+def reopen(place: Any) -> None:
+    auditing.reopen(place.services, SOURCE, audited(place), "repair-1", utc_now())
+
+
+def accept(place: Any) -> None:
+    accept_open(place.services, SOURCE, ["2025-01-01"], who="me", reason="gone", now=utc_now())
+
+
+def tidy_up(place: Any) -> None:
+    assert remove_leftovers(place.services, SOURCE, utc_now() + TOMORROW, dt.timedelta(days=1))
+
+
+def rebuild(place: Any) -> None:
+    assert rebuild_ledger(place.services, SOURCE, utc_now(), apply=True)
+
+
+def audited(place: Any) -> list[Finding]:
+    return [Finding(SOURCE, "2025-01-01", Deficit.SHORT, "rows are gone")]
+
+
+@pytest.mark.parametrize("command", [reopen, accept, tidy_up, rebuild])
+def test_no_run_begins_while_a_command_writes_and_a_suspended_one_is_suspended_afterwards(
+    place: Any, monkeypatch: pytest.MonkeyPatch, command: Any
+) -> None:
+    place.fill("2025-01-01", 1)
+    place.ledger.put(dataclasses.replace(place.entry("2025-01-01"), open_items="1 game"))
+    place.land("2025-01-02", record=False)
+    place.store.write(f"staging/source={SOURCE}/batch=x/part.ndjson.gz", b"x")
+    Lease.acquire(place.store, SOURCE, Holder("bf-1"), now=utc_now(), ttl_s=600)
+    pause_lease(place.store, SOURCE, "bf-1", utc_now())
+    before, refused = read_lease(place.store, SOURCE), []
+
+    def looked(_: Lease) -> None:
+        with pytest.raises(LeaseHeld) as error:
+            Lease.acquire(place.store, SOURCE, Holder("bf-2"), now=utc_now(), ttl_s=600)
+        refused.append(error)
+
+    monkeypatch.setattr(Lease, "check", looked)
+    command(place)
+    assert refused, "it looks before it writes"
+    assert read_lease(place.store, SOURCE) == before
 
 
 # -- status ----------------------------------------------------------------------------------------------------
