@@ -313,7 +313,7 @@ def why_unaskable(scraper: Scraper, partition: Partition, earliest: dt.date) -> 
     return f"{TOO_OLD}, which begins at {earliest}"
 
 
-def _unless_askable_again(entry: LedgerEntry | None, why: str) -> LedgerEntry | None:
+def unless_askable_again(entry: LedgerEntry | None, why: str) -> LedgerEntry | None:
     """The entry; None where it says "before the first date" of a source whose first date is earlier by now."""
     if (
         entry is None
@@ -350,7 +350,7 @@ def _path(
         # The review is gone, and its rows with it.
         entry = replace(entry, verdict=Verdict.LANDED)
     why = why_unaskable(scraper, partition, rules.earliest)
-    entry = _unless_askable_again(entry, why)
+    entry = unless_askable_again(entry, why)
     if why:
         without_call = _without_call(entry, mode, why)
         if without_call is not None:

@@ -26,6 +26,7 @@ from flows.planning.plan import BEFORE_FIRST
 from flows.planning.refused_tier import remember_refusal
 from flows.planning.requested import Selection, requested_partitions
 from flows.planning.tiers import refuse_closed
+from flows.truth.inventory import first_date_of
 from flows.wiring import Services
 from scrapers.attempt import Fetcher
 from scrapers.base import Scraper
@@ -119,7 +120,8 @@ def _record(services: Services, ledger: Ledger, found: FirstDate, by: str) -> No
     first_date_record(services.store, found.source).put(found)
     why = f"{BEFORE_FIRST} {found.first_date} {found.evidence}"
     for key, entry in ledger.entries().items():
-        if entry.verdict.is_failed and key < found.first_date.isoformat():
+        began = first_date_of(key)
+        if entry.verdict.is_failed and began and began < found.first_date:
             ledger.advance(key, Verdict.UNAVAILABLE, by, utc_now(), evidence=why)
 
 

@@ -19,7 +19,7 @@ from flows.ledger.ledger import LedgerEntry, Verdict
 from flows.ledger.rests import long_rests
 from flows.planning.expectations import items_now, moved_away, read_expectations
 from flows.planning.known_first_date import known_scraper
-from flows.planning.plan import why_unaskable
+from flows.planning.plan import unless_askable_again, why_unaskable
 from flows.planning.versions import changed_partitions
 from flows.truth.row_counts import loaded_since, rows_by_partition
 from flows.wiring import Services
@@ -166,21 +166,22 @@ def read_inventory(
     items = items_now(services, scraper, wanted, expected)
     moved = moved_away(services, items, expected, ledger)
     changed = changed_partitions(services, scraper, ledger)
+    whys = {one.key: why_unaskable(scraper, one, scraper.earliest(now)) for one in wanted}
     known = [
         Known(
             one,
-            ledger.get(one.key),
+            unless_askable_again(ledger.get(one.key), whys[one.key]),
             landed.get(one.key, ()),
             rows[one.key],
             doubts.get(one.key, ""),
-            is_askable=not why_unaskable(scraper, one, scraper.earliest(now)),
+            is_askable=not whys[one.key],
             items=items.get(one.key, ()),
             changed=changed.get(one.key, ""),
             moved=moved.get(one.key, ""),
         )
         for one in wanted
     ]
-    known = [_or_unavailable(scraper, one, now) for one in known]
+    known = [_or_unavailable(one, scraper.source, whys[one.partition.key], now) for one in known]
     with threads(_READERS) as pool:
         refused = list(pool.map(lambda one: _refused(services, scraper, one), known))
     known = [dataclasses.replace(one, refused=why) if why else one for one, why in zip(known, refused, strict=True)]
@@ -205,11 +206,10 @@ def _refused(services: Services, scraper: Scraper, known: Known) -> str:
     return ""
 
 
-def _or_unavailable(scraper: Scraper, known: Known, now: dt.datetime) -> Known:
+def _or_unavailable(known: Known, source: str, why: str, now: dt.datetime) -> Known:
     if known.is_askable or known.entry or known.attempts or known.has_rows:
         return known
-    why = why_unaskable(scraper, known.partition, scraper.earliest(now))
-    entry = LedgerEntry(scraper.source, known.partition.key, Verdict.UNAVAILABLE, "", now, evidence=why)
+    entry = LedgerEntry(source, known.partition.key, Verdict.UNAVAILABLE, "", now, evidence=why)
     return dataclasses.replace(known, entry=entry)
 
 

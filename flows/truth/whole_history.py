@@ -18,7 +18,7 @@ from alerting.wording import plural
 from flows.ledger.entry import LedgerEntry, Verdict
 from flows.ledger.rests import long_rests
 from flows.planning.known_first_date import known_scraper
-from flows.planning.plan import BEFORE_FIRST, why_unaskable
+from flows.planning.plan import BEFORE_FIRST, unless_askable_again, why_unaskable
 from flows.planning.stored_plan import planned_by_source
 from flows.truth.inventory import first_date_of, last_dates, whole_partitions
 from flows.wiring import Services
@@ -205,12 +205,12 @@ def history_of(
     earliest = scraper.earliest(now)
     found = []
     for one in partitions:
-        entry = entries.get(one.key)
+        entry = unless_askable_again(entries.get(one.key), why_unaskable(scraper, one, earliest))
         if entry is not None:
             found.append(_known_cell(scraper, one, entry, doubts.get(one.key, "")))
         elif cell := _unaskable(scraper, one, earliest):
             found.append(cell)
-        elif one.is_whole or one.key in planned or one.start >= since:
+        elif one.is_whole or one.key in planned or one.key in entries or one.start >= since:
             found.append(Cell(one, Verdict.PLANNED.value, "never attempted"))
     return History(scraper.source, scraper.title, scraper.step, tuple(found))
 

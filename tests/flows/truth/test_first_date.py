@@ -31,9 +31,11 @@ from flows.planning.plan import Path, PlanRules, make_plan
 from flows.planning.planner import plan_asked
 from flows.planning.requested import Selection
 from flows.settings import Settings
+from flows.truth import find_first_date as finding
 from flows.truth.find_first_date import find_first_date, forget_first_date
 from flows.wiring import Services
 from scrapers.base import Findings, Page, Request, Scraper
+from scrapers.first_date_search import Look
 from scrapers.landing import Landing
 from scrapers.partition import Partition, partitions_between
 from scrapers.scrape import ScrapeContext, scrape, utc_now
@@ -198,6 +200,21 @@ def test_what_had_failed_before_the_launch_is_unavailable_until_it_is_forgotten(
     assert Ledger(services.store, SOURCE).refresh()["1989-12-30"].verdict is Verdict.PLANNED
     assert set(plan_of(services).values()) == {Path.FETCH}
     assert not forget_first_date(services, SOURCE)
+
+
+def test_a_failed_month_that_turns_out_to_be_the_first_one_with_rows_is_still_to_be_fetched(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    months, ledger = "hemnet_details", Ledger(services.store, "hemnet_details")
+    for key in ("2020-02", "2020-03"):
+        ledger.advance(key, Verdict.FAILED_RETRYABLE, "b", utc_now(), error_type="SourceUnavailable")
+    monkeypatch.setattr(
+        finding, "look_at", lambda partition, *_: Look(partition.key, partition.key >= "2020-03", "200")
+    )
+    found = find_first_date(services, months, Selection(dt.date(2019, 1, 1), dt.date(2020, 6, 30)), who="me@here")
+    assert found.first_date == dt.date(2020, 3, 1)
+    known = Ledger(services.store, months).refresh()
+    assert [known[key].verdict.value for key in ("2020-02", "2020-03")] == ["unavailable", "failed_retryable"]
 
 
 def test_what_the_ledger_knows_is_not_asked_and_not_contradicted(services: Services, upstream: Upstream) -> None:

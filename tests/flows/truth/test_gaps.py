@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 
+from flows.ledger.ledger import Verdict
+from scrapers.scrape import utc_now
+
 TABLES = {"nba_bdl_games", "nba_bdl_player_stats"}
 SOURCE = "bdl_box_scores"
 
@@ -85,3 +88,15 @@ def test_without_a_range_everything_that_is_known_is_looked_at_and_nothing_known
 def _each(missing: set[tuple[str, str]]) -> set[tuple[str, str]]:
     ranges = ", ".join(sorted(span for span, _ in missing))
     return {(ranges, "never attempted")}
+
+
+def test_a_date_before_a_first_date_that_is_earlier_by_now_is_a_gap_and_one_for_the_audit(
+    place: Any, gaps: Any, gapless: Any
+) -> None:
+    place.fill("2025-01-01", 1)
+    told = "before the source's first date 2025-01-01 (found on 2025-02-01)"
+    place.ledger.advance("2024-12-31", Verdict.UNAVAILABLE, "bf-1", utc_now(), evidence=told)
+    never = {("2024-12-31", "never attempted")}
+    assert gaps("2024-12-31", "2025-01-01") == (1, dict.fromkeys(TABLES, never))
+    found = gapless("audit", SOURCE, "--from", "2024-12-31", "--to", "2025-01-01", "--json").data
+    assert [(one["deficit"], one["ranges"]) for one in found["deficits"]] == [("never_attempted", "2024-12-31")]

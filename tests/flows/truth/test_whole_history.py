@@ -81,6 +81,13 @@ def test_before_the_first_date_is_no_gap_and_neither_is_what_the_source_answers_
     assert of(history, "2025-01-31", "2025-02-10") == ["planned", "verified"]
 
 
+def test_what_was_before_the_first_date_is_missing_as_soon_as_the_first_date_is_earlier() -> None:
+    told = "before the source's first date 2025-02-01"
+    known = dict(entry(day, Verdict.UNAVAILABLE, evidence=told) for day in ("2025-01-04", "2025-01-06"))
+    history = history_of(Daily(), known, (), NOW)
+    assert of(history, "2025-01-04", "2025-01-06") == ["before_first", "planned"]
+
+
 def test_a_setting_or_a_daily_run_asks_for_every_date_since() -> None:
     daily = LedgerEntry("toy", "2025-02-20", Verdict.VERIFIED, "daily-0f3a5c1e7b1d", NOW)
     history = history_of(Daily(), {"2025-02-20": daily}, (), NOW)
