@@ -109,10 +109,13 @@ class BatchWork:
             batch = BatchRows(digest, spools, failures=dict(refused))
             try:
                 wanted = [manifest for manifest in ordered if manifest.partition not in refused]
-                read_batch(batch, wanted, processor, self.context.landing)
+                # A round trip each, while the rows are read.
+                with threads(_TABLES_AT_ONCE, "ensure") as beside:
+                    ensuring = [beside.submit(warehouse.ensure_table, table) for table in tables if wanted]
+                    read_batch(batch, wanted, processor, self.context.landing)
                 good = [manifest for manifest in ordered if manifest.partition in batch.admitted]
-                if good:
-                    self._at_once("ensure", warehouse.ensure_table, tables)
+                for ensured in ensuring if good else ():
+                    ensured.result()
                 self.context.read(batch)
                 return StagedBatch(batch, good, self._stage_tables(batch, good))
             finally:

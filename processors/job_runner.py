@@ -125,6 +125,9 @@ class JobRunner:
 
     def _failure(self, job: Job, action: str) -> PipelineError | None:
         """Waits for the end; None is success. Raises when the job's end is not known."""
+        if job.state == "DONE" and not job.error_result:
+            # The answer to its start says so: nothing is asked again.
+            return None
         try:
             options: dict[str, Any] = {"job_retry": None} if job.job_type == "query" else {}
             job.result(retry=self._retry, timeout=self._timeout_s, **options)

@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from google.cloud import bigquery
 from pydantic import AwareDatetime, Field
 
 from alerting.errors import BudgetExhausted, ConfigurationError, LoadRejected, WarehouseBusy
@@ -374,3 +375,19 @@ def test_a_staging_table_that_expired_before_the_replace_is_staged_again(bench, 
             bench.process(manifest)
     assert bench.process(manifest).tables["games"].load_job_id.endswith("-a2")
     assert bench.rows("games", "score") == [(100,)]
+
+
+def test_a_job_that_is_done_when_its_start_is_answered_is_not_asked_about(bench, monkeypatch):
+    asked = []
+    for kind in (bigquery.LoadJob, bigquery.QueryJob):
+        real = kind.result
+
+        def told(job, *args, real=real, **rest):
+            asked.append(job.job_id)
+            return real(job, *args, **rest)
+
+        monkeypatch.setattr(kind, "result", told)
+    receipt = bench.process(bench.land(DAY, [bench.game(DAY)]))
+    jobs = {job for one in receipt.tables.values() for job in (one.load_job_id, one.replace_job_id)}
+    assert len(jobs) == 4
+    assert jobs.isdisjoint(asked)
