@@ -133,6 +133,16 @@ def list_reviews(
             yield review
 
 
+def dropped_reviews(store: ObjectStore, source: str) -> set[str]:
+    """Ids of the source's reviews that were rejected or expired. One listing."""
+    over = (ReviewState.REJECTED.value, ReviewState.EXPIRED.value)
+    return {
+        found.name.removeprefix(_PREFIX).removesuffix(".json")
+        for found in store.list(_PREFIX)
+        if found.metadata.get("source") == source and found.metadata.get("state") in over
+    }
+
+
 def waiting_review(store: ObjectStore, source: str) -> Review | None:
     """The review of which rows of the source still wait."""
     return next(list_reviews(store, source=source, waiting_only=True), None)

@@ -16,7 +16,8 @@ from flows.ledger.entry import REOPENED
 from flows.ledger.ledger import Verdict
 from flows.truth.declared import without_unasked
 from flows.truth.deficits import Deficit, Finding, find_deficits
-from flows.truth.inventory import landed_attempts, landed_sources, read_inventory
+from flows.truth.inventory import read_inventory
+from flows.truth.landed import landed_sources, wanted_attempts
 from flows.truth.reconcile import landed_entry
 from flows.wiring import Services
 from processors.registry import sources as processed_sources
@@ -126,7 +127,7 @@ def _reopen(services: Services, lease: Lease, findings: Sequence[Finding], by: s
     source = lease.record.source
     ledger = services.source_kit(source).ledger
     entries = ledger.refresh()
-    landed = landed_attempts(services.store, source)
+    landed = wanted_attempts(services.store, source, entries)
     for one in findings:
         entry, attempts = entries.get(one.partition), landed.get(one.partition, ())
         if entry is not None and entry.updated_at > now:

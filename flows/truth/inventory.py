@@ -9,42 +9,25 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import re
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 from alerting.errors import StateUnreadable, Truncated
-from alerting.object_store import ObjectStore
 from flows.ledger.ledger import LedgerEntry, Verdict
 from flows.ledger.rests import long_rests
 from flows.planning.expectations import items_now, moved_away, read_expectations
 from flows.planning.known_first_date import known_scraper
 from flows.planning.plan import unless_askable_again, why_unaskable
 from flows.planning.versions import changed_partitions
+from flows.truth.landed import LandedAttempt, wanted_attempts
 from flows.truth.row_counts import loaded_since, rows_by_partition
 from flows.wiring import Services
 from processors.items import Comparison
 from scrapers.base import Scraper
-from scrapers.manifest import no_evidence, source_prefix
+from scrapers.manifest import no_evidence
 from scrapers.partition import Partition, partitions_between
 from scrapers.threads import threads
 
 _READERS = 8
-_MANIFEST = re.compile(r"landing/source=([^/]+)/partition=([^/]+)/attempt=([^/]+)/manifest\.json")
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class LandedAttempt:
-    """An attempt that has its manifest, by the listing alone. Ids sort by time.
-
-    ``statuses`` are those of its answers; empty where the listing does not say them, and the manifest has to be read.
-    """
-
-    attempt: str
-    content_hash: str
-    backfill_id: str
-    manifest_name: str
-    statuses: frozenset[int] = frozenset()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -94,37 +77,6 @@ class Known:
         return any(self.rows.values())
 
 
-def landed_attempts(store: ObjectStore, source: str) -> dict[str, tuple[LandedAttempt, ...]]:
-    """Partition key -> its attempts with a manifest, oldest first, from one listing of the landing."""
-    found: defaultdict[str, list[LandedAttempt]] = defaultdict(list)
-    for stored in store.list(source_prefix(source)):
-        match = _MANIFEST.fullmatch(stored.name)
-        if match:
-            facts = stored.metadata
-            found[match[2]].append(
-                LandedAttempt(
-                    match[3],
-                    facts.get("content_hash", ""),
-                    facts.get("backfill_id", ""),
-                    stored.name,
-                    frozenset(int(text) for text in facts.get("statuses", "").split() if text.isdecimal()),
-                )
-            )
-    return {key: tuple(sorted(attempts, key=lambda one: one.attempt)) for key, attempts in found.items()}
-
-
-def landed_sources(store: ObjectStore) -> list[str]:
-    """Names of all sources that ever landed an object, one listing call each."""
-    names: list[str] = []
-    start = None
-    while True:
-        first = next(iter(store.list("landing/source=", start_offset=start)), None)
-        if first is None:
-            return names
-        names.append(first.name.split("/")[1].removeprefix("source="))
-        start = f"landing/source={names[-1]}0"  # "0" comes right after "/"
-
-
 def entity_of(key: str) -> str:
     """The entity inside a partition key, "" without one.
 
@@ -149,7 +101,7 @@ def read_inventory(
     """
     scraper = known_scraper(services, source)
     ledger = services.source_kit(source).ledger.refresh()
-    landed = landed_attempts(services.store, source)
+    landed = wanted_attempts(services.store, source, ledger)
     # What was planned and never begun is looked at inside of what is known, and makes nobody look further.
     keys = {*(key for key, entry in ledger.items() if not entry.is_pending), *landed}
     if scraper.step == "whole":

@@ -13,7 +13,7 @@ from alerting.object_store import GenerationConflict, ObjectStore, StoredObject
 from flows.coordination.kept_lease import held_by_hand
 from flows.ledger.entry import OfNewerVersion
 from flows.ledger.ledger import LedgerEntry, Verdict, ledger_prefix
-from flows.truth.inventory import LandedAttempt, landed_attempts
+from flows.truth.landed import LandedAttempt, wanted_attempts
 from flows.truth.recount import recount_landed
 from flows.wiring import Services
 from processors.receipt import Receipt, receipts_of
@@ -79,7 +79,7 @@ def _rebuilt(services: Services, source: str, now: dt.datetime) -> list[Rebuilt]
     listed = {_key(source, one): one for one in services.store.list(ledger_prefix(source))}
     lost = {
         key: attempts
-        for key, attempts in landed_attempts(services.store, source).items()
+        for key, attempts in wanted_attempts(services.store, source, {}).items()
         if key not in listed or not _readable(source, key, listed[key])
     }
     broken = {key for key, one in listed.items() if not _readable(source, key, one)}

@@ -152,6 +152,20 @@ def test_rejected_rows_are_dropped_and_the_old_verdicts_are_back(filled: Place) 
     assert filled.upstream.calls.report()["total"] == calls
 
 
+def test_what_nobody_approved_is_no_find_of_the_audit_and_not_what_reconcile_goes_back_to(
+    waiting: Place, gapless: Any
+) -> None:
+    known = entries_before(waiting.store, review_of(waiting))[LAST]
+    reject(waiting.services, RUN, me("half of the games are missing"))
+    audit = gapless("audit", SOURCE, "--from", FIRST, "--to", LAST)
+    assert (audit.code, audit.out) == (0, "clean: every partition is done at every level\n")
+    assert "nothing to repair" in gapless("repair", SOURCE, FIRST, LAST).out
+    waiting.store.delete(f"ledger/source={SOURCE}/{LAST}.json")
+    assert gapless("reconcile", SOURCE, "--apply").code == 0
+    again = entries(waiting)[LAST]
+    assert (again.verdict, again.attempt, again.loaded) == (Verdict.VERIFIED, known.attempt, known.loaded)
+
+
 def test_dates_that_were_never_there_are_published_or_not_loaded_by_others(place: Place) -> None:
     run(place, mode=Mode.INCREMENTAL, end_date=FIRST)
     assert games(place, FIRST) == 0

@@ -20,7 +20,8 @@ from flows.planning.planner import plan_asked
 from flows.planning.versions import changed_partitions, refresh_versions
 from flows.settings import Settings
 from flows.truth.deficits import Deficit, find_deficits, find_gaps
-from flows.truth.inventory import Known, landed_attempts
+from flows.truth.inventory import Known
+from flows.truth.landed import landed_attempts
 from flows.wiring import Services
 from scrapers.partition import Partition
 from scrapers.scrape import ScrapeContext, scrape

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from alerting.ranges import expand_dates
 from flows.ledger.ledger import LedgerEntry, Verdict
 from flows.truth.deficits import Deficit, find_deficits, find_gaps, summarised
-from flows.truth.inventory import Known, LandedAttempt, span_of, whole_partitions
+from flows.truth.inventory import Known, span_of, whole_partitions
+from flows.truth.landed import LandedAttempt
 from flows.truth.row_counts import count_sql
 from processors.registry import processor
 from scrapers.partition import Partition
