@@ -42,7 +42,7 @@ LOOKS = (
         "incomplete",
         "I",
         "#e0962a",
-        ("partial", "truncated", "shrunk", "landed", "loaded", "running"),
+        ("partial", "truncated", "shrunk", "landed", "loaded", "running", "unreadable"),
         needs_attention=True,
     ),
     Look("waits for approval", "A", "#1a6fb0", ("staged",), needs_attention=True),

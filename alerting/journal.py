@@ -16,6 +16,7 @@ from dataclasses import replace
 
 from pydantic import TypeAdapter
 
+from alerting.errors import StateUnreadable
 from alerting.fingerprint import fingerprint
 from alerting.incident import Incident
 from alerting.object_store import ObjectMissing, ObjectStore, StoredObject
@@ -92,17 +93,24 @@ class IncidentJournal:
         )
         return name
 
-    def read(self, backfill_id: str) -> Iterator[Incident]:
+    def read(self, backfill_id: str, unreadable: list[StateUnreadable] | None = None) -> Iterator[Incident]:
         """Every incident once, object by object. Memory: one object, and 16 characters per incident of those writers
         that may have stored some of theirs twice.
 
-        Raises ``StateUnreadable`` that names the object: a broken journal is never an empty one.
+        Raises ``StateUnreadable`` that names the object: a broken journal is never an empty one. Who only shows them
+        gives a list, to which it is added instead.
         """
         prefix = f"{alerts_prefix(backfill_id)}incidents/"
         repeating = {_writer(stored) for stored in self.store.list(prefix) if stored.metadata.get(_REPEATS) != "no"}
         seen: set[str] = set()
         for stored in self.store.list(prefix):
-            incidents = self._read_object(stored.name)
+            try:
+                incidents = self._read_object(stored.name)
+            except StateUnreadable as error:
+                if unreadable is None:
+                    raise
+                unreadable.append(error)
+                continue
             if _writer(stored) not in repeating:
                 yield from incidents
                 continue

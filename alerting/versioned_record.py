@@ -20,7 +20,6 @@ T = TypeVar("T")
 
 TRIES = 40
 _LONGEST_PAUSE_S = 0.5
-_HINT = "look at that object; restore an older generation of it"
 
 
 class Version(NamedTuple, Generic[T]):
@@ -115,11 +114,12 @@ class VersionedRecord(Generic[T]):
         return Version(value, generation)
 
 
-def unreadable(store: ObjectStore, name: str, cause: Exception, *, hint: str = _HINT, **where: str) -> StateUnreadable:
+def unreadable(store: ObjectStore, name: str, cause: Exception, *, hint: str = "", **where: str) -> StateUnreadable:
     """The one error for state that is missing where it must be, or that is not what it should be."""
+    uri = f"{store.root_uri}/{name}"
     return StateUnreadable(
-        f"state unreadable at {store.root_uri}/{name}; nothing was changed",
-        hint=hint,
+        f"state unreadable at {uri}; nothing was changed",
+        hint=hint or f"look at that object; restore an older generation of it: gcloud storage ls --all-versions {uri}",
         reason=type(cause).__name__,
         **where,
     )

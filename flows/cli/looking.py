@@ -6,13 +6,14 @@ import datetime as dt
 import json
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from alerting.coverage import build_coverage, coverage_text
-from alerting.errors import ConfigurationError
+from alerting.errors import ConfigurationError, StateUnreadable
 from alerting.object_store import ObjectMissing
 from alerting.run_facts import GOOD_VERDICTS
 from alerting.wording import plural
@@ -22,6 +23,7 @@ from flows.cli.output import (
     Json,
     say,
     show,
+    show_unreadable,
     table,
 )
 from flows.closing.review import diff_lines
@@ -46,6 +48,7 @@ WATCH_S = 5
 _CLEARED = "\x1b[2J\x1b[H"
 _REVIEW_COLUMNS = ("review_id", "source", "state", "partitions", "ranges", "expires_at", "decided_by")
 _STATUS_COLUMNS = ("source", "state", "done", "last_update", "next")
+_UNKNOWN: dict[str, Any] = {"state": "unreadable", "verdicts": {}, "partitions": 0, "last_update": None}
 _FAILED_COLUMNS = ("verdict", "error_type", "ranges", "example")
 _CAUSE_COLUMNS = ("cause", "count", "severity", "source", "error_type", "ranges", "message")
 
@@ -64,26 +67,43 @@ def status(
     if watch and (as_json or not sys.stdout.isatty()):
         raise typer.BadParameter("needs a terminal, and no --json", param_hint="--watch")
     while True:
-        documents, lines = _told(build_services(for_a_person=True), source, failed=failed, incomplete=incomplete)
+        unreadable: list[StateUnreadable] = []
+        services = build_services(for_a_person=True)
+        documents, lines = _told(services, source, unreadable, failed=failed, incomplete=incomplete)
         if not watch:
             break
         typer.echo(_CLEARED, nl=False)
-        show(None, [f"{utc_now():%Y-%m-%d %H:%M:%S} UTC, again in {WATCH_S} s; Ctrl+C ends it", *lines], as_json)
+        head = f"{utc_now():%Y-%m-%d %H:%M:%S} UTC, again in {WATCH_S} s; Ctrl+C ends it"
+        show(None, [head, *lines, *(f"error: {error}" for error in unreadable)], as_json)
         time.sleep(WATCH_S)
     show(documents.get(source, documents), lines or ["none"], as_json)
+    show_unreadable(unreadable)
 
 
-def _told(services: Services, source: str, *, failed: bool, incomplete: bool) -> tuple[dict[str, Any], list[str]]:
-    """What is known of one source, of a family, or of all, as data and as lines."""
+def _told(
+    services: Services, source: str, unreadable: list[StateUnreadable], *, failed: bool, incomplete: bool
+) -> tuple[dict[str, Any], list[str]]:
+    """What is known of one source, of a family, or of all, as data and as lines.
+
+    What cannot be read is added to ``unreadable``.
+    """
     documents: dict[str, Any] = {}
     lines: list[str] = []
     members = sources_of_family(source) if source else known_sources()
     for name in members or [source]:
-        if incomplete:
-            documents[name] = _incomplete(services, name)
-            lines += table(documents[name], ("partition", "table", "expected", "actual", "verdict"))
+        try:
+            if incomplete:
+                documents[name] = _incomplete(services, name, unreadable)
+                lines += table(documents[name], ("partition", "table", "expected", "actual", "verdict"))
+                continue
+            found = source_status(services, name, utc_now(), unreadable=unreadable)
+        except StateUnreadable as error:
+            if not members:
+                raise
+            error.located(source=name)
+            unreadable.append(error)
+            documents[name] = [] if failed or incomplete else {**_UNKNOWN, "source": name, "next_step": error.hint}
             continue
-        found = source_status(services, name, utc_now())
         documents[name] = found["failed"] if failed else found
         if failed:
             lines += table(found["failed"], _FAILED_COLUMNS)
@@ -91,10 +111,20 @@ def _told(services: Services, source: str, *, failed: bool, incomplete: bool) ->
             lines += _status_lines(found)
     if members and not (failed or incomplete):
         lines = table([_in_one_line(found) for found in documents.values()], _STATUS_COLUMNS)
-    if source in families() and (lease := read_lease(services.store, source)) is not None:
-        at_work = lease.is_alive(utc_now())
-        lines.insert(0, f"{source}: {'at work, ' if at_work else 'last run '}{lease.describe()}")
+    if source in families():
+        lines = [*_family_at_work(services, source, unreadable), *lines]
     return documents, lines
+
+
+def _family_at_work(services: Services, family: str, unreadable: list[StateUnreadable]) -> list[str]:
+    try:
+        lease = read_lease(services.store, family)
+    except StateUnreadable as error:
+        unreadable.append(error)
+        return []
+    if lease is None:
+        return []
+    return [f"{family}: {'at work, ' if lease.is_alive(utc_now()) else 'last run '}{lease.describe()}"]
 
 
 def _in_one_line(found: dict[str, Any]) -> dict[str, Any]:
@@ -110,7 +140,7 @@ def _in_one_line(found: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _incomplete(services: Services, source: str) -> list[dict[str, Any]]:
+def _incomplete(services: Services, source: str, unreadable: list[StateUnreadable]) -> list[dict[str, Any]]:
     return [
         {
             "partition": key,
@@ -119,7 +149,7 @@ def _incomplete(services: Services, source: str) -> list[dict[str, Any]]:
             "actual": entry.loaded.get(name, 0),
             "verdict": entry.verdict,
         }
-        for key, entry in services.source_kit(source).ledger.refresh().items()
+        for key, entry in services.source_kit(source).ledger.refresh(unreadable=unreadable).items()
         for name, rows in entry.landed.items()
         if entry.loaded.get(name, 0) < rows
     ]
@@ -170,10 +200,16 @@ def calendar(
         _write(html, calendar_page(histories, Links.of_bucket(services.store.root_uri), now))
         say(as_json, f"written: {html}")
         if not as_json:
+            _show_unread(histories)
             return
     documents = {one.source: one.to_dict() for one in histories}
     lines = [line for one in histories for line in _calendar_lines(one, is_alone=bool(source), period=period)]
     show(documents[source] if source else documents, lines, as_json)
+    _show_unread(histories)
+
+
+def _show_unread(histories: Sequence[History]) -> None:
+    show_unreadable([text for one in histories for text in one.unreadable])
 
 
 def _within(history: History, scraper: Scraper, period: str, now: dt.datetime) -> History:
@@ -210,11 +246,13 @@ def runs(
     """List recent backfills: range, verdict, time, calls, mail."""
     now, services = utc_now(), build_services(for_a_person=True)
     store = services.store
-    suspended = suspended_runs(list_leases(store))
-    found = [describe_run(entry, now, suspended) for entry in recent_runs(store, last, source)]
+    unreadable: list[StateUnreadable] = []
+    suspended = suspended_runs(list_leases(store, unreadable))
+    found = [describe_run(entry, now, suspended) for entry in recent_runs(store, last, source, unreadable)]
     if source and not found:
         services.source_kit(source)
     show(found, table(found, RUN_COLUMNS) or ["no backfill yet"], as_json)
+    show_unreadable(unreadable)
 
 
 @app.command()
@@ -232,11 +270,13 @@ def reviews(
         decided = [f"by {found.decided_by}: {found.reason}"] if found.decided_by else []
         show(found.model_dump(mode="json"), [head, *decided, *diff_lines(found), *ways], as_json)
         return
+    unreadable: list[StateUnreadable] = []
     rows = [
         {**one.model_dump(mode="json", include=set(_REVIEW_COLUMNS)), "partitions": len(one.keys)}
-        for one in list_reviews(store, source=source)
+        for one in list_reviews(store, source=source, unreadable=unreadable)
     ]
     show(rows, table(rows, _REVIEW_COLUMNS) or ["no reviews"], as_json)
+    show_unreadable(unreadable)
 
 
 @app.command()
@@ -247,13 +287,15 @@ def errors(
 ) -> None:
     """Group recent errors by type, source and cause. Includes live alerts."""
     services = build_services(for_a_person=True)
-    found = recent_errors(services, hours, utc_now(), source)
+    unreadable: list[StateUnreadable] = []
+    found = recent_errors(services, hours, utc_now(), source, unreadable)
     if source and not found["errors"]:
         services.source_kit(source)
     by = [f"{count:>6} {name}" for counts in (found["by_type"], found["by_source"]) for name, count in counts.items()]
     counts = f"{plural(found['errors'], 'error')}, {plural(len(found['causes']), 'cause')}"
     lines = [f"{counts} in the last {plural(hours, 'hour')}", *by]
     show(found, [*lines, *table(found["causes"], _CAUSE_COLUMNS)], as_json)
+    show_unreadable(unreadable)
 
 
 @app.command()

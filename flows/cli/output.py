@@ -107,6 +107,15 @@ def finish(good: bool) -> NoReturn:
     raise typer.Exit(0 if good else 1)
 
 
+def show_unreadable(unreadable: Iterable[object]) -> None:
+    """A line on standard error for each object that could not be read, when all else was shown; exit code 1 then."""
+    lines = list(dict.fromkeys(printable(f"error: {error}") for error in unreadable))
+    for line in lines:
+        typer.echo(line, err=True)
+    if lines:
+        finish(False)
+
+
 def show_error(error: BaseException, as_json: bool) -> None:
     """One line on standard error; with JSON a document on standard output."""
     if as_json:

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Collection
 from dataclasses import replace
 
-from alerting.errors import LeaseHeld
+from alerting.errors import LeaseHeld, StateUnreadable
 from alerting.object_store import GenerationConflict, ObjectStore, StoredObject
 from alerting.versioned_record import unreadable
 from flows.ledger.entry import LedgerEntry, OfNewerVersion, Verdict
@@ -41,10 +41,13 @@ class Ledger:
         self.is_lost = False
         """The run has ended, or the source is another's by now: nothing is written any more."""
 
-    def refresh(self, first_key: str = "", last_key: str = "") -> dict[str, LedgerEntry]:
+    def refresh(
+        self, first_key: str = "", last_key: str = "", unreadable: list[StateUnreadable] | None = None
+    ) -> dict[str, LedgerEntry]:
         """Lists the source's entries from ``first_key`` to ``last_key`` (inclusive; "" = no bound).
 
-        Raises ``StateUnreadable`` when one object is not a ledger entry; nothing is changed then.
+        Raises ``StateUnreadable`` when one object is not a ledger entry; nothing is changed then. Who only shows them
+        gives a list, to which it is added instead.
         """
         prefix = ledger_prefix(self.source)
         listed = self.store.list(
@@ -57,7 +60,13 @@ class Ledger:
         with threads(1, "pending") as beside:
             reading = beside.submit(self._pending, first_key, last_key)
             for found in listed:
-                entry = self._parse(found)
+                try:
+                    entry = self._parse(found)
+                except StateUnreadable as error:
+                    if unreadable is None:
+                        raise
+                    unreadable.append(error)
+                    continue
                 seen[entry.partition] = (entry, found.generation)
         pending = reading.result()
         with self._lock:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from alerting.errors import ConfigurationError
+from alerting.errors import ConfigurationError, StateUnreadable
 from alerting.object_store import METADATA_LIMIT_BYTES, ObjectMissing, ObjectStore
 from alerting.ranges import compress_dates, expand_dates
 from alerting.versioned_record import unreadable
@@ -116,8 +116,13 @@ def planned_keys(store: ObjectStore, source: str) -> set[str]:
     return planned_by_source(store, [source])[source]
 
 
-def planned_by_source(store: ObjectStore, sources: Collection[str]) -> dict[str, set[str]]:
-    """For each of ``sources`` what `planned_keys` gives, by one listing for all. Raises ``StateUnreadable``."""
+def planned_by_source(
+    store: ObjectStore, sources: Collection[str], unreadable: list[StateUnreadable] | None = None
+) -> dict[str, set[str]]:
+    """For each of ``sources`` what `planned_keys` gives, by one listing for all.
+
+    What cannot be read is added to ``unreadable``, or raised.
+    """
     keys: dict[str, set[str]] = {source: set() for source in sources}
     for stored in store.list(RUNS):
         match = _PLAN.fullmatch(stored.name)
@@ -127,7 +132,14 @@ def planned_by_source(store: ObjectStore, sources: Collection[str]) -> dict[str,
         if named and (ranges := stored.metadata.get("partitions")):
             keys[named].update(expand_dates(ranges))
             continue
-        plan = read_plan(store, match[1])
+        try:
+            plan = read_plan(store, match[1])
+        except StateUnreadable as error:
+            if unreadable is None:
+                raise
+            error.located(source=named)
+            unreadable.append(error)
+            continue
         if plan.source in keys:
             keys[plan.source].update(plan.keys)
     return keys

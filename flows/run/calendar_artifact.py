@@ -32,6 +32,8 @@ def calendar_artifacts(
         except PipelineError as error:
             LOG.warning("the calendar of %s is not brought up to date: %s", source, error)
             continue
+        for told in history.unreadable:
+            LOG.warning("the calendar of %s is not whole: %s", source, told)
         if history.cells:
             made.append(calendar_artifact(history, flow_run_id))
     return made

@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from alerting.coverage import look_of
+from alerting.errors import StateUnreadable
 from alerting.ranges import compress_dates
 from alerting.wording import plural
 from flows.ledger.entry import LedgerEntry, Verdict
@@ -26,9 +27,9 @@ from scrapers.base import Scraper
 from scrapers.partition import Partition, Step, partitions_between
 from scrapers.threads import threads
 
-BEFORE, REST, DOUBTED = "before_first", "rest", "doubted"
+BEFORE, REST, DOUBTED, UNREADABLE = "before_first", "rest", "doubted", "unreadable"
 """States beside the verdicts: before the source's first date; rightly empty outside of its season; empty for longer
-than the source ever rests."""
+than the source ever rests; with a ledger object that cannot be read."""
 NEVER_ASKED = "never requested"
 _SOURCES_AT_ONCE = 8
 _DAILY = "daily-"
@@ -36,8 +37,8 @@ _DAILY = "daily-"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Cell:
-    """One partition. ``state`` is its verdict, or one of ``BEFORE``, ``REST``, ``DOUBTED``; ``planned`` too where
-    somebody asked for it and the ledger knows nothing of it. ``why`` is one line, "" for what is well."""
+    """One partition. ``state`` is its verdict, or one of the states above; ``planned`` too where somebody asked for it
+    and the ledger knows nothing of it. ``why`` is one line, "" for what is well."""
 
     partition: Partition
     state: str
@@ -54,12 +55,16 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class History:
-    """One source. ``cells`` lie by entity and date; what nobody asked for, and what is not settled, has none."""
+    """One source. ``cells`` lie by entity and date; what nobody asked for, and what is not settled, has none.
+
+    ``unreadable`` has a line for each object that could not be read, with the command that mends it.
+    """
 
     source: str
     title: str
     step: Step
     cells: tuple[Cell, ...]
+    unreadable: tuple[str, ...] = ()
 
     @property
     def by_entity(self) -> dict[str, list[Cell]]:
@@ -91,12 +96,13 @@ class History:
         >>> History("nba", "", "day", ()).headline
         'nothing is known yet'
         """
+        lost = f"; {plural(len(self.unreadable), 'object')} cannot be read" if self.unreadable else ""
         if not self.cells:
-            return "nothing is known yet"
+            return f"nothing is known{lost or ' yet'}"
         keys = [cell.partition.key.rpartition("@")[2] for cell in self.cells]
         span = "" if self.step == "whole" else f", {min(keys)} to {max(keys)}"
         good = len(self.cells) - self.missing
-        return f"{good:,} of {plural(len(self.cells), 'partition')} done{span}"
+        return f"{good:,} of {plural(len(self.cells), 'partition')} done{span}{lost}"
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready: ``states`` as inclusive ranges."""
@@ -109,6 +115,7 @@ class History:
             "partitions": len(self.cells),
             "need_attention": self.missing,
             "states": {state: compress_dates(keys) for state, keys in sorted(by_state.items())},
+            "unreadable": list(self.unreadable),
         }
 
     def attention(self) -> list[Attention]:
@@ -146,20 +153,42 @@ class Attention:
 def read_histories(services: Services, sources: Sequence[str], now: dt.datetime) -> list[History]:
     """The history of each source, in their order.
 
-    Raises ``ConfigurationError`` for an unknown one, ``StateUnreadable``.
+    Raises ``ConfigurationError`` for an unknown one. State that cannot be read is named in its history.
     """
     for source in sources:
         services.source_kit(source)
-    planned = planned_by_source(services.store, sources)
+    unreadable: list[StateUnreadable] = []
+    planned = planned_by_source(services.store, sources, unreadable)
+
+    def read(source: str) -> History:
+        of_plans = [error for error in unreadable if error.source in ("", source)]
+        return _read(services, source, planned.get(source, set()), now, of_plans)
+
     with threads(_SOURCES_AT_ONCE) as pool:
-        return list(pool.map(lambda one: _read(services, one, planned.get(one, set()), now), sources))
+        return list(pool.map(read, sources))
 
 
-def _read(services: Services, source: str, planned: set[str], now: dt.datetime) -> History:
-    scraper = known_scraper(services, source)
-    entries = services.source_kit(source).ledger.refresh()
-    begin = services.settings.audit_from.get(source)
-    return history_of(scraper, entries, planned, now, begin)
+def _read(
+    services: Services, source: str, planned: set[str], now: dt.datetime, unreadable: list[StateUnreadable]
+) -> History:
+    scraper = services.source_kit(source).scraper
+    history = History(source, scraper.title, scraper.step, ())
+    try:
+        scraper, of_entries = known_scraper(services, source), list[StateUnreadable]()
+        entries = services.source_kit(source).ledger.refresh(unreadable=of_entries)
+        unreadable += of_entries
+        broken = {error.partition for error in of_entries}
+        begin = services.settings.audit_from.get(source)
+        history = history_of(scraper, entries, planned | broken, now, begin)
+        cells = [_lost_cell(one) if one.partition.key in broken else one for one in history.cells]
+        history = dataclasses.replace(history, cells=tuple(cells))
+    except StateUnreadable as error:
+        unreadable.append(error)
+    return dataclasses.replace(history, unreadable=tuple(map(str, unreadable)))
+
+
+def _lost_cell(cell: Cell) -> Cell:
+    return dataclasses.replace(cell, state=UNREADABLE, why="its ledger object cannot be read")
 
 
 def within(history: History, scraper: Scraper, first: dt.date, last: dt.date, now: dt.datetime) -> History:

@@ -27,7 +27,7 @@ from alerting.coverage import LOOKS, Look, look_of
 from alerting.redaction import printable
 from alerting.wording import cut_items
 from flows.truth.inventory import first_date_of
-from flows.truth.whole_history import Attention, Cell, History
+from flows.truth.whole_history import UNREADABLE, Attention, Cell, History
 from flows.views.calendar_facts import Facts, as_json
 from scrapers.partition import VARIANT_MARK
 
@@ -163,6 +163,8 @@ def command_for(source: str, state: str, keys: Sequence[str]) -> str:
         return ""
     if state == "staged":
         return f"gapless reviews --source {source}"
+    if state == UNREADABLE:
+        return f"gapless reconcile {source} --apply"
     whole = [key for key in keys if first_date_of(key) is None]
     dates = sorted(key for key in keys if "@" not in key)
     if whole:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from alerting.errors import StateUnreadable
 from alerting.fingerprint import group_incidents, normalise
 from alerting.incident import Incident
 from alerting.journal import IncidentJournal
@@ -138,11 +139,19 @@ def mail_state(entry: OutboxEntry, now: dt.datetime) -> str:
     return "due when the run ends"
 
 
-def recent_errors(services: Services, hours: float, now: dt.datetime, source: str = "") -> dict[str, Any]:
-    """Incidents of all backfills and live alerts of the last ``hours``: counts by type and source, and causes."""
-    incidents = [
-        one for one in _incidents_since(services, now - dt.timedelta(hours=hours), hours) if source in ("", one.source)
-    ]
+def recent_errors(
+    services: Services,
+    hours: float,
+    now: dt.datetime,
+    source: str = "",
+    unreadable: list[StateUnreadable] | None = None,
+) -> dict[str, Any]:
+    """Incidents of all backfills and live alerts of the last ``hours``: counts by type and source, and causes.
+
+    Objects of the journal that cannot be read are added to ``unreadable``, or raised.
+    """
+    since = now - dt.timedelta(hours=hours)
+    incidents = [one for one in _incidents_since(services, since, hours, unreadable) if source in ("", one.source)]
     by_type: dict[str, int] = {}
     by_source: dict[str, int] = {}
     for one in incidents:
@@ -166,14 +175,17 @@ def recent_errors(services: Services, hours: float, now: dt.datetime, source: st
     return {"hours": hours, "errors": len(incidents), "by_type": by_type, "by_source": by_source, "causes": causes}
 
 
-def _incidents_since(services: Services, since: dt.datetime, hours: float) -> Iterator[Incident]:
+def _incidents_since(
+    services: Services, since: dt.datetime, hours: float, unreadable: list[StateUnreadable] | None
+) -> Iterator[Incident]:
     backfills = []
     for stored in services.store.list("alerts/"):
         match = _JOURNAL.fullmatch(stored.name)
         if match and (stored.updated_at is None or stored.updated_at >= since) and match[1] not in backfills:
             backfills.append(match[1])
     for backfill_id in backfills:
-        yield from (one for one in IncidentJournal(services.store).read(backfill_id) if one.occurred_at >= since)
+        incidents = IncidentJournal(services.store).read(backfill_id, unreadable)
+        yield from (one for one in incidents if one.occurred_at >= since)
     yield from services.alerts.live.pending(hours)
 
 

@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 
 from alerting.advice import MAX_PASTED
-from alerting.errors import AuthenticationError
+from alerting.errors import AuthenticationError, StateUnreadable
 from alerting.outbox import Outbox, OutboxEntry
 from alerting.ranges import compress_dates
 from alerting.wording import about, plural
@@ -315,10 +315,16 @@ def at(instant: dt.datetime) -> str:
     return f"{instant.astimezone(dt.UTC):%Y-%m-%d %H:%M} UTC"
 
 
-def situation_of(services: Services, source: str, now: dt.datetime) -> Situation:
-    """Reads everything at once: one listing of the ledger, and some single objects. Raises ``StateUnreadable``."""
+def situation_of(
+    services: Services, source: str, now: dt.datetime, unreadable: list[StateUnreadable] | None = None
+) -> Situation:
+    """Reads everything at once: one listing of the ledger, and some single objects.
+
+    Raises ``StateUnreadable``. Entries of the ledger and past runs that cannot be read are added to ``unreadable``
+    instead, where that is given: they leave the rest true.
+    """
     store, kit = services.store, services.source_kit(source)
-    entries = kit.ledger.refresh()
+    entries = kit.ledger.refresh(unreadable=unreadable)
     lease = read_lease(store, source)
     cooldown = read_cooldown(store, source)
     resumes = tuple(one for one in read_resumes(store, source) if one.has_work(entries))
@@ -331,7 +337,7 @@ def situation_of(services: Services, source: str, now: dt.datetime) -> Situation
         run = Outbox(store).read(lease.backfill_id)
     elif resumes:
         run = Outbox(store).read(resumes[0].backfill_id)
-    run = run or next(recent_runs(store, 1, source), None)
+    run = run or next(recent_runs(store, 1, source, unreadable), None)
     work = stored_work(store, run.backfill_id) if run is not None else None
     return Situation(
         source=source,

@@ -7,6 +7,7 @@ import datetime as dt
 from collections import Counter
 from typing import Any
 
+from alerting.errors import StateUnreadable
 from alerting.ranges import compress_dates
 from flows.ledger.ledger import Verdict
 from flows.ledger.pending import read_pending
@@ -18,13 +19,20 @@ from flows.wiring import Services
 from scrapers.manifest import source_prefix
 
 
-def source_status(services: Services, source: str, now: dt.datetime, newest: int = 5) -> dict[str, Any]:
+def source_status(
+    services: Services,
+    source: str,
+    now: dt.datetime,
+    newest: int = 5,
+    unreadable: list[StateUnreadable] | None = None,
+) -> dict[str, Any]:
     """JSON-ready: ``state`` with ``headline`` and ``next_step``, ``answers`` (fifteen), counts, causes, the last run
     and the newest objects.
 
-    Reads the ledger (one listing) and some single objects. Raises ``StateUnreadable``.
+    Reads the ledger (one listing) and some single objects. Raises ``StateUnreadable``; ``unreadable`` as of
+    `situation_of`.
     """
-    at_present = situation_of(services, source, now)
+    at_present = situation_of(services, source, now, unreadable)
     seen = Seen(services, at_present)
     entries = list(at_present.entries.values())
     suspended = [at_present.backfill_id] if at_present.paused_for in (PERSON, APPROVAL) else []

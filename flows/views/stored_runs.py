@@ -37,15 +37,30 @@ def stored_progress(
     return dataclasses.replace(found, calls=facts.calls or 0)
 
 
-def recent_runs(store: ObjectStore, last: int, source: str = "") -> Iterator[OutboxEntry]:
-    """The newest ``last`` backfills (of one source), newest first, by one listing and one read each."""
+def recent_runs(
+    store: ObjectStore, last: int, source: str = "", unreadable: list[StateUnreadable] | None = None
+) -> Iterator[OutboxEntry]:
+    """The newest ``last`` backfills (of one source), newest first, by one listing and one read each.
+
+    What cannot be read is added to ``unreadable``, or raised.
+    """
     never = dt.datetime.min.replace(tzinfo=dt.UTC)
     listed = sorted(store.list("outbox/backfill="), key=lambda one: one.updated_at or never)
     outbox = Outbox(store)
 
     def of_source() -> Iterator[OutboxEntry]:
         for stored in reversed(listed):
-            entry = outbox.read(stored.metadata.get("backfill_id", ""))
+            named = stored.metadata.get("source", "")
+            if source and named not in ("", source):
+                continue
+            try:
+                entry = outbox.read(stored.metadata.get("backfill_id", ""))
+            except StateUnreadable as error:
+                if unreadable is None:
+                    raise
+                error.located(source=named)
+                unreadable.append(error)
+                continue
             if entry is not None and source in ("", entry.source):
                 yield entry
 
