@@ -80,7 +80,8 @@ class LedgerEntry:
 
     ``pages_fetched`` is how many rows of the first table the source really gave (civic.band calls its rows pages),
     ``expected`` how many it announced (None: it does not), ``actual`` how many were recounted in the warehouse at
-    ``verified_at``; ``last_cursor`` is where a paginated partition stopped. ``changes`` is what the last load did:
+    ``verified_at``; ``read_at`` is when the source last answered for it, which no reload and no recount makes later;
+    ``last_cursor`` is where a paginated partition stopped. ``changes`` is what the last load did:
     table -> created, updated, unchanged, removed. ``accepted`` says who accepted fewer rows than before, and why.
     ``open_items`` names what a good partition was loaded without (a postponed game), ``open_accepted`` who accepted
     that as a loss, and why. ``absent`` names what was listed and is rightly not there. ``items`` is how many the
@@ -119,6 +120,12 @@ class LedgerEntry:
     expected: int | None = None
     actual: int | None = None
     verified_at: dt.datetime | None = None
+    read_at: dt.datetime | None = None
+
+    @property
+    def answered_at(self) -> dt.datetime:
+        """How old the evidence is; of an entry of before there was ``read_at`` by its verdict."""
+        return self.read_at or self.updated_at
 
     @property
     def is_pending(self) -> bool:
@@ -182,6 +189,7 @@ class LedgerEntry:
             "expected": "" if self.expected is None else str(self.expected),
             "actual": "" if self.actual is None else str(self.actual),
             "verified_at": self.verified_at.isoformat() if self.verified_at else "",
+            "read_at": self.read_at.isoformat() if self.read_at else "",
         }
         return _fitting({name: value for name, value in values.items() if value})
 
@@ -224,6 +232,7 @@ class LedgerEntry:
             expected=int(metadata["expected"]) if "expected" in metadata else None,
             actual=int(metadata["actual"]) if "actual" in metadata else None,
             verified_at=dt.datetime.fromisoformat(metadata["verified_at"]) if "verified_at" in metadata else None,
+            read_at=dt.datetime.fromisoformat(metadata["read_at"]) if "read_at" in metadata else None,
         )
 
 

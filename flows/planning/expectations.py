@@ -220,9 +220,9 @@ def moved_away(
 
 
 def _is_older(services: Services, oracle: Oracle, entry: LedgerEntry | None) -> bool:
-    """Whether the date was last worked on before the oracle's newest snapshot was verified."""
+    """Whether the source last answered for the date before it did for the oracle's newest snapshot."""
     told = services.source_kit(oracle.source).ledger.refresh().values()
-    return entry is not None and entry.updated_at < max((one.updated_at for one in told), default=entry.updated_at)
+    return entry is not None and entry.answered_at < max((one.answered_at for one in told), default=entry.answered_at)
 
 
 def _doubted(plan: Plan, expected: Expected) -> list[str]:

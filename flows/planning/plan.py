@@ -369,12 +369,12 @@ def _path(
         return Path.FETCH, f"{entry.verdict.value}, fetched again"
     if (entry.verdict.is_good or is_landed) and partition.key in rules.changed:
         return Path.FETCH, rules.changed[partition.key]
-    if entry.verdict.is_good and partition.is_whole and since and since - entry.updated_at > scraper.fresh_for:
-        return Path.FETCH, f"{entry.verdict.value} on {entry.updated_at:%Y-%m-%d}, a fresh snapshot is due"
-    if entry.verdict is Verdict.EMPTY_OK and since and since - entry.updated_at > rules.empty_ttl:
+    if entry.verdict.is_good and partition.is_whole and since and since - entry.answered_at > scraper.fresh_for:
+        return Path.FETCH, f"{entry.verdict.value} on {entry.answered_at:%Y-%m-%d}, a fresh snapshot is due"
+    if entry.verdict is Verdict.EMPTY_OK and since and since - entry.answered_at > rules.empty_ttl:
         return (
             Path.FETCH,
-            f"proven empty on {entry.updated_at:%Y-%m-%d}, more than {plural(rules.empty_ttl.days, 'day')} ago",
+            f"proven empty on {entry.answered_at:%Y-%m-%d}, more than {plural(rules.empty_ttl.days, 'day')} ago",
         )
     if entry.verdict.is_good:
         return Path.SKIP, entry.verdict.value

@@ -176,7 +176,7 @@ def _still_true(run: Run, key: str) -> Manifest | None:
         return None
     if not is_unchanged(run.kit.scraper, manifest, run.services.landing, run.client, utc_now()):
         return None
-    run.ledger.advance(key, before.verdict, run.backfill_id, utc_now(), changes={})
+    run.ledger.advance(key, before.verdict, run.backfill_id, utc_now(), changes={}, read_at=utc_now())
     run.work.unchanged.add(key)
     run.obey(run.breaker.succeeded("scrape", utc_now()))
     return manifest
@@ -204,6 +204,7 @@ def record_landed(run: Run, manifest: Manifest) -> None:
         last_cursor=manifest.last_cursor,
         pages_fetched=manifest.counts.get(run.kit.scraper.tables[0], 0),
         expected=manifest.source_total,
+        read_at=manifest.landed_at,
     )
 
 

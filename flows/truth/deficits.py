@@ -219,11 +219,11 @@ def _of_a_good_verdict(
         return Deficit.MOVED, known.moved
     if entry.verdict is Verdict.EMPTY_OK and known.doubt:
         return Deficit.LONG_REST, known.doubt
-    age = now - entry.updated_at
+    age = now - entry.answered_at
     if entry.verdict is Verdict.EMPTY_OK and age > empty_ttl and known.is_askable:
-        return Deficit.STALE, f"proven empty on {entry.updated_at:%Y-%m-%d}, {plural(age.days, 'day')} ago"
+        return Deficit.STALE, f"proven empty on {entry.answered_at:%Y-%m-%d}, {plural(age.days, 'day')} ago"
     if known.partition.is_whole and age > fresh_for:
-        return Deficit.STALE, f"the snapshot of {entry.updated_at:%Y-%m-%d %H:%M} UTC is older than {fresh_for}"
+        return Deficit.STALE, f"the snapshot of {entry.answered_at:%Y-%m-%d %H:%M} UTC is older than {fresh_for}"
     if entry.open_items and not entry.open_accepted:
         return Deficit.OPEN_ITEMS, f"loaded without items that are not final at the source: {entry.open_items}"
     return None

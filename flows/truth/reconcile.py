@@ -53,6 +53,7 @@ def landed_entry(manifest: Manifest, before: LedgerEntry | None, backfill_id: st
         absent=manifest.absent_text,
         fed_by=manifest.fed_by,
         only=manifest.only,
+        read_at=manifest.landed_at,
         error_type="NotSettled" if manifest.unsettled else "",
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import json
 import os
@@ -15,6 +16,8 @@ import pytest
 
 from alerting.errors import LeaseHeld
 from flows.coordination.lease import Holder, Lease
+from flows.ledger.ledger import Verdict
+from flows.parameters import Mode
 from flows.planning.plan import Path, make_plan
 from flows.planning.stored_plan import plan_metadata, plan_name, planned_keys
 from flows.truth import auditing
@@ -73,6 +76,29 @@ def test_emptiness_expires_and_is_asked_for_again(place: Any) -> None:
         place.services.source_kit(SOURCE).scraper, place.partitions("2024-12-24", 1), place.ledger.refresh()
     )
     assert (keys, plan.items[0].path) == (["2024-12-24"], Path.FETCH)
+
+
+def test_no_reload_no_recount_and_no_reconcile_makes_a_proof_of_emptiness_younger(
+    place: Any, ran: Any, gapless: Any
+) -> None:
+    key = "2024-12-24"
+    place.fill(key, 1)
+    landed_at = place.manifests[key].landed_at
+    old = landed_at - dt.timedelta(days=181)
+    place.ledger.put(dataclasses.replace(place.entry(key), read_at=old, updated_at=old))
+    for mode in (Mode.REPROCESS, Mode.VALIDATE):
+        ran(key, key, mode=mode)
+        entry = place.entry(key)
+        assert (entry.verdict, entry.read_at) == (Verdict.EMPTY_OK, old)
+        assert entry.updated_at > landed_at
+        assert [one["deficit"] for one in _deficits(gapless, key)] == ["stale"]
+    place.store.delete(f"ledger/source={SOURCE}/{key}.json")
+    assert gapless("reconcile", SOURCE, "--apply").code == 0
+    assert place.entry(key).read_at == landed_at
+
+
+def _deficits(gapless: Any, key: str) -> list[dict[str, Any]]:
+    return list(gapless("audit", SOURCE, "--from", key, "--to", key, "--json").data["deficits"])
 
 
 def test_v25_dates_with_few_rows_are_listed_on_demand(place: Any) -> None:
