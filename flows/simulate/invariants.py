@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from prefect.client.schemas.objects import State
 
-from flows.ledger.ledger import Ledger, Verdict
+from flows.ledger.ledger import Ledger, LedgerEntry, Verdict
 from flows.parameters import Engine
 from flows.simulate.faults import Fault, Process, Surroundings, Trace
 from flows.simulate.memory_warehouse import STAGING, Content
@@ -23,6 +23,7 @@ from flows.wiring import SourceKit
 from scrapers.rate import Rate
 
 _LOST = Verdict.UNAVAILABLE.value
+_DONE = (Verdict.VERIFIED.value, Verdict.EMPTY_OK.value)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +62,8 @@ class Invariants:
         self._true_rows: dict[str, dict[str, list[str]]] = {}
         self._landed: dict[str, int] = {}
         self._new_landed: list[str] = []
-        self._done: set[str] = set()
+        self._done: dict[str, dt.datetime] = {}
+        self._once_done: set[str] = set()
         self._mails_seen = 0
         self._begun_before = _runs_in(world)
         self.broken: list[str] = []
@@ -75,7 +77,7 @@ class Invariants:
     @property
     def has_all(self) -> bool:
         """Whether everything that can be done was called done when it was last looked at."""
-        return self.truth is not None and self._done >= self._good_in_truth()
+        return self.truth is not None and self._done.keys() >= self._good_in_truth()
 
     def tell(self, what: str, told: object) -> None:
         """Notes what did not hold."""
@@ -101,6 +103,9 @@ class Invariants:
         wrong = [key for key in sorted(good & true) if self._rows(key) != self._rows_in_truth(key)]
         if wrong:
             self.tell("a date is called done and its rows are not those of the source", wrong)
+        before = [key for key in sorted(self._once_done - good) if self._rows(key) != self._rows_in_truth(key)]
+        if before:
+            self.tell("a newer reading is not good, and the rows of the one before are gone or others", before)
 
     def look_at_landing(self) -> None:
         """What was landed stays as it was landed."""
@@ -120,13 +125,21 @@ class Invariants:
         """What is called done; nothing of it may ever be undone, but by a newer reading of what grows old."""
         if self.truth is None:
             return set()
-        verdicts = self.verdicts()
-        good = {key for key, verdict in verdicts.items() if verdict in ("verified", "empty_ok")}
-        reopened = {key for key, verdict in verdicts.items() if self._grows_old and verdict in ("landed", "loaded")}
-        if undone := self._done - good - reopened:
-            self.tell("a date that was done is called something else", sorted(undone))
-        self._done = good
+        entries = self._entries()
+        good = {key for key, one in entries.items() if one.verdict.value in _DONE}
+        undone = self._done.keys() - good
+        if unasked := sorted(key for key in undone if key not in entries or not self._is_read_again(entries[key])):
+            self.tell("a date that was done is called something else", unasked)
+        self._done = {key: entries[key].updated_at for key in good}
+        self._once_done |= good
         return good
+
+    def _is_read_again(self, entry: LedgerEntry) -> bool:
+        """Whether a newer reading was due, whose verdict it is from then on; the rows of the one before stay."""
+        scraper = self._kit.scraper
+        if scraper.step == "whole":
+            return entry.updated_at - self._done[entry.partition] > scraper.fresh_for
+        return bool(scraper.sweeps) and entry.verdict.value in ("landed", "loaded")
 
     def look_at_idle_run(self, calls: int) -> None:
         """After a run that had nothing left to do."""
@@ -138,12 +151,14 @@ class Invariants:
 
     def verdicts(self) -> dict[str, str]:
         """As the ledger has them."""
-        ledger = Ledger(self._world.bucket, self._subject.asked.source)
-        return {key: entry.verdict.value for key, entry in sorted(ledger.refresh().items())}
+        return {key: entry.verdict.value for key, entry in sorted(self._entries().items())}
+
+    def _entries(self) -> dict[str, LedgerEntry]:
+        return Ledger(self._world.bucket, self._subject.asked.source).refresh()
 
     def _good_in_truth(self) -> set[str]:
         assert self.truth is not None
-        return {key for key, verdict in self.truth.verdicts.items() if verdict in ("verified", "empty_ok")}
+        return {key for key, verdict in self.truth.verdicts.items() if verdict in _DONE}
 
     def _lost(self) -> set[str]:
         """Dates that could be asked for on one day only, which is over, and are called lost."""
