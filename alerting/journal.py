@@ -101,7 +101,10 @@ class IncidentJournal:
         gives a list, to which it is added instead.
         """
         prefix = f"{alerts_prefix(backfill_id)}incidents/"
-        repeating = {_writer(stored) for stored in self.store.list(prefix) if stored.metadata.get(_REPEATS) != "no"}
+        writers = {(_writer(stored), stored.metadata.get(_REPEATS) != "no") for stored in self.store.list(prefix)}
+        if not writers:
+            return
+        repeating = {writer for writer, repeats in writers if repeats}
         seen: set[str] = set()
         for stored in self.store.list(prefix):
             try:

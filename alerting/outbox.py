@@ -7,6 +7,7 @@ claim; a claim ends by itself.
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
 import os
 import threading
@@ -23,7 +24,7 @@ from alerting.journal import path_part
 from alerting.machine import is_process_gone, machine_name
 from alerting.object_store import ObjectStore
 from alerting.run_facts import RunFacts
-from alerting.versioned_record import VersionedRecord
+from alerting.versioned_record import Version, VersionedRecord
 
 State = Literal["open", "claimed", "sent", "refused", "archived"]
 _CLOSED: tuple[State, ...] = ("sent", "refused", "archived")
@@ -152,10 +153,15 @@ _ADAPTER: TypeAdapter[OutboxEntry] = TypeAdapter(OutboxEntry)
 
 
 class Outbox:
-    """All outbox entries of one store."""
+    """All outbox entries of one store.
+
+    What it last wrote of an entry is not read again before the next change: where somebody else has changed it since,
+    that write is refused, and the change is made to what is there.
+    """
 
     def __init__(self, store: ObjectStore) -> None:
         self.store = store
+        self._written: dict[str, Version[OutboxEntry]] = {}
 
     def read(self, backfill_id: str) -> OutboxEntry | None:
         """None when the backfill never entered backfill mode. Raises ``StateUnreadable``."""
@@ -178,8 +184,12 @@ class Outbox:
             entry = found or (create() if create else None)
             return change(entry) if entry else None
 
-        stored = self._stored(_name(backfill_id)).update(changed)
-        return stored.value if stored else None
+        stored = self._stored(_name(backfill_id)).update(changed, self._written.pop(backfill_id, None))
+        if stored is None:
+            return None
+        # A copy: whoever is given the entry may change it.
+        self._written[backfill_id] = Version(copy.deepcopy(stored.value), stored.generation)
+        return stored.value
 
     def claim(self, backfill_id: str, by: str, now: dt.datetime, claim_s: float = CLAIM_S) -> OutboxEntry | None:
         """The entry, claimed by ``by`` until ``now + claim_s``; None when closed, missing, or claimed by another."""

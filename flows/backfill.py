@@ -57,6 +57,7 @@ from flows.run.resume import begin_resumed, note_resume, take_back_needless
 from flows.run.run import Run
 from flows.run.starting_facts import starting_facts
 from flows.run.supervisor import Supervisor
+from flows.run.thread_turns import short_turns
 from flows.run_id import backfill_id_of, run_name
 from flows.wiring import Services, build_services
 from processors.review import Stale
@@ -142,7 +143,7 @@ async def run_asked(asked: Asked) -> State[Any]:
         if asked.dry_run:
             read = await asyncio.to_thread(plan_dry_run, services, asked.source, planned.plan)
             return Completed(message=f"dry run, nothing was done. {planned.describe()}\n{read.describe()}")
-        with library_logs_in_run(), frozen_heap():
+        with library_logs_in_run(), frozen_heap(), short_turns():
             return await run_backfill(services, asked, backfill_id, PrefectOrchestrator())
     except PipelineError as error:
         if not asked.dry_run:
@@ -298,10 +299,11 @@ async def _work(run: Run, plan: Plan, lease: Lease) -> RunFacts | None:
 
 async def _close(run: Run) -> RunFacts:
     """Sends the mail and frees the lease; then what the next runs learn from this one."""
-    facts = await run.in_thread(finish, run, abort_reason(run.stopped_by or run.loading_stopped_by))
-    _, found = await asyncio.gather(
-        run.in_thread(remember_cost, run, facts), run.in_thread(take_back_needless, run.services, run.source)
+    facts, found = await asyncio.gather(
+        run.in_thread(finish, run, abort_reason(run.stopped_by or run.loading_stopped_by)),
+        run.in_thread(take_back_needless, run.services, run.source),
     )
+    await run.in_thread(remember_cost, run, facts)
     for needless in found:
         partition_logger().info(
             "flow run %s was to go on at %s UTC and was cancelled: nothing is left for it",

@@ -42,6 +42,7 @@ from flows.run.prefect_orchestrator import PrefectOrchestrator
 from flows.run.progress_artifact import artifact_name
 from flows.run.resume import schedule_again
 from flows.run.starting_facts import family_starting_facts, planned_facts
+from flows.run.thread_turns import short_turns
 from flows.run_id import backfill_id_of, family_run_name
 from flows.wiring import Services, build_services
 from scrapers.scrape import utc_now
@@ -269,7 +270,7 @@ class FamilyRun:
 async def run_step(services: Services, asked: Asked, backfill_id: str, orchestrator: Orchestrator) -> State[Any]:
     """The ordinary backfill of one source; why one never began is left for the family's mail."""
     try:
-        with library_logs_in_run(), frozen_heap():
+        with library_logs_in_run(), frozen_heap(), short_turns():
             return await run_backfill(services, asked, backfill_id, orchestrator)
     except PipelineError as error:
         await asyncio.to_thread(tell_not_begun, services, asked, backfill_id, error, utc_now())

@@ -33,6 +33,7 @@ from flows.run.recording import (
 from flows.run.run import Run
 from flows.run.slots import Slot
 from flows.run.step_rows import rows_told_together
+from flows.run.thread_turns import short_turns
 from flows.run.work_set import Landed
 from flows.wiring import build_services
 from scrapers.manifest import Manifest
@@ -66,7 +67,7 @@ async def dates(source: str, backfill_id: str, partitions: list[str], slots: int
         return await part()
     try:
         window = Window(source, backfill_id, partitions, slots, str(flow_run.id or partitions[0]))
-        with frozen_heap():
+        with frozen_heap(), short_turns():
             services = WorkerServices(build_services().settings)
             async with joined(PrefectOrchestrator(), window, services) as run, rows_told_together():
                 # The parent loads: it reads in the ledger what is landed.

@@ -23,6 +23,7 @@ from flows.run.landed_before import read_landed
 from flows.run.recording import land_nothing, record_failure
 from flows.run.run import Run
 from flows.run.turns import Turns
+from flows.run.usage import give_back_calls
 from flows.run.work_set import Landed
 from scrapers.partition import Partition, span_windows, windows
 
@@ -65,7 +66,8 @@ async def _map_windows(run: Run, plan: Plan) -> None:
         raise
     finally:
         landed.put_nowait(None)
-    await loading
+    # Nothing is asked any more; others may have the calls while the last dates are loaded.
+    await asyncio.gather(loading, run.in_thread(give_back_calls, run))
 
 
 async def recount(run: Run, plan: Plan) -> None:

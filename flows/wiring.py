@@ -229,12 +229,12 @@ class SourceKit:
         """Gives connections and unused calls back. Raises what storage raises; may be called again."""
         if "client" in self.__dict__:
             self.client.close()
+        self.give_back()
+
+    def give_back(self) -> None:
+        """Gives unused calls back, those to other hosts too. Raises what storage raises; may be called again."""
         if "budget" in self.__dict__:
             self.budget.close()
-        self.close_hosts()
-
-    def close_hosts(self) -> None:
-        """Gives unused calls to other hosts back. Raises what storage raises; may be called again."""
         for budget in self.__dict__.get("budgets_of_hosts", {}).values():
             budget.close()
 

@@ -11,6 +11,7 @@ import dataclasses
 import datetime as dt
 import logging
 from collections.abc import Mapping
+from contextvars import copy_context
 
 from alerting.delivery import OwedSummary, SendResult, owed_summaries, send_owed_summary
 from alerting.errors import PipelineError, StateUnreadable
@@ -50,10 +51,15 @@ class Closed:
 
 
 def recount(
-    services: Services, facts: RunFacts, ledger: Mapping[str, LedgerEntry], *, aborted: str, now: dt.datetime
+    services: Services,
+    facts: RunFacts,
+    plan: StoredPlan,
+    ledger: Mapping[str, LedgerEntry],
+    *,
+    aborted: str,
+    now: dt.datetime,
 ) -> RunFacts:
     """``facts`` with verdict, counts and tables as the stored plan and ``ledger`` have them."""
-    plan = read_plan(services.store, facts.backfill_id)
     keys = plan.keys
     counts = count_verdicts(keys, ledger, unavailable=set(plan.unavailable))
     verdict = backfill_verdict(counts, services.settings.acceptable_share, aborted)
@@ -117,6 +123,9 @@ def close_backfill(
         The recounted facts and what became of the mail; None when this run owes none (any more).
     """
     owed = Outbox(services.store).read(backfill_id)
+    if owed is not None and owed.closed and owed.source and not owed.covers:
+        release_lease(services.store, owed.source, backfill_id, now)
+        return None
     if owed is None or owed.closed:
         free_lease_of(services, backfill_id, now)
         return None
@@ -126,8 +135,9 @@ def close_backfill(
     if not resumes_at and not settle_review(services, known, aborted, now):
         return None
     ended = f"ended ({aborted}) before it began this" if aborted else "ended without beginning this"
-    ledger = settle_ledger(services.store, known.source, backfill_id, Ending(ended, now, resumes_at))
-    final = _told_cooldown(services, recount(services, known, ledger, aborted=aborted, now=now), now)
+    plan = read_plan(services.store, backfill_id)
+    ledger = settle_ledger(services.store, known.source, backfill_id, plan, Ending(ended, now, resumes_at))
+    final = _told_cooldown(services, recount(services, known, plan, ledger, aborted=aborted, now=now), now)
     prefix = run_prefix(backfill_id)
     keep_record(services.store, prefix, final)
     # The whole history is some round trips to storage, and so is a mail.
@@ -137,12 +147,14 @@ def close_backfill(
             calendar_artifacts, services, [final.source] if is_shown else [], now, final.flow_run_id
         )
         result = _sent(services, backfill_id, final, now)
+        told = final.redacted()
+        shown = result_artifacts(told, ledger, services.settings.inbox_url) if is_shown else []
+        ending = final.flow_run_id, ending_of(final)
+        showing = beside.submit(copy_context().run, lambda: end_progress(*ending, [*shown, *drawing.result()]))
         _leave(services, backfill_id, known.source, result, now)
-    told = final.redacted()
-    announce(run_events(told, ledger, services.table_names(final.source)))
-    shown = result_artifacts(told, ledger, services.settings.inbox_url) if is_shown else []
-    shown += drawing.result()
-    end_progress(final.flow_run_id, ending_of(final), shown)
+        # Who waits for it may take the source at once.
+        announce(run_events(told, ledger, services.table_names(final.source)))
+        showing.result()
     sent = f"mail {result.status}" if result else "no mail was owed"
     LOG.info("backfill %s closed: %s; %s", backfill_id, ending_of(final), sent)
     return Closed(final, result)

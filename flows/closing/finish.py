@@ -10,6 +10,7 @@ from flows.closing.close import close_backfill, recount
 from flows.closing.settle_ledger import Ending, settle_ledger
 from flows.coordination.lease import pause_lease
 from flows.ledger.verdicts import resumes_at
+from flows.planning.stored_plan import read_plan
 from flows.run.data_facts import balance_facts, drift_facts, slowest_answer
 from flows.run.progress_artifact import tell_progress
 from flows.run.run import Run
@@ -49,8 +50,9 @@ def pause(run: Run, told: str = "suspended in Prefect: Resume does the rest") ->
     """
     run.services.alerts.flush("pause", run.backfill_id)
     why = "is suspended in Prefect; Resume continues it"
-    ledger = settle_ledger(run.services.store, run.source, run.backfill_id, Ending(why, utc_now(), is_paused=True))
+    ending, plan = Ending(why, utc_now(), is_paused=True), read_plan(run.services.store, run.backfill_id)
+    ledger = settle_ledger(run.services.store, run.source, run.backfill_id, plan, ending)
     pause_lease(run.services.store, run.source, run.backfill_id, utc_now())
     tell_progress(run.facts.flow_run_id, told)
-    known = recount(run.services, run.facts, ledger, aborted="user", now=utc_now())
+    known = recount(run.services, run.facts, plan, ledger, aborted="user", now=utc_now())
     announce(run_events(known.redacted(), ledger, run.services.table_names(run.source), is_paused=True))

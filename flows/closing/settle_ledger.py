@@ -13,7 +13,7 @@ from alerting.ranges import compress_dates
 from flows.ledger.ledger import Ledger, LedgerEntry, Verdict
 from flows.ledger.pending import Pending, leave_pending
 from flows.planning.plan import Path
-from flows.planning.stored_plan import StoredPlan, read_plan
+from flows.planning.stored_plan import StoredPlan
 
 LOG = logging.getLogger("gapless.closing")
 
@@ -32,10 +32,7 @@ class Ending:
 
 
 def settle_ledger(
-    store: ObjectStore,
-    source: str,
-    backfill_id: str,
-    ending: Ending,
+    store: ObjectStore, source: str, backfill_id: str, plan: StoredPlan, ending: Ending
 ) -> dict[str, LedgerEntry]:
     """The ledger over a run's plan, in which everything that the run was to fetch has a verdict. Repeatable.
 
@@ -46,12 +43,12 @@ def settle_ledger(
     Args:
         store: Of the ledger.
         source: Source name.
-        backfill_id: Whose plan.
+        backfill_id: Which run.
+        plan: As it stored it.
         ending: How the run ended.
 
-    Raises ``StateUnreadable`` for a plan or ledger that cannot be read.
+    Raises ``StateUnreadable`` for a ledger that cannot be read.
     """
-    plan = read_plan(store, backfill_id)
     keys = plan.keys
     if not keys:
         return {}

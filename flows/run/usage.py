@@ -24,6 +24,14 @@ def spent_facts(run: Run) -> dict[str, Any]:
     return {**used_facts(run), **run.money_facts(), **_quota_facts(run)}
 
 
+def give_back_calls(run: Run) -> None:
+    """Gives unused calls back; where that fails it is tried again at the end. Blocking."""
+    try:
+        run.kit.give_back()
+    except PipelineError as error:
+        partition_logger().warning("unused calls were not given back yet: %s", error)
+
+
 def used_facts(run: Run) -> dict[str, Any]:
     """Calls, waits, bytes and jobs so far, those of windows elsewhere as they last reported them."""
     elsewhere = run.tally.elsewhere
@@ -42,9 +50,8 @@ def _quota_facts(run: Run) -> dict[str, Any]:
     rate, account = kit.quota.rate, kit.scraper.account
     unit, limit = account_period(rate)
     try:
-        kit.budget.close()
-        kit.close_hosts()
-        left = kit.quota.left()
+        kit.give_back()
+        left = kit.quota.left() if limit is not None else None
         accounts = {account: kit.quota, **kit.quotas_of_hosts} if account else {}
         told = "; ".join(_used_of(name, quota) for name, quota in accounts.items())
     except PipelineError as error:

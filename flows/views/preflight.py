@@ -229,7 +229,7 @@ def _source(services: Services, source: str, now: dt.datetime, canary: bool) -> 
         found = scraper.inspect(partition, page)
     finally:
         client.close()
-        kit.close_hosts()
+        kit.give_back()
     counts = ", ".join(f"{count} {table}" for table, count in found.counts.items())
     return Checked("source", "pass", f"{partition.key} came in {page.elapsed_s:.2f} s: {counts}; nothing was kept")
 

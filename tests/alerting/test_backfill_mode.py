@@ -168,3 +168,21 @@ def test_another_process_joins_a_backfill_without_touching_its_entry(make_manage
     assert Outbox(store).read("b") == before
     parent.disable_backfill_mode()
     assert "2024-01-07" in text(mail_server.inbox.mails[0])
+
+
+def test_a_sign_of_life_costs_one_write_and_loses_nothing_that_another_process_wrote(make_manager, mail_server, store):
+    manager = make_manager(mail_server.channel())
+    manager.enable_backfill_mode("b", source="nba")
+    real, read = store.read, list[str]()
+    store.read = lambda name: (read.append(name), real(name))[1]
+    manager.heartbeat(RunFacts(calls=1))
+    assert read == []
+
+    def noted(entry):
+        entry.note("by the watchdog")
+        return entry
+
+    Outbox(store).update("b", noted)
+    manager.heartbeat(RunFacts(calls=2))
+    entry = Outbox(store).read("b")
+    assert (entry.errors, entry.run_facts.calls) == (["by the watchdog"], 2)

@@ -129,3 +129,10 @@ def test_the_file_of_a_living_process_is_left_alone(tmp_path, store):
     spool.add(incidents(1)[0])
     assert recover(IncidentJournal(store), tmp_path) == 0
     assert len(list(tmp_path.glob("*.ndjson"))) == 1
+
+
+def test_a_journal_without_incidents_is_one_listing(store):
+    real, listed = store.list, list[str]()
+    store.list = lambda prefix, **rest: (listed.append(prefix), real(prefix, **rest))[1]
+    assert list(IncidentJournal(store).read("b")) == []
+    assert len(listed) == 1

@@ -21,7 +21,7 @@ from flows.closing.close import recount
 from flows.closing.record import render_record
 from flows.parameters import Mode
 from flows.planning.planner import plan_asked
-from flows.planning.stored_plan import plan_name
+from flows.planning.stored_plan import plan_name, read_plan
 from flows.run.recording import land, record_failure
 from flows.run.recounted import record_verification
 from flows.run.run import Run
@@ -108,7 +108,8 @@ def test_v08_v21_one_failing_town_stops_no_other_and_the_ledger_says_how_far_eac
 
 def recounted(services: Services, run: Run, backfill_id: str) -> RunFacts:
     facts = RunFacts(backfill_id=backfill_id, source="civic_band")
-    return recount(services, facts, run.ledger.refresh(), aborted="", now=utc_now())
+    plan = read_plan(services.store, backfill_id)
+    return recount(services, facts, plan, run.ledger.refresh(), aborted="", now=utc_now())
 
 
 def test_v21_what_a_reload_changed_is_in_ledger_summary_and_mail_and_a_recount_changes_nothing(services):
