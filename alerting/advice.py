@@ -25,6 +25,7 @@ _ADVICE = {
     "SourceContractError": "The response breaks the contract. Fix the scraper or processor, or exclude these; "
     "landed pages are kept.",
     "LoadRejected": "BigQuery refused the rows. Fix the row model; a retry reloads landed pages without calls.",
+    "LandingDamaged": "Landed payloads were changed or removed. See who writes to the bucket, then fetch these again.",
     "SiteClosed": "Open the site in a browser; fix or remove it in the settings. The others were read.",
     "WindowLost": "Look at the log of the window's flow run and the worker's memory; the source is not to blame.",
     "LeaseHeld": "Another run holds this source. Wait for it.",

@@ -17,6 +17,7 @@
     │   ├── Truncated               a cap was reached; the rest is not there
     │   ├── CoverageLow             fewer rows than the source itself announced
     │   ├── Shrunk                  it would remove more rows than is usual; the old ones were kept
+    │   ├── LandingDamaged          what was landed of it is not in storage any more as it was; it is fetched again
     │   ├── SiteClosed              the site of one entity is closed, has moved or refuses us; the others are asked
     │   └── WindowLost              the process that was to do it ended again and again before it did
     └── CriticalError           stop this source now; untried partitions stay pending; tell a human at once
@@ -197,6 +198,10 @@ class CoverageLow(NonCriticalError):
 
 class Shrunk(NonCriticalError):
     """The new answer would remove more rows than is usual for the table: evidence against the answer."""
+
+
+class LandingDamaged(NonCriticalError):
+    """A payload or manifest is gone, cannot be unpacked, or has other bytes than were landed. None of it was loaded."""
 
 
 class SiteClosed(NonCriticalError):

@@ -18,7 +18,7 @@ from prefect.flows import FlowStateHook
 from prefect.runtime import flow_run as current
 from prefect.states import Completed, Failed
 
-from alerting.errors import ConfigurationError, PipelineError
+from alerting.errors import ConfigurationError, LandingDamaged, PipelineError
 from alerting.incident import Incident
 from alerting.ranges import date_of
 from alerting.redaction import redact
@@ -253,8 +253,15 @@ def changed_items(services: Services, source: str, window: Collection[str]) -> l
             "%s: %d dates have changed at the source; the newest %d are read, a backfill reads the others",
             source, len(keys), MOST_CHANGED,
         )  # fmt: skip
-    manifests = [services.landing.read_manifest(entries[key].manifest_name) for key in keys[-MOST_CHANGED:]]
-    return [PlannedPartition(one.as_partition(), Path.FETCH, changed[one.partition]) for one in manifests]
+    planned = []
+    for key in keys[-MOST_CHANGED:]:
+        try:
+            partition = services.landing.read_manifest(entries[key].manifest_name).as_partition()
+        except LandingDamaged as error:
+            services.alerts.record_error(Incident.from_error(error, source=source, partition=key, stage="daily"))
+            continue
+        planned.append(PlannedPartition(partition, Path.FETCH, changed[key]))
+    return planned
 
 
 def _refused(source: str, error: PipelineError) -> State[Any]:

@@ -85,7 +85,8 @@ async def take_up_landed(run: Run, plan: Plan) -> tuple[list[Landed], Plan]:
     may_ask = run.client is not None and not run.asked.accept_shrink
     reloads = await read_landed(run, plan.to_reload, refused if may_ask else None)
     if refused:
-        run.note(f"{compress_dates(one.key for one in refused)}: landed from an incomplete response, so fetched again")
+        keys = compress_dates(one.key for one in refused)
+        run.note(f"{keys}: landed from an incomplete response, or damaged since, so fetched again")
         plan = plan.fetching({one.key for one in refused})
     return reloads, plan
 

@@ -13,7 +13,6 @@ from alerting.errors import (
     NotSettled,
     PipelineError,
     SourceContractError,
-    StateUnreadable,
     Truncated,
     writable,
 )
@@ -133,7 +132,7 @@ class Attempt:
                     return False
                 findings = self._inspected(page)
                 self._add(record.leading_to(findings.next_request), findings, page.request)
-        except (NonCriticalError, SourceContractError, StateUnreadable):
+        except (NonCriticalError, SourceContractError):
             return False
         self._course.is_live = True
         self._resumed_pages = len(pages)
@@ -147,7 +146,7 @@ class Attempt:
             try:
                 page = record.as_page(number, self._landing.read_page(record))
                 self._add(record, self._inspected(page), page.request)
-            except (NonCriticalError, SourceContractError, StateUnreadable):
+            except (NonCriticalError, SourceContractError):
                 continue
         self._resumed_pages = len(self._records)
 

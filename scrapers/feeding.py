@@ -30,7 +30,7 @@ class Listed:
 
 
 def listed_in(manifest: Manifest, lister: Scraper, landing: Landing) -> Listed:
-    """The items that the lister landed, read from its pages by its own ``inspect``. Raises ``StateUnreadable``."""
+    """The items that the lister landed, read from its pages by its own ``inspect``. Raises ``LandingDamaged``."""
     partition = manifest.as_partition()
     found: dict[str, str] = {}
     for number, record in enumerate(manifest.pages, start=1):

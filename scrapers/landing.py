@@ -23,9 +23,8 @@ from collections.abc import Iterator
 
 from pydantic import ValidationError
 
-from alerting.errors import LandingUnavailable, StateUnreadable, Truncated
+from alerting.errors import LandingDamaged, LandingUnavailable, Truncated
 from alerting.object_store import METADATA_LIMIT_BYTES, GenerationConflict, ObjectMissing, ObjectStore
-from alerting.versioned_record import unreadable
 from scrapers.base import Findings, Page, Scraper
 from scrapers.bodies import storable
 from scrapers.manifest import (
@@ -34,6 +33,7 @@ from scrapers.manifest import (
     PageRecord,
     attempt_prefix,
     checkpoint_of,
+    fetch_again,
     no_evidence,
     page_name,
     partition_prefix,
@@ -138,7 +138,7 @@ class Landing:
         return records
 
     def newest_manifest(self, source: str, partition: str) -> Manifest | None:
-        """Of the attempt that began last of those that were landed. One listing. Raises ``StateUnreadable``."""
+        """Of the attempt that began last of those that were landed. One listing. Raises ``LandingDamaged``."""
         found = self.store.list(partition_prefix(source, partition))
         names = [one.name for one in found if one.name.endswith("/manifest.json")]
         return self.read_manifest(max(names)) if names else None
@@ -167,7 +167,7 @@ class Landing:
         """The manifest of what is landed, as evidence: for loading it, counting it, or calling it done.
 
         Raises ``Truncated`` where it rests on an answer that is no complete one of ``scraper``, whoever took it for one
-        when it was landed: the partition has to be asked for again. ``StateUnreadable`` as ``read_manifest`` does.
+        when it was landed: the partition has to be asked for again. ``LandingDamaged`` as ``read_manifest`` does.
         """
         manifest = self.read_manifest(object_name)
         if why := no_evidence(manifest.statuses, scraper.accepted_statuses):
@@ -181,15 +181,14 @@ class Landing:
         return manifest
 
     def read_manifest(self, object_name: str) -> Manifest:
-        """As it was written; who uses it calls ``take_up``.
-
-        Raises ``StateUnreadable`` when it is missing or broken: a landed partition cannot lose its manifest.
-        """
+        """As it was written; who uses it calls ``take_up``. Raises ``LandingDamaged`` when it is missing or broken."""
         try:
             data, _ = self.store.read(object_name)
             return Manifest.model_validate_json(data)
-        except (ObjectMissing, ValueError) as error:
-            raise unreadable(self.store, object_name, error, stage="land") from error
+        except ObjectMissing as error:
+            raise self._damaged(object_name, "is gone") from error
+        except ValueError as error:
+            raise self._damaged(object_name, "cannot be read") from error
 
     def read_pages(self, manifest: Manifest) -> Iterator[bytes]:
         """Decompressed bodies of the pages with rows, in order, each checked as in ``read_page``."""
@@ -197,11 +196,12 @@ class Landing:
             if record.holds_rows:
                 try:
                     yield self.read_page(record)
-                except StateUnreadable as error:
-                    raise error.located(source=manifest.source, partition=manifest.partition) from error.__cause__
+                except LandingDamaged as error:
+                    where = {"source": manifest.source, "partition": manifest.partition}
+                    raise error.located(**where) from error.__cause__
 
     def read_page(self, record: PageRecord) -> bytes:
-        """The decompressed body of one page; ``StateUnreadable`` when it is not what ``record`` says."""
+        """The decompressed body of one page; ``LandingDamaged`` when it is not what ``record`` says."""
         if record.covers is None:
             return self._read_checked(record)
         # Neighbouring dates are read one after the other, and ask for the same object.
@@ -215,10 +215,7 @@ class Landing:
     def _read_checked(self, record: PageRecord) -> bytes:
         body = self._read_body(record.object_name)
         if hashlib.sha256(body).hexdigest() != record.sha256:
-            raise StateUnreadable(
-                f"payload {self.store.root_uri}/{record.object_name} is not what its manifest says; not loaded",
-                stage="load",
-            )
+            raise self._damaged(record.object_name, "has other bytes than were landed")
         return body
 
     def _keep(self, name: str, stored: bytes) -> None:
@@ -232,5 +229,15 @@ class Landing:
         stored = self._recent.get(name)
         try:
             return gzip.decompress(self.store.read(name)[0] if stored is None else stored)
-        except (ObjectMissing, OSError, EOFError, zlib.error) as error:
-            raise unreadable(self.store, name, error, stage="land") from error
+        except ObjectMissing as error:
+            raise self._damaged(name, "is gone") from error
+        except (OSError, EOFError, zlib.error) as error:
+            raise self._damaged(name, "cannot be unpacked") from error
+
+    def _damaged(self, name: str, what: str) -> LandingDamaged:
+        uri = f"{self.store.root_uri}/{name}"
+        return LandingDamaged(
+            f"{uri} {what}; not loaded, old rows were kept",
+            stage="load",
+            hint=f"{fetch_again(name)}, or restore an older generation of that object first",
+        )

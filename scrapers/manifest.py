@@ -6,6 +6,7 @@ import datetime as dt
 import hashlib
 import json
 import re
+import shlex
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from alerting.wording import plural
 from scrapers.base import ERRORS_FROM, Findings, Page, Request
 from scrapers.partition import SPAN_MARK, SWEEP_KEY, Partition
 
+_LANDED = re.compile(r"landing/source=([^/]+)/partition=([^/]+)/")
 _SPAN = re.compile(rf"{SWEEP_KEY}|(?:.*@)?\d{{4}}-\d\d(?:-\d\d)?{re.escape(SPAN_MARK)}\d{{4}}-\d\d(?:-\d\d)?")
 
 
@@ -235,6 +237,25 @@ def content_hash(records: Sequence[PageRecord]) -> str:
 def page_name(number: int) -> str:
     """Name of a page within its attempt, counted from 1."""
     return f"page-{number:04d}.json.gz"
+
+
+def fetch_again(object_name: str) -> str:
+    """The command that asks the source once more for what that landed object holds.
+
+    >>> fetch_again("landing/source=s/partition=2025-01-02/attempt=a/page-0001.json.gz")
+    'gapless run s 2025-01-02 2025-01-02 --mode full --reason corrupted'
+    """
+    found = _LANDED.match(object_name)
+    if found is None:
+        return "run its dates again with --mode full"
+    source, key = found.groups()
+    entity, _, interval = key.rpartition("@")
+    words = ["gapless run", source]
+    is_dated = re.fullmatch(r"\d{4}-\d\d(-\d\d)?", interval)
+    words += [interval, interval] if is_dated and len(interval) == 10 else [interval] if is_dated else []
+    entity = entity if is_dated else key
+    words += ["--entities", shlex.quote(entity)] if entity else []
+    return " ".join([*words, "--mode full --reason corrupted"])
 
 
 def record_of(source: str, partition: Partition, attempt: str, page: Page, findings: Findings | None) -> PageRecord:

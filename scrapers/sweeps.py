@@ -21,6 +21,7 @@ import datetime as dt
 import hashlib
 from collections.abc import Sequence
 
+from alerting.errors import LandingDamaged
 from alerting.wording import plural
 from scrapers.attempt import Attempt
 from scrapers.base import Findings, Swept
@@ -74,7 +75,10 @@ class SweepScrape:
     def _taken_up(self) -> Attempt | None:
         """A landed sweep that is this run's own, or fresh enough."""
         context, scraper = self._context, self._context.scraper
-        manifest = context.landing.newest_manifest(scraper.source, Partition.sweep(scraper.zone).key)
+        try:
+            manifest = context.landing.newest_manifest(scraper.source, Partition.sweep(scraper.zone).key)
+        except LandingDamaged:
+            return None
         if manifest is None:
             return None
         is_fresh = context.sweep_since is not None and manifest.landed_at >= context.sweep_since

@@ -163,6 +163,7 @@ _VERDICT_BY_ERROR = {
     "CoverageLow": Verdict.PARTIAL,
     "Shrunk": Verdict.SHRUNK,
     "NothingPublished": Verdict.FAILED_RETRYABLE,
+    "LandingDamaged": Verdict.FAILED_RETRYABLE,
     "BlockedBySource": Verdict.BLOCKED,
     # No date is to blame for a dead key, and each is asked for again by the next run.
     "AuthenticationError": Verdict.PLANNED,

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from alerting.errors import PipelineError, SourceContractError
+from alerting.errors import LandingDamaged, PipelineError, SourceContractError
 from alerting.object_store import ObjectStore
 from alerting.ranges import compress_dates
 from alerting.versioned_record import VersionedRecord
@@ -138,7 +138,11 @@ def _differing(
         entry = entries.get(key)
         if entry is None:
             continue
-        landed = services.landing.read_manifest(entry.manifest_name).versions if entry.attempt else {}
+        try:
+            landed = services.landing.read_manifest(entry.manifest_name).versions if entry.attempt else {}
+        except LandingDamaged:
+            found[key] = "what was landed of it is damaged"
+            continue
         other = sorted(item for item, version in listed.items() if landed.get(item) != version)
         if other:
             more = f" and {len(other) - 1} more" if len(other) > 1 else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from alerting.errors import PipelineError, Truncated
+from alerting.errors import LandingDamaged, PipelineError, Truncated
 from flows.run.recording import record_failure
 from flows.run.run import Run
 from flows.run.work_set import Landed
@@ -15,9 +15,9 @@ from scrapers.partition import Partition
 async def read_landed(
     run: Run, partitions: Sequence[Partition], refused: list[Partition] | None = None
 ) -> list[Landed]:
-    """What the ledger calls landed; a manifest that cannot be read becomes an incident.
+    """What the ledger calls landed; a manifest that is damaged or no evidence becomes an incident.
 
-    So does one that is no evidence, unless ``refused`` takes its partition.
+    Unless ``refused`` takes its partition.
     """
     same = run.windows.unchanged() if run.windows is not None else {}
 
@@ -30,7 +30,7 @@ async def read_landed(
             name = entry.manifest_name if entry else ""
             return Landed(run.services.landing.take_up(name, run.kit.scraper), is_unchanged=key in same)
         except PipelineError as error:
-            if refused is not None and isinstance(error, Truncated):
+            if refused is not None and isinstance(error, LandingDamaged | Truncated):
                 refused.append(partition)
             else:
                 record_failure(run, key, error, "load", key)

@@ -12,6 +12,7 @@ from alerting.errors import (
     BlockedBySource,
     ConfigurationError,
     CriticalError,
+    LandingDamaged,
     LandingUnavailable,
     LeaseHeld,
     PipelineError,
@@ -172,9 +173,9 @@ def _still_true(run: Run, key: str) -> Manifest | None:
         return None
     try:
         manifest = run.services.landing.take_up(before.manifest_name, run.kit.scraper)
-    except Truncated:
-        return None
-    if not is_unchanged(run.kit.scraper, manifest, run.services.landing, run.client, utc_now()):
+        if not is_unchanged(run.kit.scraper, manifest, run.services.landing, run.client, utc_now()):
+            return None
+    except (LandingDamaged, Truncated):
         return None
     run.ledger.advance(key, before.verdict, run.backfill_id, utc_now(), changes={}, read_at=utc_now())
     run.work.unchanged.add(key)

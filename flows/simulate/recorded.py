@@ -21,7 +21,7 @@ def take_landed(subject: Subject, services: Services) -> int:
     """Gives ``subject`` what was landed of its range, and of what has to be done first; how many answers that are.
 
     Reads the ledger and the landed pages of ``services``, and writes nothing. Raises ``ConfigurationError`` where
-    nothing is landed, ``StateUnreadable`` where what is landed is not whole.
+    nothing is landed, ``LandingDamaged`` where what is landed is not whole.
     """
     of_all = [*required_first(services, subject.asked, subject.begins_at), subject.asked]
     found = {asked.source: dict(_answers(services, asked, subject)) for asked in of_all}

@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from alerting.errors import ConfigurationError, PipelineError, Truncated
+from alerting.errors import ConfigurationError, LandingDamaged, PipelineError, Truncated
 from alerting.incident import Incident
 from alerting.ranges import compress_dates
 from alerting.wording import plural
@@ -141,7 +141,7 @@ def _reopen(services: Services, lease: Lease, findings: Sequence[Finding], by: s
         ):
             try:
                 manifest = services.landing.take_up(attempts[-1].manifest_name, services.source_kit(source).scraper)
-            except Truncated as error:
+            except (LandingDamaged, Truncated) as error:
                 ledger.advance(one.partition, Verdict.PLANNED, by, now, error_type=REOPENED, error=error.message)
             else:
                 ledger.put(landed_entry(manifest, entry, by, now))

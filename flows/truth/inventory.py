@@ -11,7 +11,7 @@ import dataclasses
 import datetime as dt
 from collections.abc import Iterable, Mapping
 
-from alerting.errors import StateUnreadable, Truncated
+from alerting.errors import LandingDamaged, Truncated
 from flows.ledger.ledger import LedgerEntry, Verdict
 from flows.ledger.rests import long_rests
 from flows.planning.expectations import items_now, moved_away, read_expectations
@@ -153,7 +153,7 @@ def _refused(services: Services, scraper: Scraper, known: Known) -> str:
         return no_evidence(mine.statuses, scraper.accepted_statuses)
     try:
         services.landing.take_up(mine.manifest_name, scraper)
-    except (Truncated, StateUnreadable) as error:
+    except (Truncated, LandingDamaged) as error:
         return error.message
     return ""
 

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from alerting.errors import LeaseHeld, Truncated
+from alerting.errors import LandingDamaged, LeaseHeld, Truncated
 from alerting.object_store import GenerationConflict, ObjectStore, StoredObject
 from flows.coordination.kept_lease import held_by_hand
 from flows.ledger.entry import OfNewerVersion
@@ -105,7 +105,7 @@ def _rebuilt_entries(
         try:
             manifests[key] = services.landing.take_up(attempts[-1].manifest_name, scraper)
             entries[key] = landed_entry(manifests[key], None, manifests[key].backfill_id, now)
-        except Truncated as error:
+        except (LandingDamaged, Truncated) as error:
             entries[key] = LedgerEntry(source, key, Verdict.PLANNED, RECONCILED, now, evidence=error.message)
     receipts = receipts_of(services.store, source) if manifests else []
     named = {key: receipt for key, one in manifests.items() if (receipt := _receipt_of(one, receipts))}

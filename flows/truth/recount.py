@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from alerting.errors import StateUnreadable, Truncated
+from alerting.errors import LandingDamaged, Truncated
 from alerting.object_store import ObjectStore
 from alerting.ranges import compress_dates
 from alerting.wording import plural
@@ -129,7 +129,7 @@ def _manifests(services: Services, entries: Sequence[LedgerEntry]) -> tuple[list
     def read(entry: LedgerEntry) -> Manifest | str:
         try:
             return services.landing.take_up(entry.manifest_name, services.source_kit(entry.source).scraper)
-        except (StateUnreadable, Truncated) as error:
+        except (LandingDamaged, Truncated) as error:
             return error.message
 
     with threads(_READERS) as pool:

@@ -29,6 +29,7 @@ BLAME: Mapping[str, str] = {
     "RateLimited": "quota: the source asks for a slower pace",
     "BlockedBySource": "the source: it blocks us",
     "WindowLost": "us: the process of its window ended before it was done",
+    "LandingDamaged": "us: somebody changed or removed landed objects",
     "SiteClosed": "the source: that site is closed, has moved or refuses us",
     "SourceUnavailable": "the source: down, slow, or cutting answers off",
     "NothingPublished": "the source: nothing there yet, or an unproven empty answer",

@@ -257,7 +257,7 @@ def test_a_processor_sees_what_was_asked_and_when_it_was_answered(bench):
 def test_a_payload_changed_after_landing_is_never_loaded(bench):
     manifest = bench.land(DAY, [bench.game(DAY)])
     bench.store.write(manifest.pages[0].object_name, gzip.compress(b"[]"))
-    assert bench.process(manifest).failures[DAY].error_type == "StateUnreadable"
+    assert bench.process(manifest).failures[DAY].error_type == "LandingDamaged"
 
 
 def test_a_batch_with_two_attempts_of_one_date_is_refused_whole(bench):
