@@ -29,7 +29,7 @@ from flows.cli.side_by_side import coverage_document, coverage_lines
 from flows.cli.start import range_of
 from flows.truth import auditing
 from flows.truth.deficits import Deficit, find_gaps, not_at_source, summarised
-from flows.truth.inventory import read_inventory
+from flows.truth.inventory import read_inventory, refuse_unsettled
 from flows.truth.kept_look import keep_look
 from flows.truth.recount import recount_range
 from flows.truth.side_by_side import read_side_by_side
@@ -46,6 +46,7 @@ def gaps(source: Source, start: AnyStart = None, end: AnyEnd = None, as_json: Js
     """Show dates without rows, as ranges per entity and table. Exit code 1 if there are any."""
     check_range(start, end)
     services = build_services(for_a_person=True)
+    refuse_unsettled(services.source_kit(source).scraper, start, end, utc_now())
     inventory = read_inventory(services, source, utc_now(), start, end)
     found = [gap.to_dict() for gap in find_gaps(source, inventory, services.source_kit(source).scraper.tables)]
     span = compress_dates(known.partition.key for known in inventory) or "nothing is known of this source yet"

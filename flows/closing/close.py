@@ -26,6 +26,7 @@ from flows.closing.settle_ledger import Ending, settle_ledger
 from flows.coordination.lease import list_leases, release_lease, suspended_runs
 from flows.ledger.cooldowns import cooling_until, held_back, lift_command
 from flows.ledger.ledger import LedgerEntry, Verdict
+from flows.ledger.pending import CANCELLED
 from flows.ledger.resumes import read_resumes
 from flows.ledger.reviews import list_reviews
 from flows.ledger.verdicts import backfill_verdict, count_verdicts, mail_outcome
@@ -134,7 +135,8 @@ def close_backfill(
     known = facts or owed.run_facts
     if not resumes_at and not settle_review(services, known, aborted, now):
         return None
-    ended = f"ended ({aborted}) before it began this" if aborted else "ended without beginning this"
+    early = CANCELLED if aborted == "user" else f"ended ({aborted})"
+    ended = f"{early} before it began this" if aborted else "ended without beginning this"
     plan = read_plan(services.store, backfill_id)
     ledger = settle_ledger(services.store, known.source, backfill_id, plan, Ending(ended, now, resumes_at))
     final = _told_cooldown(services, recount(services, known, plan, ledger, aborted=aborted, now=now), now)

@@ -21,6 +21,9 @@ from alerting.object_store import ObjectStore
 from alerting.ranges import compress_dates, expand_dates
 from alerting.versioned_record import VersionedRecord
 
+CANCELLED = "ended (user)"
+"""In the reason of what a person cancelled."""
+
 
 class Pending(BaseModel):
     """What one run left without beginning it. ``at`` and ``resumes_at`` are aware UTC; ``ranges`` as in mails."""

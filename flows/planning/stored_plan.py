@@ -150,13 +150,13 @@ def named_plan(store: ObjectStore, backfill_id: str, source: str = "") -> Stored
 
     Raises ``ConfigurationError`` when there is no such run (of ``source``), ``StateUnreadable``.
     """
-    if next(store.list(plan_name(backfill_id)), None) is None:
+    plan = planned_by(store, backfill_id)
+    if plan is None:
         raise ConfigurationError(
             f"there is no backfill {backfill_id!r}, or it was refused and has no plan. Nothing was done",
             stage="start",
             hint="gapless runs",
         )
-    plan = read_plan(store, backfill_id)
     if source and plan.source not in ("", source):
         raise ConfigurationError(
             f"{backfill_id} is a backfill of {plan.source}, not of {source}. Nothing was done",
@@ -165,6 +165,11 @@ def named_plan(store: ObjectStore, backfill_id: str, source: str = "") -> Stored
             hint=f"gapless runs --source {source}",
         )
     return plan
+
+
+def planned_by(store: ObjectStore, backfill_id: str) -> StoredPlan | None:
+    """The plan of a run, None while it has none. Raises ``StateUnreadable``."""
+    return read_plan(store, backfill_id) if next(store.list(plan_name(backfill_id)), None) else None
 
 
 def read_plan(store: ObjectStore, backfill_id: str) -> StoredPlan:

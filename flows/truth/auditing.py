@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -11,17 +12,21 @@ from alerting.incident import Incident
 from alerting.ranges import compress_dates
 from alerting.wording import plural
 from flows.coordination.kept_lease import held_by_hand
-from flows.coordination.lease import Lease
+from flows.coordination.lease import Lease, read_lease
 from flows.ledger.entry import REOPENED
 from flows.ledger.ledger import Verdict
+from flows.planning.stored_plan import planned_by
 from flows.truth.declared import without_unasked
 from flows.truth.deficits import Deficit, Finding, find_deficits
-from flows.truth.inventory import read_inventory
+from flows.truth.inventory import read_inventory, refuse_unsettled
 from flows.truth.landed import landed_sources, wanted_attempts
 from flows.truth.reconcile import landed_entry
 from flows.wiring import Services
 from processors.registry import sources as processed_sources
 from scrapers.registry import sources as known_sources
+
+LEFT_TO_OTHERS = (Deficit.IN_REVIEW, Deficit.IN_WORK)
+"""A person decides about the ones, a living run about the others."""
 
 
 def audit_sources(
@@ -36,10 +41,11 @@ def audit_sources(
 
     Without ``first``, a date of which nothing is there counts only where somebody asked for it: see ``declared``.
 
-    Raises ``ConfigurationError`` for an unknown name, ``StateUnreadable`` for a broken ledger object of a named one.
+    Raises ``WrongUsage`` for an unknown name, or dates that a named one cannot have; ``StateUnreadable`` for a broken
+    ledger object of a named one.
     """
     for name in sources:
-        services.source_kit(name)
+        refuse_unsettled(services.source_kit(name).scraper, first, last, now)
     if sources:
         return [one for name in sources for one in _audit(services, name, now, first, last, below)]
     findings = unmapped(services)
@@ -54,8 +60,9 @@ def audit_sources(
 def _audit(
     services: Services, source: str, now: dt.datetime, first: dt.date | None, last: dt.date | None, below: int
 ) -> list[Finding]:
+    in_work = _in_work(services, source, now)
     inventory = read_inventory(services, source, now, first, last)
-    return find_deficits(
+    found = find_deficits(
         source,
         inventory if first else without_unasked(services, source, inventory),
         now,
@@ -63,6 +70,24 @@ def _audit(
         fresh_for=services.source_kit(source).scraper.fresh_for,
         below=below,
     )
+    # A run may have begun meanwhile, or have ended: what was read of its partitions fits together in neither case.
+    in_work |= _in_work(services, source, now) if found else {}
+    return [
+        dataclasses.replace(one, deficit=Deficit.IN_WORK, why=in_work[one.partition])
+        if one.partition in in_work
+        else one
+        for one in found
+    ]
+
+
+def _in_work(services: Services, source: str, now: dt.datetime) -> dict[str, str]:
+    """Partitions that a living run works on, and since when: it tells itself what becomes of them."""
+    held = read_lease(services.store, source)
+    plan = planned_by(services.store, held.backfill_id) if held and held.is_alive(now) else None
+    if held is None or plan is None:
+        return {}
+    why = f"{held.backfill_id} works on it since {held.started_at:%Y-%m-%d %H:%M} UTC"
+    return {key: why for key, is_work in plan.work.items() if is_work}
 
 
 def unmapped(services: Services) -> list[Finding]:
@@ -119,8 +144,7 @@ def reopen(services: Services, source: str, findings: Sequence[Finding], by: str
         raise ConfigurationError(findings[0].why, source=source, stage="repair", hint="install the missing processor")
     with held_by_hand(services, source, "repair", compress_dates(one.partition for one in findings)[:200]) as lease:
         _reopen(services, lease, findings, by, now)
-    # A person decides about what waits for approval.
-    return sorted({one.partition for one in findings if one.deficit is not Deficit.IN_REVIEW})
+    return sorted({one.partition for one in findings if one.deficit not in LEFT_TO_OTHERS})
 
 
 def _reopen(services: Services, lease: Lease, findings: Sequence[Finding], by: str, now: dt.datetime) -> None:
@@ -130,7 +154,7 @@ def _reopen(services: Services, lease: Lease, findings: Sequence[Finding], by: s
     landed = wanted_attempts(services.store, source, entries)
     for one in findings:
         entry, attempts = entries.get(one.partition), landed.get(one.partition, ())
-        if entry is not None and entry.updated_at > now:
+        if one.deficit in LEFT_TO_OTHERS or (entry is not None and entry.updated_at > now):
             continue
         lease.check()
         why = {"error_type": REOPENED, "error": f"{one.deficit.value}: {one.why}"}

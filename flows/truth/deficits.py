@@ -41,6 +41,7 @@ class Deficit(StrEnum):
     UNMAPPED = "unmapped"
     MISSED = "missed"
     NOT_AUDITED = "not_audited"
+    IN_WORK = "in_work"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -11,8 +11,9 @@ import dataclasses
 import datetime as dt
 from collections.abc import Iterable, Mapping
 
-from alerting.errors import LandingDamaged, Truncated
+from alerting.errors import LandingDamaged, Truncated, WrongUsage
 from flows.ledger.ledger import LedgerEntry, Verdict
+from flows.ledger.pending import CANCELLED
 from flows.ledger.rests import long_rests
 from flows.planning.expectations import items_now, moved_away, read_expectations
 from flows.planning.known_first_date import known_scraper
@@ -95,15 +96,16 @@ def read_inventory(
 ) -> list[Known]:
     """Every settled partition from ``first`` to ``last`` (inclusive), by entity and date.
 
-    Without ``first`` it begins at the oldest date that ledger, landing, tables or ``audit_from`` know; without ``last``
+    Without ``first`` it begins at the oldest date that ledger, landing, tables or ``audit_from`` know, other than those
+    of a run that a person cancelled before it began them; without ``last``
     it ends at the last settled date. What lies before the source's first date, and of which nothing is there, is
     ``unavailable`` as every plan says. Raises ``StateUnreadable`` for a broken ledger object.
     """
     scraper = known_scraper(services, source)
     ledger = services.source_kit(source).ledger.refresh()
     landed = wanted_attempts(services.store, source, ledger)
-    # What was planned and never begun is looked at inside of what is known, and makes nobody look further.
-    keys = {*(key for key, entry in ledger.items() if not entry.is_pending), *landed}
+    # What a person cancelled before it began is looked at inside of what is known, and makes nobody look further.
+    keys = {*(key for key, entry in ledger.items() if not _is_cancelled(entry)), *landed}
     if scraper.step == "whole":
         wanted = whole_partitions(scraper, keys)
     else:
@@ -156,6 +158,27 @@ def _refused(services: Services, scraper: Scraper, known: Known) -> str:
     except (Truncated, LandingDamaged) as error:
         return error.message
     return ""
+
+
+def refuse_unsettled(scraper: Scraper, first: dt.date | None, last: dt.date | None, now: dt.datetime) -> None:
+    """Raises ``WrongUsage`` for a range in which nothing can be there: of it nothing may be called right.
+
+    ``first`` to ``last`` (inclusive), as a person asked of one source.
+    """
+    where = {"source": scraper.source, "stage": "audit"}
+    if scraper.step == "whole":
+        if first or last:
+            told = f"{scraper.source} is asked by entity and has no dates. Nothing was looked at"
+            raise WrongUsage(told, **where, hint="leave the dates out")
+        return
+    settled = scraper.last_settled(now)
+    if first and not dated_partitions(scraper, (), first, settled, now):
+        told = f"no date from {first} on is over and settled; the last one is {settled}. Nothing was looked at"
+        raise WrongUsage(told, **where, hint="begin earlier")
+
+
+def _is_cancelled(entry: LedgerEntry) -> bool:
+    return entry.is_pending and CANCELLED in entry.evidence
 
 
 def _or_unavailable(known: Known, source: str, why: str, now: dt.datetime) -> Known:

@@ -14,7 +14,7 @@ from alerting.ranges import compress_dates
 from alerting.wording import plural
 from flows.ledger.ledger import LedgerEntry, Verdict
 from flows.truth.deficits import not_at_source
-from flows.truth.inventory import Known, read_inventory
+from flows.truth.inventory import Known, read_inventory, refuse_unsettled
 from flows.wiring import Services
 from processors.receipt import receipts_of
 from processors.verification import Finding, Verification, verify
@@ -83,6 +83,7 @@ def recount_range(
     loaded rows equal; every recount agrees (keys unique, dates inside, references, children per parent); none failed.
     A sixth where the source has oracles: every item that they expect is there.
     """
+    refuse_unsettled(services.source_kit(source).scraper, first, last, now)
     inventory = read_inventory(services, source, now, first, last)
     done = {known.partition.key: known for known in inventory if known.entry and known.entry.verdict in _LOADED}
     manifests, unreadable = _manifests(services, [known.entry for known in done.values() if known.entry])

@@ -174,12 +174,18 @@ def test_the_audit_calls_pending_dates_unfinished_and_believes_what_is_there(pla
     by_deficit = {one["deficit"]: (one["ranges"], one["why"]) for one in found.data["deficits"]}
     assert by_deficit["unfinished"] == ("2025-01-01, 2025-01-03", "planned: w")
     assert by_deficit["landed_not_loaded"][0] == "2025-01-02"
-    # A cancelled run over years makes the daily audit look no further than what was begun.
-    unasked = gapless("audit", SOURCE, "--to", "2025-01-03", "--json")
-    assert {one["deficit"]: one["ranges"] for one in unasked.data["deficits"]} == {
-        "unfinished": "2025-01-03",
-        "landed_not_loaded": "2025-01-02",
-    }
+    # A run over years that a person cancelled makes the daily audit look no further than what was begun; one that
+    # crashed does.
+    for ended, unfinished in (("user", "2025-01-03"), ("crashed", "2025-01-01, 2025-01-03")):
+        why = f"bf-1 ended ({ended}) before it began this"
+        left = record("2025-01-01..2025-01-03").model_copy(update={"why": why})
+        leave_pending(place.store, SOURCE, left.keys, left)
+        unasked = gapless("audit", SOURCE, "--to", "2025-01-03", "--json")
+        assert {one["deficit"]: one["ranges"] for one in unasked.data["deficits"]} == {
+            "unfinished": unfinished,
+            "landed_not_loaded": "2025-01-02",
+        }
+    leave_pending(place.store, SOURCE, left.keys, left.model_copy(update={"why": "w"}))
     status = gapless("status", SOURCE)
     assert "planned: 3 not started: 2025-01-01…2025-01-03 (w)" in status.out
 

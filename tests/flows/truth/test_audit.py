@@ -145,6 +145,37 @@ def test_repair_does_not_write_beside_a_living_run(place: Any) -> None:
     assert place.objects() == before
 
 
+def test_what_a_living_run_works_on_is_no_alert_and_nothing_for_a_repair(place: Any, gapless: Any) -> None:
+    place.fill("2025-01-01", 1)  # which the run leaves alone
+    place.sql("DELETE FROM {lines} WHERE TRUE")
+    place.land("2025-01-02")
+    steps = {"2025-01-01": "skip", "2025-01-02": "fetch", "2025-01-03": "fetch"}
+    plan = {"source": SOURCE, "items": [{"key": key, "path": path} for key, path in steps.items()]}
+    place.store.write(plan_name("bf-1"), json.dumps(plan).encode())
+    lease = Lease.acquire(place.store, SOURCE, Holder("bf-1"), now=utc_now(), ttl_s=600)
+    dates = ("2025-01-01", "2025-01-03")
+    found = gapless("audit", SOURCE, "--from", dates[0], "--to", dates[1], "--json").data["deficits"]
+    assert [(one["deficit"], one["ranges"]) for one in found] == [
+        ("short", "2025-01-01"),
+        ("in_work", "2025-01-02…2025-01-03"),
+    ]
+    assert found[1]["why"].startswith("bf-1 works on it since ")
+    assert "2 partitions left to the run that works on them" in gapless("repair", SOURCE, *dates, "--dry-run").out
+    lease.release(utc_now())
+    assert audited(place)["2025-01-03"] == "never_attempted"
+
+
+def test_a_range_in_which_nothing_can_be_there_is_called_wrong_and_not_clean(place: Any, gapless: Any) -> None:
+    place.fill("2025-01-01", 1)
+    for verb, *option in (("audit", "--from"), ("repair",), ("gaps",), ("verify",)):
+        told = gapless(verb, SOURCE, *option, "2099-01-01")
+        assert (told.code, told.out) == (2, "")
+        assert "no date from 2099-01-01 on is over and settled; the last one is" in told.err
+        told = gapless(verb, "civic_band", *option, "2025-01-01")
+        assert told.code == 2
+        assert "civic_band is asked by entity and has no dates. Nothing was looked at" in told.err
+
+
 def test_an_audit_makes_no_call_and_no_write(place: Any, gapless: Any) -> None:
     place.fill("2025-01-01", 2)
     before, calls = place.objects(), place.upstream.calls.report()["total"]
