@@ -1,7 +1,8 @@
 """`gapless cleanup`: finds what no manifest, ledger entry or running load names. Removes it only when told to.
 
-Never touched: an attempt with a manifest, an attempt that a ledger entry names, landed pages of a source that feeds on
-another (each is good for any later attempt), anything younger than ``min_age``, and any object at all while a living
+Never touched: an attempt with a manifest, an attempt that a ledger entry names, pages behind which a later run would go
+on, landed pages of a source that feeds on another (each is good for any later attempt), anything younger than
+``min_age``, and any object at all while a living
 run holds the source's lease. What is removed is looked for with the lease in hand: a run stages under names that
 follow from what it loads, so one that was a leftover may be in use again.
 """
@@ -23,7 +24,7 @@ from flows.wiring import Services
 from scrapers.manifest import source_prefix
 
 _ATTEMPT = re.compile(r"landing/source=[^/]+/(?:partition|run)=([^/]+)/attempt=([^/]+)/(.+)")
-_STAGING_TABLE = re.compile(r"stg_[A-Za-z0-9_]+")
+_STAGING_TABLE = re.compile(r"stg_([A-Za-z0-9_]+)_[0-9a-f]+")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -45,8 +46,9 @@ class Leftover:
 def find_leftovers(services: Services, source: str, now: dt.datetime, min_age: dt.timedelta) -> list[Leftover]:
     """Leftovers of one source, oldest first. Reads only."""
     before = now - min_age
+    resumable_for = dt.timedelta(hours=services.settings.checkpoint_max_age_h)
     found = [
-        *_orphaned_attempts(services, source, before),
+        *_orphaned_attempts(services, source, now - max(min_age, resumable_for)),
         *_staging_objects(services, source, before),
         *_staging_tables(services, source, before),
     ]
@@ -94,10 +96,11 @@ def _staging_tables(services: Services, source: str, before: dt.datetime) -> Ite
     rows = services.warehouse.query(
         f"SELECT table_name, creation_time FROM `{schema}`.INFORMATION_SCHEMA.TABLES WHERE table_name LIKE 'stg_%'"
     )
-    ours = tuple(f"stg_{table.name}_" for table in services.source_kit(source).processor.tables)
+    ours = {table.name for table in services.source_kit(source).processor.tables}
     for row in rows:
         name, created = str(row["table_name"]), row["creation_time"]
-        if _STAGING_TABLE.fullmatch(name) and name.startswith(ours) and (created is None or created < before):
+        match = _STAGING_TABLE.fullmatch(name)
+        if match and match[1] in ours and (created is None or created < before):
             yield Leftover("staging table", name, created, 0, "its load has ended; it would expire by itself")
 
 

@@ -19,6 +19,7 @@ from flows.truth.cleanup import find_leftovers, remove_leftovers
 from flows.truth.deficits import Deficit, Finding
 from flows.truth.reconcile import rebuild_ledger
 from flows.views.preflight import preflight
+from flows.wiring import build_services
 from scrapers.base import Page, Request
 from scrapers.scrape import utc_now
 
@@ -68,8 +69,25 @@ def test_cleanup_leaves_what_is_young_and_waits_for_a_living_run(place: Any) -> 
     assert len(list(place.store.list("staging/"))) == 1
 
 
-def _staging(place: Any) -> str:
-    return str(place.services.warehouse.name_of("stg_nba_bdl_games_0123456789abcdef"))
+def test_cleanup_leaves_what_a_run_would_go_on_with_and_what_another_source_has_staged(
+    place: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    partition = place.partitions("2025-01-03", 1)[0]
+    page = Page(Request("/x"), 1, 200, {}, b"{}", utc_now(), 0.1)
+    place.services.landing.put_page(SOURCE, partition, "20250103T000000Z-dead", page, None)
+    place.sql(f"CREATE TABLE {_staging(place, 'nba_bdl_games_more')} AS SELECT 1 AS x")
+
+    def found(days: int) -> list[str]:
+        services, now = build_services(), utc_now() + days * TOMORROW
+        return [one.kind for one in find_leftovers(services, SOURCE, now, dt.timedelta(days=1))]
+
+    assert found(1) == ["attempt"]
+    monkeypatch.setenv("GAPLESS_CHECKPOINT_MAX_AGE_H", "48")
+    assert (found(1), found(2)) == ([], ["attempt"])
+
+
+def _staging(place: Any, table: str = "nba_bdl_games") -> str:
+    return str(place.services.warehouse.name_of(f"stg_{table}_0123456789abcdef"))
 
 
 # -- reconcile -------------------------------------------------------------------------------------------------
