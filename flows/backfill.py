@@ -42,7 +42,7 @@ from flows.planning.catalogue import refresh_catalogue
 from flows.planning.engine import Spread, spread
 from flows.planning.plan import Plan
 from flows.planning.planner import Planned, plan_asked
-from flows.planning.query_bytes import plan_dry_run
+from flows.planning.query_bytes import EarlyDryRun, plan_dry_run
 from flows.planning.versions import refresh_versions
 from flows.run.artifacts import ended, report_progress
 from flows.run.cost_history import remember_cost
@@ -143,15 +143,19 @@ async def run_asked(asked: Asked) -> State[Any]:
         if asked.dry_run:
             read = await asyncio.to_thread(plan_dry_run, services, asked.source, planned.plan)
             return Completed(message=f"dry run, nothing was done. {planned.describe()}\n{read.describe()}")
+        reading = asyncio.create_task(asyncio.to_thread(plan_dry_run, services, asked.source, planned.plan))
+        early = EarlyDryRun(planned.plan, reading)
         with library_logs_in_run(), frozen_heap(), short_turns():
-            return await run_backfill(services, asked, backfill_id, PrefectOrchestrator())
+            return await run_backfill(services, asked, backfill_id, PrefectOrchestrator(), early)
     except PipelineError as error:
         if not asked.dry_run:
             await asyncio.to_thread(tell_refused, asked, backfill_id, error)
         return failed(error)
 
 
-async def run_backfill(services: Services, asked: Asked, backfill_id: str, orchestrator: Orchestrator) -> State[Any]:
+async def run_backfill(
+    services: Services, asked: Asked, backfill_id: str, orchestrator: Orchestrator, early: EarlyDryRun | None = None
+) -> State[Any]:
     """The whole story: may it begin, hold the source, plan, work, close."""
     await _refuse_what_may_not_begin(services, asked)
     lease = await acquire_when_free(
@@ -162,7 +166,7 @@ async def run_backfill(services: Services, asked: Asked, backfill_id: str, orche
         wait_s=asked.wait_for_lease_s,
     )
     async with kept_alive(lease, services.settings.heartbeat_s):
-        run, plan = await _begun(services, asked, backfill_id, orchestrator, lease)
+        run, plan = await _begun(services, asked, backfill_id, orchestrator, lease, early)
     facts = await _work(run, plan, lease)
     if facts is None:
         review = await asyncio.to_thread(named_review, services.store, run.review_id)
@@ -208,16 +212,23 @@ def _waits(review: Review) -> str:
 
 async def _refuse_what_may_not_begin(services: Services, asked: Asked) -> None:
     """Nothing is begun in a cooldown, or where nobody would get the mail; what died earlier is closed first."""
-    await begin_resumed(services, asked.source)
+    looks = [begin_resumed(services, asked.source), asyncio.to_thread(refuse_without_mail, services)]
     if asked.mode.may_fetch:
-        await asyncio.to_thread(refuse_while_cooling, services.store, asked.source, utc_now())
-    await asyncio.to_thread(refuse_without_mail, services)
+        looks.insert(1, asyncio.to_thread(refuse_while_cooling, services.store, asked.source, utc_now()))
+    for refused in await asyncio.gather(*looks, return_exceptions=True):
+        if refused is not None:
+            raise refused
     for closed in await asyncio.to_thread(close_dead_runs, services, utc_now(), asked.source):
         partition_logger().warning("earlier run %s had died; its mail was sent and its lease freed", closed)
 
 
 async def _begun(
-    services: Services, asked: Asked, backfill_id: str, orchestrator: Orchestrator, lease: Lease
+    services: Services,
+    asked: Asked,
+    backfill_id: str,
+    orchestrator: Orchestrator,
+    lease: Lease,
+    early: EarlyDryRun | None,
 ) -> tuple[Run, Plan]:
     """A run with its plan stored and its outbox entry open. The lease is free again when that fails."""
     with contextlib.ExitStack() as held:
@@ -234,7 +245,9 @@ async def _begun(
             run.note(told)
         # Again, because only the holder of the lease sees a ledger that nobody else changes.
         planned = await run.in_thread(plan_asked, services, asked, utc_now(), backfill_id)
-        read = await run.in_thread(plan_dry_run, services, asked.source, planned.plan)
+        if early is None or not early.is_of(planned.plan):
+            early = EarlyDryRun(planned.plan, run.in_thread(plan_dry_run, services, asked.source, planned.plan))
+        read = await early.asking
         partition_logger().info("%s\n%s", planned.describe(), read.describe())
         run.spread = await _engine_for(run, planned)
         attach_windows(run)

@@ -7,7 +7,7 @@ out, and the load that fills staging tables is free.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from alerting.errors import PipelineError
@@ -63,6 +63,19 @@ class DryRun:
     def promised(self) -> dict[str, float]:
         """Under the name of ``RunFacts``, so that the mail has it beside what was billed; nothing if unknown."""
         return {} if self.size_bytes is None else {"bigquery_bytes": float(self.size_bytes)}
+
+
+@dataclass(frozen=True, slots=True)
+class EarlyDryRun:
+    """The dry run of a plan, begun before its run holds the source, which takes as long. Of a plan made anew since, it
+    says the same where that is the same."""
+
+    plan: Plan
+    asking: Awaitable[DryRun]
+
+    def is_of(self, plan: Plan) -> bool:
+        """Whether it is asked for what ``plan`` loads."""
+        return (self.plan.hash, self.plan.expected) == (plan.hash, plan.expected)
 
 
 def plan_dry_run(services: Services, source: str, plan: Plan) -> DryRun:

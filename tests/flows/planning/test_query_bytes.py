@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import Any
 
@@ -9,8 +10,9 @@ import pytest
 
 from alerting.summary import render
 from flows.asked import Asked
+from flows.planning.plan import Plan
 from flows.planning.planner import plan_asked
-from flows.planning.query_bytes import DryRun, plan_dry_run
+from flows.planning.query_bytes import DryRun, EarlyDryRun, plan_dry_run
 from processors.warehouse import BigQueryWarehouse
 from scrapers.scrape import utc_now
 
@@ -70,3 +72,18 @@ def test_where_bigquery_does_not_answer_the_bytes_are_unknown_and_the_plan_stand
     assert found == DryRun(2, None, None)
     assert found.promised() == {}
     assert found.describe() == "dry run    no response from BigQuery about 2 partitions"
+
+
+def test_a_dry_run_begun_early_is_that_of_the_plan_only_while_the_plan_is_the_same(place):
+    def plan(last: str) -> Plan:
+        asked = Asked.model_validate({"source": SOURCE, "start_date": "2025-01-03", "end_date": last})
+        return plan_asked(place.services, asked, utc_now()).plan
+
+    never = asyncio.sleep(0)
+    early = EarlyDryRun(plan("2025-01-04"), never)
+    assert early.is_of(plan("2025-01-04"))
+    assert not early.is_of(plan("2025-01-05"))
+    place.fill("2025-01-03", 1)
+    # Done by another run meanwhile.
+    assert not early.is_of(plan("2025-01-04"))
+    never.close()
