@@ -91,7 +91,7 @@ def _compared(services: Services, review: Review, keys: list[str], allowed: Revi
 
 def _trial(services: Services, review: Review, keys: list[str]) -> Trial:
     kit = services.source_kit(review.source)
-    ledger = Ledger(services.store, review.source).refresh(min(keys), max(keys))
+    ledger = Ledger(services.store, review.source).refresh_over(keys)
     manifests = [services.landing.read_manifest(ledger[key].manifest_name) for key in keys]
     dataset = services.review_dataset(review.review_id)
     return Trial(review.review_id, manifests, kit.processor, services.warehouse, dataset)
@@ -151,7 +151,7 @@ def _record(services: Services, review: Review, manifests: Sequence[Manifest]) -
     """The recount in the real tables, and a verdict for every partition."""
     kit = services.source_kit(review.source)
     ledger = Ledger(services.store, review.source)
-    entries = ledger.refresh(min(review.keys), max(review.keys))
+    entries = ledger.refresh_over(review.keys)
     receipts = {
         one: read_receipt(services.store, review.source, one)
         for one in {entries[manifest.partition].receipt_id for manifest in manifests}

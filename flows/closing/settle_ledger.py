@@ -52,7 +52,7 @@ def settle_ledger(
     keys = plan.keys
     if not keys:
         return {}
-    entries = Ledger(store, source).refresh(min(keys), max(keys))
+    entries = Ledger(store, source).refresh_over(keys)
     left = _not_begun(plan, entries)
     never = plan.unavailable
     rest = list(_waiting(plan, entries, backfill_id, ending.at))
@@ -75,7 +75,7 @@ def settle_ledger(
         leave_pending(store, source, keys, *rest)
         if not rest:
             return entries
-        entries = ledger.refresh(min(keys), max(keys))
+        entries = ledger.refresh_over(keys)
         for key, said in never.items():
             if not entries[key].verdict.is_good:
                 entries[key] = ledger.advance(key, Verdict.UNAVAILABLE, backfill_id, ending.at, evidence=said)

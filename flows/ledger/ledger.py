@@ -10,8 +10,9 @@ from __future__ import annotations
 import datetime as dt
 import json
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 from alerting.errors import LeaseHeld, StateUnreadable
 from alerting.object_store import GenerationConflict, ObjectStore, StoredObject
@@ -26,6 +27,11 @@ __all__ = ["Ledger", "LedgerEntry", "Verdict", "ledger_prefix"]
 def ledger_prefix(source: str) -> str:
     """All ledger objects of one source."""
     return f"ledger/source={source}/"
+
+
+_A_LISTING = 1_000
+"""Objects that Cloud Storage lists at once."""
+_LISTINGS_AT_ONCE = 8
 
 
 class Ledger:
@@ -49,25 +55,31 @@ class Ledger:
         Raises ``StateUnreadable`` when one object is not a ledger entry; nothing is changed then. Who only shows them
         gives a list, to which it is added instead.
         """
-        prefix = ledger_prefix(self.source)
-        listed = self.store.list(
-            prefix,
-            start_offset=f"{prefix}{first_key}" if first_key else None,
-            end_offset=f"{prefix}{last_key}.json~" if last_key else None,
-        )
-        seen = {}
+        return self._refresh((first_key, last_key), [], unreadable)
+
+    def refresh_over(self, keys: Sequence[str]) -> dict[str, LedgerEntry]:
+        """As `refresh`, from the least of ``keys`` to the greatest: ten years take as long as three.
+
+        A listing is asked for a thousand entries at a time, each where the one before has ended; what lies between
+        every thousand of ``keys`` is listed at the same time.
+        """
+        ordered = sorted({*keys})
+        parts = -(-len(ordered) // _A_LISTING)
+        cuts = [ordered[len(ordered) * number // parts] for number in range(1, parts)]
+        return self._refresh((ordered[0], ordered[-1]), cuts, None)
+
+    def _refresh(
+        self, ends: tuple[str, str], cuts: Sequence[str], unreadable: list[StateUnreadable] | None
+    ) -> dict[str, LedgerEntry]:
+        prefix, (first_key, last_key) = ledger_prefix(self.source), ends
+        bounds = [f"{prefix}{key}" if key else None for key in (first_key, *cuts)]
+        bounds.append(f"{prefix}{last_key}.json~" if last_key else None)
+        seen: dict[str, tuple[LedgerEntry, int]] = {}
         # What no run began is one object of its own: a round trip beside those of the listing.
-        with threads(1, "pending") as beside:
+        with threads(_LISTINGS_AT_ONCE, "ledger") as beside:
             reading = beside.submit(self._pending, first_key, last_key)
-            for found in listed:
-                try:
-                    entry = self._parse(found)
-                except StateUnreadable as error:
-                    if unreadable is None:
-                        raise
-                    unreadable.append(error)
-                    continue
-                seen[entry.partition] = (entry, found.generation)
+            for part in [beside.submit(self._listed, *between, unreadable) for between in pairwise(bounds)]:
+                seen |= part.result()
         pending = reading.result()
         with self._lock:
             for key, (_, generation) in seen.items():
@@ -83,6 +95,22 @@ class Ledger:
                     self._entries[key] = (pending[key], 0)
                 seen[key] = self._entries[key]
         return {key: self._as_wanted(entry) for key, (entry, _) in seen.items()}
+
+    def _listed(
+        self, start: str | None, end: str | None, unreadable: list[StateUnreadable] | None
+    ) -> dict[str, tuple[LedgerEntry, int]]:
+        """Entries with their generations, of the object names from ``start`` to before ``end``."""
+        seen = {}
+        for found in self.store.list(ledger_prefix(self.source), start_offset=start, end_offset=end):
+            try:
+                entry = self._parse(found)
+            except StateUnreadable as error:
+                if unreadable is None:
+                    raise
+                unreadable.append(error)
+                continue
+            seen[entry.partition] = (entry, found.generation)
+        return seen
 
     def _pending(self, first_key: str, last_key: str) -> dict[str, LedgerEntry]:
         return {

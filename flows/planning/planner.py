@@ -95,7 +95,7 @@ def plan_asked(
         reviews = reading.submit(waiting_review, services.store, asked.source)
         begun_before = reading.submit(_since, services, own_review)
         kept = reading.submit(read_history, services.store, asked.source)
-        entries = ledger.refresh(min(keys), max(keys))
+        entries = ledger.refresh_over(keys)
     review = reviews.result()
     if asked.is_reviewed:
         refuse_second_review(services.store, asked.source, own_review)

@@ -125,7 +125,7 @@ def learn_what_was_done(run: Run, since: dt.datetime) -> None:
     keys = list(run.work.partitions)
     run.work.leave_to_others(
         key
-        for key, entry in run.ledger.refresh(min(keys), max(keys)).items()
+        for key, entry in run.ledger.refresh_over(keys).items()
         if entry.backfill_id != run.backfill_id and entry.updated_at >= since and entry.verdict.is_good
     )
 

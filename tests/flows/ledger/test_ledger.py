@@ -137,3 +137,21 @@ def test_a_listing_that_was_begun_before_a_write_of_this_process_does_not_undo_i
     store.meanwhile = None
     assert ledger.get("2025-01-03") == ledger.refresh()["2025-01-03"]
     ledger.advance("2025-01-03", Verdict.VERIFIED, "bf-2", NOW)
+
+
+def test_years_are_listed_in_parts_at_once_and_each_entry_is_there_once() -> None:
+    store = MemoryObjectStore()
+    writer, days = Ledger(store, "s"), [f"{NOW.date() + dt.timedelta(days=day)}" for day in range(2_500)]
+    for key in days:
+        writer.advance(key, Verdict.LANDED, "bf-1", NOW)
+    asked, listed = list[tuple[str | None, str | None]](), store.list
+
+    def counted(prefix: str, *, start_offset: str | None = None, end_offset: str | None = None) -> Any:
+        asked.append((start_offset, end_offset))
+        return listed(prefix, start_offset=start_offset, end_offset=end_offset)
+
+    store.list = counted  # type: ignore[method-assign]
+    wanted = days[1:-1]
+    assert list(Ledger(store, "s").refresh_over(wanted[::-1])) == wanted
+    assert len(asked) == 3
+    assert list(Ledger(store, "s").refresh_over(days[:1])) == days[:1]
