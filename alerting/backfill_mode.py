@@ -19,7 +19,8 @@ from alerting.journal import IncidentJournal
 from alerting.live_alerts import AlertSettings
 from alerting.notices import send_progress, send_start, tell_human
 from alerting.object_store import ObjectStore
-from alerting.outbox import Outbox, OutboxEntry
+from alerting.outbox import Outbox, OutboxEntry, attempt_after
+from alerting.owed_mail import is_late
 from alerting.redaction import redact
 from alerting.run_facts import RunFacts
 from alerting.spool import Spool
@@ -159,14 +160,21 @@ class BackfillMode:
         yield from self._spool.waiting()
 
     def end(self, send_summary: bool, run_facts: RunFacts | None) -> SendResult:
-        """Stores the rest, marks the run as finished, and sends. Raises what the store raises; may be called again."""
+        """Stores the rest, marks the run as finished, and sends. Raises what the store raises; may be called again.
+
+        Where another process of the backfill has sent the mail, and this one had errors since, that is another mail.
+        """
         now = self._clock()
         self._spool.flush("final")
         facts = RunFacts(finished_at=now).merged(run_facts.redacted() if run_facts else RunFacts())
+        wrote = {self._spool.writer: self._spool.objects_stored} if self._spool.objects_stored else {}
 
         def finished(entry: OutboxEntry) -> OutboxEntry | None:
             if entry.closed:
-                return None
+                if not send_summary or not is_late(self._store, entry, wrote):
+                    return None
+                entry = attempt_after(entry, now)
+            entry.wrote |= wrote
             entry.finished_at = entry.finished_at or now
             entry.facts = entry.run_facts.merged(facts).to_dict()
             entry.state = entry.state if send_summary else "archived"

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from reported import fail, text
 
-from alerting import errors
+from alerting import delivery, errors
 from alerting.delivery import owed_summaries
 from alerting.incident import Incident
 from alerting.journal import IncidentJournal
@@ -186,3 +186,70 @@ def test_a_sign_of_life_costs_one_write_and_loses_nothing_that_another_process_w
     manager.heartbeat(RunFacts(calls=2))
     entry = Outbox(store).read("b")
     assert (entry.errors, entry.run_facts.calls) == (["by the watchdog"], 2)
+
+
+# -- two processes with one id ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two(make_manager, mail_server):
+    """Two processes in backfill mode of one backfill, each with an error."""
+    found = [make_manager(mail_server.channel()) for _ in range(2)]
+    for day, manager in enumerate(found, 1):
+        manager.enable_backfill_mode("b", source="nba", facts=RunFacts(planned=3))
+        manager.record_error(fail(day))
+        manager.flush()
+    return found
+
+
+def test_errors_that_come_after_the_mail_of_another_process_are_mailed_by_their_own(two, mail_server):
+    first, second = two
+    assert first.disable_backfill_mode().status == "sent"
+    second.record_error(fail(9))
+    assert second.disable_backfill_mode().status == "sent"
+    before, after = mail_server.inbox.mails
+    assert "2024-01-09" not in text(before)
+    assert "2024-01-09" in text(after)
+    assert "went on after the last mail" in text(after)
+    assert after["Message-ID"] == "<gapless.b.2.final@gapless.local>"
+    assert second.disable_backfill_mode() is None
+    assert first.disable_backfill_mode() is None
+
+
+def test_a_process_of_which_the_mail_of_another_one_told_all_sends_none(two, mail_server):
+    first, second = two
+    first.disable_backfill_mode()
+    assert second.disable_backfill_mode().status == "already_sent"
+    assert len(mail_server.inbox.mails) == 1
+    assert "2024-01-02" in text(mail_server.inbox.mails[0])
+
+
+def test_errors_that_come_after_the_mail_was_drawn_and_before_it_could_leave_are_mailed(two, mail_server):
+    first, second = two
+    mail_server.down()
+    assert first.disable_backfill_mode().status == "failed"
+    second.record_error(fail(9))
+    mail_server.up()
+    assert second.disable_backfill_mode().status == "sent"
+    assert ["2024-01-09" in text(mail) for mail in mail_server.inbox.mails] == [False, True]
+
+
+def test_errors_of_a_process_that_ends_while_another_one_sends_are_mailed_by_that_one(
+    two, mail_server, monkeypatch, store
+):
+    first, second = two
+    deliver, results = delivery.deliver, []
+
+    def meanwhile(*given):
+        if not results:
+            second.record_error(fail(9))
+            # Who sends is known by its thread.
+            with ThreadPoolExecutor(1) as other:
+                results.append(other.submit(second.disable_backfill_mode).result().status)
+        return deliver(*given)
+
+    monkeypatch.setattr(delivery, "deliver", meanwhile)
+    assert first.disable_backfill_mode().status == "sent"
+    assert results == ["claimed_by_other"]
+    assert ["2024-01-09" in text(mail) for mail in mail_server.inbox.mails] == [False, True]
+    assert Outbox(store).read("b").closed
