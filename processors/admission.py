@@ -82,6 +82,7 @@ class Admission:
         covers: First date, and the one after the last, of a page that neighbouring dates share: their rows are none of
             this partition's, and no rejects.
         superseded: Keys, as text, of rows that another page has in a later form: here they are no rows.
+        object_name, row: The page being read, and how many rows of it were judged before this one.
     """
 
     def __init__(
@@ -107,6 +108,8 @@ class Admission:
         }
         self.covers: tuple[dt.date, dt.date] | None = None
         self.superseded: frozenset[str] = frozenset()
+        self.object_name = ""
+        self.row = 0
 
     def take(self, table_name: str, raw: dict[str, Any]) -> None:
         """Judges one row; an admitted one goes to its table's sink as a line of NDJSON with its newline."""
@@ -241,7 +244,8 @@ class Admission:
     def _reject(self, table: str, reason: str, raw: dict[str, Any]) -> None:
         self.reject_counts[table] += 1
         if len(self.rejects) < KEPT_REJECTS:
-            self.rejects.append(Reject(table, reason, _kept(raw)[:_RAW_LIMIT_CHARS]))
+            kept = _kept(raw)[:_RAW_LIMIT_CHARS]
+            self.rejects.append(Reject(table, reason, kept, self.object_name, self.row + 1))
 
 
 def _kept(raw: dict[str, Any]) -> str:

@@ -183,11 +183,16 @@ class Balance:
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """A row that broke the contract, kept with its reason."""
+    """A row that broke the contract, kept with its reason.
+
+    It is the ``row``-th, from 1, that the processor reads of the page that lies at ``object_name``, for whatever table.
+    """
 
     table: str
     reason: str
     raw: str
+    object_name: str = ""
+    row: int = 0
 
 
 @dataclass(frozen=True, slots=True)

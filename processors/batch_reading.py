@@ -139,6 +139,7 @@ def _admit(
     for number, body in enumerate(bodies()):
         record = with_rows[number]
         admission.covers, admission.superseded = record.covers, frozenset(record.superseded)
+        admission.object_name, admission.row = record.object_name, 0
         page = LandedPage(
             record.path,
             record.params,
@@ -150,18 +151,17 @@ def _admit(
             item=record.item,
             object_name=record.object_name,
         )
-        taken = 0
         try:
             for table, raw in processor.rows(partition, page):
                 admission.take(table, raw)
-                taken += 1
+                admission.row += 1
         except PipelineError:
             raise
         except Exception as error:
             # "from None": the text of a foreign exception has the value in it.
             raise SourceContractError(
-                f"the processor cannot read page {number + 1}, row {taken + 1}: {reading_fault(error)}; old rows were "
-                "kept",
+                f"the processor cannot read page {number + 1}, row {admission.row + 1}: {reading_fault(error)}; old "
+                "rows were kept",
                 hint=f"look at {record.object_name}, mend the processor and count up its version, then: "
                 f"{_reprocess_command(manifest)}",
             ) from None
@@ -174,7 +174,10 @@ def _judge(admission: Admission, manifest: Manifest, tolerated_rejects: int) -> 
         first = admission.rejects[0]
         raise RowRejected(
             f"rows that broke the contract: {rejected}, tolerated: {tolerated_rejects}; first: {first.table}: "
-            f"{first.reason}. Old rows were kept, rejects are kept with their reasons",
+            f"{first.reason} (page {_page_number(manifest, first)}, row {first.row}). Old rows were kept, rejects are "
+            "kept with their reasons",
+            hint=f"look at row {first.row} of {first.object_name}, mend the row model and count up the processor's "
+            f"version, then: {_reprocess_command(manifest)}",
         )
     for table, counted in manifest.counts.items():
         rows = admission.rows[table]
@@ -186,6 +189,10 @@ def _judge(admission: Admission, manifest: Manifest, tolerated_rejects: int) -> 
             )
     if problem := admission.expectations.problem(manifest, admission.rows):
         raise CoverageLow(f"{problem}; old rows were kept", hint="fetch the date again")
+
+
+def _page_number(manifest: Manifest, reject: Reject) -> int:
+    return 1 + [page.object_name for page in manifest.pages if page.holds_rows].index(reject.object_name)
 
 
 def _reprocess_command(manifest: Manifest) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import json
 import secrets
@@ -161,7 +162,7 @@ def _keep_rejects(batch: BatchRows, source: str, store: ObjectStore) -> str:
         return ""
     name = f"rejects/source={source}/batch={batch.hash}/rejects.ndjson.gz"
     lines = [
-        json.dumps({"partition": key, "table": reject.table, "reason": reject.reason, "raw": reject.raw})
+        json.dumps({"partition": key, **dataclasses.asdict(reject)})
         for key, rejects in batch.rejects.items()
         for reject in rejects
     ]

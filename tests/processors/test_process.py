@@ -144,6 +144,26 @@ def test_a_row_that_breaks_the_contract_fails_its_partition_only(bench):
     assert bench.rows("games", "score") == [(1,)] * len(broken) + [(3,)]
 
 
+def test_a_reject_says_of_which_page_it_is_and_where_it_stands_there(bench):
+    games = [
+        bench.game(DAY, 1),
+        bench.game(DAY, 2, score="many", players=0),
+        bench.game(DAY, 3, score="more", players=0),
+    ]
+    manifest = bench.land(DAY, games)
+    receipt = bench.process(manifest)
+    (page,) = manifest.pages
+    # The first game has two players, so it is three rows.
+    assert [(one["object_name"], one["row"]) for one in _rejects(bench, receipt)] == [
+        (page.object_name, 4),
+        (page.object_name, 5),
+    ]
+    told = receipt.refused()[DAY]
+    assert "(page 1, row 4)" in told.message
+    assert f"look at row 4 of {page.object_name}" in told.hint
+    assert f"gapless reprocess toy {DAY} {DAY} --reason schema_change" in told.hint
+
+
 def test_an_exception_of_the_processor_says_where_in_the_answer_what_came_and_what_to_type_next(bench):
     good, bad = bench.game(DAY, 1), bench.game(DAY, 2)
     del bad["game_date"]
