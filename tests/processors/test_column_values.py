@@ -14,6 +14,7 @@ from pydantic_core import from_json
 from alerting.errors import RowRejected
 from processors.admission import Admission
 from processors.base import BigNumeric, LandedPage, Processor, Row, Table
+from processors.row_lines import RowLines
 from processors.schema import columns_of
 from scrapers.answers import parsed_json
 from scrapers.partition import Partition
@@ -161,6 +162,24 @@ def test_a_value_that_its_column_holds_is_written_as_bigquery_reads_it_exactly(c
     admission, lines = taken(column, value)
     assert admission.rejects == []
     assert from_json(lines[0])[column] == written
+
+
+@pytest.mark.parametrize(
+    ("numbers", "written"),
+    [
+        ((2**53 - 1, 1 - 2**53, None), (2**53 - 1, 1 - 2**53, None)),
+        ((2**60, -(2**60), 0), (str(2**60), str(-(2**60)), 0)),
+        ((0, None, -(2**53)), (0, None, str(-(2**53)))),
+    ],
+)
+def test_of_integers_beside_one_another_only_those_go_as_text_that_a_double_changes(numbers, written):
+    class Scores(Row):
+        a: int
+        b: int | None
+        c: int | None
+
+    row = Scores(**dict(zip("abc", numbers, strict=True)))
+    assert tuple(from_json(RowLines(Scores).line(row)).values()) == written
 
 
 def test_a_decimal_is_numeric_and_a_marked_one_bignumeric():
