@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -136,6 +136,12 @@ class Ledger:
         with self._lock:
             known = self._entries.get(partition)
         return self._as_wanted(known[0]) if known else None
+
+    def known_of(self, partitions: Iterable[str]) -> dict[str, LedgerEntry]:
+        """As ``get`` of each, at one moment and in their order; those that were never attempted are left out."""
+        with self._lock:
+            known = [self._entries[key] for key in partitions if key in self._entries]
+        return {entry.partition: self._as_wanted(entry) for entry, _ in known}
 
     def entries(self) -> dict[str, LedgerEntry]:
         """Every entry as last seen, in the order of keys."""

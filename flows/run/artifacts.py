@@ -29,10 +29,9 @@ ARTIFACT_EVERY_S = 5.0
 
 def now_of(run: Run, ledger: Ledger | None = None) -> Progress:
     """The run's progress as this process knows it, or as ``ledger`` does."""
-    known = ledger or run.ledger
     found = progress_of(
         run.work.planned,
-        {key: entry for key in run.work.planned if (entry := known.get(key)) is not None},
+        (ledger or run.ledger).known_of(run.work.planned),
         run.backfill_id,
         since=run.begun_at,
         elapsed_s=(utc_now() - run.begun_at).total_seconds(),
@@ -72,7 +71,8 @@ async def report_progress(run: Run) -> None:
             text = printable(f"{still.describe()}; {at.counts}" if still else at.describe())
             artifact_id = await show_progress(artifact_name(run.backfill_id), artifact_id, at.percent, text)
             shown, shown_s = told, now_s
-        await asyncio.sleep(max(LOOK_EVERY_S, took_s / _SHARE_OF_LOOKING))
+        # While dates land, nothing is shown before the next update is due.
+        await asyncio.sleep(max(LOOK_EVERY_S, shown_s + ARTIFACT_EVERY_S - now_s, took_s / _SHARE_OF_LOOKING))
 
 
 async def show_progress(key: str, artifact_id: UUID | None, percent: float, text: str) -> UUID | None:

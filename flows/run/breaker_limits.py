@@ -32,6 +32,11 @@ class Limits:
     memory_bytes: int = 0
     stop_at_first: bool = False
 
+    @property
+    def are_of_budget(self) -> bool:
+        """Whether calls or money of the run are limited."""
+        return bool(self.max_calls or self.max_cost_usd)
+
 
 def breaker_limits(settings: Settings, asked: Asked) -> Limits:
     """The settings' limits and what this run was asked; without the breaker only deadline, calls and stop-at-first."""

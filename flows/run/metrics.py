@@ -17,6 +17,7 @@ from statistics import quantiles
 from typing import TYPE_CHECKING
 
 from alerting.errors import PipelineError
+from flows.ledger.verdicts import count_verdicts
 from flows.run.artifacts import now_of
 from flows.run.run import Run
 from scrapers.scrape import utc_now
@@ -124,13 +125,13 @@ def _rows_loaded(run: Run) -> Told:
 
 
 def _verdicts(run: Run) -> Counter[str]:
-    known = (run.ledger.get(key) for key in run.work.planned)
-    return Counter(entry.verdict.value if entry else "planned" for entry in known)
+    counts = count_verdicts(run.work.planned, run.ledger.known_of(run.work.planned))
+    return Counter({verdict.value: count for verdict, count in counts.items()})
 
 
 def _failures(run: Run) -> Told:
-    known = (run.ledger.get(key) for key in run.work.planned)
-    causes = Counter(entry.error_type for entry in known if entry and not entry.verdict.is_good and entry.error_type)
+    known = run.ledger.known_of(run.work.planned).values()
+    causes = Counter(entry.error_type for entry in known if not entry.verdict.is_good and entry.error_type)
     return [(count, {"error_type": cause}) for cause, count in causes.items()]
 
 
@@ -150,9 +151,6 @@ def _durations(run: Run) -> Told:
 def _lag(run: Run) -> Told:
     if run.kit.scraper.step == "whole":
         return []
-    done = [
-        one.end
-        for key, one in run.work.partitions.items()
-        if (entry := run.ledger.get(key)) is not None and entry.verdict.is_good
-    ]
+    partitions = run.work.partitions
+    done = [partitions[key].end for key, entry in run.ledger.known_of(partitions).items() if entry.verdict.is_good]
     return [((run.kit.scraper.last_settled(utc_now()) - max(done)).days + 1, {})] if done else []

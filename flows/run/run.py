@@ -9,7 +9,6 @@ import asyncio
 import dataclasses
 import datetime as dt
 import functools
-from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
@@ -22,8 +21,9 @@ from alerting.run_facts import RunFacts
 from flows.asked import Asked
 from flows.coordination.standstill import Standstill
 from flows.ledger.cooldowns import cooling_until
-from flows.ledger.ledger import Ledger, Verdict
+from flows.ledger.ledger import Ledger
 from flows.ledger.reviews import Review, ReviewState, begin_review
+from flows.ledger.verdicts import count_verdicts
 from flows.log import partition_logger
 from flows.parameters import Order
 from flows.planning.engine import Spread
@@ -281,8 +281,7 @@ class Run:
             begun_at=now,
             expires_at=now + dt.timedelta(days=self.services.settings.review_days),
         )
-        known = {key: entry for key in self.work.planned if (entry := ledger.get(key)) is not None}
-        begin_review(self.services.store, review, known)
+        begin_review(self.services.store, review, ledger.known_of(self.work.planned))
 
     def _refuse_cooling_hosts(self) -> None:
         """Hosts whose account is in cooldown are not asked; dates that do not need them are fetched."""
@@ -328,7 +327,8 @@ class Run:
 
     def keep_budget(self) -> None:
         """Stops the run when its calls or its money are used up. Asked before every partition."""
-        self.obey(self.breaker.spent(self.tally.units, self.cost_usd))
+        if self.breaker.limits.are_of_budget:
+            self.obey(self.breaker.spent(self.tally.units, self.cost_usd))
 
     def calls_of(self, most: int) -> int:
         """How many of ``most`` calls may follow each other before `keep_budget` is asked again; at least one."""
@@ -337,13 +337,13 @@ class Run:
 
     def facts_so_far(self) -> RunFacts:
         """What is known at this moment; kept with every heartbeat, it is all that a killed run can still say."""
-        entries = (self.ledger.get(key) for key in self.work.partitions)
-        counts = Counter(entry.verdict.value if entry else Verdict.PLANNED.value for entry in entries)
+        keys = self.work.partitions
+        counts = count_verdicts(keys, self.ledger.known_of(keys))
         return dataclasses.replace(
             self.facts,
             calls=self.tally.calls,
             **self.units_facts(),
-            verdict_counts=dict(counts),
+            verdict_counts={verdict.value: count for verdict, count in counts.items()},
             warnings=balance_facts(self.tally.receipts),
             notes=list(self.notes),
             **self.money_facts(),

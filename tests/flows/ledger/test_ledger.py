@@ -51,6 +51,18 @@ def test_what_one_process_writes_another_reads_from_one_listing() -> None:
     assert seen["2025-02-05"].landed == {"games": 5}
 
 
+def test_what_is_known_of_many_partitions_is_what_is_known_of_each() -> None:
+    store, keys = MemoryObjectStore(), ["2025-02-02", "2025-02-03", "2025-02-01"]
+    for day, only in (("2025-02-01", ("gb",)), ("2025-02-02", ())):
+        Ledger(store, "s").advance(day, Verdict.VERIFIED, "bf-1", NOW, attempt="a1", only=only)
+    ledger = Ledger(store, "s", only=("gb", "ire"))
+    ledger.refresh()
+    known = ledger.known_of(keys)
+    assert list(known) == ["2025-02-02", "2025-02-01"]
+    assert known == {key: ledger.get(key) for key in known}
+    assert known["2025-02-01"].verdict is Verdict.PARTIAL
+
+
 def test_a_second_writer_is_refused_and_nothing_is_overwritten() -> None:
     store = MemoryObjectStore()
     first, second = Ledger(store, "s"), Ledger(store, "s")
