@@ -46,6 +46,7 @@ _ADVICE = {
 _UNKNOWN = "Unknown error, probably ours. Read the traceback before you retry."
 _TYPED = ("gapless ", "prefect ", "python ", "export ", "http", "bq ", "gcloud ", "make ", "docker ", "pip ")
 _LANDED = ("landed", "loaded")
+_FAILED = ("failed_retryable", "failed_permanent", "truncated", "blocked")
 MAX_PASTED = 700
 MAX_URL = 1_800
 """Longer ones are cut or refused by some mail programs and proxies."""
@@ -311,11 +312,18 @@ def _fields(template: str) -> Sequence[tuple[str, str, str, str]]:
 
 
 def estimate(facts: RunFacts, units: int) -> str:
-    """Calls and time for ``units`` more partitions, at this run's own pace; "" when it had none."""
+    """Calls and time for ``units`` more partitions, at this run's own pace; "" when it had none.
+
+    Calls at which a try failed say nothing of the next run, nor do the partitions that kept failing.
+    """
     done = attempted(facts)
     if not done or not facts.calls or not units:
         return ""
-    calls = max(round(facts.calls / done * units), units)
+    needed, answered = facts.calls, done
+    if facts.calls_failed:
+        needed -= facts.calls_failed
+        answered -= sum(facts.verdict_counts.get(verdict, 0) for verdict in _FAILED)
+    calls = max(round(needed / answered * units) if answered > 0 else 0, units)
     parts = [plural(calls, "call")]
     if facts.wall_s:
         parts.append(about(facts.wall_s / done * units))

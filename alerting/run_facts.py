@@ -115,6 +115,7 @@ class RunFacts:
     planned: int | None = None
     verdict_counts: dict[str, int] = field(default_factory=dict)
     calls: int | None = None
+    calls_failed: int | None = None
     units: int | None = None
     cost_unit: str = ""
     calls_budget: int | None = None

@@ -247,6 +247,7 @@ class Follower:
         mine = run.stopped_by if run.stopped_by is not self._told_to_stop else None
         report = Report(
             calls=run.client.calls if run.client else 0,
+            failed_calls=run.tally.failed_calls,
             units=run.client.units if run.client else 0,
             bytes_landed=run.client.received_bytes if run.client else 0,
             waited_s=run.kit.budget.waited_s,

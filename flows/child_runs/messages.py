@@ -90,6 +90,7 @@ class Report(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     calls: int = 0
+    failed_calls: int = 0
     units: int = 0
     bytes_landed: int = 0
     waited_s: float = 0.0

@@ -21,7 +21,7 @@ from flows.run.decision import Action
 from flows.run.run import Run
 from scrapers.scrape import utc_now
 
-_TOTALS = ("calls", "units", "bytes_landed", "waited_s", "storage_writes", "storage_reads")
+_TOTALS = ("calls", "failed_calls", "units", "bytes_landed", "waited_s", "storage_writes", "storage_reads")
 
 
 def attach_windows(run: Run) -> None:

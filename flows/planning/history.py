@@ -21,6 +21,8 @@ MINIMUM_BILLED_BYTES = 10 * 2**20
 class RunCost(BaseModel):
     """One ended run. ``fetched`` is partitions landed by it, ``busy_s`` its wall time without waiting for limits.
 
+    ``failed_calls`` are those of its ``calls`` at which a try failed.
+
     ``sweep_pages`` are those of a sweep that became whole in it, whichever runs had made its calls.
     """
 
@@ -30,6 +32,7 @@ class RunCost(BaseModel):
     ended_at: dt.datetime
     fetched: int
     calls: int
+    failed_calls: int = 0
     bytes_landed: int
     rows: int
     bigquery_jobs: int
@@ -41,6 +44,11 @@ class RunCost(BaseModel):
     billed_bytes: int = 0
     units: int = 0
     sweep_pages: int = 0
+
+    @property
+    def needed_calls(self) -> int:
+        """Those without which a run that meets no trouble is done as well."""
+        return max(self.calls - self.failed_calls, 0)
 
     def as_sample(self) -> Sample:
         """What it teaches about durations."""
@@ -63,7 +71,7 @@ class SourceHistory(BaseModel):
     def calls_per_partition(self) -> float:
         """Mean over the last runs; 1 when nothing is known."""
         fetched = sum(run.fetched for run in self.runs)
-        return sum(run.calls for run in self._with_calls) / fetched if fetched else 1.0
+        return sum(run.needed_calls for run in self._with_calls) / fetched if fetched else 1.0
 
     @property
     def units_per_call(self) -> float:
@@ -80,7 +88,7 @@ class SourceHistory(BaseModel):
     def calls_per_row(self) -> float:
         """Calls beyond the first of each partition, by row, over the last runs; 0 when nothing is known."""
         rows = sum(run.rows for run in self._with_calls)
-        return sum(max(run.calls - run.fetched, 0) for run in self._with_calls) / rows if rows else 0.0
+        return sum(max(run.needed_calls - run.fetched, 0) for run in self._with_calls) / rows if rows else 0.0
 
     @property
     def rows_per_partition(self) -> float:

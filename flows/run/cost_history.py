@@ -29,6 +29,7 @@ def cost_of(run: Run, facts: RunFacts) -> RunCost | None:
         ended_at=facts.finished_at or utc_now(),
         fetched=fetched,
         calls=facts.calls or 0,
+        failed_calls=facts.calls_failed or 0,
         units=facts.units or 0,
         bytes_landed=facts.bytes_landed or 0,
         rows=run.tally.rows,

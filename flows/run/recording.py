@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from functools import partial
 
 from alerting.errors import (
     BlockedBySource,
+    BudgetExhausted,
     ConfigurationError,
     CriticalError,
     LandingDamaged,
@@ -55,22 +57,39 @@ from scrapers.sweeps import PAGES_AT_ONCE, SweepScrape
 # not pay a write for each.
 PROMPT_FLUSHES = 50
 
+_WITHOUT_CALL = (BudgetExhausted, ConfigurationError, LandingUnavailable, LeaseHeld)
+"""A try that ends so made no call, or its answer came."""
+
 
 def land(run: Run, key: str, answered: Callable[[], None] = nothing) -> Manifest:
     """Scrapes one partition and records it as landed; ``answered`` is called when it asks no more. Blocking."""
     context = _context(run, key, answered)
     run.tally.begin_try(key)
-    known = _still_true(run, key)
-    if known is not None:
-        return known
-    manifest = scrape(run.work.partitions[key], context)
+    with _failures_counted(run):
+        known = _still_true(run, key)
+        if known is not None:
+            return known
+        manifest = scrape(run.work.partitions[key], context)
     return take(run, manifest)
 
 
 def land_together(run: Run, keys: Sequence[str], answered: Callable[[], None] = nothing) -> SpanResult:
     """Scrapes consecutive partitions by one call. Each manifest has still to be taken. Blocking."""
     run.tally.begin_try(*keys)
-    return scrape_span([run.work.partitions[key] for key in keys], _context(run, keys[0], answered))
+    with _failures_counted(run):
+        return scrape_span([run.work.partitions[key] for key in keys], _context(run, keys[0], answered))
+
+
+@contextlib.contextmanager
+def _failures_counted(run: Run) -> Iterator[None]:
+    """What a run needed is told from what it repeated."""
+    try:
+        yield
+    except _WITHOUT_CALL:
+        raise
+    except PipelineError:
+        run.tally.add_failed_call()
+        raise
 
 
 def begin_sweep(run: Run, keys: Sequence[str]) -> SweepScrape:
@@ -86,7 +105,8 @@ def go_on_sweeping(run: Run, sweep: SweepScrape, keys: Sequence[str]) -> SpanRes
     if sweep.is_new_try:
         run.tally.begin_try(*keys)
     try:
-        result = sweep.go_on(run.calls_of(PAGES_AT_ONCE))
+        with _failures_counted(run):
+            result = sweep.go_on(run.calls_of(PAGES_AT_ONCE))
     finally:
         # Nothing ends for hours, and that is no stall.
         run.breaker.alive(utc_now())

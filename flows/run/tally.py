@@ -21,6 +21,7 @@ class Tally:
         self._lock = threading.Lock()
         self._tries: Counter[str] = Counter()
         self._rows = 0
+        self._failed_calls = 0
         self._sweep_pages = 0
         self._answers_s: list[float] = []
         self._receipts: list[Receipt] = []
@@ -31,6 +32,11 @@ class Tally:
         """One more try of each of these partitions."""
         with self._lock:
             self._tries.update(keys)
+
+    def add_failed_call(self) -> None:
+        """A try failed at a call, which the next try repeats."""
+        with self._lock:
+            self._failed_calls += 1
 
     def add_answer(self, seconds: float) -> None:
         """The source took so long to answer one partition."""
@@ -83,6 +89,12 @@ class Tally:
     def calls(self) -> int:
         """Calls to the source, those of other processes as last reported."""
         return self._calls_here() + int(self.elsewhere("calls"))
+
+    @property
+    def failed_calls(self) -> int:
+        """Calls of this process at which a try failed."""
+        with self._lock:
+            return self._failed_calls
 
     @property
     def units(self) -> int:

@@ -37,6 +37,7 @@ def used_facts(run: Run) -> dict[str, Any]:
     elsewhere = run.tally.elsewhere
     return {
         "calls": run.tally.calls,
+        "calls_failed": run.tally.failed_calls + int(elsewhere("failed_calls")),
         **run.units_facts(),
         "waited_for_limits_s": run.kit.budget.waited_s + elsewhere("waited_s"),
         "bytes_landed": (run.client.received_bytes if run.client else 0) + int(elsewhere("bytes_landed")),

@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from summary_cases import AT, CASES, DAYS, all_failed, crashed, facts, incident, one_cause, three_causes
 
+from alerting.advice import estimate
 from alerting.errors import LeaseHeld
 from alerting.message import text_of
 from alerting.notices import send_refusal
@@ -127,6 +128,23 @@ def test_the_page_has_the_same_commands_as_the_text_and_a_shell_reads_them_alike
     pasted = re.findall(r"^(?:prefect|gapless) .*?(?=\n\n|\Z)", mail.text, re.DOTALL | re.MULTILINE)
     assert shown
     assert shown == [shlex.split(block.replace("\\\n", "")) for block in pasted]
+
+
+@pytest.mark.parametrize(
+    ("counts", "calls", "failed", "told"),
+    [
+        ({"verified": 10, "failed_retryable": 3}, 22, 12, "3 calls"),
+        ({"verified": 10, "failed_retryable": 3}, 32, 12, "6 calls"),
+        ({"failed_retryable": 3}, 12, 12, "3 calls"),
+        ({"verified": 10, "planned": 3}, 20, None, "6 calls"),
+    ],
+    ids=["one call a date", "two calls a date", "none was answered", "nothing failed"],
+)
+def test_what_a_resume_needs_leaves_out_calls_that_failed_and_were_repeated(
+    counts: dict[str, int], calls: int, failed: int | None, told: str
+) -> None:
+    facts = RunFacts(source="s", verdict_counts=counts, calls=calls, calls_failed=failed)
+    assert estimate(facts, 3) == told
 
 
 def test_the_first_screen_decides_verdict_before_commands_before_causes():
