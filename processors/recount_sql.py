@@ -77,9 +77,9 @@ def count_sql(table: Table, warehouse: Warehouse) -> str:
     t_keys = ", ".join(f"T.`{name}`" for name in table.key)
     nulls = " OR ".join(f"T.`{name}` IS NULL" for name in table.critical) or "FALSE"
     return (
-        f"WITH P AS (SELECT {cell}, {t_keys}, COUNT(*) AS n, COUNTIF({nulls}) AS null_rows "
+        f"WITH P AS (SELECT {cell}, {t_keys}, COUNT(*) AS cell_rows, COUNTIF({nulls}) AS cell_nulls "
         f"FROM {_name(table, warehouse)} T WHERE {where} GROUP BY {names}, {t_keys}) "
-        f"SELECT {names}, SUM(P.n) AS n, COUNT(*) AS distinct_keys, SUM(P.null_rows) AS null_rows "
+        f"SELECT {names}, SUM(P.cell_rows) AS n, COUNT(*) AS distinct_keys, SUM(P.cell_nulls) AS null_rows "
         f"FROM P GROUP BY {names}"
     )
 
@@ -104,11 +104,11 @@ def elsewhere_sql(table: Table, warehouse: Warehouse, *, by_keys: bool) -> str:
     same = " AND ".join(f"P.`{name}` = E.`{name}`" for name in table.key)
     among = f"WHERE `{table.key[0]}` IN UNNEST(@keys) " if by_keys else ""
     return (
-        f"WITH P AS (SELECT {cell}, {t_keys}, COUNT(*) AS n "
+        f"WITH P AS (SELECT {cell}, {t_keys}, COUNT(*) AS cell_rows "
         f"FROM {_name(table, warehouse)} T WHERE {where} GROUP BY {names}, {t_keys}), "
-        f"E AS (SELECT {keys}, COUNT(*) AS n FROM {_name(table, warehouse)} {among}"
+        f"E AS (SELECT {keys}, COUNT(*) AS cell_rows FROM {_name(table, warehouse)} {among}"
         f"GROUP BY {keys} HAVING COUNT(*) > 1) "
-        f"SELECT {names}, COUNTIF(E.n > P.n) AS elsewhere FROM P JOIN E ON {same} GROUP BY {names}"
+        f"SELECT {names}, COUNTIF(E.cell_rows > P.cell_rows) AS elsewhere FROM P JOIN E ON {same} GROUP BY {names}"
     )
 
 
@@ -160,9 +160,9 @@ def ratio_sql(table: Table, parent: Table, warehouse: Warehouse, *, by_keys: boo
     same = " AND ".join(f"P.`{name}` = C.`{name}`" for name in columns)
     among = _among(table, table, columns[0], by_keys)
     return (
-        f"SELECT {cell}, COUNTIF(COALESCE(C.n, 0) < @fewest) AS few, COUNTIF(C.n > @most) AS many "
+        f"SELECT {cell}, COUNTIF(COALESCE(C.cell_rows, 0) < @fewest) AS few, COUNTIF(C.cell_rows > @most) AS many "
         f"FROM {_name(parent, warehouse)} P LEFT JOIN "
-        f"(SELECT {listed}, COUNT(*) AS n FROM {_name(table, warehouse)}{among} GROUP BY {listed}) C ON {same} "
+        f"(SELECT {listed}, COUNT(*) AS cell_rows FROM {_name(table, warehouse)}{among} GROUP BY {listed}) C ON {same} "
         f"WHERE {where} GROUP BY {names}"
     )
 

@@ -51,6 +51,9 @@ _RESERVED = (
 RESERVED_WORDS = frozenset(_RESERVED.split())
 """Refused as column names: BigQuery takes them in backquotes only, and queries by hand forget these."""
 
+_OURS = re.compile(r"[dest]|twin_day|cell_.*", re.IGNORECASE)
+"""Refused as well: our own queries call tables and numbers so, and take such a column for these."""
+
 # https://docs.cloud.google.com/bigquery/docs/schemas#column_names
 _COLUMN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _COLUMN_NAME_CHARS = 300
@@ -199,6 +202,11 @@ def check_table(table: Table) -> tuple[Column, ...]:
     deleted = known.get(table.deleted_field)
     if deleted and (deleted.kind, deleted.mode, table.whole_entity) != ("TIMESTAMP", "NULLABLE", True):
         problems.append(f"{deleted.name} must be a nullable TIMESTAMP of a whole_entity table")
+    problems += [
+        f"column {column.name} is a name of our own SQL; name it more clearly"
+        for column in columns
+        if _OURS.fullmatch(column.name)
+    ]
     problems += _unwelcome_of(table.model)
     if problems:
         raise ConfigurationError(f"table {table.name}: {'; '.join(problems)}", stage="load")

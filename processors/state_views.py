@@ -20,6 +20,8 @@ _ADDED = {
     False: ("valid_from", "last_seen", "valid_to"),
     True: ("first_seen", "last_seen", "gone_on"),
 }
+_WITHIN = ("seen_on", "next_on", "begins", "spell")
+"""Columns of the view's subqueries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ def _problems(table: Table, states: States, by_name: dict[str, Table]) -> list[s
         problems.append(f"{looks.name} is loaded before {table.name}: a look would count before its rows are there")
     unordered = [name for name in columns if known[name].kind in ("RECORD", "JSON") or known[name].mode == "REPEATED"]
     problems += [f"{name} cannot be compared" for name in unordered]
-    taken = set(_ADDED[states.latest]) & {*key, *columns}
+    taken = {*_ADDED[states.latest], *_WITHIN} & {*key, *columns}
     return problems + [f"a column cannot be called {name}" for name in sorted(taken)]
 
 

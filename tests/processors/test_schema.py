@@ -118,6 +118,13 @@ def test_a_column_name_that_bigquery_does_not_take_is_refused_before_anything_ru
         check_table(Table("t", outer, ("id",), "day"))
 
 
+@pytest.mark.parametrize("name", ["t", "S", "cell_day", "Twin_Day"])
+def test_a_column_that_our_own_queries_would_take_for_something_else_is_refused(name: str) -> None:
+    odd = create_model("Odd", __base__=Row, day=(dt.date, ...), id=(str, ...), **{name: (str | None, None)})
+    with pytest.raises(ConfigurationError, match=f"column {name} is a name of our own SQL"):
+        check_table(Table("games", odd, ("id",), "day"))
+
+
 def test_a_column_name_of_300_characters_is_taken() -> None:
     longest = create_model(
         "Longest", __base__=Row, day=(dt.date, ...), id=(str, ...), **{"x" * 300: (str | None, None)}

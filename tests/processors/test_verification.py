@@ -79,6 +79,33 @@ MUTANTS = [
 ]
 
 
+def test_names_of_our_own_numbers_may_be_columns_of_a_key(bench: Any) -> None:
+    class Counted(Row):
+        n: str
+        the_day: dt.date
+
+    class Line(Counted):
+        null_rows: str = "x"
+
+    class Numbered(Processor):
+        source = "toy"
+        tables: ClassVar[tuple[Table, ...]] = (
+            Table("games", Counted, ("n",), "the_day"),
+            Table("lines", Line, ("n", "null_rows"), "the_day", parent=("games", ("n",)), per_parent=(1, 3)),
+        )
+
+        def rows(self, partition: Partition, page: LandedPage) -> Iterator[tuple[str, dict[str, Any]]]:
+            for table in ("games", "lines"):
+                yield table, {"n": page.body.decode(), "the_day": partition.start}
+
+    bench.processor = Numbered()
+    counts = {"games": 1, "lines": 1}
+    for body in (b"a", b"b"):
+        manifest = bench.land_body(Partition.day(dt.date(2025, 1, 3), "UTC"), body, counts=counts, empty_evidence="")
+        bench.process(manifest)
+        assert bench.verify(manifest)["2025-01-03"].is_ok
+
+
 def test_a_mutant_is_found_and_pinned_on_its_date(bench):
     first = dt.date.fromisoformat(DAY)
     days = [str(first + dt.timedelta(days=number)) for number in range(2 * len(MUTANTS))]
