@@ -139,15 +139,14 @@ def close_backfill(
     ended = f"{early} before it began this" if aborted else "ended without beginning this"
     plan = read_plan(services.store, backfill_id)
     ledger = settle_ledger(services.store, known.source, backfill_id, plan, Ending(ended, now, resumes_at))
-    final = _told_cooldown(services, recount(services, known, plan, ledger, aborted=aborted, now=now), now)
-    prefix = run_prefix(backfill_id)
-    keep_record(services.store, prefix, final)
-    # The whole history is some round trips to storage, and so is a mail.
+    # The whole history is some round trips to storage, and so are record and mail.
     with threads(1, "calendar") as beside:
-        is_shown = has_page(final.flow_run_id)
+        is_shown = has_page(known.flow_run_id)
         drawing = beside.submit(
-            calendar_artifacts, services, [final.source] if is_shown else [], now, final.flow_run_id
+            calendar_artifacts, services, [known.source] if is_shown else [], now, known.flow_run_id
         )
+        final = _told_cooldown(services, recount(services, known, plan, ledger, aborted=aborted, now=now), now)
+        keep_record(services.store, run_prefix(backfill_id), final)
         result = _sent(services, backfill_id, final, now)
         told = final.redacted()
         shown = result_artifacts(told, ledger, services.settings.inbox_url) if is_shown else []
