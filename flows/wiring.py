@@ -260,8 +260,9 @@ class Services:
         return GcsObjectStore(
             self.settings.bucket,
             project=self.settings.google_project,
-            # A run stores up to three answers beside each call (`flows.run.run`), and loads meanwhile.
-            pool_size=4 * self.settings.max_concurrency + 12,
+            # A run stores up to three answers and writes up to three verdicts beside each call (`flows.run.run`), and
+            # loads meanwhile.
+            pool_size=7 * self.settings.max_concurrency + 12,
             patience=patience,
         )
 

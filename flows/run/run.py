@@ -154,6 +154,10 @@ class Run:
         self._executor = ThreadPoolExecutor(
             max_workers=(1 + _STORING_PER_SLOT) * asked.concurrency + 4, thread_name_prefix="gapless"
         )
+        # The verdicts of a batch are hundreds of writes at once, and a date that has a slot must not wait for them.
+        self._verdicts = ThreadPoolExecutor(
+            max_workers=_STORING_PER_SLOT * asked.concurrency, thread_name_prefix="gapless-each"
+        )
 
     @property
     def source(self) -> str:
@@ -189,8 +193,13 @@ class Run:
         return await loop.run_in_executor(self._executor, functools.partial(work, *args, **kwargs))
 
     async def in_thread_each(self, work: Callable[[T], R], items: Sequence[T]) -> list[R]:
-        """Runs ``work`` on every item, in parallel on this run's threads; results in the items' order."""
-        return list(await asyncio.gather(*(self.in_thread(work, item) for item in items)))
+        """Runs ``work`` on every item, in parallel on threads of their own; results in the items' order."""
+        loop = asyncio.get_running_loop()
+
+        async def one(item: T) -> R:
+            return await loop.run_in_executor(self._verdicts, work, item)
+
+        return list(await asyncio.gather(*map(one, items)))
 
     async def subflow(self, flow: Flow[..., Any], keys: Sequence[str], part: Part) -> None:
         """Does ``part`` of these partitions, seen as a subflow run; what it raises stops nobody beside it."""
@@ -355,7 +364,8 @@ class Run:
         What they still come to is not recorded: the source may be another run's by then.
         """
         self.ledger.is_lost = True
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        for executor in (self._executor, self._verdicts):
+            executor.shutdown(wait=False, cancel_futures=True)
         try:
             self.kit.close()
         except PipelineError as error:
