@@ -42,9 +42,10 @@ def simulate(
     end: Annotated[dt.date | None, typer.Argument(parser=day, metavar="END", help="Last date, inclusive.")] = None,
     entities: Entities = "",
     today: Annotated[
-        dt.datetime | None,
+        dt.date | None,
         typer.Option(
-            formats=["%Y-%m-%d"],
+            parser=day,
+            metavar="DATE",
             help="The simulated day; default ten days after END, or END if the source keeps no history.",
         ),
     ] = None,
@@ -86,7 +87,7 @@ def simulate(
             hint="pip install 'gapless[local]'",
         ) from None
     logging.disable(logging.CRITICAL)
-    subject = subject_of(Settings(), asked, today.date() if today else None)
+    subject = subject_of(Settings(), asked, today)
     lines = [told(take_landed(subject, build_services(for_a_person=True)))] if answers is AnswersOf.LANDING else []
     found = explore(
         subject, seed=seed, schedules=schedules, faults=faults, most_broken=most_broken, processes=processes

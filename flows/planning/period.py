@@ -6,7 +6,7 @@ import calendar
 import datetime as dt
 import re
 
-from alerting.errors import ConfigurationError
+from alerting.errors import WrongUsage
 from flows.calendar_dates import FIRST, LAST
 from scrapers.seasons import Seasons
 
@@ -22,7 +22,7 @@ def period_dates(text: str, seasons: Seasons | None) -> tuple[dt.date, dt.date]:
     >>> [str(day) for day in (*period_dates("2024", None), *period_dates("2024-02", None))]
     ['2024-01-01', '2024-12-31', '2024-02-01', '2024-02-29']
 
-    Raises ``ConfigurationError`` for anything else. Nothing was done then.
+    Raises ``WrongUsage`` for anything else. Nothing was done then.
     """
     text = text.strip()
     found = seasons.dates(text) if seasons is not None else None
@@ -32,7 +32,7 @@ def period_dates(text: str, seasons: Seasons | None) -> tuple[dt.date, dt.date]:
     year, month = (int(shape[1]), int(shape[2] or 0)) if shape else (0, 0)
     if not FIRST.year <= year <= LAST.year - 1 or month > 12 or (shape and shape[2] == "00"):
         names = "2024-25, 2024 or 2024-03" if seasons else "2024 or 2024-03"
-        raise ConfigurationError(
+        raise WrongUsage(
             f"{text[:40]!r} is not a period. Nothing was done", stage="plan", hint=f"write it as {names}, or give dates"
         )
     if not month:

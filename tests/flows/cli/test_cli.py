@@ -228,6 +228,7 @@ def test_a_source_that_does_not_exist_and_swapped_dates_are_wrong_usage_exit_cod
         (["plan", SOURCE, "2025-01-03", "2025-01-01"], "after"),
         (["run", SOURCE, "2025-01-03", "2025-01-01", "--reason", "test"], "after"),
         (["gaps", SOURCE, "2025-01-03", "2025-01-01"], "after"),
+        (["plan", SOURCE, "2024-13"], "'2024-13' is not a period"),
     ):
         answered = gapless(*line)
         assert (answered.code, answered.out) == (2, ""), line
@@ -236,6 +237,13 @@ def test_a_source_that_does_not_exist_and_swapped_dates_are_wrong_usage_exit_cod
         as_json = gapless(*line, "--json")
         assert (as_json.code, bool(as_json.data["error"])) == (2, True)
     assert place.objects() == before
+
+
+@pytest.mark.parametrize("day", ["9999-12-31", "0001-01-01", "2025-02-30"])
+def test_a_simulated_day_outside_the_calendar_is_wrong_usage(gapless: Any, day: str) -> None:
+    answered = gapless("simulate", SOURCE, "2025-01-01", "2025-01-01", "--today", day, "--schedules", "1")
+    assert (answered.code, answered.out) == (2, "")
+    assert day in answered.err
 
 
 @pytest.mark.parametrize("given", ["nosuch", "nosuch=1"])
