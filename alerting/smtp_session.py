@@ -8,13 +8,14 @@ from __future__ import annotations
 import base64
 import contextlib
 import hmac
+import re
 import smtplib
 import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 from alerting.headers import Mailbox
 
@@ -106,11 +107,24 @@ class _Session(smtplib.SMTP):
         self._ending = threading.Timer(_LONGEST_TIMEOUTS * timeout, self._end)
         self._ending.daemon = True
         self._ending.start()
+        self.last_code, self.cut_reply = 0, b""
         try:
             super().__init__(host, port, timeout=timeout, **rest)
         except BaseException:
             self._ending.cancel()
             raise
+
+    def getreply(self) -> tuple[int, bytes]:
+        """As the base's; what a reply has begun with when the server hangs up is kept as ``cut_reply``."""
+        if self.file is None and self.sock is not None:
+            self.file = _Noted(self.sock.makefile("rb"))
+        lines, self.cut_reply = self.file, b""
+        try:
+            self.last_code, answer = super().getreply()
+        except smtplib.SMTPServerDisconnected:
+            self.cut_reply = lines.last if isinstance(lines, _Noted) else b""
+            raise
+        return self.last_code, answer
 
     def _end(self) -> None:
         with contextlib.suppress(OSError):
@@ -121,6 +135,23 @@ class _Session(smtplib.SMTP):
         """Also where the server, or smtplib, ended it."""
         self._ending.cancel()
         super().close()
+
+
+class _Noted:
+    """The lines that a server says, with the last one."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self.last = file, b""
+
+    def readline(self, size: int = -1) -> bytes:
+        """The next line, b"" at the end."""
+        line = self._file.readline(size)
+        self.last = line or self.last
+        return line
+
+    def close(self) -> None:
+        """Closes it."""
+        self._file.close()
 
 
 class _TlsSession(_Session, smtplib.SMTP_SSL):
@@ -187,11 +218,24 @@ def _transaction(session: smtplib.SMTP, sender: Mailbox, recipients: Sequence[Ma
     except smtplib.SMTPDataError as error:
         # DATA itself was not answered with 354, so that no byte of the message went out; 250 is no yes to it.
         is_sent, code, answer = False, error.smtp_code, _bytes(error.smtp_error)
+    except smtplib.SMTPServerDisconnected:
+        if not _is_taken(session):
+            raise
+        return taken
     if is_sent and code // 100 == 2:
         return taken
     if code // 100 == 5:
         raise ContentRefused(answer_text(code, answer))
     raise smtplib.SMTPDataError(code, answer)
+
+
+def _is_taken(session: smtplib.SMTP) -> bool:
+    """Whether it hung up while it said that it has the message: ``250-queued``, and no last line behind it.
+
+    The first line has the code of the whole reply (RFC 5321, 4.2.1). Sent again, everybody would have it twice.
+    """
+    begun = getattr(session, "cut_reply", b"")
+    return getattr(session, "last_code", 0) == 354 and re.match(rb"2\d\d-", begun) is not None
 
 
 def _log_in(session: smtplib.SMTP, username: str, password: str) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from scrapers.excerpts import is_blank
+
 SEARCHED_BYTES = 65_536
 
 _HEADERS = {
@@ -16,6 +18,11 @@ _HEADERS = {
     "x-amzn-waf-action": re.compile(r"(?i)\s*(?:challenge|captcha)\b.*", re.DOTALL),
     "x-vercel-mitigated": re.compile(r"(?i)\s*(?:challenge|deny)\b.*", re.DOTALL),
 }
+# With every answer of a site behind DataDome or Imperva, so that they count where it has nothing else to say.
+_OF_A_GUARD = {"x-datadome", "x-dd-b", "x-iinfo"}
+_CDNS = ("imperva", "incapsula")
+# Of the defence itself: what it lets through bears the name of the site's own server.
+_GUARDS = re.compile(r"(?i)\s*(?:datadome|akamaighost|imperva|incapsula)\b.*", re.DOTALL)
 # Pages that were let through may hold these scripts too, so they count in errors only.
 _MACHINERY = re.compile(
     rb"(?i)_cf_chl|cf[-_]chl|/cdn-cgi/challenge-platform|challenges\.cloudflare\.com|jschl|captcha-delivery\.com"
@@ -68,7 +75,7 @@ def is_challenge(
         return len(body) <= _SMALL_BYTES and _ONLY_IN_JSON_CHALLENGES.search(body) is not None
     if is_accepted:
         return _ONLY_IN_CHALLENGES.search(looked_at) is not None
-    if status == 403 and _BANNED.fullmatch(body[:_SMALL_BYTES]):
+    if status == 403 and (_BANNED.fullmatch(body[:_SMALL_BYTES]) or _is_bare_refusal(headers, body)):
         return True
     if _MACHINERY.search(looked_at):
         return True
@@ -78,3 +85,12 @@ def is_challenge(
     title = _TITLE.search(looked_at)
     text = title[1].decode("utf-8", "replace").lower() if title else ""
     return _WORDS.search(looked_at) is not None or _TITLES.match(text) is not None
+
+
+def _is_bare_refusal(headers: Mapping[str, str], body: bytes) -> bool:
+    """Whether a 403 without a word is that of a bot defence: an API says what is wrong with a key, and a limit when to
+    come back."""
+    if not is_blank(body) or "retry-after" in headers:
+        return False
+    is_guarded = bool(headers.keys() & _OF_A_GUARD) or headers.get("x-cdn", "").strip().lower() in _CDNS
+    return is_guarded or _GUARDS.fullmatch(headers.get("server", "")) is not None

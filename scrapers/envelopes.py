@@ -126,7 +126,7 @@ def refuse_unwhole(document: Mapping[str, Any], follows: Collection[str] = ()) -
 
 
 def error_alone(document: Any) -> ToldError | None:
-    """The error that a document is which has nothing else in it; None for any other document."""
+    """The error that a document is which has nothing else in it, and a limit that has no row in it; else None."""
     if isinstance(document, list) and len(document) == 1:
         told = error_alone(document[0])
         # One row may have a state and a code of its own.
@@ -135,7 +135,7 @@ def error_alone(document: Any) -> ToldError | None:
         return None
     plain = {name: value for name, value in _plain(document).items() if value is not None}
     if not plain.keys() <= _OF_AN_ERROR:
-        return None
+        return _limit_beside_nothing(plain)
     said = str(document)[:2000].encode("utf-8", "replace")
     is_well = any(_is(plain.get(name), "true") for name in _SAYS_WELL)
     is_limit, status = tells_limit(said) and not is_well, _status_in(plain)
@@ -145,6 +145,16 @@ def error_alone(document: Any) -> ToldError | None:
     if error is None and (is_limit or status == 401):
         error = document
     return None if error is None else ToldError(_shown(error), status, is_limit)
+
+
+def _limit_beside_nothing(plain: Plain) -> ToldError | None:
+    """A limit beside empty lists, and beside what is said of pages: the next call has to wait for it."""
+    said = {name: value for name, value in plain.items() if name not in _PLACES and value not in ([], {})}
+    if not said or not said.keys() <= _OF_AN_ERROR or any(_is(said.get(name), "true") for name in _SAYS_WELL):
+        return None
+    told = _error_in(said) or _ill_state(said)
+    is_limit = tells_limit(str(said)[:2000].encode("utf-8", "replace"))
+    return ToldError(_shown(told), _status_in(said), is_limit=True) if told and is_limit else None
 
 
 def _plain(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -31,12 +31,16 @@ Answer = Callable[[str], str]
 
 
 class Talker:
-    """Answers by verb (``answers["QUIT"]``); "" hangs up. ``taken`` are the mails that it accepted."""
+    """Answers by verb (``answers["QUIT"]``); "" hangs up. ``taken`` are the mails that it has.
+
+    ``cut_after_data`` is all that it says to one before it hangs up.
+    """
 
     def __init__(self) -> None:
         self.extensions = ["8BITMIME", "SIZE 0"]
         self.answers: dict[str, str | Answer] = {}
         self.max_bytes = 10**9
+        self.cut_after_data: bytes | None = None
         self.too_big = "552 5.3.4 message too big"
         self.said: list[str] = []
         self.taken: list[tuple[list[str], bytes]] = []
@@ -105,6 +109,9 @@ class Talker:
                     say(self.too_big)
                     continue
                 self.taken.append((recipients, data))
+                if self.cut_after_data is not None:
+                    connection.sendall(self.cut_after_data)
+                    return
                 say("250 2.0.0 queued as 4711")
             elif verb == "QUIT":
                 say("221 bye")
@@ -188,6 +195,32 @@ def test_a_server_that_keeps_talking_and_never_answers_is_given_up(talker):
     with pytest.raises(DeliveryFailed):
         talker.channel(timeout_s=0.05).send(mail())
     given_up.set()
+    assert talker.taken == []
+
+
+@pytest.mark.parametrize(
+    ("said", "is_taken"),
+    [(b"250-2.0.0 queued\r\n", True), (b"250-2.0.0 que", True), (b"451-4.3.0 busy\r\n", False), (b"", False)],
+)
+def test_a_server_that_hangs_up_while_it_says_that_it_has_the_mail_gets_no_second_one(talker, said, is_taken):
+    talker.cut_after_data = said
+    if is_taken:
+        assert talker.channel().send(mail()).refused == {}
+    else:
+        with pytest.raises(DeliveryFailed):
+            talker.channel().send(mail())
+    assert len(talker.taken) == 1
+
+
+def test_a_cut_reply_to_anything_but_the_message_itself_is_a_failure(talker):
+    def cut(_: str) -> str:
+        talker.connection.sendall(b"250-2.0.0 go on\r\n")
+        return ""
+
+    for verb in ("MAIL", "DATA"):
+        talker.answers = {verb: cut}
+        with pytest.raises(DeliveryFailed):
+            talker.channel().send(mail())
     assert talker.taken == []
 
 

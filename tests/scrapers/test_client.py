@@ -176,6 +176,19 @@ def test_a_429_that_names_no_time_pauses_one_second_first(client_of, upstream):
     assert time.slept == [1.0]
 
 
+def test_a_limit_told_beside_an_empty_list_pauses_the_source(client_of, upstream):
+    body = b'{"data":[],"error":"Rate limit exceeded","retry_after":30}'
+    raw = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    upstream.trouble({"kind": "raw", "raw": raw.decode(), "times": 1})
+    time = StoppedClock()
+    client = client_of(budget=Budget(Rate(), clock=time.clock))
+    with pytest.raises(RateLimited) as limited:
+        client.fetch(REQUEST)
+    assert limited.value.retry_after_s == 30
+    client.fetch(REQUEST)
+    assert time.slept == [30]
+
+
 def test_a_pause_beyond_the_patience_comes_back_as_rate_limited_without_a_call(client_of, upstream):
     time = StoppedClock()
     client = client_of(budget=Budget(Rate(), clock=time.clock), patience_s=60)

@@ -126,6 +126,22 @@ WRONG: dict[str, tuple[bytes, type[PipelineError]]] = {
         http("302 Found", b"", "Location: /x", "cf-mitigated: challenge"),
         BlockedBySource,
     ),
+    "a bare 403 behind DataDome": (http("403 Forbidden", b"", "X-DataDome: protected"), BlockedBySource),
+    "a bare 403 behind Imperva": (
+        http("403 Forbidden", b" ", "X-Iinfo: 1-2-3 NNNN RT(1 0) q(0 -1 -1 0)"),
+        BlockedBySource,
+    ),
+    "a bare 403 of Akamai": (http("403 Forbidden", b"", "Server: AkamaiGHost"), BlockedBySource),
+    "a bare 403 of nobody": (http("403 Forbidden", b"", "Server: nginx"), AuthenticationError),
+    "a dead key behind DataDome": (
+        http("403 Forbidden", b'{"error":"unknown key"}', JSON, "X-DataDome: protected"),
+        AuthenticationError,
+    ),
+    "a limit behind Imperva": (http("403 Forbidden", b"", "X-Iinfo: 1-2-3", "Retry-After: 1"), RateLimited),
+    "a limit beside an empty list": (
+        http("200 OK", b'{"data":[],"meta":{"per_page":25},"message":"Too many requests"}', JSON),
+        RateLimited,
+    ),
     "a challenge of Amazon": (http("202 Accepted", b"", "x-amzn-waf-action: challenge"), BlockedBySource),
     "a challenge by its script, as a success": (
         http("202 Accepted", b"<title>x</title><script src='/cdn-cgi/challenge-platform/x'></script>", HTML),
