@@ -34,7 +34,8 @@ MAX_DAYS_PER_BATCH = 1_000
 """Well below BigQuery's 4,000 partitions a job (https://docs.cloud.google.com/bigquery/quotas#partitioned_tables)."""
 
 MAX_KEYS = 10_000
-"""In one parameter of a query; a request to BigQuery may have 10 MB."""
+MAX_KEYS_BYTES = 5_000_000
+"""In one parameter of a query, as JSON; a request to BigQuery may have 10 MB: https://cloud.google.com/bigquery/quotas."""
 
 MAX_BYTES_PER_BATCH = 2**30
 """Payloads of one batch. Its rows are spooled to a temporary folder, which is memory on Cloud Run."""
@@ -226,14 +227,16 @@ def _columns(batch: TableBatch) -> str:
 
 
 def keys_parameter(values: Sequence[object]) -> dict[str, QueryValue]:
-    """Parameter ``keys``; empty when there are none or too many, or when no parameter has their type."""
+    """Parameter ``keys``; empty when there are none, too many or too long ones, or when no parameter has their type."""
     if not 0 < len(values) <= MAX_KEYS:
         return {}
     texts = [value for value in values if isinstance(value, str)]
     numbers = [value for value in values if type(value) is int]
     days = [value for value in values if type(value) is dt.date]
     if len(texts) == len(values):
-        return {"keys": sorted(texts)}
+        # A name of the value goes with each.
+        fits = len(json.dumps(texts)) + 12 * len(texts) <= MAX_KEYS_BYTES
+        return {"keys": sorted(texts)} if fits else {}
     if len(numbers) == len(values):
         return {"keys": sorted(numbers)}
     return {"keys": sorted(days)} if len(days) == len(values) else {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
+import json
 import re
 
 import pytest
@@ -14,11 +15,13 @@ from alerting.errors import ConfigurationError
 from processors.base import Row, Table
 from processors.load_plan import (
     MAX_DAYS_PER_BATCH,
+    MAX_KEYS,
     MAX_ROWS_PER_BATCH,
     Constraint,
     TableBatch,
     batch_hash,
     check_batch,
+    keys_parameter,
     pack,
     replace_scope,
     table_digest,
@@ -199,3 +202,12 @@ def test_an_impossible_batch_is_refused(manifests, problem):
 def test_a_batch_of_another_source_is_refused():
     with pytest.raises(ConfigurationError, match="manifests of s"):
         check_batch("other", [day(1)])
+
+
+@pytest.mark.parametrize(
+    ("key", "fits"), [("2025-01-03:{}", True), ("https://x.test/{}" + "x" * 900, False), ("é" * 90 + "{}", False)]
+)
+def test_keys_are_a_parameter_as_long_as_a_request_can_hold_them(key, fits):
+    named = keys_parameter([key.format(number) for number in range(MAX_KEYS)])
+    assert bool(named) == fits
+    assert len(json.dumps([{"value": one} for one in named.get("keys", ())])) < 6_000_000
