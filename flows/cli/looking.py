@@ -239,7 +239,7 @@ def _write(file: Path, text: str) -> None:
 
 @app.command()
 def runs(
-    last: Annotated[int, typer.Option("--last", "-n", min=1, help="How many.")] = 10,
+    last: Annotated[int, typer.Option("--last", "-n", min=1, max=1_000_000, help="How many.")] = 10,
     source: Annotated[str, typer.Option(help="Only this source.")] = "",
     as_json: Json = False,
 ) -> None:

@@ -57,7 +57,9 @@ def simulate(
         int, typer.Option(min=0, help="Seed of the first schedule; the same seed gives the same trace.")
     ] = 0,
     schedules: Annotated[int, typer.Option(min=1, help="Number of schedules, each with the next seed.")] = 200,
-    processes: Annotated[int, typer.Option(min=1, help="Processes that share the schedules.")] = os.cpu_count() or 1,
+    processes: Annotated[int, typer.Option(min=1, max=256, help="Processes that share the schedules.")] = (
+        os.cpu_count() or 1
+    ),
     most_broken: Annotated[int, typer.Option("--broken", min=1, help="Stop after this many broken schedules.")] = 3,
     answers: Annotated[
         AnswersOf,

@@ -246,6 +246,13 @@ def test_a_simulated_day_outside_the_calendar_is_wrong_usage(gapless: Any, day: 
     assert day in answered.err
 
 
+@pytest.mark.parametrize("line", [("runs", "--last"), ("simulate", SOURCE, "--processes"), ("errors", "--hours")])
+def test_a_number_beyond_all_measure_is_wrong_usage(gapless: Any, line: tuple[str, ...]) -> None:
+    answered = gapless(*line, "9" * 21)
+    assert (answered.code, answered.out) == (2, "")
+    assert "less than or equal to" in answered.err
+
+
 @pytest.mark.parametrize("given", ["nosuch", "nosuch=1"])
 def test_a_parameter_that_does_not_exist_is_answered_with_those_that_do(gapless: Any, given: str) -> None:
     answered = gapless("run", SOURCE, "2025-01-01", "2025-01-02", "--reason", "test", "-p", given)
