@@ -69,9 +69,10 @@ class JobRunner:
         Args:
             batch: Names the ids.
             step: ``load`` or ``replace``.
-            submit: Starts the job under an id with labels; raises what the client raises.
+            submit: Starts the job under an id with labels, by one request; raises what the client raises.
             reusable: Whether the effect of a successful job of an earlier call still stands.
-            may_begin: Called right before each job is started, also after a wait; raises where it must not be.
+            may_begin: Called right before each request that starts a job, also after a wait; raises where it must not
+                be sent.
 
         Raises ``WarehouseBusy`` when passing failures outlast the delays, or the job runs longer than ``timeout_s``:
         it goes on, and the next call waits for it. Otherwise as in `processors.warehouse_errors`.
@@ -87,8 +88,7 @@ class JobRunner:
                     hint="start a new backfill: its id gives new job ids",
                 )
             job_id = batch.job_id(self._dataset, step, attempt)
-            may_begin()
-            job, is_mine = self._submitted(submit, job_id, job_labels)
+            job, is_mine = self._submitted(submit, job_id, job_labels, may_begin)
             failure = self._failure(job, f"{step} of {batch.table.name}")
             if failure is None and (is_mine or reusable()):
                 return job
@@ -100,10 +100,20 @@ class JobRunner:
             time.sleep(delay_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
         raise AssertionError
 
-    def _submitted(self, submit: Submit, job_id: str, job_labels: dict[str, str]) -> tuple[Job, bool]:
+    def _submitted(
+        self, submit: Submit, job_id: str, job_labels: dict[str, str], may_begin: Callable[[], None]
+    ) -> tuple[Job, bool]:
         """The job under that id, and whether this call started it."""
+
+        def begun() -> Job:
+            may_begin()
+            return submit(job_id, job_labels)
+
         try:
-            return submit(job_id, job_labels), True
+            # Not the client's own repeats, which ask nobody: they go on for two minutes, and a lease is shorter.
+            return self._retry(begun)(), True
+        except PipelineError:
+            raise
         except api.Conflict:
             job = self._existing(job_id)
             return job, (job.labels or {}).get(_WRITER) == job_labels[_WRITER]

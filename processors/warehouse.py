@@ -114,6 +114,7 @@ class BigQueryWarehouse:
         total_s = patience.retry_s if patience.retry_s is not None else (20.0 if self._endpoint else 120.0)
         self._retry = DEFAULT_RETRY.with_delay(initial=0.25, maximum=16.0, multiplier=2.0).with_timeout(total_s)
         self._calling: dict[str, Any] = {"retry": self._retry, "timeout": patience.request_s}
+        self._calling_once = {**self._calling, "retry": None}
         self._job_timeout_s = patience.job_s
         self._jobs = JobRunner(
             self._find_job,
@@ -234,7 +235,7 @@ class BigQueryWarehouse:
             )
             return self._open().load_table_from_uri(
                 list(batch.uris), staging.reference, job_id=job_id, location=self.dataset.location, job_config=config,
-                **self._calling,
+                **self._calling_once,
             )  # fmt: skip
 
         job = self._jobs.run(batch, "load", submit, reusable=lambda: self._count(batch.staging_table) == batch.rows)
@@ -290,7 +291,12 @@ class BigQueryWarehouse:
         def submit(job_id: str, job_labels: dict[str, str]) -> Job:
             config = self._query_config(parameters, labels=job_labels)
             return self._open().query(
-                sql, job_config=config, job_id=job_id, location=self.dataset.location, job_retry=None, **self._calling
+                sql,
+                job_config=config,
+                job_id=job_id,
+                location=self.dataset.location,
+                job_retry=None,
+                **self._calling_once,
             )
 
         job = self._jobs.run(batch, "replace", submit, reusable=lambda: False, may_begin=may_write)

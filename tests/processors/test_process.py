@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from google.api_core.exceptions import ServiceUnavailable
 
 from alerting.errors import (
     ConfigurationError,
@@ -389,3 +390,28 @@ def test_a_run_that_loses_its_source_while_it_waits_to_repeat_a_job_begins_it_no
     with pytest.raises(LandingUnavailable):
         process([manifest], context)
     assert len(tries) == 1
+
+
+def test_a_run_that_loses_its_source_while_the_start_of_a_job_is_not_answered_starts_it_no_more(bench, monkeypatch):
+    bench.process(bench.land(DAY, [bench.game(DAY, score=1)]))
+    manifest = bench.land(DAY, [bench.game(DAY, score=2)])
+    connection, starts = bench.warehouse._open()._connection, list[str]()
+    real = connection.api_request
+
+    def unavailable(method: str = "", path: str = "", **given: Any) -> Any:
+        query = ((given.get("data") or {}).get("configuration") or {}).get("query") or {}
+        if method == "POST" and "MERGE" in query.get("query", ""):
+            starts.append(path)
+            raise ServiceUnavailable("backendError")
+        return real(method=method, path=path, **given)
+
+    def refuse_to_write() -> None:
+        if starts:
+            raise LandingUnavailable("lost", stage="load")
+
+    monkeypatch.setattr("processors.batch_work._TABLES_AT_ONCE", 1)
+    monkeypatch.setattr(connection, "api_request", unavailable)
+    context = LoadContext(bench.processor, bench.landing, bench.warehouse, "b2", refuse_to_write=refuse_to_write)
+    with pytest.raises(LandingUnavailable):
+        process([manifest], context)
+    assert len(starts) == 1
