@@ -262,7 +262,10 @@ def reviews(
     as_json: Json = False,
 ) -> None:
     """List reviews, or show the diff of one."""
-    store = build_services(for_a_person=True).store
+    services = build_services(for_a_person=True)
+    store = services.store
+    if source:
+        services.source_kit(source)
     if review:
         found = named_review(store, review)
         head = f"{found.state.value}: {plural(len(found.keys), 'partition')} of {found.source} ({found.ranges})"

@@ -95,7 +95,12 @@ def requested_partitions(scraper: Scraper, selected: Selection, now: dt.datetime
     outside = sorted(wanted - keys)
     if outside:
         raise _refused(scraper, f"{outside[0]} lies outside {start_date} to {end_date}", "widen the range")
-    wanted -= _keys_of(scraper, "exclude", selected.exclude, names)
+    excluded = _keys_of(scraper, "exclude", selected.exclude, names)
+    like = date_of(partitions[0].key)
+    # One outside of the range excludes nothing, rightly; one of another step never would.
+    if odd := sorted(key for key in excluded if len(date_of(key)) != len(like)):
+        raise _refused(scraper, f"exclude: {odd[0]} is no {scraper.step} of {scraper.source}", f"write it as {like}")
+    wanted -= excluded
     if not wanted:
         raise _refused(scraper, "every date is excluded", "exclude less")
     return [partition for partition in partitions if partition.key in wanted]

@@ -171,10 +171,12 @@ def refuse_unsettled(scraper: Scraper, first: dt.date | None, last: dt.date | No
             told = f"{scraper.source} is asked by entity and has no dates. Nothing was looked at"
             raise WrongUsage(told, **where, hint="leave the dates out")
         return
-    settled = scraper.last_settled(now)
-    if first and not dated_partitions(scraper, (), first, settled, now):
-        told = f"no date from {first} on is over and settled; the last one is {settled}. Nothing was looked at"
-        raise WrongUsage(told, **where, hint="begin earlier")
+    # Whatever entities are known.
+    for begun in partitions_between(first, first, scraper.zone, scraper.step) if first else ():
+        if (at := scraper.settled_at(begun)) > now:
+            what = "is not over and settled" if scraper.keeps_history else "does not begin"
+            told = f"{begun.key} {what} before {at:%Y-%m-%d %H:%M} UTC, and nothing after it. Nothing was looked at"
+            raise WrongUsage(told, **where, hint="begin earlier")
 
 
 def _is_cancelled(entry: LedgerEntry) -> bool:

@@ -224,6 +224,7 @@ def test_a_source_that_does_not_exist_and_swapped_dates_are_wrong_usage_exit_cod
         (["release-lease", "nosuch", "--run", "bf-1", "--reason", "why"], "there is no source 'nosuch'"),
         (["runs", "--source", "nosuch"], "there is no source 'nosuch'"),
         (["errors", "--source", "nosuch"], "there is no source 'nosuch'"),
+        (["reviews", "--source", "nosuch"], "there is no source 'nosuch'"),
         (["run", "nosuch", "2025-01-01", "2025-01-03", "--reason", "test"], "there is no source 'nosuch'"),
         (["plan", SOURCE, "2025-01-03", "2025-01-01"], "after"),
         (["run", SOURCE, "2025-01-03", "2025-01-01", "--reason", "test"], "after"),

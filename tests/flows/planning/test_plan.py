@@ -78,6 +78,16 @@ def test_a_bad_range_is_refused_before_any_effect(start: str, end: str, dates: s
     assert said in str(refused.value)
 
 
+def test_an_exclusion_that_could_exclude_nothing_is_refused_and_one_outside_of_the_range_is_not() -> None:
+    def keys(exclude: str) -> list[str]:
+        selected = Selection(dt.date(2025, 1, 1), dt.date(2025, 1, 3), exclude=exclude)
+        return [one.key for one in requested_partitions(Toy(), selected, NOW)]
+
+    assert keys("2024-12-25, 2025-01-02") == ["2025-01-01", "2025-01-03"]
+    with pytest.raises(ConfigurationError, match="exclude: 2025-01 is no day of toy"):
+        keys("2025-01")
+
+
 def test_dates_as_a_mail_writes_them_narrow_the_range() -> None:
     found = ask("2025-01-01", "2025-01-31", "2025-01-03, 2025-01-07..2025-01-09")
     assert [partition.key for partition in found] == ["2025-01-03", "2025-01-07", "2025-01-08", "2025-01-09"]

@@ -170,7 +170,7 @@ def test_a_range_in_which_nothing_can_be_there_is_called_wrong_and_not_clean(pla
     for verb, *option in (("audit", "--from"), ("repair",), ("gaps",), ("verify",)):
         told = gapless(verb, SOURCE, *option, "2099-01-01")
         assert (told.code, told.out) == (2, "")
-        assert "no date from 2099-01-01 on is over and settled; the last one is" in told.err
+        assert "2099-01-01 is not over and settled before 2099-01-02 11:00 UTC, and nothing after it" in told.err
         told = gapless(verb, "civic_band", *option, "2025-01-01")
         assert told.code == 2
         assert "civic_band is asked by entity and has no dates. Nothing was looked at" in told.err
