@@ -130,7 +130,7 @@ class Invariants:
         undone = self._done.keys() - good
         if unasked := sorted(key for key in undone if key not in entries or not self._is_read_again(entries[key])):
             self.tell("a date that was done is called something else", unasked)
-        self._done = {key: entries[key].updated_at for key in good}
+        self._done = {key: entries[key].answered_at for key in good}
         self._once_done |= good
         return good
 

@@ -31,7 +31,7 @@ TOWN, DATE = "temecula.ca~minutes", "2025-06-05"
 
 @dataclasses.dataclass
 class Looked:
-    """A world in which one partition was verified at `BEGIN`, with one row."""
+    """A world in which one partition was read at `BEGIN` and verified hours later, with one row."""
 
     subject: Subject
     world: World
@@ -62,7 +62,7 @@ def looked(source: str, key: str, folder: Path) -> Iterator[Looked]:
         world = World(clock, bucket, warehouse, Mailbox(), Answers(), machines)
         nothing_around: Any = None
         must = Invariants(subject, world, truth, nothing_around)
-        Ledger(bucket, source).advance(key, Verdict.VERIFIED, "bf-1", BEGIN)
+        Ledger(bucket, source).advance(key, Verdict.VERIFIED, "bf-1", BEGIN + DUE / 2, read_at=BEGIN)
         must.look(None, is_clean=False)
         assert must.broken == []
         yield Looked(subject, world, must)
