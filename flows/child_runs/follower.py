@@ -125,6 +125,8 @@ class Follower:
         self._reported: Report | None = None
         self._reported_s = 0.0
         self._writing = threading.Lock()
+        self._ahead_s = 0.0
+        self._clock_asked_s: float | None = None
 
     async def begin(self) -> None:
         """First the report, then the orders: see `flows.child_runs.messages`."""
@@ -137,6 +139,8 @@ class Follower:
         lease = await run.in_thread(read_lease, run.services.store, run.source)
         is_its_own = lease is not None and lease.state == "held" and lease.backfill_id == run.backfill_id
         late_s = (utc_now() - lease.expires_at).total_seconds() if lease is not None else 0.0
+        if is_its_own and late_s > 0:
+            late_s -= await run.in_thread(self._clock_ahead_s)
         if not is_its_own or late_s > PATIENCE * ttl_s:
             raise LeaseHeld(
                 f"backfill {run.backfill_id} no longer holds the source; this window starts nothing",
@@ -149,6 +153,23 @@ class Follower:
             partition_logger().warning(
                 "no heartbeat of the parent for %.0f s: nothing is begun until there is one", late_s + ttl_s
             )
+
+    def _clock_ahead_s(self) -> float:
+        """How far the clock of this machine is ahead of that of the store, by a report that is written now; 0 where the
+        store has none. A living parent would look dead to a clock that is some minutes wrong. Blocking.
+        """
+        run, now_s = self._run, time.monotonic()
+        if self._clock_asked_s is None or now_s - self._clock_asked_s > run.services.settings.lease_ttl_s:
+            with self._writing:
+                if self._reported is not None and self._reported.ended:
+                    return self._ahead_s
+                self._reported = None
+                self._report(ended=False)
+            name = report_name(run.backfill_id, self._window_id)
+            found = next((one for one in run.services.store.list(name) if one.name == name), None)
+            at = found.updated_at if found is not None else None
+            self._ahead_s, self._clock_asked_s = (utc_now() - at).total_seconds() if at is not None else 0.0, now_s
+        return self._ahead_s
 
     async def stay(self) -> None:
         """Follows until cancelled, or until the run is stopped because there is no parent to follow any more."""

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 from live_windows import PARENT, PATIENCE_S, SOURCE, days, fleet
 
+from alerting.errors import LeaseHeld
+from flows.child_runs import follower
 from flows.child_runs.follower import PATIENCE, Follower
 from flows.child_runs.messages import (
     Orders,
@@ -62,6 +64,26 @@ def test_a_window_whose_parent_is_silent_stands_still_and_goes_on_with_its_next_
             await found.until(window.done)
             window.result()
             assert place.upstream.calls.report()["by_date"] == dict.fromkeys(days(1, 20), 1)
+
+    asyncio.run(story())
+
+
+def test_a_window_on_a_machine_whose_clock_is_wrong_does_not_take_its_parent_for_dead(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ahead = dt.timedelta(seconds=(PATIENCE + 2) * 120)
+    monkeypatch.setattr(follower, "utc_now", lambda: utc_now() + ahead)
+
+    async def story() -> None:
+        async with fleet("2025-01-01", "2025-01-04") as found:
+            window = found.window(*days(1, 4))
+            await found.until(window.done)
+            window.result()
+            assert place.upstream.calls.report()["total"] == 4
+            # Nor for alive when it is dead: the store's clock tells.
+            silent_for(place, minutes=2 * (PATIENCE + 1) + 1)
+            with pytest.raises(LeaseHeld, match="no longer holds the source"):
+                await found.window("2025-01-04")
 
     asyncio.run(story())
 
