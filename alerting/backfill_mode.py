@@ -12,14 +12,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from alerting.channels import Channel
-from alerting.delivery import SendResult, send_owed_summary
+from alerting.delivery import SendResult, send_claimed, send_owed_summary
 from alerting.errors import PipelineError, TransientError
 from alerting.incident import Incident
 from alerting.journal import IncidentJournal
 from alerting.live_alerts import AlertSettings
 from alerting.notices import send_progress, send_start, tell_human
 from alerting.object_store import ObjectStore
-from alerting.outbox import Outbox, OutboxEntry, attempt_after
+from alerting.outbox import Outbox, OutboxEntry, attempt_after, sender_name
 from alerting.owed_mail import is_late
 from alerting.redaction import redact
 from alerting.run_facts import RunFacts
@@ -169,21 +169,27 @@ class BackfillMode:
         facts = RunFacts(finished_at=now).merged(run_facts.redacted() if run_facts else RunFacts())
         wrote = {self._spool.writer: self._spool.objects_stored} if self._spool.objects_stored else {}
 
+        def end(entry: OutboxEntry) -> None:
+            entry.wrote |= wrote
+            entry.finished_at = entry.finished_at or now
+            entry.facts = entry.run_facts.merged(facts).to_dict()
+            entry.state = entry.state if send_summary else "archived"
+
         def finished(entry: OutboxEntry) -> OutboxEntry | None:
             if entry.closed:
                 if not send_summary or not is_late(self._store, entry, wrote):
                     return None
                 entry = attempt_after(entry, now)
-            entry.wrote |= wrote
-            entry.finished_at = entry.finished_at or now
-            entry.facts = entry.run_facts.merged(facts).to_dict()
-            entry.state = entry.state if send_summary else "archived"
+            end(entry)
             return entry
 
-        self._outbox.update(self.backfill_id, finished)
+        claimed = self._outbox.claim(self.backfill_id, sender_name(), now, end) if send_summary else None
+        if claimed is None:
+            # Nothing is to be sent, or it was sent, or somebody else is at it.
+            self._outbox.update(self.backfill_id, finished)
         if not send_summary:
             return SendResult("archived", self.backfill_id)
-        result = self._send()
+        result = self._send(claimed)
         for wait_s in self._settings.retry_waits_s:
             if result.status != "failed":
                 break
@@ -191,14 +197,11 @@ class BackfillMode:
             result = self._send()
         return result
 
-    def _send(self) -> SendResult:
-        return send_owed_summary(
-            self._store,
-            self._channels,
-            self.backfill_id,
-            now=self._clock(),
-            spool_folder=self._spool_folder,
-        )
+    def _send(self, claimed: OutboxEntry | None = None) -> SendResult:
+        now, folder = self._clock(), self._spool_folder
+        if claimed is not None:
+            return send_claimed(self._outbox, claimed, self._channels, run_facts=None, now=now, spool_folder=folder)
+        return send_owed_summary(self._store, self._channels, self.backfill_id, now=now, spool_folder=folder)
 
     def _human_is_due(self) -> bool:
         """Not told yet, and not tried a moment ago: no thousand errors may wait for a dead store one by one."""

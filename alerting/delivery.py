@@ -105,10 +105,24 @@ def send_owed_summary(
     Raises ``StateUnreadable`` (entry or journal; a human is told) and what the store raises: still owed then too.
     """
     now = now or dt.datetime.now(dt.UTC)
-    outbox, by = Outbox(store), sender_name()
-    entry = outbox.claim(backfill_id, by, now)
+    outbox = Outbox(store)
+    entry = outbox.claim(backfill_id, sender_name(), now)
     if entry is None:
         return _not_claimed(outbox.read(backfill_id), backfill_id)
+    return send_claimed(outbox, entry, channels, run_facts=run_facts, now=now, spool_folder=spool_folder)
+
+
+def send_claimed(
+    outbox: Outbox,
+    entry: OutboxEntry,
+    channels: Sequence[Channel],
+    *,
+    run_facts: RunFacts | None,
+    now: dt.datetime,
+    spool_folder: Path | str | None,
+) -> SendResult:
+    """As ``send_owed_summary``, of an entry that this thread has claimed."""
+    store, backfill_id, by = outbox.store, entry.backfill_id, entry.claimed_by
     try:
         recover(IncidentJournal(store), spool_folder, backfill_id)
         if entry.told_by:

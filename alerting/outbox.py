@@ -214,14 +214,20 @@ class Outbox:
         self._written[backfill_id] = Version(copy.deepcopy(stored.value), stored.generation)
         return stored.value
 
-    def claim(self, backfill_id: str, by: str, now: dt.datetime, claim_s: float = CLAIM_S) -> OutboxEntry | None:
-        """The entry, claimed by ``by`` until ``now + claim_s``; None when closed, missing, or claimed by another."""
+    def claim(
+        self, backfill_id: str, by: str, now: dt.datetime, also: Callable[[OutboxEntry], object] = lambda _: None
+    ) -> OutboxEntry | None:
+        """The entry, claimed by ``by`` for `CLAIM_S`; None when closed, missing, or claimed by another.
+
+        ``also`` changes it in the same write: Cloud Storage takes one of an object a second.
+        """
 
         def take(entry: OutboxEntry) -> OutboxEntry | None:
             if not entry.claimable(now, by):
                 return None
+            also(entry)
             entry.state, entry.claimed_by = "claimed", by
-            entry.claimed_until = now + dt.timedelta(seconds=claim_s)
+            entry.claimed_until = now + dt.timedelta(seconds=CLAIM_S)
             return entry
 
         return self.update(backfill_id, take)

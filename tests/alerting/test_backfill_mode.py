@@ -253,3 +253,16 @@ def test_errors_of_a_process_that_ends_while_another_one_sends_are_mailed_by_tha
     assert results == ["claimed_by_other"]
     assert ["2024-01-09" in text(mail) for mail in mail_server.inbox.mails] == [False, True]
     assert Outbox(store).read("b").closed
+
+
+def test_a_run_ends_by_two_writes_of_its_entry(make_manager, mail_server, store):
+    manager = make_manager(mail_server.channel())
+    manager.enable_backfill_mode("b", source="nba")
+    real, wrote = store.write, list[str]()
+    store.write = lambda name, *args, **rest: (wrote.append(name), real(name, *args, **rest))[1]
+    assert manager.disable_backfill_mode(run_facts=RunFacts(calls=3)).status == "sent"
+    # Claimed with what is known at the end, then sent: Cloud Storage takes one write of an object a second.
+    assert wrote.count("outbox/backfill=b.json") == 2
+    entry = Outbox(store).read("b")
+    assert (entry.state, entry.run_facts.calls, entry.claimed_by) == ("sent", 3, "")
+    assert entry.finished_at is not None
