@@ -72,18 +72,20 @@ def wanted_attempts(
     landed, dropped = landed_attempts(store, source), dropped_reviews(store, source)
     if not dropped:
         return landed
-    runs = {one.backfill_id for attempts in landed.values() for one in attempts}
+    later = {key: _later(attempts, entries.get(key)) for key, attempts in landed.items()}
+    runs = {one.backfill_id for attempts in later.values() for one in attempts}
     unwanted = {one for one in runs if _review_of(store, one) in dropped}
-    return {key: _wanted(attempts, entries.get(key), unwanted) for key, attempts in landed.items()}
+    return {
+        key: tuple(one for one in attempts if one not in later[key] or one.backfill_id not in unwanted) or attempts
+        for key, attempts in landed.items()
+    }
 
 
-def _wanted(
-    attempts: tuple[LandedAttempt, ...], entry: LedgerEntry | None, unwanted: set[str]
-) -> tuple[LandedAttempt, ...]:
+def _later(attempts: tuple[LandedAttempt, ...], entry: LedgerEntry | None) -> tuple[LandedAttempt, ...]:
+    """Attempts after the one that a good verdict rests on; all of them where there is no entry."""
     if entry is not None and not entry.verdict.is_good:
-        return attempts
-    since = entry.attempt if entry else ""
-    return tuple(one for one in attempts if one.attempt <= since or one.backfill_id not in unwanted) or attempts
+        return ()
+    return tuple(one for one in attempts if entry is None or one.attempt > entry.attempt)
 
 
 def _review_of(store: ObjectStore, backfill_id: str) -> str:
