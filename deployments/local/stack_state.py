@@ -20,7 +20,7 @@ from deployments.local.processes import Child, ChildFailed
 _LOCK_TIMEOUT_S = 180.0
 _UNWRITABLE = (
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO),
-    *(errno.ENOTDIR, errno.EEXIST, errno.ENOENT),
+    *(errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EEXIST, errno.ENOENT),
 )
 
 
@@ -85,12 +85,12 @@ def load_state(path: Path) -> StackState:
             owner=ProcessId(**read["owner"]) if read["owner"] else None,
             children=[_child(one) for one in read["children"]],
             auth=read.get("auth", ""),
-            ports=read["ports"],
-            exports=read.get("exports", {}),
+            ports={name: _ports(uses) for name, uses in read["ports"].items()},
+            exports=dict(read.get("exports", {})),
         )
     except FileNotFoundError:
         return StackState()
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StateUnreadable(
             f"expected the local stack's state in {path}, got {type(error).__name__}: {error}. Nothing was stopped",
             hint=f"stop what is left of it by hand, then delete {path}",
@@ -130,8 +130,12 @@ def replace_file(path: Path, text: str) -> None:
 
 
 def _child(read: dict[str, Any]) -> Child:
-    identity = ProcessId(read["pid"], read["started"])
-    return Child(read["name"], identity, read["endpoint"], Path(read["log"]), read["ready_url"], read["ports"])
+    identity = ProcessId(int(read["pid"]), read["started"])
+    return Child(read["name"], identity, read["endpoint"], Path(read["log"]), read["ready_url"], _ports(read["ports"]))
+
+
+def _ports(read: dict[str, Any]) -> dict[str, int]:
+    return {use: int(port) for use, port in read.items()}
 
 
 @contextlib.contextmanager

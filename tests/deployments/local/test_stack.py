@@ -226,8 +226,21 @@ def test_a_child_that_does_not_start_takes_the_others_down_again(tmp_path: Path)
     assert broken.children() == []
 
 
-def test_an_unreadable_state_stops_nothing_and_is_not_read_as_empty(tmp_path: Path) -> None:
-    (tmp_path / "stack.json").write_text('{"children": [')
+_CHILD = '{"name": "gcs", "pid": "?", "started": "1", "endpoint": "", "ready_url": "", "ports": {}, "log": "x"}'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"children": [',
+        "[]",
+        '{"token": "t", "owner": null, "children": [], "ports": []}',
+        '{"token": "t", "owner": null, "children": [], "ports": {"gcs": {"http": "?"}}}',
+        f'{{"token": "t", "owner": null, "children": [{_CHILD}], "ports": {{}}}}',
+    ],
+)
+def test_an_unreadable_state_stops_nothing_and_is_not_read_as_empty(tmp_path: Path, text: str) -> None:
+    (tmp_path / "stack.json").write_text(text)
 
     with pytest.raises(StateUnreadable, match="Nothing was stopped"):
         Stack(tmp_path).down()

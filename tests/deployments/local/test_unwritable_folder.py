@@ -18,6 +18,12 @@ def test_a_command_of_the_stack_names_the_folder_that_it_cannot_write_to(tmp_pat
     assert told.count("\n") == 1
 
 
+def test_a_folder_in_the_place_of_the_state_is_no_traceback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "stack.json").mkdir()
+    assert stack.main(["down", "--state-dir", str(tmp_path)]) == 1
+    assert capsys.readouterr().err.startswith("error: the stack keeps its state in ")
+
+
 def test_the_demo_does_so_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "state").touch()
     assert demo.main(["--state-dir", str(tmp_path / "state" / "inner")]) == 1
