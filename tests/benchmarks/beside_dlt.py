@@ -34,6 +34,7 @@ from scrapers.partition import Partition
 from scrapers.scrape import ScrapeContext, scrape
 
 SOURCE = "bdl_box_scores"
+DLT = "dlt==1.31.0"
 FIRST = dt.date(2023, 11, 1)
 ROUNDS = 3
 

@@ -43,7 +43,8 @@ def kind_of_google(method: str, url: str, body: bytes) -> str:
         kind = "read" if "alt" in asked else "stat"
     else:
         kind = "delete" if method == "DELETE" else "write"
-    return f"storage {kind}: {name.partition('/')[0]}"
+    folder, _, rest = name.partition("/")
+    return f"storage {kind}: {'pending' if rest.startswith('pending/') else folder}"
 
 
 class Outside:
@@ -76,6 +77,8 @@ class Outside:
             "wall_s": wall_by_kind(spans, self.began_s, ended_s),
             "before_calls_s": min(calls)[0] - self.began_s,
             "after_calls_s": ended_s - max(ended for _, ended in calls),
+            "calling_s": max(ended for _, ended in calls) - min(calls)[0],
+            "last_chain_s": last_chain_s(spans),
         }
 
     def _took(self, kind: str, began_s: float) -> None:
@@ -116,6 +119,22 @@ class Outside:
         HTTPAdapter.send = send  # type: ignore[method-assign, assignment]
         httpx.Client.send = ask  # type: ignore[method-assign, assignment]
         httpx.AsyncClient.send = tell  # type: ignore[method-assign, assignment]
+
+
+def last_chain_s(spans: list[tuple[str, float, float]]) -> float:
+    """Seconds from the last batch's load job to the end of the last query: load, MERGE, recount; 0 without a job.
+
+    >>> load, query = "BigQuery job: load", "BigQuery job: query"
+    >>> last_chain_s([(load, 0.0, 3.0), (load, 4.0, 7.0), (load, 4.2, 7.5), (query, 8.0, 11.0), (query, 12.0, 15.0)])
+    11.0
+    """
+    jobs = sorted((began, ended, kind) for kind, began, ended in spans if kind.startswith("BigQuery job"))
+    loads = [(began, ended) for began, ended, kind in jobs if kind.endswith("load")]
+    if not loads:
+        return 0.0
+    # Tables of one batch are loaded side by side.
+    begins = min(began for began, ended in loads if ended > loads[-1][0])
+    return max(ended for _, ended, _ in jobs) - begins
 
 
 def wall_by_kind(spans: list[tuple[str, float, float]], began_s: float, ended_s: float) -> Mapping[str, float]:

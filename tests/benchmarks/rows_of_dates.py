@@ -17,6 +17,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,34 @@ def peak_mib() -> float:
     return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024
 
 
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Rows a second and core of the best batch; memory before and at the peak; bytes of the files of one batch."""
+
+    rows_a_second: float
+    before_mib: float
+    peak_mib: float
+    spooled_bytes: int
+
+
+def measure(rows: int, dates: int, *, together: bool = False) -> Measured:
+    """So many dates of so many rows, read, admitted and staged."""
+    with tempfile.TemporaryDirectory() as root:
+        store = FileObjectStore(Path(root) / "bucket")
+        context = ScrapeContext(Exchange(), Answers(rows), Landing(store), "bf-bench", "bench")
+        days = (Partition.day(FIRST + dt.timedelta(days=number), "UTC") for number in range(dates))
+        manifests = [scrape(day, context) for day in days]
+        before, best, spooled = peak_mib(), 0.0, 0
+        for number, batch in enumerate([manifests] if together else [[one] for one in manifests]):
+            folder = Path(root) / f"spool-{number}"
+            folder.mkdir()
+            # Nothing of it in memory, as in the process that loads what another one has landed.
+            landing, began_s = Landing(store), time.process_time()
+            staged_rows, spooled = staged(batch, landing, folder)
+            best = max(best, staged_rows / (time.process_time() - began_s))
+    return Measured(best, before, peak_mib(), spooled)
+
+
 def main() -> None:
     """Prints one line."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -127,23 +156,12 @@ def main() -> None:
     options.add_argument("dates", type=int)
     options.add_argument("--together", action="store_true")
     given = options.parse_args()
-    with tempfile.TemporaryDirectory() as root:
-        store = FileObjectStore(Path(root) / "bucket")
-        context = ScrapeContext(Exchange(), Answers(given.rows), Landing(store), "bf-bench", "bench")
-        days = (Partition.day(FIRST + dt.timedelta(days=number), "UTC") for number in range(given.dates))
-        manifests = [scrape(day, context) for day in days]
-        before, best = peak_mib(), 0.0
-        for number, batch in enumerate([manifests] if given.together else [[one] for one in manifests]):
-            folder = Path(root) / f"spool-{number}"
-            folder.mkdir()
-            # Nothing of it in memory, as in the process that loads what another one has landed.
-            landing, began_s = Landing(store), time.process_time()
-            rows, spooled = staged(batch, landing, folder)
-            best = max(best, rows / (time.process_time() - began_s))
+    found = measure(given.rows, given.dates, together=given.together)
     what = f"{given.dates} dates of {given.rows:,} rows{' together' if given.together else ''}"
     print(
-        f"{what}: {best:,.0f} rows a second and core; memory {before:.0f} MiB, then {peak_mib():.0f}; "
-        f"{spooled / 2**20:.0f} MiB on disk; load of the machine {os.getloadavg()[0]:.1f}"
+        f"{what}: {found.rows_a_second:,.0f} rows a second and core; memory {found.before_mib:.0f} MiB, then "
+        f"{found.peak_mib:.0f}; {found.spooled_bytes / 2**20:.0f} MiB on disk; load of the machine "
+        f"{os.getloadavg()[0]:.1f}"
     )
 
 

@@ -4,12 +4,17 @@ Arguments: start date, end date, max_concurrency. The process is warm (imports, 
 """
 
 import asyncio
+import contextlib
 import datetime as dt
+import importlib
 import json
+import os
 import resource
 import sys
 import threading
 import time
+from collections import defaultdict
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +23,42 @@ from prefect.client.schemas.objects import State
 
 from flows.backfill import backfill
 from flows.parameters import Reason
+from flows.run.slots import Slot, Slots
+
+HELD_S: defaultdict[int, float] = defaultdict(float)
+"""Seconds that places were held, in all, by how many places there are."""
+
+
+class TimedSlots(Slots):
+    """Counts them."""
+
+    def __init__(self, count: int, **how: Any) -> None:
+        super().__init__(count, **how)
+        self._count = count
+
+    @contextlib.asynccontextmanager
+    async def taken(self) -> AsyncIterator[Slot]:
+        async with super().taken() as slot:
+            began_s, give_back = time.monotonic(), slot.give_back
+
+            def timed() -> None:
+                HELD_S[self._count] += time.monotonic() - began_s if slot._is_held else 0.0
+                give_back()
+
+            slot.give_back = timed  # type: ignore[method-assign]
+            yield slot
+
+
+def cpu_by_thread() -> dict[str, float]:
+    """CPU seconds so far of this process: event loop, threads of the run, other threads that live."""
+    ticks_per_s, found = os.sysconf("SC_CLK_TCK"), defaultdict[str, float](float)
+    for thread in threading.enumerate():
+        with contextlib.suppress(OSError):  # it has ended
+            fields = Path(f"/proc/self/task/{thread.native_id}/stat").read_text().rpartition(")")[2].split()
+            of_run = "threads of the run" if thread.name.startswith("gapless") else "Prefect's threads"
+            kind = "event loop" if thread is threading.main_thread() else of_run
+            found[kind] += (int(fields[11]) + int(fields[12])) / ticks_per_s
+    return dict(found)
 
 
 def rss_mib() -> float:
@@ -40,16 +81,22 @@ async def run(first: dt.date, last: dt.date, concurrency: int) -> State[Any]:
 def main() -> None:
     first, last, concurrency = dt.date.fromisoformat(sys.argv[1]), dt.date.fromisoformat(sys.argv[2]), int(sys.argv[3])
     outside = Outside()
+    vars(importlib.import_module("flows.run.run"))["Slots"] = TimedSlots
     warm = first - dt.timedelta(days=40)
     asyncio.run(run(warm, warm + dt.timedelta(days=31), concurrency))
     samples: list[float] = []
+    by_thread: dict[str, float] = {}
     done = threading.Event()
 
     def sample() -> None:
         while not done.wait(0.25):
             samples.append(rss_mib())
+            if len(samples) % 4 == 0 and "threads of the run" in (found := cpu_by_thread()):
+                by_thread.update({kind: cpu_s - used_before.get(kind, 0.0) for kind, cpu_s in found.items()})
 
     before = rss_mib()
+    HELD_S.clear()
+    used_before = cpu_by_thread()
     threading.Thread(target=sample, daemon=True).start()
     outside.begin()
     began, cpu = time.monotonic(), time.process_time()
@@ -66,6 +113,8 @@ def main() -> None:
                 "rss_before_mib": before,
                 "rss_peak_mib": max(samples, default=before),
                 "outside": asked,
+                "slot_s": HELD_S[concurrency],
+                "cpu_by_thread_s": by_thread,
                 "state": state.name,
                 "message": state.message,
             }

@@ -9,10 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from aims import Aim, print_aims
 from timed_backfill import CONCURRENCY, LATENCY_MS, backfill_cost
 
 from deployments.local.processes import free_port, wait_ready
 from deployments.local.weather import start_weather
+from flows.asked import Asked
+from flows.planning.planner import plan_asked
+from flows.wiring import build_services
+from scrapers.scrape import utc_now
 
 if TYPE_CHECKING:
     from e2e_bench import Bench
@@ -55,6 +60,48 @@ def test_cloud_weather_against_none(bench: Bench, far_away: Mapping[str, str], c
         bench.forget(str(dates[0] - dt.timedelta(days=60)), str(dates[-1]))
         found[name] = backfill_cost(dates, environment)
     print_weather(count, found)
+    print_aims([*weather_aims(count, found), *(plan_aims(dates) if count > 1000 else ())])
+
+
+def weather_aims(count: int, found: Mapping[str, Mapping[str, Any]]) -> list[Aim]:
+    """What a distance may cost, and what a date may ask of source, storage and BigQuery."""
+    near, far = found.values()
+    seen, aimed = far["outside"], 1.1 if count > 1000 else 1.3
+    wall, of_source = seen["wall_s"], seen["waited_s"]["source"]
+    more_s = far["wall_s"] - aimed * near["wall_s"]
+    waits = ", ".join(f"{what} {wall[what]:.1f}" for what in ("BigQuery job", "BigQuery request", "storage", "Prefect"))
+    why = "its dates land later than they could" if count > 1000 else "its MERGE waits for the canaries' recount"
+    left = (
+        f"{more_s:.1f} s. The wall clock waits for {waits} s. The last batch's load, MERGE and recount take "
+        f"{seen['last_chain_s']:.1f} s in line, and {why}; {seen['before_calls_s']:.1f} s go before the first call"
+    )
+    asked = seen["requests"]
+    reads, writes = (
+        sum(asked.get(f"storage {kind}: {folder}", 0) for kind in kinds for folder in ("landing", "ledger")) / count
+        for kinds in (("read", "stat"), ("write",))
+    )
+    more_ms = (far["slot_s"] - of_source) / count * 1000
+    held = f"{more_ms:.0f} ms a date, from place to thread and back to the event loop, which gives it away"
+    aims = [
+        Aim("time in cloud weather / without weather", aimed, far["wall_s"] / near["wall_s"], left),
+        Aim("a place at the source is held / the call takes", 1.1, far["slot_s"] / of_source, held),
+        Aim("storage writes a date", 4, writes, "dates were tried again"),
+        Aim("storage reads a date", 0, reads, "dates were tried again"),
+    ]
+    if count < 1000:
+        aims.append(Aim("load jobs", 8, asked.get("BigQuery job: load", 0), "landing took longer than a load job"))
+    return aims
+
+
+def plan_aims(dates: list[dt.date]) -> list[Aim]:
+    """What a plan of dates that are all done asks of storage."""
+    services = build_services()
+    # The first object that is missing is told from a bucket that is missing by a listing, once for each process.
+    next(services.store.list("ledger/"), None)
+    before = services.store.calls["list"]
+    plan_asked(services, Asked(source="bdl_box_scores", start_date=dates[0], end_date=dates[-1]), utc_now())
+    listings = services.store.calls["list"] - before
+    return [Aim("listings of a plan of ten years", 5, listings, "1,000 entries are a listing")]
 
 
 def print_weather(count: int, found: Mapping[str, Mapping[str, Any]]) -> None:

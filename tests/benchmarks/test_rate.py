@@ -1,0 +1,43 @@
+"""A source that limits the rate: how near a run comes to the least time that its calls can take."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from aims import Aim, print_aims
+from timed_backfill import LATENCY_MS, backfill_cost
+
+if TYPE_CHECKING:
+    from e2e_bench import Bench
+
+pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(3000)]
+PER_MINUTE = 240
+DATES = 365
+
+
+def test_a_run_at_240_calls_a_minute(bench: Bench) -> None:
+    first = dt.date(2008, 10, 1)
+    bench.upstream("/gapless/latency", {"latency_ms": LATENCY_MS})
+    rate = {"GAPLESS_SOURCE_RATE_PER_MINUTE": f'{{"balldontlie": {PER_MINUTE}}}'}
+    bench.forget(str(first - dt.timedelta(days=60)), str(first + dt.timedelta(days=DATES)))
+    cost = backfill_cost([first + dt.timedelta(days=number) for number in range(DATES)], rate)
+    bench.upstream("/gapless/latency", {"latency_ms": 0})
+    seen, least_s = cost["outside"], DATES / PER_MINUTE * 60
+    print(f"\n{DATES} dates at {PER_MINUTE} calls a minute, source {LATENCY_MS} ms; load {os.getloadavg()[0]:.1f}")
+    print(f"  N/R {least_s:.1f} s, first call to last {seen['calling_s']:.1f} s, run {cost['wall_s']:.1f} s")
+    hidden_by = (seen["before_calls_s"] + seen["after_calls_s"]) / 0.02 * PER_MINUTE / 60
+    print_aims(
+        [
+            Aim("first call to last / N/R", 1.02, seen["calling_s"] / least_s, "some of the rate stays unused"),
+            Aim(
+                "time of the mail / N/R",
+                1.02,
+                cost["wall_s"] / least_s,
+                f"{cost['wall_s'] - 1.02 * least_s:.1f} s: {seen['before_calls_s']:.1f} s go before the first call and "
+                f"{seen['after_calls_s']:.1f} s after the last, whatever N is: of {hidden_by:,.0f} dates they are 2 %",
+            ),
+        ]
+    )
