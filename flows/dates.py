@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any
+from itertools import chain
+from typing import Any, TypeVar
 
 from prefect import flow
 from prefect.client.schemas.objects import State
@@ -40,6 +41,14 @@ from scrapers.manifest import Manifest
 from scrapers.partition import spans, window_name
 from scrapers.spans import SpanQueue, SpanResult
 from scrapers.sweeps import SweepScrape
+
+T = TypeVar("T")
+
+TOLD_TOGETHER = 92
+"""Of a window of a year, a quarter: loading goes on meanwhile, and an error waits no longer to be journaled."""
+
+PARTS_AT_ONCE = 2
+"""The last dates of one, which may have to be tried again, and the next one."""
 
 LANDED = "landed"
 UNCHANGED = "unchanged"
@@ -78,20 +87,30 @@ async def dates(source: str, backfill_id: str, partitions: list[str], slots: int
 
 
 async def land_window(run: Run, keys: list[str], landed: Callable[[Landed], None]) -> State[Any]:
-    """Lands ``keys`` and then tells ``landed`` of each that has to be loaded or recounted, in their order."""
+    """Lands ``keys``, and tells ``landed`` of those that have to be loaded or recounted.
+
+    They are told in their order, `TOLD_TOGETHER` at a time where each has a call of its own, else at the end. When
+    something of a part could not even be recorded, no further one is begun.
+    """
     # Before any of its dates waits for a slot: the window before it must not find them taken.
     await run.turns.wait(keys[0])
-    try:
-        if run.kit.scraper.sweeps:
-            outcomes = await _land_by_sweep(run, keys)
-        elif run.kit.scraper.days_per_call > 1:
-            outcomes = await _land_in_spans(run, keys)
-        else:
-            outcomes = await _land_each(run, keys)
-    finally:
-        for one in run.work.hand_over(keys):
-            landed(one)
-    await run.in_thread(run.services.alerts.flush, keys[0], str(flow_run.id or run.backfill_id))
+    has_own_calls = not run.kit.scraper.sweeps and run.kit.scraper.days_per_call == 1
+    size = TOLD_TOGETHER if has_own_calls else len(keys)
+    parts = [keys[begin : begin + size] for begin in range(0, len(keys), size)]
+    places, is_broken = asyncio.Semaphore(PARTS_AT_ONCE), False
+
+    async def land_part(part: list[str]) -> list[str]:
+        nonlocal is_broken
+        async with places:
+            if is_broken:
+                return [NOT_ATTEMPTED] * len(part)
+            try:
+                return await _land_part(run, part, landed)
+            except Exception:
+                is_broken = True
+                raise
+
+    outcomes = list(chain.from_iterable(await _all_of([land_part(part) for part in parts])))
     failed, skipped = outcomes.count(FAILED), outcomes.count(NOT_ATTEMPTED)
     message = f"{len(keys) - failed - skipped} of {len(keys)} landed"
     if failed or skipped:
@@ -99,21 +118,39 @@ async def land_window(run: Run, keys: list[str], landed: Callable[[Landed], None
     return Completed(message=message)
 
 
-# -- one partition by one call ---------------------------------------------------------------------------------
+async def _land_part(run: Run, keys: list[str], landed: Callable[[Landed], None]) -> list[str]:
+    try:
+        if run.kit.scraper.sweeps:
+            outcomes = await _land_by_sweep(run, keys)
+        elif run.kit.scraper.days_per_call > 1:
+            outcomes = await _land_in_spans(run, keys)
+        else:
+            outcomes = await _all_of([_land_or_record(run, key, keys[0]) for key in keys])
+    finally:
+        for one in run.work.hand_over(keys):
+            landed(one)
+    await run.in_thread(run.services.alerts.flush, keys[0], str(flow_run.id or run.backfill_id))
+    return outcomes
 
 
-async def _land_each(run: Run, keys: list[str]) -> list[str]:
-    """One outcome each. What could not even be recorded is raised when all of the others are done."""
-    ended = await asyncio.gather(*(_land_or_record(run, key, keys[0]) for key in keys), return_exceptions=True)
+async def _all_of(works: Sequence[Awaitable[T]]) -> list[T]:
+    """What each comes to. What could not even be recorded is raised when all of the others are done."""
+    ended = await asyncio.gather(*works, return_exceptions=True)
     for one in ended:
         if isinstance(one, BaseException):
             raise one
     return [one for one in ended if not isinstance(one, BaseException)]
 
 
+# -- one partition by one call ---------------------------------------------------------------------------------
+
+
 async def _land_or_record(run: Run, key: str, window: str) -> str:
     """The outcome of one partition; a failure is recorded."""
     async with run.begun.taken() as begun:
+        if run.stopped_by is not None:
+            # Nobody needs a row and a line for each date of a year that nothing was done for.
+            return NOT_ATTEMPTED
         result = await run.step("scrape", f"scrape {key}", partial(land_partition, run, key, begun))
         if isinstance(result, BaseException):
             await run.in_thread(record_failure, run, key, result, "scrape", window)

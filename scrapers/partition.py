@@ -227,7 +227,7 @@ def windows(partitions: Sequence[Partition], single_up_to: int = 31) -> list[tup
 
     Up to ``single_up_to`` partitions each is its own window, so that every date is a named run in the UI; beyond
     that a window holds one calendar month (of one entity, where there are several), or ``single_up_to`` whole entities,
-    because a subflow costs as much as seventy tasks that are well; beyond `MONTHS_UP_TO` it holds a quarter of a year.
+    because a subflow costs as much as seventy tasks that are well; beyond `MONTHS_UP_TO` it holds a year.
     Many entities with few dates each share windows.
 
     >>> many = partitions_between(dt.date(2024, 1, 1), dt.date(2024, 3, 1), "UTC")
@@ -235,13 +235,13 @@ def windows(partitions: Sequence[Partition], single_up_to: int = 31) -> list[tup
     [31, 29, 1]
     >>> year = partitions_between(dt.date(2022, 11, 1), dt.date(2023, 10, 31), "UTC")
     >>> [len(window) for window in windows(year)]
-    [61, 90, 91, 92, 31]
+    [61, 304]
     >>> [len(window) for window in windows([Partition.day(many[0].start, "UTC", f"shop-{n}") for n in range(40)])]
     [31, 9]
     """
     if len(partitions) <= single_up_to:
         return [(partition,) for partition in partitions]
-    months = 1 if len(partitions) <= MONTHS_UP_TO else 3
+    months = 1 if len(partitions) <= MONTHS_UP_TO else 12
     periods: dict[tuple[str, int, int], list[Partition]] = {}
     for partition in partitions:
         period = (partition.entity, partition.start.year, (partition.start.month - 1) // months)

@@ -107,8 +107,8 @@ def test_windows_hold_every_partition_once_and_in_order(start: dt.date, days: in
     partitions = partitions_between(start, start + dt.timedelta(days=days), "UTC")
     grouped = windows(partitions)
     assert [partition for window in grouped for partition in window] == partitions
-    assert all(len(window) <= (31 if days < 200 else 92) for window in grouped)
-    assert days < 31 or len(grouped) <= 8 + days // 80
+    assert all(len(window) <= (31 if days < 200 else 366) for window in grouped)
+    assert days < 31 or len(grouped) <= (8 if days < 200 else 2 + days // 365)
 
 
 @pytest.mark.parametrize(
