@@ -116,7 +116,7 @@ def expected_sql(oracle: Oracle, deleted_field: str, name_of: Callable[[str], st
     label = _joined(oracle.label or oracle.key)
     return (
         f"SELECT T.`{oracle.date}` AS item_day, {_joined(oracle.key)} AS item, MIN({label}) AS label "
-        f"FROM {name_of(oracle.table)} AS T WHERE {' AND '.join(limits)} GROUP BY item_day, item"
+        f"FROM {name_of(oracle.table)} AS T WHERE {' AND '.join(limits)} GROUP BY 1, 2"
     )
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.items import Comparison, Expectation, compared, expected_sql, nothing_expected
+from processors.items import Comparison, Expectation, by_date, compared, expected_sql, nothing_expected
 from scrapers.oracle import Oracle
 
 GAMES = Oracle("schedule", "games", "game_id", "game_date", item="game")
@@ -64,3 +67,13 @@ def test_a_condition_may_look_into_another_table() -> None:
     assert "(a NOT IN (SELECT a FROM `p.d.other` WHERE" in sql
     assert sql.count("T.`gone_at` IS NULL") == 1
     assert "CONCAT(CAST(T.`a` AS STRING), ' ', CAST(T.`b` AS STRING)) AS item" in sql
+
+
+def test_a_table_of_an_oracle_may_have_columns_called_as_the_answer_is(bench: Any) -> None:
+    name = bench.warehouse.name_of("cards")
+    columns = "DATE '2025-01-03' AS race_date, '1' AS race, 'Arkle' AS horse, 7 AS item, 8 AS item_day"
+    bench.warehouse.query(f"CREATE TABLE {name} AS SELECT {columns}")
+    window = {"first": dt.date(2025, 1, 3), "last": dt.date(2025, 1, 3)}
+    oracle = Oracle("cards", "cards", "race horse", "race_date", label="horse", item="runner")
+    found = by_date(bench.warehouse.query(expected_sql(oracle, "", bench.warehouse.name_of), window))
+    assert found == {dt.date(2025, 1, 3): {"1 Arkle": "Arkle"}}
