@@ -17,6 +17,9 @@ from alerting.versioned_record import Version, VersionedRecord
 from flows.coordination.instant import Instant
 from flows.coordination.standstill import Standstill
 from scrapers.scrape import utc_now
+from scrapers.threads import threads
+
+_READ_AT_ONCE = 8
 
 
 class LeaseRecord(BaseModel):
@@ -206,9 +209,13 @@ def read_lease(store: ObjectStore, source: str) -> LeaseRecord | None:
 
 def list_leases(store: ObjectStore, unreadable: list[StateUnreadable] | None = None) -> Iterator[LeaseRecord]:
     """Every lease that was ever taken, held or released. What cannot be read is added to ``unreadable``, or raised."""
-    for found in store.list("leases/"):
+    sources = [found.name.removeprefix("leases/").removesuffix(".json") for found in store.list("leases/")]
+    # A round trip each, of every source, before the first call of a run.
+    with threads(_READ_AT_ONCE, "leases") as pool:
+        reading = [pool.submit(read_lease, store, source) for source in sources]
+    for one in reading:
         try:
-            record = read_lease(store, found.name.removeprefix("leases/").removesuffix(".json"))
+            record = one.result()
         except StateUnreadable as error:
             if unreadable is None:
                 raise
