@@ -202,6 +202,12 @@ def refuse_without_first_date(scraper: Scraper) -> None:
         raise ConfigurationError(
             f"{source} has a first date for each of its entities. Nothing was done", source=source, stage="plan"
         )
+    if scraper.sweeps or scraper.feeds_on:
+        # An answer says nothing of the date in question, so that every date but those in the ledger would look empty.
+        asked = f"follows {scraper.feeds_on}" if scraper.feeds_on else "is read as a whole"
+        raise ConfigurationError(
+            f"{source} {asked} and cannot be asked for one date. Nothing was done", source=source, stage="plan"
+        )
     if not scraper.keeps_history:
         told = f"{source} keeps no history: its first date is the one on which somebody first looked. Nothing was done"
         raise ConfigurationError(told, source=source, stage="plan", hint=f"gapless gaps {source}")

@@ -39,6 +39,7 @@ from scrapers.first_date_search import Look
 from scrapers.landing import Landing
 from scrapers.partition import Partition, partitions_between
 from scrapers.scrape import ScrapeContext, scrape, utc_now
+from scrapers.sources.bdl_box_scores import BdlBoxScores
 
 SOURCE = "bdl_box_scores"
 KEY = "sample-key-7d1f"
@@ -205,16 +206,27 @@ def test_what_had_failed_before_the_launch_is_unavailable_until_it_is_forgotten(
 def test_a_failed_month_that_turns_out_to_be_the_first_one_with_rows_is_still_to_be_fetched(
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    months, ledger = "hemnet_details", Ledger(services.store, "hemnet_details")
+    monkeypatch.setattr(BdlBoxScores, "step", "month")
+    ledger = Ledger(services.store, SOURCE)
     for key in ("2020-02", "2020-03"):
         ledger.advance(key, Verdict.FAILED_RETRYABLE, "b", utc_now(), error_type="SourceUnavailable")
     monkeypatch.setattr(
         finding, "look_at", lambda partition, *_: Look(partition.key, partition.key >= "2020-03", "200")
     )
-    found = find_first_date(services, months, Selection(dt.date(2019, 1, 1), dt.date(2020, 6, 30)), who="me@here")
-    assert found.first_date == dt.date(2020, 3, 1)
-    known = Ledger(services.store, months).refresh()
+    assert find(services, dt.date(2019, 1, 1), dt.date(2020, 6, 30)).first_date == dt.date(2020, 3, 1)
+    known = Ledger(services.store, SOURCE).refresh()
     assert [known[key].verdict.value for key in ("2020-02", "2020-03")] == ["unavailable", "failed_retryable"]
+
+
+@pytest.mark.parametrize("source", ["hemnet_sales", "hemnet_details"])
+def test_a_source_that_cannot_be_asked_for_one_date_has_no_first_date_to_search_for(
+    services: Services, source: str
+) -> None:
+    ledger = Ledger(services.store, source)
+    ledger.advance("2024-06", Verdict.VERIFIED, "b", utc_now(), landed={source: 3})
+    with pytest.raises(ConfigurationError, match="cannot be asked for one date"):
+        find_first_date(services, source, Selection(dt.date(2005, 1, 1), dt.date(2024, 12, 31)), who="me@here")
+    assert read_first_date(services.store, source) is None
 
 
 def test_what_the_ledger_knows_is_not_asked_and_not_contradicted(services: Services, upstream: Upstream) -> None:
