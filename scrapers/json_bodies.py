@@ -21,6 +21,11 @@ from alerting.errors import SourceContractError, SourceUnavailable, writable
 from scrapers.envelopes import refuse_unwhole
 from scrapers.excerpts import excerpt, is_blank
 
+# Of numbers, and not of a UUID or a text that has "e-100" in it.
+_LONG_EXPONENT = re.compile(rb"0*[1-9][0-9]{2,}\s*[,\]}]")
+_NUMBER_BEFORE = re.compile(rb"(?:[:\[,\s]-?|[0-9.]{60})[0-9]+(?:\.[0-9]+)?\Z")
+_MANY_ZEROS = b"0" * 200
+_DIGIT_BUT_ZERO = re.compile(r"-?[0.]*[1-9]")
 _BEGINS = re.compile(r"\s*[{\[]")
 # A sentence of a server or a gateway, as "upstream connect error"; it may be gone with the next try.
 _WORDS = re.compile(rb"\s*[A-Za-z][^\0-\x08{}\[\]<>=]{5,500}")
@@ -52,8 +57,12 @@ def parsed_json(body: bytes, follows: Collection[str] = ()) -> Any:
 def landed_json(body: bytes) -> Any:
     """The document of a body that ``parsed_json`` has read before it was landed: the same, in half of the time.
 
+    A number so small that a float of it is zero is its text, which a row is refused for.
+
     Raises ``ValueError`` for what is no JSON.
     """
+    if _may_underflow(body):
+        return _as_python_reads_it(body)
     try:
         # Values of a column are many: to look each up among known texts costs a quarter more than to make it.
         return from_json(body, cache_strings="keys")
@@ -118,7 +127,7 @@ def _as_python_reads_it(body: bytes) -> Any:
     encoding = json.detect_encoding(body)
     try:
         text = body.decode(encoding, "surrogateescape")
-        return json.loads(text, object_pairs_hook=_without_repeats, parse_int=_integer)
+        return json.loads(text, object_pairs_hook=_without_repeats, parse_int=_integer, parse_float=_fraction)
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
@@ -129,6 +138,31 @@ def _integer(text: str) -> int | float:
         return int(text)
     except ValueError:
         return -math.inf if text.startswith("-") else math.inf
+
+
+def _fraction(text: str) -> float | str:
+    """The text of what would be zero and is not."""
+    number = float(text)
+    return text if not number and _DIGIT_BUT_ZERO.match(text) else number
+
+
+def _may_underflow(body: bytes) -> bool:
+    """Whether a number in it may be too small for a float: the fast reader makes that a zero without a word.
+
+    Two searches for two bytes, which take a twentieth each of its reading, from behind: forwards they take three times
+    as long. Every other way looks at each number.
+    """
+    for mark in (b"e-", b"E-"):
+        at = body.rfind(mark)
+        while at >= 0:
+            if (
+                body[at + 2 : at + 5].isdigit()
+                and _LONG_EXPONENT.match(body, at + 2)
+                and _NUMBER_BEFORE.search(body[max(0, at - 64) : at])
+            ):
+                return True
+            at = body.rfind(mark, 0, at)
+    return _MANY_ZEROS in body
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
