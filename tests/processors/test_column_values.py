@@ -36,7 +36,7 @@ class Fact(Row):
     n: int | None = Field(None, ge=-(10**30))
     f: float | None = None
     price: Decimal | None = None
-    t: dt.time | None = None
+    kickoff: dt.time | None = None
     seen_at: AwareDatetime | None = None
     extra: dict[str, Any] | None = None
     part: Part | None = None
@@ -87,10 +87,10 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("big", "1e-39", "big: BIGNUMERIC holds 38 digits"),
     ("big", 2**255, "big: BIGNUMERIC holds 38 digits"),
     ("big", "1e1000000", "big: BIGNUMERIC holds 38 digits"),
-    ("t", "19:30:00+02:00", "t: Input should not have timezone info"),
-    ("t", "19:30:00,1234567", "t: BigQuery holds microseconds: what is finer would be cut off"),
-    ("t", "19:30:00Z", "t: Input should not have timezone info"),
-    ("t", 3600, "t: a number is no time of day"),
+    ("kickoff", "19:30:00+02:00", "kickoff: Input should not have timezone info"),
+    ("kickoff", "19:30:00,1234567", "kickoff: BigQuery holds microseconds: what is finer would be cut off"),
+    ("kickoff", "19:30:00Z", "kickoff: Input should not have timezone info"),
+    ("kickoff", 3600, "kickoff: a number is no time of day"),
     ("seen_at", "9999-12-31T23:59:59-05:00", "seen_at: TIMESTAMP holds the years 1 to 9999 in UTC"),
     ("seen_at", "0001-01-01T00:00:00+05:00", "seen_at: TIMESTAMP holds the years 1 to 9999 in UTC"),
     ("seen_at", "10000-01-01T00:00:00Z", "seen_at: Input should be a valid datetime"),
@@ -130,7 +130,7 @@ HELD: list[tuple[str, Any, Any]] = [
     ("big", "1e-38", "1E-38"),
     ("big", 10**38, str(10**38)),
     ("big", "0e-100", "0E-100"),
-    ("t", "19:30:00.123456", "19:30:00.123456"),
+    ("kickoff", "19:30:00.123456", "19:30:00.123456"),
     ("seen_at", "2025-01-03T00:00:00.123456000Z", "2025-01-03T00:00:00.123456Z"),
     ("seen_at", 1735862400, "2025-01-03T00:00:00Z"),
     ("extra", {"x": 2**64 - 1, "y": [None, "é\0"]}, {"x": 2**64 - 1, "y": [None, "é\0"]}),
@@ -236,11 +236,11 @@ def test_the_outermost_values_come_back_from_bigquery_as_they_were_sent(bench):
     bench.processor = Facts()
     body = (
         b'[{"key": "a\\u0000b", "n": 9223372036854775807, "price": "12345678901234567890123456789.123456789",'
-        b' "seen_at": "9999-12-31T23:59:59.999999Z", "t": "23:59:59.999999", "extra": {"x": 1e300},'
+        b' "seen_at": "9999-12-31T23:59:59.999999Z", "kickoff": "23:59:59.999999", "extra": {"x": 1e300},'
         b' "parts": [{"n": -9223372036854775808}]}]'
     )
     bench.process(_landed(bench, DAY, body))
-    (row,) = bench.rows("facts", "key", "n", "price", "`seen_at`", "`t`", "0 + parts[OFFSET(0)].n")
+    (row,) = bench.rows("facts", "key", "n", "price", "`seen_at`", "kickoff", "0 + parts[OFFSET(0)].n")
     assert row == (
         "a\0b",
         2**63 - 1,
