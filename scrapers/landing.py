@@ -200,6 +200,10 @@ class Landing:
                     where = {"source": manifest.source, "partition": manifest.partition}
                     raise error.located(**where) from error.__cause__
 
+    def is_in_memory(self, manifest: Manifest) -> bool:
+        """Whether ``read_pages`` takes no round trip: all of its pages were landed a moment ago."""
+        return all(record.object_name in self._recent for record in manifest.pages if record.holds_rows)
+
     def read_page(self, record: PageRecord) -> bytes:
         """The decompressed body of one page; ``LandingDamaged`` when it is not what ``record`` says."""
         if record.covers is None:
