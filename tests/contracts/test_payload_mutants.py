@@ -132,8 +132,29 @@ def test_a_mutant_of_the_shape_is_refused_and_loads_nothing(tried, name, mutant)
     if mutant in HARMLESS_SHAPES.get(name, ()):
         _check(found, HARMLESS, tried[name].good)
         return
-    assert found.kind in REFUSED, found.error
+    told = f"an answer with {mutant} was loaded; Findings.keys catches rows that come twice"
+    assert found.kind in REFUSED, found.error or told
     assert not any(found.rows.values())
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_a_total_beyond_the_rows_that_came_is_refused(tried, name):
+    """Also where the scraper has named it as one that it reads, so that nothing else looks at it."""
+    document = json.loads(tried[name].body)
+    envelopes = list(objects_of(document)) if isinstance(document, dict) else []
+    count = max((len(rows_of(one)) for one in envelopes), default=0)
+    totals = [
+        (one, field)
+        for one in envelopes
+        for field, value in one.items()
+        if type(value) is int and value == count and re.search("total|count", field, re.IGNORECASE)
+    ]
+    for one, field in totals:
+        one[field] = count + 1
+        found = tried[name].judge.of(ok(json.dumps(document).encode()))
+        told = f"{field} says {count + 1}, {count} rows came, and they were loaded: it is Findings.source_total"
+        assert found.kind in REFUSED, found.error or told
+        one[field] = count
 
 
 @pytest.mark.parametrize("name", ANSWERS)
