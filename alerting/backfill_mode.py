@@ -124,6 +124,8 @@ class BackfillMode:
         with self._lock:
             self._beaten_at = now
         stored = self.flush()
+        if entry is None and self._is_owner and stored:
+            entry = self._owed_again(now)
         waiting = entry.human.incident if entry and entry.human and entry.human.sent_at is None else self._untold
         if waiting:
             self._tell_human(waiting)
@@ -131,6 +133,22 @@ class BackfillMode:
             hours = self._settings.progress_mail_hours
             send_progress(self._store, self._channels, self.backfill_id, hours, now)
         return stored
+
+    def _owed_again(self, now: dt.datetime) -> OutboxEntry | None:
+        """The next attempt, where another process has sent the mail and this one had errors since; None where not.
+
+        From here on the watchdog mails them, should this process die.
+        """
+        wrote = self._wrote()
+
+        def opened(entry: OutboxEntry) -> OutboxEntry | None:
+            is_owed = entry.closed and is_late(self._store, entry, wrote)
+            return attempt_after(entry, now, has_ended=False) if is_owed else None
+
+        return self._outbox.update(self.backfill_id, opened) if wrote else None
+
+    def _wrote(self) -> dict[str, int]:
+        return {self._spool.writer: self._spool.objects_stored} if self._spool.objects_stored else {}
 
     def record(self, incident: Incident) -> None:
         """Keeps the incident; the first CRITICAL one is stored and told at once. Never raises."""
@@ -167,7 +185,7 @@ class BackfillMode:
         now = self._clock()
         self._spool.flush("final")
         facts = RunFacts(finished_at=now).merged(run_facts.redacted() if run_facts else RunFacts())
-        wrote = {self._spool.writer: self._spool.objects_stored} if self._spool.objects_stored else {}
+        wrote = self._wrote()
 
         def end(entry: OutboxEntry) -> None:
             entry.wrote |= wrote

@@ -142,10 +142,10 @@ class OutboxEntry:
         self.errors = [*self.errors, problem][-20:]
 
 
-def attempt_after(entry: OutboxEntry, now: dt.datetime) -> OutboxEntry:
-    """The next attempt, which has ended as well: it owes a mail about what came after the mail of ``entry``."""
-    known = entry.run_facts
-    facts = replace(known, outcome="", verdict="", finished_at=now, notes=[*known.notes, _AFTER_THE_MAIL])
+def attempt_after(entry: OutboxEntry, now: dt.datetime, *, has_ended: bool = True) -> OutboxEntry:
+    """The next attempt, which owes a mail about what came after the mail of ``entry``."""
+    known, ended_at = entry.run_facts, now if has_ended else None
+    facts = replace(known, outcome="", verdict="", finished_at=ended_at, notes=[*known.notes, _AFTER_THE_MAIL])
     return OutboxEntry(
         entry.backfill_id,
         attempt=entry.attempt + 1,
@@ -155,7 +155,7 @@ def attempt_after(entry: OutboxEntry, now: dt.datetime) -> OutboxEntry:
         opened_at=entry.opened_at,
         heartbeat_at=now,
         ttl_s=entry.ttl_s,
-        finished_at=now,
+        finished_at=ended_at,
         facts=facts.to_dict(),
         wrote=dict(entry.wrote),
     )

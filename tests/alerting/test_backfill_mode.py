@@ -9,7 +9,7 @@ import pytest
 from reported import fail, text
 
 from alerting import delivery, errors
-from alerting.delivery import owed_summaries
+from alerting.delivery import owed_summaries, send_owed_summary
 from alerting.incident import Incident
 from alerting.journal import IncidentJournal
 from alerting.live_alerts import AlertSettings
@@ -266,3 +266,22 @@ def test_a_run_ends_by_two_writes_of_its_entry(make_manager, mail_server, store)
     entry = Outbox(store).read("b")
     assert (entry.state, entry.run_facts.calls, entry.claimed_by) == ("sent", 3, "")
     assert entry.finished_at is not None
+
+
+def test_errors_after_the_mail_are_owed_from_the_next_sign_of_life_on_and_mailed_when_their_process_dies(
+    two, mail_server, store, clock
+):
+    first, second = two
+    first.disable_backfill_mode()
+    second.heartbeat()
+    assert Outbox(store).read("b").closed, "the mail told of all"
+    second.record_error(fail(9))
+    second.heartbeat()
+    second.heartbeat()
+    (owed,) = owed_summaries(store, clock())
+    assert (owed.entry.attempt, owed.why) == (2, "running")
+    clock.tick(hours=2)
+    (owed,) = owed_summaries(store, clock())
+    assert owed.why == "stale"
+    assert send_owed_summary(store, second.channels, "b", now=clock()).status == "sent"
+    assert ["2024-01-09" in text(mail) for mail in mail_server.inbox.mails] == [False, True]
