@@ -143,8 +143,8 @@ def take(run: Run, manifest: Manifest) -> Manifest:
     if before is not None and is_same and is_newer and (run.is_live or run.asked.mode is Mode.FULL):
         # The same bytes under another version, or a snapshot of today that says what the one of yesterday said: what is
         # landed is the newest all the same.
-        now, told = utc_now(), {"attempt": manifest.attempt, "fed_by": manifest.fed_by}
-        run.ledger.advance(key, before.verdict, run.backfill_id, now, changes={}, **told)
+        told = {"attempt": manifest.attempt, "fed_by": manifest.fed_by, "read_at": manifest.landed_at}
+        run.ledger.advance(key, before.verdict, run.backfill_id, utc_now(), changes={}, **told)
     if is_same and run.is_live:
         run.work.unchanged.add(key)
     elif is_same and run.asked.mode is Mode.FULL:

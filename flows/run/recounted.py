@@ -56,7 +56,7 @@ def record_verification(
         actual=found.loaded.get(run.kit.scraper.tables[0], 0),
         verified_at=utc_now(),
         attempt=manifest.attempt,
-        read_at=(before and before.read_at) or manifest.landed_at,
+        read_at=max(manifest.landed_at, before.read_at or manifest.landed_at) if before else manifest.landed_at,
         **item_counts_of(found),
         **({"receipt_id": receipt.receipt_id} if receipt else {}),
         **({"accepted": accepted} if (accepted := _acceptance(run, key, receipt)) else {}),

@@ -79,6 +79,7 @@ def test_a_game_that_is_moved_overnight_is_on_its_new_date_and_what_came_as_it_w
     # An oracle is believed of dates that were over when it was read.
     assert taken_at(second) >= taken_at(first)
     assert second.attempt != first.attempt
+    assert second.answered_at > first.answered_at
     assert (second.backfill_id, second.receipt_id, second.changes) == ("daily-2", first.receipt_id, {})
 
     moved = next(game for game in games_in(2024) if game.date == NOW.date() - dt.timedelta(days=3))

@@ -84,21 +84,25 @@ def test_no_reload_no_recount_and_no_reconcile_makes_a_proof_of_emptiness_younge
     key = "2024-12-24"
     place.fill(key, 1)
     landed_at = place.manifests[key].landed_at
-    old = landed_at - dt.timedelta(days=181)
-    place.ledger.put(dataclasses.replace(place.entry(key), read_at=old, updated_at=old))
     for mode in (Mode.REPROCESS, Mode.VALIDATE):
         ran(key, key, mode=mode)
         entry = place.entry(key)
-        assert (entry.verdict, entry.read_at) == (Verdict.EMPTY_OK, old)
+        assert (entry.verdict, entry.read_at) == (Verdict.EMPTY_OK, landed_at)
         assert entry.updated_at > landed_at
-        assert [one["deficit"] for one in _deficits(gapless, key)] == ["stale"]
     place.store.delete(f"ledger/source={SOURCE}/{key}.json")
     assert gapless("reconcile", SOURCE, "--apply").code == 0
     assert place.entry(key).read_at == landed_at
 
 
-def _deficits(gapless: Any, key: str) -> list[dict[str, Any]]:
-    return list(gapless("audit", SOURCE, "--from", key, "--to", key, "--json").data["deficits"])
+def test_an_answer_that_says_the_same_again_makes_the_proof_younger(place: Any, ran: Any) -> None:
+    key = "2024-12-24"
+    place.fill(key, 1)
+    old = place.manifests[key].landed_at - dt.timedelta(days=181)
+    place.ledger.put(dataclasses.replace(place.entry(key), read_at=old, updated_at=old))
+    found = auditing.audit_sources(place.services, [SOURCE], utc_now(), dt.date(2024, 12, 24), dt.date(2024, 12, 24))
+    assert [one.deficit.value for one in found] == ["stale"]
+    ran(key, key, mode=Mode.FULL)
+    assert place.entry(key).answered_at > place.manifests[key].landed_at
 
 
 def test_v25_dates_with_few_rows_are_listed_on_demand(place: Any) -> None:
