@@ -30,7 +30,7 @@ from alerting.incident import Incident
 from alerting.redaction import redact
 from flows.coordination.cooldown import Blocked, cool_down
 from flows.ledger.events import verdict_event
-from flows.ledger.ledger import Verdict
+from flows.ledger.ledger import LedgerEntry, Verdict
 from flows.ledger.verdicts import (
     breaks_contract,
     concerns_one_partition,
@@ -275,7 +275,10 @@ def _record(run: Run, key: str, verdict: Verdict, error: BaseException, stage: s
     if run.ledger.is_lost:
         # The run that has the source by now says what becomes of its dates.
         return verdict
-    tries = run.tally.tries(key)
+    tries, before = run.tally.tries(key), run.ledger.get(key)
+    if verdict is Verdict.UNAVAILABLE and _has_verified_rows(before):
+        # That the source has it no more makes nothing wrong of what it once was: its rows stay, and stay guarded.
+        verdict = Verdict.VERIFIED
     incident = Incident.from_error(error, source=run.source, partition=key, stage=stage, attempts=tries)
     # A wall that a later run passes by itself is a note, not a failure. A block is one: a person should look meanwhile.
     if resumes_at(error) is None or isinstance(error, BlockedBySource):
@@ -293,7 +296,6 @@ def _record(run: Run, key: str, verdict: Verdict, error: BaseException, stage: s
         run.services.alerts.record_error(incident)
     if run.tally.takes_prompt_flush(PROMPT_FLUSHES):
         run.services.alerts.flush(window, str(tries))
-    before = run.ledger.get(key)
     entry = run.ledger.advance(
         key,
         verdict,
@@ -307,6 +309,10 @@ def _record(run: Run, key: str, verdict: Verdict, error: BaseException, stage: s
     verdict_event(entry, stage)
     stop_if_critical(run, key, error, stage)
     return verdict
+
+
+def _has_verified_rows(entry: LedgerEntry | None) -> bool:
+    return entry is not None and entry.verdict is Verdict.VERIFIED and any(entry.loaded.values())
 
 
 def stop_if_critical(run: Run, key: str, error: BaseException, stage: str) -> None:

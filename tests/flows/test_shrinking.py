@@ -158,3 +158,21 @@ def test_there_is_nothing_to_accept_where_nothing_shrank_and_no_other_mode_accep
     refused = gapless("plan", SOURCE, FIRST, LAST, "--mode", "full", "-p", "accept_shrink=true")
     assert refused.code == 1
     assert "accept_shrink loads what is landed, and mode full does something else" in refused.err
+
+
+def test_what_a_source_has_no_more_stays_verified_where_its_rows_are_and_is_still_counted(
+    place: Any, ran: Any, gapless: Any
+) -> None:
+    place.fill("2025-01-01", 2)
+    gone = ["2025-01-02", "2025-01-03"]
+    place.upstream.trouble({"kind": "status", "code": 410, "dates": gone})
+    _, facts = ran("2025-01-01", "2025-01-03", mode=Mode.FULL)
+    assert facts.verdict_counts == {"verified": 2, "unavailable": 1}
+    before = place.entry(gone[0])
+    assert (before.verdict, before.error_type) == (Verdict.VERIFIED, "PartitionUnavailable")
+    place.sql("DELETE FROM {lines} WHERE game_date = DATE '2025-01-02'")
+    found = gapless("audit", SOURCE, "--from", "2025-01-01", "--to", "2025-01-03", "--json").data["deficits"]
+    assert [(one["deficit"], one["ranges"]) for one in found] == [("short", gone[0])]
+    calls = place.upstream.calls.report()["total"]
+    assert ran("2025-01-01", "2025-01-03")[1].verdict == "COMPLETE"
+    assert place.upstream.calls.report()["total"] == calls
