@@ -178,7 +178,8 @@ def test_a_429_that_names_no_time_pauses_one_second_first(client_of, upstream):
 
 def test_a_limit_told_beside_an_empty_list_pauses_the_source(client_of, upstream):
     body = b'{"data":[],"error":"Rate limit exceeded","retry_after":30}'
-    raw = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+    raw = head % len(body) + body
     upstream.trouble({"kind": "raw", "raw": raw.decode(), "times": 1})
     time = StoppedClock()
     client = client_of(budget=Budget(Rate(), clock=time.clock))
