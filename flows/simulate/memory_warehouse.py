@@ -9,8 +9,10 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import hashlib
+import itertools
 import json
 import re
+from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -30,9 +32,13 @@ from processors.views import View, view_sql
 from scrapers.scrape import nothing
 
 _SCHEMA = "sim"
+_TYPED, _CHANGED = f'{_SCHEMA}."typed"', f'{_SCHEMA}."changed"'
+_MOST_THERE = 60
+"""Tables that DuckDB keeps; a statement is about a few."""
 STAGING = "stg_"
 """Begins the name of a table that is replaced into another."""
 _NAME = re.compile(r"`sim`\.`(\w+)`")
+_PLACE = re.compile(r'"sim"\."(t\d+)"')
 _KINDS = {
     "STRING": "VARCHAR", "INTEGER": "BIGINT", "FLOAT": "DOUBLE", "BOOLEAN": "BOOLEAN", "DATE": "DATE", "TIME": "TIME",
     "TIMESTAMP": "TIMESTAMP", "NUMERIC": "DECIMAL(38,9)", "BIGNUMERIC": "DECIMAL(38,9)", "JSON": "JSON",
@@ -72,13 +78,15 @@ class Content:
 
 
 class Engine:
-    """DuckDB in one thread, and every answer that it has given."""
+    """DuckDB in one thread, the contents that it was asked about lately, and every answer that it has given."""
 
     def __init__(self) -> None:
         self._connection = duckdb.connect(config={"threads": 1})
         self._connection.execute(f"CREATE SCHEMA {_SCHEMA}")
         self._sql: dict[str, str] = {}
-        self._there: dict[str, str] = {}
+        self._there: OrderedDict[str, str] = OrderedDict()
+        """Tables by the digest of what is in them, those longest not asked about first."""
+        self._numbers = itertools.count()
         self._answers: dict[tuple[Any, ...], Any] = {}
 
     def rows(
@@ -90,10 +98,11 @@ class Engine:
     def changed(self, sql: str, parameters: Mapping[str, Any], tables: Mapping[str, Content], name: str) -> Content:
         """The content of the table ``name``, the first of ``tables``, after one statement."""
 
-        def change(translated: str, given: dict[str, Any]) -> Content:
-            self._connection.execute(translated, given)
-            self._there.pop("t0", None)
-            found = self._connection.execute(f'SELECT * FROM {_SCHEMA}."t0"').fetchall()  # noqa: S608 - our own name
+        def change(translated: str, given: dict[str, Any], places: dict[str, str]) -> Content:
+            # A table may hold what is staged: only the first one is changed, and what it held before is kept.
+            self._connection.execute(f"CREATE OR REPLACE TABLE {_CHANGED} AS SELECT * FROM {places['t0']}")  # noqa: S608
+            self._connection.execute(_placed(translated, {**places, "t0": _CHANGED}), given)
+            found = self._connection.execute(f"SELECT * FROM {_CHANGED}").fetchall()  # noqa: S608
             return Content.of(tables[name].columns, found)
 
         found: Content = self._once(sql, parameters, tables, {}, change)
@@ -105,10 +114,8 @@ class Engine:
         if key not in self._answers:
             names = [column.name for column in columns]
             texts = [json.loads(line) for line in lines.splitlines() if line]
-            self._make("typed", columns)
-            if texts:
-                self._insert("typed", columns, [[row.get(name) for name in names] for row in texts])
-            found = self._connection.execute(f'SELECT * FROM {_SCHEMA}."typed"').fetchall()  # noqa: S608
+            self._make(_TYPED, columns, [[row.get(name) for name in names] for row in texts])
+            found = self._connection.execute(f"SELECT * FROM {_TYPED}").fetchall()  # noqa: S608
             self._answers[key] = Content.of(columns, found)
         content: Content = self._answers[key]
         return content
@@ -119,7 +126,7 @@ class Engine:
         parameters: Mapping[str, Any],
         tables: Mapping[str, Content],
         views: Mapping[str, str],
-        work: Callable[[str, dict[str, Any]], Any],
+        work: Callable[[str, dict[str, Any], dict[str, str]], Any],
     ) -> Any:
         # Staging tables are named by what they hold and by their run: here by their place in the statement.
         names = {name: f"t{number}" for number, name in enumerate(tables)}
@@ -132,43 +139,47 @@ class Engine:
         state = tuple(content.digest for content in tables.values())
         key = (general(sql), repr(sorted(parameters.items())), state, queries)
         if key not in self._answers:
-            for name, content in tables.items():
-                self._put(names[name], content)
+            places = {names[name]: self._table(content) for name, content in tables.items()}
             for name, query in zip(views, queries, strict=True):
-                made = self._translated(query)
+                made = _placed(self._translated(query), places)
                 self._connection.execute(f'CREATE OR REPLACE VIEW {_SCHEMA}."{names[name]}" AS {made}')
             translated = self._translated(general(sql))
             # DuckDB refuses a parameter that the statement does not name, and BigQuery does not.
             named = set(re.findall(r"\$(\w+)", translated))
             given = {name: _bound(value) for name, value in parameters.items() if name in named}
-            self._answers[key] = work(translated, given)
+            self._answers[key] = work(translated, given, places)
         return self._answers[key]
 
-    def _select(self, sql: str, given: dict[str, Any]) -> list[dict[str, Any]]:
-        found = self._connection.execute(sql, given)
+    def _select(self, translated: str, given: dict[str, Any], places: dict[str, str]) -> list[dict[str, Any]]:
+        found = self._connection.execute(_placed(translated, places), given)
         columns = [described[0] for described in found.description or ()]
         return [dict(zip(columns, row, strict=True)) for row in found.fetchall()]
 
-    def _put(self, name: str, content: Content) -> None:
-        if self._there.get(name) == content.digest:
-            return
-        self._make(name, content.columns)
-        if content.rows:
-            self._insert(name, content.columns, content.rows)
-        self._there[name] = content.digest
+    def _table(self, content: Content) -> str:
+        """The table with this content."""
+        name = self._there.get(content.digest)
+        if name is None:
+            name = f'{_SCHEMA}."content{next(self._numbers)}"'
+            self._make(name, content.columns, content.rows)
+            self._there[content.digest] = name
+            if len(self._there) > _MOST_THERE:
+                _, oldest = self._there.popitem(last=False)
+                self._connection.execute(f"DROP TABLE {oldest}")
+        self._there.move_to_end(content.digest)
+        return name
 
-    def _insert(self, name: str, columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> None:
+    def _make(self, name: str, columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> None:
+        described = ", ".join(f'"{column.name}" {_kind(column)}' for column in columns)
+        self._connection.execute(f"CREATE OR REPLACE TABLE {name} ({described})")
+        if not rows:
+            return
         # A parameter for each column: one for each value takes DuckDB twenty times as long.
         values = [
             _json_texts(of) if column.kind == "JSON" else list(of)
             for column, of in zip(columns, zip(*rows, strict=True), strict=True)
         ]
         taken = ", ".join(f"CAST(unnest(?) AS {_kind(column)})" for column in columns)
-        self._connection.execute(f'INSERT INTO {_SCHEMA}."{name}" SELECT {taken}', values)
-
-    def _make(self, name: str, columns: Sequence[Column]) -> None:
-        described = ", ".join(f'"{column.name}" {_kind(column)}' for column in columns)
-        self._connection.execute(f'CREATE OR REPLACE TABLE {_SCHEMA}."{name}" ({described})')
+        self._connection.execute(f"INSERT INTO {name} SELECT {taken}", values)
 
     def _translated(self, sql: str) -> str:
         if sql not in self._sql:
@@ -271,6 +282,11 @@ class MemoryWarehouse:
 
     def _read_by(self, sql: str) -> dict[str, Content]:
         return {name: self.tables[name] for name in dict.fromkeys(_NAME.findall(sql)) if name in self.tables}
+
+
+def _placed(translated: str, places: Mapping[str, str]) -> str:
+    """The statement with tables in place of their numbers."""
+    return _PLACE.sub(lambda found: places[found[1]], translated)
 
 
 def _kind(column: Column) -> str:
