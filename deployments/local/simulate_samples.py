@@ -13,14 +13,17 @@ import io
 import json
 import math
 import os
+import signal
 import sys
 import tempfile
 import threading
 import time
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
+from multiprocessing.synchronize import Event
 from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any
@@ -28,6 +31,8 @@ from typing import Any
 from alerting.wording import plural
 from deployments.local.stack_environment import settings_of_sources
 from deployments.local.upstreams.worlds import available_worlds, listener_at, serve_worlds
+from flows.simulate.interrupts import deaf_to_interrupts
+from gapless import INTERRUPTED
 
 _FINALS = ("2025-06-05", "2025-06-07")
 """A date with a game, one without, and one with."""
@@ -61,6 +66,9 @@ _LARGE = ("bigdataball_playbyplay", "coffee_shops", "hemnet_details", "nba_sched
 WEIGHTS: Mapping[str, int] = {**dict.fromkeys(SAMPLES, 8), **dict.fromkeys(_LARGE, 2), "hemnet_sales": 1}
 """Of schedules: with thousands of rows in a run, one takes four times as long as one of another source, or longer."""
 
+_LEAST_OF_A_PART = 100
+"""Schedules that pay for beginning a source once more."""
+_COUNTS = ("schedules", "runs", "operations")
 _HEAD = """| Source | Schedules | Runs | Operations | CPU s | Schedules a minute | Broken |
 |---|---|---|---|---|---|---|"""
 
@@ -103,7 +111,7 @@ class Simulated:
     @property
     def line(self) -> str:
         """Of the table."""
-        counts = " | ".join(f"{self.found[name]:,}" for name in ("schedules", "runs", "operations"))
+        counts = " | ".join(f"{self.found[name]:,}" for name in _COUNTS)
         broken = [f"seed {one['seed']}: {' + '.join(one['told'])}" for one in self.found["broken"]]
         a_minute = self.found["schedules"] * 60 / self.cpu_s
         return f"| {self.source} | {counts} | {self.cpu_s:.0f} | {a_minute:,.0f} | {'; '.join(broken) or 'none'} |"
@@ -119,17 +127,80 @@ def shares(sources: Iterable[str], total: int) -> dict[str, int]:
     return {source: math.ceil(total * weight / sum(weights.values())) for source, weight in weights.items()}
 
 
-def _serve_samples() -> None:
+_stopped: Event | None = None
+"""Of a worker: nothing more is begun."""
+
+
+def _serve_samples(stopped: Event) -> None:
     """In a process of its own, to its end."""
+    global _stopped
+    _stopped = stopped
     serving = contextlib.ExitStack()
     os.environ.update(serving.enter_context(samples()))
     Finalize(None, serving.close, exitpriority=1)
 
 
-def _simulated(source: str, schedules: int, options: Sequence[str]) -> Simulated:
+@dataclass(frozen=True)
+class Part:
+    """Schedules of one source that one process does."""
+
+    source: str
+    seed: int
+    schedules: int
+
+
+def parts(schedules: Mapping[str, int], seed: int, processes: int) -> list[Part]:
+    """The longest sources first, and the last ones divided among all processes, which then end together.
+
+    >>> parts({"nba_schedule": 10, "bdl_teams": 61}, 0, 1)
+    [Part(source='nba_schedule', seed=0, schedules=10), Part(source='bdl_teams', seed=0, schedules=61)]
+    >>> parts({"bdl_teams": 201}, 5, 2)
+    [Part(source='bdl_teams', seed=5, schedules=101), Part(source='bdl_teams', seed=106, schedules=100)]
+    """
+    longest_first = sorted(schedules, key=WEIGHTS.__getitem__)
+    found = []
+    for place, source in enumerate(longest_first, start=1):
+        left = schedules[source]
+        is_last = place > len(longest_first) - processes
+        into = max(1, min(processes, left // _LEAST_OF_A_PART)) if is_last else 1
+        begin = seed
+        for number in range(into, 0, -1):
+            size = math.ceil(left / number)
+            found.append(Part(source, begin, size))
+            begin, left = begin + size, left - size
+    return found
+
+
+def _simulated(part: Part, options: Sequence[str]) -> Simulated:
     begun_s = _cpu_s()
-    found = simulate(source, "--schedules", str(schedules), "--processes", "1", *options)
-    return Simulated(source, found, _cpu_s() - begun_s)
+    which = ("--seed", str(part.seed), "--schedules", str(part.schedules), "--processes", "1")
+    with _ended_by_interrupt():
+        found = simulate(part.source, *which, *options)
+    return Simulated(part.source, found, _cpu_s() - begun_s)
+
+
+@contextlib.contextmanager
+def _ended_by_interrupt() -> Iterator[None]:
+    """What is done inside ends at the first Ctrl+C. Between such pieces of work a worker hears none."""
+
+    def end(*_: object) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, end)
+    try:
+        if _stopped is not None and _stopped.is_set():
+            raise KeyboardInterrupt
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def together(source: str, done: Sequence[Simulated]) -> Simulated:
+    """The parts of one source as one."""
+    found = {name: sum(one.found[name] for one in done) for name in _COUNTS}
+    broken = [each for one in done for each in one.found["broken"]]
+    return Simulated(source, {**found, "broken": broken}, sum(one.cpu_s for one in done))
 
 
 def _post(port: int, name: str, document: Any) -> None:
@@ -154,11 +225,34 @@ def _cpu_s() -> float:
     return sum(os.times()[:4])
 
 
+class _Ended:
+    """What has ended, and a line for each source of which all ``parts`` have."""
+
+    def __init__(self, parts: Counter[str]) -> None:
+        self._open, self._parts = parts, defaultdict[str, list[Simulated]](list)
+        self.done: list[Simulated] = []
+        self.is_well = True
+
+    def take(self, future: Future[Simulated]) -> None:
+        """The next part, or what was said in place of it."""
+        try:
+            part = future.result()
+        except RuntimeError as error:
+            self.is_well = False
+            print(f"| {error} |", flush=True)
+            return
+        self._parts[part.source].append(part)
+        if len(self._parts[part.source]) == self._open[part.source]:
+            self.done.append(together(part.source, self._parts[part.source]))
+            self.is_well = self.is_well and not self.done[-1].found["broken"]
+            print(self.done[-1].line, flush=True)
+
+
 def main() -> int:
     """A line for each source, and one for all; 1 when anything broke or could not be simulated."""
     options = argparse.ArgumentParser(prog="python -m deployments.local.simulate_samples", description=__doc__)
     options.add_argument("source", nargs="*", choices=[[], *SAMPLES])
-    options.add_argument("--seed", default="0")
+    options.add_argument("--seed", type=int, default=0)
     options.add_argument("--schedules", type=int, default=100, help="of each source")
     options.add_argument("--total", type=int, help="instead: of all sources together, fewer of those of large pages")
     options.add_argument("--distributed", action="store_true", help="parents and windows die one by one")
@@ -166,27 +260,31 @@ def main() -> int:
     given = options.parse_args()
     sources = given.source or list(SAMPLES)
     schedules = shares(sources, given.total) if given.total else dict.fromkeys(sources, given.schedules)
-    more = ["--seed", given.seed, *(["--distributed"] if given.distributed else [])]
     print(_HEAD, flush=True)
-    begun_s, is_well, done = time.monotonic(), True, []
-    processes = max(1, min(given.processes, len(sources)))
-    with ProcessPoolExecutor(processes, get_context("spawn"), _serve_samples) as pool:
-        # The longest first: the last to end is a short one.
-        longest_first = sorted(sources, key=WEIGHTS.__getitem__)
-        for ended in as_completed([pool.submit(_simulated, name, schedules[name], more) for name in longest_first]):
-            try:
-                done.append(ended.result())
-            except RuntimeError as error:
-                is_well = False
-                print(f"| {error} |", flush=True)
-                continue
-            is_well = is_well and not done[-1].found["broken"]
-            print(done[-1].line, flush=True)
-    counts = [sum(one.found[name] for one in done) for name in ("schedules", "runs", "operations")]
-    cpu_s, wall_s = sum(one.cpu_s for one in done), time.monotonic() - begun_s
+    begun_s, context = time.monotonic(), get_context("spawn")
+    processes = max(1, min(given.processes, sum(schedules.values())))
+    work, stopped = parts(schedules, given.seed, processes), context.Event()
+    ended = _Ended(Counter(part.source for part in work))
+    with ProcessPoolExecutor(min(processes, len(work)), context, _serve_samples, (stopped,)) as pool:
+        with deaf_to_interrupts():
+            more = ["--distributed"] if given.distributed else []
+            futures = [pool.submit(_simulated, part, more) for part in work]
+        try:
+            for future in as_completed(futures):
+                ended.take(future)
+        except KeyboardInterrupt:
+            stopped.set()
+            for pid in [child.pid for child in active_children() if child.pid]:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGINT)
+            pool.shutdown(cancel_futures=True)
+            print("interrupted; what is above is whole", file=sys.stderr)
+            return INTERRUPTED
+    counts = [sum(one.found[name] for one in ended.done) for name in _COUNTS]
+    cpu_s, wall_s = sum(one.cpu_s for one in ended.done), time.monotonic() - begun_s
     told = " | ".join(f"{count:,}" for count in counts)
     print(f"| all, in {wall_s:.0f} s by {plural(processes, 'process')} | {told} | {cpu_s:.0f} | | |")
-    return 0 if is_well else 1
+    return 0 if ended.is_well else 1
 
 
 if __name__ == "__main__":

@@ -10,9 +10,11 @@ import multiprocessing
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing.util import Finalize
 
 from flows.asked import Asked
 from flows.settings import Settings
+from flows.simulate.interrupts import deaf_to_interrupts
 from flows.simulate.invariants import Ending
 from flows.simulate.memory_warehouse import Engine
 from flows.simulate.outcome import Outcome, outcome_of
@@ -57,7 +59,9 @@ def outcomes(
     pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _begin, (given,))
     try:
         parts = [seeds[begin : begin + _AT_A_TIME] for begin in range(0, len(seeds), _AT_A_TIME)]
-        for part, done in zip(parts, pool.map(_outcomes, parts, [faults] * len(parts)), strict=True):
+        with deaf_to_interrupts():
+            found = pool.map(_outcomes, parts, [faults] * len(parts))
+        for part, done in zip(parts, found, strict=True):
             for seed, outcome in zip(part, done, strict=True):
                 yield outcome or outcome_of(subject, truth, seed, faults=faults)
     finally:
@@ -93,6 +97,15 @@ def _begin(given: _Given) -> None:
         subject = prepared(subject)
         _here = subject, truth_of(subject)
     _collect_rarely()
+    Finalize(None, _end, exitpriority=1)
+
+
+def _end() -> None:
+    """DuckDB complains of a connection that outlives it."""
+    global _here
+    _here = None
+    gc.unfreeze()
+    gc.collect()
 
 
 def _outcomes(seeds: Sequence[int], faults: bool) -> list[Outcome | None]:
