@@ -202,6 +202,9 @@ class Findings:
             if type(count) is not int or count < 0:
                 shown = count if type(count) is int else type(count).__name__
                 raise TypeError(f"Findings.counts of {table!r} is no number of rows: {shown}")
+        for name in ("keys", "lists"):
+            if strange := {type(one).__name__ for one in getattr(self, name) or () if not isinstance(one, str)}:
+                raise TypeError(f"Findings.{name} has {', '.join(sorted(strange))} among its texts")
         object.__setattr__(self, "unsettled", tuple(map(writable, self.unsettled)))
         object.__setattr__(self, "absent", tuple(map(writable, self.absent)))
 

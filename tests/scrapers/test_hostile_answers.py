@@ -278,6 +278,8 @@ def test_a_declared_status_is_complete_and_the_evidence_of_emptiness_names_it(fe
         (lambda: Findings({"games": 1}), "counts rows of 'games'; its tables are nba_bdl_games"),
         (lambda: Findings({"nba_bdl_games": 1.5}), "Findings.counts of 'nba_bdl_games' is no number of rows: float"),  # type: ignore[dict-item]
         (lambda: Findings({"nba_bdl_games": -1}), "is no number of rows: -1"),
+        (lambda: Findings({"nba_bdl_games": 1}, keys=("1", {"id": 1})), "Findings.keys has dict among its texts"),  # type: ignore[arg-type]
+        (lambda: Findings({"nba_bdl_games": 1}, lists=(None,)), "Findings.lists has NoneType among its texts"),  # type: ignore[arg-type]
         (lambda: Findings({}, empty_evidence=None), "Findings.empty_evidence is NoneType, not str"),  # type: ignore[arg-type]
         (lambda: Findings({}, next_request="/x"), "Findings.next_request is str, not Request"),  # type: ignore[arg-type]
         (lambda: Findings({}, source_total="7"), "Findings.source_total is str, not int"),  # type: ignore[arg-type]
