@@ -7,7 +7,7 @@ import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from alerting.errors import ConfigurationError, LandingDamaged, PipelineError, Truncated
+from alerting.errors import ConfigurationError, LandingDamaged, PipelineError, Truncated, WrongUsage
 from alerting.incident import Incident
 from alerting.ranges import compress_dates
 from alerting.wording import plural
@@ -46,6 +46,8 @@ def audit_sources(
     """
     for name in sources:
         refuse_unsettled(services.source_kit(name).scraper, first, last, now)
+    if first and first > now.date() + dt.timedelta(days=1):
+        raise WrongUsage(f"{first} lies ahead. Nothing was looked at", stage="audit", hint="begin earlier")
     if sources:
         return [one for name in sources for one in _audit(services, name, now, first, last, below)]
     findings = unmapped(services)

@@ -178,6 +178,8 @@ def test_a_range_in_which_nothing_can_be_there_is_called_wrong_and_not_clean(pla
         told = gapless(verb, "civic_band", *option, "2025-01-01")
         assert told.code == 2
         assert "civic_band is asked by entity and has no dates. Nothing was looked at" in told.err
+    told = gapless("audit", "--from", "2099-01-01")
+    assert (told.code, told.out, "2099-01-01 lies ahead" in told.err) == (2, "", True)
 
 
 def test_an_audit_makes_no_call_and_no_write(place: Any, gapless: Any) -> None:
