@@ -207,7 +207,11 @@ class Outbox:
             entry = found or (create() if create else None)
             return change(entry) if entry else None
 
-        stored = self._stored(_name(backfill_id)).update(changed, self._written.pop(backfill_id, None))
+        record, written = self._stored(_name(backfill_id)), self._written.pop(backfill_id, None)
+        stored = record.update(changed, written)
+        if stored is None and written is not None:
+            # Nothing would have refused that: what was written since may want another answer.
+            stored = record.update(changed)
         if stored is None:
             return None
         # A copy: whoever is given the entry may change it.

@@ -14,7 +14,7 @@ from alerting.incident import Incident
 from alerting.journal import IncidentJournal
 from alerting.live_alerts import AlertSettings
 from alerting.memory_store import MemoryObjectStore
-from alerting.outbox import Outbox
+from alerting.outbox import Outbox, OutboxEntry
 from alerting.run_facts import RunFacts
 
 
@@ -285,3 +285,17 @@ def test_errors_after_the_mail_are_owed_from_the_next_sign_of_life_on_and_mailed
     assert owed.why == "stale"
     assert send_owed_summary(store, second.channels, "b", now=clock()).status == "sent"
     assert ["2024-01-09" in text(mail) for mail in mail_server.inbox.mails] == [False, True]
+
+
+def test_what_another_process_wrote_is_read_before_an_entry_is_left_as_it_is(store):
+    ours, theirs = Outbox(store), Outbox(store)
+
+    def owned(entry):
+        entry.owner = "ours"
+        return entry
+
+    ours.update("b", owned, create=lambda: OutboxEntry("b"))
+    theirs.update("b", lambda entry: setattr(entry, "claimed_by", "them") or entry)
+    seen = ours.update("b", lambda entry: owned(entry) if entry.claimed_by else None)
+    assert seen is not None
+    assert seen.claimed_by == "them"
