@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 from prefect.client.schemas.objects import State
 
+from alerting.outbox import Outbox
 from flows.ledger.ledger import Ledger, LedgerEntry, Verdict
 from flows.parameters import Engine
 from flows.simulate.faults import Fault, Process, Surroundings, Trace
@@ -142,6 +143,15 @@ class Invariants:
             return entry.updated_at - self._done[entry.partition] > scraper.fresh_for
         return bool(scraper.sweeps) and entry.verdict.value in ("landed", "loaded")
 
+    def look_at_calls(self, backfill_id: str) -> None:
+        """After a run that met no fault: what it tells of its calls, those of its windows included."""
+        entry = Outbox(self._world.bucket).read(backfill_id)
+        told = entry.run_facts.calls if entry else None
+        asked = (one for one in self._world.answers.asked if not one.is_for_a_token)
+        made = sum(one.by.backfill_id == backfill_id for one in asked)
+        if told is not None and told != made:
+            self.tell("a run tells of another number of calls than it made", (told, made))
+
     def look_at_idle_run(self, calls: int) -> None:
         """After a run that had nothing left to do."""
         # A list of files may be asked for, and is no page of a date.
@@ -249,7 +259,7 @@ class Invariants:
                 continue
             # 1.8 a second are 9 in any 5 seconds.
             most, seconds = Fraction(allowed).limit_denominator(60).as_integer_ratio()
-            worst = max((_most_within(sorted(at), seconds * width_s) for at in by_site.values()), default=0)
+            worst = max((most_within(sorted(at), seconds * width_s) for at in by_site.values()), default=0)
             if worst > most:
                 self.tell(f"more calls than {most} in {seconds * width_s} s", worst)
         for limit, unit, shape in ((rate.per_day, "day", "%Y-%m-%d"), (rate.per_month, "month", "%Y-%m")):
@@ -290,11 +300,12 @@ def _runs_in(world: World) -> set[str]:
     return {one.name.split("=")[1].removesuffix(".json") for one in world.bucket.list("outbox/")}
 
 
-def _most_within(seconds: Sequence[float], width_s: float) -> int:
+def most_within(seconds: Sequence[float], width_s: float) -> int:
     """The most of the sorted instants that lie within any half-open stretch of that width."""
     most = first = 0
     for last, second in enumerate(seconds):
-        while second - seconds[first] >= width_s:
+        # 540.05 - 480.05 is less than 60 in binary: a microsecond is what the pace keeps.
+        while second - seconds[first] >= width_s - 1e-6:
             first += 1
         most = max(most, last - first + 1)
     return most

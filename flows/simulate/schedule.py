@@ -162,6 +162,8 @@ class _Schedule:
             self.world.clock.unskew()
             is_clean = state is not None and is_quiet and len(self.trace.met) == met
             self.must.look(state, is_clean=is_clean)
+            if is_clean:
+                self.must.look_at_calls(self._run_id)
             is_well = is_clean and state is not None and state.is_completed()
             self.idle_calls = len(self.world.answers.asked) - calls
             if is_clean and idle:
@@ -202,7 +204,16 @@ class _Schedule:
         is_late = self.must.runs > MOST_RUNS // 2
         if self.truth is None or self.chance.random() < _SHARE_TOMORROW or is_late:
             return self._long_after_s
-        return self.chance.choice((1.0, 3.0)) * self.subject.settings.lease_ttl_s
+        return self.chance.choice((1.0, 3.0)) * self._lease_ttl_s
+
+    @property
+    def _lease_ttl_s(self) -> float:
+        return self.subject.settings.lease_ttl_s
+
+    @property
+    def _run_id(self) -> str:
+        """Of the run that began last."""
+        return f"bf-simulated{self.must.runs:02}"
 
     # -- processes ---------------------------------------------------------------------------------------------------
 
@@ -217,7 +228,7 @@ class _Schedule:
     def backfill(self, backfill_id: str = "") -> State[Any] | None:
         """One process from its beginning to its end; None when it was killed or refused."""
         self.must.runs += 1
-        backfill_id = backfill_id or f"bf-simulated{self.must.runs:02}"
+        backfill_id = backfill_id or self._run_id
         orchestrator = SimulatedOrchestrator(self.world.machines, self._services_of_window)
         process = Process(self.trace, self, backfill_id)
         services = self.world.services(self.subject.settings, process)
@@ -260,7 +271,7 @@ class _Schedule:
             self._beside(self._take_over)
 
     def _take_over(self) -> None:
-        self.world.clock.sleep(3 * self.subject.settings.lease_ttl_s)
+        self.world.clock.sleep(3 * self._lease_ttl_s)
         self._watchdog()
         self.backfill()
         self.must.look_at_landing()
@@ -269,8 +280,13 @@ class _Schedule:
     def overlap(self, process: Process) -> None:
         """See `flows.simulate.faults.Surroundings`."""
         held = read_lease(self.world.bucket, self.subject.asked.source)
-        if held is not None and held.is_alive(utc_now()) and held.backfill_id == process.backfill_id:
+        if held is None or held.state != "held" or held.backfill_id != process.backfill_id:
+            return
+        if held.is_alive(utc_now()):
             self._beside(functools.partial(self._try_to_take_over, process))
+        elif len(self.trace.met) == 1 and (utc_now() - held.heartbeat_at).total_seconds() < self._lease_ttl_s:
+            # It has told that it lives, by a clock that nobody has set.
+            self.must.tell("a living run lets its source go", process.backfill_id)
 
     def _try_to_take_over(self, process: Process) -> None:
         calls, mails = len(self.world.answers.asked), len(self.world.mailbox.mails)
@@ -297,7 +313,9 @@ class _Schedule:
     def replaces(self, process: Process, table: str) -> None:
         """See `flows.simulate.faults.Surroundings`."""
         held = read_lease(self.world.bucket, self.subject.asked.source)
-        if held and held.backfill_id == process.backfill_id and held.state == "released":
+        if held and held.backfill_id != process.backfill_id:
+            self.must.tell("a run writes rows of a source that another run has taken", table)
+        elif held and held.state == "released":
             self.must.tell("a run writes rows after it has given its source back", table)
 
     def is_away(self, part: Outside) -> bool:

@@ -14,7 +14,7 @@ from alerting.memory_store import MemoryObjectStore
 from flows.asked import Asked
 from flows.ledger.ledger import Ledger, Verdict
 from flows.settings import Settings
-from flows.simulate.invariants import Ending, Invariants
+from flows.simulate.invariants import Ending, Invariants, most_within
 from flows.simulate.machine import Machines
 from flows.simulate.memory_warehouse import Content, Engine, MemoryWarehouse
 from flows.simulate.subject import Subject, subject_of
@@ -104,3 +104,9 @@ def test_the_rows_of_a_snapshot_stay_until_a_newer_reading_is_good(snapshot: Loo
     assert snapshot.later(Verdict.FAILED_RETRYABLE, DUE * 1.1) == [
         f"a newer reading is not good, and the rows of the one before are gone or others: ['{TOWN}'] (after run 0)"
     ]
+
+
+def test_instants_a_minute_apart_are_no_less_by_a_rounding_of_floats() -> None:
+    assert 540.05 - 480.05 < 60
+    assert most_within([480.05, 540.05], 60) == 1
+    assert most_within([480.05, 540.0], 60) == 2
