@@ -13,6 +13,7 @@ from functools import partial
 from alerting.errors import PipelineError
 from alerting.ranges import compress_dates
 from flows.child_runs.dispatch import run_elsewhere, windows_of
+from flows.child_runs.shared_rate import counts_for_s
 from flows.dates import dates, land_window
 from flows.loading import BatchLoader, LandedQueue, Pace, load_in_batches
 from flows.parameters import Order
@@ -108,6 +109,14 @@ async def call_empty(run: Run, plan: Plan) -> list[Landed]:
 async def land_in_windows(run: Run, plan: Plan, landed: LandedQueue) -> None:
     """Fetches what is missing, several windows at once, begun in the order of the plan."""
     grouped, at_once = _windows(run, plan)
+    if (
+        _is_distributed(run)
+        and run.client
+        and run.client.calls
+        and not (run.kit.scraper.account or run.kit.scraper.domain == "site")
+    ):
+        # Windows share a limit that does not know what canaries have asked.
+        await asyncio.sleep(counts_for_s(run.kit.access.rate, run.client.calls))
     run.turns, in_line = (Turns([partition.key for partition in window] for window in grouped) for _ in range(2))
     places = asyncio.Semaphore(at_once)
     slots = max(1, run.asked.concurrency // at_once)

@@ -48,6 +48,20 @@ def bucket(rate: Rate) -> tuple[int, float] | None:
     return at_once * SLOTS_PER_CALL, per_second * SLOTS_PER_CALL
 
 
+def counts_for_s(rate: Rate, calls: int) -> float:
+    """How long ``calls`` that the global limit does not know, as a parent's canaries, leave no room beside it.
+
+    >>> counts_for_s(Rate(per_minute=4), 1), counts_for_s(Rate(per_minute=600), 10), counts_for_s(Rate(), 9)
+    (60.0, 0.0, 0.0)
+    """
+    left = 0.0
+    for limit, width_s in ((rate.per_second, 1.0), (rate.per_minute, 60.0)):
+        most_of_it = 1 + math.floor((limit or 0) * (1 - HEADROOM) / 2 + 1e-9) + (limit or 0) * HEADROOM
+        if limit and calls > math.floor(limit) - math.floor(most_of_it):
+            left = max(left, width_s)
+    return left
+
+
 class PrefectLimit:
     """The global limit of one source on the Prefect server; not thread-safe.
 
