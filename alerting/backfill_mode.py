@@ -19,8 +19,7 @@ from alerting.journal import IncidentJournal
 from alerting.live_alerts import AlertSettings
 from alerting.notices import send_progress, send_start, tell_human
 from alerting.object_store import ObjectStore
-from alerting.outbox import Outbox, OutboxEntry, attempt_after, sender_name
-from alerting.owed_mail import is_late
+from alerting.outbox import Outbox, OutboxEntry, sender_name
 from alerting.redaction import redact
 from alerting.run_facts import RunFacts
 from alerting.spool import Spool
@@ -124,8 +123,6 @@ class BackfillMode:
         with self._lock:
             self._beaten_at = now
         stored = self.flush()
-        if entry is None and self._is_owner and stored:
-            entry = self._owed_again(now)
         waiting = entry.human.incident if entry and entry.human and entry.human.sent_at is None else self._untold
         if waiting:
             self._tell_human(waiting)
@@ -133,22 +130,6 @@ class BackfillMode:
             hours = self._settings.progress_mail_hours
             send_progress(self._store, self._channels, self.backfill_id, hours, now)
         return stored
-
-    def _owed_again(self, now: dt.datetime) -> OutboxEntry | None:
-        """The next attempt, where another process has sent the mail and this one had errors since; None where not.
-
-        From here on the watchdog mails them, should this process die.
-        """
-        wrote = self._wrote()
-
-        def opened(entry: OutboxEntry) -> OutboxEntry | None:
-            is_owed = entry.closed and is_late(self._store, entry, wrote)
-            return attempt_after(entry, now, has_ended=False) if is_owed else None
-
-        return self._outbox.update(self.backfill_id, opened) if wrote else None
-
-    def _wrote(self) -> dict[str, int]:
-        return {self._spool.writer: self._spool.objects_stored} if self._spool.objects_stored else {}
 
     def record(self, incident: Incident) -> None:
         """Keeps the incident; the first CRITICAL one is stored and told at once. Never raises."""
@@ -178,26 +159,19 @@ class BackfillMode:
         yield from self._spool.waiting()
 
     def end(self, send_summary: bool, run_facts: RunFacts | None) -> SendResult:
-        """Stores the rest, marks the run as finished, and sends. Raises what the store raises; may be called again.
-
-        Where another process of the backfill has sent the mail, and this one had errors since, that is another mail.
-        """
+        """Stores the rest, marks the run as finished, and sends. Raises what the store raises; may be called again."""
         now = self._clock()
         self._spool.flush("final")
         facts = RunFacts(finished_at=now).merged(run_facts.redacted() if run_facts else RunFacts())
-        wrote = self._wrote()
 
         def end(entry: OutboxEntry) -> None:
-            entry.wrote |= wrote
             entry.finished_at = entry.finished_at or now
             entry.facts = entry.run_facts.merged(facts).to_dict()
             entry.state = entry.state if send_summary else "archived"
 
         def finished(entry: OutboxEntry) -> OutboxEntry | None:
             if entry.closed:
-                if not send_summary or not is_late(self._store, entry, wrote):
-                    return None
-                entry = attempt_after(entry, now)
+                return None
             end(entry)
             return entry
 

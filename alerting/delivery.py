@@ -21,8 +21,8 @@ from alerting.journal import IncidentJournal
 from alerting.message import text_of
 from alerting.notices import deliver, tell_human
 from alerting.object_store import ObjectStore
-from alerting.outbox import Outbox, OutboxEntry, attempt_after, sender_name
-from alerting.owed_mail import mail_name, mail_of, severity_of, tells_less
+from alerting.outbox import Outbox, OutboxEntry, sender_name
+from alerting.owed_mail import mail_name, mail_of, severity_of
 from alerting.redaction import redact
 from alerting.run_facts import RunFacts
 from alerting.spool import recover
@@ -157,10 +157,7 @@ def send_claimed(
 
     waiting = [each.missing for each in {**entry.delivered, **delivered}.values() if each.missing]
 
-    reopened = False
-
     def settle(current: OutboxEntry) -> OutboxEntry:
-        nonlocal reopened
         current.delivered.update(delivered)
         current.message_id, current.mail_object = str(mail["Message-ID"]), mail_name(entry)
         current.claimed_by, current.claimed_until = "", None
@@ -172,13 +169,9 @@ def send_claimed(
         current.sent_at = (current.sent_at or now) if over == "sent" and not errors else None
         for problem in (*errors, *waiting, *(each.cut for each in delivered.values() if each.cut)):
             current.note(f"{now:%Y-%m-%dT%H:%M:%SZ} {problem}")
-        reopened = current.closed and tells_less(mail, current.wrote)
-        return attempt_after(current, now) if reopened else current
+        return current
 
     outbox.update(backfill_id, settle)
-    if reopened:
-        # Another process ended while this mail was on its way.
-        return send_owed_summary(store, channels, backfill_id, now=now, spool_folder=spool_folder)
     refused = {
         who: answer for each in delivered.values() for who, answer in each.refused.items() if who not in each.later
     }

@@ -11,7 +11,6 @@ import re
 import time
 import uuid
 import zlib
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
@@ -52,14 +51,10 @@ def _writer(stored: StoredObject) -> str:
 
 
 class IncidentJournal:
-    """Incidents of backfills in an object store. Safe from any number of threads and processes.
-
-    ``objects_read`` counts the objects of each writer that were read by this one.
-    """
+    """Incidents of backfills in an object store. Safe from any number of threads and processes."""
 
     def __init__(self, store: ObjectStore) -> None:
         self.store = store
-        self.objects_read: Counter[str] = Counter()
 
     def append(
         self,
@@ -114,7 +109,6 @@ class IncidentJournal:
         for stored in self.store.list(prefix):
             try:
                 incidents = self._read_object(stored.name)
-                self.objects_read[_writer(stored)] += 1
             except StateUnreadable as error:
                 if unreadable is None:
                     raise

@@ -12,7 +12,7 @@ import datetime as dt
 import os
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import field, replace
+from dataclasses import field
 from typing import Any, Literal
 
 from pydantic import TypeAdapter
@@ -30,9 +30,6 @@ State = Literal["open", "claimed", "sent", "refused", "archived"]
 _CLOSED: tuple[State, ...] = ("sent", "refused", "archived")
 CLAIM_S = 300.0
 _PREFIX = "outbox/backfill="
-_AFTER_THE_MAIL = (
-    "Another process of this backfill went on after the last mail; its errors are new, the others are repeated."
-)
 
 
 @dataclass
@@ -71,7 +68,7 @@ class OutboxEntry:
     """State of one backfill's mail. ``finished_at`` is set when backfill mode ended, mailed or not.
 
     ``facts`` is ``RunFacts.to_dict()``. ``errors`` are the last failed deliveries, newest last. ``quiet_if_ok``
-    sends no summary when everything is there. ``wrote`` are the journal objects of each process that ended.
+    sends no summary when everything is there.
     One mail may tell of several backfills: ``covers`` are the facts of those as they are planned, in their order, each
     with an entry of its own from its beginning on; ``told_by`` is the backfill whose mail tells of this one, which then
     sends none.
@@ -99,7 +96,6 @@ class OutboxEntry:
     quiet_if_ok: bool = False
     facts: dict[str, Any] = field(default_factory=dict)
     told_by: str = ""
-    wrote: dict[str, int] = field(default_factory=dict)
     covers: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -140,25 +136,6 @@ class OutboxEntry:
     def note(self, problem: str) -> None:
         """Remembers a failed delivery; the last twenty are kept."""
         self.errors = [*self.errors, problem][-20:]
-
-
-def attempt_after(entry: OutboxEntry, now: dt.datetime, *, has_ended: bool = True) -> OutboxEntry:
-    """The next attempt, which owes a mail about what came after the mail of ``entry``."""
-    known, ended_at = entry.run_facts, now if has_ended else None
-    facts = replace(known, outcome="", verdict="", finished_at=ended_at, notes=[*known.notes, _AFTER_THE_MAIL])
-    return OutboxEntry(
-        entry.backfill_id,
-        attempt=entry.attempt + 1,
-        source=entry.source,
-        owner=entry.owner,
-        mail_host=entry.mail_host,
-        opened_at=entry.opened_at,
-        heartbeat_at=now,
-        ttl_s=entry.ttl_s,
-        finished_at=ended_at,
-        facts=facts.to_dict(),
-        wrote=dict(entry.wrote),
-    )
 
 
 def sender_name() -> str:

@@ -24,9 +24,6 @@ from alerting.summary import RenderedMail, render, render_bare
 from alerting.verdict import PAUSED
 
 _DIED = "X-Backfill-Died"
-_TOLD = "X-Backfill-Told"
-"""Journal objects of each writer that the mail is drawn from."""
-_MOST_TOLD = 4_000
 _log = logging.getLogger("gapless.alerting")
 
 
@@ -44,12 +41,8 @@ def mail_of(store: ObjectStore, entry: OutboxEntry, run_facts: RunFacts | None, 
     died = facts.verdict == "ABORTED(crashed)" or (entry.finished_at is None and not facts.verdict)
     facts.outcome = facts.outcome or ("" if entry.finished_at else "STOPPED")
     facts.finished_at = facts.finished_at or entry.finished_at or now
-    journal = IncidentJournal(store)
-    rendered = _rendered_family(journal, entry, facts) if entry.covers else _rendered_alone(journal, entry, facts)
+    rendered = _rendered_family(store, entry, facts) if entry.covers else _rendered_alone(store, entry, facts)
     mail = summary_mail(entry, rendered, now)
-    told = " ".join(f"{writer}={objects}" for writer, objects in sorted(journal.objects_read.items()) if writer)
-    if not entry.covers and len(told) <= _MOST_TOLD:
-        mail[_TOLD] = told or "-"
     if died:
         mail[_DIED] = "yes"
     try:
@@ -66,36 +59,16 @@ def mail_of(store: ObjectStore, entry: OutboxEntry, run_facts: RunFacts | None, 
     return mail
 
 
-def is_late(store: ObjectStore, entry: OutboxEntry, wrote: Mapping[str, int]) -> bool:
-    """Whether a process of ``wrote`` (its journal objects) has more than the mail of this attempt tells of.
-
-    False where there is no such mail, as nobody wanted one.
-    """
-    try:
-        return bool(wrote) and tells_less(from_bytes(store.read(mail_name(entry))[0]), wrote)
-    except ObjectMissing:
-        return False
-
-
-def tells_less(mail: EmailMessage, wrote: Mapping[str, int]) -> bool:
-    """As `is_late`, of that mail; False for the mail of a family, and of a backfill of very many processes."""
-    if not mail[_TOLD]:
-        return False
-    told = dict(word.split("=") for word in str(mail[_TOLD]).split() if "=" in word)
-    return any(objects > int(told.get(writer, 0)) for writer, objects in wrote.items())
-
-
-def _rendered_alone(journal: IncidentJournal, entry: OutboxEntry, facts: RunFacts) -> RenderedMail:
-    store = journal.store
-    facts, incidents = _compared(store, facts), journal.read(entry.backfill_id)
+def _rendered_alone(store: ObjectStore, entry: OutboxEntry, facts: RunFacts) -> RenderedMail:
+    facts, incidents = _compared(store, facts), IncidentJournal(store).read(entry.backfill_id)
     uri = f"{store.root_uri}/{alerts_prefix(entry.backfill_id)}incidents/"
     return _or_bare(facts, uri, lambda: render(facts, incidents, full_list=uri))
 
 
-def _rendered_family(journal: IncidentJournal, entry: OutboxEntry, facts: RunFacts) -> RenderedMail:
+def _rendered_family(store: ObjectStore, entry: OutboxEntry, facts: RunFacts) -> RenderedMail:
     """Every section is drawn from what its own run left: the last word, or what was known when it was planned."""
-    store = journal.store
     told = [_compared(store, each) for each in covered_facts(store, entry)]
+    journal = IncidentJournal(store)
     sections = [Section(each, journal.read(each.backfill_id)) for each in told]
     uri = f"{store.root_uri}/{alerts_prefix(entry.backfill_id)}"
     return _or_bare(facts, uri, lambda: render_family(facts, sections))

@@ -39,14 +39,13 @@ def default_folder() -> Path:
 
 
 class Spool:
-    """One writer's waiting incidents of one backfill. ``objects_stored`` of them are in the journal as ``writer``'s."""
+    """One writer's waiting incidents of one backfill."""
 
     def __init__(self, journal: IncidentJournal, backfill_id: str, folder: Path | str | None = None) -> None:
         self._journal, self._backfill_id = journal, backfill_id
-        self.writer = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        self.objects_stored = 0
+        self._writer = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._waiting: list[Incident] = []
-        self._file = _SpoolFile(Path(folder) if folder else default_folder(), path_part(backfill_id), self.writer)
+        self._file = _SpoolFile(Path(folder) if folder else default_folder(), path_part(backfill_id), self._writer)
         self._lock = threading.Lock()
         self._storing = threading.Lock()
         self._timer: threading.Timer | None = None
@@ -95,12 +94,11 @@ class Spool:
 
     def _store(self, window: str, attempt: int | str, batch: Sequence[Incident]) -> None:
         try:
-            self._journal.append(self._backfill_id, window, attempt, batch, writer=self.writer, repeats=self._failed)
+            self._journal.append(self._backfill_id, window, attempt, batch, writer=self._writer, repeats=self._failed)
         except BaseException:
             self._failed = True
             raise
         self._failed = False
-        self.objects_stored += 1
 
     def _flush_quietly(self) -> None:
         try:

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from reported import fail, text
 
-from alerting import delivery, errors
-from alerting.delivery import owed_summaries, send_owed_summary
+from alerting import errors
+from alerting.delivery import owed_summaries
 from alerting.incident import Incident
 from alerting.journal import IncidentJournal
 from alerting.live_alerts import AlertSettings
@@ -188,73 +188,6 @@ def test_a_sign_of_life_costs_one_write_and_loses_nothing_that_another_process_w
     assert (entry.errors, entry.run_facts.calls) == (["by the watchdog"], 2)
 
 
-# -- two processes with one id ----------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def two(make_manager, mail_server):
-    """Two processes in backfill mode of one backfill, each with an error."""
-    found = [make_manager(mail_server.channel()) for _ in range(2)]
-    for day, manager in enumerate(found, 1):
-        manager.enable_backfill_mode("b", source="nba", facts=RunFacts(planned=3))
-        manager.record_error(fail(day))
-        manager.flush()
-    return found
-
-
-def test_errors_that_come_after_the_mail_of_another_process_are_mailed_by_their_own(two, mail_server):
-    first, second = two
-    assert first.disable_backfill_mode().status == "sent"
-    second.record_error(fail(9))
-    assert second.disable_backfill_mode().status == "sent"
-    before, after = mail_server.inbox.mails
-    assert "2024-01-09" not in text(before)
-    assert "2024-01-09" in text(after)
-    assert "went on after the last mail" in text(after)
-    assert after["Message-ID"] == "<gapless.b.2.final@gapless.local>"
-    assert second.disable_backfill_mode() is None
-    assert first.disable_backfill_mode() is None
-
-
-def test_a_process_of_which_the_mail_of_another_one_told_all_sends_none(two, mail_server):
-    first, second = two
-    first.disable_backfill_mode()
-    assert second.disable_backfill_mode().status == "already_sent"
-    assert len(mail_server.inbox.mails) == 1
-    assert "2024-01-02" in text(mail_server.inbox.mails[0])
-
-
-def test_errors_that_come_after_the_mail_was_drawn_and_before_it_could_leave_are_mailed(two, mail_server):
-    first, second = two
-    mail_server.down()
-    assert first.disable_backfill_mode().status == "failed"
-    second.record_error(fail(9))
-    mail_server.up()
-    assert second.disable_backfill_mode().status == "sent"
-    assert ["2024-01-09" in text(mail) for mail in mail_server.inbox.mails] == [False, True]
-
-
-def test_errors_of_a_process_that_ends_while_another_one_sends_are_mailed_by_that_one(
-    two, mail_server, monkeypatch, store
-):
-    first, second = two
-    deliver, results = delivery.deliver, []
-
-    def meanwhile(*given):
-        if not results:
-            second.record_error(fail(9))
-            # Who sends is known by its thread.
-            with ThreadPoolExecutor(1) as other:
-                results.append(other.submit(second.disable_backfill_mode).result().status)
-        return deliver(*given)
-
-    monkeypatch.setattr(delivery, "deliver", meanwhile)
-    assert first.disable_backfill_mode().status == "sent"
-    assert results == ["claimed_by_other"]
-    assert ["2024-01-09" in text(mail) for mail in mail_server.inbox.mails] == [False, True]
-    assert Outbox(store).read("b").closed
-
-
 def test_a_run_ends_by_two_writes_of_its_entry(make_manager, mail_server, store):
     manager = make_manager(mail_server.channel())
     manager.enable_backfill_mode("b", source="nba")
@@ -266,25 +199,6 @@ def test_a_run_ends_by_two_writes_of_its_entry(make_manager, mail_server, store)
     entry = Outbox(store).read("b")
     assert (entry.state, entry.run_facts.calls, entry.claimed_by) == ("sent", 3, "")
     assert entry.finished_at is not None
-
-
-def test_errors_after_the_mail_are_owed_from_the_next_sign_of_life_on_and_mailed_when_their_process_dies(
-    two, mail_server, store, clock
-):
-    first, second = two
-    first.disable_backfill_mode()
-    second.heartbeat()
-    assert Outbox(store).read("b").closed, "the mail told of all"
-    second.record_error(fail(9))
-    second.heartbeat()
-    second.heartbeat()
-    (owed,) = owed_summaries(store, clock())
-    assert (owed.entry.attempt, owed.why) == (2, "running")
-    clock.tick(hours=2)
-    (owed,) = owed_summaries(store, clock())
-    assert owed.why == "stale"
-    assert send_owed_summary(store, second.channels, "b", now=clock()).status == "sent"
-    assert ["2024-01-09" in text(mail) for mail in mail_server.inbox.mails] == [False, True]
 
 
 def test_what_another_process_wrote_is_read_before_an_entry_is_left_as_it_is(store):
