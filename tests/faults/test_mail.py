@@ -145,7 +145,7 @@ def test_a_refused_recipient_is_recorded_on_the_run_and_the_others_have_the_mail
 POINTS = {
     "before sending, with the mail rendered and claimed": "alerting.notices:deliver:before:1",
     "while sending, between recipient and data": "smtplib:SMTP.data:before:1",
-    "after sending and marking as sent": "alerting.delivery:send_owed_summary:after:1",
+    "after sending and marking as sent": "alerting.delivery:send_claimed:after:1",
 }
 
 
