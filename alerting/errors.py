@@ -253,3 +253,10 @@ class LeaseHeld(CriticalError):
 
 class StateUnreadable(CriticalError):
     """State in object storage cannot be read. Nothing was changed, and it is not read as empty."""
+
+    def told_or_raised(self, unreadable: list[StateUnreadable] | None, **where: str) -> None:
+        """Adds itself, `located`, to the list of who shows everything else; raises itself where nobody has one."""
+        if unreadable is None:
+            raise self
+        self.located(**where)
+        unreadable.append(self)

@@ -110,9 +110,7 @@ class IncidentJournal:
             try:
                 incidents = self._read_object(stored.name)
             except StateUnreadable as error:
-                if unreadable is None:
-                    raise
-                unreadable.append(error)
+                error.told_or_raised(unreadable)
                 continue
             if _writer(stored) not in repeating:
                 yield from incidents

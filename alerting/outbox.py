@@ -225,10 +225,7 @@ class Outbox:
             try:
                 entry = self._stored(stored.name).read()
             except StateUnreadable as error:
-                if unreadable is None:
-                    raise
-                error.located(source=stored.metadata.get("source", ""))
-                unreadable.append(error)
+                error.told_or_raised(unreadable, source=stored.metadata.get("source", ""))
                 continue
             if entry and not entry.closed:
                 yield entry

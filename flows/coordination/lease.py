@@ -217,9 +217,7 @@ def list_leases(store: ObjectStore, unreadable: list[StateUnreadable] | None = N
         try:
             record = one.result()
         except StateUnreadable as error:
-            if unreadable is None:
-                raise
-            unreadable.append(error)
+            error.told_or_raised(unreadable)
             continue
         if record:
             yield record

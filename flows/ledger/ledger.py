@@ -105,9 +105,7 @@ class Ledger:
             try:
                 entry = self._parse(found)
             except StateUnreadable as error:
-                if unreadable is None:
-                    raise
-                unreadable.append(error)
+                error.told_or_raised(unreadable)
                 continue
             seen[entry.partition] = (entry, found.generation)
         return seen

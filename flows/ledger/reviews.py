@@ -124,10 +124,7 @@ def list_reviews(
         try:
             review = read_review(store, found.name.removeprefix(_PREFIX).removesuffix(".json"))
         except StateUnreadable as error:
-            if unreadable is None:
-                raise
-            error.located(source=found.metadata.get("source", ""))
-            unreadable.append(error)
+            error.told_or_raised(unreadable, source=found.metadata.get("source", ""))
             continue
         if review is not None and (review.state.is_waiting or not waiting_only):
             yield review

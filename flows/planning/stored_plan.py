@@ -135,10 +135,7 @@ def planned_by_source(
         try:
             plan = read_plan(store, match[1])
         except StateUnreadable as error:
-            if unreadable is None:
-                raise
-            error.located(source=named)
-            unreadable.append(error)
+            error.told_or_raised(unreadable, source=named)
             continue
         if plan.source in keys:
             keys[plan.source].update(plan.keys)

@@ -56,10 +56,7 @@ def recent_runs(
             try:
                 entry = outbox.read(stored.metadata.get("backfill_id", ""))
             except StateUnreadable as error:
-                if unreadable is None:
-                    raise
-                error.located(source=named)
-                unreadable.append(error)
+                error.told_or_raised(unreadable, source=named)
                 continue
             if entry is not None and source in ("", entry.source):
                 yield entry
