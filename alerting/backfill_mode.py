@@ -71,7 +71,10 @@ class BackfillMode:
         return self._clock() >= self._beaten_at + dt.timedelta(seconds=self.ttl_s)
 
     def begin(self, facts: RunFacts | None, *, told_by: str = "", covers: Sequence[RunFacts] = ()) -> None:
-        """Opens the outbox entry, joins an open one, or begins the next attempt of one whose mail is out."""
+        """Opens the outbox entry, joins that of a living run, or begins the next attempt of one that has ended.
+
+        The mail of an attempt is drawn once: what a channel has not taken of it by then is told by the next one.
+        """
         now = self._clock()
         owner = (facts.owner if facts else "") or socket.gethostname()
         saved = facts.redacted().to_dict() if facts else {}
@@ -81,7 +84,7 @@ class BackfillMode:
 
         def opened(entry: OutboxEntry) -> OutboxEntry:
             nonlocal begun
-            if entry.closed:
+            if entry.closed or entry.has_ended:
                 entry = OutboxEntry(self.backfill_id, attempt=entry.attempt + 1)
             begun = entry.opened_at is None
             entry.source, entry.owner = self.source or entry.source, entry.owner or redact(owner)

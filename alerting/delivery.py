@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Literal
@@ -136,9 +136,7 @@ def send_claimed(
     facts = run_facts or entry.run_facts
     is_quiet = not facts.warnings and not removed_rows(facts)
     if entry.quiet_if_ok and is_quiet and mail["X-Backfill-Outcome"] == "OK" and entry.human is None:
-        outbox.update(
-            backfill_id, lambda current: replace(current, state="archived", claimed_by="", claimed_until=None)
-        )
+        _archive(outbox, entry)
         return SendResult("archived", backfill_id, str(mail["Message-ID"]), mail_name(entry), mail=mail)
     kept_at = f"{store.root_uri}/{mail_name(entry)}"
     delivered, errors = deliver(mail, channels, severity_of(mail), entry.delivered, now, kept_at)
@@ -157,7 +155,9 @@ def send_claimed(
 
     waiting = [each.missing for each in {**entry.delivered, **delivered}.values() if each.missing]
 
-    def settle(current: OutboxEntry) -> OutboxEntry:
+    def settle(current: OutboxEntry) -> OutboxEntry | None:
+        if current.attempt != entry.attempt:
+            return None
         current.delivered.update(delivered)
         current.message_id, current.mail_object = str(mail["Message-ID"]), mail_name(entry)
         current.claimed_by, current.claimed_until = "", None
@@ -201,15 +201,26 @@ def _not_claimed(entry: OutboxEntry | None, backfill_id: str) -> SendResult:
 def _left_to_another(outbox: Outbox, entry: OutboxEntry, run_facts: RunFacts | None, now: dt.datetime) -> SendResult:
     """Keeps the last word of a backfill for the mail that tells of it."""
 
-    def archived(current: OutboxEntry) -> OutboxEntry:
-        current.state, current.claimed_by, current.claimed_until = "archived", "", None
+    def told(current: OutboxEntry) -> None:
         current.finished_at = current.finished_at or now
         if run_facts is not None:
             current.facts = current.run_facts.merged(run_facts.redacted()).to_dict()
+
+    _archive(outbox, entry, told)
+    return SendResult("archived", entry.backfill_id)
+
+
+def _archive(outbox: Outbox, entry: OutboxEntry, also: Callable[[OutboxEntry], object] = lambda _: None) -> None:
+    """Nothing is owed of this attempt any more; of the next one, should it have begun, it is."""
+
+    def archived(current: OutboxEntry) -> OutboxEntry | None:
+        if current.attempt != entry.attempt:
+            return None
+        current.state, current.claimed_by, current.claimed_until = "archived", "", None
+        also(current)
         return current
 
     outbox.update(entry.backfill_id, archived)
-    return SendResult("archived", entry.backfill_id)
 
 
 def _release(outbox: Outbox, backfill_id: str, by: str, problem: str) -> None:

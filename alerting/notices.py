@@ -143,7 +143,7 @@ def tell_human(
         _log.critical("a human is needed, and not everyone could be told: %s\n%s", "; ".join(problems), redact(text))
 
     def settle(current: OutboxEntry) -> OutboxEntry | None:
-        if current.human is None:
+        if current.human is None or current.attempt != entry.attempt:
             return None
         current.human.claimed_until = None
         current.human.delivered.update(delivered)

@@ -104,6 +104,11 @@ class OutboxEntry:
         return self.state in _CLOSED
 
     @property
+    def has_ended(self) -> bool:
+        """The run came to its end, or a sender has begun to draw its mail."""
+        return self.finished_at is not None or self.state == "claimed"
+
+    @property
     def run_facts(self) -> RunFacts:
         """The saved facts, with the entry's own where they are empty."""
         known = RunFacts(

@@ -17,6 +17,7 @@ from alerting.delivery import owed_summaries, send_owed_summary
 from alerting.live_alerts import AlertSettings
 from alerting.local_store import FileObjectStore
 from alerting.outbox import Outbox
+from alerting.owed_mail import mail_of
 from alerting.run_facts import RunFacts
 
 ID = "nba-2024"
@@ -131,6 +132,47 @@ def test_a_channel_that_has_the_mail_is_not_asked_again_when_another_failed(runn
     bad.broken = False
     assert send(store, [good, bad], clock, tmp_path).status == "sent"
     assert (len(good.mails), len(bad.mails)) == (1, 1)
+
+
+@pytest.mark.parametrize("ended", ["by itself", "by a sender that was killed while it drew the mail"])
+def test_a_resumed_run_is_told_by_a_mail_of_its_own_while_a_channel_still_owes_the_one_before(
+    make_manager, store, clock, channel, ended
+):
+    bad = type(channel)("bad")
+    bad.broken = True
+    first = make_manager(channel, bad)
+    first.enable_backfill_mode("b", source="nba")
+    first.record_error({"scraper": "nba", "date": "2024-01-02", "error_type": "Timeout", "error": "slow"})
+    if ended == "by itself":
+        assert first.disable_backfill_mode().status == "failed"
+    else:
+        first.flush()
+        mail_of(store, Outbox(store).claim("b", "gone/1/1", clock()), None, clock())
+    resumed = make_manager(channel, bad)
+    resumed.enable_backfill_mode("b", source="nba")
+    resumed.record_error({"scraper": "nba", "date": "2024-01-03", "error_type": "KeyError", "error": "pts"})
+    resumed.disable_backfill_mode()
+    mail = channel.mails[-1]
+    assert mail["Message-ID"] == "<gapless.b.2.final@gapless.local>"
+    assert "2024-01-02" in str(mail.get_body(("plain",)))
+    assert "2024-01-03" in str(mail.get_body(("plain",)))
+    bad.broken = False
+    clock.tick(minutes=10)
+    assert send_owed_summary(store, [channel, bad], "b", now=clock()).status == "sent"
+    assert [one["Message-ID"] for one in bad.mails] == [mail["Message-ID"]]
+
+
+def test_a_mail_that_leaves_after_its_run_was_resumed_does_not_settle_the_next_one(
+    running, make_manager, store, clock, channel, tmp_path
+):
+    class Slow(type(channel)):
+        def send(self, mail, *, severity="INFO"):
+            make_manager(channel).enable_backfill_mode(ID, source="nba")
+            return super().send(mail, severity=severity)
+
+    assert send(store, [Slow("recorder")], clock, tmp_path).status == "sent"
+    entry = Outbox(store).read(ID)
+    assert (entry.attempt, entry.state, entry.delivered) == (2, "open", {})
 
 
 def test_a_refused_recipient_is_in_the_result_and_in_the_entry(running, store, clock, mail_server, tmp_path):
