@@ -29,7 +29,7 @@ from scrapers.envelopes import error_alone
 from scrapers.excerpts import EXCERPT_CHARS, excerpt, is_blank
 from scrapers.json_bodies import landed_json, parsed_json
 from scrapers.refusals import SEARCHED_CHARS, tells_bad_login, tells_limit
-from scrapers.waits import limit_wait_s, retry_after_s
+from scrapers.waits import asks_to_wait, limit_wait_s, retry_after_s
 
 __all__ = [
     "STATUSES",
@@ -86,10 +86,12 @@ _KEPT_HEADERS = re.compile(
     r"age|date|content-type|content-encoding|content-range|etag|last-modified|link|retry-after"
     r"|x-(?!.*(?:key|token|secret|auth|cookie)).*"
 )
+_PAGE_TYPES = ("text/html", "application/xhtml+xml")
 _KEPT_CHARS = 4_000
 _LONGEST_ERROR_BYTES = 16_384
 _LONGEST_NAME_CHARS = 80
-# Not those of what is not there: a next call would be told the same.
+# Not those of what is not there: a next call would be told the same, unless the words are of calls alone.
+_NOT_THERE = (404, 405, 410)
 _MAY_BE_A_LIMIT = frozenset(range(400, 500)) - {403, 404, 405, 407, 408, 410, 421, 425, 429, 451}
 _REFUSED_BY_DEFENCES = (406, 418)
 _RANGE = re.compile(r"[a-z-]+\s+0-([0-9]{1,18})/([0-9]{1,18})", re.IGNORECASE)
@@ -109,7 +111,8 @@ _SERVERS_FAULT = re.compile(
     rb"(?i)\s*(?:<br\s*/?>\s*)?(?:<b>)?(?:php )?(?:(?:fatal|parse) error|warning|notice|deprecated)(?:</b>)?\s*:"
     rb".{0,400} in "
 )
-_NOTHING_LEFT = re.compile(r"\s*0+(?:\.0*)?\s*")
+# Of one of several limits, each with its window perhaps: "0, 99", "0;w=60".
+_NOTHING_LEFT = re.compile(r"(?:.*,)?\s*0+(?:\.0*)?\s*(?:[;,].*)?", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +157,8 @@ def problem_in(
         )
     if answer.status == 403:
         kind = _meaning_of_403(answer, is_page=is_page) or kind
-    elif kind is None:
-        kind = _told_otherwise(answer, is_page=is_page)
+    else:
+        kind = _told_otherwise(answer, is_page=is_page, is_declared=kind is not None) or kind
     kind = kind or STATUSES.get(answer.status)
     if kind is None:
         kind = SourceUnavailable if answer.status >= 500 else SourceContractError
@@ -204,9 +207,12 @@ def _error_in_place_of_data(answer: Answer, statuses: Mapping[int, type[Pipeline
 
 def _words_in_place_of_data(answer: Answer, accept: str) -> PipelineError | None:
     """A limit or a refused login in plain words, XML or a JSON text: nothing that any source has as its data."""
-    if not is_data_type(accept) or len(answer.body) > SEARCHED_CHARS:
+    is_of_pages = is_page_type(accept)
+    if not (is_data_type(accept) or is_of_pages) or len(answer.body) > SEARCHED_CHARS:
         return None
-    if not is_json_type(accept) and (b"," in answer.body or b"\n" in answer.body.strip()):
+    if is_of_pages and _is_html_inside(answer.body):
+        return None
+    if not (is_json_type(accept) or is_of_pages) and (b"," in answer.body or b"\n" in answer.body.strip()):
         return None
     kind = RateLimited if tells_limit(answer.body) else AuthenticationError if tells_bad_login(answer.body) else None
     return kind and _in_place_of_data(kind, answer, excerpt(answer.body))
@@ -250,22 +256,25 @@ def _meaning_of_403(answer: Answer, *, is_page: bool) -> type[PipelineError] | N
     return BlockedBySource if is_page else None
 
 
-def _told_otherwise(answer: Answer, *, is_page: bool) -> type[PipelineError] | None:
-    """What an answer says beside its status: a limit, or by a page that a bot defence refused the call."""
-    if answer.status in _MAY_BE_A_LIMIT and _tells_a_limit(answer, is_page=is_page):
+def _told_otherwise(answer: Answer, *, is_page: bool, is_declared: bool) -> type[PipelineError] | None:
+    """What an answer says beside its status: a limit, or by a page that a bot defence refused the call.
+
+    Words that may mean another limit do not count against what the source declares of the status (``is_declared``).
+    """
+    if answer.status in _MAY_BE_A_LIMIT and _tells_a_limit(answer, is_page=is_page, is_call_refused=not is_declared):
         return RateLimited
-    if answer.status >= 500 and not is_page and tells_limit(answer.body, is_call_refused=False):
-        return RateLimited
-    return BlockedBySource if is_page and answer.status in _REFUSED_BY_DEFENCES else None
+    if answer.status in _NOT_THERE or answer.status >= 500:
+        return RateLimited if not is_page and tells_limit(answer.body, is_call_refused=False) else None
+    return BlockedBySource if is_page and not is_declared and answer.status in _REFUSED_BY_DEFENCES else None
 
 
-def _tells_a_limit(answer: Answer, *, is_page: bool) -> bool:
+def _tells_a_limit(answer: Answer, *, is_page: bool, is_call_refused: bool = True) -> bool:
     """By when to come back, or in words; that nothing is left may be said with the last good call's answer, too."""
-    if retry_after_s(answer.headers.get("retry-after"), answer.received_at) is not None:
+    if asks_to_wait(answer.headers, answer.body, answer.received_at):
         return True
     # Mashery, a gateway before the APIs of others, says it in a heading.
     is_heading = answer.body[:64].lower().startswith(b"<h1>developer over ")
-    return (not is_page or is_heading) and tells_limit(answer.body)
+    return (not is_page or is_heading) and tells_limit(answer.body, is_call_refused=is_call_refused)
 
 
 def names_next_page(link: str) -> bool:
@@ -297,6 +306,15 @@ def is_json_type(accept: str) -> bool:
 def is_data_type(accept: str) -> bool:
     """Whether it is of text for programs, where a web page is another server's answer: JSON or CSV."""
     return is_json_type(accept) or accept.partition(";")[0].strip().lower() == "text/csv"
+
+
+def is_page_type(accept: str) -> bool:
+    """Whether it is of web pages.
+
+    >>> is_page_type("text/html; q=1"), is_page_type("*/*")
+    (True, False)
+    """
+    return accept.partition(";")[0].strip().lower() in _PAGE_TYPES
 
 
 def _build(kind: type[PipelineError], answer: Answer) -> PipelineError:
@@ -352,12 +370,16 @@ def is_page(answer: Answer) -> bool:
 
 def _is_html_type(answer: Answer) -> bool:
     media_type = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
-    return media_type in ("text/html", "application/xhtml+xml")
+    return media_type in _PAGE_TYPES
 
 
 def _is_html(answer: Answer) -> bool:
+    return _is_html_type(answer) or _is_html_inside(answer.body)
+
+
+def _is_html_inside(body: bytes) -> bool:
     # Without its zeros UTF-16 is what it is of Latin letters.
-    return _is_html_type(answer) or _PAGE.match(answer.body[:2048].replace(b"\0", b"")) is not None
+    return _PAGE.match(body[:2048].replace(b"\0", b"")) is not None
 
 
 def _evidence(answer: Answer) -> dict[str, Any]:

@@ -6,6 +6,7 @@ titles are localised, so the words of a page count only where a refusal is expec
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Mapping
 
@@ -28,7 +29,7 @@ _MACHINERY = re.compile(
     rb"(?i)_cf_chl|cf[-_]chl|/cdn-cgi/challenge-platform|challenges\.cloudflare\.com|jschl|captcha-delivery\.com"
     rb"|px-captcha|_pxappid|/captcha/captcha\.js|_incapsula_resource|awswafintegration|gokuprops|sgcaptcha"
     rb"|ddos-guard|/\.within\.website/|anubis_challenge|geetest|window\.kpsdk|sec-cp-challenge|/_sec/cp_challenge"
-    rb"|arkoselabs|captcha[-_](?:required|sitekey)|sucuri_cloudproxy|window\.rbzns|sbtsckcookie|errors\.aliyun\.com"
+    rb"|arkoselabs|captcha[-_](?:required|sitekey)|sucuri_cloudproxy|window\.rbzns|sbtsckcookie|/_fs-ch-|errors\.aliyun\.com"
 )
 _ONLY_IN_CHALLENGES = re.compile(rb"_cf_chl_opt|/\.within\.website/x/cmd/anubis|anubis_challenge")
 # Of a small document that has nothing else to say.
@@ -42,7 +43,10 @@ _BANNED = re.compile(
     rb"(?i)\s*error code:? 1(?!015)0\d\d\s*|\s*\{(?=.*\"cloudflare_error\"\s*:\s*true)(?!.*\b1015\b).*", re.DOTALL
 )
 _ELSEWHERE = re.compile(r"(?i).{0,200}(?:captcha|/sorry/index|\.perfdrive\.com|\.queue-it\.net|/cdn-cgi/)", re.DOTALL)
-_WORDS = re.compile(rb"(?i)just a moment|checking your browser|captcha|anubis|access denied|are you a robot|not a bot")
+_WORDS = re.compile(
+    rb"(?i)just a moment|checking your browser|captcha|anubis|access denied|are you a robot|not a bot"
+    rb"|security checkpoint"
+)
 _TITLE = re.compile(rb"(?i)<title[^>]{0,100}>([^<]{1,200})")
 # Cloudflare's title of such a page where it is not English; the words of its text say nothing.
 _TITLES = re.compile(
@@ -51,6 +55,8 @@ _TITLES = re.compile(
     r"|bir dakika|lütfen bekleyin|один момент|одну минуту|зачекайте|секунду|لحظة|רק רגע|しばらくお待ちください"
     r"|请稍候|請稍候|稍等|잠시만|tunggu sebentar|chờ một chút|รอสักครู่)"
 )
+# Whatever its language, it asks to wait; a page of a server's fault says what has happened.
+_WAITS = re.compile(r"\s*[^\d.…]{2,40}(?:…|\.\.\.)\s*")
 _REFUSALS = (401, 403, 405, 429, 503)
 
 
@@ -80,11 +86,21 @@ def is_challenge(
     if _MACHINERY.search(looked_at):
         return True
     # A success that is not the complete answer is where a refusal is expected too: 202 is a favourite of defences.
-    if is_json or not (status < 300 or status in _REFUSALS):
+    if is_json or 300 <= status < 400:
         return False
-    title = _TITLE.search(looked_at)
-    text = title[1].decode("utf-8", "replace").lower() if title else ""
-    return _WORDS.search(looked_at) is not None or _TITLES.match(text) is not None
+    is_refusal = status < 300 or status in _REFUSALS
+    return asks_to_wait_in_title(looked_at) or (is_refusal and _WORDS.search(looked_at) is not None)
+
+
+def asks_to_wait_in_title(body: bytes) -> bool:
+    """Whether the title of a web page is that of a challenge, in whatever language.
+
+    >>> [asks_to_wait_in_title(f"<title>{one}</title>".encode()) for one in ("Μια στιγμή…", "&#x427;ек...", "502 ...")]
+    [True, True, False]
+    """
+    title = _TITLE.search(body)
+    text = html.unescape(title[1].decode("utf-8", "replace")).lower() if title else ""
+    return _TITLES.match(text) is not None or _WAITS.fullmatch(text) is not None
 
 
 def _is_bare_refusal(headers: Mapping[str, str], body: bytes) -> bool:

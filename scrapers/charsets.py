@@ -6,6 +6,7 @@ only by a rare accident; and what has no label is left to its reader, which says
 
 from __future__ import annotations
 
+import codecs
 import re
 from dataclasses import replace
 
@@ -20,6 +21,7 @@ _OTHERS = re.compile(
     r"(?i)(?:iso[-_]?8859[-_]?(?:[2-9]|1[013-6])|(?:windows-|cp)(?:125[013-8]|874|932|949)|koi8-[ru]|macintosh"
     r"|shift[-_]jis|sjis|euc-(?:jp|kr)|gbk|gb2312|gb18030|big5|tis-620|utf-?16(?:[-_]?[lb]e)?|utf-?32(?:[-_]?[lb]e)?)"
 )
+_MARKS_OF_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _CODECS = {"macintosh": "mac_roman", "windows-874": "cp874", "windows-932": "cp932", "windows-949": "cp949"}
 
 
@@ -29,6 +31,23 @@ def in_utf8(answer: Answer, accept: str, declared: str = "") -> Answer:
         return answer
     body = as_utf8(answer.body, charset_of(answer.headers.get("content-type", "")) or declared)
     return answer if body is answer.body else replace(answer, body=body)
+
+
+def evidence_in_utf8(body: bytes, content_type: str) -> bytes:
+    """The beginning of an error in UTF-8, as far as it can be read: what its words refuse is asked of it in any script.
+
+    >>> evidence_in_utf8("слишком часто".encode("cp1251"), "text/plain; charset=windows-1251").decode()
+    'слишком часто'
+    >>> evidence_in_utf8('{"m":"é"}'.encode("utf-16"), "application/json").decode()
+    '{"m":"é"}'
+    """
+    charset = charset_of(content_type) or ("utf-16" if body.startswith(_MARKS_OF_UTF_16) else "")
+    try:
+        return as_utf8(body, charset)
+    except SourceContractError:
+        # Cut within a character, or mislabelled.
+        codec = _codec_of(charset)
+        return body.decode(_CODECS.get(codec.lower(), codec), "replace").encode() if codec else body
 
 
 def charset_of(content_type: str) -> str:
@@ -49,7 +68,7 @@ def as_utf8(body: bytes, charset: str) -> bytes:
     >>> as_utf8("Dončić".encode("cp1250"), "windows-1250").decode(), as_utf8("é".encode(), "latin1").decode()
     ('Dončić', 'é')
     """
-    codec = "cp1252" if _LATIN_1.fullmatch(charset) else charset if _OTHERS.fullmatch(charset) else ""
+    codec = _codec_of(charset)
     if not codec or (_is_utf8(body) and not (b"\0" in body and codec.lower().startswith("utf"))):
         return body
     try:
@@ -59,6 +78,10 @@ def as_utf8(body: bytes, charset: str) -> bytes:
             f"the body is neither UTF-8 nor what its label says, {one_line(charset)}; nothing of it was taken",
             reason=str(error)[:120],
         ) from None
+
+
+def _codec_of(charset: str) -> str:
+    return "cp1252" if _LATIN_1.fullmatch(charset) else charset if _OTHERS.fullmatch(charset) else ""
 
 
 def _is_utf8(body: bytes) -> bool:

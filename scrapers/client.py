@@ -319,7 +319,9 @@ class SourceClient:
         problem = problem_in(answer, self._scraper.statuses, accept, self._scraper.accepted_statuses)
         if self._scraper.domain == "site" and request.site:
             problem = _of_site(problem, answer, request.site)
-        is_absent = request.absent_ok and answer.status == ABSENT and not isinstance(problem, BlockedBySource)
+        is_absent = (
+            request.absent_ok and answer.status == ABSENT and not isinstance(problem, BlockedBySource | RateLimited)
+        )
         # A page of HTML is the answer of another server.
         return None if is_absent and not (is_data_type(accept) and is_page(answer)) else problem
 

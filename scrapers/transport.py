@@ -23,6 +23,7 @@ from alerting.redaction import RedactingFilter, redact
 from scrapers.answers import Answer, is_data_type
 from scrapers.bodies import beginning, unpacked
 from scrapers.challenges import SEARCHED_BYTES
+from scrapers.charsets import evidence_in_utf8
 from scrapers.checksums import Summed, checksums, refuse_damaged
 from scrapers.deadline import Deadline
 
@@ -148,6 +149,7 @@ class HttpTransport:
                 names = {name.lower(): value for name, value in response.headers.items()}
                 if response.status_code not in call.accepted:
                     body = beginning(raw, encoding, SEARCHED_BYTES, (httpx.HTTPError,))
+                    body = evidence_in_utf8(body, names.get("content-type", ""))
                     return Answer(response.status_code, names, body, dt.datetime.now(dt.UTC))
                 kept, promised = list[bytes](), checksums(names) if call.has_checksums else []
                 received = Summed(raw, promised)

@@ -25,6 +25,7 @@ _SEVERAL = re.compile(rf"{_SECONDS.pattern}(?:\s*,\s*{_SECONDS.pattern})+")
 # No wish is as long as this; it is an instant, in milliseconds from the second one on.
 _EPOCH_S, _EPOCH_MS = 1e9, 1e12
 _OF_RESET = re.compile(r"(?:x-)?rate-?limit-(?:reset|retry-after)(?:-after)?|x-retry-after")
+_OF_WISH = re.compile(r"x-retry-after|(?:x-)?rate-?limit-retry-after")
 _OF_REST = re.compile(r"(?:x-)?rate-?limit-remaining")
 _IN_MS = ("retry-after-ms", "x-ms-retry-after-ms")
 # The IETF's draft in both of its forms: reset=30, and "default";r=0;t=30.
@@ -72,6 +73,19 @@ def limit_wait_s(headers: Mapping[str, str], body: bytes, now: dt.datetime) -> f
     return next(found, None)
 
 
+def asks_to_wait(headers: Mapping[str, str], body: bytes, now: dt.datetime) -> bool:
+    """Whether an answer says when to come back, by a header or in its body; when a limit is lifted is said always.
+
+    >>> now = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+    >>> asks_to_wait({"x-retry-after": "5"}, b"", now), asks_to_wait({}, b'{"retry_after": 1.5}', now)
+    (True, True)
+    >>> asks_to_wait({"x-ratelimit-reset": "90"}, b"", now), asks_to_wait({"retry-after": "0"}, b"", now)
+    (False, False)
+    """
+    wishes = (*_wished(headers), *((value, 1.0) for name, value in headers.items() if _OF_WISH.fullmatch(name)))
+    return any(_in_s(text, unit_s, now) is not None for text, unit_s in (*wishes, *_told_in(body)))
+
+
 def _in_s(text: str, unit_s: float, now: dt.datetime) -> float | None:
     if unit_s == 1.0 or not _SECONDS.fullmatch(text):
         return retry_after_s(text, now)
@@ -80,8 +94,7 @@ def _in_s(text: str, unit_s: float, now: dt.datetime) -> float | None:
 
 def _told(headers: Mapping[str, str], body: bytes) -> Iterator[tuple[str, float]]:
     """Wishes as they are written, the likeliest first, each with its unit in seconds."""
-    yield headers.get("retry-after", ""), 1.0
-    yield from ((headers[name], 0.001) for name in _IN_MS if name in headers)
+    yield from _wished(headers)
     yield from _told_in(body)
     left = [value for name, value in headers.items() if _OF_REST.fullmatch(name)]
     if any(re.search("[1-9]", value) for value in left):
@@ -90,6 +103,11 @@ def _told(headers: Mapping[str, str], body: bytes) -> Iterator[tuple[str, float]
     structured = _STRUCTURED_RESET.findall(", " + headers.get("ratelimit", "")[:400])
     if len(structured) == 1:
         yield structured[0], 1.0
+
+
+def _wished(headers: Mapping[str, str]) -> Iterator[tuple[str, float]]:
+    yield headers.get("retry-after", ""), 1.0
+    yield from ((headers[name], 0.001) for name in _IN_MS if name in headers)
 
 
 def _told_in(body: bytes) -> Iterator[tuple[str, float]]:

@@ -65,7 +65,7 @@ def land(run: Run, key: str, answered: Callable[[], None] = nothing) -> Manifest
     """Scrapes one partition and records it as landed; ``answered`` is called when it asks no more. Blocking."""
     context = _context(run, key, answered)
     run.tally.begin_try(key)
-    with _failures_counted(run):
+    with _failures_counted(run, key):
         known = _still_true(run, key)
         if known is not None:
             return known
@@ -76,18 +76,20 @@ def land(run: Run, key: str, answered: Callable[[], None] = nothing) -> Manifest
 def land_together(run: Run, keys: Sequence[str], answered: Callable[[], None] = nothing) -> SpanResult:
     """Scrapes consecutive partitions by one call. Each manifest has still to be taken. Blocking."""
     run.tally.begin_try(*keys)
-    with _failures_counted(run):
+    with _failures_counted(run, *keys):
         return scrape_span([run.work.partitions[key] for key in keys], _context(run, keys[0], answered))
 
 
 @contextlib.contextmanager
-def _failures_counted(run: Run) -> Iterator[None]:
+def _failures_counted(run: Run, *keys: str) -> Iterator[None]:
     """What a run needed is told from what it repeated."""
     try:
         yield
     except _WITHOUT_CALL:
         raise
-    except PipelineError:
+    except PipelineError as error:
+        if error.facts.get("cut_body"):
+            run.tally.add_cut_body(*keys)
         run.tally.add_failed_call()
         raise
 
@@ -105,7 +107,7 @@ def go_on_sweeping(run: Run, sweep: SweepScrape, keys: Sequence[str]) -> SpanRes
     if sweep.is_new_try:
         run.tally.begin_try(*keys)
     try:
-        with _failures_counted(run):
+        with _failures_counted(run, *keys):
             result = sweep.go_on(run.calls_of(PAGES_AT_ONCE))
     finally:
         # Nothing ends for hours, and that is no stall.
@@ -242,14 +244,17 @@ def record_failure(run: Run, key: str, error: BaseException, stage: str, window:
         # It was frozen, and another window has its dates: nothing failed, and the parent sees what there is.
         run.stop(error, stage)
         return verdict_of(error)
-    error = _repeated(error, run.tally.tries(key))
+    error = _repeated(run, key, error)
     return _record(run, key, verdict_of(error), error, stage, window)
 
 
-def _repeated(error: BaseException, tries: int) -> BaseException:
+def _repeated(run: Run, key: str, error: BaseException) -> BaseException:
     """A body that ended too early at every one of several tries is what the source has, and no accident."""
-    if not (isinstance(error, SourceUnavailable) and error.facts.get("cut_body")) or tries < 2:
+    if not isinstance(error, SourceUnavailable) or not error.facts.get("cut_body"):
         return error
+    if not run.tally.had_only_cut_bodies(key):
+        return error
+    tries = run.tally.tries(key)
     facts = {name: value for name, value in error.facts.items() if name != "cut_body"}
     where = {"source": error.source, "partition": error.partition, "stage": error.stage}
     return SourceContractError(f"{error.message}; the same at each of {tries} tries", **where, **facts)

@@ -20,6 +20,7 @@ class Tally:
         self._units_here = units_here or calls_here
         self._lock = threading.Lock()
         self._tries: Counter[str] = Counter()
+        self._cut_bodies: Counter[str] = Counter()
         self._rows = 0
         self._failed_calls = 0
         self._sweep_pages = 0
@@ -32,6 +33,16 @@ class Tally:
         """One more try of each of these partitions."""
         with self._lock:
             self._tries.update(keys)
+
+    def add_cut_body(self, *keys: str) -> None:
+        """A try of each of these partitions ended with a body that ended too early."""
+        with self._lock:
+            self._cut_bodies.update(keys)
+
+    def had_only_cut_bodies(self, key: str) -> bool:
+        """Whether a partition was tried more than once, and every try ended so."""
+        with self._lock:
+            return self._tries[key] == self._cut_bodies[key] > 1
 
     def add_failed_call(self) -> None:
         """A try failed at a call, which the next try repeats."""

@@ -4,9 +4,11 @@ import datetime as dt
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from answering import KEY, REQUEST, SOURCE
+from raw_server import Pieces, RawServer
 
 from alerting.memory_store import MemoryObjectStore
 from deployments.local.upstreams.box_scores_upstream import Upstream
@@ -38,6 +40,25 @@ def upstream() -> Iterator[Upstream]:
 @pytest.fixture
 def box_scores() -> Scraper:
     return scraper("bdl_box_scores")
+
+
+@pytest.fixture
+def fetched() -> Iterator[Callable[..., Page]]:
+    """Fetches through a client from a server that sends these bytes; ``made`` is the last client."""
+    with_servers: list[RawServer] = []
+
+    def fetch(answer: bytes | Callable[[int, bytes], Pieces], source: Scraper | None = None, **parts: Any) -> Page:
+        server = RawServer(answer if callable(answer) else lambda number, asked: [answer])
+        with_servers.append(server.__enter__())
+        access = SourceAccess(server.url, {"bdl_api_key": KEY}, timeout_s=parts.pop("timeout_s", 5.0))
+        client = SourceClient(source or SOURCE, access, parts.pop("budget", None) or Budget(Rate()))
+        fetch.made, fetch.server = client, server
+        return client.fetch(REQUEST)
+
+    yield fetch
+    for server in with_servers:
+        fetch.made.close()
+        server.__exit__(None, None, None)
 
 
 @pytest.fixture

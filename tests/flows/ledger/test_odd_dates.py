@@ -106,6 +106,20 @@ def test_an_empty_or_cut_body_is_tried_again_and_breaks_the_contract_of_its_date
         assert f"the same at each of {tries} tries" in entries[date].error
 
 
+def test_a_body_that_was_cut_at_one_of_several_tries_is_no_broken_contract(place: Place, ran: Ran) -> None:
+    busy, cut = answer("503 Service Unavailable", "{}"), answer("200 OK", '{"data":[{"id":1,')
+    tries = 1 + len(place.services.settings.retry_delays_s)
+    troubles = [
+        {"kind": "raw", "raw": raw, "dates": ["2025-01-03"], "times": 1} for raw in [busy] * (tries - 1) + [cut]
+    ]
+    place.upstream.trouble(*troubles)
+    ran("2025-01-03", "2025-01-03", orchestrator=PlainOrchestrator(tries_again=True))
+    (entry,) = place.ledger.entries().values()
+    assert (entry.verdict, entry.error_type) == (Verdict.FAILED_RETRYABLE, "SourceUnavailable")
+    assert "the JSON ends too early" in entry.error
+    assert "the same at each" not in entry.error
+
+
 def test_no_incomplete_answer_is_evidence_of_an_empty_date(place: Place, ran: Ran) -> None:
     part = "Content-Range: bytes 0-10/52000"
     incomplete = {
