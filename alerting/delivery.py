@@ -1,7 +1,8 @@
 """Sends what the outbox owes. One function for all senders: the run itself, hooks, the watchdog, the next start.
 
-SMTP is at-least-once: a crash between the server's 250 and our mark repeats the same bytes with the same Message-ID,
-which mailboxes fold. Nothing else can repeat a mail, and nothing can lose one.
+SMTP is at-least-once: a crash, or a broken connection, between the message and the server's 250 repeats the same bytes
+with the same Message-ID, which mailboxes fold, and a failed try is repeated ever more seldom. Nothing else can repeat a
+mail, and nothing can lose one.
 """
 
 from __future__ import annotations
@@ -59,10 +60,11 @@ class SendResult:
 
 @dataclass(frozen=True, slots=True)
 class OwedSummary:
-    """One entry that is not closed. ``is_due`` unless a living run still holds it or another sender is at it."""
+    """One entry that is not closed. ``is_due`` unless a living run still holds it, another sender is at it, or it rests
+    between two tries."""
 
     backfill_id: str
-    why: Literal["running", "stale", "unsent", "claimed"]
+    why: Literal["running", "stale", "unsent", "claimed", "resting"]
     entry: OutboxEntry
 
     @property
@@ -79,9 +81,11 @@ def owed_summaries(
     return [OwedSummary(entry.backfill_id, _why(entry, now), entry) for entry in Outbox(store).entries(unreadable)]
 
 
-def _why(entry: OutboxEntry, now: dt.datetime) -> Literal["running", "stale", "unsent", "claimed"]:
+def _why(entry: OutboxEntry, now: dt.datetime) -> Literal["running", "stale", "unsent", "claimed", "resting"]:
     if entry.claimed(now):
         return "claimed"
+    if entry.rests(now):
+        return "resting"
     if entry.finished_at is not None or (entry.state == "claimed"):
         return "unsent"
     return "stale" if entry.stale(now) else "running"
@@ -165,6 +169,7 @@ def send_claimed(
         if run_facts is not None:
             # A run that died could not leave its last word; whoever closed it knows it.
             current.facts = current.run_facts.merged(run_facts.redacted()).to_dict()
+        current.failed_tries, current.failed_at = (current.failed_tries + 1, now) if errors else (0, None)
         current.state = "open" if errors or waiting else over
         current.sent_at = (current.sent_at or now) if over == "sent" and not errors else None
         for problem in (*errors, *waiting, *(each.cut for each in delivered.values() if each.cut)):

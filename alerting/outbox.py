@@ -28,7 +28,10 @@ from alerting.versioned_record import Version, VersionedRecord
 
 State = Literal["open", "claimed", "sent", "refused", "archived"]
 _CLOSED: tuple[State, ...] = ("sent", "refused", "archived")
-CLAIM_S = 300.0
+CLAIM_S = 900.0
+"""Longer than any conversation with a mail server."""
+_TRIES_AT_ONCE = 3
+_SHORTEST_REST, _LONGEST_REST = dt.timedelta(minutes=5), dt.timedelta(hours=6)
 _PREFIX = "outbox/backfill="
 
 
@@ -67,7 +70,8 @@ class HumanNotice:
 class OutboxEntry:
     """State of one backfill's mail. ``finished_at`` is set when backfill mode ended, mailed or not.
 
-    ``facts`` is ``RunFacts.to_dict()``. ``errors`` are the last failed deliveries, newest last. ``quiet_if_ok``
+    ``facts`` is ``RunFacts.to_dict()``. ``errors`` are the last failed deliveries, newest last; of ``failed_tries`` in
+    all the last one was ``failed_at``. ``quiet_if_ok``
     sends no summary when everything is there.
     One mail may tell of several backfills: ``covers`` are the facts of those as they are planned, in their order, each
     with an entry of its own from its beginning on; ``told_by`` is the backfill whose mail tells of this one, which then
@@ -91,6 +95,8 @@ class OutboxEntry:
     mail_object: str = ""
     delivered: dict[str, Delivered] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
+    failed_tries: int = 0
+    failed_at: dt.datetime | None = None
     human: HumanNotice | None = None
     progress_mail_at: dt.datetime | None = None
     quiet_if_ok: bool = False
@@ -137,6 +143,16 @@ class OutboxEntry:
     def claimable(self, now: dt.datetime, by: str) -> bool:
         """Whether ``by`` may send: nobody else holds a claim that still runs."""
         return not self.closed and (not self.claimed(now) or self.claimed_by == by)
+
+    def rests(self, now: dt.datetime) -> bool:
+        """Whether the next try waits: five minutes after the first ones, twice as long each time, up to six hours.
+
+        A channel that fails may have taken the mail, and who reads it gets it again with each try.
+        """
+        doublings = min(self.failed_tries - _TRIES_AT_ONCE, 10)
+        if self.failed_at is None or doublings < 0 or self.closed:
+            return False
+        return now < self.failed_at + min(_SHORTEST_REST * (1 << doublings), _LONGEST_REST)
 
     def note(self, problem: str) -> None:
         """Remembers a failed delivery; the last twenty are kept."""

@@ -23,6 +23,7 @@ Security = Literal["starttls", "tls", "none"]
 _GOODBYE_S = 5.0
 _TOO_BIG = 552
 _LONGEST_TIMEOUTS = 20
+_TIMEOUTS_AFTER_DATA = 8
 
 
 class ContentRefused(Exception):
@@ -54,7 +55,8 @@ class SmtpServer:
     """How a mail server is reached, and who logs in; without a user nobody does.
 
     Args:
-        timeout_s: Of each answer; a whole conversation ends after twenty of them.
+        timeout_s: Of each answer, eight of them for that to the message itself, which the server may search for
+            viruses first; a whole conversation ends after twenty.
         security: ``starttls`` (refuses to go on without it), ``tls`` (from the first byte), ``none``.
         tls_context: None trusts what this machine trusts.
     """
@@ -214,7 +216,7 @@ def _transaction(session: smtplib.SMTP, sender: Mailbox, recipients: Sequence[Ma
         return taken
     is_sent = True
     try:
-        code, answer = session.data(data)
+        code, answer = _sent(session, data)
     except smtplib.SMTPDataError as error:
         # DATA itself was not answered with 354, so that no byte of the message went out; 250 is no yes to it.
         is_sent, code, answer = False, error.smtp_code, _bytes(error.smtp_error)
@@ -227,6 +229,19 @@ def _transaction(session: smtplib.SMTP, sender: Mailbox, recipients: Sequence[Ma
     if code // 100 == 5:
         raise ContentRefused(answer_text(code, answer))
     raise smtplib.SMTPDataError(code, answer)
+
+
+def _sent(session: smtplib.SMTP, data: bytes) -> tuple[int, bytes]:
+    """The answer to the message. Who gives up before it comes sends the message again, although the server has it
+    (RFC 1047; RFC 5321, 4.5.3.2.6 asks for ten minutes)."""
+    patience_s = session.timeout
+    if session.sock is not None:
+        session.sock.settimeout(_TIMEOUTS_AFTER_DATA * patience_s)
+    try:
+        return session.data(data)
+    finally:
+        if session.sock is not None:
+            session.sock.settimeout(patience_s)
 
 
 def _is_taken(session: smtplib.SMTP) -> bool:
@@ -295,10 +310,11 @@ def answer_text(code: int, answer: bytes | str) -> str:
 
 
 def answer_of(error: Exception) -> str:
-    """The server's own words where it had some."""
+    """The server's own words where it had some; where the connection broke, what it says before it closes one."""
     if isinstance(error, smtplib.SMTPResponseException):
         return answer_text(error.smtp_code, error.smtp_error)
-    return str(error)
+    text = str(error)
+    return text if text[:3].isdigit() or not isinstance(error, OSError) else f"421 {text or type(error).__name__}"
 
 
 def is_temporary(answer: str) -> bool:

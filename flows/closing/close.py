@@ -236,8 +236,10 @@ def free_lease_of(services: Services, backfill_id: str, now: dt.datetime) -> Non
             release_lease(services.store, lease.source, backfill_id, now)
 
 
-def close_dead_runs(services: Services, now: dt.datetime, source: str = "") -> list[str]:
+def close_dead_runs(services: Services, now: dt.datetime, source: str = "", *, at_once: bool = False) -> list[str]:
     """Closes every run whose mail is owed and whose lease has expired or gone; returns their ids.
+
+    ``at_once`` also tries a mail again that rests after failed tries.
 
     A paused run lives until somebody takes its source or ends it, and one whose rows wait for approval until somebody
     decides. Called by the watchdog for all sources and by the next start for its own.
@@ -248,8 +250,9 @@ def close_dead_runs(services: Services, now: dt.datetime, source: str = "") -> l
     closed, troubles = list[str](), list[PipelineError]()
     owed, alive = _owed_and_alive(services, now, troubles)
     unclear = {trouble.source for trouble in troubles}
+    waits = ("claimed",) if at_once else ("claimed", "resting")
     for one in owed:
-        if one.backfill_id in alive or one.why == "claimed" or (source and one.entry.source != source):
+        if one.backfill_id in alive or one.why in waits or (source and one.entry.source != source):
             continue
         if one.entry.source in unclear:
             continue

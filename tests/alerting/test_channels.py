@@ -134,6 +134,30 @@ def test_a_long_mail_is_cut_for_the_chat(posts):
     assert len(posts.bodies[0]["message"]) < MAX_CHAT_CHARACTERS + 100
 
 
+def test_a_chat_that_takes_less_gets_what_it_takes(posts, monkeypatch):
+    channel = AppriseChannel(f"{posts.address}?format=html")
+    (target,) = channel._service
+    monkeypatch.setattr(target, "body_maxlen", 1_000)
+    channel.send(mail("Hi", "a <b> & c\n" * 500))
+    (body,) = posts.bodies
+    assert body["message"].endswith("[the&nbsp;mail&nbsp;has&nbsp;the&nbsp;rest]")
+    assert 500 < len(body["message"]) <= 1_000
+
+
+def test_what_looks_like_markup_reaches_a_service_of_html_as_text(posts):
+    AppriseChannel(f"{posts.address}?format=html").send(mail("Hi", "in <module>"))
+    assert posts.bodies[0]["message"] == "in&nbsp;&lt;module&gt;"
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["slack://TAAAAAAAA/BAAAAAAAA/AAAAAAAAAAAAAAAAAAAAAAAA/#a/#b", "json://127.0.0.1:9/a, json://127.0.0.1:9/b"],
+)
+def test_an_address_of_several_targets_is_refused_because_a_repeat_would_flood_the_good_ones(address):
+    with pytest.raises(ConfigurationError, match=r"2 targets.* Next: give each target an address of its own"):
+        AppriseChannel(address)
+
+
 def test_apprise_reaches_its_service_and_its_failures_are_errors(posts):
     channel = AppriseChannel(posts.address)
     channel.preflight()

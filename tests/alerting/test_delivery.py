@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import os
 import subprocess
 import sys
@@ -72,7 +73,7 @@ def test_a_claim_of_a_sender_that_died_is_taken_over_when_it_expires(running, st
     assert Outbox(store).claim(ID, "dead host", clock())
     assert send(store, [channel], clock, tmp_path).status == "claimed_by_other"
     assert owed_summaries(store, clock())[0].is_due is False
-    clock.tick(seconds=301)
+    clock.tick(seconds=901)
     assert owed_summaries(store, clock())[0].is_due is True
     assert send(store, [channel], clock, tmp_path).status == "sent"
 
@@ -175,6 +176,27 @@ def test_a_mail_that_leaves_after_its_run_was_resumed_does_not_settle_the_next_o
     assert (entry.attempt, entry.state, entry.delivered) == (2, "open", {})
 
 
+def test_a_channel_that_takes_the_mail_and_fails_all_the_same_is_no_flood(running, store, clock, channel, tmp_path):
+    bad = type(channel)("bad")
+    tries = []
+
+    def send_and_fail(mail, *, severity="INFO"):
+        tries.append(clock.now)
+        raise errors.SourceUnavailable("no usable answer")
+
+    bad.send = send_and_fail
+    for _ in range(3):
+        send(store, [channel, bad], clock, tmp_path)
+    for _ in range(2 * 24 * 12):
+        clock.tick(minutes=5)
+        if owed_summaries(store, clock())[0].is_due:
+            send(store, [channel, bad], clock, tmp_path)
+    assert 10 < len(tries) < 20
+    assert max(later - before for before, later in itertools.pairwise(tries)) <= dt.timedelta(hours=6)
+    bad.send = type(channel)("bad").send
+    assert send(store, [channel, bad], clock, tmp_path).status == "sent", "whoever asks for it is not told to wait"
+
+
 def test_a_refused_recipient_is_in_the_result_and_in_the_entry(running, store, clock, mail_server, tmp_path):
     mail_server.inbox.refused = {"gone@example.org": "550 no"}
     smtp = mail_server.channel(recipients=["ops@example.org", "gone@example.org"])
@@ -256,7 +278,7 @@ def test_killed_at_any_point_one_message_id_arrives_with_every_error(mail_server
     command = [sys.executable, "-c", textwrap.dedent(CRASHES), str(tmp_path), str(mail_server.port), point]
     assert subprocess.run(command, check=False, timeout=60, cwd=Path.cwd()).returncode == -9
     store = FileObjectStore(tmp_path / "store")
-    later = dt.datetime.now(dt.UTC) + dt.timedelta(minutes=6)
+    later = dt.datetime.now(dt.UTC) + dt.timedelta(minutes=16)
     (owed,) = owed_summaries(store, later)
     assert owed.is_due
     result = send_owed_summary(store, [mail_server.channel()], "b", now=later, spool_folder=tmp_path / "spool")

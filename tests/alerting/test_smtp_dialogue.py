@@ -10,6 +10,7 @@ import email.policy
 import hmac
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -33,7 +34,7 @@ Answer = Callable[[str], str]
 class Talker:
     """Answers by verb (``answers["QUIT"]``); "" hangs up. ``taken`` are the mails that it has.
 
-    ``cut_after_data`` is all that it says to one before it hangs up.
+    ``cut_after_data`` is all that it says to one before it hangs up, ``silence_s`` how long it looks at one.
     """
 
     def __init__(self) -> None:
@@ -41,6 +42,7 @@ class Talker:
         self.answers: dict[str, str | Answer] = {}
         self.max_bytes = 10**9
         self.cut_after_data: bytes | None = None
+        self.silence_s = 0.0
         self.too_big = "552 5.3.4 message too big"
         self.said: list[str] = []
         self.taken: list[tuple[list[str], bytes]] = []
@@ -109,6 +111,7 @@ class Talker:
                     say(self.too_big)
                     continue
                 self.taken.append((recipients, data))
+                time.sleep(self.silence_s)
                 if self.cut_after_data is not None:
                     connection.sendall(self.cut_after_data)
                     return
@@ -209,6 +212,12 @@ def test_a_server_that_hangs_up_while_it_says_that_it_has_the_mail_gets_no_secon
     else:
         with pytest.raises(DeliveryFailed):
             talker.channel().send(mail())
+    assert len(talker.taken) == 1
+
+
+def test_a_server_that_looks_at_the_message_for_long_is_not_sent_it_again(talker):
+    talker.silence_s = 0.5
+    assert talker.channel(timeout_s=0.1).send(mail()).refused == {}
     assert len(talker.taken) == 1
 
 
@@ -400,6 +409,17 @@ def test_recipients_beyond_the_servers_number_get_a_transaction_of_their_own(tal
     people = [f"p{number}@x.org" for number in range(5)]
     assert talker.channel(recipients=people).send(mail()).refused == {}
     assert talker.to == [people[:2], people[2:4], people[4:]]
+
+
+def test_who_has_not_the_mail_when_the_connection_breaks_gets_it_later_and_the_others_not_twice(talker):
+    talker.answers["RCPT"] = lambda line: "452 4.5.3 too many" if "b@" in line and not talker.taken else "250 OK"
+    talker.answers["MAIL"] = lambda _: "" if talker.taken else "250 OK"
+    smtp = talker.channel(recipients=["a@x.org", "b@x.org"])
+    delivery = smtp.send(mail())
+    assert delivery.later == {"b@x.org"}
+    del talker.answers["MAIL"]
+    smtp.send(mail(), only=delivery.later)
+    assert talker.to == [["a@x.org"], ["b@x.org"]]
 
 
 def test_a_server_that_hangs_up_at_everybody_is_a_failure_and_not_silence(talker):

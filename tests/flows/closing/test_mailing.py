@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING
 import pytest
 
 from alerting.advice import ALL_RETRYABLE
+from alerting.channels import LogChannel
 from alerting.errors import ConfigurationError, CoverageLow, LeaseHeld, SourceContractError, SourceUnavailable
 from alerting.fingerprint import group_incidents
 from alerting.incident import Incident
 from alerting.journal import IncidentJournal
 from alerting.memory_store import MemoryObjectStore
+from alerting.outbox import Outbox, OutboxEntry
 from deployments.local.inbox.server import InboxClient
 from flows.alert_wiring import build_alert_settings, build_channels
 from flows.asked import Asked
 from flows.closing import mailing
+from flows.closing.close import close_dead_runs
 from flows.closing.mailing import keys_of_cause
 from flows.planning.requested import Selection, requested_partitions
 from flows.run.plain_orchestrator import PlainOrchestrator
@@ -83,6 +86,16 @@ def test_a_critical_mail_goes_to_everybody_and_to_those_on_call():
     assert smtp.recipients == ("a@example.org", "b@example.org")
     (smtp,) = build_channels(Settings(**given))
     assert smtp.by_severity["CRITICAL"] == smtp.recipients
+
+
+@pytest.mark.parametrize(("minutes", "at_once", "sent"), [(8, False, False), (8, True, True), (11, False, True)])
+def test_the_watchdog_lets_a_mail_rest_that_failed_and_whoever_asks_for_it_does_not(services, minutes, at_once, sent):
+    now = dt.datetime(2026, 1, 10, tzinfo=dt.UTC)
+    owed = OutboxEntry("bf-1", finished_at=now, message_id="<a@b>", failed_tries=4, failed_at=now)
+    Outbox(services.store).update("bf-1", lambda entry: entry, create=lambda: owed)
+    services.channels = (LogChannel(),)
+    closed = close_dead_runs(services, now + dt.timedelta(minutes=minutes), at_once=at_once)
+    assert closed == (["bf-1"] if sent else [])
 
 
 def test_mails_beside_the_summary_are_off_unless_chosen():
