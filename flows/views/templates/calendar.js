@@ -1,5 +1,5 @@
 "use strict";
-// Tells about the cell under the pointer, or under the finger: state, attempts, payloads, run and command.
+// Tells about the cell under the pointer, the finger or the keys: state, attempts, payloads, run and command.
 const known = JSON.parse(document.getElementById("facts").textContent);
 const panel = document.getElementById("panel");
 const looks = new Map([...document.querySelectorAll("[data-letter]")].map(at => [at.dataset.letter, at.dataset.label]));
@@ -38,24 +38,31 @@ function placeOf(grid, row, column) {
   return (Date.UTC(year, row, column + 1) - Date.UTC(year, 0, 1)) / 864e5;
 }
 
+function shapeOf(grid) {
+  const lines = grid.textContent.split("\n"), box = grid.getBoundingClientRect();
+  const label = +grid.dataset.label, columns = +grid.dataset.columns;
+  const letters = grid.querySelector("b,i,u");
+  const step = grid.dataset.kind === "whole"
+    ? letters.getBoundingClientRect().width / letters.textContent.length : box.width / (label + columns);
+  return { lines, box, label, columns, step, height: box.height / lines.length };
+}
+
+function cellOf(grid, shape, row, column) {
+  const line = shape.lines[row] || "", letter = line[column + shape.label];
+  if (column < 0 || column >= shape.columns || !looks.has(letter)) return null;
+  return {
+    source: grid.closest("section").dataset.source, letter,
+    key: keyAt(grid, line, row, column), isPartition: grid.dataset.kind !== "days",
+    ...(grid.dataset.facts ? factsAt(grid, placeOf(grid, row, column)) : {}),
+  };
+}
+
 function cellAt(event) {
   const grid = event.target.closest("pre[data-kind]");
   if (!grid) return null;
-  const lines = grid.textContent.split("\n");
-  const box = grid.getBoundingClientRect();
-  const width = +grid.dataset.label + +grid.dataset.columns;
-  const character = grid.dataset.kind === "whole" ? grid.querySelector("b,i,u") : grid;
-  const step = grid.dataset.kind === "whole"
-    ? character.getBoundingClientRect().width / character.textContent.length : box.width / width;
-  const row = Math.floor((event.clientY - box.top) / (box.height / lines.length));
-  const column = Math.floor((event.clientX - box.left) / step) - grid.dataset.label;
-  const letter = (lines[row] || "")[column + +grid.dataset.label];
-  if (column < 0 || column >= +grid.dataset.columns || !looks.has(letter)) return null;
-  const source = grid.closest("section").dataset.source;
-  return {
-    source, letter, key: keyAt(grid, lines[row], row, column), isPartition: grid.dataset.kind !== "days",
-    ...(grid.dataset.facts ? factsAt(grid, placeOf(grid, row, column)) : {}),
-  };
+  const shape = shapeOf(grid);
+  const row = Math.floor((event.clientY - shape.box.top) / shape.height);
+  return cellOf(grid, shape, row, Math.floor((event.clientX - shape.box.left) / shape.step) - shape.label);
 }
 
 function link(text, target) {
@@ -77,7 +84,7 @@ function show(cell, withLinks) {
   mark.className = cell.letter;
   mark.textContent = ` ${cell.letter} `;
   const attempts = cell.attempts ? `, ${cell.attempts} attempt${cell.attempts === 1 ? "" : "s"}` : "";
-  const text = ` ${cell.source} ${cell.key}: ${looks.get(cell.letter)}${attempts}${cell.note ? `. ${cell.note}` : ""} `;
+  const text = ` ${cell.source} ${cell.key}: ${looks.get(cell.letter)}${attempts}${cell.note ? `. ${cell.note}` : ""}. `;
   panel.replaceChildren(mark, text);
   if (withLinks) {
     const at = `${known.links.objects}/landing/source%3D${cell.source}/partition%3D${encodeURIComponent(cell.key)}`;
@@ -87,8 +94,9 @@ function show(cell, withLinks) {
     if (cell.run && known.links.objects) panel.append(link(`Run ${cell.run}`, `${known.links.objects}/runs/backfill%3D${cell.run}`), " ");
     const command = document.createElement("code");
     command.textContent = commandOf(cell);
+    command.tabIndex = 0;
     panel.append(command);
-  } else if (cell.run) panel.append(`Run ${cell.run}. `, "Click for links and the command.");
+  } else if (cell.run) panel.append(`Run ${cell.run}. `, "Click or Enter: links and command.");
   panel.hidden = false;
 }
 
@@ -104,4 +112,63 @@ document.addEventListener("click", event => {
   held = name === held ? "" : name;
   if (cell && held) show(cell, true); else panel.hidden = true;
 });
-document.addEventListener("keydown", event => { if (event.key === "Escape") { held = ""; panel.hidden = true; } });
+
+// The same by keys: Tab to a grid, arrows to a cell, Enter to its links, Escape back.
+const cursor = document.getElementById("cursor");
+const moves = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
+let left = null;
+
+function put(grid, [row, column]) {
+  const shape = shapeOf(grid), cell = cellOf(grid, shape, row, column);
+  grid.at = [row, column];
+  cursor.style.left = `${scrollX + shape.box.left + (shape.label + column) * shape.step}px`;
+  cursor.style.top = `${scrollY + shape.box.top + row * shape.height}px`;
+  cursor.style.width = `${shape.step}px`;
+  cursor.style.height = `${shape.height}px`;
+  cursor.hidden = false;
+  cursor.scrollIntoView({ block: "nearest" });
+  held = "";
+  show(cell, false);
+}
+
+function first(grid) {
+  const { lines, label, columns } = shapeOf(grid), found = [];
+  lines.forEach((line, row) => [...line.slice(label, label + columns)].forEach((letter, column) => {
+    if (looks.has(letter)) found.push([letter, [row, column]]);
+  }));
+  const [, place] = found.find(([letter]) => letter !== letter.toLowerCase()) || found[0];
+  return place;
+}
+
+function step(grid, [down, right]) {
+  const shape = shapeOf(grid);
+  let [row, column] = grid.at;
+  do { row += down; column += right; } while (
+    row >= 0 && row < shape.lines.length && column >= 0 && column < shape.columns && !cellOf(grid, shape, row, column));
+  if (cellOf(grid, shape, row, column)) put(grid, [row, column]);
+}
+
+for (const grid of document.querySelectorAll("pre[data-kind]")) {
+  grid.tabIndex = 0;
+  grid.setAttribute("role", "application");
+  grid.setAttribute("aria-roledescription", "calendar");
+  grid.addEventListener("focus", () => { if (grid.matches(":focus-visible")) put(grid, grid.at || first(grid)); });
+  grid.addEventListener("blur", () => { cursor.hidden = true; });
+  grid.addEventListener("keydown", event => {
+    const at = grid.at && moves[event.key];
+    if (at) step(grid, at);
+    else if (event.key === "Enter" && grid.at) {
+      left = grid;
+      show(cellOf(grid, shapeOf(grid), ...grid.at), true);
+      panel.querySelector("a, code").focus();
+    } else return;
+    event.preventDefault();
+  });
+}
+document.addEventListener("keydown", event => {
+  if (event.key !== "Escape") return;
+  held = "";
+  panel.hidden = true;
+  if (left && panel.contains(document.activeElement)) left.focus();
+  left = null;
+});

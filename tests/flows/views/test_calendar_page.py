@@ -159,6 +159,45 @@ def test_the_cell_under_the_pointer_is_the_date_that_the_panel_names(view: Any) 
     assert "gapless verify toy 2019-08-01 2019-08-01" in view.inner_text("#panel")
 
 
+def test_keys_alone_lead_to_a_cell_its_links_and_back(view: Any) -> None:
+    view.focus('section[data-source=toy] pre[data-year="2019"]')
+    view.keyboard.press("Shift+Tab")
+    view.keyboard.press("Tab")
+    panel = view.locator("#panel")
+    assert panel.get_attribute("role") == "status"
+    # The first that needs attention; then two days on, over the end of a short month, and where no further cell is.
+    assert panel.inner_text().startswith("F toy 2019-01-09: failed, 6 attempts. SourceUnavailable. Run bf-")
+    for keys, date in (
+        (["ArrowRight", "ArrowRight"], "2019-01-11"),
+        (["ArrowRight"] * 25, "2019-01-31"),
+        (["ArrowDown"], "2019-03-31"),
+        (["ArrowUp", "ArrowLeft"], "2019-01-30"),
+    ):
+        for key in keys:
+            view.keyboard.press(key)
+        assert f" toy {date}: " in panel.inner_text()
+    view.keyboard.press("Enter")
+    assert view.evaluate("document.activeElement.textContent") == "Payloads"
+    assert "gapless verify toy 2019-01-30 2019-01-30" in panel.inner_text()
+    view.keyboard.press("Escape")
+    assert view.evaluate("document.activeElement.dataset.year") == "2019"
+    view.keyboard.press("Escape")
+    assert not panel.is_visible()
+
+
+def test_the_months_of_a_folded_year_stand_at_their_places(tmp_path: Path, browser: Any) -> None:
+    days = [Cell(Partition.day(dt.date(2024, 11, day), "UTC"), "verified") for day in range(1, 31)]
+    file = tmp_path / "calendar.html"
+    file.write_text(calendar_page([History("toy", "", "day", tuple(days))] * 2, Links(), NOW), encoding="utf-8")
+    page = browser.new_page()
+    page.goto(file.as_uri())
+    letters = page.locator("summary code").first
+    inside = "at => at.querySelector('b').getBoundingClientRect().left - at.getBoundingClientRect().left"
+    # November is the eleventh of twelve letters.
+    assert letters.evaluate(inside) > 0.8 * letters.bounding_box()["width"]
+    page.close()
+
+
 def test_each_kind_of_source_names_its_cell(view: Any) -> None:
     for source, place, told in (
         ("monthly", (5.5 / 17, 0.5), "monthly 2025-01: verified"),
