@@ -13,10 +13,10 @@ import typer
 from pydantic import ValidationError
 
 from alerting.errors import WrongUsage
-from alerting.outbox import Outbox
 from alerting.ranges import compress_dates
 from flows.asked import Asked, AskedFamily
 from flows.calendar_dates import listed_dates
+from flows.cli.ending import ending_lines
 from flows.cli.output import check_range, finish, say, show
 from flows.parameters import NO_DATE, Engine, Mode, Reason
 from flows.planning.period import period_dates
@@ -264,9 +264,6 @@ def _start(
         finish(True)
     state = follow(watch(started), started, lambda text: say(as_json, text))
     data = {**started.to_dict(), "windows": child_runs(started), **ended(state)}
-    lines = [f"{state.name}: {state.message or ''}"]
-    if Outbox(services.store).read(started.backfill_id) is not None:
-        # A run that was refused has none.
-        lines.append(f"record: gapless record {started.backfill_id}")
+    lines = ending_lines(services, name, started.backfill_id, state.name or "", state.message or "")
     show(data, lines, as_json)
     raise typer.Exit(data["exit_code"])

@@ -2,7 +2,7 @@
 
 Where to start, by what the source does, and an example of it:
 
-returns pages: ``is_paginated``, ``next_request``, ``keys`` to detect shifted pages; `racing_cards`
+returns pages: ``is_paginated``, ``page_size``, ``next_request``, ``keys`` to detect shifted pages; `racing_cards`
 silently caps results: ``result_cap``, ``parts``, ``part_request``; ``Events`` below
 takes a range of dates per call: ``days_per_call``; ``Sales`` below
 ignores dates and caps its lists: ``sweeps``, ``axes``, ``band_request``, ``step = "month"``; `hemnet_sales`

@@ -61,7 +61,7 @@ def test_its_facts_are_declared(source):
     assert not source.variants or source.takes_entities
     assert not (source.has_series and source.step == "whole")
     assert not source.has_series or not (source.oracles or source.requires or source.days_per_call > 1)
-    assert source.page_size or not source.is_paginated
+    assert source.page_size or not source.is_paginated, "declare page_size, the rows of a full page"
     Budget(source.rate)
     assert source.horizon is None or (source.horizon > source.settles_after and source.step != "whole")
     assert source.keeps_history or (source.horizon is None and source.step != "whole")
