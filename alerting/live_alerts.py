@@ -160,8 +160,8 @@ class LiveAlerts:
     # -- digest ----------------------------------------------------------------------------------------------
 
     def _keep(self, incident: Incident) -> None:
-        day = f"{incident.occurred_at:%Y-%m-%d}"
-        stamp = f"{incident.occurred_at:%H%M%S}"
+        # By when it was reported: a caller's clock, or an old error that is told late, would be in no digest.
+        day, stamp = f"{(now := self._clock()):%Y-%m-%d}", f"{now:%H%M%S}"
         self._store.write(
             f"{PENDING_PREFIX}{day}/{stamp}-{incident.incident_id}.json.gz",
             gzip.compress(incident.to_json(), mtime=0),
@@ -170,7 +170,7 @@ class LiveAlerts:
         )
 
     def pending(self, hours: float) -> Iterator[Incident]:
-        """Live alerts of the last ``hours``; one that cannot be read is told as an alert of its own."""
+        """Live alerts reported in the last ``hours``; one that cannot be read is told as an alert of its own."""
         now = self._clock()
         since = now - dt.timedelta(hours=hours)
         start = f"{PENDING_PREFIX}{since:%Y-%m-%d}/{since:%H%M%S}"

@@ -18,11 +18,13 @@ import threading
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import platformdirs
 
 from alerting.incident import Incident
 from alerting.journal import IncidentJournal, path_part, with_fingerprint
+from alerting.machine import is_process_gone, machine_name
 from alerting.private_files import is_private, open_private, private_folder
 from alerting.redaction import redact
 
@@ -162,7 +164,7 @@ class _SpoolFile:
         file = open_private(self._path, "ab")
         assert isinstance(file, io.FileIO)
         self._file = file
-        with contextlib.suppress(OSError):  # a file system without locks: recover may then store twice, never lose
+        with contextlib.suppress(OSError):  # a file system without locks: recover looks for the process
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return self._file
 
@@ -188,14 +190,26 @@ def recover(journal: IncidentJournal, folder: Path | str | None = None, backfill
             _log.warning("%s is no file of a spool of this user; it is left alone", path)
             continue
         name, _, writer = path.name.removesuffix(".ndjson").rpartition(".")
-        with contextlib.suppress(FileNotFoundError, BlockingIOError), path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+            if not _is_left(file, writer):
+                continue
             while lines := list(itertools.islice(file, MAX_IN_MEMORY)):
                 incidents = _read_lines(path, lines)
                 journal.append(name, "recovered", 1, incidents, writer=writer.rpartition("-")[0], repeats=True)
                 taken += len(incidents)
             path.unlink(missing_ok=True)
     return taken
+
+
+def _is_left(file: BinaryIO, writer: str) -> bool:
+    """Whether its writer is gone, by its lock; where the file system has no locks, by its process id."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return is_process_gone(machine_name(), int(writer.partition("-")[0]))
+    return True
 
 
 def _read_lines(path: Path, lines: list[bytes]) -> list[Incident]:

@@ -149,6 +149,15 @@ def test_a_digest_that_comes_late_tells_everything_since_the_one_before(make_man
     assert "1 alert, 1 cause in the last 27 hours" in mail_server.inbox.mails[-1]["Subject"]
 
 
+@pytest.mark.parametrize("timestamp", ["2026-01-08T23:00:00", "2026-01-12T00:00:00+00:00"])
+def test_an_alert_of_another_clock_or_told_late_is_in_the_digest(make_manager, mail_server, clock, timestamp):
+    manager = make_manager(mail_server.channel())
+    manager.send_alert("nba", "finished with 0 records", "INFO", {"timestamp": timestamp})
+    clock.tick(hours=1)
+    assert manager.send_digest(hours=24)
+    assert "finished with" in text(mail_server.inbox.mails[0])
+
+
 def test_a_digest_tells_the_alerts_beside_one_that_cannot_be_read(make_manager, mail_server, clock, store):
     manager = make_manager(mail_server.channel())
     manager.record_error(broken(severity="INFO", occurred_at=clock()))

@@ -3,6 +3,7 @@ flushing between each other, and one of the processes killed."""
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import os
@@ -169,3 +170,20 @@ def test_a_file_of_a_dead_process_is_known_by_its_lock_and_not_by_a_process_id_t
     line = Incident(source="s", error_type="E", incident_id="i1").to_json()
     (tmp_path / f"b.{os.getpid()}-abcdef12-1.ndjson").write_bytes(line + b"\n")
     assert recover(IncidentJournal(store), tmp_path, "b") == 1
+
+
+def test_a_file_system_without_locks_holds_no_mail_back_and_a_living_writer_keeps_its_file(
+    tmp_path, store, monkeypatch
+):
+    def no_locks(*_):
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    for number, pid in enumerate((os.getpid(), gone.pid)):
+        line = Incident(source="s", error_type="E", incident_id=f"i{number}").to_json()
+        (tmp_path / f"b.{pid}-abcdef12-1.ndjson").write_bytes(line + b"\n")
+    monkeypatch.setattr("alerting.spool.fcntl.flock", no_locks)
+    assert recover(IncidentJournal(store), tmp_path, "b") == 1
+    assert [one.incident_id for one in IncidentJournal(store).read("b")] == ["i1"]
+    assert len(list(tmp_path.glob("*.ndjson"))) == 1
