@@ -29,6 +29,8 @@ EXACT, READ = "(exact)", "(read)"
 """In the path of an error: the same value without a conversion, and with one. Only the second says what is wrong."""
 
 _UINT64_END = 2**64
+_MILLISECONDS_FROM = 2 * 10**10
+"""From here on pydantic takes seconds since 1970 for milliseconds, and below milliseconds of 1970 for seconds."""
 _FLOAT_DIGITS = 15
 """Decimal digits that every double keeps."""
 
@@ -46,7 +48,7 @@ _PLAIN_INSTANT = (
 
 _NUMBER = re.compile(r"\s*[+-]?\d+(?:\.\d*)?\s*")
 _OTHER_NUMBER = re.compile(r"\s*[+-]?0\d|\s*[+-]?\d[\d.]*_|.*(?![0-9])\d", re.DOTALL)
-_WHOLE = re.compile(r"\s*[+-]?\d+\s*")
+_WHOLE = re.compile(r"\s*[+-]?\d+(?:\.0*)?\s*")
 # 1.000 is a thousand in half of Europe.
 _THOUSANDS = re.compile(r"\s*[+-]?[1-9]\d{0,2}(?:\.000)+\s*")
 _BELOW_MICROSECONDS = re.compile(r"[.,]\d{6}\d*[1-9]")
@@ -163,8 +165,11 @@ def _as_float(value: Any) -> Any:
     if kind is int and value not in EXACT_IN_JSON and not _is_exact(value):
         _refuse("an integer that FLOAT64 does not hold exactly")
     value = _as_number(value)
-    if kind is str and not _is_kept(value):
-        _refuse("a text whose number FLOAT64 does not hold: as a float it is another integer, or zero")
+    if kind in (str, Decimal) and not _is_kept(str(value)):
+        _refuse(
+            f"a {'text' if kind is str else 'Decimal'} whose number FLOAT64 does not hold: "
+            "as a float it is another integer, or zero"
+        )
     return value
 
 
@@ -176,7 +181,7 @@ def _is_kept(text: str) -> bool:
         return True
     if number == 0:
         return re.search(r"[1-9]", text.lower().partition("e")[0]) is None
-    return not math.isfinite(number) or _WHOLE.fullmatch(text) is None or _is_exact(int(text))
+    return not math.isfinite(number) or _WHOLE.fullmatch(text) is None or _is_exact(int(Decimal(text.strip())))
 
 
 def _is_exact(value: int) -> bool:
@@ -246,6 +251,11 @@ def _limited_instant(schema: Any) -> CoreSchema:
 def _as_instant(value: Any) -> Any:
     if isinstance(value, bool) or _is_number(value):
         _refuse("true, false and a text of digits are no instant: let the processor read it")
+    if isinstance(value, int | float) and not -_MILLISECONDS_FROM <= value <= _MILLISECONDS_FROM:
+        _refuse(
+            "a number so large may be milliseconds, and a smaller one of them be taken for seconds: "
+            "let the processor read it"
+        )
     return _to_the_microsecond(value)
 
 

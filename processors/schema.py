@@ -127,6 +127,8 @@ def _column(model: type[BaseModel], name: str, annotation: Any, description: str
             raise _unsupported(model, name, annotation)
         kind, mode = _bare(members[0]), "NULLABLE"
     if get_origin(kind) in (list, tuple):
+        if mode == "NULLABLE":
+            raise _unsupported(model, name, annotation, "a REPEATED column holds no NULL: let [] be its default")
         kind, mode = _bare(get_args(kind)[0]), "REPEATED"
     if get_origin(kind) is dict:
         return Column(name, "JSON", mode, description)
@@ -151,12 +153,13 @@ def _bare(annotation: Any, marks: Iterable[Any] = ()) -> Any:
     return annotation
 
 
-def _unsupported(model: type[BaseModel], name: str, annotation: Any) -> ConfigurationError:
+def _unsupported(model: type[BaseModel], name: str, annotation: Any, why: str = "") -> ConfigurationError:
     return ConfigurationError(
         f"{model.__name__}.{name}: no BigQuery column holds {annotation}",
         stage="load",
-        hint="use str, int, float, bool, date, time, AwareDatetime, Decimal, BigNumeric, a Row, a list of these, or "
-        "dict for JSON",
+        hint=why
+        or "use str, int, float, bool, date, time, AwareDatetime, Decimal, BigNumeric, a Row, a list of these, or dict "
+        "for JSON",
     )
 
 

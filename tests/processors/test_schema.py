@@ -29,6 +29,14 @@ def test_a_naive_datetime_has_no_column():
         columns_of(Naive)
 
 
+def test_a_list_that_may_be_null_has_no_column():
+    class Listed(Row):
+        tags: list[str] | None = None
+
+    with pytest.raises(ConfigurationError, match=r"Listed\.tags.*let \[\] be its default"):
+        columns_of(Listed)
+
+
 def test_two_types_in_one_field_have_no_column():
     class Mixed(Row):
         value: int | str
