@@ -81,7 +81,7 @@ def smtp_session(server: SmtpServer) -> Iterator[smtplib.SMTP]:
 
     Raises ``smtplib.SMTPException``, ``OSError`` and, for what no command can carry, ``ValueError``.
     """
-    session: smtplib.SMTP
+    session: _Session
     if server.security == "tls":
         session = _TlsSession(server.host, server.port, timeout=server.timeout_s, context=_trusted_by(server))
     else:
@@ -94,8 +94,7 @@ def smtp_session(server: SmtpServer) -> Iterator[smtplib.SMTP]:
             _log_in(session, server.username, server.password)
         yield session
         with contextlib.suppress(smtplib.SMTPException, OSError):
-            if session.sock is not None:
-                session.sock.settimeout(min(server.timeout_s, _GOODBYE_S))
+            session.ends_within(min(server.timeout_s, _GOODBYE_S))
             session.quit()
     finally:
         session.close()
@@ -106,15 +105,25 @@ class _Session(smtplib.SMTP):
     seconds never meets it."""
 
     def __init__(self, host: str, port: int, *, timeout: float, **rest: Any) -> None:
-        self._ending = threading.Timer(_LONGEST_TIMEOUTS * timeout, self._end)
-        self._ending.daemon = True
-        self._ending.start()
+        self._ending: threading.Timer | None = None
+        self.ends_within(_LONGEST_TIMEOUTS * timeout)
         self.last_code, self.cut_reply = 0, b""
         try:
             super().__init__(host, port, timeout=timeout, **rest)
         except BaseException:
-            self._ending.cancel()
+            self._let_be()
             raise
+
+    def ends_within(self, seconds: float) -> None:
+        """Whatever the server says by then, and however slowly."""
+        self._let_be()
+        self._ending = threading.Timer(seconds, self._end)
+        self._ending.daemon = True
+        self._ending.start()
+
+    def _let_be(self) -> None:
+        if self._ending is not None:
+            self._ending.cancel()
 
     def getreply(self) -> tuple[int, bytes]:
         """As the base's; what a reply has begun with when the server hangs up is kept as ``cut_reply``."""
@@ -135,7 +144,7 @@ class _Session(smtplib.SMTP):
 
     def close(self) -> None:
         """Also where the server, or smtplib, ended it."""
-        self._ending.cancel()
+        self._let_be()
         super().close()
 
 

@@ -51,6 +51,8 @@ _OTHER_NUMBER = re.compile(r"\s*[+-]?0\d|\s*[+-]?\d[\d.]*_|.*(?![0-9])\d", re.DO
 _WHOLE = re.compile(r"\s*[+-]?\d+(?:\.0*)?\s*")
 # 1.000 is a thousand in half of Europe.
 _THOUSANDS = re.compile(r"\s*[+-]?[1-9]\d{0,2}(?:\.000)+\s*")
+_MICROSECOND_DIGITS = 6
+_TOO_FINE = "BigQuery holds microseconds: what is finer would be cut off"
 _BELOW_MICROSECONDS = re.compile(r"[.,]\d{6}\d*[1-9]")
 
 
@@ -239,7 +241,7 @@ def _limited_date(schema: Any) -> CoreSchema:
 def _as_date(value: Any) -> Any:
     if isinstance(value, int | float) or _is_number(value):
         _refuse("a number is no date: let the processor write it as 2025-01-03")
-    return value
+    return _to_the_microsecond(value)
 
 
 def _limited_instant(schema: Any) -> CoreSchema:
@@ -256,6 +258,8 @@ def _as_instant(value: Any) -> Any:
             "a number so large may be milliseconds, and a smaller one of them be taken for seconds: "
             "let the processor read it"
         )
+    if isinstance(value, float) and math.isfinite(value) and -_digits_of(Decimal(repr(value)))[1] > _MICROSECOND_DIGITS:
+        _refuse(_TOO_FINE)
     return _to_the_microsecond(value)
 
 
@@ -280,7 +284,7 @@ def _as_time(value: Any) -> Any:
 
 def _to_the_microsecond(value: Any) -> Any:
     if isinstance(value, str) and _BELOW_MICROSECONDS.search(value):
-        _refuse("BigQuery holds microseconds: what is finer would be cut off")
+        _refuse(_TOO_FINE)
     return value
 
 

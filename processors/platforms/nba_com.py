@@ -52,11 +52,15 @@ def numbers_of(line: Mapping[str, Any], *, did_play: bool = True) -> dict[str, A
 def eastern_instant(text: str) -> dt.datetime | None:
     """The instant, in UTC, of an Eastern clock that bears a false Z; None for the year 1900, which is no date.
 
-    >>> eastern_instant("2025-10-02T12:00:00Z").isoformat()
-    '2025-10-02T16:00:00+00:00'
+    An offset that it bears is no false one.
+
+    >>> eastern_instant("2025-10-02T12:00:00Z").isoformat(), eastern_instant("2025-10-02T12:00:00+02:00").isoformat()
+    ('2025-10-02T16:00:00+00:00', '2025-10-02T10:00:00+00:00')
     """
     clock = dt.datetime.fromisoformat(text.strip().removesuffix("Z"))
-    return None if clock.year < 1946 else clock.replace(tzinfo=EASTERN).astimezone(dt.UTC)
+    if clock.year < 1946:
+        return None
+    return (clock if clock.tzinfo else clock.replace(tzinfo=EASTERN)).astimezone(dt.UTC)
 
 
 def named_sets(document: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:

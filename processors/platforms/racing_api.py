@@ -22,7 +22,8 @@ _CURRENCIES = {"": "GBP", "£": "GBP", "€": "EUR", "A$": "AUD", "$": "USD", "�
 _MILES = re.compile(r"(?:([0-9]+)m)?(?:([0-9]+)f)?(?:([0-9]+)y)?")
 # A comma stands before three digits: as a decimal sign it would make a hundredfold of the sum.
 _MONEY = re.compile(r"([^0-9.,]*)((?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?)")
-_TIME = re.compile(r"(?:([0-9]+):)?([0-9]{1,3}(?:\.[0-9]+)?)")
+_TIME = re.compile(r"(?:([0-9]+):(?=[0-5]?[0-9](?![0-9])))?([0-9]{1,3}(?:\.[0-9]+)?)")
+_NUMBER_BEFORE = re.compile(r"([0-9]+)(?:[^\w.,].*)?", re.DOTALL)
 
 
 class RaceRow(Row):
@@ -177,14 +178,17 @@ def number_before(text: str | None) -> int | None:
     >>> number_before("11 hurdles"), number_before("128 (9F)"), number_before(None)
     (11, 128, None)
     """
-    found = re.match(r"\d+", text or "")
-    return int(found[0]) if found else None
+    found = _NUMBER_BEFORE.fullmatch(text or "")
+    if found is None and text and text[0].isdigit():
+        raise ValueError(f"{text!r} begins with no whole number")
+    return int(found[1]) if found else None
 
 
 def uk_instant(text: str) -> dt.datetime:
     """An instant that the API writes without a zone, taken for UK time: an assumption, nothing says so.
 
-    >>> uk_instant("2025-10-13 14:11:07").isoformat()
-    '2025-10-13T13:11:07+00:00'
+    >>> uk_instant("2025-10-13 14:11:07").isoformat(), uk_instant("2025-10-13T14:11:07Z").isoformat()
+    ('2025-10-13T13:11:07+00:00', '2025-10-13T14:11:07+00:00')
     """
-    return dt.datetime.fromisoformat(text).replace(tzinfo=_UK).astimezone(dt.UTC)
+    instant = dt.datetime.fromisoformat(text)
+    return (instant if instant.tzinfo else instant.replace(tzinfo=_UK)).astimezone(dt.UTC)

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import hashlib
+import re
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -14,6 +15,7 @@ from scrapers.partition import Partition
 TIMES = {"remaining_time": "remaining_s", "elapsed": "elapsed_s", "play_length": "play_length_s"}
 NUMBERS = ("points", "num", "outof", "shot_distance", "original_x", "original_y", "converted_x", "converted_y")
 UNKNOWN = ("", "unknown")
+_CLOCK = re.compile(r"([0-9]{1,2}):([0-5]?[0-9]):([0-5]?[0-9])")
 
 
 class Game(Row):
@@ -74,7 +76,10 @@ def seconds(text: str) -> int:
     >>> seconds("0:11:44")
     704
     """
-    hours, minutes, rest = (int(part) for part in text.split(":"))
+    found = _CLOCK.fullmatch(text)
+    if found is None:
+        raise ValueError(f"{text!r} is no time of hours, minutes and seconds")
+    hours, minutes, rest = map(int, found.groups())
     return 3600 * hours + 60 * minutes + rest
 
 
@@ -112,9 +117,9 @@ class BigdataballPlaybyplay(Processor):
                 "data_set": last["data_set"],
                 "away_team": away,
                 "home_team": home,
-                "away_score": int(last["away_score"]),
-                "home_score": int(last["home_score"]),
-                "periods": int(last["period"]),
+                "away_score": last["away_score"],
+                "home_score": last["home_score"],
+                "periods": last["period"],
                 "plays": len(plays),
                 "file_id": page.path.rpartition("/")[2],
                 "file_name": page.item,

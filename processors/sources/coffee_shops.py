@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 from pydantic import AwareDatetime, Field
 
 from processors.base import LandedPage, Processor, Row, States, Table
+from processors.told_values import joined, unless_blank, unless_nobody
 from scrapers.partition import Partition
 from scrapers.platforms import shopify, woocommerce
 from scrapers.sources.coffee_shops import is_first
@@ -154,11 +155,11 @@ def _of_shopify(page: LandedPage, seen: Mapping[str, Any], currency: str) -> Ite
                 **seen,
                 "product_id": product_id,
                 "title": html.unescape(product["title"]),
-                "handle": product.get("handle") or None,
-                "product_type": product.get("product_type") or None,
-                "vendor": product.get("vendor") or None,
+                "handle": unless_blank(product.get("handle")),
+                "product_type": unless_blank(product.get("product_type")),
+                "vendor": unless_blank(product.get("vendor")),
                 "categories": None,
-                "tags": ", ".join(product.get("tags") or ()) or None,
+                "tags": joined(product.get("tags")),
                 "published_at": product.get("published_at"),
             },
         )
@@ -171,8 +172,8 @@ def _of_shopify(page: LandedPage, seen: Mapping[str, Any], currency: str) -> Ite
                     "product_id": product_id,
                     "variant_id": str(variant["id"]),
                     "title": None if variant.get("title") == NO_OPTION else variant.get("title"),
-                    "sku": variant.get("sku") or None,
-                    "grams": variant.get("grams") or None,
+                    "sku": unless_blank(variant.get("sku")),
+                    "grams": unless_nobody(variant.get("grams")),
                     "is_available": variant["available"],
                     "price": price,
                     "regular_price": reduced_from(price, Decimal(before) if before else None),
@@ -192,8 +193,8 @@ def _of_woo(page: LandedPage, seen: Mapping[str, Any], currency: str) -> Iterato
                     **seen,
                     "product_id": product_id,
                     "title": html.unescape(row["name"]),
-                    "handle": row.get("slug") or None,
-                    "product_type": row.get("type") or None,
+                    "handle": unless_blank(row.get("slug")),
+                    "product_type": unless_blank(row.get("type")),
                     "vendor": None,
                     "categories": names_of(row.get("categories")),
                     "tags": names_of(row.get("tags")),
@@ -212,7 +213,7 @@ def _of_woo(page: LandedPage, seen: Mapping[str, Any], currency: str) -> Iterato
                     "product_id": product_id,
                     "variant_id": str(row["id"]),
                     "title": html.unescape(row.get("variation") or "") or None,
-                    "sku": row.get("sku") or None,
+                    "sku": unless_blank(row.get("sku")),
                     "grams": None,
                     "is_available": row["is_in_stock"] and row["is_purchasable"],
                     "price": price,

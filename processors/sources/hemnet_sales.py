@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AwareDatetime, Field
 
 from processors.base import LandedPage, Processor, Row, Table
+from processors.told_values import unless_blank
 from scrapers.html_bodies import landed_embedded_json
 from scrapers.partition import Partition
 
@@ -56,7 +57,7 @@ class HemnetSales(Processor):
                 "hemnet_sales",
                 {
                     "sale_id": card["id"],
-                    "listing_id": card["listingId"] or None,
+                    "listing_id": unless_blank(card["listingId"]),
                     "sold_on": sold_at.astimezone(_STOCKHOLM).date(),
                     "sold_at": sold_at,
                     "housing_form": card["housingForm"]["symbol"],

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from processors.base import Balance, LandedPage, Processor, Row, Table, with_nullable
 from processors.platforms.nba_com import COUNTS, SHARES, named_sets, numbers_of
+from processors.told_values import joined, unless_blank
 from scrapers.answers import landed_json
 from scrapers.partition import Partition
 
@@ -81,7 +82,8 @@ def _rows_of_v3(document: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, An
         yield "nba_team_boxscores", {**named, **numbers_of(statistics)}
         for player in team["players"]:
             minutes = player["statistics"]["minutes"]
-            name = f"{player['firstName']} {player['familyName']}".strip()
+            names = joined([player["firstName"], player["familyName"]], " ")
+            name = names.strip() if isinstance(names, str) else names
             told = (player["personId"], name, player["position"], player["comment"], minutes)
             yield _player(team["teamId"], told, player["statistics"])
 
@@ -102,9 +104,9 @@ def _player(team_id: int, told: tuple[Any, ...], numbers: Mapping[str, Any]) -> 
         "team_id": team_id,
         "player_id": player_id,
         "player_name": name,
-        "start_position": position or None,
+        "start_position": unless_blank(position),
         "did_play": bool(minutes),
         "comment": (comment or "").strip() or None,
-        "minutes": minutes or None,
+        "minutes": unless_blank(minutes),
     }
     return "nba_player_boxscores", {**row, **numbers_of(numbers, did_play=bool(minutes))}

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import AwareDatetime, Field
 
 from processors.base import LandedPage, Processor, Row, Table, with_nullable
+from processors.told_values import joined, unless_blank, unless_nobody
 from scrapers.answers import landed_json
 from scrapers.partition import Partition
 
@@ -83,14 +84,15 @@ class NbaPlaybyplay(Processor):
                     "period": action["period"],
                     "clock": action["clock"],
                     "left_s": int(clock[1]) * 60 + float(clock[2]) if clock else None,
-                    "acted_at": action.get("timeActual") or None,
+                    "acted_at": unless_blank(action.get("timeActual")),
                     "action_type": action["actionType"],
-                    "sub_type": action.get("subType") or None,
-                    "description": action.get("description") or None,
-                    "score_home": action["scoreHome"] or None,
-                    "score_away": action["scoreAway"] or None,
-                    "qualifiers": ",".join(action.get("qualifiers") or ()) or None,
-                    **{column: action.get(name) or None for column, name in {**TEXTS, **IDS}.items()},
+                    "sub_type": unless_blank(action.get("subType")),
+                    "description": unless_blank(action.get("description")),
+                    "score_home": unless_blank(action["scoreHome"]),
+                    "score_away": unless_blank(action["scoreAway"]),
+                    "qualifiers": joined(action.get("qualifiers"), ","),
+                    **{column: unless_blank(action.get(name)) for column, name in TEXTS.items()},
+                    **{column: unless_nobody(action.get(name)) for column, name in IDS.items()},
                     **{column: action.get(name) for column, name in NUMBERS.items()},
                 },
             )

@@ -8,6 +8,7 @@ from pydantic import AwareDatetime, Field
 
 from processors.base import LandedPage, Processor, Row, Table
 from processors.platforms.nba_com import eastern_instant
+from processors.told_values import unless_blank, unless_nobody
 from scrapers.answers import landed_json
 from scrapers.partition import Partition
 from scrapers.platforms.nba_com import FINAL, is_postponed, kind_of
@@ -82,7 +83,7 @@ def _row(game: dict[str, Any], season: str) -> dict[str, Any]:
         "game_id": game["gameId"],
         "game_date": game["gameDateEst"][:10],
         "game_kind": kind_of(game["gameId"]),
-        "game_code": game.get("gameCode") or None,
+        "game_code": unless_blank(game.get("gameCode")),
         "status": status,
         "status_text": text,
         "is_postponed": is_postponed(status, text),
@@ -92,11 +93,11 @@ def _row(game: dict[str, Any], season: str) -> dict[str, Any]:
         "week_number": game.get("weekNumber"),
     }
     for column, name in _TEXTS.items():
-        row[column] = game.get(name) or None
+        row[column] = unless_blank(game.get(name))
     for side in ("home", "away"):
         team = game[f"{side}Team"]
-        row[f"{side}_team_id"] = team["teamId"] or None
-        row[f"{side}_team_tricode"] = team["teamTricode"] or None
+        row[f"{side}_team_id"] = unless_nobody(team["teamId"])
+        row[f"{side}_team_tricode"] = unless_blank(team["teamTricode"])
         row[f"{side}_score"] = team["score"] if status == FINAL else None
     return row
 

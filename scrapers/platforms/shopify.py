@@ -56,6 +56,9 @@ def _check(product: Any) -> None:
             raise SourceContractError(f"product {product['id']} has a variant without id")
         if not isinstance(variant.get("price"), str) or not _PRICE.fullmatch(variant["price"]):
             raise SourceContractError(f"variant {variant['id']} has no price in major units, as in 12.50")
+        before = variant.get("compare_at_price")
+        if before not in (None, "") and not (isinstance(before, str) and _PRICE.fullmatch(before)):
+            raise SourceContractError(f"variant {variant['id']} has an earlier price that is none, as in 12.50")
         if type(variant.get("available")) is not bool:
             raise SourceContractError(f"variant {variant['id']} does not say whether it is available")
 

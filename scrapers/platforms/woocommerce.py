@@ -64,8 +64,9 @@ def _check(row: Any, currency: str) -> None:
         raise SourceContractError(f"product {row['id']} has no prices in minor units")
     if not 0 <= prices["currency_minor_unit"] <= 6:
         raise SourceContractError(f"product {row['id']} has {prices['currency_minor_unit']} decimals")
-    if not isinstance(prices.get("price"), str) or not _MINOR_UNITS.fullmatch(prices["price"]):
-        raise SourceContractError(f"product {row['id']} has a price that is not a number of minor units")
+    for price in (prices.get("price"), prices.get("regular_price") or ""):
+        if not isinstance(price, str) or not _MINOR_UNITS.fullmatch(price):
+            raise SourceContractError(f"product {row['id']} has a price that is not a number of minor units")
     if prices.get("currency_code") != currency:
         raise SourceContractError(
             f"product {row['id']} costs {prices.get('currency_code')}, the settings say {currency}",

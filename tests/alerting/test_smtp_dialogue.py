@@ -184,6 +184,25 @@ def test_a_server_that_says_nothing_to_quit_costs_seconds_and_no_second_mail(tal
     assert len(talker.taken) == 1
 
 
+def test_a_goodbye_without_an_end_is_not_heard_out(talker):
+    """Whoever is killed meanwhile has not yet marked the mail as sent."""
+    heard_out = []
+
+    def talking(_: str) -> str:
+        with contextlib.suppress(OSError):
+            for _ in range(60):
+                talker.connection.sendall(b"221-bye\r\n")
+                time.sleep(0.05)
+            heard_out.append(True)
+        return ""
+
+    talker.answers["QUIT"] = talking
+    talker.channel(timeout_s=0.2).send(mail())
+    talker.close()
+    assert len(talker.taken) == 1
+    assert heard_out == []
+
+
 def test_a_server_that_keeps_talking_and_never_answers_is_given_up(talker):
     """The time-out is one per read, and each of these lines comes in time."""
 
