@@ -19,6 +19,7 @@ from alerting.message import backfill_mail, message_id, smaller_mails, text_of
 from alerting.object_store import ObjectStore
 from alerting.outbox import Delivered, HumanNotice, Outbox, OutboxEntry
 from alerting.redaction import redact
+from alerting.store_clock import StoreClock
 from alerting.wording import command_lines, duration, plural, span
 
 _log = logging.getLogger("gapless.alerting")
@@ -122,10 +123,14 @@ def tell_human(
     own = outbox.read(backfill_id)
     backfill_id = own.told_by if own and own.told_by else backfill_id
 
+    def is_busy(notice: HumanNotice) -> bool:
+        """Another process is at it. When its claim was written is not known: heartbeats write the same object."""
+        until = notice.claimed_until
+        return until is not None and (now < until or now - StoreClock(store).ahead() < until)
+
     def claim(entry: OutboxEntry) -> OutboxEntry | None:
         notice = entry.human or HumanNotice(incident)
-        busy = notice.claimed_until is not None and now < notice.claimed_until
-        if entry.closed or notice.sent_at is not None or busy:
+        if entry.closed or notice.sent_at is not None or is_busy(notice):
             return None
         notice.claimed_until = now + dt.timedelta(seconds=_CLAIM_S)
         notice.message_id = message_id(entry, "human")

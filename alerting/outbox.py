@@ -24,6 +24,7 @@ from alerting.journal import path_part
 from alerting.machine import is_process_gone, machine_name
 from alerting.object_store import ObjectStore
 from alerting.run_facts import RunFacts
+from alerting.store_clock import StoreClock
 from alerting.versioned_record import Version, VersionedRecord
 
 State = Literal["open", "claimed", "sent", "refused", "archived"]
@@ -225,7 +226,7 @@ class Outbox:
         """
 
         def take(entry: OutboxEntry) -> OutboxEntry | None:
-            if not entry.claimable(now, by):
+            if not entry.claimable(now, by) or self._is_at_it(entry, by, now):
                 return None
             also(entry)
             entry.state, entry.claimed_by = "claimed", by
@@ -233,6 +234,18 @@ class Outbox:
             return entry
 
         return self.update(backfill_id, take)
+
+    def _is_at_it(self, entry: OutboxEntry, by: str, now: dt.datetime) -> bool:
+        """Whether a claim of another sender that looks over by this machine's clock still runs by that of the store."""
+        if (
+            entry.state != "claimed"
+            or entry.claimed_by == by
+            or entry.claimed_until is None
+            or _is_gone(entry.claimed_by)
+        ):
+            return False
+        lasts = dt.timedelta(seconds=CLAIM_S)
+        return not StoreClock(self.store).is_over(_name(entry.backfill_id), entry.claimed_until, lasts, now)
 
     def entries(self, unreadable: list[StateUnreadable] | None = None) -> Iterator[OutboxEntry]:
         """Every entry that still owes something, by one listing and one read each.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, ParamSpec, TypeVar
 
 from prefect import flow
@@ -14,10 +14,11 @@ from prefect.states import Completed, Failed
 from alerting.errors import PipelineError
 from alerting.outbox import Outbox
 from alerting.redaction import redact
+from alerting.store_clock import StoreClock
 from alerting.wording import plural
 from flows.closing.close import close_backfill, close_dead_runs
 from flows.closing.review import look_after_reviews
-from flows.coordination.lease import LeaseRecord, list_leases, release_lease
+from flows.coordination.lease import LeaseRecord, has_run_out, list_leases, release_lease
 from flows.log import failed, lets_out_redacted, partition_logger
 from flows.run.interruption import end_run, is_over
 from flows.run.progress_artifact import end_progress
@@ -33,7 +34,8 @@ R = TypeVar("R")
 async def watchdog() -> State[Any]:
     """Closes dead runs: the mail they owe is sent from the journal, parent and children become Crashed.
 
-    A run is dead when its lease has had no heartbeat for the lease's time to live. Every step can be repeated.
+    A run is dead when its lease has had no heartbeat for the lease's time to live, by the clock of the store as well.
+    Every step can be repeated.
     """
     try:
         return await _watch(build_services(), utc_now())
@@ -54,7 +56,7 @@ async def _watch(services: Services, now: dt.datetime) -> State[Any]:
 
     # `close_dead_runs` raises for what cannot be read, when all others are closed.
     leases = await asyncio.to_thread(lambda: list(list_leases(services.store, unreadable=[])))
-    dead = [lease for lease in leases if _is_dead(lease, now)]
+    dead = await asyncio.to_thread(_dead, services, leases, now)
     for lease in leases:
         if lease.state == "paused" and await tried(lease.source, _is_given_up, lease):
             log.warning("%s: ended while paused: %s", lease.source, lease.describe())
@@ -100,5 +102,6 @@ def _end(services: Services, lease: LeaseRecord) -> None:
         )
 
 
-def _is_dead(lease: LeaseRecord, now: dt.datetime) -> bool:
-    return lease.state == "held" and lease.expires_at <= now
+def _dead(services: Services, leases: Iterable[LeaseRecord], now: dt.datetime) -> list[LeaseRecord]:
+    clock = StoreClock(services.store)
+    return [lease for lease in leases if lease.state == "held" and has_run_out(clock, lease, now)]

@@ -11,15 +11,16 @@ from collections.abc import Callable
 from functools import partial
 
 from alerting.errors import CriticalError, LeaseHeld, PipelineError
+from alerting.store_clock import StoreClock
 from flows.child_runs.messages import Outcome, Report, Stop, read_orders, report_name, write_report
 from flows.coordination.instant import Instant
-from flows.coordination.lease import read_lease
+from flows.coordination.lease import lease_name, read_lease
 from flows.log import partition_logger
 from flows.run.breaker_limits import Limits
 from flows.run.circuit_breaker import Breaker
 from flows.run.decision import Decision
 from flows.run.run import Run
-from flows.run.supervisor import SHORTEST_STEP_S, learn_what_was_done, memory_bytes
+from flows.run.supervisor import SHORTEST_STEP_S, known_now, learn_what_was_done, memory_bytes
 from scrapers.scrape import utc_now
 
 PARENT_SILENT = "parent silent"
@@ -120,13 +121,12 @@ class Follower:
         self._due = asyncio.Event()
         self._parent_is_silent = False
         self._orders = 0
-        self._shut_at = utc_now()
+        self._known = known_now(run)
         self._told_to_stop: CriticalError | None = None
         self._reported: Report | None = None
         self._reported_s = 0.0
         self._writing = threading.Lock()
-        self._ahead_s = 0.0
-        self._clock_asked_s: float | None = None
+        self._clock = StoreClock(run.services.store)
 
     async def begin(self) -> None:
         """First the report, then the orders: see `flows.child_runs.messages`."""
@@ -138,9 +138,10 @@ class Follower:
         run, ttl_s = self._run, self._run.services.settings.lease_ttl_s
         lease = await run.in_thread(read_lease, run.services.store, run.source)
         is_its_own = lease is not None and lease.state == "held" and lease.backfill_id == run.backfill_id
-        late_s = (utc_now() - lease.expires_at).total_seconds() if lease is not None else 0.0
-        if is_its_own and late_s > 0:
-            late_s -= await run.in_thread(self._clock_ahead_s)
+        late_s = 0.0
+        if lease is not None and is_its_own:
+            given = lease_name(run.source), lease.expires_at, lease.lasts, utc_now()
+            late_s = (await run.in_thread(self._clock.late, *given)).total_seconds()
         if not is_its_own or late_s > PATIENCE * ttl_s:
             raise LeaseHeld(
                 f"backfill {run.backfill_id} no longer holds the source; this window starts nothing",
@@ -153,23 +154,6 @@ class Follower:
             partition_logger().warning(
                 "no heartbeat of the parent for %.0f s: nothing is begun until there is one", late_s + ttl_s
             )
-
-    def _clock_ahead_s(self) -> float:
-        """How far the clock of this machine is ahead of that of the store, by a report that is written now; 0 where the
-        store has none. A living parent would look dead to a clock that is some minutes wrong. Blocking.
-        """
-        run, now_s = self._run, time.monotonic()
-        if self._clock_asked_s is None or now_s - self._clock_asked_s > run.services.settings.lease_ttl_s:
-            with self._writing:
-                if self._reported is not None and self._reported.ended:
-                    return self._ahead_s
-                self._reported = None
-                self._report(ended=False)
-            name = report_name(run.backfill_id, self._window_id)
-            found = next((one for one in run.services.store.list(name) if one.name == name), None)
-            at = found.updated_at if found is not None else None
-            self._ahead_s, self._clock_asked_s = (utc_now() - at).total_seconds() if at is not None else 0.0, now_s
-        return self._ahead_s
 
     async def stay(self) -> None:
         """Follows until cancelled, or until the run is stopped because there is no parent to follow any more."""
@@ -227,12 +211,12 @@ class Follower:
         self._recorder.judged(orders.judged.get(name, 0))
         wanted = orders.closed_by | self._own_reasons() if run.stopped_by is None else frozenset()
         if wanted and not run.gate.closed_by:
-            self._shut_at = begun.at
+            self._known = known_now(run)
         for why in wanted - run.gate.closed_by:
             await run.gate.shut(why)
         if run.gate.closed_by - wanted:
             # Live work may have been there meanwhile.
-            await run.in_thread(learn_what_was_done, run, self._shut_at)
+            await run.in_thread(learn_what_was_done, run, self._known)
         for why in run.gate.closed_by - wanted:
             await run.gate.open(why)
         # Half of what makes the parent give it up: a window that was frozen for longer looks at its orders first.

@@ -7,8 +7,9 @@ from typing import Any
 
 from alerting.errors import LeaseHeld
 from alerting.object_store import GenerationConflict
+from alerting.store_clock import StoreClock
 from flows.coordination.intervention import Intervention
-from flows.coordination.lease import lease_record
+from flows.coordination.lease import is_taken, lease_record
 from flows.wiring import Services
 
 _HOLDING = ("held", "paused")
@@ -36,7 +37,7 @@ def release_by_hand(
             hint=f"gapless status {source}",
         )
     state = _prefect_state(held.flow_run_id) if held.flow_run_id else ""
-    if held.is_alive(by.at) and state not in _ENDED and not force:
+    if state not in _ENDED and not force and is_taken(StoreClock(services.store), held, by.at):
         raise LeaseHeld(
             f"the holder may be alive: {held.describe()}, Prefect says {state or 'nothing'}. Nothing was done",
             source=source,

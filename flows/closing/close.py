@@ -18,12 +18,13 @@ from alerting.errors import PipelineError, StateUnreadable
 from alerting.outbox import Outbox, OutboxEntry
 from alerting.ranges import compress_dates
 from alerting.run_facts import RunFacts, Wait
+from alerting.store_clock import StoreClock
 from flows.closing.announcing import announce, run_events
 from flows.closing.close_family import family_ending, family_facts, told_steps
 from flows.closing.dropping import settle_review, waiting_ids
 from flows.closing.record import keep_mail, keep_record
 from flows.closing.settle_ledger import Ending, settle_ledger
-from flows.coordination.lease import list_leases, release_lease, suspended_runs
+from flows.coordination.lease import has_run_out, list_leases, release_lease, suspended_runs
 from flows.ledger.cooldowns import cooling_until, held_back, lift_command
 from flows.ledger.ledger import LedgerEntry, Verdict
 from flows.ledger.pending import CANCELLED
@@ -275,7 +276,8 @@ def _owed_and_alive(
     """What is owed, and the ids of runs that live; what cannot be read of either is added to ``troubles``."""
     unreadable = list[StateUnreadable]()
     leases = list(list_leases(services.store, unreadable))
-    alive = {lease.backfill_id for lease in leases if lease.state == "held" and lease.expires_at > now}
+    clock = StoreClock(services.store)
+    alive = {one.backfill_id for one in leases if one.state == "held" and not has_run_out(clock, one, now)}
     alive |= suspended_runs(leases)
     # A live run takes the lease of a run whose rows wait for approval, and that run lives all the same.
     alive |= waiting_ids(list_reviews(services.store, waiting_only=True, unreadable=unreadable))

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 from alerting.errors import LeaseHeld, StateUnreadable
 from alerting.machine import is_process_gone, machine_name
 from alerting.object_store import GenerationConflict, ObjectStore
+from alerting.store_clock import StoreClock
 from alerting.versioned_record import Version, VersionedRecord
 from flows.coordination.instant import Instant
 from flows.coordination.standstill import Standstill
@@ -53,7 +54,10 @@ class LeaseRecord(BaseModel):
     expires_at: dt.datetime
 
     def is_alive(self, now: dt.datetime) -> bool:
-        """Held, with a recent heartbeat, and not by a process of this machine that is gone; or lent to a live run."""
+        """Held, with a recent heartbeat, and not by a process of this machine that is gone; or lent to a live run.
+
+        By ``now`` alone: who would do something to the holder asks `is_taken`.
+        """
         if self.is_lent(now):
             return True
         if self.state != "held" or self.expires_at <= now:
@@ -74,6 +78,11 @@ class LeaseRecord(BaseModel):
     def is_lent(self, now: dt.datetime) -> bool:
         """A live run works on the source by a loan that has not run out."""
         return bool(self.lent_to) and self.lent_until is not None and self.lent_until > now
+
+    @property
+    def lasts(self) -> dt.timedelta:
+        """From one heartbeat on."""
+        return self.expires_at - self.heartbeat_at
 
     def describe(self) -> str:
         """Holder, start, mode, and where to look, for the message of the one who has to wait."""
@@ -133,8 +142,11 @@ class Lease:
         stored, begun = lease_record(store, source), Instant.now(now)
         seen = stored.version()
         held = seen.value if seen else None
-        if held and held.is_alive(now) and (held.backfill_id != holder.backfill_id or held.is_lent(now)):
-            raise _refused(held)
+        if held is not None:
+            # A run that begins again has its own lease, unless it lent it.
+            is_anothers = is_lent if held.backfill_id == holder.backfill_id else is_taken
+            if is_anothers(StoreClock(store), held, now):
+                raise _refused(held)
         record = LeaseRecord(
             source=source,
             state="held",
@@ -226,6 +238,28 @@ def list_leases(store: ObjectStore, unreadable: list[StateUnreadable] | None = N
 def suspended_runs(leases: Iterable[LeaseRecord]) -> set[str]:
     """Ids of the backfills that wait for Resume."""
     return {one.suspended_run.backfill_id for one in leases if one.suspended_run}
+
+
+def has_run_out(clock: StoreClock, held: LeaseRecord, now: dt.datetime) -> bool:
+    """Whether the holder has given no sign of life for too long, by the clock of the store as well."""
+    if held.expires_at > now:
+        return False
+    name = lease_name(held.source)
+    return is_process_gone(held.machine, held.pid) or clock.is_over(name, held.expires_at, held.lasts, now)
+
+
+def is_lent(clock: StoreClock, held: LeaseRecord, now: dt.datetime) -> bool:
+    """As `LeaseRecord.is_lent`; a loan that looks over is asked about at the store."""
+    if not held.lent_to or held.lent_until is None:
+        return False
+    return held.is_lent(now) or not clock.is_over(lease_name(held.source), held.lent_until, held.lasts, now)
+
+
+def is_taken(clock: StoreClock, held: LeaseRecord, now: dt.datetime) -> bool:
+    """As `LeaseRecord.is_alive`; a holder that looks dead is asked about at the store, whose clock all share."""
+    if held.is_alive(now) or is_lent(clock, held, now):
+        return True
+    return held.state == "held" and held.expires_at <= now and not has_run_out(clock, held, now)
 
 
 def release_lease(store: ObjectStore, source: str, backfill_id: str, now: dt.datetime) -> bool:

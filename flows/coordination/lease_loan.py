@@ -18,9 +18,10 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from alerting.errors import LeaseHeld, PipelineError
 from alerting.object_store import ObjectStore
+from alerting.store_clock import StoreClock
 from alerting.versioned_record import Version, VersionedRecord
 from flows.coordination.instant import Instant
-from flows.coordination.lease import Holder, Lease, LeaseRecord, lease_record, read_lease
+from flows.coordination.lease import Holder, Lease, LeaseRecord, is_taken, lease_record, read_lease
 from flows.log import partition_logger
 from flows.wiring import Services
 from scrapers.scrape import utc_now
@@ -61,11 +62,12 @@ def ask_for(
     """Asks the backfill that holds ``source`` to yield; the loan once it did, None while it has not."""
     begun = Instant.now(now)
     seen = lease_record(store, source).version()
-    if seen is None or not seen.value.is_alive(now):
+    if seen is None or not is_taken(StoreClock(store), seen.value, now):
         return None
     held = seen.value
     if held.lent_to == live_id:
-        until = held.lent_until or held.expires_at
+        # Its own clock may be behind that of the lender.
+        until = min(held.lent_until or held.expires_at, now + dt.timedelta(seconds=ttl_s))
         borrowed = held.model_copy(update={"backfill_id": live_id, "mode": mode, "expires_at": until})
         return BorrowedLease(store, Version(borrowed, seen.generation), ttl_s, begun=begun)
     if held.mode == "backfill" and not held.wanted_by:

@@ -7,13 +7,16 @@ import contextlib
 import datetime as dt
 import resource
 import sys
+import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from alerting.errors import PipelineError
 from flows.coordination.blackout import blackouts_of, paused_until
-from flows.coordination.lease import Lease, read_lease
-from flows.coordination.lease_loan import borrower, lend, take_back
+from flows.coordination.lease import Lease, LeaseRecord, read_lease
+from flows.coordination.lease_loan import lend, take_back
 from flows.coordination.standstill import BLACKOUT, LIVE, SOURCE_DOWN, Standstill
+from flows.ledger.ledger import LedgerEntry
 from flows.log import partition_logger
 from flows.run.run import Run
 from scrapers.scrape import utc_now
@@ -30,6 +33,9 @@ class Supervisor:
         self._blackouts = blackouts_of(run.services.settings.blackouts, run.source)
         self._lent_at: dt.datetime | None = None
         self._lent_to = ""
+        self._known: Mapping[str, LedgerEntry] = {}
+        self._lent_until: dt.datetime | None = None
+        self._loan_ends_s = 0.0
         if run.asked.breaker:
             settings = run.services.settings
             run.breaker.wait_out_bursts(settings.breaker_probe_pause_s, settings.breaker_probes)
@@ -108,25 +114,43 @@ class Supervisor:
             return
         if self._lent_at is None:
             await run.gate.shut(LIVE)
+            self._known = known_now(run)
             is_idle = run.gate.is_idle and (run.windows is None or run.windows.are_idle)
             live_id = await run.in_thread(lend, store, self._lease, now) if is_idle else ""
             if live_id:
                 self._lent_at, self._lent_to = now, live_id
                 run.note(f"paused at {now:%H:%M:%S} UTC for live run {live_id}")
-        elif not await run.in_thread(borrower, store, run.source, now):
+        elif self._is_loan_over(held):
             await run.in_thread(take_back, store, self._lease)
-            await run.in_thread(learn_what_was_done, run, self._lent_at)
+            await run.in_thread(learn_what_was_done, run, self._known)
             self._lent_at, self._lent_to = None, ""
             await run.gate.open(LIVE)
 
+    def _is_loan_over(self, held: LeaseRecord) -> bool:
+        """It was returned, or for as long as a loan lasts no heartbeat of the live run has prolonged it.
 
-def learn_what_was_done(run: Run, since: dt.datetime) -> None:
-    """Reads what a live run wrote since then, so that none of its partitions is fetched or loaded over. Blocking."""
-    keys = list(run.work.partitions)
+        By the clock of this process alone: the one that says ``lent_until`` is of another machine, and may be wrong.
+        """
+        now_s = time.monotonic()
+        if held.lent_until != self._lent_until:
+            self._lent_until, self._loan_ends_s = held.lent_until, now_s + self._lease.ttl_s
+        return not held.lent_to or now_s >= self._loan_ends_s
+
+
+def known_now(run: Run) -> dict[str, LedgerEntry]:
+    """What this run knows of its partitions."""
+    return run.ledger.known_of(list(run.work.partitions))
+
+
+def learn_what_was_done(run: Run, before: Mapping[str, LedgerEntry]) -> None:
+    """Reads what a live run wrote since `known_now`, so that none of its partitions is fetched or loaded over.
+
+    Blocking. That is what differs: the times of its entries are of the clock of another machine.
+    """
     run.work.leave_to_others(
         key
-        for key, entry in run.ledger.refresh_over(keys).items()
-        if entry.backfill_id != run.backfill_id and entry.updated_at >= since and entry.verdict.is_good
+        for key, entry in run.ledger.refresh_over(list(run.work.partitions)).items()
+        if entry.backfill_id != run.backfill_id and entry != before.get(key) and entry.verdict.is_good
     )
 
 

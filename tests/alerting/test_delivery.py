@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from alerting import delivery, errors
+from alerting import delivery, errors, store_clock
 from alerting.backfill_mode import AlertContext, BackfillMode
 from alerting.delivery import owed_summaries, send_owed_summary
 from alerting.live_alerts import AlertSettings
@@ -70,12 +70,35 @@ def test_of_many_senders_at_once_exactly_one_sends(running, store, clock, channe
 
 
 def test_a_claim_of_a_sender_that_died_is_taken_over_when_it_expires(running, store, clock, channel, tmp_path):
+    # By the clock of the store, too.
+    clock.tick(days=36_500)
     assert Outbox(store).claim(ID, "dead host", clock())
     assert send(store, [channel], clock, tmp_path).status == "claimed_by_other"
     assert owed_summaries(store, clock())[0].is_due is False
     clock.tick(seconds=901)
     assert owed_summaries(store, clock())[0].is_due is True
     assert send(store, [channel], clock, tmp_path).status == "sent"
+
+
+def test_a_sender_whose_clock_is_ahead_takes_no_claim_of_another_one_for_over(
+    running, store, clock, channel, tmp_path, monkeypatch
+):
+    now = dt.datetime.now(dt.UTC)
+    ahead = now + dt.timedelta(minutes=10)
+    assert Outbox(store).claim(ID, "another host", now)
+    monkeypatch.setattr(store_clock, "utc_now", lambda: ahead)
+    assert (
+        send_owed_summary(store, [channel], ID, now=ahead, spool_folder=tmp_path / "spool").status == "claimed_by_other"
+    )
+    assert channel.mails == []
+
+
+def test_the_claim_of_a_sender_whose_clock_is_behind_holds(running, store, clock, channel, tmp_path):
+    now = dt.datetime.now(dt.UTC)
+    assert Outbox(store).claim(ID, "another host", now - dt.timedelta(minutes=10))
+    assert (
+        send_owed_summary(store, [channel], ID, now=now, spool_folder=tmp_path / "spool").status == "claimed_by_other"
+    )
 
 
 def test_a_claim_of_a_process_of_this_machine_that_is_gone_is_taken_over_at_once(

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from toy_family import PROCESSORS, TOYS, ToyServices
 
+from alerting import store_clock
 from alerting.errors import BudgetExhausted, ConfigurationError
 from alerting.outbox import Outbox
 from deployments.local.inbox.server import InboxClient
@@ -211,6 +212,9 @@ def test_a_family_whose_process_died_is_closed_by_the_next_start_with_its_one_ma
     (owed,) = list(Outbox(services.store).entries())
     assert close_dead_runs(services, utc_now()) == [], "its lease is still held"
     later = utc_now() + dt.timedelta(seconds=services.settings.lease_ttl_s + 1)
+    with monkeypatch.context() as wrong:
+        wrong.setattr(store_clock, "utc_now", lambda: later)
+        assert close_dead_runs(services, later) == [], "the clock of this machine is ahead"
     assert close_dead_runs(services, later) == [owed.backfill_id]
     assert close_dead_runs(services, later) == []
     (mail,) = mails(inbox)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
 from live_windows import PARENT, PATIENCE_S, SOURCE, days, fleet
 
+from alerting import store_clock
 from alerting.errors import LeaseHeld
+from alerting.store_clock import StoreClock
 from flows.child_runs import follower
 from flows.child_runs.follower import PATIENCE, Follower
 from flows.child_runs.messages import (
@@ -17,7 +20,7 @@ from flows.child_runs.messages import (
     report_name,
     write_orders,
 )
-from flows.coordination.lease import Holder, Lease, LeaseRecord, lease_record
+from flows.coordination.lease import Holder, Lease, LeaseRecord, lease_name, lease_record
 from flows.ledger.ledger import Verdict
 from flows.run.supervisor import SHORTEST_STEP_S
 from scrapers.scrape import utc_now
@@ -28,21 +31,34 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("processes")
 
 
-def silent_for(place: Place, minutes: int) -> None:
-    """As if the parent's last heartbeat had been so long ago."""
-    ago = dt.timedelta(minutes=minutes)
+WRITTEN_AT = StoreClock.written_at
 
-    def aged(held: LeaseRecord | None) -> LeaseRecord | None:
-        now = utc_now()
-        until = now - ago + dt.timedelta(seconds=120)
-        return held and held.model_copy(update={"heartbeat_at": now - ago, "expires_at": until})
 
-    lease_record(place.services.store, SOURCE).update(aged)
+@pytest.fixture
+def silent_for(place: Place, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """As if the parent's last heartbeat had been so many minutes ago."""
+
+    def silent(minutes: int) -> None:
+        ago = dt.timedelta(minutes=minutes)
+
+        def aged(held: LeaseRecord | None) -> LeaseRecord | None:
+            now = utc_now()
+            until = now - ago + dt.timedelta(seconds=120)
+            return held and held.model_copy(update={"heartbeat_at": now - ago, "expires_at": until})
+
+        def written_at(clock: StoreClock, name: str) -> dt.datetime | None:
+            at = WRITTEN_AT(clock, name)
+            return at and at - (ago if name == lease_name(SOURCE) else dt.timedelta())
+
+        lease_record(place.services.store, SOURCE).update(aged)
+        monkeypatch.setattr(StoreClock, "written_at", written_at)
+
+    return silent
 
 
 @pytest.mark.parametrize("has_begun", [True, False])
 def test_a_window_whose_parent_is_silent_stands_still_and_goes_on_with_its_next_heartbeat(
-    place: Place, caplog: pytest.LogCaptureFixture, has_begun: bool
+    place: Place, silent_for: Callable[[int], None], caplog: pytest.LogCaptureFixture, has_begun: bool
 ) -> None:
     place.upstream.trouble({"kind": "slow", "delay_s": 0.1})
 
@@ -51,7 +67,7 @@ def test_a_window_whose_parent_is_silent_stands_still_and_goes_on_with_its_next_
             window = found.window(*days(1, 20)) if has_begun else None
             await found.until(lambda: found.run.tally.calls >= (2 if has_begun else 0))
             # The lease's time is over, and nobody else has taken it.
-            silent_for(place, minutes=4)
+            silent_for(4)
             window = window or found.window(*days(1, 20))
             await found.until(lambda: "no heartbeat of the parent" in caplog.text)
             await found.until(lambda: found.report("2025-01-01").is_idle)
@@ -69,10 +85,11 @@ def test_a_window_whose_parent_is_silent_stands_still_and_goes_on_with_its_next_
 
 
 def test_a_window_on_a_machine_whose_clock_is_wrong_does_not_take_its_parent_for_dead(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    place: Place, silent_for: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ahead = dt.timedelta(seconds=(PATIENCE + 2) * 120)
-    monkeypatch.setattr(follower, "utc_now", lambda: utc_now() + ahead)
+    for module in (follower, store_clock):
+        monkeypatch.setattr(module, "utc_now", lambda: utc_now() + ahead)
 
     async def story() -> None:
         async with fleet("2025-01-01", "2025-01-04") as found:
@@ -81,7 +98,7 @@ def test_a_window_on_a_machine_whose_clock_is_wrong_does_not_take_its_parent_for
             window.result()
             assert place.upstream.calls.report()["total"] == 4
             # Nor for alive when it is dead: the store's clock tells.
-            silent_for(place, minutes=2 * (PATIENCE + 1) + 1)
+            silent_for(2 * (PATIENCE + 1) + 1)
             with pytest.raises(LeaseHeld, match="no longer holds the source"):
                 await found.window("2025-01-04")
 
@@ -164,7 +181,7 @@ def test_a_window_that_cannot_follow_its_parent_any_more_ends_and_stops_no_other
 
 @pytest.mark.parametrize("end", ["released", "taken over", "silent for too long"])
 def test_a_window_that_stands_still_for_its_parent_ends_when_the_source_is_not_the_parents_any_more(
-    place: Place, caplog: pytest.LogCaptureFixture, end: str
+    place: Place, silent_for: Callable[[int], None], caplog: pytest.LogCaptureFixture, end: str
 ) -> None:
     place.upstream.trouble({"kind": "slow", "delay_s": 0.1})
 
@@ -172,14 +189,14 @@ def test_a_window_that_stands_still_for_its_parent_ends_when_the_source_is_not_t
         async with fleet("2025-01-01", "2025-01-20") as found:
             window = found.window(*days(1, 20))
             await found.until(lambda: found.run.tally.calls >= 1)
-            silent_for(place, minutes=4)
+            silent_for(4)
             await found.until(lambda: "no heartbeat of the parent" in caplog.text)
             if end == "released":
                 found.lease.release(utc_now())
             elif end == "taken over":
                 Lease.acquire(place.store, SOURCE, Holder("bf-another00001"), now=utc_now(), ttl_s=120)
             else:
-                silent_for(place, minutes=2 * (PATIENCE + 1) + 1)
+                silent_for(2 * (PATIENCE + 1) + 1)
             async with asyncio.timeout(PATIENCE_S):
                 await window
             assert place.upstream.calls.report()["total"] < 20

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import datetime as dt
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,7 +21,9 @@ from flows.child_runs.messages import (
     write_orders,
 )
 from flows.closing.finish import finish
+from flows.coordination.lease import read_lease
 from flows.coordination.lease_loan import BorrowedLease, ask_for, borrower
+from flows.ledger.ledger import Ledger
 from flows.ledger.verdicts import abort_reason
 from flows.loading import BatchLoader, LandedQueue, load_in_batches
 from flows.mapping import land_in_windows, map_windows
@@ -58,8 +62,18 @@ def test_windows_stand_still_for_live_work_and_do_not_fetch_what_it_did(place: P
             place.fill("2025-01-20", 1)
             assert place.upstream.calls.report()["total"] == asked_before + 1
 
-            loan = ask_for(store, SOURCE, "live-1", mode="daily", now=utc_now(), ttl_s=60)
+            # All that it says of time is by a clock that is ten minutes behind.
+            behind = dt.timedelta(minutes=10)
+            ledger = Ledger(store, SOURCE)
+            done = ledger.refresh()["2025-01-20"]
+            ledger.put(dataclasses.replace(done, updated_at=done.updated_at - behind))
+            loan = ask_for(store, SOURCE, "live-1", mode="daily", now=utc_now() - behind, ttl_s=60)
             assert isinstance(loan, BorrowedLease)
+            loan.heartbeat(utc_now() - behind)
+            await found.supervisor.step()
+            held = read_lease(store, SOURCE)
+            assert held is not None
+            assert held.lent_to == "live-1", "its loan is prolonged, whatever its clock says"
             loan.release(utc_now())
             await found.until(lambda: all(window.done() for window in windows))
             for window in windows:

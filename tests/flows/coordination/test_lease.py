@@ -9,12 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from alerting import machine
+from alerting import machine, store_clock
 from alerting.errors import LeaseHeld, StateUnreadable
 from alerting.memory_store import MemoryObjectStore
 from flows.coordination.lease import Holder, Lease, list_leases, pause_lease, read_lease, release_lease, suspended_runs
+from flows.coordination.lease_loan import ask_for, lend
+from scrapers.scrape import utc_now
 
-NOW = dt.datetime(2025, 2, 1, 12, tzinfo=dt.UTC)
+# Later than the store, which knows by its own clock when it took a lease.
+NOW = dt.datetime(2125, 2, 1, 12, tzinfo=dt.UTC)
 LATER = NOW + dt.timedelta(seconds=61)
 
 
@@ -29,7 +32,7 @@ def test_the_second_run_is_refused_with_holder_start_mode_and_where_to_look() ->
     acquire(store, "bf-1")
     with pytest.raises(LeaseHeld) as refused:
         acquire(store, "bf-2")
-    for part in ("bf-1", "2025-02-01 12:00:00 UTC", "backfill", "flow run", "nothing was done"):
+    for part in ("bf-1", "2125-02-01 12:00:00 UTC", "backfill", "flow run", "nothing was done"):
         assert part in str(refused.value)
 
 
@@ -170,3 +173,62 @@ def test_a_suspended_run_that_goes_on_holds_the_lease_as_any_other(suspended: Me
     held = read_lease(suspended, "s")
     assert held is not None
     assert (held.state, held.suspended) == ("released", None)
+
+
+TEN_MINUTES = dt.timedelta(minutes=10)
+
+
+@pytest.fixture
+def ahead(monkeypatch: pytest.MonkeyPatch) -> dt.datetime:
+    """What a machine whose clock is ten minutes ahead takes for now."""
+    monkeypatch.setattr(store_clock, "utc_now", lambda: utc_now() + TEN_MINUTES)
+    return utc_now() + TEN_MINUTES
+
+
+def test_a_machine_whose_clock_is_ahead_takes_no_living_run_for_dead(ahead: dt.datetime) -> None:
+    store = MemoryObjectStore()
+    acquire(store, "bf-1", utc_now())
+    with pytest.raises(LeaseHeld, match="bf-1"):
+        acquire(store, "bf-2", ahead)
+    acquire(store, "bf-2", ahead + 2 * TEN_MINUTES)
+
+
+def test_a_run_on_a_machine_whose_clock_is_behind_is_not_taken_for_dead() -> None:
+    store = MemoryObjectStore()
+    first = acquire(store, "bf-1", utc_now() - TEN_MINUTES)
+    with pytest.raises(LeaseHeld, match="bf-1"):
+        acquire(store, "bf-2", utc_now())
+    first.heartbeat(utc_now() - TEN_MINUTES)
+    acquire(store, "bf-2", utc_now() + dt.timedelta(seconds=61))
+
+
+def test_a_loan_is_over_by_the_clock_of_the_store_only(ahead: dt.datetime) -> None:
+    store = MemoryObjectStore()
+    backfill = acquire(store, "bf-1", utc_now())
+    ask_for(store, "s", "daily-1", mode="daily", now=ahead, ttl_s=60)
+    assert lend(store, backfill, utc_now()) == "daily-1", "its lease is alive to who asks for it"
+    backfill.release(utc_now())
+    for who in ("bf-1", "bf-2"):
+        with pytest.raises(LeaseHeld):
+            acquire(store, who, ahead)
+
+
+def test_a_borrower_whose_clock_is_behind_does_not_think_that_it_has_the_source_for_longer() -> None:
+    store = MemoryObjectStore()
+    backfill = acquire(store, "bf-1")
+    ask_for(store, "s", "daily-1", mode="daily", now=NOW, ttl_s=60)
+    lend(store, backfill, NOW)
+    behind = NOW - TEN_MINUTES
+    loan = ask_for(store, "s", "daily-1", mode="daily", now=behind, ttl_s=60)
+    assert loan is not None
+    assert loan.held_until.at == behind + dt.timedelta(seconds=60)
+
+
+def test_nothing_is_asked_about_a_lease_that_is_free_or_alive() -> None:
+    store = MemoryObjectStore()
+    acquire(store, "bf-1", utc_now()).release(utc_now())
+    lease = acquire(store, "bf-2", utc_now())
+    with pytest.raises(LeaseHeld):
+        acquire(store, "bf-3", utc_now())
+    lease.release(utc_now())
+    assert [one.name for one in store.list("")] == ["leases/s.json"]
