@@ -33,7 +33,7 @@ from flows.run.work_set import Landed
 from processors.batch_reading import BatchRows
 from processors.load_plan import Warehouse
 from processors.process import LoadContext, Prepared, Receipt, prepare
-from processors.receipt import read_receipt
+from processors.receipt import dropped_rightly, read_receipt
 from processors.verification import Verification, verify
 from scrapers.manifest import Manifest
 from scrapers.partition import window_name
@@ -326,13 +326,11 @@ async def validate_batch(run: Run, batch: Sequence[Manifest]) -> State[Any]:
 async def _recount(run: Run, manifests: list[Manifest]) -> dict[str, Verification] | BaseException:
     """Compares the tables with the manifests, and with what the receipts say was dropped rightly."""
     keys = [one.partition for one in manifests]
-    entries = [entry for key in keys if (entry := run.ledger.get(key)) is not None]
+    rests_on = {key: entry.receipt_id for key in keys if (entry := run.ledger.get(key)) is not None}
 
-    def dropped() -> dict[str, dict[str, int]]:
-        found: dict[str, dict[str, int]] = {}
-        for receipt_id in sorted({entry.receipt_id for entry in entries if entry.receipt_id}):
-            found.update(read_receipt(run.services.store, run.source, receipt_id).dropped)
-        return found
+    def dropped() -> dict[str, Mapping[str, int]]:
+        ids = sorted(set(rests_on.values()) - {""})
+        return dropped_rightly(rests_on, {one: read_receipt(run.services.store, run.source, one) for one in ids})
 
     async def work() -> dict[str, Verification]:
         return await run.in_thread(_verified, run, run.services.warehouse, manifests, await run.in_thread(dropped))

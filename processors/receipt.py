@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -137,6 +138,21 @@ def receipt_name(source: str, receipt_id: str) -> str:
 def read_receipt(store: ObjectStore, source: str, receipt_id: str) -> Receipt:
     """Raises ``StateUnreadable`` when it is missing or broken."""
     return _read(store, source, receipt_name(source, receipt_id))
+
+
+def dropped_rightly(receipt_of: Mapping[str, str], receipts: Mapping[str, Receipt]) -> dict[str, Mapping[str, int]]:
+    """Per partition and table, the rows that its own load left out: an earlier one of the partition may have left out
+    others, and its receipt is that of other partitions still.
+
+    Args:
+        receipt_of: By partition key, the id of the receipt that it rests on; "" for none.
+        receipts: By id.
+    """
+    return {
+        key: receipts[receipt_id].dropped[key]
+        for key, receipt_id in receipt_of.items()
+        if receipt_id in receipts and key in receipts[receipt_id].dropped
+    }
 
 
 def receipts_of(store: ObjectStore, source: str) -> list[Receipt]:

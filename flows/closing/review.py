@@ -37,7 +37,7 @@ from flows.run.data_facts import item_counts_of
 from flows.run.interruption import end_suspended
 from flows.run.run import Run
 from flows.wiring import Services
-from processors.receipt import read_receipt
+from processors.receipt import dropped_rightly, read_receipt
 from processors.review import Stale, Trial
 from processors.review_dataset import RUN_MAY_TAKE
 from processors.verification import verify
@@ -152,13 +152,9 @@ def _record(services: Services, review: Review, manifests: Sequence[Manifest]) -
     kit = services.source_kit(review.source)
     ledger = Ledger(services.store, review.source)
     entries = ledger.refresh_over(review.keys)
-    receipts = {
-        one: read_receipt(services.store, review.source, one)
-        for one in {entries[manifest.partition].receipt_id for manifest in manifests}
-    }
-    dropped: dict[str, dict[str, int]] = {}
-    for receipt in receipts.values():
-        dropped |= receipt.dropped
+    rests_on = {manifest.partition: entries[manifest.partition].receipt_id for manifest in manifests}
+    receipts = {one: read_receipt(services.store, review.source, one) for one in set(rests_on.values())}
+    dropped = dropped_rightly(rests_on, receipts)
     found = verify(manifests, processor=kit.processor, warehouse=services.warehouse, dropped=dropped)
     for manifest in manifests:
         key, entry = manifest.partition, entries[manifest.partition]

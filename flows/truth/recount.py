@@ -16,7 +16,7 @@ from flows.ledger.ledger import LedgerEntry, Verdict
 from flows.truth.deficits import not_at_source
 from flows.truth.inventory import Known, read_inventory, refuse_unsettled
 from flows.wiring import Services
-from processors.receipt import receipts_of
+from processors.receipt import dropped_rightly, receipts_of
 from processors.verification import Finding, Verification, verify
 from scrapers.manifest import Manifest
 from scrapers.threads import threads
@@ -142,14 +142,8 @@ def _manifests(services: Services, entries: Sequence[LedgerEntry]) -> tuple[list
 
 
 def _dropped(store: ObjectStore, source: str, done: Mapping[str, Known]) -> dict[str, Mapping[str, int]]:
-    wanted = {known.entry.receipt_id for known in done.values() if known.entry}
-    receipts = {one.receipt_id: one for one in receipts_of(store, source) if one.receipt_id in wanted}
-    dropped: dict[str, Mapping[str, int]] = {}
-    for key, known in done.items():
-        receipt = receipts.get(known.entry.receipt_id) if known.entry else None
-        if receipt and key in receipt.dropped:
-            dropped[key] = receipt.dropped[key]
-    return dropped
+    rests_on = {key: known.entry.receipt_id for key, known in done.items() if known.entry}
+    return dropped_rightly(rests_on, {one.receipt_id: one for one in receipts_of(store, source)})
 
 
 def _tables(

@@ -9,6 +9,7 @@ import pytest
 
 from flows.ledger.ledger import LedgerEntry
 from flows.parameters import Mode
+from processors.receipt import read_receipt
 
 if TYPE_CHECKING:
     from .conftest import Place, Ran
@@ -130,3 +131,22 @@ def test_canaries_of_a_full_run_may_come_unchanged(place: Place, ran: Ran) -> No
     assert facts.verdict == "COMPLETE"
     assert run.stopped_by is None
     assert run.tally.receipts == []
+
+
+@pytest.mark.parametrize("is_lost", [False, True])
+def test_a_recount_believes_what_the_load_of_a_date_dropped_and_not_what_an_earlier_one_did(
+    place: Place, ran: Ran, *, is_lost: bool
+) -> None:
+    place.fill(FIRST, 2)
+    earlier = read_receipt(place.store, SOURCE, place.entry(LAST).receipt_id)
+    # A line came twice then; FIRST still rests on that receipt.
+    earlier.model_copy(update={"dropped": {LAST: {"nba_bdl_player_stats": 1}}}).put(place.store)
+    place.load(place.land(LAST))
+    if is_lost:
+        place.sql(
+            "DELETE FROM {lines} WHERE game_date = DATE '" + LAST + "' AND player_id = "
+            "(SELECT MIN(player_id) FROM {lines} WHERE game_date = DATE '" + LAST + "')"
+        )
+    _, facts = ran(FIRST, LAST, mode=Mode.VALIDATE)
+    assert (facts.verdict == "COMPLETE") is not is_lost
+    assert place.entry(LAST).verdict.is_good is not is_lost
