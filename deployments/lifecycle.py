@@ -1,7 +1,8 @@
 """Prints the lifecycle of the bucket: ``python -m deployments.lifecycle > lifecycle.json``, then ``gcloud`` sets it.
 
 The rules of ``lifecycle.json`` beside this module, and one for each source whose landed pages are not to be kept for
-ever (``Scraper.raw_days``, or the setting ``GAPLESS_SOURCE_RAW_DAYS``). Manifests are no pages and stay.
+ever (``Scraper.raw_days``, or the setting ``GAPLESS_SOURCE_RAW_DAYS``), nor the rows of them that were rejected.
+Manifests are no pages and stay.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.settings import Settings
+from processors.process import REJECTS, rejects_prefix
 from scrapers.manifest import page_name, source_prefix
 from scrapers.registry import scraper, sources
 
@@ -28,8 +30,8 @@ def lifecycle(settings: Settings) -> dict[str, Any]:
             condition = {
                 "isLive": True,
                 "age": days,
-                "matchesPrefix": [source_prefix(source)],
-                "matchesSuffix": [f".{suffix}"],
+                "matchesPrefix": [source_prefix(source), rejects_prefix(source)],
+                "matchesSuffix": [f".{suffix}", f"/{REJECTS}"],
             }
             document["rule"].append({"action": {"type": "Delete"}, "condition": condition})
     return document

@@ -22,6 +22,8 @@ from scrapers.manifest import Manifest
 
 __all__ = ["LoadContext", "Prepared", "Receipt", "prepare", "process"]
 
+REJECTS = "rejects.ndjson.gz"
+"""Of a batch: the rows that broke the contract, as the source sent them."""
 _KEPT_WARNINGS = 5
 
 
@@ -124,6 +126,11 @@ class Prepared:
             self._staged = None
 
 
+def rejects_prefix(source: str) -> str:
+    """All rejects of one source."""
+    return f"rejects/source={source}/"
+
+
 def _receipt(
     staged: StagedBatch, tables: dict[str, TableReceipt], settled: dict[str, str], context: LoadContext
 ) -> Receipt:
@@ -160,7 +167,7 @@ def _dropped(batch: BatchRows, manifest: Manifest) -> dict[str, int]:
 def _keep_rejects(batch: BatchRows, source: str, store: ObjectStore) -> str:
     if not batch.rejects:
         return ""
-    name = f"rejects/source={source}/batch={batch.hash}/rejects.ndjson.gz"
+    name = f"{rejects_prefix(source)}batch={batch.hash}/{REJECTS}"
     lines = [
         json.dumps({"partition": key, **dataclasses.asdict(reject)})
         for key, rejects in batch.rejects.items()

@@ -17,6 +17,7 @@ from flows.ledger.ledger import ledger_prefix
 from flows.ledger.pending import pending_name
 from flows.planning.history import history_name
 from flows.planning.stored_plan import run_prefix
+from processors.process import REJECTS, rejects_prefix
 from processors.receipt import receipt_name
 from scrapers.manifest import attempt_prefix, page_name, source_prefix
 from scrapers.registry import scraper
@@ -48,7 +49,7 @@ def test_no_rule_deletes_a_live_object_that_a_run_or_an_auditor_needs() -> None:
         "alerts/backfill=bf-1/",
         "audit/leases/",
         "budgets/s.json",
-        "rejects/source=s/",
+        rejects_prefix("s"),
     )
     assert [name for name in kept if deletes_live(name)] == []
 
@@ -84,12 +85,12 @@ def test_pages_with_personal_data_are_deleted_when_their_source_says_or_a_settin
     assert ours == RULES
     assert rule["condition"]["age"] == scraper("hemnet_sales").raw_days == 180
     assert rule["action"]["type"] == "Delete"
-    (prefix,), (suffix,) = rule["condition"]["matchesPrefix"], rule["condition"]["matchesSuffix"]
+    prefixes, suffixes = (tuple(rule["condition"][f"matches{which}"]) for which in ("Prefix", "Suffix"))
     page = f"{attempt_prefix('hemnet_sales', 'sweep', 'a')}{page_name(1)}"
-    assert page.startswith(prefix)
-    assert page.endswith(suffix)
-    assert not f"{attempt_prefix('hemnet_sales', '2025-01', 'a')}manifest.json".endswith(suffix)
-    assert not f"{attempt_prefix('hemnet_details', '2025-01', 'a')}{page_name(1)}".startswith(prefix)
+    rejected = f"{rejects_prefix('hemnet_sales')}batch=b/{REJECTS}"
+    assert all(name.startswith(prefixes) and name.endswith(suffixes) for name in (page, rejected))
+    assert not f"{attempt_prefix('hemnet_sales', '2025-01', 'a')}manifest.json".endswith(suffixes)
+    assert not f"{attempt_prefix('hemnet_details', '2025-01', 'a')}{page_name(1)}".startswith(prefixes)
     *_, rule = printed({"GAPLESS_SOURCE_RAW_DAYS": '{"hemnet_sales": 30}'})
     assert rule["condition"]["age"] == 30
     assert printed({"GAPLESS_SOURCE_RAW_DAYS": '{"hemnet_sales": 0}'}) == RULES
