@@ -20,6 +20,7 @@ from prefect.states import Cancelled, Scheduled
 
 from alerting.errors import BlockedBySource, PipelineError
 from alerting.ranges import compress_dates
+from alerting.store_clock import StoreClock
 from flows.ledger.cooldowns import held_back
 from flows.ledger.ledger import Verdict
 from flows.ledger.resumes import Resume, drop_resumes, is_done, keep_resume, read_resumes
@@ -47,11 +48,25 @@ async def note_resume(run: Run) -> None:
             run.note(f"{error.message}; blocked again after its cooldown: it no longer resumes automatically")
         else:
             waits_for = "block" if isinstance(error, BlockedBySource) else "quota"
-            run.resumes = await _resumed(run, waits_for, at.astimezone(dt.UTC) + AFTER_RESET)
+            run.resumes = await _resumed(run, waits_for, await asyncio.to_thread(_due_at, run, at))
             run.note(f"{error.message}; {run.resumes}")
         return
     if run.client is not None:
         await _note_held_back(run)
+
+
+def _due_at(run: Run, until: dt.datetime) -> dt.datetime:
+    """When the run that goes on begins (UTC).
+
+    A machine whose clock is behind would begin it before the wait is over by that clock, meet the wall again, and mail
+    that again and again. Blocking.
+    """
+    behind = dt.timedelta()
+    try:
+        behind = max(behind, -StoreClock(run.services.store).ahead())
+    except PipelineError as problem:
+        partition_logger().warning("whether the clock of this machine is right is not known: %s", problem)
+    return until.astimezone(dt.UTC) + AFTER_RESET + behind
 
 
 async def _note_held_back(run: Run) -> None:
@@ -65,7 +80,7 @@ async def _note_held_back(run: Run) -> None:
         return
     if not held:
         return
-    at = max(one.until for one in held).astimezone(dt.UTC) + AFTER_RESET
+    at = await asyncio.to_thread(_due_at, run, max(one.until for one in held))
     keys, scraper = {key for one in held for key in one.keys}, run.kit.scraper
     gone = sorted(key for key in keys if why_unaskable(scraper, run.work.partitions[key], scraper.earliest(at)))
     left, who = sorted(keys - {*gone}), f"blocked by {', '.join(one.who for one in held)}"

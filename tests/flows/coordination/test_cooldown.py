@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from alerting import store_clock
 from alerting.errors import BlockedBySource, ConfigurationError, StateUnreadable
 from alerting.memory_store import MemoryObjectStore
 from flows import backfill as backfill_module
@@ -79,6 +80,20 @@ def test_the_cooldown_is_over_at_its_end_and_concerns_no_other_source() -> None:
         with pytest.raises(ConfigurationError, match="blocked bf-1"):
             refuse_while_cooling(store, "one", NOW + dt.timedelta(hours=after_h))
     refuse_while_cooling(store, "one", NOW + dt.timedelta(hours=2))
+
+
+def test_a_machine_whose_clock_is_behind_refuses_no_run_that_goes_on_when_the_cooldown_is_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store, behind = MemoryObjectStore(), dt.timedelta(minutes=10)
+    error = BlockedBySource("a challenge page", source="one")
+    cool_down(
+        store, error, blocked=Blocked("one"), backfill_id="bf-1", now=utc_now() - dt.timedelta(hours=2), hours=1.95
+    )
+    with pytest.raises(ConfigurationError, match="blocked bf-1"):
+        refuse_while_cooling(store, "one", utc_now() - behind)
+    monkeypatch.setattr(store_clock, "utc_now", lambda: utc_now() - behind)
+    refuse_while_cooling(store, "one", utc_now() - behind)
 
 
 def test_a_block_of_one_source_cools_down_all_of_its_account_and_names_it() -> None:
@@ -213,8 +228,14 @@ def test_a_blocked_run_goes_on_by_itself_once(
     monkeypatch.setattr(resume.deployment, "id", "a deployment", raising=False)
     place.upstream.trouble({"kind": "html403"})
     run, _ = ran(FIRST, LAST, resume_of=resume_of)
+    assert run.stopped_by is not None
+    over_at = resumes_at(run.stopped_by)
+    behind = dt.timedelta(minutes=10)
+    monkeypatch.setattr(store_clock, "utc_now", lambda: utc_now() - behind)
     asyncio.run(resume.note_resume(run))
     assert len(scheduled) == times
+    # It is over by the clock of this machine, too: else the run would begin before that, and be stopped at once.
+    assert all(over_at and at - behind >= over_at for at in scheduled)
     kept = read_resumes(place.store, SOURCE)
     assert [(one.at, one.waits_for, one.ranges) for one in kept] == [
         (at, "block", "2025-01-10..2025-01-14") for at in scheduled
