@@ -217,9 +217,9 @@ def send_review(
     channels: Sequence[Channel], entry: OutboxEntry, place: str, lines: Sequence[str], number: int, now: dt.datetime
 ) -> bool:
     """Tells that rows wait for approval, and what they would change; True when a channel took it. Best effort: they
-    wait, whoever is told. ``place`` is source and count; ``number`` says how often the run has told it."""
+    wait, whoever is told. ``place`` is source and dates; ``number`` says how often the run has told it."""
     text = redact("\n".join(lines))
-    subject = f"[backfill][REVIEW] {place} · your approval"
+    subject = f"[backfill][REVIEW] {place} · approve or reject"
     mail = backfill_mail(entry, subject, text, role=f"review-{number}", outcome="REVIEW", now=now)
     delivered, problems = deliver(mail, channels, "ERROR", {}, now)
     if problems:

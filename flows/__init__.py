@@ -18,8 +18,8 @@ coordination: Who may touch a source, and when?
 planning: What would be done, at what cost?
 wiring, alert_wiring, settings, settings_reference: What is built from what?
 ledger: What is known of every partition?
-asked, parameters, prices, run_id, log, calendar_dates, dropdowns, secret_blocks, server_password: Words and facts
-    without behaviour.
+asked, parameters, prices, run_id, pages, log, calendar_dates, dropdowns, secret_blocks, server_password: Words and
+    facts without behaviour.
 """
 
 from gapless import refuse_neighbours

@@ -24,9 +24,9 @@ from prefect.client.schemas.objects import FlowRun
 from tqdm import tqdm
 
 from alerting.errors import PipelineError
+from flows.pages import artifact_key, run_page
 from flows.planning.plan import make_plan
 from flows.planning.requested import Selection, requested_partitions
-from flows.run.result_artifacts import artifact_key
 from flows.run_id import backfill_id_of
 from flows.wiring import Services, build_services
 from scrapers.scrape import utc_now
@@ -108,7 +108,7 @@ def _report(urls: Mapping[str, str], services: Services, run: FlowRun, keys: Seq
     print(f"Calls     {calls} to the upstream")
     mail = _newest_mail(urls, backfill_id_of(run.id, run.run_count or 1))
     print(f"Mail      {mail}")
-    print(f"Run       {urls['prefect']}/runs/flow-run/{run.id}")
+    print(f"Run       {run_page(urls['prefect'], run.id)}")
     print(f"Coverage  {asyncio.run(_coverage_link(urls, run))}")
     print(f"Record    {services.store.root_uri}/runs/backfill={backfill_id_of(run.id, run.run_count or 1)}/")
 

@@ -21,12 +21,12 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import get_current_settings, temporary_settings
 from prefect.states import Cancelling
-from prefect.utilities.urls import url_for
 from tqdm import tqdm
 
 from alerting.errors import AuthenticationError, ConfigurationError, PipelineError, TransientError
 from alerting.outbox import Outbox
 from flows.closing.mailing import FOLLOWED
+from flows.pages import run_page
 from flows.parameters import ASKED_BY, Engine, Publish, flat
 from flows.run.interruption import FEW_TRIES
 from flows.run_id import backfill_id_of
@@ -99,7 +99,8 @@ async def _start(deployment: str, parameters: Mapping[str, Any], asked_by: str, 
 
 
 def _url(flow_run_id: UUID) -> str:
-    return url_for("flow-run", obj_id=flow_run_id) or ""
+    ui_url = get_current_settings().ui_url
+    return run_page(ui_url, flow_run_id) if ui_url else ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

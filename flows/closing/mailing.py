@@ -17,6 +17,7 @@ from alerting.outbox import OutboxEntry
 from alerting.run_facts import RunFacts
 from flows.asked import Asked
 from flows.log import partition_logger
+from flows.pages import run_page
 from flows.parameters import PASTED_WAIT_S, grouped
 from flows.wiring import Services, build_services
 from scrapers.scrape import utc_now
@@ -48,7 +49,7 @@ def tell_refused(asked: Asked, backfill_id: str, error: PipelineError) -> None:
         services = build_services()
         links = {}
         if services.settings.ui_url:
-            links["Prefect run"] = f"{services.settings.ui_url}/runs/flow-run/{flow_run.id}"
+            links["Prefect run"] = run_page(services.settings.ui_url, flow_run.id)
         facts = RunFacts(backfill_id=backfill_id, source=asked.source, links=links)
         entry = OutboxEntry(
             backfill_id, source=asked.source, mail_host=services.settings.mail_host, facts=facts.to_dict()

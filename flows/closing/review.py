@@ -17,7 +17,7 @@ from alerting.errors import ConfigurationError, CoverageLow, PipelineError, Stat
 from alerting.notices import send_review
 from alerting.outbox import Outbox
 from alerting.ranges import compress_dates
-from alerting.wording import plural
+from alerting.wording import cut_items, plural
 from flows.closing.close import Closed, close_backfill
 from flows.closing.dropping import drop_review
 from flows.coordination.intervention import Intervention
@@ -45,7 +45,7 @@ from scrapers.manifest import Manifest
 from scrapers.scrape import utc_now
 
 LOG = logging.getLogger("gapless.review")
-_SHOWN_MONTHS = 12
+_SHOWN_MONTHS, _SUBJECT_RANGES = 12, 2
 
 
 def open_review(run: Run) -> Review | None:
@@ -235,10 +235,13 @@ def _is_forgotten(review: Review, now: dt.datetime) -> bool:
 
 
 def diff_lines(review: Review) -> list[str]:
-    """What the review would change, for people: tables by month, losses, samples."""
-    lines: list[str] = []
+    """What the review would change, for people: losses first, then tables by month with samples."""
     if review.diff is None:
         return ["not compared yet"]
+    lines: list[str] = []
+    if review.diff.losses:
+        keys = compress_dates(review.diff.losses)
+        lines.append(f"FEWER ROWS THAN USUAL on {keys}: {next(iter(review.diff.losses.values()))}")
     for table in review.diff.tables:
         total = table.total
         lines.append(
@@ -251,9 +254,6 @@ def diff_lines(review: Review) -> list[str]:
         if len(months) > _SHOWN_MONTHS:
             lines.append(f"  and {plural(len(months) - _SHOWN_MONTHS, 'more month')}")
         lines += [f"  {one.kind}: {one.text}" for one in table.samples]
-    if review.diff.losses:
-        keys = compress_dates(review.diff.losses)
-        lines.append(f"FEWER ROWS THAN USUAL on {keys}: {next(iter(review.diff.losses.values()))}")
     return lines
 
 
@@ -262,22 +262,28 @@ def _mail(services: Services, review: Review, now: dt.datetime) -> None:
     if entry is None:
         return
     again = " Compared again: the tables had changed." if review.round > 1 else ""
+    at = f"{review.expires_at:%Y-%m-%d %H:%M} UTC"
     count = plural(len(review.keys), "partition", "waits", "wait")
+    links = dict(entry.run_facts.links)
+    run_url = links.pop("Prefect run", "")
     lines = [
         f"{count} for your approval: {review.source} {review.ranges}.{again}",
-        "The tables are as they were. This is what publishing would change:",
+        f"The tables are as they were. Without a decision it stays so: the rows are dropped at {at}.",
         "",
-        *diff_lines(review),
-        "",
-        "Resume the run in Prefect and choose, or type one of:",
+        *([f"Open the run, press Resume and choose: {run_url}", ""] if run_url else []),
+        "Or in a shell:" if run_url else "In a shell:",
         "",
         f"    {review.approve_command}",
         f"    {review.reject_command}",
         "",
-        f"Without a decision they are dropped at {review.expires_at:%Y-%m-%d %H:%M} UTC.",
-        *(f"{name}: {url}" for name, url in entry.run_facts.links.items()),
+        "This is what publishing would change:",
+        "",
+        *diff_lines(review),
+        "",
+        *(f"{name}: {url}" for name, url in links.items()),
     ]
-    place = f"{review.source} {plural(len(review.keys), 'partition')}"
+    fewer = " · fewer rows" if review.diff and review.diff.losses else ""
+    place = f"{review.source} {cut_items(review.ranges.split(', '), _SUBJECT_RANGES)}{fewer}"
     send_review(services.channels, entry, place, lines, review.round, now)
 
 

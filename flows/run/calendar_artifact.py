@@ -13,7 +13,8 @@ from alerting.coverage import build_coverage, coverage_text
 from alerting.errors import PipelineError
 from alerting.redaction import printable
 from alerting.wording import cut_items, plural
-from flows.run.result_artifacts import artifact_key, squares
+from flows.pages import artifact_key
+from flows.run.result_artifacts import squares
 from flows.truth.whole_history import History, read_histories
 from flows.wiring import Services
 

@@ -14,6 +14,7 @@ from alerting.redaction import printable
 from alerting.run_facts import GOOD_VERDICTS, RunFacts
 from alerting.wording import plural
 from flows.ledger.ledger import LedgerEntry
+from flows.pages import artifact_key
 
 MOST_ROWS = 500
 _SQUARES = {
@@ -29,15 +30,6 @@ _SQUARES = {
     "rest": "🔹",
     "before the first date": "▪️",
 }
-
-
-def artifact_key(kind: str, source: str) -> str:
-    """The key of a source's artifact; the UI shows its newest version at ``/artifacts/key/<key>``.
-
-    >>> artifact_key("coverage", "bdl_box_scores")
-    'coverage-bdl-box-scores'
-    """
-    return f"{kind}-{source.replace('_', '-')}"
 
 
 def result_artifacts(facts: RunFacts, ledger: Mapping[str, LedgerEntry], inbox_url: str = "") -> list[ArtifactCreate]:

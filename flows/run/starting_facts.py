@@ -13,12 +13,12 @@ from prefect.runtime import deployment, flow_run
 from alerting.advice import ALL_RETRYABLE
 from alerting.run_facts import RunFacts
 from flows.asked import Asked, AskedFamily
+from flows.pages import coverage_page, run_page
 from flows.parameters import ASKED_BY, NO_DATE, PASTED_WAIT_S, OnFailure, Order
 from flows.planning.family import FamilyPlan, Step
 from flows.planning.plan import Plan
 from flows.planning.stored_plan import run_prefix
 from flows.run.interruption import deployment_id_of
-from flows.run.result_artifacts import artifact_key
 from flows.wiring import Services
 from scrapers.scrape import utc_now
 
@@ -37,8 +37,8 @@ def starting_facts(
     flow_run_id = str(flow_run.id or "")
     links = {}
     if services.settings.ui_url and flow_run_id:
-        links["Prefect run"] = f"{services.settings.ui_url}/runs/flow-run/{flow_run_id}"
-        links["Coverage"] = f"{services.settings.ui_url}/artifacts/key/{artifact_key('calendar', plan.source)}"
+        links["Prefect run"] = run_page(services.settings.ui_url, flow_run_id)
+        links["Coverage"] = coverage_page(services.settings.ui_url, services.settings.inbox_url, plan.source)
     links["Record"] = f"{services.store.root_uri}/{run_prefix(backfill_id)}"
     return RunFacts(
         backfill_id=backfill_id,
@@ -78,7 +78,7 @@ def family_starting_facts(services: Services, asked: AskedFamily, plan: FamilyPl
     flow_run_id = str(flow_run.id or "")
     links = {}
     if services.settings.ui_url and flow_run_id:
-        links["Prefect run"] = f"{services.settings.ui_url}/runs/flow-run/{flow_run_id}"
+        links["Prefect run"] = run_page(services.settings.ui_url, flow_run_id)
     links["Record"] = f"{services.store.root_uri}/{run_prefix(backfill_id)}"
     costs = [step.planned.estimate for step in plan.steps]
     zones = dict.fromkeys(step.planned.plan.zone for step in plan.steps if step.planned.plan.zone)

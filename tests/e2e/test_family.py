@@ -79,7 +79,7 @@ def test_a_killed_family_is_one_mail_with_its_three_sources_and_a_rerun_goes_on_
     for source in SOURCES:
         deployment = bench.api(f"/deployments/name/backfill/{source}")
         assert verdicts(source) == {"verified"}
-        assert f"/artifacts/key/calendar-{source.replace('_', '-')}" in mail["html"]
+        assert f"/calendar/{source}" in mail["html"]
         assert deployment["name"] == source
     # Steps are runs of the ordinary flow, below the one that a person started.
     subflows = bench.api("/flow_runs/filter", {"flow_runs": {"parent_flow_run_id": {"any_": [again.id]}}})

@@ -93,7 +93,7 @@ ENDINGS: dict[str, tuple[str, list[dict[str, Any]], dict[str, Any], Callable[[Be
 def test_a_run_that_has_ended_shows_100_percent_and_the_counts_of_its_verdict(bench: Bench, ending: str) -> None:
     from alerting.outbox import Outbox
     from flows.ledger.verdicts import describe_counts
-    from flows.run.result_artifacts import artifact_key
+    from flows.pages import artifact_key
     from flows.wiring import build_services
 
     verdict, trouble, parameters, meanwhile = ENDINGS[ending]

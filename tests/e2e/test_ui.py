@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import pytest
 
-from flows.run.result_artifacts import artifact_key
+from flows.pages import artifact_key
 
 if TYPE_CHECKING:
     from .conftest import Bench

@@ -25,6 +25,7 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 from pydantic import ValidationError
 
 from alerting.errors import PipelineError, WrongUsage
@@ -56,10 +57,21 @@ def moment_in_words(moment: datetime) -> str:
     return f"{moment.day} {moment:%b %Y, %H:%M} UTC"
 
 
+def linked(text: str) -> Markup:
+    """Text, escaped, whose addresses are links.
+
+    >>> linked("<b> http://run?a&b")
+    Markup('&lt;b&gt; <a href="http://run?a&amp;b" target="_blank" rel="noreferrer">http://run?a&amp;b</a>')
+    """
+    made = Markup('<a href="{0}" target="_blank" rel="noreferrer">{0}</a>')
+    parts = re.split(r"(https?://[^\s<>\"']+)", text)
+    return Markup().join(made.format(part) if number % 2 else part for number, part in enumerate(parts))
+
+
 def _templates() -> Environment:
     loader = FileSystemLoader(Path(__file__).parent / "templates")
     made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    made.filters.update(size=size_in_words, moment=moment_in_words)
+    made.filters.update(size=size_in_words, moment=moment_in_words, linked=linked)
     return made
 
 

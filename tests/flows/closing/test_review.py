@@ -104,7 +104,9 @@ def test_a_full_run_leaves_the_tables_as_they_are_and_mails_what_would_change(fi
     review = review_of(filled)
     assert (review.state, review.keys, review.round) == (ReviewState.OPEN, [LAST], 1)
     (mail,) = mails(filled)
-    assert mail["subject"] == f"[backfill][REVIEW] {SOURCE} 1 partition · your approval"
+    assert mail["subject"] == f"[backfill][REVIEW] {SOURCE} {LAST} · fewer rows · approve or reject"
+    # A phone shows these lines first.
+    assert mail["text"].index("gapless approve") < mail["text"].index("FEWER ROWS") < mail["text"].index("rows added")
     for told in (
         f"nba_bdl_games: 0 rows added, 0 changed, {had - 1} removed",
         f"2025-01  +0  ~0  -{had - 1}",
@@ -412,7 +414,8 @@ class Resumed(PlainOrchestrator):
 
     async def decision(self, round_: int, told: Sequence[str], timeout_s: float) -> Decision | None:
         assert timeout_s > 0
-        assert told[0].startswith("nba_bdl_games: ")
+        assert told[0].startswith("FEWER ROWS THAN USUAL")
+        assert told[1].startswith("nba_bdl_games: ")
         self.rounds.append(round_)
         return self._decisions.pop(0) if self._decisions else None
 
