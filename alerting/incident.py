@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from alerting import errors
 from alerting.ranges import date_of
-from alerting.redaction import one_line, printable, redact_value
+from alerting.redaction import as_text, one_line, printable, redact_value
 from alerting.tracebacks import cut_lines, exception_chain, own_frame, traceback_text
 from alerting.wording import shorten
 
@@ -22,6 +22,7 @@ SEVERITIES: tuple[Severity, ...] = ("CRITICAL", "ERROR", "WARNING", "INFO")
 
 MAX_MESSAGE = 4_000
 MAX_SEARCHED = 200_000
+_COUNT = re.compile(r"[0-9]{1,9}")
 _NAMED = frozenset(
     [
         "details",
@@ -99,9 +100,9 @@ class Incident:
             date=date_of(where),
             stage=(known.stage if known else "") or stage,
             error_type=type(error).__name__,
-            message=_message(known.message if known else str(error)) or type(error).__name__,
+            message=_message(known.message if known else as_text(error)) or type(error).__name__,
             status=_status(evidence.get("status")),
-            endpoint=printable(str(evidence.get("endpoint") or "")),
+            endpoint=printable(as_text(evidence.get("endpoint") or "")),
             severity=_severity(error),
             retryable=isinstance(error, _RETRYABLE),
             hint=printable(known.hint) if known else "",
@@ -122,17 +123,20 @@ class Incident:
         raised = next(
             (data[name] for name in ("error", "exception") if isinstance(data.get(name), BaseException)), None
         )
-        text = str(data.get("error") or data.get("message") or data.get("exception") or "")
-        source = str(data.get("source") or data.get("scraper") or data.get("processor") or "")
-        partition = str(data.get("partition") or data.get("date") or data.get("game_date") or "")
+        text = as_text(data.get("error") or data.get("message") or data.get("exception") or "")
+        source = as_text(data.get("source") or data.get("scraper") or data.get("processor") or "")
+        partition = as_text(data.get("partition") or data.get("date") or data.get("game_date") or "")
         facts = {
-            name: value for name, value in data.items() if name not in _NAMED and str(value) not in (source, partition)
+            name: value
+            for name, value in data.items()
+            if name not in _NAMED and as_text(value) not in (source, partition)
         }
-        severity = str(data.get("severity") or "").upper()
+        severity = as_text(data.get("severity") or "").upper()
         chosen = next((level for level in SEVERITIES if level == severity), None)
-        attempts = int(data["attempts"]) if str(data.get("attempts", "")).isdigit() else 1
+        told = as_text(data.get("attempts") or "")
+        attempts = int(told) if _COUNT.fullmatch(told) else 1
         when = _timestamp(data.get("timestamp") or data.get("occurred_at"))
-        kind = str(data.get("error_type") or "")
+        kind = as_text(data.get("error_type") or "")
         if raised is not None:
             taxonomy = isinstance(raised, errors.PipelineError)
             made = cls.from_error(
@@ -149,19 +153,19 @@ class Incident:
         return cls(
             source=_clean(source),
             partition=_clean(partition),
-            date=date_of(partition) or _clean(str(data.get("date") or "")),
-            stage=_clean(str(data.get("stage") or "")),
+            date=date_of(partition) or _clean(as_text(data.get("date") or "")),
+            stage=_clean(as_text(data.get("stage") or "")),
             error_type=kind,
             message=_message(text) or kind,
             status=_status(data.get("status") or data.get("status_code")),
-            endpoint=printable(str(data.get("endpoint") or data.get("url") or "")),
+            endpoint=printable(as_text(data.get("endpoint") or data.get("url") or "")),
             severity=chosen or (_severity(taxonomy_class("")) if taxonomy_class else "ERROR"),
             retryable=bool(taxonomy_class and issubclass(taxonomy_class, _RETRYABLE)),
-            hint=printable(str(data.get("hint") or "")),
+            hint=printable(as_text(data.get("hint") or "")),
             occurred_at=_aware(when),
             attempts=attempts,
             exception_chain=(kind,),
-            traceback=cut_lines(printable(str(data.get("traceback") or ""))),
+            traceback=cut_lines(printable(as_text(data.get("traceback") or ""))),
             facts=_facts(facts),
         )
 
@@ -211,21 +215,24 @@ def _is_expected(error: BaseException) -> bool:
 
 
 def _status(value: Any) -> int | None:
-    text = str(value or "")
-    return int(text) if text.isdigit() and len(text) == 3 else None
+    text = as_text(value or "")
+    return int(text) if len(text) == 3 and _COUNT.fullmatch(text) else None
 
 
 def _aware(when: dt.datetime | None) -> dt.datetime:
     if when is None:
         return dt.datetime.now(dt.UTC)
-    return when.replace(tzinfo=dt.UTC) if when.tzinfo is None else when.astimezone(dt.UTC)
+    try:
+        return when.replace(tzinfo=dt.UTC) if when.tzinfo is None else when.astimezone(dt.UTC)
+    except OverflowError:  # in UTC it is of the year 0 or 10000
+        return dt.datetime.now(dt.UTC)
 
 
 def _timestamp(value: Any) -> dt.datetime | None:
     if isinstance(value, dt.datetime):
         return value
     try:
-        return dt.datetime.fromisoformat(str(value)) if value else None
+        return dt.datetime.fromisoformat(as_text(value)) if value else None
     except ValueError:
         return None
 
@@ -240,7 +247,10 @@ def _derived_type(text: str) -> str:
 
 def _facts(facts: Mapping[str, Any]) -> dict[str, Any]:
     cut: dict[str, Any] = redact_value(dict(list(facts.items())[:20]))
-    return {
-        name[:60]: value if isinstance(value, int | float | None) else shorten(str(value), 300)
-        for name, value in cut.items()
-    }
+    return {name[:60]: _held(value) for name, value in cut.items()}
+
+
+def _held(value: Any) -> Any:
+    if value is None or isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**63):
+        return value
+    return shorten(as_text(value), 300)

@@ -143,7 +143,7 @@ def redact_value(value: Any, name: Any = "") -> Any:
     >>> redact_value({"headers": {b"X-Api-Key": b"abc"}, "n": 3, "pairs": [("token", "x"), ("page", "2")]})
     {'headers': {'X-Api-Key': '***'}, 'n': 3, 'pairs': [['token', '***'], ['page', '2']]}
     """
-    return _copied(value, _text(name) if name else "", _MAX_DEPTH)
+    return _copied(value, as_text(name) if name else "", _MAX_DEPTH)
 
 
 def _copied(value: Any, name: str, depth: int) -> Any:
@@ -154,16 +154,16 @@ def _copied(value: Any, name: str, depth: int) -> Any:
     if isinstance(value, int | float):
         return value
     if isinstance(value, str | bytes | bytearray | memoryview):
-        return redact(value if type(value) is str else _text(value))
+        return redact(value if type(value) is str else as_text(value))
     if depth == 0:
-        return redact(_text(value), 300)
+        return redact(as_text(value), 300)
     if not isinstance(value, list | tuple | set | frozenset):
         if items := _items(value):
             return _copied_items(items, depth)
-        return {} if isinstance(value, Mapping) else redact(_text(value))
+        return {} if isinstance(value, Mapping) else redact(as_text(value))
     given = list(value)
-    if len(given) == 2 and isinstance(given[0], str | bytes) and kind_of_name(_text(given[0])):
-        return [redact(_text(given[0])), _copied(given[1], _text(given[0]), depth - 1)]
+    if len(given) == 2 and isinstance(given[0], str | bytes) and kind_of_name(as_text(given[0])):
+        return [redact(as_text(given[0])), _copied(given[1], as_text(given[0]), depth - 1)]
     return [_copied(item, name, depth - 1) for item in given]
 
 
@@ -186,7 +186,7 @@ def _items(value: Any) -> list[tuple[Any, Any]]:
 def _copied_items(items: list[tuple[Any, Any]], depth: int) -> dict[str, Any]:
     copied: dict[str, Any] = {}
     for key, item in items:
-        text = key if type(key) is str else _text(key)
+        text = key if type(key) is str else as_text(key)
         made, place = item, redact(text)
         # Most of what is told is not told: a look at the name would say as much.
         if not (item is None or item is False or item is True):
@@ -202,9 +202,9 @@ _OF_VALUES = ("value", "val")
 
 def _named(items: list[tuple[Any, Any]], text: str) -> str:
     """What ``{"name": ..., "value": ...}`` calls its value; ``text`` where it does not say."""
-    said = {_text(key).lower(): item for key, item in items}
+    said = {as_text(key).lower(): item for key, item in items}
     named = said.get("name", said.get("key", said.get("header", "")))
-    return _text(named) if isinstance(named, str | bytes) else text
+    return as_text(named) if isinstance(named, str | bytes) else text
 
 
 def _is_secret(value: Any, name: str) -> bool:
@@ -214,12 +214,12 @@ def _is_secret(value: Any, name: str) -> bool:
     if isinstance(value, int | float):
         return kind == "certain" and not is_plural(name)
     if kind == "likely":
-        return isinstance(value, str | bytes) and looks_random(_text(value))
+        return isinstance(value, str | bytes) and looks_random(as_text(value))
     return not (isinstance(value, str) and value.lower() in ("none", "null", MASK))
 
 
-def _text(value: Any) -> str:
-    """Never raises, whatever an object's own ``__str__`` does."""
+def as_text(value: Any) -> str:
+    """For people; never raises, whatever an object's own ``__str__`` does."""
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value).decode("utf-8", "backslashreplace")
     try:
@@ -258,7 +258,7 @@ def _redact_record(record: logging.LogRecord) -> None:
     try:
         message = record.getMessage()
     except Exception:  # too few arguments, %d of a text ...
-        message = f"{_text(record.msg)} {redact_value(record.args)}"
+        message = f"{as_text(record.msg)} {redact_value(record.args)}"
         record.msg, record.args = message, None
     clean = printable(message, MAX_LOG_CHARS)
     if clean != message or not isinstance(record.msg, str):

@@ -37,6 +37,39 @@ def own_code(path: str, source: str) -> dict[str, Any]:
     return names
 
 
+class Mute(Exception):
+    """As some libraries make them: its text cannot be had."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+DEEP: dict[str, Any] = {}
+for _ in range(5_000):
+    DEEP = {"d": DEEP}
+
+
+@pytest.mark.parametrize(
+    "reported",
+    [
+        Mute(),
+        {"error": Mute(), "date": "2025-01-03"},
+        {"error": "x", "context": Mute()},
+        {"error": "x", "details": DEEP},
+        {"error": "x", "details": {"n": 10**5_000}},
+        {"error": "x", "attempts": "9" * 5_000},
+        {"error": "x", "attempts": "²", "status": "²²²"},
+        {"error": "x", "timestamp": "0001-01-01T00:00:00+05:00"},
+        {"error": "x", 5: "five", None: "nothing"},
+    ],
+    ids=lambda one: type(one).__name__ if isinstance(one, Exception) else "-".join(map(str, one)),
+)
+def test_whatever_is_reported_becomes_an_incident_and_no_other_error(reported):
+    incident = Incident.of(reported, "nba")
+    assert incident.source == "nba"
+    assert Incident.from_json(incident.to_json()) == incident
+
+
 def test_an_incident_survives_json():
     error = raised(errors.SourceUnavailable("503", status=503, endpoint="/v1/games", hint="wait"), TimeoutError("slow"))
     incident = Incident.from_error(error, source="nba", partition="2025-01-03", stage="scrape", attempts=3)
