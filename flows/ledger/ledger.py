@@ -57,16 +57,18 @@ class Ledger:
         """
         return self._refresh((first_key, last_key), [], unreadable)
 
-    def refresh_over(self, keys: Sequence[str]) -> dict[str, LedgerEntry]:
-        """As `refresh`, from the least of ``keys`` to the greatest: ten years take as long as three.
+    def refresh_over(self, keys: Sequence[str], around: Sequence[str] = ()) -> dict[str, LedgerEntry]:
+        """As `refresh`, from the least of ``keys`` and ``around`` to the greatest: ten years take as long as three.
 
         A listing is asked for a thousand entries at a time, each where the one before has ended; what lies between
-        every thousand of ``keys`` is listed at the same time.
+        every thousand of ``keys`` is listed at the same time. Of ``around`` few have an entry, so that the first and
+        the last listing have room for them.
         """
         ordered = sorted({*keys})
         parts = -(-len(ordered) // _A_LISTING)
         cuts = [ordered[len(ordered) * number // parts] for number in range(1, parts)]
-        return self._refresh((ordered[0], ordered[-1]), cuts, None)
+        reach = {ordered[0], ordered[-1], *around}
+        return self._refresh((min(reach), max(reach)), cuts, None)
 
     def _refresh(
         self, ends: tuple[str, str], cuts: Sequence[str], unreadable: list[StateUnreadable] | None

@@ -88,14 +88,13 @@ def plan_asked(
     partitions = requested_partitions(scraper, selected, now)
     # As far as a rest can reach, so that a few dates in the middle of an outage are not called empty by themselves.
     around = scraper.rests.widened(partitions, scraper.step) if scraper.rests else []
-    keys = [partition.key for partition in (*around, *partitions)]
     own_review = asked.resume_of or backfill_id
     # Each is a round trip or two to storage, and nothing begins before them.
     with threads(3, "plan") as reading:
         reviews = reading.submit(waiting_review, services.store, asked.source)
         begun_before = reading.submit(_since, services, own_review)
         kept = reading.submit(read_history, services.store, asked.source)
-        entries = ledger.refresh_over(keys)
+        entries = ledger.refresh_over([one.key for one in partitions], [one.key for one in around])
     review = reviews.result()
     if asked.is_reviewed:
         refuse_second_review(services.store, asked.source, own_review)

@@ -167,3 +167,6 @@ def test_years_are_listed_in_parts_at_once_and_each_entry_is_there_once() -> Non
     assert list(Ledger(store, "s").refresh_over(wanted[::-1])) == wanted
     assert len(asked) == 3
     assert list(Ledger(store, "s").refresh_over(days[:1])) == days[:1]
+    asked.clear()
+    assert list(Ledger(store, "s").refresh_over(days[700:1_700], days)) == days
+    assert asked == [(f"ledger/source=s/{days[0]}", f"ledger/source=s/{days[-1]}.json~")]
