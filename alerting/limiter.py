@@ -42,6 +42,11 @@ class _Record:
 _ADAPTER: TypeAdapter[_Record] = TypeAdapter(_Record)
 
 
+def _within(record: _Record, now: dt.datetime, minutes: float) -> list[dt.datetime]:
+    """When it was sent within the last ``minutes``."""
+    return [when for when in record.sent_at if when - _CLOCK_SKEW <= now < when + dt.timedelta(minutes=minutes)]
+
+
 def _is_cooling(record: _Record, now: dt.datetime, cooldown_minutes: float) -> bool:
     """A mail of a later time than now was sent by a clock that was wrong: it silences nobody."""
     last = record.last_sent_at
@@ -73,6 +78,23 @@ class Limiter:
         self._update(key, decide)
         return given[0] if given else None
 
+    def ask_among(self, key: str, most: int, minutes: float, *, type_key: str = "") -> Permit | None:
+        """A permit unless ``most`` were given within ``minutes``; None after counting the error as held back."""
+        now = self._clock()
+        given: list[Permit] = []
+
+        def decide(record: _Record) -> None:
+            given.clear()
+            record.sent_at = _within(record, now, minutes)
+            if len(record.sent_at) >= most:
+                record.suppressed += 1
+                return
+            record.sent_at.append(now)
+            given.append(Permit(key, record.suppressed, record.last_sent_at, type_key))
+
+        self._update(key, decide)
+        return given[0] if given else None
+
     def confirm(self, permit: Permit) -> None:
         """The mail was accepted: the cooldown begins."""
         now = self._clock()
@@ -90,6 +112,7 @@ class Limiter:
         def free(record: _Record) -> None:
             record.reserved_until = None
             record.suppressed += 1 if suppressed else 0
+            record.sent_at = record.sent_at[:-1]
 
         if permit.key:
             self._update(permit.key, free)

@@ -30,6 +30,8 @@ from alerting.versioned_record import VersionedRecord, unreadable
 _log = logging.getLogger("gapless.alerting")
 PENDING_PREFIX = "pending-alerts/"
 LONGEST_DIGEST_HOURS = 24.0 * 31
+CRITICALS_OF_A_CAUSE, CRITICALS_WITHIN_MINUTES = 5, 60.0
+"""Beyond these they are counted: an error that nobody has classified is CRITICAL, and a loop may meet it 600 times."""
 _MOMENT: TypeAdapter[dt.datetime] = TypeAdapter(dt.datetime)
 
 
@@ -95,13 +97,7 @@ class LiveAlerts:
         if not channels:
             return False
         try:
-            permit = self._limiter.ask(
-                incident.fingerprint,
-                0.0 if incident.severity == "CRITICAL" else rule.cooldown_minutes,
-                type_key=type_key(incident.error_type, incident.source),
-            )
-            if permit is not None and incident.severity != "CRITICAL":
-                permit = self._unless_storm(permit)
+            permit = self._permit_for(incident, rule)
         except (PipelineError, OSError) as error:
             # A limiter that cannot be read must not silence: one mail too many is the smaller harm.
             _log.error("alert limiter unavailable, sending unlimited: %s", redact(str(error)))
@@ -117,6 +113,13 @@ class LiveAlerts:
         if rule.kinds and not any(channel.kind != "console" for channel in chosen):
             chosen += [channel for channel in self._channels if channel.kind == "mail"]
         return chosen
+
+    def _permit_for(self, incident: Incident, rule: SeverityRule) -> Permit | None:
+        key, kind = incident.fingerprint, type_key(incident.error_type, incident.source)
+        if incident.severity == "CRITICAL":
+            return self._limiter.ask_among(key, CRITICALS_OF_A_CAUSE, CRITICALS_WITHIN_MINUTES, type_key=kind)
+        permit = self._limiter.ask(key, rule.cooldown_minutes, type_key=kind)
+        return permit if permit is None else self._unless_storm(permit)
 
     def _unless_storm(self, permit: Permit) -> Permit | None:
         count = self._limiter.recent(self._settings.batch_window_s)

@@ -56,10 +56,32 @@ def test_the_limiter_covers_every_level_that_is_not_critical(make_manager, mail_
 
 def test_a_critical_alert_always_goes_out_to_mail_and_chat(make_manager, mail_server, posts):
     manager = make_manager(mail_server.channel(), AppriseChannel(posts.address))
-    for number in range(15):
-        manager.send_alert("nba", f"14 games, 0 rows, check {number}", "CRITICAL", {})
+    for letter in "abcdefghijklmno":
+        manager.send_alert("nba", f"14 games, 0 rows, check {letter}", "CRITICAL", {})
     assert len(mail_server.inbox.mails) == 15
     assert len(posts.bodies) == 15
+
+
+def test_an_unknown_error_600_times_is_five_mails_an_hour_with_a_running_count(make_manager, mail_server, clock):
+    manager = make_manager(mail_server.channel())
+    for _ in range(600):
+        manager.record_error(TypeError("got an unexpected keyword argument 'date'"))
+    assert len(mail_server.inbox.mails) == 5
+    manager.record_error(ValueError("another cause"))
+    assert len(mail_server.inbox.mails) == 6
+    clock.tick(minutes=61)
+    manager.record_error(TypeError("got an unexpected keyword argument 'date'"))
+    assert "595 more errors of this cause" in text(mail_server.inbox.mails[6])
+
+
+def test_a_critical_alert_that_left_by_no_channel_is_none_of_the_five(make_manager, mail_server):
+    manager = make_manager(mail_server.channel())
+    mail_server.down()
+    for _ in range(6):
+        manager.record_error(TypeError("x"))
+    mail_server.up()
+    manager.record_error(TypeError("x"))
+    assert len(mail_server.inbox.mails) == 1
 
 
 def test_errors_go_to_the_chat_and_information_only_to_the_digest(make_manager, mail_server, posts):
