@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import string
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from urllib.parse import quote
@@ -314,25 +314,26 @@ def _fields(template: str) -> Sequence[tuple[str, str, str, str]]:
 def estimate(facts: RunFacts, units: int) -> str:
     """Calls and time for ``units`` more partitions, at this run's own pace; "" when it had none.
 
-    Calls at which a try failed say nothing of the next run, nor do the partitions that kept failing.
+    Calls at which a try failed say nothing of the next run, nor do the partitions that kept failing, those that were
+    done before, or those that were loaded without a call.
     """
-    done = attempted(facts)
-    if not done or not facts.calls or not units:
+    counts = facts.verdict_counts if facts.fetch_counts is None else facts.fetch_counts
+    worked_on = attempted(facts.verdict_counts if facts.work_counts is None else facts.work_counts)
+    if not worked_on or not facts.calls or not units:
         return ""
-    needed, answered = facts.calls, done
+    needed, answered = facts.calls, attempted(counts)
     if facts.calls_failed:
         needed -= facts.calls_failed
-        answered -= sum(facts.verdict_counts.get(verdict, 0) for verdict in _FAILED)
+        answered -= sum(counts.get(verdict, 0) for verdict in _FAILED)
     calls = max(round(needed / answered * units) if answered > 0 else 0, units)
     parts = [plural(calls, "call")]
     if facts.wall_s:
-        parts.append(about(facts.wall_s / done * units))
+        parts.append(about(facts.wall_s / worked_on * units))
     if facts.calls_left is not None:
         parts.append("no extra quota day" if calls <= facts.calls_left else "more than the quota left")
     return ", ".join(parts)
 
 
-def attempted(facts: RunFacts) -> int:
-    """Partitions that were really asked for."""
-    counts = facts.verdict_counts
+def attempted(counts: Mapping[str, int]) -> int:
+    """Partitions of ``counts`` (by verdict) that were really begun."""
     return sum(count for verdict, count in counts.items() if verdict not in ("planned", "paused", "unavailable"))

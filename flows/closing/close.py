@@ -31,6 +31,7 @@ from flows.ledger.pending import CANCELLED
 from flows.ledger.resumes import read_resumes
 from flows.ledger.reviews import list_reviews
 from flows.ledger.verdicts import backfill_verdict, count_verdicts, mail_outcome
+from flows.planning.plan import Path
 from flows.planning.stored_plan import StoredPlan, read_plan, run_prefix
 from flows.run.calendar_artifact import calendar_artifacts
 from flows.run.data_facts import with_data_facts
@@ -66,8 +67,8 @@ def recount(
     counts = count_verdicts(keys, ledger, unavailable=set(plan.unavailable))
     verdict = backfill_verdict(counts, services.settings.acceptable_share, aborted)
     entries = [ledger[key] for key in keys if key in ledger]
-    untouched = _untouched(plan, ledger) if aborted else []
-    if untouched and verdict == "COMPLETE":
+    untouched = _untouched(facts.backfill_id, plan, ledger)
+    if aborted and untouched and verdict == "COMPLETE":
         # Everything is good, but not by this run: it was to do good dates again and did not come to them.
         verdict = f"ABORTED({aborted})"
         facts = dataclasses.replace(facts, notes=[*facts.notes, _told_untouched(facts, untouched)])
@@ -77,21 +78,33 @@ def recount(
         planned=len(keys),
         verdict=verdict,
         outcome=mail_outcome(verdict),
-        verdict_counts={one.value: count for one, count in sorted(counts.items()) if count},
+        verdict_counts=_as_facts(counts),
+        work_counts=_as_facts(count_verdicts(plan.work_of(skipping=untouched), ledger)),
+        fetch_counts=_as_facts(count_verdicts(plan.work_of(Path.FETCH, skipping=untouched), ledger)),
         calendar={key: ledger[key].verdict.value if key in ledger else "planned" for key in keys},
         finished_at=now,
         wall_s=(now - facts.started_at).total_seconds() if facts.started_at else facts.wall_s,
     )
 
 
-def _untouched(plan: StoredPlan, ledger: Mapping[str, LedgerEntry]) -> list[str]:
-    """Partitions that the run was to work on and whose verdict is older than the run."""
+def _as_facts(counts: Mapping[Verdict, int]) -> dict[str, int]:
+    return {one.value: count for one, count in sorted(counts.items()) if count}
+
+
+def _untouched(backfill_id: str, plan: StoredPlan, ledger: Mapping[str, LedgerEntry]) -> list[str]:
+    """Partitions that the run was to work on and whose verdict is older than the run.
+
+    Its own are not, whatever time the clock of a window's machine gave them.
+    """
     if plan.since is None:
         return []
     return [
         key
         for key, is_work in plan.work.items()
-        if is_work and (entry := ledger.get(key)) is not None and entry.updated_at < plan.since
+        if is_work
+        and (entry := ledger.get(key)) is not None
+        and entry.updated_at < plan.since
+        and entry.backfill_id != backfill_id
     ]
 
 

@@ -73,6 +73,15 @@ class StoredPlan(BaseModel):
         """Every partition, and whether the run was to do something about it."""
         return {item.key: item.path.is_work for item in self.items}
 
+    def work_of(self, *paths: Path, skipping: Collection[str] = ()) -> list[str]:
+        """Partitions that the run was to do something about, on one of ``paths`` (none: on any), but ``skipping``."""
+        left_out = set(skipping)
+        return [
+            item.key
+            for item in self.items
+            if item.path.is_work and (not paths or item.path in paths) and item.key not in left_out
+        ]
+
     @property
     def unavailable(self) -> dict[str, str]:
         """What the source cannot have, and why."""

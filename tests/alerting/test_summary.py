@@ -147,6 +147,15 @@ def test_what_a_resume_needs_leaves_out_calls_that_failed_and_were_repeated(
     assert estimate(facts, 3) == told
 
 
+def test_what_a_resume_needs_is_not_divided_by_what_was_done_before_or_without_a_call():
+    counts = {"verified": 364, "failed_retryable": 1}
+    facts = RunFacts(source="s", verdict_counts=counts, calls=14, calls_failed=4, wall_s=60)
+    worked_on, fetched = {**counts, "verified": 9}, {**counts, "verified": 5}
+    known = replace(facts, work_counts=worked_on, fetch_counts=fetched)
+    assert estimate(known, 10) == "20 calls, about 1 minute"
+    assert estimate(replace(facts, work_counts={}, fetch_counts={}), 10) == ""
+
+
 def test_the_first_screen_decides_verdict_before_commands_before_causes():
     text = render(*three_causes()).text
     order = [

@@ -52,6 +52,9 @@ def test_what_changed_is_loaded_and_only_that(place: Place, ran: Ran) -> None:
     assert facts.verdict == "COMPLETE"
     assert [receipt.partitions for receipt in run.tally.receipts] == [(LAST,)]
     assert len(rows(place)) > short
+    assert facts.work_counts == facts.fetch_counts == {"verified": 2}
+    _, facts = ran(FIRST, LAST)
+    assert (facts.verdict_counts, facts.work_counts, facts.fetch_counts) == ({"verified": 2}, {}, {})
 
 
 def test_rows_that_were_lost_behind_the_ledger_are_loaded_though_the_source_sent_the_same(
@@ -122,6 +125,7 @@ def test_a_full_run_that_was_stopped_is_not_complete_though_old_rows_are_good(pl
     assert facts.verdict == "ABORTED(critical)"
     assert run.tally.calls == 0
     assert any("2 of 2 planned partitions not done again" in note for note in facts.notes)
+    assert (facts.work_counts, facts.fetch_counts) == ({}, {}), "what a resume needs is not divided by them"
     assert entries(place) == before
 
 
