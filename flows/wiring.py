@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import ClassVar, Self, TypeVar
 
 from alerting.channels import Channel
-from alerting.errors import ConfigurationError
+from alerting.errors import ConfigurationError, PipelineError
 from alerting.smart_alert_manager import SmartAlertManager
 from flows.alert_wiring import build_alert_settings, build_channels
 from flows.ledger.ledger import Ledger
@@ -225,6 +225,11 @@ class SourceKit:
         accounts = {"accounts": self.budgets_of_hosts} if self.scraper.hosts else {}
         return self.services.client_type(self.scraper, access, budget, **accounts)
 
+    def end_calls(self, why: PipelineError) -> None:
+        """No call is begun from now on, not even one that waits for its turn: it raises ``why``."""
+        for budget in self._budgets:
+            budget.end(why)
+
     def close(self) -> None:
         """Gives connections and unused calls back. Raises what storage raises; may be called again."""
         if "client" in self.__dict__:
@@ -233,10 +238,14 @@ class SourceKit:
 
     def give_back(self) -> None:
         """Gives unused calls back, those to other hosts too. Raises what storage raises; may be called again."""
-        if "budget" in self.__dict__:
-            self.budget.close()
-        for budget in self.__dict__.get("budgets_of_hosts", {}).values():
+        for budget in self._budgets:
             budget.close()
+
+    @property
+    def _budgets(self) -> list[Budget]:
+        """Those that somebody has asked for."""
+        made = self.__dict__
+        return [*([made["budget"]] if "budget" in made else []), *made.get("budgets_of_hosts", {}).values()]
 
 
 @dataclass

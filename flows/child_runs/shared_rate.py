@@ -153,6 +153,7 @@ class SharedBudget(Budget):
             return waited_s
         try:
             elsewhere_s = self._batcher.wait(timeout_s)
+            self._refuse_ended()
         except TimeoutError as error:
             self.refund(units)
             raise SourceUnavailable(

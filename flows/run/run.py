@@ -227,9 +227,11 @@ class Run:
     def lose_source(self, error: LeaseHeld) -> None:
         """Another run has it by now: nothing is begun or loaded any more, and no answer under way is recorded.
 
-        A record of ours would stop that run, which takes whoever writes beside it for its own successor.
+        A record of ours would stop that run, which takes whoever writes beside it for its own successor. It makes the
+        calls, too, for which threads of ours wait.
         """
         self.ledger.is_lost = True
+        self.kit.end_calls(error)
         self.stop(error, "scrape")
         self.stop(error, "load")
 
@@ -361,9 +363,14 @@ class Run:
     def close(self) -> None:
         """Lets running threads end and gives connections and unused calls back. May be called again.
 
-        What they still come to is not recorded: the source may be another run's by then.
+        What they still come to is not recorded: the source may be another run's by then. A call for which they wait is
+        not made.
         """
         self.ledger.is_lost = True
+        ended = LeaseHeld(
+            f"backfill {self.backfill_id} has ended; no call was made", source=self.source, stage="scrape"
+        )
+        self.kit.end_calls(ended)
         for executor in (self._executor, self._verdicts):
             executor.shutdown(wait=False, cancel_futures=True)
         try:

@@ -8,6 +8,7 @@ caller gets ``BudgetExhausted`` with the instant of the reset, and nobody sleeps
 from __future__ import annotations
 
 import contextlib
+import copy
 import datetime as dt
 import math
 import random
@@ -116,10 +117,15 @@ class Budget:
         self._paused_until_s = -math.inf
         self._closed_until, self._closed_why = dt.datetime.min.replace(tzinfo=dt.UTC), ""
         self._waited_s = 0.0
+        self._ended: PipelineError | None = None
 
     def for_site(self, rate: Rate) -> Budget:
         """One of a single site, by the same clock."""
         return Budget(rate, source=self.source, clock=self._clock, chance=self._chance)
+
+    def end(self, why: PipelineError) -> None:
+        """No call is allowed from now on: whoever asks for one gets ``why``, and who waits for one after its wait."""
+        self._ended = why
 
     def note_wait(self, seconds: float) -> None:
         """Counts what a thread has waited for a site."""
@@ -138,8 +144,8 @@ class Budget:
     def acquire(self, timeout_s: float | None = None, units: int = 1) -> float:
         """Waits until one call of so many ``units`` may be made, takes it, and returns the seconds waited.
 
-        Raises ``BudgetExhausted`` at a day or month wall, without waiting, and ``RateLimited`` (with
-        ``retry_after_s``) as soon as it is known that ``timeout_s`` will not do.
+        Raises ``BudgetExhausted`` at a day or month wall, without waiting, ``RateLimited`` (with ``retry_after_s``) as
+        soon as it is known that ``timeout_s`` will not do, and what `end` was told.
         """
         return self._wait(timeout_s, lambda: self._take(units))
 
@@ -147,6 +153,7 @@ class Budget:
         """Until ``left_s``, which is called under the lock, says 0; the seconds waited."""
         started_s = self._clock.monotonic()
         while True:
+            self._refuse_ended()
             with self._lock:
                 wait_s = left_s()
             waited_s = self._clock.monotonic() - started_s
@@ -164,6 +171,11 @@ class Budget:
             self._clock.sleep(pause_s)
             with self._lock:
                 self._waited_s += pause_s
+
+    def _refuse_ended(self) -> None:
+        if self._ended is not None:
+            # One for each thread: whoever catches it adds where it was.
+            raise copy.copy(self._ended)
 
     def wait_out_pause(self, timeout_s: float | None = None) -> None:
         """Waits until a pause that was asked for is over, and takes nothing: for calls that cost none, as for a token.

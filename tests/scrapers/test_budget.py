@@ -12,7 +12,7 @@ from grants import is_granted
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alerting.errors import BudgetExhausted, ConfigurationError, RateLimited
+from alerting.errors import BudgetExhausted, ConfigurationError, LeaseHeld, RateLimited
 from scrapers.pace.budget import Budget, Clock
 from scrapers.rate import Rate
 
@@ -254,3 +254,19 @@ def test_what_was_waited_can_be_asked_while_a_shared_pace_waits_for_its_store() 
     finally:
         store_answers.set()
         asking.join()
+
+
+def test_whoever_waits_when_the_calls_of_a_run_are_ended_is_refused_after_its_wait_and_takes_none() -> None:
+    time = FakeTime()
+
+    def lose(seconds: float) -> None:
+        time.sleep(seconds)
+        budget.end(LeaseHeld("another run holds the source"))
+
+    budget = Budget(Rate(per_minute=1, per_day=9), clock=Clock(lambda: time.elapsed_s, time.now, lose))
+    budget.acquire()
+    for waits in (1, 1):
+        with pytest.raises(LeaseHeld, match="another run"):
+            budget.acquire()
+        assert len(time.sleeps) == waits
+    assert budget.export_state()["day_spent"] == 1

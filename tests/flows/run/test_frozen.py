@@ -109,6 +109,20 @@ def test_it_does_nothing_more_when_another_run_has_taken_the_source_over(place):
     _after_its_freeze(place, then)
 
 
+def test_a_call_for_which_it_waits_is_not_made_when_another_run_has_taken_the_source_over(place):
+    async def then(run: Run, lease: Lease) -> None:
+        await run.gate.keep_open(None)
+        run.kit.budget.pause_for(1.0)
+        date = await _waits(land_partition(run, DAY))
+        Lease.acquire(place.store, SOURCE, Holder("bf-2"), now=utc_now(), ttl_s=60.0)
+        run.heartbeat_due.set()
+        with pytest.raises(LeaseHeld):
+            await date
+        assert place.upstream.calls.report()["total"] == 0
+
+    _after_its_freeze(place, then)
+
+
 def test_what_it_had_staged_is_not_written_over_the_rows_of_its_successor(place):
     (manifest,) = place.land(DAY)
 
