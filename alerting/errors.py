@@ -94,8 +94,8 @@ class PipelineError(Exception):
         'bdl 2025-01-03 [scrape]: 429 (retry_after_s=3.0)'
         """
         where = " ".join(part for part in (self.source, self.partition) if part)
-        if self.stage:
-            where = f"{where} [{self.stage}]".strip()
+        if self.stage and where:
+            where = f"{where} [{self.stage}]"
         # As structures, before they are text: headers, pairs, bytes.
         shown = ((name, redact_value(value, name)) for name, value in self.facts.items() if value not in (None, ""))
         facts = ", ".join(f"{name}={value}" for name, value in shown)

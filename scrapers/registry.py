@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import importlib
 import inspect
@@ -72,7 +73,10 @@ def sources() -> list[str]:
 def scraper(name: str) -> Scraper:
     """The scraper of source ``name``, with its ``source`` set. Raises ``ConfigurationError``."""
     if name not in sources():
-        raise WrongUsage(f"there is no source {name!r}", stage="plan", hint=f"choose one of {sources()}")
+        known = sources()
+        close = [repr(one) for one in difflib.get_close_matches(name, known)]
+        hint = f"write {' or '.join(close)}" if close else f"choose one of {', '.join(known)}"
+        raise WrongUsage(f"there is no source {name!r}", stage="plan", hint=hint)
     return from_module(imported(_package, name))
 
 

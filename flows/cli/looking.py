@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from alerting.coverage import build_coverage, coverage_text
-from alerting.errors import ConfigurationError, StateUnreadable
+from alerting.errors import ConfigurationError, StateUnreadable, WrongUsage
 from alerting.object_store import ObjectMissing
 from alerting.run_facts import GOOD_VERDICTS
 from alerting.wording import plural
@@ -37,8 +37,7 @@ from flows.views.inspection import describe_run, recent_errors
 from flows.views.status import source_status
 from flows.views.stored_runs import recent_runs
 from flows.wiring import Services, build_services
-from scrapers.base import Scraper
-from scrapers.registry import families, sources_of_family
+from scrapers.registry import families, scraper, sources_of_family
 from scrapers.registry import sources as known_sources
 from scrapers.scrape import utc_now
 
@@ -192,10 +191,12 @@ def calendar(
     as_json: Json = False,
 ) -> None:
     """Show the whole history, one letter per date. Reads the ledger only."""
+    names = [source] if source else known_sources()
+    spans = _spans(names, period) if period else {}
     services, now = build_services(for_a_person=True), utc_now()
-    histories = read_histories(services, [source] if source else known_sources(), now)
+    histories = read_histories(services, names, now)
     if period:
-        histories = [_within(one, known_scraper(services, one.source), period, now) for one in histories]
+        histories = [within(one, known_scraper(services, one.source), *spans[one.source], now) for one in histories]
     if html is not None:
         _write(html, calendar_page(histories, Links.of_bucket(services.store.root_uri), now))
         say(as_json, f"written: {html}")
@@ -203,7 +204,9 @@ def calendar(
             _show_unread(histories)
             return
     documents = {one.source: one.to_dict() for one in histories}
-    lines = [line for one in histories for line in _calendar_lines(one, is_alone=bool(source), period=period)]
+    lines = [
+        line for one in histories for line in _calendar_lines(one, is_alone=bool(source), span=spans.get(one.source))
+    ]
     show(documents[source] if source else documents, lines, as_json)
     _show_unread(histories)
 
@@ -212,15 +215,26 @@ def _show_unread(histories: Sequence[History]) -> None:
     show_unreadable([text for one in histories for text in one.unreadable])
 
 
-def _within(history: History, scraper: Scraper, period: str, now: dt.datetime) -> History:
-    return within(history, scraper, *period_dates(period, scraper.seasons), now)
+def _spans(names: Sequence[str], period: str) -> dict[str, tuple[dt.date, dt.date]]:
+    """First and last date for each source; one without seasons is shown the season of the others."""
+    known, refused = {}, list[WrongUsage]()
+    for name in names:
+        try:
+            known[name] = period_dates(period, scraper(name).seasons)
+        except WrongUsage as error:
+            refused.append(error)
+    if not known:
+        raise refused[0]
+    return {name: known.get(name, next(iter(known.values()))) for name in names}
 
 
-def _calendar_lines(history: History, *, is_alone: bool, period: str) -> list[str]:
-    lines = [f"{history.source}: {history.headline}"]
-    if is_alone or not period:
+def _calendar_lines(history: History, *, is_alone: bool, span: tuple[dt.date, dt.date] | None) -> list[str]:
+    floor = scraper(history.source).floor
+    is_later = span is not None and not history.cells and not history.unreadable and floor > span[1]
+    lines = [f"{history.source}: {f'begins {floor}' if is_later else history.headline}"]
+    if is_alone or not span:
         lines += coverage_text(build_coverage(history.states, most_day_years=1_000 if is_alone else 0))
-    if is_alone or period:
+    if is_alone or span:
         lines += [
             f"  {plural(len(one.cells), 'partition')} {one.state}{f' ({one.why})' if one.why else ''}: {one.ranges}"
             for one in history.attention()

@@ -47,8 +47,10 @@ def table_facts(
     """Rows per table over the partitions of a plan; the source announces only those of the first table.
 
     What a good partition landed and did not load are identical repeats: its verification allowed for them. Rows changed
-    by this run are those of entries written at ``since`` (aware) or later.
+    by this run are those of entries written at ``since`` (aware) or later. What shrank is left out: its old rows are
+    kept, and no fault of the load; `shrunk_facts` tells of it.
     """
+    entries = [entry for entry in entries if entry.verdict is not Verdict.SHRUNK]
     ours = [entry for entry in entries if since and entry.updated_at >= since]
     good = [entry for entry in entries if entry.verdict.is_good]
     tried = [entry for entry in entries if not entry.verdict.is_good and entry.verdict is not Verdict.LANDED]

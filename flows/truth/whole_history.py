@@ -31,6 +31,7 @@ BEFORE, REST, DOUBTED, UNREADABLE = "before_first", "rest", "doubted", "unreadab
 """States beside the verdicts: before the source's first date; rightly empty outside of its season; empty for longer
 than the source ever rests; with a ledger object that cannot be read."""
 NEVER_ASKED = "never requested"
+_NOT_AT_SOURCE = (BEFORE, Verdict.UNAVAILABLE.value)
 _SOURCES_AT_ONCE = 8
 _DAILY = "daily-"
 
@@ -102,7 +103,9 @@ class History:
         keys = [cell.partition.key.rpartition("@")[2] for cell in self.cells]
         span = "" if self.step == "whole" else f", {min(keys)} to {max(keys)}"
         good = len(self.cells) - self.missing
-        return f"{good:,} of {plural(len(self.cells), 'partition')} done{span}{lost}"
+        none = sum(cell.state in _NOT_AT_SOURCE for cell in self.cells)
+        gone = f", {none:,} of them not at the source" if none else ""
+        return f"{good:,} of {plural(len(self.cells), 'partition')} done{gone}{span}{lost}"
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready: ``states`` as inclusive ranges."""

@@ -91,7 +91,7 @@ def test_an_address_in_an_exception_is_not_repeated():
 
 def test_a_page_of_a_proxy_is_one_line_without_our_address():
     error = api.from_http_status(403, "POST https://secret.example/v2: <html>\n<h1>No</h1>")
-    assert str(translated(error, "load", dataset="p.d")).startswith("[load]: load: <html> <h1>No</h1> (")
+    assert str(translated(error, "load", dataset="p.d")).startswith("load: <html> <h1>No</h1> (")
 
 
 def test_an_error_of_ours_passes_through():

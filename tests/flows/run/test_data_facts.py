@@ -47,6 +47,12 @@ def test_a_landed_date_that_waits_for_its_load_is_no_mismatch():
     assert table_state(players) == "100 not loaded"
 
 
+def test_old_rows_that_were_kept_of_a_shrunk_date_are_not_too_many():
+    entries = [entry(1, Verdict.VERIFIED, (5, 100), (5, 100)), entry(2, Verdict.SHRUNK, (1, 10), (9, 300))]
+    _, players = table_facts(TABLES, entries)
+    assert (players.landed, players.loaded, players.mismatching, table_state(players)) == (100, 100, [], "")
+
+
 def test_what_the_source_did_not_announce_for_every_date_is_not_expected():
     entries = [entry(1, Verdict.VERIFIED, (5, 9), (5, 9), expected=5), entry(2, Verdict.VERIFIED, (6, 9), (6, 9))]
     assert table_facts(TABLES, entries)[0].expected is None

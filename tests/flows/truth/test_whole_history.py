@@ -65,7 +65,7 @@ def test_missing_is_what_somebody_asked_for_and_nobody_verified() -> None:
     # Planned by nobody, and not settled on the second of March.
     assert of(history, "2025-01-13", "2025-03-02") == ["", ""]
     assert (len(history.cells), history.missing) == (8 + 4, 7)
-    assert history.headline == "5 of 12 partitions done, 2025-01-01 to 2025-01-12"
+    assert history.headline == "5 of 12 partitions done, 4 of them not at the source, 2025-01-01 to 2025-01-12"
     largest, other = history.attention()
     assert (largest.state, largest.ranges) == ("planned", "2025-01-06…2025-01-08, 2025-01-10…2025-01-12")
     assert (other.why, other.ranges, other.last_run) == ("SourceUnavailable", "2025-01-09", RUN)
