@@ -146,11 +146,12 @@ class OutboxEntry:
         return not self.closed and (not self.claimed(now) or self.claimed_by == by)
 
     def rests(self, now: dt.datetime) -> bool:
-        """Whether the next try waits: five minutes after the first ones, twice as long each time, up to six hours.
+        """Whether the next try waits: not after those of the run, then five minutes, twice as long each time, up to six
+        hours.
 
         A channel that fails may have taken the mail, and who reads it gets it again with each try.
         """
-        doublings = min(self.failed_tries - _TRIES_AT_ONCE, 10)
+        doublings = min(self.failed_tries - _TRIES_AT_ONCE - 1, 10)
         if self.failed_at is None or doublings < 0 or self.closed:
             return False
         return now < self.failed_at + min(_SHORTEST_REST * (1 << doublings), _LONGEST_REST)

@@ -88,10 +88,15 @@ def test_a_critical_mail_goes_to_everybody_and_to_those_on_call():
     assert smtp.by_severity["CRITICAL"] == smtp.recipients
 
 
-@pytest.mark.parametrize(("minutes", "at_once", "sent"), [(8, False, False), (8, True, True), (11, False, True)])
-def test_the_watchdog_lets_a_mail_rest_that_failed_and_whoever_asks_for_it_does_not(services, minutes, at_once, sent):
+@pytest.mark.parametrize(
+    ("tries", "minutes", "at_once", "sent"),
+    [(3, 0, False, True), (4, 4, False, False), (4, 6, False, True), (5, 9, False, False), (5, 9, True, True)],
+)
+def test_the_watchdog_lets_a_mail_rest_that_failed_and_whoever_asks_for_it_does_not(
+    services, tries, minutes, at_once, sent
+):
     now = dt.datetime(2026, 1, 10, tzinfo=dt.UTC)
-    owed = OutboxEntry("bf-1", finished_at=now, message_id="<a@b>", failed_tries=4, failed_at=now)
+    owed = OutboxEntry("bf-1", finished_at=now, message_id="<a@b>", failed_tries=tries, failed_at=now)
     Outbox(services.store).update("bf-1", lambda entry: entry, create=lambda: owed)
     services.channels = (LogChannel(),)
     closed = close_dead_runs(services, now + dt.timedelta(minutes=minutes), at_once=at_once)
