@@ -17,7 +17,7 @@ from flows.child_runs.shared_rate import counts_for_s
 from flows.dates import dates, land_window
 from flows.loading import BatchLoader, LandedQueue, Pace, load_in_batches
 from flows.parameters import Order
-from flows.planning.plan import Plan
+from flows.planning.plan import Plan, why_unaskable
 from flows.process import validate_batch, validate_loaded
 from flows.run.gate import SOURCE_DOWN
 from flows.run.landed_before import read_landed
@@ -27,6 +27,7 @@ from flows.run.turns import Turns
 from flows.run.usage import give_back_calls
 from flows.run.work_set import Landed
 from scrapers.partition import Partition, span_windows, windows
+from scrapers.scrape import utc_now
 
 # SQLite answers 503 to concurrent writers: four subflows at once is what it takes without retries.
 SINGLE_DATE_WINDOWS_AT_ONCE = 4
@@ -82,9 +83,13 @@ async def recount(run: Run, plan: Plan) -> None:
 
 async def take_up_landed(run: Run, plan: Plan) -> tuple[list[Landed], Plan]:
     """What is landed already and only has to be loaded; the plan fetches what turns out to be no evidence."""
-    refused: list[Partition] = []
-    may_ask = run.client is not None and not run.asked.accept_shrink
-    reloads = await read_landed(run, plan.to_reload, refused if may_ask else None)
+    refused, scraper = list[Partition](), run.kit.scraper
+    may_ask, earliest = run.client is not None and not run.asked.accept_shrink, scraper.earliest(utc_now())
+    askable, rest = list[Partition](), list[Partition]()
+    for one in plan.to_reload:
+        # What a source says of a date that it answers for no more is nothing about that date.
+        (rest if not may_ask or why_unaskable(scraper, one, earliest) else askable).append(one)
+    reloads = await read_landed(run, askable, refused) + await read_landed(run, rest)
     if refused:
         keys = compress_dates(one.key for one in refused)
         run.note(f"{keys}: landed from an incomplete response, or damaged since, so fetched again")

@@ -17,7 +17,7 @@ from flows.parameters import NO_DATE, Mode, Order
 from processors.items import Expectation
 from scrapers.base import Scraper
 from scrapers.partition import Partition
-from scrapers.scrape import NOBODY_LOOKED
+from scrapers.scrape import NOBODY_LOOKED, begun_at
 
 NEVER = dt.timedelta.max
 BEFORE_FIRST = "before the source's first date"
@@ -328,12 +328,32 @@ def _without_call(entry: LedgerEntry | None, mode: Mode, why: str) -> tuple[Path
     """No call is made; what is landed is still loaded, and what is done stays done. None: as any other date."""
     if entry is not None and entry.verdict is Verdict.SHRUNK:
         return Path.LEAVE, f"{entry.verdict.value}, and {why}"
-    if entry is None or not (entry.attempt and (entry.verdict.is_good or entry.verdict in _LANDED)):
+    if entry is None or not entry.attempt:
         last = f"; its last try failed: {entry.error_type}" if entry and entry.verdict.is_failed else ""
         return Path.UNAVAILABLE, f"{why}{last}"
-    if entry.verdict.is_good and mode in (Mode.INCREMENTAL, Mode.FULL):
+    if mode not in (Mode.INCREMENTAL, Mode.FULL):
+        return None
+    if _has_rows_called_unavailable(entry) or not (entry.verdict.is_good or entry.verdict in _LANDED):
+        return _by_what_is_there(entry, why)
+    if entry.verdict.is_good:
         return Path.SKIP, f"{entry.verdict.value}, and {why}"
     return (Path.RELOAD, f"{entry.verdict.value} by {entry.backfill_id}") if mode is Mode.FULL else None
+
+
+def _has_rows_called_unavailable(entry: LedgerEntry) -> bool:
+    return entry.verdict is Verdict.UNAVAILABLE and any(entry.loaded.values())
+
+
+def _by_what_is_there(entry: LedgerEntry, why: str) -> tuple[Path, str]:
+    """What failed after something of it had landed is not unavailable, whatever the source still answers.
+
+    What was verified stands where a recount says so again. What landed since then, was never verified, or did not agree
+    with its rows is loaded.
+    """
+    at, landed_at = entry.verified_at, begun_at(entry.attempt)
+    if at is None or (landed_at is not None and landed_at > at) or entry.verdict is Verdict.PARTIAL:
+        return Path.RELOAD, f"{entry.verdict.value} after it was landed, and {why}"
+    return Path.RECOUNT, f"{entry.verdict.value} after it was verified on {at:%Y-%m-%d}, and {why}"
 
 
 def _path(

@@ -281,9 +281,9 @@ def _record(run: Run, key: str, verdict: Verdict, error: BaseException, stage: s
         # The run that has the source by now says what becomes of its dates.
         return verdict
     tries, before = run.tally.tries(key), run.ledger.get(key)
-    if verdict is Verdict.UNAVAILABLE and _has_verified_rows(before):
+    if verdict is Verdict.UNAVAILABLE and before is not None:
         # That the source has it no more makes nothing wrong of what it once was: its rows stay, and stay guarded.
-        verdict = Verdict.VERIFIED
+        verdict = _without_source(before)
     incident = Incident.from_error(error, source=run.source, partition=key, stage=stage, attempts=tries)
     # A wall that a later run passes by itself is a note, not a failure. A block is one: a person should look meanwhile.
     if resumes_at(error) is None or isinstance(error, BlockedBySource):
@@ -316,8 +316,12 @@ def _record(run: Run, key: str, verdict: Verdict, error: BaseException, stage: s
     return verdict
 
 
-def _has_verified_rows(entry: LedgerEntry | None) -> bool:
-    return entry is not None and entry.verdict is Verdict.VERIFIED and any(entry.loaded.values())
+def _without_source(before: LedgerEntry) -> Verdict:
+    """What a partition is that the source has no more: done where it was, else to be loaded from what is landed."""
+    if before.attempt and not before.verdict.is_good:
+        return Verdict.LOADED if any(before.loaded.values()) else Verdict.LANDED
+    has_rows = before.verdict is Verdict.VERIFIED and any(before.loaded.values())
+    return Verdict.VERIFIED if has_rows else Verdict.UNAVAILABLE
 
 
 def stop_if_critical(run: Run, key: str, error: BaseException, stage: str) -> None:

@@ -170,6 +170,12 @@ def test_what_a_source_has_no_more_stays_verified_where_its_rows_are_and_is_stil
     assert facts.verdict_counts == {"verified": 2, "unavailable": 1}
     before = place.entry(gone[0])
     assert (before.verdict, before.error_type) == (Verdict.VERIFIED, "PartitionUnavailable")
+    # Nor is it gone where it failed before the source has it no more: its landed payload is loaded.
+    place.fail(gone[0])
+    _, facts = ran("2025-01-01", "2025-01-03")
+    assert facts.verdict_counts == {"verified": 1, "loaded": 1, "unavailable": 1}
+    _, facts = ran("2025-01-01", "2025-01-03")
+    assert facts.verdict_counts == {"verified": 2, "unavailable": 1}
     place.sql("DELETE FROM {lines} WHERE game_date = DATE '2025-01-02'")
     found = gapless("audit", SOURCE, "--from", "2025-01-01", "--to", "2025-01-03", "--json").data["deficits"]
     assert [(one["deficit"], one["ranges"]) for one in found] == [("short", gone[0])]

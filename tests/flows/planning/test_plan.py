@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -17,7 +18,7 @@ from flows.planning.plan import Path, PlanRules, make_plan
 from flows.planning.requested import Selection, requested_partitions
 from scrapers.partition import Partition, partitions_between, windows
 
-NOW = dt.datetime(2025, 2, 1, 12, tzinfo=dt.UTC)
+NOW, DAY = dt.datetime(2025, 2, 1, 12, tzinfo=dt.UTC), dt.timedelta(days=1)
 
 
 class Toy(PlainSource):
@@ -168,6 +169,37 @@ def test_beyond_its_horizon_a_source_is_not_asked_and_what_is_landed_or_done_sta
         )
         assert "1 older than the source answers for" in plan.describe()
         assert young_item.path is Path.FETCH
+
+
+@pytest.mark.parametrize(
+    ("known", "path"),
+    [
+        # Its last verified state stands where a recount says so.
+        ({"verdict": Verdict.FAILED_RETRYABLE, "verified_at": NOW, "loaded": {"toys": 2}}, Path.RECOUNT),
+        ({"verdict": Verdict.PAUSED, "verified_at": NOW, "loaded": {"toys": 2}}, Path.RECOUNT),
+        ({"verdict": Verdict.BLOCKED, "verified_at": NOW, "loaded": {"toys": 0}}, Path.RECOUNT),
+        ({"verdict": Verdict.UNAVAILABLE, "verified_at": NOW, "loaded": {"toys": 2}}, Path.RECOUNT),
+        # Landed since, or never right: it is loaded (again), and judged by that.
+        ({"verdict": Verdict.FAILED_PERMANENT, "verified_at": NOW - 9 * DAY, "loaded": {"toys": 2}}, Path.RELOAD),
+        ({"verdict": Verdict.PARTIAL, "loaded": {"toys": 2}}, Path.RELOAD),
+        ({"verdict": Verdict.PARTIAL, "verified_at": NOW, "loaded": {"toys": 2}}, Path.RELOAD),
+        ({"verdict": Verdict.FAILED_PERMANENT}, Path.RELOAD),
+        ({"verdict": Verdict.SHRUNK, "verified_at": NOW - 9 * DAY, "loaded": {"toys": 2}}, Path.LEAVE),
+        # Nothing is there.
+        ({"verdict": Verdict.FAILED_RETRYABLE, "attempt": ""}, Path.UNAVAILABLE),
+        ({"verdict": Verdict.UNAVAILABLE, "attempt": ""}, Path.UNAVAILABLE),
+    ],
+)
+@pytest.mark.parametrize("mode", [Mode.INCREMENTAL, Mode.FULL])
+def test_what_failed_and_is_too_old_by_now_is_unavailable_only_where_nothing_of_it_is_there(
+    mode: Mode, known: dict[str, Any], path: Path
+) -> None:
+    (old,) = ask("2025-01-01", "2025-01-01")
+    known = {"attempt": f"{NOW - DAY:%Y%m%dT%H%M%SZ}-1f", "evidence": "older than the source answers for", **known}
+    ledger = {old.key: LedgerEntry("toy", old.key, backfill_id="bf-0", updated_at=NOW, **known)}
+    (item,) = make_plan(Forgetful(), [old], ledger, PlanRules(mode=mode, earliest=Forgetful.earliest(NOW))).items
+    assert item.path is path
+    assert "older than the source answers for" in item.why
 
 
 def test_a_date_that_was_too_old_is_asked_for_once_the_horizon_reaches_it() -> None:

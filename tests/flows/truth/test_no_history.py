@@ -50,6 +50,33 @@ def test_a_past_day_is_never_fetched_what_is_landed_is_loaded_and_the_rest_is_no
     assert run.tally.calls == 0
 
 
+def test_what_failed_after_it_was_done_or_landed_is_never_called_gone(
+    place: Any, ran: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good, short, damaged = "2025-01-01", "2025-01-02", "2025-01-03"
+    ran(good, short)
+    place.land(damaged)
+    for key in (good, short):
+        place.fail(key)
+    place.sql("DELETE FROM {lines} WHERE game_date = DATE '" + short + "'")
+    prefix = place.entry(damaged).manifest_name.removesuffix("manifest.json")
+    place.store.delete(next(one.name for one in place.store.list(prefix) if "/page-" in one.name))
+    place.services.landing._recent.clear()
+    monkeypatch.setattr(BdlBoxScores, "keeps_history", False)
+    calls = place.upstream.calls.report()["total"]
+    _, facts = ran(good, damaged)
+    assert {key: entry.verdict for key, entry in place.ledger.refresh().items()} == {
+        good: Verdict.VERIFIED,
+        short: Verdict.PARTIAL,
+        damaged: Verdict.FAILED_RETRYABLE,
+    }
+    assert facts.verdict == "FAILED"
+    # What is landed is loaded again; and the payload may come back from an older generation of its object.
+    _, facts = ran(good, damaged)
+    assert facts.verdict_counts == {"verified": 2, "failed_retryable": 1}
+    assert place.upstream.calls.report()["total"] == calls
+
+
 @pytest.mark.parametrize(("mode", "reread"), [(Mode.FULL, 1), (Mode.REPROCESS, 2)])
 def test_a_landed_day_is_loaded_without_a_call_and_reprocess_rereads_every_one(
     forgetful: Any, ran: Any, mode: Mode, reread: int
