@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+from collections import deque
 from typing import Any
 
 from alerting.errors import WrongUsage
+from alerting.object_store import StoredObject
 from alerting.outbox import Outbox
 from alerting.redaction import printable
-from alerting.wording import moment, size
+from alerting.wording import moment, plural, size
 from flows.truth.whole_history import history_of
 from flows.views.calendar_page import command_for, templates
 from flows.wiring import Services
@@ -31,7 +33,7 @@ def partition_page(services: Services, source: str, key: str, now: dt.datetime, 
     """
     kit = services.source_kit(source)
     entry = kit.ledger.refresh(key, key).get(key)
-    attempts = _attempts(services, source, key)
+    attempts, left_out = _attempts(services, source, key)
     if entry is None and not attempts:
         raise WrongUsage(f"nothing is known of {source} {printable(key)[:80]}", hint=f"gapless calendar {source}")
     facts: dict[str, str] = {}
@@ -65,6 +67,7 @@ def partition_page(services: Services, source: str, key: str, now: dt.datetime, 
             backfill_id=backfill_id,
             commands=[command for command in commands if command],
             attempts=attempts,
+            left_out=f"{plural(left_out, 'older object')} not shown" if left_out else "",
             above=above,
         )
     )
@@ -75,15 +78,16 @@ def _rows(counts: Any) -> str:
     return ", ".join(f"{table} {count:,}" for table, count in counts.items())
 
 
-def _attempts(services: Services, source: str, key: str) -> dict[str, _Attempt]:
-    """Newest first."""
+def _attempts(services: Services, source: str, key: str) -> tuple[dict[str, _Attempt], int]:
+    """Newest first, with the newest objects of all, and how many older ones there are."""
     prefix = f"{source_prefix(source)}partition={key}/attempt="
     found: dict[str, _Attempt] = {}
-    for number, stored in enumerate(services.store.list(prefix)):
-        if number == _MOST_OBJECTS:
-            break
+    newest, count = deque[tuple[_Attempt, StoredObject]](maxlen=_MOST_OBJECTS), 0
+    for count, stored in enumerate(services.store.list(prefix), start=1):  # noqa: B007 - the last one is their number
         attempt = found.setdefault(stored.name.removeprefix(prefix).partition("/")[0], _Attempt([]))
         attempt.is_landed |= stored.name.endswith("/manifest.json")
+        newest.append((attempt, stored))
+    for attempt, stored in newest:
         uri = f"{services.store.root_uri}/{stored.name}"
         attempt.found.append({"uri": uri, "size": size(stored.size_bytes), "at": moment(stored.updated_at)})
-    return dict(sorted(found.items(), reverse=True))
+    return {name: found[name] for name in sorted(found, reverse=True) if found[name].found}, count - len(newest)

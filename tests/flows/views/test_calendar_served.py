@@ -56,6 +56,18 @@ def test_from_all_sources_to_one_and_to_the_payloads_of_a_partition(place: Any, 
     assert f"gapless retry-failed {SOURCE} --reason errors" in failed
 
 
+def test_of_many_payloads_the_newest_are_shown_and_the_others_counted(
+    place: Any, inbox_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.views.partition_page._MOST_OBJECTS", 1)
+    older, newer = (place.land("2025-01-03")[0] for _ in range(2))
+    page = got(f"{inbox_url}/calendar/{SOURCE}/2025-01-03")
+    assert newer.attempt in page
+    assert older.attempt not in page
+    assert "not landed" not in page
+    assert "3 older objects not shown." in page
+
+
 @pytest.mark.parametrize("path", ["nosuch", f"{SOURCE}/1999-01-01", f"{SOURCE}/%3Cscript%3E", f"{SOURCE}/a/b"])
 def test_what_is_not_known_is_not_found(place: Any, inbox_url: str, path: str) -> None:
     with pytest.raises(urllib.error.HTTPError) as refused:
