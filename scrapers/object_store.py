@@ -32,7 +32,6 @@ from requests.exceptions import RequestException
 from alerting.errors import PipelineError
 from alerting.object_store import GenerationConflict, ObjectMissing, StoredObject
 from scrapers.counting_adapter import CountingAdapter
-from scrapers.object_upload import MOST_BYTES, Uploader
 from scrapers.pace.write_pace import SAME_NAME_INTERVAL_S, WritePace
 from scrapers.storage_errors import Trouble, reason_of, storage_trouble, unreachable
 
@@ -108,7 +107,6 @@ class GcsObjectStore:
         self._pace = WritePace(same_name_interval_s)
         self._opening = threading.Lock()
         self._handle: storage.Bucket | None = None
-        self._uploader: Uploader
         self._bucket_seen = False
 
     @property
@@ -152,36 +150,24 @@ class GcsObjectStore:
         metadata: Mapping[str, str] | None = None,
     ) -> int:
         """See :meth:`alerting.object_store.ObjectStore.write`."""
+        file = io.BytesIO(data) if isinstance(data, bytes) else data
+        blob = self._bucket().blob(name, chunk_size=_PIECE_BYTES if file is data else None)
         writer = uuid.uuid4().hex
-        facts = {"name": name, "contentType": content_type, "metadata": {**(metadata or {}), WRITER_KEY: writer}}
+        blob.metadata = {**(metadata or {}), WRITER_KEY: writer}
+        sending = {"size": file.seek(0, io.SEEK_END), "content_type": content_type, **self._calling}
         try:
             with self._pace.of(name):
-                generation = self._upload(facts, data, if_generation)
+                blob.upload_from_file(file, rewind=True, if_generation_match=if_generation, **sending)
         except api.PreconditionFailed as conflict:
             return self._own_generation(name, writer, if_generation, conflict)
         except Exception as error:
             raise self._translated(error, f"write of {name}") from error
+        generation = _generation(blob)
         if generation is None:
             # Whether it was written, the object itself knows.
             return self._own_generation(name, writer, if_generation, None)
         self._bucket_seen = True
         return generation
-
-    def _upload(self, facts: Mapping[str, Any], data: bytes | IO[bytes], if_generation: int | None) -> int | None:
-        """The generation, as the answer names it. In pieces where it is long: those of a file are read one by one."""
-        bucket, calling = self._bucket(), self._calling
-        file = io.BytesIO(data) if isinstance(data, bytes) else data
-        size = file.seek(0, io.SEEK_END)
-        if size <= MOST_BYTES:
-            file.seek(0)
-            body = data if isinstance(data, bytes) else file.read()
-            found = self._uploader.upload(facts, body, if_generation=if_generation, **calling)
-            return _number(found.get("generation") if isinstance(found, dict) else None)
-        blob = bucket.blob(facts["name"], chunk_size=_PIECE_BYTES if file is data else None)
-        blob.metadata = facts["metadata"]
-        sending = {"size": size, "content_type": facts["contentType"], **calling}
-        blob.upload_from_file(file, rewind=True, if_generation_match=if_generation, **sending)
-        return _generation(blob)
 
     def list(
         self, prefix: str, *, start_offset: str | None = None, end_offset: str | None = None
@@ -277,9 +263,6 @@ class GcsObjectStore:
         client._bucket_metadata_cache = None
         client._http.mount("https://", self._adapter)
         client._http.mount("http://", self._adapter)
-        connection = client._connection
-        where = f"{connection.get_api_base_url_for_mtls()}/upload/storage/v1/b/{self.bucket}/o"
-        self._uploader = Uploader(client._http, connection.user_agent, where)
         return client.bucket(self.bucket)
 
     def _unusable(self, action: str, reason: str) -> PipelineError:
@@ -333,10 +316,6 @@ def _generation(blob: storage.Blob) -> int | None:
         return int(blob.generation)
     except (AttributeError, TypeError, ValueError):
         return None
-
-
-def _number(told: object) -> int | None:
-    return int(told) if isinstance(told, str | int) and str(told).isascii() and str(told).isdigit() else None
 
 
 def _stored(blob: storage.Blob) -> StoredObject:

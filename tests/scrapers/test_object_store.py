@@ -33,20 +33,6 @@ def store(gcs_endpoint: str) -> GcsObjectStore:
     return bucket
 
 
-def test_an_object_is_written_as_the_client_itself_writes_it(store, gcs_endpoint):
-    data, metadata = bytes(range(256)) * 40, {"sha256": "a" * 64, "where": "Göteborg – ärende", "record": '{"a": "b"}'}
-    store.write("a ö/ours?#.gz", data, content_type="application/gzip", metadata=metadata)
-    options = {"credentials": AnonymousCredentials(), "client_options": {"api_endpoint": gcs_endpoint}}
-    bucket = storage.Client(project="test", **options).bucket(store.bucket)
-    theirs = bucket.blob("a ö/theirs.gz")
-    ours = bucket.get_blob("a ö/ours?#.gz")
-    theirs.metadata = ours.metadata
-    theirs.upload_from_string(data, content_type="application/gzip")
-    assert ours.metadata.keys() == {*metadata, "writer"}
-    for fact in ("content_type", "metadata", "size", "crc32c", "md5_hash", "content_encoding", "cache_control"):
-        assert getattr(ours, fact) == getattr(theirs, fact), fact
-
-
 def test_what_is_written_is_read_with_its_generation(store):
     first = store.write("landing/a.gz", b"\x1f\x8b not unpacked", content_type="application/gzip")
     assert store.read("landing/a.gz") == (b"\x1f\x8b not unpacked", first)
