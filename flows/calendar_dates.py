@@ -23,6 +23,8 @@ _DASHED = re.compile(rf"({_ONE})\s*([-\u2010-\u2015\u2212~/:]|to|until)\s*({_ONE
 # Hyphens that do not break, figure dashes, minus signs; marks of direction and blanks without a width.
 _LOOKALIKES = re.compile("[\u00ad\u2010-\u2015\u2212\ufe58\ufe63\uff0d]")
 _INVISIBLE = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+_MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:")
+_MIDNIGHT = re.compile(r"[0-9-]{10}[Tt ]00:00(?::00(?:[.,]0{1,9})?)?(?:[Zz]|\+00:?00)?")
 _DASHES = {"\u2013": "an en dash", "\u2014": "an em dash", "-": "a hyphen"}
 
 
@@ -97,12 +99,30 @@ def _read(given: Any) -> Any:
     """For parameters: JSON makes a number of 20250203, and pydantic a moment of 1970."""
     if isinstance(given, int | float) and not isinstance(given, bool):
         given = f"{given:.0f}" if abs(given) < 1e15 else repr(given)
-    is_moment = isinstance(given, str) and re.match(r"\d{4}-\d\d-\d\d[T ]\d\d:", given)
-    if isinstance(given, str) and not is_moment:
-        return calendar_date(given)
+    if isinstance(given, str):
+        return calendar_date(_without_midnight(given.strip()))
+    if isinstance(given, dt.datetime):
+        return calendar_date(_without_midnight(given.isoformat()))
     if isinstance(given, dt.date) and given != dt.date.min and not FIRST <= dt.date(*given.timetuple()[:3]) <= LAST:
         return calendar_date(f"{given:%Y-%m-%d}")
     return given
+
+
+def _without_midnight(text: str) -> str:
+    """The date of a moment that is none but midnight of nowhere or of UTC; raises ``ValueError`` for any other moment.
+
+    >>> _without_midnight("2025-02-03T00:00:00.000Z"), _without_midnight("2025-02-03 00:00"), _without_midnight("soon")
+    ('2025-02-03', '2025-02-03', 'soon')
+    >>> _without_midnight("2025-02-03T05:00Z")
+    Traceback (most recent call last):
+    ValueError: 2025-02-03T05:00Z is a moment and not a date; write 2025-02-03, or the date that the source has then
+    """
+    if not _MOMENT.match(text):
+        return text
+    if _MIDNIGHT.fullmatch(text):
+        return text[:10]
+    told = text if len(text) <= 40 else f"{text[:40]}…"
+    raise ValueError(f"{told} is a moment and not a date; write {text[:10]}, or the date that the source has then")
 
 
 CalendarDate = Annotated[dt.date, BeforeValidator(_read)]

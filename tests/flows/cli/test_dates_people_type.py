@@ -101,7 +101,8 @@ def test_a_range_of_thousands_of_years_is_refused():
 
 
 def test_dates_as_forms_and_earlier_runs_give_them_are_taken():
-    for day in ("2025-02-03", dt.date(2025, 2, 3), "2025-02-03T00:00:00Z"):
+    midnight = dt.datetime(2025, 2, 3, tzinfo=dt.UTC)
+    for day in ("2025-02-03", dt.date(2025, 2, 3), "2025-02-03T00:00:00Z", "2025-02-03T00:00:00.000Z", midnight):
         assert Asked(source="s", start_date=day).start_date == dt.date(2025, 2, 3)
     assert Asked(source="s", start_date=None).start_date == dt.date.min
     assert listed_dates("2025-02, lakers@2025-02-03..2025-02-04, 2025-02-07…2025-02-08 (2 days)") == [
@@ -111,6 +112,14 @@ def test_dates_as_forms_and_earlier_runs_give_them_are_taken():
         "2025-02-07",
         "2025-02-08",
     ]
+
+
+@pytest.mark.parametrize(
+    "given", ["2025-02-02T23:00:00.000Z", "2025-02-03T00:00:00-05:00", "2025-02-03 12:00", "2025-02-03T25:00:00Z"]
+)
+def test_a_moment_is_no_date_as_it_is_another_one_elsewhere(given):
+    with pytest.raises(ParameterTypeError, match=rf"{given[:10]}.* is a moment and not a date; write {given[:10]}, or"):
+        backfill.validate_parameters({"source": "s", "start_date": given, "end_date": "2025-03-01", "reason": "test"})
 
 
 @settings(max_examples=300)
