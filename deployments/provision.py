@@ -20,9 +20,10 @@ from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
-from alerting.errors import PipelineError
+from alerting.errors import ConfigurationError, PipelineError
 from deployments.deploying import deploy_all
 from flows.child_runs.shared_rate import bucket, limit_name
+from flows.views.server_checks import missing_server
 from flows.wiring import Services, build_services
 from processors import coverage_tables
 from processors.registry import views
@@ -105,8 +106,19 @@ async def provision_automations(path: Path) -> list[str]:
     return names
 
 
+def refuse_without_server() -> None:
+    """Raises ``ConfigurationError`` where no Prefect server of this environment answers."""
+    missing = asyncio.run(missing_server())
+    if missing is not None:
+        raise ConfigurationError(f"{missing.detail}; nothing was provisioned", stage="provision", hint=missing.remedy)
+
+
 def provision() -> None:
-    """Everything, in the order of need; from the files of this installation, whatever the folder it runs in."""
+    """Everything, in the order of need; from the files of this installation, whatever the folder it runs in.
+
+    Raises ``ConfigurationError`` before any effect where no Prefect server answers.
+    """
+    refuse_without_server()
     services = build_services()
     provision_storage(services)
     asyncio.run(provision_prefect(services))
@@ -121,6 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     try:
         if given.automations:
+            refuse_without_server()
             names = asyncio.run(provision_automations(given.automations))
             print(f"provisioned: {', '.join(names)}")
             return

@@ -66,6 +66,7 @@ _OF_SOURCES: dict[str, dict[str, Any]] = {
     "GAPLESS_SOURCE_PAUSE_S": {"hemnet": [0.0, 0.02], "nba_stats": [0.0, 0.0], "nba_cdn": [0.0, 0.0]},
 }
 """JSON objects by variable: the stack's own entries, those of the running samples aside."""
+_OF_NO_PROXY, _HERE = ("no_proxy", "NO_PROXY"), ("127.0.0.1", "localhost")
 _PACES = ("GAPLESS_SOURCE_RATE_PER_MINUTE", "GAPLESS_SOURCE_PAUSE_S")
 
 
@@ -101,8 +102,20 @@ def client_environment(state_dir: Path, state: StackState) -> dict[str, str]:
         "GAPLESS_UI_URL": at["prefect"].endpoint,
         **{name: json.dumps({**own, **state.exports.get(name, {})}) for name, own in of_sources.items()},
         LOCAL_URLS_VARIABLE: json.dumps(of_sources["GAPLESS_SOURCE_URLS"]),
-        "NO_PROXY": ",".join(filter(None, [os.environ.get("NO_PROXY", ""), "127.0.0.1,localhost"])),
+        **dict.fromkeys(_OF_NO_PROXY, without_proxy(os.environ)),
     }
+
+
+def without_proxy(environment: Mapping[str, str]) -> str:
+    """Which hosts are asked without a proxy: those of the shell, and this machine.
+
+    Of two variables that differ in case the lower one is believed by most programs, so that it is set as well.
+
+    >>> without_proxy({"no_proxy": "corp.example", "NO_PROXY": "ignored.example"})
+    'corp.example,127.0.0.1,localhost'
+    """
+    given = next((environment[name] for name in _OF_NO_PROXY if name in environment), "")
+    return ",".join(filter(None, [*given.split(","), *(host for host in _HERE if host not in given.split(","))]))
 
 
 def settings_of_sources(ports: Mapping[str, int]) -> dict[str, dict[str, Any]]:

@@ -29,23 +29,31 @@ def server_checks(source: str, rate: Rate) -> list[Checked]:
     return asyncio.run(_server_checks(source, rate))
 
 
-async def _server_checks(source: str, rate: Rate) -> list[Checked]:
-    deployment = f"backfill/{source}"
+async def missing_server() -> Checked | None:
+    """What is wrong with the Prefect server of this environment before anything is asked of it; None where it answers.
+
+    Without an address Prefect would start a server of its own, in which nobody looks.
+    """
     address = get_current_settings().api.url
     if not address:
-        return [
-            Checked(
-                "prefect api",
-                "fail",
-                "PREFECT_API_URL is not set",
-                "source .gapless/env, or export PREFECT_API_URL=...",
-            )
-        ]
+        return Checked(
+            "prefect api", "fail", "PREFECT_API_URL is not set", "source .gapless/env, or export PREFECT_API_URL=..."
+        )
     try:
         async with asyncio.timeout(_ANSWER_TIMEOUT_S), get_client() as client:
             problem = await client.api_healthcheck()
-            if problem is not None:
-                return [_unreachable(address, problem)]
+    except Exception as error:  # Prefect passes on what its HTTP library raises, which is not imported here
+        return _unreachable(address, error)
+    return None if problem is None else _unreachable(address, problem)
+
+
+async def _server_checks(source: str, rate: Rate) -> list[Checked]:
+    deployment = f"backfill/{source}"
+    missing, address = await missing_server(), get_current_settings().api.url or ""
+    if missing is not None:
+        return [missing]
+    try:
+        async with asyncio.timeout(_ANSWER_TIMEOUT_S), get_client() as client:
             checks = [
                 Checked("prefect api", "pass", f"{address} answers"),
                 await _shared_rate(client, source, rate),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -158,3 +159,16 @@ def test_only_a_sample_is_asked_without_pauses_and_faster_than_the_source_allows
         assert _of_sources(real, name) == {one: value for one, value in pace.items() if one != account}
     sample.child("upstream").ports.clear()  # type: ignore[union-attr]
     assert _of_sources(sample, "PAUSE_S") == _of_sources(sample, "RATE_PER_MINUTE") == {}
+
+
+def test_this_machine_is_asked_without_a_proxy_whichever_case_the_shell_says_so_in(monkeypatch):
+    """Of ``no_proxy`` and ``NO_PROXY`` the Prefect client believes the lower one: a corporate shell has it."""
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"no_proxy": "corp.example", "http_proxy": "http://proxy.example:3128"}.items():
+        monkeypatch.setenv(name, value)
+    for name, value in client_environment(Path("x"), _running()).items():
+        monkeypatch.setenv(name, value)
+    assert urllib.request.proxy_bypass_environment("127.0.0.1:4200")
+    assert urllib.request.proxy_bypass_environment("corp.example")
+    assert not urllib.request.proxy_bypass_environment("api.example")
