@@ -314,6 +314,9 @@ def _refuse_in_json(value: Any, path: str) -> None:
         _refuse(f"JSON has no NaN and no Infinity, and {path!a:.80} is {value}")
     elif isinstance(value, int) and not INT64.start <= value < _UINT64_END:
         _refuse(f"JSON holds integers from -2^63 to 2^64-1, and {path!a:.80} is beyond")
+    elif value is not None and not isinstance(value, str | int | float):
+        # As a text it would be, a number included.
+        _refuse(f"JSON has no {type(value).__name__}, and {path!a:.80} is one: let the processor write it")
 
 
 _LIMITED: dict[str, Callable[[Any], Any]] = {

@@ -109,6 +109,7 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("day", "10000-01-01", "day: Input should be a valid date"),
     ("extra", {"x": float("nan")}, "extra: JSON has no NaN and no Infinity, and 'x' is nan"),
     ("extra", {"x": [1, {"y": float("-inf")}]}, "extra: JSON has no NaN and no Infinity, and 'x[1].y' is -inf"),
+    ("extra", {"x": [Decimal("1.5")]}, "extra: JSON has no Decimal, and 'x[0]' is one"),
     ("extra", {"x": 2**64}, "extra: JSON holds integers from -2^63 to 2^64-1, and 'x' is beyond"),
     ("extra", {"x": "\ud800"}, "extra.'x': a text with a lone surrogate"),
     ("extra", {"\udfff": 1}, "extra: JSON has no lone surrogates"),
