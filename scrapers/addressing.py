@@ -167,7 +167,7 @@ def without_secrets(body: bytes, secrets: Iterable[str]) -> bytes:
     >>> without_secrets(b"next?key=0123456789abcdef", ["0123456789abcdef"]), without_secrets(b"a short key", ["key"])
     (b'next?key=***', b'a short key')
     """
-    for secret in secrets:
+    for secret in dict.fromkeys(secrets):
         if len(secret) >= _SHORTEST_ECHO_CHARS:
             body = masked_in(body, secret)
     return body
