@@ -13,7 +13,7 @@ import typer
 
 from alerting.delivery import owed_summaries
 from alerting.wording import plural
-from flows.cli.output import AnyEnd, AnyStart, Json, Source, Why, check_range, finish, say, show, table
+from flows.cli.output import Json, Source, Why, check_range, day, finish, say, show, table
 from flows.coordination.cooldown import lift_by_hand
 from flows.coordination.intervention import Intervention
 from flows.ledger.cooldowns import cooling_until
@@ -46,7 +46,9 @@ def who() -> str:
 def release_lease(
     source: Source,
     reason: Why,
-    run: Annotated[str, typer.Option("--run", help="Id of the holder, as shown by status.", show_default=False)],
+    run: Annotated[
+        str, typer.Option("--run", metavar="ID", help="Id of the holder, as shown by status.", show_default=False)
+    ],
     force: Annotated[bool, typer.Option("--force", help="Even if the holder may be alive.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -63,7 +65,7 @@ def release_lease(
 def lift_cooldown(
     source: Source,
     reason: Why,
-    site: Annotated[str, typer.Option("--site", help="Only this site of the source.")] = "",
+    site: Annotated[str, typer.Option("--site", metavar="SITE", help="Only this site of the source.")] = "",
     as_json: Json = False,
 ) -> None:
     """Allow runs of a blocked source again, or of one that the account's plan excluded. Logged under audit/."""
@@ -80,7 +82,9 @@ def lift_cooldown(
 @app.command("accept-open")
 def accept_open_items(
     source: Source,
-    partitions: Annotated[list[str], typer.Argument(help="Dates, as listed by audit.", show_default=False)],
+    partitions: Annotated[
+        list[str], typer.Argument(metavar="DATE", help="Dates, as listed by audit.", show_default=False)
+    ],
     reason: Why,
     as_json: Json = False,
 ) -> None:
@@ -92,13 +96,13 @@ def accept_open_items(
     show(rows, table(rows, ("partition", "open_items", "accepted")), as_json)
 
 
-ReviewId = Annotated[str, typer.Argument(help="Id of the review: bf-...", show_default=False)]
+ReviewId = Annotated[str, typer.Argument(metavar="ID", help="Id of the review: bf-...", show_default=False)]
 
 
 @app.command()
 def approve(
     review: ReviewId,
-    reason: Annotated[str, typer.Option("--reason", "-r", help="Why, in your own words.")] = "",
+    reason: Annotated[str, typer.Option("--reason", "-r", metavar="WHY", help="Why, in your own words.")] = "",
     as_json: Json = False,
 ) -> None:
     """Publish a review, then verify it. Refused if the tables have changed."""
@@ -184,8 +188,8 @@ def send_owed(as_json: Json = False) -> None:
 @app.command("first-date")
 def first_date(
     source: Source,
-    start: AnyStart = None,
-    end: AnyEnd = None,
+    start: Annotated[dt.date | None, typer.Argument(parser=day, metavar="START", help="First date to look at.")] = None,
+    end: Annotated[dt.date | None, typer.Argument(parser=day, metavar="END", help="Last date to look at.")] = None,
     rest_days: Annotated[
         int,
         typer.Option("--rest-days", min=0, max=2000, help="Longest off-season in days; 0: the source's own, else 154."),

@@ -112,7 +112,9 @@ def coverage(
 
 @app.command()
 def audit(
-    sources: Annotated[list[str] | None, typer.Argument(help="Names of sources; default all.")] = None,
+    sources: Annotated[
+        list[str] | None, typer.Argument(metavar="SOURCE", help="Names of sources; default all.")
+    ] = None,
     start: Annotated[dt.date | None, typer.Option("--from", parser=day, metavar="DATE", help="First date.")] = None,
     end: Annotated[dt.date | None, typer.Option("--to", parser=day, metavar="DATE", help="Last date.")] = None,
     only: Annotated[list[Deficit] | None, typer.Option(help="Only these kinds; can be repeated.")] = None,

@@ -254,7 +254,7 @@ def _write(file: Path, text: str) -> None:
 @app.command()
 def runs(
     last: Annotated[int, typer.Option("--last", "-n", min=1, max=1_000_000, help="How many.")] = 10,
-    source: Annotated[str, typer.Option(help="Only this source.")] = "",
+    source: Annotated[str, typer.Option("--source", metavar="SOURCE", help="Only this source.")] = "",
     as_json: Json = False,
 ) -> None:
     """List recent backfills: range, verdict, time, calls, mail."""
@@ -271,8 +271,8 @@ def runs(
 
 @app.command()
 def reviews(
-    review: Annotated[str, typer.Argument(help="Id of a review, to show its diff: bf-...")] = "",
-    source: Annotated[str, typer.Option("--source", help="Only this source.")] = "",
+    review: Annotated[str, typer.Argument(metavar="ID", help="Id of a review, to show its diff: bf-...")] = "",
+    source: Annotated[str, typer.Option("--source", metavar="SOURCE", help="Only this source.")] = "",
     as_json: Json = False,
 ) -> None:
     """List reviews, or show the diff of one."""
@@ -299,7 +299,7 @@ def reviews(
 @app.command()
 def errors(
     hours: Annotated[float, typer.Option("--hours", min=0, max=876_600, help="How far back.")] = 24.0,
-    source: Annotated[str, typer.Option(help="Only this source.")] = "",
+    source: Annotated[str, typer.Option("--source", metavar="SOURCE", help="Only this source.")] = "",
     as_json: Json = False,
 ) -> None:
     """Group recent errors by type, source and cause. Includes live alerts."""
@@ -317,7 +317,7 @@ def errors(
 
 @app.command()
 def record(
-    backfill_id: Annotated[str, typer.Argument(help="Id of the backfill: bf-...")], as_json: Json = False
+    backfill_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the backfill: bf-...")], as_json: Json = False
 ) -> None:
     """Print the record of a backfill: request, result, failures."""
     store = build_services(for_a_person=True).store

@@ -13,6 +13,7 @@ import typer
 from alerting.errors import PipelineError, WrongUsage
 from alerting.redaction import printable, redact_value, visible
 from flows.calendar_dates import calendar_date
+from flows.parameters import Reason
 from flows.planning.period import PERIOD
 from scrapers.registry import families
 from scrapers.registry import sources as known_sources
@@ -39,13 +40,21 @@ def _complete_family(incomplete: str) -> list[str]:
     return [name for name in (*families(), *known_sources()) if name.startswith(incomplete)]
 
 
-Source = Annotated[str, typer.Argument(help="Name of the source.", show_default=False, autocompletion=_complete_source)]
-AnySource = Annotated[str, typer.Argument(help="Name of the source; default all.", autocompletion=_complete_source)]
+Source = Annotated[
+    str,
+    typer.Argument(metavar="SOURCE", help="Name of the source.", show_default=False, autocompletion=_complete_source),
+]
+AnySource = Annotated[
+    str, typer.Argument(metavar="SOURCE", help="Name of the source; default all.", autocompletion=_complete_source)
+]
 AnyFamilyOrSource = Annotated[
-    str, typer.Argument(help="Name of the source or family; default all.", autocompletion=_complete_family)
+    str,
+    typer.Argument(
+        metavar="SOURCE", help="Name of the source or family; default all.", autocompletion=_complete_family
+    ),
 ]
 AnyStart = Annotated[
-    dt.date | None, typer.Argument(parser=day, metavar="[START]", help="First date; default all known dates.")
+    dt.date | None, typer.Argument(parser=day, metavar="START", help="First date; default all known dates.")
 ]
 FamilyOrSource = Annotated[
     str,
@@ -65,25 +74,29 @@ RunStart = Annotated[
         help="First date, in the source's zone; or a season, year or month: 2024-25, 2024, 2024-03.",
     ),
 ]
-Skip = Annotated[list[str] | None, typer.Option("--skip", help="Leave out a source of the family; can be repeated.")]
+Skip = Annotated[
+    list[str] | None,
+    typer.Option("--skip", metavar="SOURCE", help="Leave out a source of the family; can be repeated."),
+]
 Also = Annotated[
     list[str] | None,
-    typer.Option("--also", help="Add a source of another family; can be repeated."),
+    typer.Option("--also", metavar="SOURCE", help="Add a source of another family; can be repeated."),
 ]
 RunEnd = Annotated[dt.date | None, typer.Argument(parser=day, metavar="END", help="Last date, inclusive.")]
 Entities = Annotated[
     str,
     typer.Option(
         "--entities",
+        metavar="NAMES",
         help="For sources with entities: all, or names (name or name~variant), instead of or beside dates.",
     ),
 ]
 AnyEnd = Annotated[
     dt.date | None,
-    typer.Argument(parser=day, metavar="[END]", help="Last date, inclusive; default the last settled one."),
+    typer.Argument(parser=day, metavar="END", help="Last date, inclusive; default the last settled one."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
-Why = Annotated[str, typer.Option("--reason", "-r", help="A reason of the form (stale, errors), or your own words.")]
+Why = Annotated[str, typer.Option("--reason", "-r", metavar="WHY", help=f"{', '.join(Reason)}; or your own words.")]
 
 
 def show(data: Any, lines: Iterable[str], as_json: bool) -> None:

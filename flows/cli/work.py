@@ -60,17 +60,20 @@ from scrapers.scrape import utc_now
 
 app = typer.Typer()
 BIG_RUN = 1_000
-Dates = Annotated[str, typer.Option(help="Only these dates: 2025-01-03, 2025-01-07..2025-01-09.")]
+Dates = Annotated[str, typer.Option(metavar="DATES", help="Only these dates: 2025-01-03, 2025-01-07..2025-01-09.")]
 DatesFile = Annotated[
-    typer.FileText | None, typer.Option("--from-file", help="Only the dates in a file; - is standard input.")
+    typer.FileText | None,
+    typer.Option("--from-file", metavar="FILE", help="Only the dates in a file; - is standard input."),
 ]
 ModeOption = Annotated[Mode, typer.Option(help="What is missing, everything, or only reload or recount.")]
 Parameters = Annotated[
     list[str] | None,
-    typer.Option("--param", "-p", help="Another parameter of the deployment: name=value (JSON or text)."),
+    typer.Option("--param", "-p", metavar="NAME=VALUE", help="Another parameter of the form, as JSON or text."),
 ]
 Concurrency = Annotated[int | None, typer.Option("--max-concurrency", min=1, max=64, help="Dates fetched at once.")]
-Parallel = Annotated[int, typer.Option("--parallel", min=0, max=64, help="Number of parallel runs to split it over.")]
+Parallel = Annotated[
+    int, typer.Option("--parallel", min=0, max=64, help="Spread it over so many child runs on any workers; 0: none.")
+]
 AcceptShrink = Annotated[
     bool,
     typer.Option("--accept-shrink", help="Only load landed dates that have fewer rows than before."),
@@ -240,8 +243,10 @@ def canary(
 def retry_failed(
     source: Source,
     reason: Why = Reason.ERRORS.value,
-    run_id: Annotated[str, typer.Option("--run", help="Only what failed in this backfill: bf-...")] = "",
-    cause: Annotated[str, typer.Option(help="Only this cause in that run's mail: C2, or all-retryable.")] = "",
+    run_id: Annotated[str, typer.Option("--run", metavar="ID", help="Only what failed in this backfill: bf-...")] = "",
+    cause: Annotated[
+        str, typer.Option(metavar="ID", help="Only all-retryable, or a cause in that run's mail: C2.")
+    ] = "",
     no_follow: NoFollow = False,
     as_json: Json = False,
 ) -> None:
