@@ -125,7 +125,7 @@ class Ledger:
         try:
             return LedgerEntry.from_metadata(self.source, key, found.metadata)
         except (KeyError, ValueError, TypeError) as error:
-            hint = f"look at that object; `gapless reconcile {self.source}` rebuilds it from manifests and receipts"
+            hint = f"look at that object; `gapless reconcile {self.source} --apply` rebuilds it from what landed"
             if isinstance(error, OfNewerVersion):
                 hint = f"a newer version of Gapless wrote it ({error}): update this one"
             where = {"source": self.source, "partition": key, "stage": "plan", "hint": hint}

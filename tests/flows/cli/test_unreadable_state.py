@@ -56,6 +56,25 @@ def test_status_shows_all_but_the_entry_that_cannot_be_read(world: Any, gapless:
         assert gapless(*command, "--json").data
 
 
+def test_what_judges_or_changes_dates_refuses_and_says_which_object_and_what_to_do(world: Any, gapless: Any) -> None:
+    name, dates = damage(world, ENTRY), ("2025-01-01", "2025-01-03")
+    for command in (
+        ["coverage", "nba", *dates],
+        ["plan", "nba", *dates],
+        *([word, SOURCE, *dates] for word in ("plan", "estimate", "gaps", "verify")),
+        ["audit", SOURCE, "--from", dates[0], "--to", dates[1]],
+        ["repair", SOURCE, *dates, "--dry-run"],
+        ["retry-failed", SOURCE],
+        ["accept-open", SOURCE, "2025-01-02", "--reason", "never played"],
+        ["cleanup", SOURCE],
+    ):
+        answered = gapless(*command)
+        complained(answered, name, f"gapless reconcile {SOURCE} --apply")
+        assert answered.out == "", "nothing that could be taken for an answer"
+    assert gapless("reconcile", SOURCE, "--apply").code == 0
+    assert gapless("gaps", SOURCE, *dates).code == 0
+
+
 @pytest.mark.parametrize("name", [LEASE, f"ledger/pending/source={OTHER}.json"])
 def test_status_shows_the_other_sources_where_nothing_can_be_said_of_one(world: Any, gapless: Any, name: str) -> None:
     world.fail("2025-01-05")
