@@ -16,6 +16,7 @@ from itertools import pairwise
 
 from alerting.errors import LeaseHeld, StateUnreadable
 from alerting.object_store import GenerationConflict, ObjectStore, StoredObject
+from alerting.ranges import date_of
 from alerting.versioned_record import unreadable
 from flows.ledger.entry import LedgerEntry, OfNewerVersion, Verdict
 from flows.ledger.pending import read_pending
@@ -27,6 +28,18 @@ __all__ = ["Ledger", "LedgerEntry", "Verdict", "ledger_prefix"]
 def ledger_prefix(source: str) -> str:
     """All ledger objects of one source."""
     return f"ledger/source={source}/"
+
+
+def _last_name(last_key: str) -> str:
+    """The last in order among the objects of the keys up to ``last_key``.
+
+    ``malmo`` comes before ``malmo-city``, and ``malmo.json`` after ``malmo-city.json``. No date begins with another.
+
+    >>> _last_name("2025-01-31"), _last_name("malmo-city")
+    ('2025-01-31.json', 'malmo.json')
+    """
+    shortest = len(last_key) if date_of(last_key) else 1
+    return max(f"{last_key[:end]}.json" for end in range(shortest, len(last_key) + 1))
 
 
 _A_LISTING = 1_000
@@ -75,7 +88,7 @@ class Ledger:
     ) -> dict[str, LedgerEntry]:
         prefix, (first_key, last_key) = ledger_prefix(self.source), ends
         bounds = [f"{prefix}{key}" if key else None for key in (first_key, *cuts)]
-        bounds.append(f"{prefix}{last_key}.json~" if last_key else None)
+        bounds.append(f"{prefix}{_last_name(last_key)}~" if last_key else None)
         seen: dict[str, tuple[LedgerEntry, int]] = {}
         # What no run began is one object of its own: a round trip beside those of the listing.
         with threads(_LISTINGS_AT_ONCE, "ledger") as beside:
@@ -83,6 +96,7 @@ class Ledger:
             for part in [beside.submit(self._listed, *between, unreadable) for between in pairwise(bounds)]:
                 seen |= part.result()
         pending = reading.result()
+        seen = {key: found for key, found in seen.items() if key >= first_key and (not last_key or key <= last_key)}
         with self._lock:
             for key, (_, generation) in seen.items():
                 known = self._entries.get(key)

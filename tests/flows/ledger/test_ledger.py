@@ -170,3 +170,17 @@ def test_years_are_listed_in_parts_at_once_and_each_entry_is_there_once() -> Non
     asked.clear()
     assert list(Ledger(store, "s").refresh_over(days[700:1_700], days)) == days
     assert asked == [(f"ledger/source=s/{days[0]}", f"ledger/source=s/{days[-1]}.json~")]
+
+
+@given(names=st.sets(st.from_regex(r"[ab1]([ab1._-]{0,3}[ab1])?", fullmatch=True), min_size=1, max_size=6))
+def test_a_listing_between_two_keys_has_every_entity_between_them_and_no_other(names: set[str]) -> None:
+    """``malmo-city.json`` is listed before ``malmo.json``, and the entity ``malmo`` comes first."""
+    store, keys = MemoryObjectStore(), sorted(names)
+    ledger = Ledger(store, "s")
+    for key in keys:
+        ledger.advance(key, Verdict.VERIFIED, "bf-1", NOW)
+    wanted = keys[len(keys) // 3 :]
+    assert Ledger(store, "s").refresh_over(wanted).keys() == set(wanted)
+    assert Ledger(store, "s").refresh(keys[0], keys[-1]).keys() == set(keys)
+    first = Ledger(store, "s").refresh_over(keys[: len(keys) // 2 + 1])
+    assert first.keys() == set(keys[: len(keys) // 2 + 1])
