@@ -87,7 +87,8 @@ class Settings(BaseSettings):
     smtp_user: str = Field("", description="if the server wants a login")
     smtp_password: SecretStr = Field(SecretStr(""), description="a [secret](#secrets)")
     apprise_urls: list[SecretStr] = Field(
-        default_factory=list, description="chat, by [Apprise](https://github.com/caronc/apprise/wiki) URL"
+        default_factory=list,
+        description="chat, by [Apprise](https://github.com/caronc/apprise/wiki) URL, each of one target",
     )
     mail_folder: str = Field("", description="folder for a copy of each mail")
     console_only: bool = Field(False, description="log the summary instead of mailing it")
