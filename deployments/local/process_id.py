@@ -12,13 +12,14 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 TOKEN_VARIABLE = "GAPLESS_STACK_TOKEN"  # noqa: S105
 _POLL_S = 0.05
 _PROC = Path("/proc")
+_LISTENING = "0A"
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,45 @@ def _signal_group(one: ProcessId, number: signal.Signals) -> None:
             os.killpg(one.pid, number)
         else:
             os.kill(one.pid, number)
+
+
+def listens(leader: ProcessId, ports: Iterable[int]) -> bool:
+    """Whether the session of ``leader`` listens on all of these TCP ports. Linux; elsewhere it is believed."""
+    try:
+        sockets = _listening_sockets()
+    except OSError:
+        return True
+    ours = {name for pid in _session_of(leader.pid) for name in _open_files(pid)}
+    return all(ours & sockets.get(port, set()) for port in ports)
+
+
+def _listening_sockets() -> dict[int, set[str]]:
+    """By port, as they are named among the open files of a process."""
+    found: dict[int, set[str]] = {}
+    for table in ("tcp", "tcp6"):
+        path = _PROC / "net" / table
+        if table == "tcp6" and not path.exists():
+            continue
+        for line in path.read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == _LISTENING:
+                port = int(fields[1].rpartition(":")[2], 16)
+                found.setdefault(port, set()).add(f"socket:[{fields[9]}]")
+    return found
+
+
+def _session_of(leader: int) -> Iterator[int]:
+    for folder in _PROC.glob("[0-9]*"):
+        with contextlib.suppress(OSError, ProcessLookupError):
+            if os.getsid(int(folder.name)) == leader:
+                yield int(folder.name)
+
+
+def _open_files(pid: int) -> Iterator[str]:
+    with contextlib.suppress(OSError):
+        for one in (_PROC / f"{pid}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                yield str(one.readlink())
 
 
 def family(token: str) -> list[ProcessId]:

@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from alerting.errors import CriticalError
-from deployments.local.process_id import ProcessId, stop_processes
+from deployments.local.process_id import ProcessId, listens, stop_processes
 
 _PR_SET_PDEATHSIG = 1
 _POLL_S = 0.05
@@ -64,14 +64,18 @@ class Child:
         return self.identity.alive()
 
     def ready(self) -> bool:
-        """Whether its ready URL answers with a 2xx within a second."""
+        """Whether its ready URL answers with a 2xx within a second, and it is this child that listens there.
+
+        Somebody else, such as the stack of another checkout, may have taken the port just before it could.
+        """
         if not self.ready_url:
             return self.alive()
         try:
             with _LOCAL.open(self.ready_url, timeout=1.0) as answer:
-                return 200 <= int(answer.status) < 300
+                is_well = 200 <= int(answer.status) < 300
         except (OSError, urllib.error.URLError, ValueError):
             return False
+        return is_well and listens(self.identity, self.ports.values())
 
     def log_tail(self, lines: int = 25) -> str:
         """The last lines that it logged since its start, or a word that there are none."""

@@ -5,8 +5,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import uuid
 from collections.abc import Callable, Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -120,6 +122,19 @@ def test_a_child_that_never_answers_is_reported_with_its_url(start: Start) -> No
 
     with pytest.raises(ChildFailed, match=r"did not answer http://127\.0\.0\.1:1/ready in 0\.2 s"):
         wait_ready([child], timeout_s=0.2)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere nobody can be asked who listens")
+def test_a_child_whose_port_somebody_else_took_is_not_ready_by_the_answers_of_that_one(start: Start) -> None:
+    """It could else be the stack of another checkout: its storage would be written to."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as stranger:
+        threading.Thread(target=stranger.serve_forever, daemon=True).start()
+        port = stranger.server_address[1]
+        binds = f"import time; time.sleep(0.3); import socket; socket.create_server(('127.0.0.1', {port}))"
+        serving = Serving(ready_url=f"http://127.0.0.1:{port}/", ports={"http": port})
+        with pytest.raises(ChildFailed, match="Address already in use"):
+            wait_ready([start(binds, serving=serving)])
+        stranger.shutdown()
 
 
 def test_a_talkative_child_does_not_block(start: Start) -> None:
