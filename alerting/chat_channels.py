@@ -101,10 +101,13 @@ class AppriseChannel:
         return Delivery(f"{self.name}: the service took it")
 
     def _fits(self, subject: str, text: str) -> bool:
-        """Whether the service takes it: Apprise itself sends what is too long, and the service refuses it."""
+        """Whether the service takes it: Apprise itself sends what is too long, and the service refuses it.
+
+        The subject counts: many services have it in front of the text.
+        """
         from apprise.conversion import convert_between
 
         target = self._target
-        whole = text if target.title_maxlen else f"{subject}\r\n{text}"
+        whole = f"{subject}\r\n{text}"
         written: str = convert_between(self._text, target.notify_format, content=whole)  # type: ignore[no-untyped-call]
         return len(written) <= target.body_maxlen or target.overflow_mode != "upstream"

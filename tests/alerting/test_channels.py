@@ -141,7 +141,7 @@ def test_a_chat_that_takes_less_gets_what_it_takes(posts, monkeypatch):
     channel.send(mail("Hi", "a <b> & c\n" * 500))
     (body,) = posts.bodies
     assert body["message"].endswith("[the&nbsp;mail&nbsp;has&nbsp;the&nbsp;rest]")
-    assert 500 < len(body["message"]) <= 1_000
+    assert 500 < len(body["title"]) + len(body["message"]) <= 1_000
 
 
 def test_what_looks_like_markup_reaches_a_service_of_html_as_text(posts):
