@@ -78,6 +78,8 @@ class Ledger:
         the last listing have room for them.
         """
         ordered = sorted({*keys})
+        if not ordered:
+            return {}
         parts = -(-len(ordered) // _A_LISTING)
         cuts = [ordered[len(ordered) * number // parts] for number in range(1, parts)]
         reach = {ordered[0], ordered[-1], *around}

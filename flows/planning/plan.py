@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from alerting.wording import plural
+from flows.ledger.entry import NARROWED
 from flows.ledger.ledger import LedgerEntry, Verdict
 from flows.parameters import NO_DATE, Mode, Order
 from processors.items import Expectation
@@ -230,7 +231,9 @@ class PlanRules:
         retry_failed: Only partitions whose last verdict is a failure are in the plan at all.
         accept_shrink: Only partitions whose last answer had fewer rows than before are in the plan: it is loaded.
         only: Keys of an earlier run; others are not in the plan.
-        since: Good verdicts from this instant (aware) on are not made again, whatever the mode.
+        since: When the run began (aware), or the one that it goes on with.
+        goes_on: Good verdicts from ``since`` on are its own, and not made again, whatever the mode. A run that only
+            begins has none, though another machine, whose clock is ahead, may have written later ones.
         empty_ttl: A proof of emptiness that was older than this at ``since`` is none any more.
         settled_up_to: The last date of the source that may be asked for now.
         earliest: The first one that it still answers for: what is older is not fetched, and loaded where it is landed.
@@ -245,6 +248,7 @@ class PlanRules:
     accept_shrink: bool = False
     only: Container[str] | None = None
     since: dt.datetime | None = None
+    goes_on: bool = False
     empty_ttl: dt.timedelta = NEVER
     settled_up_to: dt.date | None = None
     earliest: dt.date = dt.date.min
@@ -350,6 +354,8 @@ def _by_what_is_there(entry: LedgerEntry, why: str) -> tuple[Path, str]:
     What was verified stands where a recount says so again. What landed since then, was never verified, or did not agree
     with its rows is loaded.
     """
+    if entry.error_type == NARROWED:
+        return Path.LEAVE, f"{entry.error}, and {why}"
     at, landed_at = entry.verified_at, begun_at(entry.attempt)
     if at is None or (landed_at is not None and landed_at > at) or entry.verdict is Verdict.PARTIAL:
         return Path.RELOAD, f"{entry.verdict.value} after it was landed, and {why}"
@@ -375,7 +381,8 @@ def _path(
         without_call = _without_call(entry, mode, why)
         if without_call is not None:
             return without_call
-    if mode is not Mode.INCREMENTAL and entry and entry.verdict.is_good and since and entry.updated_at >= since:
+    is_own = rules.goes_on and entry is not None and since is not None and entry.updated_at >= since
+    if mode is not Mode.INCREMENTAL and entry and entry.verdict.is_good and is_own:
         return Path.SKIP, f"{entry.verdict.value} by this run before its pause"
     if mode is Mode.REPROCESS:
         return (Path.REPARSE, "landed") if entry and entry.attempt else (Path.LEAVE, "nothing is landed")
@@ -385,7 +392,7 @@ def _path(
     if entry is None:
         return Path.FETCH, "never attempted"
     is_landed = entry.verdict in _LANDED
-    if mode is Mode.FULL and not (is_landed and since and entry.updated_at >= since):
+    if mode is Mode.FULL and not (is_landed and is_own):
         return Path.FETCH, f"{entry.verdict.value}, fetched again"
     if (entry.verdict.is_good or is_landed) and partition.key in rules.changed:
         return Path.FETCH, rules.changed[partition.key]

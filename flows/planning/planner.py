@@ -109,6 +109,7 @@ def plan_asked(
             accept_shrink=asked.accept_shrink,
             only=_only(services, asked, entries),
             since=begun_before.result() or now,
+            goes_on=begun_before.result() is not None,
             empty_ttl=dt.timedelta(days=services.settings.empty_ttl_days),
             settled_up_to=scraper.last_settled(now),
             earliest=scraper.earliest(now),

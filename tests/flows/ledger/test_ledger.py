@@ -182,5 +182,6 @@ def test_a_listing_between_two_keys_has_every_entity_between_them_and_no_other(n
     wanted = keys[len(keys) // 3 :]
     assert Ledger(store, "s").refresh_over(wanted).keys() == set(wanted)
     assert Ledger(store, "s").refresh(keys[0], keys[-1]).keys() == set(keys)
+    assert Ledger(store, "s").refresh_over([]) == {}
     first = Ledger(store, "s").refresh_over(keys[: len(keys) // 2 + 1])
     assert first.keys() == set(keys[: len(keys) // 2 + 1])

@@ -17,7 +17,7 @@ from flows.planning.plan import Path, PlanRules, make_plan
 from flows.planning.requested import Selection, requested_partitions
 from scrapers.partition import partitions_between
 
-NOW = dt.datetime(2025, 2, 1, 12, tzinfo=dt.UTC)
+NOW, HOUR = dt.datetime(2025, 2, 1, 12, tzinfo=dt.UTC), dt.timedelta(hours=1)
 KEYS = [f"2025-01-{day:02d}" for day in range(1, 11)]
 
 
@@ -70,13 +70,13 @@ def test_a_run_that_goes_on_after_a_pause_does_nothing_twice(mode: Mode) -> None
         KEYS[0]: entry(KEYS[0], Verdict.VERIFIED, attempt="a", receipt_id="r", at=NOW),
         KEYS[1]: entry(KEYS[1], Verdict.VERIFIED, attempt="a", receipt_id="r", at=began - dt.timedelta(days=1)),
     }
-    plan = make_plan(Toy(), PARTITIONS[:2], ledger, PlanRules(mode=mode, since=began))
+    plan = make_plan(Toy(), PARTITIONS[:2], ledger, PlanRules(mode=mode, since=began, goes_on=True))
     assert [item.path is Path.SKIP for item in plan.items] == [True, False]
 
 
 def test_a_full_run_that_was_killed_between_landing_and_loading_does_not_fetch_again() -> None:
     ledger = {KEYS[0]: entry(KEYS[0], Verdict.LANDED, attempt="a", at=NOW)}
-    plan = make_plan(Toy(), PARTITIONS[:1], ledger, PlanRules(mode=Mode.FULL, since=NOW - dt.timedelta(hours=1)))
+    plan = make_plan(Toy(), PARTITIONS[:1], ledger, PlanRules(mode=Mode.FULL, since=NOW - HOUR, goes_on=True))
     assert plan.items[0].path is Path.RELOAD
 
 

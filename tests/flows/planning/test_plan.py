@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from plain_source import PlainSource
 
 from alerting.errors import ConfigurationError
+from flows.ledger.entry import NARROWED
 from flows.ledger.ledger import LedgerEntry, Verdict
 from flows.parameters import Mode
 from flows.planning.plan import Path, PlanRules, make_plan
@@ -185,6 +186,11 @@ def test_beyond_its_horizon_a_source_is_not_asked_and_what_is_landed_or_done_sta
         ({"verdict": Verdict.PARTIAL, "verified_at": NOW, "loaded": {"toys": 2}}, Path.RELOAD),
         ({"verdict": Verdict.FAILED_PERMANENT}, Path.RELOAD),
         ({"verdict": Verdict.SHRUNK, "verified_at": NOW - 9 * DAY, "loaded": {"toys": 2}}, Path.LEAVE),
+        # The parts that it was not asked for cannot be had any more, and nobody calls it done.
+        (
+            {"verdict": Verdict.PARTIAL, "error_type": NARROWED, "error": "landed for gb", "verified_at": NOW},
+            Path.LEAVE,
+        ),
         # Nothing is there.
         ({"verdict": Verdict.FAILED_RETRYABLE, "attempt": ""}, Path.UNAVAILABLE),
         ({"verdict": Verdict.UNAVAILABLE, "attempt": ""}, Path.UNAVAILABLE),
@@ -209,6 +215,18 @@ def test_a_date_that_was_too_old_is_asked_for_once_the_horizon_reaches_it() -> N
     ledger = {old.key: LedgerEntry("toy", old.key, Verdict.UNAVAILABLE, "bf-0", NOW, evidence=why)}
     assert make_plan(Forgetful(), [old], ledger, rules).items[0].path is Path.UNAVAILABLE
     assert make_plan(Toy(), [old], ledger).items[0].path is Path.FETCH
+
+
+@pytest.mark.parametrize("known", [Verdict.VERIFIED, Verdict.LANDED])
+def test_a_full_run_that_begins_takes_nothing_for_its_own_whatever_the_clock_of_another_machine_said(
+    known: Verdict,
+) -> None:
+    (one,) = ask("2025-01-01", "2025-01-01")
+    ledger = {one.key: LedgerEntry("toy", one.key, known, "bf-0", NOW + dt.timedelta(minutes=10), attempt="a1")}
+    rules = PlanRules(mode=Mode.FULL, since=NOW)
+    assert make_plan(Toy(), [one], ledger, rules).items[0].path is Path.FETCH
+    resumed = make_plan(Toy(), [one], ledger, replace(rules, goes_on=True)).items[0].path
+    assert resumed is (Path.SKIP if known.is_good else Path.RELOAD)
 
 
 @pytest.mark.parametrize("name", ["dates", "exclude"])
