@@ -183,6 +183,7 @@ class GcsObjectStore:
                 **self._calling,
             )
             for blob in blobs:
+                self._bucket_seen = True
                 yield _stored(blob)
         except PipelineError:
             raise

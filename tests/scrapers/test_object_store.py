@@ -33,6 +33,15 @@ def store(gcs_endpoint: str) -> GcsObjectStore:
     return bucket
 
 
+def test_the_first_object_of_a_listing_shows_that_the_bucket_is_there(store, gcs_endpoint):
+    store.write("a/1", b"x")
+    other = GcsObjectStore(store.bucket, project="test", endpoint=gcs_endpoint)
+    assert next(other.list("a/")).name == "a/1"
+    with pytest.raises(ObjectMissing):
+        other.read("a/2")
+    assert other.calls["list"] == 1
+
+
 def test_what_is_written_is_read_with_its_generation(store):
     first = store.write("landing/a.gz", b"\x1f\x8b not unpacked", content_type="application/gzip")
     assert store.read("landing/a.gz") == (b"\x1f\x8b not unpacked", first)
