@@ -85,8 +85,11 @@ class LiveAlerts:
         self._store, self._channels, self._settings, self._clock = store, tuple(channels), settings, clock
         self._limiter = Limiter(store, clock)
 
-    def alert(self, incident: Incident) -> bool:
-        """Keeps the alert for the digest and sends it if its rule and the limiter let it; True when it went out."""
+    def alert(self, incident: Incident, *, is_unlimited: bool = False) -> bool:
+        """Keeps the alert for the digest and sends it if its rule and the limiter let it; True when it went out.
+
+        ``is_unlimited``: whoever reports it has called it CRITICAL, rather than an error that nobody has classified.
+        """
         incident = with_fingerprint(incident)
         rule = self._settings.rules[incident.severity]
         try:
@@ -97,7 +100,7 @@ class LiveAlerts:
         if not channels:
             return False
         try:
-            permit = self._permit_for(incident, rule)
+            permit = self._permit_for(incident, rule, is_unlimited)
         except (PipelineError, OSError) as error:
             # A limiter that cannot be read must not silence: one mail too many is the smaller harm.
             _log.error("alert limiter unavailable, sending unlimited: %s", redact(str(error)))
@@ -114,8 +117,10 @@ class LiveAlerts:
             chosen += [channel for channel in self._channels if channel.kind == "mail"]
         return chosen
 
-    def _permit_for(self, incident: Incident, rule: SeverityRule) -> Permit | None:
+    def _permit_for(self, incident: Incident, rule: SeverityRule, is_unlimited: bool) -> Permit | None:
         key, kind = incident.fingerprint, type_key(incident.error_type, incident.source)
+        if is_unlimited:
+            return self._limiter.ask(key, 0.0, type_key=kind)
         if incident.severity == "CRITICAL":
             return self._limiter.ask_among(key, CRITICALS_OF_A_CAUSE, CRITICALS_WITHIN_MINUTES, type_key=kind)
         permit = self._limiter.ask(key, rule.cooldown_minutes, type_key=kind)

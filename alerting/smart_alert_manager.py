@@ -159,14 +159,7 @@ class SmartAlertManager:
         In backfill mode it is collected; a CRITICAL one is stored at once and sends the backfill's only "a human is
         needed now". In live mode it is an alert, sent at once unless its cause is cooling down.
         """
-        incident = Incident.of(error_data, self._source)
-        self._end_expired_mode()
-        mode = self._mode
-        if mode is not None:
-            mode.record(incident)
-        else:
-            self._alert(incident)
-        return incident
+        return self._report(error_data)
 
     def call_for_a_human(self, error_data: Reported) -> Incident:
         """Says that the run stopped for errors which others have recorded: it is told, and counted nowhere.
@@ -215,9 +208,12 @@ class SmartAlertManager:
     def send_alert(
         self, source: str, message: str, severity: Severity = "ERROR", metadata: Mapping[str, Any] | None = None
     ) -> Incident:
-        """One alert of one's own words, routed and limited by ``severity``; ``metadata`` as in ``record_error``."""
+        """One alert of one's own words, routed and limited by ``severity``; ``metadata`` as in ``record_error``.
+
+        A CRITICAL one always goes out: who calls a system down means it.
+        """
         data = {"error_type": "Alert", **(metadata or {}), "source": source, "message": message, "severity": severity}
-        return self.record_error(data)
+        return self._report(data, is_unlimited=severity == "CRITICAL")
 
     def send_digest(self, hours: float = 24) -> bool:
         """One mail about every alert of the last ``hours``; False when there was none. Raises ``DeliveryFailed``."""
@@ -229,6 +225,16 @@ class SmartAlertManager:
         return self.live.summary_of(mode.incidents() if mode else self.live.pending(hours), hours)
 
     # -- inside ----------------------------------------------------------------------------------------------
+
+    def _report(self, error_data: Reported, *, is_unlimited: bool = False) -> Incident:
+        incident = Incident.of(error_data, self._source)
+        self._end_expired_mode()
+        mode = self._mode
+        if mode is not None:
+            mode.record(incident)
+        else:
+            self._alert(incident, is_unlimited=is_unlimited)
+        return incident
 
     def _make_mode(self, backfill_id: str, source: str, ttl_s: float) -> BackfillMode:
         context = AlertContext(self.store, self.channels, self.settings, self.clock, self._spool_folder)
@@ -245,8 +251,8 @@ class SmartAlertManager:
         message = f"backfill mode of {mode.backfill_id} expired: no heartbeat for {mode.ttl_s:.0f} s; alerts are on"
         self._alert(Incident(source=mode.source, error_type="StaleBackfillMode", message=message, severity="CRITICAL"))
 
-    def _alert(self, incident: Incident) -> None:
+    def _alert(self, incident: Incident, *, is_unlimited: bool = False) -> None:
         try:
-            self.live.alert(incident)
+            self.live.alert(incident, is_unlimited=is_unlimited)
         except Exception as error:  # the caller is already handling an error: it must not get ours instead
             _log.critical("alert not sent (%s): %s: %s", redact(str(error)), incident.error_type, incident.message)
