@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from flows.calendar_dates import CalendarDate
 from flows.parameters import (
     NO_DATE,
+    PASTED_WAIT_S,
     AdvancedFamily,
     Canary,
     Concurrency,
@@ -114,8 +115,11 @@ class Asked(BaseModel):
         return {**self.model_dump(mode="json", exclude_defaults=True, exclude={"part_of"}), "reason": self.reason.value}
 
     def resumed(self, backfill_id: str) -> dict[str, Any]:
-        """The same for a run that goes on where run ``backfill_id`` of these parameters stopped."""
-        given = self._given()
+        """The same for a run that goes on where run ``backfill_id`` of these parameters stopped.
+
+        It begins by itself, so that nobody is there to ask again where the daily run is at work just then: it waits.
+        """
+        given = self.model_copy(update=_waiting(self.wait_for_lease_s))._given()
         given["resume_of"] = self.resume_of or backfill_id
         if self.retry_failed or self.failed_of:
             # What had failed is paused or untouched by now, so it is named by the plan and not by its verdict.
@@ -163,5 +167,10 @@ class AskedFamily(BaseModel):
         return grouped(given, AdvancedFamily)
 
     def resumed(self, backfill_id: str) -> dict[str, Any]:
-        """The same for a run that goes on where run ``backfill_id`` of these parameters stopped."""
-        return self.model_copy(update={"resume_of": self.resume_of or backfill_id}).given()
+        """The same for a run that goes on where run ``backfill_id`` of these parameters stopped; it waits its turn."""
+        update = {"resume_of": self.resume_of or backfill_id, **_waiting(self.wait_for_lease_s)}
+        return self.model_copy(update=update).given()
+
+
+def _waiting(asked_s: float) -> dict[str, float]:
+    return {"wait_for_lease_s": max(asked_s, PASTED_WAIT_S)}

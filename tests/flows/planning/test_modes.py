@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plain_source import PlainSource
 
-from flows.asked import Asked
+from flows.asked import Asked, AskedFamily
 from flows.ledger.ledger import LedgerEntry, Verdict
 from flows.parameters import Mode, Order
 from flows.planning.plan import Path, PlanRules, make_plan
@@ -126,3 +126,11 @@ def test_a_run_that_retries_failures_resumes_by_its_plan_because_paused_dates_ar
     again = Asked.model_validate(given)
     assert (again.retry_failed, again.plan_of, again.resume_of) == (False, "bf-1", "bf-1")
     assert Asked.model_validate(again.resumed("bf-2")).resume_of == "bf-1"
+
+
+@pytest.mark.parametrize("given_s", [0.0, 7 * 3600.0])
+def test_what_begins_by_itself_waits_for_its_source(given_s: float) -> None:
+    asked = Asked(source="toy", start_date=dt.date(2025, 1, 1), end_date=dt.date(2025, 1, 2), wait_for_lease_s=given_s)
+    family = AskedFamily(family="toys", period="2025", wait_for_lease_s=given_s)
+    for again in (Asked.model_validate(asked.resumed("bf-1")), AskedFamily.model_validate(family.resumed("bf-1"))):
+        assert again.wait_for_lease_s == max(given_s, 6 * 3600)
