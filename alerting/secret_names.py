@@ -11,8 +11,8 @@ NameKind = Literal["", "certain", "likely", "authorization", "cookie"]
 ``cookie``: a header with a grammar of its own. "": no secret."""
 
 STEM = re.compile(
-    "key|token|s(?:e(?:cret|ssion)|i[dg])|p(?:ass|w)|a(?:uth|pp(?:_?-?id|rise))|c(?:ookie|r(?:ed|umb)|srf)|jwt|h(?:ook|mac)"
-    "|xsrf"
+    "ke(?:y|nnwort)|token|s(?:e(?:cret|ssion|nha)|i[dg])|p(?:ass|w)|a(?:uth|pp(?:_?-?id|rise))"
+    "|c(?:o(?:okie|ntrasena)|r(?:ed|umb)|srf)|jwt|h(?:ook|mac)|xsrf|losenord"
 )
 """Every name that `kind_of_name` knows holds one of these, in lower case."""
 
@@ -40,6 +40,13 @@ _CERTAIN_ENDINGS = (
     "accesskey",
     "secretkey",
     "privatekey",
+    # German, Swedish, French, Spanish, Portuguese.
+    "passwort",
+    "kennwort",
+    "losenord",
+    "motdepasse",
+    "contrasena",
+    "senha",
 )
 _LIKELY = words("key pass auth signature sig sid sessionid appid webhook csrf xsrf hmac crumb authentication")
 _KEYS = words(

@@ -107,6 +107,20 @@ SHAPES: tuple[Shape, ...] = (
         "-u\n--user\n--proxy-user",
         r"(?<!\S)(?:-u|--user|--proxy-user|-U)[ =]{1,4}[\"']?[^\s:\"']{1,80}:([^\s\"']+)",
     ),
+    # Echoed by a mail server that does not know the command; user and password in one text.
+    _shape(
+        "login of SMTP",
+        "AUTH auth Auth",
+        r"\b(?i:AUTH (?:PLAIN|LOGIN|CRAM-MD5|XOAUTH2|OAUTHBEARER|NTLM)) ([A-Za-z0-9+/=]{8,}+)",
+    ),
+    _shape("address without a scheme", "//", r"(?<!:)//[^\s/?#@:\"'<>]{0,80}:([^\s/?#@\"'<>]{1,200})@"),
+    # As a proxy is often written.
+    _shape(
+        "host and port",
+        "@",
+        r"(?<![\w.:/@%-])[\w.%+-]{1,80}:([^\s/?#@:\"'<>]{3,200})@[A-Za-z0-9.-]{1,200}:\d{2,5}(?![\w.])",
+    ),
+    _shape("function of Azure", "code=", r"[?&]code=([^\s&#\"'<>]{20,})"),
     _shape("netrc", "login", r"\blogin\s{1,4}\S{1,80}\s{1,4}password\s{1,4}(\S+)"),
 )
 

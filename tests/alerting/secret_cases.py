@@ -168,6 +168,8 @@ HARMLESS = tuple(
     line
     for line in r"""
 primary key=game_id
+250-AUTH PLAIN LOGIN CRAM-MD5
+entities lakers@2025-01-03..2025-01-05: 3 dates, http://127.0.0.1:8080/a@b
 partition key=2021-03-04 is missing
 token count=17
 session_id=0022400123

@@ -55,6 +55,11 @@ PLANTED = "pl4nted-S3cret-value"
         f"-----BEGIN PRIVATE KEY-----\n{PLANTED}\n-----END PRIVATE KEY-----",
         f"https://hooks.slack.com/services/T0/B0/{PLANTED}",
         f"apiKey%3D{PLANTED}",
+        f"Location: //me:{PLANTED}@host.test/next",
+        f"HTTPS_PROXY=me:{PLANTED}@proxy.test:8080",
+        f"https://app.azurewebsites.net/api/games?code={PLANTED}{PLANTED}&page=1",
+        f"Passwort: {PLANTED}",
+        f"contrasena={PLANTED}",
     ],
 )
 def test_a_secret_is_masked_in_every_place_where_one_is_found_in_practice(text):
@@ -65,6 +70,11 @@ def test_a_secret_is_masked_in_every_place_where_one_is_found_in_practice(text):
 def test_a_text_without_a_secret_stays_as_it_is(text):
     assert redact(text) == text
     assert redact_value({"text": text}) == {"text": text}
+
+
+def test_the_login_that_a_mail_server_echoes_is_masked():
+    login = base64.b64encode(b"\0me\0" + PLANTED.encode()).decode()
+    assert login not in redact(f"500 5.5.1 unknown command: AUTH PLAIN {login}")
 
 
 def test_no_shape_in_which_a_secret_is_written_shows_it():
