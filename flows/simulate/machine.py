@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from alerting import private_files, spool
-from flows.simulate.virtual_time import VirtualClock
+from flows.simulate.virtual_time import Owner, VirtualClock
 
 R = TypeVar("R")
 _FIRST_PID = 1_001
@@ -47,8 +47,8 @@ _HERE: ContextVar[_OfProcess | None] = ContextVar("simulated_process", default=N
 """The process that is at work."""
 
 
-def process_here() -> object:
-    """Of the process that is at work; its tasks are told by it."""
+def process_here() -> Owner | None:
+    """Of the process that is at work; its tasks and threads are told by it."""
     return _HERE.get()
 
 

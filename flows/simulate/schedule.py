@@ -29,7 +29,8 @@ from flows.simulate.invariants import Ending, Invariants
 from flows.simulate.machine import Machines, process_here
 from flows.simulate.memory_warehouse import MemoryWarehouse
 from flows.simulate.subject import Before, Subject, required_first, told_by_runs
-from flows.simulate.virtual_time import Deadlock, Endless, VirtualLoop, cancel_all, virtual_time
+from flows.simulate.virtual_threads import Deadlock
+from flows.simulate.virtual_time import Endless, VirtualLoop, cancel_all, virtual_time
 from flows.simulate.windows import SimulatedOrchestrator
 from flows.simulate.world import Mailbox, World
 from flows.wiring import Services
@@ -331,9 +332,10 @@ class _Schedule:
             return
         self.is_beside = True
         try:
-            # A thread has one running loop and, as of Python 3.14, one current task.
-            with ThreadPoolExecutor(1) as elsewhere:
-                elsewhere.submit(contextvars.copy_context().run, others).result()
+            # A thread has one running loop and, as of Python 3.14, one current task. This one is real, with its locks.
+            nowhere, here = contextvars.Context(), contextvars.copy_context()
+            with nowhere.run(ThreadPoolExecutor, 1) as elsewhere:
+                nowhere.run(elsewhere.submit, lambda: here.run(others)).result()
         finally:
             self.is_beside = False
 
@@ -346,7 +348,7 @@ class _Schedule:
         finally:
             with contextlib.suppress(BaseException):
                 loop.run_until_complete(cancel_all(process_here()))
-            if self.is_beside or not asyncio.all_tasks(loop):
+            if self.is_beside or not (asyncio.all_tasks(loop) or loop.threads.all()):
                 _close(loop)
                 self._loop = None if self._loop is loop else self._loop
             else:
@@ -373,4 +375,6 @@ def _close(loop: VirtualLoop) -> None:
         task.cancel()
     with contextlib.suppress(BaseException):
         loop.run_until_complete(asyncio.gather(*asyncio.all_tasks(loop), return_exceptions=True))
+    for thread in loop.threads.all():
+        thread.end()
     loop.close()

@@ -1,7 +1,7 @@
 """Time, chance and names that only a seed decides: the clock of a simulated world, and an event loop on it.
 
 A process of its own belongs to a simulation: the clocks and the sources of randomness of this process are replaced
-while it lasts. Nothing waits: a sleep is a step of the clock.
+while it lasts. Nothing waits: a sleep is a step of the clock, and that of a thread a timer of its loop.
 """
 
 from __future__ import annotations
@@ -24,16 +24,13 @@ from typing import Any, Protocol, TypeVar
 
 import time_machine
 
+from flows.simulate.virtual_threads import Deadlock, VirtualThreads, thread_here, virtual_locks
 from scrapers.pace.budget import Clock
 
 R = TypeVar("R")
 _OURS = Path(__file__).parent.parent
 
 real_monotonic, real_sleep = time.monotonic, time.sleep
-
-
-class Deadlock(RuntimeError):
-    """Nothing is ready and nothing will be: every task waits for another one."""
 
 
 class Endless(RuntimeError):
@@ -78,9 +75,12 @@ class VirtualClock:
         return dt.datetime.now(dt.UTC)
 
     def sleep(self, seconds: float) -> None:
-        """Both clocks go on, and what is due on the way goes off when it is."""
+        """Both clocks go on, and what is due on the way goes off when it is; so do the tasks of a thread's loop."""
         if not self.rules_here():
             real_sleep(seconds)
+            return
+        if thread := thread_here():
+            thread.wait(seconds)
             return
         until_s = self.now_s + seconds
         while timer := self.on_the_way(until_s):
@@ -126,7 +126,8 @@ def virtual_time(begins_at: dt.datetime, seed: int) -> Iterator[VirtualClock]:
         secrets.token_hex = lambda nbytes=32: chance.randbytes(nbytes or 32).hex() if ours() else before[3](nbytes)
         random.seed(seed)
         try:
-            yield clock
+            with virtual_locks(ours):
+                yield clock
         finally:
             time.monotonic, time.sleep, uuid.uuid4, secrets.token_hex = before[:4]
             random.setstate(before[4])
@@ -145,11 +146,11 @@ class _Task(asyncio.Task[R]):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """An event loop on a virtual clock: timers make it leap, threads are plain calls, and one seed orders the rest.
+    """An event loop on a virtual clock: timers make it leap, threads go on until they wait, one seed orders the rest.
 
     A loop that goes on for more than ``most_s`` raises ``Endless``. With ``reorder`` whatever is ready at once goes in
-    an order that the seed decides: every await is a place where another task may go first. A task belongs to the
-    ``owner`` at its beginning.
+    an order that the seed decides: every await is a place where another task may go first. A task or thread belongs to
+    the ``owner`` at its beginning.
     """
 
     def __init__(
@@ -163,6 +164,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         super().__init__(_LeapingSelector(clock))
         self._owner = owner
         self._begun = itertools.count()
+        self.threads = VirtualThreads(self)
         self.set_task_factory(self._task)  # type: ignore[arg-type]
         self._virtual = clock
         self._reorder = reorder
@@ -182,15 +184,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def run_in_executor(  # type: ignore[override]
         self, executor: Executor | None, func: Callable[..., R], *args: Any
     ) -> asyncio.Future[R]:
-        """Calls ``func`` here and now; what it raises is in the future."""
-        done: asyncio.Future[R] = self.create_future()
-        try:
-            done.set_result(func(*args))
-        except StopIteration as error:
-            done.set_exception(RuntimeError(repr(error)))
-        except BaseException as error:
-            done.set_exception(error)
-        return done
+        """Calls ``func`` here and now, until it waits; what it raises is in the future."""
+        return self.threads.begin(self._owner(), func, args)
 
     def _run_once(self) -> None:
         if self._virtual.now_s > self._most_s:
@@ -206,13 +201,25 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         super()._run_once()  # type: ignore[misc]
 
 
-async def cancel_all(owner: object) -> None:
-    """The tasks of ``owner`` but this one, and waits for their ends."""
-    here = asyncio.current_task()
+class Owner(Protocol):
+    """Of tasks and threads."""
+
+    is_alive: bool
+
+
+async def cancel_all(owner: Owner | None) -> None:
+    """The tasks of ``owner`` but this one, and waits for their ends. Its threads come to theirs, unless it is dead."""
+    here, loop = asyncio.current_task(), asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
     theirs = [task for task in asyncio.all_tasks() if task is not here and getattr(task, "owner", None) is owner]
     for task in theirs:
         task.cancel()
     await asyncio.gather(*theirs, return_exceptions=True)
+    while threads := loop.threads.of(owner):
+        if owner is None or owner.is_alive:
+            await threads[0].over
+        else:
+            threads[0].end()
 
 
 def _where(task: asyncio.Task[Any]) -> str:

@@ -110,3 +110,14 @@ def test_a_parent_and_windows_of_which_one_dies_end_as_all_of_them_would(
     assert [met.rpartition(": ")[2] for met in ending.met] == [fault.value]
     if process == "a window" and "killed" in fault.value:
         assert any(what.endswith("-2.json") for what in ending.operations), "its parent begins another in its place"
+
+
+def test_windows_that_may_call_once_a_minute_keep_their_source_and_end_as_quick_ones_would(
+    subject: Subject, truth: Ending
+) -> None:
+    asked = subject.asked.model_copy(update={"engine": Engine.DISTRIBUTED, "parallel": 2})
+    slow = subject.settings.model_copy(update={"source_rate_per_minute": {"balldontlie": 1}})
+    ending = run_schedule(dataclasses.replace(subject, asked=asked, settings=slow), 0)
+    assert ending.verdicts == truth.verdicts
+    beats = [what for what in ending.operations if what == f"write leases/{subject.asked.source}.json"]
+    assert len(beats) > 4, "the parent is heard of while its windows wait"

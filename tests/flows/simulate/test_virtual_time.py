@@ -12,7 +12,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from flows.simulate.virtual_time import Deadlock, Endless, VirtualLoop, virtual_time
+from flows.simulate.virtual_threads import Deadlock
+from flows.simulate.virtual_time import Endless, VirtualLoop, virtual_time
 
 BEGIN = dt.datetime(2025, 1, 1, tzinfo=dt.UTC)
 
