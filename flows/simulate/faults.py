@@ -28,6 +28,7 @@ class Fault(StrEnum):
     TIMEOUT = "no answer in time"
     SERVER_ERROR = "503"
     CUT = "half of the page"
+    PART = "half of the rows that it announced"
     EMPTY = "200 without a body"
     STALE = "the page before, once more"
     DRIFT = "a row came in before the page and moved its last one to the next"
@@ -43,7 +44,7 @@ OF_READ = (Fault.KILL_BEFORE, Fault.UNAVAILABLE, Fault.OUTAGE, Fault.STALL, Faul
 OF_CHANNEL = (Fault.KILL_BEFORE, Fault.KILL_AFTER, Fault.LOST_ANSWER, Fault.UNAVAILABLE, Fault.OUTAGE)
 OF_SOURCE = (
     Fault.KILL_BEFORE, Fault.KILL_AFTER, Fault.RATE_LIMITED, Fault.TIMEOUT, Fault.SERVER_ERROR, Fault.OUTAGE, Fault.CUT,
-    Fault.EMPTY, Fault.STALE, Fault.CHALLENGE, Fault.STALL, Fault.OVERLAP, Fault.STORM, Fault.DRIFT,
+    Fault.EMPTY, Fault.STALE, Fault.CHALLENGE, Fault.STALL, Fault.OVERLAP, Fault.STORM, Fault.DRIFT, Fault.PART,
 )  # fmt: skip
 OUTAGE_S = 3_600.0
 STORM_S = 600.0
