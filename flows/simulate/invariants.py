@@ -17,6 +17,7 @@ from prefect.client.schemas.objects import State
 from alerting.outbox import Outbox
 from flows.ledger.ledger import Ledger, LedgerEntry, Verdict
 from flows.parameters import Engine
+from flows.simulate.evidence import misled, still_held, unproven, untold
 from flows.simulate.faults import Fault, Process, Surroundings, Trace
 from flows.simulate.memory_warehouse import STAGING, Content
 from flows.simulate.subject import Subject, rows_of
@@ -152,10 +153,21 @@ class Invariants:
         if told is not None and told != made:
             self.tell("a run tells of another number of calls than it made", (told, made))
 
-    def look_at_idle_run(self, calls: int) -> None:
+    def look_at_telling(self, backfill_id: str, *, is_clean: bool) -> None:
+        """After a run that came to its end, and met no fault but of the source."""
+        entries = self._entries()
+        if silent := untold(self._world.bucket, entries, backfill_id):
+            self.tell("a date failed and no incident tells of it", silent)
+        if is_clean and (wrong := misled(self._world.bucket, entries, backfill_id)):
+            self.tell("a mail tells of another verdict than the ledger", wrong)
+
+    def look_at_idle_run(self, calls: int, operations: Sequence[str]) -> None:
         """After a run that had nothing left to do."""
         # A list of files may be asked for, and is no page of a date.
         landed = [] if self._grows_old else self._new_landed
+        written = [what for what in operations if what.startswith(("stage ", "replace "))]
+        if written and not self._grows_old:
+            self.tell("rows were loaded again though nothing was left to do", written[:3])
         is_asked = self.truth is not None and (landed or calls > self.truth.idle_calls)
         if is_asked and self.verdicts() == dict(self._true_verdicts):
             self.tell("a date that was done is asked for again", landed[:3] or calls)
@@ -212,6 +224,7 @@ class Invariants:
                 self.tell("verdicts are not those of a run without faults", other or missing)
             if not lost:
                 self._compare(tables)
+            self._look_at_evidence()
             self._look_at_mails()
             self._look_at_budget(trace)
             self._look_for_secrets()
@@ -226,6 +239,12 @@ class Invariants:
             if found.digest != content.digest and found.without(passing) != content.without(passing):
                 self.tell("a table is not that of a run without faults", name)
 
+    def _look_at_evidence(self) -> None:
+        if without := dict(unproven(self._world.bucket, self._entries())):
+            self.tell("a date is called done without evidence", without)
+        if still_held(self._world.bucket, self._subject.asked.source):
+            self.tell("a run is over and has kept its source", self._subject.asked.source)
+
     def _tables(self) -> dict[str, Content]:
         return {name: one for name, one in self._world.tables.tables.items() if not name.startswith(STAGING)}
 
@@ -236,7 +255,7 @@ class Invariants:
                 by_run[str(run)][str(mail["Message-ID"])] += 1
         for run, ids in by_run.items():
             summaries = {one: count for one, count in ids.items() if "human" not in one}
-            if len(summaries) > 1:
+            if len(summaries) > 1 or len(ids) - len(summaries) > 1:
                 self.tell("one run has mails with several Message-IDs", (run, dict(ids)))
         if silent := _runs_in(self._world) - self._begun_before - set(by_run):
             self.tell("a run ended without a mail", sorted(silent))

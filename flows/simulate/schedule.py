@@ -159,16 +159,19 @@ class _Schedule:
             met, calls, is_quiet = len(self.trace.met), len(self.world.answers.asked), self._is_all_there()
             # Who has everything has nothing to do, however the run before came to its end.
             idle = idle or self.must.has_all
+            begun = len(self.trace.operations)
             state = self.backfill()
             self.world.clock.unskew()
             is_clean = state is not None and is_quiet and len(self.trace.met) == met
             self.must.look(state, is_clean=is_clean)
             if is_clean:
                 self.must.look_at_calls(self._run_id)
+            if state is not None and self.truth is not None and self._is_heard(met):
+                self.must.look_at_telling(self._run_id, is_clean=is_clean)
             is_well = is_clean and state is not None and state.is_completed()
             self.idle_calls = len(self.world.answers.asked) - calls
             if is_clean and idle:
-                self.must.look_at_idle_run(self.idle_calls)
+                self.must.look_at_idle_run(self.idle_calls, self.trace.operations[begun:])
             if is_clean and (idle or failed or not self.repeats):
                 break
             # What is left by a run that nothing has disturbed, a day later, stays as it is: a quota has a new day then.
@@ -181,6 +184,11 @@ class _Schedule:
             self.must.tell("no end", f"{MOST_RUNS} runs and not one that ended without a fault")
         self._send_what_is_claimed()
         return self.must.ending(self.trace)
+
+    def _is_heard(self, met: int) -> bool:
+        """Whether nothing but the source was away since so many faults had been met."""
+        away = [part for part in self.away_until_s if self.is_away(part)]
+        return set(away) <= {"source"} and all(" call " in fault for fault in self.trace.met[met:])
 
     def _send_what_is_claimed(self) -> None:
         """Whoever died with a mail in its hands has claimed it for some minutes: the watchdog sends it after them."""
