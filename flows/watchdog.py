@@ -82,8 +82,10 @@ def _is_given_up(lease: LeaseRecord) -> bool:
 
 
 def _free(services: Services, lease: LeaseRecord, now: dt.datetime) -> None:
-    """What owes no mail has nobody who closes it: a person's command, or a run that died before it promised one."""
-    if Outbox(services.store).read(lease.backfill_id) is None:
+    """What owes no mail has nobody who closes it: a person's command, or a run that died before it promised one, or
+    between its mail and the end."""
+    owed = Outbox(services.store).read(lease.backfill_id)
+    if owed is None or owed.closed:
         release_lease(services.store, lease.source, lease.backfill_id, now)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from alerting import store_clock
 from alerting.errors import StateUnreadable
 from alerting.outbox import Outbox, OutboxEntry
 from flows import watchdog
@@ -76,6 +77,22 @@ def test_a_paused_run_that_cannot_be_closed_keeps_no_mail_of_another_source_back
     assert state.is_failed()
     assert f"{OTHER}: " in str(state.message)
     assert len(dead.inbox.messages()) == 1
+
+
+def test_a_machine_whose_clock_is_ahead_ends_no_living_run(place: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    Lease.acquire(place.store, SOURCE, Holder("bf-1"), now=utc_now(), ttl_s=60)
+    ahead = utc_now() + dt.timedelta(minutes=10)
+    monkeypatch.setattr(store_clock, "utc_now", lambda: ahead)
+    assert asyncio.run(watchdog._watch(place.services, ahead)).message == "0 dead runs, 0 mails handled"
+
+
+def test_a_run_that_died_behind_its_mail_is_freed_by_the_watchdog(place: Any) -> None:
+    Lease.acquire(place.store, SOURCE, Holder("bf-1"), now=utc_now(), ttl_s=60)
+    entry = OutboxEntry("bf-1", source=SOURCE, state="sent")
+    Outbox(place.store).update("bf-1", lambda found: found, create=lambda: entry)
+    later = utc_now() + dt.timedelta(hours=2)
+    assert asyncio.run(watchdog._watch(place.services, later)).message == "1 dead run, 0 mails handled"
+    assert asyncio.run(watchdog._watch(place.services, later)).message == "0 dead runs, 0 mails handled"
 
 
 def test_what_died_and_owes_no_mail_is_freed_by_the_watchdog(place: Any) -> None:
