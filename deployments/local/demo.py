@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -102,7 +103,7 @@ def _say_where(stack: Stack) -> None:
     urls = stack.urls()
     print(f"Prefect   {urls['prefect']}; open this once to sign your browser in: {stack.sign_in_page.as_uri()}")
     print(f"Inbox     {urls['inbox']}")
-    print(f"Shell     source {stack.state_dir}/env   # then: gapless run ... as in the README")
+    print(f"Shell     source {shlex.quote(str(stack.state_dir / 'env'))}   # then: gapless run ... as in the README")
 
 
 if __name__ == "__main__":

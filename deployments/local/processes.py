@@ -201,7 +201,7 @@ def wait_ready(children: Iterable[Child], timeout_s: float = 20.0) -> None:
         waiting = [child for child in waiting if not child.ready()]
         for child in waiting:
             if not child.alive():
-                code = child.process.returncode if child.process else "unknown"
+                code = _exit_code(child)
                 raise ChildFailed(f"{child.name} ended with code {code} at start.\n{_where(child)}")
         if not waiting:
             return
@@ -209,6 +209,15 @@ def wait_ready(children: Iterable[Child], timeout_s: float = 20.0) -> None:
             slow = waiting[0]
             raise ChildFailed(f"{slow.name} did not answer {slow.ready_url} in {timeout_s:g} s.\n{_where(slow)}")
         time.sleep(_POLL_S)
+
+
+def _exit_code(child: Child) -> int | str:
+    if child.process is None:
+        return "unknown"
+    # Ended and not yet reaped: the system has its code.
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        return child.process.wait(timeout=5)
+    return "unknown"
 
 
 def _where(child: Child) -> str:

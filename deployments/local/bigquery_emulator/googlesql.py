@@ -11,6 +11,7 @@ reference implementation and not in BigQuery passes here.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import importlib.metadata
@@ -181,9 +182,26 @@ def _message(told: str) -> str:
 
 def cache_file() -> Path:
     """Where the compiled analyzer of these versions is kept."""
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gapless"
+    folder = next(filter(_is_usable, _cache_folders()), None)
+    if folder is None:
+        raise SystemExit(f"the compiled SQL analyzer can be kept nowhere: {', '.join(map(str, _cache_folders()))}")
     versions = "-".join(importlib.metadata.version(name) for name in ("zetasql", "wasmtime"))
     return folder / f"googlesql-{versions}.cwasm"
+
+
+def _cache_folders() -> list[Path]:
+    """The user's, and that of this environment where the user has none that can be written to."""
+    folders = [Path(sys.prefix) / "var" / "cache" / "gapless"]
+    with contextlib.suppress(RuntimeError):  # no HOME, and nobody known by this user id
+        folders.insert(0, Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gapless")
+    return folders
+
+
+def _is_usable(folder: Path) -> bool:
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        return os.access(folder, os.W_OK)
+    return False
 
 
 def _engine() -> wasmtime.Engine:
@@ -195,7 +213,6 @@ def _engine() -> wasmtime.Engine:
 def _compiled(engine: wasmtime.Engine) -> wasmtime.Module:
     """From the cache. Compiled in a process of its own, whose memory is given back, by one process at a time."""
     file = cache_file()
-    file.parent.mkdir(parents=True, exist_ok=True)
     with (file.parent / f"{file.name}.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not _fits(engine, file):
@@ -215,7 +232,6 @@ def _fits(engine: wasmtime.Engine, file: Path) -> bool:
 def compile_analyzer() -> Path:
     """Compiles and keeps it, if the cache does not have it."""
     file, engine = cache_file(), _engine()
-    file.parent.mkdir(parents=True, exist_ok=True)
     if not _fits(engine, file):
         made = wasmtime.Module.from_file(engine, str(get_wasm_path())).serialize()
         partial = file.with_suffix(f".{os.getpid()}")
