@@ -14,6 +14,7 @@ from alerting.errors import (
     SourceContractError,
 )
 from alerting.run_facts import Outcome
+from alerting.wording import plural
 from flows.ledger.ledger import LedgerEntry, Verdict
 from scrapers.partition import Partition
 
@@ -176,7 +177,8 @@ def describe_counts(counts: Mapping[str, int]) -> str:
     """Partitions by verdict in words.
 
     >>> describe_counts({"verified": 28, "failed_retryable": 3})
-    '31 planned: 28 verified, 3 failed_retryable'
+    '31 partitions: 28 verified, 3 failed_retryable'
     """
     parts = ", ".join(f"{count:,} {verdict}" for verdict, count in counts.items())
-    return f"{sum(counts.values()):,} planned: {parts}" if parts else "0 planned"
+    total = plural(sum(counts.values()), "partition")
+    return f"{total}: {parts}" if parts else total

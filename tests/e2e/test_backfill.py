@@ -100,7 +100,7 @@ def test_a_401_stops_the_source_with_one_needs_a_human_mail_and_one_summary(benc
     assert "30 missing, not attempted." in summary
     assert "Renew or unlock the key first, then this." in summary
     assert "Check the secret bdl_api_key and what its account may read" in summary
-    assert ended.message == "ABORTED(critical): 30 planned: 30 planned"
+    assert ended.message == "ABORTED(critical): 30 partitions: 30 planned"
     status = bench.status()
     said = {one["number"]: one["answer"] for one in status["answers"]}
     assert status["next_step"].startswith("renew the key; then gapless preflight bdl_box_scores --canary, and gapless ")

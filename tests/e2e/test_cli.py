@@ -107,7 +107,7 @@ def test_n14_n31_run_follows_to_the_end_in_plain_lines_and_the_end_date_is_inclu
     started = re.search(r"as flow run \S+ \(([0-9a-f-]{36})\)", done.stdout)
     assert started
     log = log_at_the_server(bench, started[1], "verdict  COMPLETE")
-    assert re.search(rf"backfill {newest['backfill_id']} closed: COMPLETE: 2 planned: .*; mail sent", log), log
+    assert re.search(rf"backfill {newest['backfill_id']} closed: COMPLETE: 2 partitions: .*; mail sent", log), log
     assert "SendResult(" not in log
 
 

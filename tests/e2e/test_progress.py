@@ -205,7 +205,7 @@ def test_status_artifact_and_mail_say_the_same_while_a_run_works_is_blocked_is_f
         assert at in told
     good = paused["verdicts"].get("verified", 0) + paused["verdicts"].get("empty_ok", 0)
     assert f"[PAUSED, {good} of 31 done]" in subject
-    assert shown["description"].startswith("ABORTED(critical): 31 planned: ")
+    assert shown["description"].startswith("ABORTED(critical): 31 partitions: ")
     assert blocked.backfill_id in said[1]
     (scheduled,) = bench.api("/flow_runs/filter", {"flow_runs": {"tags": {"all_": [blocked.backfill_id]}}})
     for told in (said[1], said[12], shown["description"], text):

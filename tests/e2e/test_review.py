@@ -66,7 +66,7 @@ def test_resume_publishes_what_the_mail_showed_and_records_who(bench: Bench) -> 
     form = {"decision": "publish", "by": "maria", "reason": "the league said so"}
     bench.api(f"/flow_runs/{run_id}/resume", {"run_input": form})
     ended = bench.wait(run_id)
-    assert ended.message == "COMPLETE: 3 planned: 3 verified; publish by maria", ended.message
+    assert ended.message == "COMPLETE: 3 partitions: 3 verified; publish by maria", ended.message
     assert hashes(bench, days)[TABLES[0]][0] < before[TABLES[0]][0]
     assert set(bench.verdicts(*days).values()) == {"verified"}
     assert subjects(bench, backfill_id) == ["REVIEW", "OK"]

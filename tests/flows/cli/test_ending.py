@@ -32,8 +32,8 @@ def test_a_dead_key_is_named_although_no_date_was_tried(place: Any, ran: Any) ->
 
 def test_a_whole_run_ends_with_its_record_and_a_refused_one_with_its_message(place: Any, ran: Any) -> None:
     run, _ = ran("2025-01-03", "2025-01-03")
-    assert ending_lines(place.services, SOURCE, run.backfill_id, "Completed", "COMPLETE: 1 planned: 1 verified") == [
-        "Completed: COMPLETE: 1 planned: 1 verified",
+    assert ending_lines(place.services, SOURCE, run.backfill_id, "Completed", "COMPLETE: 1 partition: 1 verified") == [
+        "Completed: COMPLETE: 1 partition: 1 verified",
         f"record: gapless record {run.backfill_id}",
     ]
     assert ending_lines(place.services, SOURCE, "bf-unknown", "Failed", "refused") == ["Failed: refused"]

@@ -435,7 +435,7 @@ def test_resume_on_changed_tables_asks_again_with_the_new_comparison_and_records
     state = asyncio.run(decided(waiting.services, review_of(waiting), form))
     assert form.rounds == [2, 3]
     assert state.is_completed()
-    assert state.message == "COMPLETE: 3 planned: 3 verified; publish by ann"
+    assert state.message == "COMPLETE: 3 partitions: 3 verified; publish by ann"
     assert (review_of(waiting).decided_by, review_of(waiting).reason) == ("ann", "looked right")
     assert games(waiting, LAST) == 1
 
