@@ -9,7 +9,7 @@ from uuid import UUID
 
 from prefect.client.schemas.actions import ArtifactCreate
 
-from alerting.coverage import Coverage, build_coverage
+from alerting.coverage import Coverage, build_coverage, coverage_text
 from alerting.redaction import printable
 from alerting.run_facts import GOOD_VERDICTS, RunFacts
 from alerting.wording import plural
@@ -79,7 +79,8 @@ def calendar_markdown(facts: RunFacts) -> str:
     coverage = build_coverage(facts.calendar)
     lines = [f"## {facts.source} {facts.start_date} to {facts.end_date}: {facts.verdict}", ""]
     lines += [f"* {name}: {_link(target)}" for name, target in facts.links.items()]
-    return "\n".join([*lines, *squares(coverage), ""])
+    # The same as letters, for who does not tell the squares apart.
+    return "\n".join([*lines, *squares(coverage), "", "```text", *coverage_text(coverage), "```", ""])
 
 
 def squares(coverage: Coverage) -> list[str]:

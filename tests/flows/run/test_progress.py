@@ -53,6 +53,8 @@ def test_the_calendar_shows_every_date_once_and_names_what_its_colours_mean() ->
     calendar = {f"2025-01-{day:02d}": "verified" for day in range(1, 31)} | {"2025-01-31": "failed_permanent"}
     text = calendar_markdown(RunFacts(source="s", verdict="FAILED", calendar=calendar, links={"Record": "gs://b/r/"}))
     assert text.count("🟩") == 30 + 1
+    # Without colours: letters, of which a capital needs attention.
+    assert any(line.startswith("  Jan ") and "F" in line for line in text.splitlines()), text
     assert text.count("🟥") == 1 + 1
     assert "console.cloud.google.com/storage/browser/b/r/" in text
 
