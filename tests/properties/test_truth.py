@@ -31,6 +31,7 @@ from toy_world import (
 
 from alerting.channels import FileChannel
 from alerting.errors import LeaseHeld, PipelineError
+from alerting.store_clock import StoreClock
 from flows.asked import Asked
 from flows.closing.close import close_dead_runs
 from flows.closing.finish import finish
@@ -46,6 +47,12 @@ from flows.run.starting_facts import starting_facts
 from processors.process import LoadContext, process
 from processors.verification import Finding, Verification
 from scrapers.manifest import Manifest
+
+
+@pytest.fixture(autouse=True)
+def world_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A world has a clock of its own, which its store does not know."""
+    monkeypatch.setattr(StoreClock, "written_at", lambda *_: None)
 
 
 def backfill(world: World, services: ToyServices, backfill_id: str, asked: Asked) -> Iterator[None]:
