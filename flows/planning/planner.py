@@ -19,6 +19,7 @@ from flows.planning.history import SourceHistory, read_history
 from flows.planning.known_first_date import known_scraper
 from flows.planning.left_alone import besides_left_alone
 from flows.planning.named_settings import refuse_unknown_names
+from flows.planning.partition_limit import partition_limit_note
 from flows.planning.plan import IN_REVIEW, Path, Plan, PlanRules, make_plan
 from flows.planning.requested import Selection, requested_partitions
 from flows.planning.requirements import Waiver, in_order
@@ -82,7 +83,7 @@ def plan_asked(
         )
     refuse_unknown_names(services.settings)
     kit = services.source_kit(asked.source)
-    kit.processor  # noqa: B018 - raises for a source that nothing could load
+    processor = kit.processor
     scraper, ledger = known_scraper(services, asked.source), kit.ledger
     selected = Selection(asked.start_date, asked.end_date, asked.dates, asked.exclude, asked.entities)
     partitions = requested_partitions(scraper, selected, now)
@@ -120,6 +121,8 @@ def plan_asked(
     )
     if scraper.only:
         plan = plan.noting(f"Asked for {scraper.narrowed_by} {', '.join(scraper.only)} alone (GAPLESS_SOURCE_ONLY)")
+    if too_many := partition_limit_note(processor, plan, entries):
+        plan = plan.noting(too_many)
     if review is not None:
         plan = _beside_review(plan, review)
     if not plan.items:
