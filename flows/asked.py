@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from alerting.errors import writable
 from flows.calendar_dates import CalendarDate
 from flows.parameters import (
     NO_DATE,
@@ -42,6 +43,19 @@ def _value(given: Any) -> Any:
     return getattr(given, "value", given)
 
 
+def _storable(note: str) -> str:
+    """What a store, a database and a mail take, of a text that came from a command line or by an API.
+
+    >>> _storable("why" + chr(0) + chr(0xD83D)), len(_storable("x" * 100_000))
+    ('why \\\\ud83d', 2000)
+    """
+    return writable(note[:MAX_NOTE_CHARS].replace("\0", " "))[:MAX_NOTE_CHARS]
+
+
+MAX_NOTE_CHARS = 2_000
+Note = Annotated[str, AfterValidator(_storable)]
+
+
 class Asked(BaseModel):
     """Every parameter of one run, in its group or not; the flow's docstring and `Advanced` say what each means."""
 
@@ -53,7 +67,7 @@ class Asked(BaseModel):
     end_date: Annotated[CalendarDate, BeforeValidator(_date)] = NO_DATE
     entities: str = ""
     reason: Reason = Reason.OTHER
-    note: str = ""
+    note: Note = ""
     mode: Mode = Mode.INCREMENTAL
     publish: Publish = Publish.AT_ONCE
     order: Order = Order.OLDEST_FIRST
@@ -139,7 +153,7 @@ class AskedFamily(BaseModel):
     start_date: str = ""
     end_date: str = ""
     reason: Reason = Reason.OTHER
-    note: str = ""
+    note: Note = ""
     mode: Mode = Mode.INCREMENTAL
     on_failure: OnFailure = OnFailure.CONTINUE
     skip: tuple[Annotated[str, BeforeValidator(_value)], ...] = ()

@@ -253,3 +253,12 @@ def test_a_source_file_that_cannot_be_imported_does_not_take_the_forms_of_the_ot
     assert "broken" in sources()
     assert {"bdl_box_scores", "broken"} <= set(sources_by("date"))
     assert {"civic_band", "nba_schedule", "racing_reference"} <= set(sources_by("entity"))
+
+
+def test_a_note_of_any_characters_and_any_length_can_be_stored_and_mailed() -> None:
+    for family in (False, True):
+        given = {"family": "nba", "period": "2024-25"} if family else {"source": "s"}
+        for note in ("half an emoji \ud83d", "a\0b", "ü" * 100_000):
+            asked = (AskedFamily if family else Asked).model_validate({**given, "note": note})
+            assert len(json.dumps(asked.given(), ensure_ascii=False).encode()) < 10_000
+            assert "\0" not in asked.reason_text
