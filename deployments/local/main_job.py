@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import json
+import os
 import re
 import subprocess
 import sys
@@ -58,7 +59,11 @@ def start_deployment_run(deployment: str, parameters: Mapping[str, str]) -> UUID
     for name, value in parameters.items():
         command += ["-p", f"{name}={value}"]
     _say("$ prefect deployment run " + " ".join(_quoted(part) for part in command[5:]))
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    # Its tables have characters that no terminal of another character set takes; it would fail with the run begun.
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8"}
+    done = subprocess.run(
+        command, capture_output=True, encoding="utf-8", errors="replace", env=environment, timeout=120, check=False
+    )
     found = re.search(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", done.stdout)
     if done.returncode or not found:
         raise PipelineError(f"prefect deployment run failed: {(done.stdout + done.stderr)[-800:]}", stage="run")
