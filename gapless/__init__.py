@@ -37,7 +37,8 @@ def refuse_neighbours() -> None:
             )
 
 
-def _write_what_no_locale_has() -> None:
+def write_what_no_locale_has() -> None:
+    """Lets every program print its characters in every locale."""
     import io
 
     for stream in (sys.stdout, sys.stderr):
@@ -49,7 +50,7 @@ def _write_what_no_locale_has() -> None:
 def main() -> int:
     """The ``gapless`` command; returns its exit code."""
     try:
-        _write_what_no_locale_has()
+        write_what_no_locale_has()
         refuse_neighbours()
         # Takes seconds, in which a person may think again.
         from flows.cli.command import main as run

@@ -3,10 +3,9 @@
 Our programs take a second to import, in which none of them can catch anything.
 """
 
-import io
 import sys
 
-from gapless import INTERRUPTED
+from gapless import INTERRUPTED, write_what_no_locale_has
 
 
 def main() -> int:
@@ -14,10 +13,7 @@ def main() -> int:
     try:
         import runpy
 
-        for stream in (sys.stdout, sys.stderr):
-            # A subject has characters that a terminal of another character set does not take.
-            if isinstance(stream, io.TextIOWrapper):
-                stream.reconfigure(errors="backslashreplace")
+        write_what_no_locale_has()
         runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
     except KeyboardInterrupt:
         return INTERRUPTED
