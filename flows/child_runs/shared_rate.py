@@ -153,7 +153,8 @@ class SharedBudget(Budget):
             return waited_s
         try:
             elsewhere_s = self._batcher.wait(timeout_s)
-            self._refuse_ended()
+            # The source may have asked another window for a pause meanwhile; and this run may be over.
+            self.wait_out_pause(timeout_s)
         except TimeoutError as error:
             self.refund(units)
             raise SourceUnavailable(
