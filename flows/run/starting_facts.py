@@ -13,7 +13,7 @@ from prefect.runtime import deployment, flow_run
 from alerting.advice import ALL_RETRYABLE
 from alerting.run_facts import RunFacts
 from flows.asked import Asked, AskedFamily
-from flows.pages import coverage_page, run_page
+from flows.pages import coverage_page, form_page, run_page
 from flows.parameters import ASKED_BY, NO_DATE, PASTED_WAIT_S, OnFailure, Order
 from flows.planning.family import FamilyPlan, Step
 from flows.planning.plan import Plan
@@ -200,7 +200,7 @@ def _form_url(services: Services, other: str = "") -> str:
     if not services.settings.ui_url or not deployment.id:
         return ""
     found = deployment_id_of(other) if other else deployment.id
-    return f"{services.settings.ui_url}/v2/deployments/deployment/{found}/run" if found else ""
+    return form_page(services.settings.ui_url, found) if found else ""
 
 
 def _asked_by() -> str:
