@@ -101,6 +101,19 @@ def test_the_claim_of_a_sender_whose_clock_is_behind_holds(running, store, clock
     )
 
 
+def test_what_a_run_writes_after_a_claim_does_not_prolong_it(running, store, clock, channel, tmp_path):
+    now = dt.datetime.now(dt.UTC)
+    outbox = Outbox(store)
+    assert outbox.claim(ID, "dead host", now - dt.timedelta(minutes=16))
+
+    def beat(entry):
+        entry.heartbeat_at = now
+        return entry
+
+    outbox.update(ID, beat)
+    assert send_owed_summary(store, [channel], ID, now=now, spool_folder=tmp_path / "spool").status == "sent"
+
+
 def test_a_claim_of_a_process_of_this_machine_that_is_gone_is_taken_over_at_once(
     running, store, clock, channel, tmp_path
 ):
