@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flows.child_runs.shared_rate import SLOTS_PER_CALL, bucket, calls_per_second
+from alerting.errors import LeaseHeld
+from flows.child_runs.shared_rate import SLOTS_PER_CALL, PrefectLimit, SharedBudget, bucket, calls_per_second
 from scrapers.pace.budget import Clock
 from scrapers.pace.rate_batcher import SPARE_LIFE_S, RateBatcher, Room
 from scrapers.rate import Rate
@@ -286,3 +287,50 @@ def test_a_wait_that_cannot_end_in_time_is_refused_without_sleeping() -> None:
     time.run(live)
     assert outcome == ["refused after 0 s"]
     assert server.refused == 0
+
+
+class LimitThatWaits(PrefectLimit):
+    """The server's limit, which lets a call pass after ``meanwhile``."""
+
+    def __init__(self, meanwhile: Callable[[], None]) -> None:
+        super().__init__("nba", 1.0)
+        self._meanwhile = meanwhile
+
+    def look(self) -> Room:
+        return Room(1, 1, 1.0)
+
+    def take(self, calls: int) -> bool:
+        self._meanwhile()
+        return True
+
+
+def test_a_pause_that_the_source_asks_for_while_a_call_waits_for_its_turn_holds_that_call_too():
+    time = VirtualTime()
+    budget = SharedBudget(
+        Rate(per_minute=60),
+        source="nba",
+        limit=LimitThatWaits(lambda: budget.pause_for(30.0)),
+        clock=time.clock,
+    )
+    began_s: list[float] = []
+
+    def call() -> None:
+        budget.acquire()
+        began_s.append(time.now_s)
+
+    time.run(call)
+    assert began_s == [pytest.approx(30.0, abs=1.0)]
+    assert began_s[0] >= 30.0
+
+
+def test_a_call_whose_run_ends_while_it_waits_for_its_turn_is_given_back():
+    time = VirtualTime()
+    budget = SharedBudget(
+        Rate(per_minute=60, per_day=10),
+        source="nba",
+        limit=LimitThatWaits(lambda: budget.end(LeaseHeld("another run has it"))),
+        clock=time.clock,
+    )
+    with pytest.raises(LeaseHeld):
+        time.run(budget.acquire)
+    assert budget.export_state()["day_spent"] == 0
