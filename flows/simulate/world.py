@@ -319,6 +319,7 @@ class SimulatedTransport:
             now = dt.datetime.now(dt.UTC)
             units = self._units(call, self._answers.known[what])
             asked = Asked(allowed_s, what, _site_of(call.url), units, self._process, self._is_for_a_token(call))
+            place = len(self._answers.asked)
             self._answers.asked.append(asked)
             wishes = self._answers.quiet.get(self._domain_of(call), [])
             if any(quiet.is_broken_by(allowed_s) and quiet.is_known_to(self._process, allowed_s) for quiet in wishes):
@@ -330,7 +331,8 @@ class SimulatedTransport:
             if fault is Fault.STORM:
                 self._answers.storm_until_s = self._clock.now_s + STORM_S
             if fault is Fault.RATE_LIMITED or self._clock.now_s < self._answers.storm_until_s:
-                self._answers.asked[-1] = dataclasses.replace(asked, units=0)
+                # Others may have asked while this call was on its way.
+                self._answers.asked[place] = dataclasses.replace(asked, units=0)
                 return self._refused(call, answer)
             if fault is Fault.DRIFT and before is not None and _is_next_page(params_before, params):
                 return dataclasses.replace(answer, body=drifted(before.body, answer.body))
