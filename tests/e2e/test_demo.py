@@ -40,7 +40,7 @@ def test_the_second_make_run_says_what_is_done_and_fetches_nothing(tmp_path: Pat
         "2025-01-01 to 2025-01-05 inclusive, America/New_York, 5 days",
         "5 to fetch",
         "prefect deployment run backfill/bdl_box_scores",
-        "COMPLETE: 5 planned",
+        "COMPLETE: 5 partitions",
         "in gapless.nba_bdl_games",
         "in gapless.nba_bdl_player_stats",
         "Calls     5 to the upstream",

@@ -52,7 +52,7 @@ def test_of_two_triggers_at_once_one_runs_and_the_other_names_the_holder_and_doe
 def test_a_trigger_that_may_wait_goes_second_and_has_nothing_left_to_fetch(bench: Bench) -> None:
     first, second = both(bench, wait_for_lease_s=200)
     for run in (first, second):
-        assert run.message.startswith(f"COMPLETE: {DATES} planned"), run.message
+        assert run.message.startswith(f"COMPLETE: {DATES} partitions"), run.message
         (mail,) = bench.mails(run.backfill_id)
         assert f"[OK {DATES}/{DATES}]" in mail["subject"]
     assert bench.calls()["by_date"] == dict.fromkeys(bench.verdicts(*RANGE), 1), "no date is asked for twice"

@@ -82,7 +82,7 @@ def test_500_failing_dates_of_3_causes_are_one_mail_whose_commands_retry_exactly
     )
     quick = {"GAPLESS_SOURCE_RATE_PER_MINUTE": '{"balldontlie": 12000}', "GAPLESS_RETRY_DELAYS_S": "[0.05]"}
     ended = bench.wait(bench.start(span[0], span[-1], env=quick, breaker=False, canary=-1), PATIENT)
-    assert ended.message.startswith("FAILED: 660 planned"), ended.message
+    assert ended.message.startswith("FAILED: 660 partitions"), ended.message
 
     (mail,) = bench.mails(ended.backfill_id)
     assert "[FAILED, 500 of 660 missing]" in mail["subject"]
