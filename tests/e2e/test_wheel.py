@@ -113,10 +113,13 @@ def test_preflight_of_a_plain_install_names_each_setting_that_is_missing_once(pl
     assert "Traceback" not in checked.stderr
 
 
-def test_provisioning_without_a_project_is_one_line_and_no_traceback(plain: Gapless) -> None:
+def test_provisioning_without_a_server_is_one_line_and_no_traceback(plain: Gapless) -> None:
     provisioned = plain("deployments.provision")
     assert provisioned.returncode == 1
-    assert provisioned.stderr.strip() == "error: no Google Cloud project. Next: export GAPLESS_PROJECT=..."
+    assert provisioned.stderr.strip() == (
+        "error: PREFECT_API_URL is not set; nothing was provisioned. "
+        "Next: source .gapless/env, or export PREFECT_API_URL=..."
+    )
 
 
 def test_an_install_from_the_wheel_provisions_and_passes_preflight_in_an_empty_folder(
