@@ -166,14 +166,7 @@ class SmartAlertManager:
 
         In backfill mode it is the "a human is needed now", unless that is out; in live mode an alert. Never raises.
         """
-        incident = Incident.of(error_data, self._source)
-        self._end_expired_mode()
-        mode = self._mode
-        if mode is not None:
-            mode.call_for_a_human(incident)
-        else:
-            self._alert(incident)
-        return incident
+        return self._report(error_data, BackfillMode.call_for_a_human)
 
     def flush(self, window: str = "", attempt: int | str = 1) -> bool:
         """Stores what is waiting as one journal object; False when the store is down (it keeps waiting)."""
@@ -226,12 +219,18 @@ class SmartAlertManager:
 
     # -- inside ----------------------------------------------------------------------------------------------
 
-    def _report(self, error_data: Reported, *, is_unlimited: bool = False) -> Incident:
+    def _report(
+        self,
+        error_data: Reported,
+        in_mode: Callable[[BackfillMode, Incident], None] = BackfillMode.record,
+        *,
+        is_unlimited: bool = False,
+    ) -> Incident:
         incident = Incident.of(error_data, self._source)
         self._end_expired_mode()
         mode = self._mode
         if mode is not None:
-            mode.record(incident)
+            in_mode(mode, incident)
         else:
             self._alert(incident, is_unlimited=is_unlimited)
         return incident
