@@ -123,6 +123,9 @@ class Talker:
                 say("250 OK")
 
     def close(self) -> None:
+        # A blocked accept() does not notice that its socket is closed, and takes one connection more.
+        with contextlib.suppress(OSError):
+            self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
 
     def channel(self, **options: object) -> SmtpChannel:

@@ -51,17 +51,18 @@ class Graph:
         self.names.setdefault(short, set()).add(name)
 
     def reached(self, mentioned: set[str]) -> set[str]:
-        """Everything that code which mentions these names can come to."""
+        """Everything that code which mentions these names can come to; a method only when its class is reached."""
         found = {name for name in self.mentions if name.endswith(".<module>")}
-        waiting = list(found)
-        for short in mentioned:
-            waiting += self.names.get(short, ())
-        while waiting:
-            name = waiting.pop()
-            found.add(name)
-            for short in self.mentions[name]:
-                waiting += self.names.get(short, set()) - found
-        return {name for name in found if name.count(".") < 2 or name.rpartition(".")[0] in found}
+        known = mentioned.union(*(self.mentions[name] for name in found))
+        size = -1
+        while size != len(found):
+            size = len(found)
+            for name in {name for short in known for name in self.names.get(short, ())} - found:
+                owner = name.rpartition(".")[0]
+                if owner in found or owner not in self.mentions:
+                    found.add(name)
+                    known |= self.mentions[name]
+        return found
 
     def public(self) -> Iterator[str]:
         """Names without an underscore."""

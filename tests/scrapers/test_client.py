@@ -272,6 +272,8 @@ class _one_answer:
             connection.sendall(self._answer)
 
     def __exit__(self, *_: object) -> None:
+        # Wakes an accept() that nobody came to.
+        self._server.shutdown(socket.SHUT_RDWR)
         self._thread.join(5)
         self._server.close()
 
