@@ -47,7 +47,7 @@ class Settings(BaseSettings):
     dataset: str = Field("gapless", pattern=r"^[A-Za-z0-9_]+$", max_length=1024)
     max_bytes_billed: int = Field(100 * 2**30, ge=0, description="larger BigQuery queries fail; 0 no limit")
 
-    source_urls: dict[str, str] = Field(default_factory=dict, description="base URL, to replace the public one")
+    source_urls: dict[str, str] = Field(default_factory=dict, description="base URLs, to replace the public ones")
     source_secrets: dict[str, SecretStr] = Field(default_factory=dict, description="API keys, by [secret](#secrets)")
     source_rate_per_minute: dict[str, int] = Field(default_factory=dict)
     source_pause_s: dict[str, tuple[float, float]] = Field(
@@ -58,13 +58,13 @@ class Settings(BaseSettings):
     source_calls_per_month: dict[str, int] = Field(default_factory=dict)
     account_tiers: dict[str, str] = Field(
         default_factory=dict,
-        description="the plan you pay for, by account",
+        description="your plan, by account",
     )
     source_entities: dict[str, list[str] | dict[str, dict[str, Any]]] = Field(
         default_factory=dict,
         description="what `all` means: names, or names with facts",
     )
-    source_page_size: dict[str, PositiveInt] = Field(default_factory=dict, description="rows per page")
+    source_page_size: dict[str, PositiveInt] = Field(default_factory=dict)
     source_only: dict[str, list[str]] = Field(
         default_factory=dict,
         description="parts to request; dates landed for fewer are not done",
@@ -78,8 +78,8 @@ class Settings(BaseSettings):
         description="first date that the audit expects",
     )
 
-    mail_to: str = Field("", description="recipients, separated by commas")
-    mail_to_critical: str = Field("", description="more recipients of CRITICAL mails")
+    mail_to: str = Field("", description="separated by commas")
+    mail_to_critical: str = Field("", description="also get CRITICAL mails")
     mail_from: str = Field("gapless@localhost", description="sender; should accept bounces")
     smtp_host: str = Field("", description="SMTP server; empty needs `GAPLESS_CONSOLE_ONLY`")
     smtp_port: int = Field(587, ge=1, le=65_535)
@@ -90,23 +90,23 @@ class Settings(BaseSettings):
         default_factory=list,
         description="chat, by [Apprise](https://github.com/caronc/apprise/wiki) URL, each of one target",
     )
-    mail_folder: str = Field("", description="folder for a copy of each mail")
+    mail_folder: str = Field("", description="for copies of mails")
     console_only: bool = Field(False, description="log the summary instead of mailing it")
     quiet_sources: list[str] = Field(default_factory=list, description="no summary if nothing is missing")
-    start_mail: bool = Field(False, description="a mail when a backfill starts")
-    progress_mail_hours: float = Field(0.0, ge=0, description="hours between progress mails; 0 none")
+    start_mail: bool = Field(False)
+    progress_mail_hours: float = Field(0.0, ge=0, description="between them; 0 none")
     mail_contacts: dict[str, str] = Field(
         default_factory=dict, description='whom to ask, as `{"BigQuery": "dba@example.org"}`'
     )
     alert_subject_prefix: str = Field("[gapless]")
     mail_host: str = Field("gapless.local", description="right side of Message-IDs; the same on all machines")
-    ui_url: str = Field("", description="Prefect UI, for links in mails")
+    ui_url: str = Field("", description="Prefect UI, for links")
     inbox_url: str = Field("", description="local inbox, for links")
     spool_folder: str = Field("", description="where incidents wait for the bucket")
 
     max_concurrency: int = Field(8, ge=1, le=64, description="dates at once")
     single_window_up_to: int = Field(31, ge=1, description="up to this many dates, each is a subflow")
-    distributed_windows_at_once: int = Field(4, ge=1, description="windows at once on several workers")
+    distributed_windows_at_once: int = Field(4, ge=1)
     distributed_window_partitions: int = Field(1_000, ge=1, description="most dates of such a window")
     process_batch_partitions: int = Field(
         500,
@@ -149,13 +149,13 @@ class Settings(BaseSettings):
     )
     breaker_probe_pause_s: float = Field(30.0, gt=0, description="the first of them; each doubles")
     stall_s: float = Field(3600.0, ge=0, description="a run in which nothing ends is stopped; 0 never")
-    run_deadline_s: float = Field(7 * 86_400.0, ge=0, description="of a run; 0 none")
+    run_deadline_s: float = Field(7 * 86_400.0, ge=0, description="0 none")
     memory_limit_mb: int = Field(0, ge=0, description="of a run; 0 none")
-    block_cooldown_h: float = Field(1.5, ge=0, description="rest of a source that blocked us")
-    run_budget_usd: float = Field(0.0, ge=0, description="of a run; 0 none")
+    block_cooldown_h: float = Field(1.5, ge=0, description="of a source that blocked us")
+    run_budget_usd: float = Field(0.0, ge=0, description="0 none")
     source_usd_per_call: dict[str, NonNegativeFloat] = Field(default_factory=dict)
-    storage_usd_per_1000_writes: float = Field(0.005, ge=0, description="Cloud Storage, class A")
-    storage_usd_per_1000_reads: float = Field(0.0004, ge=0, description="Cloud Storage, class B")
+    storage_usd_per_1000_writes: float = Field(0.005, ge=0, description="class A")
+    storage_usd_per_1000_reads: float = Field(0.0004, ge=0, description="class B")
     bigquery_usd_per_tib: float = Field(6.25, ge=0, description="0 if you pay for slots")
 
     def __init__(self, **values: Any) -> None:
