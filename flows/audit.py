@@ -26,7 +26,7 @@ from scrapers.scrape import utc_now
 
 
 @lets_out_redacted
-@flow(name="audit", flow_run_name="audit", persist_result=False)
+@flow(name="audit", flow_run_name="audit", retries=0, persist_result=False)
 def audit(sources: list[str] | None = None, first_date: CalendarDate | None = None, alert: bool = True) -> State[Any]:
     """Compares ledger, landed payloads and BigQuery of whole sources: never attempted, lost, stale.
 

@@ -77,6 +77,7 @@ def flow_run_name() -> str:
     name="backfill",
     flow_run_name=flow_run_name,
     persist_result=False,
+    retries=0,
     on_completion=HOOKS,
     on_failure=HOOKS,
     on_crashed=HOOKS,

@@ -21,6 +21,7 @@ from flows.parameters import Advanced, Concurrency, Mode, Publish, Reason, WaitS
     name="backfill",
     flow_run_name=flow_run_name,
     persist_result=False,
+    retries=0,
     on_completion=HOOKS,
     on_failure=HOOKS,
     on_crashed=HOOKS,

@@ -22,6 +22,7 @@ from flows.parameters import Advanced, Concurrency, Mode, Order, Publish, Reason
     name="backfill",
     flow_run_name=flow_run_name,
     persist_result=False,
+    retries=0,
     on_completion=HOOKS,
     on_failure=HOOKS,
     on_crashed=HOOKS,

@@ -124,7 +124,14 @@ def _flow_run_name() -> str:
 
 
 @lets_out_redacted
-@flow(name="daily", flow_run_name=_flow_run_name, persist_result=False, on_crashed=HOOKS, on_cancellation=HOOKS)
+@flow(
+    name="daily",
+    flow_run_name=_flow_run_name,
+    retries=0,
+    persist_result=False,
+    on_crashed=HOOKS,
+    on_cancellation=HOOKS,
+)
 async def daily(
     source: AnySource,
     days_back: DaysBack = 3,

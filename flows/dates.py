@@ -62,7 +62,7 @@ def _flow_run_name() -> str:
 
 
 @lets_out_redacted
-@flow(name="dates", flow_run_name=_flow_run_name, persist_result=False, validate_parameters=False)
+@flow(name="dates", flow_run_name=_flow_run_name, retries=0, persist_result=False, validate_parameters=False)
 async def dates(source: str, backfill_id: str, partitions: list[str], slots: int = 8) -> State[Any]:
     """Lands every partition of the window; a failing one never stops its neighbours.
 

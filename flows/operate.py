@@ -22,7 +22,7 @@ Command = Annotated[str, field("gapless ...", min_length=1)]
 
 
 @lets_out_redacted
-@flow(name="operate", flow_run_name="gapless {command}", persist_result=False)
+@flow(name="operate", flow_run_name="gapless {command}", retries=0, persist_result=False)
 def operate(command: Command) -> State[Any]:
     """Runs one `gapless` command on the worker; what it prints becomes an artifact. Fails when its exit code is not 0.
 

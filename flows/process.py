@@ -47,7 +47,7 @@ def _process_run_name() -> str:
 
 
 @lets_out_redacted
-@flow(name="process", flow_run_name=_process_run_name, persist_result=False, validate_parameters=False)
+@flow(name="process", flow_run_name=_process_run_name, retries=0, persist_result=False, validate_parameters=False)
 async def process_landed(source: str, backfill_id: str, partitions: list[str]) -> State[Any]:  # noqa: ARG001 - named by the UI
     """Loads and verifies one batch of landed partitions.
 
@@ -65,7 +65,7 @@ def _validate_run_name() -> str:
 
 
 @lets_out_redacted
-@flow(name="validate", flow_run_name=_validate_run_name, persist_result=False, validate_parameters=False)
+@flow(name="validate", flow_run_name=_validate_run_name, retries=0, persist_result=False, validate_parameters=False)
 async def validate_loaded(source: str, backfill_id: str, partitions: list[str]) -> State[Any]:  # noqa: ARG001 - named by the UI
     """Gives every partition of the batch a verdict from its rows as they are.
 

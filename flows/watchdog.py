@@ -30,7 +30,7 @@ R = TypeVar("R")
 
 
 @lets_out_redacted
-@flow(name="watchdog", flow_run_name="watchdog", persist_result=False)
+@flow(name="watchdog", flow_run_name="watchdog", retries=0, persist_result=False)
 async def watchdog() -> State[Any]:
     """Closes dead runs: the mail they owe is sent from the journal, parent and children become Crashed.
 
