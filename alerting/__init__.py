@@ -4,7 +4,8 @@ Its modules from the top, with the question each answers; one imports only what 
 
 smart_alert_manager: The one object that flows talk to.
 backfill_mode: One backfill: errors are collected, one mail is owed.
-delivery, live_alerts, transports: Who sends pending mail; live alerts; does any transport work?
+delivery, live_alerts, refused_mail, transports: Who sends pending mail; live alerts; a run that may not begin; does
+    any transport work?
 notices, owed_mail: The other mails, and the summary as first rendered.
 channels, chat_channels, message, smtp_session: How does a mail leave?
 family_summary, family_view, summary, summary_view, summary_rows, advice, coverage, verdict, live_texts: What does

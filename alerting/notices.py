@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from email.message import EmailMessage
@@ -20,7 +19,7 @@ from alerting.object_store import ObjectStore
 from alerting.outbox import Delivered, HumanNotice, Outbox, OutboxEntry
 from alerting.redaction import redact
 from alerting.store_clock import StoreClock
-from alerting.wording import command_lines, duration, plural, span
+from alerting.wording import duration, plural, span
 
 _log = logging.getLogger("gapless.alerting")
 _CLAIM_S = 120.0
@@ -186,33 +185,6 @@ def _human_text(incident: Incident, entry: OutboxEntry) -> tuple[str, str]:
     return f"[backfill][{_outcome(incident)}] {source} · {incident.error_type}", "\n".join(lines)
 
 
-def send_refusal(
-    channels: Sequence[Channel], entry: OutboxEntry, place: str, error: PipelineError, command: str, now: dt.datetime
-) -> bool:
-    """Tells who would wait for a run that it was refused before it began; True when a channel took it.
-
-    ``place`` is source and range; ``command`` asks for the same again, and may be "".
-    """
-    lines = [
-        f"REFUSED - {place}",
-        "",
-        textwrap.fill(_nothing_done(redact(error.message)), 76, break_long_words=False, break_on_hyphens=False),
-        "",
-        *([f"Do this: {redact(error.hint)}", ""] if error.hint else []),
-        *(["Then run it again:", "", command_lines(redact(command)), ""] if command else []),
-        f"At:  {now:%Y-%m-%d %H:%M:%S} UTC",
-        *(f"{name}: {url}" for name, url in entry.run_facts.links.items()),
-        "",
-        "No summary follows: this run has ended.",
-    ]
-    subject = f"[backfill][REFUSED] {place} · {type(error).__name__}"
-    mail = backfill_mail(entry, subject, "\n".join(lines), role="refused", outcome="REFUSED", now=now)
-    delivered, problems = deliver(mail, channels, "ERROR", {}, now)
-    if problems:
-        _log.error("nobody was told that %s was refused: %s", entry.backfill_id, "; ".join(problems))
-    return bool(delivered)
-
-
 def send_review(
     channels: Sequence[Channel], entry: OutboxEntry, place: str, lines: Sequence[str], number: int, now: dt.datetime
 ) -> bool:
@@ -225,16 +197,6 @@ def send_review(
     if problems:
         _log.error("not everybody was told that %s waits for approval: %s", entry.backfill_id, "; ".join(problems))
     return bool(delivered)
-
-
-def _nothing_done(message: str) -> str:
-    """The refusal as sentences, of which one says so.
-
-    >>> _nothing_done("bf-1 works on it"), _nothing_done("no key. Nothing was done")
-    ('bf-1 works on it. Nothing was done.', 'no key. Nothing was done.')
-    """
-    said = message.rstrip(". ")
-    return f"{said}." if said.lower().endswith("nothing was done") else f"{said}. Nothing was done."
 
 
 def send_start(channels: Sequence[Channel], entry: OutboxEntry, now: dt.datetime) -> bool:

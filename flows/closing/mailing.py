@@ -12,8 +12,9 @@ from alerting.delivery import SendResult
 from alerting.errors import ConfigurationError, PipelineError, TransientError
 from alerting.fingerprint import group_incidents
 from alerting.journal import IncidentJournal
-from alerting.notices import send_refusal
+from alerting.limiter import Limiter
 from alerting.outbox import OutboxEntry
+from alerting.refused_mail import Refusal, send_refusal
 from alerting.run_facts import RunFacts
 from flows.asked import Asked
 from flows.log import partition_logger
@@ -58,9 +59,17 @@ def tell_refused(asked: Asked, backfill_id: str, error: PipelineError) -> None:
         # What asks for the wrong thing is refused again, however often it is asked.
         is_wrong = isinstance(error, ConfigurationError) and error.stage == "plan"
         again = "" if is_wrong else _same_again(asked)
-        send_refusal(services.channels, entry, place, error, again, utc_now())
+        send_refusal(services.channels, entry, Refusal(place, error, again), _limiter(services), utc_now())
     except PipelineError as problem:  # without a transport there is nobody to tell; the run's state says it
         partition_logger().error("nobody was told of the refusal: %s", problem)
+
+
+def _limiter(services: Services) -> Limiter | None:
+    """None where the settings name no store; that may be what the run was refused for."""
+    try:
+        return Limiter(services.store, utc_now)
+    except PipelineError:
+        return None
 
 
 def _same_again(asked: Asked) -> str:

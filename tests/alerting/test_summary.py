@@ -14,10 +14,12 @@ from summary_cases import AT, CASES, DAYS, all_failed, crashed, facts, incident,
 
 from alerting.advice import estimate
 from alerting.errors import LeaseHeld
+from alerting.limiter import Limiter
+from alerting.memory_store import MemoryObjectStore
 from alerting.message import text_of
-from alerting.notices import send_refusal
 from alerting.outbox import OutboxEntry
 from alerting.ranges import expand_dates
+from alerting.refused_mail import Refusal, send_refusal
 from alerting.run_facts import Command, RunFacts, TableFacts
 from alerting.summary import MAX_HTML_BYTES, encoded_size, render
 
@@ -379,7 +381,7 @@ def test_the_mail_of_a_refused_run_is_the_one_that_was_looked_at(channel):
     )
     links = {"Prefect run": "http://127.0.0.1:4200/runs/flow-run/2"}
     entry = OutboxEntry("bf-9c1e55d0a7f2", source="orders_api", facts=RunFacts(links=links).to_dict())
-    assert send_refusal([channel], entry, place, held, again, AT)
+    assert send_refusal([channel], entry, Refusal(place, held, again), Limiter(MemoryObjectStore(), lambda: AT), AT)
     (mail,) = channel.mails
     content = f"{mail['Subject']}\n\n{text_of(mail)}"
     path = GOLDEN / "refused_run.txt"
