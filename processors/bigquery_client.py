@@ -10,6 +10,7 @@ from google.cloud import bigquery
 from requests.adapters import HTTPAdapter
 
 from processors.load_plan import QueryValue
+from scrapers.google_session import settle_way_out
 
 _CONNECTIONS = 16
 
@@ -23,10 +24,9 @@ def open_client(project: str, location: str, endpoint: str) -> bigquery.Client:
             "client_options": {"api_endpoint": endpoint},
         }
     client = bigquery.Client(project=project, location=location, **options)
-    # The library has no public way to size its pool of ten connections, nor to keep a proxy setting from catching an
-    # emulator on this machine.
+    # The library has no public way to its session, nor to size its pool of ten connections.
     session = client._http
-    session.trust_env = not endpoint
+    settle_way_out(session, str(client._connection.API_BASE_URL), is_emulator=bool(endpoint))
     adapter = HTTPAdapter(pool_maxsize=_CONNECTIONS, pool_block=True)
     session.mount("https://", adapter)
     session.mount("http://", adapter)

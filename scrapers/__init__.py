@@ -11,7 +11,7 @@ client: One call: its key, its budget, the meaning of its answer.
 feeding: Which items did another source list, and which changed?
 landing, manifest: What does the raw zone look like?
 parts, sweep_reading: What is asked next where an answer reaches a cap?
-object_store, counting_adapter, storage_errors: Cloud Storage.
+object_store, counting_adapter, google_session, storage_errors: Cloud Storage.
 pace: How many calls and writes, at once and by day?
 base, addressing: What does a source declare?
 auth, service_account, rate, oracle, entity_facts: Login, rate, expected items, facts of an entity.

@@ -32,6 +32,7 @@ from requests.exceptions import RequestException
 from alerting.errors import PipelineError
 from alerting.object_store import GenerationConflict, ObjectMissing, StoredObject
 from scrapers.counting_adapter import CountingAdapter
+from scrapers.google_session import settle_way_out
 from scrapers.pace.write_pace import SAME_NAME_INTERVAL_S, WritePace
 from scrapers.storage_errors import Trouble, reason_of, storage_trouble, unreachable
 
@@ -254,12 +255,8 @@ class GcsObjectStore:
             client = storage.Client(project=self._project, **options)
         except auth.GoogleAuthError as error:
             raise self._translated(error, "login") from error
-        # The library has no public way to size its connection pool, nor to keep a proxy setting from catching an
-        # emulator on this machine. Looked up for each request, proxies, certificates and netrc cost a fifth of its CPU.
-        if not self._endpoint:
-            found = client._http.merge_environment_settings(client.api_endpoint, {}, None, None, None)
-            client._http.proxies, client._http.verify = found["proxies"], found["verify"]
-        client._http.trust_env = False
+        # The library has no public way to its session, nor to size its connection pool.
+        settle_way_out(client._http, client.api_endpoint, is_emulator=bool(self._endpoint))
         # Looks the bucket up in the background for trace labels, which needs storage.buckets.get.
         client._bucket_metadata_cache = None
         client._http.mount("https://", self._adapter)
