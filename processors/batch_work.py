@@ -8,10 +8,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime as dt
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TypeVar
 
 from alerting.errors import LoadRejected, PipelineError
@@ -22,7 +20,7 @@ from processors.changes import all_created, changes_per_partition
 from processors.load_plan import TableBatch, TableLoad, Warehouse, batch_hash, replace_scope, table_digest
 from processors.receipt import TableReceipt
 from processors.schema import check_table, schema_hash
-from processors.staging import TableSpool, on_disk
+from processors.staging import TableSpool, staging_folder
 from processors.vacancy import Identities, WrittenLately, vacancy_question
 from scrapers.landing import Landing
 from scrapers.manifest import Manifest
@@ -102,9 +100,8 @@ class BatchWork:
         processor, warehouse = self.context.processor, self.context.warehouse
         tables = processor.tables
         with contextlib.ExitStack() as held:
-            with on_disk():
-                folder = held.enter_context(tempfile.TemporaryDirectory(prefix="gapless-", ignore_cleanup_errors=True))
-            spools = {table.name: TableSpool(Path(folder), table.name) for table in tables}
+            folder = held.enter_context(staging_folder())
+            spools = {table.name: TableSpool(folder, table.name) for table in tables}
             digest = batch_hash(processor.source, processor.version, ordered)
             batch = BatchRows(digest, spools, failures=dict(refused))
             try:

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import tempfile
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from pydantic import AwareDatetime, Field
 
@@ -20,7 +18,7 @@ from processors.base import Row, Table
 from processors.load_plan import MAX_DAYS_PER_BATCH, Constraint, TableBatch, Warehouse, table_digest
 from processors.row_lines import RowLines
 from processors.schema import check_table, schema_hash
-from processors.staging import TableSpool
+from processors.staging import TableSpool, staging_folder
 
 
 class CoverageRow(Row):
@@ -99,8 +97,8 @@ def _replace(
 ) -> None:
     lines = RowLines(table.model)
     with (
-        tempfile.TemporaryDirectory(prefix="gapless-") as folder,
-        contextlib.closing(TableSpool(Path(folder), table.name)) as spool,
+        staging_folder() as folder,
+        contextlib.closing(TableSpool(folder, table.name)) as spool,
     ):
         for row in rows:
             spool.append(lines.line(row))

@@ -10,6 +10,7 @@ import contextlib
 import gzip
 import hashlib
 import io
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -97,6 +98,23 @@ class TableSpool:
 
 
 @contextlib.contextmanager
+def staging_folder() -> Iterator[Path]:
+    """A folder for rows on their way, gone afterwards. Raises ``DiskFull`` where none can be made."""
+    with contextlib.ExitStack() as held:
+        with on_disk():
+            made = tempfile.TemporaryDirectory(prefix="gapless-", ignore_cleanup_errors=True)
+        yield Path(held.enter_context(made))
+
+
+def temporary_place() -> str:
+    """Where such a folder is made; without any folder to write to, Python names none."""
+    try:
+        return tempfile.gettempdir()
+    except OSError:
+        return os.environ.get("TMPDIR") or "/tmp"  # noqa: S108 - told to a person
+
+
+@contextlib.contextmanager
 def on_disk() -> Iterator[None]:
     """Raises ``DiskFull`` for what the disk of this machine does not do."""
     try:
@@ -110,7 +128,7 @@ def _not_taken(error: OSError) -> DiskFull:
         f"the disk of this machine did not take rows on their way to BigQuery: {error.strerror}; nothing of them was "
         "loaded, and what is landed stays",
         stage="load",
-        hint=f"free some space in {tempfile.gettempdir()}, or point TMPDIR at a larger disk, then: gapless preflight",
+        hint=f"free some space in {temporary_place()}, or point TMPDIR at a larger disk, then: gapless preflight",
     )
 
 

@@ -31,6 +31,7 @@ from scrapers.partition import Partition
 Result = Literal["pass", "warn", "fail", "skip"]
 MIN_DISK_BYTES = 1_000_000_000
 MIN_MEMORY_BYTES = 500_000_000
+_MORE_DISK = "free some space, or point TMPDIR at a larger disk"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -253,10 +254,14 @@ def _canary_partition(services: Services, source: str, now: dt.datetime) -> Part
 
 
 def _disk() -> Checked:
-    free = shutil.disk_usage(tempfile.gettempdir()).free
+    try:
+        free = shutil.disk_usage(tempfile.gettempdir()).free
+    except OSError as error:
+        detail = f"no folder for staging takes a file: {error.strerror}"
+        return Checked("disk", "fail", detail, _MORE_DISK)
     detail = f"{free / 1e9:,.1f} GB free for staging"
     if free < MIN_DISK_BYTES:
-        return Checked("disk", "fail", detail, "free some space, or point TMPDIR at a larger disk")
+        return Checked("disk", "fail", detail, _MORE_DISK)
     return Checked("disk", "pass", detail)
 
 

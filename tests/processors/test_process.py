@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gzip
 import json
 from collections.abc import Iterator
@@ -190,6 +191,21 @@ def test_a_full_disk_blames_no_date_and_leaves_every_row_as_it_was(bench, tmp_pa
             bench.process(again)
     assert bench.rows("games", "score") == [(1,)]
     assert bench.process(again).partitions == (DAY,)
+
+
+def test_a_machine_on_which_no_folder_takes_a_file_is_a_full_disk_too(bench, monkeypatch):
+    landed = bench.land(DAY, [bench.game(DAY)])
+
+    def nowhere() -> str:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
+
+    with monkeypatch.context() as full:
+        full.setattr("tempfile.gettempdir", nowhere)
+        full.setenv("TMPDIR", "/mnt/small")
+        with pytest.raises(DiskFull, match="No usable temporary directory found") as told:
+            bench.process(landed)
+    assert "free some space in /mnt/small" in told.value.hint
+    assert bench.process(landed).partitions == (DAY,)
 
 
 def test_a_tolerated_reject_is_left_out_and_told(bench):

@@ -91,7 +91,13 @@ class _Handler:
         if self.troubles.strikes("hang"):
             await asyncio.Event().wait()
         content = cast("bytes", envelope.content)
-        mail_id = await asyncio.to_thread(self.store.keep, content, envelope.mail_from or "", list(envelope.rcpt_tos))
+        try:
+            mail_id = await asyncio.to_thread(
+                self.store.keep, content, envelope.mail_from or "", list(envelope.rcpt_tos)
+            )
+        except OSError as error:
+            # What aiosmtpd would answer, 500, is for ever: its sender gives the mail up.
+            return f"452 4.3.1 Not kept: {error.strerror}"
         if self.troubles.strikes("lost_answer"):
             cast("asyncio.Transport", server.transport).abort()
         return f"250 2.0.0 Kept as {mail_id}"

@@ -127,17 +127,20 @@ class MailStore:
         folder.mkdir(parents=True, exist_ok=True)
 
     def keep(self, content: bytes, mail_from: str, recipients: list[str]) -> str:
-        """Stores a mail under trace headers (Return-Path, Delivered-To, Received); returns its id."""
+        """Stores a mail under trace headers (Return-Path, Delivered-To, Received); returns its id or raises OSError."""
         now = datetime.now(UTC)
         mail_id = f"{now:%Y%m%dT%H%M%S%f}Z-{os.getpid()}-{next(self._numbers)}"
         trace = [f"Return-Path: <{_one_line(mail_from)}>", *(f"Delivered-To: {_one_line(one)}" for one in recipients)]
         trace.append(f"Received: by 127.0.0.1 (gapless inbox); {format_datetime(now)}")
         unfinished = self.folder / f".{mail_id}.tmp"
-        with unfinished.open("wb") as file:
-            file.write("\r\n".join([*trace, ""]).encode("utf-8", "replace") + content)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.rename(self.folder / f"{mail_id}.eml")
+        try:
+            with unfinished.open("wb") as file:
+                file.write("\r\n".join([*trace, ""]).encode("utf-8", "replace") + content)
+                file.flush()
+                os.fsync(file.fileno())
+            unfinished.rename(self.folder / f"{mail_id}.eml")
+        finally:
+            unfinished.unlink(missing_ok=True)
         return mail_id
 
     def mails(self) -> list[Mail]:

@@ -1,14 +1,20 @@
 from __future__ import annotations
 
+import errno
+import os
 import smtplib
 import threading
 import urllib.error
 import urllib.request
 from email.message import EmailMessage
+from pathlib import Path
 
 import pytest
 
+from deployments.local.inbox import store
 from deployments.local.inbox.server import InboxClient
+from deployments.local.inbox.smtp import SmtpServer, Troubles
+from deployments.local.processes import free_port
 
 
 def _mail(subject: str = "Backfill done", html: str = "<p>31 of 31</p>") -> EmailMessage:
@@ -150,6 +156,27 @@ def test_451_defers_once_and_the_retry_is_taken(inbox: InboxClient) -> None:
 
     assert refused.value.smtp_code == 451
     assert len(inbox.messages()) == 1
+
+
+def test_a_full_disk_defers_a_mail_and_leaves_no_half_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    kept = store.MailStore(tmp_path)
+    server = SmtpServer(kept, Troubles(), free_port())
+    server.start()
+    try:
+        with smtplib.SMTP(server.hostname, server.port, timeout=10) as smtp:
+            with monkeypatch.context() as disk:
+                disk.setattr(store.os, "fsync", full)
+                with pytest.raises(smtplib.SMTPDataError, match="No space left on device") as refused:
+                    smtp.send_message(_mail())
+            assert refused.value.smtp_code == 452
+            assert list(tmp_path.iterdir()) == []
+            smtp.send_message(_mail())
+    finally:
+        server.stop()
+    assert len(kept.mails()) == 1
 
 
 def test_a_refused_recipient_gets_550_and_the_others_their_mail(inbox: InboxClient) -> None:
