@@ -40,7 +40,7 @@ def described_deployments(path: Path) -> list[dict[str, Any]]:
 
     Raises ``ConfigurationError`` for what `deploy_all` would leave out: a key that it does not know, steps of its own.
     """
-    document = yaml.safe_load(path.read_text().replace(_VERSION, code_version()))
+    document = yaml.safe_load(path.read_text(encoding="utf-8").replace(_VERSION, code_version()))
     for steps in ("build", "push", "pull"):
         if document.get(steps):
             raise _unfit(path, f"has {steps} steps")

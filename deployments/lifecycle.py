@@ -22,7 +22,7 @@ FILE = Path(__file__).parent / "lifecycle.json"
 
 def lifecycle(settings: Settings) -> dict[str, Any]:
     """The document that Cloud Storage takes: https://docs.cloud.google.com/storage/docs/lifecycle-configurations"""
-    document: dict[str, Any] = json.loads(FILE.read_text())
+    document: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
     suffix = page_name(1).partition(".")[2]
     for source in sources():
         days = settings.source_raw_days.get(source, scraper(source).raw_days)

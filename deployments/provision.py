@@ -90,7 +90,7 @@ async def provision_automations(path: Path) -> list[str]:
     """
     names = []
     async with get_client() as client:
-        for described in yaml.safe_load(path.read_text())["automations"]:
+        for described in yaml.safe_load(path.read_text(encoding="utf-8"))["automations"]:
             for action in described["actions"]:
                 if deployment := action.pop("deployment", ""):
                     action["deployment_id"] = str((await client.read_deployment_by_name(deployment)).id)

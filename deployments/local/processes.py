@@ -80,7 +80,7 @@ class Child:
     def log_tail(self, lines: int = 25) -> str:
         """The last lines that it logged since its start, or a word that there are none."""
         try:
-            text = self.log_path.read_text(errors="replace")
+            text = self.log_path.read_text(encoding="utf-8", errors="replace")
         except OSError as error:
             return f"(no log: {error})"
         return "\n".join(text.rpartition(_LOG_MARK)[2].splitlines()[1:][-lines:]) or "(the log is empty)"
@@ -155,7 +155,8 @@ def start_child(
         ChildFailed: The program could not be started.
     """
     serving, given = serving or Serving(), inherited or Inherited()
-    merged = {**os.environ, **given.environment}
+    # Paths and logs are UTF-8 in every locale: DuckDB cannot open a path that Python read in another one.
+    merged = {**os.environ, "PYTHONUTF8": "1", **given.environment}
     merged = {key: value for key, value in merged.items() if value != "" or key not in given.environment}
     log_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     log_path.touch(mode=0o600)

@@ -79,7 +79,7 @@ def load_state(path: Path) -> StackState:
         StateUnreadable: The file is there and is not what `save_state` writes. Nothing is stopped on a guess.
     """
     try:
-        read = json.loads(path.read_text())
+        read = json.loads(path.read_text(encoding="utf-8"))
         return StackState(
             token=read["token"],
             owner=ProcessId(**read["owner"]) if read["owner"] else None,
@@ -125,7 +125,8 @@ def replace_file(path: Path, text: str) -> None:
     """Puts a file of mode 600 in place in one step."""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     unfinished.touch(mode=0o600)
-    unfinished.write_text(text)
+    # Whatever the locale: paths stand in it, and of one that is no text in the locale Python knows the bytes.
+    unfinished.write_text(text, encoding="utf-8", errors="surrogateescape")
     unfinished.replace(path)
 
 

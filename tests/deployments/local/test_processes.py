@@ -53,6 +53,17 @@ def test_a_pid_with_another_start_time_is_a_stranger_and_is_left_alone(start: St
     assert child.alive()
 
 
+def test_a_child_of_the_stack_reads_paths_as_utf_8_in_every_locale(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONUTF8", "0")
+    child = start("import os, sys; print(sys.flags.utf8_mode, os.fsencode('Müller'), end='')")
+    wait_ready([child])
+    while child.alive():
+        pass
+    assert child.log_tail() == "1 b'M\\xc3\\xbcller'"
+
+
 def test_what_a_child_of_the_stack_writes_is_this_users_alone(start: Start, tmp_path: Path) -> None:
     before = os.umask(0)
     try:

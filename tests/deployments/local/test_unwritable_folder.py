@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -28,3 +31,15 @@ def test_the_demo_does_so_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     (tmp_path / "state").touch()
     assert demo.main(["--state-dir", str(tmp_path / "state" / "inner")]) == 1
     assert capsys.readouterr().err.startswith("error: the stack keeps its state in ")
+
+
+def test_a_path_that_the_locale_cannot_write_is_kept_as_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "Müller 時" / "env"
+    file.parent.mkdir()
+    program = (
+        "import sys; from pathlib import Path; from deployments.local.stack_state import replace_file; "
+        "replace_file(Path(sys.argv[1]), sys.argv[1])"
+    )
+    ascii_only = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    subprocess.run([sys.executable, "-c", program, str(file)], env=ascii_only, check=True, timeout=60)
+    assert file.read_text(encoding="utf-8") == str(file)
