@@ -94,7 +94,7 @@ class Settings(BaseSettings):
     console_only: bool = Field(False, description="log the summary instead of mailing it")
     quiet_sources: list[str] = Field(default_factory=list, description="no summary if nothing is missing")
     start_mail: bool = Field(False)
-    progress_mail_hours: float = Field(0.0, ge=0, description="between them; 0 none")
+    progress_mail_hours: float = Field(0.0, ge=0, description="hours between progress mails; 0 none")
     mail_contacts: dict[str, str] = Field(
         default_factory=dict, description='whom to ask, as `{"BigQuery": "dba@example.org"}`'
     )
@@ -117,7 +117,7 @@ class Settings(BaseSettings):
     retry_delays_s: list[NonNegativeFloat] = Field(default_factory=lambda: [2.0, 4.0, 8.0, 16.0, 32.0])
     checkpoint_max_age_h: float = Field(24.0, ge=0, description="an attempt killed earlier starts again")
     progress_every: int = Field(10, ge=1, description="dates between log lines")
-    progress_minutes: float = Field(15.0, gt=0, description="longest time between them")
+    progress_minutes: float = Field(15.0, gt=0, description="longest time without one")
     heartbeat_s: float = Field(15.0, gt=0)
     lease_ttl_s: float = Field(120.0, gt=0, description="a lease silent for longer is free")
     review_days: float = Field(7.0, gt=0, le=50, description="then an undecided review is dropped")

@@ -63,9 +63,8 @@ def render() -> str:
 
 def _row(name: str) -> str:
     field = Settings.model_fields[name]
-    heading = f"\n## {_GROUPS[name]}\n\n" if name in _GROUPS else ""
-    meaning = f": {field.description}" if field.description else ""
-    return f"{heading}* `GAPLESS_{name.upper()}={_default(field)}`{meaning}\n"
+    heading = f"\n## {_GROUPS[name]}\n\n|Variable|Meaning|\n|-|-|\n" if name in _GROUPS else ""
+    return f"{heading}|`GAPLESS_{name.upper()}={_default(field)}`|{field.description or ''}|\n"
 
 
 def _default(field: FieldInfo) -> str:
@@ -84,8 +83,8 @@ def _short(value: Any) -> Any:
 
 
 def _secret_rows() -> list[str]:
-    rows = [f"* `{secret}`: {need}\n" for secret, need in _source_secrets()]
-    return [*rows, "* `smtp_password`: mail, if `GAPLESS_SMTP_USER` is set\n"]
+    rows = [f"|`{secret}`|{need}|\n" for secret, need in _source_secrets()]
+    return ["|Secret|Needed by|\n|-|-|\n", *rows, "|`smtp_password`|mail, if `GAPLESS_SMTP_USER` is set|\n"]
 
 
 def _source_secrets() -> list[tuple[str, str]]:
