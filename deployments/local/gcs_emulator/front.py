@@ -24,7 +24,7 @@ import h11
 
 from deployments.local.browser_guard import Refusal, refusal
 from deployments.local.gcs_emulator.strictness import Refused, Strictness, Write, is_upload, write_of
-from deployments.local.processes import Child, free_port, start_child
+from deployments.local.processes import Child, Inherited, free_port, start_child
 
 MAX_OBJECT_BYTES = 256 * 1024 * 1024
 _MAX_HEAD_BYTES = 64 * 1024
@@ -251,7 +251,9 @@ def main() -> int:
     given = parser.parse_args()
     backend_port = free_port()
     address = ["-scheme", "https", "-host", "127.0.0.1", "-port", str(backend_port)]
-    backend = start_child("fake-gcs-server", [*given.command, *address], log_path=given.log)
+    # It tells instants in the zone of its machine, and Google's client reads none that does not end with Z.
+    in_utc = Inherited({"TZ": "UTC"})
+    backend = start_child("fake-gcs-server", [*given.command, *address], log_path=given.log, inherited=in_utc)
     try:
         asyncio.run(_serve(given.port, backend, backend_port))
         return 0 if backend.alive() else 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import gzip
 import io
 from collections.abc import Iterator
@@ -21,10 +22,11 @@ from scrapers.object_store import GcsObjectStore
 
 @pytest.fixture(scope="module")
 def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A strict storage with one bucket."""
+    """A strict storage with one bucket, on a machine far from Greenwich."""
     folder: Path = tmp_path_factory.mktemp("strict")
     (folder / "objects" / "strict-bucket").mkdir(parents=True)
-    child = start_gcs(folder / "objects", folder / "gcs.log", inherited=Inherited({"GAPLESS_STRICT": "1"}))
+    inherited = Inherited({"GAPLESS_STRICT": "1", "TZ": "Asia/Kathmandu"})
+    child = start_gcs(folder / "objects", folder / "gcs.log", inherited=inherited)
     try:
         wait_ready([child], timeout_s=20)
         yield child.endpoint
@@ -49,6 +51,13 @@ def write(bucket: storage.Bucket, name: str, data: bytes = b"1", **rest: Any) ->
     blob.metadata = rest.pop("metadata", None)
     blob.upload_from_string(data, retry=None, timeout=10, **rest)
     return blob
+
+
+def test_instants_are_told_in_utc_whatever_the_zone_of_the_machine(bucket: storage.Bucket) -> None:
+    before = dt.datetime.now(dt.UTC) - dt.timedelta(minutes=5)
+    write(bucket, "now")
+    (found,) = bucket.list_blobs(prefix="now")
+    assert before < found.updated < dt.datetime.now(dt.UTC) + dt.timedelta(minutes=5)
 
 
 def test_a_second_write_to_a_name_within_a_second_is_answered_429_and_other_names_are_not(
