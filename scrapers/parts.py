@@ -95,8 +95,8 @@ class Reading:
                 f"{f' ({missing[0]} ...)' if missing else ''}, {len(more):,} came that are not listed"
                 f"{f' ({more[0]} ...)' if more else ''}"
             )
-        if self.keys and self.total is not None and len(self.keys) != self.total:
-            raise NotSettled(f"the source announced {plural(self.total, 'row')} and gave {len(self.keys)}")
+        if self.keys and self.total is not None and self.rows != self.total:
+            raise NotSettled(f"the source announced {plural(self.total, 'row')} and gave {self.rows}")
         if self.rows < self.at_least:
             raise NotSettled(f"the source announced at least {plural(self.at_least, 'row')} and gave {self.rows}")
         if not is_whole and not any(any(one.counts.values()) or one.empty_evidence for one in self.found):

@@ -1,9 +1,10 @@
 """Shopify storefronts: ``/products.json``, which every shop has unless it is closed or has switched it off.
 
-Pages of at most 250 products, the newest first, until one is short; no total, no link, no currency. A product that is
-published meanwhile pushes the others back, so that one comes twice; one that is withdrawn pulls them forward, so that
-one never comes. Where there is more than one page the list is therefore read a second time, with pages of another
-size, and both readings have to agree.
+Pages of at most 250 products, the newest first, until one is empty; no total, no link, no currency. A short page proves
+nothing: shops give fewer than were asked for, 30 or whatever they are set to. A product that is published meanwhile
+pushes the others back, so that one comes twice; one that is withdrawn pulls them forward, so that one never comes.
+Where there is more than one page with products the list is therefore read a second time, with pages of another size
+where the shop heeds that, and both readings have to agree.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from scrapers.answers import parsed_json
 from scrapers.base import Findings, Page, Request
 
 LARGEST_PAGE = 250
-DEFAULT_PAGE = 30
-"""What a shop gives that ignores ``limit``: that many do not prove that there are no more."""
 
 _AGAIN = "again "
+_BEHIND_ONE = 2
+"""The page that is empty where one page has all products: these are one state of the shop."""
 _PRICE = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,4})?")
 
 
@@ -73,9 +74,9 @@ def findings(page: Page) -> Findings:
     if not products and number == 1:
         raise NothingPublished("the shop lists no product, and nothing proves that it has none")
     following = None
-    if len(products) in (limit, DEFAULT_PAGE):
+    if products:
         following = _page(request, limit, number + 1, again=again)
-    elif number > 1 and not again:
+    elif number > _BEHIND_ONE and not again:
         following = _page(request, max(1, limit - 1), 1, again=True)
     keys = tuple(str(product["id"]) for product in products)
     if again:

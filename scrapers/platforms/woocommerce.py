@@ -2,12 +2,15 @@
 
 A page is a bare array; ``X-WP-Total`` and ``X-WP-TotalPages`` say how many there are. A variable product names its
 variations without their prices: after each page of products the variations of its variable ones are asked for, by
-``parent``. All lists are asked for by id, so that what is added meanwhile comes last and shifts nothing.
+``parent``. All lists are asked for by id, so that what is added meanwhile comes last and shifts nothing. What is taken
+away while another one is added shifts the pages under the same total: where a list has more than one page, all of them
+are read a second time, with pages of another size, and both readings have to agree.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, replace
 from typing import Any
 
 from alerting.errors import NotSettled, PipelineError, SiteClosed, SourceContractError
@@ -20,20 +23,56 @@ _MINOR_UNITS = re.compile(r"[0-9]{0,18}")
 _BY_ID = (("orderby", "id"), ("order", "asc"))
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """How far the reading of a shop is, as the cursor of a request says it.
+
+    Attributes:
+        page, pages: Of the products; ``pages`` is 0 until the first one came.
+        is_several: Whether a list of this shop had more than one page so far.
+        is_again: Whether it is the second reading.
+        announced: Of variations behind their first page, how many that one announced; else None.
+    """
+
+    page: int
+    pages: int = 0
+    is_several: bool = False
+    is_again: bool = False
+    announced: int | None = None
+
+    @classmethod
+    def of(cls, cursor: str) -> _Place:
+        found = _PLACE.fullmatch(cursor)
+        if found is None:
+            raise SourceContractError(f"{cursor[:40]!r} is no place in the lists of a shop")
+        again, page, pages, several, announced = found.groups()
+        return cls(int(page), int(pages or 0), bool(several), bool(again), int(announced) if announced else None)
+
+    def __str__(self) -> str:
+        several = " of several" if self.is_several else ""
+        behind = "" if self.announced is None else f"+{self.announced}"
+        return (
+            f"{'again ' if self.is_again else ''}{self.page}{f'/{self.pages}' if self.pages else ''}{several}{behind}"
+        )
+
+
+_PLACE = re.compile(r"(again )?([0-9]+)(?:/([0-9]+))?( of several)?(?:\+([0-9]+))?")
+
+
 def first_page(site: str, path: str, limit: int, item: str) -> Request:
     """Begins the reading of a shop."""
-    return _products(Request(f"{path}/wp-json/wc/store/v1/products", site=site, item=item), limit, 1)
+    return _products(Request(f"{path}/wp-json/wc/store/v1/products", site=site, item=item), limit, _Place(1))
 
 
-def _products(like: Request, limit: int, number: int) -> Request:
-    params = (("per_page", str(limit)), ("page", str(number)), *_BY_ID)
-    return Request(like.path, params, site=like.site, item=like.item, cursor=str(number))
+def _products(like: Request, limit: int, place: _Place) -> Request:
+    params = (("per_page", str(limit)), ("page", str(place.page)), *_BY_ID)
+    return Request(like.path, params, site=like.site, item=like.item, cursor=str(place))
 
 
-def _variations(like: Request, limit: int, parents: str, number: int, cursor: str) -> Request:
+def _variations(like: Request, limit: int, parents: str, number: int, place: _Place) -> Request:
     paging = (("per_page", str(limit)), ("page", str(number)))
     params = (("type", "variation"), ("parent", parents), *paging, *_BY_ID)
-    return Request(like.path, params, site=like.site, item=like.item, cursor=cursor)
+    return Request(like.path, params, site=like.site, item=like.item, cursor=str(place))
 
 
 def is_of_variations(params: tuple[tuple[str, str], ...]) -> bool:
@@ -89,38 +128,51 @@ def findings(page: Page, currency: str) -> Findings:
         raise NotSettled(
             f"page {number} of {plural(total, 'row')} has {len(rows)}, expected {expected}: the list shifted"
         )
+    place = _Place.of(request.cursor)
+    place = replace(place, is_several=place.is_several or pages > 1)
     if is_of_variations(request.params):
-        return _of_variations(request, rows, total, pages)
+        return _of_variations(request, rows, total, pages, place)
+    place = replace(place, pages=pages)
     parents = ",".join(str(row["id"]) for row in rows if row.get("variations"))
-    following = _products(request, limit, number + 1) if number < pages else None
-    if parents:
-        following = _variations(request, limit, parents, 1, f"{number}/{pages}")
+    following = _variations(request, limit, parents, 1, place) if parents else _behind(request, limit, place)
+    keys = tuple(str(row["id"]) for row in rows)
+    if place.is_again:
+        return Findings({}, source_total=total, keys=keys, confirms=True, next_request=following)
     return Findings(
         {"product_sightings": len(rows), "variant_sightings": sum(not row.get("variations") for row in rows)},
         source_total=total,
-        keys=tuple(str(row["id"]) for row in rows),
+        keys=keys,
         next_request=following,
     )
 
 
-def _of_variations(request: Request, rows: list[dict[str, Any]], total: int, pages: int) -> Findings:
-    """Variations of one page of products; the cursor has that page, how many there are, and the total it began with."""
+def _of_variations(request: Request, rows: list[dict[str, Any]], total: int, pages: int, place: _Place) -> Findings:
+    """Variations of one page of products."""
     params = dict(request.params)
     limit, number = int(params["per_page"]), int(params["page"])
-    place, _, began_with = request.cursor.partition("+")
-    if began_with and int(began_with) != total:
-        raise NotSettled(f"there were {began_with} variations, then {total}")
+    if place.announced not in (None, total):
+        raise NotSettled(f"there were {place.announced} variations, then {total}")
     asked = set(params["parent"].split(","))
     stray = next((row["id"] for row in rows if str(row.get("parent")) not in asked), None)
     if stray is not None:
         raise SourceContractError(f"asked for variations of {plural(len(asked), 'product')}, got {stray} of another")
     if number < pages:
-        cursor = f"{place}+{total}"
-        following: Request | None = _variations(request, limit, params["parent"], number + 1, cursor)
+        following: Request | None = _variations(
+            request, limit, params["parent"], number + 1, replace(place, announced=total)
+        )
     else:
-        of, last = map(int, place.split("/"))
-        following = _products(request, limit, of + 1) if of < last else None
-    return Findings({"variant_sightings": len(rows)}, next_request=following)
+        following = _behind(request, limit, replace(place, announced=None))
+    keys, counts = tuple(str(row["id"]) for row in rows), {} if place.is_again else {"variant_sightings": len(rows)}
+    return Findings(counts, keys=keys, confirms=place.is_again, next_request=following)
+
+
+def _behind(request: Request, limit: int, place: _Place) -> Request | None:
+    """What is asked behind a page of products and its variations."""
+    if place.page < place.pages:
+        return _products(request, limit, replace(place, page=place.page + 1))
+    if place.is_several and not place.is_again:
+        return _products(request, max(1, limit - 1), _Place(1, is_several=True, is_again=True))
+    return None
 
 
 def _announced(page: Page, limit: int) -> tuple[int, int]:

@@ -93,17 +93,40 @@ def test_a_look_has_every_product_and_variant_that_the_shop_has(street: Street, 
     assert manifest.counts == {**counts(shop), "scrape_runs": 1, "scrape_artifacts": len(pages)}
 
 
-def test_a_shopify_list_is_read_until_a_short_page_and_compared_with_a_second_reading(street: Street) -> None:
+def test_a_shopify_list_is_read_until_an_empty_page_and_compared_with_a_second_reading(street: Street) -> None:
     street.look(SHOPIFY)
-    first = [f"products.json?limit=10&page={number}" for number in (1, 2, 3)]
-    assert street.asked() == [*first, *(f"products.json?limit=9&page={number}" for number in (1, 2, 3))]
+    first = [f"products.json?limit=10&page={number}" for number in (1, 2, 3, 4)]
+    assert street.asked() == [*first, *(f"products.json?limit=9&page={number}" for number in (1, 2, 3, 4))]
     street.look(SHOPIFY, page_size=250)
-    assert street.asked() == ["products.json?limit=250&page=1"], "one answer is one state of the shop"
+    assert street.asked() == [f"products.json?limit=250&page={number}" for number in (1, 2)]
 
 
-def test_a_full_last_page_is_followed_by_an_empty_one(street: Street) -> None:
-    street.look("bergen.example", page_size=9)
-    assert street.asked()[:2] == ["products.json?limit=9&page=1", "products.json?limit=9&page=2"]
+def test_a_short_page_of_a_shopify_shop_is_not_taken_for_the_last_one(street: Street) -> None:
+    """Shops give fewer than were asked for, in any number."""
+    street.upstream.trouble({"kind": "capped", "path": SHOPIFY})
+    manifest = street.look(SHOPIFY, page_size=250)
+    assert {table: manifest.counts[table] for table in counts(SHOPIFY)} == counts(SHOPIFY)
+    assert street.asked()[:4] == [f"products.json?limit=250&page={number}" for number in (1, 2, 3, 4)]
+
+
+@pytest.mark.parametrize("of", ["products", "variations"])
+def test_a_row_that_goes_while_another_comes_is_noticed_under_the_same_total(street: Street, of: str) -> None:
+    if of == "products":
+        days = street.upstream.world._days[WOO]
+        days[0] = tuple(dataclasses.replace(one, kind="simple", variants=one.variants[:1]) for one in days[0])
+    query = f"{'&' * (of == 'variations')}per_page=10&page=2"
+    swapped = {"kind": "swapped", "path": WOO, "query": query}
+    street.upstream.trouble({**swapped, "times": 1})
+    assert street.look(WOO).counts["product_sightings"] == counts(WOO)["product_sightings"]
+    assert sum(query in one for one in street.asked()) == 2, "the list was read again"
+    street.upstream.trouble(swapped)
+    with pytest.raises(NotSettled, match="during each of 3 sweeps"):
+        street.look(WOO)
+
+
+def test_lists_of_one_page_each_are_read_once(street: Street) -> None:
+    street.look(WOO, page_size=100)
+    assert len(street.asked()) == 2
 
 
 @pytest.mark.parametrize("kind", ["inserted", "removed"])

@@ -39,6 +39,8 @@ ShopsKind = Literal[
     "closed",  # Shopify: 302 to /password; WooCommerce: 404 rest_no_route
     "busy_until",  # 503 with Retry-After as an HTTP date, two seconds ahead
     "no_limit",  # Shopify ignores limit and gives 30 a page
+    "capped",  # Shopify gives 7 a page, or fewer where fewer are asked for
+    "swapped",  # the first row of the list is gone and one more stands last: the pages shift under the same total
     "no_total",  # WooCommerce without X-WP-Total
     "no_price",  # the first variant has no price
     "other_currency",  # WooCommerce shows another currency
@@ -124,7 +126,8 @@ class ShopsUpstream(SampleUpstream[ShopsKind]):
         return products[1:] if kind == "removed" else products
 
     def _shopify(self, name: str, call: Call, kind: ShopsKind | None) -> Answer:
-        limit, page = (30 if kind == "no_limit" else min(250, _number(call, "limit", 30))), _number(call, "page", 1)
+        most = 7 if kind == "capped" else 250
+        limit, page = (30 if kind == "no_limit" else min(most, _number(call, "limit", 30))), _number(call, "page", 1)
         shown = self.products(name, kind)[(page - 1) * limit : page * limit]
         products = [self._shopify_product(name, one) for one in shown]
         if kind == "no_price" and products:
@@ -186,6 +189,8 @@ class ShopsUpstream(SampleUpstream[ShopsKind]):
                 if product.kind == "variable" and str(product.id) in asked
                 for place in range(len(product.variants))
             ]
+        if kind == "swapped" and rows:
+            rows = [*rows[1:], {**rows[-1], "id": rows[-1]["id"] + _NEW}]
         shown = rows[(page - 1) * size : page * size]
         if kind == "no_price" and shown:
             shown[0]["prices"]["price"] = None
