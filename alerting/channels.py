@@ -9,6 +9,7 @@ import contextlib
 import copy
 import datetime as dt
 import logging
+import re
 import smtplib
 import ssl
 import uuid
@@ -242,7 +243,7 @@ class SmtpChannel:
                 ) from None
             beyond_ascii = not f"{self.server.username}{self.server.password}".isascii()
             raise DeliveryFailed(
-                f"{where} refused the login ({code})"
+                f"{where} refused the login ({code}{_enhanced(error.smtp_error)})"
                 f"{'; user or password is outside ASCII and was sent as UTF-8' if beyond_ascii else ''}",
                 stage="alert",
                 hint="check the mail user and password",
@@ -255,11 +256,23 @@ class SmtpChannel:
             ) from error
 
 
+def _enhanced(answer: bytes | str) -> str:
+    """The code behind the code (RFC 3463), as in 535 5.7.139: what providers explain a refusal by; "" without one.
+
+    Nothing else of an answer to a login is shown: servers echo what they were sent.
+    """
+    text = answer.decode("ascii", "replace") if isinstance(answer, bytes) else answer
+    found = re.match(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}\b", text)
+    return f" {found[0]}" if found else ""
+
+
 def _next_step(error: Exception) -> str:
-    """Where encryption, and not the mail, is what the server did not take; "" elsewhere."""
+    """Where encryption or a login, and not the mail, is what the server did not take; "" elsewhere."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return "let this machine trust the server's certificate, or use the name that it is for"
     is_wanted = isinstance(error, smtplib.SMTPResponseException) and error.smtp_code in (523, 530, 538)
+    if is_wanted and re.search(r"(?i)authenti", str(error)) and not re.search(r"(?i)tls|ssl|encrypt", str(error)):
+        return "set the mail user and password: the server takes no mail without a login"
     if is_wanted or isinstance(error, ssl.SSLError) or "STARTTLS" in str(error):
         return "check port and encryption: starttls is for 587 and 25, tls for 465"
     return ""
