@@ -94,7 +94,16 @@ _LONGEST_NAME_CHARS = 80
 _NOT_THERE = (404, 405, 410)
 _MAY_BE_A_LIMIT = frozenset(range(400, 500)) - {403, 404, 405, 407, 408, 410, 421, 425, 429, 451}
 _REFUSED_BY_DEFENCES = (406, 418)
-_RANGE = re.compile(r"[a-z-]+\s+0-([0-9]{1,18})/([0-9]{1,18})", re.IGNORECASE)
+# PostgREST names no unit, and writes */0 for nothing.
+_RANGE = re.compile(r"(?:[a-z-]+\s+)?(?:0-([0-9]{1,18})|\*)/([0-9]{1,18})", re.IGNORECASE)
+# Of a page that comes next, beside Link: GitLab, Azure and those who do it like them.
+_OF_NEXT = re.compile(
+    r"x-(?:[a-z]{1,20}-)?(?:next(?:-(?:page|cursor|url|link|offset|href))?|has-?(?:more|next)(?:-?page)?"
+    r"|more(?:-results)?|continuation)"
+)
+_OF_PAGES = re.compile(r"x-(?:[a-z]{1,20}-)?(?:(?:total-?pages?|pages?-?(?:total|count))(?:-count)?|last-page)")
+_NO_NEXT = ("", "0", "false", "no", "none", "null")
+_HAS_NEXT = re.compile(r'(?i)"has_?-?next(?:_?-?page)?"\s*:\s*true')
 _REMAINING = re.compile(r".*(?:rate-?limit|quota).*remaining.*")
 # The IETF's draft in both of its forms: limit=100, remaining=0, reset=30, and "default";r=0;t=30.
 _STRUCTURED_NOTHING_LEFT = re.compile(r"(?i).*[\s,;](?:remaining|r)=0+(?:[\s,;].*)?", re.DOTALL)
@@ -181,7 +190,8 @@ def _incomplete(answer: Answer, accepted: Collection[int], promised: str, *, is_
             f"status {answer.status} came with a fault of the server itself in front of its response",
             **_evidence(answer),
         )
-    if is_page:
+    # A few words of a limit are labelled as a page, too.
+    if is_page and (_is_html_inside(answer.body) or not tells_limit(answer.body[:SEARCHED_CHARS])):
         return BlockedBySource(
             f"a web page came with status {answer.status} where {promised} was expected", **_evidence(answer)
         )
@@ -239,9 +249,11 @@ def _is_whole(content_range: str) -> bool:
 
     >>> [_is_whole(text) for text in ("bytes 0-10/11", "bytes 0-10/52000", "bytes 5-10/11", "items 0-24/*")]
     [True, False, False, False]
+    >>> [_is_whole(text) for text in ("0-24/25", "0-24/3573458", "*/0", "*/9")]
+    [True, False, True, False]
     """
     found = _RANGE.fullmatch(content_range)
-    return found is not None and int(found[1]) + 1 == int(found[2])
+    return found is not None and int(found[1] or -1) + 1 == int(found[2])
 
 
 def _meaning_of_403(answer: Answer, *, is_page: bool) -> type[PipelineError] | None:
@@ -284,6 +296,31 @@ def names_next_page(link: str) -> bool:
     [True, True, False]
     """
     return _NEXT_LINK.search(link) is not None
+
+
+def next_page_told(headers: Mapping[str, str], *, is_first: bool) -> str:
+    """The header by which an answer says that another page follows, as ``name: value``; "" where none does.
+
+    ``is_first``: nothing was asked before it, so that more pages than one are pages behind it.
+
+    >>> next_page_told({"link": '</p/2>; rel="next"'}, is_first=False)
+    'link: </p/2>; rel="next"'
+    >>> next_page_told({"x-next-page": "2"}, is_first=False), next_page_told({"x-next-page": ""}, is_first=True)
+    ('x-next-page: 2', '')
+    >>> [next_page_told({"x-total-pages": "3"}, is_first=one) for one in (True, False)]
+    ['x-total-pages: 3', '']
+    """
+    for name, value in headers.items():
+        if len(name) > _LONGEST_NAME_CHARS:
+            continue
+        text = value.strip().lower()
+        is_next = (name == "link" and names_next_page(value)) or (
+            _OF_NEXT.fullmatch(name) is not None and text not in _NO_NEXT
+        )
+        is_pages = is_first and _OF_PAGES.fullmatch(name) is not None and text.isdecimal() and len(text) < 9
+        if is_next or (is_pages and int(text) > 1) or (name == "x-pagination" and _HAS_NEXT.search(value)):
+            return f"{name}: {value}"
+    return ""
 
 
 def mislabelled(answer: Answer, accept: str) -> str:

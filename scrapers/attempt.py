@@ -13,13 +13,15 @@ from alerting.errors import (
     NotSettled,
     PipelineError,
     SourceContractError,
+    SourceUnavailable,
     Truncated,
+    wait_facts,
     writable,
 )
 from alerting.reading_faults import reading_fault
 from alerting.redaction import one_line, redact
 from alerting.wording import plural
-from scrapers.answers import is_data_type, names_next_page
+from scrapers.answers import is_data_type, next_page_told
 from scrapers.base import Findings, Page, Request, Scraper
 from scrapers.feeding import Feed
 from scrapers.landing import Landing
@@ -27,7 +29,7 @@ from scrapers.manifest import Manifest, PageRecord, content_hash, open_or_blocki
 from scrapers.partition import Partition
 from scrapers.parts import Parts
 from scrapers.sweep_reading import Sweep
-from scrapers.waits import age_s
+from scrapers.waits import age_s, retry_after_s, shown_wait
 
 MAX_PAGES = 10_000
 _NAME_CHARS = 200
@@ -287,10 +289,12 @@ class Attempt:
             # A payload that nobody has thought of: it is about this partition until others are read alike.
             raise SourceContractError(f"the scraper cannot read page {page.number}: {reading_fault(error)}") from None
         _refuse_strange(findings, self._scraper.tables)
-        link = page.headers.get("link", "")
-        if findings.next_request is None and is_data_type(self._scraper.accept) and names_next_page(link):
-            raise Truncated(f"the Link header names a next page, {redact(link)[:60]!r}, which is not requested")
+        if findings.next_request is None and is_data_type(self._scraper.accept):
+            is_first = not page.request.cursor and not self._scraper.result_cap
+            if told := next_page_told(page.headers, is_first=is_first):
+                raise Truncated(f"a header names a next page, {redact(told)[:80]!r}, which is not requested")
         self._refuse_cached(page)
+        self._refuse_awaited(page, findings)
         findings = _with_status(findings, page.status)
         if self.partition.is_sweep:
             return _checked_sweep(self._scraper.tables[0], findings)
@@ -307,6 +311,17 @@ class Attempt:
                 f"a cache returned a response of {made_at:%Y-%m-%d %H:%M} UTC, and the date was settled at "
                 f"{settled_at:%Y-%m-%d %H:%M} UTC; its page is kept as evidence",
                 hint="ask again when the cache has let go of it",
+            )
+
+    @staticmethod
+    def _refuse_awaited(page: Page, findings: Findings) -> None:
+        """No rows and a wish to come back later are the answer of a source that is still at it."""
+        wish_s = retry_after_s(page.headers.get("retry-after"), page.fetched_at)
+        if wish_s is not None and findings.empty_evidence and not any(findings.counts.values()):
+            raise SourceUnavailable(
+                f"the response has no rows and wants to be asked again {shown_wait(wish_s, page.fetched_at)}: that is "
+                "no proof of emptiness; its page is kept as evidence",
+                **wait_facts(wish_s, page.fetched_at),
             )
 
     def _add(self, record: PageRecord, findings: Findings, request: Request) -> None:

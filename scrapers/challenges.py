@@ -30,11 +30,13 @@ _MACHINERY = re.compile(
     rb"|px-captcha|_pxappid|/captcha/captcha\.js|_incapsula_resource|awswafintegration|gokuprops|sgcaptcha"
     rb"|ddos-guard|/\.within\.website/|anubis_challenge|geetest|window\.kpsdk|sec-cp-challenge|/_sec/cp_challenge"
     rb"|arkoselabs|captcha[-_](?:required|sitekey)|sucuri_cloudproxy|window\.rbzns|sbtsckcookie|/_fs-ch-|errors\.aliyun\.com"
+    rb"|imunify360|px-c(?:dn|loud)\.net|\"appid\"\s*:\s*\"px"
 )
 _ONLY_IN_CHALLENGES = re.compile(rb"_cf_chl_opt|/\.within\.website/x/cmd/anubis|anubis_challenge")
 # Of a small document that has nothing else to say.
 _ONLY_IN_JSON_CHALLENGES = re.compile(
     rb"(?i)\.captcha-delivery\.com|/captcha/captcha\.js|\"(?:rgv587_flag|sec-cp-challenge)\"|captcha[-_]required"
+    rb"|imunify360 bot|px-c(?:dn|loud)\.net|\"appid\"\s*:\s*\"px[a-z0-9]{6,12}\""
 )
 _SMALL_BYTES = 2_048
 # All but 1015, which is a limit.
@@ -45,8 +47,13 @@ _BANNED = re.compile(
 _ELSEWHERE = re.compile(r"(?i).{0,200}(?:captcha|/sorry/index|\.perfdrive\.com|\.queue-it\.net|/cdn-cgi/)", re.DOTALL)
 _WORDS = re.compile(
     rb"(?i)just a moment|checking your browser|captcha|anubis|access denied|are you a robot|not a bot"
-    rb"|security checkpoint"
+    rb"|security checkpoint|pardon our interruption|unusual traffic|verify(?:ing)? (?:that )?you are (?:a )?human"
+    rb"|enable javascript and cookies|attention required!|sucuri website firewall|wordfence"
+    rb"|requested url was rejected"
 )
+# Of Cloudflare's page of a limit, whose title is that of its bans.
+_OF_A_LIMIT = re.compile(rb"(?i)being rate limited|error[^<>]{0,20}\b1015\b")
+_TOO_MANY = 429
 _TITLE = re.compile(rb"(?i)<title[^>]{0,100}>([^<]{1,200})")
 # Cloudflare's title of such a page where it is not English; the words of its text say nothing.
 _TITLES = re.compile(
@@ -83,6 +90,8 @@ def is_challenge(
         return _ONLY_IN_CHALLENGES.search(looked_at) is not None
     if status == 403 and (_BANNED.fullmatch(body[:_SMALL_BYTES]) or _is_bare_refusal(headers, body)):
         return True
+    if status == _TOO_MANY and _OF_A_LIMIT.search(looked_at):
+        return False
     if _MACHINERY.search(looked_at):
         return True
     # A success that is not the complete answer is where a refusal is expected too: 202 is a favourite of defences.

@@ -65,6 +65,15 @@ def _cells(body: bytes) -> Iterator[list[str]]:
             f"the CSV is no {encoding.removesuffix('-sig').upper()} {where}",
             hint="name what it is by the charset of this scraper, as cp1252",
         ) from None
+    before, zero, _ = text.partition("\0")
+    if zero:
+        # What was never written of a file is zeros.
+        where = f"in line {before.count(chr(10)) + 1}"
+        raise SourceUnavailable(
+            f"the CSV has a hole of zeros {where}; nothing of it was taken",
+            cut_body=True,
+            body=excerpt(body),
+        )
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         yield from (cells for cells in reader if cells)

@@ -7,6 +7,7 @@ else that leads on would be left behind in silence.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -46,12 +47,14 @@ _SAID_WITH_IT = {
     *_NUMBERS,
     *_MESSAGES,
     *("state", "jobid", "taskid", "queryid", "progress", "eta", "position", "estimatedtime", *_READY),
+    *("jobstatus", "jobstate", "querystatus", "datastatus"),
 }
 _OF_AN_ERROR = _ERRORS | _SAYS_WELL | _SAYS_ILL | _SAID_WITH_IT
 _GAVE_UP = {"timedout", "incompleteresults", "incompletesearch"}
 _PARTS = {
     *("partial", "ispartial", "partialdata", "partialresult", "partialresults", "haspartialdata", "truncated"),
-    *("istruncated", "resultstruncated", "incomplete", "isincomplete", "degraded", "exceededtransferlimit"),
+    *("istruncated", "resultstruncated", "recordstruncated", "incomplete", "isincomplete"),
+    *("degraded", "exceededtransferlimit"),
 }
 _WHOLES = {"complete", "iscomplete", "jobcomplete", "datacomplete", "resultscomplete"}
 _PARTIAL_STATES = {"partial", "incomplete", "truncated", "partialcontent", "partialsuccess", "partialfailure"}
@@ -59,20 +62,35 @@ _WARNINGS = {"warning", "warnings"}
 _LEADS_ON = {
     *("hasmore", "hasnext", "hasnextpage", "morepages", "moreresults", "nextpage", "nexturl", "next", "nextlink"),
     *("nextpageurl", "nextpagelink", "nextpagetoken", "nextcursor", "nexttoken", "continuation", "continuationtoken"),
-    *("odatanextlink", "nextpath", "nextrecordsurl", "nexthref"),
+    *("odatanextlink", "nextpath", "nextrecordsurl", "nexthref", "nextcontinuationtoken", "nextmarker"),
+    *("lastevaluatedkey", "paginationtoken", "nextpagestart", "nextoffset", "nextstart", "hasmoreresults"),
+    *("hasmoredata", "hasmorepages", "hasmoreitems", "hasnextpages", "moredata", "more"),
 }
-_LAST = {"last", "islast", "lastpage", "islastpage"}
-_PAGES = {"totalpages", "pagecount", "numpages", "lastpage"}
+# Of MediaWiki: what its next call has to go on with.
+_GOES_ON = "continue"
+_LAST = {"last", "islast", "lastpage", "islastpage", "isfinalpage", "endofstream", "endofrecords", "endoflist"}
+_PAGES = {"totalpages", "pagecount", "numpages", "lastpage", "nbpages", "totalpagecount"}
 _TOTALS = {
     *("total", "totalcount", "totalresults", "totalitems", "totalrecords", "totalrows", "totalhits", "totalelements"),
+    *("totalsize", "totalitemcount", "totalentries", "totalfound", "totalresultscount", "odatacount", "nbhits"),
     *("numfound", "recordstotal", "count"),
 }
-# May be a row's own count of something else where they stand beside data.
+# At any depth these mean but one thing: GraphQL has them beside each of its lists.
+_UNMISTAKABLE = {
+    *("hasnextpage", "exceededtransferlimit", "nextpagetoken", "nextcontinuationtoken", "odatanextlink"),
+    *("lastevaluatedkey", "istruncated", "nextrecordsurl", "endofrecords"),
+}
+_DEEPEST, _WIDEST = 4, 60
+# May be a row's own count of something else where they stand beside data, unless that says that it is cut by a limit,
+# or bears the name of all rows.
 _OF_ROWS = {"total", "count"}
+_CUT_BY = {"limit", "offset", "perpage", "pagesize", "start", "skip"}
+_LISTS = {"results", "records", "items", "rows", "hits", "docs", "entries", "features", "nodes", "edges"}
 # Beside these stands what is said of all rows; beside a list of another name it may be the state of one row.
 _OF_ALL_ROWS = ("data", "results", "rows", "records", "response", "payload")
-_INSIDES = ("data", "result", "results", "response", "payload")
-_PLACES = {"meta", "metadata", "links", "pagination", "paging", "pageinfo", "page", "cursor", "cursors"}
+_INSIDES = ("data", "result", "results", "response", "payload", "hits", "d")
+_PLACES = {"meta", "metadata", "links", "pagination", "paging", "pageinfo", "page", "pager", "cursor", "cursors"}
+_PLACES |= {"responsemetadata"}
 _NOTHING: tuple[object, ...] = (None, False, "", 0, "false", "null")
 _NOT_READ = "name the field in `follows` of parsed_json where the scraper reads it; else let it ask for the rest"
 _NOT_READY = "run it again later; where that is no word about all rows, name the field in `follows` of parsed_json"
@@ -95,7 +113,8 @@ def refuse_unwhole(document: Mapping[str, Any], follows: Collection[str] = ()) -
     ``SourceUnavailable`` for an error beside its data: a retry may get the whole. ``Truncated`` for a part, a next page
     and a total beyond its rows, but for the names in ``follows`` (``next``, ``meta.next_cursor``).
     """
-    known = {".".join(map(_letters, name.split("."))) for name in follows}
+    # A name may have a point in it: @odata.nextLink.
+    known = {told for name in follows for told in (".".join(map(_letters, name.split("."))), _letters(name))}
     plain = {name: value for name, value in _plain(document).items() if name not in known or name in _INSIDES}
     rest = {name: value for name, value in plain.items() if name not in _OF_AN_ERROR}
     if not rest:
@@ -123,6 +142,9 @@ def refuse_unwhole(document: Mapping[str, Any], follows: Collection[str] = ()) -
         if isinstance(inside, dict):
             left = {name: value for name, value in _plain(inside).items() if f"{where}.{name}" not in known}
             _refuse_inside(left)
+    for where, place in _deeper(plain, "", 1):
+        names = place.keys() if where.rpartition(".")[2] == "pageinfo" else place.keys() & _UNMISTAKABLE
+        _refuse_part({name: place[name] for name in names if f"{where}.{name}" not in known}, None)
 
 
 def error_alone(document: Any) -> ToldError | None:
@@ -134,7 +156,8 @@ def error_alone(document: Any) -> ToldError | None:
     if not isinstance(document, dict) or not document:
         return None
     plain = {name: value for name, value in _plain(document).items() if value is not None}
-    if not plain.keys() <= _OF_AN_ERROR:
+    # A text where the data belongs is a word about it.
+    if not {name for name in plain if name not in _INSIDES or not isinstance(plain[name], str)} <= _OF_AN_ERROR:
         return _limit_beside_nothing(plain)
     said = str(document)[:2000].encode("utf-8", "replace")
     is_well = any(_is(plain.get(name), "true") for name in _SAYS_WELL)
@@ -149,6 +172,10 @@ def error_alone(document: Any) -> ToldError | None:
 
 def _limit_beside_nothing(plain: Plain) -> ToldError | None:
     """A limit beside empty lists, and beside what is said of pages: the next call has to wait for it."""
+    named = {name: value for name, value in plain.items() if name in _ERRORS and value}
+    has_rows = any(isinstance(value, list) and value for name, value in plain.items() if name not in named)
+    if named and not has_rows and tells_limit(str(named)[:2000].encode("utf-8", "replace")):
+        return ToldError(_shown(next(iter(named.values()))), _status_in(plain), is_limit=True)
     said = {name: value for name, value in plain.items() if name not in _PLACES and value not in ([], {})}
     if not said or not said.keys() <= _OF_AN_ERROR or any(_is(said.get(name), "true") for name in _SAYS_WELL):
         return None
@@ -161,6 +188,7 @@ def _plain(document: Mapping[str, Any]) -> dict[str, Any]:
     return {_letters(name): value for name, value in document.items()}
 
 
+@functools.lru_cache(maxsize=4_096)
 def _letters(name: str) -> str:
     return re.sub(r"[^a-z]", "", name.lower())
 
@@ -215,6 +243,16 @@ def _places(plain: Plain) -> Iterator[tuple[str, Plain]]:
             yield f"{name}.", {str(one.get("rel")): one.get("href") for one in value if isinstance(one, dict)}
 
 
+def _deeper(plain: Plain, path: str, depth: int) -> Iterator[tuple[str, Plain]]:
+    """Objects in the document that are no rows of a list, each with the path to it; those of many fields are data."""
+    for name, value in plain.items():
+        if isinstance(value, dict) and len(value) <= _WIDEST:
+            inner, where = _plain(value), f"{path}.{name}" if path else name
+            yield where, inner
+            if depth < _DEEPEST:
+                yield from _deeper(inner, where, depth + 1)
+
+
 def _trouble_in(place: Plain) -> Any:
     """What a document, or its part about itself, says of data that it should have and has not; None for nothing."""
     for name, value in place.items():
@@ -242,7 +280,9 @@ def _refuse_inside(inside: Plain) -> None:
     if told := _trouble_in(inside):
         raise SourceUnavailable(f"the response says that not all of its data is there: {_shown(told)}", hint=_NOT_READ)
     rows = max((len(value) for value in inside.values() if isinstance(value, list)), default=None)
-    names = inside.keys() & (_PARTS | _WHOLES) if rows is None else inside.keys() - _OF_ROWS
+    is_list = bool(inside.keys() & _CUT_BY) or any(isinstance(inside.get(name), list) for name in _LISTS)
+    of_all = inside.keys() if is_list else inside.keys() - _OF_ROWS
+    names = inside.keys() & (_PARTS | _WHOLES) if rows is None else of_all
     _refuse_part({name: inside[name] for name in sorted(names)}, rows)
 
 
@@ -253,13 +293,15 @@ def _refuse_part(place: Plain, rows: int | None) -> None:
             raise Truncated(f"the response says that it is a part: {name} is true", hint=_NOT_READ)
         if name in _WHOLES and _is(value, "false"):
             raise Truncated(f"the response says that it is not complete: {name} is false", hint=_NOT_READ)
-        if name in _LEADS_ON and not any(value is one or value == one for one in _NOTHING):
+        goes_on = name == _GOES_ON and isinstance(value, dict)
+        if goes_on or (name in _LEADS_ON and not any(value is one or value == one for one in _NOTHING)):
             told = redact(str(value))[:40]
             raise Truncated(f"the response names a next page, {told!r}, where there should be one page", hint=_NOT_READ)
         if name in _LAST and value is False:
             raise Truncated(f"the response says that it is not the last page: {name} is false", hint=_NOT_READ)
-        number = _whole_number(value)
-        if name in _PAGES and number is not None and number > 1:
+        number = _whole_number(value.get("value") if isinstance(value, dict) and name in _TOTALS else value)
+        is_of_pages = name in _PAGES or (name == "pages" and "page" in place)
+        if is_of_pages and number is not None and number > 1:
             raise Truncated(f"the response is one of {plural(number, 'page')}", hint=_NOT_READ)
         if name in _TOTALS and number is not None and rows is not None and number > rows:
             raise Truncated(f"the response has {plural(rows, 'row')}, and {name} announces {number:,}", hint=_NOT_READ)

@@ -51,6 +51,9 @@ def parsed_json(body: bytes, follows: Collection[str] = ()) -> Any:
         document = _second_reading(body, str(error))
     if isinstance(document, dict):
         refuse_unwhole(document, follows)
+    elif isinstance(document, list) and list(map(type, document)) == [dict, list]:
+        # As the World Bank writes it: what is said of the rows, and the rows.
+        refuse_unwhole({**document[0], "data": document[1]}, follows)
     return document
 
 

@@ -21,13 +21,21 @@ _UNREADY = {
         "maintenance",
         "unavailable",
     ),
+    *("accepted", "submitted", "enqueued", "inqueue", "executing", "initializing", "indexing", "syncing", "rebuilding"),
+    *("notstarted", "esrijobnew", "esrijobsubmitted", "esrijobwaiting", "esrijobexecuting"),
 }
-_IF_FALSE = {"ready", "isready", "dataready", "isdataready"}
+_IF_FALSE = {
+    *("ready", "isready", "dataready", "isdataready", "done", "isdone", "finished", "isfinished", "loaded", "isloaded"),
+}
 _IF_TRUE = {
-    *("processing", "isprocessing", "pending", "ispending", "inprogress", "stale", "isstale"),
+    *("processing", "isprocessing", "pending", "ispending", "inprogress", "stale", "isstale", "isrunning"),
+    *("refreshing", "isrefreshing", "rebuilding", "isrebuilding"),
     *("preliminary", "ispreliminary", "provisional", "isprovisional"),
 }
+_IF_MORE_THAN_0 = {"retryafter", "retryafterseconds", "retryafterms", "retryin"}
+_IF_BELOW_100 = {"percentcomplete", "percentdone", "progresspercent"}
 _STATUSES = ("status", "statuscode", "httpstatus", "httpcode")
+_WHOLE_PERCENT = 100
 _NOT_COMPLETE = (202, 204, 206, 304)
 _MESSAGES = ("message", "note", "info", "information", "detail", "warning")
 _WORDS = re.compile(
@@ -53,5 +61,10 @@ def not_ready(plain: Mapping[str, Any]) -> str | None:
     for name in _STATUSES:
         if type(plain.get(name)) is int and plain[name] in _NOT_COMPLETE:
             return f"{name} is {plain[name]}"
+    for name in sorted((_IF_MORE_THAN_0 | _IF_BELOW_100) & plain.keys()):
+        value = plain[name]
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if is_number and (value > 0 if name in _IF_MORE_THAN_0 else 0 <= value < _WHOLE_PERCENT):
+            return f"{name} is {value}"
     said = (plain.get(name) for name in _MESSAGES)
     return next((text for text in said if isinstance(text, str) and _WORDS.search(text[:2000])), None)

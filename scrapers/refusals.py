@@ -16,7 +16,7 @@ _S = r"[\s_-]{0,3}"
 _OF_CALLS = re.compile(
     rf"(?i)rate{_S}limit(?:ed|{_S}error|{_S}violation|.{{0,3}}exceeded)|:\s*['\"]rate{_S}limit['\"]"
     rf"|rate exceeded|too{_S}many{_S}(?:\w{{1,12}}{_S})?(?:requests|calls|attempts|queries)|too{_S}much{_S}request"
-    rf"|request{_S}(?:count|rate|limit){_S}exceed|throughput.{{0,3}}exceeded|throttl|slow{_S}down"
+    rf"|request{_S}(?:count|rate|limit){_S}exceed|exceed(?:s|ed|ing)?.{{0,30}}rate{_S}limit|throughput.{{0,3}}exceeded|throttl|slow{_S}down"
     r"|requests? rate limit|out of (?:calls|requests)|reduce your request rate|spike.?arrest|abuse detection"
     r"|temporary lockout|error.?code\W{1,4}1015|developer over (?:qps|rate)"
     r"|zu viele (?:anfragen|aufrufe|zugriffe|versuche)|trop de (?:requ[êe]tes|demandes|appels|tentatives)"
@@ -34,7 +34,7 @@ _OF_CALLS = re.compile(
 _OF_ANY_LIMIT = re.compile(
     r"(?i)(?:limit|quota).{0,30}(?:exceeded|reached|hit\b)"
     r"|(?:exceed(?:ed|ing)|reach(?:ed)?|hit|over).{0,45}(?:limit|quota)|out of quota|resource_exhausted"
-    r"|requests? per (?:second|minute|hour|day)|(?:try again|retry) later|try again in [0-9]"
+    r"|(?:requests?|calls?) per (?:second|minute|hour|day)|(?:try again|retry) later|try again in [0-9]"
     r"|(?:limit|kontingent).{0,30}(?:überschritten|erreicht|erschöpft|ausgeschöpft)"
     r"|(?:limite|quota).{0,30}(?:dépass|attein)|limiet.{0,30}(?:overschreden|bereikt)"
     r"|(?:l[ií]mite|c[ou]ota|quota).{0,40}(?:excedid|superad|superat|alcan[zç]ad|atingid|ultrapassad|raggiunt)"

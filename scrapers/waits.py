@@ -20,6 +20,13 @@ LONGEST_WISH_S = 366 * 86_400.0
 # ASCII only: float() also takes digits of other scripts, underscores, "inf" and exponents.
 _SECONDS = re.compile(r"[+-]?[0-9]{1,15}(?:\.[0-9]{0,15})?")
 _LONGEST_VALUE_CHARS = 64
+# As programs write durations: 90s, 1m30s, 6m0s, 120 seconds, PT30S.
+_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+_PART = (
+    r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s?"
+    r"(ms|milliseconds?|s(?:ec(?:ond)?s?)?|m(?:in(?:ute)?s?)?|h(?:(?:ou)?rs?)?|d(?:ays?)?)"
+)
+_DURATION = re.compile(rf"(?i)(?:pt)?(?:{_PART}[\s,]{{0,2}})+")
 # Two proxies on the way, or two limits, each with a header of its own.
 _SEVERAL = re.compile(rf"{_SECONDS.pattern}(?:\s*,\s*{_SECONDS.pattern})+")
 # No wish is as long as this; it is an instant, in milliseconds from the second one on.
@@ -30,12 +37,17 @@ _OF_REST = re.compile(r"(?:x-)?rate-?limit-remaining")
 _IN_MS = ("retry-after-ms", "x-ms-retry-after-ms")
 # The IETF's draft in both of its forms: reset=30, and "default";r=0;t=30.
 _STRUCTURED_RESET = re.compile(r"(?i)[\s,;](?:reset|t)=([0-9]{1,15})(?=[\s,;]|$)")
-_IN_BODIES = {"retryafter": 1.0, "retryafterseconds": 1.0, "retryafters": 1.0, "retryafterms": 0.001}
+_IN_BODIES = {
+    **dict.fromkeys(("retryafter", "retryafterseconds", "retryafters", "retrydelay", "retryin"), 1.0),
+    "retryafterms": 0.001,
+}
+_DEEPEST = 4
 _LONGEST_BODY_BYTES = 16_384
 
 
 def retry_after_s(value: str | None, now: dt.datetime) -> float | None:
-    """Seconds to wait from a ``Retry-After`` header: seconds, or a date of HTTP or ISO 8601; None for no real wish.
+    """Seconds to wait from a ``Retry-After`` header: seconds, a duration, or a date of HTTP or ISO 8601; None for no
+    real wish.
 
     >>> now = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
     >>> retry_after_s("2.5", now), retry_after_s("Thu, 01 Jan 2026 00:01:00 GMT", now), retry_after_s("soon", now)
@@ -44,6 +56,8 @@ def retry_after_s(value: str | None, now: dt.datetime) -> float | None:
     (10.0, 90.0, 90.0)
     >>> retry_after_s("2026-01-01T01:00:00+01:00", now), retry_after_s("2026-01-01T00:00:30Z", now)
     (None, 30.0)
+    >>> [retry_after_s(value, now) for value in ("1m30s", "120 seconds", "PT30S", "500ms", "30x")]
+    [90.0, 120.0, 30.0, 0.5, None]
     >>> [retry_after_s(value, now) for value in ("0", "-5", "1e3", "Thu, 01 Jan 2025 00:01:00 GMT", "99999999999")]
     [None, None, None, None, None]
     """
@@ -52,7 +66,10 @@ def retry_after_s(value: str | None, now: dt.datetime) -> float | None:
         return None
     if _SEVERAL.fullmatch(text):
         return max(filter(None, (retry_after_s(one, now) for one in text.split(","))), default=None)
-    seconds = float(text) if _SECONDS.fullmatch(text) else _until(text, now)
+    if _SECONDS.fullmatch(text):
+        seconds: float | None = float(text)
+    else:
+        seconds = _duration_s(text) if _DURATION.fullmatch(text) else _until(text, now)
     if seconds is not None and seconds >= _EPOCH_S:
         seconds = (seconds / 1000 if seconds >= _EPOCH_MS else seconds) - now.timestamp()
     return seconds if seconds is not None and 0 < seconds <= LONGEST_WISH_S else None
@@ -111,19 +128,26 @@ def _wished(headers: Mapping[str, str]) -> Iterator[tuple[str, float]]:
 
 
 def _told_in(body: bytes) -> Iterator[tuple[str, float]]:
-    """Of a JSON document, or of an object in it."""
+    """Of a JSON document, or of an object in it: Google's stands in a list of details of its error."""
     if len(body) > _LONGEST_BODY_BYTES or b"etry" not in body:
         return
     try:
-        document = from_json(body)
+        level: list[Any] = [from_json(body)]
     except ValueError:
         return
-    inside: list[Any] = [document, *(document.values() if isinstance(document, dict) else ())]
-    for one in inside:
-        for name, value in one.items() if isinstance(one, dict) else ():
+    level = [one for one in level if isinstance(one, dict | list)]
+    for _ in range(_DEEPEST):
+        for name, value in [pair for one in level if isinstance(one, dict) for pair in one.items()]:
             unit_s = _IN_BODIES.get(re.sub(r"[^a-z]", "", name.lower()))
             if unit_s is not None and isinstance(value, int | float | str) and not isinstance(value, bool):
                 yield str(value), unit_s
+        inner = (value for one in level for value in (one.values() if isinstance(one, dict) else one))
+        level = [value for value in inner if isinstance(value, dict | list)]
+
+
+def _duration_s(text: str) -> float:
+    parts = re.findall(_PART, text.lower())
+    return sum(float(number) * _UNITS_S["ms" if unit.startswith(("ms", "mil")) else unit[0]] for number, unit in parts)
 
 
 def _until(text: str, now: dt.datetime) -> float | None:

@@ -272,6 +272,8 @@ def test_rows_are_found_by_name_in_any_order_quoted_or_not():
         (b"id,name,id\r\n1,Ann,1\r\n", SourceContractError),
         (b'id,name\r\n1,"Ann"x\r\n', SourceContractError),
         (b"id,name\r\n1,\xff\xfe\r\n", SourceContractError),
+        (b"id,name\r\n1,Ann\0\0\0\0\r\n", SourceUnavailable),
+        (b"id,name\r\n1,Ann\r\n" + bytes(500), SourceUnavailable),
         (b"id;name\r\n1;Ann\r\n", SourceContractError),
         (b'{"error": "no"}', SourceContractError),
         ("id,name\r\n1,Ann\r\n".encode("utf-16")[:-1], SourceUnavailable),

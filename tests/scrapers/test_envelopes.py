@@ -57,6 +57,19 @@ def test_an_error_beside_rows_is_retried(said):
         ({"totalElements": 3}, "totalElements"),
         ({"current_page": 1, "last_page": 2}, "last_page"),
         ({"truncated": True}, "truncated"),
+        ({"records_truncated": True}, "records_truncated"),
+        ({"endOfRecords": False}, "endOfRecords"),
+        ({"end_of_stream": False}, "end_of_stream"),
+        ({"continue": {"sroffset": 10}}, "continue"),
+        ({"LastEvaluatedKey": {"id": {"S": "7"}}}, "LastEvaluatedKey"),
+        ({"response_metadata": {"next_cursor": "dGVh"}}, "response_metadata.next_cursor"),
+        ({"totalSize": 2000}, "totalSize"),
+        ({"@odata.count": 500}, "@odata.count"),
+        ({"page": 0, "nbPages": 4}, "nbPages"),
+        ({"page": 1, "pages": 3}, "pages"),
+        ({"games": {"pageInfo": {"hasNextPage": True}}}, "games.pageInfo.hasNextPage"),
+        ({"viewer": {"games": {"pageInfo": {"hasNextPage": True}}}}, "viewer.games.pageInfo.hasNextPage"),
+        ({"properties": {"exceededTransferLimit": True}}, "properties.exceededTransferLimit"),
     ],
     ids=str,
 )
@@ -76,11 +89,37 @@ def test_more_than_came_is_truncated_unless_the_scraper_reads_that_field_itself(
         {"links": {"self": "/", "next": ""}},
         {"has_more": False, "last": True, "truncated": False, "errors": []},
         {"next_timestamp": "2025-01-03T11:00:38Z", "count": True},
+        {
+            "done": True,
+            "totalSize": 2,
+            "endOfRecords": True,
+            "continue": True,
+            "response_metadata": {"next_cursor": ""},
+        },
+        {"viewer": {"games": {"pageInfo": {"hasNextPage": False, "endCursor": "x"}}}},
+        {"book": {"title": "x", "pages": 300, "next": "y"}},
     ],
     ids=str,
 )
 def test_what_says_that_all_is_there_is_read(said):
     assert read({**ROWS, **said})["data"] == ROWS["data"]
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"success": True, "result": {"records": [1, 2], "fields": [1], "limit": 2, "total": 5000}},
+        {"result": {"count": 5000, "results": [1, 2], "facets": {}}},
+        {"response": {"numFound": 500, "start": 0, "docs": [1]}},
+        {"took": 3, "hits": {"total": {"value": 10_000, "relation": "gte"}, "hits": [1]}},
+        {"d": {"results": [1], "__next": "https://a.example/Games?$skiptoken=20"}},
+        [{"page": 1, "pages": 7, "per_page": 50, "total": 304}, [1]],
+    ],
+    ids=["CKAN", "CKAN's packages", "Solr", "Elasticsearch", "OData 2", "the World Bank"],
+)
+def test_an_envelope_within_the_document_that_announces_more_is_truncated(document):
+    with pytest.raises(Truncated):
+        read(document)
 
 
 RATES = {"USD": 1.09, "JPY": 163.2}
@@ -142,6 +181,13 @@ def test_a_document_without_a_list_that_is_whole_is_read(said):
         {"httpStatus": 206},
         {"message": "Data is not yet available"},
         {"note": "still being processed, come back later"},
+        {"status": "Accepted"},
+        {"status": "submitted"},
+        {"jobStatus": "esriJobExecuting"},
+        {"done": False},
+        {"retry_after": 30},
+        {"percentComplete": 45.0},
+        {"isRunning": True},
     ],
     ids=str,
 )
@@ -159,6 +205,7 @@ def test_data_that_is_not_ready_yet_is_asked_for_again_and_never_done(said, lies
         {"ready": False},
         {"status": 202, "message": "accepted"},
         {"message": "Report is being generated"},
+        {"jobId": "j1", "jobStatus": "esriJobSubmitted", "messages": []},
     ],
     ids=str,
 )
@@ -175,6 +222,8 @@ def test_a_word_that_it_is_not_ready_in_place_of_data_is_asked_for_again(documen
         {"id": 7, "status": "pending", "players": [1, 2]},
         {"data": {"id": 7, "state": "running", "pending": True}},
         {**ROWS, "status": 200, "message": "being fast is being good"},
+        {**ROWS, "done": True, "retry_after": 0, "percentComplete": 100},
+        {"id": 7, "done": False, "percentDone": 20},
     ],
     ids=str,
 )
@@ -209,6 +258,9 @@ def test_a_row_that_comes_alone_has_a_state_and_a_total_of_its_own(row):
         ({"message": "API rate limit exceeded"}, RateLimited),
         ({"error": {"code": 429, "message": "slow down"}}, RateLimited),
         ({"Note": "Thank you! Our standard API call frequency limit has been reached."}, RateLimited),
+        ({"errors": {"requests": "request limit for the day reached"}, "results": 0, "response": []}, RateLimited),
+        ({"status": "0", "message": "NOTOK", "result": "Max rate limit reached"}, RateLimited),
+        ({"status": "0", "message": "NOTOK", "result": "Invalid API Key"}, AuthenticationError),
         ({"error": {"code": 401, "message": "Invalid API key"}}, AuthenticationError),
         ({"cod": "401", "message": "Invalid API key"}, AuthenticationError),
         ({"status": "error", "message": "backend"}, SourceUnavailable),
@@ -229,7 +281,9 @@ def test_an_error_in_place_of_data_is_what_it_says_and_not_another_shape(documen
 
 
 @pytest.mark.parametrize(
-    "document", [{"message": "Success"}, {"id": 1, "error": None}, {}, [], {"status": "ok"}], ids=str
+    "document",
+    [{"message": "Success"}, {"id": 1, "error": None}, {}, [], {"status": "ok"}, {"status": "1", "result": "12345"}],
+    ids=str,
 )
 def test_what_is_no_error_is_left_to_the_scraper(document):
     assert problem_in(Answer(200, {}, json.dumps(document).encode(), NOW), {}, "application/json") is None

@@ -62,15 +62,46 @@ def test_what_a_scraper_says_that_is_none_of_what_it_may_say_is_a_broken_contrac
     assert told in str(caught.value)
 
 
+@pytest.mark.parametrize("body", [GOOD, EMPTY], ids=["rows", "none"])
 @pytest.mark.parametrize(
-    ("body", "link"),
-    [(GOOD, '<https://a.example/?p=2>; rel="next"'), (EMPTY, "<https://a.example/?p=2>;REL=next")],
-    ids=["rows", "none"],
+    ("name", "value"),
+    [
+        ("link", '<https://a.example/?p=2>; rel="next"'),
+        ("link", "<https://a.example/?p=2>;REL=next"),
+        ("x-next-page", "2"),
+        ("x-total-pages", "3"),
+        ("x-ms-continuation", "MjM0"),
+        ("x-has-more", "True"),
+        ("x-pagination", '{"TotalCount":57,"CurrentPage":1,"HasNext":true}'),
+    ],
 )
-def test_a_next_page_that_only_a_header_names_is_not_left_behind(body, link):
-    client, landing = Landed(body, link=link), Landing(MemoryObjectStore())
-    with pytest.raises(Truncated, match="Link header"):
+def test_a_next_page_that_only_a_header_names_is_not_left_behind(body, name, value):
+    client, landing = Landed(body, **{name: value}), Landing(MemoryObjectStore())
+    with pytest.raises(Truncated, match=f"a header names a next page, '{name}: "):
         scrape(DAY, ScrapeContext(SOURCE, client, landing, "b", "0"))
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"x-next-page": "", "x-total-pages": "1", "x-page": "1"},
+        {"x-has-more": "false", "x-pagination": '{"HasNext":false}', "x-next-cursor": "null"},
+        {"link": '</p/1>; rel="prev"', "x-total-pages": "many", "retry-after": "0"},
+    ],
+    ids=str,
+)
+def test_headers_of_the_last_page_are_those_of_all_of_it(headers):
+    for body in (GOOD, EMPTY):
+        scrape(DAY, ScrapeContext(SOURCE, Landed(body, **headers), Landing(MemoryObjectStore()), "b", "0"))
+
+
+def test_no_rows_and_a_wish_to_be_asked_again_are_no_proof_that_there_are_none():
+    """Azure and Microsoft Graph say so with 200 of what is still made."""
+    context = ScrapeContext(SOURCE, Landed(EMPTY, **{"retry-after": "30"}), Landing(MemoryObjectStore()), "b", "0")
+    with pytest.raises(SourceUnavailable, match=r"wants to be asked again in 30\.0 s: that is no proof"):
+        scrape(DAY, context)
+    rows = ScrapeContext(SOURCE, Landed(GOOD, **{"retry-after": "30"}), Landing(MemoryObjectStore()), "b", "0")
+    assert scrape(DAY, rows).counts["nba_bdl_games"] > 0
 
 
 GAMES = scraper("bdl_games")

@@ -76,6 +76,14 @@ def test_an_answer_that_is_not_complete_is_named_for_what_it_is(fetched, answer,
     assert type(caught.value) is kind, caught.value
 
 
+def test_a_range_of_all_there_is_is_no_part(fetched):
+    """PostgREST names no unit, and */0 where there is nothing."""
+    for told in ("*/0", "0-24/25", "items 0-24/25"):
+        assert fetched(http("200 OK", EMPTY, JSON, f"Content-Range: {told}")).body == EMPTY
+    with pytest.raises(Truncated):
+        fetched(http("200 OK", EMPTY, JSON, "Content-Range: 0-24/3573458"))
+
+
 def test_only_200_is_a_complete_answer_unless_the_scraper_declares_more():
     for status in range(100, 600):
         answer = Answer(status, {"content-type": "application/json"}, EMPTY, NOW)
