@@ -57,7 +57,7 @@ HARMLESS_SHAPES = dict.fromkeys(
 )
 
 
-# A bookmaker that stands twice with the same prices offers no others; the page behind the last one of a shop has no rows.
+# A bookmaker that stands twice with the same prices offers no others; a shop ends with a page without rows.
 HARMLESS_ITEMS = {
     "odds_history": ("its first row twice",),
     "coffee_shops": ("its rows null", "its rows an object", "its rows a text"),
