@@ -30,6 +30,7 @@ from flows.run.recording import (
     record_shared_failure,
     stop_if_critical,
     take,
+    was_not_made,
 )
 from flows.run.run import Run
 from flows.run.slots import Slot
@@ -182,6 +183,8 @@ async def land_partition(run: Run, key: str, begun: Slot | None = None) -> str:
         except Exception as error:
             # Here and not when it is recorded: with the slot free, the next date would make its call before that.
             run.probed(probe, error)
+            if was_not_made(error):
+                return NOT_ATTEMPTED
             stop_if_critical(run, key, error, "scrape")
             raise
         run.probed(probe, None)
@@ -260,6 +263,8 @@ async def land_partitions_together(run: Run, keys: list[str]) -> SpanResult | st
             await _take_each(run, list(answer.manifests.values()))
         except Exception as error:
             run.probed(probe, error)
+            if was_not_made(error):
+                return NOT_ATTEMPTED
             stop_if_critical(run, keys[0], error, "scrape")
             raise
         run.probed(probe, None)
@@ -302,6 +307,8 @@ async def _sweep_some_pages(run: Run, sweep: SweepScrape, keys: list[str]) -> Sp
                 await _take_each(run, [one for key, one in result.manifests.items() if not run.work.is_done(key)])
         except Exception as error:
             run.probed(probe, error)
+            if was_not_made(error):
+                return NOT_ATTEMPTED
             stop_if_critical(run, keys[0], error, "scrape")
             raise
         run.probed(probe, None)

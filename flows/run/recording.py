@@ -77,7 +77,12 @@ def land_together(run: Run, keys: Sequence[str], answered: Callable[[], None] = 
     """Scrapes consecutive partitions by one call. Each manifest has still to be taken. Blocking."""
     run.tally.begin_try(*keys)
     with _failures_counted(run, *keys):
-        return scrape_span([run.work.partitions[key] for key in keys], _context(run, keys[0], answered))
+        return scrape_span([run.work.partitions[key] for key in keys], _context(run, keys, answered))
+
+
+def was_not_made(error: BaseException) -> bool:
+    """Whether a call waited for its turn when another one was refused (`Run.stop`): nothing of its partition failed."""
+    return isinstance(error, PipelineError) and bool(error.facts.get("not_attempted"))
 
 
 @contextlib.contextmanager
@@ -88,6 +93,8 @@ def _failures_counted(run: Run, *keys: str) -> Iterator[None]:
     except _WITHOUT_CALL:
         raise
     except PipelineError as error:
+        if was_not_made(error):
+            raise
         if error.facts.get("cut_body"):
             run.tally.add_cut_body(*keys)
         run.tally.add_failed_call()

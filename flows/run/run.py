@@ -16,7 +16,14 @@ from typing import Any, ParamSpec, Protocol, Self, TypeVar
 
 from prefect import Flow
 
-from alerting.errors import CriticalError, LeaseHeld, PipelineError, TransientError
+from alerting.errors import (
+    AuthenticationError,
+    BlockedBySource,
+    CriticalError,
+    LeaseHeld,
+    PipelineError,
+    TransientError,
+)
 from alerting.run_facts import RunFacts
 from flows.asked import Asked
 from flows.coordination.standstill import Standstill
@@ -216,10 +223,15 @@ class Run:
     def stop(self, error: CriticalError, stage: str) -> None:
         """The first critical error ends its stage.
 
-        Scraping stops with partitions not yet begun left pending. A load that BigQuery refuses stops loading only:
-        landing continues, so that no quota is spent twice once the processor is mended.
+        Scraping stops with partitions not yet begun left pending. After a refusal no call is made any more, not even
+        one that waits for its turn: it would be refused, too, and an account that goes on may be locked. A load that
+        BigQuery refuses stops loading only: landing continues, so that no quota is spent twice once the processor is
+        mended.
         """
         if stage == "scrape":
+            if self.stopped_by is None and isinstance(error, AuthenticationError | BlockedBySource):
+                told = f"{error.message}; an earlier call was told so, and this one was not made"
+                self.kit.end_calls(type(error)(told, source=self.source, stage="scrape", not_attempted=True))
             self.stopped_by = self.stopped_by or error
         else:
             self.loading_stopped_by = self.loading_stopped_by or error

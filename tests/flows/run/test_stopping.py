@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import datetime as dt
+import threading
+import time
 from typing import Any
 
 import pytest
 
-from alerting.errors import AuthenticationError, LandingUnavailable
+from alerting.errors import AuthenticationError, BlockedBySource, LandingUnavailable
 from flows.asked import Asked
 from flows.dates import NOT_ATTEMPTED, land_partition
 from flows.run.plain_orchestrator import PlainOrchestrator
 from flows.run.run import Run
+from scrapers.pace.budget import Clock
+from scrapers.scrape import utc_now
 
 DATES = 12
 
@@ -35,6 +41,45 @@ def test_after_a_401_no_date_makes_a_call_but_those_that_are_under_way(place: An
     assert 1 <= len(refused) <= in_flight
     assert place.upstream.calls.report()["total"] == len(refused)
     assert outcomes.count(NOT_ATTEMPTED) == DATES - len(refused)
+
+
+@pytest.mark.parametrize(("kind", "refusal"), [("401", AuthenticationError), ("html403", BlockedBySource)])
+def test_after_a_refusal_not_even_a_date_that_waits_for_its_turn_makes_a_call(
+    place: Any, kind: str, refusal: type[Exception]
+) -> None:
+    place.upstream.trouble({"kind": kind})
+    heard, slept_s = threading.Event(), [0.0]
+
+    def sleep(seconds: float) -> None:
+        heard.wait(30)
+        slept_s[0] += seconds
+
+    clock = Clock(
+        monotonic=lambda: time.monotonic() + slept_s[0],
+        now=lambda: utc_now() + dt.timedelta(seconds=slept_s[0]),
+        sleep=sleep,
+    )
+    settings = place.services.settings.model_copy(update={"source_rate_per_minute": {"balldontlie": 1}})
+    services = dataclasses.replace(place.services, settings=settings, clock=clock)
+
+    async def all_dates() -> list[Any]:
+        run = Run(services, Asked(source="bdl_box_scores", max_concurrency=3), "bf-1", PlainOrchestrator())
+        run.work.partitions = {one.key: one for one in place.partitions("2025-01-01", 3)}
+
+        async def tried(key: str) -> Any:
+            try:
+                return await land_partition(run, key)
+            finally:
+                heard.set()
+
+        with run:
+            return await asyncio.gather(*map(tried, run.work.partitions), return_exceptions=True)
+
+    outcomes = asyncio.run(all_dates())
+    assert sum(isinstance(one, refusal) for one in outcomes) == 1
+    assert outcomes.count(NOT_ATTEMPTED) == 2
+    assert slept_s[0] > 0, "the others waited"
+    assert place.upstream.calls.report()["total"] == 1
 
 
 def test_no_date_is_blamed_for_a_dead_key_and_all_are_asked_for_again_once_it_is_renewed(place: Any, ran: Any) -> None:
