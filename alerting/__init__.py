@@ -10,7 +10,7 @@ notices, owed_mail: The other mails, and the summary as first rendered.
 channels, chat_channels, message, smtp_session: How does a mail leave?
 family_summary, family_view, summary, summary_view, summary_rows, advice, coverage, verdict, live_texts: What does
     it say?
-outbox, spool, limiter, journal: What is kept until it is sent?
+outbox, spool, limiter, pending_alerts, journal: What is kept until it is sent?
 fingerprint, incident, run_facts, tracebacks, reading_faults, redacted_errors, headers: What happened, and what shares
     a cause?
 versioned_record, object_store, local_store, memory_store, store_clock: One object with many writers; the storage

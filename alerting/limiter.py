@@ -54,7 +54,10 @@ def _is_cooling(record: _Record, now: dt.datetime, cooldown_minutes: float) -> b
 
 
 class Limiter:
-    """``ask`` for a permit, then ``confirm`` it (sent) or ``release`` it (not sent). Key "" is never limited."""
+    """``ask`` for a permit, then ``confirm`` it (sent) or ``release`` it (not sent). Key "" is never limited.
+
+    ``clock`` is that of the store: by those of their machines, two processes would undo each other's cooldowns.
+    """
 
     def __init__(self, store: ObjectStore, clock: Callable[[], dt.datetime]) -> None:
         self._store, self._clock = store, clock

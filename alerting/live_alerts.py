@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
-import gzip
 import logging
 import uuid
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-
-from pydantic import TypeAdapter
 
 from alerting.channels import Channel, DeliveryFailed
 from alerting.errors import PipelineError
@@ -23,16 +19,14 @@ from alerting.limiter import Limiter, Permit
 from alerting.live_texts import alert_text, digest_text
 from alerting.message import plain_mail
 from alerting.notices import deliver
-from alerting.object_store import ObjectMissing, ObjectStore
+from alerting.object_store import ObjectStore
+from alerting.pending_alerts import PendingAlerts
 from alerting.redaction import redact
-from alerting.versioned_record import VersionedRecord, unreadable
+from alerting.store_clock import StoreClock
 
 _log = logging.getLogger("gapless.alerting")
-PENDING_PREFIX = "pending-alerts/"
-LONGEST_DIGEST_HOURS = 24.0 * 31
 CRITICALS_OF_A_CAUSE, CRITICALS_WITHIN_MINUTES = 5, 60.0
 """Beyond these they are counted: an error that nobody has classified is CRITICAL, and a loop may meet it 600 times."""
-_MOMENT: TypeAdapter[dt.datetime] = TypeAdapter(dt.datetime)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +76,9 @@ class LiveAlerts:
     def __init__(
         self, store: ObjectStore, channels: Sequence[Channel], settings: AlertSettings, clock: Callable[[], dt.datetime]
     ) -> None:
-        self._store, self._channels, self._settings, self._clock = store, tuple(channels), settings, clock
-        self._limiter = Limiter(store, clock)
+        self._channels, self._settings, self._clock = tuple(channels), settings, clock
+        self._store_clock = StoreClock(store)
+        self._limiter, self._pending = Limiter(store, self._now), PendingAlerts(store, self._now)
 
     def alert(self, incident: Incident, *, is_unlimited: bool = False) -> bool:
         """Keeps the alert for the digest and sends it if its rule and the limiter let it; True when it went out.
@@ -93,7 +88,7 @@ class LiveAlerts:
         incident = with_fingerprint(incident)
         rule = self._settings.rules[incident.severity]
         try:
-            self._keep(incident)
+            self._pending.keep(incident)
         except (PipelineError, OSError) as error:
             _log.error("alert not kept for the digest: %s: %s", redact(str(error)), incident.message)
         channels = self._channels_for(rule)
@@ -110,6 +105,10 @@ class LiveAlerts:
     def may_send(self, error_type: str, cooldown_minutes: float, source: str = "") -> bool:
         """Whether nothing of this type and source was sent within the cooldown; changes nothing."""
         return self._limiter.free(type_key(error_type, source), cooldown_minutes)
+
+    def _now(self) -> dt.datetime:
+        """By the clock of the store: those of two machines may differ by more than a cooldown."""
+        return self._store_clock.now(self._clock())
 
     def _channels_for(self, rule: SeverityRule) -> list[Channel]:
         chosen = [channel for channel in self._channels if channel.kind in rule.kinds]
@@ -150,7 +149,7 @@ class LiveAlerts:
     def _post(
         self, subject: str, text: str, channels: Sequence[Channel], severity: Severity, permit: Permit, source: str = ""
     ) -> bool:
-        now = self._clock()
+        now = self._now()
         mail = plain_mail(subject, text, source=source, now=now)
         mail["Message-ID"] = f"<gapless.alert.{uuid.uuid4().hex}@{self._settings.mail_host}>"
         if permit.type_key:
@@ -167,56 +166,24 @@ class LiveAlerts:
 
     # -- digest ----------------------------------------------------------------------------------------------
 
-    def _keep(self, incident: Incident) -> None:
-        # By when it was reported: a caller's clock, or an old error that is told late, would be in no digest.
-        day, stamp = f"{(now := self._clock()):%Y-%m-%d}", f"{now:%H%M%S}"
-        self._store.write(
-            f"{PENDING_PREFIX}{day}/{stamp}-{incident.incident_id}.json.gz",
-            gzip.compress(incident.to_json(), mtime=0),
-            if_generation=0,
-            content_type="application/gzip",
-        )
-
     def pending(self, hours: float) -> Iterator[Incident]:
         """Live alerts reported in the last ``hours``; one that cannot be read is told as an alert of its own."""
-        now = self._clock()
-        since = now - dt.timedelta(hours=hours)
-        start = f"{PENDING_PREFIX}{since:%Y-%m-%d}/{since:%H%M%S}"
-        for stored in self._store.list(PENDING_PREFIX, start_offset=start):
-            try:
-                yield Incident.from_json(gzip.decompress(self._store.read(stored.name)[0]))
-            except ObjectMissing:
-                continue
-            except (OSError, EOFError, ValueError, zlib.error) as error:
-                fault = unreadable(self._store, stored.name, error, stage="alert")
-                yield with_fingerprint(Incident.from_error(fault, occurred_at=now))
+        return self._pending.since(hours)
 
     def send_digest(self, hours: float) -> bool:
         """One mail over all causes of the last ``hours``, criticals first; False without alerts. ``DeliveryFailed``.
 
         It reaches back to the digest before it, should that be longer ago: what came between the two is in this one.
         """
-        began_at = self._clock()
-        hours = max(hours, self._hours_since_digest(began_at))
-        causes = group_incidents(self.pending(hours))
+        due = self._pending.due(hours)
+        causes = group_incidents(self._pending.read(due.names))
         if causes.groups:
-            self._send_digest(digest_text(causes, round(hours, 1)))
+            self._send_digest(digest_text(causes, round(due.hours, 1)))
         try:
-            self._last_digest().put(began_at)
+            self._pending.tell(due)
         except (PipelineError, OSError) as error:
             _log.error("the next digest will tell the same alerts again: %s", redact(str(error)))
         return bool(causes.groups)
-
-    def _hours_since_digest(self, now: dt.datetime) -> float:
-        try:
-            last = self._last_digest().read()
-        except (PipelineError, OSError) as error:
-            _log.error("not known when the last digest was sent: %s", redact(str(error)))
-            return 0.0
-        return min((now - last).total_seconds() / 3600, LONGEST_DIGEST_HOURS) if last else 0.0
-
-    def _last_digest(self) -> VersionedRecord[dt.datetime]:
-        return VersionedRecord(self._store, "alert-state/last-digest.json", _MOMENT, stage="alert")
 
     def _send_digest(self, text: str) -> None:
         mails = [channel for channel in self._channels if channel.kind == "mail"] or list(self._channels)

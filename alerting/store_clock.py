@@ -8,10 +8,14 @@ for dead because a clock is wrong. A clock that errs the other way only lets the
 from __future__ import annotations
 
 import datetime as dt
+import logging
 import time
 
+from alerting.errors import PipelineError
 from alerting.object_store import ObjectStore
+from alerting.redaction import redact
 
+_log = logging.getLogger("gapless.alerting")
 NAME = "clock.json"
 _ASKED_AGAIN_AFTER_S = 60.0
 
@@ -38,6 +42,19 @@ class StoreClock:
             at = self.written_at(NAME)
             self._ahead, self._asked_s = utc_now() - at if at is not None else dt.timedelta(), now_s
         return self._ahead
+
+    def now(self, here: dt.datetime) -> dt.datetime:
+        """What the store's clock says, to the second, when that of this machine says ``here`` (aware UTC).
+
+        Raises nothing: while the store cannot be asked, the difference is the last that is known.
+        """
+        try:
+            ahead = self.ahead()
+        except (PipelineError, OSError) as error:
+            _log.warning("what time it is at the store is not known: %s", redact(str(error)))
+            ahead, self._asked_s = self._ahead, time.monotonic()
+        # The way to the store and back takes a part of one.
+        return here - dt.timedelta(seconds=round(ahead.total_seconds()))
 
     def written_at(self, name: str) -> dt.datetime | None:
         """When the store took the object (aware); None where it does not tell, or has none of that name."""

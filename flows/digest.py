@@ -11,7 +11,7 @@ from prefect.states import Completed
 from pydantic import Field
 
 from alerting.errors import PipelineError
-from alerting.live_alerts import LONGEST_DIGEST_HOURS
+from alerting.pending_alerts import LONGEST_DIGEST_HOURS
 from alerting.wording import plural
 from flows.log import failed, lets_out_redacted
 from flows.wiring import build_services

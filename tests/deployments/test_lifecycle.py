@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from alerting.live_alerts import PENDING_PREFIX
+from alerting.pending_alerts import PENDING_PREFIX
 from flows.coordination.lease import lease_name
 from flows.digest import digest
 from flows.ledger.ledger import ledger_prefix
