@@ -142,6 +142,7 @@ def _receipt(
         batch_hash=batch.hash,
         processor_version=processor.version,
         partitions=tuple(manifest.partition for manifest in good),
+        attempts={manifest.partition: manifest.attempt for manifest in good},
         tables=tables,
         rejects=batch.reject_counts,
         rejects_object=_keep_rejects(batch, processor.source, context.store),

@@ -61,7 +61,8 @@ class TableReceipt(BaseModel):
 class Receipt(BaseModel):
     """What one call of ``process`` did.
 
-    ``partitions`` were replaced, with rows or without; ``failures`` were left as they were. ``dropped`` is what the
+    ``partitions`` were replaced, with rows or without, by those of ``attempts`` (older receipts name none);
+    ``failures`` were left as they were. ``dropped`` is what the
     scraper counted and must not be in the warehouse, per partition and table: identical repeats, and rejects within the
     tolerance. ``unknown_fields`` and ``absent_fields`` are drift facts, ``table.field`` ->
     rows. ``finished_at`` is aware UTC. ``unbalanced`` are sums that do not hold, per partition that was loaded.
@@ -77,6 +78,7 @@ class Receipt(BaseModel):
     batch_hash: str
     processor_version: int
     partitions: tuple[str, ...]
+    attempts: dict[str, str] = {}
     tables: dict[str, TableReceipt]
     rejects: dict[str, int]
     rejects_object: str = ""

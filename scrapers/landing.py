@@ -35,6 +35,7 @@ from scrapers.manifest import (
     checkpoint_of,
     fetch_again,
     no_evidence,
+    order_of,
     page_name,
     partition_prefix,
     record_of,
@@ -140,8 +141,9 @@ class Landing:
     def newest_manifest(self, source: str, partition: str) -> Manifest | None:
         """Of the attempt that began last of those that were landed. One listing. Raises ``LandingDamaged``."""
         found = self.store.list(partition_prefix(source, partition))
-        names = [one.name for one in found if one.name.endswith("/manifest.json")]
-        return self.read_manifest(max(names)) if names else None
+        landed = [one for one in found if one.name.endswith("/manifest.json")]
+        newest = max(landed, key=lambda one: order_of(one.name.split("attempt=")[1], one), default=None)
+        return self.read_manifest(newest.name) if newest else None
 
     def put_manifest(self, manifest: Manifest) -> None:
         """Writes the manifest: from here on the partition is landed. A repeat of the same attempt succeeds."""

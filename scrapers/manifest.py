@@ -6,6 +6,7 @@ import datetime as dt
 import hashlib
 import json
 import re
+import secrets
 import shlex
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from alerting.object_store import StoredObject
 from alerting.wording import plural
 from scrapers.base import ERRORS_FROM, Findings, Page, Request
 from scrapers.partition import SPAN_MARK, SWEEP_KEY, Partition
@@ -208,6 +210,55 @@ def no_evidence(statuses: Collection[int], accepted: Collection[int]) -> str:
     if not wrong:
         return ""
     return f"landed from an answer with status {', '.join(map(str, wrong))}, which is no complete one of this source"
+
+
+_MOST_AHEAD = dt.timedelta(days=1)
+
+
+def new_attempt_id(now: dt.datetime, behind: str = "") -> str:
+    """Sorts by time, to the microsecond, and behind the attempt ``behind``; unique without coordination.
+
+    That one may be of a machine whose clock is ahead of this one's: by a day at most, beyond it is no clock to follow.
+
+    >>> earlier, later = (new_attempt_id(dt.datetime(2025, 1, 3, 4, 5, 6, us, tzinfo=dt.UTC)) for us in (90, 100))
+    >>> earlier[:23], earlier < later
+    ('20250103T040506Z-000090', True)
+    >>> new_attempt_id(dt.datetime(2025, 1, 3, 3, 5, tzinfo=dt.UTC), behind=later)[:23]
+    '20250103T040507Z-000000'
+    """
+    begun = begun_at(behind) if _time_in_id(now) <= behind else None
+    if begun is not None and begun - now <= _MOST_AHEAD:
+        now = begun + dt.timedelta(seconds=1)
+    return f"{_time_in_id(now)}{secrets.token_hex(4)}"
+
+
+def begun_at(attempt_id: str) -> dt.datetime | None:
+    """When the attempt was begun (aware), as its id says; None for an id that says nothing.
+
+    >>> begun_at("20250103T040506Z-1f"), begun_at("a1")
+    (datetime.datetime(2025, 1, 3, 4, 5, 6, tzinfo=datetime.timezone.utc), None)
+    """
+    try:
+        return dt.datetime.strptime(attempt_id.partition("-")[0], "%Y%m%dT%H%M%SZ").replace(tzinfo=dt.UTC)
+    except ValueError:
+        return None
+
+
+def order_of(attempt_id: str, manifest: StoredObject) -> tuple[str, str]:
+    """Sorts attempts that landed by time: none was begun after the store took its manifest, whatever its id says.
+
+    >>> at = dt.datetime(2025, 1, 3, 4, 11, tzinfo=dt.UTC)
+    >>> ahead, right = "20250103T050000Z-000000ab", "20250103T041000Z-000000cd"
+    >>> [order_of(one, StoredObject("", 1, 0, updated_at=at))[0] for one in (ahead, right)]
+    ['20250103T041100Z-000000', '20250103T041000Z-000000cd']
+    """
+    begun, taken_at = begun_at(attempt_id), manifest.updated_at
+    is_ahead = begun is not None and taken_at is not None and taken_at < begun
+    return _time_in_id(taken_at) if taken_at is not None and is_ahead else attempt_id, attempt_id
+
+
+def _time_in_id(at: dt.datetime) -> str:
+    return f"{at.astimezone(dt.UTC):%Y%m%dT%H%M%SZ-%f}"
 
 
 def source_prefix(source: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -13,7 +12,7 @@ from scrapers.attempt import Asking, Attempt, Fetcher, nothing
 from scrapers.base import Scraper
 from scrapers.feeding import Listed
 from scrapers.landing import Landing
-from scrapers.manifest import Manifest, content_hash
+from scrapers.manifest import Manifest, begun_at, content_hash, new_attempt_id
 from scrapers.partition import Partition
 
 __all__ = ["Fetcher", "begun_at", "new_attempt_id", "nothing", "refuse_unaskable", "scrape", "swept", "utc_now"]
@@ -32,28 +31,6 @@ def utc_now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
 
 
-def new_attempt_id(now: dt.datetime) -> str:
-    """Sorts by time, to the microsecond; unique without coordination.
-
-    >>> earlier, later = (new_attempt_id(dt.datetime(2025, 1, 3, 4, 5, 6, us, tzinfo=dt.UTC)) for us in (90, 100))
-    >>> earlier[:23], earlier < later
-    ('20250103T040506Z-000090', True)
-    """
-    return f"{now:%Y%m%dT%H%M%SZ}-{now.microsecond:06d}{secrets.token_hex(4)}"
-
-
-def begun_at(attempt_id: str) -> dt.datetime | None:
-    """When the attempt was begun (aware), as its id says; None for an id that says nothing.
-
-    >>> begun_at("20250103T040506Z-1f"), begun_at("a1")
-    (datetime.datetime(2025, 1, 3, 4, 5, 6, tzinfo=datetime.timezone.utc), None)
-    """
-    try:
-        return dt.datetime.strptime(attempt_id.partition("-")[0], "%Y%m%dT%H%M%SZ").replace(tzinfo=dt.UTC)
-    except ValueError:
-        return None
-
-
 @dataclass(frozen=True, slots=True)
 class ScrapeContext:
     """What a scrape is given besides its partitions.
@@ -69,6 +46,7 @@ class ScrapeContext:
         sweep_since: A sweep that was landed since then (aware) also fills other partitions; None: only one of this run.
         fetches_again: What is landed of listed items is fetched again, as is everything else in such a run.
         listed: Of a source that feeds on another: what that has of a partition; None where it is not done with it.
+        behind: The attempt that was landed last of what is scraped, as the ledger has it; a new one sorts behind it.
         answered: Called as soon as the source has given all of a good answer, which has then still to be stored.
     """
 
@@ -83,6 +61,11 @@ class ScrapeContext:
     fetches_again: bool = False
     listed: Callable[[Partition], Listed | None] | None = None
     answered: Callable[[], None] = nothing
+    behind: str = ""
+
+    def new_attempt_id(self) -> str:
+        """Of an attempt that begins now."""
+        return new_attempt_id(self.now(), self.behind)
 
     def attempt(self, partition: Partition, attempt_id: str, items: Mapping[str, str] | None = None) -> Attempt:
         """A new one; ``items`` by version, of a source that feeds on another."""
@@ -139,7 +122,7 @@ def _scrape_fed(partition: Partition, context: ScrapeContext) -> Manifest:
     if not listed.items:
         evidence = f"{scraper.feeds_on} has none of {partition.key}"
         return land_as_empty(partition, context, evidence, fed_by=listed.content_hash)
-    attempt = context.attempt(partition, new_attempt_id(context.now()), listed.items)
+    attempt = context.attempt(partition, context.new_attempt_id(), listed.items)
     since = context.now() - context.resume_within if context.fetches_again else None
     attempt.adopt(context.landing.landed_pages(scraper.source, partition.key, unfinished_since=since))
     attempt.run()
@@ -155,7 +138,7 @@ def land_as_empty(partition: Partition, context: ScrapeContext, evidence: str, f
         end=partition.end,
         zone=partition.zone,
         entity=partition.entity,
-        attempt=new_attempt_id(context.now()),
+        attempt=context.new_attempt_id(),
         backfill_id=context.backfill_id,
         code_version=context.code_version,
         landed_at=context.now(),
@@ -176,7 +159,7 @@ def swept(partition: Partition, begin: Callable[[str], Attempt], context: Scrape
     if context.scraper.takes_several_calls:
         attempt = resumed(partition, begin, context)
     for sweep in range(1, SWEEPS + 1):
-        attempt = attempt or begin(new_attempt_id(context.now()))
+        attempt = attempt or begin(context.new_attempt_id())
         try:
             attempt.run()
             if rows and not attempt.rows:

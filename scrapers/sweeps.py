@@ -27,7 +27,7 @@ from scrapers.attempt import Attempt
 from scrapers.base import Findings, Swept
 from scrapers.manifest import Manifest, PageRecord
 from scrapers.partition import Partition
-from scrapers.scrape import ScrapeContext, new_attempt_id, refuse_unaskable, resumed
+from scrapers.scrape import ScrapeContext, refuse_unaskable, resumed
 from scrapers.spans import SpanResult
 
 PAGES_AT_ONCE = 25
@@ -96,7 +96,7 @@ class SweepScrape:
         def begin(attempt_id: str) -> Attempt:
             return context.attempt(sweep, attempt_id)
 
-        return resumed(sweep, begin, context) or begin(new_attempt_id(context.now()))
+        return resumed(sweep, begin, context) or begin(context.new_attempt_id())
 
     def _divided(self, attempt: Attempt, whole: Manifest) -> SpanResult:
         kept, result = attempt.kept(), SpanResult()

@@ -27,7 +27,7 @@ from flows.cli.output import (
     table,
 )
 from flows.closing.review import diff_lines
-from flows.coordination.lease import list_leases, read_lease, suspended_runs
+from flows.coordination.lease import list_leases, read_lease, seems_taken, suspended_runs
 from flows.ledger.reviews import ReviewState, list_reviews, named_review
 from flows.planning.known_first_date import known_scraper
 from flows.planning.period import period_dates
@@ -123,7 +123,8 @@ def _family_at_work(services: Services, family: str, unreadable: list[StateUnrea
         return []
     if lease is None:
         return []
-    return [f"{family}: {'at work, ' if lease.is_alive(utc_now()) else 'last run '}{lease.describe()}"]
+    is_at_work = seems_taken(services.store, lease, utc_now())
+    return [f"{family}: {'at work, ' if is_at_work else 'last run '}{lease.describe()}"]
 
 
 def _in_one_line(found: dict[str, Any]) -> dict[str, Any]:

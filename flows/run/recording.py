@@ -63,7 +63,7 @@ _WITHOUT_CALL = (BudgetExhausted, ConfigurationError, LandingUnavailable, LeaseH
 
 def land(run: Run, key: str, answered: Callable[[], None] = nothing) -> Manifest:
     """Scrapes one partition and records it as landed; ``answered`` is called when it asks no more. Blocking."""
-    context = _context(run, key, answered)
+    context = _context(run, [key], answered)
     run.tally.begin_try(key)
     with _failures_counted(run, key):
         known = _still_true(run, key)
@@ -103,7 +103,7 @@ def _failures_counted(run: Run, *keys: str) -> Iterator[None]:
 
 def begin_sweep(run: Run, keys: Sequence[str]) -> SweepScrape:
     """One reading of all that the source has, for these partitions. Makes no call yet."""
-    context = _context(run, keys[0])
+    context = _context(run, keys)
     if run.asked.mode is Mode.INCREMENTAL:
         context = dataclasses.replace(context, sweep_since=utc_now() - run.kit.scraper.fresh_for)
     return SweepScrape([run.work.partitions[key] for key in keys], context)
@@ -126,7 +126,7 @@ def go_on_sweeping(run: Run, sweep: SweepScrape, keys: Sequence[str]) -> SpanRes
 
 def land_nothing(run: Run, key: str, evidence: str) -> Landed | None:
     """Lands a partition of which nothing is expected, without a call; None where that was known. Blocking."""
-    manifest = land_as_empty(run.work.partitions[key], _context(run, key), evidence)
+    manifest = land_as_empty(run.work.partitions[key], _context(run, [key]), evidence)
     before = run.ledger.get(key)
     is_same = before is not None and before.verdict.is_good and before.content_hash == manifest.content_hash
     if is_same and run.is_live:
@@ -166,10 +166,10 @@ def take(run: Run, manifest: Manifest) -> Manifest:
     return manifest
 
 
-def _context(run: Run, key: str, answered: Callable[[], None] = nothing) -> ScrapeContext:
+def _context(run: Run, keys: Sequence[str], answered: Callable[[], None] = nothing) -> ScrapeContext:
     if run.client is None:
         raise ConfigurationError(
-            f"mode {run.asked.mode.value} makes no call", source=run.source, partition=key, stage="scrape"
+            f"mode {run.asked.mode.value} makes no call", source=run.source, partition=keys[0], stage="scrape"
         )
     return ScrapeContext(
         scraper=run.kit.scraper,
@@ -181,6 +181,7 @@ def _context(run: Run, key: str, answered: Callable[[], None] = nothing) -> Scra
         fetches_again=run.asked.mode is Mode.FULL,
         listed=partial(_listed, run) if run.kit.scraper.feeds_on else None,
         answered=answered,
+        behind=max((entry.attempt for entry in run.ledger.known_of(keys).values()), default=""),
     )
 
 
@@ -235,6 +236,8 @@ def record_landed(run: Run, manifest: Manifest) -> None:
         pages_fetched=manifest.counts.get(run.kit.scraper.tables[0], 0),
         expected=manifest.source_total,
         read_at=manifest.landed_at,
+        # Its rows are those of the attempt before, whatever the clocks of two machines say.
+        verified_at=None,
     )
 
 

@@ -10,16 +10,17 @@ from typing import Any
 from alerting.errors import ConfigurationError, LandingDamaged, PipelineError, Truncated, WrongUsage
 from alerting.incident import Incident
 from alerting.ranges import compress_dates
+from alerting.store_clock import StoreClock
 from alerting.wording import plural
 from flows.coordination.kept_lease import held_by_hand
-from flows.coordination.lease import Lease, read_lease
-from flows.ledger.entry import REOPENED
+from flows.coordination.lease import Lease, is_taken, read_lease
+from flows.ledger.entry import REOPENED, LedgerEntry
 from flows.ledger.ledger import Verdict
 from flows.planning.stored_plan import planned_by
 from flows.truth.declared import without_unasked
 from flows.truth.deficits import Deficit, Finding, find_deficits
 from flows.truth.inventory import read_inventory, refuse_unsettled
-from flows.truth.landed import landed_sources, wanted_attempts
+from flows.truth.landed import landed_after, landed_sources, wanted_attempts
 from flows.truth.reconcile import landed_entry
 from flows.wiring import Services
 from processors.registry import sources as processed_sources
@@ -85,7 +86,8 @@ def _audit(
 def _in_work(services: Services, source: str, now: dt.datetime) -> dict[str, str]:
     """Partitions that a living run works on, and since when: it tells itself what becomes of them."""
     held = read_lease(services.store, source)
-    plan = planned_by(services.store, held.backfill_id) if held and held.is_alive(now) else None
+    is_alive = held is not None and is_taken(StoreClock(services.store), held, now)
+    plan = planned_by(services.store, held.backfill_id) if held is not None and is_alive else None
     if held is None or plan is None:
         return {}
     why = f"{held.backfill_id} works on it since {held.started_at:%Y-%m-%d %H:%M} UTC"
@@ -139,7 +141,7 @@ def reopen(services: Services, source: str, findings: Sequence[Finding], by: str
     """Makes every finding something that a plan takes up, by the cheapest path; returns the keys to run.
 
     A date that was called done is given back: to ``landed`` when its payload is there (no call is needed), else to
-    ``planned``. What is open already is left as it is, and what a run wrote since ``now``, when the audit began.
+    ``planned``. What is open already is left as it is, and what a run wrote since the audit looked at it.
     Raises ``LeaseHeld`` when a run works on the source.
     """
     if any(one.deficit is Deficit.UNMAPPED for one in findings):
@@ -156,14 +158,14 @@ def _reopen(services: Services, lease: Lease, findings: Sequence[Finding], by: s
     landed = wanted_attempts(services.store, source, entries)
     for one in findings:
         entry, attempts = entries.get(one.partition), landed.get(one.partition, ())
-        if one.deficit in LEFT_TO_OTHERS or (entry is not None and entry.updated_at > now):
+        if one.deficit in LEFT_TO_OTHERS or _is_written_since(entry, one):
             continue
         lease.check()
         why = {"error_type": REOPENED, "error": f"{one.deficit.value}: {one.why}"}
         if (
             one.deficit is Deficit.LANDED_NOT_LOADED
             and attempts
-            and (entry is None or entry.attempt < attempts[-1].attempt)
+            and (entry is None or landed_after(attempts, entry.attempt))
         ):
             try:
                 manifest = services.landing.take_up(attempts[-1].manifest_name, services.source_kit(source).scraper)
@@ -178,3 +180,11 @@ def _reopen(services: Services, lease: Lease, findings: Sequence[Finding], by: s
                 else Verdict.PLANNED
             )
             ledger.advance(one.partition, verdict, by, now, **why)
+
+
+def _is_written_since(entry: LedgerEntry | None, found: Finding) -> bool:
+    """Whether it is another entry than was judged; by no time, which each machine has from its own clock."""
+    if entry is None or entry.is_pending:
+        return False
+    judged = found.entry
+    return judged is None or (entry.updated_at, entry.backfill_id) != (judged.updated_at, judged.backfill_id)

@@ -46,12 +46,16 @@ class Deficit(StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Finding:
-    """One partition and what is wrong with it; ``partition`` is "" for a finding about the whole source."""
+    """One partition and what is wrong with it; ``partition`` is "" for a finding about the whole source.
+
+    ``entry`` is the ledger's, as it was judged.
+    """
 
     source: str
     partition: str
     deficit: Deficit
     why: str
+    entry: LedgerEntry | None = dataclasses.field(default=None, repr=False, compare=False)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -159,7 +163,7 @@ def find_deficits(
     for known in inventory:
         judged = _judge(known, now, empty_ttl, fresh_for) or _below(known, below)
         if judged:
-            found.append(Finding(source, known.partition.key, *judged))
+            found.append(Finding(source, known.partition.key, *judged, known.entry))
     return found
 
 
@@ -204,7 +208,7 @@ def _of_a_good_verdict(
     if known.changed:
         return Deficit.CHANGED, known.changed
     newest = known.newest
-    if newest and newest.attempt > entry.attempt and newest.content_hash != entry.content_hash:
+    if newest and newest.attempt != entry.attempt and newest.content_hash != entry.content_hash:
         return Deficit.LANDED_NOT_LOADED, f"another payload was landed later, by {newest.backfill_id}"
     expected = dict.fromkeys(known.rows, 0) if entry.verdict is Verdict.EMPTY_OK else entry.loaded
     wrong = [

@@ -5,20 +5,20 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from alerting.object_store import ObjectStore
 from alerting.outbox import Outbox
 from flows.ledger.entry import LedgerEntry
 from flows.ledger.reviews import dropped_reviews
-from scrapers.manifest import source_prefix
+from scrapers.manifest import order_of, source_prefix
 
 _MANIFEST = re.compile(r"landing/source=([^/]+)/partition=([^/]+)/attempt=([^/]+)/manifest\.json")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LandedAttempt:
-    """An attempt that has its manifest, by the listing alone. Ids sort by time.
+    """An attempt that has its manifest, by the listing alone.
 
     ``statuses`` are those of its answers; empty where the listing does not say them, and the manifest has to be read.
     """
@@ -32,21 +32,29 @@ class LandedAttempt:
 
 def landed_attempts(store: ObjectStore, source: str) -> dict[str, tuple[LandedAttempt, ...]]:
     """Partition key -> its attempts with a manifest, oldest first, from one listing of the landing."""
-    found: defaultdict[str, list[LandedAttempt]] = defaultdict(list)
+    found: defaultdict[str, list[tuple[tuple[str, str], LandedAttempt]]] = defaultdict(list)
     for stored in store.list(source_prefix(source)):
         match = _MANIFEST.fullmatch(stored.name)
         if match:
             facts = stored.metadata
-            found[match[2]].append(
-                LandedAttempt(
-                    match[3],
-                    facts.get("content_hash", ""),
-                    facts.get("backfill_id", ""),
-                    stored.name,
-                    frozenset(int(text) for text in facts.get("statuses", "").split() if text.isdecimal()),
-                )
+            one = LandedAttempt(
+                match[3],
+                facts.get("content_hash", ""),
+                facts.get("backfill_id", ""),
+                stored.name,
+                frozenset(int(text) for text in facts.get("statuses", "").split() if text.isdecimal()),
             )
-    return {key: tuple(sorted(attempts, key=lambda one: one.attempt)) for key, attempts in found.items()}
+            found[match[2]].append((order_of(match[3], stored), one))
+    in_order = {key: sorted(attempts, key=lambda each: each[0]) for key, attempts in found.items()}
+    return {key: tuple(one for _, one in attempts) for key, attempts in in_order.items()}
+
+
+def landed_after(attempts: Sequence[LandedAttempt], attempt: str) -> tuple[LandedAttempt, ...]:
+    """Those of ``attempts``, oldest first, that are newer than ``attempt``, whose manifest may be gone; "": all."""
+    ids = [one.attempt for one in attempts]
+    if attempt in ids:
+        return tuple(attempts[ids.index(attempt) + 1 :])
+    return tuple(one for one in attempts if one.attempt > attempt)
 
 
 def landed_sources(store: ObjectStore) -> list[str]:
@@ -85,7 +93,7 @@ def _later(attempts: tuple[LandedAttempt, ...], entry: LedgerEntry | None) -> tu
     """Attempts after the one that a good verdict rests on; all of them where there is no entry."""
     if entry is not None and not entry.verdict.is_good:
         return ()
-    return tuple(one for one in attempts if entry is None or one.attempt > entry.attempt)
+    return attempts if entry is None else landed_after(attempts, entry.attempt)
 
 
 def _review_of(store: ObjectStore, backfill_id: str) -> str:

@@ -121,11 +121,16 @@ def _rebuilt_entries(
 
 
 def _receipt_of(manifest: Manifest, receipts: list[Receipt]) -> Receipt | None:
-    """The newest receipt that names the partition and was written after it was landed."""
-    fitting = [
-        one for one in receipts if manifest.partition in one.partitions and one.finished_at >= manifest.landed_at
-    ]
+    """The newest receipt of this very attempt; of those that name none, one from after it was landed."""
+    key = manifest.partition
+    fitting = [one for one in receipts if key in one.partitions and _is_of(one, manifest)]
     return max(fitting, key=lambda one: one.finished_at, default=None)
+
+
+def _is_of(receipt: Receipt, manifest: Manifest) -> bool:
+    if receipt.attempts:
+        return receipt.attempts.get(manifest.partition) == manifest.attempt
+    return receipt.finished_at >= manifest.landed_at
 
 
 def _key(source: str, stored: StoredObject) -> str:

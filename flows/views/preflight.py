@@ -16,7 +16,7 @@ from alerting.errors import ConfigurationError, PipelineError
 from alerting.object_store import ObjectMissing
 from alerting.wording import plural
 from flows.coordination.blackout import blackouts_of, paused_until
-from flows.coordination.lease import read_lease
+from flows.coordination.lease import read_lease, seems_taken
 from flows.ledger.cooldowns import cooling_until, lift_command, sites_left_alone
 from flows.planning.left_alone import told_left_alone
 from flows.planning.named_settings import refuse_unknown_names
@@ -142,7 +142,7 @@ def first_try(scraper: Scraper, now: dt.datetime) -> str:
 def _lease(services: Services, source: str, now: dt.datetime) -> Checked:
     held = read_lease(services.store, source)
     if held and held.state in ("held", "paused"):
-        alive = held.is_alive(now)
+        alive = seems_taken(services.store, held, now)
         remedy = "wait for it" if alive else f"gapless release-lease {source} --run {held.backfill_id} --reason WHY"
         return Checked("lease", "fail" if alive else "warn", f"held by {held.describe()}", remedy)
     return Checked("lease", "pass", "free")

@@ -24,8 +24,9 @@ from alerting.advice import MAX_PASTED
 from alerting.errors import AuthenticationError, StateUnreadable
 from alerting.outbox import Outbox, OutboxEntry
 from alerting.ranges import compress_dates
+from alerting.store_clock import StoreClock
 from alerting.wording import about, plural
-from flows.coordination.lease import LeaseRecord, read_lease
+from flows.coordination.lease import LeaseRecord, read_lease, seems_taken
 from flows.coordination.lease_loan import Waiting, read_waiting
 from flows.coordination.standstill import LIVE, Standstill
 from flows.ledger.cooldowns import Cooldown, lift_command, read_cooldown, sites_left_alone
@@ -65,6 +66,7 @@ class State(StrEnum):
 class Situation:
     """One source at ``now`` (aware UTC). ``run`` is the mail entry of the run in question, else of the last one.
 
+    ``is_alive``: the holder has a heartbeat in time, or works by a loan, by the clock of the store as well.
     ``cooldown`` is None when runs may begin, ``left_alone`` are sites in cooldown; ``resumes`` are those
     that still have something to do. ``review`` is the one whose rows wait for a decision.
     """
@@ -73,6 +75,7 @@ class Situation:
     now: dt.datetime
     entries: Mapping[str, LedgerEntry]
     lease: LeaseRecord | None
+    is_alive: bool
     cooldown: Cooldown | None
     resumes: tuple[Resume, ...]
     waiting: tuple[Waiting, ...]
@@ -87,11 +90,6 @@ class Situation:
     def is_held(self) -> bool:
         """Somebody has the lease, alive or not."""
         return self.lease is not None and self.lease.state in ("held", "paused")
-
-    @property
-    def is_alive(self) -> bool:
-        """The holder has a heartbeat in time."""
-        return self.lease is not None and self.lease.is_alive(self.now)
 
     @property
     def waits_for_approval(self) -> bool:
@@ -326,12 +324,16 @@ def situation_of(
     store, kit = services.store, services.source_kit(source)
     entries = kit.ledger.refresh(unreadable=unreadable)
     lease = read_lease(store, source)
+    is_alive = lease is not None and seems_taken(store, lease, now)
+    if lease is not None and is_alive and not lease.is_alive(now):
+        # The clock of this machine is wrong: by it nothing would have been finished for long, either.
+        now = StoreClock(store).now(now)
     cooldown = read_cooldown(store, source)
     resumes = tuple(one for one in read_resumes(store, source) if one.has_work(entries))
     review = waiting_review(store, source)
     review = review if review is not None and review.state is not ReviewState.STAGING else None
     run = None
-    if review is not None and not (lease is not None and lease.is_alive(now)):
+    if review is not None and not is_alive:
         run = Outbox(store).read(review.backfill_id)
     elif lease is not None and lease.state in ("held", "paused"):
         run = Outbox(store).read(lease.backfill_id)
@@ -344,6 +346,7 @@ def situation_of(
         now=now,
         entries=entries,
         lease=lease,
+        is_alive=is_alive,
         cooldown=cooldown if cooldown is not None and cooldown.is_on(now) else None,
         resumes=resumes,
         waiting=read_waiting(store, source, now),

@@ -175,7 +175,7 @@ def rebuild(place: Any) -> None:
 
 
 def audited(place: Any) -> list[Finding]:
-    return [Finding(SOURCE, "2025-01-01", Deficit.SHORT, "rows are gone")]
+    return [Finding(SOURCE, "2025-01-01", Deficit.SHORT, "rows are gone", place.entry("2025-01-01"))]
 
 
 @pytest.mark.parametrize("command", [reopen, accept, tidy_up, rebuild])
@@ -233,13 +233,15 @@ def test_status_of_failures_names_causes_blame_and_the_exact_retry_command(place
     assert {cause["error_type"] for cause in failed} == {"SourceUnavailable"}, "no date is blamed for a dead key"
 
 
-def test_status_tells_running_from_hung_from_dead(place: Any, gapless: Any) -> None:
+def test_status_tells_running_from_hung_from_dead(place: Any, gapless: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     now = utc_now()
     Lease.acquire(place.store, SOURCE, Holder("bf-1"), now=now, ttl_s=600)
     assert answers(gapless)[1].startswith("running")
     Lease.acquire(place.store, SOURCE, Holder("bf-1"), now=now - dt.timedelta(hours=3), ttl_s=4 * 3600)
     assert answers(gapless)[1].startswith("hung")
     Lease.acquire(place.store, SOURCE, Holder("bf-1"), now=now - dt.timedelta(hours=3), ttl_s=60)
+    # As if the store had taken it then.
+    monkeypatch.setattr("alerting.store_clock.StoreClock.written_at", lambda *_: None)
     said = answers(gapless)
     assert said[1].startswith("dead")
     assert f"gapless release-lease {SOURCE} --run bf-1" in said[8]
