@@ -24,6 +24,14 @@ _GOODBYE_S = 5.0
 _TOO_BIG = 552
 _LONGEST_TIMEOUTS = 20
 _TIMEOUTS_AFTER_DATA = 8
+# Of the sender, a full mailbox or a spent allowance, which Exchange, Google, Amazon and SendGrid tell only after the
+# data: a smaller mail is refused alike, and this one is welcome as soon as somebody has put it right.
+_NOT_OF_THE_CONTENT = re.compile(
+    r"(?i)\b5\.(?:1\.[78]|2\.2|4\.[56]|7\.(?:2[0-9]|[5-9][0-9]|[1-9][0-9]{2}))\b|not verified|send ?as\b"
+    r"|verified sender|sender (?:identity|signature|address)|from address|(?:not |un)authori[sz]ed|authenticat"
+    r"|permission|over ?quota|quota exceeded|mailbox (?:is )?full|credits|suspended"
+    r"|(?:daily|hourly|sending) (?:\w+ ){0,2}(?:limit|quota|rate)"
+)
 
 
 class ContentRefused(Exception):
@@ -126,13 +134,14 @@ class _Session(smtplib.SMTP):
             self._ending.cancel()
 
     def getreply(self) -> tuple[int, bytes]:
-        """As the base's; what a reply has begun with when the server hangs up is kept as ``cut_reply``."""
+        """As the base's; what a reply has begun with is kept as ``cut_reply`` when the server hangs up, or says more in
+        a line than smtplib reads."""
         if self.file is None and self.sock is not None:
             self.file = _Noted(self.sock.makefile("rb"))
         lines, self.cut_reply = self.file, b""
         try:
             self.last_code, answer = super().getreply()
-        except smtplib.SMTPServerDisconnected:
+        except smtplib.SMTPException:
             self.cut_reply = lines.last if isinstance(lines, _Noted) else b""
             raise
         return self.last_code, answer
@@ -229,14 +238,15 @@ def _transaction(session: smtplib.SMTP, sender: Mailbox, recipients: Sequence[Ma
     except smtplib.SMTPDataError as error:
         # DATA itself was not answered with 354, so that no byte of the message went out; 250 is no yes to it.
         is_sent, code, answer = False, error.smtp_code, _bytes(error.smtp_error)
-    except smtplib.SMTPServerDisconnected:
+    except (smtplib.SMTPServerDisconnected, smtplib.SMTPResponseException):
         if not _is_taken(session):
             raise
         return taken
     if is_sent and code // 100 == 2:
         return taken
-    if code // 100 == 5:
-        raise ContentRefused(answer_text(code, answer))
+    told = answer_text(code, answer)
+    if code // 100 == 5 and not (is_sent and _NOT_OF_THE_CONTENT.search(told)):
+        raise ContentRefused(told)
     raise smtplib.SMTPDataError(code, answer)
 
 
@@ -254,12 +264,12 @@ def _sent(session: smtplib.SMTP, data: bytes) -> tuple[int, bytes]:
 
 
 def _is_taken(session: smtplib.SMTP) -> bool:
-    """Whether it hung up while it said that it has the message: ``250-queued``, and no last line behind it.
+    """Whether it said that it has the message and did not come to an end: ``250-queued``, and no last line behind it.
 
     The first line has the code of the whole reply (RFC 5321, 4.2.1). Sent again, everybody would have it twice.
     """
     begun = getattr(session, "cut_reply", b"")
-    return getattr(session, "last_code", 0) == 354 and re.match(rb"2\d\d-", begun) is not None
+    return getattr(session, "last_code", 0) == 354 and re.match(rb"2\d\d[- ]", begun) is not None
 
 
 def _log_in(session: smtplib.SMTP, username: str, password: str) -> None:

@@ -21,6 +21,8 @@ from typing import Any, Literal, NoReturn
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from scrapers.json_bodies import TinyNumber
+
 INT64 = range(-(2**63), 2**63)
 EXACT_IN_JSON = range(-(2**53) + 1, 2**53)
 """Integers that a reader of JSON with double precision keeps; BigQuery wants others as text."""
@@ -31,6 +33,8 @@ EXACT, READ = "(exact)", "(read)"
 _UINT64_END = 2**64
 _MILLISECONDS_FROM = 2 * 10**10
 """From here on pydantic takes seconds since 1970 for milliseconds, and below milliseconds of 1970 for seconds."""
+_FRACTIONS_END = 2**52
+"""From here on a double has no fractions: 4503599627370497.5 is read as ...498."""
 _FLOAT_DIGITS = 15
 """Decimal digits that every double keeps."""
 
@@ -138,8 +142,8 @@ def _as_integer(value: Any) -> Any:
     kind = type(value)
     if kind is int:
         return value
-    if kind is float and math.isfinite(value) and int(value) not in EXACT_IN_JSON:
-        _refuse("a float beyond 2^53 is no exact integer")
+    if kind is float and math.isfinite(value) and abs(value) >= _FRACTIONS_END:
+        _refuse("a float beyond 2^52 is no exact integer: it has lost what stood behind its point")
     if kind is str and _THOUSANDS.fullmatch(value):
         _refuse("a text whose point may part thousands: let the processor read it")
     return _as_number(value)
@@ -167,9 +171,9 @@ def _as_float(value: Any) -> Any:
     if kind is int and value not in EXACT_IN_JSON and not _is_exact(value):
         _refuse("an integer that FLOAT64 does not hold exactly")
     value = _as_number(value)
-    if kind in (str, Decimal) and not _is_kept(str(value)):
+    if isinstance(value, str | Decimal) and not _is_kept(str(value)):
         _refuse(
-            f"a {'text' if kind is str else 'Decimal'} whose number FLOAT64 does not hold: "
+            f"a {'Decimal' if kind is Decimal else 'text'} whose number FLOAT64 does not hold: "
             "as a float it is another integer, or zero"
         )
     return value
@@ -314,6 +318,8 @@ def _refuse_in_json(value: Any, path: str) -> None:
         _refuse(f"JSON has no NaN and no Infinity, and {path!a:.80} is {value}")
     elif isinstance(value, int) and not INT64.start <= value < _UINT64_END:
         _refuse(f"JSON holds integers from -2^63 to 2^64-1, and {path!a:.80} is beyond")
+    elif isinstance(value, TinyNumber):
+        _refuse(f"JSON would hold a text in place of a number so small, and {path!a:.80} is {value}")
     elif value is not None and not isinstance(value, str | int | float):
         # As a text it would be, a number included.
         _refuse(f"JSON has no {type(value).__name__}, and {path!a:.80} is one: let the processor write it")

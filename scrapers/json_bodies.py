@@ -31,6 +31,12 @@ _BEGINS = re.compile(r"\s*[{\[]")
 _WORDS = re.compile(rb"\s*[A-Za-z][^\0-\x08{}\[\]<>=]{5,500}")
 
 
+class TinyNumber(str):
+    """The text of a number so small that a float of it is zero."""
+
+    __slots__ = ()
+
+
 def parsed_json(body: bytes, follows: Collection[str] = ()) -> Any:
     """The JSON document of an answer.
 
@@ -144,9 +150,9 @@ def _integer(text: str) -> int | float:
 
 
 def _fraction(text: str) -> float | str:
-    """The text of what would be zero and is not."""
+    """`TinyNumber` for what would be zero and is not."""
     number = float(text)
-    return text if not number and _DIGIT_BUT_ZERO.match(text) else number
+    return TinyNumber(text) if not number and _DIGIT_BUT_ZERO.match(text) else number
 
 
 def _may_underflow(body: bytes) -> bool:

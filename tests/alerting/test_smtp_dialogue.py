@@ -531,6 +531,57 @@ def test_a_temporary_refusal_of_the_message_is_tried_again_whole(talker, running
     assert parsed(talker.taken[0][1]).is_multipart()
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "550 5.7.60 SMTP; Client does not have permissions to send as this sender",
+        "554 Message rejected: Email address is not verified",
+        "550 The from address does not match a verified Sender Identity",
+        "550 5.7.26 Unauthenticated email is not accepted due to the domain's DMARC policy",
+        "550 5.4.5 Daily user sending limit exceeded",
+        "552 5.2.2 mailbox full",
+    ],
+)
+def test_what_is_no_fault_of_the_message_is_owed_until_it_is_put_right(talker, running, store, clock, tmp_path, answer):
+    talker.max_bytes, talker.too_big = 0, answer
+    first = send(store, [talker.channel()], clock, tmp_path)
+    assert (first.status, answer[:3] in first.errors[0]) == ("failed", True)
+    talker.max_bytes = 10**9
+    assert send(store, [talker.channel()], clock, tmp_path).status == "sent"
+    assert parsed(talker.taken[0][1]).is_multipart()
+
+
+def test_an_answer_in_a_line_that_is_too_long_to_read_is_one_by_its_code(talker):
+    for code, is_taken in (("250", True), ("451", False)):
+        talker.max_bytes, talker.too_big = 0, f"{code} {'x' * 9_000}"
+        if is_taken:
+            assert talker.channel().send(mail()).refused == {}
+        else:
+            with pytest.raises(DeliveryFailed):
+                talker.channel().send(mail())
+
+
+@pytest.mark.parametrize(
+    ("said", "hint"),
+    [
+        ("530 5.7.57 Client was not authenticated to send anonymous mail", "set the mail user and password"),
+        ("530 5.7.0 Must issue a STARTTLS command first", "check port and encryption"),
+    ],
+)
+def test_a_server_that_takes_no_mail_yet_says_what_is_wanted(talker, said, hint):
+    talker.answers["MAIL"] = said
+    with pytest.raises(DeliveryFailed, match=f"Next: {hint}"):
+        talker.channel().send(mail())
+
+
+def test_a_refused_login_is_told_by_the_code_behind_its_code_and_nothing_that_it_echoes(talker):
+    talker.extensions.append("AUTH LOGIN")
+    talker.answers["AUTH"] = "535 5.7.139 SmtpClientAuthentication is disabled for planted-user"
+    with pytest.raises(DeliveryFailed, match=r"refused the login \(535 5\.7\.139\)") as caught:
+        talker.channel(username="planted-user", password="planted-password").send(mail())
+    assert "planted" not in str(caught.value)
+
+
 def test_a_test_alert_tells_of_the_refusal(talker):
     talker.max_bytes = 0
     assert "552" in try_channels([talker.channel()], "[gapless]", NOW)["smtp"]

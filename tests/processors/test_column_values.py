@@ -16,7 +16,7 @@ from processors.admission import Admission
 from processors.base import BigNumeric, LandedPage, Processor, Row, Table
 from processors.row_lines import RowLines
 from processors.schema import columns_of
-from scrapers.answers import parsed_json
+from scrapers.answers import landed_json, parsed_json
 from scrapers.partition import Partition
 
 DAY, NEXT = "2025-01-03", "2025-01-04"
@@ -65,7 +65,8 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("n", 10**5000, "n: Input should be less than or equal to 9223372036854775807, got a int that is too long to show"),
     ("n", True, "n: true and false are not numbers, got True"),
     ("n", 1.5, "n: Input should be a valid integer, got a number with a fractional part, got 1.5"),
-    ("n", 2.0**53, "n: a float beyond 2^53 is no exact integer"),
+    ("n", 2.0**53, "n: a float beyond 2^52 is no exact integer"),
+    ("n", 4503599627370497.5, "n: a float beyond 2^52 is no exact integer"),
     ("n", "1_000", "n: a text whose number is written in another way"),
     ("n", "007", "n: a text whose number is written in another way"),
     ("n", "9" * 20, "n: Input should be less than or equal to"),
@@ -124,6 +125,7 @@ HELD: list[tuple[str, Any, Any]] = [
     ("n", -(2**63), str(-(2**63))),
     ("n", 2**53 - 1, 2**53 - 1),
     ("n", 5.0, 5),
+    ("n", 2.0**52 - 1, 2**52 - 1),
     ("n", "5", 5),
     ("n", "-5", -5),
     ("f", 2**54, float(2**54)),
@@ -208,7 +210,7 @@ class Facts(Processor):
     tables: ClassVar[tuple[Table, ...]] = (FACTS,)
 
     def rows(self, partition: Partition, page: LandedPage) -> Iterator[tuple[str, dict[str, Any]]]:
-        for row in parsed_json(page.body):
+        for row in landed_json(page.body):
             yield "facts", {"day": partition.key, **row}
 
 
@@ -223,6 +225,7 @@ def _landed(bench: Any, day: str, body: bytes) -> Any:
         (b'[{"key": "a"}, {"key": "b", "n": 9223372036854775808}]', "facts: n: "),
         (b'[{"key": "a"}, {"key": "b", "extra": {"x": NaN}}]', "facts: extra: JSON has no NaN"),
         (b'[{"key": "a"}, {"key": "b", "extra": {"x": 1e400}}]', "facts: extra: JSON has no NaN"),
+        (b'[{"key": "a"}, {"key": "b", "extra": {"x": 1e-400}}]', "facts: extra: JSON would hold a text"),
         (b'[{"key": "a"}, {"key": "\\ud83d"}]', "facts: key: a text with a lone surrogate"),
         (b'[{"key": "a"}, {"key": "Don\xe8i\xe6"}]', "facts: key: a text with the byte 0xe8, which is no UTF-8"),
     ],
