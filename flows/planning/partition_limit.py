@@ -1,40 +1,75 @@
-"""BigQuery's limit of partitions a table, told before the calls whose rows would not fit."""
+"""BigQuery's limit of partitions a table: a plan that would come near it is refused before its first call."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import datetime as dt
 
-from flows.ledger.entry import LedgerEntry
+from alerting.errors import ConfigurationError, PipelineError
+from alerting.wording import plural
 from flows.planning.plan import Path, Plan
-from processors.base import Processor
+from flows.wiring import Services
+from processors.base import Table
 from processors.table_budget import STOP_AT
+from scrapers.base import Scraper
+from scrapers.threads import threads
 
 PARTITIONS_PER_TABLE = 10_000
 """https://docs.cloud.google.com/bigquery/quotas#partitioned_tables"""
+MOST_PARTITIONS = int(PARTITIONS_PER_TABLE * STOP_AT)
+FEW_DATES = 100
+"""So many are planned without a look at the tables: 500 partitions are left beyond `MOST_PARTITIONS`, and a load that
+passes the limit all the same is refused by BigQuery as a whole."""
 _BRINGS_ROWS = (Path.FETCH, Path.RELOAD, Path.REPARSE)
 
 
-def partition_limit_note(processor: Processor, plan: Plan, entries: Mapping[str, LedgerEntry]) -> str:
-    """What to know if days with rows, and those that may have some, are more than 95 % of the limit; else "".
+def refuse_beyond_partition_limit(services: Services, scraper: Scraper, plan: Plan) -> None:
+    """Raises ``ConfigurationError`` when a table's partitions and those that ``plan`` may add are more than 95 % of the
+    limit. One query a table, for sources old enough to come so far.
 
-    It is a sentence and no refusal: how many days have rows, only their calls tell.
+    Every date to be loaded counts: how many have rows, only their calls tell.
     """
-    tables = [table.name for table in processor.tables if table.granularity == "DAY"]
-    filled: set[int] = set()
-    asked: set[int] = set()
-    for item in plan.items:
-        days = range(item.partition.start.toordinal(), item.partition.end.toordinal())
-        entry = entries.get(item.partition.key)
-        if entry is not None and any(entry.loaded.values()):
-            filled.update(days)
-        elif item.path in _BRINGS_ROWS:
-            asked.update(days)
-    asked -= filled
-    if not tables or len(filled) + len(asked) <= int(PARTITIONS_PER_TABLE * STOP_AT):
-        return ""
-    have = f"{', '.join(tables)} {'has' if len(tables) == 1 else 'have'}"
-    return (
-        f"{len(filled):,} days of this range have rows and {len(asked):,} more may get some, but BigQuery takes "
-        f"{PARTITIONS_PER_TABLE:,} partitions a table and {have} one a day: a load beyond that is refused, "
-        "and its payloads stay landed"
+    days = {
+        item.partition.start + dt.timedelta(days=number)
+        for item in plan.items
+        if item.path in _BRINGS_ROWS and not item.partition.is_whole
+        for number in range(item.partition.days)
+    }
+    if len(days) <= FEW_DATES or _most_ever(scraper, plan) <= MOST_PARTITIONS:
+        return
+    tables = [one for one in services.source_kit(plan.source).processor.tables if one.granularity == "DAY"]
+    with threads(len(tables) or 1, "partitions") as asking:
+        there = list(asking.map(lambda table: _partitions_of(services, table), tables))
+    for table, found in zip(tables, there, strict=True):
+        _refuse(plan, table, found, days)
+
+
+def _most_ever(scraper: Scraper, plan: Plan) -> int:
+    last = max(plan.settled_up_to or plan.end_date, plan.end_date)
+    return (last - scraper.floor).days + 1
+
+
+def _partitions_of(services: Services, table: Table) -> set[dt.date]:
+    """Dates with rows; none where there is no such table, or BigQuery does not answer: then it takes no load either."""
+    column = f"`{table.partition_field}`"
+    sql = f"SELECT {column} AS day FROM {services.warehouse.name_of(table.name)} GROUP BY day"  # noqa: S608 - our names
+    try:
+        return {row["day"] for row in services.warehouse.query(sql) if row["day"] is not None}
+    except PipelineError:
+        return set()
+
+
+def _refuse(plan: Plan, table: Table, there: set[dt.date], days: set[dt.date]) -> None:
+    more = len(days - there)
+    if not more or len(there) + more <= MOST_PARTITIONS:
+        return
+    raise ConfigurationError(
+        f"{table.name} has {plural(len(there), 'partition')} and this plan may add {more:,}; BigQuery takes "
+        f"{PARTITIONS_PER_TABLE:,} a table, and a run stays below {MOST_PARTITIONS:,}. Nothing was done",
+        source=plan.source,
+        stage="plan",
+        hint=(
+            f"ask for {plural(room, 'date')} at most, and again after it: dates without rows take no partition"
+            if (room := MOST_PARTITIONS - len(there)) > 0
+            else f'a table of its own for older dates, or granularity="MONTH" for {table.name}: docs/deploy-gcp.md#bigquery-limits'
+        ),
     )

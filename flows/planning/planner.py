@@ -19,7 +19,7 @@ from flows.planning.history import SourceHistory, read_history
 from flows.planning.known_first_date import known_scraper
 from flows.planning.left_alone import besides_left_alone
 from flows.planning.named_settings import refuse_unknown_names
-from flows.planning.partition_limit import partition_limit_note
+from flows.planning.partition_limit import refuse_beyond_partition_limit
 from flows.planning.plan import IN_REVIEW, Path, Plan, PlanRules, make_plan
 from flows.planning.requested import Selection, requested_partitions
 from flows.planning.requirements import Waiver, in_order
@@ -64,8 +64,9 @@ def plan_asked(
 
     ``backfill_id`` is the run's own: started again, it goes on from what it stored before. ``coming`` are sources that
     are done by the time it begins, whatever is known of them now.
-    Raises ``ConfigurationError`` for parameters and settings that make no sense, for a plan without a single date and
-    for one that the account's tier does not open, and ``StateUnreadable``. Nothing was done then.
+    Raises ``ConfigurationError`` for parameters and settings that make no sense, for a plan without a single date,
+    for one that the account's tier does not open and one that no table has room for, and ``StateUnreadable``. Nothing
+    was done then.
     """
     if asked.accept_shrink and asked.mode is not Mode.INCREMENTAL:
         raise ConfigurationError(
@@ -83,7 +84,6 @@ def plan_asked(
         )
     refuse_unknown_names(services.settings)
     kit = services.source_kit(asked.source)
-    processor = kit.processor
     scraper, ledger = known_scraper(services, asked.source), kit.ledger
     selected = Selection(asked.start_date, asked.end_date, asked.dates, asked.exclude, asked.entities)
     partitions = requested_partitions(scraper, selected, now)
@@ -121,8 +121,6 @@ def plan_asked(
     )
     if scraper.only:
         plan = plan.noting(f"Asked for {scraper.narrowed_by} {', '.join(scraper.only)} alone (GAPLESS_SOURCE_ONLY)")
-    if too_many := partition_limit_note(processor, plan, entries):
-        plan = plan.noting(too_many)
     if review is not None:
         plan = _beside_review(plan, review)
     if not plan.items:
@@ -140,6 +138,7 @@ def plan_asked(
     plan = besides_left_alone(services, scraper, judged, now)
     refuse_closed(kit, plan.to_fetch)
     refuse_unsaid(scraper, plan.to_fetch)
+    refuse_beyond_partition_limit(services, scraper, plan)
     history = kept.result()
     estimated = estimate_of(services, asked, scraper, plan, history, entries)
     load = Load(

@@ -27,6 +27,7 @@ from deployments.local.upstreams.season import late_game
 from flows import calendar_dates
 from flows.asked import Asked
 from flows.backfill import run_backfill
+from flows.planning import partition_limit
 from flows.planning.planner import plan_asked
 from flows.run.plain_orchestrator import PlainOrchestrator
 from flows.wiring import Services, SourceKit
@@ -149,6 +150,8 @@ def services(
 
     # 100,000 days begin before the years that a person may ask for.
     monkeypatch.setattr(calendar_dates, "FIRST", dt.date(1000, 1, 1))
+    # Nor does Google's limit of partitions hold at the local BigQuery.
+    monkeypatch.setattr(partition_limit, "MOST_PARTITIONS", PARTITIONS)
     huge = Huge(given.settings)
     monkeypatch.setattr(type(huge.source_kit(SOURCE).scraper), "floor", LAST - dt.timedelta(days=PARTITIONS))
     return huge

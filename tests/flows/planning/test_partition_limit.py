@@ -1,45 +1,104 @@
-"""A range whose days could fill a table beyond BigQuery's limit of partitions is told before its calls."""
+"""A plan that could fill a table beyond BigQuery's limit of partitions is refused before its calls."""
 
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-from flows.ledger.entry import LedgerEntry, Verdict
-from flows.planning.partition_limit import partition_limit_note
+import pytest
+
+from alerting.errors import ConfigurationError, WarehouseBusy
+from flows.asked import Asked
+from flows.planning.partition_limit import FEW_DATES, MOST_PARTITIONS, refuse_beyond_partition_limit
 from flows.planning.plan import Path, Plan, PlannedPartition
-from processors.registry import processor
+from flows.planning.planner import plan_asked
 from scrapers.partition import Partition
+from scrapers.registry import scraper
+from scrapers.scrape import utc_now
 
-FIRST = dt.date(1990, 1, 1)
+if TYPE_CHECKING:
+    from ..conftest import Place
 
-
-def note(asked: int, filled: int = 0, source: str = "bdl_box_scores") -> str:
-    days = [Partition.day(FIRST + dt.timedelta(days=offset), "UTC") for offset in range(asked + filled)]
-    items = [PlannedPartition(day, Path.SKIP if at < filled else Path.FETCH, "") for at, day in enumerate(days)]
-    now = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
-    entries = {
-        day.key: LedgerEntry(source, day.key, Verdict.VERIFIED, "b", now, loaded={"bdl_games": 1})
-        for day in days[:filled]
-    }
-    plan = Plan(source, days[0].start, days[-1].start, "UTC", tuple(items))
-    return partition_limit_note(processor(source), plan, entries)
+SOURCE, FIRST = "bdl_box_scores", dt.date(1990, 1, 1)
 
 
-def test_days_up_to_95_percent_of_the_limit_are_no_news():
-    assert note(9_500) == ""
-    assert note(500, filled=9_000) == ""
+class Tables:
+    """Services whose tables have rows of the first ``filled`` dates; ``asked`` counts the looks at them."""
+
+    def __init__(self, given: Any, filled: int = 0, error: Exception | None = None) -> None:
+        self._given, self._filled, self._error, self.asked = given, filled, error, 0
+
+    def source_kit(self, source: str) -> Any:
+        return self._given.source_kit(source)
+
+    @property
+    def warehouse(self) -> Any:
+        return self
+
+    def name_of(self, table: str) -> str:
+        return f"`{table}`"
+
+    def query(self, sql: str) -> list[dict[str, Any]]:
+        self.asked += 1
+        if self._error is not None:
+            raise self._error
+        return [{"day": FIRST + dt.timedelta(days=offset)} for offset in range(self._filled)]
 
 
-def test_a_range_that_could_pass_the_limit_names_the_tables_and_what_becomes_of_the_rest():
-    said = note(501, filled=9_000)
-    assert said.startswith("9,000 days of this range have rows and 501 more may get some")
-    assert all(table.name in said for table in processor("bdl_box_scores").tables)
-    assert "its payloads stay landed" in said
+def plan(fetched: int, *, skipped: int = 0, source: str = SOURCE) -> Plan:
+    days = [Partition.day(FIRST + dt.timedelta(days=offset), "UTC") for offset in range(skipped + fetched)]
+    items = [PlannedPartition(day, Path.SKIP if at < skipped else Path.FETCH, "") for at, day in enumerate(days)]
+    return Plan(source, days[0].start, days[-1].start, "UTC", tuple(items))
 
 
-def test_days_of_which_nothing_is_asked_and_nothing_known_do_not_count():
-    assert note(0, filled=9_501).startswith("9,501 days")
+def refuse(tables: Tables, asked: Plan) -> None:
+    refuse_beyond_partition_limit(tables, scraper(asked.source), asked)  # type: ignore[arg-type]
 
 
-def test_tables_with_a_partition_a_month_have_room():
-    assert note(12_000, source="civic_band") == ""
+def test_a_plan_is_let_through_up_to_95_percent_of_the_limit_and_refused_beyond(place: Place) -> None:
+    refuse(Tables(place.services, filled=9_000), plan(500, skipped=9_000))
+    with pytest.raises(ConfigurationError) as refused:
+        refuse(Tables(place.services, filled=9_000), plan(501, skipped=9_000))
+    said = refused.value
+    assert said.message.startswith(
+        "nba_bdl_games has 9,000 partitions and this plan may add 501; BigQuery takes 10,000"
+    )
+    assert said.message.endswith("Nothing was done")
+    assert said.hint.startswith("ask for 500 dates at most")
+
+
+def test_dates_that_have_a_partition_already_need_none(place: Place) -> None:
+    refuse(Tables(place.services, filled=9_600), plan(9_600))
+
+
+def test_a_full_table_is_told_what_helps_then(place: Place) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        refuse(Tables(place.services, filled=MOST_PARTITIONS), plan(FEW_DATES + 1, skipped=MOST_PARTITIONS))
+    assert "a table of its own" in refused.value.hint
+    assert 'granularity="MONTH" for nba_bdl_games' in refused.value.hint
+
+
+def test_the_tables_are_asked_where_they_can_be_full_and_for_more_than_a_few_dates_only(place: Place) -> None:
+    tables = Tables(place.services)
+    refuse(tables, plan(FEW_DATES))
+    refuse(tables, replace(plan(2_000, source="nba_playbyplay"), start_date=dt.date(2019, 10, 1)))
+    assert tables.asked == 0
+    refuse(tables, plan(FEW_DATES + 1))
+    assert tables.asked == len(place.services.source_kit(SOURCE).processor.tables)
+
+
+def test_where_bigquery_does_not_answer_the_plan_alone_is_counted(place: Place) -> None:
+    tables = Tables(place.services, error=WarehouseBusy("503"))
+    refuse(tables, plan(MOST_PARTITIONS))
+    with pytest.raises(ConfigurationError):
+        refuse(tables, plan(MOST_PARTITIONS + 1))
+
+
+def test_eighty_years_of_games_are_refused_with_the_real_tables_asked_and_nothing_written(place: Place) -> None:
+    place.fill("2025-01-01", 2)
+    before = [one.name for one in place.store.list("")]
+    asked = Asked(source=SOURCE, start_date=dt.date(1946, 11, 1), end_date=dt.date(2025, 6, 30))
+    with pytest.raises(ConfigurationError, match="nba_bdl_games has 2 partitions and this plan may add 28,7"):
+        plan_asked(place.services, asked, utc_now())
+    assert [one.name for one in place.store.list("")] == before
