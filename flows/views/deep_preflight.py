@@ -18,10 +18,10 @@ from typing import Any
 
 from pydantic import create_model
 
-from alerting.errors import CriticalError, PipelineError
+from alerting.errors import CriticalError
 from alerting.wording import plural
 from flows.truth import row_counts
-from flows.views.preflight import Checked, check_bucket, tried
+from flows.views.preflight import Checked, check_bucket, failed_check, tried
 from flows.wiring import Services
 from processors.base import Processor, Row, Table
 from processors.changes import asks_elsewhere, changes_sql
@@ -65,11 +65,17 @@ class _Trial:
         """Notes what came of ``run``, which says what was seen. Whether it went well."""
         try:
             self.checks.append(Checked(name, "pass", run()))
-        except PipelineError as error:
-            told = f"{type(error).__name__}: {error.message}"
-            self.checks.append(Checked(name, "fail", told, error.hint or remedy))
+        except Exception as error:  # as of `preflight.tried`
+            self.checks.append(failed_check(name, error, remedy))
             return False
         return True
+
+    def part(self, name: str, work: Callable[[], None]) -> None:
+        """Several checks; what ends them before the last one is one more."""
+        try:
+            work()
+        except Exception as error:  # as of `preflight.tried`
+            self.checks.append(failed_check(name, error, _REMEDY))
 
 
 class _DryFirst(BigQueryWarehouse):
@@ -108,19 +114,24 @@ def deep_preflight(services: Services, source: str) -> list[Checked]:
         "grant roles/bigquery.user on the project to whoever runs this one command, or run it with your own account",
     )
     try:
-        for table in trial.processor.tables if made else ():
-            _load_twice(trial, warehouse, table)
         if made:
-            _recount(trial, warehouse)
-            _gaps(trial, warehouse)
-            for view in views_filled_by(trial.processor.tables):
-                trial.tried(f"view {view.name}", partial(_viewed, warehouse, view))
-        for table in trial.processor.tables if made else ():
-            if not table.whole_entity:
-                _year(trial, warehouse, table)
+            trial.part("source", partial(_all_of, trial, warehouse))
     finally:
         _take_away(trial, warehouse)
     return trial.checks
+
+
+def _all_of(trial: _Trial, warehouse: _DryFirst) -> None:
+    tables = trial.processor.tables
+    for table in tables:
+        trial.part(f"loads of {table.name}", partial(_load_twice, trial, warehouse, table))
+    trial.part("recount", partial(_recount, trial, warehouse))
+    trial.part("gaps", partial(_gaps, trial, warehouse))
+    for view in views_filled_by(tables):
+        trial.tried(f"view {view.name}", partial(_viewed, warehouse, view))
+    for table in tables:
+        if not table.whole_entity:
+            trial.part(f"one date of {table.name}", partial(_year, trial, warehouse, table))
 
 
 def _scratch(warehouse: _DryFirst, location: str) -> str:
@@ -224,31 +235,27 @@ def _year(trial: _Trial, warehouse: _DryFirst, table: Table) -> None:
 
     if not trial.tried(f"a year of {table.name}", load):
         return
+    # Its staging table goes with the dataset.
     batch = _batch(trial, table, manifests[:1], _rows(table, ROWS), "preflight-day")
-    try:
-        warehouse.stage_rows(batch)
-        staged = _whole(warehouse, batch.staging_table)
-        name = warehouse.name_of(table.name)
-        day = warehouse.dry_run(f"SELECT * FROM {name} WHERE `{table.partition_field}` = DATE '{_FIRST_DAY}'")  # noqa: S608
-        whole = _whole(warehouse, table.name)
-        scope: dict[str, QueryValue] = {f"scope_{number}": one.values for number, one in enumerate(batch.scope)}
-        # The keys of the rest of the table: clustering finds a few blocks of them, which no dry run knows.
-        columns = ", ".join(f"`{one}`" for one in {*table.key, *(one.column for one in batch.scope)})
-        keys = warehouse.dry_run(f"SELECT {columns} FROM {name}") if asks_elsewhere(batch) else 0  # noqa: S608
-        counted = count_sql(table, warehouse), Cells(table, manifests[:1]).parameters
-        changes = changes_sql(batch, name, warehouse.name_of(batch.staging_table), by_keys=False), scope
-        asked: list[tuple[str, tuple[str, Mapping[str, QueryValue]], int]] = [
-            ("replace", _replace(batch, warehouse), day + staged),
-            ("changes", changes, day + 3 * staged + keys),
-            ("recount", counted, day),
-        ]
-        for step, (sql, parameters), allowed in asked:
-            run = partial(_pruned, warehouse, sql, parameters, allowed, whole)
-            trial.tried(f"one date: {step} of {table.name}", run)
-    except PipelineError as error:
-        trial.checks.append(Checked(f"one date of {table.name}", "fail", error.message, error.hint or _REMEDY))
-    finally:
-        warehouse.drop_staging(batch)
+    warehouse.stage_rows(batch)
+    staged = _whole(warehouse, batch.staging_table)
+    name = warehouse.name_of(table.name)
+    day = warehouse.dry_run(f"SELECT * FROM {name} WHERE `{table.partition_field}` = DATE '{_FIRST_DAY}'")  # noqa: S608
+    whole = _whole(warehouse, table.name)
+    scope: dict[str, QueryValue] = {f"scope_{number}": one.values for number, one in enumerate(batch.scope)}
+    # The keys of the rest of the table: clustering finds a few blocks of them, which no dry run knows.
+    columns = ", ".join(f"`{one}`" for one in {*table.key, *(one.column for one in batch.scope)})
+    keys = warehouse.dry_run(f"SELECT {columns} FROM {name}") if asks_elsewhere(batch) else 0  # noqa: S608
+    counted = count_sql(table, warehouse), Cells(table, manifests[:1]).parameters
+    changes = changes_sql(batch, name, warehouse.name_of(batch.staging_table), by_keys=False), scope
+    asked: list[tuple[str, tuple[str, Mapping[str, QueryValue]], int]] = [
+        ("replace", _replace(batch, warehouse), day + staged),
+        ("changes", changes, day + 3 * staged + keys),
+        ("recount", counted, day),
+    ]
+    for step, (sql, parameters), allowed in asked:
+        run = partial(_pruned, warehouse, sql, parameters, allowed, whole)
+        trial.tried(f"one date: {step} of {table.name}", run)
 
 
 def _pruned(

@@ -7,6 +7,7 @@ import datetime as dt
 import shlex
 import shutil
 import tempfile
+import traceback
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any, Literal
 
 from alerting.errors import ConfigurationError, PipelineError
 from alerting.object_store import ObjectMissing
+from alerting.redaction import redact
 from alerting.wording import plural
 from flows.coordination.blackout import blackouts_of, paused_until
 from flows.coordination.lease import read_lease, seems_taken
@@ -32,6 +34,7 @@ Result = Literal["pass", "warn", "fail", "skip"]
 MIN_DISK_BYTES = 1_000_000_000
 MIN_MEMORY_BYTES = 500_000_000
 _MORE_DISK = "free some space, or point TMPDIR at a larger disk"
+_SHOWN_CHARS = 300
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -68,11 +71,20 @@ def preflight(services: Services, source: str, now: dt.datetime, *, test_mail: b
 
 
 def tried(name: str, check: Callable[[], Checked]) -> Checked:
-    """The check, with an error of the taxonomy as its failure."""
+    """The check, with whatever it raises as its failure."""
     try:
         return check()
-    except PipelineError as error:
-        return Checked(name, "fail", f"{type(error).__name__}: {error.message}", error.hint or "see the message")
+    except Exception as error:  # a fault in a source's own code is a line of the report, and ends no other check
+        return failed_check(name, error, "see the message")
+
+
+def failed_check(name: str, error: Exception, remedy: str) -> Checked:
+    """The failed check that ``error`` stands for; ``remedy`` where it names none."""
+    if isinstance(error, PipelineError):
+        return Checked(name, "fail", f"{type(error).__name__}: {error.message}", error.hint or remedy)
+    at = traceback.extract_tb(error.__traceback__)[-1]
+    told = redact(f"{type(error).__name__}: {error}")[:_SHOWN_CHARS]
+    return Checked(name, "fail", told, f"probably ours: look at {at.filename}, line {at.lineno}")
 
 
 def _settings(services: Services) -> Checked:

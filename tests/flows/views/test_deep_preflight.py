@@ -90,3 +90,21 @@ def test_a_deep_preflight_without_a_bucket_says_so_and_makes_nothing(
     assert [one["name"] for one in answered.data["checks"]] == ["bucket"]
     assert "gcloud storage buckets create gs://no-such-bucket" in answered.data["checks"][0]["remedy"]
     assert _left(place)[0] == before
+
+
+def test_a_fault_of_ours_is_one_line_of_a_deep_preflight_which_still_takes_everything_away(
+    place: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def faulty(*_: Any) -> Any:
+        raise ZeroDivisionError("a fault of ours")
+
+    monkeypatch.setattr("flows.views.deep_preflight._load_twice", faulty)
+    monkeypatch.setattr("flows.views.deep_preflight._year", faulty)
+    before = _left(place)
+
+    checks = {one.name: one for one in deep_preflight(place.services, "bdl_box_scores")}
+
+    for name in ("loads of nba_bdl_games", "one date of nba_bdl_games"):
+        assert (checks[name].result, checks[name].detail) == ("fail", "ZeroDivisionError: a fault of ours")
+    assert checks["clean"].result == "pass"
+    assert _left(place) == before

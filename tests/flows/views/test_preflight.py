@@ -5,11 +5,12 @@ from __future__ import annotations
 import datetime as dt
 import shlex
 from copy import copy
+from typing import Any
 
 import pytest
 
 from flows.planning.requested import Selection, requested_partitions
-from flows.views.preflight import first_try
+from flows.views.preflight import first_try, preflight
 from scrapers.registry import scraper, sources
 
 NOW = dt.datetime(2026, 11, 29, 17, tzinfo=dt.UTC)
@@ -31,3 +32,15 @@ def test_the_first_try_of_every_source_is_a_command_that_asks_for_a_little_of_it
         selected = Selection(*map(dt.date.fromisoformat, words[3:-2]))
     found = requested_partitions(source, selected, NOW)
     assert 1 <= len(found) <= max(3, len(source.names_of_entities))
+
+
+def test_a_fault_in_the_code_of_a_source_is_one_line_of_the_report(place: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def faulty(*_: Any) -> Any:
+        raise KeyError("data")
+
+    monkeypatch.setattr(type(scraper("bdl_box_scores")), "inspect", faulty)
+    checks = {one.name: one for one in preflight(place.services, "bdl_box_scores", NOW, test_mail=False, canary=True)}
+    assert (checks["source"].result, checks["source"].detail) == ("fail", "KeyError: 'data'")
+    assert checks["source"].remedy.startswith("probably ours: look at ")
+    assert [name for name, one in checks.items() if one.result == "fail"] == ["source"]
+    assert "memory" in checks
