@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from alerting.errors import AuthenticationError, ConfigurationError, PipelineError, TransientError
 from alerting.outbox import Outbox
+from flows.cli.waiting import Standstill, steps_that_wait
 from flows.closing.mailing import FOLLOWED
 from flows.pages import run_page
 from flows.parameters import ASKED_BY, Engine, Publish, flat
@@ -160,7 +161,8 @@ def watched_family(services: Services, started: Started) -> Callable[[], Look | 
 
 
 def follow(watch: Callable[[], Look | None], started: Started, say: Callable[[str], None]) -> State[Any]:
-    """Waits for the end of a run; a bar on a terminal, a line per change elsewhere. Returns the final state.
+    """Waits for the end of a run; a bar on a terminal, a line per change elsewhere, and one for each standstill that a
+    step makes which is tried again later. Returns the final state.
 
     Ctrl+C asks the server to cancel the run, waits until it has ended, and passes ``KeyboardInterrupt`` on: its mail
     is sent and its state is saved. A second Ctrl+C stops waiting.
@@ -183,6 +185,7 @@ def follow(watch: Callable[[], Look | None], started: Started, say: Callable[[st
 def _follow(watch: Callable[[], Look | None], started: Started, say: Callable[[str], None]) -> State[Any]:
     at: Look | None = None
     shown, failures, windows = "", 0, 0
+    standstill = Standstill(lambda: _answer(steps_that_wait(started.flow_run_id)))
     # The rate of tqdm would count what was done before the run began.
     with tqdm(total=100.0, bar_format=_BAR, disable=not sys.stderr.isatty(), leave=True, dynamic_ncols=True) as bar:
         while True:
@@ -192,6 +195,8 @@ def _follow(watch: Callable[[], Look | None], started: Started, say: Callable[[s
                     say(f"window {window['name']}: flow run {window['flow_run_id']} {window['url']}".rstrip())
                 windows += len(begun)
                 at = watch() or at
+                line = f"{run.state_name}: {at.counts}" if at else f"{run.state_name}"
+                waits = standstill.line(line)
                 failures = 0
             except TransientError:
                 failures += 1
@@ -199,12 +204,13 @@ def _follow(watch: Callable[[], Look | None], started: Started, say: Callable[[s
                     raise
                 time.sleep(POLL_S)
                 continue
-            line = f"{run.state_name}: {at.counts}" if at else f"{run.state_name}"
             bar.n = at.percent if at else 0.0
             bar.set_description_str(", ".join(part for part in (line, at.pace if at else "") if part))
             if bar.disable and line != shown:
                 say(line)
                 shown = line
+            if waits:
+                say(waits)
             if run.state is not None and (run.state.is_final() or _waits_for_approval(run.state, started)):
                 return run.state
             time.sleep(POLL_S)
