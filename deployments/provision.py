@@ -21,6 +21,7 @@ from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
 from alerting.errors import ConfigurationError, PipelineError
+from alerting.redaction import one_line
 from deployments.deploying import deploy_all
 from flows.child_runs.shared_rate import bucket, limit_name
 from flows.views.server_checks import missing_server
@@ -87,14 +88,13 @@ async def provision_automations(path: Path) -> list[str]:
 
     An action names its deployment as ``flow/deployment``; its id is looked up here. Automations of the same name that
     an earlier, not idempotent ``prefect automation create`` left twice are reduced to one.
+
+    Raises ``ConfigurationError`` before any effect for a file that cannot be read as such, and for a deployment that
+    is not there.
     """
-    names = []
     async with get_client() as client:
-        for described in yaml.safe_load(path.read_text(encoding="utf-8"))["automations"]:
-            for action in described["actions"]:
-                if deployment := action.pop("deployment", ""):
-                    action["deployment_id"] = str((await client.read_deployment_by_name(deployment)).id)
-            wanted = AutomationCore.model_validate(described)
+        all_wanted = await _described_automations(client, path)
+        for wanted in all_wanted:
             known = await client.read_automations_by_name(wanted.name)
             for surplus in known[1:]:
                 await client.delete_automation(surplus.id)
@@ -102,8 +102,29 @@ async def provision_automations(path: Path) -> list[str]:
                 await client.update_automation(known[0].id, wanted)
             else:
                 await client.create_automation(wanted)
-            names.append(wanted.name)
-    return names
+    return [wanted.name for wanted in all_wanted]
+
+
+async def _described_automations(client: PrefectClient, path: Path) -> list[AutomationCore]:
+    found, deployment = list[AutomationCore](), ""
+    try:
+        for described in yaml.safe_load(path.read_text(encoding="utf-8"))["automations"]:
+            for action in described["actions"]:
+                if deployment := action.pop("deployment", ""):
+                    action["deployment_id"] = str((await client.read_deployment_by_name(deployment)).id)
+            found.append(AutomationCore.model_validate(described))
+    except ObjectNotFound as error:
+        raise _unfit(f"{path}: there is no deployment {deployment!r}", "write it as flow/deployment") from error
+    except (OSError, yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError) as error:
+        told = one_line(f"{type(error).__name__}: {error}")[:300]
+        raise _unfit(
+            f"{path} has no automations as docs/downstream.md shows them: {told}", f"look at {path}"
+        ) from error
+    return found
+
+
+def _unfit(what: str, hint: str) -> ConfigurationError:
+    return ConfigurationError(f"{what}. Nothing was provisioned", stage="provision", hint=hint)
 
 
 def refuse_without_server() -> None:
