@@ -38,6 +38,7 @@ from scrapers.registry import sources_of_family
 from scrapers.scrape import utc_now
 
 app = typer.Typer()
+_SHOWN_LINES = 20
 _GONE_COLUMNS = ("verdict", "partitions", "ranges", "why")
 
 
@@ -75,11 +76,17 @@ def verify(
     periods = found.by_month if by_month else found.by_year
     coverage: list[dict[str, Any]] = [{"period": period, **numbers} for period, numbers in periods.items()]
     columns = list(coverage[0]) if by_month and coverage else ["period", "partitions", "done", "percent"]
-    problems = [f"{key}: {problem}" for key, problem in list(found.problems.items())[:20]]
-    problems += [f"{key}: no fault, {text}" for key, text in list(found.told.items())[:20]]
+    problems = _first_of([f"{key}: {problem}" for key, problem in found.problems.items()])
+    problems += _first_of([f"{key}: no fault, {text}" for key, text in found.told.items()])
     lines += [*table(coverage, columns), *problems]
     show(found.to_dict(), [*lines, *table(found.unavailable, _GONE_COLUMNS)], as_json)
     finish(found.passed)
+
+
+def _first_of(lines: list[str]) -> list[str]:
+    """As many as a screen takes, and how many more there are."""
+    more = len(lines) - _SHOWN_LINES
+    return [*lines[:_SHOWN_LINES], *([f"and {plural(more, 'more line')}: --json has all"] if more > 0 else [])]
 
 
 @app.command()

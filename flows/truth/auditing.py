@@ -114,9 +114,7 @@ def tell(services: Services, lines: Iterable[Mapping[str, Any]]) -> None:
     lines = list(lines)
     if not lines:
         return
-    told = [
-        f"{plural(line['count'], 'partition')} {_words(line)}: {line['ranges'][:500]}. {line['why']}" for line in lines
-    ]
+    told = [_told(line) for line in lines]
     sources = sorted({line["source"] for line in lines})
     alone = len(lines) == 1
     services.alerts.record_error(
@@ -128,9 +126,26 @@ def tell(services: Services, lines: Iterable[Mapping[str, Any]]) -> None:
             if alone
             else "\n".join(f"{line['source']}: {text}" for line, text in zip(lines, told, strict=True)),
             severity="CRITICAL" if any(line["deficit"] == Deficit.UNMAPPED for line in lines) else "ERROR",
-            hint="; ".join(f"gapless repair {source} --reason audit" for source in sources),
+            hint="; ".join(dict.fromkeys(map(_next_of, lines))),
         )
     )
+
+
+def _told(line: Mapping[str, Any]) -> str:
+    if not line["ranges"]:
+        return f"{_words(line)}: {line['why']}"
+    return f"{plural(line['count'], 'partition')} {_words(line)}: {line['ranges'][:500]}. {line['why']}"
+
+
+def _next_of(line: Mapping[str, Any]) -> str:
+    """The command for one line: `gapless repair` knows installed sources, and leaves reviews to a person."""
+    if line["deficit"] == Deficit.UNMAPPED:
+        return f"install the code of {line['source']}"
+    if line["deficit"] == Deficit.NOT_AUDITED:
+        return f"gapless audit {line['source']}"
+    if line["deficit"] == Deficit.IN_REVIEW:
+        return f"gapless reviews --source {line['source']}"
+    return f"gapless repair {line['source']} --reason audit"
 
 
 def _words(line: Mapping[str, Any]) -> str:
@@ -145,7 +160,8 @@ def reopen(services: Services, source: str, findings: Sequence[Finding], by: str
     Raises ``LeaseHeld`` when a run works on the source.
     """
     if any(one.deficit is Deficit.UNMAPPED for one in findings):
-        raise ConfigurationError(findings[0].why, source=source, stage="repair", hint="install the missing processor")
+        why = next(one.why for one in findings if one.deficit is Deficit.UNMAPPED)
+        raise ConfigurationError(why, source=source, stage="repair", hint="install the missing processor")
     with held_by_hand(services, source, "repair", compress_dates(one.partition for one in findings)[:200]) as lease:
         _reopen(services, lease, findings, by, now)
     return sorted({one.partition for one in findings if one.deficit not in LEFT_TO_OTHERS})

@@ -44,7 +44,7 @@ class Leftover:
 
 
 def find_leftovers(services: Services, source: str, now: dt.datetime, min_age: dt.timedelta) -> list[Leftover]:
-    """Leftovers of one source, oldest first. Reads only."""
+    """Leftovers of one source, by kind and name. Reads only."""
     before = now - min_age
     resumable_for = dt.timedelta(hours=services.settings.checkpoint_max_age_h)
     found = [

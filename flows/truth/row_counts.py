@@ -3,9 +3,6 @@
 # Names in the SQL are table and column names of our own row models; every value is a parameter.
 # ruff: noqa: S608
 
-# Names in the SQL are table and column names of our own row models; every value is a parameter.
-# ruff: noqa: S608
-
 from __future__ import annotations
 
 import datetime as dt

@@ -204,9 +204,10 @@ def within(history: History, scraper: Scraper, first: dt.date, last: dt.date, no
     cells = [one for one in history.cells if one.partition.start <= last and one.partition.end > first]
     begin, end = max(first, scraper.floor), min(last, scraper.last_settled(now))
     earliest = scraper.earliest(now)
-    for entity in history.by_entity if scraper.has_series else ("",):
-        known = {one.partition.key for one in cells}
-        asked_for = partitions_between(begin, end, scraper.zone, scraper.step, entity) if begin <= end else []
+    known = {one.partition.key for one in cells}
+    for entity, last_of_it in last_dates(scraper, history.states, end).items():
+        until = min(end, last_of_it)
+        asked_for = partitions_between(begin, until, scraper.zone, scraper.step, entity) if begin <= until else []
         unknown = (one for one in asked_for if one.key not in known)
         cells += [
             _unaskable(scraper, one, earliest) or Cell(one, Verdict.PLANNED.value, NEVER_ASKED) for one in unknown

@@ -208,6 +208,32 @@ def test_five_deficits_of_two_sources_are_one_alert() -> None:
     assert len(told) == 1
 
 
+def test_what_no_repair_can_mend_is_told_with_what_does() -> None:
+    from types import SimpleNamespace
+
+    told: list[Any] = []
+    lines = [
+        {"source": source, "deficit": deficit, "count": 1, "ranges": ranges, "why": why}
+        for source, deficit, ranges, why in (
+            ("gone", "unmapped", "", "no processor of that name"),
+            ("a", "not_audited", "", "StateUnreadable: leases/a.json"),
+            ("b", "in_review", "2025-01-03", "rows of bf-1 wait for approval"),
+            ("c", "short", "2025-01-04", "rows now and when verified differ"),
+        )
+    ]
+    auditing.tell(SimpleNamespace(alerts=SimpleNamespace(record_error=told.append)), lines)
+    (one,) = told
+    assert one.message.splitlines() == [
+        "gone: unmapped: no processor of that name",
+        "a: not audited: StateUnreadable: leases/a.json",
+        "b: 1 partition in review: 2025-01-03. rows of bf-1 wait for approval",
+        "c: 1 partition short: 2025-01-04. rows now and when verified differ",
+    ]
+    assert one.hint == (
+        "install the code of gone; gapless audit a; gapless reviews --source b; gapless repair c --reason audit"
+    )
+
+
 def never_attempted(place: Any) -> str:
     """Without a range, as the schedule asks."""
     found = summarised(auditing.audit_sources(place.services, [SOURCE], utc_now(), None, dt.date(2025, 2, 10)))

@@ -6,7 +6,7 @@ import datetime as dt
 from typing import Any
 
 from flows.ledger.entry import LedgerEntry, Verdict
-from flows.truth.whole_history import History, history_of
+from flows.truth.whole_history import History, history_of, within
 from scrapers.base import Findings, Page, Request, Scraper
 from scrapers.partition import Partition
 from scrapers.rate import Rate
@@ -135,3 +135,21 @@ def test_whole_entities_are_there_as_soon_as_the_source_declares_them() -> None:
 
 def test_a_source_of_which_nothing_is_known_says_so() -> None:
     assert history_of(Daily(), {}, (), NOW).headline == "nothing is known yet"
+
+
+def test_a_period_misses_every_entity_that_the_source_has_and_a_former_one_until_its_last_date_only() -> None:
+    class Shops(Daily):
+        has_series = True
+        entities = ("asked", "never")
+
+    shops = Shops()
+    known = dict([entry("asked@2025-01-06"), entry("closed@2025-01-06")])
+    history = history_of(shops, known, ("closed@2025-01-05",), NOW)
+    found = within(history, shops, dt.date(2025, 1, 6), dt.date(2025, 1, 7), NOW)
+    assert found.states == {
+        "asked@2025-01-06": "verified",
+        "asked@2025-01-07": "planned",
+        "closed@2025-01-06": "verified",
+        "never@2025-01-06": "planned",
+        "never@2025-01-07": "planned",
+    }
