@@ -159,7 +159,9 @@ def reconcile(source: Source, apply: Apply = False, as_json: Json = False) -> No
     verb = "rebuilt" if apply else "can be rebuilt; --apply writes them" if rows else "to rebuild"
     data = {"source": source, "applied": apply, "entries": rows}
     show(
-        data, [f"{len(rows)} ledger entries {verb}", *table(rows, ("partition", "was", "verdict", "attempt"))], as_json
+        data,
+        [f"{plural(len(rows), 'ledger entry')} {verb}", *table(rows, ("partition", "was", "verdict", "attempt"))],
+        as_json,
     )
 
 

@@ -37,7 +37,7 @@ def _causes(services: Services, backfill_id: str) -> list[str]:
     groups = group_incidents(IncidentJournal(services.store).read(backfill_id)).groups
     lines = []
     for group in groups[:_SHOWN_CAUSES]:
-        ranges = cut_items(group.ranges.split(", "), _SHOWN_RANGES)
+        ranges = cut_items(group.ranges.split(", "), _SHOWN_RANGES) if group.ranges else "the run"
         told = " ".join(group.sample.message.split())[:_SHOWN_CHARS]
         lines.append(printable(f"{group.cause_id}: {group.sample.error_type}, {ranges}: {told}"))
     if len(groups) > _SHOWN_CAUSES:

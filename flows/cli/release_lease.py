@@ -10,6 +10,7 @@ from alerting.object_store import GenerationConflict
 from alerting.store_clock import StoreClock
 from flows.coordination.intervention import Intervention
 from flows.coordination.lease import is_taken, lease_record
+from flows.views.situation import cancel_command
 from flows.wiring import Services
 
 _HOLDING = ("held", "paused")
@@ -42,7 +43,10 @@ def release_by_hand(
             f"the holder may be alive: {held.describe()}, Prefect says {state or 'nothing'}. Nothing was done",
             source=source,
             stage="lease",
-            hint=f"prefect flow-run cancel {held.flow_run_id}; it expires by itself at {held.expires_at:%H:%M:%S} UTC",
+            hint=(
+                f"{cancel_command(held.flow_run_id)}; it expires by itself at {held.expires_at:%H:%M:%S} UTC without a "
+                "heartbeat"
+            ),
         )
     trace = {
         "source": source,

@@ -19,6 +19,7 @@ from alerting.outbox import Outbox, OutboxEntry
 from alerting.ranges import compress_dates
 from alerting.run_facts import RunFacts, Wait
 from alerting.store_clock import StoreClock
+from alerting.wording import plural
 from flows.closing.announcing import announce, run_events
 from flows.closing.close_family import family_ending, family_facts, told_steps
 from flows.closing.dropping import settle_review, waiting_ids
@@ -71,7 +72,7 @@ def recount(
     if aborted and untouched and verdict == "COMPLETE":
         # Everything is good, but not by this run: it was to do good dates again and did not come to them.
         verdict = f"ABORTED({aborted})"
-        facts = dataclasses.replace(facts, notes=[*facts.notes, _told_untouched(facts, untouched)])
+        facts = dataclasses.replace(facts, notes=[*facts.notes, _told_untouched(facts, untouched, len(keys))])
     tables = services.source_kit(facts.source).scraper.tables
     return dataclasses.replace(
         with_data_facts(facts, tables, entries, plan.since),
@@ -108,9 +109,9 @@ def _untouched(backfill_id: str, plan: StoredPlan, ledger: Mapping[str, LedgerEn
     ]
 
 
-def _told_untouched(facts: RunFacts, keys: list[str]) -> str:
+def _told_untouched(facts: RunFacts, keys: list[str], planned: int) -> str:
     return (
-        f"{len(keys):,} of {facts.planned or 0:,} planned partitions not done again (mode {facts.mode}); good by "
+        f"{len(keys):,} of {plural(planned, 'planned partition')} not done again (mode {facts.mode}); good by "
         f"earlier runs: {compress_dates(keys)}"
     )
 

@@ -245,7 +245,7 @@ def diff_lines(review: Review) -> list[str]:
     for table in review.diff.tables:
         total = table.total
         lines.append(
-            f"{table.table}: {total.created:,} rows added, {total.updated:,} changed, {total.removed:,} removed"
+            f"{table.table}: {plural(total.created, 'row')} added, {total.updated:,} changed, {total.removed:,} removed"
         )
         months = list(table.months.items())
         lines += [

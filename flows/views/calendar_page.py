@@ -24,6 +24,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from alerting.coverage import LOOKS, Look, look_of
+from alerting.ranges import compressed_items, expand_dates
 from alerting.redaction import printable
 from alerting.wording import cut_items
 from flows.truth.inventory import first_date_of
@@ -165,19 +166,22 @@ def command_for(source: str, state: str, keys: Sequence[str]) -> str:
         return f"gapless reviews --source {source}"
     if state == UNREADABLE:
         return f"gapless reconcile {source} --apply"
-    whole = [key for key in keys if first_date_of(key) is None]
-    dates = sorted(key for key in keys if "@" not in key)
-    if whole:
-        return (
-            f"gapless run {source} --entities {shlex.quote(','.join(sorted(whole)[:_SHOWN_WORDS]))} --reason gap_repair"
-        )
-    if state == "shrunk" and dates:
-        return f"gapless run {source} {_first(dates[0])} {_last(dates[-1])} --accept-shrink --reason WHY"
     if state.startswith("failed"):
         return f"gapless retry-failed {source} --reason errors"
-    if not dates:
+    # Each only what its line is about: dates between them may be nobody's, or shrunk for another reason.
+    how = "--accept-shrink --reason WHY" if state == "shrunk" else "--reason gap_repair"
+    whole = [key for key in keys if first_date_of(key) is None]
+    if whole:
+        return f"gapless run {source} --entities {shlex.quote(','.join(sorted(whole)[:_SHOWN_WORDS]))} {how}"
+    if state != "shrunk" and any("@" in key for key in keys):
         return f"gapless repair {source} --reason gap_repair"
-    return f"gapless run {source} {_first(dates[0])} {_last(dates[-1])} --reason gap_repair"
+    items = compressed_items(keys, join="..")[:_SHOWN_WORDS]
+    dates = sorted(key.rpartition("@")[2] for key in expand_dates(", ".join(items)))
+    if state == "doubted":
+        # A run takes a proven empty date for done.
+        return f"gapless repair {source} {_first(dates[0])} {_last(dates[-1])} {how}"
+    listed = f" --dates {shlex.quote(','.join(items))}" if len(items) > 1 or "@" in items[0] else ""
+    return f"gapless run {source} {_first(dates[0])} {_last(dates[-1])}{listed} {how}"
 
 
 def _first(key: str) -> str:

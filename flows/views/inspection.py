@@ -49,6 +49,7 @@ BLAME: Mapping[str, str] = {
     "LeaseHeld": "nobody: another run works on the source",
     "Narrowed": "nobody: less was asked for than the settings want now",
     "Reopened": "nobody: an audit asked for it again",
+    "NotApproved": "nobody: a person did not approve its rows, or did not decide in time",
 }
 
 

@@ -261,11 +261,11 @@ class Situation:
             look = f"gapless reviews {self.review.review_id}"
             return f"look at it: {look}; then {self.review.approve_command}, or {self.review.reject_command}"
         if self.state is State.HUNG and self.lease:
-            return f"look at its log, then cancel it: prefect flow-run cancel {self.lease.flow_run_id}"
+            return f"look at its log, then cancel it: {cancel_command(self.lease.flow_run_id)}"
         if self.state is State.DEAD:
             return "nothing to do: the watchdog mails and frees it within five minutes; sooner: gapless send-owed"
         if self.paused_for == PERSON and self.lease:
-            return f"press Resume in Prefect, or give it up: prefect flow-run cancel {self.lease.flow_run_id}"
+            return f"press Resume in Prefect, or give it up: {cancel_command(self.lease.flow_run_id)}"
         if self.is_overdue:
             return "start a worker: prefect worker start --pool gapless"
         if self.is_alive and self.lease:
@@ -290,11 +290,18 @@ class Situation:
         return self.again
 
     @property
+    def retry_failed(self) -> str:
+        """The command that takes up what has failed."""
+        return f"gapless retry-failed {self.source} --reason errors"
+
+    @property
     def again(self) -> str:
         """The command that takes up everything that is not good, whatever became of it; "" when all is."""
         keys = self.open_keys
         if not keys:
             return ""
+        if all(self.entries[key].has_failed for key in keys):
+            return self.retry_failed
         ranges = compress_dates(keys, join="..")
         if self.scraper.step == "whole":
             return f"gapless run {self.source} --entities '{ranges}' --reason errors"
@@ -302,6 +309,15 @@ class Situation:
         is_told = "," in ranges or self.scraper.has_series
         days = f" --dates '{ranges}'" if is_told and len(ranges) <= MAX_PASTED else ""
         return f"gapless run {self.source} {first} {last}{days} --reason errors"
+
+
+def cancel_command(flow_run_id: str) -> str:
+    """What ends a flow run; a holder without one is a command at somebody's terminal.
+
+    >>> cancel_command("1b2c"), cancel_command("")
+    ('prefect flow-run cancel 1b2c', 'Ctrl+C where it was typed')
+    """
+    return f"prefect flow-run cancel {flow_run_id}" if flow_run_id else "Ctrl+C where it was typed"
 
 
 def at(instant: dt.datetime) -> str:

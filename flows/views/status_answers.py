@@ -14,7 +14,7 @@ from flows.planning.known_first_date import known_scraper
 from flows.planning.refused_tier import refused_tier
 from flows.run.data_facts import changes_rows, shrunk_text
 from flows.views.inspection import Cause, causes_of, mail_state
-from flows.views.situation import APPROVAL, BLOCK, DEAD_KEY, PERSON, QUOTA, Situation, State, at
+from flows.views.situation import APPROVAL, BLOCK, DEAD_KEY, PERSON, QUOTA, Situation, State, at, cancel_command
 from flows.wiring import Services
 from processors import table_budget
 from scrapers.pace.quota import account_period, used_by_source
@@ -117,6 +117,9 @@ def _failures(seen: Seen) -> str:
     for cause in causes[:_SHOWN_CAUSES]:
         ranges = compress_dates(cause.partitions, counts=True)
         lines.append(f"{len(cause.partitions)} x {cause.verdict} {cause.error_type}: {ranges}")
+    if len(causes) > _SHOWN_CAUSES:
+        more = plural(len(causes) - _SHOWN_CAUSES, "more cause")
+        lines.append(f"and {more}: gapless status {seen.situation.source} --failed")
     return "\n".join(lines)
 
 
@@ -138,14 +141,14 @@ def _raw(seen: Seen) -> str:
 
 def _rerun(now: Situation) -> str:
     if now.is_alive and now.lease:
-        cancel = f"prefect flow-run cancel {now.lease.flow_run_id}" if now.lease.flow_run_id else "Ctrl+C"
+        cancel = cancel_command(now.lease.flow_run_id)
         return f"cancel it at any time ({cancel}): what is done stays; a rerun is {now.refusal}; nothing is doubled"
     if now.state is State.DEAD:
         return f"it is dead; a rerun takes over from it now: {_NOTHING_DOUBLED}"
     if now.paused_for == APPROVAL:
         return f"nothing runs; a rerun leaves what waits for approval as it is, and does the rest: {_NOTHING_DOUBLED}"
     if now.paused_for == PERSON and now.lease:
-        cancel = f"prefect flow-run cancel {now.lease.flow_run_id}"
+        cancel = cancel_command(now.lease.flow_run_id)
         return f"give it up: {cancel}; a rerun takes the source over now, and ends it: {_NOTHING_DOUBLED}"
     if now.refusal:
         return f"nothing runs; a rerun is {now.refusal}; nothing is doubled"
@@ -160,10 +163,9 @@ def _retry(seen: Seen) -> str:
     now = seen.situation
     if not seen.failed:
         return "nothing failed"
-    command = f"gapless retry-failed {now.source} --reason errors"
     if now.resume and not now.is_overdue and not now.is_held:
-        return f"none is needed: {now.headline}; to resume sooner: {command}{_when(now)}"
-    return f"{command}{_when(now)}"
+        return f"none is needed: {now.headline}; to resume sooner: {now.retry_failed}{_when(now)}"
+    return f"{now.retry_failed}{_when(now)}"
 
 
 def _when(now: Situation) -> str:
@@ -272,8 +274,11 @@ def _unavailable(seen: Seen) -> str:
     if scraper.horizon:
         floor += f"; it answers for dates from {scraper.earliest(seen.situation.now)} on"
     lines = [f"{floor}; given up: {compress_dates(entry.partition for entry in gone) or 'none'}"]
-    lines += [f"{entry.partition}: {entry.accepted}" for entry in seen.situation.entries.values() if entry.accepted]
-    return "\n".join(lines[:_SHOWN_ACCEPTED])
+    accepted = [f"{entry.partition}: {entry.accepted}" for entry in seen.situation.entries.values() if entry.accepted]
+    lines += accepted[:_SHOWN_ACCEPTED]
+    if len(accepted) > _SHOWN_ACCEPTED:
+        lines.append(f"and {plural(len(accepted) - _SHOWN_ACCEPTED, 'more accepted loss')}")
+    return "\n".join(lines)
 
 
 def _urgency(seen: Seen) -> str:

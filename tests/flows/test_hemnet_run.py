@@ -326,7 +326,7 @@ def test_every_question_of_the_guide_of_sold_homes_has_its_answer(
     (failed,) = now["failed"]
     assert (failed["error_type"], failed["ranges"], failed["partitions"]) == ("SourceUnavailable", "2020-03", 1)
     assert failed["example"].startswith("hemnet_details 2020-03 [scrape]: ")
-    assert now["next_step"] == "gapless run hemnet_details 2020-03-01 2020-03-31 --reason errors"
+    assert now["next_step"] == "gapless retry-failed hemnet_details --reason errors"
     site.trouble()
     calls = site.count
     _, facts = ran("2020-03-01", "2020-03-31", source="hemnet_details")

@@ -75,7 +75,10 @@ function link(text, target) {
 function commandOf(cell) {
   const date = /^\d{4}-\d{2}-\d{2}$/.test(cell.key);
   if (cell.letter === cell.letter.toLowerCase()) return date ? `gapless verify ${cell.source} ${cell.key} ${cell.key}` : "";
-  if (date) return `gapless run ${cell.source} ${cell.key} ${cell.key} --reason gap_repair`;
+  if (cell.letter === "A") return `gapless reviews --source ${cell.source}`;
+  // A run takes a proven empty date for done.
+  const verb = cell.letter === "D" ? "repair" : "run";
+  if (date) return `gapless ${verb} ${cell.source} ${cell.key} ${cell.key} --reason gap_repair`;
   return `gapless repair ${cell.source} --reason gap_repair`;
 }
 

@@ -141,7 +141,7 @@ def test_status_of_all_is_a_line_a_source_and_watches_at_a_terminal_alone(
     assert len(lines) == 1 + len(sources())
     (mine,) = [line for line in lines if line.startswith(SOURCE)]
     assert mine.split()[1:5] == ["idle", "2", "of", "3"]
-    assert mine.endswith(f"gapless run {SOURCE} 2025-01-05 2025-01-05 --reason errors")
+    assert mine.endswith(f"gapless retry-failed {SOURCE} --reason errors")
     assert set(gapless("status", "--json").data) == set(sources())
     refused = gapless("status", "--watch")
     assert (refused.code, refused.out) == (2, "")

@@ -16,7 +16,7 @@ def test_a_run_with_gaps_ends_with_its_causes_and_the_command_that_takes_them_up
     assert lines == [
         f"Failed: {facts.verdict}: 3 planned",
         "C1: SourceUnavailable, 2025-01-04: the source answered 500, expected 200: Server error",
-        f"next: gapless run {SOURCE} 2025-01-04 2025-01-04 --reason errors",
+        f"next: gapless retry-failed {SOURCE} --reason errors",
         f"record: gapless record {run.backfill_id}",
     ]
 

@@ -71,17 +71,36 @@ def test_what_needs_attention_is_told_in_words_with_its_command() -> None:
     page = html.unescape(calendar_page([daily(1)], BUCKET, NOW))
     assert "SourceUnavailable" in page
     assert "gapless retry-failed toy --reason errors" in page
-    assert "gapless run toy 2019-03-05 2025-03-08 --reason gap_repair" in page
+    planned = "2019-03-05..2019-03-08,2022-03-05..2022-03-08,2025-03-05..2025-03-08"
+    assert f"gapless run toy 2019-03-05 2025-03-08 --dates {planned} --reason gap_repair" in page
 
 
 @pytest.mark.parametrize(
     ("state", "keys", "command"),
     [
         ("verified", ["2025-01-03"], ""),
-        ("planned", ["2025-01-03", "2025-01-05"], "gapless run toy 2025-01-03 2025-01-05 --reason gap_repair"),
+        ("planned", ["2025-01-03", "2025-01-04"], "gapless run toy 2025-01-03 2025-01-04 --reason gap_repair"),
+        (
+            "planned",
+            ["2025-01-07", "2025-01-03", "2025-01-04"],
+            "gapless run toy 2025-01-03 2025-01-07 --dates 2025-01-03..2025-01-04,2025-01-07 --reason gap_repair",
+        ),
         ("planned", ["2025-01", "2025-02"], "gapless run toy 2025-01-01 2025-02-28 --reason gap_repair"),
         ("shrunk", ["2025-01-03"], "gapless run toy 2025-01-03 2025-01-03 --accept-shrink --reason WHY"),
+        (
+            "shrunk",
+            ["2025-01-03", "2025-01-09"],
+            "gapless run toy 2025-01-03 2025-01-09 --dates 2025-01-03,2025-01-09 --accept-shrink --reason WHY",
+        ),
+        ("shrunk", ["season24"], "gapless run toy --entities season24 --accept-shrink --reason WHY"),
+        (
+            "shrunk",
+            ["shop@2025-01-03"],
+            "gapless run toy 2025-01-03 2025-01-03 --dates shop@2025-01-03 --accept-shrink --reason WHY",
+        ),
         ("failed_permanent", ["2025-01-03"], "gapless retry-failed toy --reason errors"),
+        ("doubted", ["2025-01-03", "2025-01-09"], "gapless repair toy 2025-01-03 2025-01-09 --reason gap_repair"),
+        ("staged", ["2025-01-03"], "gapless reviews --source toy"),
         ("planned", ["a.ca~agendas", "b.ca"], "gapless run toy --entities 'a.ca~agendas,b.ca' --reason gap_repair"),
         ("planned", ["season24"], "gapless run toy --entities season24 --reason gap_repair"),
         ("planned", ["lakers@2025-01-03"], "gapless repair toy --reason gap_repair"),
