@@ -62,14 +62,16 @@ def _refuse(plan: Plan, table: Table, there: set[dt.date], days: set[dt.date]) -
     more = len(days - there)
     if not more or len(there) + more <= MOST_PARTITIONS:
         return
+    room = MOST_PARTITIONS - len(there)
+    if room > 0:
+        hint = f"ask for {plural(room, 'date')} at most, and again after it: dates without rows take no partition"
+    else:
+        other = f'a table of its own for older dates, or granularity="MONTH" for {table.name}'
+        hint = f"{other}: docs/deploy-gcp.md#bigquery-limits"
     raise ConfigurationError(
         f"{table.name} has {plural(len(there), 'partition')} and this plan may add {more:,}; BigQuery takes "
         f"{PARTITIONS_PER_TABLE:,} a table, and a run stays below {MOST_PARTITIONS:,}. Nothing was done",
         source=plan.source,
         stage="plan",
-        hint=(
-            f"ask for {plural(room, 'date')} at most, and again after it: dates without rows take no partition"
-            if (room := MOST_PARTITIONS - len(there)) > 0
-            else f'a table of its own for older dates, or granularity="MONTH" for {table.name}: docs/deploy-gcp.md#bigquery-limits'
-        ),
+        hint=hint,
     )
