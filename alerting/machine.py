@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import socket
 from pathlib import Path
@@ -17,10 +18,15 @@ def machine_name() -> str:
     """
     name = socket.gethostname()
     with contextlib.suppress(OSError):
-        name += f".{_BOOT.read_text()[:8]}"
+        name += f".{_beginning(_BOOT)}"
     with contextlib.suppress(OSError):
         name += f".{_NAMESPACE.stat().st_ino}"
     return name
+
+
+@functools.cache
+def _beginning(path: Path) -> str:
+    return path.read_text()[:8]
 
 
 def is_process_gone(machine: str, pid: int) -> bool:

@@ -7,7 +7,6 @@ claim; a claim ends by itself.
 
 from __future__ import annotations
 
-import copy
 import datetime as dt
 import os
 import threading
@@ -214,8 +213,9 @@ class Outbox:
             stored = record.update(changed)
         if stored is None:
             return None
-        # A copy: whoever is given the entry may change it.
-        self._written[backfill_id] = Version(copy.deepcopy(stored.value), stored.generation)
+        # A copy: whoever is given the entry may change it. By way of JSON it takes less than half of deepcopy's time.
+        copied = _ADAPTER.validate_json(_ADAPTER.dump_json(stored.value))
+        self._written[backfill_id] = Version(copied, stored.generation)
         return stored.value
 
     def claim(

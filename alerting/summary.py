@@ -128,6 +128,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
+        auto_reload=False,
     )
     environment.globals.update(coverage_lines=coverage_text, shortened=shortened)
     environment.tests.update(command=is_command)

@@ -163,7 +163,8 @@ def _unsupported(model: type[BaseModel], name: str, annotation: Any, why: str = 
     )
 
 
-def schema_hash(columns: Sequence[Column]) -> str:
+@functools.lru_cache(maxsize=256)
+def schema_hash(columns: tuple[Column, ...]) -> str:
     """Changes with names, types, modes and order, not with descriptions."""
     bare = repr([_undescribed(column) for column in columns])
     return hashlib.sha256(bare.encode()).hexdigest()[:16]
