@@ -19,6 +19,8 @@ LOCK := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet $(UP
 
 # Compiled modules are kept, whatever the environment says: tests start hundreds of children, each on the same modules.
 unexport PYTHONDONTWRITEBYTECODE
+# Help, forms and tables are described by docstrings.
+unexport PYTHONOPTIMIZE
 
 .PHONY: help run simulate season up down status test check unit long mutants smoke e2e faults fuzz bench screenshots lock pins audit dist sbom clean
 

@@ -8,7 +8,12 @@ from __future__ import annotations
 
 # Nothing else here, and nothing slow: before `main` runs, Ctrl+C is a traceback.
 import errno
+import os
 import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 INTERRUPTED = 130
 _UNWRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
@@ -47,6 +52,25 @@ def write_what_no_locale_has() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def impossible_prefect_setting(error: ValueError) -> str:
+    """What to say where Prefect cannot be loaded for what the environment or a profile sets; "" for another error.
+
+    No value, as it may be a secret.
+    """
+    if not type(error).__module__.startswith("pydantic") or not str(getattr(error, "title", "")).endswith("Settings"):
+        return ""
+    details: Any = error
+    found = details.errors(include_input=False, include_url=False, include_context=False)
+    # Of a default that follows from another setting, that one is told.
+    problems = {str(one["loc"][0]): one["msg"] for one in found if one["type"] != "default_factory_not_called"}
+    endings = tuple(f"_{name.upper()}" for name in problems)
+    names = sorted(name for name in os.environ if name.startswith("PREFECT_") and name.endswith(endings))
+    told = "; ".join(f"{name}: {what}" for name, what in problems.items())
+    where = " and ".join(names) or "the profile of Prefect (prefect config view)"
+    told = f"Prefect cannot be loaded, a setting of it is impossible: {told}. Nothing was done"
+    return f"error: {told}. Next: correct {where}\n"
+
+
 def main() -> int:
     """The ``gapless`` command; returns its exit code."""
     try:
@@ -61,6 +85,11 @@ def main() -> int:
         return 1
     except KeyboardInterrupt:
         return INTERRUPTED
+    except ValueError as error:
+        if not (told := impossible_prefect_setting(error)):
+            raise
+        sys.stderr.write(told)
+        return 1
     except OSError as error:
         if error.errno not in _UNWRITTEN:
             raise

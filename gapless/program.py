@@ -5,7 +5,7 @@ Our programs take a second to import, in which none of them can catch anything.
 
 import sys
 
-from gapless import INTERRUPTED, write_what_no_locale_has
+from gapless import INTERRUPTED, impossible_prefect_setting, write_what_no_locale_has
 
 
 def main() -> int:
@@ -17,6 +17,11 @@ def main() -> int:
         runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
     except KeyboardInterrupt:
         return INTERRUPTED
+    except ValueError as error:
+        if not (told := impossible_prefect_setting(error)):
+            raise
+        sys.stderr.write(told)
+        return 1
     return 0
 
 

@@ -92,7 +92,9 @@ def make_tables(stack: Stack, *, is_season: bool = False) -> None:
 
 def _provisioning_of(stack: Stack, is_season: bool) -> Any:
     """Everything that imports Prefect is imported here, after the environment names the stack's server, because Prefect
-    reads its settings at import."""
+    reads its settings at import. Those of another server and profile have no business here."""
+    for name in [name for name in os.environ if name.startswith("PREFECT_")]:
+        del os.environ[name]
     os.environ.update(stack.environment())
     if is_season:
         os.environ.update(importlib.import_module("deployments.local.season_job").ENVIRONMENT)

@@ -155,8 +155,10 @@ def start_child(
         ChildFailed: The program could not be started.
     """
     serving, given = serving or Serving(), inherited or Inherited()
-    # Paths and logs are UTF-8 in every locale: DuckDB cannot open a path that Python read in another one.
+    # Paths and logs are UTF-8 in every locale: DuckDB cannot open a path that Python read in another one. Optimized,
+    # forms and tables would lose their descriptions, which are docstrings.
     merged = {**os.environ, "PYTHONUTF8": "1", **given.environment}
+    merged.pop("PYTHONOPTIMIZE", None)
     merged = {key: value for key, value in merged.items() if value != "" or key not in given.environment}
     log_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     log_path.touch(mode=0o600)

@@ -104,6 +104,26 @@ def test_a_locale_without_a_character_gets_its_code_and_json_says_the_same(monke
     assert json.loads(document) == {"range": "2025-01-01…🟩"}
 
 
+@pytest.mark.parametrize("start_of", ["gapless", "gapless.program"])
+def test_an_impossible_setting_of_prefect_is_one_line_that_names_its_variable_and_no_value(start_of: str) -> None:
+    words = {"gapless": ["approve", "bf-0", "--reason", "x"], "gapless.program": ["deployments.provision"]}
+    done = subprocess.run(
+        [sys.executable, "-m", start_of, *words[start_of]],
+        env={**os.environ, "PREFECT_LOGGING_LEVEL": "CHATTY"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 1
+    said = done.stderr.splitlines()[-1]
+    assert said.startswith(
+        "error: Prefect cannot be loaded, a setting of it is impossible: level: Input should be 'DEBUG'"
+    )
+    assert said.endswith("Nothing was done. Next: correct PREFECT_LOGGING_LEVEL")
+    assert "CHATTY" not in said
+
+
 class Full(io.StringIO):
     """What a file is on a disk without room."""
 
