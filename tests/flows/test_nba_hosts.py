@@ -155,6 +155,7 @@ def test_n22_n40_the_newest_objects_of_a_source_lie_by_source_and_date_and_are_t
 ) -> None:
     assert ran(services, "nba_scoreboard").verdict == "COMPLETE"
     told = source_status(services, "nba_scoreboard", utc_now(), newest=4)["newest_objects"]
+    assert [one["written_at"] for one in told] == sorted((one["written_at"] for one in told), reverse=True)
     landed = [one["uri"].partition("/landing/")[2] for one in told]
     assert {path.partition("/attempt=")[0] for path in landed} == {
         f"source=nba_scoreboard/partition={day}" for day in (DAY, NEXT)

@@ -415,8 +415,10 @@ def test_h05_h14_d06_a_plan_says_how_much_is_done_and_how_much_is_left(place: An
 
 def test_v11_h24_verify_prints_five_lines_and_its_exit_code_is_the_result(place: Any, gapless: Any) -> None:
     place.fill("2025-01-01", 3)
+    before, calls = place.objects(), place.upstream.calls.report()["total"]
     good = gapless("verify", SOURCE, "2025-01-01", "2025-01-03")
     assert good.code == 0, good.out
+    assert (place.objects(), place.upstream.calls.report()["total"]) == (before, calls), "it makes no run and no call"
     assert [line[:4] for line in good.out.splitlines()[:5]] == ["PASS"] * 5
     place.sql("DELETE FROM {lines} WHERE game_date = DATE '2025-01-02'")
     bad = gapless("verify", SOURCE, "2025-01-01", "2025-01-03", "--json")

@@ -22,6 +22,7 @@ from flows.planning.plan import Path, make_plan
 from flows.planning.stored_plan import plan_metadata, plan_name, planned_keys
 from flows.truth import auditing
 from flows.truth.deficits import summarised
+from flows.truth.landed import landed_attempts
 from flows.wiring import build_services
 from scrapers.scrape import utc_now
 
@@ -56,6 +57,8 @@ def test_trap_14_a_later_other_payload_reopens_a_date_and_an_equal_one_does_not(
     place.land("2025-01-01", 2, record=False)
     assert audited(place)["2025-01-01"] == "landed_not_loaded"
     assert "2025-01-02" not in audited(place)
+    kept = landed_attempts(place.store, SOURCE)
+    assert {key: len(attempts) for key, attempts in kept.items()} == {"2025-01-01": 2, "2025-01-02": 2}
 
 
 def test_rows_whose_payload_is_gone_are_loaded_not_landed(place: Any) -> None:
