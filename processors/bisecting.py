@@ -21,7 +21,8 @@ def pinned(
         error: With which it was refused.
         trial: Raises ``LoadRejected`` when BigQuery refuses the partitions it is given.
 
-    Raises ``error`` when it cannot be pinned on single partitions: when none is refused alone, or every one is.
+    Raises ``error`` when it cannot be pinned on single partitions: when none is refused alone, or `REFUSED_ALONE` are
+    and none was taken.
     """
     search = _Search(error, trial)
     search.narrow(suspects, error)
@@ -43,16 +44,20 @@ class _Search:
             self._pin(refused[0].partition, error)
             return
         middle = len(refused) // 2
+        again: list[tuple[Sequence[Manifest], LoadRejected]] = []
+        # Both before one is looked into: what is taken of either says that it is not the table.
         for half in (refused[:middle], refused[middle:]):
             try:
                 self._trial(half)
                 self._one_was_taken = True
-            except LoadRejected as again:
-                self.narrow(half, again)
+            except LoadRejected as refusal:
+                again.append((half, refusal))
+        for half, of_half in again:
+            self.narrow(half, of_half)
 
     def _pin(self, partition: str, error: LoadRejected) -> None:
         self.found[partition] = RowRejected(
-            f"BigQuery refuses the rows of this partition alone: {error.message}; what else was in its batch is loaded",
+            f"BigQuery refuses the rows of this partition alone: {error.message}; its batch is loaded without it",
             hint=error.hint,
             **{name: value for name, value in error.facts.items() if name in ("job_id", "reason")},
         )

@@ -331,7 +331,15 @@ def _days(count: int) -> list[str]:
 
 
 @pytest.mark.usefixtures("spoiled")
-@pytest.mark.parametrize("bad", [{"2025-01-05"}, {"2025-01-01", "2025-01-06", "2025-01-07"}])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"2025-01-05"},
+        {"2025-01-01", "2025-01-06", "2025-01-07"},
+        # The first three tell nothing of the table: the others are taken.
+        {"2025-01-01", "2025-01-02", "2025-01-03"},
+    ],
+)
 def test_the_dates_that_load_are_loaded_and_those_that_bigquery_refuses_are_named(bench, bad):
     days = _days(7)
     bench.process(*[bench.land(day, [bench.game(day, score=1)]) for day in days])
