@@ -9,6 +9,7 @@ line. The library is the extra ``otel``.
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import logging
 import os
 from collections import Counter
@@ -17,6 +18,7 @@ from statistics import quantiles
 from typing import TYPE_CHECKING
 
 from alerting.errors import PipelineError
+from flows.ledger.entry import Verdict
 from flows.ledger.verdicts import count_verdicts
 from flows.run.artifacts import now_of
 from flows.run.run import Run
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 LOG = logging.getLogger("gapless.metrics")
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 FLUSH_TIMEOUT_MS = 5_000
+RECENT = dt.timedelta(days=31)
+"""A plan that ends earlier has no lag."""
 Told = Iterable[tuple[float, dict[str, str]]]
 METRICS: dict[str, tuple[str, str, str]] = {
     "gapless.calls": ("counter", "{call}", "Calls to the source"),
@@ -38,7 +42,11 @@ METRICS: dict[str, tuple[str, str, str]] = {
     "gapless.failures": ("gauge", "{partition}", "Partitions that are not good, by error type"),
     "gapless.queue": ("gauge", "{partition}", "Partitions still to start or verify"),
     "gapless.answer.duration": ("gauge", "s", "Seconds that the source took for a partition, by quantile"),
-    "gapless.lag": ("gauge", "d", "Days from the newest verified date of the plan to the last settled one"),
+    "gapless.lag": (
+        "gauge",
+        "d",
+        "Days from the newest verified date to the last settled one; of recent dates",
+    ),
 }
 """Name -> kind, unit, description; docs and the dashboard use the same."""
 
@@ -151,6 +159,10 @@ def _durations(run: Run) -> Told:
 def _lag(run: Run) -> Told:
     if run.kit.scraper.step == "whole":
         return []
-    partitions = run.work.partitions
-    done = [partitions[key].end for key, entry in run.ledger.known_of(partitions).items() if entry.verdict.is_good]
-    return [((run.kit.scraper.last_settled(utc_now()) - max(done)).days + 1, {})] if done else []
+    partitions, last = run.work.partitions, run.kit.scraper.last_settled(utc_now())
+    if max((one.end for one in partitions.values()), default=dt.date.min) + RECENT < last:
+        # A backfill of an old season says nothing of how far the source is behind.
+        return []
+    entries = run.ledger.known_of(partitions).items()
+    done = [partitions[key].end for key, entry in entries if entry.verdict in (Verdict.VERIFIED, Verdict.EMPTY_OK)]
+    return [((last - max(done)).days + 1, {})] if done else []
