@@ -71,11 +71,14 @@ def prepared(subject: Subject) -> Subject:
         services = world.services(subject.settings, Process(Trace(), asks))
         for number, asked in enumerate(required_first(services, subject.asked, subject.begins_at), start=1):
             one = dataclasses.replace(subject, asked=asked, begins_at=begins_at)
-            state = _Schedule(one, world, Trace(), random.Random(0), None).backfill(f"bf-before{number:05}")  # noqa: S311
+            trace = Trace()
+            state = _Schedule(one, world, trace, random.Random(0), None).backfill(f"bf-before{number:05}")  # noqa: S311
             if state is None or not state.is_completed():
+                # The last operation of a run that is refused says why.
+                why = state.message if state else (trace.operations or ["refused"])[-1]
                 raise ConfigurationError(
                     f"{asked.source} {asked.range_text} has to be done first, and does not become good without any "
-                    f"fault: {state.message if state else 'refused'}",
+                    f"fault: {why}",
                     source=subject.asked.source,
                     stage="simulate",
                     hint=f"gapless simulate {asked.source} {asked.range_text.replace('..', ' ')}",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from alerting.errors import ConfigurationError
 from deployments.local.simulate_samples import SAMPLES
 from deployments.local.stack_environment import settings_of_sources
 from deployments.local.upstreams.odds_upstream import ODDS_KEY, OddsUpstream
@@ -77,6 +79,13 @@ def test_what_has_to_be_done_first_is_done_before_every_schedule_and_its_answers
     assert set(found.truth.verdicts) == {"2025-01-10", "2025-01-11"}
     assert found.truth.tables["ra_mst_courses"] == ready.before.tables["ra_mst_courses"]
     assert len(subject.answers.known) > asked > 0
+
+
+def test_a_run_that_has_to_go_before_and_is_refused_says_why() -> None:
+    subject = of_sample("racing", 1, "racing_cards", start_date="2025-01-10", end_date="2025-01-11")
+    refused = subject.settings.model_copy(update={"source_rate_per_minute": {"racing_reference": 2}})
+    with pytest.raises(ConfigurationError, match=r"without any fault: .* a limit is set for racing_reference"):
+        prepared(dataclasses.replace(subject, settings=refused))
 
 
 def test_a_key_that_travels_in_the_query_is_neither_in_a_trace_nor_in_a_remembered_question() -> None:
