@@ -19,6 +19,9 @@ MOST_PARTITIONS = int(PARTITIONS_PER_TABLE * STOP_AT)
 FEW_DATES = 100
 """So many are planned without a look at the tables: 500 partitions are left beyond `MOST_PARTITIONS`, and a load that
 passes the limit all the same is refused by BigQuery as a whole."""
+_OUTSIDE = dt.date.min
+"""Stands for the partition that dates before 1960 and after 2159 share.
+https://docs.cloud.google.com/bigquery/docs/partitioned-tables#date_timestamp_partitioned_tables"""
 _BRINGS_ROWS = (Path.FETCH, Path.RELOAD, Path.REPARSE)
 
 
@@ -29,7 +32,7 @@ def refuse_beyond_partition_limit(services: Services, scraper: Scraper, plan: Pl
     Every date to be loaded counts: how many have rows, only their calls tell.
     """
     days = {
-        item.partition.start + dt.timedelta(days=number)
+        _partition_of(item.partition.start + dt.timedelta(days=number))
         for item in plan.items
         if item.path in _BRINGS_ROWS and not item.partition.is_whole
         for number in range(item.partition.days)
@@ -48,12 +51,16 @@ def _most_ever(scraper: Scraper, plan: Plan) -> int:
     return (last - scraper.floor).days + 1
 
 
+def _partition_of(date: dt.date) -> dt.date:
+    return date if 1960 <= date.year <= 2159 else _OUTSIDE
+
+
 def _partitions_of(services: Services, table: Table) -> set[dt.date]:
     """Dates with rows; none where there is no such table, or BigQuery does not answer: then it takes no load either."""
     column = f"`{table.partition_field}`"
     sql = f"SELECT {column} AS day FROM {services.warehouse.name_of(table.name)} GROUP BY day"  # noqa: S608 - our names
     try:
-        return {row["day"] for row in services.warehouse.query(sql) if row["day"] is not None}
+        return {_partition_of(row["day"]) for row in services.warehouse.query(sql) if row["day"] is not None}
     except PipelineError:
         return set()
 

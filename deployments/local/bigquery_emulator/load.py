@@ -31,6 +31,9 @@ from deployments.local.bigquery_emulator.staging import (
     stage,
 )
 
+_FIRST_YEAR, _LAST_YEAR = 1960, 2159
+"""What lies outside is taken, and shares one partition.
+https://docs.cloud.google.com/bigquery/docs/partitioned-tables#date_timestamp_partitioned_tables"""
 _PARTITION_FORMAT = {"HOUR": "%Y%m%d%H", "DAY": "%Y%m%d", "MONTH": "%Y%m", "YEAR": "%Y"}
 
 
@@ -145,7 +148,10 @@ def _partition_filter(load: Load, after: TableMeta, rows: int, max_partitions: i
         raise LoadProblem(f"Cannot use a partition decorator: table {load.label} is not partitioned by a column.")
     if not (partitioning and column):
         return ""
-    day = f"strftime(\"{column}\", '{_PARTITION_FORMAT[partitioning.type]}')"
+    named = f"strftime(\"{column}\", '{_PARTITION_FORMAT[partitioning.type]}')"
+    day = (
+        f"CASE WHEN year(\"{column}\") BETWEEN {_FIRST_YEAR} AND {_LAST_YEAR} THEN {named} ELSE '__UNPARTITIONED__' END"
+    )
     count = load.one(f"SELECT count(DISTINCT {day}) FROM {STAGE}") or 0
     if count > max_partitions:
         raise LoadProblem(

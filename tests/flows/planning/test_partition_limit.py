@@ -46,8 +46,8 @@ class Tables:
         return [{"day": FIRST + dt.timedelta(days=offset)} for offset in range(self._filled)]
 
 
-def plan(fetched: int, *, skipped: int = 0, source: str = SOURCE) -> Plan:
-    days = [Partition.day(FIRST + dt.timedelta(days=offset), "UTC") for offset in range(skipped + fetched)]
+def plan(fetched: int, *, skipped: int = 0, source: str = SOURCE, first: dt.date = FIRST) -> Plan:
+    days = [Partition.day(first + dt.timedelta(days=offset), "UTC") for offset in range(skipped + fetched)]
     items = [PlannedPartition(day, Path.SKIP if at < skipped else Path.FETCH, "") for at, day in enumerate(days)]
     return Plan(source, days[0].start, days[-1].start, "UTC", tuple(items))
 
@@ -66,6 +66,13 @@ def test_a_plan_is_let_through_up_to_95_percent_of_the_limit_and_refused_beyond(
     )
     assert said.message.endswith("Nothing was done")
     assert said.hint.startswith("ask for 500 dates at most")
+
+
+def test_dates_before_1960_and_after_2159_share_one_partition(place: Place) -> None:
+    refuse(Tables(place.services), plan(30_000, first=dt.date(1900, 1, 1)))
+    refuse(Tables(place.services), plan(12_000, first=dt.date(2135, 1, 1)))
+    with pytest.raises(ConfigurationError, match="this plan may add 9,864;"):
+        refuse(Tables(place.services), plan(12_000, first=dt.date(1954, 2, 24)))
 
 
 def test_dates_that_have_a_partition_already_need_none(place: Place) -> None:
@@ -99,6 +106,6 @@ def test_eighty_years_of_games_are_refused_with_the_real_tables_asked_and_nothin
     place.fill("2025-01-01", 2)
     before = [one.name for one in place.store.list("")]
     asked = Asked(source=SOURCE, start_date=dt.date(1946, 11, 1), end_date=dt.date(2025, 6, 30))
-    with pytest.raises(ConfigurationError, match="nba_bdl_games has 2 partitions and this plan may add 28,7"):
+    with pytest.raises(ConfigurationError, match="nba_bdl_games has 2 partitions and this plan may add 23,9"):
         plan_asked(place.services, asked, utc_now())
     assert [one.name for one in place.store.list("")] == before

@@ -98,3 +98,13 @@ def test_a_load_into_too_many_partitions_is_refused(
     load_rows(client, f"{dataset}.t", rows[:2])
 
     assert ids_in(client, f"{dataset}.t") == [1, 2]
+
+
+def test_dates_before_1960_and_after_2159_are_taken_and_share_one_partition(
+    client: bigquery.Client, dataset: str, quota: Callable[..., dict[str, Any]]
+) -> None:
+    quota("POST", partitions_per_job=3)
+    days = ["1900-01-01", "1959-12-31", "1960-01-01", "2159-12-31", "2160-01-01", "9998-12-31"]
+    load_rows(client, f"{dataset}.t", [{"day": day, "id": number} for number, day in enumerate(days)])
+
+    assert ids_in(client, f"{dataset}.t") == [0, 1, 2, 3, 4, 5]
