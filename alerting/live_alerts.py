@@ -22,7 +22,6 @@ from alerting.notices import deliver
 from alerting.object_store import ObjectStore
 from alerting.pending_alerts import PendingAlerts
 from alerting.redaction import redact
-from alerting.store_clock import StoreClock
 
 _log = logging.getLogger("gapless.alerting")
 CRITICALS_OF_A_CAUSE, CRITICALS_WITHIN_MINUTES = 5, 60.0
@@ -77,8 +76,8 @@ class LiveAlerts:
         self, store: ObjectStore, channels: Sequence[Channel], settings: AlertSettings, clock: Callable[[], dt.datetime]
     ) -> None:
         self._channels, self._settings, self._clock = tuple(channels), settings, clock
-        self._store_clock = StoreClock(store)
-        self._limiter, self._pending = Limiter(store, self._now), PendingAlerts(store, self._now)
+        self._limiter = Limiter(store, clock)
+        self._pending = PendingAlerts(store, self._limiter.now)
 
     def alert(self, incident: Incident, *, is_unlimited: bool = False) -> bool:
         """Keeps the alert for the digest and sends it if its rule and the limiter let it; True when it went out.
@@ -106,10 +105,6 @@ class LiveAlerts:
         """Whether nothing of this type and source was sent within the cooldown; changes nothing."""
         return self._limiter.free(type_key(error_type, source), cooldown_minutes)
 
-    def _now(self) -> dt.datetime:
-        """By the clock of the store: those of two machines may differ by more than a cooldown."""
-        return self._store_clock.now(self._clock())
-
     def _channels_for(self, rule: SeverityRule) -> list[Channel]:
         chosen = [channel for channel in self._channels if channel.kind in rule.kinds]
         if rule.kinds and not any(channel.kind != "console" for channel in chosen):
@@ -129,7 +124,7 @@ class LiveAlerts:
         count = self._limiter.recent(self._settings.batch_window_s)
         if count <= self._settings.batch_threshold:
             return permit
-        self._limiter.release(permit, suppressed=True)
+        self._limiter.release(permit)
         storm = self._limiter.ask("storm", 60.0)
         if storm is not None:
             text = (
@@ -149,7 +144,7 @@ class LiveAlerts:
     def _post(
         self, subject: str, text: str, channels: Sequence[Channel], severity: Severity, permit: Permit, source: str = ""
     ) -> bool:
-        now = self._now()
+        now = self._limiter.now()
         mail = plain_mail(subject, text, source=source, now=now)
         mail["Message-ID"] = f"<gapless.alert.{uuid.uuid4().hex}@{self._settings.mail_host}>"
         if permit.type_key:
@@ -159,7 +154,7 @@ class LiveAlerts:
         if problems:
             _log.error("alert not delivered: %s\n%s\n%s", "; ".join(problems), subject, text)
         try:
-            (self._limiter.confirm if delivered else self._limiter.release)(permit)
+            (self._limiter.confirm if delivered else self._limiter.failed)(permit)
         except (PipelineError, OSError) as error:
             _log.error("alert limiter not updated: %s", redact(str(error)))
         return bool(delivered)

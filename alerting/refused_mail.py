@@ -72,7 +72,7 @@ def send_refusal(
         _log.error("nobody was told that %s was refused: %s", entry.backfill_id, "; ".join(problems))
     if limiter is not None:
         with _unlimited():
-            (limiter.confirm if delivered else limiter.release)(permit)
+            (limiter.confirm if delivered else limiter.failed)(permit)
     return bool(delivered)
 
 

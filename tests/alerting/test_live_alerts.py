@@ -6,7 +6,7 @@ import pytest
 from reported import text
 
 from alerting import errors
-from alerting.channels import FileChannel
+from alerting.channels import DeliveryFailed, FileChannel
 from alerting.chat_channels import AppriseChannel
 from alerting.incident import Incident
 from alerting.live_alerts import AlertSettings
@@ -81,6 +81,54 @@ def test_a_critical_alert_that_left_by_no_channel_is_none_of_the_five(make_manag
         manager.record_error(TypeError("x"))
     mail_server.up()
     manager.record_error(TypeError("x"))
+    assert len(mail_server.inbox.mails) == 1
+
+
+class TakesAndHangsUp:
+    """A channel that has every mail, and says of none that it took it."""
+
+    name, kind = "recorder", "mail"
+
+    def __init__(self) -> None:
+        self.mails = []
+
+    def preflight(self) -> None:
+        pass
+
+    def send(self, mail, *, severity="INFO"):
+        self.mails.append(mail)
+        raise DeliveryFailed("Connection unexpectedly closed")
+
+
+def test_a_server_that_hangs_up_behind_the_message_gets_it_ever_more_seldom(make_manager, clock):
+    manager = make_manager(channel := TakesAndHangsUp())
+    for _ in range(60):
+        manager.record_error(broken())
+        clock.tick(minutes=1)
+    assert len(channel.mails) == 6, "at once, and after 1, 2, 4, 8 and 16 minutes"
+
+
+def test_a_server_that_hangs_up_behind_critical_alerts_has_twenty_an_hour(make_manager, clock):
+    manager = make_manager(channel := TakesAndHangsUp())
+    for _ in range(600):
+        manager.record_error(TypeError("got an unexpected keyword argument 'date'"))
+    assert len(channel.mails) == 20
+    clock.tick(minutes=61)
+    manager.record_error(TypeError("got an unexpected keyword argument 'date'"))
+    assert len(channel.mails) == 21
+
+
+def test_a_server_that_is_well_again_has_the_alert_that_waited_at_once_with_the_count(make_manager, mail_server, clock):
+    manager = make_manager(mail_server.channel())
+    mail_server.down()
+    for _ in range(3):
+        manager.record_error(broken())
+        clock.tick(minutes=2)
+    mail_server.up()
+    clock.tick(minutes=4)
+    manager.record_error(broken())
+    assert len(mail_server.inbox.mails) == 1
+    manager.record_error(broken())
     assert len(mail_server.inbox.mails) == 1
 
 
