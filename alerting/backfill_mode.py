@@ -20,6 +20,7 @@ from alerting.live_alerts import AlertSettings
 from alerting.notices import send_progress, send_start, tell_human
 from alerting.object_store import ObjectStore
 from alerting.outbox import Outbox, OutboxEntry, sender_name
+from alerting.owed_mail import untold
 from alerting.redaction import redact
 from alerting.run_facts import RunFacts
 from alerting.spool import Spool
@@ -154,6 +155,15 @@ class BackfillMode:
             _log.error("incidents wait on local disk, the store did not take them: %s", redact(str(error)))
             return False
         return True
+
+    def untold(self) -> list[Incident]:
+        """What this process recorded too late for the mail, which another one has sent. Never raises."""
+        writer = self._spool.writer
+        try:
+            return untold(self._store, self.backfill_id, writer) if writer else []
+        except (PipelineError, OSError) as error:
+            _log.error("not known whether the mail of %s told all: %s", self.backfill_id, redact(str(error)))
+            return []
 
     def incidents(self) -> Iterator[Incident]:
         """Journaled and waiting ones, as a stream."""

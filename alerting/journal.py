@@ -6,6 +6,7 @@ ever rewritten, so writers need no lock and cannot lose each other's incidents.
 
 from __future__ import annotations
 
+import datetime as dt
 import gzip
 import re
 import time
@@ -55,6 +56,8 @@ class IncidentJournal:
 
     def __init__(self, store: ObjectStore) -> None:
         self.store = store
+        self.read_up_to: dt.datetime | None = None
+        """When the store took the newest object that was there when `read` began; None where there was none."""
 
     def append(
         self,
@@ -101,7 +104,11 @@ class IncidentJournal:
         gives a list, to which it is added instead.
         """
         prefix = f"{alerts_prefix(backfill_id)}incidents/"
-        writers = {(_writer(stored), stored.metadata.get(_REPEATS) != "no") for stored in self.store.list(prefix)}
+        writers = set[tuple[str, bool]]()
+        for stored in self.store.list(prefix):
+            writers.add((_writer(stored), stored.metadata.get(_REPEATS) != "no"))
+            if stored.updated_at is not None:
+                self.read_up_to = max(self.read_up_to or stored.updated_at, stored.updated_at)
         if not writers:
             return
         repeating = {writer for writer, repeats in writers if repeats}
@@ -119,6 +126,13 @@ class IncidentJournal:
                 if incident.incident_id not in seen:
                     seen.add(incident.incident_id)
                     yield incident
+
+    def after(self, backfill_id: str, instant: dt.datetime | None, writer: str) -> Iterator[Incident]:
+        """What the store took of ``writer`` later than at ``instant``, None for all. Raises as ``read``."""
+        for stored in self.store.list(f"{alerts_prefix(backfill_id)}incidents/"):
+            is_later = instant is None or (stored.updated_at is not None and stored.updated_at > instant)
+            if is_later and _writer(stored) == writer:
+                yield from self._read_object(stored.name)
 
     def count(self, backfill_id: str) -> int:
         """Incidents by the objects' metadata, without reading one; repeats count twice."""

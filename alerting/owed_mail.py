@@ -13,7 +13,7 @@ from typing import Any
 from alerting.errors import PipelineError
 from alerting.family_summary import render_family
 from alerting.family_view import Section
-from alerting.incident import Severity
+from alerting.incident import Incident, Severity
 from alerting.journal import IncidentJournal, alerts_prefix, path_part
 from alerting.message import from_bytes, message_id, summary_mail, to_bytes
 from alerting.object_store import GenerationConflict, ObjectMissing, ObjectStore
@@ -24,6 +24,7 @@ from alerting.summary import RenderedMail, render, render_bare
 from alerting.verdict import PAUSED
 
 _DIED = "X-Backfill-Died"
+_JOURNALED, _NOTHING = "journaled", "nothing"
 _log = logging.getLogger("gapless.alerting")
 
 
@@ -41,7 +42,8 @@ def mail_of(store: ObjectStore, entry: OutboxEntry, run_facts: RunFacts | None, 
     died = facts.verdict == "ABORTED(crashed)" or (entry.finished_at is None and not facts.verdict)
     facts.outcome = facts.outcome or ("" if entry.finished_at else "STOPPED")
     facts.finished_at = facts.finished_at or entry.finished_at or now
-    rendered = _rendered_family(store, entry, facts) if entry.covers else _rendered_alone(store, entry, facts)
+    journal = IncidentJournal(store)
+    rendered = _rendered_family(journal, entry, facts) if entry.covers else _rendered_alone(journal, entry, facts)
     mail = summary_mail(entry, rendered, now)
     if died:
         mail[_DIED] = "yes"
@@ -51,7 +53,10 @@ def mail_of(store: ObjectStore, entry: OutboxEntry, run_facts: RunFacts | None, 
             to_bytes(mail),
             if_generation=0,
             content_type="message/rfc822",
-            metadata={"message_id": message_id(entry, "final")},
+            metadata={
+                "message_id": message_id(entry, "final"),
+                _JOURNALED: journal.read_up_to.isoformat() if journal.read_up_to else _NOTHING,
+            },
         )
     except GenerationConflict:
         return from_bytes(store.read(name)[0])
@@ -59,16 +64,35 @@ def mail_of(store: ObjectStore, entry: OutboxEntry, run_facts: RunFacts | None, 
     return mail
 
 
-def _rendered_alone(store: ObjectStore, entry: OutboxEntry, facts: RunFacts) -> RenderedMail:
-    facts, incidents = _compared(store, facts), IncidentJournal(store).read(entry.backfill_id)
-    uri = f"{store.root_uri}/{alerts_prefix(entry.backfill_id)}incidents/"
+def untold(store: ObjectStore, backfill_id: str, writer: str) -> list[Incident]:
+    """What ``writer`` gave to the journal after the mail that tells of the backfill was drawn; none while one is owed.
+
+    Raises what the store raises, and ``StateUnreadable``.
+    """
+    outbox = Outbox(store)
+    entry = outbox.read(backfill_id)
+    teller = outbox.read(entry.told_by) if entry is not None and entry.told_by else entry
+    if teller is None or not teller.closed:
+        return []
+    name = mail_name(teller)
+    mail = next((one for one in store.list(name) if one.name == name), None)
+    if mail is None or _JOURNALED not in mail.metadata:
+        return []
+    until = mail.metadata[_JOURNALED]
+    instant = None if until == _NOTHING else dt.datetime.fromisoformat(until)
+    return list(IncidentJournal(store).after(backfill_id, instant, writer))
+
+
+def _rendered_alone(journal: IncidentJournal, entry: OutboxEntry, facts: RunFacts) -> RenderedMail:
+    facts, incidents = _compared(journal.store, facts), journal.read(entry.backfill_id)
+    uri = f"{journal.store.root_uri}/{alerts_prefix(entry.backfill_id)}incidents/"
     return _or_bare(facts, uri, lambda: render(facts, incidents, full_list=uri))
 
 
-def _rendered_family(store: ObjectStore, entry: OutboxEntry, facts: RunFacts) -> RenderedMail:
+def _rendered_family(journal: IncidentJournal, entry: OutboxEntry, facts: RunFacts) -> RenderedMail:
     """Every section is drawn from what its own run left: the last word, or what was known when it was planned."""
+    store = journal.store
     told = [_compared(store, each) for each in covered_facts(store, entry)]
-    journal = IncidentJournal(store)
     sections = [Section(each, journal.read(each.backfill_id)) for each in told]
     uri = f"{store.root_uri}/{alerts_prefix(entry.backfill_id)}"
     return _or_bare(facts, uri, lambda: render_family(facts, sections))

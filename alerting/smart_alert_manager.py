@@ -187,8 +187,20 @@ class SmartAlertManager:
         self.last_result = mode.end(send_summary, run_facts)
         with self._lock:
             self._unfinished = mode if self.last_result.status == "failed" else None
+        if self.last_result.status == "already_sent":
+            self._tell_untold(mode)
         _log.info("backfill mode disabled for %s: summary %s", mode.backfill_id, self.last_result.status)
         return self.last_result
+
+    def leave_backfill(self, window: str = "", attempt: int | str = 1) -> None:
+        """The end of what `join_backfill` began: stores what waits. Never raises.
+
+        What came after the mail of a backfill that has ended meanwhile is told as alerts.
+        """
+        with self._lock:
+            mode, self._mode = self._mode, None
+        if mode is not None and mode.flush(window, attempt):
+            self._tell_untold(mode)
 
     # -- live mode -------------------------------------------------------------------------------------------
 
@@ -234,6 +246,10 @@ class SmartAlertManager:
         else:
             self._alert(incident, is_unlimited=is_unlimited)
         return incident
+
+    def _tell_untold(self, mode: BackfillMode) -> None:
+        for incident in mode.untold():
+            self._alert(incident)
 
     def _make_mode(self, backfill_id: str, source: str, ttl_s: float) -> BackfillMode:
         context = AlertContext(self.store, self.channels, self.settings, self.clock, self._spool_folder)

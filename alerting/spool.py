@@ -52,6 +52,8 @@ class Spool:
         self._storing = threading.Lock()
         self._timer: threading.Timer | None = None
         self._failed = False
+        self.writer = ""
+        """Under this name the journal has what it stored; "" while that is nothing."""
 
     def waiting(self) -> list[Incident]:
         """What the journal does not have yet, as far as memory holds it."""
@@ -100,7 +102,7 @@ class Spool:
         except BaseException:
             self._failed = True
             raise
-        self._failed = False
+        self._failed, self.writer = False, self._writer
 
     def _flush_quietly(self) -> None:
         try:

@@ -101,5 +101,5 @@ async def joined(orchestrator: Orchestrator, window: Window, services: Services)
             if beating is not None:
                 beating.cancel()
             # Blocking, because a cancelled window may not await, and its incidents and calls must not be lost.
-            services.alerts.flush(partitions[0], window.id)
+            services.alerts.leave_backfill(partitions[0], window.id)
             follower.report(ended=True)

@@ -170,6 +170,38 @@ def test_another_process_joins_a_backfill_without_touching_its_entry(make_manage
     assert "2024-01-07" in text(mail_server.inbox.mails[0])
 
 
+@pytest.mark.parametrize("leave", ["leave_backfill", "disable_backfill_mode"])
+def test_what_another_process_records_after_the_mail_is_told_by_an_alert_and_in_the_digest(
+    make_manager, mail_server, leave
+):
+    parent, child = make_manager(mail_server.channel()), make_manager(mail_server.channel())
+    parent.enable_backfill_mode("b", source="nba")
+    child.join_backfill("b", source="nba")
+    child.record_error(Incident(source="nba", message="no rows: in the mail"))
+    child.flush("2024-01", 1)
+    parent.disable_backfill_mode()
+    child.record_error(Incident(source="nba", message="no key: behind the mail"))
+    getattr(child, leave)()
+    summary, alert = (text(mail) for mail in mail_server.inbox.mails)
+    assert ("in the mail" in summary, "behind the mail" in summary) == (True, False)
+    assert ("in the mail" in alert, "behind the mail" in alert) == (False, True)
+    assert parent.send_digest()
+    digest = text(mail_server.inbox.mails[-1])
+    assert ("in the mail" in digest, "behind the mail" in digest) == (False, True)
+
+
+def test_what_is_to_be_in_the_mail_is_no_alert(make_manager, mail_server):
+    parent, child = make_manager(mail_server.channel()), make_manager(mail_server.channel())
+    parent.enable_backfill_mode("b", source="nba")
+    child.join_backfill("b", source="nba")
+    child.record_error(fail(7))
+    child.leave_backfill("2024-01", 1)
+    assert mail_server.inbox.mails == []
+    parent.disable_backfill_mode()
+    assert len(mail_server.inbox.mails) == 1
+    assert not parent.send_digest()
+
+
 def test_a_sign_of_life_costs_one_write_and_loses_nothing_that_another_process_wrote(make_manager, mail_server, store):
     manager = make_manager(mail_server.channel())
     manager.enable_backfill_mode("b", source="nba")
