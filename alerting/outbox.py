@@ -280,4 +280,5 @@ def _name(backfill_id: str) -> str:
 def _listed(entry: OutboxEntry) -> dict[str, str]:
     """What a listing tells of an entry."""
     told = {"state": entry.state, "attempt": str(entry.attempt), "backfill_id": entry.backfill_id}
-    return told | {"source": entry.source}
+    began = {"opened_at": entry.opened_at.isoformat()} if entry.opened_at else {}
+    return told | {"source": entry.source} | began

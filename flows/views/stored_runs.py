@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 
 from alerting.errors import StateUnreadable
-from alerting.object_store import ObjectStore
+from alerting.object_store import ObjectStore, StoredObject
 from alerting.outbox import Outbox, OutboxEntry
 from flows.ledger.ledger import LedgerEntry
 from flows.planning.stored_plan import read_plan
@@ -40,12 +40,11 @@ def stored_progress(
 def recent_runs(
     store: ObjectStore, last: int, source: str = "", unreadable: list[StateUnreadable] | None = None
 ) -> Iterator[OutboxEntry]:
-    """The newest ``last`` backfills (of one source), newest first, by one listing and one read each.
+    """The ``last`` backfills (of one source) that began last, newest first, by one listing and one read each.
 
     What cannot be read is added to ``unreadable``, or raised.
     """
-    never = dt.datetime.min.replace(tzinfo=dt.UTC)
-    listed = sorted(store.list("outbox/backfill="), key=lambda one: one.updated_at or never)
+    listed = sorted(store.list("outbox/backfill="), key=_began_at)
     outbox = Outbox(store)
 
     def of_source() -> Iterator[OutboxEntry]:
@@ -62,3 +61,11 @@ def recent_runs(
                 yield entry
 
     return islice(of_source(), last)
+
+
+def _began_at(stored: StoredObject) -> dt.datetime:
+    """As its listing says; a mail that leaves late makes no run a newer one. By its last change where it does not."""
+    try:
+        return dt.datetime.fromisoformat(stored.metadata.get("opened_at", ""))
+    except ValueError:
+        return stored.updated_at or dt.datetime.min.replace(tzinfo=dt.UTC)
