@@ -121,8 +121,8 @@ def _parameters(command: str) -> dict[str, object] | None:
 
     >>> _parameters("prefect deployment run 'backfill/nba' -p reason=errors -p wait_for_lease_s=60")
     {'reason': 'errors', 'wait_for_lease_s': 60}
-    >>> _parameters("prefect deployment run 'backfill/nba' -p advanced='{\"max_calls\": 5}'")
-    {'advanced': {'max_calls': 5}}
+    >>> _parameters("prefect deployment run 'backfill/nba' -p advanced='{\"max_calls\": 5}' -p period='\"2024\"'")
+    {'advanced': {'max_calls': 5}, 'period': '2024'}
     """
     words = shlex.split(command)
     if words[:3] != ["prefect", "deployment", "run"]:
@@ -130,7 +130,10 @@ def _parameters(command: str) -> dict[str, object] | None:
     found: dict[str, object] = {}
     for word in (value for mark, value in pairwise(words) if mark == "-p"):
         name, _, value = word.partition("=")
-        found[name] = int(value) if value.isdecimal() else json.loads(value) if value.startswith("{") else value
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
     return found
 
 

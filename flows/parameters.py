@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
+import re
+import shlex
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any
@@ -88,6 +91,8 @@ ASKED_BY = "by:"
 PASTED_WAIT_S = 6 * 3600
 """How long a run that somebody pasted out of a mail waits for the source's lease, in seconds."""
 
+# Prefect reads escapes in any other text, or refuses it.
+_PLAIN = re.compile(r"[\w .,:;@~/()'+-]+")
 RUN_ID = r"^(bf-[a-z0-9_-]+)?$"
 
 
@@ -231,6 +236,31 @@ def grouped(given: Mapping[str, Any], group: type[BaseModel] = Advanced) -> dict
     rare = {name: value for name, value in given.items() if name in group.model_fields}
     rest = {name: value for name, value in given.items() if name not in rare}
     return {**rest, **({ADVANCED: rare} if rare else {})}
+
+
+def option(name: str, value: Any) -> str:
+    """``-p name=value`` as ``prefect deployment run`` reads it back: as JSON, or as plain text where it is none.
+
+    >>> option("dates", "2025-01-03"), option("max_calls", 5), option("dry_run", True)
+    ('-p dates=2025-01-03', '-p max_calls=5', '-p dry_run=true')
+    >>> print(option("period", "2024"), option("skip", ["nba_odds"]))
+    -p period='"2024"' -p skip='["nba_odds"]'
+    """
+    text = value if isinstance(value, str) and is_plain(value) else json.dumps(value, ensure_ascii=False)
+    return f"-p {name}={shlex.quote(text)}"
+
+
+def is_plain(text: str) -> bool:
+    """Whether ``prefect deployment run`` takes the text as it stands.
+
+    >>> is_plain("2024-25"), is_plain("2024"), is_plain('a "b"')
+    (True, False, False)
+    """
+    try:
+        json.loads(text)
+    except ValueError:
+        return _PLAIN.fullmatch(text) is not None
+    return False
 
 
 NO_DATE = dt.date.min

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shlex
-
 from prefect.runtime import deployment, flow_run
 
 from alerting.advice import ALL_RETRYABLE, heals
@@ -19,7 +16,7 @@ from alerting.run_facts import RunFacts
 from flows.asked import Asked
 from flows.log import partition_logger
 from flows.pages import run_page
-from flows.parameters import PASTED_WAIT_S, grouped
+from flows.parameters import PASTED_WAIT_S, grouped, option
 from flows.wiring import Services, build_services
 from scrapers.scrape import utc_now
 
@@ -75,10 +72,7 @@ def _limiter(services: Services) -> Limiter | None:
 def _same_again(asked: Asked) -> str:
     given = asked.model_dump(mode="json", exclude_defaults=True, exclude={"source", "resume_of"})
     given |= {"reason": asked.reason.value, "wait_for_lease_s": max(asked.wait_for_lease_s, PASTED_WAIT_S)}
-    said = " ".join(
-        f"-p {shlex.quote(f'{name}={json.dumps(value) if isinstance(value, dict) else value}')}"
-        for name, value in grouped(given).items()
-    )
+    said = " ".join(option(name, value) for name, value in grouped(given).items())
     return f"prefect deployment run 'backfill/{asked.source}' {said}"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 from collections import Counter
@@ -14,7 +13,7 @@ from alerting.advice import ALL_RETRYABLE
 from alerting.run_facts import RunFacts
 from flows.asked import Asked, AskedFamily
 from flows.pages import coverage_page, form_page, run_page
-from flows.parameters import ASKED_BY, NO_DATE, PASTED_WAIT_S, OnFailure, Order
+from flows.parameters import ASKED_BY, NO_DATE, PASTED_WAIT_S, OnFailure, Order, is_plain, option
 from flows.planning.family import FamilyPlan, Step
 from flows.planning.plan import Plan
 from flows.planning.stored_plan import run_prefix
@@ -86,12 +85,11 @@ def family_starting_facts(services: Services, asked: AskedFamily, plan: FamilyPl
     flags |= {name: ", ".join(value) for name in ("skip", "also") if (value := getattr(asked, name))}
     if asked.on_failure is OnFailure.STOP:
         flags["on_failure"] = asked.on_failure.value
-    what = (
-        f"-p period={asked.period}" if asked.period else f"-p start_date={plan.start_date} -p end_date={plan.end_date}"
-    )
+    dates = f"-p start_date={plan.start_date} -p end_date={plan.end_date}"
+    what = option("period", asked.period) if asked.period else dates
     for name in ("skip", "also"):
         if value := getattr(asked, name):
-            what += f" -p {name}='{json.dumps(list(value))}'"
+            what += f" {option(name, list(value))}"
     return RunFacts(
         backfill_id=backfill_id,
         source=asked.family,
@@ -151,7 +149,7 @@ def _all_of_it(plan: Plan, asked: Asked, backfill_id: str) -> str:
     if any((asked.dates, asked.exclude, asked.failed_of, asked.plan_of, asked.retry_failed)):
         return ""
     dates = f"-p start_date={plan.start_date} -p end_date={plan.end_date}"
-    entities = f"-p entities='{asked.entities}'" if asked.entities else ""
+    entities = option("entities", asked.entities) if asked.entities else ""
     what = " ".join(filter(None, (dates if plan.start_date != NO_DATE else "", entities)))
     note = f"-p note='retry {ALL_RETRYABLE} of {backfill_id}'"
     return f"prefect deployment run 'backfill/{plan.source}' {what}{_reviewed(asked)} -p reason=errors {_WAITS} {note}"
@@ -160,7 +158,9 @@ def _all_of_it(plan: Plan, asked: Asked, backfill_id: str) -> str:
 def _again(plan: Plan, asked: Asked) -> str:
     """Parameters with which the partitions in place of ``{ranges}`` are asked for again."""
     if plan.start_date == NO_DATE:
-        return f"-p entities='{{ranges}}'{_reviewed(asked)}"
+        # A season named 2024 alone would be read as a number.
+        mark = "" if all(is_plain(item.partition.key) for item in plan.items) else '"'
+        return f"-p entities='{mark}{{ranges}}{mark}'{_reviewed(asked)}"
     return f"-p start_date={plan.start_date} -p end_date={plan.end_date} -p dates='{{ranges}}'{_reviewed(asked)}"
 
 

@@ -22,6 +22,7 @@ from flows.closing.close_family import told_steps
 from flows.coordination.lease import Holder, Lease, read_lease
 from flows.planning.family import plan_family, step_id
 from flows.run.plain_orchestrator import PlainOrchestrator
+from flows.run.starting_facts import family_starting_facts
 from scrapers.scrape import utc_now
 
 DAYS = [f"2025-01-0{number}" for number in range(1, 4)]
@@ -78,6 +79,15 @@ def ran(services: ToyServices, orchestrator: PlainOrchestrator | None = None, **
 
 def mails(inbox: InboxClient) -> list[dict[str, Any]]:
     return inbox.messages()
+
+
+@pytest.mark.parametrize(("period", "shown"), [("2024", """-p period='"2024"'"""), ("2024-02", "-p period=2024-02")])
+def test_prefect_reads_the_period_of_the_command_for_all_of_it_as_text(
+    services: ToyServices, period: str, shown: str
+) -> None:
+    wanted = AskedFamily(family="toys", period=period)
+    facts = family_starting_facts(services, wanted, plan_family(services, wanted, utc_now()), "bf-1")
+    assert shown in facts.range_command.split(" -p reason")[0]
 
 
 def test_the_plan_of_all_is_known_before_anything_is_fetched(services: ToyServices) -> None:

@@ -3,10 +3,14 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import shlex
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
+from prefect.cli._utilities import load_json_key_values
+from prefect.utilities.callables import parameter_schema
+from prefect.utilities.schema_tools.validation import validate
 
 from alerting.advice import ALL_RETRYABLE
 from alerting.channels import LogChannel
@@ -19,6 +23,7 @@ from alerting.outbox import Outbox, OutboxEntry
 from deployments.local.inbox.server import InboxClient
 from flows.alert_wiring import build_alert_settings, build_channels
 from flows.asked import Asked
+from flows.backfill import backfill
 from flows.closing import mailing
 from flows.closing.close import close_dead_runs
 from flows.closing.mailing import keys_of_cause
@@ -200,6 +205,26 @@ def test_a_refused_run_of_a_source_that_is_asked_by_entity_is_mailed_with_its_en
     assert set(said[5::2]) == {
         "entities=alameda.ca~agendas", "mode=full", "reason=stale", "wait_for_lease_s=21600"
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("note", ["2024", "true", 'say "why"', "a \\ b", "{odd", "it's late: 50 %", "plain words"])
+def test_prefect_reads_the_command_for_the_same_again_as_it_was_asked(note: str) -> None:
+    asked = Asked(
+        source="bdl_box_scores",
+        start_date="2025-01-01",
+        end_date="2025-01-31",
+        accept_shrink=True,
+        max_calls=5,
+        breaker=False,
+        note=note,
+    )
+    words = shlex.split(mailing._same_again(asked))
+    read = load_json_key_values([value for mark, value in pairwise(words) if mark == "-p"], "parameter")
+    schema = parameter_schema(backfill).model_dump(exclude_unset=True)
+    validate(read, schema, raise_on_error=True, preprocess=True, ignore_required=True)
+    assert Asked.model_validate({"source": "bdl_box_scores", **read}) == asked.model_copy(
+        update={"wait_for_lease_s": 21_600.0}
+    )
 
 
 @pytest.mark.parametrize(
