@@ -7,6 +7,7 @@ finds them there, and changed code writes others. Memory holds the gzip of one p
 from __future__ import annotations
 
 import contextlib
+import errno
 import gzip
 import hashlib
 import io
@@ -67,8 +68,8 @@ class TableSpool:
         """Over all rows in the order they came."""
         with on_disk():
             self._file.flush()
-        with self._path.open("rb") as rows:
-            return hashlib.file_digest(rows, "sha256").hexdigest()
+            with self._path.open("rb") as rows:
+                return hashlib.file_digest(rows, "sha256").hexdigest()
 
     def upload(self, store: ObjectStore, prefix: str, digest: str) -> list[str]:
         """Writes the parts and returns their names in row order. Raises what the store raises."""
@@ -84,7 +85,8 @@ class TableSpool:
         """Gzip of whole rows each, the same for the same rows."""
         with on_disk():
             self._file.flush()
-        with self._path.open("rb") as rows:
+            reading = self._path.open("rb")
+        with reading as rows:
             while first := rows.read(min(_CHUNK_BYTES, PART_BYTES)):
                 packed = io.BytesIO()
                 # Level 1: a fifth of the time of level 6, a tenth more bytes.
@@ -124,11 +126,14 @@ def on_disk() -> Iterator[None]:
 
 
 def _not_taken(error: OSError) -> DiskFull:
+    remedy = f"free some space in {temporary_place()}, or point TMPDIR at a larger disk"
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        remedy = "let the worker open more files (ulimit -n 1024)"
     return DiskFull(
         f"the disk of this machine did not take rows on their way to BigQuery: {error.strerror}; nothing of them was "
         "loaded, and what is landed stays",
         stage="load",
-        hint=f"free some space in {temporary_place()}, or point TMPDIR at a larger disk, then: gapless preflight",
+        hint=f"{remedy}, then: gapless preflight",
     )
 
 

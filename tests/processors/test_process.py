@@ -6,6 +6,7 @@ import contextlib
 import errno
 import gzip
 import json
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -205,6 +206,20 @@ def test_a_machine_on_which_no_folder_takes_a_file_is_a_full_disk_too(bench, mon
         with pytest.raises(DiskFull, match="No usable temporary directory found") as told:
             bench.process(landed)
     assert "free some space in /mnt/small" in told.value.hint
+    assert bench.process(landed).partitions == (DAY,)
+
+
+def test_a_process_that_may_open_no_more_files_blames_no_date_and_names_the_limit(bench, monkeypatch):
+    landed = bench.land(DAY, [bench.game(DAY)])
+
+    def no_more(*_: object) -> str:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as full:
+        full.setattr("hashlib.file_digest", no_more)
+        with pytest.raises(DiskFull, match="Too many open files") as told:
+            bench.process(landed)
+    assert told.value.hint.startswith("let the worker open more files (ulimit -n 1024)")
     assert bench.process(landed).partitions == (DAY,)
 
 
