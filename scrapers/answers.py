@@ -83,7 +83,7 @@ STATUSES: Mapping[int, type[PipelineError]] = {
 ``SourceUnavailable``, any other ``SourceContractError``."""
 
 _KEPT_HEADERS = re.compile(
-    r"age|date|content-type|content-encoding|content-range|etag|last-modified|link|retry-after"
+    r"age|date|warning|content-type|content-encoding|content-range|etag|last-modified|link|retry-after"
     r"|x-(?!.*(?:key|token|secret|auth|cookie)).*"
 )
 _PAGE_TYPES = ("text/html", "application/xhtml+xml")
@@ -98,10 +98,13 @@ _REFUSED_BY_DEFENCES = (406, 418)
 _RANGE = re.compile(r"(?:[a-z-]+\s+)?(?:0-([0-9]{1,18})|\*)/([0-9]{1,18})", re.IGNORECASE)
 # Of a page that comes next, beside Link: GitLab, Azure and those who do it like them.
 _OF_NEXT = re.compile(
-    r"x-(?:[a-z]{1,20}-)?(?:next(?:-(?:page|cursor|url|link|offset|href))?|has-?(?:more|next)(?:-?page)?"
+    r"x-(?:[a-z0-9]{1,20}-)?(?:next(?:-(?:page|cursor|url|link|offset|href))?|has-?(?:more|next)(?:-?page)?"
     r"|more(?:-results)?|continuation)"
 )
+_OF_PART = re.compile(r"x-(?:[a-z0-9]{1,20}-){0,2}(?:truncated|partial|incomplete)(?:-(?:results?|data))?")
+_OF_TOTAL = re.compile(r"x-(?:[a-z]{1,20}-)?total(?:-?(?:count|results?|items?|records?|rows?|hits|elements))?")
 _OF_PAGES = re.compile(r"x-(?:[a-z]{1,20}-)?(?:(?:total-?pages?|pages?-?(?:total|count))(?:-count)?|last-page)")
+_LONGEST_COUNT = 12
 _NO_NEXT = ("", "0", "false", "no", "none", "null")
 _HAS_NEXT = re.compile(r'(?i)"has_?-?next(?:_?-?page)?"\s*:\s*true')
 _REMAINING = re.compile(r".*(?:rate-?limit|quota).*remaining.*")
@@ -298,17 +301,19 @@ def names_next_page(link: str) -> bool:
     return _NEXT_LINK.search(link) is not None
 
 
-def next_page_told(headers: Mapping[str, str], *, is_first: bool) -> str:
-    """The header by which an answer says that another page follows, as ``name: value``; "" where none does.
+def more_told(headers: Mapping[str, str], *, rows: int | None) -> str:
+    """The header by which an answer says that there is more than it has, as ``name: value``; "" where none does.
 
-    ``is_first``: nothing was asked before it, so that more pages than one are pages behind it.
+    ``rows``: of all tables, where nothing was asked before it: more pages than one, or more rows, are then behind it.
 
-    >>> next_page_told({"link": '</p/2>; rel="next"'}, is_first=False)
+    >>> more_told({"link": '</p/2>; rel="next"'}, rows=None)
     'link: </p/2>; rel="next"'
-    >>> next_page_told({"x-next-page": "2"}, is_first=False), next_page_told({"x-next-page": ""}, is_first=True)
+    >>> more_told({"x-next-page": "2"}, rows=None), more_told({"x-next-page": ""}, rows=5)
     ('x-next-page: 2', '')
-    >>> [next_page_told({"x-total-pages": "3"}, is_first=one) for one in (True, False)]
+    >>> [more_told({"x-total-pages": "3"}, rows=rows) for rows in (5, None)]
     ['x-total-pages: 3', '']
+    >>> [more_told({"x-total-count": "57"}, rows=rows) for rows in (0, 57)]
+    ['x-total-count: 57', '']
     """
     for name, value in headers.items():
         if len(name) > _LONGEST_NAME_CHARS:
@@ -317,8 +322,10 @@ def next_page_told(headers: Mapping[str, str], *, is_first: bool) -> str:
         is_next = (name == "link" and names_next_page(value)) or (
             _OF_NEXT.fullmatch(name) is not None and text not in _NO_NEXT
         )
-        is_pages = is_first and _OF_PAGES.fullmatch(name) is not None and text.isdecimal() and len(text) < 9
-        if is_next or (is_pages and int(text) > 1) or (name == "x-pagination" and _HAS_NEXT.search(value)):
+        is_part = _OF_PART.fullmatch(name) is not None and text in ("true", "1", "yes")
+        number = int(text) if rows is not None and text.isdecimal() and len(text) < _LONGEST_COUNT else 0
+        is_more = (number > 1 and _OF_PAGES.fullmatch(name)) or (number > (rows or 0) and _OF_TOTAL.fullmatch(name))
+        if is_next or is_part or is_more or (name == "x-pagination" and _HAS_NEXT.search(value)):
             return f"{name}: {value}"
     return ""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -21,7 +22,7 @@ from alerting.errors import (
 from alerting.reading_faults import reading_fault
 from alerting.redaction import one_line, redact
 from alerting.wording import plural
-from scrapers.answers import is_data_type, next_page_told
+from scrapers.answers import is_data_type, more_told
 from scrapers.base import Findings, Page, Request, Scraper
 from scrapers.feeding import Feed
 from scrapers.landing import Landing
@@ -32,6 +33,7 @@ from scrapers.sweep_reading import Sweep
 from scrapers.waits import age_s, retry_after_s, shown_wait
 
 MAX_PAGES = 10_000
+_STALE = re.compile(r"\s*11[0-3]\b")
 _NAME_CHARS = 200
 
 
@@ -291,8 +293,10 @@ class Attempt:
         _refuse_strange(findings, self._scraper.tables)
         if findings.next_request is None and is_data_type(self._scraper.accept):
             is_first = not page.request.cursor and not self._scraper.result_cap
-            if told := next_page_told(page.headers, is_first=is_first):
-                raise Truncated(f"a header names a next page, {redact(told)[:80]!r}, which is not requested")
+            beside = len(findings.unsettled) + len(findings.absent) + len(findings.lists or ())
+            rows = sum(findings.counts.values()) + beside
+            if told := more_told(page.headers, rows=rows if is_first else None):
+                raise Truncated(f"a header says that there is more, {redact(told)[:80]!r}, which is not requested")
         self._refuse_cached(page)
         self._refuse_awaited(page, findings)
         findings = _with_status(findings, page.status)
@@ -315,7 +319,11 @@ class Attempt:
 
     @staticmethod
     def _refuse_awaited(page: Page, findings: Findings) -> None:
-        """No rows and a wish to come back later are the answer of a source that is still at it."""
+        """No rows and a wish to come back later are the answer of a source that is still at it; an answer that a cache
+        calls stale is of nobody knows when."""
+        if findings.empty_evidence and _STALE.match(page.headers.get("warning", "")):
+            told = one_line(page.headers["warning"])[:60]
+            raise SourceUnavailable(f"a cache returned no rows and calls them stale, {told!r}; that is no proof")
         wish_s = retry_after_s(page.headers.get("retry-after"), page.fetched_at)
         if wish_s is not None and findings.empty_evidence and not any(findings.counts.values()):
             raise SourceUnavailable(

@@ -22,16 +22,18 @@ from scrapers.refusals import tells_bad_login, tells_limit
 
 _WORDS_OF_TROUBLE = re.compile(
     rb"(?i)partial (?:results?|content|data|response)|(?:results?|data|response).{0,20}(?:truncated|incomplete)"
-    rb"|timed.?out"
+    rb"|timed.?out|(?:results?|rows?|records?|data|response) (?:is |are |was |were )?limited to"
+    rb"|only (?:the )?first [0-9]"
 )
 # In a list of warnings; a deprecation is none.
 _WARNS_OF_LESS = re.compile(
     rb"(?i)missing|incomplete|partial|truncat|unavailable|fail|skipped|omitted|dropped|stale|outdated|timed.?out|time-?out"
-    rb"|(?:did|could|was|were)(?: no|n'|n.{1,3})t\b|cannot|unable|only [0-9]"
+    rb"|(?:did|could|was|were)(?: no|n'|n.{1,3})t\b|cannot|unable|only [0-9]|limited to|only (?:the )?first"
 )
 _ANNOUNCES = re.compile(rb"(?i)deprecat|sunset|no longer|will (?:not )?be|upgrade|migrat")
 # All names are compared by their letters alone: Error, errorMessage, @odata.nextLink.
 _ERRORS = {"error", "errors", "errormessage", "errormsg", "errordescription", "exception", "fault"}
+_ERRORS |= {"partialfailure", "partialfailures", "partialfailureerror", "partialerrors"}
 _SAYS_WELL = {"ok", "success", "succeeded"}
 _SAYS_ILL = {"iserror", "haserror", "haserrors", "failed"}
 _STATES = {"status", "state", "result", "outcome"}
@@ -64,7 +66,8 @@ _LEADS_ON = {
     *("nextpageurl", "nextpagelink", "nextpagetoken", "nextcursor", "nexttoken", "continuation", "continuationtoken"),
     *("odatanextlink", "nextpath", "nextrecordsurl", "nexthref", "nextcontinuationtoken", "nextmarker"),
     *("lastevaluatedkey", "paginationtoken", "nextpagestart", "nextoffset", "nextstart", "hasmoreresults"),
-    *("hasmoredata", "hasmorepages", "hasmoreitems", "hasnextpages", "moredata", "more"),
+    *("hasmoredata", "hasmorepages", "hasmoreitems", "hasnextpages", "moredata", "more", "moreresultsavailable"),
+    *("moreavailable", "morerecords", "hasmorerecords"),
 }
 # Of MediaWiki: what its next call has to go on with.
 _GOES_ON = "continue"
@@ -85,12 +88,14 @@ _DEEPEST, _WIDEST = 4, 60
 # or bears the name of all rows.
 _OF_ROWS = {"total", "count"}
 _CUT_BY = {"limit", "offset", "perpage", "pagesize", "start", "skip"}
-_LISTS = {"results", "records", "items", "rows", "hits", "docs", "entries", "features", "nodes", "edges"}
+_LISTS = {"data", "results", "records", "items", "rows", "hits", "docs", "entries", "features", "nodes", "edges"}
 # Beside these stands what is said of all rows; beside a list of another name it may be the state of one row.
 _OF_ALL_ROWS = ("data", "results", "rows", "records", "response", "payload")
 _INSIDES = ("data", "result", "results", "response", "payload", "hits", "d")
 _PLACES = {"meta", "metadata", "links", "pagination", "paging", "pageinfo", "page", "pager", "cursor", "cursors"}
-_PLACES |= {"responsemetadata"}
+_PLACES |= {"responsemetadata", "pages"}
+# What is said there is said of the answer, and never of a row.
+_OF_THE_ANSWER = ("meta.", "metadata.", "responsemetadata.")
 _NOTHING: tuple[object, ...] = (None, False, "", 0, "false", "null")
 _NOT_READ = "name the field in `follows` of parsed_json where the scraper reads it; else let it ask for the rest"
 _NOT_READY = "run it again later; where that is no word about all rows, name the field in `follows` of parsed_json"
@@ -132,7 +137,8 @@ def refuse_unwhole(document: Mapping[str, Any], follows: Collection[str] = ()) -
         is_of_all = bool(where) or any(name in plain for name in _OF_ALL_ROWS)
         if is_of_all and (told := not_ready(left)):
             raise SourceUnavailable(f"the response says that it is not ready yet: {_shown(told)}", hint=_NOT_READY)
-        if told := _trouble_in(left):
+        ill = _error_in(left) or _ill_state(left) if where in _OF_THE_ANSWER else None
+        if told := ill or _trouble_in(left):
             raise SourceUnavailable(
                 f"the response says that not all of its data is there: {_shown(told)}", hint=_NOT_READ
             )
@@ -228,6 +234,8 @@ def _status_in(plain: Plain) -> int | None:
 def _whole_number(value: Any) -> int | None:
     if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) <= 15:
         return int(value)
+    if type(value) is float and value.is_integer():
+        return int(value)
     return value if type(value) is int else None
 
 
@@ -240,7 +248,13 @@ def _places(plain: Plain) -> Iterator[tuple[str, Plain]]:
         if place in _PLACES and isinstance(value, dict):
             yield f"{name}.", _plain(value)
         elif place == "links" and isinstance(value, list):
-            yield f"{name}.", {str(one.get("rel")): one.get("href") for one in value if isinstance(one, dict)}
+            yield f"{name}.", {_rel_of(one): one.get("href") for one in value if isinstance(one, dict)}
+
+
+def _rel_of(link: Mapping[str, Any]) -> str:
+    """Of Siren a link has several."""
+    rel = link.get("rel")
+    return "next" if isinstance(rel, list) and "next" in rel else str(rel)
 
 
 def _deeper(plain: Plain, path: str, depth: int) -> Iterator[tuple[str, Plain]]:
@@ -293,7 +307,9 @@ def _refuse_part(place: Plain, rows: int | None) -> None:
             raise Truncated(f"the response says that it is a part: {name} is true", hint=_NOT_READ)
         if name in _WHOLES and _is(value, "false"):
             raise Truncated(f"the response says that it is not complete: {name} is false", hint=_NOT_READ)
-        goes_on = name == _GOES_ON and isinstance(value, dict)
+        # Airtable's offset is no number.
+        is_place = name == "offset" and isinstance(value, str) and value != "" and not value.isdecimal()
+        goes_on = is_place or (name == _GOES_ON and isinstance(value, dict))
         if goes_on or (name in _LEADS_ON and not any(value is one or value == one for one in _NOTHING)):
             told = redact(str(value))[:40]
             raise Truncated(f"the response names a next page, {told!r}, where there should be one page", hint=_NOT_READ)

@@ -165,11 +165,11 @@ def _until(text: str, now: dt.datetime) -> float | None:
 def age_s(value: str | None) -> float:
     """How long an answer has lain in a cache, by its ``Age`` header; 0 where it says nothing that can be.
 
-    >>> [age_s(text) for text in (None, "", "86400", " 7 ", "-5", "soon", "9" * 30)]
-    [0.0, 0.0, 86400.0, 7.0, 0.0, 0.0, 0.0]
+    >>> [age_s(text) for text in (None, "", "86400", " 7 ", "-5", "soon", "9" * 30, "0, 600")]
+    [0.0, 0.0, 86400.0, 7.0, 0.0, 0.0, 0.0, 600.0]
     """
-    text = (value or "").strip()
-    seconds = float(text) if _SECONDS.fullmatch(text) else 0.0
+    told = [text.strip() for text in (value or "")[:_LONGEST_VALUE_CHARS].split(",")]
+    seconds = max((float(text) for text in told if _SECONDS.fullmatch(text)), default=0.0)
     return seconds if 0 < seconds <= 10 * LONGEST_WISH_S else 0.0
 
 

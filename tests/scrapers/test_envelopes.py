@@ -38,11 +38,17 @@ def read(document: Any, *follows: str) -> Any:
         {"success": "false"},
         {"isError": True},
         {"incomplete_results": True},
+        {"partialFailureError": {"code": 3}},
+        {"message": "Only the first 10 results are shown"},
+        {"meta": {"status": "timeout"}},
+        {"meta": {"error": "backend"}},
+        {"meta": {"note": "Free plan: results limited to the last 10 games"}},
+        {"warnings": ["Results limited to 10 rows"]},
     ],
     ids=str,
 )
 def test_an_error_beside_rows_is_retried(said):
-    with pytest.raises(SourceUnavailable, match="error beside its data"):
+    with pytest.raises(SourceUnavailable, match=r"error beside its data|not all of its data is there"):
         read({**ROWS, **said})
 
 
@@ -67,6 +73,11 @@ def test_an_error_beside_rows_is_retried(said):
         ({"@odata.count": 500}, "@odata.count"),
         ({"page": 0, "nbPages": 4}, "nbPages"),
         ({"page": 1, "pages": 3}, "pages"),
+        ({"pages": {"page": 1, "total_pages": 3}}, "pages.total_pages"),
+        ({"offset": "itrXYZ/rec7"}, "offset"),
+        ({"total": 500.0}, "total"),
+        ({"moreResultsAvailable": True}, "moreResultsAvailable"),
+        ({"links": [{"rel": ["next"], "href": "/p/2"}]}, "links.next"),
         ({"games": {"pageInfo": {"hasNextPage": True}}}, "games.pageInfo.hasNextPage"),
         ({"viewer": {"games": {"pageInfo": {"hasNextPage": True}}}}, "viewer.games.pageInfo.hasNextPage"),
         ({"properties": {"exceededTransferLimit": True}}, "properties.exceededTransferLimit"),
@@ -98,6 +109,7 @@ def test_more_than_came_is_truncated_unless_the_scraper_reads_that_field_itself(
         },
         {"viewer": {"games": {"pageInfo": {"hasNextPage": False, "endCursor": "x"}}}},
         {"book": {"title": "x", "pages": 300, "next": "y"}},
+        {"offset": "0", "meta": {"status": "success", "note": "limited edition"}, "message": "first 2 of all"},
     ],
     ids=str,
 )
@@ -111,11 +123,12 @@ def test_what_says_that_all_is_there_is_read(said):
         {"success": True, "result": {"records": [1, 2], "fields": [1], "limit": 2, "total": 5000}},
         {"result": {"count": 5000, "results": [1, 2], "facets": {}}},
         {"response": {"numFound": 500, "start": 0, "docs": [1]}},
+        {"response": {"total": "99999", "data": [1]}, "apiVersion": "2.1"},
         {"took": 3, "hits": {"total": {"value": 10_000, "relation": "gte"}, "hits": [1]}},
         {"d": {"results": [1], "__next": "https://a.example/Games?$skiptoken=20"}},
         [{"page": 1, "pages": 7, "per_page": 50, "total": 304}, [1]],
     ],
-    ids=["CKAN", "CKAN's packages", "Solr", "Elasticsearch", "OData 2", "the World Bank"],
+    ids=["CKAN", "CKAN's packages", "Solr", "EIA", "Elasticsearch", "OData 2", "the World Bank"],
 )
 def test_an_envelope_within_the_document_that_announces_more_is_truncated(document):
     with pytest.raises(Truncated):

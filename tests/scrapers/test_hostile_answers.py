@@ -73,11 +73,13 @@ def test_what_a_scraper_says_that_is_none_of_what_it_may_say_is_a_broken_contrac
         ("x-ms-continuation", "MjM0"),
         ("x-has-more", "True"),
         ("x-pagination", '{"TotalCount":57,"CurrentPage":1,"HasNext":true}'),
+        ("x-total-count", "5000"),
+        ("x-soda2-truncated", "true"),
     ],
 )
 def test_a_next_page_that_only_a_header_names_is_not_left_behind(body, name, value):
     client, landing = Landed(body, **{name: value}), Landing(MemoryObjectStore())
-    with pytest.raises(Truncated, match=f"a header names a next page, '{name}: "):
+    with pytest.raises(Truncated, match=f"a header says that there is more, '{name}: "):
         scrape(DAY, ScrapeContext(SOURCE, client, landing, "b", "0"))
 
 
@@ -87,6 +89,7 @@ def test_a_next_page_that_only_a_header_names_is_not_left_behind(body, name, val
         {"x-next-page": "", "x-total-pages": "1", "x-page": "1"},
         {"x-has-more": "false", "x-pagination": '{"HasNext":false}', "x-next-cursor": "null"},
         {"link": '</p/1>; rel="prev"', "x-total-pages": "many", "retry-after": "0"},
+        {"x-total-count": "0", "x-truncated": "false", "warning": '299 - "deprecated"'},
     ],
     ids=str,
 )
@@ -100,6 +103,9 @@ def test_no_rows_and_a_wish_to_be_asked_again_are_no_proof_that_there_are_none()
     context = ScrapeContext(SOURCE, Landed(EMPTY, **{"retry-after": "30"}), Landing(MemoryObjectStore()), "b", "0")
     with pytest.raises(SourceUnavailable, match=r"wants to be asked again in 30\.0 s: that is no proof"):
         scrape(DAY, context)
+    stale = Landed(EMPTY, warning='110 - "Response is Stale"')
+    with pytest.raises(SourceUnavailable, match="calls them stale"):
+        scrape(DAY, ScrapeContext(SOURCE, stale, Landing(MemoryObjectStore()), "b", "0"))
     rows = ScrapeContext(SOURCE, Landed(GOOD, **{"retry-after": "30"}), Landing(MemoryObjectStore()), "b", "0")
     assert scrape(DAY, rows).counts["nba_bdl_games"] > 0
 
