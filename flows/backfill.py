@@ -296,6 +296,8 @@ async def _work(run: Run, plan: Plan, lease: Lease) -> RunFacts | None:
             return None
         return await _close(run)
     except BaseException as error:
+        # What stands in line for a slot makes no call any more.
+        run.gate.shut_now("ended")
         # Blocking on purpose: a cancelled task may not await again, and the mail must leave all the same.
         aborted = reason_of(error)
         if aborted == "paused":

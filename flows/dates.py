@@ -19,6 +19,7 @@ from alerting.redaction import redact
 from alerting.wording import plural
 from flows.child_runs.window import Window, WorkerServices, joined
 from flows.log import lets_out_redacted, partition_logger
+from flows.run.at_source import NOT_ATTEMPTED, at_source
 from flows.run.heap import frozen_heap
 from flows.run.prefect_orchestrator import PrefectOrchestrator, handed_over
 from flows.run.recording import (
@@ -28,9 +29,7 @@ from flows.run.recording import (
     land_together,
     record_failure,
     record_shared_failure,
-    stop_if_critical,
     take,
-    was_not_made,
 )
 from flows.run.run import Run
 from flows.run.slots import Slot
@@ -40,8 +39,10 @@ from flows.run.work_set import Landed
 from flows.wiring import build_services
 from scrapers.manifest import Manifest
 from scrapers.partition import spans, window_name
+from scrapers.scrape import nothing
 from scrapers.spans import SpanQueue, SpanResult
 from scrapers.sweeps import SweepScrape
+from scrapers.threads import threads
 
 T = TypeVar("T")
 
@@ -51,10 +52,12 @@ TOLD_TOGETHER = 92
 PARTS_AT_ONCE = 2
 """The last dates of one, which may have to be tried again, and the next one."""
 
+TAKEN_AT_ONCE = 24
+"""Of the partitions of one answer: a write each."""
+
 LANDED = "landed"
 UNCHANGED = "unchanged"
 FAILED = "failed"
-NOT_ATTEMPTED = "not attempted"
 DONE_BY_LIVE = "done by a live run"
 
 
@@ -166,29 +169,19 @@ async def land_partition(run: Run, key: str, begun: Slot | None = None) -> str:
     The slot is held for the source's calls, not while their answers are stored or the step waits to be tried again, so
     that neither a distant storage nor failing dates starve the others. ``begun`` is given back with it.
     """
-    async with run.slots.taken() as slot, run.gate.passed() as probe:
 
+    def work(slot: Slot) -> Manifest:
         def answered() -> None:
             for place in filter(None, (slot, begun)):
                 place.answered()
 
-        run.turns.begun(key)
-        if key in run.work.done_elsewhere:
-            return DONE_BY_LIVE
-        run.keep_budget()
-        if run.stopped_by is not None:
-            return NOT_ATTEMPTED
-        try:
-            manifest = await run.in_thread(land, run, key, answered)
-        except Exception as error:
-            # Here and not when it is recorded: with the slot free, the next date would make its call before that.
-            run.probed(probe, error)
-            if was_not_made(error):
-                return NOT_ATTEMPTED
-            stop_if_critical(run, key, error, "scrape")
-            raise
-        run.probed(probe, None)
-    return _judged(run, manifest)
+        return land(run, key, answered)
+
+    def done() -> str | None:
+        return DONE_BY_LIVE if key in run.work.done_elsewhere else None
+
+    found = await at_source(run, key, work, done)
+    return found if isinstance(found, str) else _judged(run, found)
 
 
 def _judged(run: Run, manifest: Manifest) -> str:
@@ -250,25 +243,17 @@ async def land_partitions_together(run: Run, keys: list[str]) -> SpanResult | st
     Gives shorter spans to ask for when the answer reached a cap, or when some of the dates are done: by a live run
     meanwhile, or by an earlier try that could not record all of them.
     """
-    async with run.slots.taken() as slot, run.gate.passed() as probe:
-        run.turns.begun(keys[0])
+
+    def done() -> SpanResult | None:
         left = [run.work.partitions[key] for key in keys if not run.work.is_done(key)]
-        if len(left) < len(keys):
-            return SpanResult(shorter=tuple(spans(left, run.kit.scraper.days_per_call)))
-        run.keep_budget()
-        if run.stopped_by is not None:
-            return NOT_ATTEMPTED
-        try:
-            answer = await run.in_thread(land_together, run, keys, slot.answered)
-            await _take_each(run, list(answer.manifests.values()))
-        except Exception as error:
-            run.probed(probe, error)
-            if was_not_made(error):
-                return NOT_ATTEMPTED
-            stop_if_critical(run, keys[0], error, "scrape")
-            raise
-        run.probed(probe, None)
-    return answer
+        return None if len(left) == len(keys) else SpanResult(shorter=tuple(spans(left, run.kit.scraper.days_per_call)))
+
+    def work(slot: Slot) -> SpanResult:
+        answer = land_together(run, keys, slot.answered)
+        _take_each(run, list(answer.manifests.values()))
+        return answer
+
+    return await at_source(run, keys[0], work, done)
 
 
 # -- all partitions by one reading ---------------------------------------------------------------------------------
@@ -296,31 +281,23 @@ async def _land_by_sweep(run: Run, keys: list[str]) -> list[str]:
 
 async def _sweep_some_pages(run: Run, sweep: SweepScrape, keys: list[str]) -> SpanResult | str:
     """One slot and one step; "" when there is more to read."""
-    async with run.slots.taken(), run.gate.passed() as probe:
-        run.turns.begun(keys[0])
-        run.keep_budget()
-        if run.stopped_by is not None:
-            return NOT_ATTEMPTED
-        try:
-            result = await run.in_thread(go_on_sweeping, run, sweep, keys)
-            if result is not None:
-                await _take_each(run, [one for key, one in result.manifests.items() if not run.work.is_done(key)])
-        except Exception as error:
-            run.probed(probe, error)
-            if was_not_made(error):
-                return NOT_ATTEMPTED
-            stop_if_critical(run, keys[0], error, "scrape")
-            raise
-        run.probed(probe, None)
-    return "" if result is None else result
+
+    def work(_: Slot) -> SpanResult | str:
+        result = go_on_sweeping(run, sweep, keys)
+        if result is None:
+            return ""
+        _take_each(run, [one for key, one in result.manifests.items() if not run.work.is_done(key)])
+        return result
+
+    return await at_source(run, keys[0], work, nothing)
 
 
-async def _take_each(run: Run, manifests: list[Manifest]) -> None:
+def _take_each(run: Run, manifests: list[Manifest]) -> None:
     """Records all of them, also when one cannot be recorded: a retry must not write beside what is still under way."""
-    taken = (run.in_thread(take, run, manifest) for manifest in manifests)
-    for outcome in await asyncio.gather(*taken, return_exceptions=True):
-        if isinstance(outcome, BaseException):
-            raise outcome
+    with threads(TAKEN_AT_ONCE, "take") as pool:
+        taking = [pool.submit(take, run, manifest) for manifest in manifests]
+    for one in taking:
+        one.result()
 
 
 async def _outcome_of(run: Run, key: str, answer: SpanResult, window: str) -> str:

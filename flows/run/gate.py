@@ -63,6 +63,10 @@ class Gate:
     def _may_probe(self, despite: Set[str]) -> bool:
         return bool(self._probe) and not despite and self._closed_by == {SOURCE_DOWN} and self.is_kept
 
+    def lets_begin(self, probe: int) -> bool:
+        """Whether work that has passed, as the probe of that number or as none, may still begin. Of any thread."""
+        return self._is_open({SOURCE_DOWN} if probe else set())
+
     @property
     def is_kept(self) -> bool:
         """Whether whoever has to keep it open (``keep_open``) has done so lately."""

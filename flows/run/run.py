@@ -47,7 +47,7 @@ from flows.run.data_facts import balance_facts
 from flows.run.decision import Action, Decision
 from flows.run.gate import SOURCE_DOWN, Gate
 from flows.run.orchestrator import Orchestrator, Part
-from flows.run.slots import Slots
+from flows.run.slots import Begun, Slots
 from flows.run.tally import Tally
 from flows.run.turns import Turns
 from flows.run.work_set import WorkSet
@@ -136,7 +136,7 @@ class Run:
         self.slots = Slots(asked.concurrency, until_stored=one_by_one)
         # A date that waits for its next try has no slot, so that it starves nobody. But where every date fails, the
         # breaker has to hear of the first ones before all of a window have been asked for.
-        self.begun = Slots(2 * asked.concurrency, until_stored=one_by_one)
+        self.begun = Begun(2 * asked.concurrency, until_stored=one_by_one)
         self.stopped_by: CriticalError | None = None
         self.loading_stopped_by: CriticalError | None = None
         # A table has one writer; the next batch is staged meanwhile.

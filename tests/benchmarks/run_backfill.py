@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +36,9 @@ class TimedSlots(Slots):
         super().__init__(count, **how)
         self._count = count
 
-    @contextlib.asynccontextmanager
-    async def taken(self) -> AsyncIterator[Slot]:
-        async with super().taken() as slot:
+    @contextlib.contextmanager
+    def taken(self) -> Iterator[Slot]:
+        with super().taken() as slot:
             began_s, give_back = time.monotonic(), slot.give_back
 
             def timed() -> None:
