@@ -40,6 +40,7 @@ class _Shut:
 def _in_slot(
     run: Run, key: str, probe: int, work: Callable[[Slot], R], done: Callable[[], D | None]
 ) -> R | D | str | _Shut:
+    run.kit.budget.stock_up()
     with run.slots.taken() as slot:
         if not run.gate.lets_begin(probe):
             return _Shut()

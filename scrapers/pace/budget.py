@@ -44,6 +44,13 @@ class Quota(Protocol):
     def ensure(self, units: int) -> None:
         """Holds at least so many units, or raises ``BudgetExhausted``."""
 
+    @property
+    def is_low(self) -> bool:
+        """Whether the next block should be reserved by now."""
+
+    def reserve_ahead(self) -> Callable[[], None]:
+        """Reserves units, without the lock, or raises ``BudgetExhausted``; what it returns holds them, under it."""
+
     def take(self, units: int) -> None:
         """Uses them."""
 
@@ -109,7 +116,7 @@ class Budget:
         self._clock = clock or Clock()
         self._chance = chance or random.Random(random.getrandbits(64))  # noqa: S311 - no secret
         self._zone = ZoneInfo(rate.reset_zone)
-        self._lock = threading.Lock()
+        self._lock, self._stocking = threading.Lock(), threading.Lock()
         self._windows = sliding_windows(rate)
         self._quota = quota
         self._pace = pace
@@ -148,6 +155,22 @@ class Budget:
         soon as it is known that ``timeout_s`` will not do, and what `end` was told.
         """
         return self._wait(timeout_s, lambda: self._take(units))
+
+    def stock_up(self) -> None:
+        """Reserves the next calls of a shared quota before the last ones are used, so that no call waits for that.
+
+        A round trip now and then: for a thread that keeps nobody waiting.
+        """
+        if self._quota is None or not self._quota.is_low or not self._stocking.acquire(blocking=False):
+            return
+        try:
+            # What is wrong with it, the call will say that needs it.
+            with contextlib.suppress(PipelineError):
+                hold = self._quota.reserve_ahead()
+                with self._lock:
+                    hold()
+        finally:
+            self._stocking.release()
 
     def _wait(self, timeout_s: float | None, left_s: Callable[[], float]) -> float:
         """Until ``left_s``, which is called under the lock, says 0; the seconds waited."""

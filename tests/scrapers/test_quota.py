@@ -154,6 +154,32 @@ def test_a_killed_process_counts_as_one_block_more_at_most() -> None:
     assert 6_900 <= left < 7_000
 
 
+@pytest.mark.parametrize(("per_day", "ahead"), [(10_000, 100), (None, 100), (200, 0)])
+def test_the_next_block_of_an_ample_quota_is_reserved_before_the_last_one_is_used(
+    per_day: int | None, ahead: int
+) -> None:
+    time, store = Time(), MemoryObjectStore()
+    budget, seen = budget_of(store, time, Rate(per_day=per_day)), SharedQuota(store, "s", Rate(), clock=time.clock)
+
+    def reserved() -> int:
+        return sum(seen.counts().day_spent.values())
+
+    budget.stock_up()
+    assert reserved() == 0
+    for _ in range(80):
+        budget.acquire()
+    held = reserved()
+    budget.stock_up()
+    assert reserved() == held + ahead
+    for _ in range(held + ahead - 80):
+        budget.acquire()
+    assert reserved() == held + ahead
+    budget.acquire()
+    budget.close()
+    budget.stock_up()
+    assert reserved() == held + ahead + 1
+
+
 def test_a_429_is_not_spend() -> None:
     store, time, rate = MemoryObjectStore(), Time(), Rate(per_day=10)
     budget = budget_of(store, time, rate, "live")
