@@ -57,6 +57,7 @@ _PARTS = {
     *("partial", "ispartial", "partialdata", "partialresult", "partialresults", "haspartialdata", "truncated"),
     *("istruncated", "resultstruncated", "recordstruncated", "incomplete", "isincomplete"),
     *("degraded", "exceededtransferlimit"),
+    *("more", "moredata", "moreavailable", "morerecords", "moreresultsavailable", "moreitemsincollection"),
 }
 _WHOLES = {"complete", "iscomplete", "jobcomplete", "datacomplete", "resultscomplete"}
 _PARTIAL_STATES = {"partial", "incomplete", "truncated", "partialcontent", "partialsuccess", "partialfailure"}
@@ -66,8 +67,7 @@ _LEADS_ON = {
     *("nextpageurl", "nextpagelink", "nextpagetoken", "nextcursor", "nexttoken", "continuation", "continuationtoken"),
     *("odatanextlink", "nextpath", "nextrecordsurl", "nexthref", "nextcontinuationtoken", "nextmarker"),
     *("lastevaluatedkey", "paginationtoken", "nextpagestart", "nextoffset", "nextstart", "hasmoreresults"),
-    *("hasmoredata", "hasmorepages", "hasmoreitems", "hasnextpages", "moredata", "more", "moreresultsavailable"),
-    *("moreavailable", "morerecords", "hasmorerecords"),
+    *("hasmoredata", "hasmorepages", "hasmoreitems", "hasmorerecords", "hasnextpages"),
 }
 # Of MediaWiki: what its next call has to go on with.
 _GOES_ON = "continue"
@@ -81,7 +81,7 @@ _TOTALS = {
 # At any depth these mean but one thing: GraphQL has them beside each of its lists.
 _UNMISTAKABLE = {
     *("hasnextpage", "exceededtransferlimit", "nextpagetoken", "nextcontinuationtoken", "odatanextlink"),
-    *("lastevaluatedkey", "istruncated", "nextrecordsurl", "endofrecords"),
+    *("lastevaluatedkey", "istruncated", "nextrecordsurl", "endofrecords", "hasmore", "moreitemsincollection"),
 }
 _DEEPEST, _WIDEST = 4, 60
 # May be a row's own count of something else where they stand beside data, unless that says that it is cut by a limit,
