@@ -18,7 +18,7 @@ from flows.wiring import build_services
 
 
 @lets_out_redacted
-@flow(name="digest", flow_run_name="digest of {hours} h", retries=0, persist_result=False)
+@flow(name="digest", flow_run_name="digest of {hours:g} h", retries=0, persist_result=False)
 async def digest(hours: Annotated[float, Field(gt=0, le=LONGEST_DIGEST_HOURS)] = 24.0) -> State[Any]:
     """Sends one mail about every live alert of the last hours, those that were held back included.
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from alerting.errors import WrongUsage
 from alerting.ranges import compress_dates
 from alerting.wording import plural
 from flows.cli.output import (
@@ -109,6 +110,11 @@ def coverage(
     first, last = range_of(source, start, end)
     wanted = [one for one in (sources_of_family(source) or [source]) if one not in (skip or [])] + (also or [])
     dated = [one for one in wanted if services.source_kit(one).scraper.step != "whole"]
+    if not dated:
+        raise WrongUsage(
+            f"{', '.join(wanted) or source} {'has' if len(wanted) == 1 else 'have'} no dates to compare",
+            stage="coverage",
+        )
     now = utc_now()
     found = read_side_by_side(services, dated, first, last, now)
     if keep:

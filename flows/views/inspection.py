@@ -130,7 +130,7 @@ def mail_state(entry: OutboxEntry, now: dt.datetime) -> str:
         last = entry.errors[-1] if entry.errors else "no channel takes it"
         return f"REFUSED for good: {last}. The whole mail is kept at {entry.mail_object}"
     if entry.told_by:
-        return f"told in the mail of {entry.told_by}"
+        return f"in the mail of {entry.told_by}"
     if entry.state == "archived":
         return "kept with the run, not mailed (as asked)"
     problem = f"; last problem: {entry.errors[-1]}" if entry.errors else ""

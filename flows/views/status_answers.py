@@ -132,7 +132,8 @@ def _blame(seen: Seen) -> str:
 
 def _raw(seen: Seen) -> str:
     landed, failed = sum(cause.landed for cause in seen.failed), sum(len(cause.partitions) for cause in seen.failed)
-    lines = [f"{landed} of {plural(failed, 'failed date')} left an older payload in {seen.services.store.root_uri}"]
+    kept = f"{landed} of {plural(failed, 'failed date')} left an older payload in {seen.services.store.root_uri}"
+    lines = [kept if failed else f"no date has failed, payloads are in {seen.services.store.root_uri}"]
     if seen.landed_only:
         keys = compress_dates(entry.partition for entry in seen.landed_only)
         lines.append(f"{plural(len(seen.landed_only), 'date', 'is', 'are')} landed and need only be loaded: {keys}")

@@ -413,6 +413,12 @@ def test_h05_h14_d06_a_plan_says_how_much_is_done_and_how_much_is_left(place: An
     assert re.fullmatch(r"dry run    [1-9][\d.]* \w+ read to replace and [1-9][\d.]* \w+ to recount 2 partitions", line)
 
 
+def test_sources_without_dates_are_not_compared(gapless: Any) -> None:
+    answered = gapless("coverage", "civic_band", "2024")
+    assert (answered.code, answered.out) == (2, "")
+    assert "civic_band has no dates to compare" in answered.err
+
+
 def test_v11_h24_verify_prints_five_lines_and_its_exit_code_is_the_result(place: Any, gapless: Any) -> None:
     place.fill("2025-01-01", 3)
     before, calls = place.objects(), place.upstream.calls.report()["total"]

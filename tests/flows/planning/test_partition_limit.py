@@ -76,7 +76,9 @@ def test_dates_before_1960_and_after_2159_share_one_partition(place: Place) -> N
 
 
 def test_dates_that_have_a_partition_already_need_none(place: Place) -> None:
-    refuse(Tables(place.services, filled=9_600), plan(9_600))
+    tables = Tables(place.services, filled=9_600)
+    refuse(tables, plan(9_600))
+    assert tables.asked
 
 
 def test_a_full_table_is_told_what_helps_then(place: Place) -> None:
