@@ -35,19 +35,19 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="GAPLESS_", extra="ignore", frozen=True, hide_input_in_errors=True)
 
-    project: str = Field("", description="Google Cloud project; default `GOOGLE_CLOUD_PROJECT`")
+    project: str = Field("", description="default `GOOGLE_CLOUD_PROJECT`")
     location: str = Field("US", description="BigQuery location")
     bucket: str = Field(
         "gapless-raw",
         pattern=r"^[a-z0-9][a-z0-9._-]*[a-z0-9]$",
         min_length=3,
         max_length=222,
-        description="bucket of payloads, ledger and records",
+        description="[what it holds](runbook.md#where-things-are)",
     )
     dataset: str = Field("gapless", pattern=r"^[A-Za-z0-9_]+$", max_length=1024)
     max_bytes_billed: int = Field(100 * 2**30, ge=0, description="larger BigQuery queries fail; 0 no limit")
 
-    source_urls: dict[str, str] = Field(default_factory=dict, description="base URLs, to replace the public ones")
+    source_urls: dict[str, str] = Field(default_factory=dict, description="instead of the public ones")
     source_secrets: dict[str, SecretStr] = Field(default_factory=dict, description="API keys, by [secret](#secrets)")
     source_rate_per_minute: dict[str, int] = Field(default_factory=dict)
     source_pause_s: dict[str, tuple[float, float]] = Field(
@@ -80,8 +80,8 @@ class Settings(BaseSettings):
 
     mail_to: str = Field("", description="separated by commas")
     mail_to_critical: str = Field("", description="also get CRITICAL mails")
-    mail_from: str = Field("gapless@localhost", description="sender; should accept bounces")
-    smtp_host: str = Field("", description="SMTP server; empty needs `GAPLESS_CONSOLE_ONLY`")
+    mail_from: str = Field("gapless@localhost", description="should accept bounces")
+    smtp_host: str = Field("", description="empty needs `GAPLESS_CONSOLE_ONLY`")
     smtp_port: int = Field(587, ge=1, le=65_535)
     smtp_security: Literal["none", "starttls", "tls"] = Field("starttls", description="`none`, `starttls` or `tls`")
     smtp_user: str = Field("", description="if the server wants a login")
