@@ -33,6 +33,7 @@ from flows.ledger.cooldowns import Cooldown, lift_command, read_cooldown, sites_
 from flows.ledger.ledger import LedgerEntry, Verdict
 from flows.ledger.resumes import Resume, read_resumes
 from flows.ledger.reviews import Review, ReviewState, waiting_review
+from flows.planning.requested import ALL
 from flows.run.progress import Progress
 from flows.truth.inventory import span_of
 from flows.views.stored_runs import recent_runs, stored_progress, stored_work
@@ -304,7 +305,9 @@ class Situation:
             return self.retry_failed
         ranges = compress_dates(keys, join="..")
         if self.scraper.step == "whole":
-            return f"gapless run {self.source} --entities '{ranges}' --reason errors"
+            # What is done of all is skipped.
+            names = f"'{ranges}'" if len(ranges) <= MAX_PASTED else ALL
+            return f"gapless run {self.source} --entities {names} --reason errors"
         first, last = span_of(self.scraper, keys)
         is_told = "," in ranges or self.scraper.has_series
         days = f" --dates '{ranges}'" if is_told and len(ranges) <= MAX_PASTED else ""

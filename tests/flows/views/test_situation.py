@@ -462,3 +462,16 @@ def test_dates_that_were_only_looked_at_are_not_called_changed(services: Service
     world.do(*KEYS, rows=0)
     world.finish()
     assert cells_of(world).said[13].endswith("the last run changed no row")
+
+
+def test_more_towns_than_a_person_can_paste_are_taken_up_together(services: Services) -> None:
+    def next_step(towns: range) -> str:
+        ledger = services.source_kit("civic_band").ledger
+        for number in towns:
+            ledger.advance(f"town-{number:04d}.ca~agendas", Verdict.PLANNED, "bf-1", utc_now(), attempts=1)
+        return situation_of(services, "civic_band", utc_now()).next_step
+
+    assert next_step(range(2)) == (
+        "gapless run civic_band --entities 'town-0000.ca~agendas, town-0001.ca~agendas' --reason errors"
+    )
+    assert next_step(range(2, 300)) == "gapless run civic_band --entities all --reason errors"
