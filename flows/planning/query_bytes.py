@@ -79,14 +79,15 @@ class EarlyDryRun:
 
 
 def plan_dry_run(services: Services, source: str, plan: Plan) -> DryRun:
-    """Asks BigQuery about everything that the plan loads. Raises nothing of what the warehouse raises."""
-    planned = [*plan.to_fetch, *plan.to_call_empty, *plan.to_reload]
+    """Asks BigQuery about all that the plan loads or counts again. Raises nothing of what the warehouse raises."""
+    loaded = [*plan.to_fetch, *plan.to_call_empty, *plan.to_reload]
+    counted = [*loaded, *plan.to_recount]
     processor, warehouse = services.source_kit(source).processor, services.warehouse_within(_WAIT_S)
     replacing, recounting = list[Statement](), list[Statement]()
-    for begin in range(0, len(planned), _DAYS_AT_ONCE):
-        batch = planned[begin : begin + _DAYS_AT_ONCE]
+    for batch in _batches(loaded):
+        replacing += [_replacing(table, batch, warehouse) for table in processor.tables]
+    for batch in _batches(counted):
         for table in processor.tables:
-            replacing.append(_replacing(table, batch, warehouse))
             recounting += _recounting(table, batch, processor, warehouse)
         recounting += _comparing(services, source, plan, batch, warehouse)
     # Each is a round trip to BigQuery, and nothing begins before them.
@@ -95,8 +96,12 @@ def plan_dry_run(services: Services, source: str, plan: Plan) -> DryRun:
     try:
         read = [one.result() for one in asked]
     except PipelineError:
-        return DryRun(len(planned), None, None)
-    return DryRun(len(planned), sum(read[: len(replacing)]), sum(read[len(replacing) :]))
+        return DryRun(len(counted), None, None)
+    return DryRun(len(counted), sum(read[: len(replacing)]), sum(read[len(replacing) :]))
+
+
+def _batches(partitions: Sequence[Partition]) -> Iterator[Sequence[Partition]]:
+    return (partitions[begin : begin + _DAYS_AT_ONCE] for begin in range(0, len(partitions), _DAYS_AT_ONCE))
 
 
 def _replacing(table: Table, batch: Sequence[Partition], warehouse: Warehouse) -> Statement:

@@ -19,8 +19,8 @@ from scrapers.scrape import utc_now
 from ..conftest import SOURCE
 
 
-def asked_of_bigquery(place: Any, first: str, last: str) -> DryRun:
-    asked = Asked.model_validate({"source": SOURCE, "start_date": first, "end_date": last, "mode": "full"})
+def asked_of_bigquery(place: Any, first: str, last: str, mode: str = "full") -> DryRun:
+    asked = Asked.model_validate({"source": SOURCE, "start_date": first, "end_date": last, "mode": mode})
     return plan_dry_run(place.services, SOURCE, plan_asked(place.services, asked, utc_now()).plan)
 
 
@@ -65,6 +65,12 @@ def test_a_plan_of_one_date_reads_the_same_bytes_whatever_else_the_tables_hold(p
     assert before.recount_bytes
     place.fill("2023-01-02", 2)  # further away than the same game can be
     assert asked_of_bigquery(place, "2025-01-03", "2025-01-03") == before
+
+
+def test_a_plan_that_only_counts_again_says_what_that_reads(place):
+    place.fill("2025-01-03", 1)
+    whole = asked_of_bigquery(place, "2025-01-03", "2025-01-03")
+    assert asked_of_bigquery(place, "2025-01-03", "2025-01-03", "validate") == DryRun(1, 0, whole.recount_bytes)
 
 
 def test_where_bigquery_does_not_answer_the_bytes_are_unknown_and_the_plan_stands(place):
