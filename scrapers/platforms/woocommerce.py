@@ -176,12 +176,16 @@ def _behind(request: Request, limit: int, place: _Place) -> Request | None:
 
 
 def _announced(page: Page, limit: int) -> tuple[int, int]:
-    told = [page.headers.get(name, "") for name in ("x-wp-total", "x-wp-totalpages")]
-    if not all(text.isdecimal() for text in told):
+    # A cache on the way may say the same once more.
+    told = [{*re.split(r",\s*", page.headers.get(name, ""))} for name in ("x-wp-total", "x-wp-totalpages")]
+    if not all(len(texts) == 1 and next(iter(texts)).isdecimal() for texts in told):
         raise SourceContractError("the response has no X-WP-Total and X-WP-TotalPages: the total is unknown")
-    total, pages = map(int, told)
+    total, pages = (int(texts.pop()) for texts in told)
     if pages != -(-total // limit):
-        raise SourceContractError(f"asked for {limit} a page, got {plural(total, 'row')} on {plural(pages, 'page')}")
+        raise SourceContractError(
+            f"asked for {limit} a page, got {plural(total, 'row')} on {plural(pages, 'page')}",
+            hint="where the shop gives fewer a page, lower GAPLESS_SOURCE_PAGE_SIZE of this source",
+        )
     return total, pages
 
 

@@ -230,6 +230,16 @@ def inspected(page: Page) -> dict[str, int]:
     return dict(shops().inspect(Partition.day(FIRST_DAY, "UTC", "a.example"), page).counts)
 
 
+def test_totals_may_come_twice_and_a_shop_with_smaller_pages_says_what_to_set() -> None:
+    twice = {"x-wp-total": "0, 0", "x-wp-totalpages": "0,0"}
+    assert inspected(page_of([], "woo EUR", **twice))["product_sightings"] == 0
+    for told in ({"x-wp-total": "0, 7"}, {"x-wp-total": "-1"}, {"x-wp-total": ""}):
+        with pytest.raises(SourceContractError, match="the total is unknown"):
+            inspected(page_of([], "woo EUR", **{**twice, **told}))
+    with pytest.raises(SourceContractError, match=r"230 rows on 5 pages.*GAPLESS_SOURCE_PAGE_SIZE"):
+        inspected(page_of([], "woo EUR", **{"x-wp-total": "230", "x-wp-totalpages": "5"}))
+
+
 def test_an_empty_list_without_a_total_proves_nothing_and_one_with_it_does() -> None:
     with pytest.raises(NothingPublished, match="nothing proves"):
         inspected(page_of({"products": []}))
