@@ -123,6 +123,8 @@ _SERVERS_FAULT = re.compile(
     rb"(?i)\s*(?:<br\s*/?>\s*)?(?:<b>)?(?:php )?(?:(?:fatal|parse) error|warning|notice|deprecated)(?:</b>)?\s*:"
     rb".{0,400} in "
 )
+# Of Mashery, in a heading.
+_DEAD_KEY = re.compile(rb"(?i)\s*<h1>(?:developer inactive|not authorized)")
 # Of one of several limits, each with its window perhaps: "0, 99", "0;w=60".
 _NOTHING_LEFT = re.compile(r"(?:.*,)?\s*0+(?:\.0*)?\s*(?:[;,].*)?", re.DOTALL)
 
@@ -268,7 +270,7 @@ def _meaning_of_403(answer: Answer, *, is_page: bool) -> type[PipelineError] | N
     structured = ", " + answer.headers.get("ratelimit", "")
     if nothing_left or _STRUCTURED_NOTHING_LEFT.fullmatch(structured) or _tells_a_limit(answer, is_page=is_page):
         return RateLimited
-    return BlockedBySource if is_page else None
+    return BlockedBySource if is_page and not _DEAD_KEY.match(answer.body) else None
 
 
 def _told_otherwise(answer: Answer, *, is_page: bool, is_declared: bool) -> type[PipelineError] | None:

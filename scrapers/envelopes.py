@@ -23,7 +23,7 @@ from scrapers.refusals import tells_bad_login, tells_limit
 _WORDS_OF_TROUBLE = re.compile(
     rb"(?i)partial (?:results?|content|data|response)|(?:results?|data|response).{0,20}(?:truncated|incomplete)"
     rb"|timed.?out|(?:results?|rows?|records?|data|response) (?:is |are |was |were )?limited to"
-    rb"|only (?:the )?first [0-9]"
+    rb"|only (?:the )?first [0-9]|been (?:reduced|cut|capped) to"
 )
 # In a list of warnings; a deprecation is none.
 _WARNS_OF_LESS = re.compile(
@@ -49,7 +49,7 @@ _SAID_WITH_IT = {
     *_NUMBERS,
     *_MESSAGES,
     *("state", "jobid", "taskid", "queryid", "progress", "eta", "position", "estimatedtime", *_READY),
-    *("jobstatus", "jobstate", "querystatus", "datastatus"),
+    *("jobstatus", "jobstate", "querystatus", "datastatus", "description", "parameters", "statusmessage"),
 }
 _OF_AN_ERROR = _ERRORS | _SAYS_WELL | _SAYS_ILL | _SAID_WITH_IT
 _GAVE_UP = {"timedout", "incompleteresults", "incompletesearch"}

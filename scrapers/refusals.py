@@ -33,8 +33,9 @@ _OF_CALLS = re.compile(
 )
 _OF_ANY_LIMIT = re.compile(
     r"(?i)(?:limit|quota).{0,30}(?:exceeded|reached|hit\b)"
-    r"|(?:exceed(?:ed|ing)|reach(?:ed)?|hit|over).{0,45}(?:limit|quota)|out of quota|resource_exhausted"
-    r"|(?:requests?|calls?) per (?:second|minute|hour|day)|(?:try again|retry) later|try again in [0-9]"
+    r"|(?:exceed(?:ed|ing)|reach(?:ed)?|hit|over).{0,45}(?:limit|quota)|resource_exhausted"
+    r"|out of (?:call volume )?quota|(?:requests?|calls?) per (?:second|minute|hour|day)"
+    r"|(?:try again|retry) later|try again in [0-9]"
     r"|(?:limit|kontingent).{0,30}(?:überschritten|erreicht|erschöpft|ausgeschöpft)"
     r"|(?:limite|quota).{0,30}(?:dépass|attein)|limiet.{0,30}(?:overschreden|bereikt)"
     r"|(?:l[ií]mite|c[ou]ota|quota).{0,40}(?:excedid|superad|superat|alcan[zç]ad|atingid|ultrapassad|raggiunt)"
@@ -45,6 +46,7 @@ _OF_ANY_LIMIT = re.compile(
 _OF_A_LOGIN = re.compile(
     rf"(?i)invalid{_S}(?:api{_S})?(?:key|token|credentials?)\b|missing{_S}(?:api{_S})?(?:key|token)"
     rf"|(?:api{_S}key|token|session) (?:is |has )?(?:missing|required|invalid|expired)|not logged in"
+    rf"|invalid{_S}auth\b|not_authed|token_(?:revoked|expired)|account_inactive"
     rf"|\b(?:un|not{_S})(?:authori[sz]ed|authenticated)|(?:authentication|login){_S}(?:required|failed)"
 )
 

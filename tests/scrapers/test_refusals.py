@@ -60,6 +60,7 @@ OF_CALLS = {
 OF_ANY = {
     "RapidAPI": '{"message":"You have exceeded the MONTHLY quota for Requests on your current plan"}',
     "CoinMarketCap": '{"status":{"error_code":1008,"error_message":"exceeded your API Key\'s HTTP request limit"}}',
+    "Azure's gateway": '{"message":"Out of call volume quota. Quota will be replenished in 12:03:04."}',
     "Ruby": "Retry later\n",
     "Alpha Vantage": '{"Note":"Our standard API call frequency is 5 calls per minute and 500 calls per day."}',
     "German": '{"fehler":"Kontingent ausgeschöpft"}',
@@ -126,6 +127,8 @@ CLOUDFLARE = '{"title":"Error %d","status":403,"error_code":%d,"cloudflare_error
 @pytest.mark.parametrize(
     ("status", "said", "kind"),
     [
+        (403, "<h1>Developer Inactive</h1>", AuthenticationError),
+        (403, "<h1>Developer Over Qps</h1>", RateLimited),
         (403, "error code: 1010", BlockedBySource),
         (403, "Error code: 1020\n", BlockedBySource),
         (403, CLOUDFLARE % (1010, 1010), BlockedBySource),
