@@ -39,9 +39,10 @@ def family_facts(
     for step in steps:
         counts.update(step.verdict_counts)
     verdict = backfill_verdict({Verdict(name): count for name, count in counts.items()}, acceptable_share, aborted)
-    goes_on = min((step.resumes_at for step in steps if step.resumes_at), default=None)
-    if goes_on is not None and not aborted:
-        verdict = "ABORTED(budget)"
+    paused = [step for step in steps if step.resumes_at]
+    if paused and not aborted:
+        # Of the one that goes on first: whether its quota is used up or it was blocked.
+        verdict = min(paused, key=lambda step: step.resumes_at or now).verdict
     elif not aborted and exit_code(verdict) == 0 and any(exit_code(step.verdict or NOT_BEGUN) for step in steps):
         verdict = "FAILED"
     sums = {
