@@ -28,6 +28,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
 
 from deployments.local.browser_guard import GuardedApp
 from deployments.local.prefect_sign_in import SignIn
+from deployments.local.whole_text import WholeText
 
 # The largest that a client sends is an artifact or a batch of log lines, below 10 MB.
 _MAX_BODY_BYTES = 64 * 1024 * 1024
@@ -62,7 +63,7 @@ def guard(names: Sequence[str]) -> None:
         if not arguments and not rest:
             # The server asks itself, without a network: an automation that starts a run.
             return made
-        return GuardedApp(SignIn(made), max_body_bytes=_MAX_BODY_BYTES, names={"127.0.0.1", *names})
+        return GuardedApp(WholeText(SignIn(made)), max_body_bytes=_MAX_BODY_BYTES, names={"127.0.0.1", *names})
 
     prefect.server.api.server.create_app = create_app
 
