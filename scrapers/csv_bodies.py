@@ -44,6 +44,8 @@ def parsed_csv(body: bytes, columns: Iterable[str]) -> list[dict[str, str]]:
                 )
             told = f"row {number} of the CSV has {len(cells)} cells, the header {len(header)}"
             raise SourceContractError(told, body=excerpt(body))
+        if (len(header) > 1 and cells == header) or cells[0].startswith("\ufeff"):
+            raise SourceContractError(f"in row {number} of the CSV another file begins", body=excerpt(body))
         found.append(dict(zip(header, cells, strict=True)))
     return found
 

@@ -34,7 +34,9 @@ def landed_embedded_json(body: bytes, element: str) -> Any:
 def _embedded(body: bytes, element: str) -> bytes:
     if _PAGE.match(body) is None:
         raise SourceContractError("the body is no web page", body=excerpt(body))
-    begins = re.findall(rb"""<script\b[^<>]*\bid=["']?%s["']?[^<>]*>""" % re.escape(element.encode()), body)
+    named = rb"(?:\"%(id)b\"|'%(id)b'|%(id)b(?=[\s/>]))" % {b"id": re.escape(element.encode())}
+    # Bounded, because an element without an end could else be looked through from each of its attributes.
+    begins = re.findall(rb"(?i:<script\b)[^<>]{0,2000}[\s\"'](?i:id)\s{0,9}=\s{0,9}%b[^<>]{0,2000}>" % named, body)
     if not begins and _PAGE_ENDS.search(body) is None and not asks_to_wait_in_title(body):
         raise SourceUnavailable(
             f"the page ends before its data, {element}, and before its own end; nothing of it was taken",

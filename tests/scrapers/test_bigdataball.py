@@ -268,6 +268,8 @@ def test_rows_are_found_by_name_in_any_order_quoted_or_not():
         (b"id,name\r\n1,Ann\r\nERROR: canceling statement due to statement timeout\r\n", SourceUnavailable),
         (b"id,name\r\n1,Ann\r\n<html>\r\n<h1>502</h1>\r\n</html>\r\n", SourceUnavailable),
         (b"id,name\r\n1,Ann,7\r\n", SourceContractError),
+        (b"id,name\r\n1,Ann\r\nid,name\r\n2,Bo\r\n", SourceContractError),
+        (b"id,name\r\n1,Ann\r\n\xef\xbb\xbf2,Bo\r\n", SourceContractError),
         (b"id,title\r\n1,Ann\r\n", SourceContractError),
         (b"id,name,id\r\n1,Ann,1\r\n", SourceContractError),
         (b'id,name\r\n1,"Ann"x\r\n', SourceContractError),

@@ -166,8 +166,12 @@ def test_what_a_cache_took_later_or_an_age_that_is_none_changes_nothing(age):
         (b"<html>" + b"<script " * 300_000, SourceUnavailable),
         (b"<html>" + b"<script " * 300_000 + b"</html>", BlockedBySource),
         (b"<!-- a --> <!-- b -->\n<html><script id='__DATA__' type=x>{}</script>", None),
+        (b'<html><SCRIPT type="x"ID = __DATA__ defer>{}</SCRIPT>', None),
+        (b'<html><script id="__DATA__2">{}</script></html>', BlockedBySource),
+        (b'<html><script data-id="__DATA__">{}</script></html>', BlockedBySource),
+        (b"<html><script " + b' id="__DATA__"' * 200_000, SourceUnavailable),
     ],
-    ids=["comments", "scripts, and cut", "scripts", "a page"],
+    ids=["comments", "scripts, and cut", "scripts", "a page", "capitals", "another id", "no id", "ids without an end"],
 )
 def test_a_page_is_judged_in_time_whatever_it_is_made_of(body, kind):
     """Read by a careless pattern, the first would take longer than the universe is old, the second hours."""
