@@ -124,7 +124,11 @@ def approve(services: Services, review_id: str, by: Intervention) -> Closed | No
         LOG.info("review %s: %s published", review_id, plural(len(jobs), "table replaced", "tables replaced"))
         _record(services, review, trial.manifests)
         published = move(services.store, review, ReviewState.APPROVED, state=ReviewState.PUBLISHED, ended_at=utc_now())
-    services.review_dataset(review_id).drop_dataset()
+    try:
+        services.review_dataset(review_id).drop_dataset()
+    except PipelineError as error:
+        # It is published: BigQuery drops the tables beside it by itself, and nobody else would end the run as whole.
+        LOG.warning("review %s is published, its dataset is still there: %s", review_id, error)
     return _closed(services, published, aborted="")
 
 

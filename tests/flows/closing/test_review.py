@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from alerting.errors import ConfigurationError, LeaseHeld
+from alerting.errors import ConfigurationError, LeaseHeld, WarehouseBusy
 from alerting.memory_store import MemoryObjectStore
 from flows.asked import Asked
 from flows.backfill import decided, run_backfill
@@ -28,6 +28,7 @@ from flows.planning.planner import plan_asked
 from flows.run.orchestrator import Decided, Decision
 from flows.run.plain_orchestrator import PlainOrchestrator
 from processors.review import Stale
+from processors.review_dataset import ReviewDataset
 from scrapers.scrape import utc_now
 
 if TYPE_CHECKING:
@@ -134,6 +135,19 @@ def test_approved_rows_are_published_recounted_and_told_in_the_summary(waiting: 
     again = gapless("reject", RUN, "--reason", "too late")
     assert again.code == 1
     assert "was published by" in again.err
+
+
+def test_what_is_published_ends_its_run_also_when_the_dataset_beside_cannot_be_dropped(
+    waiting: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def busy(_: ReviewDataset) -> None:
+        raise WarehouseBusy("backendError")
+
+    monkeypatch.setattr(ReviewDataset, "drop_dataset", busy)
+    closed = approve(waiting.services, RUN, me())
+    assert closed is not None
+    assert closed.facts.verdict == "COMPLETE"
+    assert review_of(waiting).state is ReviewState.PUBLISHED
 
 
 def test_rejected_rows_are_dropped_and_the_old_verdicts_are_back(filled: Place) -> None:
