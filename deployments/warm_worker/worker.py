@@ -15,15 +15,18 @@ from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import anyio
 import anyio.abc
+from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.logging.loggers import flow_run_logger
 from prefect.runner._control_channel import ControlChannel
 from prefect.runner._flow_run_executor import FlowRunExecutionResult, FlowRunExecutorContext
 from prefect.runner._process_manager import ProcessHandle
 from prefect.settings import get_current_settings
+from prefect.states import Cancelled
 from prefect.utilities.processutils import sanitize_subprocess_env
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
 
@@ -176,6 +179,11 @@ class WarmWorker(ProcessWorker):
             result = await self._run_forked(flow_run, place, task_status or anyio.TASK_STATUS_IGNORED)
         if result is None or result.status_code is None:
             raise RuntimeError("the flow run's process was not started")
+        if result.status_code:
+            try:
+                await end_unbegun(self.client, flow_run.id)
+            except Exception as error:  # Prefect passes on what its HTTP library raises; the run may be deleted
+                flow_run_logger(flow_run).warning("whether it was cancelled is not known: %s", error)
         return ProcessWorkerResult(status_code=result.status_code, identifier=str(result.handle.pid))
 
     async def _run_forked(
@@ -205,6 +213,14 @@ class WarmWorker(ProcessWorker):
         await self._server.warm_up()
         await super().__aenter__()
         return self
+
+
+async def end_unbegun(client: PrefectClient, flow_run_id: UUID) -> None:
+    """Ends a run that was cancelled while its process began: that has ended by itself, and Prefect leaves the run
+    Cancelling for ever (3.8.8)."""
+    found = await client.read_flow_run(flow_run_id)
+    if found.run_count == 0 and found.state is not None and found.state.is_cancelling():
+        await client.set_flow_run_state(found.id, Cancelled(message="cancelled before it began"), force=True)
 
 
 def _is_forkable(configuration: ProcessJobConfiguration) -> bool:

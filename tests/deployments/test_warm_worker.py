@@ -13,12 +13,15 @@ from collections.abc import Callable, Iterator
 from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.states import Cancelling, Crashed
 from prefect.workers.process import ProcessJobConfiguration
 
 from deployments.warm_worker.flow_run import run_engine
-from deployments.warm_worker.worker import Forked, ForkServer, _is_forkable
+from deployments.warm_worker.worker import Forked, ForkServer, _is_forkable, end_unbegun
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux forks")
 
@@ -28,6 +31,33 @@ def server() -> Iterator[ForkServer]:
     yield ForkServer()
     pid = vars(forkserver._forkserver)["_forkserver_pid"]
     os.kill(pid, signal.SIGKILL)
+
+
+class Server:
+    """Prefect's server as far as one flow run goes."""
+
+    def __init__(self, run: FlowRun) -> None:
+        self.run = run
+
+    async def read_flow_run(self, _run_id: UUID) -> FlowRun:
+        return self.run
+
+    async def set_flow_run_state(self, _run_id: UUID, state: State[None], *, force: bool) -> None:
+        assert force
+        self.run.state = state
+
+
+@pytest.mark.parametrize(
+    ("state", "run_count", "ends"),
+    [(Cancelling(), 0, "Cancelled"), (Cancelling(), 1, "Cancelling"), (Crashed(), 0, "Crashed")],
+)
+def test_a_run_that_was_cancelled_while_its_process_began_does_not_stay_cancelling(
+    state: State[None], run_count: int, ends: str
+) -> None:
+    run = FlowRun(flow_id=uuid4(), state=state, run_count=run_count)
+    asyncio.run(end_unbegun(Server(run), run.id))  # type: ignore[arg-type]
+    assert run.state is not None
+    assert run.state.name == ends
 
 
 def ended(server: ForkServer, target: Callable[..., Any], *args: Any, started: Callable[[Forked], Any] = str) -> Forked:
