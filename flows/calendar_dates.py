@@ -81,6 +81,8 @@ def listed_dates(text: str) -> list[str]:
         ends = [_one(end) for end in words if end.strip()]
         if len(ends) == 2 and (ends[1] - ends[0]).days > MAX_LISTED:
             raise ValueError(f"{item.strip()} is longer than 100 years")
+        if len(ends) == 2 and ends[1] < ends[0]:
+            raise ValueError(f"{item.strip()[:60]} ends before it begins")
     return expand_dates(text)
 
 

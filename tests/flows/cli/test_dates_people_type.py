@@ -100,6 +100,12 @@ def test_a_range_of_thousands_of_years_is_refused():
         listed_dates("1900-01-01..9998-12-31")
 
 
+def test_a_range_the_wrong_way_round_is_called_that():
+    for text in ("2025-02-05..2025-02-03", "2025-03…2025-02"):
+        with pytest.raises(ValueError, match="ends before it begins"):
+            listed_dates(text)
+
+
 def test_dates_as_forms_and_earlier_runs_give_them_are_taken():
     midnight = dt.datetime(2025, 2, 3, tzinfo=dt.UTC)
     for day in ("2025-02-03", dt.date(2025, 2, 3), "2025-02-03T00:00:00Z", "2025-02-03T00:00:00.000Z", midnight):
