@@ -7,12 +7,13 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from itertools import chain
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
+from pydantic import Field
 
 from alerting.errors import ConfigurationError, LeaseHeld, NotSettled, PipelineError, StateUnreadable
 from alerting.redaction import redact
@@ -57,6 +58,7 @@ TAKEN_AT_ONCE = 24
 
 LANDED = "landed"
 UNCHANGED = "unchanged"
+SomeKeys = Annotated[list[str], Field(min_length=1)]
 FAILED = "failed"
 DONE_BY_LIVE = "done by a live run"
 
@@ -67,7 +69,7 @@ def _flow_run_name() -> str:
 
 @lets_out_redacted
 @flow(name="dates", flow_run_name=_flow_run_name, retries=0, persist_result=False, validate_parameters=False)
-async def dates(source: str, backfill_id: str, partitions: list[str], slots: int = 8) -> State[Any]:
+async def dates(source: str, backfill_id: str, partitions: SomeKeys, slots: int = 8) -> State[Any]:
     """Lands every partition of the window; a failing one never stops its neighbours.
 
     Args:

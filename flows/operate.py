@@ -35,6 +35,10 @@ def operate(command: Command) -> State[Any]:
     except ValueError as error:
         return Failed(message=f"exit code 2: {error} in {printable(command)!r}. Nothing was done")
     words = words[1:] if words[:1] == ["gapless"] else words
+    if not words:
+        return Failed(
+            message="exit code 2: no command was given. Nothing was done. Next: run it with -h, which lists them"
+        )
     verb = re.sub(r"[^a-z-]", "", words[0]).strip("-") if words else ""
     said, complained = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(complained):

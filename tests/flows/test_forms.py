@@ -28,6 +28,7 @@ from flows.backfill_family import backfill_family
 from flows.backfill_series import backfill_series
 from flows.cli.start import extra_parameters
 from flows.daily import daily
+from flows.dates import dates
 from flows.dropdowns import sources_by
 from flows.operate import operate
 from flows.parameters import Mode, Reason
@@ -191,6 +192,12 @@ def test_an_operators_command_is_one_line_as_in_a_shell(monkeypatch: pytest.Monk
     refused = operate.fn("run 'nba")
     assert refused.is_failed()
     assert refused.message == 'exit code 2: No closing quotation in "run \'nba". Nothing was done'
+    assert operate.fn(" gapless ").message.startswith("exit code 2: no command was given. Nothing was done. Next: ")
+
+
+def test_a_window_without_dates_is_refused_by_its_form() -> None:
+    with pytest.raises(ValidationError, match="partitions"):
+        validate({"source": "nba", "backfill_id": "bf-1", "partitions": []}, form(dates), raise_on_error=True)
 
 
 def test_all_forms_ask_for_parts_of_one_and_the_same_run() -> None:
