@@ -280,7 +280,7 @@ async def _take_receipt(run: Run, receipt: Receipt, window: str) -> None:
     refused = receipt.refused()
     for error in refused.values():
         if isinstance(error, Shrunk):
-            error.located(hint=f"look at the source; if it is right: {run.asked.accept_command}")
+            error.located(hint=f"look at the source; if it is wrong, retry; if it is right: {run.asked.accept_command}")
     await run.in_thread_each(lambda key: record_failure(run, key, refused[key], "load", window), list(refused))
     run.count_loaded(len(receipt.partitions))
 

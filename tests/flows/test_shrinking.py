@@ -61,6 +61,11 @@ def test_a_full_run_keeps_verified_rows_when_the_source_comes_with_less_and_one_
     first_screen = text_of_mail(filled).split("DO THIS NEXT")[0]
     assert f"{LAST} nba_bdl_games {had} -> {left}" in " ".join(first_screen.split())
     assert "Rows removed" not in first_screen
+    # The command below it is the retry.
+    (step,) = text_of_mail(filled).split("DO THIS NEXT")[1].split("CAUSES")[:1]
+    told, _, command = " ".join(step.split()).partition("prefect deployment run")
+    assert "if it is wrong, retry; if it is right: gapless run" in told
+    assert "accept_shrink" not in command
     status = gapless("status", SOURCE)
     assert f"{LAST} shrunk, old rows kept: nba_bdl_games {had} -> {left}" in status.out
     assert gapless("audit", SOURCE, "--json").data["deficits"][0]["deficit"] == "failed"
