@@ -5,11 +5,14 @@ from __future__ import annotations
 import datetime as dt
 import shlex
 from copy import copy
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from flows.planning.requested import Selection, requested_partitions
+from flows.settings import code_version
+from flows.views import server_checks
 from flows.views.preflight import first_try, preflight
 from scrapers.registry import scraper, sources
 
@@ -44,3 +47,9 @@ def test_a_fault_in_the_code_of_a_source_is_one_line_of_the_report(place: Any, m
     assert checks["source"].remedy.startswith("probably ours: look at ")
     assert [name for name, one in checks.items() if one.result == "fail"] == ["source"]
     assert "memory" in checks
+
+
+def test_a_paused_deployment_is_a_warning_because_a_run_by_hand_begins_all_the_same() -> None:
+    paused = SimpleNamespace(paused=True, version=code_version())
+    first, *_ = server_checks._deployed(paused)  # type: ignore[arg-type]
+    assert (first.name, first.result, first.detail) == ("deployment", "warn", "paused: its schedules begin no run")
