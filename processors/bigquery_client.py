@@ -10,7 +10,7 @@ from google.cloud import bigquery
 from requests.adapters import HTTPAdapter
 
 from processors.load_plan import QueryValue
-from scrapers.google_session import send_by
+from scrapers.google_session import settle_way_out
 
 _CONNECTIONS = 16
 
@@ -24,8 +24,12 @@ def open_client(project: str, location: str, endpoint: str) -> bigquery.Client:
             "client_options": {"api_endpoint": endpoint},
         }
     client = bigquery.Client(project=project, location=location, **options)
+    # The library has no public way to its session, nor to size its pool of ten connections.
+    session = client._http
+    settle_way_out(session, str(client._connection.API_BASE_URL), is_emulator=bool(endpoint))
     adapter = HTTPAdapter(pool_maxsize=_CONNECTIONS, pool_block=True)
-    send_by(adapter, client, str(client._connection.API_BASE_URL), is_emulator=bool(endpoint))
+    session.mount("https://", adapter)
+    session.mount("http://", adapter)
     return client
 
 

@@ -32,7 +32,7 @@ from requests.exceptions import RequestException
 from alerting.errors import PipelineError
 from alerting.object_store import GenerationConflict, ObjectMissing, StoredObject
 from scrapers.counting_adapter import CountingAdapter
-from scrapers.google_session import send_by
+from scrapers.google_session import settle_way_out
 from scrapers.pace.write_pace import SAME_NAME_INTERVAL_S, WritePace
 from scrapers.storage_errors import Trouble, reason_of, storage_trouble, unreachable
 
@@ -255,9 +255,12 @@ class GcsObjectStore:
             client = storage.Client(project=self._project, **options)
         except auth.GoogleAuthError as error:
             raise self._translated(error, "login") from error
-        send_by(self._adapter, client, client.api_endpoint, is_emulator=bool(self._endpoint))
+        # The library has no public way to its session, nor to size its connection pool.
+        settle_way_out(client._http, client.api_endpoint, is_emulator=bool(self._endpoint))
         # Looks the bucket up in the background for trace labels, which needs storage.buckets.get.
         client._bucket_metadata_cache = None
+        client._http.mount("https://", self._adapter)
+        client._http.mount("http://", self._adapter)
         return client.bucket(self.bucket)
 
     def _unusable(self, action: str, reason: str) -> PipelineError:
