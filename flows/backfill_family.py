@@ -24,7 +24,7 @@ from flows.backfill_entities import backfill_entities
 from flows.backfill_series import backfill_series
 from flows.closing.close import close_backfill, close_dead_runs
 from flows.closing.close_family import family_ending, tell_not_begun, told_steps
-from flows.closing.mailing import mail_trouble, refuse_without_mail
+from flows.closing.mailing import mail_trouble, refuse_without_mail, tell_refused
 from flows.closing.state_hooks import HOOKS
 from flows.coordination.kept_lease import kept_alive
 from flows.coordination.lease import Lease
@@ -118,6 +118,16 @@ async def backfill_family(
 
 async def run_family(services: Services, asked: AskedFamily, family_run: str, orchestrator: Orchestrator) -> State[Any]:
     """The whole story: may it begin, hold the family, plan all, run each, close."""
+    try:
+        lease, plan, facts = await _held(services, asked, family_run)
+    except PipelineError as error:
+        await asyncio.to_thread(tell_refused, asked, family_run, error)
+        raise
+    family = FamilyRun(services, asked, plan, family_run, orchestrator, facts)
+    return await family.work(lease)
+
+
+async def _held(services: Services, asked: AskedFamily, family_run: str) -> tuple[Lease, FamilyPlan, RunFacts]:
     await asyncio.to_thread(refuse_without_mail, services)
     for closed in await asyncio.to_thread(close_dead_runs, services, utc_now(), asked.family):
         partition_logger().warning("earlier run %s had died; its mail was sent and its lease freed", closed)
@@ -130,8 +140,7 @@ async def run_family(services: Services, asked: AskedFamily, family_run: str, or
     )
     async with kept_alive(lease, services.settings.heartbeat_s):
         plan, facts = await _begun(services, asked, family_run, lease)
-    family = FamilyRun(services, asked, plan, family_run, orchestrator, facts)
-    return await family.work(lease)
+    return lease, plan, facts
 
 
 async def _begun(services: Services, asked: AskedFamily, family_run: str, lease: Lease) -> tuple[FamilyPlan, RunFacts]:

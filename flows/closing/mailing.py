@@ -6,17 +6,17 @@ from prefect.runtime import deployment, flow_run
 
 from alerting.advice import ALL_RETRYABLE, heals
 from alerting.delivery import SendResult
-from alerting.errors import ConfigurationError, PipelineError, TransientError
+from alerting.errors import ConfigurationError, PipelineError, TransientError, WrongUsage
 from alerting.fingerprint import group_incidents
 from alerting.journal import IncidentJournal
 from alerting.limiter import Limiter
 from alerting.outbox import OutboxEntry
 from alerting.refused_mail import Refusal, send_refusal
 from alerting.run_facts import RunFacts
-from flows.asked import Asked
+from flows.asked import Asked, AskedFamily
 from flows.log import partition_logger
 from flows.pages import run_page
-from flows.parameters import PASTED_WAIT_S, grouped, option
+from flows.parameters import PASTED_WAIT_S, Advanced, AdvancedFamily, grouped, option
 from flows.wiring import Services, build_services
 from scrapers.scrape import utc_now
 
@@ -36,7 +36,7 @@ def refuse_without_mail(services: Services) -> None:
         ) from error
 
 
-def tell_refused(asked: Asked, backfill_id: str, error: PipelineError) -> None:
+def tell_refused(asked: Asked | AskedFamily, backfill_id: str, error: PipelineError) -> None:
     """Mails that a run was refused before it began, unless somebody follows it at a terminal and reads it there.
 
     Who pasted a command of a mail, or set a schedule, waits for a summary that would never come.
@@ -48,13 +48,12 @@ def tell_refused(asked: Asked, backfill_id: str, error: PipelineError) -> None:
         links = {}
         if services.settings.ui_url:
             links["Prefect run"] = run_page(services.settings.ui_url, flow_run.id)
-        facts = RunFacts(backfill_id=backfill_id, source=asked.source, links=links)
-        entry = OutboxEntry(
-            backfill_id, source=asked.source, mail_host=services.settings.mail_host, facts=facts.to_dict()
-        )
-        place = f"{asked.source} {asked.range_text.replace('..', '…')}"
+        name = _name_of(asked)
+        facts = RunFacts(backfill_id=backfill_id, source=name, links=links)
+        entry = OutboxEntry(backfill_id, source=name, mail_host=services.settings.mail_host, facts=facts.to_dict())
+        place = f"{name} {asked.range_text.replace('..', '…')}"
         # What asks for the wrong thing is refused again, however often it is asked.
-        is_wrong = isinstance(error, ConfigurationError) and error.stage == "plan"
+        is_wrong = isinstance(error, WrongUsage) or (isinstance(error, ConfigurationError) and error.stage == "plan")
         again = "" if is_wrong else _same_again(asked)
         send_refusal(services.channels, entry, Refusal(place, error, again), _limiter(services), utc_now())
     except PipelineError as problem:  # without a transport there is nobody to tell; the run's state says it
@@ -69,11 +68,16 @@ def _limiter(services: Services) -> Limiter | None:
         return None
 
 
-def _same_again(asked: Asked) -> str:
-    given = asked.model_dump(mode="json", exclude_defaults=True, exclude={"source", "resume_of"})
+def _name_of(asked: Asked | AskedFamily) -> str:
+    return asked.source if isinstance(asked, Asked) else asked.family
+
+
+def _same_again(asked: Asked | AskedFamily) -> str:
+    given = asked.model_dump(mode="json", exclude_defaults=True, exclude={"source", "family", "resume_of"})
     given |= {"reason": asked.reason.value, "wait_for_lease_s": max(asked.wait_for_lease_s, PASTED_WAIT_S)}
-    said = " ".join(option(name, value) for name, value in grouped(given).items())
-    return f"prefect deployment run 'backfill/{asked.source}' {said}"
+    group = Advanced if isinstance(asked, Asked) else AdvancedFamily
+    said = " ".join(option(name, value) for name, value in grouped(given, group).items())
+    return f"prefect deployment run 'backfill/{_name_of(asked)}' {said}"
 
 
 def mail_trouble(result: SendResult | None) -> str:

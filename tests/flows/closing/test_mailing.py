@@ -22,7 +22,7 @@ from alerting.memory_store import MemoryObjectStore
 from alerting.outbox import Outbox, OutboxEntry
 from deployments.local.inbox.server import InboxClient
 from flows.alert_wiring import build_alert_settings, build_channels
-from flows.asked import Asked
+from flows.asked import Asked, AskedFamily
 from flows.backfill import backfill
 from flows.closing import mailing
 from flows.closing.close import close_dead_runs
@@ -185,6 +185,16 @@ def test_a_refusal_that_somebody_reads_at_a_terminal_is_not_mailed(
     monkeypatch.setattr(mailing, "flow_run", SimpleNamespace(id="f-1", tags=tags))
     mailing.tell_refused(asked_for_january(), "bf-2", LeaseHeld("bf-1 works on it"))
     assert inbox.messages() == []
+
+
+def test_a_refused_run_of_a_family_is_mailed_too(from_a_deployment: None, inbox: InboxClient) -> None:
+    asked = AskedFamily(family="nba", period="2024-25", skip=("bdl_games",), reason="errors")
+    mailing.tell_refused(asked, "bf-5", LeaseHeld("bf-1 works on it", source="nba"))
+    mail = inbox.message(inbox.messages()[0]["id"])
+    assert mail["subject"] == "[backfill][REFUSED] nba 2024-25 · LeaseHeld"
+    said = " ".join(mail["text"].replace("\\\n", "").split())
+    assert "prefect deployment run 'backfill/nba' -p period=2024-25" in said
+    assert "bdl_games" in said
 
 
 def test_without_a_transport_a_refusal_is_only_logged(from_a_deployment: None, monkeypatch, caplog) -> None:
