@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import threading
+from collections.abc import Callable
 from typing import Any
 
 from prefect import flow
@@ -61,7 +63,7 @@ from flows.run.thread_turns import short_turns
 from flows.run_id import backfill_id_of, run_name
 from flows.wiring import Services, build_services
 from processors.review import Stale
-from scrapers.scrape import utc_now
+from scrapers.scrape import nothing, utc_now
 
 # The watchdog ends a review and says so; Prefect's own time limit only fails the run.
 _LONGER_THAN_REVIEW_S = 86_400
@@ -135,7 +137,7 @@ async def run_asked(asked: Asked) -> State[Any]:
     if step := handed_over():
         # Of a family run in this process, which knows more of it than its parameters say.
         return await step()
-    backfill_id = backfill_id_of(current.id or "local", current.run_count or 1)
+    backfill_id, has_begun = backfill_id_of(current.id or "local", current.run_count or 1), threading.Event()
     try:
         services = build_services()
         if review := await asyncio.to_thread(_review_of, services, asked.source, backfill_id):
@@ -147,17 +149,23 @@ async def run_asked(asked: Asked) -> State[Any]:
         reading = asyncio.create_task(asyncio.to_thread(plan_dry_run, services, asked.source, planned.plan))
         early = EarlyDryRun(planned.plan, reading)
         with library_logs_in_run(), frozen_heap(), short_turns():
-            return await run_backfill(services, asked, backfill_id, PrefectOrchestrator(), early)
+            return await run_backfill(services, asked, backfill_id, PrefectOrchestrator(), early, has_begun.set)
     except PipelineError as error:
-        if not asked.dry_run:
+        # What has begun has its own mail.
+        if not (asked.dry_run or has_begun.is_set()):
             await asyncio.to_thread(tell_refused, asked, backfill_id, error)
         return failed(error)
 
 
 async def run_backfill(
-    services: Services, asked: Asked, backfill_id: str, orchestrator: Orchestrator, early: EarlyDryRun | None = None
+    services: Services,
+    asked: Asked,
+    backfill_id: str,
+    orchestrator: Orchestrator,
+    early: EarlyDryRun | None = None,
+    begun: Callable[[], object] = nothing,
 ) -> State[Any]:
-    """The whole story: may it begin, hold the source, plan, work, close."""
+    """The whole story: may it begin, hold the source, plan, work, close; ``begun`` is called when its mail is owed."""
     await _refuse_what_may_not_begin(services, asked)
     lease = await acquire_when_free(
         services,
@@ -168,6 +176,7 @@ async def run_backfill(
     )
     async with kept_alive(lease, services.settings.heartbeat_s):
         run, plan = await _begun(services, asked, backfill_id, orchestrator, lease, early)
+    begun()
     facts = await _work(run, plan, lease)
     if facts is None:
         review = await asyncio.to_thread(named_review, services.store, run.review_id)

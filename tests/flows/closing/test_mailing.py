@@ -14,7 +14,14 @@ from prefect.utilities.schema_tools.validation import validate
 
 from alerting.advice import ALL_RETRYABLE
 from alerting.channels import LogChannel
-from alerting.errors import ConfigurationError, CoverageLow, LeaseHeld, SourceContractError, SourceUnavailable
+from alerting.errors import (
+    ConfigurationError,
+    CoverageLow,
+    LandingUnavailable,
+    LeaseHeld,
+    SourceContractError,
+    SourceUnavailable,
+)
 from alerting.fingerprint import group_incidents
 from alerting.incident import Incident
 from alerting.journal import IncidentJournal
@@ -195,6 +202,25 @@ def test_a_refused_run_of_a_family_is_mailed_too(from_a_deployment: None, inbox:
     said = " ".join(mail["text"].replace("\\\n", "").split())
     assert "prefect deployment run 'backfill/nba' -p period=2024-25" in said
     assert "bdl_games" in said
+
+
+@pytest.mark.parametrize(("ends_in", "mails"), [("refuse_without_mail", ["LandingUnavailable"]), ("_work", [])])
+def test_a_run_that_has_begun_is_never_called_refused(
+    place: Place, monkeypatch: pytest.MonkeyPatch, ends_in: str, mails: list[str]
+) -> None:
+    from flows import backfill as flow
+
+    def away(*_: object) -> None:
+        raise LandingUnavailable("the bucket does not answer", source="bdl_box_scores")
+
+    told = list[str]()
+    monkeypatch.setattr(flow, ends_in, away)
+    monkeypatch.setattr(flow, "tell_refused", lambda _asked, _id, error: told.append(type(error).__name__))
+    asked = Asked(source="bdl_box_scores", start_date="2025-01-01", end_date="2025-01-01", reason="errors")
+    state = asyncio.run(flow.run_asked(asked))
+    assert state.is_failed()
+    assert "the bucket does not answer" in state.message
+    assert told == mails
 
 
 def test_without_a_transport_a_refusal_is_only_logged(from_a_deployment: None, monkeypatch, caplog) -> None:
