@@ -163,7 +163,7 @@ class LiveAlerts:
 
     def pending(self, hours: float) -> Iterator[Incident]:
         """Live alerts reported in the last ``hours``; one that cannot be read is told as an alert of its own."""
-        return self._pending.since(hours)
+        return self._pending.since(hours, self._clock())
 
     def send_digest(self, hours: float) -> bool:
         """One mail over all causes of the last ``hours``, criticals first; False without alerts. ``DeliveryFailed``.
@@ -171,7 +171,7 @@ class LiveAlerts:
         It reaches back to the digest before it, should that be longer ago: what came between the two is in this one.
         """
         due = self._pending.due(hours)
-        causes = group_incidents(self._pending.read(due.names))
+        causes = group_incidents(self._pending.read(due.names, due.at))
         if causes.groups:
             self._send_digest(digest_text(causes, round(due.hours, 1)))
         try:

@@ -66,12 +66,12 @@ class PendingAlerts:
             content_type="application/gzip",
         )
 
-    def since(self, hours: float) -> Iterator[Incident]:
-        """Those reported in the last ``hours``; one that cannot be read is told as an alert of its own."""
-        return self.read(self._names(self._now() - dt.timedelta(hours=hours)))
+    def since(self, hours: float, at: dt.datetime) -> Iterator[Incident]:
+        """Those of the last ``hours`` before ``at``, by any clock: who only looks writes nothing to ask the store's."""
+        return self.read(self._names(at - dt.timedelta(hours=hours)), at)
 
-    def read(self, names: Iterable[str]) -> Iterator[Incident]:
-        """These; one that cannot be read is told as an alert of its own."""
+    def read(self, names: Iterable[str], at: dt.datetime) -> Iterator[Incident]:
+        """These; one that cannot be read is told as an alert of its own, of ``at``."""
         for name in names:
             try:
                 yield Incident.from_json(gzip.decompress(self._store.read(name)[0]))
@@ -79,7 +79,7 @@ class PendingAlerts:
                 continue
             except (OSError, EOFError, ValueError, zlib.error) as error:
                 fault = unreadable(self._store, name, error, stage="alert")
-                yield with_fingerprint(Incident.from_error(fault, occurred_at=self._now()))
+                yield with_fingerprint(Incident.from_error(fault, occurred_at=at))
 
     def due(self, hours: float) -> DueDigest:
         """The last ``hours``; all since the digest before it, should that be longer ago; and what came too late for

@@ -24,7 +24,7 @@ def machines(make_manager, mail_server, clock, monkeypatch):
         )
         with monkeypatch.context() as here:
             here.setattr(store_clock, "utc_now", lambda: dt.datetime.now(dt.UTC) + off)
-            wrong.get_error_summary()
+            wrong.live._limiter.now()
         return right, wrong
 
     return make

@@ -101,7 +101,7 @@ def test_a_run_cancelled_while_its_canary_is_loaded_ends_cleanly_and_writes_noth
 
     def slow(warehouse: Any, *given: Any, **more: Any) -> Any:
         is_loading.set()
-        is_over.wait(1)
+        is_over.wait(PATIENCE_S)
         return real(warehouse, *given, **more)
 
     monkeypatch.setattr(BigQueryWarehouse, during, slow)
