@@ -30,7 +30,8 @@ State = Literal["open", "claimed", "sent", "refused", "archived"]
 _CLOSED: tuple[State, ...] = ("sent", "refused", "archived")
 CLAIM_S = 900.0
 """Longer than any conversation with a mail server."""
-_TRIES_AT_ONCE = 3
+_TRIES_AT_ONCE = 4
+"""Three of the run, and one of the hook that follows it."""
 _SHORTEST_REST, _LONGEST_REST = dt.timedelta(minutes=5), dt.timedelta(hours=6)
 _PREFIX = "outbox/backfill="
 
@@ -145,7 +146,7 @@ class OutboxEntry:
         return not self.closed and (not self.claimed(now) or self.claimed_by == by)
 
     def rests(self, now: dt.datetime) -> bool:
-        """Whether the next try waits: not after those of the run, then five minutes, twice as long each time, up to six
+        """Whether the next try waits: not after `_TRIES_AT_ONCE`, then five minutes, twice as long each time, up to six
         hours.
 
         A channel that fails may have taken the mail, and who reads it gets it again with each try.
