@@ -85,7 +85,7 @@ def spread(
 def test_a_window_that_ends_before_its_first_date_is_begun_again_by_another_worker(
     place: Place, monkeypatch: pytest.MonkeyPatch, fate: str
 ) -> None:
-    monkeypatch.setenv("GAPLESS_LEASE_TTL_S", "0.6")
+    monkeypatch.setenv("GAPLESS_LEASE_TTL_S", "1.5")
     facts, begun = spread(place, 3, fate, "lives")
     assert (facts.verdict, begun) == ("COMPLETE", [days(1, 3)] * 2)
     assert place.upstream.calls.report()["by_date"] == dict.fromkeys(days(1, 3), 1)
