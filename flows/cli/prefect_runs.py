@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from alerting.errors import AuthenticationError, ConfigurationError, PipelineError, TransientError
 from alerting.outbox import Outbox
-from flows.cli.waiting import Standstill, steps_that_wait
+from flows.cli.waiting import WaitingSteps, steps_that_wait
 from flows.closing.mailing import FOLLOWED
 from flows.pages import run_page
 from flows.parameters import ASKED_BY, Engine, Publish, flat
@@ -185,7 +185,7 @@ def follow(watch: Callable[[], Look | None], started: Started, say: Callable[[st
 def _follow(watch: Callable[[], Look | None], started: Started, say: Callable[[str], None]) -> State[Any]:
     at: Look | None = None
     shown, failures, windows = "", 0, 0
-    standstill = Standstill(lambda: _answer(steps_that_wait(started.flow_run_id)))
+    waiting = WaitingSteps(lambda: _answer(steps_that_wait(started.flow_run_id)))
     # The rate of tqdm would count what was done before the run began.
     with tqdm(total=100.0, bar_format=_BAR, disable=not sys.stderr.isatty(), leave=True, dynamic_ncols=True) as bar:
         while True:
@@ -196,7 +196,7 @@ def _follow(watch: Callable[[], Look | None], started: Started, say: Callable[[s
                 windows += len(begun)
                 at = watch() or at
                 line = f"{run.state_name}: {at.counts}" if at else f"{run.state_name}"
-                waits = standstill.line(line)
+                waits = waiting.line(line)
                 failures = 0
             except TransientError:
                 failures += 1

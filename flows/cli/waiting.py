@@ -61,7 +61,7 @@ def waiting_line(steps: Sequence[tuple[str, dt.datetime | None]]) -> str:
     return f"{first} failed and is tried again{f' at {at}' if at else ''}"
 
 
-class Standstill:
+class WaitingSteps:
     """Tells once what is waited for, when nothing changes.
 
     Args:

@@ -19,8 +19,9 @@ MOST_PARTITIONS = int(PARTITIONS_PER_TABLE * STOP_AT)
 FEW_DATES = 100
 """So many are planned without a look at the tables: 500 partitions are left beyond `MOST_PARTITIONS`, and a load that
 passes the limit all the same is refused by BigQuery as a whole."""
+_FIRST_YEAR, _LAST_YEAR = 1960, 2159
 _OUTSIDE = dt.date.min
-"""Stands for the partition that dates before 1960 and after 2159 share.
+"""Stands for the partition that dates of all other years share.
 https://docs.cloud.google.com/bigquery/docs/partitioned-tables#date_timestamp_partitioned_tables"""
 _BRINGS_ROWS = (Path.FETCH, Path.RELOAD, Path.REPARSE)
 
@@ -52,7 +53,7 @@ def _most_ever(scraper: Scraper, plan: Plan) -> int:
 
 
 def _partition_of(date: dt.date) -> dt.date:
-    return date if 1960 <= date.year <= 2159 else _OUTSIDE
+    return date if _FIRST_YEAR <= date.year <= _LAST_YEAR else _OUTSIDE
 
 
 def _partitions_of(services: Services, table: Table) -> set[dt.date]:

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 from prefect.client.schemas.objects import TaskRun
 from prefect.states import AwaitingRetry
 
-from flows.cli.waiting import QUIET_S, Standstill
+from flows.cli.waiting import QUIET_S, WaitingSteps
 
 DUE = dt.datetime(2025, 1, 3, 12, 0, 5, tzinfo=dt.UTC)
 
@@ -28,24 +28,24 @@ class Clock:
 
 def test_nothing_is_asked_while_a_run_goes_on() -> None:
     asked, clock = list[float](), Clock()
-    standstill = Standstill(lambda: asked.append(clock.now_s) or [], clock)
+    steps = WaitingSteps(lambda: asked.append(clock.now_s) or [], clock)
     for number in range(10):
         clock.now_s += QUIET_S - 1
-        assert standstill.line(f"{number} of 10") == ""
+        assert steps.line(f"{number} of 10") == ""
     assert asked == []
 
 
 def test_a_date_that_waits_for_its_next_try_is_told_once_and_the_next_one_too() -> None:
     clock, waiting = Clock(), [step("scrape 2025-01-02")]
-    standstill = Standstill(lambda: waiting, clock)
+    steps = WaitingSteps(lambda: waiting, clock)
     said = []
     for _ in range(30):
         clock.now_s += 1
-        said.append(standstill.line("3 of 10"))
+        said.append(steps.line("3 of 10"))
     assert [one for one in said if one] == ["scrape 2025-01-02 failed and is tried again at 12:00:05 UTC"]
     assert said.index(next(filter(None, said))) == QUIET_S
     waiting.append(step("scrape 2025-01-03"))
     clock.now_s += QUIET_S
-    assert standstill.line("3 of 10") == (
+    assert steps.line("3 of 10") == (
         "scrape 2025-01-02 and 1 more failed and are tried again, the first at 12:00:05 UTC"
     )
