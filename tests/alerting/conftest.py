@@ -7,7 +7,6 @@ import email
 import email.policy
 import http.server
 import json
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from email.message import EmailMessage
@@ -25,6 +24,7 @@ from alerting.local_store import FileObjectStore
 from alerting.memory_store import MemoryObjectStore
 from alerting.run_facts import RunFacts
 from alerting.smart_alert_manager import SmartAlertManager
+from deployments.local.processes import free_port
 
 
 class Inbox:
@@ -73,12 +73,6 @@ class MailServer:
 
     def channel(self, **options: Any) -> SmtpChannel:
         return smtp_channel(self.port, **options)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Clock:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import ipaddress
-import socket
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +20,7 @@ from smtp_channels import smtp_channel
 
 from alerting.channels import DeliveryFailed, SmtpChannel
 from alerting.message import plain_mail
+from deployments.local.processes import free_port
 
 USER, PASSWORD = "gapless", "planted-smtp-password"
 NOW = dt.datetime(2026, 1, 10, tzinfo=dt.UTC)
@@ -86,18 +86,10 @@ def server(request: pytest.FixtureRequest, certificate: tuple[Path, Path]) -> It
 
     inbox = Inbox()
     # The controller probes its port with this context when it starts; the channel under test brings its own.
-    running = Server(
-        inbox, hostname="127.0.0.1", port=_free_port(), ssl_context=own if request.param == "tls" else None
-    )
+    running = Server(inbox, hostname="127.0.0.1", port=free_port(), ssl_context=own if request.param == "tls" else None)
     running.start()
     yield inbox, running.port, request.param
     running.stop()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def channel(server: tuple[Inbox, int, str], trusted: Path | None, **rest: Any) -> SmtpChannel:

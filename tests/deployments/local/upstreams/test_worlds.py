@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import json
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,19 +22,28 @@ from deployments.local.upstreams.worlds import WORLDS, available_worlds
 LOGIN = base64.b64encode(f"{RACING_USER}:{RACING_PASSWORD}".encode()).decode()
 
 
-def _free_ports(worlds: tuple[str, ...]) -> dict[str, int]:
-    taken = {world: socket.create_server(("127.0.0.1", 0)) for world in worlds}
-    ports = {world: listener.getsockname()[1] for world, listener in taken.items()}
-    for listener in taken.values():
-        listener.close()
-    return ports
+@contextlib.contextmanager
+def _reserved_ports(worlds: tuple[str, ...]) -> Iterator[dict[str, int]]:
+    """Bound, and listened to by nobody: no other server is given one, and who asks for it by its number may have it."""
+    with contextlib.ExitStack() as held:
+        bound = {world: held.enter_context(socket.socket()) for world in worlds}
+        for one in bound.values():
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            one.bind(("127.0.0.1", 0))
+        yield {world: one.getsockname()[1] for world, one in bound.items()}
 
 
-def _start(ports: dict[str, int], data_dir: Path, log: Path) -> subprocess.Popen[bytes]:
+@contextlib.contextmanager
+def _started(ports: dict[str, int], data_dir: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     command = [sys.executable, "-m", "deployments.local.upstreams", "--data-dir", str(data_dir)]
     command += [f"--port={world}={port}" for world, port in ports.items()]
     with log.open("wb") as file:
-        return subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
+        child = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
+    try:
+        yield child
+    finally:
+        child.kill()
+        child.wait(10)
 
 
 def _ask(port: int, path: str, **headers: str) -> tuple[int, bytes]:
@@ -48,10 +59,8 @@ def _ask(port: int, path: str, **headers: str) -> tuple[int, bytes]:
 
 
 def test_one_process_serves_all_worlds_and_builds_each_when_it_is_first_asked(tmp_path):
-    worlds = available_worlds()
-    ports, data_dir = _free_ports(worlds), tmp_path / "data"
-    child = _start(ports, data_dir, tmp_path / "log")
-    try:
+    worlds, data_dir = available_worlds(), tmp_path / "data"
+    with _reserved_ports(worlds) as ports, _started(ports, data_dir, tmp_path / "log") as child:
         for world in ("box_scores", "racing", "odds"):
             assert _ask(ports[world], "/healthz")[0] == 200
         box_scores = _ask(ports["box_scores"], "/v1/box_scores?date=2025-07-04", Authorization="sample-key")
@@ -64,20 +73,16 @@ def test_one_process_serves_all_worlds_and_builds_each_when_it_is_first_asked(tm
             assert _ask(ports["civic"], "/healthz")[0] == 200
             assert (data_dir / "civic" / "alameda.ca" / "meetings.db").exists()
         assert child.poll() is None
-    finally:
-        child.kill()
-        child.wait(10)
 
 
 def test_a_world_that_cannot_be_built_ends_the_process_with_the_reason(tmp_path):
     if "civic" not in available_worlds():
         pytest.skip("Datasette is not installed")
-    ports = _free_ports(("civic",))
     (tmp_path / "data").write_text("no folder")
-    child = _start(ports, tmp_path / "data", tmp_path / "log")
-    with pytest.raises((ConnectionError, http.client.HTTPException)):
-        _ask(ports["civic"], "/healthz")
-    assert child.wait(30) == 1
+    with _reserved_ports(("civic",)) as ports, _started(ports, tmp_path / "data", tmp_path / "log") as child:
+        with pytest.raises((ConnectionError, http.client.HTTPException)):
+            _ask(ports["civic"], "/healthz")
+        assert child.wait(30) == 1
     assert "NotADirectoryError" in (tmp_path / "log").read_text()
 
 
