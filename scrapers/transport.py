@@ -27,6 +27,7 @@ from scrapers.charsets import evidence_in_utf8
 from scrapers.checksums import Summed, checksums, refuse_damaged
 from scrapers.deadline import Deadline
 
+_ASIDE = "gapless.location"
 _OF_CONNECTIONS = (
     "HTTP_PROXY",
     "HTTPS_PROXY",
@@ -106,6 +107,7 @@ class HttpTransport:
             # gzip only: these bodies are unpacked by scrapers.bodies, which notices one that is cut off.
             headers={"User-Agent": user_agent(), **headers, "Accept-Encoding": "gzip"},
             cookies=_no_cookies(),
+            event_hooks={"response": [_set_location_aside]},
         )
         self._deadline = Deadline()
         for transport in (self._http._transport, *self._http._mounts.values()):
@@ -146,7 +148,7 @@ class HttpTransport:
                 raw = self._within_deadline(response, deadline_s, call.timeout_s)
                 self._take_cookies(response.headers.get_list("set-cookie"))
                 encoding = response.headers.get("content-encoding", "")
-                names = {name.lower(): value for name, value in response.headers.items()}
+                names = {name.lower(): value for name, value in response.headers.items()} | response.extensions[_ASIDE]
                 if response.status_code not in call.accepted:
                     body = beginning(raw, encoding, SEARCHED_BYTES, (httpx.HTTPError,))
                     body = evidence_in_utf8(body, names.get("content-type", ""))
@@ -212,6 +214,12 @@ def _client(*, trust_env: bool, **options: Any) -> httpx.Client:
 def _certificates(*, trust_env: bool) -> ssl.SSLContext:
     """As httpx makes it, once for all clients of this process: reading the certificates takes 30 ms."""
     return httpx.create_ssl_context(trust_env=trust_env)
+
+
+def _set_location_aside(response: httpx.Response) -> None:
+    """From httpx, which makes the next request of a redirect that nobody follows, and fails where that is no URL."""
+    told = response.headers.pop("location", None)
+    response.extensions[_ASIDE] = {} if told is None else {"location": told}
 
 
 def _no_cookies() -> http.cookiejar.CookieJar:

@@ -65,7 +65,7 @@ WRONG: dict[str, tuple[bytes, type[PipelineError]]] = {
     "no HTTP": (b"220 mail.example.org ESMTP\r\n", SourceUnavailable),
     "a header that never ends": (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 300_000, SourceUnavailable),
     "two lengths": (http("200 OK", EMPTY, JSON, "Content-Length: 5"), SourceUnavailable),
-    "a redirect to nonsense": (http("302 Found", b"", "Location: http://[::bad/\xff"), SourceUnavailable),
+    "a redirect to nonsense": (http("302 Found", b"", "Location: http://[::bad/\xff"), SourceContractError),
 }
 
 
