@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+import unicodedata
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
@@ -23,7 +24,8 @@ _MILES = re.compile(r"(?:([0-9]+)m)?(?:([0-9]+)f)?(?:([0-9]+)y)?")
 # A comma stands before three digits: as a decimal sign it would make a hundredfold of the sum.
 _MONEY = re.compile(r"([^0-9.,]*)((?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?)")
 _TIME = re.compile(r"(?:([0-9]+):(?=[0-5]?[0-9](?![0-9])))?([0-9]{1,3}(?:\.[0-9]+)?)")
-_NUMBER_BEFORE = re.compile(r"([0-9]+)(?:[^\w.,].*)?", re.DOTALL)
+_NUMBER_BEFORE = re.compile(r"([0-9]{1,9})(?:\s*[A-Za-z(].*)?", re.DOTALL)
+_NO_NUMBERS = ("nan", "inf", "infinity")
 
 
 class RaceRow(Row):
@@ -127,9 +129,10 @@ def money(text: str | None) -> tuple[Decimal | None, str | None]:
     if text is None:
         return None, None
     found = _MONEY.fullmatch(text.strip())
-    if found is None:
+    sign = found[1].strip() if found else ""
+    # Letters or the sign of a currency: the minus of a debt is neither.
+    if found is None or not all(one.isalpha() or unicodedata.category(one) == "Sc" for one in sign):
         raise ValueError(f"{text!r} is no sum of money")
-    sign = found[1].strip()
     return Decimal(found[2].replace(",", "")), _CURRENCIES.get(sign, sign)
 
 
@@ -175,11 +178,11 @@ def price_and_mark(text: str | None) -> tuple[str | None, str | None]:
 def number_before(text: str | None) -> int | None:
     """The number with which a text begins: of "8 hurdles" and "128 (9F)".
 
-    >>> number_before("11 hurdles"), number_before("128 (9F)"), number_before(None)
-    (11, 128, None)
+    >>> number_before("11 hurdles"), number_before("128 (9F)"), number_before("hurdles"), number_before(None)
+    (11, 128, None, None)
     """
     found = _NUMBER_BEFORE.fullmatch(text or "")
-    if found is None and text and text[0].isdigit():
+    if found is None and text and (any(map(str.isnumeric, text)) or text.strip("+- ").lower() in _NO_NUMBERS):
         raise ValueError(f"{text!r} begins with no whole number")
     return int(found[1]) if found else None
 

@@ -17,6 +17,7 @@ class RacingCards(RacingDays):
     regions_param = "region_codes"
     requires = ("racing_reference",)
     tables = ("ra_cards", "ra_card_runners", "ra_runner_odds")
+    envelope = ("racecards", "total", "limit", "skip", "query")
     needs_tier = "pro"
     floor = dt.date(2023, 1, 23)
     page_size = 500
@@ -28,7 +29,8 @@ class RacingCards(RacingDays):
     def counted(self, race: Mapping[str, Any], runners: Sequence[Mapping[str, Any]]) -> Mapping[str, int]:
         """Races, runners and prices; fewer runners than the card itself announces are not all."""
         running = sum(runner["number"] != "NR" for runner in runners)
-        if race["field_size"].isdecimal() and running < int(race["field_size"]):
+        announced = race["field_size"].strip()
+        if announced not in ("", "-", "\u2013") and running < int(announced.removesuffix(".0")):
             raise CoverageLow(
                 f"{race['race_id']} has {plural(running, 'runner')}, its card announces {race['field_size']}"
             )
