@@ -25,7 +25,7 @@ from alerting.errors import (
 )
 from alerting.redaction import one_line, redact
 from scrapers.challenges import is_challenge
-from scrapers.envelopes import error_alone
+from scrapers.envelopes import error_alone, refuse_unwhole
 from scrapers.excerpts import EXCERPT_CHARS, excerpt, is_blank
 from scrapers.json_bodies import landed_json, parsed_json
 from scrapers.refusals import SEARCHED_CHARS, tells_bad_login, tells_limit
@@ -84,8 +84,11 @@ STATUSES: Mapping[int, type[PipelineError]] = {
 
 _KEPT_HEADERS = re.compile(
     r"age|date|warning|content-type|content-encoding|content-range|etag|last-modified|link|retry-after"
-    r"|x-(?!.*(?:key|token|secret|auth|cookie)).*"
+    r"|(?:total|pagination|page)-(?:count|total)|next-.{1,20}|has-more|pagination|paging|continuation-token"
+    r"|x-(?!.*(?:key|token|secret|auth|cookie)).*|x-next-page-token|x-(?:ms-)?continuation-token"
 )
+# https://www.rfc-editor.org/rfc/rfc9457
+_PROBLEM_TYPES = ("application/problem+json", "application/problem+xml")
 _PAGE_TYPES = ("text/html", "application/xhtml+xml")
 _KEPT_CHARS = 4_000
 _LONGEST_ERROR_BYTES = 16_384
@@ -98,19 +101,27 @@ _REFUSED_BY_DEFENCES = (406, 418)
 _RANGE = re.compile(r"(?:[a-z-]+\s+)?(?:0-([0-9]{1,18})|\*)/([0-9]{1,18})", re.IGNORECASE)
 # Of a page that comes next, beside Link: GitLab, Azure and those who do it like them.
 _OF_NEXT = re.compile(
-    r"x-(?:[a-z0-9]{1,20}-)?(?:next(?:-(?:page|cursor|url|link|offset|href))?|has-?(?:more|next)(?:-?page)?"
-    r"|more(?:-results)?|continuation)"
+    r"(?:x-(?:[a-z0-9]{1,20}-)?)?(?:next(?:-?(?:page|cursor|url|uri|link|offset|href|marker|range))?"
+    r"(?:-?(?:token|url|link|number))?"
+    r"|has-?(?:more|next)(?:-?pages?)?|more(?:-(?:results|pages|rows|data))?|continuation(?:-token)?)"
 )
 _OF_PART = re.compile(r"x-(?:[a-z0-9]{1,20}-){0,2}(?:truncated|partial|incomplete)(?:-(?:results?|data))?")
-_OF_TOTAL = re.compile(r"x-(?:[a-z]{1,20}-)?total(?:-?(?:count|results?|items?|records?|rows?|hits|elements))?")
-_OF_PAGES = re.compile(r"x-(?:[a-z]{1,20}-)?(?:(?:total-?pages?|pages?-?(?:total|count))(?:-count)?|last-page)")
+_OF_TOTAL = re.compile(
+    r"(?:x-)?(?:[a-z]{1,20}-)?total(?:-?(?:count|results?|items?|records?|rows?|hits|elements|entries|number))?"
+    r"|(?:x-)?pagination-count"
+)
+_OF_PAGES = re.compile(r"(?:x-)?(?:[a-z]{1,20}-)?(?:(?:total-?pages?|pages?-?(?:total|count))(?:-count)?|last-page)")
+_OF_WHOLE = re.compile(r"x-(?:[a-z0-9]{1,20}-){0,2}complete")
+_OF_RANGE = ("x-content-range", "x-range", "x-item-range")
+_OF_PAGINATION = ("x-pagination", "pagination", "x-paging", "paging", "paging-headers", "x-paging-headers")
 _LONGEST_COUNT = 12
 _NO_NEXT = ("", "0", "false", "no", "none", "null")
-_HAS_NEXT = re.compile(r'(?i)"has_?-?next(?:_?-?page)?"\s*:\s*true')
 _REMAINING = re.compile(r".*(?:rate-?limit|quota).*remaining.*")
 # The IETF's draft in both of its forms: limit=100, remaining=0, reset=30, and "default";r=0;t=30.
 _STRUCTURED_NOTHING_LEFT = re.compile(r"(?i).*[\s,;](?:remaining|r)=0+(?:[\s,;].*)?", re.DOTALL)
-_NEXT_LINK = re.compile(r"""(?i);\s*rel\s*=\s*(?:"[^"]{0,200}\bnext\b[^"]{0,200}"|next\b)""")
+# What stands in quotes says nothing of another parameter, and RFC 8288 has no single ones; servers do.
+_QUOTED = re.compile(r"""=\s*("[^"]{0,2000}"|'[^'"<>]{0,200}')""")
+_NEXT_LINK = re.compile(r"(?i);\s*rel\s*=\s*(?:[^;,<>]{0,200}[\s/#])?next(?=[\s;,<]|$)")
 # Atomic, because comments behind one another could else be cut apart in 2^n ways.
 _PAGE = re.compile(
     rb"(?is)(?>[\xef\xbb\xbf\xff\xfe\xc2\xa0\s]|&nbsp;|<\?.{0,400}?\?>|<!--.{0,800}?-->)*+"
@@ -190,6 +201,10 @@ def _incomplete(answer: Answer, accepted: Collection[int], promised: str, *, is_
             "not requested, nothing of it was kept",
             **_evidence(answer),
         )
+    if answer.headers.get("content-type", "").partition(";")[0].strip().lower() in _PROBLEM_TYPES:
+        return SourceUnavailable(f"status {answer.status} came with what its type calls a problem", **_evidence(answer))
+    if told := _other_status(answer.headers):
+        return SourceUnavailable(f"status {answer.status} came with the header {told}", **_evidence(answer))
     if _SERVERS_FAULT.match(answer.body[:2048]):
         return SourceUnavailable(
             f"status {answer.status} came with a fault of the server itself in front of its response",
@@ -249,6 +264,14 @@ def told_wait_s(answer: Answer, *, is_limit: bool) -> float | None:
     return retry_after_s(answer.headers.get("retry-after"), answer.received_at)
 
 
+def _other_status(headers: Mapping[str, str]) -> str:
+    """The status of a server behind a gateway that turns it into a header, where that is an error; else ""."""
+    behind, of_call = headers.get("status", "").strip()[:40], headers.get("grpc-status", "").strip()[:40]
+    if re.match(r"[45][0-9]{2}\b", behind):
+        return f"status: {one_line(behind)}"
+    return f"grpc-status: {one_line(of_call)}" if re.match(r"[1-9]", of_call) else ""
+
+
 def _is_whole(content_range: str) -> bool:
     """Whether a ``Content-Range`` names all there is.
 
@@ -299,8 +322,14 @@ def names_next_page(link: str) -> bool:
 
     >>> [names_next_page(f"<https://a.example/?p=2>; {rel}") for rel in ('rel="next"', "REL=next", 'rel="prev"')]
     [True, True, False]
+    >>> names_next_page("</2>; rel='next'"), names_next_page('</0>; rel="self"; title="; rel=next"')
+    (True, False)
     """
-    return _NEXT_LINK.search(link) is not None
+
+    def bare(quoted: re.Match[str]) -> str:
+        return "=" + re.sub("[;,<>=]", " ", quoted[1][1:-1])
+
+    return _NEXT_LINK.search(_QUOTED.sub(bare, link[:_KEPT_CHARS])) is not None
 
 
 def more_told(headers: Mapping[str, str], *, rows: int | None) -> str:
@@ -327,9 +356,24 @@ def more_told(headers: Mapping[str, str], *, rows: int | None) -> str:
         is_part = _OF_PART.fullmatch(name) is not None and text in ("true", "1", "yes")
         number = int(text) if rows is not None and text.isdecimal() and len(text) < _LONGEST_COUNT else 0
         is_more = (number > 1 and _OF_PAGES.fullmatch(name)) or (number > (rows or 0) and _OF_TOTAL.fullmatch(name))
-        if is_next or is_part or is_more or (name == "x-pagination" and _HAS_NEXT.search(value)):
+        is_range = name in _OF_RANGE and rows is not None and not _is_whole(text)
+        is_whole_not = _OF_WHOLE.fullmatch(name) is not None and text in ("false", "0", "no")
+        is_told = is_range or is_whole_not or (name in _OF_PAGINATION and _tells_more(value, rows))
+        if is_next or is_part or is_more or is_told:
             return f"{name}: {value}"
     return ""
+
+
+def _tells_more(pagination: str, rows: int | None) -> bool:
+    """Of what a header says of pages in JSON; ``rows`` as of `more_told`."""
+    try:
+        told = from_json(pagination)
+        refuse_unwhole({"pagination": told, "data": [None] * (rows or 0)} if isinstance(told, dict) else {})
+    except ValueError:
+        return False
+    except (Truncated, SourceUnavailable):
+        return True
+    return False
 
 
 def mislabelled(answer: Answer, accept: str) -> str:

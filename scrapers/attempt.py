@@ -22,8 +22,9 @@ from alerting.errors import (
 from alerting.reading_faults import reading_fault
 from alerting.redaction import one_line, redact
 from alerting.wording import plural
-from scrapers.answers import is_data_type, more_told
+from scrapers.answers import is_data_type, is_json_type, more_told
 from scrapers.base import Findings, Page, Request, Scraper
+from scrapers.emptiness import refuse_words_beside_nothing
 from scrapers.feeding import Feed
 from scrapers.landing import Landing
 from scrapers.manifest import Manifest, PageRecord, content_hash, open_or_blocking
@@ -291,7 +292,7 @@ class Attempt:
             # A payload that nobody has thought of: it is about this partition until others are read alike.
             raise SourceContractError(f"the scraper cannot read page {page.number}: {reading_fault(error)}") from None
         _refuse_strange(findings, self._scraper.tables)
-        if findings.next_request is None and is_data_type(self._scraper.accept):
+        if not _goes_on(page.request, findings.next_request) and is_data_type(self._scraper.accept):
             is_first = not page.request.cursor and not self._scraper.result_cap
             beside = len(findings.unsettled) + len(findings.absent) + len(findings.lists or ())
             rows = sum(findings.counts.values()) + beside
@@ -299,6 +300,7 @@ class Attempt:
                 raise Truncated(f"a header says that there is more, {redact(told)[:80]!r}, which is not requested")
         self._refuse_cached(page)
         self._refuse_awaited(page, findings)
+        self._refuse_told(page, findings)
         findings = _with_status(findings, page.status)
         if self.partition.is_sweep:
             return _checked_sweep(self._scraper.tables[0], findings)
@@ -316,6 +318,12 @@ class Attempt:
                 f"{settled_at:%Y-%m-%d %H:%M} UTC; its page is kept as evidence",
                 hint="ask again when the cache has let go of it",
             )
+
+    def _refuse_told(self, page: Page, findings: Findings) -> None:
+        """An answer that has nothing and leads to nothing has nothing else to say either."""
+        is_nothing = bool(findings.empty_evidence or findings.absent) and not any(findings.counts.values())
+        if is_nothing and findings.next_request is None and not page.is_absent and is_json_type(self._scraper.accept):
+            refuse_words_beside_nothing(page.body, self._scraper.envelope)
 
     @staticmethod
     def _refuse_awaited(page: Page, findings: Findings) -> None:
@@ -336,6 +344,11 @@ class Attempt:
         self._asked.add((self._course.reading, request))
         self._records.append(record)
         self._course.add(findings)
+
+
+def _goes_on(asked: Request, following: Request | None) -> bool:
+    """Whether a list is read on; a list of items leads to the first of these, and leaves its own next page behind."""
+    return following is not None and (following.site, following.path) == (asked.site, asked.path)
 
 
 def _refuse_strange(findings: object, tables: Sequence[str]) -> None:

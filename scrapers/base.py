@@ -241,6 +241,8 @@ class Scraper(ABC):
             Never a secret.
         statuses: What an HTTP status means here, where it differs from ``scrapers.answers.STATUSES``.
         accepted_statuses: Statuses of a complete answer; the evidence of an empty one names its status.
+        envelope: Fields of a JSON document without rows, those of a field as ``meta.per_page``: one that says anything
+            beside them proves nothing. () = not known; then what speaks to people (a message) counts.
         step: Length of a partition; ``whole`` for a source that is asked by entity and not by date.
         entities: Of a source that is asked by entity, those that ``all`` means; a setting can replace them.
         variants: Kinds of documents of each entity; each is a partition of its own.
@@ -315,6 +317,7 @@ class Scraper(ABC):
     zone: ClassVar[str]
     base_url: ClassVar[str]
     tables: ClassVar[tuple[str, ...]]
+    envelope: ClassVar[tuple[str, ...]] = ()
     step: ClassVar[Step] = "day"
     entities: tuple[str, ...] = ()
     variants: ClassVar[tuple[str, ...]] = ()

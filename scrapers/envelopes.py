@@ -20,15 +20,23 @@ from scrapers.excerpts import excerpt
 from scrapers.readiness import not_ready
 from scrapers.refusals import tells_bad_login, tells_limit
 
+# Of the whole, in other languages than English: not whole, missing, a part, cut.
+_LESS_ELSEWHERE = (
+    "unvollst(?:ä|ae)ndig|teilweise|abgeschnitten|gek(?:ü|ue)rzt|fehlen|incompl[eè]t|tronqu|partiel|manquan|tronca|parzial"
+    "|incomplet|parcial|truncad|faltan|onvolledig|gedeeltelijk|ontbre|ofullständig|saknas|ufuldstænd|ufullstendig|mangler"
+    "|puuttee|puuttu|niepełn|niekompletn|brakuj|neúpln|chybí|hiányos|eksik|ελλιπ|неполн|частичн|отсутств|неповн|частков"
+    "|不完全|不完整|欠落|部分|缺失|缺少|截断|누락|불완전|일부|ناقص|جزئي|חלקי|ไม่ครบ|không đầy đủ|tidak lengkap"
+)
 _WORDS_OF_TROUBLE = re.compile(
     rb"(?i)partial (?:results?|content|data|response)|(?:results?|data|response).{0,20}(?:truncated|incomplete)"
     rb"|timed.?out|(?:results?|rows?|records?|data|response) (?:is |are |was |were )?limited to"
-    rb"|only (?:the )?first [0-9]|been (?:reduced|cut|capped) to"
+    rb"|only (?:the )?first [0-9]|been (?:reduced|cut|capped) to|" + _LESS_ELSEWHERE.encode()
 )
 # In a list of warnings; a deprecation is none.
 _WARNS_OF_LESS = re.compile(
     rb"(?i)missing|incomplete|partial|truncat|unavailable|fail|skipped|omitted|dropped|stale|outdated|timed.?out|time-?out"
-    rb"|(?:did|could|was|were)(?: no|n'|n.{1,3})t\b|cannot|unable|only [0-9]|limited to|only (?:the )?first"
+    rb"|(?:did|could|was|were)(?: no|n'|n.{1,3})t\b|cannot|unable|only [0-9]|limited to|only (?:the )?first|"
+    + _LESS_ELSEWHERE.encode()
 )
 _ANNOUNCES = re.compile(rb"(?i)deprecat|sunset|no longer|will (?:not )?be|upgrade|migrat")
 # All names are compared by their letters alone: Error, errorMessage, @odata.nextLink.
@@ -41,6 +49,7 @@ _ILL = {"error", "fail", "failed", "failure", "timeout", "timed_out", "partial",
 _READY = ("ready", "isready", "processing", "pending", "isprocessing", "ispending", "inprogress")
 _NUMBERS = {"status", "statuscode", "httpstatus", "httpcode", "code", "cod", "errorcode"}
 _MESSAGES = {"message", "messages", "warning", "warnings", "information", "note", "detail", "info", "reason"}
+_MESSAGES |= {"msg", "notice", "notices"}
 # What an answer says beside its error when it has nothing else to say.
 _SAID_WITH_IT = {
     *("title", "type", "timestamp", "path", "instance", "requestid", "traceid", "documentationurl", "detailsurl"),
@@ -58,26 +67,50 @@ _PARTS = {
     *("istruncated", "resultstruncated", "recordstruncated", "incomplete", "isincomplete"),
     *("degraded", "exceededtransferlimit"),
     *("more", "moredata", "moreavailable", "morerecords", "moreresultsavailable", "moreitemsincollection"),
+    *("morerows", "moreitems", "moredataavailable", "sampled", "issampled", "issample", "capped", "iscapped", "cutoff"),
+    *("limitreached", "islimitreached", "hitlimit", "limitexceeded", "rowlimitreached", "resultlimitreached"),
+    *("maxresultsreached", "resultscapped", "resultslimited", "overlimit"),
 }
 _WHOLES = {"complete", "iscomplete", "jobcomplete", "datacomplete", "resultscomplete"}
 _PARTIAL_STATES = {"partial", "incomplete", "truncated", "partialcontent", "partialsuccess", "partialfailure"}
 _WARNINGS = {"warning", "warnings"}
-_LEADS_ON = {
-    *("hasmore", "hasnext", "hasnextpage", "morepages", "moreresults", "nextpage", "nexturl", "next", "nextlink"),
-    *("nextpageurl", "nextpagelink", "nextpagetoken", "nextcursor", "nexttoken", "continuation", "continuationtoken"),
-    *("odatanextlink", "nextpath", "nextrecordsurl", "nexthref", "nextcontinuationtoken", "nextmarker"),
-    *("lastevaluatedkey", "paginationtoken", "nextpagestart", "nextoffset", "nextstart", "hasmoreresults"),
-    *("hasmoredata", "hasmorepages", "hasmoreitems", "hasmorerecords", "hasnextpages"),
-}
+_LEADS_ON = re.compile(
+    r"hasnext(?:pages?)?|has(?:any)?more(?:data|results|pages|items|records|rows|entries)?|morepages|moreresults"
+    r"|continuation(?:token)?|lastevaluatedkey|paginationtoken"
+    # Of OData, SensorThings, Hydra, Twilio, Presto, Solr and all who name what is next.
+    r"|(?:odata|iot|hydra)?next(?:link|url|uri|href|token|marker|offset|start|path|skip)?"
+    r"|next(?:page|cursor|records?|results?|batch|chunk|continuation)s?"
+    r"(?:url|uri|link|token|href|number|num|id|key|path|mark(?:er)?|cursor|index|start|offset)?"
+)
 # Of MediaWiki: what its next call has to go on with.
 _GOES_ON = "continue"
-_LAST = {"last", "islast", "lastpage", "islastpage", "isfinalpage", "endofstream", "endofrecords", "endoflist"}
-_PAGES = {"totalpages", "pagecount", "numpages", "lastpage", "nbpages", "totalpagecount"}
-_TOTALS = {
-    *("total", "totalcount", "totalresults", "totalitems", "totalrecords", "totalrows", "totalhits", "totalelements"),
-    *("totalsize", "totalitemcount", "totalentries", "totalfound", "totalresultscount", "odatacount", "nbhits"),
-    *("numfound", "recordstotal", "count"),
+_TOO_MANY = 429
+_YES = ("true", "yes", "y")
+_LAST = {
+    "eof",
+    "iseof",
+    "atend",
+    "isend",
+    "end",
+    "last",
+    "islast",
+    "lastpage",
+    "islastpage",
+    "isfinalpage",
+    "endofstream",
+    "endofrecords",
+    "endoflist",
 }
+_PAGES = {"totalpages", "pagecount", "numpages", "lastpage", "nbpages", "totalpagecount", "totalpage", "pagetotal"}
+_PAGES |= {"numberofpages", "totalnumberofpages", "maxpage", "maxpages", "lastpagenumber", "pagestotal"}
+_PAGE_OF = re.compile(r"\D{0,20}1\s*(?:/|of|von|de|di|van|av|af|sur|из)\s*([0-9]{1,9})")
+_TOTALS = re.compile(
+    # Of Hydra, OpenSearch, OData, and of OGC's features.
+    r"(?:hydra|opensearch)?total(?:number(?:of)?)?(?:results?|items?|records?|rows?|hits|elements|entries|found|matches"
+    r"|matched|features|documents|available|size)?(?:count)?"
+    r"|odatacount|nbhits|numfound|numbermatched|recordstotal|recordcount|count|fullcount|numberofresults|numresults"
+)
+_LEFT = re.compile(r"remaining(?:items?|rows?|records?|results?|pages?)(?:count)?")
 # At any depth these mean but one thing: GraphQL has them beside each of its lists.
 _UNMISTAKABLE = {
     *("hasnextpage", "exceededtransferlimit", "nextpagetoken", "nextcontinuationtoken", "odatanextlink"),
@@ -93,9 +126,16 @@ _LISTS = {"data", "results", "records", "items", "rows", "hits", "docs", "entrie
 _OF_ALL_ROWS = ("data", "results", "rows", "records", "response", "payload")
 _INSIDES = ("data", "result", "results", "response", "payload", "hits", "d")
 _PLACES = {"meta", "metadata", "links", "pagination", "paging", "pageinfo", "page", "pager", "cursor", "cursors"}
-_PLACES |= {"responsemetadata", "pages"}
+_PLACES |= {"responsemetadata", "pages", "link", "resultset", "resultinfo", "responseinfo", "listinfo", "extensions"}
+_PLACES |= {"searchmetadata", "pagecursor", "paginginfo", "paginationinfo", "hydraview", "collection", "feed"}
+# Where something else stands beside data, of a job or a query it is all.
+_INNER_PLACES = _PLACES | {"job", "query", "status", "result", "request", "response"}
+_LINKS = ("links", "link")
 # What is said there is said of the answer, and never of a row.
-_OF_THE_ANSWER = ("meta.", "metadata.", "responsemetadata.")
+_OF_THE_ANSWER = ("meta.", "metadata.", "responsemetadata.", "responseinfo.", "extensions.", "status.")
+_OF_SOURCES = re.compile(
+    r"(?:failed|unavailable|missing|skipped)(?:sources|shards|regions|partitions|backends|providers|feeds|nodes|dates)"
+)
 _NOTHING: tuple[object, ...] = (None, False, "", 0, "false", "null")
 _NOT_READ = "name the field in `follows` of parsed_json where the scraper reads it; else let it ask for the rest"
 _NOT_READY = "run it again later; where that is no word about all rows, name the field in `follows` of parsed_json"
@@ -128,16 +168,17 @@ def refuse_unwhole(document: Mapping[str, Any], follows: Collection[str] = ()) -
     # A row that comes alone has a state, a code and a total of its own.
     is_envelope = bool(lists) or any(isinstance(plain.get(name), dict) for name in ("data", *_PLACES))
     error = _error_in(plain) or (_ill_state(plain) if is_envelope else None)
-    gave_up = next((f"{name} is true" for name in _GAVE_UP if plain.get(name) is True), None)
+    gave_up = next((f"{name} is true" for name in _GAVE_UP if _is(plain.get(name), *_YES)), None)
     if error or gave_up:
         raise SourceUnavailable(f"the answer names an error beside its data: {_shown(error or gave_up)}")
     rows = max(map(len, lists), default=None)
     for where, place in _places(plain):
         left = {name: value for name, value in place.items() if where + name not in known}
         is_of_all = bool(where) or any(name in plain for name in _OF_ALL_ROWS)
+        is_of_answer = where.startswith(_OF_THE_ANSWER)
         if is_of_all and (told := not_ready(left)):
             raise SourceUnavailable(f"the response says that it is not ready yet: {_shown(told)}", hint=_NOT_READY)
-        ill = _error_in(left) or _ill_state(left) if where in _OF_THE_ANSWER else None
+        ill = _error_in(left) or _ill_state(left) if is_of_answer else None
         if told := ill or _trouble_in(left):
             raise SourceUnavailable(
                 f"the response says that not all of its data is there: {_shown(told)}", hint=_NOT_READ
@@ -186,7 +227,7 @@ def _limit_beside_nothing(plain: Plain) -> ToldError | None:
     if not said or not said.keys() <= _OF_AN_ERROR or any(_is(said.get(name), "true") for name in _SAYS_WELL):
         return None
     told = _error_in(said) or _ill_state(said)
-    is_limit = tells_limit(str(said)[:2000].encode("utf-8", "replace"))
+    is_limit = _status_in(said) == _TOO_MANY or tells_limit(str(said)[:2000].encode("utf-8", "replace"))
     return ToldError(_shown(told), _status_in(said), is_limit=True) if told and is_limit else None
 
 
@@ -242,19 +283,38 @@ def _whole_number(value: Any) -> int | None:
 def _places(plain: Plain) -> Iterator[tuple[str, Plain]]:
     """The document, and where in it there is something about pages; each with the path to it."""
     yield "", plain
-    inside = _plain(plain["data"]) if isinstance(plain.get("data"), dict) else {}
-    for name, value in (*plain.items(), *((f"data.{name}", value) for name, value in inside.items())):
-        place = name.rpartition(".")[2]
-        if place in _PLACES and isinstance(value, dict):
-            yield f"{name}.", _plain(value)
-        elif place == "links" and isinstance(value, list):
-            yield f"{name}.", {_rel_of(one): one.get("href") for one in value if isinstance(one, dict)}
+    yield from _places_in(plain, "", _PLACES)
+    if isinstance(plain.get("data"), dict):
+        yield from _places_in(_plain(plain["data"]), "data.", _PLACES)
+    # Beside a list it is of the answer: of a row that comes alone it is a field.
+    if isinstance(plain.get("status"), dict) and any(isinstance(value, list) for value in plain.values()):
+        yield "status.", _plain(plain["status"])
+
+
+def _places_in(plain: Plain, path: str, names: Collection[str]) -> Iterator[tuple[str, Plain]]:
+    for name, value in plain.items():
+        where = f"{path}{name}."
+        if name in _LINKS and (
+            isinstance(value, list) or (isinstance(value, dict) and {"rel", "relation"} & value.keys())
+        ):
+            links = value if isinstance(value, list) else [value]
+            yield where, {_rel_of(one): _target_of(one) for one in links if isinstance(one, dict)}
+        elif name in names and isinstance(value, dict):
+            inner = _plain(value)
+            yield where, inner
+            if where.count(".") < _DEEPEST:
+                yield from _places_in(inner, where, _INNER_PLACES)
 
 
 def _rel_of(link: Mapping[str, Any]) -> str:
-    """Of Siren a link has several."""
-    rel = link.get("rel")
-    return "next" if isinstance(rel, list) and "next" in rel else str(rel)
+    """Of Siren, and of HTML, a link has several; of FHIR a relation, of Atom in JSON an attribute."""
+    rel = next((link[name] for name in ("rel", "relation", "@rel") if name in link), None)
+    rels = rel if isinstance(rel, list) else str(rel).split()
+    return "next" if "next" in rels else str(rel)
+
+
+def _target_of(link: Mapping[str, Any]) -> Any:
+    return next((link[name] for name in ("href", "url", "uri", "@href") if name in link), None)
 
 
 def _deeper(plain: Plain, path: str, depth: int) -> Iterator[tuple[str, Plain]]:
@@ -273,13 +333,19 @@ def _trouble_in(place: Plain) -> Any:
         if name in _STATES and isinstance(value, str) and _letters(value) in _PARTIAL_STATES:
             return f"{name} is {value}"
         # Of a row a number of errors, or of failures, is data.
-        if name in ("errors", "failures") and isinstance(value, list | dict | str) and not _is_nothing(value):
+        is_of_errors = name in ("errors", "failures", "exceptions", "faults") or _OF_SOURCES.fullmatch(name)
+        if is_of_errors and isinstance(value, list | dict | str) and not _is_nothing(value):
             return value
         if name in _WARNINGS and value and any(map(_warns_of_less, value if isinstance(value, list) else [value])):
             return value
     shards = place.get("shards")
-    failed = shards.get("failed") if isinstance(shards, dict) else None
-    return f"{failed} of its shards failed" if _whole_number(failed) else None
+    if not isinstance(shards, dict):
+        return None
+    failed, total = _whole_number(shards.get("failed")), _whole_number(shards.get("total"))
+    told = [_whole_number(shards.get(name)) for name in ("successful", "skipped")]
+    if not failed and total is not None and None not in told:
+        failed = total - sum(number or 0 for number in told)
+    return f"{failed} of its shards failed" if failed else None
 
 
 def _is_nothing(value: Any) -> bool:
@@ -303,23 +369,28 @@ def _refuse_inside(inside: Plain) -> None:
 def _refuse_part(place: Plain, rows: int | None) -> None:
     """Raises ``Truncated``; ``rows`` are those of the document, None where it has no list."""
     for name, value in place.items():
-        if name in _PARTS and _is(value, "true"):
+        if name in _PARTS and _is(value, *_YES):
             raise Truncated(f"the response says that it is a part: {name} is true", hint=_NOT_READ)
         if name in _WHOLES and _is(value, "false"):
             raise Truncated(f"the response says that it is not complete: {name} is false", hint=_NOT_READ)
         # Airtable's offset is no number.
         is_place = name == "offset" and isinstance(value, str) and value != "" and not value.isdecimal()
         goes_on = is_place or (name == _GOES_ON and isinstance(value, dict))
-        if goes_on or (name in _LEADS_ON and not any(value is one or value == one for one in _NOTHING)):
+        if goes_on or (_leads_on(name) and not any(value is one or value == one for one in _NOTHING)):
             told = redact(str(value))[:40]
             raise Truncated(f"the response names a next page, {told!r}, where there should be one page", hint=_NOT_READ)
         if name in _LAST and value is False:
             raise Truncated(f"the response says that it is not the last page: {name} is false", hint=_NOT_READ)
-        number = _whole_number(value.get("value") if isinstance(value, dict) and name in _TOTALS else value)
+        is_total = _is_total(name)
+        number = _whole_number(value.get("value") if isinstance(value, dict) and is_total else value)
+        if name == "page" and isinstance(value, str) and (of := _PAGE_OF.fullmatch(value.lower())):
+            name, number = "pages", int(of[1])
         is_of_pages = name in _PAGES or (name == "pages" and "page" in place)
         if is_of_pages and number is not None and number > 1:
             raise Truncated(f"the response is one of {plural(number, 'page')}", hint=_NOT_READ)
-        if name in _TOTALS and number is not None and rows is not None and number > rows:
+        if number and _LEFT.fullmatch(name):
+            raise Truncated(f"the response says that more remains: {name} is {number:,}", hint=_NOT_READ)
+        if is_total and number is not None and rows is not None and number > rows:
             raise Truncated(f"the response has {plural(rows, 'row')}, and {name} announces {number:,}", hint=_NOT_READ)
 
 
@@ -328,8 +399,18 @@ def _warns_of_less(warning: Any) -> bool:
     return _WARNS_OF_LESS.search(said) is not None and _ANNOUNCES.search(said) is None
 
 
-def _is(value: Any, word: str) -> bool:
-    return isinstance(value, bool | str) and str(value).lower() == word
+@functools.lru_cache(maxsize=4_096)
+def _leads_on(name: str) -> bool:
+    return _LEADS_ON.fullmatch(name) is not None
+
+
+@functools.lru_cache(maxsize=4_096)
+def _is_total(name: str) -> bool:
+    return _TOTALS.fullmatch(name) is not None
+
+
+def _is(value: Any, *words: str) -> bool:
+    return isinstance(value, bool | str) and str(value).lower() in words
 
 
 def _shown(error: Any) -> str:

@@ -34,7 +34,7 @@ _IF_TRUE = {
 }
 _IF_MORE_THAN_0 = {"retryafter", "retryafterseconds", "retryafterms", "retryin"}
 _IF_BELOW_100 = {"percentcomplete", "percentdone", "progresspercent"}
-_STATUSES = ("status", "statuscode", "httpstatus", "httpcode")
+_STATUSES = ("status", "statuscode", "httpstatus", "httpcode", "code")
 _WHOLE_PERCENT = 100
 _NOT_COMPLETE = (202, 204, 206, 304)
 _MESSAGES = ("message", "note", "info", "information", "detail", "warning")

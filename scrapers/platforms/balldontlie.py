@@ -62,6 +62,7 @@ class BdlList(BallDontLie):
     """
 
     path: ClassVar[str]
+    envelope = ("data", "meta", "meta.per_page", "meta.next_cursor")
     has_pages: ClassVar[bool] = True
     is_proof: ClassVar[bool] = False
     is_paginated = True
@@ -91,7 +92,7 @@ class BdlList(BallDontLie):
             if not isinstance(rows, list):
                 raise TypeError(f"data is {type(rows).__name__}")
             cursor, size = self._led_on(document)
-            found = self.read(partition, rows) if rows or page.request.cursor else self._nothing(document)
+            found = self.read(partition, rows) if rows or page.request.cursor else self._nothing()
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise SourceContractError(
                 f"{self.path_of(partition)} has an unexpected shape: {type(error).__name__} {error}"
@@ -117,10 +118,8 @@ class BdlList(BallDontLie):
             raise ValueError(f"next_cursor {str(cursor)[:40]!r}, per_page {str(size)[:40]!r}")
         return "" if cursor is None else str(cursor), size
 
-    def _nothing(self, document: Row) -> Findings:
-        meta = document.get("meta", {})
-        is_bare = {*document} <= {"data", "meta"} and {*meta} <= {"per_page", "next_cursor"}
-        if not is_bare or not self.is_proof:
+    def _nothing(self) -> Findings:
+        if not self.is_proof:
             raise NothingPublished(f"an empty list of {self.path} proves nothing")
         return Findings(dict.fromkeys(self.tables, 0), empty_evidence="an empty list")
 

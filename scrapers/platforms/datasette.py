@@ -49,6 +49,12 @@ class DatasetteScraper(ProbedScraper):
     step: ClassVar[Step] = "whole"
     is_paginated: ClassVar[bool] = True
     page_size: int = 1000
+    envelope = (
+        *("ok", "next", "next_url", "rows", "count", "count_truncated", "truncated", "filtered_table_rows_count"),
+        *("database", "table", "is_view", "human_description_en", "columns", "expanded_columns", "expandable_columns"),
+        *("primary_keys", "units", "query", "facet_results", "suggested_facets", "private", "allow_execute_sql"),
+        *("query_ms", "source", "source_url", "license", "license_url", "about", "about_url"),
+    )
     key_column: ClassVar[str] = "id"
     date_column: ClassVar[str] = ""
     place_columns: ClassVar[tuple[str, ...]] = ()

@@ -77,6 +77,11 @@ class NbaDates(NbaCom):
     rests = NBA_RESTS
     settle_after_days = 3
     requires = ("nba_schedule",)
+    envelope = (
+        *("meta", "meta.version", "meta.request", "meta.time", "meta.code", "resource", "parameters", "resultSets"),
+        *("resultSet", "scoreboard", "scoreboard.gameDate", "scoreboard.leagueId", "scoreboard.leagueName"),
+        "scoreboard.games",
+    )
     scoreboard_path: ClassVar[str] = "/stats/scoreboardv3"
 
     def scoreboard_request(self, partition: Partition, site: str = "") -> Request:

@@ -76,6 +76,7 @@ class OddsApi(Scraper):
     needs_tier = HISTORY.name
     quota_headers = QuotaHeaders("x-requests-remaining", unit="month", last="x-requests-last")
     cost_unit = "credit"
+    envelope = ("timestamp", "previous_timestamp", "next_timestamp", "data")
     floor = dt.date(2020, 6, 7)
     settles_after = dt.timedelta(hours=6)
     is_paginated = True

@@ -31,6 +31,7 @@ class HemnetDetails(Hemnet):
     floor = dt.date(2005, 1, 1)
     settles_after = dt.timedelta(days=2)
     calls_guess = 1_000.0
+    envelope = ("data", "data.soldListing")
 
     def first_request(self, partition: Partition) -> Request:
         """The document of any sale; which ones there are, another source says."""

@@ -33,6 +33,7 @@ class RacingResults(RacingDays):
         ),
     )
     tables = ("ra_results", "ra_result_runners")
+    envelope = ("results", "total", "limit", "skip", "query")
     needs_tier = "standard"
     floor = dt.date(2023, 1, 23)
     # What is older needs an add-on that is bought once.

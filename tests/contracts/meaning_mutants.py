@@ -192,6 +192,22 @@ MEANING["racing_results"] = {
 }
 
 
+MEANING["racing_cards"] = {
+    "more runners announced, with blanks": (first_row(lambda race: race.update(field_size=" 12 ")), "CoverageLow"),
+    "more runners announced, with a plus": (first_row(lambda race: race.update(field_size="+12")), "CoverageLow"),
+    "runners announced in Roman": (first_row(lambda race: race.update(field_size="XII")), "SourceContractError"),
+    "a prize below zero": (first_row(lambda race: race.update(prize="-1")), "SourceContractError"),
+    "a prize in brackets": (
+        first_row(lambda race: race.update(prize="(£5,248)")),
+        "SourceContractError",
+    ),
+    "a prize with another minus": (first_row(lambda race: race.update(prize="\u2212£5,248")), "SourceContractError"),
+    "half a hurdle": (first_row(lambda race: race.update(jumps="½")), "SourceContractError"),
+    "hurdles below zero": (first_row(lambda race: race.update(jumps="-8 hurdles")), "SourceContractError"),
+    "hurdles that are no number": (first_row(lambda race: race.update(jumps="NaN")), "SourceContractError"),
+}
+
+
 MEANING["odds_events"] = {
     "a snapshot of the day before": (with_fields(timestamp="2025-01-02T10:55:38Z"), "SourceContractError"),
     "a snapshot after what was asked": (with_fields(timestamp="2025-01-03T11:00:01Z"), "SourceContractError"),
@@ -329,4 +345,33 @@ CSV: dict[str, tuple[Callable[[bytes], bytes], set[str]]] = {
     "another number in a cell": (lambda body: body.replace(b",made,", b",mode,", 1), {"NotSettled"}),
     "another game": (lambda body: body.replace(b"\r\n22", b"\r\n42"), {"SourceContractError"}),
     "no UTF-8": (lambda body: body.replace(b"end of period", b"end of p\xe9riod"), {"SourceContractError"}),
+}
+
+
+NOTHING: dict[str, Mutation] = {
+    "racing_results": with_fields(results=[], total=0),
+    "racing_cards": with_fields(racecards=[], total=0),
+    "civic_band": with_fields(rows=[], count=0),
+    "odds_history": with_fields(data=[]),
+    "bdl_box_scores": lambda document: {"data": []},
+    "bdl_games": with_fields(data=[]),
+    "nba_playbyplay": lambda document: {**document, "scoreboard": {**document["scoreboard"], "games": []}},
+}
+"""What makes a document of the good one that proves emptiness."""
+
+
+def nothing_and(source: str, said: dict[str, Any]) -> Mutation:
+    """The source's document without rows, with more to say."""
+    return lambda document: {**NOTHING[source](document), **said}
+
+
+BESIDE_NOTHING: dict[str, dict[str, Any]] = {
+    "a word of maintenance": {"message": "Wartungsarbeiten"},
+    "a word in no list of names": {"Meldung": "Données en cours de mise à jour"},
+    "a word in Japanese": {"notice": "サービスは現在ご利用いただけません"},
+    "a plan": {"note": "Upgrade your plan to access historical data"},
+    "a login": {"loginUrl": "/login"},
+    "a code of its own": {"retcode": -1},
+    "a flag of its own": {"degraded": True},
+    "a word in its meta": {"meta": {"text": "Сервис временно недоступен"}},
 }

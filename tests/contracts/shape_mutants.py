@@ -91,7 +91,26 @@ SIGNS: dict[str, dict[str, Any]] = {
     "three pages": {"pagination": {"page": 1, "total_pages": 3}},
     "not the last page": {"last": False},
     "a part": {"partial": True},
-    "given up": {"timed_out": True},
+    "given up": {"timed_out": "true"},
+    "pages in its meta": {"meta": {"pagination": {"page": 1, "pageSize": 1, "pageCount": 4}}},
+    "a link in its meta": {"meta": {"pagination": {"total_pages": 1, "links": {"next": "/?page=2"}}}},
+    "a job under way": {"meta": {"job": {"state": "running"}}},
+    "a query cut short": {"meta": {"query": {"status": "partial"}}},
+    "a code in its meta": {"meta": {"code": 206}},
+    "a link of Collection+JSON": {"collection": {"version": "1.0", "links": [{"rel": "next", "href": "/?page=2"}]}},
+    "a link of FHIR": {"link": [{"relation": "self", "url": "/"}, {"relation": "next", "url": "/?page=2"}]},
+    "a link of Atom": {"feed": {"link": [{"@rel": "next", "@href": "/?page=2"}]}},
+    "a next page of SensorThings": {"@iot.nextLink": "https://a.example/?$skip=9"},
+    "a next page of Hydra": {"hydra:view": {"hydra:next": "/?page=2"}},
+    "a next page of Twilio": {"next_page_uri": "/?page=2"},
+    "a next page in a map of searches": {"search_metadata": {"next_results": "?max_id=1"}},
+    "one of three": {"page": "1 of 3"},
+    "more remains": {"metadata": {"remainingItemCount": 57}},
+    "at a limit": {"limit_reached": True},
+    "shards without an answer": {"_shards": {"total": 5, "successful": 4, "skipped": 0}},
+    "sources without an answer": {"failedSources": ["eu-west"]},
+    "a warning in German": {"warnings": ["Ergebnisse unvollständig"]},
+    "a warning in Japanese": {"warnings": ["データが欠落しています"]},
     "an error": {"error": {"code": 503}},
     "failed": {"failed": True},
 }
@@ -99,6 +118,9 @@ SIGNS: dict[str, dict[str, Any]] = {
 
 WELL: dict[str, Any] = {
     **{"has_more": False, "next_page_url": None, "_links": {"self": {"href": "/"}}, "pagination": {"total_pages": 1}},
+    **{"link": [{"relation": "self", "url": "/"}], "collection": {"links": [{"rel": "prev", "href": "/"}]}},
+    **{"page": "1 of 1", "hydra:view": {"hydra:last": "/"}, "_shards": {"total": 5, "successful": 4, "skipped": 1}},
+    **{"warnings": [], "failedSources": [], "nextSyncToken": "x", "next_timestamp": "2025-01-03T11:00:38Z"},
     **{"last": True, "partial": False, "timed_out": False, "errors": [], "message": "OK"},
 }
 """The same, where all is there."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import pytest
 from judging import PAYLOADS, Judge, Judged, item_type
-from meaning_mutants import CSV, ITEM_MEANING, MEANING, OPEN
+from meaning_mutants import BESIDE_NOTHING, CSV, ITEM_MEANING, MEANING, NOTHING, OPEN, nothing_and
 from shape_mutants import SHAPES, SIGNS, WELL, Mutation, first_row, in_its_depth, objects_of, rows_of
 from wire_mutants import HARMLESS, JSON, WIRE, ok
 
@@ -199,11 +199,28 @@ def test_a_mutant_of_the_meaning_gets_the_verdict_that_it_deserves(tried, name, 
     _check(one.judge.of(ok(_mutated(one.body, mutate))), verdict, one.good)
 
 
+@pytest.mark.parametrize("name", NOTHING)
+def test_a_document_without_rows_that_has_more_to_say_proves_nothing(tried, name):
+    one = tried[name]
+    assert one.judge.of(ok(_mutated(one.body, NOTHING[name]))).kind == "empty"
+    for what, said in BESIDE_NOTHING.items():
+        found = one.judge.of(ok(_mutated(one.body, nothing_and(name, said))))
+        assert found.kind in REFUSED, (what, found.error)
+        assert not any(found.rows.values())
+
+
 ITEM_TYPES = {
     name: item_type(next((PAYLOADS / name / "items").iterdir()).read_bytes())
     for name in ANSWERS
     if (PAYLOADS / name / "items").exists()
 }
+
+
+@pytest.mark.parametrize("name", sorted(ITEM_TYPES.keys() - {"coffee_shops"}))
+def test_a_next_page_of_a_list_of_items_that_only_a_header_names_is_not_left_behind(tried, name):
+    for told in ('Link: </1>; rel="first", </2>; rel="next"', "X-Next-Page: 2", "X-Truncated: true"):
+        found = tried[name].judge.of(ok(tried[name].body, JSON, told))
+        assert (found.kind, any(found.rows.values())) == ("Truncated", False), (told, found.error)
 
 
 @pytest.mark.parametrize("name", ITEM_TYPES)

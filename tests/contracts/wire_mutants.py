@@ -44,6 +44,12 @@ WIRE: dict[str, tuple[Wire, str]] = {
     "several": (_status("207 Multi-Status"), "207"),
     "a part called the whole": (lambda body: ok(body, JSON, "Content-Range: bytes 0-10/52000"), "Truncated"),
     "a redirect": (_status("302 Found", "Location: http://127.0.0.1:9/"), "302"),
+    "a redirect to no address": (_status("302 Found", "Location: javascript:alert(1)"), "302"),
+    "a problem by its type": (lambda body: ok(body, "Content-Type: application/problem+json"), "SourceUnavailable"),
+    "the status of a server behind it": (
+        lambda body: ok(body, JSON, "Status: 503 Service Unavailable"),
+        "SourceUnavailable",
+    ),
     "not modified": (lambda body: http("304 Not Modified", b"", length=False), "304"),
     "a bad request": (_status("400 Bad Request"), "400"),
     "no key": (_status("401 Unauthorized"), "401"),
