@@ -210,7 +210,7 @@ def _cause(facts: RunFacts, group: IncidentGroup, step: Step | None, samples: in
         cut_items(items, _TEXT_RANGE_ITEMS),
         count,
         _period(group.first_at, group.last_at, facts.zone),
-        f"{group.attempts / group.count:.3g} on average" if group.attempts > group.count else "one each",
+        _attempts(group),
         ", ".join(part for part in (status, state_of(sample)) if part),
         advice_for(group),
         ", ".join(
@@ -224,6 +224,12 @@ def _cause(facts: RunFacts, group: IncidentGroup, step: Step | None, samples: in
         step,
         "retry" if heals(group) else "retry after the fix",
     )
+
+
+def _attempts(group: IncidentGroup) -> str:
+    if group.attempts <= group.count:
+        return "one each"
+    return f"{group.attempts / group.count:.3g} on average" if group.count > 1 else f"{group.attempts:,}"
 
 
 def _evidence(sample: Incident) -> str:

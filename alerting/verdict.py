@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from alerting.advice import estimate
 from alerting.fingerprint import Causes
@@ -15,13 +15,22 @@ from alerting.wording import cut_items, moment, plural, span
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """Partitions of the plan by what became of them; ``known`` when the run had counted them, ``unit`` singular."""
+    """Partitions of the plan by what became of them; ``known`` when the run had counted them, ``unit`` singular.
+
+    ``shrunk``: of those that are not good, how many have their old rows, as the source came with fewer.
+    """
 
     planned: int
     good: int
     missing: int
     known: bool
     unit: str
+    shrunk: int = 0
+
+    @property
+    def lost(self) -> int:
+        """Those without rows, as far as anybody knows."""
+        return self.missing - self.shrunk
 
 
 def tally_of(facts: RunFacts, touched: set[str]) -> Tally:
@@ -31,7 +40,8 @@ def tally_of(facts: RunFacts, touched: set[str]) -> Tally:
     good = sum(counts.get(verdict, 0) for verdict in GOOD_VERDICTS)
     known = bool(counts) or facts.planned == 0
     missing = max(planned - good, 0) if known else len(touched)
-    return Tally(planned, good, missing, known, unit_name(list(facts.calendar) or touched or ["2000-01-01"], 1))
+    unit = unit_name(list(facts.calendar) or touched or ["2000-01-01"], 1)
+    return Tally(planned, good, missing, known, unit, min(counts.get("shrunk", 0), missing) if known else 0)
 
 
 PAUSED = "PAUSED"
@@ -73,6 +83,8 @@ def count_text(outcome: str, tally: Tally) -> str:
     >>> tally = Tally(31, 12, 19, True, "day")
     >>> [count_text(outcome, tally) for outcome in ("CANCELLED", "FAILED", "OK")]
     [', 12 of 31 done', ', 19 of 31 missing', ' 12/31']
+    >>> [count_text("FAILED", Tally(31, 12, 19, True, "day", shrunk)) for shrunk in (19, 2)]
+    [', 19 of 31 shrunk', ', 17 of 31 missing, 2 shrunk']
     """
     if not tally.known:
         return f", at least {tally.missing:,} missing" if tally.missing else ""
@@ -80,7 +92,18 @@ def count_text(outcome: str, tally: Tally) -> str:
         return f" {tally.good}/{tally.planned}"
     if outcome in ("STOPPED", PAUSED, "CANCELLED"):
         return f", {tally.good:,} of {tally.planned:,} done"
-    return f", {tally.missing:,} of {tally.planned:,} missing"
+    if tally.shrunk and not tally.lost:
+        return f", {tally.shrunk:,} of {tally.planned:,} shrunk"
+    return f", {tally.lost:,} of {tally.planned:,} missing" + (f", {tally.shrunk:,} shrunk" if tally.shrunk else "")
+
+
+def _lacking(tally: Tally) -> str:
+    """``2 days missing, 1 shrunk, old rows kept``."""
+    parts = [f"{plural(tally.lost, tally.unit)} missing"] if tally.lost else []
+    if tally.shrunk:
+        how_many = f"{tally.shrunk:,}" if tally.lost else plural(tally.shrunk, tally.unit)
+        parts.append(f"{how_many} shrunk, old rows kept")
+    return ", ".join(parts)
 
 
 def headline_of(facts: RunFacts, outcome: str, tally: Tally, differing: bool) -> str:
@@ -95,7 +118,7 @@ def headline_of(facts: RunFacts, outcome: str, tally: Tally, differing: bool) ->
         ended = "Crashed"
     if facts.verdict in ("ABORTED(refused)", NOT_BEGUN):
         ended = "Not started"
-    missing = f"{plural(tally.missing, tally.unit)} missing" if tally.missing and tally.known else ""
+    missing = _lacking(tally) if tally.known else ""
     if ended:
         return ", ".join(part for part in (ended, missing) if part)
     if outcome == "OK":
@@ -103,7 +126,7 @@ def headline_of(facts: RunFacts, outcome: str, tally: Tally, differing: bool) ->
             return "Complete, but row counts differ"
         return "Complete, with a warning" if warned else "Complete"
     if tally.missing:
-        return f"{plural(tally.missing, tally.unit)} missing"
+        return _lacking(tally)
     return "Failed" if outcome == "FAILED" else "Done, with gaps"
 
 
@@ -150,10 +173,16 @@ def verdict_of(facts: RunFacts, causes: Causes, tally: Tally, outcome: str) -> s
 
 def _missing(tally: Tally, causes: Causes, waiting: int, untried: int) -> str:
     """``98 missing: 3 failed (1 cause), 30 landed and not yet verified, 65 not attempted.``"""
-    failed = tally.missing - waiting - untried
+    failed = tally.lost - waiting - untried
     why = plural(len(causes.groups), "cause") if causes.groups else ""
+    because = f", {why}" if why else ""
+    if tally.shrunk:
+        kept = f"{tally.shrunk:,} shrunk at the source, old rows kept"
+        if not tally.lost:
+            return f"{kept}{because}."
+        return f"{_missing(replace(tally, missing=tally.lost, shrunk=0), causes, waiting, untried)} {kept}."
     if failed == tally.missing:
-        return f"{tally.missing:,} missing{f', {why}' if why else ''}."
+        return f"{tally.missing:,} missing{because}."
     parts = (
         (failed, f"failed{f' ({why})' if why else ''}"),
         (waiting, "landed and not yet verified"),

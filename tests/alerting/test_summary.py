@@ -390,3 +390,43 @@ def test_the_mail_of_a_refused_run_is_the_one_that_was_looked_at(channel):
     assert content == path.read_text(encoding="utf-8"), f"{path.name} differs"
     (command,) = commands_in(content)
     assert command == shlex.split(again)
+
+
+@pytest.mark.parametrize(
+    ("counts", "subject", "headline", "sentence"),
+    [
+        (
+            {"verified": 2, "shrunk": 1},
+            "[backfill][FAILED, 1 of 3 shrunk]",
+            "1 day shrunk, old rows kept",
+            "1 shrunk at the source, old rows kept, 1 cause.",
+        ),
+        (
+            {"shrunk": 1, "failed_retryable": 2},
+            "[backfill][FAILED, 2 of 3 missing, 1 shrunk]",
+            "2 days missing, 1 shrunk, old rows kept",
+            "2 missing, 1 cause. 1 shrunk at the source, old rows kept.",
+        ),
+    ],
+    ids=["alone", "beside missing ones"],
+)
+def test_a_date_whose_old_rows_are_kept_is_called_shrunk_and_not_missing(counts, subject, headline, sentence):
+    days = ["2025-01-01", "2025-01-02", "2025-01-03"]
+    told = RunFacts(
+        backfill_id="bf-1",
+        source="orders_api",
+        planned=3,
+        verdict_counts=counts,
+        calendar=dict.fromkeys(days, "shrunk"),
+    )
+    mail = render(told, [incident("Shrunk", "fewer rows than before", days[0])])
+    assert mail.subject.startswith(subject)
+    assert mail.text.startswith(headline.upper())
+    assert sentence in " ".join(mail.text.split())
+
+
+@pytest.mark.parametrize(("days", "said"), [(1, "attempts: 6"), (2, "attempts: 6 on average")])
+def test_the_attempts_at_a_single_date_are_a_number_and_those_at_several_an_average(days, said):
+    failed = [incident("SourceUnavailable", "busy", f"2025-01-0{day}", attempts=6) for day in range(1, days + 1)]
+    mail = render(RunFacts(backfill_id="bf-1", source="orders_api"), failed)
+    assert said in [line.strip() for line in mail.text.splitlines()]
