@@ -119,6 +119,8 @@ async def backfill_family(
 async def run_family(services: Services, asked: AskedFamily, family_run: str, orchestrator: Orchestrator) -> State[Any]:
     """The whole story: may it begin, hold the family, plan all, run each, close."""
     try:
+        # What cannot be planned is refused before anything is held, closed or waited for.
+        await asyncio.to_thread(plan_family, services, asked, utc_now())
         lease, plan, facts = await _held(services, asked, family_run)
     except PipelineError as error:
         await asyncio.to_thread(tell_refused, asked, family_run, error)
