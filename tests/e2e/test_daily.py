@@ -121,25 +121,35 @@ def test_alerts_of_a_daily_run_are_live_a_repeat_cools_down_and_the_digest_tells
 
     again, _ = daily(bench)
     assert again.state_type == "FAILED"
+    assert again.message.endswith(f"2 unchanged, 1 not well: {dates[1]}"), again.message
     alerts = all_mails(bench)[: len(all_mails(bench)) - before]
     assert len(alerts) == 1, f"the same cause is told once an hour: {[mail['text'] for mail in alerts]}"
+
+    other = f"moved to another house {uuid.uuid4().hex[:6]}"
+    bench.trouble({"kind": "status", "code": 503, "text": other, "dates": [dates[1]]})
+    third, _ = daily(bench)
+    assert third.message.endswith(f"2 unchanged, 1 not well: {dates[1]}"), third.message
+    newest, first_told, *_ = all_mails(bench)
+    assert len(all_mails(bench)) == before + 2, "another cause is told within the hour of the first"
+    assert (other in newest["text"], cause in newest["text"]) == (True, False), newest["text"]
+    assert (other in first_told["text"], cause in first_told["text"]) == (False, True), first_told["text"]
 
     bench.trouble()
     healed, _ = daily(bench)
     assert healed.state_type == "COMPLETED", healed.message
-    assert len(all_mails(bench)) == before + 1
+    assert len(all_mails(bench)) == before + 2
 
     sent = bench.wait(bench.start_deployment("digest/digest"))
     assert (sent.state_type, sent.message) == ("COMPLETED", "sent")
     digest, *others = all_mails(bench)
-    assert len(others) == before + 1
+    assert len(others) == before + 2
     assert "digest" in digest["subject"]
     (told,) = re.findall(rf"^C\d+ .*×(\d+)\n.*{dates[1]}.*{cause}|^C\d+ .*×(\d+)\n.*{cause}", digest["text"], re.M)
     assert "2" in told, digest["text"]
 
     nothing = bench.wait(bench.start_deployment("digest/digest", hours=0.0001))
     assert nothing.message == "no alert in 0.0001 hours, no mail"
-    assert len(all_mails(bench)) == before + 2
+    assert len(all_mails(bench)) == before + 3
 
 
 def test_the_schedule_of_the_season_that_is_on_is_read_every_morning_by_a_deployment_of_its_own(bench: Bench) -> None:
