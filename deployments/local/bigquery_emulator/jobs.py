@@ -32,6 +32,15 @@ from deployments.local.browser_guard import GuardedApp
 _MAX_BODY_BYTES = 64 * 1024 * 1024
 _ENVELOPE_JOB_ID = "_gapless_job_id"
 Run = Callable[[], Awaitable[JobMeta]]
+Judge = Callable[[JobMeta], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a job does, and whether what came of it needs one: a query may be answered without."""
+
+    run: Run
+    is_kept: Judge = lambda _: True
 
 
 class Jobs:
@@ -42,7 +51,7 @@ class Jobs:
         self._running: dict[tuple[str, str], asyncio.Event] = {}
 
     async def run(
-        self, kind: str, project: str, job_id: str, config: dict[str, Any], ctx: AppContext, run: Run
+        self, kind: str, project: str, job_id: str, config: dict[str, Any], ctx: AppContext, work: Work
     ) -> JobMeta:
         """Runs a job under its id and records it.
 
@@ -61,17 +70,35 @@ class Jobs:
         self.quota.admit(kind, tables, ctx.clock.now())
         done = self._running[key] = asyncio.Event()
         try:
-            job = await run()
+            job = await work.run()
         except DomainError as error:
             ctx.catalog.upsert_job(_failed(_Asked(kind, project, job_id, config, ctx), error.bq_reason, error.message))
             raise
         else:
-            ctx.catalog.upsert_job(job)
+            if work.is_kept(job):
+                ctx.catalog.upsert_job(job)
             self.quota.lose_answer(kind, tables)
             return job
         finally:
             del self._running[key]
             done.set()
+
+    async def query(
+        self,
+        project: str,
+        job_id: str,
+        config: dict[str, Any],
+        ctx: AppContext,
+        is_kept: Judge = lambda _: True,
+        **rest: Any,
+    ) -> JobMeta:
+        """A query job; a failure of its statement is answered by a finished job with ``errorResult``."""
+
+        async def go() -> Any:
+            with limited_bytes(config):
+                return await _released_query(project, job_id, config, dry_run=False, ctx=ctx, **rest)
+
+        return await self.run("query", project, job_id, config, ctx, Work(go, is_kept))
 
     async def load(self, project: str, job_id: str, config: dict[str, Any], ctx: AppContext) -> JobMeta:
         """A load job; its failures are answered as BigQuery does, by a finished job with ``errorResult``."""
@@ -90,7 +117,7 @@ class Jobs:
             except Exception as error:  # whatever DuckDB objects to is the fault of the data
                 return _failed(asked, "invalid", f"Error while reading data: {error}")
 
-        return await self.run("load", project, job_id, config, ctx, go)
+        return await self.run("load", project, job_id, config, ctx, Work(go))
 
     def remember(self, ctx: AppContext) -> None:
         """Counts the loads and copies that the catalog remembers, so that a restart resets no quota."""
@@ -119,20 +146,17 @@ def install(jobs: Jobs) -> None:
     async def query(
         project_id: str, job_id: str, config: dict[str, Any], *, dry_run: bool, ctx: AppContext, **rest: Any
     ) -> JobMeta | dict[str, Any]:
-        async def go() -> Any:
-            with limited_bytes(config):
-                return await _released_query(project_id, job_id, config, dry_run=dry_run, ctx=ctx, **rest)
-
-        return (
-            cast("dict[str, Any]", await go())
-            if dry_run
-            else await jobs.run("query", project_id, job_id, config, ctx, go)
-        )
+        if not dry_run:
+            return await jobs.query(project_id, job_id, config, ctx, **rest)
+        with limited_bytes(config):
+            return cast(
+                "dict[str, Any]", await _released_query(project_id, job_id, config, dry_run=True, ctx=ctx, **rest)
+            )
 
     def once(kind: str, released: Any) -> Any:
         async def run(project_id: str, job_id: str, config: dict[str, Any], ctx: AppContext) -> JobMeta:
             return await jobs.run(
-                kind, project_id, job_id, config, ctx, lambda: released(project_id, job_id, config, ctx)
+                kind, project_id, job_id, config, ctx, Work(lambda: released(project_id, job_id, config, ctx))
             )
 
         return run

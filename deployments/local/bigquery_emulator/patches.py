@@ -8,6 +8,8 @@ from deployments.local.bigquery_emulator import (
     engine,
     jobs,
     parsing,
+    partitions,
+    queries,
     records,
     shapes,
     statements,
@@ -32,4 +34,7 @@ def install(quota: Quota, analyzer: GoogleSql) -> None:
     contracts.install()
     views.install()
     statements.install(statements.Statements(analyzer))
-    jobs.install(jobs.Jobs(quota))
+    partitions.install()
+    all_jobs = jobs.Jobs(quota)
+    jobs.install(all_jobs)
+    queries.install(all_jobs)

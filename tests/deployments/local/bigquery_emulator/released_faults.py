@@ -503,6 +503,51 @@ def _(emulator: Emulator) -> bool:
     return (found.get("view") or {}).get("query") != query or found.get("description") != "told"
 
 
+# partitions
+
+
+@fault("partitions", "A table does not tell how many partitions it has.")
+def _(emulator: Emulator) -> bool:
+    table = emulator.table_of(DAY, ID, **BY_DAY)
+    emulator.query(f"INSERT INTO d.{table} (day, id) VALUES ('2025-01-01', 1), ('2025-01-01', 2), ('2025-01-02', 3)")
+    return bool(emulator.call("GET", f"datasets/d/tables/{table}").json.get("numPartitions") != "2")
+
+
+# queries
+
+
+def ask(emulator: Emulator, sql: str, **more: Any) -> Answer:
+    """What has no job of its own, where BigQuery needs none."""
+    wish = {"query": sql, "useLegacySql": False, "jobCreationMode": "JOB_CREATION_OPTIONAL", **more}
+    return emulator.call("POST", "queries", wish)
+
+
+@fault("queries", "A SELECT that is asked without need of a job leaves one.")
+def _(emulator: Emulator) -> bool:
+    return "jobReference" in ask(emulator, "SELECT 1").json
+
+
+@fault("queries", "A failed query without a job of its own is answered as one without rows.")
+def _(emulator: Emulator) -> bool:
+    return ask(emulator, "SELECT id FROM d.nothing").is_good
+
+
+@fault("queries", "A statement runs again under a `requestId` that was used.")
+def _(emulator: Emulator) -> bool:
+    table, request_id = emulator.table_of(ID), emulator.new_name()
+    for _ in range(2):
+        assert ask(emulator, f"INSERT INTO d.{table} (id) VALUES (1)", requestId=request_id).is_good
+    return len(emulator.rows(table)) == 2
+
+
+@fault("queries", "A query without a job of its own reports 0 bytes, and nothing stops it.")
+def _(emulator: Emulator) -> bool:
+    table = emulator.table_of(ID)
+    emulator.query(f"INSERT INTO d.{table} (id) VALUES (1)")
+    counted = ask(emulator, f"SELECT id FROM d.{table}").json["totalBytesProcessed"]
+    return counted == "0" and ask(emulator, f"SELECT id FROM d.{table}", maximumBytesBilled="1").is_good
+
+
 # statements
 
 

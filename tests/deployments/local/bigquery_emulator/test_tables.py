@@ -157,3 +157,25 @@ def test_merge_on_false_replaces_the_days_in_an_array_parameter(client: bigquery
     client.query(merge, job_config=bigquery.QueryJobConfig(query_parameters=[days]), job_retry=None).result(timeout=20)
 
     assert ids_in(client, table) == [3, 7]
+
+
+@pytest.mark.parametrize(
+    ("unit", "partitions"),
+    [("DAY", 2 + 1 + 1), ("MONTH", 1 + 1 + 1), (None, None)],
+    ids=["days", "months", "not partitioned"],
+)
+def test_a_table_says_how_many_partitions_it_has(
+    client: bigquery.Client, dataset: str, unit: str | None, partitions: int | None
+) -> None:
+    table = f"{dataset}.t"
+    schema = [bigquery.SchemaField("day", "DATE"), *SCHEMA[1:]]
+    by = bigquery.TimePartitioning(unit, field="day") if unit else None
+    rows = [
+        row for day in ("2025-01-01", "2025-01-02", "1900-01-01", "2200-01-01") for row in numbered_rows(1, day=day)
+    ]
+    load_rows(client, table, [*rows, {"id": 2}], schema=schema, time_partitioning=by)
+
+    told = client.get_table(table).to_api_repr().get("numPartitions")
+
+    # Rows without a date share one partition, and so do those before 1960 and after 2159.
+    assert told == (None if partitions is None else str(partitions))
