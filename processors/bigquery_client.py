@@ -23,7 +23,10 @@ def open_client(project: str, location: str, endpoint: str) -> bigquery.Client:
             "credentials": AnonymousCredentials(),  # type: ignore[no-untyped-call]
             "client_options": {"api_endpoint": endpoint},
         }
-    client = bigquery.Client(project=project, location=location, **options)
+    # A SELECT is answered by the request that asks it, without a job, where BigQuery can:
+    # https://docs.cloud.google.com/bigquery/docs/running-queries#optional-job-creation
+    mode = bigquery.enums.JobCreationMode.JOB_CREATION_OPTIONAL
+    client = bigquery.Client(project=project, location=location, default_job_creation_mode=mode, **options)
     # The library has no public way to its session, nor to size its pool of ten connections.
     session = client._http
     settle_way_out(session, str(client._connection.API_BASE_URL), is_emulator=bool(endpoint))

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
 
 
 class BilledBytes:
-    """Bytes billed by the jobs that were told; load jobs are free. Thread-safe."""
+    """Bytes billed by what was told; load jobs are free. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._total = 0
 
-    def add(self, job: Any) -> None:
-        """Counts a finished query job; a job that does not say counts as nothing."""
-        billed = getattr(job, "total_bytes_billed", None)
+    def add(self, billed: int | str | None) -> None:
+        """Counts ``totalBytesBilled`` of a job, or of an answer without one; where it is not told, nothing."""
         with self._lock:
             self._total += int(billed or 0)
 

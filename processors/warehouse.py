@@ -300,7 +300,7 @@ class BigQueryWarehouse:
             )
 
         job = self._jobs.run(batch, "replace", submit, reusable=lambda: False, may_begin=may_write)
-        self._billed.add(job)
+        self._billed.add(job.total_bytes_billed)
         return job
 
     def drop_staging(self, batch: TableBatch) -> None:
@@ -313,20 +313,36 @@ class BigQueryWarehouse:
             )
 
     def query(self, sql: str, parameters: Mapping[str, QueryValue] | None = None) -> list[dict[str, Any]]:
-        """See `Warehouse.query`."""
+        """See `Warehouse.query`. One request, and no job where BigQuery needs none (`processors.bigquery_client`)."""
         config = self._query_config([query_parameter(name, value) for name, value in (parameters or {}).items()])
 
         def run() -> list[dict[str, Any]]:
-            job = self._open().query(
-                sql, job_config=config, location=self.dataset.location, job_retry=None, **self._calling
+            found = self._open().query_and_wait(
+                sql,
+                job_config=config,
+                location=self.dataset.location,
+                api_timeout=self._calling["timeout"],
+                wait_timeout=self._job_timeout_s,
+                retry=self._retry,
+                job_retry=None,  # type: ignore[arg-type] # its own word for none
+                page_size=_ROWS_PER_ANSWER,
             )
-            # With a size, the answer that says that the job is done has the first rows, too.
-            found = job.result(_ROWS_PER_ANSWER, retry=self._retry, timeout=self._job_timeout_s, job_retry=None)
-            self._billed.add(job)
+            self._billed.add(self._billed_for(found))
             return [dict(row.items()) for row in found]
 
         rows: list[dict[str, Any]] = self._call("query", run)
         return rows
+
+    def _billed_for(self, found: Any) -> int | str | None:
+        """``totalBytesBilled``, as the answer to the question has it; the client hands on no more than its rows.
+
+        A query that outlasts that answer is a job, and says it as one.
+        https://docs.cloud.google.com/bigquery/docs/reference/rest/v2/jobs/query#body.QueryResponse.FIELDS.total_bytes_billed
+        """
+        told: int | str | None = (found._first_page_response or {}).get("totalBytesBilled")
+        if told is None and found.job_id:
+            told = self._find_job(found.job_id).total_bytes_billed
+        return told
 
     def dry_run(self, sql: str, parameters: Mapping[str, QueryValue] | None = None) -> int:
         """The bytes that the statement would read, as BigQuery estimates them; nothing is read, changed or billed."""
@@ -341,6 +357,24 @@ class BigQueryWarehouse:
 
         found: int = self._call("dry run", run)
         return found
+
+    def partitions(self, table: str) -> int | None:
+        """How many the table has, as BigQuery knew some minutes ago; 0 without a table, None where it does not say.
+
+        https://docs.cloud.google.com/bigquery/docs/reference/rest/v2/tables#Table.FIELDS.num_partitions
+        """
+
+        def look() -> int | None:
+            try:
+                found = self._open().get_table(self._reference(table), **self._calling)
+            except NotFound:
+                return 0
+            # The library has no property for it.
+            told = found.to_api_repr().get("numPartitions")
+            return None if told is None else int(told)
+
+        count: int | None = self._call(f"look at table {table}", look)
+        return count
 
     def drop_dataset(self) -> None:
         """Removes the dataset with all its tables, if it is there. For scratch datasets only."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aims import Aim, print_aims
+from outside import ORDER
 from timed_backfill import CONCURRENCY, LATENCY_MS, backfill_cost
 
 from deployments.local.processes import free_port, wait_ready
@@ -69,7 +70,7 @@ def weather_aims(count: int, found: Mapping[str, Mapping[str, Any]]) -> list[Aim
     seen, aimed = far["outside"], 1.1 if count > 1000 else 1.3
     wall, of_source = seen["wall_s"], seen["waited_s"]["source"]
     more_s = far["wall_s"] - aimed * near["wall_s"]
-    waits = ", ".join(f"{what} {wall[what]:.1f}" for what in ("BigQuery job", "BigQuery request", "storage", "Prefect"))
+    waits = ", ".join(f"{what} {wall[what]:.1f}" for what in ORDER[1:])
     why = "its dates land later than they could" if count > 1000 else "its MERGE waits for the canaries' recount"
     left = (
         f"{more_s:.1f} s. The wall clock waits for {waits} s. The last batch's load, MERGE and recount take "

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import datetime as dt
+import http.server
 import json
+import threading
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from google.cloud import bigquery
 from pydantic import AwareDatetime, Field
+from requests.adapters import HTTPAdapter
 
 from alerting.errors import BudgetExhausted, ConfigurationError, LoadRejected, WarehouseBusy
+from processors import warehouse
 from processors.base import Row, Table
 from processors.load_plan import Constraint, TableBatch, TableLoad
 from processors.staging import write_once
@@ -345,6 +350,103 @@ def test_an_unreachable_warehouse_is_transient_and_bounded():
     with pytest.raises(WarehouseBusy) as caught:
         house.query("SELECT 1")
     assert "127.0.0.1" not in str(caught.value)
+
+
+def test_a_select_is_one_request_without_a_job_and_its_bytes_are_billed(bench, monkeypatch):
+    bench.process(bench.land(DAY, [bench.game(DAY)]))
+    asked, before, send = [], bench.warehouse.billed_bytes, HTTPAdapter.send
+
+    def counted(adapter, request, *args, **rest):
+        asked.append((request.method, request.url.rpartition("/")[2].partition("?")[0]))
+        return send(adapter, request, *args, **rest)
+
+    monkeypatch.setattr(HTTPAdapter, "send", counted)
+    table = bench.warehouse.name_of("games")
+    assert bench.warehouse.query(f"SELECT score FROM {table} WHERE score > @least", {"least": 1}) == [{"score": 100}]
+    assert asked == [("POST", "queries")]
+    assert bench.warehouse.billed_bytes - before == 10 * 2**20
+
+
+def test_rows_beyond_one_answer_all_come_and_are_billed_once(bench, monkeypatch):
+    bench.process(bench.land(DAY, [bench.game(DAY, number, score=number) for number in range(1, 6)]))
+    before = bench.warehouse.billed_bytes
+    monkeypatch.setattr(warehouse, "_ROWS_PER_ANSWER", 2)
+    assert bench.rows("games", "score") == [(1,), (2,), (3,), (4,), (5,)]
+    assert bench.warehouse.billed_bytes - before == 10 * 2**20
+
+
+class Slow(http.server.BaseHTTPRequestHandler):
+    """BigQuery with a query that outlasts the answer to its question, so that it is a job; ``looks`` end before it."""
+
+    looks = 2
+    asked: ClassVar[list[str]] = []
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"] or 0))
+        if self.path.partition("?")[0].endswith("/cancel"):
+            self._answer({"job": self._job("DONE")})
+        else:
+            self._answer({"jobComplete": False, "jobReference": self._reference})
+
+    def do_GET(self) -> None:
+        is_over = self.asked.count("GET queries") >= self.looks
+        if "/queries/" not in self.path:
+            self._answer(self._job("DONE" if is_over else "RUNNING"))
+            return
+        time.sleep(0.05)
+        rows = {"schema": {"fields": [{"name": "n", "type": "INTEGER"}]}, "rows": [{"f": [{"v": "7"}]}]}
+        self._answer({"jobReference": self._reference, "jobComplete": is_over, "totalRows": "1", **rows})
+
+    _reference: ClassVar[dict[str, str]] = {"projectId": "p", "jobId": "j1", "location": "US"}
+
+    def _job(self, state: str) -> dict[str, Any]:
+        counted = {"query": {"totalBytesBilled": "20971520"}}
+        hidden = {"projectId": "p", "datasetId": "_1", "tableId": "anon"}
+        asked = {"query": {"query": "SELECT 7 AS n", "destinationTable": hidden}, "jobType": "QUERY"}
+        status = {"jobReference": self._reference, "status": {"state": state}, "configuration": asked}
+        return {**status, "statistics": counted}
+
+    def _answer(self, body: dict[str, Any]) -> None:
+        path = self.path.partition("?")[0]
+        self.asked.append(f"{self.command} {'cancel' if path.endswith('/cancel') else path.split('/')[5]}")
+        data = json.dumps(body).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_: Any) -> None:
+        """Silent."""
+
+
+@pytest.fixture
+def slow() -> Iterator[tuple[type[Slow], str]]:
+    kind = type("SlowOfTest", (Slow,), {"asked": []})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), kind) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield kind, f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join(5)
+
+
+def test_a_query_that_outlasts_its_answer_is_waited_for_as_the_job_that_it_is(slow):
+    kind, endpoint = slow
+    house = BigQueryWarehouse(Dataset("p", "d", "US"), endpoint=endpoint)
+    assert house.query("SELECT 7 AS n") == [{"n": 7}]
+    assert kind.asked[0] == "POST queries"
+    assert "POST cancel" not in kind.asked
+    assert house.billed_bytes == 20_971_520
+
+
+def test_a_query_without_an_end_is_given_up_in_time_and_cancelled(slow):
+    kind, endpoint = slow
+    kind.looks = 10**9
+    house = BigQueryWarehouse(Dataset("p", "d", "US"), endpoint=endpoint, patience=JobPatience(job_s=0.5))
+    with pytest.raises(WarehouseBusy):
+        house.query("SELECT 7 AS n")
+    assert kind.asked[-1] == "POST cancel"
 
 
 def test_a_query_that_would_be_billed_for_more_than_the_limit_reads_nothing_and_names_the_setting(bench, monkeypatch):

@@ -108,23 +108,35 @@ def test_the_same_seed_gives_the_same_weather() -> None:
     assert not all(once)
 
 
+ASKED = b'{"query": "%s", "jobCreationMode": "%s"}'
+OPTIONAL, REQUIRED = b"JOB_CREATION_OPTIONAL", b"JOB_CREATION_REQUIRED"
+
+
 @pytest.mark.parametrize(
-    ("request_bytes", "is_job"),
+    ("request_line", "body", "more_s"),
     [
-        (b"POST /bigquery/v2/projects/p/jobs?prettyPrint=false HTTP/1.1\r\n", True),
-        (b"POST /bigquery/v2/projects/p/queries HTTP/1.1\r\n", True),
-        (b"POST /upload/bigquery/v2/projects/p/jobs?uploadType=multipart HTTP/1.1\r\n", True),
-        (b'POST /bigquery/v2/projects/p/jobs HTTP/1.1\r\n\r\n{"configuration": {"dryRun": false}}', True),
-        (b'POST /bigquery/v2/projects/p/jobs HTTP/1.1\r\n\r\n{"configuration": {"dryRun": true}}', False),
-        (b"GET /bigquery/v2/projects/p/jobs/j1 HTTP/1.1\r\n", False),
-        (b"POST /bigquery/v2/projects/p/datasets HTTP/1.1\r\n", False),
+        (b"POST /bigquery/v2/projects/p/jobs?prettyPrint=false", b"", 3.0),
+        (b"POST /bigquery/v2/projects/p/queries", b"", 3.0),
+        (b"POST /upload/bigquery/v2/projects/p/jobs?uploadType=multipart", b"", 3.0),
+        (b"POST /bigquery/v2/projects/p/jobs", b'{"configuration": {"dryRun": false}}', 3.0),
+        (b"POST /bigquery/v2/projects/p/jobs", b'{"configuration": {"dryRun": true}}', 0.0),
+        (b"GET /bigquery/v2/projects/p/jobs/j1", b"", 0.0),
+        (b"POST /bigquery/v2/projects/p/datasets", b"", 0.0),
+        (b"POST /bigquery/v2/projects/p/queries?prettyPrint=false", ASKED % (b"SELECT 1", OPTIONAL), 0.8),
+        (b"POST /bigquery/v2/projects/p/queries", ASKED % (b"\\n WITH P AS (SELECT 1) SELECT * FROM P", OPTIONAL), 0.8),
+        (b"POST /bigquery/v2/projects/p/queries", ASKED % (b"SELECT 1", REQUIRED), 3.0),
+        (b"POST /bigquery/v2/projects/p/queries", b'{"query": "SELECT 1"}', 3.0),
+        (b"POST /bigquery/v2/projects/p/queries", ASKED % (b"DELETE FROM d.t WHERE n IN (SELECT 1)", OPTIONAL), 3.0),
+        (b"POST /bigquery/v2/projects/p/jobs", ASKED % (b"SELECT 1", OPTIONAL), 3.0),
     ],
 )
-def test_a_job_takes_its_time_and_a_question_does_not(request_bytes: bytes, is_job: bool) -> None:
-    steady = {"bigquery": Distance(0.2, job_s=3.0, jitter=0.0)}
-    route = Route("bigquery", 9, Weather(steady))
-    assert route._delay_s(request_bytes, is_request=True) == pytest.approx(3.1 if is_job else 0.1)
-    assert route._delay_s(request_bytes, is_request=False) == pytest.approx(0.1)
+def test_a_job_takes_its_time_a_query_without_one_less_and_a_question_none(
+    request_line: bytes, body: bytes, more_s: float
+) -> None:
+    steady = {"bigquery": Distance(0.2, job_s=3.0, query_s=0.8, jitter=0.0)}
+    route, asked = Route("bigquery", 9, Weather(steady)), request_line + b" HTTP/1.1\r\n\r\n" + body
+    assert route._delay_s(asked, is_request=True) == pytest.approx(0.1 + more_s)
+    assert route._delay_s(asked, is_request=False) == pytest.approx(0.1)
 
 
 def test_every_weather_knows_every_server_of_the_stack() -> None:

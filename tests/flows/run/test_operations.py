@@ -47,7 +47,7 @@ def test_a_date_costs_four_writes_and_no_read_of_storage(
     assert by_date == {"write landing/source": 2 * DATES, "write ledger/source": 2 * DATES}
     # One batch of two tables, whatever the number of its dates: each is loaded, asked meanwhile whether it holds a row
     # that the new ones could meet, and replaced; the rest is the recount.
-    assert jobs == {"BigQuery job: load": 2, "BigQuery job: query": 2 + 2 + RECOUNT}
+    assert jobs == {"BigQuery job: load": 2, "BigQuery job: query": 2, "BigQuery query": 2 + RECOUNT}
 
 
 def test_a_plan_of_ten_years_is_five_listings(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,7 +82,7 @@ def _counted_jobs(jobs: Counter[str], send: Any) -> Any:
     def counting(adapter: Any, request: Any, *args: Any, **rest: Any) -> Any:
         body = request.body if isinstance(request.body, bytes) else str(request.body or "").encode()
         kind = kind_of_google(str(request.method), str(request.url), body)
-        jobs.update([kind] if kind.startswith("BigQuery job") else [])
+        jobs.update([kind] if kind.startswith(("BigQuery job", "BigQuery query")) else [])
         return send(adapter, request, *args, **rest)
 
     return counting

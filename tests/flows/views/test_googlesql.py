@@ -63,13 +63,17 @@ def _described(table: bigquery.Table) -> TableMeta:
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> Sent:
     """Filled by every query of this process; loads are no statements."""
-    found, query = Sent(), bigquery.Client.query
+    found = Sent()
 
-    def noted(self: bigquery.Client, sql: str, job_config: Any = None, **rest: Any) -> Any:
-        found.note(self, sql, job_config)
-        return query(self, sql, job_config=job_config, **rest)
+    def noting(ask: Any) -> Any:
+        def noted(self: bigquery.Client, sql: str, job_config: Any = None, **rest: Any) -> Any:
+            found.note(self, sql, job_config)
+            return ask(self, sql, job_config=job_config, **rest)
 
-    monkeypatch.setattr(bigquery.Client, "query", noted)
+        return noted
+
+    for name in ("query", "query_and_wait"):
+        monkeypatch.setattr(bigquery.Client, name, noting(getattr(bigquery.Client, name)))
     return found
 
 
