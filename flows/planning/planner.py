@@ -19,7 +19,7 @@ from flows.planning.history import SourceHistory, read_history
 from flows.planning.known_first_date import known_scraper
 from flows.planning.left_alone import besides_left_alone
 from flows.planning.named_settings import refuse_unknown_names
-from flows.planning.partition_limit import refuse_beyond_partition_limit
+from flows.planning.partition_limit import refuse_beyond_partition_limit, tables_to_look_at
 from flows.planning.plan import IN_REVIEW, Path, Plan, PlanRules, make_plan
 from flows.planning.requested import Selection, requested_partitions
 from flows.planning.requirements import Waiver, in_order
@@ -90,8 +90,11 @@ def plan_asked(
     # As far as a rest can reach, so that a few dates in the middle of an outage are not called empty by themselves.
     around = scraper.rests.widened(partitions, scraper.step) if scraper.rests else []
     own_review = asked.resume_of or backfill_id
-    # Each is a round trip or two to storage, and nothing begins before them.
-    with threads(3, "plan") as reading:
+    # A run's own plan is made a moment after one that was looked at so: a request a table, once.
+    full = [] if backfill_id else tables_to_look_at(services, scraper, partitions, now)
+    # Each is a round trip or two, and nothing begins before them.
+    with threads(3 + len(full), "plan") as reading:
+        looks = {name: reading.submit(services.warehouse.partitions, name) for name in full}
         reviews = reading.submit(waiting_review, services.store, asked.source)
         begun_before = reading.submit(_since, services, own_review)
         kept = reading.submit(read_history, services.store, asked.source)
@@ -138,9 +141,7 @@ def plan_asked(
     plan = besides_left_alone(services, scraper, judged, now)
     refuse_closed(kit, plan.to_fetch)
     refuse_unsaid(scraper, plan.to_fetch)
-    if not backfill_id:
-        # A run's own plan is made a moment after one that was looked at so: a query a table, once.
-        refuse_beyond_partition_limit(services, scraper, plan)
+    refuse_beyond_partition_limit(services, plan, looks)
     history = kept.result()
     estimated = estimate_of(services, asked, scraper, plan, history, entries)
     load = Load(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import replace
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from alerting.errors import ConfigurationError, WarehouseBusy
 from flows.asked import Asked
-from flows.planning.partition_limit import FEW_DATES, MOST_PARTITIONS, refuse_beyond_partition_limit
+from flows.planning.partition_limit import FEW_DATES, MOST_PARTITIONS, refuse_beyond_partition_limit, tables_to_look_at
 from flows.planning.plan import Path, Plan, PlannedPartition
 from flows.planning.planner import plan_asked
 from scrapers.partition import Partition
@@ -24,10 +24,14 @@ SOURCE, FIRST = "bdl_box_scores", dt.date(1990, 1, 1)
 
 
 class Tables:
-    """Services whose tables have rows of the first ``filled`` dates; ``asked`` counts the looks at them."""
+    """Services whose tables have rows of the first ``filled`` dates; ``asked`` counts the queries for them.
 
-    def __init__(self, given: Any, filled: int = 0, error: Exception | None = None) -> None:
-        self._given, self._filled, self._error, self.asked = given, filled, error, 0
+    ``late`` is what BigQuery's own count says less; None where it has none.
+    """
+
+    def __init__(self, given: Any, filled: int = 0, error: Exception | None = None, late: int | None = 0) -> None:
+        self._given, self._filled, self._error, self._late = given, filled, error, late
+        self.asked = self.looked = 0
 
     def source_kit(self, source: str) -> Any:
         return self._given.source_kit(source)
@@ -38,6 +42,12 @@ class Tables:
 
     def name_of(self, table: str) -> str:
         return f"`{table}`"
+
+    def partitions(self, table: str) -> int | None:
+        self.looked += 1
+        if self._error is not None:
+            raise self._error
+        return None if self._late is None else self._filled - self._late
 
     def query(self, sql: str) -> list[dict[str, Any]]:
         self.asked += 1
@@ -53,7 +63,13 @@ def plan(fetched: int, *, skipped: int = 0, source: str = SOURCE, first: dt.date
 
 
 def refuse(tables: Tables, asked: Plan) -> None:
-    refuse_beyond_partition_limit(tables, scraper(asked.source), asked)  # type: ignore[arg-type]
+    given: Any = tables
+    now = dt.datetime.combine(asked.end_date, dt.time(23), dt.UTC)
+    dates = [item.partition for item in asked.items]
+    with ThreadPoolExecutor() as looking:
+        names = tables_to_look_at(given, scraper(asked.source), dates, now)
+        looks = {name: looking.submit(tables.partitions, name) for name in names}
+    refuse_beyond_partition_limit(given, asked, looks)
 
 
 def test_a_plan_is_let_through_up_to_95_percent_of_the_limit_and_refused_beyond(place: Place) -> None:
@@ -88,13 +104,35 @@ def test_a_full_table_is_told_what_helps_then(place: Place) -> None:
     assert 'granularity="MONTH" for nba_bdl_games' in refused.value.hint
 
 
-def test_the_tables_are_asked_where_they_can_be_full_and_for_more_than_a_few_dates_only(place: Place) -> None:
+def test_the_tables_are_looked_at_where_they_can_be_full_and_for_more_than_a_few_dates_only(place: Place) -> None:
     tables = Tables(place.services)
     refuse(tables, plan(FEW_DATES))
-    refuse(tables, replace(plan(2_000, source="nba_playbyplay"), start_date=dt.date(2019, 10, 1)))
-    assert tables.asked == 0
+    refuse(tables, plan(2_000, source="nba_playbyplay", first=dt.date(2019, 10, 1)))
+    assert tables.looked == 0
     refuse(tables, plan(FEW_DATES + 1))
+    assert tables.looked == len(place.services.source_kit(SOURCE).processor.tables)
+
+
+def test_no_query_is_asked_where_the_tables_own_count_leaves_room_for_every_date(place: Place) -> None:
+    tables = Tables(place.services, filled=9_000)
+    refuse(tables, plan(500, skipped=9_000))
+    assert tables.asked == 0
+    # Some of these have a partition already: only the dates themselves tell how many.
+    refuse(tables, plan(9_001))
     assert tables.asked == len(place.services.source_kit(SOURCE).processor.tables)
+
+
+@pytest.mark.parametrize("late", [0, 300, None], ids=["in time", "late", "missing"])
+def test_a_count_that_is_late_or_missing_refuses_no_more_and_lets_through_what_has_room(
+    place: Place, late: int | None
+) -> None:
+    refuse(Tables(place.services, filled=9_000, late=late), plan(500, skipped=9_000))
+    with pytest.raises(ConfigurationError, match="nba_bdl_games has 9,000 partitions and this plan may add 801;"):
+        refuse(Tables(place.services, filled=9_000, late=late), plan(801, skipped=9_000))
+    # The last batches of another run, not counted yet.
+    behind = Tables(place.services, filled=9_300, late=300)
+    refuse(behind, plan(500, skipped=9_300))
+    assert behind.asked == 0
 
 
 def test_where_bigquery_does_not_answer_the_plan_alone_is_counted(place: Place) -> None:
