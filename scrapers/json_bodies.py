@@ -15,6 +15,7 @@ from collections.abc import Collection
 from typing import Any
 
 import jiter
+import orjson
 from pydantic_core import from_json
 
 from alerting.errors import SourceContractError, SourceUnavailable, writable
@@ -27,6 +28,9 @@ _NUMBER_BEFORE = re.compile(rb"(?:[:\[,\s]-?|[0-9.]{60})[0-9]+(?:\.[0-9]+)?\Z")
 _MANY_ZEROS = b"0" * 200
 _DIGIT_BUT_ZERO = re.compile(r"-?[0.]*[1-9]")
 _BEGINS = re.compile(r"\s*[{\[]")
+_BEGINNING_BYTES = 512
+_BLANKS = b" \t\r\n"
+_OTHER = object()
 # A sentence of a server or a gateway, as "upstream connect error"; it may be gone with the next try.
 _WORDS = re.compile(rb"\s*[A-Za-z][^\0-\x08{}\[\]<>=]{5,500}")
 
@@ -50,11 +54,13 @@ def parsed_json(body: bytes, follows: Collection[str] = ()) -> Any:
     """
     if is_blank(body):
         raise SourceUnavailable("the response came with an empty body", cut_body=True)
-    try:
-        # A third faster than the standard library, which has to be told of repeated keys by a function per object.
-        document = jiter.from_json(body.removeprefix(codecs.BOM_UTF8), catch_duplicate_keys=True)
-    except ValueError as error:
-        document = _second_reading(body, str(error))
+    document = _as_written(body)
+    if document is _OTHER:
+        try:
+            # A third faster than the standard library, which has to be told of repeated keys by a function per object.
+            document = jiter.from_json(body.removeprefix(codecs.BOM_UTF8), catch_duplicate_keys=True)
+        except ValueError as error:
+            document = _second_reading(body, str(error))
     if isinstance(document, dict):
         refuse_unwhole(document, follows)
     elif isinstance(document, list) and list(map(type, document)) == [dict, list]:
@@ -70,6 +76,9 @@ def landed_json(body: bytes) -> Any:
 
     Raises ``ValueError`` for what is no JSON.
     """
+    document = _as_written(body)
+    if document is not _OTHER:
+        return document
     if _may_underflow(body):
         return _as_python_reads_it(body)
     try:
@@ -77,6 +86,22 @@ def landed_json(body: bytes) -> Any:
         return from_json(body, cache_strings="keys")
     except ValueError:
         return _as_python_reads_it(body)
+
+
+def _as_written(body: bytes) -> Any:
+    """The document of a body that is written back byte for byte; `_OTHER` for every other one.
+
+    Then all of it was read right: a repeated key, or a number that is neither an integer of 64 bits nor a float, would
+    be written otherwise. Most APIs write so, without blanks and escapes. Reading and writing take half of the time of a
+    reader that looks for repeated keys.
+    """
+    if b"\\" in body or b'": ' in body[:_BEGINNING_BYTES]:
+        return _OTHER
+    try:
+        document = orjson.loads(body)
+        return document if orjson.dumps(document) == body.strip(_BLANKS) else _OTHER
+    except (ValueError, TypeError):  # the second for what is nested too deeply to be written
+        return _OTHER
 
 
 def _second_reading(body: bytes, reason: str) -> Any:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import pytest
 from answering import DAY, EMPTY, GOOD, NOW, REQUEST, SOURCE
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from alerting.errors import (
@@ -12,6 +15,7 @@ from alerting.errors import (
     SourceContractError,
     SourceUnavailable,
 )
+from scrapers import json_bodies
 from scrapers.answers import Answer, landed_json, parsed_json, problem_in
 from scrapers.base import Page
 
@@ -67,6 +71,50 @@ def test_json_that_ends_early_at_any_byte_is_retried_and_never_a_broken_contract
 def test_whole_json_of_another_shape_is_a_broken_contract_and_no_depth_is_too_deep(body):
     with pytest.raises((SourceContractError, SourceUnavailable)):
         parsed_json(body)
+
+
+def test_a_body_that_is_written_back_as_it_came_needs_no_other_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    for reader in ("jiter", "from_json", "_as_python_reads_it", "_may_underflow"):
+        monkeypatch.delattr(f"scrapers.json_bodies.{reader}")
+    good = json.dumps(json.loads(GOOD), separators=(",", ":")).encode()
+    for body in (good, '[{"n":-5,"f":0.1,"t":"é / ü","none":null},[true,18446744073709551615]]\n'.encode(), EMPTY):
+        assert parsed_json(body) == landed_json(body) == json.loads(body)
+
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(st.lists(VALUES, min_size=3, max_size=5), st.booleans(), st.sampled_from(["", "\n", " "]))
+@settings(max_examples=200)
+def test_a_document_is_the_same_in_whichever_way_it_is_written(rows: list[Any], is_ascii: bool, end: str) -> None:
+    is_text = all(not 0xD800 <= ord(one) < 0xE000 for one in json.dumps(rows, ensure_ascii=False))
+    assume(is_text)
+    compact = (json.dumps(rows, ensure_ascii=is_ascii, separators=(",", ":")) + end).encode()
+    spaced = json.dumps(rows, indent=1).encode()
+    assert (
+        repr(parsed_json(compact))
+        == repr(landed_json(compact))
+        == repr(parsed_json(spaced))
+        == repr(json.loads(spaced))
+    )
+
+
+@pytest.mark.parametrize("number", ["-0", "1.50", "1E5", "1e-400", "18446744073709551616", "12345678901234567890.5"])
+def test_a_number_that_would_be_written_otherwise_is_read_as_before(
+    number: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = f'[{{"n":{number}}},0,0]'.encode()
+    found = repr(parsed_json(body)), repr(landed_json(body))
+    monkeypatch.setattr("scrapers.json_bodies._as_written", lambda _: json_bodies._OTHER)
+    assert found == (repr(parsed_json(body)), repr(landed_json(body)))
 
 
 @pytest.mark.parametrize("body", [b'{"t":"a\xff"}', b'{"t":"\\ud800"}', b'{"t":"\xed\xa0\x80"}'])
