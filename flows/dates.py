@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from itertools import chain
+from itertools import accumulate, chain
 from typing import Annotated, Any, TypeVar
 
 from prefect import flow
@@ -20,6 +20,7 @@ from alerting.redaction import redact
 from alerting.wording import plural
 from flows.child_runs.window import Window, WorkerServices, joined
 from flows.log import lets_out_redacted, partition_logger
+from flows.planning.batching import told_together
 from flows.run.at_source import NOT_ATTEMPTED, at_source
 from flows.run.heap import frozen_heap
 from flows.run.prefect_orchestrator import PrefectOrchestrator, handed_over
@@ -95,14 +96,14 @@ async def dates(source: str, backfill_id: str, partitions: SomeKeys, slots: int 
 async def land_window(run: Run, keys: list[str], landed: Callable[[Landed], None]) -> State[Any]:
     """Lands ``keys``, and tells ``landed`` of those that have to be loaded or recounted.
 
-    They are told in their order, `TOLD_TOGETHER` at a time where each has a call of its own, else at the end. When
+    They are told in their order, `told_together` where each has a call of its own, else at the end. When
     something of a part could not even be recorded, no further one is begun.
     """
     # Before any of its dates waits for a slot: the window before it must not find them taken.
     await run.turns.wait(keys[0])
     has_own_calls = not run.kit.scraper.sweeps and run.kit.scraper.days_per_call == 1
-    size = TOLD_TOGETHER if has_own_calls else len(keys)
-    parts = [keys[begin : begin + size] for begin in range(0, len(keys), size)]
+    sizes = told_together(len(keys), TOLD_TOGETHER) if has_own_calls else [len(keys)]
+    parts = [keys[end - size : end] for size, end in zip(sizes, accumulate(sizes), strict=True)]
     places, is_broken = asyncio.Semaphore(PARTS_AT_ONCE), False
 
     async def land_part(part: list[str]) -> list[str]:

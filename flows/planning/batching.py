@@ -32,6 +32,21 @@ def is_worth_a_job(waiting: int, *, loaded: int, to_come: int, most: int, waits:
     return not waits and min(waiting, to_come) >= LEAST_PER_JOB and (waiting > loaded or waiting >= to_come)
 
 
+def told_together(partitions: int, most: int) -> list[int]:
+    """How many of a window's partitions are told at a time, oldest first: at most ``most``, the last ones halved.
+
+    What is told last waits for nobody: that many are left to be loaded when the last one has landed.
+
+    >>> [told_together(count, 92) for count in (31, 92, 362)]
+    [[31], [46, 46], [92, 92, 89, 45, 44]]
+    """
+    parts, left = list[int](), partitions
+    while left:
+        parts.append(min(most, left if left < 2 * LEAST_PER_JOB else (left + 1) // 2))
+        left -= parts[-1]
+    return parts
+
+
 def jobs_for(partitions: int, most: int) -> int:
     """Load jobs per table for so many partitions, landed month by month and each loaded at once.
 

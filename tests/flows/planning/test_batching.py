@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.loading import Pace, load_in_batches
-from flows.planning.batching import LEAST_PER_JOB, jobs_for
+from flows.planning.batching import LEAST_PER_JOB, jobs_for, told_together
 from flows.run.work_set import Landed
 from processors.load_plan import MAX_ROWS_PER_BATCH
 from scrapers.manifest import Manifest
@@ -99,6 +99,20 @@ def test_dates_that_never_land_keep_nothing_waiting() -> None:
     assert sizes(loaded([30, 30], planned=900)) == [30, 30]
     assert sizes(loaded([7], planned=900)) == [7]
     assert loaded([], planned=900) == []
+
+
+def test_little_of_a_long_window_is_left_to_be_loaded_when_its_last_date_has_landed() -> None:
+    year = told_together(362, most=92)
+    assert sum(year) == 362
+    assert sizes(loaded(year, most=1000)) == [92, 181, 45, 44]
+
+
+@given(st.integers(0, 500), st.integers(1, 100))
+def test_every_date_of_a_window_is_told_once(partitions: int, most: int) -> None:
+    parts = told_together(partitions, most)
+    assert sum(parts) == partitions
+    assert all(0 < part <= most for part in parts)
+    assert not parts or parts[-1] < 2 * LEAST_PER_JOB
 
 
 @given(
