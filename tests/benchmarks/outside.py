@@ -9,11 +9,12 @@ import functools
 import json
 import os
 import re
+import smtplib
 import threading
 import time
 import urllib.parse
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import httpx
@@ -21,7 +22,8 @@ from requests.adapters import HTTPAdapter
 
 from deployments.local.weather import asks_without_job
 
-ORDER = ("source", "BigQuery job", "BigQuery query", "BigQuery request", "storage", "Prefect")
+MAIL = "mail"
+ORDER = ("source", "BigQuery job", "BigQuery query", "BigQuery request", "storage", "Prefect", MAIL)
 """A moment counts for the first of these that is under way; without any, for the process's own work."""
 
 _DRY_RUN = re.compile(rb'"dryRun": ?true')
@@ -75,12 +77,14 @@ class Outside:
         for kind, began, ended in spans:
             waited[kind] += ended - began
         calls = [(began, ended) for kind, began, ended in spans if kind == "source"] or [(self.began_s, ended_s)]
+        mailed_s = max((ended for kind, _, ended in spans if kind == MAIL), default=ended_s)
         return {
             "requests": dict(Counter(kind for kind, _, _ in spans)),
             "waited_s": dict(waited),
             "wall_s": wall_by_kind(spans, self.began_s, ended_s),
             "before_calls_s": min(calls)[0] - self.began_s,
             "after_calls_s": ended_s - max(ended for _, ended in calls),
+            "mailed_s": mailed_s - self.began_s,
             "calling_s": max(ended for _, ended in calls) - min(calls)[0],
             "last_chain_s": last_chain_s(spans),
         }
@@ -89,11 +93,17 @@ class Outside:
         with self._lock:
             self.spans.append((kind, began_s, time.monotonic()))
 
+    def _read(self, kind: str, began_s: float, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        """A streamed answer: its call is over with its last byte, and not with its headers."""
+        yield from pieces
+        self._took(kind, began_s)
+
     def _asked_over_httpx(self, url: httpx.URL) -> str:
         return "source" if str(url).startswith(self._sources) else "Prefect"
 
     def _patch(self) -> None:
         of_requests, of_httpx, of_httpx_async = HTTPAdapter.send, httpx.Client.send, httpx.AsyncClient.send
+        of_smtp = smtplib.SMTP.data
 
         @functools.wraps(of_requests)
         def send(adapter: HTTPAdapter, request: Any, *args: Any, **kwargs: Any) -> Any:
@@ -106,11 +116,17 @@ class Outside:
 
         @functools.wraps(of_httpx)
         def ask(client: httpx.Client, request: httpx.Request, **kwargs: Any) -> httpx.Response:
-            began_s = time.monotonic()
+            kind, began_s, is_over = self._asked_over_httpx(request.url), time.monotonic(), True
             try:
-                return of_httpx(client, request, **kwargs)
+                response = of_httpx(client, request, **kwargs)
+                if kwargs.get("stream"):
+                    is_over = False
+                    pieces = response.iter_raw
+                    response.iter_raw = lambda *given: self._read(kind, began_s, pieces(*given))  # type: ignore[method-assign]
+                return response
             finally:
-                self._took(self._asked_over_httpx(request.url), began_s)
+                if is_over:
+                    self._took(kind, began_s)
 
         @functools.wraps(of_httpx_async)
         async def tell(client: httpx.AsyncClient, request: httpx.Request, **kwargs: Any) -> httpx.Response:
@@ -120,6 +136,15 @@ class Outside:
             finally:
                 self._took("Prefect", began_s)
 
+        @functools.wraps(of_smtp)
+        def mail(session: smtplib.SMTP, *args: Any) -> Any:
+            began_s = time.monotonic()
+            try:
+                return of_smtp(session, *args)
+            finally:
+                self._took(MAIL, began_s)
+
+        smtplib.SMTP.data = mail  # type: ignore[method-assign, assignment]
         HTTPAdapter.send = send  # type: ignore[method-assign, assignment]
         httpx.Client.send = ask  # type: ignore[method-assign, assignment]
         httpx.AsyncClient.send = tell  # type: ignore[method-assign, assignment]

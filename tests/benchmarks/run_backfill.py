@@ -24,6 +24,7 @@ from prefect.client.schemas.objects import State
 from flows.backfill import backfill
 from flows.parameters import Reason
 from flows.run.slots import Slot, Slots
+from flows.wiring import build_services
 
 HELD_S: defaultdict[int, float] = defaultdict(float)
 """Seconds that places were held, in all, by how many places there are."""
@@ -78,12 +79,21 @@ async def run(first: dt.date, last: dt.date, concurrency: int) -> State[Any]:
     return state
 
 
+def wait_for_turn() -> None:
+    """Until the account has no turn of the warm-up left: what that called in a burst is not for the run to wait for."""
+    account = build_services().source_kit("bdl_box_scores").scraper.account
+    known, _ = build_services().store.read(f"budgets/pace/{account}.json")
+    until = dt.datetime.fromisoformat(json.loads(known)["until"])
+    time.sleep(max(0.0, (until - dt.datetime.now(dt.UTC)).total_seconds()))
+
+
 def main() -> None:
     first, last, concurrency = dt.date.fromisoformat(sys.argv[1]), dt.date.fromisoformat(sys.argv[2]), int(sys.argv[3])
     outside = Outside()
     vars(importlib.import_module("flows.run.run"))["Slots"] = TimedSlots
     warm = first - dt.timedelta(days=40)
     asyncio.run(run(warm, warm + dt.timedelta(days=31), concurrency))
+    wait_for_turn()
     samples: list[float] = []
     by_thread: dict[str, float] = {}
     done = threading.Event()

@@ -29,18 +29,21 @@ def test_a_run_whose_rate_is_limited(bench: Bench, count: int, per_minute: int) 
     cost = backfill_cost([first + dt.timedelta(days=number) for number in range(count)], rate)
     bench.upstream("/gapless/latency", {"latency_ms": 0})
     seen, least_s = cost["outside"], count / per_minute * 60
+    mailed_s = seen["mailed_s"]
+    after_s = mailed_s - seen["before_calls_s"] - seen["calling_s"]
     print(f"\n{count} dates at {per_minute} calls a minute, source {LATENCY_MS} ms; load {os.getloadavg()[0]:.1f}")
-    print(f"  N/R {least_s:.1f} s, first call to last {seen['calling_s']:.1f} s, run {cost['wall_s']:.1f} s")
-    hidden_by = (seen["before_calls_s"] + seen["after_calls_s"]) / 0.02 * per_minute / 60
+    print(f"  N/R {least_s:.1f} s, first call to last {seen['calling_s']:.1f} s, mail {mailed_s:.1f} s")
+    hidden_by = (mailed_s - least_s) / 0.02 * per_minute / 60
     print_aims(
         [
             Aim("first call to last / N/R", 1.02, seen["calling_s"] / least_s, "some of the rate stays unused"),
             Aim(
                 "time of the mail / N/R",
                 1.02,
-                cost["wall_s"] / least_s,
-                f"{cost['wall_s'] - 1.02 * least_s:.1f} s: {seen['before_calls_s']:.1f} s go before the first call and "
-                f"{seen['after_calls_s']:.1f} s after the last, whatever N is: of {hidden_by:,.0f} dates they are 2 %",
+                mailed_s / least_s,
+                f"{mailed_s - 1.02 * least_s:.1f} s: {seen['before_calls_s']:.1f} s go before the first call, "
+                f"{seen['calling_s'] - least_s:.1f} s while canaries are read, and {after_s:.1f} s after the last one, "
+                f"whatever N is: of {hidden_by:,.0f} dates they are 2 %",
             ),
         ]
     )
