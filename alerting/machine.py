@@ -26,7 +26,7 @@ def machine_name() -> str:
 
 @functools.cache
 def _beginning(path: Path) -> str:
-    return path.read_text()[:8]
+    return path.read_text(encoding="ascii")[:8]
 
 
 def is_process_gone(machine: str, pid: int) -> bool:

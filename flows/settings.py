@@ -324,7 +324,7 @@ def code_version() -> str:
             ["git", "rev-parse", "--short=10", "HEAD"],
             cwd=Path(__file__).parent,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             timeout=5,
             check=True,
         ).stdout.strip()

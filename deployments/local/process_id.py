@@ -48,14 +48,14 @@ class ProcessId:
 def _start_time(pid: int) -> str:
     if (_PROC / "self").is_dir():
         try:
-            stat = (_PROC / f"{pid}/stat").read_text()
+            stat = (_PROC / f"{pid}/stat").read_text(encoding="utf-8", errors="replace")
         except OSError:
             return ""
         # The second field is the command in brackets and may hold spaces and brackets itself.
         fields = stat.rpartition(")")[2].split()
         return "" if fields[0] in "ZX" else fields[19]
     command = ["ps", "-o", "stat=,lstart=", "-p", str(pid)]
-    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    answer = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
     state, _, started = answer.stdout.strip().partition(" ")
     return "" if state.startswith("Z") else started.strip()
 
@@ -104,7 +104,7 @@ def _listening_sockets() -> dict[int, set[str]]:
         path = _PROC / "net" / table
         if table == "tcp6" and not path.exists():
             continue
-        for line in path.read_text().splitlines()[1:]:
+        for line in path.read_text(encoding="ascii").splitlines()[1:]:
             fields = line.split()
             if fields[3] == _LISTENING:
                 port = int(fields[1].rpartition(":")[2], 16)

@@ -162,7 +162,7 @@ def memory_bytes() -> int:
     the line out.
     """
     with contextlib.suppress(OSError):
-        for line in STATUS.read_text().splitlines():
+        for line in STATUS.read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
     found = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -290,7 +290,7 @@ def _memory() -> Checked:
 def _available_memory() -> int | None:
     def lines() -> Iterator[str]:
         try:
-            yield from Path("/proc/meminfo").read_text().splitlines()
+            yield from Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         except OSError:
             return
 
