@@ -114,9 +114,13 @@ def facts_of(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 @functools.cache
 def _of_flow(entrypoint: str) -> tuple[Flow[..., Any], dict[str, Any]]:
-    """The flow and the schema of its form, which takes 0.2 s to make."""
+    """The flow and the schema of its form, which takes 0.2 s to make.
+
+    A parameter that the flow does not have is refused with its name when the run is asked for: the run itself would
+    crash without a reason (measured with 3.8.8).
+    """
     flow: Flow[..., Any] = load_flow_from_entrypoint(entrypoint)
-    return flow, parameter_schema(flow).model_dump(exclude_unset=True)
+    return flow, {**parameter_schema(flow).model_dump(exclude_unset=True), "additionalProperties": False}
 
 
 def _schedule(one: Mapping[str, Any]) -> DeploymentScheduleCreate:

@@ -11,12 +11,34 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from uuid import UUID
 
 
 def run_engine(environment: Mapping[str, str], folder: str) -> None:
     """``python -m prefect.engine`` in ``folder``; the flow run is named by ``environment``."""
     with _becoming(environment, folder):
-        runpy.run_module("prefect.engine", run_name="__main__", alter_sys=True)
+        try:
+            runpy.run_module("prefect.engine", run_name="__main__", alter_sys=True)
+        except SystemExit as end:
+            if not _told_parameters(end.__context__):
+                raise
+
+
+def _told_parameters(error: BaseException | None) -> bool:
+    """Whether a run ended because its flow has other parameters than it was given, which its state says by now.
+
+    Prefect checks their values in the run, and their names before it: of these it tells nobody (measured with 3.8.8).
+    """
+    from prefect.client.orchestration import get_client
+    from prefect.exceptions import ParameterBindError, SignatureMismatchError
+    from prefect.states import Failed
+
+    if not isinstance(error, ParameterBindError | SignatureMismatchError):
+        return False
+    with get_client(sync_client=True) as client:
+        message = f"{str(error).splitlines()[0]}. Nothing was done"
+        client.set_flow_run_state(UUID(os.environ["PREFECT__FLOW_RUN_ID"]), Failed(message=message), force=True)
+    return True
 
 
 def run_hooks(environment: Mapping[str, str], folder: str, flow_run_json: str, state_json: str) -> None:

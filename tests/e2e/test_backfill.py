@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import re
 import shlex
-from typing import TYPE_CHECKING
+import urllib.error
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -139,6 +140,34 @@ def test_parameters_outside_the_schema_are_refused_by_the_deployment(bench: Benc
         done = bench.cli("deployment", "run", "backfill/bdl_box_scores", *arguments, "--watch")
         assert done.returncode != 0, done.stdout
     assert bench.calls()["total"] == 0
+
+
+@pytest.mark.parametrize(
+    ("deployment", "given", "said"),
+    [
+        ("watchdog/watchdog", {"hours": 3}, "provided with parameters ['hours']"),
+        ("backfill/bdl_box_scores", {"reason": "test"}, "missing a required argument: 'start_date'"),
+        ("backfill/bdl_box_scores", {"start_date": [], "end_date": 5, "reason": "test"}, "'5' is not a date"),
+    ],
+)
+def test_a_run_whose_parameters_nobody_checked_ends_with_a_reason_before_any_effect(
+    bench: Bench, deployment: str, given: dict[str, Any], said: str
+) -> None:
+    known = bench.api(f"/deployments/name/{deployment}")
+    made = bench.api(
+        f"/deployments/{known['id']}/create_flow_run",
+        {"parameters": given, "enforce_parameter_schema": False, "state": {"type": "SCHEDULED"}},
+    )
+    ended = bench.wait(made["id"])
+    assert (ended.state_type, said in ended.message) == ("FAILED", True), ended.message
+    assert bench.calls()["total"] == 0
+
+
+def test_a_parameter_that_a_flow_does_not_have_is_refused_before_its_run_begins(bench: Bench) -> None:
+    known = bench.api("/deployments/name/watchdog/watchdog")
+    with pytest.raises(urllib.error.HTTPError, match="409") as refused:
+        bench.api(f"/deployments/{known['id']}/create_flow_run", {"parameters": {"hours": 3}})
+    assert "'hours' was unexpected" in refused.value.read().decode()
 
 
 def test_a_dry_run_shows_the_plan_and_does_nothing(bench: Bench) -> None:
