@@ -183,7 +183,7 @@ def go_on_step(facts: RunFacts, groups: Sequence[IncidentGroup], failed: set[str
     a repair first are excluded.
     """
     healing = [group for group in groups if heals(group) and group.partitions]
-    rest = missing_of(facts) - failed
+    rest = missing_of(facts) - failed - set(expand_dates(facts.left_to_a_person))
     partitions = rest.union(*(group.partitions for group in healing))
     if not partitions or not (facts.retry_command_template or facts.cause_command_template):
         return None
@@ -254,7 +254,7 @@ def _cost(facts: RunFacts, partitions: Collection[str]) -> str:
 
 def rest_step(facts: RunFacts, failed: set[str]) -> Step | None:
     """One command for what is missing without an error: not attempted, or landed and not yet loaded."""
-    missing = missing_of(facts) - failed
+    missing = missing_of(facts) - failed - set(expand_dates(facts.left_to_a_person))
     if not missing or not facts.retry_command_template:
         return None
     # No cause names these: the command always carries its ranges.

@@ -83,8 +83,9 @@ class RunFacts:
     {backfill_id} {start} {end} {units}``; the second one serves causes whose ranges are too long to paste.
     ``range_command`` does whatever is missing of all that the run was asked for.
     Until ``commands_work_from`` (aware, None: at once) every such command is refused, but after
-    ``command_to_begin_sooner``; ``waits`` says the same of some partitions. At ``resumes_at`` (aware, None: never) the
-    run goes on by itself, as the flow run named ``resumes_as``. ``flow_run_id`` is the run's own at Prefect,
+    ``command_to_begin_sooner``; ``waits`` says the same of some partitions. No command takes up those of the ranges
+    ``left_to_a_person``, who decides about them or has rejected them. At ``resumes_at`` (aware, None: never) the run
+    goes on by itself, as the flow run named ``resumes_as``. ``flow_run_id`` is the run's own at Prefect,
     ``form_url`` its deployment's form, which takes parameters in ``?parameters=``. Of ``links`` the mail's first screen
     shows "Prefect run" and "Coverage".
     """
@@ -149,6 +150,7 @@ class RunFacts:
     commands_work_from: dt.datetime | None = None
     command_to_begin_sooner: str = ""
     waits: list[Wait] = field(default_factory=list)
+    left_to_a_person: str = ""
     retry_command_template: str = ""
     cause_command_template: str = ""
     range_command: str = ""

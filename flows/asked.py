@@ -117,6 +117,11 @@ class Asked(BaseModel):
         return self.publish is Publish.AFTER_APPROVAL
 
     @property
+    def overrules(self) -> bool:
+        """Whether a person asks for what somebody did not approve, too: once more, or as it is."""
+        return self.mode is Mode.FULL or self.accept_shrink
+
+    @property
     def concurrency(self) -> int:
         """Dates in flight at once."""
         return 1 if self.order is Order.SEQUENTIAL else self.max_concurrency

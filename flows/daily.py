@@ -162,9 +162,8 @@ async def daily(
             return Completed(message=f"no date of {name} is settled at {now:%Y-%m-%d %H:%M} UTC")
         window = await asyncio.to_thread(without_reviewed, services, name, window)
         if not window:
-            return Completed(
-                message=f"every date that would be read waits for approval: gapless reviews --source {name}"
-            )
+            left = "every date that would be read waits for approval, or was rejected"
+            return Completed(message=f"{left}: gapless reviews --source {name}")
         lease = await acquire_when_free(
             services,
             name,
@@ -201,15 +200,17 @@ def _range_text(window: Sequence[Partition]) -> str:
 
 
 def without_reviewed(services: Services, source: str, window: list[Partition]) -> list[Partition]:
-    """Those of ``window`` of which no rows wait for approval: what a person looks at stays as it is."""
+    """Those of ``window`` of which no rows wait for approval or were rejected: what a person decides stays as it is."""
     review = waiting_review(services.store, source)
-    if review is None:
-        return window
     entries = services.source_kit(source).ledger.refresh(window[0].key, window[-1].key)
-    staged = [one.key for one in window if (entry := entries.get(one.key)) and entry.verdict is Verdict.STAGED]
-    if staged:
+    known = {one.key: entry for one in window if (entry := entries.get(one.key))}
+    staged = [key for key, entry in known.items() if review is not None and entry.verdict is Verdict.STAGED]
+    rejected = [key for key, entry in known.items() if entry.rejected and key not in staged]
+    if staged and review is not None:
         partition_logger().warning("%s is not read: it waits for approval in %s", ", ".join(staged), review.review_id)
-    return [one for one in window if one.key not in staged]
+    for key in rejected:
+        partition_logger().warning("%s is not read: not approved: %s", key, known[key].rejected)
+    return [one for one in window if one.key not in {*staged, *rejected}]
 
 
 def live_plan(services: Services, source: str, window: list[Partition], *, ignore_requires: bool = False) -> Plan:
@@ -253,7 +254,7 @@ def changed_items(services: Services, source: str, window: Collection[str]) -> l
     keys = sorted(
         key
         for key in changed.keys() - set(window)
-        if entries[key].attempt and entries[key].verdict is not Verdict.STAGED
+        if entries[key].attempt and entries[key].verdict is not Verdict.STAGED and not entries[key].rejected
     )
     if len(keys) > MOST_CHANGED:
         partition_logger().warning(

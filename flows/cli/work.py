@@ -325,12 +325,14 @@ def _repair_plan(findings: Sequence[Finding]) -> str:
     landed = {one.partition for one in findings if one.deficit in (Deficit.SHORT, Deficit.LANDED_NOT_LOADED)}
     missed = {one.partition for one in findings if one.deficit is Deficit.MISSED}
     reviewed = {one.partition for one in findings if one.deficit is Deficit.IN_REVIEW}
+    rejected = {one.partition for one in findings if one.deficit is Deficit.REJECTED}
     in_work = {one.partition for one in findings if one.deficit is Deficit.IN_WORK}
-    asked = keys - landed - missed - reviewed - in_work
+    asked = keys - landed - missed - reviewed - rejected - in_work
     steps = [
         f"{plural(len(asked), 'partition')} fetched again" if asked else "",
         f"{plural(len(missed), 'partition')} noted as gone for good" if missed else "",
         f"{plural(len(reviewed), 'partition')} left to the review: gapless reviews" if reviewed else "",
+        f"{plural(len(rejected), 'partition')} left as rejected, until a new review" if rejected else "",
         f"{plural(len(in_work), 'partition')} left to the run that works on them" if in_work else "",
         f"{plural(len(landed), 'partition')} loaded again from what is landed, without a call" if landed else "",
     ]

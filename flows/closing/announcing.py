@@ -1,9 +1,9 @@
 """What other deployments may wait for: Prefect events of an ended run, and of the partitions that it verified.
 
-``gapless.backfill.completed``, ``.failed`` or ``.paused`` tell of the run, ``gapless.partitions.verified`` of the data;
-docs/downstream.md has their payloads, and an automation that takes them up. The id of an event follows from its run, so
-that one which two closers of the run both tell is kept once. Telling is no part of the run: a server that does not
-answer is logged, and the mail says the same.
+``gapless.backfill.completed``, ``.failed``, ``.cancelled`` or ``.paused`` tell of the run,
+``gapless.partitions.verified`` of the data; docs/downstream.md has their payloads, and an automation that takes them
+up. The id of an event follows from its run, so that one which two closers of the run both tell is kept once. Telling
+is no part of the run: a server that does not answer is logged, and the mail says the same.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from prefect.settings import get_current_settings
 from alerting.ranges import compress_dates
 from alerting.run_facts import GOOD_VERDICTS, RunFacts
 from flows.ledger.entry import LedgerEntry
-from flows.ledger.verdicts import exit_code
+from flows.ledger.verdicts import CANCELLED, exit_code
 from flows.run.data_facts import changes_rows
 from flows.run.interruption import impatient_client
 
@@ -49,7 +49,7 @@ def run_events(
         tables: Of the source, as ``dataset.table``.
         is_paused: It is suspended; a run that ended and goes on by itself says so in ``facts``.
     """
-    ended = "completed" if exit_code(facts.verdict) == 0 else "failed"
+    ended = {0: "completed", CANCELLED: "cancelled"}.get(exit_code(facts.verdict), "failed")
     kind = f"gapless.backfill.{'paused' if is_paused or facts.resumes_at else ended}"
     payload = {
         "verdict": "PAUSED" if is_paused else facts.verdict,

@@ -4,32 +4,35 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable
+from dataclasses import replace
 
 from alerting.run_facts import RunFacts
+from flows.ledger.entry import NOT_APPROVED
 from flows.ledger.ledger import Ledger, LedgerEntry, Verdict
-from flows.ledger.reviews import Review, ReviewState, entries_before, move, read_review
+from flows.ledger.reviews import Review, ReviewState, entries_before, move, read_review, told_rejection
 from flows.wiring import Services
-
-NOT_APPROVED = "NotApproved"
-"""In place of an error: nobody wanted the rows of this partition."""
 
 
 def drop_review(services: Services, review: Review, state: ReviewState, who: str, why: str, now: dt.datetime) -> Review:
     """Gives the old verdicts back, drops the dataset, and writes ``state``, in this order. Repeatable.
 
     What was verified before, or kept its old rows as shrunk, is that again. What had no rows is ``landed`` after a run
-    that broke off, and ``failed_permanent`` when somebody did not want it, so that no other run loads it unseen.
+    that broke off, and ``failed_permanent`` when somebody did not want it. Both are ``rejected`` then, so that nothing
+    loads it unseen.
     """
     before = entries_before(services.store, review)
     ledger = Ledger(services.store, review.source)
     is_broken_off = review.state is ReviewState.STAGING and state is ReviewState.REJECTED
-    error = "" if is_broken_off else f"{state.value} by {who}: {why}; what was landed is kept"
+    decided = review.model_copy(update={"state": state, "decided_by": who, "decided_at": now, "reason": why})
+    rejected = "" if is_broken_off else told_rejection(decided)
     for key, entry in sorted(ledger.refresh().items()):
-        if entry.verdict is Verdict.STAGED or (_is_on_its_way(entry, review) and _had_rows(before.get(key))):
-            _give_back(ledger, entry, before.get(key), error, now)
+        had = before.get(key)
+        is_ours = _is_on_its_way(entry, review) and (rejected or _stands(had))
+        if entry.verdict is Verdict.STAGED or is_ours:
+            _give_back(ledger, entry, had, rejected, now)
     services.review_dataset(review.review_id).drop_dataset()
-    decided = {"decided_by": who, "decided_at": now, "reason": why, "ended_at": now}
-    return move(services.store, review, review.state, state=state, **decided)
+    ended = {"decided_by": who, "decided_at": now, "reason": why, "ended_at": now}
+    return move(services.store, review, review.state, state=state, **ended)
 
 
 def _is_on_its_way(entry: LedgerEntry, review: Review) -> bool:
@@ -40,17 +43,18 @@ def _is_on_its_way(entry: LedgerEntry, review: Review) -> bool:
     )
 
 
-def _had_rows(entry: LedgerEntry | None) -> bool:
-    return entry is not None and (entry.verdict.is_good or entry.verdict is Verdict.SHRUNK)
+def _stands(entry: LedgerEntry | None) -> bool:
+    """Whether it had rows, or somebody did not want those of an earlier review."""
+    return entry is not None and (entry.verdict.is_good or entry.verdict is Verdict.SHRUNK or bool(entry.rejected))
 
 
-def _give_back(ledger: Ledger, entry: LedgerEntry, before: LedgerEntry | None, error: str, now: dt.datetime) -> None:
-    if before is not None and _had_rows(before):
-        ledger.put(before)
-    elif not error:
+def _give_back(ledger: Ledger, entry: LedgerEntry, before: LedgerEntry | None, rejected: str, now: dt.datetime) -> None:
+    if before is not None and _stands(before):
+        ledger.put(replace(before, rejected=rejected or before.rejected))
+    elif not rejected:
         ledger.advance(entry.partition, Verdict.LANDED, entry.backfill_id, now)
     else:
-        facts = {"error_type": NOT_APPROVED, "error": error}
+        facts = {"rejected": rejected, "error_type": NOT_APPROVED, "error": f"{rejected}; what was landed is kept"}
         ledger.advance(entry.partition, Verdict.FAILED_PERMANENT, entry.backfill_id, now, **facts)
 
 

@@ -168,7 +168,13 @@ def _record(services: Services, review: Review, manifests: Sequence[Manifest]) -
         if not one.is_ok:
             error = CoverageLow(f"{one.verdict}: {one.evidence}; published by {review.review_id}, not called done")
             ledger.advance(
-                key, Verdict.PARTIAL, review.backfill_id, utc_now(), error_type="CoverageLow", error=error.message
+                key,
+                Verdict.PARTIAL,
+                review.backfill_id,
+                utc_now(),
+                rejected="",
+                error_type="CoverageLow",
+                error=error.message,
             )
             continue
         loss = review.diff.losses.get(key, "") if review.diff else ""
@@ -181,6 +187,7 @@ def _record(services: Services, review: Review, manifests: Sequence[Manifest]) -
             changes=receipts[entry.receipt_id].changes_of(key),
             actual=one.loaded.get(kit.scraper.tables[0], 0),
             verified_at=utc_now(),
+            rejected="",
             **item_counts_of(one),
             **({"accepted": _accepted(review, loss)} if loss else {}),
         )

@@ -15,12 +15,14 @@ from alerting.redaction import redact
 ERROR_LIMIT_CHARS = 300
 _FOR_PEOPLE = (
     *("error", "evidence", "open_items", "absent", "missing_items", "told_items"),
-    *("accepted", "open_accepted", "last_cursor"),
+    *("accepted", "rejected", "open_accepted", "last_cursor"),
 )
 NARROWED = "Narrowed"
 """In place of an error: the partition was landed for a part of what is wanted by now."""
 REOPENED = "Reopened"
 """In place of an error: an audit gave back a partition that was called done."""
+NOT_APPROVED = "NotApproved"
+"""In place of an error: nobody wanted the rows of this partition."""
 
 
 class Verdict(StrEnum):
@@ -82,7 +84,8 @@ class LedgerEntry:
     ``expected`` how many it announced (None: it does not), ``actual`` how many were recounted in the warehouse at
     ``verified_at``; ``read_at`` is when the source last answered for it, which no reload and no recount makes later;
     ``last_cursor`` is where a paginated partition stopped. ``changes`` is what the last load did:
-    table -> created, updated, unchanged, removed. ``accepted`` says who accepted fewer rows than before, and why.
+    table -> created, updated, unchanged, removed. ``accepted`` says who accepted fewer rows than before, and why;
+    ``rejected`` who did not approve what came last, and why: nothing of the source is loaded until a person asks again.
     ``open_items`` names what a good partition was loaded without (a postponed game), ``open_accepted`` who accepted
     that as a loss, and why. ``absent`` names what was listed and is rightly not there. ``items`` is how many the
     source's oracles had ``expected`` and how many of these were ``found``, empty where none was believed;
@@ -112,6 +115,7 @@ class LedgerEntry:
     missing_items: str = ""
     told_items: str = ""
     accepted: str = ""
+    rejected: str = ""
     open_accepted: str = ""
     fed_by: str = ""
     only: tuple[str, ...] = ()
@@ -181,6 +185,7 @@ class LedgerEntry:
             "missing_items": self.missing_items[:ERROR_LIMIT_CHARS],
             "told_items": self.told_items[:ERROR_LIMIT_CHARS],
             "accepted": redact(self.accepted, ERROR_LIMIT_CHARS)[:ERROR_LIMIT_CHARS],
+            "rejected": redact(self.rejected, ERROR_LIMIT_CHARS)[:ERROR_LIMIT_CHARS],
             "open_accepted": redact(self.open_accepted)[:ERROR_LIMIT_CHARS],
             "fed_by": self.fed_by,
             "only": ",".join(self.only),
@@ -224,6 +229,7 @@ class LedgerEntry:
             missing_items=metadata.get("missing_items", ""),
             told_items=metadata.get("told_items", ""),
             accepted=metadata.get("accepted", ""),
+            rejected=metadata.get("rejected", ""),
             open_accepted=metadata.get("open_accepted", ""),
             fed_by=metadata.get("fed_by", ""),
             only=tuple(metadata["only"].split(",")) if metadata.get("only") else (),

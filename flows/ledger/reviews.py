@@ -218,6 +218,11 @@ def move(store: ObjectStore, review: Review, allowed: ReviewState, **changes: ob
     return stored.value
 
 
+def told_rejection(review: Review) -> str:
+    """Who did not want its rows, and why."""
+    return f"{review.state.value} by {review.decided_by}: {review.reason} ({review.review_id})"
+
+
 def told_over(review: Review) -> str:
     """Why nothing can be decided: what became of the review, when and by whom."""
     if review.state is ReviewState.STAGING:

@@ -83,14 +83,18 @@ def mail_outcome(verdict: str) -> Outcome:
     return _OUTCOMES.get(verdict, "STOPPED")
 
 
-def exit_code(verdict: str) -> int:
-    """0 when nothing but retryable gaps is left, 130 after a cancel, 1 otherwise.
+CANCELLED = 130
+"""As a shell says it of a command that was interrupted."""
 
-    >>> [exit_code(verdict) for verdict in ("COMPLETE", "ACCEPTABLE", "FAILED", "ABORTED(user)")]
+
+def exit_code(verdict: str) -> int:
+    """0 when nothing but retryable gaps is left, 130 after a cancel or a rejection, 1 otherwise.
+
+    >>> [exit_code(verdict) for verdict in ("COMPLETE", "ACCEPTABLE", "FAILED", "ABORTED(rejected)")]
     [0, 0, 1, 130]
     """
-    if verdict == "ABORTED(user)":
-        return 130
+    if verdict in ("ABORTED(user)", "ABORTED(rejected)"):
+        return CANCELLED
     return 0 if verdict in ("COMPLETE", "ACCEPTABLE") else 1
 
 

@@ -24,6 +24,7 @@ NEVER = dt.timedelta.max
 BEFORE_FIRST = "before the source's first date"
 TOO_OLD = "older than the source answers for"
 IN_REVIEW = "waits for approval in"
+REJECTED = "not approved: "
 LEFT_ALONE = "waits until"
 _LANDED = (Verdict.LANDED, Verdict.LOADED)
 
@@ -101,6 +102,13 @@ class Plan:
     def to_recount(self) -> list[Partition]:
         """Partitions whose rows are counted again and nothing else."""
         return [item.partition for item in self.items if item.path is Path.RECOUNT]
+
+    @property
+    def left_to_a_person(self) -> dict[str, str]:
+        """By key, what waits for approval or was rejected, and why it is left as it is."""
+        decisions = (IN_REVIEW, REJECTED)
+        left = {item.partition.key: item.why for item in self.items if item.path is Path.LEAVE}
+        return {key: why for key, why in left.items() if why.startswith(decisions)}
 
     @property
     def keys(self) -> list[str]:
@@ -240,6 +248,7 @@ class PlanRules:
         changed: Keys of which the source has other items than landed, and why: they are fetched again.
         review: Whose rows of the source wait for approval, "" for nobody's.
         continues_review: That review is this run's own.
+        is_reviewed: Nothing is published until a person approves: what was rejected may be tried again.
     """
 
     mode: Mode = Mode.INCREMENTAL
@@ -255,6 +264,7 @@ class PlanRules:
     changed: Mapping[str, str] = field(default_factory=dict)
     review: str = ""
     continues_review: bool = False
+    is_reviewed: bool = False
 
 
 AS_USUAL = PlanRules()
@@ -362,6 +372,19 @@ def _by_what_is_there(entry: LedgerEntry, why: str) -> tuple[Path, str]:
     return Path.RECOUNT, f"{entry.verdict.value} after it was verified on {at:%Y-%m-%d}, and {why}"
 
 
+def _held_by_rejection(entry: LedgerEntry, mode: Mode) -> Path | None:
+    """What became of a partition of which somebody did not approve what came last; None: as any other.
+
+    Nothing is asked of the source, lest the same comes again and is loaded unseen. Old rows are still loaded from their
+    own payload. What never had rows is loaded by nothing but a review, and a full run.
+    """
+    if mode is Mode.INCREMENTAL and entry.verdict.is_good:
+        return Path.SKIP
+    never_had_rows = entry.verdict is Verdict.FAILED_PERMANENT and mode is Mode.REPROCESS
+    asks = mode is Mode.INCREMENTAL and entry.verdict not in _LANDED
+    return Path.LEAVE if never_had_rows or asks else None
+
+
 def _path(
     scraper: Scraper,
     partition: Partition,
@@ -375,6 +398,10 @@ def _path(
             return (Path.SKIP if rules.continues_review else Path.LEAVE), told
         # The review is gone, and its rows with it.
         entry = replace(entry, verdict=Verdict.LANDED)
+    if entry is not None and entry.rejected and not rules.is_reviewed:
+        held = _held_by_rejection(entry, mode)
+        if held is not None:
+            return held, f"{REJECTED}{entry.rejected}"
     why = why_unaskable(scraper, partition, rules.earliest)
     entry = unless_askable_again(entry, why)
     if why:

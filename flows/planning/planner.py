@@ -10,7 +10,7 @@ from alerting.errors import ConfigurationError
 from alerting.ranges import compress_dates
 from flows.asked import Asked
 from flows.ledger.ledger import Ledger, LedgerEntry
-from flows.ledger.reviews import Review, refuse_second_review, waiting_review
+from flows.ledger.reviews import refuse_second_review, waiting_review
 from flows.parameters import Mode
 from flows.planning.engine import Load, Spread, spread
 from flows.planning.estimate import GUESS_COUNTS_AS, Capacity, Estimate, calls_per_s, estimate
@@ -20,7 +20,7 @@ from flows.planning.known_first_date import known_scraper
 from flows.planning.left_alone import besides_left_alone
 from flows.planning.named_settings import refuse_unknown_names
 from flows.planning.partition_limit import refuse_beyond_partition_limit, tables_to_look_at
-from flows.planning.plan import IN_REVIEW, Path, Plan, PlanRules, make_plan
+from flows.planning.plan import IN_REVIEW, REJECTED, Path, Plan, PlanRules, make_plan
 from flows.planning.requested import Selection, requested_partitions
 from flows.planning.requirements import Waiver, in_order
 from flows.planning.stored_plan import named_plan, plan_name, read_plan
@@ -120,12 +120,14 @@ def plan_asked(
             changed=changed_partitions(services, scraper, entries),
             review=review.review_id if review else "",
             continues_review=review is not None and review.review_id == own_review,
+            is_reviewed=asked.is_reviewed,
         ),
     )
     if scraper.only:
         plan = plan.noting(f"Asked for {scraper.narrowed_by} {', '.join(scraper.only)} alone (GAPLESS_SOURCE_ONLY)")
     if review is not None:
-        plan = _beside_review(plan, review)
+        plan = _leaving(plan, IN_REVIEW, f"{review.approve_command}, or {review.reject_command}")
+    plan = _leaving(plan, REJECTED, "the same with --publish after_approval asks anew; with --mode full loads it")
     if not plan.items:
         raise ConfigurationError(
             f"the plan is empty: nothing of {asked.range_text} is {_wanted(asked)}",
@@ -163,20 +165,23 @@ def refuse_unsaid(scraper: Scraper, to_fetch: Sequence[Partition]) -> None:
             scraper.facts_of(entity)
 
 
-def _beside_review(plan: Plan, review: Review) -> Plan:
-    """``plan``, which says what it leaves to an open review; raises ``ConfigurationError`` when that is all of it."""
-    left = [item.partition.key for item in plan.items if item.path is Path.LEAVE and item.why.startswith(IN_REVIEW)]
-    if not left:
+def _leaving(plan: Plan, why: str, ways: str) -> Plan:
+    """``plan``, which says what it leaves as ``why`` begins, and the ``ways`` out.
+
+    Raises ``ConfigurationError`` when that is all of it.
+    """
+    told = {key: one for key, one in plan.left_to_a_person.items() if one.startswith(why)}
+    if not told:
         return plan
-    ways = f"{review.approve_command}, or {review.reject_command}"
+    dates, first = compress_dates(told), next(iter(told.values()))
     if not any(item.path.is_work for item in plan.items):
         raise ConfigurationError(
-            f"{compress_dates(left)} {IN_REVIEW} {review.review_id}, and nothing else is to be done. Nothing was done",
+            f"{dates} {first}, and nothing else is to be done. Nothing was done",
             source=plan.source,
             stage="plan",
             hint=ways,
         )
-    return plan.noting(f"Left as they are, {compress_dates(left)}: {IN_REVIEW} {review.review_id}; {ways}")
+    return plan.noting(f"Left as they are, {dates}: {first}; {ways}")
 
 
 def estimate_of(

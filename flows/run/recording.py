@@ -242,9 +242,15 @@ def record_landed(run: Run, manifest: Manifest) -> None:
         pages_fetched=manifest.counts.get(run.kit.scraper.tables[0], 0),
         expected=manifest.source_total,
         read_at=manifest.landed_at,
+        **_overruled(run),
         # Its rows are those of the attempt before, whatever the clocks of two machines say.
         verified_at=None,
     )
+
+
+def _overruled(run: Run) -> dict[str, str]:
+    """What somebody did not approve is as any other once it is asked for without a review."""
+    return {"rejected": ""} if run.asked.overrules and run.review is None else {}
 
 
 def _count_answer(run: Run, manifest: Manifest) -> None:
@@ -325,6 +331,7 @@ def _record(run: Run, key: str, verdict: Verdict, error: BaseException, stage: s
         attempts=(before.attempts if before else 0) + (stage == "scrape"),
         error_type=type(error).__name__,
         error=redact(str(error)),
+        **_overruled(run),
         **reached(error),
     )
     verdict_event(entry, stage)

@@ -58,6 +58,8 @@ def record_verification(
         attempt=manifest.attempt,
         read_at=max(manifest.landed_at, before.read_at or manifest.landed_at) if before else manifest.landed_at,
         **item_counts_of(found),
+        # Published, or the source says again what was approved.
+        **({"rejected": ""} if run.asked.overrules else {}),
         **({"receipt_id": receipt.receipt_id} if receipt else {}),
         **({"accepted": accepted} if (accepted := _acceptance(run, key, receipt)) else {}),
     )

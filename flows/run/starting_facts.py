@@ -10,6 +10,7 @@ from dataclasses import replace
 from prefect.runtime import deployment, flow_run
 
 from alerting.advice import ALL_RETRYABLE
+from alerting.ranges import compress_dates
 from alerting.run_facts import RunFacts
 from flows.asked import Asked, AskedFamily
 from flows.pages import coverage_page, form_page, run_page
@@ -60,6 +61,7 @@ def starting_facts(
         started_at=utc_now(),
         planned=len(plan.items),
         notes=list(plan.notes),
+        left_to_a_person=compress_dates(plan.left_to_a_person, join=".."),
         estimate=promised,
         links=links,
         form_url=_form_url(services, f"backfill/{plan.source}" if asked.part_of else ""),

@@ -20,14 +20,14 @@ from flows.planning.stored_plan import planned_by
 from flows.truth.declared import without_unasked
 from flows.truth.deficits import Deficit, Finding, find_deficits
 from flows.truth.inventory import read_inventory, refuse_unsettled
-from flows.truth.landed import landed_after, landed_sources, wanted_attempts
+from flows.truth.landed import landed_after, landed_sources, rejection_of, wanted_attempts
 from flows.truth.reconcile import landed_entry
 from flows.wiring import Services
 from processors.registry import sources as processed_sources
 from scrapers.registry import sources as known_sources
 
-LEFT_TO_OTHERS = (Deficit.IN_REVIEW, Deficit.IN_WORK)
-"""A person decides about the ones, a living run about the others."""
+LEFT_TO_OTHERS = (Deficit.IN_REVIEW, Deficit.REJECTED, Deficit.IN_WORK)
+"""A person decides about the ones, or has decided, a living run about the others."""
 
 
 def audit_sources(
@@ -143,7 +143,7 @@ def _next_of(line: Mapping[str, Any]) -> str:
         return f"install the code of {line['source']}"
     if line["deficit"] == Deficit.NOT_AUDITED:
         return f"gapless audit {line['source']}"
-    if line["deficit"] == Deficit.IN_REVIEW:
+    if line["deficit"] in (Deficit.IN_REVIEW, Deficit.REJECTED):
         return f"gapless reviews --source {line['source']}"
     return f"gapless repair {line['source']} --reason audit"
 
@@ -188,7 +188,8 @@ def _reopen(services: Services, lease: Lease, findings: Sequence[Finding], by: s
             except (LandingDamaged, Truncated) as error:
                 ledger.advance(one.partition, Verdict.PLANNED, by, now, error_type=REOPENED, error=error.message)
             else:
-                ledger.put(landed_entry(manifest, entry, by, now))
+                rejected = rejection_of(services.store, attempts[-1])
+                ledger.put(landed_entry(manifest, entry, by, now, rejected=rejected))
         elif entry is not None and entry.verdict.is_good:
             verdict = (
                 Verdict.LANDED

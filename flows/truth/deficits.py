@@ -18,6 +18,7 @@ from flows.truth.inventory import Known
 from scrapers.scrape import NOBODY_LOOKED
 
 _UNFINISHED = frozenset({Verdict.PLANNED, Verdict.PAUSED})
+_LANDED = frozenset({Verdict.LANDED, Verdict.LOADED})
 
 
 class Deficit(StrEnum):
@@ -30,6 +31,7 @@ class Deficit(StrEnum):
     NO_EVIDENCE = "no_evidence"
     LANDED_NOT_LOADED = "landed_not_loaded"
     IN_REVIEW = "in_review"
+    REJECTED = "rejected"
     LOADED_NOT_LANDED = "loaded_not_landed"
     NEVER_ATTEMPTED = "never_attempted"
     UNFINISHED = "unfinished"
@@ -177,16 +179,22 @@ def _judge(
         # Once: a run over it writes it down, and from then on it is known.
         is_news = known.is_missed and entry.evidence.startswith(NOBODY_LOOKED)
         return (Deficit.MISSED, entry.evidence) if is_news else None
+    if entry.rejected and not entry.verdict.is_good and entry.verdict not in _LANDED:
+        return Deficit.REJECTED, f"{entry.verdict.value}: {entry.rejected}"
     if entry.verdict.is_failed:
         return Deficit.FAILED, _open_verdict(entry)
     if entry.verdict in _UNFINISHED:
         return Deficit.UNFINISHED, _open_verdict(entry)
     if entry.verdict is Verdict.STAGED:
         return Deficit.IN_REVIEW, f"rows of {entry.backfill_id} wait for approval; the old ones are in the tables"
-    if entry.verdict in (Verdict.LANDED, Verdict.LOADED):
+    if entry.verdict in _LANDED:
         failed = f": {entry.error_type}" if entry.has_failed else ""
         return Deficit.LANDED_NOT_LOADED, f"{entry.verdict.value} by {entry.backfill_id}, not verified{failed}"
-    return _of_a_good_verdict(known, entry, now, empty_ttl, fresh_for)
+    found = _of_a_good_verdict(known, entry, now, empty_ttl, fresh_for)
+    if found is not None and entry.rejected and found[0] is not Deficit.SHORT:
+        # Only the source could say more, and somebody did not approve what it says.
+        return Deficit.REJECTED, f"{found[1]}; {entry.rejected}"
+    return found
 
 
 def _without_entry(known: Known) -> tuple[Deficit, str]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from alerting.object_store import ObjectStore
 from alerting.outbox import Outbox
 from flows.ledger.entry import LedgerEntry
-from flows.ledger.reviews import dropped_reviews
+from flows.ledger.reviews import ReviewState, dropped_reviews, read_review, told_rejection
 from scrapers.manifest import order_of, source_prefix
 
 _MANIFEST = re.compile(r"landing/source=([^/]+)/partition=([^/]+)/attempt=([^/]+)/manifest\.json")
@@ -94,6 +94,13 @@ def _later(attempts: tuple[LandedAttempt, ...], entry: LedgerEntry | None) -> tu
     if entry is not None and not entry.verdict.is_good:
         return ()
     return attempts if entry is None else landed_after(attempts, entry.attempt)
+
+
+def rejection_of(store: ObjectStore, attempt: LandedAttempt) -> str:
+    """Who did not want what this attempt landed, and why; "" where nobody had to say or nobody objected."""
+    review = read_review(store, _review_of(store, attempt.backfill_id))
+    is_over = review is not None and review.state in (ReviewState.REJECTED, ReviewState.EXPIRED)
+    return told_rejection(review) if review is not None and is_over else ""
 
 
 def _review_of(store: ObjectStore, backfill_id: str) -> str:

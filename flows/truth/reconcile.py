@@ -11,9 +11,9 @@ from typing import Any
 from alerting.errors import LandingDamaged, LeaseHeld, Truncated
 from alerting.object_store import GenerationConflict, ObjectStore, StoredObject
 from flows.coordination.kept_lease import held_by_hand
-from flows.ledger.entry import OfNewerVersion
+from flows.ledger.entry import NOT_APPROVED, OfNewerVersion
 from flows.ledger.ledger import LedgerEntry, Verdict, ledger_prefix
-from flows.truth.landed import LandedAttempt, wanted_attempts
+from flows.truth.landed import LandedAttempt, rejection_of, wanted_attempts
 from flows.truth.recount import recount_landed
 from flows.wiring import Services
 from processors.receipt import Receipt, receipts_of
@@ -36,12 +36,15 @@ class Rebuilt:
         return {"partition": entry.partition, "was": self.was, "verdict": entry.verdict.value, "attempt": entry.attempt}
 
 
-def landed_entry(manifest: Manifest, before: LedgerEntry | None, backfill_id: str, now: dt.datetime) -> LedgerEntry:
-    """The entry of a landed attempt, as the run that landed it would have written it."""
+def landed_entry(
+    manifest: Manifest, before: LedgerEntry | None, backfill_id: str, now: dt.datetime, *, rejected: str = ""
+) -> LedgerEntry:
+    """The entry of a landed attempt, as the run that landed it would have written it, or who ``rejected`` its rows."""
+    verdict = Verdict.PARTIAL if manifest.unsettled else Verdict.LANDED
     return LedgerEntry(
         source=manifest.source,
         partition=manifest.partition,
-        verdict=Verdict.PARTIAL if manifest.unsettled else Verdict.LANDED,
+        verdict=Verdict.FAILED_PERMANENT if rejected else verdict,
         backfill_id=backfill_id,
         updated_at=now,
         attempt=manifest.attempt,
@@ -54,7 +57,9 @@ def landed_entry(manifest: Manifest, before: LedgerEntry | None, backfill_id: st
         fed_by=manifest.fed_by,
         only=manifest.only,
         read_at=manifest.landed_at,
-        error_type="NotSettled" if manifest.unsettled else "",
+        rejected=rejected,
+        error_type=NOT_APPROVED if rejected else "NotSettled" if manifest.unsettled else "",
+        error=rejected,
     )
 
 
@@ -104,13 +109,14 @@ def _rebuilt_entries(
     for key, attempts in lost.items():
         try:
             manifests[key] = services.landing.take_up(attempts[-1].manifest_name, scraper)
-            entries[key] = landed_entry(manifests[key], None, manifests[key].backfill_id, now)
+            by, rejected = manifests[key].backfill_id, rejection_of(services.store, attempts[-1])
+            entries[key] = landed_entry(manifests[key], None, by, now, rejected=rejected)
         except (LandingDamaged, Truncated) as error:
             entries[key] = LedgerEntry(source, key, Verdict.PLANNED, RECONCILED, now, evidence=error.message)
     receipts = receipts_of(services.store, source) if manifests else []
     named = {key: receipt for key, one in manifests.items() if (receipt := _receipt_of(one, receipts))}
     dropped = {key: receipt.dropped.get(key, {}) for key, receipt in named.items()}
-    loaded = [manifests[key] for key in named if not manifests[key].unsettled]
+    loaded = [manifests[key] for key in named if not (manifests[key].unsettled or entries[key].rejected)]
     for key, found in recount_landed(services, source, loaded, dropped).items():
         if found.is_ok:
             good = Verdict.EMPTY_OK if manifests[key].empty_evidence else Verdict.VERIFIED

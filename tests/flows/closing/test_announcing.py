@@ -75,6 +75,13 @@ def test_a_run_tells_its_end_and_exactly_the_dates_that_it_verified(place: Place
     assert {one["prefect.resource.role"] for one in verified["related"]} == {"table"}
 
 
+@pytest.mark.parametrize("why", ["user", "rejected"])
+def test_what_a_person_ended_is_cancelled_and_not_failed(place: Place, ran: Ran, why: str) -> None:
+    _, facts = ran("2025-01-03", "2025-01-03")
+    (ended, _) = run_events(facts.merged(type(facts)(verdict=f"ABORTED({why})")), place.ledger.entries(), ["d.games"])
+    assert ended.event == "gapless.backfill.cancelled"
+
+
 def test_what_came_unchanged_is_verified_and_not_changed(place: Place, ran: Ran, heard: list[Any]) -> None:
     ran("2025-01-03", "2025-01-03")
     assert [one["payload"].get("changed") for one in heard] == [None, "2025-01-03"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -158,7 +159,7 @@ def test_rejected_rows_are_dropped_and_the_old_verdicts_are_back(filled: Place) 
     assert closed is not None
     assert closed.facts.verdict == "ABORTED(rejected)"
     assert rows(filled) == before
-    assert entries(filled)[LAST] == known
+    assert entries(filled)[LAST] == replace(known, rejected=f"rejected by maria: half of the games are missing ({RUN})")
     assert review_of(filled).state is ReviewState.REJECTED
     assert mails(filled)[0]["subject"].startswith("[backfill][CANCELLED")
     # What nobody wanted is not loaded by the next run.
@@ -190,10 +191,105 @@ def test_dates_that_were_never_there_are_published_or_not_loaded_by_others(place
     found = entries(place)[FIRST]
     assert (found.verdict, found.error_type) == (Verdict.FAILED_PERMANENT, "NotApproved")
     assert "rejected by maria: wrong league" in found.error
+    assert found.rejected == f"rejected by maria: wrong league ({RUN})"
     run(place, "bf-again0000001", mode=Mode.INCREMENTAL, end_date=FIRST)
     approve(place.services, "bf-again0000001", me())
     assert games(place, FIRST) > 0
-    assert entries(place)[FIRST].verdict is Verdict.VERIFIED
+    again = entries(place)[FIRST]
+    assert (again.verdict, again.rejected) == (Verdict.VERIFIED, "")
+
+
+@pytest.fixture
+def rejected(place: Place) -> Place:
+    """The first date was never there, and somebody did not want what the source has of it."""
+    run(place, mode=Mode.INCREMENTAL, end_date=FIRST)
+    reject(place.services, RUN, me("wrong league"))
+    return place
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"mode": Mode.INCREMENTAL},
+        {"mode": Mode.INCREMENTAL, "retry_failed": True},
+        {"mode": Mode.INCREMENTAL, "failed_of": RUN},
+        {"mode": Mode.REPROCESS},
+    ],
+)
+def test_what_a_person_rejected_is_asked_for_and_loaded_by_no_run_that_does_not_say_so(
+    rejected: Place, given: dict[str, Any]
+) -> None:
+    calls, known = rejected.upstream.calls.report()["total"], entries(rejected)[FIRST]
+    told = f"{FIRST} not approved: rejected by maria: wrong league .{RUN}.*Nothing was done"
+    with pytest.raises(ConfigurationError, match=told) as error:
+        run(rejected, "bf-alone0000001", end_date=FIRST, publish=Publish.AT_ONCE, **given)
+    assert "--publish after_approval" in error.value.hint
+    assert (entries(rejected)[FIRST], games(rejected, FIRST)) == (known, 0)
+    assert rejected.upstream.calls.report()["total"] == calls
+
+
+def test_a_run_over_more_dates_leaves_what_was_rejected_and_is_not_called_complete(rejected: Place) -> None:
+    told = run(rejected, "bf-wider0000001", mode=Mode.INCREMENTAL, publish=Publish.AT_ONCE)
+    assert told == "FAILED: 3 partitions: 1 failed_permanent, 2 verified"
+    assert (games(rejected, FIRST), games(rejected, LAST) > 0) == (0, True)
+    mail = " ".join(mails(rejected)[0]["text"].split())
+    assert f"Left as they are, {FIRST}: not approved: rejected by maria: wrong league" in mail
+    # A command that is refused helps nobody.
+    assert "prefect deployment run" not in mail
+
+
+def test_what_was_rejected_is_loaded_when_everything_is_asked_for_again(rejected: Place) -> None:
+    run(rejected, "bf-full00000001", end_date=FIRST, publish=Publish.AT_ONCE)
+    entry = entries(rejected)[FIRST]
+    assert (entry.verdict, entry.rejected, games(rejected, FIRST) > 0) == (Verdict.VERIFIED, "", True)
+
+
+@pytest.mark.parametrize("trouble", ["", "500"])
+def test_a_rejection_holds_also_when_the_next_review_of_the_date_came_to_nothing(rejected: Place, trouble: str) -> None:
+    if trouble:
+        rejected.upstream.trouble({"kind": trouble, "dates": [FIRST]})
+    run(rejected, "bf-again0000001", mode=Mode.INCREMENTAL, end_date=FIRST)
+    if not trouble:
+        record = review_record(rejected.store, "bf-again0000001")
+        record.update(lambda one: one.model_copy(update={"state": ReviewState.STAGING}) if one else None)
+        close_backfill(rejected.services, "bf-again0000001", aborted="crashed", now=utc_now())
+    rejected.upstream.trouble()
+    with pytest.raises(ConfigurationError, match="not approved: rejected by maria"):
+        run(rejected, "bf-alone0000001", end_date=FIRST, mode=Mode.INCREMENTAL, publish=Publish.AT_ONCE)
+    assert games(rejected, FIRST) == 0
+
+
+def test_neither_audit_repair_daily_nor_reconcile_take_up_what_was_rejected(rejected: Place, gapless: Any) -> None:
+    window = rejected.partitions(FIRST, 1)
+    assert without_reviewed(rejected.services, SOURCE, window) == []
+    (found,) = gapless("audit", SOURCE, "--from", FIRST, "--to", FIRST, "--json").data["deficits"]
+    assert (found["deficit"], "rejected by maria: wrong league" in found["why"]) == ("rejected", True)
+    repair = gapless("repair", SOURCE, FIRST, FIRST)
+    assert "1 partition left as rejected, until a new review" in repair.out
+    assert "nothing was started" in repair.out
+    known = entries(rejected)[FIRST]
+    rejected.store.delete(f"ledger/source={SOURCE}/{FIRST}.json")
+    assert gapless("reconcile", SOURCE, "--apply").code == 0
+    again = rejected.services.source_kit(SOURCE).ledger.refresh()[FIRST]
+    assert (again.verdict, again.rejected) == (known.verdict, known.rejected)
+    rejected.store.delete(f"ledger/source={SOURCE}/{FIRST}.json")
+    gapless("repair", SOURCE, FIRST, FIRST)
+    assert entries(rejected)[FIRST].rejected == known.rejected
+
+
+def test_what_a_source_says_of_a_verified_date_is_not_read_again_by_itself_once_it_was_rejected(
+    waiting: Place,
+) -> None:
+    before = rows(waiting)
+    reject(waiting.services, RUN, me("the feed is broken"))
+    window = waiting.partitions(FIRST, DAYS)
+    assert [one.key for one in without_reviewed(waiting.services, SOURCE, window)] == [FIRST, "2025-01-11"]
+    # Its own rows are still mended from its own payload, without a call.
+    waiting.sql(f"DELETE FROM {{games}} WHERE game_date = DATE '{LAST}'")
+    calls = waiting.upstream.calls.report()["total"]
+    run(waiting, "bf-mended000001", mode=Mode.REPROCESS, publish=Publish.AT_ONCE, start_date=LAST)
+    assert (rows(waiting), waiting.upstream.calls.report()["total"]) == (before, calls)
+    assert "the feed is broken" in entries(waiting)[LAST].rejected
 
 
 def test_while_rows_wait_others_leave_them_alone_and_every_surface_says_so(waiting: Place, gapless: Any) -> None:
