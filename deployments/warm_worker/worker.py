@@ -19,6 +19,7 @@ from uuid import UUID
 
 import anyio
 import anyio.abc
+from prefect._internal.observers import FlowRunCancellingObserver
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.logging.loggers import flow_run_logger
@@ -192,6 +193,7 @@ class WarmWorker(ProcessWorker):
         result: FlowRunExecutionResult | None = None
 
         async with FlowRunExecutorContext() as context:
+            keep_looking_for_cancels(context._observer)
             executor = context.create_executor(
                 flow_run,
                 ForkedStarter(self._server, place, context.control_channel),
@@ -213,6 +215,19 @@ class WarmWorker(ProcessWorker):
         await self._server.warm_up()
         await super().__aenter__()
         return self
+
+
+def keep_looking_for_cancels(observer: FlowRunCancellingObserver) -> None:
+    """Lets a run be cancelled also when its server was away for longer than half a minute.
+
+    Prefect's own then looks no more, and the run stays Cancelling for ever (3.8.8).
+    """
+
+    def look_again(flow_run_ids: set[UUID]) -> None:  # noqa: ARG001 - named by Prefect
+        if observer._polling_task is not None:
+            observer._start_polling_task(observer._polling_task)
+
+    observer.on_failure = look_again
 
 
 async def end_unbegun(client: PrefectClient, flow_run_id: UUID) -> None:

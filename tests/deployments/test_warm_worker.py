@@ -15,13 +15,15 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import httpx
 import pytest
+from prefect._internal.observers import FlowRunCancellingObserver
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.states import Cancelling, Crashed
 from prefect.workers.process import ProcessJobConfiguration
 
 from deployments.warm_worker.flow_run import run_engine
-from deployments.warm_worker.worker import Forked, ForkServer, _is_forkable, end_unbegun
+from deployments.warm_worker.worker import Forked, ForkServer, _is_forkable, end_unbegun, keep_looking_for_cancels
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux forks")
 
@@ -58,6 +60,49 @@ def test_a_run_that_was_cancelled_while_its_process_began_does_not_stay_cancelli
     asyncio.run(end_unbegun(Server(run), run.id))  # type: ignore[arg-type]
     assert run.state is not None
     assert run.state.name == ends
+
+
+class Away:
+    """A server that is away for so many questions; then it names a run that is to be cancelled."""
+
+    def __init__(self, times: int, run: FlowRun) -> None:
+        self.left, self.run = times, run
+
+    async def read_flow_runs(self, **_: Any) -> list[FlowRun]:
+        self.left -= 1
+        if self.left >= 0:
+            raise httpx.ConnectError("All connection attempts failed")
+        return [self.run]
+
+
+def test_a_run_can_be_cancelled_also_when_the_server_was_away_for_longer_than_prefect_looks() -> None:
+    run, cancelled = FlowRun(flow_id=uuid4(), state=Cancelling()), list[UUID]()
+
+    async def look() -> None:
+        told = asyncio.Event()
+
+        def cancel(run_id: UUID) -> None:
+            cancelled.append(run_id)
+            told.set()
+
+        observer = FlowRunCancellingObserver(on_cancelling=cancel, polling_interval=0.01)
+        keep_looking_for_cancels(observer)
+        observer._client = Away(10, run)  # type: ignore[assignment]
+
+        async def closed() -> None:
+            raise ConnectionError("the websocket is closed")
+
+        socket = asyncio.create_task(closed())
+        socket.add_done_callback(observer._start_polling_task)
+        try:
+            async with asyncio.timeout(30):
+                await told.wait()
+        finally:
+            assert observer._polling_task is not None
+            observer._polling_task.cancel()
+
+    asyncio.run(look())
+    assert cancelled[0] == run.id
 
 
 def ended(server: ForkServer, target: Callable[..., Any], *args: Any, started: Callable[[Forked], Any] = str) -> Forked:
