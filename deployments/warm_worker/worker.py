@@ -220,7 +220,8 @@ class WarmWorker(ProcessWorker):
 def keep_looking_for_cancels(observer: FlowRunCancellingObserver) -> None:
     """Lets a run be cancelled also when its server was away for longer than half a minute.
 
-    Prefect's own then looks no more, and the run stays Cancelling for ever (3.8.8).
+    Prefect's own then looks no more: the run works on to its end, and the server calls it Cancelled after five minutes
+    (3.8.8).
     """
 
     def look_again(flow_run_ids: set[UUID]) -> None:  # noqa: ARG001 - named by Prefect
