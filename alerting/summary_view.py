@@ -227,9 +227,9 @@ def _cause(facts: RunFacts, group: IncidentGroup, step: Step | None, samples: in
 
 
 def _attempts(group: IncidentGroup) -> str:
-    if group.attempts <= group.count:
-        return "one each"
-    return f"{group.attempts / group.count:.3g} on average" if group.count > 1 else f"{group.attempts:,}"
+    if group.count == 1:
+        return f"{group.attempts:,}"
+    return f"{group.attempts / group.count:.3g} on average" if group.attempts > group.count else "one each"
 
 
 def _evidence(sample: Incident) -> str:
