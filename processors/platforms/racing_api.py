@@ -7,10 +7,10 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any
+from typing import Any, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from processors.base import Fill, Row
 
@@ -44,6 +44,14 @@ class RaceRow(Row):
     going: str | None
     surface: str | None
     jumps: int | None = Field(description="hurdles or fences to jump")
+
+    @model_validator(mode="after")
+    def _begins_on_its_date(self) -> Self:
+        """Where a race is run it may be another day than in Britain, and no other than the next one."""
+        begins = self.__dict__.get("off_at")
+        if begins is not None and abs((begins.astimezone(_UK).date() - self.race_date).days) > 1:
+            raise ValueError(f"a race of {self.race_date} begins at {begins}")
+        return self
 
 
 class RunnerRow(Row):
@@ -178,11 +186,13 @@ def price_and_mark(text: str | None) -> tuple[str | None, str | None]:
 def number_before(text: str | None) -> int | None:
     """The number with which a text begins: of "8 hurdles" and "128 (9F)".
 
-    >>> number_before("11 hurdles"), number_before("128 (9F)"), number_before("hurdles"), number_before(None)
+    >>> number_before("11 hurdles"), number_before("128 (9F)"), number_before("(32F)"), number_before(None)
     (11, 128, None, None)
     """
     found = _NUMBER_BEFORE.fullmatch(text or "")
-    if found is None and text and (any(map(str.isnumeric, text)) or text.strip("+- ").lower() in _NO_NUMBERS):
+    # In brackets stands a number of something else: "(32F)" are days since a race on the flat.
+    outside = re.sub(r"\([^()]*\)", "", text or "")
+    if found is None and (any(map(str.isnumeric, outside)) or outside.strip("+- ").lower() in _NO_NUMBERS):
         raise ValueError(f"{text!r} begins with no whole number")
     return int(found[1]) if found else None
 

@@ -140,8 +140,8 @@ class DatasetteScraper(ProbedScraper):
     def _keys_of(self, document: Any, cursor: str) -> tuple[str, ...]:
         """Keys of the rows; ``SourceContractError`` when this is no answer to what was asked."""
         try:
-            if document.get("ok") is False:
-                raise SourceContractError(f"the source says: {str(document.get('error'))[:120]!r}")
+            if document.get("ok", True) is not True:
+                raise SourceContractError(f"ok is {document['ok']!r}: {str(document.get('error'))[:120]!r}")
             rows = document["rows"]
             keys = tuple([row[self.key_column] for row in rows])
             truncated = document["truncated"]

@@ -8,6 +8,7 @@ parameters that the API understood are echoed in ``query``: one that it does not
 from __future__ import annotations
 
 import datetime as dt
+import re
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,9 @@ from scrapers.base import Findings, Page, Request, Scraper
 from scrapers.partition import Partition
 from scrapers.rate import Rate, Tier
 from scrapers.rests import Rests
+
+# rac_, hrs_ and the like: with a blank behind it one race would be two.
+_ID = re.compile(r"[a-z]{3}_[0-9A-Za-z_-]{1,80}")
 
 
 class RacingApi(Scraper):
@@ -136,7 +140,7 @@ def _skipped(request: Request) -> int:
 
 
 def _identity(item: Mapping[str, Any], name: str) -> str:
-    if not isinstance(item[name], str) or not item[name]:
+    if not isinstance(item[name], str) or not _ID.fullmatch(item[name]):
         raise ValueError(f"{name} is {item[name]!r}")
     return str(item[name])
 

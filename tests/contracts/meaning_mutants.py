@@ -57,6 +57,8 @@ MEANING: dict[str, dict[str, tuple[Mutation, str]]] = {
         "a score without digits": (first_row(lambda game: game.update(home_team_score="")), "RowRejected"),
     },
     "civic_band": {
+        "it does not say yes": (with_fields(ok=None), "SourceContractError"),
+        "it does not say yes to nothing": (with_fields(ok=None, rows=[], count=0), "SourceContractError"),
         "it says no": (with_fields(ok=False, error="Table not found"), "SourceUnavailable"),
         "cut by the server": (with_fields(truncated=True), "Truncated"),
         "it does not say whether it is cut": (without("truncated"), "SourceContractError"),
@@ -189,6 +191,10 @@ MEANING["racing_results"] = {
     "a start without a zone": (first_row(lambda race: race.update(off_dt="2026-01-09T13:00:00")), "RowRejected"),
     "half a character in a name": (_runner(lambda one: one.update(horse="\ud83d")), "RowRejected"),
     "a field more": (first_row(lambda race: race.update(attendance="9000")), HARMLESS),
+    "a race id with a blank": (first_row(lambda race: race.update(race_id="rac_11116403 ")), "SourceContractError"),
+    "a horse id that shows nothing": (_runner(lambda one: one.update(horse_id="hrs_1\u200b")), "SourceContractError"),
+    "a start of another month": (first_row(lambda race: race.update(off_dt="2026-03-29T01:30:00Z")), "RowRejected"),
+    "a start in seconds of another year": (first_row(lambda race: race.update(off_dt=1_700_000_000)), "RowRejected"),
 }
 
 
