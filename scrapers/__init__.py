@@ -16,7 +16,7 @@ pace: How many calls and writes, at once and by day?
 base, addressing: What does a source declare?
 auth, service_account, rate, oracle, entity_facts: Login, rate, expected items, facts of an entity.
 transport: HTTP: bounded in time and size, no redirects, no cookies.
-answers, bodies, charsets, checksums, challenges, json_bodies, csv_bodies, html_bodies, envelopes, readiness,
-    refusals, deadline, waits, excerpts: What did the server answer, and is it data?
+answers, bodies, charsets, checksums, challenges, json_bodies, csv_bodies, html_bodies, envelopes, emptiness,
+    readiness, refusals, deadline, waits, excerpts: What did the server answer, and is it data?
 partition, bands, rests, seasons, threads: Dates, pieces of a sweep, off-days, seasons; several questions at once.
 """

@@ -47,6 +47,8 @@ def test_a_secret_in_an_error_is_in_no_ledger_entry_and_in_no_table_of_the_run(k
         breaker=breaker,
         obey=lambda *_: None,
         stop=lambda *_: None,
+        asked=SimpleNamespace(overrules=False),
+        review=None,
     )
     bookkeeping.record_failure(
         run, KEY, kind(f"GET https://x.test/?apiKey={PLANTED} and Bearer {PLANTED}"), "scrape", "w"
