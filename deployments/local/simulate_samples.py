@@ -61,9 +61,9 @@ SAMPLES: Mapping[str, tuple[str, ...]] = {
     "racing_results": _RACES,
 }
 """What is simulated of each source: a small range, and with what it takes besides."""
-_LARGE = ("bigdataball_playbyplay", "coffee_shops", "hemnet_details", "nba_schedule", "nba_playbyplay", "racing_cards",
-          "racing_results")  # fmt: skip
-WEIGHTS: Mapping[str, int] = {**dict.fromkeys(SAMPLES, 8), **dict.fromkeys(_LARGE, 2), "hemnet_sales": 1}
+_LARGE = ("bigdataball_playbyplay", "coffee_shops", "hemnet_details", "hemnet_sales", "nba_schedule", "nba_playbyplay",
+          "racing_cards", "racing_results")  # fmt: skip
+WEIGHTS: Mapping[str, int] = {**dict.fromkeys(SAMPLES, 8), **dict.fromkeys(_LARGE, 1)}
 """Of schedules: with thousands of rows in a run, one takes four times as long as one of another source, or longer."""
 
 _LEAST_OF_A_PART = 100
@@ -121,7 +121,7 @@ def shares(sources: Iterable[str], total: int) -> dict[str, int]:
     """At least ``total`` schedules in all, by their `WEIGHTS`.
 
     >>> shares(["bdl_teams", "nba_schedule"], 100)
-    {'bdl_teams': 80, 'nba_schedule': 20}
+    {'bdl_teams': 89, 'nba_schedule': 12}
     """
     weights = {source: WEIGHTS[source] for source in sources}
     return {source: math.ceil(total * weight / sum(weights.values())) for source, weight in weights.items()}

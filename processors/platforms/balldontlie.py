@@ -52,8 +52,7 @@ def flat(prefix: str, row: Mapping[str, Any]) -> dict[str, Any]:
     >>> flat("team_", {"id": 45, "conference": "    "})
     {'team_id': 45, 'team_conference': None}
     """
-    return {f"{prefix}{name}": None if value == "" or _is_blank(value) else value for name, value in row.items()}
-
-
-def _is_blank(value: Any) -> bool:
-    return isinstance(value, str) and not value.strip()
+    return {
+        f"{prefix}{name}": None if isinstance(value, str) and not value.strip() else value
+        for name, value in row.items()
+    }
