@@ -67,6 +67,10 @@ class Fleet:
     def report(self, window: str) -> Report:
         return read_report(self.run.services.store, report_name(PARENT, window))
 
+    def is_idle(self, window: str) -> bool:
+        """It says so; one that has just begun has said nothing yet."""
+        return any(self.run.services.store.list(report_name(PARENT, window))) and self.report(window).is_idle
+
 
 @asynccontextmanager
 async def fleet(first: str, last: str, **rest: Any) -> AsyncIterator[Fleet]:

@@ -70,7 +70,7 @@ def test_a_window_whose_parent_is_silent_stands_still_and_goes_on_with_its_next_
             silent_for(4)
             window = window or found.window(*days(1, 20))
             await found.until(lambda: "no heartbeat of the parent" in caplog.text)
-            await found.until(lambda: found.report("2025-01-01").is_idle)
+            await found.until(lambda: found.is_idle("2025-01-01"))
             asked = place.upstream.calls.report()["total"]
             assert (2 if has_begun else 0) <= asked < 20
             await asyncio.sleep(4 * SHORTEST_STEP_S)
