@@ -170,11 +170,15 @@ async def land_partition(run: Run, key: str, begun: Slot | None = None) -> str:
     """Lands one partition; the effect is in object storage, ledger and work set, the result is only a word.
 
     The slot is held for the source's calls, not while their answers are stored or the step waits to be tried again, so
-    that neither a distant storage nor failing dates starve the others. ``begun`` is given back with a good answer.
+    that neither a distant storage nor failing dates starve the others. ``begun`` is given back with it.
     """
 
     def work(slot: Slot) -> Manifest:
-        return land(run, key, slot.answered, begun.answered if begun else nothing)
+        def answered() -> None:
+            for place in filter(None, (slot, begun)):
+                place.answered()
+
+        return land(run, key, answered)
 
     def done() -> str | None:
         return DONE_BY_LIVE if key in run.work.done_elsewhere else None

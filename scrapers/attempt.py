@@ -51,14 +51,9 @@ def nothing(*_: object) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """Who asks the source, and who is told when an attempt's last call is over, and when its answer is good.
-
-    Where a partition may take several calls, only the answer shows whether another one follows: there ``called`` is
-    told with ``answered``.
-    """
+    """Who asks the source, and who is told (``answered``) when an attempt has nothing more to ask."""
 
     client: Fetcher
-    called: Callable[[], None] = nothing
     answered: Callable[[], None] = nothing
 
 
@@ -251,16 +246,7 @@ class Attempt:
             raise Truncated(f"stopped at the cap of {MAX_PAGES} pages; landed pages are kept")
         if (self._course.reading, request) in self._asked:
             raise SourceContractError(f"the source sends us back to a page already read, cursor {request.cursor!r}")
-        if self._records and self._scraper.asks_once:
-            raise SourceContractError(
-                "the scraper asks for a second page and declares no pages; nothing more was asked",
-                hint="set is_paginated of this scraper",
-                of_scraper=True,
-            )
         page = self._asking.client.fetch(request, len(self._records) + 1)
-        if self._scraper.asks_once:
-            # To read it takes 2 ms beside a batch that is read, and a quick call 50.
-            self._asking.called()
         source, landing = self._scraper.source, self._landing
         try:
             findings = self._inspected(page)
@@ -292,7 +278,6 @@ class Attempt:
             return error
         if self._course.next is None:
             # While it is stored, the next partition may ask.
-            self._asking.called()
             self._asking.answered()
         return None
 

@@ -441,11 +441,6 @@ class Scraper(ABC):
         return self.is_paginated or self.result_cap > 0 or bool(self.sweeps or self.feeds_on)
 
     @property
-    def asks_once(self) -> bool:
-        """Whether one answer is all of a partition; of several hosts another one may be asked for the rest."""
-        return not (self.takes_several_calls or self.hosts)
-
-    @property
     def account_name(self) -> str:
         """Whose rate, quota and cooldown count: the declared account, else the source itself."""
         return self.account or self.source

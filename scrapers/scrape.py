@@ -47,7 +47,6 @@ class ScrapeContext:
         fetches_again: What is landed of listed items is fetched again, as is everything else in such a run.
         listed: Of a source that feeds on another: what that has of a partition; None where it is not done with it.
         behind: The attempt that was landed last of what is scraped, as the ledger has it; a new one sorts behind it.
-        called: Called as soon as nothing more is asked; the answer has then still to be read.
         answered: Called as soon as the source has given all of a good answer, which has then still to be stored.
     """
 
@@ -61,7 +60,6 @@ class ScrapeContext:
     sweep_since: dt.datetime | None = None
     fetches_again: bool = False
     listed: Callable[[Partition], Listed | None] | None = None
-    called: Callable[[], None] = nothing
     answered: Callable[[], None] = nothing
     behind: str = ""
 
@@ -71,7 +69,7 @@ class ScrapeContext:
 
     def attempt(self, partition: Partition, attempt_id: str, items: Mapping[str, str] | None = None) -> Attempt:
         """A new one; ``items`` by version, of a source that feeds on another."""
-        asking = Asking(self.client, self.called, self.answered)
+        asking = Asking(self.client, self.answered)
         return Attempt(partition, attempt_id, scraper=self.scraper, asking=asking, landing=self.landing, items=items)
 
     def land(self, attempt: Attempt, fed_by: str = "") -> Manifest:

@@ -61,12 +61,9 @@ _WITHOUT_CALL = (BudgetExhausted, ConfigurationError, LandingUnavailable, LeaseH
 """A try that ends so made no call, or its answer came."""
 
 
-def land(run: Run, key: str, called: Callable[[], None] = nothing, answered: Callable[[], None] = nothing) -> Manifest:
-    """Scrapes one partition and records it as landed. Blocking.
-
-    ``called`` is told when it asks no more, ``answered`` when its answer is good, too.
-    """
-    context = _context(run, [key], called, answered)
+def land(run: Run, key: str, answered: Callable[[], None] = nothing) -> Manifest:
+    """Scrapes one partition and records it as landed; ``answered`` is called when it asks no more. Blocking."""
+    context = _context(run, [key], answered)
     run.tally.begin_try(key)
     with _failures_counted(run, key):
         known = _still_true(run, key)
@@ -76,11 +73,11 @@ def land(run: Run, key: str, called: Callable[[], None] = nothing, answered: Cal
     return take(run, manifest)
 
 
-def land_together(run: Run, keys: Sequence[str], called: Callable[[], None] = nothing) -> SpanResult:
+def land_together(run: Run, keys: Sequence[str], answered: Callable[[], None] = nothing) -> SpanResult:
     """Scrapes consecutive partitions by one call. Each manifest has still to be taken. Blocking."""
     run.tally.begin_try(*keys)
     with _failures_counted(run, *keys):
-        return scrape_span([run.work.partitions[key] for key in keys], _context(run, keys, called))
+        return scrape_span([run.work.partitions[key] for key in keys], _context(run, keys, answered))
 
 
 def was_not_made(error: BaseException) -> bool:
@@ -169,9 +166,7 @@ def take(run: Run, manifest: Manifest) -> Manifest:
     return manifest
 
 
-def _context(
-    run: Run, keys: Sequence[str], called: Callable[[], None] = nothing, answered: Callable[[], None] = nothing
-) -> ScrapeContext:
+def _context(run: Run, keys: Sequence[str], answered: Callable[[], None] = nothing) -> ScrapeContext:
     if run.client is None:
         raise ConfigurationError(
             f"mode {run.asked.mode.value} makes no call", source=run.source, partition=keys[0], stage="scrape"
@@ -185,7 +180,6 @@ def _context(
         resume_within=dt.timedelta(hours=run.services.settings.checkpoint_max_age_h),
         fetches_again=run.asked.mode is Mode.FULL,
         listed=partial(_listed, run) if run.kit.scraper.feeds_on else None,
-        called=called,
         answered=answered,
         behind=max((entry.attempt for entry in run.ledger.known_of(keys).values()), default=""),
     )

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 
 
 class Slot:
-    """One place. Its partition gives it back after its last call, or at the latest when it is done with."""
+    """One place. Its partition gives it back with its last answer, or at the latest when it is done with."""
 
     def __init__(self, free: Callable[[], None], *, until_stored: bool) -> None:
         self._free = free

@@ -82,7 +82,7 @@ def weather_aims(count: int, found: Mapping[str, Mapping[str, Any]]) -> list[Aim
         for kinds in (("read", "stat"), ("write",))
     )
     more_ms = (far["slot_s"] - of_source) / count * 1000
-    held = f"{more_ms:.0f} ms a date: the shared rate's next turn is written, and threads wait for each other"
+    held = f"{more_ms:.0f} ms a date: the shared rate's next turn is written, answers are read, threads wait"
     aims = [
         Aim("time in cloud weather / without weather", aimed, far["wall_s"] / near["wall_s"], left),
         Aim("a place at the source is held / the call takes", 1.1, far["slot_s"] / of_source, held),

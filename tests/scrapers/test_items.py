@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from alerting.errors import NotSettled, SourceContractError
+from alerting.errors import NotSettled
 from alerting.memory_store import MemoryObjectStore
 from scrapers.base import Findings, Page, Request, Scraper
 from scrapers.landing import Landing
@@ -107,20 +107,3 @@ def test_several_pages_are_empty_when_each_of_them_is_proven_to_be():
     assert evidence(0, 0, 0) == "3 pages, each proven empty; the last: 200, count 0"
     assert evidence(0, None, 0) == ""
     assert evidence(0, 2, 0) == ""
-
-
-def test_a_source_that_declares_no_pages_is_asked_for_no_second_one():
-    kind = type("Undeclared", (Games,), {"is_paginated": False})
-    api, asked = Api(GAMES), list[str]()
-    context = ScrapeContext(
-        scraper=kind(),
-        client=api,
-        landing=Landing(MemoryObjectStore()),
-        backfill_id="b",
-        code_version="0",
-        called=lambda: asked.append("the place is free"),
-    )
-    with pytest.raises(SourceContractError, match="declares no pages") as caught:
-        scrape(DAY, context)
-    assert (api.calls, asked) == (1, ["the place is free"])
-    assert caught.value.facts["of_scraper"]

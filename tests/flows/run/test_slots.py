@@ -16,8 +16,6 @@ from flows.dates import DONE_BY_LIVE, NOT_ATTEMPTED, land_partition
 from flows.run.plain_orchestrator import PlainOrchestrator
 from flows.run.run import Run
 from flows.run.slots import Slots
-from scrapers import client
-from scrapers.sources.bdl_box_scores import BdlBoxScores
 
 SOURCE, DAY = "bdl_box_scores", "2025-01-03"
 
@@ -70,32 +68,6 @@ def test_no_more_threads_than_places_are_at_the_source(until_stored: bool) -> No
     for thread in threads:
         thread.join(60)
     assert most == 3
-
-
-def test_a_place_is_free_while_an_answer_is_read_and_a_date_is_begun_until_it_is_good(place, monkeypatch):
-    free = dict[str, int]()
-
-    async def story() -> None:
-        with Run(place.services, Asked(source=SOURCE, max_concurrency=1), "bf-1", PlainOrchestrator()) as run:
-            run.work.partitions = {one.key: one for one in place.partitions(DAY, 1)}
-            inspect, problem_in = BdlBoxScores.inspect, client.problem_in
-
-            def looked(*given: Any) -> Any:
-                free["answer looked at"] = run.slots._free
-                return problem_in(*given)
-
-            def inspected(*given: Any) -> Any:
-                free["answer read"], free["begun"] = run.slots._free, run.begun._free._value
-                return inspect(*given)
-
-            monkeypatch.setattr(client, "problem_in", looked)
-            monkeypatch.setattr(BdlBoxScores, "inspect", inspected)
-            async with run.begun.taken() as begun:
-                assert await land_partition(run, DAY, begun) == "landed"
-
-    asyncio.run(story())
-    # A refusal is known before the next call is made, and of dates that cannot be read no more than two are begun.
-    assert free == {"answer looked at": 0, "answer read": 1, "begun": 1}
 
 
 def _in_line(place: Any, then: Callable[[Run, Awaitable[str]], Awaitable[None]]) -> None:
