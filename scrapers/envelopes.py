@@ -87,19 +87,8 @@ _GOES_ON = "continue"
 _TOO_MANY = 429
 _YES = ("true", "yes", "y")
 _LAST = {
-    "eof",
-    "iseof",
-    "atend",
-    "isend",
-    "end",
-    "last",
-    "islast",
-    "lastpage",
-    "islastpage",
-    "isfinalpage",
-    "endofstream",
-    "endofrecords",
-    "endoflist",
+    *("last", "islast", "lastpage", "islastpage", "isfinalpage", "endofstream", "endofrecords", "endoflist"),
+    *("eof", "iseof", "end", "isend", "atend"),
 }
 _PAGES = {"totalpages", "pagecount", "numpages", "lastpage", "nbpages", "totalpagecount", "totalpage", "pagetotal"}
 _PAGES |= {"numberofpages", "totalnumberofpages", "maxpage", "maxpages", "lastpagenumber", "pagestotal"}

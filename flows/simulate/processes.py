@@ -26,7 +26,7 @@ from flows.simulate.world import Answers
 from scrapers.answers import Answer
 
 _AT_A_TIME = 20
-MEMORY = "/dev/shm"  # noqa: S108 - folders of it have names that nobody can guess
+_MEMORY = "/dev/shm"  # noqa: S108 - folders of it have names that nobody can guess
 """Where Linux keeps folders in memory."""
 _COLLECTED_AT = (20_000, 20, 50)
 LEAST_EACH = 50
@@ -55,7 +55,7 @@ def outcomes(
     Only this process asks the source: a schedule that asks for something new is done here.
     """
     if processes == 1:
-        with _rarely_collected(), staged_in_memory():
+        with _rarely_collected(), _staged_in_memory():
             for seed in seeds:
                 yield outcome_of(subject, truth, seed, faults=faults)
         return
@@ -73,13 +73,13 @@ def outcomes(
 
 
 @contextlib.contextmanager
-def staged_in_memory() -> Iterator[None]:
+def _staged_in_memory() -> Iterator[None]:
     """Runs stage their rows on no disk: a folder of one takes a millisecond to remove, three of them are a fifteenth of
     a schedule.
     """
     before = tempfile.tempdir
-    if os.access(MEMORY, os.W_OK | os.X_OK):
-        tempfile.tempdir = MEMORY
+    if os.access(_MEMORY, os.W_OK | os.X_OK):
+        tempfile.tempdir = _MEMORY
     try:
         yield
     finally:
@@ -131,7 +131,7 @@ def _outcomes(seeds: Sequence[int], faults: bool) -> list[Outcome | None]:
     assert _here is not None
     subject, truth = _here
     found: list[Outcome | None] = []
-    with without_server(), staged_in_memory():
+    with without_server(), _staged_in_memory():
         for seed in seeds:
             outcome = outcome_of(subject, truth, seed, faults=faults)
             found.append(None if subject.answers.unanswered else outcome)
