@@ -174,6 +174,15 @@ class Bench:
         """Starts counting again."""
         self.upstream("/gapless/calls", method="DELETE")
 
+    def mails_of_a_dead_run(self, backfill_id: str, count: int) -> list[dict[str, Any]]:
+        """Its mails, when there are ``count``: the watchdog that Prefect starts for a run that crashed may be at work
+        on them while one that a test starts has nothing left to do."""
+        deadline = time.monotonic() + 60
+        while len(found := self.mails(backfill_id)) < count:
+            assert time.monotonic() < deadline, [mail["subject"] for mail in found]
+            time.sleep(0.2)
+        return found
+
     def mails(self, backfill_id: str) -> list[dict[str, Any]]:
         """Mails of one backfill, oldest first."""
         inbox = self.stack.urls()["inbox"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -42,8 +42,8 @@ def hashes(bench: Bench, days: tuple[str, str]) -> dict[str, tuple[int, str]]:
     return {table: bench.table_hash(table, *days) for table in TABLES}
 
 
-def subjects(bench: Bench, backfill_id: str) -> list[str]:
-    return [re.sub(r"[\] ,].*", "", mail["subject"].split("][")[1]) for mail in bench.mails(backfill_id)]
+def subjects(mails: Iterable[Mapping[str, Any]]) -> list[str]:
+    return [re.sub(r"[\] ,].*", "", mail["subject"].split("][")[1]) for mail in mails]
 
 
 def test_resume_publishes_what_the_mail_showed_and_records_who(bench: Bench) -> None:
@@ -69,7 +69,7 @@ def test_resume_publishes_what_the_mail_showed_and_records_who(bench: Bench) -> 
     assert ended.message == "COMPLETE: 3 partitions: 3 verified; publish by maria", ended.message
     assert hashes(bench, days)[TABLES[0]][0] < before[TABLES[0]][0]
     assert set(bench.verdicts(*days).values()) == {"verified"}
-    assert subjects(bench, backfill_id) == ["REVIEW", "OK"]
+    assert subjects(bench.mails(backfill_id)) == ["REVIEW", "OK"]
 
 
 def test_a_command_decides_and_ends_the_suspended_run(bench: Bench) -> None:
@@ -81,7 +81,7 @@ def test_a_command_decides_and_ends_the_suspended_run(bench: Bench) -> None:
     assert bench.wait(run_id).state_type == "CANCELLED"
     assert hashes(bench, days) == before
     assert set(bench.verdicts(*days).values()) == {"verified"}
-    assert subjects(bench, backfill_id) == ["REVIEW", "CANCELLED"]
+    assert subjects(bench.mails(backfill_id)) == ["REVIEW", "CANCELLED"]
 
 
 def test_a_publishing_killed_between_two_tables_is_finished_by_the_watchdog(bench: Bench, tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_a_publishing_killed_between_two_tables_is_finished_by_the_watchdog(benc
     after = hashes(bench, days)
     assert after[TABLES[0]] == between[TABLES[0]]
     assert after[TABLES[1]] != before[TABLES[1]]
-    assert subjects(bench, backfill_id) == ["REVIEW", "OK"]
+    assert subjects(bench.mails_of_a_dead_run(backfill_id, 2)) == ["REVIEW", "OK"]
     name = build_services().warehouse.name_of
     (orphans,) = build_services().warehouse.query(
         f"SELECT COUNT(*) AS n FROM {name(TABLES[1])} S LEFT JOIN {name(TABLES[0])} G USING (game_key) "

@@ -160,7 +160,7 @@ def test_a_killed_sender_leaves_one_mail_that_somebody_else_sends(
     assert killed.state_type == "CRASHED", killed.message
     closed = bench.wait(bench.start_deployment("watchdog/watchdog"))
     assert closed.state_type == "COMPLETED", closed.message
-    mails = bench.mails(killed.backfill_id)
+    mails = bench.mails_of_a_dead_run(killed.backfill_id, 1)
     assert len({mail["message_id"] for mail in mails}) == 1, [mail["subject"] for mail in mails]
     assert failing in mails[0]["text"]
     # The mail is there a moment before its sender, a hook or the watchdog, writes that it is.
