@@ -11,6 +11,9 @@ Prefect's server begins most transactions deferred: two requests that read and t
 and its client sleeps 2 s and more before it asks again. Thirty-one one-date subflows met that 3 to 14 times a run, and
 once waited a minute; with the lock taken first, never. Prefect itself begins like this where a state changes. Postgres
 is untouched.
+
+What a transaction reads over a second connection must not wait for that lock: who pauses a work queue would wait for
+himself, and every writer with him, until SQLite gives up after a minute.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from typing import Any
 
 import prefect.server.api.server
 from prefect.cli import app
-from prefect.server.database.configurations import AioSqliteConfiguration
+from prefect.server.database.configurations import SQLITE_BEGIN_MODE, AioSqliteConfiguration
 from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
 
 from deployments.local.browser_guard import GuardedApp
@@ -43,7 +46,13 @@ async def _begin_immediate(
     with_for_update: bool = True,  # noqa: ARG001  # the server passes it
 ) -> AsyncGenerator[AsyncSessionTransaction, None]:
     async with _begin_transaction(self, session, with_for_update=True) as transaction:
-        yield transaction
+        # The first statement on a connection begins, in the mode of its task: here this one does, and no other.
+        await session.connection()
+        mode = SQLITE_BEGIN_MODE.set(None)
+        try:
+            yield transaction
+        finally:
+            SQLITE_BEGIN_MODE.reset(mode)
 
 
 def take_write_lock_at_begin() -> None:

@@ -7,7 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
+
+from deployments.local.prefect_children import FIRST_START_TIMEOUT_S, start_server
+from deployments.local.processes import free_port, wait_ready
 
 READ_THEN_WRITE_TWICE = """
 import asyncio, sys
@@ -89,3 +93,17 @@ def test_the_server_refuses_a_foreign_host_and_its_own_automations_still_reach_i
     )
     served, refused, itself = done.stdout.split()
     assert (served, refused[0], itself) == ("200", "4", "200"), done.stderr[-2000:]
+
+
+def test_a_paused_work_queue_keeps_no_writer_of_the_server_waiting(tmp_path: Path) -> None:
+    port = free_port()
+    server = start_server(tmp_path, tmp_path / "log", port=port, auth="a:b", environment={})
+    try:
+        wait_ready([server], FIRST_START_TIMEOUT_S)
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}/api", auth=("a", "b"), timeout=120) as client:
+            client.post("/work_pools/", json={"name": "pool", "type": "process"}).raise_for_status()
+            client.post("/work_pools/pool/queues", json={"name": "queue"}).raise_for_status()
+            client.patch("/work_pools/pool/queues/queue", json={"is_paused": True}).raise_for_status()
+            assert client.get("/work_pools/pool/queues/queue").json()["status"] == "PAUSED"
+    finally:
+        server.stop()
