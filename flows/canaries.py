@@ -17,7 +17,7 @@ from alerting.errors import CriticalError
 from flows.dates import dates, land_window
 from flows.ledger.ledger import Verdict
 from flows.log import partition_logger
-from flows.planning.canary import CanaryResult, canary_size, choose_canaries, drift, passes_by_itself
+from flows.planning.canary import CanaryResult, canary_size, choose_canaries, drift, passes_by_itself, unlike
 from flows.planning.plan import Plan
 from flows.process import Told, load_batch, to_load
 from flows.run.cost_history import cost_so_far, learn_from_canaries
@@ -46,7 +46,8 @@ async def try_canaries(run: Run, plan: Plan) -> Plan:
     run.canary_trial.begin(chosen)
     try:
         await canaries.land_and_read()
-        found = drift(canaries.read_result(), run.history)
+        read = canaries.read_result()
+        found = drift(read, run.history)
         if found:
             await canaries.loaded()
     except BaseException:
@@ -57,6 +58,8 @@ async def try_canaries(run: Run, plan: Plan) -> Plan:
         run.note(f"red flag, canary: {found}; {len(chosen)} of {len(plan.to_fetch):,} dates tried, no other one")
         run.stop(_flag(run, found), "scrape")
     else:
+        if odd := unlike(read, run.history):
+            run.note(f"canary: {odd}")
         partition_logger().info("canary: landed and read as expected; the others begin")
         run.canary_trial.go_on(canaries.verify())
     return rest

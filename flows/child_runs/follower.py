@@ -257,6 +257,7 @@ class Follower:
             bytes_landed=run.client.received_bytes if run.client else 0,
             waited_s=run.kit.budget.waited_s,
             landed_rows=run.tally.rows,
+            landed_months=run.tally.months,
             storage_writes=used.storage_writes,
             storage_reads=used.storage_reads,
             outcomes=tuple(self._recorder.outcomes),

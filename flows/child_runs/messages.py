@@ -18,6 +18,7 @@ from alerting import errors
 from alerting.errors import CriticalError
 from alerting.object_store import ObjectMissing, ObjectStore
 from alerting.versioned_record import VersionedRecord, unreadable
+from flows.planning.history import MonthRows
 from flows.planning.stored_plan import run_prefix
 
 
@@ -95,6 +96,7 @@ class Report(BaseModel):
     bytes_landed: int = 0
     waited_s: float = 0.0
     landed_rows: int = 0
+    landed_months: dict[int, MonthRows] = {}
     storage_writes: int = 0
     storage_reads: int = 0
     outcomes: tuple[Outcome, ...] = ()

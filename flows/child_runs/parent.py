@@ -17,6 +17,7 @@ from flows.child_runs.messages import (
     reports_prefix,
     write_orders,
 )
+from flows.planning.history import beyond
 from flows.run.decision import Action
 from flows.run.run import Run
 from scrapers.scrape import utc_now
@@ -72,6 +73,7 @@ class Windows:
                     self._fed[found.name] = len(report.outcomes)
                     continue
                 self._run.tally.add_rows(report.landed_rows - before.landed_rows)
+                self._run.tally.add_months(beyond(report.landed_months, before.landed_months))
                 self._feed(found.name, report)
             self._has_looked, self._looked_s = True, looked_s
             self._run.tally.set_spent_elsewhere(

@@ -9,13 +9,16 @@ from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
 
 from alerting.errors import LandingUnavailable, SourceContractError, WarehouseBusy
-from flows.planning.history import SourceHistory
+from alerting.wording import plural
+from flows.planning.history import SourceHistory, month_of
 from scrapers.partition import Partition
 
 LARGE_PLAN = 100
 DEFAULT_CANARIES = 3
 # Between a tenth and ten times the rows of earlier runs is a season; beyond it is another answer.
 VOLUME_FACTOR = 10.0
+# Fewer dates of a month are no measure of it: three of the All-Star break have a tenth of the others' rows.
+MEASURE_DATES = 5
 
 
 def canary_size(asked: int, to_fetch: int) -> int:
@@ -83,11 +86,29 @@ def drift(result: CanaryResult, history: SourceHistory) -> str:
     unseen = sorted(result.unknown_fields - history.known_unknown_fields)
     if history.runs and unseen:
         return f"the source sends fields that no earlier run saw: {', '.join(unseen[:5])}"
-    usual = history.rows_per_partition
-    # A date that is empty with proof, as those of an off-season are, says nothing of the others' volume.
-    counts = [count for count in result.rows.values() if count]
-    if usual and counts:
-        found = sum(counts) / len(counts)
-        if found > VOLUME_FACTOR * usual or found < usual / VOLUME_FACTOR:
-            return f"{found:,.1f} rows a date, earlier runs had {usual:,.1f}"
+    # Seasons differ by month: what an off-season's few dates had is no measure of the others.
+    months = {key: history.usual_in(month_of(key)) for key in result.rows}
+    measured = {key: one.a_date for key, one in months.items() if one.dates >= MEASURE_DATES and result.rows[key]}
+    found, usual = _mean([result.rows[key] for key in measured]), _mean(list(measured.values()))
+    if _is_far(found, usual):
+        return f"{found:,.1f} rows a date, earlier runs had {usual:,.1f} in the same months"
     return ""
+
+
+def unlike(result: CanaryResult, history: SourceHistory) -> str:
+    """What is odd about the canaries' rows where too little is known to stop the others for it, "" for nothing."""
+    usual = history.usual
+    # A date that is empty with proof, as those of an off-season are, says nothing of the others' volume.
+    found = _mean([count for count in result.rows.values() if count])
+    if not _is_far(found, usual.a_date) or drift(result, history):
+        return ""
+    known = f"{plural(usual.dates, 'date')} of earlier runs had {usual.a_date:,.1f}"
+    return f"{found:,.1f} rows a date, {known}, in other months or too few to judge by; the others begin"
+
+
+def _mean(counts: Sequence[float]) -> float:
+    return sum(counts) / len(counts) if counts else 0.0
+
+
+def _is_far(found: float, usual: float) -> bool:
+    return bool(found and usual) and not usual / VOLUME_FACTOR <= found <= usual * VOLUME_FACTOR

@@ -33,6 +33,7 @@ def cost_of(run: Run, facts: RunFacts) -> RunCost | None:
         units=facts.units or 0,
         bytes_landed=facts.bytes_landed or 0,
         rows=run.tally.rows,
+        months=run.tally.months,
         bigquery_jobs=facts.bigquery_jobs or 0,
         busy_s=max((facts.wall_s or 0.0) - waited_s, 0.0),
         concurrency=concurrency,

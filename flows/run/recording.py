@@ -250,7 +250,7 @@ def _overruled(run: Run) -> dict[str, str]:
 def _count_answer(run: Run, manifest: Manifest) -> None:
     answer_s = sum(page.elapsed_s for page in manifest.pages)
     run.tally.add_answer(answer_s)
-    run.tally.add_rows(sum(manifest.counts.values()))
+    run.tally.add_landed(manifest.partition, sum(manifest.counts.values()))
     run.obey(run.breaker.succeeded("scrape", utc_now(), answer_s))
 
 

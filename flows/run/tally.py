@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
 
+from flows.planning.history import MonthRows, month_of
 from processors.receipt import Receipt
 
 
@@ -22,6 +23,7 @@ class Tally:
         self._tries: Counter[str] = Counter()
         self._cut_bodies: Counter[str] = Counter()
         self._rows = 0
+        self._months: dict[int, MonthRows] = {}
         self._failed_calls = 0
         self._sweep_pages = 0
         self._answers_s: list[float] = []
@@ -58,6 +60,18 @@ class Tally:
         """Rows that were landed, by this process or a window of the run."""
         with self._lock:
             self._rows += rows
+
+    def add_months(self, months: Mapping[int, MonthRows]) -> None:
+        """The same rows by calendar month, of dates that have some."""
+        with self._lock:
+            for month, one in months.items():
+                self._months[month] = self._months.get(month, MonthRows()) + one
+
+    def add_landed(self, key: str, rows: int) -> None:
+        """A partition was landed by this process, with so many rows."""
+        self.add_rows(rows)
+        if rows:
+            self.add_months({month_of(key): MonthRows(dates=1, rows=rows)})
 
     def set_sweep_pages(self, pages: int) -> None:
         """A sweep is whole, and took so many pages."""
@@ -117,6 +131,12 @@ class Tally:
         """Rows landed."""
         with self._lock:
             return self._rows
+
+    @property
+    def months(self) -> dict[int, MonthRows]:
+        """Rows landed, by calendar month, and on how many dates."""
+        with self._lock:
+            return dict(self._months)
 
     @property
     def answers_s(self) -> list[float]:

@@ -26,6 +26,7 @@ from flows.child_runs.parent import attach_windows
 from flows.ledger.ledger import Verdict
 from flows.ledger.verdicts import resumes_at
 from flows.parameters import Engine
+from flows.planning.history import MonthRows
 from flows.run.plain_orchestrator import PlainOrchestrator
 from flows.run.run import Run
 from flows.settings import Settings
@@ -87,11 +88,13 @@ def test_every_outcome_is_counted_once_however_often_a_window_reports(parent: Ru
     outcomes: tuple[Outcome, ...] = ()
     for number in range(1, 10):
         outcomes += (Outcome(cause="E 1") if number % 2 else Outcome(answer_s=0.1),)
-        write_report(store, PARENT, "w1", Report(calls=number, landed_rows=10 * number, outcomes=outcomes))
+        months = {1: MonthRows(dates=number, rows=10 * number)}
+        report = Report(calls=number, landed_rows=10 * number, landed_months=months, outcomes=outcomes)
+        write_report(store, PARENT, "w1", report)
         parent.windows.look()
         parent.windows.look()
     assert parent.tally.calls == 9
-    assert parent.tally.rows == 90
+    assert (parent.tally.rows, parent.tally.months) == (90, {1: MonthRows(dates=9, rows=90)})
     assert len(parent.tally.answers_s) == 4
     assert parent.stopped_by is None, "5 failures of 9 are no sample yet"
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.planning.canary import CanaryResult, choose_canaries, drift
-from flows.planning.history import RunCost, SourceHistory
+from flows.planning.canary import MEASURE_DATES, CanaryResult, choose_canaries, drift, unlike
+from flows.planning.history import MonthRows, RunCost, SourceHistory
 from scrapers.partition import partitions_between
 
 NOW = dt.datetime(2025, 2, 1, 12, tzinfo=dt.UTC)
@@ -24,6 +24,7 @@ def history(rows: int = 1000) -> SourceHistory:
         calls=100,
         bytes_landed=1,
         rows=rows,
+        months={1: MonthRows(dates=100, rows=rows)},
         bigquery_jobs=4,
         busy_s=10,
         concurrency=8,
@@ -46,17 +47,20 @@ def test_there_are_never_more_than_asked_and_one_seed_gives_one_choice(count: in
 @pytest.mark.parametrize(
     ("result", "said"),
     [
-        (CanaryResult({"d": 10}), ""),
-        (CanaryResult({"d": 10}, {"e": "SourceContractError"}), "1 of 2 canary dates failed"),
-        (CanaryResult({"d": 10, "f": 10}, {"e": "SourceContractError"}), ""),
-        (CanaryResult({"d": 10, "f": 10}, {"e": "AuthenticationError"}), "1 of 3 canary dates failed"),
-        (CanaryResult({"d": 10}, unknown_fields=frozenset({"t.known"})), ""),
-        (CanaryResult({"d": 10}, unknown_fields=frozenset({"t.new"})), "t.new"),
-        (CanaryResult({"d": 101}), "rows a date"),
-        (CanaryResult({"d": 101, "e": 0}), "101.0 rows a date"),
-        (CanaryResult({"d": 100, "e": 0}), ""),
+        (CanaryResult({"2025-01-03": 10}), ""),
+        (CanaryResult({"2025-01-03": 10}, {"2025-01-04": "SourceContractError"}), "1 of 2 canary dates failed"),
+        (CanaryResult({"2025-01-03": 10, "2025-01-05": 10}, {"2025-01-04": "SourceContractError"}), ""),
+        (
+            CanaryResult({"2025-01-03": 10, "2025-01-05": 10}, {"2025-01-04": "AuthenticationError"}),
+            "1 of 3 canary dates failed",
+        ),
+        (CanaryResult({"2025-01-03": 10}, unknown_fields=frozenset({"t.known"})), ""),
+        (CanaryResult({"2025-01-03": 10}, unknown_fields=frozenset({"t.new"})), "t.new"),
+        (CanaryResult({"2025-01-03": 101}), "rows a date"),
+        (CanaryResult({"2025-01-03": 101, "2025-01-04": 0}), "101.0 rows a date"),
+        (CanaryResult({"2025-01-03": 100, "2025-01-04": 0}), ""),
         # An off-season's first and last date and its leap day, each empty with proof.
-        (CanaryResult({"d": 0, "e": 0, "f": 0}), ""),
+        (CanaryResult({"2025-01-03": 0, "2025-01-04": 0, "2025-01-05": 0}), ""),
     ],
 )
 def test_drift_in_errors_schema_and_volume_stops_the_others(result: CanaryResult, said: str) -> None:
@@ -66,8 +70,44 @@ def test_drift_in_errors_schema_and_volume_stops_the_others(result: CanaryResult
 
 
 def test_a_tenth_of_the_usual_rows_stops_the_others() -> None:
-    assert "9.0 rows a date" in drift(CanaryResult({"d": 9, "e": 0}), history(rows=10_000))
+    assert "9.0 rows a date" in drift(CanaryResult({"2025-01-03": 9, "2025-01-04": 0}), history(rows=10_000))
 
 
 def test_a_source_without_a_history_has_nothing_to_drift_from() -> None:
     assert drift(CanaryResult({"d": 0}, unknown_fields=frozenset({"t.new"})), SourceHistory()) == ""
+
+
+def of_months(**months: MonthRows) -> SourceHistory:
+    (cost,) = history().runs
+    counted = {int(name[1:]): one for name, one in months.items()}
+    return SourceHistory(runs=(cost.model_copy(update={"months": counted}),))
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        # Two games in a month of rests, and a season begun three days ago.
+        of_months(m7=MonthRows(dates=31, rows=508)),
+        of_months(m1=MonthRows(dates=MEASURE_DATES - 1, rows=64)),
+    ],
+    ids=["other months", "few dates"],
+)
+def test_dates_of_another_part_of_the_season_or_a_few_dates_are_told_and_stop_nothing(known: SourceHistory) -> None:
+    in_season = CanaryResult({"2025-01-03": 268, "2025-01-04": 270, "2025-01-05": 0})
+    assert drift(in_season, known) == ""
+    assert "269.0 rows a date" in unlike(in_season, known)
+    assert "to judge by; the others begin" in unlike(in_season, known)
+
+
+def test_each_canary_is_measured_by_its_own_month() -> None:
+    known = of_months(m1=MonthRows(dates=300, rows=81_000), m7=MonthRows(dates=30, rows=300))
+    assert drift(CanaryResult({"2025-01-03": 268, "2025-07-04": 10}), known) == ""
+    assert drift(CanaryResult({"2025-01-03": 9, "2025-07-04": 10}), known).startswith("9.5 rows a date, earlier")
+    assert drift(CanaryResult({"2025-07-04": 268}), known).endswith("earlier runs had 10.0 in the same months")
+    assert unlike(CanaryResult({"2025-07-04": 268}), known) == "", "it is stopped for that"
+
+
+def test_dates_without_rows_make_those_with_rows_no_fewer() -> None:
+    (cost,) = history(rows=536).runs
+    rests = SourceHistory(runs=(cost.model_copy(update={"months": {1: MonthRows(dates=2, rows=536)}}),))
+    assert unlike(CanaryResult({"2025-01-03": 268}), rests) == ""

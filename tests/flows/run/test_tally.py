@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from flows.planning.history import MonthRows
 from flows.run.tally import Tally
 from processors.receipt import Receipt
 
@@ -33,7 +34,8 @@ def test_every_count_is_complete_when_many_threads_add_to_all_of_them() -> None:
     adding: list[Callable[[int], object]] = [
         lambda number: tally.begin_try("a", f"b{number % 2}"),
         lambda _: tally.add_answer(0.5),
-        lambda _: tally.add_rows(3),
+        lambda _: tally.add_landed("2025-01-03", 3),
+        lambda _: tally.add_landed("2025-01-04", 0),
         lambda number: tally.add_receipt(receipt(number)),
         lambda _: tally.set_spent_elsewhere({"calls": 5, "waited_s": 1.5}),
     ]
@@ -44,6 +46,7 @@ def test_every_count_is_complete_when_many_threads_add_to_all_of_them() -> None:
     assert (tally.tries("a"), tally.tries("b0"), tally.tries("b1")) == (TIMES, TIMES // 2, TIMES // 2)
     assert tally.answers_s == [0.5] * TIMES
     assert tally.rows == 3 * TIMES
+    assert tally.months == {1: MonthRows(dates=TIMES, rows=3 * TIMES)}
     assert sorted(one.receipt_id for one in tally.receipts) == sorted(f"r{number}" for number in range(TIMES))
     assert (tally.calls, tally.elsewhere("waited_s"), tally.elsewhere("bytes_landed")) == (12, 1.5, 0)
     assert sum(one.result() for one in flushes) == 50
