@@ -31,7 +31,7 @@ from flows.coordination.kept_lease import kept_alive
 from flows.coordination.lease import Lease
 from flows.coordination.lease_loan import acquire_when_free
 from flows.dropdowns import AnySource
-from flows.ledger.ledger import Verdict
+from flows.ledger.ledger import LedgerEntry, Verdict
 from flows.ledger.reviews import waiting_review
 from flows.log import lets_out_redacted, partition_logger
 from flows.mapping import map_windows
@@ -54,7 +54,7 @@ from flows.run.prefect_orchestrator import PrefectOrchestrator
 from flows.run.progress_artifact import end_progress, has_page
 from flows.run.run import Run
 from flows.run_id import daily_id_of
-from flows.wiring import Services, build_services
+from flows.wiring import Services, SourceKit, build_services
 from scrapers.base import Scraper
 from scrapers.partition import Partition, partitions_between
 from scrapers.platforms.catalogue import Versioned
@@ -62,6 +62,7 @@ from scrapers.scrape import utc_now
 
 # A year of days back is a backfill, and belongs there.
 MOST_CHANGED = 60
+_NEWEST = "newest or may have changed"
 
 
 def settled_window(scraper: Scraper, days_back: int, now: dt.datetime) -> list[Partition]:
@@ -156,6 +157,7 @@ async def daily(
     now = utc_now()
     try:
         services = build_services()
+        refuse_unknown_names(services.settings)
         await asyncio.to_thread(refuse_while_cooling, services.store, name, now)
         window = settled_window(known_scraper(services, name), days_back, now)
         if not window:
@@ -164,6 +166,7 @@ async def daily(
         if not window:
             left = "every date that would be read waits for approval, or was rejected"
             return Completed(message=f"{left}: gapless reviews --source {name}")
+        await asyncio.to_thread(_refuse_at_once, services, name, window)
         lease = await acquire_when_free(
             services,
             name,
@@ -193,6 +196,15 @@ async def _planned(
     return plan
 
 
+def _refuse_at_once(services: Services, source: str, window: Sequence[Partition]) -> None:
+    """Raises ``ConfigurationError`` for what the settings close, however long the source's lease is waited for."""
+    kit = services.source_kit(source)
+    plan, entries = _read_all(kit, [PlannedPartition(one, Path.FETCH, _NEWEST) for one in window])
+    plan = by_oracles(services, kit.scraper, plan, entries, utc_now())
+    refuse_unsaid(kit.scraper, plan.to_fetch)
+    refuse_closed(kit, plan.to_fetch)
+
+
 def _range_text(window: Sequence[Partition]) -> str:
     if window[0].is_whole:
         return plural(len(window), "entity") if len(window) > 1 else window[0].key
@@ -218,22 +230,25 @@ def live_plan(services: Services, source: str, window: list[Partition], *, ignor
 
     What a site that blocked us answers for waits, too. Raises ``ConfigurationError`` when all of it waits.
     """
-    refuse_unknown_names(services.settings)
     kit = services.source_kit(source)
-    items = [PlannedPartition(partition, Path.FETCH, "newest or may have changed") for partition in window]
     again = changed_items(services, source, {partition.key for partition in window})
-    items = sorted([*again, *items], key=lambda item: (item.partition.start, item.partition.key))
-    dated = not window[-1].is_whole
-    last = window[-1].end - dt.timedelta(days=1) if dated else NO_DATE
-    plan = Plan(source, items[0].partition.start if dated else NO_DATE, last, kit.scraper.zone, tuple(items))
-    keys = [item.partition.key for item in items]
-    entries = kit.ledger.refresh(min(keys), max(keys))
+    items = [*again, *(PlannedPartition(partition, Path.FETCH, _NEWEST) for partition in window)]
+    plan, entries = _read_all(kit, sorted(items, key=lambda item: (item.partition.start, item.partition.key)))
     refuse_unsaid(kit.scraper, plan.to_fetch)
     plan = in_order(services, kit.scraper, plan, entries, utc_now(), Waiver(ignore_requires))
     plan = by_oracles(services, kit.scraper, plan, entries, utc_now())
     plan = besides_left_alone(services, kit.scraper, plan, utc_now())
     refuse_closed(kit, plan.to_fetch)
     return plan
+
+
+def _read_all(kit: SourceKit, items: Sequence[PlannedPartition]) -> tuple[Plan, dict[str, LedgerEntry]]:
+    """The plan of all ``items``, in order of time, and what the ledger knows of them."""
+    ends = [item.partition.end for item in items if not item.partition.is_whole]
+    first, last = (items[0].partition.start, max(ends) - dt.timedelta(days=1)) if ends else (NO_DATE, NO_DATE)
+    plan = Plan(kit.source, first, last, kit.scraper.zone, tuple(items))
+    keys = [item.partition.key for item in items]
+    return plan, kit.ledger.refresh(min(keys), max(keys))
 
 
 def changed_items(services: Services, source: str, window: Collection[str]) -> list[PlannedPartition]:
