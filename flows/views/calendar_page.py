@@ -33,6 +33,7 @@ from flows.views.calendar_facts import Facts, as_json
 from scrapers.partition import VARIANT_MARK
 
 _SHOWN_GROUPS, _SHOWN_WORDS = 12, 12
+_ACCEPT = "--accept-shrink --reason WHY"
 _TEMPLATES = Path(__file__).parent / "templates"
 _CONSOLE = "https://console.cloud.google.com/storage/browser/"
 # One byte beside the letter itself for what most cells are.
@@ -83,14 +84,22 @@ class Year:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Way:
+    """What a person may do, as a command; ``when`` it is right, "" for the only way."""
+
+    command: str
+    when: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Group:
-    """A line below a calendar: what needs attention, for which reason, and the command."""
+    """A line below a calendar: what needs attention, for which reason, and the ways out."""
 
     look: Look
     count: int
     why: str
     ranges: str
-    command: str
+    ways: tuple[Way, ...]
     run: str
 
 
@@ -159,30 +168,47 @@ def templates() -> Environment:
     )
 
 
-def command_for(source: str, state: str, keys: Sequence[str]) -> str:
-    """What a person types about partitions in that state; "" where nothing is to be done."""
+def ways_for(source: str, state: str, keys: Sequence[str]) -> tuple[Way, ...]:
+    """What a person may do about partitions in that state; none where nothing is to be done."""
     if not look_of(state).needs_attention:
-        return ""
+        return ()
+    if state == "shrunk":
+        again, accept = (_run_command(source, keys, how) for how in ("--reason gap_repair", _ACCEPT))
+        return Way(again, "If the source is wrong"), Way(accept, "If it is right; else leave it, the old rows stay")
+    return (Way(_command_for(source, state, keys)),)
+
+
+def _command_for(source: str, state: str, keys: Sequence[str]) -> str:
     if state == "staged":
         return f"gapless reviews --source {source}"
     if state == UNREADABLE:
         return f"gapless reconcile {source} --apply"
     if state.startswith("failed"):
         return f"gapless retry-failed {source} --reason errors"
-    # Each only what its line is about: dates between them may be nobody's, or shrunk for another reason.
-    how = "--accept-shrink --reason WHY" if state == "shrunk" else "--reason gap_repair"
+    if any(first_date_of(key) is None for key in keys):
+        return _run_command(source, keys, "--reason gap_repair")
+    if state == "doubted":
+        # A run takes a proven empty date for done.
+        dates = sorted(key.rpartition("@")[2] for key in expand_dates(", ".join(_items(keys))))
+        return f"gapless repair {source} {_first(dates[0])} {_last(dates[-1])} --reason gap_repair"
+    if any("@" in key for key in keys):
+        return f"gapless repair {source} --reason gap_repair"
+    return _run_command(source, keys, "--reason gap_repair")
+
+
+def _run_command(source: str, keys: Sequence[str], how: str) -> str:
+    """Only what its line is about: dates between them may be nobody's, or in this state for another reason."""
     whole = [key for key in keys if first_date_of(key) is None]
     if whole:
         return f"gapless run {source} --entities {shlex.quote(','.join(sorted(whole)[:_SHOWN_WORDS]))} {how}"
-    if state != "shrunk" and any("@" in key for key in keys):
-        return f"gapless repair {source} --reason gap_repair"
-    items = compressed_items(keys, join="..")[:_SHOWN_WORDS]
+    items = _items(keys)
     dates = sorted(key.rpartition("@")[2] for key in expand_dates(", ".join(items)))
-    if state == "doubted":
-        # A run takes a proven empty date for done.
-        return f"gapless repair {source} {_first(dates[0])} {_last(dates[-1])} {how}"
     listed = f" --dates {shlex.quote(','.join(items))}" if len(items) > 1 or "@" in items[0] else ""
     return f"gapless run {source} {_first(dates[0])} {_last(dates[-1])}{listed} {how}"
+
+
+def _items(keys: Sequence[str]) -> list[str]:
+    return compressed_items(keys, join="..")[:_SHOWN_WORDS]
 
 
 def _first(key: str) -> str:
@@ -226,8 +252,8 @@ def _group(source: str, one: Attention) -> Group:
     keys = [cell.partition.key for cell in one.cells]
     ranges = cut_items(one.ranges.split(", "), _SHOWN_WORDS)
     why = printable(one.why or one.state)
-    command = command_for(source, one.state, keys)
-    return Group(look_of(one.state), len(keys), why, printable(ranges), printable(command), printable(one.last_run))
+    ways = tuple(Way(printable(way.command), way.when) for way in ways_for(source, one.state, keys))
+    return Group(look_of(one.state), len(keys), why, printable(ranges), ways, printable(one.last_run))
 
 
 def _years(cells: Sequence[Cell], facts: Facts, *, is_alone: bool) -> Iterator[Year]:

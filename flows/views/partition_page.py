@@ -13,7 +13,7 @@ from alerting.outbox import Outbox
 from alerting.redaction import printable
 from alerting.wording import moment, plural, size
 from flows.truth.whole_history import history_of
-from flows.views.calendar_page import command_for, templates
+from flows.views.calendar_page import Way, templates, ways_for
 from flows.wiring import Services
 from scrapers.manifest import source_prefix
 
@@ -37,7 +37,7 @@ def partition_page(services: Services, source: str, key: str, now: dt.datetime, 
     if entry is None and not attempts:
         raise WrongUsage(f"nothing is known of {source} {printable(key)[:80]}", hint=f"gapless calendar {source}")
     facts: dict[str, str] = {}
-    state, run_url, backfill_id, commands = "unknown to the ledger", "", "", list[str]()
+    state, run_url, backfill_id, ways = "unknown to the ledger", "", "", list[Way]()
     if entry is not None:
         (cell,) = (one for one in history_of(kit.scraper, {key: entry}, {key}, now).cells if one.partition.key == key)
         state, backfill_id = cell.state, entry.backfill_id
@@ -54,7 +54,7 @@ def partition_page(services: Services, source: str, key: str, now: dt.datetime, 
         }
         owed = Outbox(services.store).read(backfill_id) if backfill_id.startswith("bf-") else None
         run_url = owed.run_facts.links.get("Prefect run", "") if owed else ""
-        commands = [command_for(source, state, [key]), f"gapless record {backfill_id}" if owed else ""]
+        ways = [*ways_for(source, state, [key]), *([Way(f"gapless record {backfill_id}")] if owed else [])]
     html: str = (
         templates()
         .get_template("partition.html.j2")
@@ -65,7 +65,7 @@ def partition_page(services: Services, source: str, key: str, now: dt.datetime, 
             facts={name: printable(value) for name, value in facts.items() if value},
             run_url=run_url if run_url.startswith(("http://", "https://")) else "",
             backfill_id=backfill_id,
-            commands=[command for command in commands if command],
+            ways=ways,
             attempts=attempts,
             left_out=f"{plural(left_out, 'older object')} not shown" if left_out else "",
             above=above,

@@ -16,7 +16,7 @@ from ten_years import NOW, daily, entities_of_days, months, towns
 
 from alerting.coverage import LOOKS
 from flows.truth.whole_history import Cell, History
-from flows.views.calendar_page import Links, calendar_page, command_for
+from flows.views.calendar_page import Links, Way, calendar_page, ways_for
 from scrapers.partition import Partition
 
 BUCKET = Links.of_bucket("gs://gapless-raw")
@@ -78,7 +78,7 @@ def test_what_needs_attention_is_told_in_words_with_its_command() -> None:
 @pytest.mark.parametrize(
     ("state", "keys", "command"),
     [
-        ("verified", ["2025-01-03"], ""),
+        ("verified", ["2025-01-03"], None),
         ("planned", ["2025-01-03", "2025-01-04"], "gapless run toy 2025-01-03 2025-01-04 --reason gap_repair"),
         (
             "planned",
@@ -86,18 +86,6 @@ def test_what_needs_attention_is_told_in_words_with_its_command() -> None:
             "gapless run toy 2025-01-03 2025-01-07 --dates 2025-01-03..2025-01-04,2025-01-07 --reason gap_repair",
         ),
         ("planned", ["2025-01", "2025-02"], "gapless run toy 2025-01-01 2025-02-28 --reason gap_repair"),
-        ("shrunk", ["2025-01-03"], "gapless run toy 2025-01-03 2025-01-03 --accept-shrink --reason WHY"),
-        (
-            "shrunk",
-            ["2025-01-03", "2025-01-09"],
-            "gapless run toy 2025-01-03 2025-01-09 --dates 2025-01-03,2025-01-09 --accept-shrink --reason WHY",
-        ),
-        ("shrunk", ["season24"], "gapless run toy --entities season24 --accept-shrink --reason WHY"),
-        (
-            "shrunk",
-            ["shop@2025-01-03"],
-            "gapless run toy 2025-01-03 2025-01-03 --dates shop@2025-01-03 --accept-shrink --reason WHY",
-        ),
         ("failed_permanent", ["2025-01-03"], "gapless retry-failed toy --reason errors"),
         ("doubted", ["2025-01-03", "2025-01-09"], "gapless repair toy 2025-01-03 2025-01-09 --reason gap_repair"),
         ("staged", ["2025-01-03"], "gapless reviews --source toy"),
@@ -106,8 +94,33 @@ def test_what_needs_attention_is_told_in_words_with_its_command() -> None:
         ("planned", ["lakers@2025-01-03"], "gapless repair toy --reason gap_repair"),
     ],
 )
-def test_the_command_is_the_one_for_its_state_and_its_kind_of_key(state: str, keys: list[str], command: str) -> None:
-    assert command_for("toy", state, keys) == command
+def test_the_command_is_the_one_for_its_state_and_its_kind_of_key(
+    state: str, keys: list[str], command: str | None
+) -> None:
+    assert ways_for("toy", state, keys) == ((Way(command),) if command else ())
+
+
+@pytest.mark.parametrize(
+    ("keys", "what"),
+    [
+        (["2025-01-03"], "2025-01-03 2025-01-03"),
+        (["2025-01-03", "2025-01-09"], "2025-01-03 2025-01-09 --dates 2025-01-03,2025-01-09"),
+        (["season24"], "--entities season24"),
+        (["shop@2025-01-03"], "2025-01-03 2025-01-03 --dates shop@2025-01-03"),
+    ],
+)
+def test_who_meets_a_shrunk_date_may_ask_again_accept_it_or_leave_it(keys: list[str], what: str) -> None:
+    assert ways_for("toy", "shrunk", keys) == (
+        Way(f"gapless run toy {what} --reason gap_repair", "If the source is wrong"),
+        Way(
+            f"gapless run toy {what} --accept-shrink --reason WHY",
+            "If it is right; else leave it, the old rows stay",
+        ),
+    )
+    cell = Cell(Partition.day(dt.date(2025, 1, 3), "UTC"), "shrunk", "fewer rows", 1, "bf-1", NOW)
+    page = calendar_page([History("toy", "", "day", (cell,))], BUCKET, NOW)
+    for way in ways_for("toy", "shrunk", ["2025-01-03"]):
+        assert f"{way.when}:<code>{way.command}</code>" in page
 
 
 def test_names_and_reasons_of_strangers_stay_text() -> None:
