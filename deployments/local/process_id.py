@@ -87,6 +87,27 @@ def _signal_group(one: ProcessId, number: signal.Signals) -> None:
             os.kill(one.pid, number)
 
 
+def began(leader: int, one: ProcessId) -> bool:
+    """Whether the process of pid ``leader`` began this one, or one that did. Linux; elsewhere never."""
+    pid = one.pid
+    while pid > 1 and pid != leader:
+        try:
+            stat = (_PROC / f"{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return False
+        pid = int(stat.rpartition(")")[2].split()[1])
+    return pid == leader
+
+
+def is_deaf(one: ProcessId) -> bool:
+    """Whether it ignores SIGTERM. Linux; elsewhere no."""
+    with contextlib.suppress(OSError):
+        for line in (_PROC / f"{one.pid}/status").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("SigIgn:"):
+                return bool(int(line.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
+    return False
+
+
 def listens(leader: ProcessId, ports: Iterable[int]) -> bool:
     """Whether the session of ``leader`` listens on all of these TCP ports. Linux; elsewhere it is believed."""
     try:

@@ -13,13 +13,16 @@ import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
 from alerting.errors import ConfigurationError, StateUnreadable
-from deployments.local.process_id import ProcessId
-from deployments.local.processes import Child, ChildFailed
+from deployments.local.gcs_emulator.server import start_gcs
+from deployments.local.process_id import TOKEN_VARIABLE, ProcessId
+from deployments.local.processes import Child, ChildFailed, Inherited, free_port, wait_ready
 from deployments.local.stack import Stack
+from deployments.local.stack_shutdown import stop_children
 from deployments.local.stack_state import StackState, save_state, state_file
 
 ROOT = Path(__file__).parents[3]
@@ -44,6 +47,20 @@ except KeyboardInterrupt:
     sys.exit(130)
 finally:
     stack.down()
+"""
+
+
+RUN = """
+import signal, sys, time, urllib.request
+
+def last_words(*_):
+    time.sleep(6)
+    print(urllib.request.urlopen(sys.argv[1], timeout=5).status, flush=True)
+    sys.exit()
+
+signal.signal(signal.SIGTERM, last_words)
+print("at work", flush=True)
+signal.pause()
 """
 
 
@@ -187,6 +204,22 @@ def test_ctrl_c_ends_the_owner_with_130_and_leaves_no_process(stack: Stack, fold
 
     assert owner.returncode == 130
     assert _wait_until_gone(everything, timeout_s=5) == []
+
+
+def test_a_run_that_is_told_to_end_by_down_still_finds_its_storage(tmp_path: Path) -> None:
+    token = {TOKEN_VARIABLE: uuid4().hex}
+    storage = start_gcs(
+        tmp_path / "gcs", tmp_path / "log", port=free_port(), inherited=Inherited(token, die_with_parent=False)
+    )
+    wait_ready([storage])
+    command = [sys.executable, "-c", RUN, f"{storage.endpoint}/storage/v1/b"]
+    environment = {**os.environ, **token}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True) as run:
+        assert run.stdout is not None
+        assert run.stdout.readline() == "at work\n"
+        stop_children(StackState(token=token[TOKEN_VARIABLE], children=[storage]))
+        assert run.communicate(timeout=10) == ("200\n", None)
+    assert not storage.alive()
 
 
 @pytest.mark.parametrize("detached", [True, False])
