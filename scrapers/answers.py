@@ -105,16 +105,23 @@ _OF_NEXT = re.compile(
     r"(?:-?(?:token|url|link|number))?"
     r"|has-?(?:more|next)(?:-?pages?)?|more(?:-(?:results|pages|rows|data))?|continuation(?:-token)?)"
 )
-_OF_PART = re.compile(r"x-(?:[a-z0-9]{1,20}-){0,2}(?:truncated|partial|incomplete)(?:-(?:results?|data))?")
+_OF_PART = re.compile(
+    r"x-(?:[a-z0-9]{1,20}-){0,2}(?:truncated|partial|incomplete)(?:-(?:results?|data|response|content))?"
+)
 _OF_TOTAL = re.compile(
     r"(?:x-)?(?:[a-z]{1,20}-)?total(?:-?(?:count|results?|items?|records?|rows?|hits|elements|entries|number))?"
-    r"|(?:x-)?pagination-count"
+    r"|(?:x-)?pagination-count|x-(?:result|results|row|record|item)-?count"
 )
-_OF_PAGES = re.compile(r"(?:x-)?(?:[a-z]{1,20}-)?(?:(?:total-?pages?|pages?-?(?:total|count))(?:-count)?|last-page)")
+_OF_PAGES = re.compile(
+    r"(?:x-)?(?:[a-z]{1,20}-)?(?:(?:total-?pages?|pages?-?(?:total|count))(?:-count)?|last-page)|x-pages"
+)
 _OF_WHOLE = re.compile(r"x-(?:[a-z0-9]{1,20}-){0,2}complete")
 _OF_RANGE = ("x-content-range", "x-range", "x-item-range")
 _OF_PAGINATION = ("x-pagination", "pagination", "x-paging", "paging", "paging-headers", "x-paging-headers")
 _LONGEST_COUNT = 12
+_THOUSANDS = re.compile(r"(?<=[0-9])[,' ](?=[0-9]{3}(?![0-9]))")
+# Of Amazon and Azure, which give it to no answer that is well.
+_NAMES_ERROR = ("x-amzn-errortype", "x-ms-error-code")
 _NO_NEXT = ("", "0", "false", "no", "none", "null")
 _REMAINING = re.compile(r".*(?:rate-?limit|quota).*remaining.*")
 # The IETF's draft in both of its forms: limit=100, remaining=0, reset=30, and "default";r=0;t=30.
@@ -269,7 +276,10 @@ def _other_status(headers: Mapping[str, str]) -> str:
     behind, of_call = headers.get("status", "").strip()[:40], headers.get("grpc-status", "").strip()[:40]
     if re.match(r"[45][0-9]{2}\b", behind):
         return f"status: {one_line(behind)}"
-    return f"grpc-status: {one_line(of_call)}" if re.match(r"[1-9]", of_call) else ""
+    if re.match(r"[1-9]", of_call):
+        return f"grpc-status: {one_line(of_call)}"
+    named = next((name for name in _NAMES_ERROR if headers.get(name, "").strip()), "")
+    return f"{named}: {one_line(headers[named])[:40]}" if named else ""
 
 
 def _is_whole(content_range: str) -> bool:
@@ -354,7 +364,8 @@ def more_told(headers: Mapping[str, str], *, rows: int | None) -> str:
             _OF_NEXT.fullmatch(name) is not None and text not in _NO_NEXT
         )
         is_part = _OF_PART.fullmatch(name) is not None and text in ("true", "1", "yes")
-        number = int(text) if rows is not None and text.isdecimal() and len(text) < _LONGEST_COUNT else 0
+        told = _THOUSANDS.sub("", text)
+        number = int(told) if rows is not None and told.isdecimal() and len(told) < _LONGEST_COUNT else 0
         is_more = (number > 1 and _OF_PAGES.fullmatch(name)) or (number > (rows or 0) and _OF_TOTAL.fullmatch(name))
         is_range = name in _OF_RANGE and rows is not None and not _is_whole(text)
         is_whole_not = _OF_WHOLE.fullmatch(name) is not None and text in ("false", "0", "no")

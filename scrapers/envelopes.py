@@ -43,13 +43,13 @@ _ANNOUNCES = re.compile(rb"(?i)deprecat|sunset|no longer|will (?:not )?be|upgrad
 _ERRORS = {"error", "errors", "errormessage", "errormsg", "errordescription", "exception", "fault"}
 _ERRORS |= {"partialfailure", "partialfailures", "partialfailureerror", "partialerrors"}
 _SAYS_WELL = {"ok", "success", "succeeded"}
-_SAYS_ILL = {"iserror", "haserror", "haserrors", "failed"}
-_STATES = {"status", "state", "result", "outcome"}
+_SAYS_ILL = {"iserror", "haserror", "haserrors", "haderrors", "failed"}
+_STATES = {"status", "state", "result", "outcome", "resultstatus", "querystatus", "responsestatus", "completionstatus"}
 _ILL = {"error", "fail", "failed", "failure", "timeout", "timed_out", "partial", "incomplete"}
 _READY = ("ready", "isready", "processing", "pending", "isprocessing", "ispending", "inprogress")
 _NUMBERS = {"status", "statuscode", "httpstatus", "httpcode", "code", "cod", "errorcode"}
 _MESSAGES = {"message", "messages", "warning", "warnings", "information", "note", "detail", "info", "reason"}
-_MESSAGES |= {"msg", "notice", "notices"}
+_MESSAGES |= {"msg", "notice", "notices", "remark", "remarks"}
 # What an answer says beside its error when it has nothing else to say.
 _SAID_WITH_IT = {
     *("title", "type", "timestamp", "path", "instance", "requestid", "traceid", "documentationurl", "detailsurl"),
@@ -61,7 +61,12 @@ _SAID_WITH_IT = {
     *("jobstatus", "jobstate", "querystatus", "datastatus", "description", "parameters", "statusmessage"),
 }
 _OF_AN_ERROR = _ERRORS | _SAYS_WELL | _SAYS_ILL | _SAID_WITH_IT
-_GAVE_UP = {"timedout", "incompleteresults", "incompletesearch"}
+_GAVE_UP = {"timedout", "istimedout", "querytimedout", "aborted", "interrupted"}
+_GAVE_UP |= {"incompleteresults", "incompletesearch"}
+# Of what was tried for the answer. Where a row may have them they are not looked at.
+_HOW_MANY_FAILED = re.compile(
+    r"(?:num|number(?:of)?)?(?:errors?|failures?|failed)(?:count)|num(?:errors|failures|failed)"
+)
 _PARTS = {
     *("partial", "ispartial", "partialdata", "partialresult", "partialresults", "haspartialdata", "truncated"),
     *("istruncated", "resultstruncated", "recordstruncated", "incomplete", "isincomplete"),
@@ -69,23 +74,25 @@ _PARTS = {
     *("more", "moredata", "moreavailable", "morerecords", "moreresultsavailable", "moreitemsincollection"),
     *("morerows", "moreitems", "moredataavailable", "sampled", "issampled", "issample", "capped", "iscapped", "cutoff"),
     *("limitreached", "islimitreached", "hitlimit", "limitexceeded", "rowlimitreached", "resultlimitreached"),
-    *("maxresultsreached", "resultscapped", "resultslimited", "overlimit"),
+    *("maxresultsreached", "resultscapped", "resultslimited", "overlimit", "islimited", "resultlimitexceeded"),
+    *("rowlimitexceeded", "maxrowsexceeded", "partialresponse", "partialcontent", "datatruncated", "clipped"),
 }
-_WHOLES = {"complete", "iscomplete", "jobcomplete", "datacomplete", "resultscomplete"}
+_WHOLES = {"complete", "iscomplete", "jobcomplete", "datacomplete", "resultscomplete", "allloaded", "allresults"}
 _PARTIAL_STATES = {"partial", "incomplete", "truncated", "partialcontent", "partialsuccess", "partialfailure"}
-_WARNINGS = {"warning", "warnings"}
+_PARTIAL_STATES |= {"partialresults", "incompleteresults", "partialdata", "incompletedata", "timeout", "timedout"}
+_WARNINGS = {"warning", "warnings", "notice", "notices", "remark", "remarks"}
 _LEADS_ON = re.compile(
     r"hasnext(?:pages?)?|has(?:any)?more(?:data|results|pages|items|records|rows|entries)?|morepages|moreresults"
-    r"|continuation(?:token)?|lastevaluatedkey|paginationtoken"
+    r"|(?:xms)?continuation(?:token)?|lastevaluatedkey|paginationtoken|resumptiontoken|scrollid|loadmore(?:url|link)?"
     # Of OData, SensorThings, Hydra, Twilio, Presto, Solr and all who name what is next.
-    r"|(?:odata|iot|hydra)?next(?:link|url|uri|href|token|marker|offset|start|path|skip)?"
+    r"|(?:odata|iot|hydra)?next(?:link|url|uri|href|token|marker|offset|start|path|skip|maxid)?"
     r"|next(?:page|cursor|records?|results?|batch|chunk|continuation)s?"
     r"(?:url|uri|link|token|href|number|num|id|key|path|mark(?:er)?|cursor|index|start|offset)?"
 )
 # Of MediaWiki: what its next call has to go on with.
 _GOES_ON = "continue"
 _TOO_MANY = 429
-_YES = ("true", "yes", "y")
+_YES, _NO = ("true", "yes", "y", "1"), ("false", "no", "n", "0")
 _LAST = {
     *("last", "islast", "lastpage", "islastpage", "isfinalpage", "endofstream", "endofrecords", "endoflist"),
     *("eof", "iseof", "end", "isend", "atend"),
@@ -97,8 +104,15 @@ _TOTALS = re.compile(
     # Of Hydra, OpenSearch, OData, and of OGC's features.
     r"(?:hydra|opensearch)?total(?:number(?:of)?)?(?:results?|items?|records?|rows?|hits|elements|entries|found|matches"
     r"|matched|features|documents|available|size)?(?:count)?"
-    r"|odatacount|nbhits|numfound|numbermatched|recordstotal|recordcount|count|fullcount|numberofresults|numresults"
+    r"|odatacount|nbhits|numfound|numbermatched|recordstotal|count|fullcount|numberofresults|numresults|nresults|found"
+    r"|(?:result|row|record|match|hit)s?(?:es)?(?:count|total)"
 )
+# Of a total in words: 1,234, 500+, more than 500. And what is shown of how many: 1-25 of 500, items 0-24/500.
+_IN_WORDS = re.compile(r"\D{0,20}([0-9]{1,3}(?:[,.' \u00a0\u202f][0-9]{3})+|[0-9]{1,15})\s*\+?")
+_SHOWN_OF = re.compile(
+    r"\D{0,40}[0-9]{1,9}\s*(?:-|–|to|bis|à|a)\s*[0-9]{1,9}\s*(?:/|of|von|sur|de|di)\s*([0-9]{1,15})\D{0,20}"
+)
+_SHOWN = {"range", "contentrange", "showing", "displaying", "itemrange", "resultrange"}
 _LEFT = re.compile(r"remaining(?:items?|rows?|records?|results?|pages?)(?:count)?")
 # At any depth these mean but one thing: GraphQL has them beside each of its lists.
 _UNMISTAKABLE = {
@@ -120,8 +134,10 @@ _PLACES |= {"searchmetadata", "pagecursor", "paginginfo", "paginationinfo", "hyd
 # Where something else stands beside data, of a job or a query it is all.
 _INNER_PLACES = _PLACES | {"job", "query", "status", "result", "request", "response"}
 _LINKS = ("links", "link")
+# The same, where there is a list beside it: of a row that comes alone they are fields.
+_BESIDE_LISTS = ("status", "info", "nav", "navigation", "paginator", "job")
 # What is said there is said of the answer, and never of a row.
-_OF_THE_ANSWER = ("meta.", "metadata.", "responsemetadata.", "responseinfo.", "extensions.", "status.")
+_OF_THE_ANSWER = ("meta.", "metadata.", "responsemetadata.", "responseinfo.", "extensions.", "status.", "job.")
 _OF_SOURCES = re.compile(
     r"(?:failed|unavailable|missing|skipped)(?:sources|shards|regions|partitions|backends|providers|feeds|nodes|dates)"
 )
@@ -168,6 +184,7 @@ def refuse_unwhole(document: Mapping[str, Any], follows: Collection[str] = ()) -
         if is_of_all and (told := not_ready(left)):
             raise SourceUnavailable(f"the response says that it is not ready yet: {_shown(told)}", hint=_NOT_READY)
         ill = _error_in(left) or _ill_state(left) if is_of_answer else None
+        ill = ill or (_counted_failures(left) if is_of_all else None)
         if told := ill or _trouble_in(left):
             raise SourceUnavailable(
                 f"the response says that not all of its data is there: {_shown(told)}", hint=_NOT_READ
@@ -275,9 +292,10 @@ def _places(plain: Plain) -> Iterator[tuple[str, Plain]]:
     yield from _places_in(plain, "", _PLACES)
     if isinstance(plain.get("data"), dict):
         yield from _places_in(_plain(plain["data"]), "data.", _PLACES)
-    # Beside a list it is of the answer: of a row that comes alone it is a field.
-    if isinstance(plain.get("status"), dict) and any(isinstance(value, list) for value in plain.values()):
-        yield "status.", _plain(plain["status"])
+    if any(isinstance(value, list) for value in plain.values()):
+        for name in _BESIDE_LISTS:
+            if isinstance(plain.get(name), dict):
+                yield f"{name}.", _plain(plain[name])
 
 
 def _places_in(plain: Plain, path: str, names: Collection[str]) -> Iterator[tuple[str, Plain]]:
@@ -358,9 +376,9 @@ def _refuse_inside(inside: Plain) -> None:
 def _refuse_part(place: Plain, rows: int | None) -> None:
     """Raises ``Truncated``; ``rows`` are those of the document, None where it has no list."""
     for name, value in place.items():
-        if name in _PARTS and _is(value, *_YES):
+        if name in _PARTS and _says(value, _YES):
             raise Truncated(f"the response says that it is a part: {name} is true", hint=_NOT_READ)
-        if name in _WHOLES and _is(value, "false"):
+        if name in _WHOLES and _says(value, _NO):
             raise Truncated(f"the response says that it is not complete: {name} is false", hint=_NOT_READ)
         # Airtable's offset is no number.
         is_place = name == "offset" and isinstance(value, str) and value != "" and not value.isdecimal()
@@ -371,7 +389,9 @@ def _refuse_part(place: Plain, rows: int | None) -> None:
         if name in _LAST and value is False:
             raise Truncated(f"the response says that it is not the last page: {name} is false", hint=_NOT_READ)
         is_total = _is_total(name)
-        number = _whole_number(value.get("value") if isinstance(value, dict) and is_total else value)
+        number = _total_in(value) if is_total else _whole_number(value)
+        if name in _SHOWN and isinstance(value, str) and (shown := _SHOWN_OF.fullmatch(value.lower())):
+            is_total, number = True, int(shown[1])
         if name == "page" and isinstance(value, str) and (of := _PAGE_OF.fullmatch(value.lower())):
             name, number = "pages", int(of[1])
         is_of_pages = name in _PAGES or (name == "pages" and "page" in place)
@@ -381,6 +401,25 @@ def _refuse_part(place: Plain, rows: int | None) -> None:
             raise Truncated(f"the response says that more remains: {name} is {number:,}", hint=_NOT_READ)
         if is_total and number is not None and rows is not None and number > rows:
             raise Truncated(f"the response has {plural(rows, 'row')}, and {name} announces {number:,}", hint=_NOT_READ)
+
+
+def _total_in(value: Any) -> int | None:
+    """A total as a number, in words, or within an object."""
+    if isinstance(value, dict):
+        value = next((value[name] for name in ("value", "count") if name in value), None)
+    if isinstance(value, str) and (told := _IN_WORDS.fullmatch(value)):
+        return int(re.sub(r"\D", "", told[1]))
+    return _whole_number(value)
+
+
+def _counted_failures(place: Plain) -> str | None:
+    counted = (f"{name} is {value}" for name, value in place.items() if _whole_number(value) and _counts_failures(name))
+    return next(counted, None)
+
+
+@functools.lru_cache(maxsize=4_096)
+def _counts_failures(name: str) -> bool:
+    return _HOW_MANY_FAILED.fullmatch(name) is not None
 
 
 def _warns_of_less(warning: Any) -> bool:
@@ -400,6 +439,11 @@ def _is_total(name: str) -> bool:
 
 def _is(value: Any, *words: str) -> bool:
     return isinstance(value, bool | str) and str(value).lower() in words
+
+
+def _says(value: Any, words: Collection[str]) -> bool:
+    """As a truth value, a word or a digit."""
+    return (isinstance(value, bool | str) or type(value) is int) and str(value).lower() in words
 
 
 def _shown(error: Any) -> str:

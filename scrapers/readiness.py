@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 # Names and words are compared by their letters alone. None of them is the state of a game, a race or a shop.
-_STATES = ("status", "state", "jobstatus", "jobstate", "querystatus", "datastatus")
+_STATES = ("status", "state", "stage", "jobstatus", "jobstate", "querystatus", "datastatus", "datastate", "freshness")
 _UNREADY = {
     *("processing", "pending", "queued", "inprogress", "running", "computing", "calculating", "waiting", "notready"),
     *(
@@ -26,10 +26,13 @@ _UNREADY = {
 }
 _IF_FALSE = {
     *("ready", "isready", "dataready", "isdataready", "done", "isdone", "finished", "isfinished", "loaded", "isloaded"),
+    *("final", "isfinal", "finalized", "isfinalized", "completed", "iscompleted", "settled", "issettled"),
 }
 _IF_TRUE = {
     *("processing", "isprocessing", "pending", "ispending", "inprogress", "stale", "isstale", "isrunning"),
     *("refreshing", "isrefreshing", "rebuilding", "isrebuilding"),
+    *("loading", "isloading", "building", "isbuilding", "generating", "isgenerating", "updating", "isupdating"),
+    *("syncing", "issyncing", "maintenance", "maintenancemode", "undermaintenance"),
     *("preliminary", "ispreliminary", "provisional", "isprovisional"),
 }
 _IF_MORE_THAN_0 = {"retryafter", "retryafterseconds", "retryafterms", "retryin"}
@@ -61,6 +64,8 @@ def not_ready(plain: Mapping[str, Any]) -> str | None:
     for name in _STATUSES:
         if type(plain.get(name)) is int and plain[name] in _NOT_COMPLETE:
             return f"{name} is {plain[name]}"
+    if type(share := plain.get("progress")) is float and 0 <= share < 1:
+        return f"progress is {share}"
     for name in sorted((_IF_MORE_THAN_0 | _IF_BELOW_100) & plain.keys()):
         value = plain[name]
         is_number = isinstance(value, int | float) and not isinstance(value, bool)

@@ -51,6 +51,17 @@ def read(document: Any, *follows: str) -> Any:
         {"status": {"code": 500, "message": "Internal"}},
         {"exceptions": [{"text": "x"}]},
         {"extensions": {"errors": [{"message": "x"}]}},
+        {"remark": 'runtime error: Query timed out in "query" at line 4 after 61 seconds.'},
+        {"remarks": ["truncated to 100 rows"]},
+        {"notice": "data of 2 games is missing"},
+        {"queryStatus": "TIMEOUT"},
+        {"resultStatus": "INCOMPLETE_RESULTS"},
+        {"errorCount": 2},
+        {"meta": {"num_failed": "1"}},
+        {"isTimedOut": "yes"},
+        {"aborted": True},
+        {"hadErrors": True},
+        {"job": {"status": "failed"}},
     ],
     ids=str,
 )
@@ -101,13 +112,34 @@ def test_an_error_beside_rows_is_retried(said):
         ({"opensearch:totalResults": 57}, "opensearch:totalResults"),
         ({"nextUri": "/p/2"}, "nextUri"),
         ({"page": "1/3"}, "page"),
+        ({"complete": 0}, "complete"),
+        ({"isComplete": "N"}, "isComplete"),
+        ({"allLoaded": "no"}, "allLoaded"),
+        ({"partial": 1}, "partial"),
+        ({"resultLimitExceeded": True}, "resultLimitExceeded"),
+        ({"total": "1,234"}, "total"),
+        ({"total": "500+"}, "total"),
+        ({"total": "more than 1\u202f000"}, "total"),
+        ({"total": {"count": 500}}, "total"),
+        ({"resultCount": 500}, "resultCount"),
+        ({"row_count": "500"}, "row_count"),
+        ({"results_total": 500}, "results_total"),
+        ({"contentRange": "items 0-1/500"}, "contentRange"),
+        ({"showing": "1 to 2 of 500 games"}, "showing"),
+        ({"info": {"count": 826, "pages": 42, "next": "https://a.example/?page=2"}}, "info"),
+        ({"navigation": {"next": "/p/2"}}, "navigation.next"),
+        ({"resumptionToken": "7!2"}, "resumptionToken"),
+        ({"_scroll_id": "DXF1"}, "_scroll_id"),
+        ({"next_max_id": "7"}, "next_max_id"),
     ],
     ids=str,
 )
 def test_more_than_came_is_truncated_unless_the_scraper_reads_that_field_itself(said, field):
     with pytest.raises(Truncated):
         read({**ROWS, **said})
-    assert read({**ROWS, **said}, field)["data"] == ROWS["data"]
+    # One of the place is enough to leave it alone where all of it is read.
+    follows = (field, *(f"{field}.{name}" for name in said[field])) if isinstance(said.get(field), dict) else (field,)
+    assert read({**ROWS, **said}, *follows)["data"] == ROWS["data"]
 
 
 @pytest.mark.parametrize(
@@ -134,6 +166,9 @@ def test_more_than_came_is_truncated_unless_the_scraper_reads_that_field_itself(
         {"link": [{"relation": "self", "url": "/"}], "status": {"code": 0, "message": "ok"}, "page": "1 of 1"},
         {"link": "https://a.example/", "links": 7, "end": "2025-01-03", "nextSyncToken": "x", "remaining": 0},
         {"offset": "0", "meta": {"status": "success", "note": "limited edition"}, "message": "first 2 of all"},
+        {"complete": 1, "partial": 0, "resultCount": 2, "total": "2", "errorCount": 0, "progress": 1.0},
+        {"contentRange": "items 0-1/2", "showing": "1-2 of 2", "info": {"pages": 1, "next": None}, "range": "10-20 km"},
+        {"notice": "this endpoint will be unavailable from 2027 on", "stage": "final", "final": True},
     ],
     ids=str,
 )
@@ -225,6 +260,14 @@ def test_a_document_without_a_list_that_is_whole_is_read(said):
         {"retry_after": 30},
         {"percentComplete": 45.0},
         {"isRunning": True},
+        {"isFinal": False},
+        {"settled": "false"},
+        {"loading": True},
+        {"maintenanceMode": True},
+        {"progress": 0.4},
+        {"dataState": "STALE"},
+        {"stage": "loading"},
+        {"job": {"status": "RUNNING"}},
     ],
     ids=str,
 )
@@ -261,6 +304,8 @@ def test_a_word_that_it_is_not_ready_in_place_of_data_is_asked_for_again(documen
         {**ROWS, "status": 200, "message": "being fast is being good"},
         {**ROWS, "done": True, "retry_after": 0, "percentComplete": 100},
         {"id": 7, "done": False, "percentDone": 20},
+        {"id": 7, "players": [1, 2], "completed": False, "errorCount": 3, "job": "coach"},
+        {"id": 7, "final": False, "info": {"state": "running", "next": "y", "count": 12}},
     ],
     ids=str,
 )

@@ -88,6 +88,10 @@ def test_what_a_scraper_says_that_is_none_of_what_it_may_say_is_a_broken_contrac
         ("x-pagination", '{"totalPages":3,"currentPage":1}'),
         ("x-pagination", '{"TotalCount":5000}'),
         ("x-pagination", '{"nextPageLink":"/2"}'),
+        ("x-total-count", "1,234"),
+        ("x-result-count", "500"),
+        ("x-pages", "3"),
+        ("x-partial-response", "1"),
     ],
 )
 def test_a_next_page_that_only_a_header_names_is_not_left_behind(body, name, value):

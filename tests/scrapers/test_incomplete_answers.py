@@ -46,6 +46,11 @@ WRONG: dict[str, tuple[bytes, type[PipelineError]]] = {
     "a call that a proxy gave up": (http("499 Client Closed Request", b""), SourceUnavailable),
     "an ended session": (http("440 Login Time-out", b""), AuthenticationError),
     "a proxy that wants a password": (http("407 Proxy Authentication Required", b""), ConfigurationError),
+    "an error that Amazon names": (
+        http("200 OK", EMPTY, JSON, "x-amzn-ErrorType: ThrottlingException"),
+        SourceUnavailable,
+    ),
+    "an error that Azure names": (http("200 OK", GOOD, JSON, "x-ms-error-code: ServerBusy"), SourceUnavailable),
     "another server's call": (http("421 Misdirected Request", b""), SourceUnavailable),
     "chunks that end early behind whole JSON": (
         f"HTTP/1.1 200 OK\r\n{JSON}\r\nTransfer-Encoding: chunked\r\n\r\n{len(EMPTY):x}\r\n".encode() + EMPTY + b"\r\n",
