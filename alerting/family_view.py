@@ -91,6 +91,7 @@ def build_family_view(facts: RunFacts, read: Sequence[_Read], full_list: str) ->
         all(one.tally.known for one in read),
         "partition",
         sum(one.tally.shrunk for one in read),
+        sum(one.tally.not_renewed for one in read),
     )
     outcome = outcome_of(facts, Causes(tuple(group for one in read for group in one.causes.groups)), tally)
     lacking = [one for one in read if one.tally.missing or one.view.outcome not in ("OK", "OK-WITH-GAPS")]

@@ -71,7 +71,8 @@ class RunFacts:
 
     ``start_date`` and ``end_date`` are ISO, inclusive, in ``zone``. ``calendar`` maps partition key to verdict.
     ``verdict_counts`` counts partitions by verdict over the whole plan; ``work_counts`` those of them that the run did
-    something about, ``fetch_counts`` those that cost calls (None: not known). ``estimate`` holds what the plan promised
+    something about, ``fetch_counts`` those that cost calls (None: not known). ``not_renewed`` are those without a good
+    verdict whose verified rows of before are in the tables. ``estimate`` holds what the plan promised
     under the names of the fields here (``calls``, ``wall_s``, ``bytes_landed``, ``bigquery_jobs``, ``bigquery_bytes``,
     ``cost_usd``): BigQuery's by dry run, of the rows that were there before; the field of that name is what was billed.
     ``units`` is what the calls cost in the source's own ``cost_unit`` (credit), which budgets count then; "" is calls.
@@ -116,6 +117,7 @@ class RunFacts:
     verdict: str = ""
     planned: int | None = None
     verdict_counts: dict[str, int] = field(default_factory=dict)
+    not_renewed: int = 0
     work_counts: dict[str, int] | None = None
     fetch_counts: dict[str, int] | None = None
     calls: int | None = None

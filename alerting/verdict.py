@@ -17,7 +17,8 @@ from alerting.wording import cut_items, moment, plural, span
 class Tally:
     """Partitions of the plan by what became of them; ``known`` when the run had counted them, ``unit`` singular.
 
-    ``shrunk``: of those that are not good, how many have their old rows, as the source came with fewer.
+    Of those that are not good some have their old rows: ``shrunk`` ones, for which the source came with fewer, and
+    those that are ``not_renewed``, as nothing new could be had.
     """
 
     planned: int
@@ -26,11 +27,12 @@ class Tally:
     known: bool
     unit: str
     shrunk: int = 0
+    not_renewed: int = 0
 
     @property
     def lost(self) -> int:
         """Those without rows, as far as anybody knows."""
-        return self.missing - self.shrunk
+        return self.missing - self.shrunk - self.not_renewed
 
 
 def tally_of(facts: RunFacts, touched: set[str]) -> Tally:
@@ -41,7 +43,10 @@ def tally_of(facts: RunFacts, touched: set[str]) -> Tally:
     known = bool(counts) or facts.planned == 0
     missing = max(planned - good, 0) if known else len(touched)
     unit = unit_name(list(facts.calendar) or touched or ["2000-01-01"], 1)
-    return Tally(planned, good, missing, known, unit, min(counts.get("shrunk", 0), missing) if known else 0)
+    if not known:
+        return Tally(planned, good, missing, known, unit)
+    shrunk = min(counts.get("shrunk", 0), missing)
+    return Tally(planned, good, missing, known, unit, shrunk, min(facts.not_renewed, missing - shrunk))
 
 
 PAUSED = "PAUSED"
@@ -85,6 +90,8 @@ def count_text(outcome: str, tally: Tally) -> str:
     [', 12 of 31 done', ', 19 of 31 missing', ' 12/31']
     >>> [count_text("FAILED", Tally(31, 12, 19, True, "day", shrunk)) for shrunk in (19, 2)]
     [', 19 of 31 shrunk', ', 17 of 31 missing, 2 shrunk']
+    >>> [count_text("FAILED", Tally(31, 12, 19, True, "day", 2, renewed)) for renewed in (17, 1)]
+    [', 2 of 31 shrunk, 17 not renewed', ', 16 of 31 missing, 2 shrunk, 1 not renewed']
     """
     if not tally.known:
         return f", at least {tally.missing:,} missing" if tally.missing else ""
@@ -92,18 +99,26 @@ def count_text(outcome: str, tally: Tally) -> str:
         return f" {tally.good}/{tally.planned}"
     if outcome in ("STOPPED", PAUSED, "CANCELLED"):
         return f", {tally.good:,} of {tally.planned:,} done"
-    if tally.shrunk and not tally.lost:
-        return f", {tally.shrunk:,} of {tally.planned:,} shrunk"
-    return f", {tally.lost:,} of {tally.planned:,} missing" + (f", {tally.shrunk:,} shrunk" if tally.shrunk else "")
+    counts = [(tally.lost, "missing"), *((count, what) for count, what, _ in _kept(tally))]
+    (first, what), *others = [one for one in counts if one[0]] or counts[:1]
+    return f", {first:,} of {tally.planned:,} {what}" + "".join(f", {count:,} {other}" for count, other in others)
+
+
+def _kept(tally: Tally) -> list[tuple[int, str, str]]:
+    """How many have their old rows, why in a word, and in a sentence."""
+    found = (
+        (tally.shrunk, "shrunk", "shrunk at the source, old rows kept"),
+        (tally.not_renewed, "not renewed", "not renewed, old rows kept"),
+    )
+    return [one for one in found if one[0]]
 
 
 def _lacking(tally: Tally) -> str:
     """``2 days missing, 1 shrunk, old rows kept``."""
     parts = [f"{plural(tally.lost, tally.unit)} missing"] if tally.lost else []
-    if tally.shrunk:
-        how_many = f"{tally.shrunk:,}" if tally.lost else plural(tally.shrunk, tally.unit)
-        parts.append(f"{how_many} shrunk, old rows kept")
-    return ", ".join(parts)
+    for count, what, _ in _kept(tally):
+        parts.append(f"{f'{count:,}' if parts else plural(count, tally.unit)} {what}")
+    return ", ".join([*parts, *(["old rows kept"] if _kept(tally) else [])])
 
 
 def headline_of(facts: RunFacts, outcome: str, tally: Tally, differing: bool) -> str:
@@ -176,11 +191,11 @@ def _missing(tally: Tally, causes: Causes, waiting: int, untried: int) -> str:
     failed = tally.lost - waiting - untried
     why = plural(len(causes.groups), "cause") if causes.groups else ""
     because = f", {why}" if why else ""
-    if tally.shrunk:
-        kept = f"{tally.shrunk:,} shrunk at the source, old rows kept"
+    if told := " ".join(f"{count:,} {why}." for count, _, why in _kept(tally)):
         if not tally.lost:
-            return f"{kept}{because}."
-        return f"{_missing(replace(tally, missing=tally.lost, shrunk=0), causes, waiting, untried)} {kept}."
+            return f"{told[:-1]}{because}."
+        lost = replace(tally, missing=tally.lost, shrunk=0, not_renewed=0)
+        return f"{_missing(lost, causes, waiting, untried)} {told}"
     if failed == tally.missing:
         return f"{tally.missing:,} missing{because}."
     parts = (

@@ -80,6 +80,7 @@ def recount(
         verdict=verdict,
         outcome=mail_outcome(verdict),
         verdict_counts=_as_facts(counts),
+        not_renewed=sum(entry.keeps_verified_rows for entry in entries),
         work_counts=_as_facts(count_verdicts(plan.work_of(skipping=untouched), ledger)),
         fetch_counts=_as_facts(count_verdicts(plan.work_of(Path.FETCH, skipping=untouched), ledger)),
         calendar={key: ledger[key].verdict.value if key in ledger else "planned" for key in keys},

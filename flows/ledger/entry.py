@@ -142,6 +142,12 @@ class LedgerEntry:
         behind = self.verdict in (Verdict.LANDED, Verdict.LOADED) and self.error_type not in ("", REOPENED)
         return self.verdict.is_failed or behind
 
+    @property
+    def keeps_verified_rows(self) -> bool:
+        """Whether nothing came of the last try, and what was verified before it is still in the tables."""
+        nothing_came = self.verdict.is_failed and self.verdict not in (Verdict.SHRUNK, Verdict.PARTIAL)
+        return nothing_came and self.verified_at is not None and any(self.loaded.values())
+
     def asked_for(self, only: Collection[str]) -> LedgerEntry:
         """The entry where ``only`` is wanted, () for all: what was landed for less is ``partial``.
 

@@ -31,7 +31,7 @@ def with_data_facts(
     facts: RunFacts, tables: Sequence[str], entries: Sequence[LedgerEntry], since: dt.datetime | None
 ) -> RunFacts:
     """``facts`` with all that the ledger says of the data; ``entries`` are those of a plan, made at ``since``."""
-    told = [*shrunk_facts(entries, facts.source), *absent_facts(entries), *item_facts(entries)]
+    told = [*shrunk_facts(entries, facts.source), *kept_facts(entries), *absent_facts(entries), *item_facts(entries)]
     return replace(
         facts,
         notes=[*told, *facts.notes],
@@ -132,6 +132,12 @@ def shrunk_facts(entries: Sequence[LedgerEntry], source: str) -> list[str]:
     """A sentence on the partitions whose new answer had fewer rows than before: how many, before and after."""
     shrunk = {one.partition: shrunk_text(one) for one in entries if one.verdict is Verdict.SHRUNK}
     return _sentence("Shrunk at the source, old rows kept", shrunk, f": gapless status {source} --failed")
+
+
+def kept_facts(entries: Sequence[LedgerEntry]) -> list[str]:
+    """A sentence on the partitions that were to be read anew, and have the rows of before."""
+    kept = [f"{one.partition} verified {one.verified_at:%Y-%m-%d}" for one in entries if one.keeps_verified_rows]
+    return _sentence("Not renewed, old rows kept", dict(one.split(" ", 1) for one in kept))
 
 
 def shrunk_text(entry: LedgerEntry) -> str:

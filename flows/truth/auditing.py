@@ -196,7 +196,8 @@ def _reopen(services: Services, lease: Lease, findings: Sequence[Finding], by: s
                 if one.deficit is Deficit.SHORT and entry.verdict is Verdict.VERIFIED
                 else Verdict.PLANNED
             )
-            ledger.advance(one.partition, verdict, by, now, **why)
+            # Its rows are doubted: what was once counted is no word of them.
+            ledger.advance(one.partition, verdict, by, now, verified_at=None, **why)
 
 
 def _is_written_since(entry: LedgerEntry | None, found: Finding) -> bool:

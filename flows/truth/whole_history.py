@@ -290,7 +290,7 @@ def _known_cell(scraper: Scraper, partition: Partition, entry: LedgerEntry, doub
     elif entry.verdict is Verdict.STAGED:
         why = f"rows of {entry.backfill_id} wait for approval"
     elif not entry.verdict.is_good:
-        why = entry.error_type
+        why = f"{entry.error_type}, old rows kept" if entry.keeps_verified_rows else entry.error_type
     elif entry.open_items and not entry.open_accepted:
         why = f"loaded without {entry.open_items}"
     return Cell(partition, state, why, entry.attempts, entry.backfill_id, entry.updated_at)

@@ -407,16 +407,29 @@ def test_the_mail_of_a_refused_run_is_the_one_that_was_looked_at(channel):
             "2 days missing, 1 shrunk, old rows kept",
             "2 missing, 1 cause. 1 shrunk at the source, old rows kept.",
         ),
+        (
+            {"verified": 1, "failed_retryable": 2, "not_renewed": 2},
+            "[backfill][FAILED, 2 of 3 not renewed]",
+            "2 days not renewed, old rows kept",
+            "2 not renewed, old rows kept, 1 cause.",
+        ),
+        (
+            {"shrunk": 1, "failed_retryable": 2, "not_renewed": 1},
+            "[backfill][FAILED, 1 of 3 missing, 1 shrunk, 1 not renewed]",
+            "1 day missing, 1 shrunk, 1 not renewed, old rows kept",
+            "1 missing, 1 cause. 1 shrunk at the source, old rows kept. 1 not renewed, old rows kept.",
+        ),
     ],
-    ids=["alone", "beside missing ones"],
+    ids=["alone", "beside missing ones", "nothing came", "all of it"],
 )
-def test_a_date_whose_old_rows_are_kept_is_called_shrunk_and_not_missing(counts, subject, headline, sentence):
+def test_a_date_whose_old_rows_are_kept_is_not_called_missing(counts, subject, headline, sentence):
     days = ["2025-01-01", "2025-01-02", "2025-01-03"]
     told = RunFacts(
         backfill_id="bf-1",
         source="orders_api",
         planned=3,
-        verdict_counts=counts,
+        verdict_counts={verdict: count for verdict, count in counts.items() if verdict != "not_renewed"},
+        not_renewed=counts.get("not_renewed", 0),
         calendar=dict.fromkeys(days, "shrunk"),
     )
     mail = render(told, [incident("Shrunk", "fewer rows than before", days[0])])

@@ -9,7 +9,9 @@ import pytest
 
 from flows.ledger.ledger import LedgerEntry
 from flows.parameters import Mode
+from flows.truth.whole_history import history_of
 from processors.receipt import read_receipt
+from scrapers.scrape import utc_now
 
 if TYPE_CHECKING:
     from .conftest import Place, Ran
@@ -91,7 +93,7 @@ def test_another_version_of_the_processor_loads_what_came_unchanged(
 def test_old_rows_survive_a_full_run_whose_new_ones_are_not_good(
     place: Place, ran: Ran, monkeypatch: pytest.MonkeyPatch, damage: str, error: str
 ) -> None:
-    place.fill(FIRST, 2)
+    ran(FIRST, LAST)
     before = rows(place)
     if damage == "drop_last_player":
         _expect_as_many_players_as_there_are(place, monkeypatch)
@@ -101,6 +103,21 @@ def test_old_rows_survive_a_full_run_whose_new_ones_are_not_good(
     assert rows(place) == before
     found = entries(place)
     assert found[LAST].error_type == error
+    if damage == "500":
+        # Nothing came, and nothing is missing.
+        assert (found[LAST].keeps_verified_rows, facts.not_renewed) == (True, 1)
+        newest = place.inbox.messages()[0]
+        assert "1 of 2 not renewed" in newest["subject"]
+        text = " ".join(str(place.inbox.message(newest["id"])["text"]).split())
+        assert f"Not renewed, old rows kept ({LAST}): {LAST} verified" in text
+        assert "missing" not in text.split("DO THIS NEXT")[0]
+        (cell,) = (one for one in history_of(*_known(place)).cells if one.partition.key == LAST)
+        assert cell.why == "SourceUnavailable, old rows kept"
+
+
+def _known(place: Place) -> tuple[Any, ...]:
+    known = entries(place)
+    return place.services.source_kit(SOURCE).scraper, known, set(known), utc_now()
 
 
 def _expect_as_many_players_as_there_are(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
