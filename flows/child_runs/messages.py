@@ -18,7 +18,7 @@ from alerting import errors
 from alerting.errors import CriticalError
 from alerting.object_store import ObjectMissing, ObjectStore
 from alerting.versioned_record import VersionedRecord, unreadable
-from flows.planning.history import MonthRows
+from flows.ledger.month_rows import MonthRows
 from flows.planning.stored_plan import run_prefix
 
 

@@ -17,7 +17,7 @@ from flows.child_runs.messages import (
     reports_prefix,
     write_orders,
 )
-from flows.planning.history import beyond
+from flows.ledger.month_rows import beyond
 from flows.run.decision import Action
 from flows.run.run import Run
 from scrapers.scrape import utc_now

@@ -10,7 +10,8 @@ from zoneinfo import ZoneInfo
 
 from alerting.errors import LandingUnavailable, SourceContractError, WarehouseBusy
 from alerting.wording import plural
-from flows.planning.history import SourceHistory, month_of
+from flows.ledger.month_rows import month_of
+from flows.planning.history import SourceHistory
 from scrapers.partition import Partition
 
 LARGE_PLAN = 100

@@ -6,7 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
 
-from flows.planning.history import MonthRows, month_of
+from flows.ledger.month_rows import MonthRows, month_of
 from processors.receipt import Receipt
 
 

@@ -24,9 +24,9 @@ from flows.child_runs.messages import (
 )
 from flows.child_runs.parent import attach_windows
 from flows.ledger.ledger import Verdict
+from flows.ledger.month_rows import MonthRows
 from flows.ledger.verdicts import resumes_at
 from flows.parameters import Engine
-from flows.planning.history import MonthRows
 from flows.run.plain_orchestrator import PlainOrchestrator
 from flows.run.run import Run
 from flows.settings import Settings

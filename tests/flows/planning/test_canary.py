@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flows.ledger.month_rows import MonthRows
 from flows.planning.canary import MEASURE_DATES, CanaryResult, choose_canaries, drift, unlike
-from flows.planning.history import MonthRows, RunCost, SourceHistory
+from flows.planning.history import RunCost, SourceHistory
 from scrapers.partition import partitions_between
 
 NOW = dt.datetime(2025, 2, 1, 12, tzinfo=dt.UTC)

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from flows.planning.history import MonthRows
+from flows.ledger.month_rows import MonthRows
 from flows.run.tally import Tally
 from processors.receipt import Receipt
 
