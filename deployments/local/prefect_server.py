@@ -14,6 +14,9 @@ is untouched.
 
 What a transaction reads over a second connection must not wait for that lock: who pauses a work queue would wait for
 himself, and every writer with him, until SQLite gives up after a minute.
+
+While the disk is full the answer is 503, after which clients ask again, and not 500: a run whose last word was answered
+so stayed Running for ever, without a lease for the watchdog to find it by.
 """
 
 from __future__ import annotations
@@ -37,6 +40,7 @@ from deployments.local.whole_text import WholeText
 _MAX_BODY_BYTES = 64 * 1024 * 1024
 _begin_transaction = AioSqliteConfiguration.begin_transaction
 _create_app = prefect.server.api.server.create_app
+_is_retryable_as_ever = prefect.server.api.server.is_client_retryable_exception
 
 
 @asynccontextmanager
@@ -58,6 +62,16 @@ async def _begin_immediate(
 def take_write_lock_at_begin() -> None:
     """Changes ``AioSqliteConfiguration`` of this process for good."""
     AioSqliteConfiguration.begin_transaction = _begin_immediate  # type: ignore[method-assign]  # no setting does this
+
+
+def answer_later_while_full() -> None:
+    """Changes ``is_client_retryable_exception`` of this process for good."""
+    prefect.server.api.server.is_client_retryable_exception = _is_retryable
+
+
+def _is_retryable(exc: Exception) -> bool:
+    cause = getattr(exc, "orig", None)
+    return getattr(cause, "sqlite_errorname", "") == "SQLITE_FULL" or _is_retryable_as_ever(exc)
 
 
 def guard(names: Sequence[str]) -> None:
@@ -90,6 +104,7 @@ def main() -> None:
             "PREFECT_API_AUTH_STRING for workers and clients"
         )
     take_write_lock_at_begin()
+    answer_later_while_full()
     guard(names)
     app()
 

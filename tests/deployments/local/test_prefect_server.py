@@ -107,3 +107,50 @@ def test_a_paused_work_queue_keeps_no_writer_of_the_server_waiting(tmp_path: Pat
             assert client.get("/work_pools/pool/queues/queue").json()["status"] == "PAUSED"
     finally:
         server.stop()
+
+
+WRITES_UNTIL_FULL = """
+import asyncio, sys, httpx, sqlalchemy
+from deployments.local.prefect_server import answer_later_while_full
+from prefect.server.api import server
+from prefect.server.database import provide_database_interface
+if sys.argv[1] == "gapless":
+    answer_later_while_full()
+
+async def main():
+    database = provide_database_interface()
+    await database.create_db()
+    await (await database.engine()).dispose()
+    # No connection lets the file grow beyond what it has.
+    sqlalchemy.event.listen(
+        sqlalchemy.pool.Pool, "connect", lambda opened, _: opened.cursor().execute("PRAGMA max_page_count = 1")
+    )
+    transport = httpx.ASGITransport(app=server.create_app(final=True), raise_app_exceptions=False)
+    here = "http://127.0.0.1:4200/api"
+    async with httpx.AsyncClient(transport=transport, base_url=here, auth=("a", "b")) as client:
+        for number in range(1000):
+            answer = await client.post("/flows/", json={"name": str(number), "tags": ["x" * 1000]})
+            if answer.status_code != 201:
+                print(answer.status_code)
+                return
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize(("who", "said"), [("gapless", "503"), ("prefect", "500")])
+def test_what_is_written_while_the_disk_is_full_is_to_be_sent_again(tmp_path: Path, who: str, said: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WRITES_UNTIL_FULL, who],
+        env={
+            **os.environ,
+            "PREFECT_HOME": str(tmp_path),
+            "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{tmp_path / 'prefect.db'}",
+            "PREFECT_SERVER_API_AUTH_STRING": "a:b",
+        },
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.stdout.strip() == said, done.stderr[-2000:]
