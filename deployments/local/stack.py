@@ -34,6 +34,7 @@ from deployments.local.stack_environment import (
     client_environment,
     exports_of_sources,
     refuse_real_credentials,
+    refuse_socks_proxy,
 )
 from deployments.local.stack_shutdown import shut_down, stop_children
 from deployments.local.stack_state import StackState, load_state, locked, replace_file, save_state, state_file, writable
@@ -82,12 +83,13 @@ class Stack:
                 times as long, is still starting. Not called for a stack that runs already.
 
         Raises:
-            ConfigurationError: Real Google credentials are in the environment, or something about sources that is no
-                JSON, or that the running stack was not started with; or another process will stop the running stack.
-                Nothing was started.
+            ConfigurationError: Real Google credentials or a SOCKS proxy that cannot be used are in the environment, or
+                something about sources that is no JSON, or that the running stack was not started with; or another
+                process will stop the running stack. Nothing was started.
             ChildFailed: A child did not start; all of them are stopped again.
         """
         refuse_real_credentials()
+        refuse_socks_proxy()
         exports = exports_of_sources(os.environ)
         with locked(self.state_dir):
             state = load_state(self._file)

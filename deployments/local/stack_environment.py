@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Collection, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.request import getproxies_environment
 
 from alerting.errors import ConfigurationError
 from deployments.local.prefect_children import client_settings
@@ -191,4 +194,19 @@ def refuse_real_credentials() -> None:
             "GOOGLE_APPLICATION_CREDENTIALS is set. The local stack needs no credentials, and with them one forgotten "
             "emulator variable would write to a real project. Nothing was started",
             hint="unset GOOGLE_APPLICATION_CREDENTIALS",
+        )
+
+
+def refuse_socks_proxy() -> None:
+    """Raises ``ConfigurationError`` for a proxy of which httpx, and so Prefect's client, makes no request at all.
+
+    It reads the variable when it is made, before it knows that this machine is asked without a proxy.
+    """
+    proxies = getproxies_environment()
+    socks = [scheme for scheme in ("all", "http", "https") if proxies.get(scheme, "").startswith("socks")]
+    if socks and find_spec("socksio") is None:
+        names = " ".join(f"{scheme.upper()}_PROXY {scheme}_proxy" for scheme in socks)
+        raise ConfigurationError(
+            f"{socks[0].upper()}_PROXY names a SOCKS proxy, which needs the package socksio. Nothing was started",
+            hint=f"unset {names}; or {sys.executable} -m pip install socksio",
         )

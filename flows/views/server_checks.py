@@ -70,6 +70,10 @@ def _unreachable(address: str, error: Exception) -> Checked:
     if getattr(getattr(error, "response", None), "status_code", 0) == 401:
         detail = f"{address} answers 401: PREFECT_API_AUTH_STRING is not the server's PREFECT_SERVER_API_AUTH_STRING"
         return Checked("prefect api", "fail", detail, "source .gapless/env, or export PREFECT_API_AUTH_STRING=...")
+    if isinstance(error, ImportError):
+        # A SOCKS proxy, of which httpx makes no request without the package socksio.
+        detail = f"{address} cannot be asked: {str(error)[:200]}"
+        return Checked("prefect api", "fail", detail, "unset ALL_PROXY all_proxy, or pip install socksio")
     detail = f"{address} does not answer: {type(error).__name__} {str(error)[:200]}"
     return Checked("prefect api", "fail", detail, "make up, or start the server that PREFECT_API_URL names")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,15 @@ def test_without_a_server_nothing_is_provisioned_and_one_line_says_why(address, 
     assert told in str(ended.value.code)
     assert "nothing was provisioned" in str(ended.value.code)
     assert "Next: " in str(ended.value.code)
+
+
+@pytest.mark.skipif(find_spec("socksio") is not None, reason="with socksio the client makes requests over SOCKS")
+def test_a_socks_proxy_without_its_package_is_said_and_not_that_the_server_is_missing(monkeypatch):
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}), pytest.raises(SystemExit) as ended:
+        main([])
+    assert "cannot be asked: Using SOCKS proxy" in str(ended.value.code)
+    assert "Next: unset ALL_PROXY" in str(ended.value.code)
 
 
 class NoDeployments:

@@ -250,6 +250,18 @@ def test_real_credentials_stop_everything_before_it_starts(tmp_path: Path, monke
     assert not (tmp_path / "s").exists()
 
 
+def test_a_socks_proxy_that_no_client_can_use_stops_everything_before_it_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
+    monkeypatch.setattr("deployments.local.stack_environment.find_spec", lambda _: None)
+    with pytest.raises(
+        ConfigurationError, match=r"ALL_PROXY names a SOCKS proxy.*Nothing was started.*unset ALL_PROXY"
+    ):
+        Stack(tmp_path / "state").up()
+    assert not (tmp_path / "state").exists()
+
+
 def test_a_child_that_does_not_start_takes_the_others_down_again(tmp_path: Path) -> None:
     broken = Stack(tmp_path / "s", upstream=[sys.executable, "-c", "raise SystemExit('no season')"])
 
