@@ -86,6 +86,10 @@ class Pace(Protocol):
         """Gives back what was taken and not used."""
 
 
+_DEAREST = 100
+"""Times what a call should have cost, above which nothing is believed of it."""
+
+
 class Budget:
     """The calls one source may get.
 
@@ -246,9 +250,11 @@ class Budget:
             The units that the call cost.
         """
         cost = units if is_done or not declared.last else 0
-        # A source may write 10.0, and a header that is none says nothing.
+        # A source may write 10.0. A header that is none says nothing, nor does a cost below zero, by which calls would
+        # be free for ever, or one that would use up a month at once.
         with contextlib.suppress(KeyError, ValueError, OverflowError):
-            cost = max(0, math.ceil(float(headers[declared.last])))
+            told = math.ceil(float(headers[declared.last]))
+            cost = told if 0 <= told <= _DEAREST * max(units, 1) else cost
         with self._lock:
             for wall in self._walls:
                 wall.spent = max(0, wall.spent + cost - units)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from alerting.errors import BudgetExhausted, ConfigurationError, LeaseHeld, RateLimited
 from scrapers.pace.budget import Budget, Clock
-from scrapers.rate import Rate
+from scrapers.rate import QuotaHeaders, Rate
 
 
 class FakeTime:
@@ -270,3 +270,26 @@ def test_whoever_waits_when_the_calls_of_a_run_are_ended_is_refused_after_its_wa
             budget.acquire()
         assert len(time.sleeps) == waits
     assert budget.export_state()["day_spent"] == 1
+
+
+@pytest.mark.parametrize(
+    ("told", "cost"),
+    [
+        ("10", 10),
+        ("10.0", 10),
+        ("0", 0),
+        ("-3", 10),
+        ("1e9", 10),
+        ("9" * 40, 10),
+        ("NaN", 10),
+        ("inf", 10),
+        ("ten", 10),
+    ],
+)
+def test_a_call_costs_what_its_header_says_unless_no_call_can_cost_that(told, cost):
+    budget = Budget(Rate(per_month=1_000))
+    budget.acquire(units=10)
+    assert budget.believe(QuotaHeaders("left", last="last"), {"last": told}, 10) == cost
+    budget.acquire(units=1_000 - cost)
+    with pytest.raises(BudgetExhausted):
+        budget.acquire()
