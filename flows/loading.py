@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 from flows.planning.batching import is_worth_a_job
 from flows.process import Told, load_batch, to_load
 from flows.run.run import Run
 from flows.run.work_set import Landed
+from processors.batch_reading import BatchRows
 from processors.load_plan import MAX_ROWS_PER_BATCH, pack, rows_of
 
 LandedQueue = asyncio.Queue[Landed | None]
@@ -19,7 +21,8 @@ LandedQueue = asyncio.Queue[Landed | None]
 
 
 BATCHES_UNDER_WAY = 3
-"""One is staged, one written, one recounted. Each takes as long as a job, and a table has one writer."""
+"""One is staged, one written, one recounted: each takes as long as a job, and a table has one writer. Where staging is
+the longest, two are staged."""
 
 
 class Loading(Protocol):
@@ -122,19 +125,22 @@ class BatchLoader:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._under_way = set[asyncio.Task[None]]()
+        self._last: _Turn | None = None
 
     async def begin(self, landed: Sequence[Landed]) -> None:
-        """See `Loading`: they are staged, and no more than `BATCHES_UNDER_WAY` would be with the next ones."""
-        run = self._run
+        """See `Loading`: they are read, and no more than `BATCHES_UNDER_WAY` would be with the next ones."""
+        run, loop = self._run, asyncio.get_running_loop()
         if run.loading_stopped_by is not None:
             return
         loadable = await to_load(run, sorted(landed, key=lambda one: one.key))
         for batch in pack(loadable):
             if run.loading_stopped_by is None:
-                staged = asyncio.Event()
-                working = asyncio.create_task(load_batch(run, batch, Told(staged=staged.set)))
+                read, self._last = asyncio.Event(), _Turn(self._last)
+                told = Told(partial(_set, loop, read), turn=self._last.taken)
+                working = asyncio.create_task(load_batch(run, batch, told))
+                working.add_done_callback(self._last.over)
                 self._under_way.add(working)
-                await _until(staged, working)
+                await _until(read, working)
                 await self._only(BATCHES_UNDER_WAY - 1)
 
     async def ended(self) -> None:
@@ -151,11 +157,37 @@ class BatchLoader:
                 one.result()
 
 
-async def _until(staged: asyncio.Event, working: asyncio.Task[None]) -> None:
-    """A batch is staged, or its subflow has come to its end without."""
-    working.add_done_callback(lambda _: staged.set())
+class _Turn:
+    """Of one batch, to be written after the one before."""
+
+    def __init__(self, before: _Turn | None) -> None:
+        self._is_over = asyncio.Event()
+        self._before = before._is_over if before else None
+
+    @contextlib.asynccontextmanager
+    async def taken(self) -> AsyncIterator[None]:
+        """Waits until the batch before is written, or has come to its end without."""
+        if self._before:
+            await self._before.wait()
+        try:
+            yield
+        finally:
+            self.over()
+
+    def over(self, _: object = None) -> None:
+        """Lets the next one write. Repeatable."""
+        self._is_over.set()
+
+
+def _set(loop: asyncio.AbstractEventLoop, read: asyncio.Event, _: BatchRows) -> None:
+    loop.call_soon_threadsafe(read.set)
+
+
+async def _until(read: asyncio.Event, working: asyncio.Task[None]) -> None:
+    """The rows of a batch are read, or its subflow has come to its end without."""
+    working.add_done_callback(lambda _: read.set())
     try:
-        await staged.wait()
+        await read.wait()
     except asyncio.CancelledError:
         working.cancel()
         raise

@@ -133,10 +133,14 @@ def _is_of_this_processor(run: Run, key: str) -> bool:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Told:
-    """Who is told how far a batch is: when its rows are read, from any thread, and when they are staged. Repeatable."""
+    """Who is told how far a batch is: when its rows are read, from any thread, and when they are staged. Repeatable.
+
+    ``turn`` is held while it is written, so that batches staged side by side are written in their order.
+    """
 
     read: Callable[[BatchRows], None] = nothing
     staged: Callable[[], None] = nothing
+    turn: Callable[[], contextlib.AbstractAsyncContextManager[None]] = contextlib.nullcontext
 
 
 async def load_batch(run: Run, batch: Sequence[Manifest], told: Told = Told()) -> None:
@@ -221,7 +225,7 @@ async def _load(
     prepared = await (ahead.pop() if ahead else run.in_thread(_prepare, run, manifests, told.read))
     told.staged()
     await run.canary_trial.until_over([one.partition for one in manifests])
-    async with run.writing:
+    async with told.turn(), run.writing:
         # It may have been frozen since it passed the gate.
         await run.gate.until_kept()
         # Others may have ended loading meanwhile, or shown by their payloads that these are not to be believed.

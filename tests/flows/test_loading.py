@@ -103,10 +103,31 @@ def test_the_next_batch_is_staged_while_one_is_written_and_written_after_it(
     run: Run, place: Place, watched: Watched
 ) -> None:
     load_one_by_one(run, place)
-    assert watched.steps == [f"stage {FIRST}", f"stage {SECOND}", f"replace {FIRST}", f"replace {SECOND}"]
+    assert sorted(watched.steps[:2]) == [f"stage {FIRST}", f"stage {SECOND}"]
+    assert watched.steps[2:] == [f"replace {FIRST}", f"replace {SECOND}"]
     assert verdicts(place) == {FIRST: "verified", SECOND: "verified"}
     assert loaded(place) == [FIRST, SECOND]
     assert staged(place) == []
+
+
+def test_two_batches_are_staged_side_by_side_and_written_in_their_order(
+    run: Run, place: Place, watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second_is_staged, real = threading.Event(), BigQueryWarehouse.stage
+
+    def stage(warehouse: Any, batch: Any, *given: Any) -> Any:
+        date = str(batch.scope[0].values[0])
+        if date == FIRST:
+            assert second_is_staged.wait(PATIENCE_S), "the next batch waits until this one is staged"
+        done = real(warehouse, batch, *given)
+        if date == SECOND:
+            second_is_staged.set()
+        return done
+
+    monkeypatch.setattr(BigQueryWarehouse, "stage", stage)
+    load_one_by_one(run, place)
+    assert watched.steps[2:] == [f"replace {FIRST}", f"replace {SECOND}"]
+    assert verdicts(place) == {FIRST: "verified", SECOND: "verified"}
 
 
 def test_a_batch_that_was_staged_when_loading_was_stopped_is_not_written(
@@ -159,7 +180,7 @@ def test_no_more_batches_are_under_way_than_there_are_steps(monkeypatch: pytest.
             begun.append(batch[0].key)
             under_way += 1
             most = max(most, under_way)
-            told.staged()
+            told.read(batch)
             await may_end.wait()
             under_way -= 1
 
