@@ -13,8 +13,8 @@ family_summary, family_view, summary, summary_view, summary_rows, advice, covera
 outbox, spool, limiter, pending_alerts, journal: What is kept until it is sent?
 fingerprint, incident, run_facts, tracebacks, reading_faults, redacted_errors, headers: What happened, and what shares
     a cause?
-versioned_record, object_store, local_store, memory_store, store_clock: One object with many writers; the storage
-    protocol; a folder and a dictionary as storage; the clock that all machines share.
+versioned_record, object_store, local_store, memory_store, store_clock, instant: One object with many writers; the
+    storage protocol; a folder and a dictionary as storage; the clock that all machines share; that of one.
 errors: What happens next?
 redaction, secret_*, randomness, unescaping: What is a secret?
 wording, ranges, private_files, machine: Wording, date ranges, private files, and who is alive.

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import IO
 
+from alerting.instant import utc_now
 from alerting.local_store import check_generation, from_beginning, next_generation, within
 from alerting.object_store import ObjectMissing, StoredObject
 
 
 class MemoryObjectStore:
-    """Objects in a dictionary. Safe for threads; gone with the process."""
+    """Objects in a dictionary. Safe for threads; gone with the process. ``now`` is its clock (aware UTC)."""
 
-    def __init__(self, root_uri: str = "memory://store") -> None:
-        self._root_uri = root_uri
+    def __init__(self, root_uri: str = "memory://store", now: Callable[[], dt.datetime] = utc_now) -> None:
+        self._root_uri, self._now = root_uri, now
         self._objects: dict[str, tuple[bytes, StoredObject]] = {}
         self._lock = threading.Lock()
 
-    def copy(self) -> MemoryObjectStore:
-        """Another one with the same objects and generations."""
-        made = type(self)(self._root_uri)
+    def copy(self, now: Callable[[], dt.datetime] = utc_now) -> MemoryObjectStore:
+        """Another one with the same objects and generations, and a clock of its own."""
+        made = MemoryObjectStore(self._root_uri, now)
         with self._lock:
             made._objects = dict(self._objects)
         return made
@@ -54,7 +55,7 @@ class MemoryObjectStore:
             check_generation(name, found, if_generation)
             generation = next_generation(found)
             held = bytes(data) if isinstance(data, bytes) else from_beginning(data).read()
-            stored = StoredObject(name, generation, len(held), dict(metadata or {}), dt.datetime.now(dt.UTC))
+            stored = StoredObject(name, generation, len(held), dict(metadata or {}), self._now())
             self._objects[name] = (held, stored)
             return generation
 

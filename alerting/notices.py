@@ -125,7 +125,7 @@ def tell_human(
     def is_busy(notice: HumanNotice) -> bool:
         """Another process is at it. When its claim was written is not known: heartbeats write the same object."""
         until = notice.claimed_until
-        return until is not None and (now < until or now - StoreClock(store).ahead() < until)
+        return until is not None and (now < until or StoreClock(store).now() < until)
 
     def claim(entry: OutboxEntry) -> OutboxEntry | None:
         notice = entry.human or HumanNotice(incident)

@@ -249,7 +249,7 @@ class Outbox:
         lasts, clock = dt.timedelta(seconds=CLAIM_S), StoreClock(self.store)
         if entry.heartbeat_at is not None and entry.heartbeat_at > entry.claimed_until - lasts:
             # The run has written the entry since: when the store took it says nothing of the claim.
-            return now - clock.ahead() < entry.claimed_until
+            return clock.now() < entry.claimed_until
         return not clock.is_over(_name(entry.backfill_id), entry.claimed_until, lasts, now)
 
     def entries(self, unreadable: list[StateUnreadable] | None = None) -> Iterator[OutboxEntry]:

@@ -10,7 +10,7 @@ import re
 import shutil
 import threading
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -20,6 +20,7 @@ from hypothesis import settings
 
 from alerting import secret_literals
 from alerting.memory_store import MemoryObjectStore
+from alerting.store_clock import StoreClock
 from deployments.local.bigquery_emulator.server import START_TIMEOUT_S, start_bigquery
 from deployments.local.gcs_emulator.server import start_gcs
 from deployments.local.inbox.server import InboxClient, start_inbox
@@ -50,6 +51,12 @@ def _state_folder_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterat
 def _no_secrets_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(secret_literals, "_known", {})
     monkeypatch.setattr(secret_literals, "_passing", [])
+
+
+@pytest.fixture
+def at_the_store(monkeypatch: pytest.MonkeyPatch) -> Callable[[dt.datetime], None]:
+    """From the call on it is so late at every store."""
+    return lambda now: monkeypatch.setattr(StoreClock, "now", lambda _: now)
 
 
 @pytest.fixture(scope="session")

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from functools import partial
 
 from alerting.errors import CriticalError, LeaseHeld, PipelineError
+from alerting.instant import Instant
 from alerting.store_clock import StoreClock
 from flows.child_runs.messages import Outcome, Report, Stop, read_orders, report_name, write_report
-from flows.coordination.instant import Instant
 from flows.coordination.lease import lease_name, read_lease
 from flows.log import partition_logger
 from flows.run.breaker_limits import Limits

@@ -20,7 +20,6 @@ from flows.child_runs.messages import (
 from flows.ledger.month_rows import beyond
 from flows.run.decision import Action
 from flows.run.run import Run
-from scrapers.scrape import utc_now
 
 _TOTALS = ("calls", "failed_calls", "units", "bytes_landed", "waited_s", "storage_writes", "storage_reads")
 
@@ -97,18 +96,18 @@ class Windows:
         run = self._run
         for outcome in report.outcomes[self._fed[name] :]:
             if outcome.probe:
-                decision = run.breaker.probed(outcome.probe, utc_now(), answered=not outcome.cause)
+                decision = run.breaker.probed(outcome.probe, run.steady_now(), answered=not outcome.cause)
             elif outcome.cause:
                 decision = run.breaker.failed(
                     "scrape",
                     outcome.cause,
-                    utc_now(),
+                    run.steady_now(),
                     rate_limited=outcome.rate_limited,
                     transient=outcome.transient,
                     contract=outcome.contract,
                 )
             else:
-                decision = run.breaker.succeeded("scrape", utc_now(), outcome.answer_s)
+                decision = run.breaker.succeeded("scrape", run.steady_now(), outcome.answer_s)
                 if outcome.answer_s is not None:
                     run.tally.add_answer(outcome.answer_s)
             run.obey(decision)
@@ -123,7 +122,7 @@ class Windows:
     def tell(self) -> None:
         """Writes the orders when they have changed: the run's closed gate, who may try one date, or its end."""
         run = self._run
-        probe = run.breaker.probe_due(utc_now())
+        probe = run.breaker.probe_due(run.steady_now())
         with self._lock:
             self._prober = self._chosen_prober() if probe else ""
             orders = Orders(

@@ -22,7 +22,7 @@ from flows.ledger.cooldowns import Cooldown, cooldown_record, lift_command, read
 from scrapers.registry import account_of
 
 _MINUTE = dt.timedelta(minutes=1)
-_MOST_BEHIND = dt.timedelta(hours=1)
+_MOST_OFF = dt.timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def _begin(store: ObjectStore, blocked: Blocked, wanted: Cooldown, now: dt.datet
 def refuse_while_cooling(store: ObjectStore, source: str, now: dt.datetime) -> None:
     """Raises ``ConfigurationError`` while the source is in cooldown. Nothing was done then."""
     found = read_cooldown(store, source)
-    if found is not None and found.is_on(now) and not _is_over_at_the_store(store, found, now):
+    if found is not None and _is_on(store, found, now):
         raise ConfigurationError(
             f"{_all_of(source)} blocked {found.backfill_id} ({found.why}); it is in cooldown until "
             f"{found.until:%Y-%m-%d %H:%M} UTC. Nothing was done",
@@ -80,9 +80,11 @@ def refuse_while_cooling(store: ObjectStore, source: str, now: dt.datetime) -> N
         )
 
 
-def _is_over_at_the_store(store: ObjectStore, found: Cooldown, now: dt.datetime) -> bool:
-    """Whether only the clock of this machine is behind: a run that goes on when the cooldown ends begins on any one."""
-    return found.until - now < _MOST_BEHIND and not found.is_on(now - StoreClock(store).ahead())
+def _is_on(store: ObjectStore, found: Cooldown, now: dt.datetime) -> bool:
+    """Near its end the store is asked what time it is: a run that goes on then begins on any machine, and not before
+    on one whose clock is ahead."""
+    is_near = found.lifted_at is None and abs(found.until - now) < _MOST_OFF
+    return found.is_on(StoreClock(store).now() if is_near else now)
 
 
 def lift_by_hand(store: ObjectStore, source: str, by: Intervention, site: str = "") -> dict[str, Any]:

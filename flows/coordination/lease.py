@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from alerting.errors import LeaseHeld, PipelineError, StateUnreadable
+from alerting.instant import Instant
 from alerting.machine import is_process_gone, machine_name
 from alerting.object_store import GenerationConflict, ObjectStore
 from alerting.store_clock import StoreClock
 from alerting.versioned_record import Version, VersionedRecord
-from flows.coordination.instant import Instant
 from flows.coordination.standstill import Standstill
 from scrapers.scrape import utc_now
 from scrapers.threads import threads
@@ -110,13 +110,15 @@ class Holder:
 class Lease:
     """Acquire, heartbeat, release. One object of this class belongs to one run."""
 
-    def __init__(self, store: ObjectStore, held: Version[LeaseRecord], ttl_s: float, *, begun: Instant) -> None:
+    def __init__(
+        self, store: ObjectStore, held: Version[LeaseRecord], ttl_s: float, *, begun: Instant, held_until: Instant
+    ) -> None:
         self.store = store
         self.ttl_s = ttl_s
         self.standstill: Standstill | None = None
         self._held = held
         self._begun = begun
-        self._held_until = begun.after((self.record.expires_at - begun.at).total_seconds())
+        self._held_until = held_until
 
     @property
     def record(self) -> LeaseRecord:
@@ -139,7 +141,7 @@ class Lease:
         ttl_s: float,
     ) -> Lease:
         """Takes the lease if it is free, released or expired; raises ``LeaseHeld`` naming the holder otherwise."""
-        stored, begun = lease_record(store, source), Instant.now(now)
+        stored, held_until = lease_record(store, source), Instant.now().after(ttl_s)
         seen = stored.version()
         held = seen.value if seen else None
         if held is not None:
@@ -163,7 +165,8 @@ class Lease:
             expires_at=now + dt.timedelta(seconds=ttl_s),
         )
         try:
-            return cls(store, stored.write(record, seen), ttl_s, begun=begun)
+            written = stored.write(record, seen)
+            return cls(store, written, ttl_s, begun=Instant.now(now), held_until=held_until)
         except GenerationConflict:
             winner = stored.read()
             raise (_refused(winner) if winner else LeaseHeld("lease vanished", source=source)) from None
@@ -174,7 +177,7 @@ class Lease:
 
         A clock that was set back shortens nothing: others, whose clock is right, would take the source over.
         """
-        beaten = self._begun.latest(now)
+        beaten, here = self._begun.latest(now), Instant.now()
         until = beaten.after(self.ttl_s)
 
         def extended(found: LeaseRecord | None) -> LeaseRecord:
@@ -189,9 +192,9 @@ class Lease:
         try:
             self._held = lease_record(self.store, self.record.source).update(extended, seen=self._held) or self._held
         except LeaseHeld:
-            self._held_until = beaten
+            self._held_until = here
             raise
-        self._held_until = until
+        self._held_until = here.after(self.ttl_s)
 
     def check(self) -> None:
         """Raises ``LeaseHeld`` when somebody took it over: to be asked before each write of a holder without a gate.

@@ -17,10 +17,10 @@ from prefect.runtime import flow_run
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from alerting.errors import LeaseHeld, PipelineError
+from alerting.instant import Instant
 from alerting.object_store import ObjectStore
 from alerting.store_clock import StoreClock
 from alerting.versioned_record import Version, VersionedRecord
-from flows.coordination.instant import Instant
 from flows.coordination.lease import Holder, Lease, LeaseRecord, is_taken, lease_record, read_lease
 from flows.log import partition_logger
 from flows.wiring import Services
@@ -41,10 +41,10 @@ class BorrowedLease(Lease):
 
     def heartbeat(self, now: dt.datetime) -> None:
         """Extends the loan, whatever is done to the clock. Raises ``LeaseHeld`` when the lender has taken it back."""
-        until = self._begun.latest(now).after(self.ttl_s)
+        until, here = self._begun.latest(now).after(self.ttl_s), Instant.now()
         if not _change(self.store, self.record, lambda held: {"lent_until": until.at} if self._is_ours(held) else None):
             raise LeaseHeld("the backfill took its lease back", source=self.record.source, stage="lease")
-        self._held_until = until
+        self._held_until = here.after(self.ttl_s)
 
     def release(self, now: dt.datetime) -> None:  # noqa: ARG002 - as the base
         """Gives the source back to the backfill."""
@@ -60,16 +60,20 @@ def ask_for(
     store: ObjectStore, source: str, live_id: str, *, mode: str, now: dt.datetime, ttl_s: float
 ) -> BorrowedLease | None:
     """Asks the backfill that holds ``source`` to yield; the loan once it did, None while it has not."""
-    begun = Instant.now(now)
     seen = lease_record(store, source).version()
     if seen is None or not is_taken(StoreClock(store), seen.value, now):
         return None
     held = seen.value
     if held.lent_to == live_id:
-        # Its own clock may be behind that of the lender.
-        until = min(held.lent_until or held.expires_at, now + dt.timedelta(seconds=ttl_s))
-        borrowed = held.model_copy(update={"backfill_id": live_id, "mode": mode, "expires_at": until})
-        return BorrowedLease(store, Version(borrowed, seen.generation), ttl_s, begun=begun)
+        borrowed = held.model_copy(update={"backfill_id": live_id, "mode": mode})
+        of = Version(borrowed, seen.generation)
+        loan = BorrowedLease(store, of, ttl_s, begun=Instant.now(now), held_until=Instant.now())
+        try:
+            # How long ago it was lent, no clock of this machine tells. From this on the lender counts anew.
+            loan.heartbeat(now)
+        except LeaseHeld:
+            return None
+        return loan
     if held.mode == "backfill" and not held.wanted_by:
         _change(store, held, lambda found: None if found.wanted_by else {"wanted_by": live_id})
     return None
@@ -101,9 +105,17 @@ def borrower(store: ObjectStore, source: str, now: dt.datetime) -> str:
     return held.lent_to if held is not None and held.is_lent(now) else ""
 
 
-def take_back(store: ObjectStore, lease: Lease) -> None:
-    """Ends a loan that was returned or has run out."""
-    _change(store, lease.record, lambda held: {"lent_to": "", "lent_until": None} if held.lent_to else None)
+def take_back(store: ObjectStore, lease: Lease, seen: LeaseRecord) -> bool:
+    """Ends a loan that was returned or has run out; False when the live run has prolonged it since it was ``seen``."""
+    is_ours = True
+
+    def ended(held: LeaseRecord) -> dict[str, Any] | None:
+        nonlocal is_ours
+        is_ours = not held.lent_to or held.lent_until == seen.lent_until
+        return {"lent_to": "", "lent_until": None} if held.lent_to and is_ours else None
+
+    _change(store, lease.record, ended)
+    return is_ours
 
 
 def _change(store: ObjectStore, of: LeaseRecord, change: Callable[[LeaseRecord], dict[str, Any] | None]) -> bool:

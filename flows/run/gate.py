@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Set
 
-from flows.coordination.instant import Instant
+from alerting.instant import Instant
 from flows.coordination.standstill import SOURCE_DOWN
 
 __all__ = ["SOURCE_DOWN", "Gate"]

@@ -118,7 +118,7 @@ def go_on_sweeping(run: Run, sweep: SweepScrape, keys: Sequence[str]) -> SpanRes
             result = sweep.go_on(run.calls_of(PAGES_AT_ONCE))
     finally:
         # Nothing ends for hours, and that is no stall.
-        run.breaker.alive(utc_now())
+        run.breaker.alive(run.steady_now())
     if result is not None:
         run.tally.set_sweep_pages(sweep.pages)
     return result
@@ -209,7 +209,7 @@ def _still_true(run: Run, key: str) -> Manifest | None:
         return None
     run.ledger.advance(key, before.verdict, run.backfill_id, utc_now(), changes={}, read_at=utc_now())
     run.work.unchanged.add(key)
-    run.obey(run.breaker.succeeded("scrape", utc_now()))
+    run.obey(run.breaker.succeeded("scrape", run.steady_now()))
     return manifest
 
 
@@ -251,7 +251,7 @@ def _count_answer(run: Run, manifest: Manifest) -> None:
     answer_s = sum(page.elapsed_s for page in manifest.pages)
     run.tally.add_answer(answer_s)
     run.tally.add_landed(manifest.partition, sum(manifest.counts.values()))
-    run.obey(run.breaker.succeeded("scrape", utc_now(), answer_s))
+    run.obey(run.breaker.succeeded("scrape", run.steady_now(), answer_s))
 
 
 def record_failure(run: Run, key: str, error: BaseException, stage: str, window: str) -> Verdict:
@@ -371,7 +371,7 @@ def _cool_down(run: Run, error: BlockedBySource, blocked: Blocked) -> None:
 
 
 def _told_breaker(run: Run, incident: Incident, error: BaseException, verdict: Verdict, stage: str) -> Decision | None:
-    now = utc_now()
+    now = run.steady_now()
     if verdict.is_good:
         return run.breaker.succeeded(stage, now)
     cause = f"{incident.error_type} {fingerprint(incident)}"

@@ -63,7 +63,8 @@ def _due_at(run: Run, until: dt.datetime) -> dt.datetime:
     """
     behind = dt.timedelta()
     try:
-        behind = max(behind, -StoreClock(run.services.store).ahead())
+        there = StoreClock(run.services.store).now()
+        behind = max(behind, there - utc_now())
     except PipelineError as problem:
         partition_logger().warning("whether the clock of this machine is right is not known: %s", problem)
     return until.astimezone(dt.UTC) + AFTER_RESET + behind

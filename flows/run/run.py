@@ -24,6 +24,7 @@ from alerting.errors import (
     PipelineError,
     TransientError,
 )
+from alerting.instant import Instant
 from alerting.run_facts import RunFacts
 from flows.asked import Asked
 from flows.coordination.standstill import Standstill
@@ -108,7 +109,7 @@ class Run:
         self.orchestrator = orchestrator
         self.asked = asked
         self.backfill_id = backfill_id
-        self.created_at = utc_now()
+        self._begun = Instant.now()
         self.kit = services.source_kit(asked.source, purpose)
         self.kit.budget  # noqa: B018 - a rate that nobody can keep is refused here
         # Without a client no code path of a mode that must not ask the source can ask it.
@@ -263,16 +264,25 @@ class Run:
             error = CriticalError(decision.told, source=self.source, abort=decision.reason)
             self.stop(error, "load" if decision.action is Action.STOP_LOADING else "scrape")
 
+    @property
+    def created_at(self) -> dt.datetime:
+        """Aware UTC."""
+        return self._begun.at
+
+    def steady_now(self) -> dt.datetime:
+        """Aware UTC as if nobody had set the clock since: what the breaker goes by, and whoever tells it of time."""
+        return self.created_at + dt.timedelta(seconds=self._begun.since_s)
+
     def probed(self, number: int, error: BaseException | None) -> None:
         """Tells the breaker how the date ended that was let through as probe ``number``; 0 is an ordinary date."""
         if number:
             is_down = isinstance(error, TransientError)
-            self.obey(self.breaker.probed(number, utc_now(), answered=not is_down))
+            self.obey(self.breaker.probed(number, self.steady_now(), answered=not is_down))
 
     def count_loaded(self, partitions: int) -> None:
         """Tells the breaker of partitions whose rows were loaded."""
         for _ in range(partitions):
-            self.obey(self.breaker.succeeded("load", utc_now()))
+            self.obey(self.breaker.succeeded("load", self.steady_now()))
 
     def begin(self, planned: Planned, facts: RunFacts) -> None:
         """Stores the plan and opens the outbox entry: from here on some process will send it. Blocking."""

@@ -54,11 +54,11 @@ class Supervisor:
         """Looks once at everything, and opens or shuts the run's gate."""
         run, now = self._run, utc_now()
         if run.gate.closed_by:
-            run.breaker.alive(now)
+            run.breaker.alive(run.steady_now())
         if run.windows is not None:
             await run.in_thread(run.windows.look)
         held = memory_bytes() if run.breaker.limits.memory_bytes else 0
-        run.obey(run.breaker.tick(now, calls=run.tally.units, cost_usd=run.cost_usd, memory_bytes=held))
+        run.obey(run.breaker.tick(run.steady_now(), calls=run.tally.units, cost_usd=run.cost_usd, memory_bytes=held))
         if run.stopped_by is not None:
             # What waits at the gate must see that the run is over.
             for why in (BLACKOUT, SOURCE_DOWN):
@@ -69,7 +69,7 @@ class Supervisor:
                 await run.gate.keep_open(None)
         else:
             await self._keep_blackout(now)
-            await self._keep_probing(now)
+            await self._keep_probing()
         await self._yield_to_live(now)
         self._tell_standstill(now)
         if run.windows is not None:
@@ -97,12 +97,12 @@ class Supervisor:
         elif is_shut and not until:
             await self._run.gate.open(BLACKOUT)
 
-    async def _keep_probing(self, now: dt.datetime) -> None:
+    async def _keep_probing(self) -> None:
         """Opens the gate when the source answers again, and lets one date through when that may be tried."""
         run = self._run
         if SOURCE_DOWN in run.gate.closed_by and not run.breaker.is_waiting:
             await run.gate.open(SOURCE_DOWN)
-        elif run.windows is None and (probe := run.breaker.probe_due(now)):
+        elif run.windows is None and (probe := run.breaker.probe_due(run.steady_now())):
             await run.gate.admit_probe(probe)
 
     async def _yield_to_live(self, now: dt.datetime) -> None:
@@ -120,8 +120,7 @@ class Supervisor:
             if live_id:
                 self._lent_at, self._lent_to = now, live_id
                 run.note(f"paused at {now:%H:%M:%S} UTC for live run {live_id}")
-        elif self._is_loan_over(held):
-            await run.in_thread(take_back, store, self._lease)
+        elif self._is_loan_over(held) and await run.in_thread(take_back, store, self._lease, held):
             await run.in_thread(learn_what_was_done, run, self._known)
             self._lent_at, self._lent_to = None, ""
             await run.gate.open(LIVE)

@@ -346,7 +346,7 @@ def situation_of(
     is_alive = lease is not None and seems_taken(store, lease, now)
     if lease is not None and is_alive and not lease.is_alive(now):
         # The clock of this machine is wrong: by it nothing would have been finished for long, either.
-        now = StoreClock(store).now(now)
+        now = StoreClock(store).about()
     cooldown = read_cooldown(store, source)
     resumes = tuple(one for one in read_resumes(store, source) if one.has_work(entries))
     review = waiting_review(store, source)

@@ -6,6 +6,7 @@ import datetime as dt
 import email
 import email.policy
 import http.server
+import itertools
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -101,8 +102,10 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def store() -> MemoryObjectStore:
-    return MemoryObjectStore()
+def store(clock: Clock) -> MemoryObjectStore:
+    """Its clock is right, and so is that of this machine; no two writes are at the same instant."""
+    writes = itertools.count(1)
+    return MemoryObjectStore(now=lambda: clock() + dt.timedelta(microseconds=next(writes)))
 
 
 @pytest.fixture(params=["memory", "file"])

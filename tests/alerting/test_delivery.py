@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from alerting import delivery, errors, store_clock
+from alerting import delivery, errors
 from alerting.backfill_mode import AlertContext, BackfillMode
 from alerting.delivery import owed_summaries, send_owed_summary
 from alerting.live_alerts import AlertSettings
@@ -80,13 +80,10 @@ def test_a_claim_of_a_sender_that_died_is_taken_over_when_it_expires(running, st
     assert send(store, [channel], clock, tmp_path).status == "sent"
 
 
-def test_a_sender_whose_clock_is_ahead_takes_no_claim_of_another_one_for_over(
-    running, store, clock, channel, tmp_path, monkeypatch
-):
-    now = dt.datetime.now(dt.UTC)
+def test_a_sender_whose_clock_is_ahead_takes_no_claim_of_another_one_for_over(running, store, clock, channel, tmp_path):
+    now = clock()
     ahead = now + dt.timedelta(minutes=10)
     assert Outbox(store).claim(ID, "another host", now)
-    monkeypatch.setattr(store_clock, "utc_now", lambda: ahead)
     assert (
         send_owed_summary(store, [channel], ID, now=ahead, spool_folder=tmp_path / "spool").status == "claimed_by_other"
     )
@@ -94,7 +91,7 @@ def test_a_sender_whose_clock_is_ahead_takes_no_claim_of_another_one_for_over(
 
 
 def test_the_claim_of_a_sender_whose_clock_is_behind_holds(running, store, clock, channel, tmp_path):
-    now = dt.datetime.now(dt.UTC)
+    now = clock()
     assert Outbox(store).claim(ID, "another host", now - dt.timedelta(minutes=10))
     assert (
         send_owed_summary(store, [channel], ID, now=now, spool_folder=tmp_path / "spool").status == "claimed_by_other"
@@ -102,7 +99,7 @@ def test_the_claim_of_a_sender_whose_clock_is_behind_holds(running, store, clock
 
 
 def test_what_a_run_writes_after_a_claim_does_not_prolong_it(running, store, clock, channel, tmp_path):
-    now = dt.datetime.now(dt.UTC)
+    now = clock()
     outbox = Outbox(store)
     assert outbox.claim(ID, "dead host", now - dt.timedelta(minutes=16))
 

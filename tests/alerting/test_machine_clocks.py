@@ -7,25 +7,18 @@ import datetime as dt
 import pytest
 from reported import text
 
-from alerting import store_clock
 from alerting.incident import Incident
 
 OFF = [dt.timedelta(minutes=minutes) for minutes in (10, -10, 60, -60)]
 
 
 @pytest.fixture
-def machines(make_manager, mail_server, clock, monkeypatch):
+def machines(make_manager, mail_server, clock):
     """Two managers of one store and mailbox: the first by a clock that is right, the second by one that is off."""
 
     def make(off):
-        right, wrong = (
-            make_manager(mail_server.channel()),
-            make_manager(mail_server.channel(), clock=lambda: clock() + off),
-        )
-        with monkeypatch.context() as here:
-            here.setattr(store_clock, "utc_now", lambda: dt.datetime.now(dt.UTC) + off)
-            wrong.live._limiter.now()
-        return right, wrong
+        right = make_manager(mail_server.channel())
+        return right, make_manager(mail_server.channel(), clock=lambda: clock() + off)
 
     return make
 

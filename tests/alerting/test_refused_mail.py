@@ -23,7 +23,7 @@ def refused(channel, limiter: Limiter, at: dt.datetime, error: PipelineError) ->
 
 
 def test_a_schedule_that_is_refused_every_minute_sends_five_mails_an_hour_and_counts_the_others(channel) -> None:
-    store = MemoryObjectStore()
+    store = MemoryObjectStore(now=lambda: at)
     for minute in range(61):
         at = AT + minute * MINUTE
         held = LeaseHeld(f"bf-71d0c2a4e9b3 works on it since {at}", source="orders_api")

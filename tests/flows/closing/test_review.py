@@ -12,13 +12,13 @@ import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from alerting.errors import ConfigurationError, LeaseHeld, WarehouseBusy
+from alerting.instant import Instant
 from alerting.memory_store import MemoryObjectStore
 from flows.asked import Asked
 from flows.backfill import decided, run_backfill
 from flows.cli.care import who
 from flows.closing.close import close_backfill, close_dead_runs
 from flows.closing.review import approve, look_after_reviews, reject
-from flows.coordination.instant import Instant
 from flows.coordination.intervention import Intervention
 from flows.coordination.lease import Holder, Lease, lease_record
 from flows.daily import without_reviewed

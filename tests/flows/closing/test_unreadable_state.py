@@ -86,18 +86,20 @@ def test_a_machine_whose_clock_is_ahead_ends_no_living_run(place: Any, monkeypat
     assert asyncio.run(watchdog._watch(place.services, ahead)).message == "0 dead runs, 0 mails handled"
 
 
-def test_a_run_that_died_behind_its_mail_is_freed_by_the_watchdog(place: Any) -> None:
+def test_a_run_that_died_behind_its_mail_is_freed_by_the_watchdog(place: Any, at_the_store: Any) -> None:
     Lease.acquire(place.store, SOURCE, Holder("bf-1"), now=utc_now(), ttl_s=60)
     entry = OutboxEntry("bf-1", source=SOURCE, state="sent")
     Outbox(place.store).update("bf-1", lambda found: found, create=lambda: entry)
     later = utc_now() + dt.timedelta(hours=2)
+    at_the_store(later)
     assert asyncio.run(watchdog._watch(place.services, later)).message == "1 dead run, 0 mails handled"
     assert asyncio.run(watchdog._watch(place.services, later)).message == "0 dead runs, 0 mails handled"
 
 
-def test_what_died_and_owes_no_mail_is_freed_by_the_watchdog(place: Any) -> None:
+def test_what_died_and_owes_no_mail_is_freed_by_the_watchdog(place: Any, at_the_store: Any) -> None:
     Lease.acquire(place.store, SOURCE, Holder("publish-1", mode="publish"), now=utc_now(), ttl_s=60)
     later = utc_now() + dt.timedelta(hours=2)
+    at_the_store(later)
     assert asyncio.run(watchdog._watch(place.services, later)).message == "1 dead run, 0 mails handled"
     assert asyncio.run(watchdog._watch(place.services, later)).message == "0 dead runs, 0 mails handled"
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from alerting import store_clock
 from alerting.errors import BlockedBySource, ConfigurationError, StateUnreadable
 from alerting.memory_store import MemoryObjectStore
 from flows import backfill as backfill_module
@@ -74,28 +73,28 @@ def test_h18_a_block_stops_the_run_and_leaves_the_source_alone_until_it_goes_on(
 
 
 def test_the_cooldown_is_over_at_its_end_and_concerns_no_other_source() -> None:
-    store = MemoryObjectStore()
+    now = NOW
+    store = MemoryObjectStore(now=lambda: now)
     error = BlockedBySource("a challenge page", source="one")
     cool_down(store, error, blocked=Blocked("one"), backfill_id="bf-1", now=NOW, hours=2)
     refuse_while_cooling(store, "another", NOW)
     for after_h in (0.0, 1.9):
+        now = NOW + dt.timedelta(hours=after_h)
         with pytest.raises(ConfigurationError, match="blocked bf-1"):
-            refuse_while_cooling(store, "one", NOW + dt.timedelta(hours=after_h))
-    refuse_while_cooling(store, "one", NOW + dt.timedelta(hours=2))
+            refuse_while_cooling(store, "one", now)
+    now = NOW + dt.timedelta(hours=2)
+    refuse_while_cooling(store, "one", now)
 
 
-def test_a_machine_whose_clock_is_behind_refuses_no_run_that_goes_on_when_the_cooldown_is_over(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    store, behind = MemoryObjectStore(), dt.timedelta(minutes=10)
+def test_a_machine_whose_clock_is_wrong_begins_when_the_cooldown_is_over_and_no_minute_earlier() -> None:
+    store, off = MemoryObjectStore(), dt.timedelta(minutes=10)
     error = BlockedBySource("a challenge page", source="one")
-    cool_down(
-        store, error, blocked=Blocked("one"), backfill_id="bf-1", now=utc_now() - dt.timedelta(hours=2), hours=1.95
-    )
+    began = utc_now() - dt.timedelta(hours=2)
+    cool_down(store, error, blocked=Blocked("one"), backfill_id="bf-1", now=began, hours=2.05)
     with pytest.raises(ConfigurationError, match="blocked bf-1"):
-        refuse_while_cooling(store, "one", utc_now() - behind)
-    monkeypatch.setattr(store_clock, "utc_now", lambda: utc_now() - behind)
-    refuse_while_cooling(store, "one", utc_now() - behind)
+        refuse_while_cooling(store, "one", utc_now() + off)
+    cool_down(store, error, blocked=Blocked("one"), backfill_id="bf-2", now=began, hours=1.95)
+    refuse_while_cooling(store, "one", utc_now() - off)
 
 
 def test_a_block_of_one_source_cools_down_all_of_its_account_and_names_it() -> None:
@@ -233,7 +232,7 @@ def test_a_blocked_run_goes_on_by_itself_once(
     assert run.stopped_by is not None
     over_at = resumes_at(run.stopped_by)
     behind = dt.timedelta(minutes=10)
-    monkeypatch.setattr(store_clock, "utc_now", lambda: utc_now() - behind)
+    monkeypatch.setattr(resume, "utc_now", lambda: utc_now() - behind)
     asyncio.run(resume.note_resume(run))
     assert len(scheduled) == times
     # It is over by the clock of this machine, too: else the run would begin before that, and be stopped at once.

@@ -8,7 +8,7 @@ import pytest
 
 from alerting.errors import LeaseHeld
 from alerting.memory_store import MemoryObjectStore
-from flows.coordination.lease import Holder, Lease, read_lease
+from flows.coordination.lease import Holder, Lease, LeaseRecord, read_lease
 from flows.coordination.lease_loan import BorrowedLease, ask_for, borrower, lend, take_back, withdraw
 
 NOW = dt.datetime(2025, 2, 1, 12, tzinfo=dt.UTC)
@@ -21,6 +21,12 @@ def acquire(store: MemoryObjectStore, backfill_id: str, now: dt.datetime = NOW, 
 
 def ask(store: MemoryObjectStore, live_id: str = "daily-1", now: dt.datetime = NOW) -> BorrowedLease | None:
     return ask_for(store, "s", live_id, mode="daily", now=now, ttl_s=TTL_S)
+
+
+def held(store: MemoryObjectStore) -> LeaseRecord:
+    found = read_lease(store, "s")
+    assert found is not None
+    return found
 
 
 def lent(store: MemoryObjectStore) -> tuple[Lease, BorrowedLease]:
@@ -38,15 +44,29 @@ def test_live_work_asks_waits_gets_the_source_and_gives_it_back() -> None:
     assert borrower(store, "s", NOW) == "daily-1"
     live.release(NOW)
     assert borrower(store, "s", NOW) == ""
-    take_back(store, backfill)
+    take_back(store, backfill, held(store))
     backfill.heartbeat(NOW)
 
 
 def test_every_heartbeat_of_a_live_run_prolongs_its_loan() -> None:
-    _, live = lent(MemoryObjectStore())
-    assert live.held_until.at == NOW + dt.timedelta(seconds=TTL_S)
-    live.heartbeat(NOW + dt.timedelta(seconds=45))
-    assert live.held_until.at == NOW + dt.timedelta(seconds=45 + TTL_S)
+    store = MemoryObjectStore()
+    _, live = lent(store)
+    for at in (NOW, NOW + dt.timedelta(seconds=45)):
+        live.heartbeat(at)
+        assert (held(store).lent_until or NOW) >= at + dt.timedelta(seconds=TTL_S)
+
+
+def test_a_live_run_that_hears_of_its_loan_late_has_the_source_for_no_longer_than_the_backfill_knows() -> None:
+    store = MemoryObjectStore()
+    backfill = acquire(store, "bf-1")
+    ask(store)
+    lend(store, backfill, NOW)
+    seen, late = held(store), NOW + dt.timedelta(seconds=TTL_S - 1)
+    assert ask(store, now=late) is not None
+    assert not take_back(store, backfill, seen), "the live run has prolonged its loan"
+    assert borrower(store, "s", late) == "daily-1"
+    assert take_back(store, backfill, held(store))
+    assert ask(store, now=late) is None
 
 
 def test_the_backfill_keeps_its_lease_alive_while_it_is_lent() -> None:
@@ -67,7 +87,7 @@ def test_a_live_run_that_dies_is_over_when_its_loan_is() -> None:
     later = NOW + dt.timedelta(seconds=TTL_S + 1)
     backfill.heartbeat(later)
     assert borrower(store, "s", later) == ""
-    take_back(store, backfill)
+    take_back(store, backfill, held(store))
     with pytest.raises(LeaseHeld, match="took its lease back"):
         live.heartbeat(later)
 
@@ -77,7 +97,7 @@ def test_a_second_live_run_waits_for_the_first() -> None:
     backfill, live = lent(store)
     assert ask(store, "daily-2") is None
     live.release(NOW)
-    take_back(store, backfill)
+    take_back(store, backfill, held(store))
     assert lend(store, backfill, NOW) == "daily-2"
 
 

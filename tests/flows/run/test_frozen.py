@@ -11,15 +11,16 @@ from typing import Any
 import pytest
 
 import processors.process
+from alerting import instant
 from alerting.errors import LandingUnavailable, LeaseHeld, PipelineError, SourceUnavailable
+from alerting.instant import Instant
 from alerting.memory_store import MemoryObjectStore
 from flows.asked import Asked
-from flows.coordination import instant
-from flows.coordination.instant import Instant
 from flows.coordination.lease import Holder, Lease, read_lease
 from flows.coordination.lease_loan import ask_for, lend
 from flows.dates import NOT_ATTEMPTED, land_partition
 from flows.process import Told, load_batch
+from flows.run import supervisor
 from flows.run.gate import Gate
 from flows.run.heartbeat import keep_alive
 from flows.run.plain_orchestrator import PlainOrchestrator
@@ -234,3 +235,15 @@ def test_a_heartbeat_that_fails_for_a_reason_nobody_thought_of_does_not_hold_the
         assert await asyncio.wait_for(begun, 10) == "landed"
 
     _after_its_freeze(place, then)
+
+
+@pytest.mark.parametrize("hours", [2, -2])
+def test_a_clock_that_is_set_while_a_run_works_stops_it_neither_as_stalled_nor_by_its_deadline(
+    place: Any, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    lease = Lease.acquire(place.store, SOURCE, Holder("bf-1"), now=utc_now(), ttl_s=60.0)
+    with Run(place.services, Asked(source=SOURCE, deadline_h=1), "bf-1", PlainOrchestrator()) as run:
+        for module in (supervisor, instant):
+            monkeypatch.setattr(module, "utc_now", lambda: utc_now() + dt.timedelta(hours=hours))
+        asyncio.run(supervisor.Supervisor(run, lease).step())
+        assert run.stopped_by is None

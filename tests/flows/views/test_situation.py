@@ -64,8 +64,9 @@ class CountedStore(MemoryObjectStore):
     """Says what it was asked, as the real one does."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(now=lambda: self.at or utc_now())
         self.calls: dict[str, int] = {}
+        self.at: dt.datetime | None = None
 
 
 @dataclasses.dataclass
@@ -208,6 +209,7 @@ def hung(world: World) -> None:
 def dead(world: World) -> None:
     running(world)
     world.now = utc_now() + 2 * HOUR
+    vars(world.services.store)["at"] = world.now
 
 
 def cancelled(world: World) -> None:
@@ -216,8 +218,8 @@ def cancelled(world: World) -> None:
 
 
 def killed(world: World) -> None:
-    running(world)
-    close_dead_runs(world.services, utc_now() + 2 * HOUR, SOURCE)
+    dead(world)
+    close_dead_runs(world.services, world.now, SOURCE)
 
 
 def ended(*errors: Exception, aborted: str | None = None) -> Callable[[World], None]:
@@ -331,9 +333,9 @@ def cells_of(world: World) -> Cells:
 
 def works_now(world: World) -> bool:
     """Whether a run that is started in this moment gets as far as its plan: tried, on a copy of the world."""
-    store = MemoryObjectStore()
-    for found in world.services.store.list(""):
-        store.write(found.name, world.services.store.read(found.name)[0])
+    here = world.services.store
+    assert isinstance(here, CountedStore)
+    store = here.copy(lambda: here.at or utc_now())
     try:
         refuse_while_cooling(store, SOURCE, world.now)
         Lease.acquire(store, SOURCE, Holder("bf-tried"), now=world.now, ttl_s=60)

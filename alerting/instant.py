@@ -6,7 +6,13 @@ import datetime as dt
 import time
 from typing import NamedTuple, Self
 
-from scrapers.scrape import utc_now
+_APART_S = 5.0
+"""So far apart, the two clocks of a machine do not go on at the same rate: time servers slew by 0.5 ms a second."""
+
+
+def utc_now() -> dt.datetime:
+    """Aware UTC, by the clock of this machine."""
+    return dt.datetime.now(dt.UTC)
 
 
 class Instant(NamedTuple):
@@ -26,8 +32,17 @@ class Instant(NamedTuple):
 
     @property
     def is_over(self) -> bool:
-        """By either clock."""
-        return utc_now() >= self.at or time.monotonic() >= self.clock_s
+        """By either clock; and where nobody knows, because the wall clock was set or the machine has slept."""
+        return utc_now() >= self.at or time.monotonic() >= self.clock_s or not self.is_certain(utc_now())
+
+    @property
+    def since_s(self) -> float:
+        """Seconds that have passed since at least: the monotonic clock goes on at no greater rate than time does."""
+        return time.monotonic() - self.clock_s
+
+    def is_certain(self, now: dt.datetime) -> bool:
+        """Whether both clocks, of which the wall clock says ``now``, agree on how far away it is."""
+        return abs((now - self.at).total_seconds() - self.since_s) <= _APART_S
 
     def latest(self, at: dt.datetime) -> Instant:
         """This moment of the process, which the wall clock calls ``at``, unless it was set back since ``self``."""
