@@ -23,6 +23,7 @@ from pydantic import AwareDatetime, BaseModel, TypeAdapter
 from alerting.errors import BudgetExhausted
 from alerting.object_store import ObjectStore
 from alerting.redaction import redact
+from alerting.store_clock import StoreClock
 from alerting.versioned_record import VersionedRecord
 from alerting.wording import plural
 from scrapers.pace.budget import Clock, closed
@@ -32,6 +33,8 @@ from scrapers.rate import QuotaHeaders, Rate
 Purpose = Literal["backfill", "live"]
 Unit = Literal["day", "month"]
 LARGEST_BLOCK = 100
+_MOST_AHEAD = dt.timedelta(hours=1)
+"""So soon after its beginning a day may not have begun yet: of clocks that are further ahead nobody knows."""
 _BLOCKS_PER_ALLOWANCE = 20
 _LOW = LARGEST_BLOCK // 4
 """Eight calls at once of 50 ms use them up in 150 ms, and the next block takes two round trips."""
@@ -128,6 +131,7 @@ class SharedQuota:
         self._record = VersionedRecord(
             store, name, _SHAPE, sleep=self._clock.sleep, source=source, stage="scrape", hint=hint
         )
+        self._there = StoreClock(store, self._clock.now)
         self._block = 0
         self._block_of = ""
         self._is_ample = False
@@ -212,12 +216,16 @@ class SharedQuota:
 
     def counts(self) -> Counts:
         """What all processes together have spent or hold at this moment. Raises ``StateUnreadable``."""
-        return self._counted(self._record.read())
+        found, today = self._record.read(), self.today
+        return found.on(today) if found else Counts.of(today)
 
     @property
     def today(self) -> dt.date:
         """In the reset zone."""
         return self._clock.now().astimezone(self._zone).date()
+
+    def _begin_of(self, day: dt.date) -> dt.datetime:
+        return dt.datetime.combine(day, dt.time(), self._zone).astimezone(dt.UTC)
 
     def left(self) -> int | None:
         """Units that this purpose may still spend before the nearer wall; None without a wall."""
@@ -281,7 +289,13 @@ class SharedQuota:
         )
 
     def _counted(self, found: Counts | None) -> Counts:
-        return found.on(self.today) if found else Counts.of(self.today)
+        today = self.today
+        if found is None:
+            return Counts.of(today)
+        if found.day < today.isoformat() and self._clock.now() - _MOST_AHEAD < self._begin_of(today):
+            # A machine whose clock is ahead would count the rest of the old day from nothing.
+            today = min(today, self._there.about().astimezone(self._zone).date())
+        return found.on(today)
 
     def _update(self, change: Callable[[Counts], int]) -> int:
         result = 0

@@ -255,3 +255,15 @@ def test_no_day_ever_sees_more_calls_than_its_limit(limit: int, steps: list[tupl
             else:
                 upstream.call()
     assert upstream.refused == 0
+
+
+def test_a_machine_whose_clock_is_ahead_begins_no_new_day_before_it_has_begun_at_the_store() -> None:
+    """Until then it would have the quota of the old day for a second time."""
+    time, rate = Time(dt.datetime(2025, 2, 1, 23, 30, tzinfo=dt.UTC)), Rate(per_day=10)
+    store, ahead = MemoryObjectStore(now=lambda: time.now), Time(time.now + dt.timedelta(hours=1))
+    budget_of(store, time, rate, "live").acquire(units=10)
+    with pytest.raises(BudgetExhausted):
+        budget_of(store, ahead, rate, "live").acquire()
+    time.sleep(1_800)
+    ahead.sleep(1_800)
+    budget_of(store, ahead, rate, "live").acquire()
