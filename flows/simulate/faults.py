@@ -46,9 +46,11 @@ OF_SOURCE = (
     Fault.KILL_BEFORE, Fault.KILL_AFTER, Fault.RATE_LIMITED, Fault.TIMEOUT, Fault.SERVER_ERROR, Fault.OUTAGE, Fault.CUT,
     Fault.EMPTY, Fault.STALE, Fault.CHALLENGE, Fault.STALL, Fault.OVERLAP, Fault.STORM, Fault.DRIFT, Fault.PART,
 )  # fmt: skip
-OUTAGE_S = 3_600.0
+AHEAD = ", an hour ahead until their clocks were set right"
+"""Said of an overlap."""
+OUTAGE_S = AN_HOUR_S = 3_600.0
 STORM_S = 600.0
-_SKEWS: Mapping[Fault | None, float] = {Fault.SKEW: 3_600.0, Fault.SKEW_BACK: -3_600.0}
+_SKEWS: Mapping[Fault | None, float] = {Fault.SKEW: AN_HOUR_S, Fault.SKEW_BACK: -AN_HOUR_S}
 
 
 class Killed(BaseException):
@@ -121,13 +123,19 @@ class Surroundings(Protocol):
         """The process stands still, until another run has taken over."""
 
     def overlap(self, process: Process) -> None:
-        """Watchdog and another run begin at this very moment; neither may touch what a living ``process`` is at."""
+        """Watchdog and another run begin at this very moment; neither may touch what a living ``process`` is at.
+
+        The clocks of their machines may be wrong until they are set right.
+        """
 
     def died(self) -> None:
         """The running process is dead, though its code goes on."""
 
     def skew(self, seconds: float) -> None:
-        """The wall clock is set."""
+        """The wall clock of the machine is set, and set right some time later."""
+
+    def operates(self) -> None:
+        """A process is about to do something."""
 
     def outage(self, part: Outside) -> None:
         """``part`` is away for `OUTAGE_S`."""
@@ -180,6 +188,7 @@ class Process:
     ) -> Iterator[Fault | None]:
         """Around one operation. Raises ``Killed``, or what ``unavailable`` makes; other faults are the caller's."""
         self._check()
+        self.surroundings.operates()
         fault = self.trace.next(what, faults)
         if fault is Fault.KILL_BEFORE:
             self.silenced_at = what

@@ -18,7 +18,7 @@ from alerting.outbox import Outbox
 from flows.ledger.ledger import Ledger, LedgerEntry, Verdict
 from flows.parameters import Engine
 from flows.simulate.evidence import misled, still_held, unproven, untold
-from flows.simulate.faults import Fault, Process, Surroundings, Trace
+from flows.simulate.faults import AHEAD, Fault, Process, Surroundings, Trace
 from flows.simulate.memory_warehouse import STAGING, Content
 from flows.simulate.subject import Subject, rows_of
 from flows.simulate.world import World, has_rates_of_sites
@@ -266,7 +266,7 @@ class Invariants:
             self.tell("asked before Retry-After was over", early[0])
         # Each site has a rate of its own where the source says so; day and month are those of all of them. Processes
         # share a rate by wall clocks: of one that is set while they live, each process keeps it alone.
-        is_set = any(Fault.SKEW.value in met or Fault.SKEW_BACK.value in met for met in trace.met)
+        is_set = any(words in met for met in trace.met for words in (Fault.SKEW, Fault.SKEW_BACK, AHEAD))
         each_alone = is_set and self._subject.asked.engine is Engine.DISTRIBUTED
         by_site: dict[tuple[str, int], list[float]] = defaultdict(list)
         for asked in answers.asked:

@@ -26,12 +26,16 @@ _FIRST_PID = 1_001
 
 @dataclass(eq=False)
 class _OfProcess:
-    """What a process has on its machine; ``standstills`` is how often it was brought to one."""
+    """What a process has on its machine; ``standstills`` is how often it was brought to one.
+
+    ``slept_s`` is for how long its monotonic clock stood still.
+    """
 
     pid: int
     host: str
     is_alive: bool = True
     standstills: int = 0
+    slept_s: float = 0.0
     timers: list[VirtualTimer] = field(default_factory=list)
     files: list[io.FileIO] = field(default_factory=list)
 
@@ -41,6 +45,14 @@ class _OfProcess:
         self.timers.clear()
         for file in self.files:
             file.close()
+
+
+@dataclass
+class _Wrong:
+    """The wall clock of a machine is so far ahead, until it is set right after so many operations."""
+
+    ahead_s: float
+    operations: int
 
 
 _HERE: ContextVar[_OfProcess | None] = ContextVar("simulated_process", default=None)
@@ -98,7 +110,11 @@ class Machines:
         self._clock, self._disk, self._is_one = clock, disk, is_one
         self._living: list[_OfProcess] = []
         self._pids = 0
+        self._wrong: dict[str, _Wrong] = {}
+        """By machine; the clocks of all others are right."""
+        self._next: _Wrong | None = None
         clock.on_the_way = self._due
+        clock.ahead_s, clock.slept_s = self._ahead_s, self._slept_s
 
     @property
     def spool_folder(self) -> Path:
@@ -111,6 +127,8 @@ class Machines:
         self._pids += 1
         number = self._pids
         one = _OfProcess(_FIRST_PID + number, "simulated" if self._is_one else f"simulated{number}")
+        if self._next:
+            self._wrong[one.host], self._next = self._next, None
         self._living.append(one)
         before = _HERE.set(one)
         try:
@@ -126,9 +144,9 @@ class Machines:
             running.end()
 
     @contextmanager
-    def standstill(self) -> Iterator[None]:
-        """Whoever is at work stands still: no timer of theirs goes off."""
-        standing, before = list(self._living), _HERE.set(None)
+    def standstill(self, *, asleep: bool) -> Iterator[None]:
+        """Whoever is at work stands still: no timer of theirs goes off, nor, if ``asleep``, does a monotonic clock."""
+        standing, before, begun_s = list(self._living), _HERE.set(None), self._clock.now_s
         for one in standing:
             one.standstills += 1
         try:
@@ -137,6 +155,35 @@ class Machines:
             _HERE.reset(before)
             for one in standing:
                 one.standstills -= 1
+                one.slept_s += (self._clock.now_s - begun_s) * asleep
+
+    def set_clock(self, ahead_s: float, operations: int) -> None:
+        """The wall clock of the machine of the running process is set, and set right after so many operations on it."""
+        self._wrong[self._host()] = _Wrong(ahead_s, operations)
+
+    def next_clock(self, ahead_s: float, operations: int) -> None:
+        """As `set_clock`, of the machine on which the next process begins."""
+        self._next = _Wrong(ahead_s, operations)
+
+    def set_right(self) -> None:
+        """All clocks are."""
+        self._wrong.clear()
+        self._next = None
+
+    def operates(self) -> None:
+        """The running process is about to do something to the outside."""
+        if wrong := self._wrong and self._wrong.get(self._host()):
+            wrong.operations -= 1
+            if wrong.operations < 0:
+                del self._wrong[self._host()]
+
+    def _ahead_s(self) -> float:
+        wrong = self._wrong and (running := _HERE.get()) and self._wrong.get(running.host)
+        return wrong.ahead_s if wrong else 0.0
+
+    def _slept_s(self) -> float:
+        running = _HERE.get()
+        return running.slept_s if running else 0.0
 
     @contextmanager
     def in_place_of_this_one(self) -> Iterator[None]:

@@ -21,10 +21,12 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from alerting.delivery import owed_summaries
 from alerting.errors import ConfigurationError, PipelineError
+from alerting.machine import is_process_gone
+from alerting.outbox import CLAIM_S, OutboxEntry
 from flows.backfill import run_backfill
 from flows.closing.close import close_dead_runs
-from flows.coordination.lease import read_lease
-from flows.simulate.faults import OUTAGE_S, Killed, Outside, Planned, Process, Trace
+from flows.coordination.lease import LeaseRecord, lease_name, read_lease
+from flows.simulate.faults import AHEAD, AN_HOUR_S, OUTAGE_S, Killed, Outside, Planned, Process, Trace
 from flows.simulate.invariants import Ending, Invariants
 from flows.simulate.machine import Machines, process_here
 from flows.simulate.memory_warehouse import MemoryWarehouse
@@ -43,6 +45,9 @@ _BETWEEN_RUNS_OF_A_DAY_S = 1.5 * 3_600.0
 _SHARE_TOMORROW = 0.6
 _SHARE_RESTLESS = 0.3
 _SHARE_ONE_MACHINE = 0.5
+_SHARE_ASLEEP = _SHARE_AHEAD = 0.5
+_SET_RIGHT_AFTER, _NEVER = (1, 16), 1_000_000
+"""So many operations of its machine later a clock is set right."""
 _MONTH_S = 31 * 86_400.0
 _LATER = dt.timedelta(hours=1)
 _LONGEST_RUN_S = 6 * 3_600.0
@@ -104,7 +109,8 @@ def truth_of(subject: Subject) -> Ending:
 def _world_of(subject: Subject, seed: int) -> Iterator[World]:
     """As it is when a schedule begins."""
     answers = subject.answers.for_a_schedule()
-    is_one = random.Random(f"machines {seed}").random() < _SHARE_ONE_MACHINE  # noqa: S311 - no secret
+    of_machines = random.Random(f"machines {seed}")  # noqa: S311 - no secret
+    is_one = of_machines.random() < _SHARE_ONE_MACHINE
     with (
         tempfile.TemporaryDirectory(prefix="gapless-simulated-") as disk,
         virtual_time(subject.begins_at, seed) as clock,
@@ -112,10 +118,10 @@ def _world_of(subject: Subject, seed: int) -> Iterator[World]:
         without_server(),
     ):
         machines = Machines(clock, Path(disk), is_one=is_one)
-        bucket = subject.before.bucket.copy()
+        bucket = subject.before.bucket.copy(clock.right)
         tables = MemoryWarehouse(bucket, subject.engine, subject.before.tables, subject.before.views)
         with machines.in_place_of_this_one():
-            yield World(clock, bucket, tables, Mailbox(), answers, machines)
+            yield World(clock, bucket, tables, Mailbox(), answers, machines, of_machines)
 
 
 def run_schedule(
@@ -164,7 +170,7 @@ class _Schedule:
             idle = idle or self.must.has_all
             begun = len(self.trace.operations)
             state = self.backfill()
-            self.world.clock.unskew()
+            self.world.machines.set_right()
             is_clean = state is not None and is_quiet and len(self.trace.met) == met
             self.must.look(state, is_clean=is_clean)
             if is_clean:
@@ -195,7 +201,7 @@ class _Schedule:
 
     def _send_what_is_claimed(self) -> None:
         """Whoever died with a mail in its hands has claimed it for some minutes: the watchdog sends it after them."""
-        while self.truth is not None and owed_summaries(self.world.bucket, utc_now()):
+        while self.truth is not None and owed_summaries(self.world.bucket, self.world.clock.right()):
             met = len(self.trace.met)
             self._let_pass(self._long_after_s)
             self._watchdog()
@@ -266,20 +272,24 @@ class _Schedule:
         met = len(self.trace.met)
         try:
             with self.world.machines.process():
-                close_dead_runs(self._services(), utc_now())
+                by_its_clock = utc_now()
+                close_dead_runs(self._services(), by_its_clock)
         except (Killed, PipelineError):
             return
+        # A watchdog whose clock is behind finds the dead later, which keeps nobody's mail for good.
+        now = min(by_its_clock, self.world.clock.right())
         held = read_lease(self.world.bucket, self.subject.asked.source)
-        if len(self.trace.met) > met or not self._is_all_there() or (held and held.is_alive(utc_now())):
+        if len(self.trace.met) > met or not self._is_all_there() or (held and self._lives(held, now)):
             return
-        if dead := [one.backfill_id for one in owed_summaries(self.world.bucket, utc_now()) if one.is_due]:
+        owed = [one for one in owed_summaries(self.world.bucket, now) if one.is_due]
+        if dead := [one.backfill_id for one in owed if not self._is_claimed(one.entry)]:
             self.must.tell("the watchdog leaves a dead run without its mail", dead)
 
     # -- around a process in the middle of an operation --------------------------------------------------------------
 
     def stall(self) -> None:
         """See `flows.simulate.faults.Surroundings`."""
-        with self.world.machines.standstill():
+        with self.world.machines.standstill(asleep=self.world.chance.random() < _SHARE_ASLEEP):
             self._beside(self._take_over)
 
     def _take_over(self) -> None:
@@ -294,16 +304,39 @@ class _Schedule:
         held = read_lease(self.world.bucket, self.subject.asked.source)
         if held is None or held.state != "held" or held.backfill_id != process.backfill_id:
             return
-        if held.is_alive(utc_now()):
+        if self._lives(held, self.world.clock.right()):
             self._beside(functools.partial(self._try_to_take_over, process))
-        elif len(self.trace.met) == 1 and (utc_now() - held.heartbeat_at).total_seconds() < self._lease_ttl_s:
+        elif len(self.trace.met) == 1 and self._age_s(lease_name(held.source)) < self._lease_ttl_s:
             # It has told that it lives, by a clock that nobody has set.
             self.must.tell("a living run lets its source go", process.backfill_id)
 
+    def _age_s(self, name: str) -> float:
+        """Since the store took the object, whatever the clocks of machines say."""
+        (stored,) = self.world.bucket.list(name)
+        assert stored.updated_at
+        return (self.world.clock.right() - stored.updated_at).total_seconds()
+
+    def _lives(self, held: LeaseRecord, now: dt.datetime) -> bool:
+        """Whether nobody may take its source whose clock says ``now``, or one that is ahead of it."""
+        if held.state != "held" or is_process_gone(held.machine, held.pid):
+            return False
+        return held.expires_at > now or self._age_s(lease_name(held.source)) < held.lasts.total_seconds()
+
+    def _is_claimed(self, entry: OutboxEntry) -> bool:
+        """Whether one sender alone may send it, by the time that has passed and no clock of a machine."""
+        if entry.claimed_until is None:
+            return False
+        age_s = self._age_s(f"outbox/backfill={entry.backfill_id}.json")
+        return entry.claimed(entry.claimed_until + dt.timedelta(seconds=age_s - CLAIM_S))
+
     def _try_to_take_over(self, process: Process) -> None:
         calls, mails = len(self.world.answers.asked), len(self.world.mailbox.mails)
-        self._watchdog()
-        self.backfill()
+        is_ahead = self.world.chance.random() < _SHARE_AHEAD
+        self.trace.met[-1] += AHEAD if is_ahead else ""
+        for begins in (self._watchdog, self.backfill):
+            if is_ahead:
+                self.world.machines.next_clock(AN_HOUR_S, self.world.chance.randrange(*_SET_RIGHT_AFTER))
+            begins()
         if calls < len(self.world.answers.asked):
             self.must.tell("a second run worked beside a living one", process.backfill_id)
         new = {str(mail["X-Backfill-Id"]) for mail in self.world.mailbox.mails[mails:]}
@@ -316,7 +349,11 @@ class _Schedule:
 
     def skew(self, seconds: float) -> None:
         """See `flows.simulate.faults.Surroundings`."""
-        self.world.clock.skew(seconds)
+        self.world.machines.set_clock(seconds, self.world.chance.choice((*_SET_RIGHT_AFTER, _NEVER)))
+
+    def operates(self) -> None:
+        """See `flows.simulate.faults.Surroundings`."""
+        self.world.machines.operates()
 
     def outage(self, part: Outside) -> None:
         """See `flows.simulate.faults.Surroundings`."""

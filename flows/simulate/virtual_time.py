@@ -50,15 +50,19 @@ class Timer(Protocol):
 
 
 class VirtualClock:
-    """Wall clock and monotonic clock; only `sleep` and `leap` move them.
+    """Wall clock and monotonic clock; only `sleep` moves them.
 
-    ``now_s`` is monotonic, in seconds since the beginning of the simulation; `skew` moves the wall clock alone.
+    ``now_s`` is that of the world, in seconds since the beginning of the simulation. What a process reads may differ:
+    its wall clock is ``ahead_s``, and its monotonic one was still for ``slept_s``.
     """
 
-    def __init__(self, traveller: Any) -> None:
-        self._traveller = traveller
+    def __init__(self, begins_at: dt.datetime, traveller: Any) -> None:
+        self._now_ns = traveller.time_ns()
+        self._begins_at = begins_at
         self.now_s = 0.0
-        self.skew_s = 0.0
+        self.ahead_s: Callable[[], float] = float
+        self.slept_s: Callable[[], float] = float
+        traveller.time_ns = lambda: self._now_ns + round(self.ahead_s() * 1e9)
         self.on_the_way: Callable[[float], Timer | None] = lambda _: None
         """What goes off by an instant of the clock, one after the other."""
 
@@ -67,12 +71,16 @@ class VirtualClock:
         return _RULES.get() is self
 
     def monotonic(self) -> float:
-        """Seconds since the beginning."""
-        return self.now_s if self.rules_here() else real_monotonic()
+        """Seconds since the beginning, without those for which the machine has slept."""
+        return self.now_s - self.slept_s() if self.rules_here() else real_monotonic()
 
     def now(self) -> dt.datetime:
-        """Aware UTC, skew included."""
+        """Aware UTC, by the clock of the machine."""
         return dt.datetime.now(dt.UTC)
+
+    def right(self) -> dt.datetime:
+        """Aware UTC, whatever the clocks of machines say."""
+        return self._begins_at + dt.timedelta(seconds=self.now_s)
 
     def sleep(self, seconds: float) -> None:
         """Both clocks go on, and what is due on the way goes off when it is; so do the tasks of a thread's loop."""
@@ -90,18 +98,8 @@ class VirtualClock:
 
     def _go_on_until(self, instant_s: float) -> None:
         if instant_s > self.now_s:
-            seconds, self.now_s = instant_s - self.now_s, instant_s
-            self._traveller.shift(seconds)
-
-    def skew(self, seconds: float) -> None:
-        """The wall clock is set, as by a time server; the monotonic one goes on."""
-        self.skew_s += seconds
-        self._traveller.shift(seconds)
-
-    def unskew(self) -> None:
-        """The wall clock is right again."""
-        self._traveller.shift(-self.skew_s)
-        self.skew_s = 0.0
+            self._now_ns += round((instant_s - self.now_s) * 1e9)
+            self.now_s = instant_s
 
     @property
     def for_budgets(self) -> Clock:
@@ -118,7 +116,7 @@ def virtual_time(begins_at: dt.datetime, seed: int) -> Iterator[VirtualClock]:
     chance = random.Random(seed)  # noqa: S311 - no secret
     before = time.monotonic, time.sleep, uuid.uuid4, secrets.token_hex, random.getstate()
     with time_machine.travel(begins_at, tick=False) as traveller:
-        clock = VirtualClock(traveller)
+        clock = VirtualClock(begins_at, traveller)
         ours, before_here = clock.rules_here, _RULES.set(clock)
         time.monotonic = clock.monotonic
         time.sleep = clock.sleep  # type: ignore[assignment]

@@ -6,6 +6,7 @@ import dataclasses
 import datetime as dt
 import json
 import math
+import random
 import re
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -418,7 +419,7 @@ class SimulatedTransport:
 
 @dataclasses.dataclass
 class World:
-    """What stays when a process dies."""
+    """What stays when a process dies. ``chance`` is of what befalls machines and their clocks."""
 
     clock: VirtualClock
     bucket: MemoryObjectStore
@@ -426,6 +427,7 @@ class World:
     mailbox: Mailbox
     answers: Answers
     machines: Machines
+    chance: random.Random = dataclasses.field(default_factory=random.Random)
 
     @cached_property
     def limits(self) -> ServerLimits:

@@ -44,7 +44,7 @@ def test_a_timer_goes_off_when_its_own_process_waits_and_never_after_it_has_ende
             cancelled = threading.Timer(1, note, ("cancelled",))
             cancelled.start()
             cancelled.cancel()
-            with made.standstill(), made.process():
+            with made.standstill(asleep=False), made.process():
                 time.sleep(10)
             assert gone_off == []
             time.sleep(0.5)
@@ -102,3 +102,39 @@ def test_another_thread_goes_on_in_real_time(tmp_path: Path) -> None:
     ((at_s, real_pid),) = seen
     assert at_s > begun_s
     assert real_pid == pid
+
+
+@pytest.mark.parametrize("ahead_s", [3_600.0, -3_600.0])
+def test_a_clock_that_is_wrong_is_that_of_one_machine_until_it_is_set_right(tmp_path: Path, ahead_s: float) -> None:
+    off = dt.timedelta(seconds=ahead_s)
+    with machines(tmp_path, is_one=False) as (made, clock):
+        store = MemoryObjectStore(now=clock.right)
+        with made.process():
+            made.set_clock(ahead_s, 1)
+            assert dt.datetime.now(dt.UTC) == BEGIN + off
+            assert time.monotonic() == 0.0
+            with made.process():
+                assert dt.datetime.now(dt.UTC) == BEGIN
+            store.write("one", b"")
+            assert [one.updated_at for one in store.list("")] == [BEGIN]
+            made.operates()
+            assert dt.datetime.now(dt.UTC) == BEGIN + off
+            made.operates()
+            assert dt.datetime.now(dt.UTC) == BEGIN
+        made.next_clock(ahead_s, 5)
+        with made.process():
+            assert dt.datetime.now(dt.UTC) == BEGIN + off
+            made.set_right()
+            assert dt.datetime.now(dt.UTC) == BEGIN
+
+
+@pytest.mark.parametrize(("asleep", "read_s"), [(True, 1.0), (False, 11.0)])
+def test_the_monotonic_clock_of_a_machine_that_sleeps_stands_still_and_its_wall_clock_does_not(
+    tmp_path: Path, asleep: bool, read_s: float
+) -> None:
+    with machines(tmp_path) as (made, clock), made.process():
+        clock.sleep(1.0)
+        with made.standstill(asleep=asleep), made.process():
+            clock.sleep(10.0)
+        assert time.monotonic() == read_s
+        assert dt.datetime.now(dt.UTC) == clock.right() == BEGIN + dt.timedelta(seconds=11)

@@ -71,6 +71,25 @@ def test_a_backfill_ends_as_without_the_fault(subject: Subject, truth: Ending, b
     assert ending.broken == ()
 
 
+@pytest.mark.parametrize(
+    ("behind_at", "stalled_at"),
+    [("write landing", "read leases"), ("replace", "write alerts/backfill=bf-simulated01/mail-1.eml")],
+    ids=["its own", "that of who has claimed the mail"],
+)
+def test_a_watchdog_may_find_the_dead_later_because_a_clock_is_behind(
+    subject: Subject, truth: Ending, behind_at: str, stalled_at: str
+) -> None:
+    seed = 10  # All processes are on one machine.
+    behind = at(run_schedule(subject, seed, truth=truth), behind_at, Fault.SKEW_BACK)
+    operations = run_schedule(subject, seed, [behind], truth=truth).operations
+    stalled = next(n for n, what in enumerate(operations) if n > behind.number and what.startswith(stalled_at))
+    kinds = world.OF_READ if stalled_at.startswith("read") else world.OF_STORAGE_WRITE
+    stall = Planned(stalled, (kinds.index(Fault.STALL) + 0.5) / len(kinds))
+    ending = run_schedule(subject, seed, [behind, stall], truth=truth)
+    assert [met.rpartition(": ")[2] for met in ending.met] == [Fault.SKEW_BACK.value, Fault.STALL.value]
+    assert ending.broken == ()
+
+
 def test_the_source_is_really_asked_once_for_each_question_however_many_schedules_there_are(
     subject: Subject, truth: Ending
 ) -> None:

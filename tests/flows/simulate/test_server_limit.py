@@ -20,7 +20,7 @@ from scrapers.rate import Rate
 
 def test_two_windows_together_get_no_more_calls_than_the_rate_and_nearly_as_many() -> None:
     clock: Any = SimpleNamespace(now_s=0.0)
-    around: Any = SimpleNamespace(is_away=lambda _: False)
+    around: Any = SimpleNamespace(is_away=lambda _: False, operates=lambda: None)
     limits, trace = ServerLimits(clock), Trace()
     windows = [SimulatedLimit("civic_band", Rate(per_minute=15), limits, Process(trace, around)) for _ in range(2)]
     taken = []

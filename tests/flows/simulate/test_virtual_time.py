@@ -48,11 +48,10 @@ def test_a_sleep_of_a_day_moves_every_clock_of_the_process_by_a_day() -> None:
         loop.close()
         assert time.monotonic() - begun_s == 86_400
         assert dt.datetime.now(dt.UTC) == BEGIN + dt.timedelta(days=1)
-        clock.skew(3_600)
+        clock.ahead_s = lambda: 3_600.0
         assert dt.datetime.now(dt.UTC) == BEGIN + dt.timedelta(days=1, hours=1)
         assert time.monotonic() - begun_s == 86_400
-        clock.unskew()
-        assert dt.datetime.now(dt.UTC) == BEGIN + dt.timedelta(days=1)
+        assert clock.right() == BEGIN + dt.timedelta(days=1)
 
 
 def test_names_and_chance_are_those_of_the_seed_and_the_process_has_its_own_again_afterwards() -> None:

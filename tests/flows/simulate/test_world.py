@@ -29,6 +29,9 @@ class Nobody:
     def is_away(self, _: str) -> bool:
         return False
 
+    def operates(self) -> None:
+        pass
+
 
 class Endpoint:
     """Remembers what it was asked."""
