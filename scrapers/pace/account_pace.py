@@ -9,7 +9,7 @@ spread evenly; who has been alone for longer may call as fast as its own budget 
 
 Measured by wall clocks: those of machines that share an account have to agree within the margin that the declared
 rate leaves (0.1 s of 1.8 calls a second where 2 are allowed). A process that is killed loses the rest of its turn,
-which is `LONGEST_TURN_S` at most, or the rest and the next one where it has taken that ahead.
+which is `LONGEST_TURN_S` at most.
 """
 
 from __future__ import annotations
@@ -27,12 +27,9 @@ from scrapers.pace.budget import Clock
 from scrapers.rate import Rate
 
 LONGEST_TURN_S = 5.0
-"""Longer ones let the others wait, shorter ones write the shared object more often than once a second."""
 HEARD_WITHIN_S = 1.0
 """A pause that another process was asked for, where there are no turns: Cloud Storage is read no oftener for it."""
-_AHEAD = dt.timedelta(seconds=0.5)
-_AHEAD_PART = 2
-"""So long before a turn ends, or with so small a part of its calls left, the next one is taken: a write is quicker."""
+"""Longer ones let the others wait, shorter ones write the shared object more often than once a second."""
 _FIRST_TURN_CALLS = 2
 _FIRST_TURN_S = 0.25
 """Of a fast account: shorter than the write that takes it, a turn would be over when it begins."""
@@ -56,8 +53,7 @@ _UNUSED = _Timeline(until=_NEVER, by="", held_until=_NEVER)
 
 
 class AccountPace:
-    """This process's turns at one account. Not thread-safe by itself: ``Budget`` calls it under its lock, all but
-    ``reserve_ahead``.
+    """This process's turns at one account. Not thread-safe by itself: ``Budget`` calls it under its lock.
 
     Args:
         store: Where the timeline lies.
@@ -87,7 +83,6 @@ class AccountPace:
         self._window = dt.timedelta(seconds=60 if rate.per_minute else max(1.0, 1 / (rate.per_second or 1.0)))
         self._begins = self._ends = self._last_call = self._others_until = _NEVER
         self._is_used_up = False
-        self._asked_ahead = _NEVER
         self._held_until = _NEVER
         self._look_at_s = -math.inf
 
@@ -98,39 +93,6 @@ class AccountPace:
         if not self._left or self._clock.now() > self._ends - self._between:
             self._take_turn()
         return max(0.0, (self._next_call() - self._clock.now()).total_seconds())
-
-    @property
-    def is_low(self) -> bool:
-        """Whether the turn is nearly over, and was not asked to be made longer yet."""
-        ends = self._ends
-        if not self._left or ends == self._asked_ahead:
-            return False
-        return self._left * _AHEAD_PART <= self._calls or self._clock.now() > ends - self._between - _AHEAD
-
-    def reserve_ahead(self) -> Callable[[], None]:
-        """Takes the next turn beside the calls of other threads; what it returns then adds it to the one at work.
-
-        Nothing where another process has had a turn since: it may be in line, and is not passed over.
-        """
-        ends, calls = self._ends, min(self._most_calls, 2 * self._calls)
-        self._asked_ahead = ends
-        added = calls * self._between
-
-        def lengthened(known: _Timeline | None) -> _Timeline | None:
-            if not known or not self._is_mine(known) or known.held_until > self._clock.now():
-                return None
-            return known.model_copy(update={"until": max(ends, self._clock.now()) + added})
-
-        written = self._record.update(lengthened, self._seen)
-
-        def hold() -> None:
-            # A turn that was taken meanwhile, or a pause that took it away, is gone on from; this one stays unused.
-            if written and self._ends == ends and self._left:
-                self._seen, self._ends = written, written.value.until
-                self._left += calls
-                self._calls = calls
-
-        return hold
 
     def take(self) -> None:
         """Uses one call of the turn; ``wait_s`` comes first."""
@@ -151,7 +113,7 @@ class AccountPace:
         if until < ends:
             given_back = {"until": until, "by": ""}
             self._record.update(
-                lambda known: known.model_copy(update=given_back) if known and self._is_mine(known) else None,
+                lambda known: known.model_copy(update=given_back) if known and self._is_mine(known, ends) else None,
                 self._seen,
             )
 
@@ -171,10 +133,10 @@ class AccountPace:
 
         def after_the_last(known: _Timeline) -> _Timeline:
             now = self._clock.now()
-            is_alone = self._is_mine(known) and now <= mine + _SOON
+            is_alone = self._is_mine(known, mine) and now <= mine + _SOON
             self._calls = longer if self._is_used_up or is_alone else self._first_calls
             latest = now + max(dt.timedelta(seconds=_LONGEST_QUEUE_S), _LONGEST_QUEUE_CALLS * self._between)
-            if self._is_mine(known):
+            if self._is_mine(known, mine):
                 # Its own turn is gone on with, and grows by what it may call.
                 self._begins = max(now, known.held_until)
                 ends = max(known.until, self._begins + self._between)
@@ -194,9 +156,8 @@ class AccountPace:
         evenly = self._clock.now() < self._others_until + self._window
         return max(self._begins, self._last_call + self._between) if evenly else self._begins
 
-    def _is_mine(self, known: _Timeline) -> bool:
-        """Nobody else has had a turn since: also where it was taken ahead, or by a write whose answer was lost."""
-        return known.by == self._me
+    def _is_mine(self, known: _Timeline, ends: dt.datetime) -> bool:
+        return known.by == self._me and known.until == ends
 
     def _update(self, change: Callable[[_Timeline], _Timeline]) -> None:
         # As it was left: who else has written meanwhile costs one more round trip, nobody none.

@@ -70,13 +70,6 @@ class Quota(Protocol):
 class Pace(Protocol):
     """A rate that processes share (``AccountPace``); called under the budget's lock."""
 
-    @property
-    def is_low(self) -> bool:
-        """Whether the next turn should be taken by now."""
-
-    def reserve_ahead(self) -> Callable[[], None]:
-        """Takes it, without the lock, or raises what the store raises; what it returns holds it, under it."""
-
     def wait_s(self) -> float:
         """Seconds until one call may be made, 0 for now."""
 
@@ -168,21 +161,18 @@ class Budget:
         return self._wait(timeout_s, lambda: self._take(units))
 
     def stock_up(self) -> None:
-        """Takes the next calls of a shared quota and pace before the last ones are used: no call waits for that.
+        """Reserves the next calls of a shared quota before the last ones are used, so that no call waits for that.
 
         A round trip now and then: for a thread that keeps nobody waiting.
         """
-        shared = [one for one in (self._quota, self._pace) if one is not None]
-        if not any(one.is_low for one in shared) or not self._stocking.acquire(blocking=False):
+        if self._quota is None or not self._quota.is_low or not self._stocking.acquire(blocking=False):
             return
         try:
-            for one in shared:
-                # What is wrong with it, the call will say that needs it.
-                with contextlib.suppress(PipelineError):
-                    if one.is_low:
-                        hold = one.reserve_ahead()
-                        with self._lock:
-                            hold()
+            # What is wrong with it, the call will say that needs it.
+            with contextlib.suppress(PipelineError):
+                hold = self._quota.reserve_ahead()
+                with self._lock:
+                    hold()
         finally:
             self._stocking.release()
 

@@ -53,14 +53,12 @@ class World:
     def sleep(self, seconds: float) -> None:
         """Conflicts cost no time here: one process acts at a time."""
 
-    def run(self, pauses_s: list[list[float]], rate: Rate = RATE, *, is_ahead: bool = False) -> None:
+    def run(self, pauses_s: list[list[float]], rate: Rate = RATE) -> None:
         processes = [Process(self, pauses, rate) for pauses in pauses_s]
         due = [(0.0, number) for number in range(len(processes))]
         while due:
             self.now_s, number = heapq.heappop(due)
             process = processes[number]
-            if is_ahead:
-                process.budget.stock_up()
             with process.budget._lock:
                 wait_s = process.budget._take()
             if wait_s:
@@ -77,12 +75,12 @@ def most_within(calls: list[float], seconds: float) -> int:
     return max(sum(begin <= call < begin + seconds for call in calls) for begin in calls)
 
 
-@given(st.lists(st.lists(st.floats(0, 8), max_size=25), min_size=1, max_size=4), st.booleans())
-@hypothesis_settings(max_examples=120)
-def test_no_second_of_an_account_has_more_calls_than_allowed_whoever_makes_them(pauses_s, is_ahead) -> None:
+@given(st.lists(st.lists(st.floats(0, 8), max_size=25), min_size=1, max_size=4))
+@hypothesis_settings(max_examples=60)
+def test_no_second_of_an_account_has_more_calls_than_allowed_whoever_makes_them(pauses_s) -> None:
     wanted = sum(len(pauses) + 1 for pauses in pauses_s)
     world = World()
-    world.run(pauses_s, is_ahead=is_ahead)
+    world.run(pauses_s)
     assert len(world.calls) == wanted
     assert most_within(world.calls, 1.0) <= 2
 
@@ -90,12 +88,11 @@ def test_no_second_of_an_account_has_more_calls_than_allowed_whoever_makes_them(
 @given(
     st.lists(st.lists(st.floats(0, 90), max_size=12), min_size=2, max_size=4), st.sampled_from([1, 2, 3, 40]), st.data()
 )
-@hypothesis_settings(max_examples=120)
+@hypothesis_settings(max_examples=60)
 def test_no_minute_of_an_account_has_more_calls_than_allowed_whoever_makes_them(pauses_s, limit, data) -> None:
     quick = data.draw(st.integers(0, 100)) if limit == 40 else 0
     world = World()
-    is_ahead = data.draw(st.booleans())
-    world.run([[*pauses, *[0.0] * quick] for pauses in pauses_s], Rate(per_minute=limit), is_ahead=is_ahead)
+    world.run([[*pauses, *[0.0] * quick] for pauses in pauses_s], Rate(per_minute=limit))
     assert len(world.calls) == sum(len(pauses) + quick + 1 for pauses in pauses_s)
     assert most_within(world.calls, 60.0) <= limit
 
@@ -127,51 +124,6 @@ def test_the_shared_object_is_written_once_a_turn_and_not_once_a_call() -> None:
     world.run([[0.0] * 199])
     # 8 or 9 calls a turn of 5 s, and the short turns of the beginning.
     assert world.store.writes < 200 / 7
-
-
-@pytest.mark.parametrize(("rate", "pause_s"), [(Rate(per_second=100), 0.02), (Rate(per_minute=1_000_000), 0.001)])
-def test_calls_of_an_account_wait_for_the_store_once_as_threads_take_the_next_turn_ahead(rate, pause_s) -> None:
-    world, writes = World(), list[int]()
-    budget = Process(world, [], rate).budget
-    for _ in range(2_000):
-        world.now_s += pause_s
-        budget.stock_up()
-        before = world.store.writes
-        while wait_s := budget._take():
-            world.now_s += wait_s
-        writes.append(world.store.writes - before)
-    assert world.store.writes > 3
-    assert sum(writes[1:]) == 0
-
-
-def test_a_turn_taken_ahead_passes_over_nobody_in_line() -> None:
-    world = World()
-    first, second = (Process(world, []).budget for _ in range(2))
-    assert first._take() == 0
-    in_line_s = second._take()
-    assert in_line_s > 0
-    before = world.store.read(NAME)
-    for _ in range(3):
-        first.stock_up()
-    assert world.store.read(NAME) == before
-    assert second._take() == in_line_s
-
-
-def test_a_turn_taken_ahead_is_left_alone_when_another_was_taken_meanwhile() -> None:
-    world = World()
-    clock = Clock(lambda: world.now_s, lambda: START + dt.timedelta(seconds=world.now_s), world.sleep)
-    pace = AccountPace(world.store, "a", RATE, clock=clock)
-    assert pace.wait_s() == 0
-    pace.take()
-    assert pace.is_low
-    hold = pace.reserve_ahead()
-    # Its last call is made before the thread that took the turn comes to say so.
-    pace.take()
-    world.now_s += 10
-    assert pace.wait_s() == 0, "its own turn keeps it waiting for nobody"
-    left = pace._left
-    hold()
-    assert pace._left == left
 
 
 def test_the_first_turn_of_a_fast_account_is_longer_than_the_write_that_takes_it() -> None:
