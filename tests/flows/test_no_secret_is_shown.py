@@ -16,6 +16,7 @@ from flows.run.canary_trial import CanaryTrial
 from flows.run.result_artifacts import attention_rows
 from flows.run.tally import Tally
 from flows.run.work_set import WorkSet
+from scrapers.scrape import utc_now
 
 PLANTED = "pl4nted-S3cret-value"
 KEY = "2024-01-01"
@@ -49,6 +50,7 @@ def test_a_secret_in_an_error_is_in_no_ledger_entry_and_in_no_table_of_the_run(k
         stop=lambda *_: None,
         asked=SimpleNamespace(overrules=False),
         review=None,
+        steady_now=utc_now,
     )
     bookkeeping.record_failure(
         run, KEY, kind(f"GET https://x.test/?apiKey={PLANTED} and Bearer {PLANTED}"), "scrape", "w"
