@@ -12,6 +12,7 @@ from prefect.runtime import flow_run as current
 from prefect.states import Completed, Failed
 
 from alerting.errors import PipelineError
+from alerting.instant import utc_now
 from alerting.wording import plural
 from flows.calendar_dates import CalendarDate
 from flows.log import failed, lets_out_redacted, partition_logger
@@ -22,7 +23,6 @@ from flows.truth.deficits import Deficit, summarised
 from flows.truth.kept_look import keep_looks_at_families
 from flows.wiring import build_services
 from scrapers.registry import sources as known_sources
-from scrapers.scrape import utc_now
 
 
 @lets_out_redacted

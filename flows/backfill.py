@@ -18,6 +18,7 @@ from prefect.runtime import flow_run as current
 from prefect.states import Cancelled, Completed, Failed
 
 from alerting.errors import PipelineError
+from alerting.instant import utc_now
 from alerting.run_facts import RunFacts
 from alerting.wording import plural
 from flows.asked import Asked
@@ -63,7 +64,7 @@ from flows.run.thread_turns import short_turns
 from flows.run_id import backfill_id_of, run_name
 from flows.wiring import Services, build_services
 from processors.review import Stale
-from scrapers.scrape import nothing, utc_now
+from scrapers.scrape import nothing
 
 # The watchdog ends a review and says so; Prefect's own time limit only fails the run.
 _LONGER_THAN_REVIEW_S = 86_400

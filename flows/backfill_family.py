@@ -17,6 +17,7 @@ from prefect.runtime import flow_run as current
 from prefect.states import Completed, Failed
 
 from alerting.errors import LeaseHeld, PipelineError
+from alerting.instant import utc_now
 from alerting.run_facts import RunFacts
 from flows.asked import Asked, AskedFamily
 from flows.backfill import backfill, run_backfill
@@ -45,7 +46,6 @@ from flows.run.starting_facts import family_starting_facts, planned_facts
 from flows.run.thread_turns import short_turns
 from flows.run_id import backfill_id_of, family_run_name
 from flows.wiring import Services, build_services
-from scrapers.scrape import utc_now
 
 
 def flow_run_name() -> str:

@@ -20,6 +20,7 @@ from prefect.states import Completed, Failed
 
 from alerting.errors import ConfigurationError, LandingDamaged, PipelineError
 from alerting.incident import Incident
+from alerting.instant import utc_now
 from alerting.ranges import date_of
 from alerting.redaction import redact
 from alerting.wording import plural
@@ -58,7 +59,6 @@ from flows.wiring import Services, SourceKit, build_services
 from scrapers.base import Scraper
 from scrapers.partition import Partition, partitions_between
 from scrapers.platforms.catalogue import Versioned
-from scrapers.scrape import utc_now
 
 # A year of days back is a backfill, and belongs there.
 MOST_CHANGED = 60

@@ -11,6 +11,7 @@ import asyncio
 from functools import partial
 
 from alerting.errors import PipelineError
+from alerting.instant import utc_now
 from alerting.ranges import compress_dates
 from flows.child_runs.dispatch import run_elsewhere, windows_of
 from flows.child_runs.shared_rate import counts_for_s
@@ -27,7 +28,6 @@ from flows.run.turns import Turns
 from flows.run.usage import give_back_calls
 from flows.run.work_set import Landed
 from scrapers.partition import Partition, span_windows, windows
-from scrapers.scrape import utc_now
 
 # SQLite answers 503 to concurrent writers: four subflows at once is what it takes without retries.
 SINGLE_DATE_WINDOWS_AT_ONCE = 4

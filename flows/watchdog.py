@@ -12,6 +12,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from alerting.errors import PipelineError
+from alerting.instant import utc_now
 from alerting.outbox import Outbox
 from alerting.redaction import redact
 from alerting.store_clock import StoreClock
@@ -23,7 +24,6 @@ from flows.log import failed, lets_out_redacted, partition_logger
 from flows.run.interruption import end_run, is_over
 from flows.run.progress_artifact import end_progress
 from flows.wiring import Services, build_services
-from scrapers.scrape import utc_now
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from alerting.errors import LoadRejected, PipelineError
+from alerting.instant import utc_now
 from alerting.object_store import ObjectStore
 from processors.base import Processor, Table
 from processors.batch_reading import BatchRows, read_batch
@@ -24,7 +25,7 @@ from processors.staging import TableSpool, staging_folder
 from processors.vacancy import Identities, WrittenLately, vacancy_question
 from scrapers.landing import Landing
 from scrapers.manifest import Manifest
-from scrapers.scrape import nothing, utc_now
+from scrapers.scrape import nothing
 from scrapers.threads import threads
 
 _TABLES_AT_ONCE = 4

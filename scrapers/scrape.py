@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from alerting.errors import NothingPublished, NotSettled, PartitionUnavailable
+from alerting.instant import utc_now
 from alerting.wording import plural
 from scrapers.attempt import Asking, Attempt, Fetcher, nothing
 from scrapers.base import Scraper
@@ -24,11 +25,6 @@ RESUME_WITHIN = dt.timedelta(hours=24)
 
 NOBODY_LOOKED = "nobody looked that day"
 """Why a past date of a source that keeps no history is nowhere."""
-
-
-def utc_now() -> dt.datetime:
-    """Aware UTC."""
-    return dt.datetime.now(dt.UTC)
 
 
 @dataclass(frozen=True, slots=True)

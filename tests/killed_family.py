@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from alerting.instant import utc_now
 from deployments.local.inbox.server import InboxClient
 from flows.asked import AskedFamily
 from flows.backfill_family import FamilyRun, run_family
@@ -22,7 +23,6 @@ from flows.wiring import SourceKit, build_services
 from processors.registry import views
 from scrapers.pace.budget import Budget
 from scrapers.rate import Rate
-from scrapers.scrape import utc_now
 
 RUNS = (f"bf-family{number:06d}" for number in itertools.count(1))
 KINDS = ("500", "429", "reset", "truncated_gzip", "truncated_body")

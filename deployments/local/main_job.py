@@ -25,12 +25,12 @@ from prefect.client.schemas.objects import FlowRun
 from tqdm import tqdm
 
 from alerting.errors import PipelineError
+from alerting.instant import utc_now
 from flows.pages import artifact_key, run_page
 from flows.planning.plan import make_plan
 from flows.planning.requested import Selection, requested_partitions
 from flows.run_id import backfill_id_of
 from flows.wiring import Services, build_services
-from scrapers.scrape import utc_now
 
 SOURCE = "bdl_box_scores"
 RUN_TIMEOUT_S = 900.0

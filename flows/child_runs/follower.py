@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 
 from alerting.errors import CriticalError, LeaseHeld, PipelineError
-from alerting.instant import Instant
+from alerting.instant import Instant, utc_now
 from alerting.store_clock import StoreClock
 from flows.child_runs.messages import Outcome, Report, Stop, read_orders, report_name, write_report
 from flows.coordination.lease import lease_name, read_lease
@@ -21,7 +21,6 @@ from flows.run.circuit_breaker import Breaker
 from flows.run.decision import Decision
 from flows.run.run import Run
 from flows.run.supervisor import SHORTEST_STEP_S, known_now, learn_what_was_done, memory_bytes
-from scrapers.scrape import utc_now
 
 PARENT_SILENT = "parent silent"
 UNJUDGED = "failures that the parent has not judged"

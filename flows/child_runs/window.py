@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import cached_property
 
+from alerting.instant import utc_now
 from flows.asked import Asked
 from flows.child_runs.follower import PATIENCE, Follower
 from flows.child_runs.shared_rate import PrefectLimit, SharedBudget
@@ -23,7 +24,6 @@ from scrapers.pace.account_pace import AccountPace
 from scrapers.pace.budget import Budget
 from scrapers.pace.quota import SharedQuota
 from scrapers.rate import Rate
-from scrapers.scrape import utc_now
 
 
 class WorkerKit(SourceKit):

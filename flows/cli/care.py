@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from alerting.delivery import owed_summaries
+from alerting.instant import utc_now
 from alerting.wording import plural
 from flows.cli.output import Json, Source, Why, check_range, day, finish, say, show, table
 from flows.coordination.cooldown import lift_by_hand
@@ -26,7 +27,6 @@ from flows.truth.cleanup import find_leftovers, remove_leftovers
 from flows.truth.find_first_date import find_first_date, forget_first_date, refuse_without_first_date
 from flows.truth.reconcile import rebuild_ledger
 from flows.wiring import build_services
-from scrapers.scrape import utc_now
 
 app = typer.Typer()
 Apply = Annotated[bool, typer.Option("--apply", help="Do it; otherwise only list.")]

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from alerting.errors import WrongUsage
+from alerting.instant import utc_now
 from alerting.ranges import compress_dates
 from alerting.wording import plural
 from flows.cli.output import (
@@ -36,7 +37,6 @@ from flows.truth.recount import recount_range
 from flows.truth.side_by_side import read_side_by_side
 from flows.wiring import build_services
 from scrapers.registry import sources_of_family
-from scrapers.scrape import utc_now
 
 app = typer.Typer()
 _SHOWN_LINES = 20

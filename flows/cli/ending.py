@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from alerting.errors import PipelineError
 from alerting.fingerprint import group_incidents
+from alerting.instant import utc_now
 from alerting.journal import IncidentJournal
 from alerting.outbox import Outbox
 from alerting.redaction import printable
 from alerting.wording import cut_items, plural
 from flows.views.situation import situation_of
 from flows.wiring import Services
-from scrapers.scrape import utc_now
 
 _SHOWN_CAUSES, _SHOWN_RANGES, _SHOWN_CHARS = 3, 8, 300
 

@@ -14,6 +14,7 @@ import typer
 
 from alerting.coverage import build_coverage, coverage_text
 from alerting.errors import ConfigurationError, StateUnreadable, WrongUsage
+from alerting.instant import utc_now
 from alerting.object_store import ObjectMissing
 from alerting.run_facts import GOOD_VERDICTS
 from alerting.wording import plural
@@ -39,7 +40,6 @@ from flows.views.stored_runs import recent_runs
 from flows.wiring import Services, build_services
 from scrapers.registry import families, scraper, sources_of_family
 from scrapers.registry import sources as known_sources
-from scrapers.scrape import utc_now
 
 app = typer.Typer()
 RUN_COLUMNS = ("backfill_id", "source", "range", "verdict", "started_at", "wall_s", "calls", "mail")

@@ -24,6 +24,7 @@ from prefect.states import Cancelling
 from tqdm import tqdm
 
 from alerting.errors import AuthenticationError, ConfigurationError, PipelineError, TransientError
+from alerting.instant import utc_now
 from alerting.outbox import Outbox
 from flows.cli.waiting import WaitingSteps, steps_that_wait
 from flows.closing.mailing import FOLLOWED
@@ -34,7 +35,6 @@ from flows.run_id import backfill_id_of
 from flows.settings import code_version
 from flows.views.stored_runs import stored_progress, stored_work
 from flows.wiring import Services
-from scrapers.scrape import utc_now
 
 T = TypeVar("T")
 

@@ -13,6 +13,7 @@ import typer
 from pydantic import ValidationError
 
 from alerting.errors import WrongUsage
+from alerting.instant import utc_now
 from alerting.ranges import compress_dates
 from flows.asked import Asked, AskedFamily
 from flows.calendar_dates import listed_dates
@@ -23,7 +24,6 @@ from flows.planning.period import period_dates
 from flows.truth.inventory import span_of
 from flows.wiring import Services
 from scrapers.registry import families, scraper, sources_of_family
-from scrapers.scrape import utc_now
 
 if TYPE_CHECKING:
     from flows.cli.prefect_runs import Look, Started

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from alerting.instant import utc_now
 from alerting.ranges import compress_dates
 from alerting.wording import plural
 from flows.asked import AskedFamily
@@ -56,7 +57,6 @@ from flows.truth.deficits import Deficit, Finding, summarised
 from flows.views.inspection import failed_keys
 from flows.wiring import build_services
 from scrapers.registry import families
-from scrapers.scrape import utc_now
 
 app = typer.Typer()
 BIG_RUN = 1_000

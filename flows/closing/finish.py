@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from alerting.instant import utc_now
 from alerting.run_facts import RunFacts
 from flows.closing.announcing import announce, run_events
 from flows.closing.close import close_backfill, recount
@@ -15,7 +16,6 @@ from flows.run.data_facts import balance_facts, drift_facts, slowest_answer
 from flows.run.progress_artifact import tell_progress
 from flows.run.run import Run
 from flows.run.usage import spent_facts
-from scrapers.scrape import utc_now
 
 
 def finish(run: Run, aborted: str) -> RunFacts:

@@ -8,6 +8,7 @@ from alerting.advice import ALL_RETRYABLE, heals
 from alerting.delivery import SendResult
 from alerting.errors import ConfigurationError, PipelineError, TransientError, WrongUsage
 from alerting.fingerprint import group_incidents
+from alerting.instant import utc_now
 from alerting.journal import IncidentJournal
 from alerting.limiter import Limiter
 from alerting.outbox import OutboxEntry
@@ -18,7 +19,6 @@ from flows.log import partition_logger
 from flows.pages import run_page
 from flows.parameters import PASTED_WAIT_S, Advanced, AdvancedFamily, grouped, option
 from flows.wiring import Services, build_services
-from scrapers.scrape import utc_now
 
 FOLLOWED = "followed"
 """Tag of a flow run that a command of ours follows to its end."""

@@ -14,6 +14,7 @@ import logging
 from collections.abc import Sequence
 
 from alerting.errors import ConfigurationError, CoverageLow, PipelineError, StateUnreadable
+from alerting.instant import utc_now
 from alerting.notices import send_review
 from alerting.outbox import Outbox
 from alerting.ranges import compress_dates
@@ -42,7 +43,6 @@ from processors.review import Stale, Trial
 from processors.review_dataset import RUN_MAY_TAKE
 from processors.verification import verify
 from scrapers.manifest import Manifest
-from scrapers.scrape import utc_now
 
 LOG = logging.getLogger("gapless.review")
 _SHOWN_MONTHS, _SUBJECT_RANGES = 12, 2

@@ -11,11 +11,11 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.flows import FlowStateHook
 from prefect.states import Failed
 
+from alerting.instant import utc_now
 from flows.closing.close import close_backfill
 from flows.run.interruption import end_children, impatient_client
 from flows.run_id import backfill_id_of
 from flows.wiring import build_services
-from scrapers.scrape import utc_now
 
 _ABORTED = {"Crashed": "crashed", "Cancelled": "user", "Cancelling": "user", "TimedOut": "deadline"}
 

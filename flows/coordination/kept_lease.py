@@ -9,11 +9,12 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 
 from alerting.errors import LeaseHeld
+from alerting.instant import utc_now
 from alerting.redaction import redact
 from flows.coordination.lease import Holder, Lease
 from flows.log import partition_logger
 from flows.wiring import Services
-from scrapers.scrape import nothing, utc_now
+from scrapers.scrape import nothing
 
 
 @contextlib.asynccontextmanager

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from alerting.errors import LeaseHeld, PipelineError, StateUnreadable
-from alerting.instant import Instant
+from alerting.instant import Instant, utc_now
 from alerting.machine import is_process_gone, machine_name
 from alerting.object_store import GenerationConflict, ObjectStore
 from alerting.store_clock import StoreClock
 from alerting.versioned_record import Version, VersionedRecord
 from flows.coordination.standstill import Standstill
-from scrapers.scrape import utc_now
 from scrapers.threads import threads
 
 _READ_AT_ONCE = 8

@@ -17,14 +17,13 @@ from prefect.runtime import flow_run
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from alerting.errors import LeaseHeld, PipelineError
-from alerting.instant import Instant
+from alerting.instant import Instant, utc_now
 from alerting.object_store import ObjectStore
 from alerting.store_clock import StoreClock
 from alerting.versioned_record import Version, VersionedRecord
 from flows.coordination.lease import Holder, Lease, LeaseRecord, is_taken, lease_record, read_lease
 from flows.log import partition_logger
 from flows.wiring import Services
-from scrapers.scrape import utc_now
 
 POLL_S = 2.0
 SIGN_OF_LIFE_S = 30.0

@@ -13,13 +13,13 @@ from uuid import UUID
 from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifact
 from prefect.runtime import flow_run
 
+from alerting.instant import utc_now
 from alerting.redaction import printable
 from flows.ledger.ledger import Ledger
 from flows.log import partition_logger
 from flows.run.progress import Progress, progress_of
 from flows.run.progress_artifact import artifact_name
 from flows.run.run import Run
-from scrapers.scrape import utc_now
 
 LOOK_EVERY_S = 1.0
 _SHARE_OF_LOOKING = 0.05

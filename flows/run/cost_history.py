@@ -5,6 +5,7 @@ from __future__ import annotations
 from statistics import median
 
 from alerting.errors import PipelineError
+from alerting.instant import utc_now
 from alerting.run_facts import RunFacts
 from flows.log import partition_logger
 from flows.planning.estimate import Estimate
@@ -13,7 +14,6 @@ from flows.planning.plan import Plan
 from flows.planning.planner import estimate_of
 from flows.run.run import Run
 from flows.run.usage import used_facts
-from scrapers.scrape import utc_now
 
 
 def cost_of(run: Run, facts: RunFacts) -> RunCost | None:

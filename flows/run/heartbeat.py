@@ -6,11 +6,11 @@ import asyncio
 import contextlib
 
 from alerting.errors import LeaseHeld
+from alerting.instant import utc_now
 from alerting.redaction import redact
 from flows.coordination.lease import Lease
 from flows.log import partition_logger
 from flows.run.run import Run
-from scrapers.scrape import utc_now
 
 
 async def keep_alive(run: Run, lease: Lease) -> None:

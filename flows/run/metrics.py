@@ -18,11 +18,11 @@ from statistics import quantiles
 from typing import TYPE_CHECKING
 
 from alerting.errors import PipelineError
+from alerting.instant import utc_now
 from flows.ledger.entry import Verdict
 from flows.ledger.verdicts import count_verdicts
 from flows.run.artifacts import now_of
 from flows.run.run import Run
-from scrapers.scrape import utc_now
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import CallbackOptions, Meter, Observation

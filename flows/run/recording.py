@@ -27,6 +27,7 @@ from alerting.errors import (
 )
 from alerting.fingerprint import fingerprint
 from alerting.incident import Incident
+from alerting.instant import utc_now
 from alerting.redaction import redact
 from flows.coordination.cooldown import Blocked, cool_down
 from flows.ledger.events import verdict_event
@@ -49,7 +50,7 @@ from scrapers.manifest import Manifest
 from scrapers.partition import Partition
 from scrapers.platforms.count_check import is_unchanged
 from scrapers.registry import sources_of
-from scrapers.scrape import ScrapeContext, land_as_empty, nothing, scrape, utc_now
+from scrapers.scrape import ScrapeContext, land_as_empty, nothing, scrape
 from scrapers.spans import SpanResult, scrape_span
 from scrapers.sweeps import PAGES_AT_ONCE, SweepScrape
 

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 from alerting.errors import CoverageLow
+from alerting.instant import utc_now
 from flows.ledger.events import verdict_event
 from flows.ledger.ledger import Verdict
 from flows.run.data_facts import item_counts_of
@@ -14,7 +15,6 @@ from flows.run.run import Run
 from processors.process import Receipt
 from processors.verification import Verification
 from scrapers.manifest import Manifest
-from scrapers.scrape import utc_now
 
 
 def record_verification(

@@ -19,6 +19,7 @@ from prefect.runtime import deployment, flow_run
 from prefect.states import Cancelled, Scheduled
 
 from alerting.errors import BlockedBySource, PipelineError
+from alerting.instant import utc_now
 from alerting.ranges import compress_dates
 from alerting.store_clock import StoreClock
 from flows.ledger.cooldowns import held_back
@@ -31,7 +32,6 @@ from flows.planning.plan import why_unaskable
 from flows.run.interruption import impatient_client
 from flows.run.run import Run
 from flows.wiring import Services
-from scrapers.scrape import utc_now
 
 # The reset is the source's clock; ours may be ahead of it.
 AFTER_RESET = dt.timedelta(seconds=60)

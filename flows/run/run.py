@@ -24,7 +24,7 @@ from alerting.errors import (
     PipelineError,
     TransientError,
 )
-from alerting.instant import Instant
+from alerting.instant import Instant, utc_now
 from alerting.run_facts import RunFacts
 from flows.asked import Asked
 from flows.coordination.standstill import Standstill
@@ -57,7 +57,6 @@ from processors.vacancy import WrittenLately
 from processors.warehouse import BigQueryWarehouse
 from scrapers.pace.quota import Purpose
 from scrapers.registry import sources_of
-from scrapers.scrape import utc_now
 
 _STORING_PER_SLOT = 3
 P = ParamSpec("P")

@@ -10,6 +10,7 @@ from dataclasses import replace
 from prefect.runtime import deployment, flow_run
 
 from alerting.advice import ALL_RETRYABLE
+from alerting.instant import utc_now
 from alerting.ranges import compress_dates
 from alerting.run_facts import RunFacts
 from flows.asked import Asked, AskedFamily
@@ -20,7 +21,6 @@ from flows.planning.plan import Plan
 from flows.planning.stored_plan import run_prefix
 from flows.run.interruption import deployment_id_of
 from flows.wiring import Services
-from scrapers.scrape import utc_now
 
 # Pasted together, the commands of a mail take turns: a source has one lease.
 _WAITS = f"-p wait_for_lease_s={PASTED_WAIT_S}"

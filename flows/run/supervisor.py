@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from alerting.errors import PipelineError
+from alerting.instant import utc_now
 from flows.coordination.blackout import blackouts_of, paused_until
 from flows.coordination.lease import Lease, LeaseRecord, read_lease
 from flows.coordination.lease_loan import lend, take_back
@@ -19,7 +20,6 @@ from flows.coordination.standstill import BLACKOUT, LIVE, SOURCE_DOWN, Standstil
 from flows.ledger.ledger import LedgerEntry
 from flows.log import partition_logger
 from flows.run.run import Run
-from scrapers.scrape import utc_now
 
 SHORTEST_STEP_S = 0.5
 STATUS = Path("/proc/self/status")

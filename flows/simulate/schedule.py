@@ -21,6 +21,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from alerting.delivery import owed_summaries
 from alerting.errors import ConfigurationError, PipelineError
+from alerting.instant import utc_now
 from alerting.machine import is_process_gone
 from alerting.outbox import CLAIM_S, OutboxEntry
 from flows.backfill import run_backfill
@@ -36,7 +37,6 @@ from flows.simulate.virtual_time import Endless, VirtualLoop, cancel_all, virtua
 from flows.simulate.windows import SimulatedOrchestrator
 from flows.simulate.world import Mailbox, World
 from flows.wiring import Services
-from scrapers.scrape import utc_now
 from scrapers.threads import in_turn
 
 MOST_RUNS = 10

@@ -15,6 +15,7 @@ from alerting.errors import (
     PipelineError,
     TransientError,
 )
+from alerting.instant import utc_now
 from flows.coordination.blackout import blackouts_of, paused_until
 from flows.coordination.cooldown import Blocked, cool_down, refuse_while_cooling
 from flows.coordination.kept_lease import held_by_hand
@@ -32,7 +33,6 @@ from scrapers.attempt import Fetcher
 from scrapers.base import Scraper
 from scrapers.first_date_search import REST_DAYS, FirstSearch, Look, look_at
 from scrapers.partition import Partition
-from scrapers.scrape import utc_now
 
 _WITH_ROWS = frozenset({Verdict.LANDED, Verdict.LOADED, Verdict.VERIFIED})
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from alerting.instant import utc_now
 from alerting.object_store import StoredObject
 from deployments.local.inbox.server import InboxClient
 from deployments.local.upstreams.season import late_game
@@ -34,7 +35,6 @@ from flows.wiring import Services, SourceKit
 from processors.table_budget import TableBudget
 from processors.warehouse import BigQueryWarehouse, JobPatience
 from scrapers.base import Page, Request
-from scrapers.scrape import utc_now
 
 if TYPE_CHECKING:
     from ..conftest import MemoryBucket, Provisioned

@@ -13,12 +13,12 @@ from aims import Aim, print_aims
 from outside import ORDER
 from timed_backfill import CONCURRENCY, LATENCY_MS, backfill_cost
 
+from alerting.instant import utc_now
 from deployments.local.processes import free_port, wait_ready
 from deployments.local.weather import start_weather
 from flows.asked import Asked
 from flows.planning.planner import plan_asked
 from flows.wiring import build_services
-from scrapers.scrape import utc_now
 
 if TYPE_CHECKING:
     from e2e_bench import Bench

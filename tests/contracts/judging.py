@@ -18,6 +18,7 @@ from typing import Self
 from raw_server import Pieces, RawServer, http
 
 from alerting.errors import PipelineError
+from alerting.instant import utc_now
 from alerting.memory_store import MemoryObjectStore
 from deployments.local.upstreams.drive_key import key_file
 from processors.batch_reading import BatchRows, read_batch
@@ -30,7 +31,7 @@ from scrapers.pace.budget import Budget, Clock
 from scrapers.partition import Partition
 from scrapers.rate import Rate
 from scrapers.registry import scraper
-from scrapers.scrape import ScrapeContext, scrape, utc_now
+from scrapers.scrape import ScrapeContext, scrape
 
 PAYLOADS = Path(__file__).parent / "payloads"
 """``<source>/<partition>.json``: one good answer that makes the contract try its mutants on the source.

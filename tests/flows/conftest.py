@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
+from alerting.instant import utc_now
 from alerting.run_facts import RunFacts
 from deployments.local.inbox.server import InboxClient
 from deployments.local.upstreams.box_scores_upstream import Upstream
@@ -35,7 +36,7 @@ from scrapers.manifest import Manifest
 from scrapers.object_store import GcsObjectStore
 from scrapers.pace.budget import Budget
 from scrapers.partition import Partition
-from scrapers.scrape import ScrapeContext, scrape, utc_now
+from scrapers.scrape import ScrapeContext, scrape
 
 if TYPE_CHECKING:
     from ..conftest import Provisioned

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from alerting.instant import utc_now
 from flows.asked import Asked
 from flows.child_runs.messages import (
     Report,
@@ -25,7 +26,6 @@ from flows.run.run import Run
 from flows.run.starting_facts import starting_facts
 from flows.run.supervisor import Supervisor
 from flows.wiring import build_services
-from scrapers.scrape import utc_now
 
 if TYPE_CHECKING:
     pass

@@ -13,6 +13,7 @@ from flows.run.plain_orchestrator import PlainOrchestrator
 pytest.importorskip("datasette")
 
 from alerting.errors import PipelineError
+from alerting.instant import utc_now
 from alerting.run_facts import RunFacts
 from alerting.summary_rows import data_rows
 from deployments.local.upstreams.civic_upstream import LOCAL_CIVIC_KEY, CivicUpstream
@@ -29,7 +30,6 @@ from flows.wiring import Services
 from processors.process import LoadContext, process
 from processors.verification import verify
 from scrapers.manifest import Manifest
-from scrapers.scrape import utc_now
 from scrapers.sources.civic_band import CivicBand
 
 TOWNS = {"alameda.ca": (330, 40), "berkeley.ca": (120, 0), "temecula.ca": (20, 10)}

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from alerting.instant import utc_now
 from alerting.memory_store import MemoryObjectStore
 from flows import daily as daily_module
 from flows.coordination.lease import Holder, Lease
 from flows.settings import Settings
 from flows.wiring import Services
-from scrapers.scrape import utc_now
 
 SOURCE = "bdl_box_scores"
 

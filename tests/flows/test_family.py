@@ -12,6 +12,7 @@ import pytest
 from toy_family import PROCESSORS, TOYS, ToyServices
 
 from alerting.errors import BudgetExhausted, ConfigurationError
+from alerting.instant import utc_now
 from alerting.outbox import Outbox
 from deployments.local.inbox.server import InboxClient
 from flows.asked import AskedFamily
@@ -22,7 +23,6 @@ from flows.coordination.lease import Holder, Lease, read_lease
 from flows.planning.family import plan_family, step_id
 from flows.run.plain_orchestrator import PlainOrchestrator
 from flows.run.starting_facts import family_starting_facts
-from scrapers.scrape import utc_now
 
 DAYS = [f"2025-01-0{number}" for number in range(1, 4)]
 PLAYED = {"2025-01-01": ["A-B", "C-D"], "2025-01-02": ["B-A"]}

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from alerting.instant import utc_now
 from alerting.memory_store import MemoryObjectStore
 from deployments.local.inbox.server import InboxClient
 from deployments.local.upstreams.season import late_game
@@ -22,7 +23,7 @@ from processors.table_budget import STOP_AT, StoredTableBudget
 from processors.warehouse import BigQueryWarehouse, Dataset
 from scrapers.base import Page, Request
 from scrapers.partition import partitions_between
-from scrapers.scrape import ScrapeContext, scrape, utc_now
+from scrapers.scrape import ScrapeContext, scrape
 
 if TYPE_CHECKING:
     from .conftest import Place, Ran

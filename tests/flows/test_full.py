@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from alerting.instant import utc_now
 from flows.ledger.ledger import LedgerEntry
 from flows.parameters import Mode
 from flows.truth.whole_history import history_of
 from processors.receipt import read_receipt
-from scrapers.scrape import utc_now
 
 if TYPE_CHECKING:
     from .conftest import Place, Ran

@@ -13,6 +13,7 @@ import pytest
 from pydantic import ValidationError
 
 from alerting.errors import ConfigurationError, LeaseHeld, PipelineError
+from alerting.instant import utc_now
 from deployments.local.upstreams.shops_upstream import ShopsUpstream
 from deployments.local.upstreams.shops_world import SETTINGS
 from deployments.local.upstreams.sold_upstream import SESSION_COOKIE, SOLD_SESSION, Challenge, SoldUpstream
@@ -31,7 +32,6 @@ from flows.run.progress import Progress
 from flows.run.run import Run
 from flows.truth.cleanup import find_leftovers
 from flows.wiring import Services, build_services
-from scrapers.scrape import utc_now
 from scrapers.sources.hemnet_sales import HemnetSales
 
 if TYPE_CHECKING:

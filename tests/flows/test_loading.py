@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from alerting.errors import CoverageLow, CriticalError
+from alerting.instant import utc_now
 from flows import loading, mapping
 from flows.asked import Asked
 from flows.loading import BATCHES_UNDER_WAY, BatchLoader, load_in_batches
@@ -20,7 +21,6 @@ from flows.run.recording import record_failure
 from flows.run.run import Run
 from flows.run.work_set import Landed
 from processors.warehouse import BigQueryWarehouse
-from scrapers.scrape import utc_now
 
 if TYPE_CHECKING:
     from .conftest import Place

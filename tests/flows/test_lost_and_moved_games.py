@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from alerting.instant import utc_now
 from alerting.run_facts import RunFacts
 from deployments.local.upstreams.box_scores_upstream import Upstream
 from deployments.local.upstreams.drive_upstream import DriveUpstream
@@ -36,7 +37,6 @@ from flows.truth.auditing import audit_sources
 from flows.truth.kept_look import keep_look_at
 from flows.truth.side_by_side import SideBySide, read_side_by_side
 from flows.wiring import Services
-from scrapers.scrape import utc_now
 
 NOW = dt.datetime(2025, 2, 1, 12, tzinfo=dt.UTC)
 DAYS = [dt.date(2024, 11, 2) + dt.timedelta(days=at) for at in range(4)]

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from alerting.errors import ConfigurationError
+from alerting.instant import utc_now
 from alerting.run_facts import RunFacts
 from deployments.local.upstreams.racing_upstream import RACING_PASSWORD, RACING_USER, RacingUpstream
 from deployments.local.upstreams.racing_world import RacingWorld
@@ -28,7 +29,6 @@ from flows.truth.deficits import find_deficits
 from flows.truth.inventory import read_inventory
 from flows.views.status import source_status
 from flows.wiring import build_services
-from scrapers.scrape import utc_now
 
 WORLD = RacingWorld(meetings=(4, 5), races=(2, 3), runners=(3, 5), bookmakers=2, horses=300)
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from alerting.errors import RateLimited
+from alerting.instant import utc_now
 from alerting.run_facts import RunFacts
 from deployments.local.upstreams.nba_upstream import NbaUpstream
 from flows.asked import Asked
@@ -31,7 +32,6 @@ from flows.run.starting_facts import starting_facts
 from flows.views.status import source_status
 from flows.wiring import Services, build_services
 from scrapers.pace.budget import Clock
-from scrapers.scrape import utc_now
 
 DAY, NEXT = "2024-11-02", "2024-11-03"
 RUNS = (f"bf-host{number:08d}" for number in itertools.count(1))

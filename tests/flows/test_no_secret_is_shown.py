@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from alerting.errors import SourceUnavailable
+from alerting.instant import utc_now
 from alerting.memory_store import MemoryObjectStore
 from flows import log
 from flows.ledger.ledger import Ledger, Verdict
@@ -16,7 +17,6 @@ from flows.run.canary_trial import CanaryTrial
 from flows.run.result_artifacts import attention_rows
 from flows.run.tally import Tally
 from flows.run.work_set import WorkSet
-from scrapers.scrape import utc_now
 
 PLANTED = "pl4nted-S3cret-value"
 KEY = "2024-01-01"

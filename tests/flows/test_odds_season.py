@@ -18,6 +18,7 @@ from pydantic import SecretStr
 import processors.sources
 import scrapers.sources
 from alerting.errors import ConfigurationError
+from alerting.instant import utc_now
 from alerting.run_facts import RunFacts
 from deployments.local.inbox.server import InboxClient
 from deployments.local.upstreams.odds_upstream import ODDS_KEY, OddsUpstream
@@ -38,7 +39,6 @@ from flows.wiring import Services
 from processors import registry as processor_registry
 from scrapers import registry
 from scrapers.pace.budget import Clock
-from scrapers.scrape import utc_now
 
 if TYPE_CHECKING:
     from ..conftest import Provisioned

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from alerting.instant import utc_now
 from flows.parameters import Mode
 from scrapers.partition import Partition
-from scrapers.scrape import utc_now
 from scrapers.sources.bdl_box_scores import BdlBoxScores
 
 if TYPE_CHECKING:

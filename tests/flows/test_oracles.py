@@ -11,6 +11,7 @@ import pytest
 from toy_family import PROCESSORS, TOYS, ToyServices
 
 from alerting.errors import ConfigurationError
+from alerting.instant import utc_now
 from alerting.run_facts import RunFacts
 from alerting.summary_rows import data_rows, table_state
 from flows.asked import Asked
@@ -28,7 +29,6 @@ from flows.truth.deficits import Deficit, find_deficits, find_gaps
 from flows.truth.inventory import Known, read_inventory
 from flows.truth.recount import recount_range
 from flows.wiring import Services
-from scrapers.scrape import utc_now
 
 DAYS = [f"2025-01-0{number}" for number in range(1, 6)]
 FIRST, LAST = DAYS[0], DAYS[-1]

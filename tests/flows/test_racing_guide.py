@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from alerting.instant import utc_now
 from deployments.local.upstreams.racing_upstream import RACING_PASSWORD, RACING_USER, RacingUpstream
 from deployments.local.upstreams.racing_world import RacingWorld
 from flows.ledger.ledger import Verdict
-from scrapers.scrape import utc_now
 
 if TYPE_CHECKING:
     from .conftest import Place, Ran

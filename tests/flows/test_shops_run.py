@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from alerting.errors import ConfigurationError, PipelineError
+from alerting.instant import utc_now
 from alerting.run_facts import RunFacts
 from deployments.local.upstreams.shops_upstream import ShopsUpstream
 from deployments.local.upstreams.shops_world import DAYS, FIRST_DAY, SETTINGS, SHOPS, PriceSpan
@@ -46,7 +47,6 @@ from flows.run.starting_facts import starting_facts
 from flows.truth.cleanup import find_leftovers
 from flows.wiring import Services, build_services
 from scrapers.partition import Partition
-from scrapers.scrape import utc_now
 from scrapers.sources.coffee_shops import CoffeeShops
 
 SOURCE = "coffee_shops"

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from alerting.instant import utc_now
 from flows.ledger.ledger import LedgerEntry, Verdict
 from flows.parameters import Mode
 from processors.base import Table
-from scrapers.scrape import utc_now
 
 from .test_late_rows import live
 

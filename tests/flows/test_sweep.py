@@ -14,6 +14,7 @@ import pytest
 from sweep_world import FIRST, Bench, Homes, Site, homes
 
 from alerting.errors import BlockedBySource, CriticalError
+from alerting.instant import utc_now
 from alerting.memory_store import MemoryObjectStore
 from alerting.smart_alert_manager import SmartAlertManager
 from flows.asked import Asked
@@ -30,7 +31,6 @@ from flows.wiring import Services, SourceKit
 from processors.base import LandedPage, Processor, Row, Table
 from scrapers.pace.quota import Purpose
 from scrapers.partition import Partition
-from scrapers.scrape import utc_now
 
 if TYPE_CHECKING:
     from conftest import Place

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from alerting.errors import CoverageLow, CriticalError, LandingUnavailable, SourceUnavailable
+from alerting.instant import utc_now
 from alerting.memory_store import MemoryObjectStore
 from alerting.smart_alert_manager import SmartAlertManager
 from flows.asked import Asked
@@ -31,7 +32,6 @@ from scrapers.base import Findings, Page, Request, Scraper
 from scrapers.manifest import Manifest
 from scrapers.pace.quota import Purpose
 from scrapers.partition import Partition, partitions_between
-from scrapers.scrape import utc_now
 from scrapers.spans import dates_of
 
 if TYPE_CHECKING:

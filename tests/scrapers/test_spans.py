@@ -10,12 +10,13 @@ import pytest
 from sales_world import FIRST, Api, Killed, Sales, World, days, source
 
 from alerting.errors import NotSettled, SourceContractError, SourceUnavailable
+from alerting.instant import utc_now
 from alerting.memory_store import MemoryObjectStore
 from scrapers.base import Dated, Findings, Page, Request
 from scrapers.landing import Landing
 from scrapers.manifest import Manifest
 from scrapers.partition import Partition, partitions_between
-from scrapers.scrape import ScrapeContext, utc_now
+from scrapers.scrape import ScrapeContext
 from scrapers.spans import SpanQueue, SpanResult, scrape_span
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from alerting.instant import utc_now
 from flows.truth.whole_history import read_histories
 from flows.views.calendar_page import Links, calendar_page, policy
 from flows.views.partition_page import partition_page
 from flows.wiring import build_services
 from scrapers.registry import sources as known_sources
-from scrapers.scrape import utc_now
 
 _PATH = "/calendar/"
 

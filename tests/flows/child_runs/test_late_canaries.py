@@ -10,6 +10,7 @@ import pytest
 from live_windows import PARENT, PATIENCE_S, SOURCE, days, fleet
 
 from alerting.errors import AuthenticationError
+from alerting.instant import utc_now
 from flows.asked import Asked
 from flows.backfill import run_backfill
 from flows.canaries import try_canaries
@@ -21,7 +22,6 @@ from flows.planning.planner import plan_asked
 from flows.run.orchestrator import Child, ChildRequest
 from flows.run.plain_orchestrator import PlainOrchestrator
 from processors.warehouse import BigQueryWarehouse
-from scrapers.scrape import utc_now
 
 if TYPE_CHECKING:
     from ..conftest import Place, Ran

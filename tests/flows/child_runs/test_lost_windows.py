@@ -10,6 +10,7 @@ import pytest
 from live_windows import PARENT, PATIENCE_S, SOURCE, Fleet, days, fleet
 
 from alerting.errors import CriticalError
+from alerting.instant import utc_now
 from alerting.run_facts import RunFacts
 from flows.child_runs.messages import (
     Report,
@@ -22,7 +23,6 @@ from flows.planning.planner import plan_asked
 from flows.run.orchestrator import Child, ChildRequest
 from flows.run.plain_orchestrator import PlainOrchestrator
 from flows.run.run import Run
-from scrapers.scrape import utc_now
 
 if TYPE_CHECKING:
     from .conftest import Place

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from alerting.errors import BudgetExhausted, CriticalError, LeaseHeld
+from alerting.instant import utc_now
 from alerting.memory_store import MemoryObjectStore
 from flows.asked import Asked
 from flows.child_runs.follower import Recorder
@@ -31,7 +32,6 @@ from flows.run.plain_orchestrator import PlainOrchestrator
 from flows.run.run import Run
 from flows.settings import Settings
 from flows.wiring import Services
-from scrapers.scrape import utc_now
 
 SOURCE = "bdl_box_scores"
 PARENT = "bf-parent000001"

@@ -12,6 +12,7 @@ from live_windows import PARENT, PATIENCE_S, SOURCE, days, fleet
 
 from alerting import store_clock
 from alerting.errors import LeaseHeld
+from alerting.instant import utc_now
 from alerting.store_clock import StoreClock
 from flows.child_runs import follower
 from flows.child_runs.follower import PATIENCE, Follower
@@ -23,7 +24,6 @@ from flows.child_runs.messages import (
 from flows.coordination.lease import Holder, Lease, LeaseRecord, lease_name, lease_record
 from flows.ledger.ledger import Verdict
 from flows.run.supervisor import SHORTEST_STEP_S
-from scrapers.scrape import utc_now
 
 if TYPE_CHECKING:
     from .conftest import Place

@@ -11,6 +11,7 @@ import pytest
 from live_windows import PARENT, PATIENCE_S, SOURCE, days, fleet
 
 from alerting.errors import CriticalError
+from alerting.instant import utc_now
 from flows.canaries import try_canaries
 from flows.child_runs.follower import UNJUDGED_FAILURES
 from flows.child_runs.messages import (
@@ -33,7 +34,6 @@ from flows.run.gate import SOURCE_DOWN
 from flows.run.orchestrator import Child, ChildRequest
 from flows.run.plain_orchestrator import PlainOrchestrator
 from flows.run.supervisor import SHORTEST_STEP_S
-from scrapers.scrape import utc_now
 
 if TYPE_CHECKING:
     from .conftest import Place

@@ -18,6 +18,7 @@ import pytest
 import typer
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
+from alerting.instant import utc_now
 from flows.cli.command import app
 from flows.cli.examples import EXAMPLES
 from flows.coordination.lease import Holder, Lease, read_lease
@@ -25,7 +26,6 @@ from flows.views.server_checks import server_checks
 from flows.wiring import build_services
 from scrapers.rate import Rate
 from scrapers.registry import sources
-from scrapers.scrape import utc_now
 
 SOURCE = "bdl_box_scores"
 VERBS = sorted(command.name or command.callback.__name__ for command in app.registered_commands)  # type: ignore[union-attr]

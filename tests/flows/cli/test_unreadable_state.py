@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from alerting.instant import utc_now
 from flows.coordination.lease import Holder, Lease
 from flows.ledger.reviews import Review, ReviewState, review_record
 from flows.truth.whole_history import read_histories
 from flows.views.calendar_page import Links, calendar_page
-from scrapers.scrape import utc_now
 
 SOURCE, OTHER = "bdl_box_scores", "bdl_games"
 ENTRY = f"ledger/source={SOURCE}/2025-01-02.json"

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from alerting.instant import utc_now
 from flows.closing.announcing import Origin, announce, run_events, verified_event
 from flows.closing.close import close_backfill
-from scrapers.scrape import utc_now
 
 if TYPE_CHECKING:
     from .conftest import Place, Ran

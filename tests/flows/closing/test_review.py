@@ -12,7 +12,7 @@ import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from alerting.errors import ConfigurationError, LeaseHeld, WarehouseBusy
-from alerting.instant import Instant
+from alerting.instant import Instant, utc_now
 from alerting.memory_store import MemoryObjectStore
 from flows.asked import Asked
 from flows.backfill import decided, run_backfill
@@ -30,7 +30,6 @@ from flows.run.orchestrator import Decided, Decision
 from flows.run.plain_orchestrator import PlainOrchestrator
 from processors.review import Stale
 from processors.review_dataset import ReviewDataset
-from scrapers.scrape import utc_now
 
 if TYPE_CHECKING:
     from ..conftest import Place

@@ -10,13 +10,13 @@ import pytest
 
 from alerting import store_clock
 from alerting.errors import StateUnreadable
+from alerting.instant import utc_now
 from alerting.outbox import Outbox, OutboxEntry
 from flows import watchdog
 from flows.closing.close import close_dead_runs
 from flows.coordination.lease import Holder, Lease, pause_lease
 from flows.planning.stored_plan import plan_name
 from flows.run.run import Run
-from scrapers.scrape import utc_now
 
 SOURCE, OTHER = "bdl_box_scores", "bdl_games"
 FLOW_RUN = "0193e1f0-0000-7000-8000-000000000001"

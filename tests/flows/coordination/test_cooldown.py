@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from alerting.errors import BlockedBySource, ConfigurationError, StateUnreadable
+from alerting.instant import utc_now
 from alerting.memory_store import MemoryObjectStore
 from flows import backfill as backfill_module
 from flows import daily as daily_module
@@ -24,7 +25,6 @@ from flows.ledger.resumes import Resume, keep_resume, read_resumes
 from flows.ledger.verdicts import resumes_at
 from flows.run import resume
 from flows.run.plain_orchestrator import PlainOrchestrator
-from scrapers.scrape import utc_now
 
 if TYPE_CHECKING:
     from .conftest import Place, Ran

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from alerting.errors import ConfigurationError, LeaseHeld
+from alerting.instant import utc_now
 from flows import backfill, backfill_family, daily
 from flows.asked import Asked, AskedFamily
 from flows.coordination import kept_lease
 from flows.coordination.kept_lease import held_by_hand, kept_alive
 from flows.coordination.lease import Holder, Lease, lease_record, read_lease
 from flows.run.plain_orchestrator import PlainOrchestrator
-from scrapers.scrape import utc_now
 
 if TYPE_CHECKING:
     from ..conftest import Place

@@ -14,11 +14,11 @@ import pytest
 
 from alerting import instant, machine, store_clock
 from alerting.errors import LeaseHeld, StateUnreadable
+from alerting.instant import utc_now
 from alerting.memory_store import MemoryObjectStore
 from alerting.store_clock import StoreClock
 from flows.coordination.lease import Holder, Lease, list_leases, pause_lease, read_lease, release_lease, suspended_runs
 from flows.coordination.lease_loan import ask_for, lend
-from scrapers.scrape import utc_now
 
 # Later than the store, which knows by its own clock when it took a lease.
 NOW = dt.datetime(2125, 2, 1, 12, tzinfo=dt.UTC)

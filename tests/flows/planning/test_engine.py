@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from alerting.instant import utc_now
 from alerting.summary import render
 from flows.asked import Asked
 from flows.backfill import _engine_for
@@ -17,7 +18,6 @@ from flows.parameters import Engine
 from flows.planning.engine import LEAST_S_A_PART, PROCESS_S_A_DATE, Load, Spread, spread
 from flows.planning.planner import plan_asked
 from flows.run.starting_facts import starting_facts
-from scrapers.scrape import utc_now
 
 if TYPE_CHECKING:
     from ..conftest import Place

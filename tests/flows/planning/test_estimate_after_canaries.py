@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+from alerting.instant import utc_now
 from alerting.memory_store import MemoryObjectStore
 from alerting.smart_alert_manager import SmartAlertManager
 from deployments.local.processes import Inherited, Serving, free_port, start_child, wait_ready
@@ -37,7 +38,6 @@ from flows.wiring import Services
 from scrapers.pace.budget import Clock
 from scrapers.partition import Partition
 from scrapers.registry import scraper, sources
-from scrapers.scrape import utc_now
 
 PROJECT_DIR = Path(__file__).parents[3]
 SEASON_ENDS, DAYS = dt.date(2025, 4, 13), 174

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from alerting.instant import utc_now
 from alerting.run_facts import RunFacts
 from flows.asked import Asked
 from flows.closing.finish import finish
@@ -23,7 +24,6 @@ from flows.run.run import Run
 from flows.run.starting_facts import starting_facts
 from flows.settings import Settings
 from flows.wiring import Services
-from scrapers.scrape import utc_now
 
 if TYPE_CHECKING:
     from .conftest import Place

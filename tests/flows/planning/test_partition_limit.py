@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from alerting.errors import ConfigurationError, WarehouseBusy
+from alerting.instant import utc_now
 from flows.asked import Asked
 from flows.planning.partition_limit import FEW_DATES, MOST_PARTITIONS, refuse_beyond_partition_limit, tables_to_look_at
 from flows.planning.plan import Path, Plan, PlannedPartition
 from flows.planning.planner import plan_asked
 from scrapers.partition import Partition
 from scrapers.registry import scraper
-from scrapers.scrape import utc_now
 
 if TYPE_CHECKING:
     from ..conftest import Place

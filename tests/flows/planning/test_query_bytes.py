@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
+from alerting.instant import utc_now
 from alerting.summary import render
 from flows.asked import Asked
 from flows.planning.plan import Plan
 from flows.planning.planner import plan_asked
 from flows.planning.query_bytes import DryRun, EarlyDryRun, plan_dry_run
 from processors.warehouse import BigQueryWarehouse
-from scrapers.scrape import utc_now
 
 from ..conftest import SOURCE
 

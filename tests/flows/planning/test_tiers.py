@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from alerting.errors import ConfigurationError
+from alerting.instant import utc_now
 from alerting.memory_store import MemoryObjectStore
 from flows.asked import Asked
 from flows.parameters import Mode
@@ -19,7 +20,6 @@ from flows.views.preflight import preflight
 from flows.wiring import Services
 from scrapers.partition import Partition
 from scrapers.rate import Rate
-from scrapers.scrape import utc_now
 
 NOW = dt.datetime(2026, 2, 1, tzinfo=dt.UTC)
 ASKED = Asked.model_validate({"source": "bdl_box_scores", "start_date": "2026-01-09", "end_date": "2026-01-11"})

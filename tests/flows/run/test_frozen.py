@@ -13,7 +13,7 @@ import pytest
 import processors.process
 from alerting import instant
 from alerting.errors import LandingUnavailable, LeaseHeld, PipelineError, SourceUnavailable
-from alerting.instant import Instant
+from alerting.instant import Instant, utc_now
 from alerting.memory_store import MemoryObjectStore
 from flows.asked import Asked
 from flows.coordination.lease import Holder, Lease, read_lease
@@ -26,7 +26,6 @@ from flows.run.heartbeat import keep_alive
 from flows.run.plain_orchestrator import PlainOrchestrator
 from flows.run.recording import record_failure, take
 from flows.run.run import Run
-from scrapers.scrape import utc_now
 
 SOURCE, DAY, NEXT = "bdl_box_scores", "2025-01-03", "2025-01-04"
 SHORT_TTL_S = 0.2

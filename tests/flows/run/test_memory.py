@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from alerting.instant import utc_now
 from alerting.local_store import FileObjectStore
 from flows.asked import Asked
 from flows.ledger.ledger import Ledger
@@ -22,7 +23,6 @@ from flows.run.starting_facts import starting_facts
 from flows.settings import Settings
 from flows.wiring import Services, SourceKit
 from scrapers.base import Page, Request
-from scrapers.scrape import utc_now
 
 DATES, BODY_BYTES = 400, 200_000
 BOUND_BYTES = 16 * 2**20

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from outside import kind_of_google
 from requests.adapters import HTTPAdapter
 
+from alerting.instant import utc_now
 from alerting.memory_store import MemoryObjectStore
 from alerting.object_store import StoredObject
 from flows.asked import Asked
@@ -18,7 +19,6 @@ from flows.planning.planner import plan_asked
 from flows.settings import Settings
 from flows.wiring import Services
 from scrapers.partition import partitions_between
-from scrapers.scrape import utc_now
 
 if TYPE_CHECKING:
     import pytest

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from alerting.errors import CriticalError
+from alerting.instant import utc_now
 from flows.asked import Asked
 from flows.closing.finish import finish
 from flows.coordination.lease import Holder, Lease
@@ -28,7 +29,6 @@ from flows.run.starting_facts import starting_facts
 from flows.run.supervisor import Supervisor
 from flows.wiring import build_services
 from processors.sources.bdl_box_scores import BdlBoxScores
-from scrapers.scrape import utc_now
 
 if TYPE_CHECKING:
     from .conftest import Place, Ran

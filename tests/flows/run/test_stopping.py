@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from alerting.errors import AuthenticationError, BlockedBySource, LandingUnavailable
+from alerting.instant import utc_now
 from flows.asked import Asked
 from flows.dates import NOT_ATTEMPTED, land_partition
 from flows.run.plain_orchestrator import PlainOrchestrator
 from flows.run.run import Run
 from scrapers.pace.budget import Clock
-from scrapers.scrape import utc_now
 
 DATES = 12
 

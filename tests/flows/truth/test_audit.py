@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from alerting.errors import LeaseHeld
+from alerting.instant import utc_now
 from flows.coordination.lease import Holder, Lease
 from flows.ledger.ledger import Verdict
 from flows.parameters import Mode
@@ -24,7 +25,6 @@ from flows.truth import auditing
 from flows.truth.deficits import summarised
 from flows.truth.landed import landed_attempts
 from flows.wiring import build_services
-from scrapers.scrape import utc_now
 
 SOURCE = "bdl_box_scores"
 FIRST, LAST = dt.date(2025, 1, 1), dt.date(2025, 1, 6)

@@ -18,6 +18,7 @@ from alerting.errors import (
     SourceUnavailable,
     StateUnreadable,
 )
+from alerting.instant import utc_now
 from alerting.memory_store import MemoryObjectStore
 from deployments.local.upstreams.box_scores_upstream import Upstream
 from flows.asked import Asked
@@ -38,7 +39,7 @@ from scrapers.base import Findings, Page, Request, Scraper
 from scrapers.first_date_search import Look
 from scrapers.landing import Landing
 from scrapers.partition import Partition, partitions_between
-from scrapers.scrape import ScrapeContext, scrape, utc_now
+from scrapers.scrape import ScrapeContext, scrape
 from scrapers.sources.bdl_box_scores import BdlBoxScores
 
 SOURCE = "bdl_box_scores"

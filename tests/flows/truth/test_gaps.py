@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from alerting.instant import utc_now
 from flows.ledger.ledger import Verdict
-from scrapers.scrape import utc_now
 
 TABLES = {"nba_bdl_games", "nba_bdl_player_stats"}
 SOURCE = "bdl_box_scores"

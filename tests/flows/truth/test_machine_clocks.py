@@ -11,6 +11,7 @@ import pytest
 
 from alerting import store_clock
 from alerting.errors import CriticalError
+from alerting.instant import utc_now
 from flows.coordination.lease import Holder, Lease
 from flows.ledger.ledger import Verdict
 from flows.parameters import Mode
@@ -19,7 +20,7 @@ from flows.truth.reconcile import rebuild_ledger
 from flows.views.status import source_status
 from scrapers.manifest import Manifest
 from scrapers.pace.budget import Budget
-from scrapers.scrape import ScrapeContext, scrape, utc_now
+from scrapers.scrape import ScrapeContext, scrape
 
 SOURCE, DATE = "bdl_box_scores", "2025-01-01"
 FIRST = dt.date(2025, 1, 1)

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from alerting.instant import utc_now
 from flows.ledger.ledger import Verdict
 from flows.truth.auditing import audit_sources, reopen
 from flows.truth.deficits import Deficit, find_gaps
 from flows.truth.inventory import read_inventory
 from flows.truth.reconcile import rebuild_ledger
 from flows.truth.recount import recount_range
-from scrapers.scrape import utc_now
 
 if TYPE_CHECKING:
     from .conftest import Place, Ran

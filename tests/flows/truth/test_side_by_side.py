@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from toy_family import PROCESSORS, TOYS, ToyServices
 
+from alerting.instant import utc_now
 from flows.cli.side_by_side import coverage_document, coverage_lines
 from flows.ledger.ledger import Verdict
 from flows.truth.deficits import Deficit
 from flows.truth.kept_look import keep_look_at
 from flows.truth.side_by_side import SideBySide, read_side_by_side
-from scrapers.scrape import utc_now
 
 from ..test_oracles import DAYS, PLAYED, deficits, game, put_calendar, ran
 

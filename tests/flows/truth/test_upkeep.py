@@ -10,6 +10,7 @@ import pytest
 
 from alerting.errors import LeaseHeld, StateUnreadable
 from alerting.incident import Incident
+from alerting.instant import utc_now
 from alerting.run_facts import RunFacts
 from flows.coordination.lease import Holder, Lease, pause_lease, read_lease
 from flows.ledger.ledger import Verdict
@@ -21,7 +22,6 @@ from flows.truth.reconcile import rebuild_ledger
 from flows.views.preflight import preflight
 from flows.wiring import build_services
 from scrapers.base import Page, Request
-from scrapers.scrape import utc_now
 
 SOURCE = "bdl_box_scores"
 TOMORROW = dt.timedelta(days=1, minutes=1)

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
+from alerting.instant import utc_now
 from deployments.local.inbox.page import Inbox
 from deployments.local.inbox.smtp import Troubles
 from deployments.local.inbox.store import MailStore
 from flows.run.calendar_artifact import calendar_artifacts
 from flows.truth.whole_history import read_histories
-from scrapers.scrape import utc_now
 
 SOURCE = "bdl_box_scores"
 

@@ -25,6 +25,7 @@ from alerting.errors import (
     Shrunk,
     SourceUnavailable,
 )
+from alerting.instant import utc_now
 from alerting.memory_store import MemoryObjectStore
 from alerting.message import from_bytes
 from alerting.outbox import Outbox
@@ -51,7 +52,6 @@ from flows.settings import Settings
 from flows.views.situation import State, situation_of
 from flows.views.status import source_status
 from flows.wiring import Services
-from scrapers.scrape import utc_now
 
 SOURCE = "bdl_box_scores"
 KEYS = [f"2025-01-{day:02d}" for day in range(1, 11)]

@@ -6,11 +6,11 @@ import datetime as dt
 
 import pytest
 
+from alerting.instant import utc_now
 from alerting.memory_store import MemoryObjectStore
 from flows.settings import Settings
 from flows.views.status import source_status
 from flows.wiring import Services
-from scrapers.scrape import utc_now
 
 
 @pytest.fixture
