@@ -8,13 +8,16 @@ import http.cookiejar
 import logging
 import os
 import ssl
+import sys
 import threading
 import time
 import urllib.parse
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from typing import Any, Protocol
+from urllib.request import getproxies_environment
 
 import httpx
 
@@ -37,6 +40,19 @@ _OF_CONNECTIONS = (
     "SSL_CERT_DIR",
     "SSLKEYLOGFILE",
 )
+
+
+def socks_remedy() -> str:
+    """How to get rid of a SOCKS proxy of which httpx makes no request, "" where there is none or it can be used.
+
+    httpx reads the variables when a client is made, before it knows that an address is asked without a proxy.
+    """
+    proxies = getproxies_environment()
+    socks = [scheme for scheme in ("all", "http", "https") if proxies.get(scheme, "").startswith("socks")]
+    if not socks or find_spec("socksio") is not None:
+        return ""
+    names = " ".join(f"{scheme.upper()}_PROXY {scheme}_proxy" for scheme in socks)
+    return f"unset {names}; or {sys.executable} -m pip install socksio"
 
 
 @dataclass(frozen=True, slots=True)

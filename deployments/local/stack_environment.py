@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Collection, Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-from urllib.request import getproxies_environment
 
 from alerting.errors import ConfigurationError
 from deployments.local.prefect_children import client_settings
@@ -22,6 +19,7 @@ from deployments.local.upstreams.racing_upstream import RACING_PASSWORD, RACING_
 from deployments.local.upstreams.shops_world import SETTINGS
 from deployments.local.upstreams.sold_world import AREAS
 from scrapers.registry import scraper
+from scrapers.transport import socks_remedy
 
 GOOGLE_PROJECT = "gapless-local"
 LOCAL_API_KEY = "sample-key"
@@ -198,15 +196,8 @@ def refuse_real_credentials() -> None:
 
 
 def refuse_socks_proxy() -> None:
-    """Raises ``ConfigurationError`` for a proxy of which httpx, and so Prefect's client, makes no request at all.
-
-    It reads the variable when it is made, before it knows that this machine is asked without a proxy.
-    """
-    proxies = getproxies_environment()
-    socks = [scheme for scheme in ("all", "http", "https") if proxies.get(scheme, "").startswith("socks")]
-    if socks and find_spec("socksio") is None:
-        names = " ".join(f"{scheme.upper()}_PROXY {scheme}_proxy" for scheme in socks)
+    """Raises ``ConfigurationError`` for a proxy of which Prefect's client makes no request at all."""
+    if remedy := socks_remedy():
         raise ConfigurationError(
-            f"{socks[0].upper()}_PROXY names a SOCKS proxy, which needs the package socksio. Nothing was started",
-            hint=f"unset {names}; or {sys.executable} -m pip install socksio",
+            "the environment names a SOCKS proxy, which needs the package socksio. Nothing was started", hint=remedy
         )

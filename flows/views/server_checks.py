@@ -19,6 +19,7 @@ from flows.views.preflight import Checked
 from scrapers.pace.rate_limits import described
 from scrapers.rate import Rate
 from scrapers.registry import account_of
+from scrapers.transport import socks_remedy
 
 _ANSWER_TIMEOUT_S = 15.0
 PROVISION = "python -m deployments.provision"
@@ -70,10 +71,8 @@ def _unreachable(address: str, error: Exception) -> Checked:
     if getattr(getattr(error, "response", None), "status_code", 0) == 401:
         detail = f"{address} answers 401: PREFECT_API_AUTH_STRING is not the server's PREFECT_SERVER_API_AUTH_STRING"
         return Checked("prefect api", "fail", detail, "source .gapless/env, or export PREFECT_API_AUTH_STRING=...")
-    if isinstance(error, ImportError):
-        # A SOCKS proxy, of which httpx makes no request without the package socksio.
-        detail = f"{address} cannot be asked: {str(error)[:200]}"
-        return Checked("prefect api", "fail", detail, "unset ALL_PROXY all_proxy, or pip install socksio")
+    if isinstance(error, ImportError) and (remedy := socks_remedy()):
+        return Checked("prefect api", "fail", f"{address} cannot be asked: {str(error)[:200]}", remedy)
     detail = f"{address} does not answer: {type(error).__name__} {str(error)[:200]}"
     return Checked("prefect api", "fail", detail, "make up, or start the server that PREFECT_API_URL names")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from importlib.util import find_spec
+import sys
 from pathlib import Path
 
 import pytest
@@ -36,13 +36,15 @@ def test_without_a_server_nothing_is_provisioned_and_one_line_says_why(address, 
     assert "Next: " in str(ended.value.code)
 
 
-@pytest.mark.skipif(find_spec("socksio") is not None, reason="with socksio the client makes requests over SOCKS")
-def test_a_socks_proxy_without_its_package_is_said_and_not_that_the_server_is_missing(monkeypatch):
-    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
+@pytest.mark.parametrize("name", ["ALL_PROXY", "HTTP_PROXY"])
+def test_a_socks_proxy_without_its_package_is_said_and_not_that_the_server_is_missing(name, monkeypatch):
+    monkeypatch.setenv(name, "socks5://127.0.0.1:9")
+    # As where it is not installed.
+    monkeypatch.setitem(sys.modules, "socksio", None)
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}), pytest.raises(SystemExit) as ended:
         main([])
     assert "cannot be asked: Using SOCKS proxy" in str(ended.value.code)
-    assert "Next: unset ALL_PROXY" in str(ended.value.code)
+    assert f"Next: unset {name} {name.lower()};" in str(ended.value.code)
 
 
 class NoDeployments:

@@ -254,9 +254,9 @@ def test_a_socks_proxy_that_no_client_can_use_stops_everything_before_it_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
-    monkeypatch.setattr("deployments.local.stack_environment.find_spec", lambda _: None)
+    monkeypatch.setitem(sys.modules, "socksio", None)
     with pytest.raises(
-        ConfigurationError, match=r"ALL_PROXY names a SOCKS proxy.*Nothing was started.*unset ALL_PROXY"
+        ConfigurationError, match=r"names a SOCKS proxy.*Nothing was started.*unset ALL_PROXY all_proxy;"
     ):
         Stack(tmp_path / "state").up()
     assert not (tmp_path / "state").exists()
