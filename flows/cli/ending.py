@@ -26,7 +26,8 @@ def ending_lines(services: Services, name: str, backfill_id: str, state: str, me
         return lines
     try:
         lines += _causes(services, backfill_id)
-        next_step = f"look: gapless status {name}" if owed.covers else situation_of(services, name, utc_now()).next_step
+        situation = None if owed.covers else situation_of(services, name, utc_now())
+        next_step = situation.next_step_after(backfill_id) if situation else f"look: gapless status {name}"
     except PipelineError as error:  # the run has ended as it did, whatever cannot be read now
         next_step = str(error)
     is_whole = owed.run_facts.verdict == "COMPLETE"

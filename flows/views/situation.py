@@ -290,6 +290,11 @@ class Situation:
             return f"renew the key; then gapless preflight {self.source} --canary, and {self.again}"
         return self.again
 
+    def next_step_after(self, backfill_id: str) -> str:
+        """What a person has to do when this run has ended: what another one left and takes up is no answer to that."""
+        own = tuple(one for one in self.resumes if one.backfill_id == backfill_id)
+        return dataclasses.replace(self, resumes=own).next_step
+
     @property
     def retry_failed(self) -> str:
         """The command that takes up what has failed."""
