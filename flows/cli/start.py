@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 
@@ -14,12 +14,13 @@ from pydantic import ValidationError
 
 from alerting.errors import WrongUsage
 from alerting.instant import utc_now
+from alerting.outbox import Outbox
 from alerting.ranges import compress_dates
 from flows.asked import Asked, AskedFamily
 from flows.calendar_dates import listed_dates
 from flows.cli.ending import ending_lines
 from flows.cli.output import check_range, finish, say, show
-from flows.parameters import NO_DATE, Engine, Mode, Reason
+from flows.parameters import NO_DATE, Engine, Mode, Publish, Reason
 from flows.planning.period import period_dates
 from flows.truth.inventory import span_of
 from flows.wiring import Services
@@ -211,6 +212,17 @@ def keys_of_cause(services: Services, backfill_id: str, cause: str) -> list[str]
     from flows.closing import mailing
 
     return mailing.keys_of_cause(services, backfill_id, cause)
+
+
+def published_as(services: Services, runs: Iterable[str]) -> dict[str, str]:
+    """The parameter of a run that does again what these runs left open: rows that a person wanted to see wait again.
+
+    Empty where nobody wanted to see any. Raises ``StateUnreadable``.
+    """
+    outbox, after = Outbox(services.store), Publish.AFTER_APPROVAL.value
+    owed = (outbox.read(one) for one in sorted(set(runs)))
+    is_reviewed = any(one.run_facts.flags.get("publish") == after for one in owed if one is not None)
+    return {"publish": after} if is_reviewed else {}
 
 
 def start_keys(

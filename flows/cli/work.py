@@ -40,6 +40,7 @@ from flows.cli.start import (
     keys_of_run,
     listed_in,
     planned_of,
+    published_as,
     refuse_for_family,
     refuse_without_family,
     reviewed_by_source,
@@ -252,21 +253,24 @@ def retry_failed(
 ) -> None:
     """Run only the dates that failed (in one run, for one cause).
 
-    Waits up to six hours for another run of the source.
+    Waits up to six hours for another run of the source. What failed in a run that publishes after approval waits for
+    one again.
     """
-    services, waits = build_services(), dict[str, Any](wait_for_lease_s=PASTED_WAIT_S)
-    services.source_kit(source)
+    services = build_services()
+    kit, given = services.source_kit(source), dict[str, Any](wait_for_lease_s=PASTED_WAIT_S)
     if cause:
         if not run_id:
             raise typer.BadParameter("a cause belongs to a run: --run bf-...", param_hint="--cause")
         keys_of_run(services, run_id, source)
-        keys = keys_of_cause(services, run_id, cause)
-        start_keys(
-            services, source, keys, reason, no_follow=no_follow, as_json=as_json, note=f"{cause} of {run_id}", **waits
-        )
-    entries = services.source_kit(source).ledger.refresh()
-    keys = failed_keys(entries, keys_of_run(services, run_id, source) if run_id else None)
-    start_keys(services, source, keys, reason, no_follow=no_follow, as_json=as_json, retry_failed=True, **waits)
+        keys, runs = keys_of_cause(services, run_id, cause), {run_id}
+        given["note"] = f"{cause} of {run_id}"
+    else:
+        entries = kit.ledger.refresh()
+        keys = failed_keys(entries, keys_of_run(services, run_id, source) if run_id else None)
+        runs = {run_id} if run_id else {entries[key].backfill_id for key in keys}
+        given["retry_failed"] = True
+    given |= published_as(services, runs)
+    start_keys(services, source, keys, reason, no_follow=no_follow, as_json=as_json, **given)
 
 
 @app.command()
@@ -313,8 +317,11 @@ def repair(
     say(as_json, "\n".join(text))
     if not yes and sys.stdin.isatty() and sys.stdout.isatty():
         typer.confirm("Begin?", abort=True, err=as_json)
+    entries = services.source_kit(source).ledger.refresh()
     keys = auditing.reopen(services, source, findings, f"repair-{now:%Y%m%dT%H%M%SZ}", now)
-    start_keys(services, source, keys, reason, no_follow=no_follow, as_json=as_json)
+    left = {entry.backfill_id for key in keys if (entry := entries.get(key)) and not entry.verdict.is_good}
+    given = published_as(services, left)
+    start_keys(services, source, keys, reason, no_follow=no_follow, as_json=as_json, **given)
 
 
 def _repair_plan(findings: Sequence[Finding]) -> str:
