@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -37,6 +38,10 @@ settings.load_profile("gapless")
 # Before Prefect reads its settings. Without it, whatever looks for a server where none is named starts one: 5 s of CPU,
 # and it stays until the tests end.
 os.environ["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"] = "false"
+
+# A script that runs tests in the background has them ignore Ctrl+C, and every process that they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
