@@ -58,10 +58,10 @@ def _main(given: argparse.Namespace) -> int:
             return 0
         if is_season:
             season_job = importlib.import_module("deployments.local.season_job")
-            code: int = season_job.run_season_of(stack.urls(), given.season, given.dates, given.kills)
+            code: int = season_job.run_season_of(stack, given.season, given.dates, given.kills)
         else:
             main_job = importlib.import_module("deployments.local.main_job")
-            code = main_job.run_main_job(stack.urls(), given.start_date, given.end_date)
+            code = main_job.run_main_job(stack, given.start_date, given.end_date)
         _say_where(stack)
         if not was_up:
             print("The stack stops now and keeps its state and ports; `make up` opens the links above again.")

@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from alerting.errors import PipelineError
 from alerting.instant import utc_now
+from deployments.local.stack import Stack
 from flows.pages import artifact_key, run_page
 from flows.planning.plan import make_plan
 from flows.planning.requested import Selection, requested_partitions
@@ -37,9 +38,12 @@ RUN_TIMEOUT_S = 900.0
 POLL_S = 0.5
 
 
-def run_main_job(urls: Mapping[str, str], start_date: str, end_date: str) -> int:
-    """Runs the deployment over the range, shows its progress, and ends with what came of it."""
-    services = build_services()
+def run_main_job(stack: Stack, start_date: str, end_date: str) -> int:
+    """Runs the deployment over the range, shows its progress, and ends with what came of it.
+
+    Raises ``ChildFailed`` when a child of the stack ends meanwhile.
+    """
+    services, urls = build_services(), stack.urls()
     calls_before = _upstream_calls(urls)
     scraper = services.source_kit(SOURCE).scraper
     partitions = requested_partitions(scraper, Selection(_date(start_date), _date(end_date)), utc_now())
@@ -48,7 +52,7 @@ def run_main_job(urls: Mapping[str, str], start_date: str, end_date: str) -> int
     run_id = start_deployment_run(
         f"backfill/{SOURCE}", {"start_date": start_date, "end_date": end_date, "reason": "test", "note": "make run"}
     )
-    run = watch(services, run_id, [partition.key for partition in partitions])
+    run = watch(stack, services, run_id, [partition.key for partition in partitions])
     _report(urls, services, run, [partition.key for partition in partitions], _upstream_calls(urls) - calls_before)
     return 0 if run.state is not None and run.state.is_completed() else 1
 
@@ -70,8 +74,11 @@ def start_deployment_run(deployment: str, parameters: Mapping[str, str]) -> UUID
     return UUID(found.group(0))
 
 
-def watch(services: Services, run_id: UUID, keys: Sequence[str]) -> FlowRun:
-    """Follows a run until it has ended, with a bar on a terminal and plain lines elsewhere."""
+def watch(stack: Stack, services: Services, run_id: UUID, keys: Sequence[str]) -> FlowRun:
+    """Follows a run until it has ended, with a bar on a terminal and plain lines elsewhere.
+
+    Raises ``ChildFailed`` when a child of the stack ends before it.
+    """
     ledger = services.source_kit(SOURCE).ledger
     began = time.monotonic()
     shown = -1
@@ -90,6 +97,7 @@ def watch(services: Services, run_id: UUID, keys: Sequence[str]) -> FlowRun:
                 return run
             if time.monotonic() - began > RUN_TIMEOUT_S:
                 raise PipelineError(f"run {run_id} has not ended after {RUN_TIMEOUT_S:.0f} s", stage="run")
+            stack.refuse_ended()
             time.sleep(POLL_S)
 
 

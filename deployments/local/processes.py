@@ -214,6 +214,13 @@ def wait_ready(children: Iterable[Child], timeout_s: float = 20.0) -> None:
         time.sleep(_POLL_S)
 
 
+def refuse_ended(children: Iterable[Child]) -> None:
+    """Raises ``ChildFailed`` for the first child that runs no more."""
+    for child in children:
+        if not child.alive():
+            raise ChildFailed(f"{child.name} ended.\n{_where(child)}")
+
+
 def _exit_code(child: Child) -> int | str:
     if child.process is None:
         return "unknown"

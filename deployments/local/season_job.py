@@ -21,6 +21,7 @@ from alerting.outbox import Outbox
 from alerting.run_facts import RunFacts
 from alerting.wording import plural
 from deployments.local.main_job import read_run, start_deployment_run
+from deployments.local.stack import Stack
 from flows.closing.close_family import told_steps
 from flows.coordination.lease import read_lease
 from flows.planning.period import period_dates
@@ -56,27 +57,27 @@ FROM {coverage} WHERE date BETWEEN DATE '{first}' AND DATE '{last}'
 """
 
 
-def run_season_of(urls: Mapping[str, str], period: str, dates: Sequence[str] | None, kills: int) -> int:
+def run_season_of(stack: Stack, period: str, dates: Sequence[str] | None, kills: int) -> int:
     """`run_season` of a season by its name, or of two dates."""
     if dates:
         first, last = map(dt.date.fromisoformat, dates)
-        return run_season(urls, {"start_date": str(first), "end_date": str(last)}, (first, last), kills)
-    return run_season(urls, {"period": period}, period_dates(period, NBA_SEASONS), kills)
+        return run_season(stack, {"start_date": str(first), "end_date": str(last)}, (first, last), kills)
+    return run_season(stack, {"period": period}, period_dates(period, NBA_SEASONS), kills)
 
 
-def run_season(urls: Mapping[str, str], asked: Mapping[str, str], days: Sequence[dt.date], kills: int) -> int:
+def run_season(stack: Stack, asked: Mapping[str, str], days: Sequence[dt.date], kills: int) -> int:
     """Runs the family over the season, killed ``kills`` times and begun again; says what came of it.
 
     Args:
-        urls: Of the stack.
+        stack: Is up, with a worker.
         asked: A period, or two dates, as parameters of the deployment.
         days: First and last date, for the troubles.
         kills: How often the process of the run is killed.
 
     Returns 0 when every source is complete, every expected game is there, every played one has prices, and each run has
-    exactly one mail.
+    exactly one mail. Raises ``ChildFailed`` when a child of the stack ends meanwhile.
     """
-    services, began = build_services(), time.monotonic()
+    services, urls, began = build_services(), stack.urls(), time.monotonic()
     _post(f"{urls['odds']}/gapless/plan", {"credits_a_month": 100_000, "has_history": True})
     before = {world: _calls(urls, world) for world in WORLDS}
     for world in WORLDS:
@@ -86,7 +87,7 @@ def run_season(urls: Mapping[str, str], asked: Mapping[str, str], days: Sequence
         run_id = start_deployment_run(
             f"backfill/{FAMILY}", {**asked, "reason": "test", "note": "make season", "also": json.dumps([ALSO])}
         )
-        state, told = _followed(services, run_id, kill_after=2 * number + 2 if number < kills else None)
+        state, told = _followed(stack, services, run_id, kill_after=2 * number + 2 if number < kills else None)
         runs.append(backfill_id_of(run_id, 1))
         _say(f"run {number + 1} of {kills + 1}: {state}: {told}")
     took_s = time.monotonic() - began
@@ -120,7 +121,7 @@ def troubles(days: Sequence[dt.date]) -> list[dict[str, Any]]:
     ]
 
 
-def _followed(services: Services, run_id: UUID, kill_after: int | None) -> tuple[str, str]:
+def _followed(stack: Stack, services: Services, run_id: UUID, kill_after: int | None) -> tuple[str, str]:
     """State and message of the run at its end; it is killed when so many sources have begun, None for never."""
     outbox, family_run, shown = Outbox(services.store), backfill_id_of(run_id, 1), ""
     while True:
@@ -139,6 +140,7 @@ def _followed(services: Services, run_id: UUID, kill_after: int | None) -> tuple
                 _say(f"  kill -9 of process {lease.pid}, in the middle of {shown}")
                 os.kill(lease.pid, signal.SIGKILL)
                 kill_after = None
+        stack.refuse_ended()
         time.sleep(POLL_S)
 
 

@@ -28,7 +28,7 @@ from deployments.local.guard import start_guard
 from deployments.local.inbox.server import start_inbox
 from deployments.local.prefect_sign_in import SIGN_IN_PATH
 from deployments.local.process_id import TOKEN_VARIABLE, ProcessId
-from deployments.local.processes import Child, Inherited, Serving, free_port, start_child, wait_ready
+from deployments.local.processes import Child, Inherited, Serving, free_port, refuse_ended, start_child, wait_ready
 from deployments.local.stack_environment import (
     calendar_environment,
     client_environment,
@@ -154,6 +154,10 @@ class Stack:
     def children(self) -> list[Child]:
         """What is recorded, running or not."""
         return load_state(self._file).children
+
+    def refuse_ended(self) -> None:
+        """Raises ``ChildFailed`` when one of them runs no more: nothing goes on without it."""
+        refuse_ended(self.children())
 
     def environment(self) -> dict[str, str]:
         """What the environment of a client needs to work with this stack and with nothing else.

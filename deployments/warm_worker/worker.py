@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import multiprocessing
 import os
+import shutil
 import signal
 import tempfile
 from collections.abc import Callable, Mapping
@@ -213,8 +214,24 @@ class WarmWorker(ProcessWorker):
     async def __aenter__(self) -> WarmWorker:
         self._server = ForkServer()
         await self._server.warm_up()
-        await super().__aenter__()
+        self._folder, usual = tempfile.mkdtemp(prefix="gapless-worker-"), tempfile.tempdir
+        # Prefect keeps code of its runs in a folder of one name for all users of a machine, and a worker of whoever did
+        # not make it ends at its start (3.8.8).
+        tempfile.tempdir = self._folder
+        try:
+            await super().__aenter__()
+        except BaseException:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise
+        finally:
+            tempfile.tempdir = usual
         return self
+
+    async def __aexit__(self, *exc_info: Any) -> None:
+        try:
+            await super().__aexit__(*exc_info)
+        finally:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def keep_looking_for_cancels(observer: FlowRunCancellingObserver) -> None:

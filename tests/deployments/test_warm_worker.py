@@ -19,11 +19,19 @@ import httpx
 import pytest
 from prefect._internal.observers import FlowRunCancellingObserver
 from prefect.client.schemas.objects import FlowRun, State
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling, Crashed
 from prefect.workers.process import ProcessJobConfiguration
 
 from deployments.warm_worker.flow_run import run_engine
-from deployments.warm_worker.worker import Forked, ForkServer, _is_forkable, end_unbegun, keep_looking_for_cancels
+from deployments.warm_worker.worker import (
+    Forked,
+    ForkServer,
+    WarmWorker,
+    _is_forkable,
+    end_unbegun,
+    keep_looking_for_cancels,
+)
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux forks")
 
@@ -47,6 +55,28 @@ class Server:
     async def set_flow_run_state(self, _run_id: UUID, state: State[None], *, force: bool) -> None:
         assert force
         self.run.state = state
+
+
+def test_a_worker_begins_where_another_user_has_the_folder_that_prefect_shares_and_leaves_nothing_behind(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async def is_there(_: object, *__: object) -> None:
+        """Nothing is asked of a server."""
+
+    monkeypatch.setattr("prefect.workers.base.BaseWorker.__aenter__", is_there)
+    monkeypatch.setattr("prefect.workers.base.BaseWorker.__aexit__", is_there)
+    monkeypatch.setattr("deployments.warm_worker.worker.ForkServer.warm_up", is_there)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    others = tmp_path / "runner_storage"
+    others.touch()
+
+    async def story() -> list[Path]:
+        async with WarmWorker("pool"):
+            return list(tmp_path.glob("*/runner_storage/*"))
+
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}):
+        assert len(asyncio.run(story())) == 1
+    assert list(tmp_path.iterdir()) == [others]
 
 
 @pytest.mark.parametrize(

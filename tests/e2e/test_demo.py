@@ -80,3 +80,17 @@ def test_ctrl_c_stops_every_child_and_ends_with_130(tmp_path: Path) -> None:
     assert running.returncode == 130, output
     assert "everything this command started is stopped" in output
     assert not [child for child in children if child.alive()]
+
+
+def test_a_worker_that_ends_meanwhile_ends_the_command_with_its_log(tmp_path: Path) -> None:
+    running = subprocess.Popen(
+        command(tmp_path), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert running.stdout is not None
+    said = [next(line for line in running.stdout if "prefect deployment run" in line)]
+    (worker,) = [child for child in Stack(tmp_path).children() if child.name == "worker"]
+    os.kill(worker.identity.pid, signal.SIGKILL)
+    said += running.communicate(timeout=120)[0]
+    assert running.returncode == 1, said
+    assert f"error: worker ended. Log {worker.log_path}: " in "".join(said)
+    assert alive(Stack(tmp_path)) == []
