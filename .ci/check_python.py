@@ -28,7 +28,10 @@ def problem(version):
 def candidates():
     """Paths of interpreters by name on PATH, and of those that pyenv keeps beside it, newest minor version first."""
     root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
-    kept = sorted(root.iterdir()) if root.is_dir() else []
+    try:
+        kept = sorted(root.iterdir())
+    except OSError:  # none, or of another user
+        kept = []
     for minor in range(NEWEST[1], OLDEST[1] - 1, -1):
         name = f"python{OLDEST[0]}.{minor}"
         found = shutil.which(name)

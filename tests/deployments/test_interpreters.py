@@ -50,6 +50,17 @@ def test_fit_versions_have_no_problem(minor: int) -> None:
     assert CHECK["problem"]((3, minor)) == ""
 
 
+def test_a_folder_of_interpreters_that_cannot_be_read_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def of_another_user(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    (tmp_path / "versions").mkdir()
+    monkeypatch.setattr(Path, "iterdir", of_another_user)
+    monkeypatch.setenv("PYENV_ROOT", str(tmp_path))
+    monkeypatch.setenv("PATH", "")
+    assert list(CHECK["candidates"]()) == []
+
+
 def test_the_newest_other_interpreter_is_another_one_that_starts() -> None:
     found = CHECK["newest_other"](sys.version_info[:2])
     if found is not None:

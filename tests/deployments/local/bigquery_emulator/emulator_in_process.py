@@ -174,6 +174,8 @@ def running(folder: Path) -> Iterator[Emulator]:
         persistence_mode=PersistenceMode.PERSISTENT,
         data_dir=folder / "data",
         gcs_local_root=folder / "gcs",
+        # Without one, all users of a machine share that of who came first.
+        upload_staging_dir=folder / "uploads",
         enable_format_extensions=False,
         log_level=LogLevel.ERROR,
         metrics_enabled=False,
