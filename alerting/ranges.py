@@ -158,4 +158,9 @@ def _quote(text: str) -> str:
 
 
 def _unquote(text: str) -> str:
-    return _ESCAPE.sub(lambda match: bytes.fromhex(match[0].replace("%", "")).decode("utf-8", "surrogatepass"), text)
+    try:
+        return _ESCAPE.sub(
+            lambda match: bytes.fromhex(match[0].replace("%", "")).decode("utf-8", "surrogatepass"), text
+        )
+    except UnicodeDecodeError:
+        raise ValueError(f"{text[:60]!r} has an escape in it that stands for no character") from None

@@ -98,7 +98,7 @@ def requested_partitions(scraper: Scraper, selected: Selection, now: dt.datetime
     excluded = _keys_of(scraper, "exclude", selected.exclude, names)
     like = date_of(partitions[0].key)
     # One outside of the range excludes nothing, rightly; one of another step never would.
-    if odd := sorted(key for key in excluded if len(date_of(key)) != len(like)):
+    if odd := sorted(key for key in excluded if len(date_of(key)) != len(like) or ("@" in key and names == [""])):
         raise _refused(scraper, f"exclude: {odd[0]} is no {scraper.step} of {scraper.source}", f"write it as {like}")
     wanted -= excluded
     if not wanted:
@@ -108,7 +108,7 @@ def requested_partitions(scraper: Scraper, selected: Selection, now: dt.datetime
 
 def _named_series(scraper: Scraper, selected: Selection) -> list[str]:
     """The entities asked for: those named, else those that ``dates`` names all of its dates of, else all."""
-    listed = expand_dates(selected.dates)
+    listed = _listed(scraper, "dates", selected.dates)
     of_dates = {key.rpartition("@")[0] for key in listed} if all("@" in key for key in listed) else set()
     names = sorted(_keys(scraper, "entities", selected.entities.strip() or ", ".join(of_dates) or ALL))
     if not names:
@@ -118,14 +118,20 @@ def _named_series(scraper: Scraper, selected: Selection) -> list[str]:
 
 def _keys_of(scraper: Scraper, parameter: str, dates: str, names: Sequence[str]) -> set[str]:
     """The keys of a list; a date alone is that date of each of ``names``."""
+    listed = _listed(scraper, parameter, dates)
+    return {key for one in listed for key in ([one] if "@" in one or names == [""] else _at(names, one))}
+
+
+def _listed(scraper: Scraper, parameter: str, dates: str) -> list[str]:
+    """What a list names, nothing where it was not given."""
     if not dates.strip():
-        return set()
+        return []
     try:
         listed = listed_dates(dates)
         if not listed:
             # Commas alone are a list that somebody's script left empty, and not all there is.
             raise ValueError(f"no date in {dates!r}")
-        return {key for one in listed for key in ([one] if "@" in one or names == [""] else _at(names, one))}
+        return listed
     except ValueError as error:
         raise _refused(scraper, f"{parameter}: {error}", "write them as 2025-01-03, 2025-01-07..2025-01-09") from error
 
@@ -156,7 +162,10 @@ def requested_entities(scraper: Scraper, entities: str, exclude: str = "") -> li
     wanted = _keys(scraper, "entities", entities)
     if not wanted:
         raise _unfit(scraper, f"{scraper.source} is asked by entity and not by date, and no entity was named", "all")
-    wanted -= _keys(scraper, "exclude", exclude)
+    excluded = _keys(scraper, "exclude", exclude)
+    if exclude.strip() and not excluded:
+        raise _unfit(scraper, f"exclude: no entity in {exclude[:60]!r}", entities)
+    wanted -= excluded
     if not wanted:
         raise _unfit(scraper, "every entity is excluded", entities)
     return [Partition.whole(key, scraper.zone) for key in sorted(wanted)]
@@ -173,7 +182,11 @@ def names_all(entities: str) -> bool:
 
 def _keys(scraper: Scraper, parameter: str, text: str) -> set[str]:
     keys: set[str] = set()
-    for item in expand_dates(text):
+    try:
+        items = expand_dates(text)
+    except ValueError as error:
+        raise _unfit(scraper, f"{parameter}: {error}", "town.state, town.state") from error
+    for item in items:
         name, _, variant = item.partition(VARIANT_MARK)
         _check_name(scraper, parameter, name)
         if variant and variant not in scraper.variants:

@@ -45,6 +45,32 @@ def test_what_cannot_be_an_entity_is_refused_before_any_effect(entities):
         keys(entities)
 
 
+@pytest.mark.parametrize("text", ["2025-01-05..2025-01-03", "2025-01..2025-02-03", "%FF", "a%C3.ca"])
+def test_text_that_no_list_of_names_can_be_is_refused_and_never_an_unknown_error(text):
+    shops, day = scraper("coffee_shops"), dt.date(2026, 1, 1)
+    for source, selected in (
+        (CIVIC, Selection(entities=text)),
+        (CIVIC, Selection(entities="all", exclude=text)),
+        (shops, Selection(day, day, entities=text)),
+        (shops, Selection(day, day, dates=text)),
+        (shops, Selection(day, day, dates=text, entities="a.example")),
+    ):
+        with pytest.raises(ConfigurationError, match="Nothing was done"):
+            requested_partitions(source, selected, NOW)
+
+
+@pytest.mark.parametrize("left_empty", [",", " , ", "(a.ca)"])
+def test_an_exclusion_that_names_no_entity_is_refused_and_not_passed_over(left_empty):
+    with pytest.raises(ConfigurationError, match=r"exclude: no entity in .* Nothing was done"):
+        keys("all", exclude=left_empty)
+
+
+def test_an_exclusion_of_a_date_of_an_entity_is_refused_by_a_source_without_entities():
+    day = dt.date(2026, 1, 1)
+    with pytest.raises(ConfigurationError, match=r"exclude: a\.example@2026-01-01 is no day of bdl_box_scores"):
+        requested_partitions(DATED, Selection(day, day, exclude="a.example@2026-01-01"), NOW)
+
+
 def test_v23_dates_and_entities_are_never_mixed():
     day = dt.date(2026, 1, 1)
     for source, start, end, entities in (
