@@ -290,22 +290,23 @@ def _owed_and_alive(
 ) -> tuple[list[OwedSummary], set[str]]:
     """What is owed, and the ids of runs that live; what cannot be read of either is added to ``troubles``."""
     unreadable = list[StateUnreadable]()
+    # Before the leases: a run takes its lease first, and owes its mail then. Who begins between two listings would
+    # owe a mail and hold nothing.
+    owed = owed_summaries(services.store, now, unreadable)
     leases = list(list_leases(services.store, unreadable))
     clock = StoreClock(services.store)
     alive = {one.backfill_id for one in leases if one.state == "held" and not has_run_out(clock, one, now)}
     alive |= suspended_runs(leases)
     # A live run takes the lease of a run whose rows wait for approval, and that run lives all the same.
     alive |= waiting_ids(list_reviews(services.store, waiting_only=True, unreadable=unreadable))
-    owed = owed_summaries(services.store, now, unreadable)
     troubles += unreadable
     return owed, alive
 
 
 def _is_closed(services: Services, owed: OwedSummary, now: dt.datetime) -> bool:
-    """Closes a run that is dead; False where its mail did not leave."""
+    """Closes a run that is dead; False where its mail did not leave, or somebody else has closed it meanwhile."""
     if owed.entry.finished_at is None or not owed.entry.message_id:
-        close_backfill(services, owed.backfill_id, aborted="crashed", now=now)
-        return True
+        return close_backfill(services, owed.backfill_id, aborted="crashed", now=now) is not None
     # It has ended, and its mail is drawn: a recount would put what is true today over the record of the run.
     free_lease_of(services, owed.backfill_id, now)
     send_owed_summary(services.store, services.channels, owed.backfill_id, now=now)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ from alerting.instant import utc_now
 from alerting.outbox import Outbox, OutboxEntry
 from flows import watchdog
 from flows.closing.close import close_dead_runs
-from flows.coordination.lease import Holder, Lease, pause_lease
+from flows.coordination.lease import Holder, Lease, pause_lease, release_lease
 from flows.planning.stored_plan import plan_name
 from flows.run.run import Run
 
@@ -84,6 +86,40 @@ def test_a_machine_whose_clock_is_ahead_ends_no_living_run(place: Any, monkeypat
     ahead = utc_now() + dt.timedelta(minutes=10)
     monkeypatch.setattr(store_clock, "utc_now", lambda: ahead)
     assert asyncio.run(watchdog._watch(place.services, ahead)).message == "0 dead runs, 0 mails handled"
+
+
+def _begin(store: Any) -> None:
+    now = utc_now()
+    Lease.acquire(store, SOURCE, Holder("bf-1"), now=now, ttl_s=60)
+    entry = OutboxEntry("bf-1", source=SOURCE, opened_at=now, heartbeat_at=now)
+    Outbox(store).update("bf-1", lambda found: found, create=lambda: entry)
+
+
+def _end(store: Any) -> None:
+    Outbox(store).update("bf-1", lambda entry: replace(entry, state="sent"))
+    release_lease(store, SOURCE, "bf-1", utc_now())
+
+
+@pytest.mark.parametrize("listing", [1, 2, 3])
+@pytest.mark.parametrize("happens", [_begin, _end])
+def test_a_run_that_begins_or_ends_while_the_dead_are_looked_for_is_none_of_them(
+    place: Any, happens: Callable[[Any], None], listing: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if happens is _end:
+        _begin(place.store)
+    before, made = place.store.list, list[str]()
+
+    def listed(prefix: str, **how: Any) -> list[Any]:
+        found = list(before(prefix, **how))
+        made.append(prefix.partition("/")[0])
+        if len(made) == listing:
+            happens(place.store)
+        return found
+
+    monkeypatch.setattr(place.services.store, "list", listed)
+    assert close_dead_runs(place.services, utc_now()) == []
+    assert set(made[:3]) == {"leases", "outbox", "reviews"}
+    assert place.inbox.messages() == []
 
 
 def test_a_run_that_died_behind_its_mail_is_freed_by_the_watchdog(place: Any, at_the_store: Any) -> None:
