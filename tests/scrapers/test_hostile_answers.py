@@ -190,8 +190,20 @@ def test_what_a_cache_took_later_or_an_age_that_is_none_changes_nothing(age):
         (b'<html><script id="__DATA__2">{}</script></html>', BlockedBySource),
         (b'<html><script data-id="__DATA__">{}</script></html>', BlockedBySource),
         (b"<html><script " + b' id="__DATA__"' * 200_000, SourceUnavailable),
+        (b"<html>" + b"<script x=\"'" * 200_000, SourceUnavailable),
+        (b"<html>" + b"<script>" * 300_000, SourceUnavailable),
+        (b"<html>" + b"<!--" * 500_000, SourceUnavailable),
+        (b"<html><script x='a>b' y=\"id=__DATA__\" id='__DATA__'>{}</script>", None),
+        (b"<html><script id=__DATA__>{}</script x><p title='<script id=__DATA__>'>", None),
+        (b"<html><!-- <script id='__DATA__'>[]</script> --><script id='__DATA__'>{}</script>", None),
+        (b"<html><!--><script id='__DATA__'>{}</script><!-- -->", None),
+        (b"<html><script>'<script id=__DATA__>[]'</script><script id='__DATA__'>{}</script>", None),
+        (b"<html><!-- <script id='__DATA__'>{}</script> --></html>", BlockedBySource),
+        (b"<html><template><script id='__DATA__'>{}</script></template></html>", BlockedBySource),
+        (b"<html><textarea><script id='__DATA__'>{}</script></textarea></html>", BlockedBySource),
+        (b"<html><noscript><script id='__DATA__'>{}</script></noscript></html>", BlockedBySource),
     ],
-    ids=["comments", "scripts, and cut", "scripts", "a page", "capitals", "another id", "no id", "ids without an end"],
+    ids=lambda one: f"{one[:60]!r}" if isinstance(one, bytes) else one and one.__name__,
 )
 def test_a_page_is_judged_in_time_whatever_it_is_made_of(body, kind):
     """Read by a careless pattern, the first would take longer than the universe is old, the second hours."""
