@@ -96,7 +96,8 @@ _LONGEST_NAME_CHARS = 80
 # Not those of what is not there: a next call would be told the same, unless the words are of calls alone.
 _NOT_THERE = (404, 405, 410)
 _MAY_BE_A_LIMIT = frozenset(range(400, 500)) - {403, 404, 405, 407, 408, 410, 421, 425, 429, 451}
-_REFUSED_BY_DEFENCES = (406, 418)
+# 999 is of LinkedIn, and of others who learned from it; HTTP ends at 599.
+_REFUSED_BY_DEFENCES = (406, 418, 999)
 # PostgREST names no unit, and writes */0 for nothing.
 _RANGE = re.compile(r"(?:[a-z-]+\s+)?(?:0-([0-9]{1,18})|\*)/([0-9]{1,18})", re.IGNORECASE)
 # Of a page that comes next, beside Link: GitLab, Azure and those who do it like them.
@@ -193,6 +194,7 @@ def problem_in(
         kind = _told_otherwise(answer, is_page=is_page, is_declared=kind is not None) or kind
     kind = kind or STATUSES.get(answer.status)
     if kind is None:
+        # One of 600 and above is none of HTTP, and taken for one of the server: RFC 9110, 15.
         kind = SourceUnavailable if answer.status >= 500 else SourceContractError
     return _build(kind, answer)
 
@@ -313,8 +315,9 @@ def _told_otherwise(answer: Answer, *, is_page: bool, is_declared: bool) -> type
     """
     if answer.status in _MAY_BE_A_LIMIT and _tells_a_limit(answer, is_page=is_page, is_call_refused=not is_declared):
         return RateLimited
-    if answer.status in _NOT_THERE or answer.status >= 500:
-        return RateLimited if not is_page and tells_limit(answer.body, is_call_refused=False) else None
+    is_of_calls = answer.status in _NOT_THERE or answer.status >= 500
+    if is_of_calls and not is_page and tells_limit(answer.body, is_call_refused=False):
+        return RateLimited
     return BlockedBySource if is_page and not is_declared and answer.status in _REFUSED_BY_DEFENCES else None
 
 

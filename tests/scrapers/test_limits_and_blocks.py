@@ -196,6 +196,12 @@ WRONG: dict[str, tuple[bytes, type[PipelineError]]] = {
         http("500 Internal Server Error", b"<title>Error 500: something went wrong...</title>", HTML),
         SourceUnavailable,
     ),
+    "a block with a status that HTTP does not have": (
+        http("999 Request denied", b"<html><script>window.location</script>", HTML),
+        BlockedBySource,
+    ),
+    "a status that HTTP does not have": (http("799 X", b"{}", JSON), SourceUnavailable),
+    "a limit with a status that HTTP does not have": (http("999 X", b"slow down, too many requests"), RateLimited),
     "a limit of another platform": (http("430 Shopify", b"slow down"), RateLimited),
     "nothing there, and nothing left": (
         http("404 Not Found", b"{}", JSON, "X-RateLimit-Remaining: 0", "Retry-After: 5"),
