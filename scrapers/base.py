@@ -550,11 +550,17 @@ class Scraper(ABC):
 
     @classmethod
     def last_settled(cls, now: dt.datetime) -> dt.date:
-        """The last date, in the source's zone, that may be asked for at ``now`` (aware)."""
+        """The last date, in the source's zone, that may be asked for at ``now`` (aware); of months the end of one.
+
+        Where only the present can be asked for it is today.
+        """
         day = now.date() + dt.timedelta(days=1)
-        while cls.settled_at(Partition.day(day, cls.zone)) > now:
-            day -= dt.timedelta(days=1)
-        return day
+        is_by_month = cls.step == "month" and cls.keeps_history
+        while True:
+            one = Partition.month(day.year, day.month, cls.zone) if is_by_month else Partition.day(day, cls.zone)
+            if cls.settled_at(one) <= now:
+                return one.end - dt.timedelta(days=1)
+            day = one.start - dt.timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)

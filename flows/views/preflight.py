@@ -145,7 +145,6 @@ def first_try(scraper: Scraper, now: dt.datetime) -> str:
         last = scraper.last_settled(now)
         first = last - dt.timedelta(days=2) if scraper.keeps_history else last
         if scraper.step == "month" and scraper.keeps_history:
-            last = last.replace(day=1) - dt.timedelta(days=1)
             first = last.replace(day=1)
         what = f"{max(first, scraper.floor)} {last}"
     return f"gapless run {scraper.source} {what} --reason test"
@@ -257,11 +256,8 @@ def _canary_partition(services: Services, source: str, now: dt.datetime) -> Part
         entity = requested_partitions(scraper, Selection(last, last), now)[0].entity
         if scraper.entity_facts is not None:
             scraper.facts_of(entity)
-    if scraper.step == "month" and not scraper.keeps_history:
-        return Partition.month(last.year, last.month, scraper.zone, entity)
     if scraper.step == "month":
-        before = last.replace(day=1) - dt.timedelta(days=1)
-        return Partition.month(before.year, before.month, scraper.zone, entity)
+        return Partition.month(last.year, last.month, scraper.zone, entity)
     return Partition.day(last, scraper.zone, entity)
 
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scrapers.partition import partitions_between
+from scrapers.registry import scraper, sources
 
 HOUR = dt.timedelta(hours=1)
 # With clocks that go forward and back by an hour, by half an hour, at midnight, and never.
@@ -54,3 +55,15 @@ def test_a_day_has_as_many_hours_as_its_zone_gives_it(date: str, zone: str, hour
     assert covered[0][0] == day.begins_at
     assert covered[-1][1] == day.ends_at
     assert all(one[1] == after[0] for one, after in pairwise(covered))
+
+
+@given(
+    minutes=st.integers(0, 500 * 1_440),
+    name=st.sampled_from([one for one in sources() if scraper(one).step != "whole"]),
+)
+def test_the_last_settled_date_can_be_asked_for_and_the_day_after_it_cannot(minutes: int, name: str) -> None:
+    source, now = scraper(name), dt.datetime(2023, 12, 1, tzinfo=dt.UTC) + dt.timedelta(minutes=minutes)
+    last = source.last_settled(now)
+    (asked,) = partitions_between(last, last, source.zone, source.step)
+    (after,) = partitions_between(last + dt.timedelta(days=1), last + dt.timedelta(days=1), source.zone, source.step)
+    assert source.settled_at(asked) <= now < source.settled_at(after)

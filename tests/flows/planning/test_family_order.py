@@ -125,3 +125,14 @@ def test_the_plan_of_eleven_racing_years_counts_calls_and_what_the_contract_cann
     assert results.planned.plan.counts()["fetch"] == answered == results.planned.estimate.calls
     assert f"{before:,} before the source's first date" in cards.planned.plan.describe()
     assert "older than the source answers for" in results.planned.plan.describe()
+
+
+def test_a_year_that_is_not_over_is_planned_up_to_the_last_month_that_is() -> None:
+    services = Services(Settings(project="p", console_only=True))
+    services.__dict__["store"] = MemoryObjectStore()
+    asked = AskedFamily(family="hemnet", period="2026")
+    steps = plan_family(services, asked, dt.datetime(2026, 11, 20, 12, tzinfo=dt.UTC)).steps
+    assert {step.asked.source: step.asked.end_date for step in steps} == {
+        "hemnet_details": dt.date(2026, 10, 31),
+        "hemnet_sales": dt.date(2026, 10, 31),
+    }

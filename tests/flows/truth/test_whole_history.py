@@ -122,6 +122,14 @@ def test_months_and_several_entities_have_a_cell_for_each() -> None:
     assert list(history.by_entity) == ["celtics", "lakers"]
 
 
+def test_a_month_that_is_not_over_is_missed_by_nobody() -> None:
+    now, audit_from = dt.datetime(2025, 3, 20, 12, tzinfo=dt.UTC), dt.date(2025, 1, 1)
+    known = dict([entry("2025-01"), entry("2025-02")])
+    history = history_of(Monthly(), known, (), now, audit_from=audit_from)
+    assert history.states == {"2025-01": "verified", "2025-02": "verified"}
+    assert not within(history, Monthly(), audit_from, dt.date(2025, 12, 31), now).missing
+
+
 def test_whole_entities_are_there_as_soon_as_the_source_declares_them() -> None:
     history = history_of(Whole(), dict([entry("alameda~agendas")]), (), NOW)
     assert history.states == {
