@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from alerting.advice import heals
 from alerting.errors import PipelineError
-from alerting.fingerprint import group_incidents
+from alerting.fingerprint import IncidentGroup, group_incidents
 from alerting.instant import utc_now
 from alerting.journal import IncidentJournal
-from alerting.outbox import Outbox
+from alerting.outbox import Outbox, OutboxEntry
+from alerting.ranges import expand_dates
 from alerting.redaction import printable
 from alerting.wording import cut_items, plural
-from flows.views.situation import situation_of
+from flows.views.situation import NOTHING, situation_of
+from flows.views.stored_runs import stored_work
 from flows.wiring import Services
 
 _SHOWN_CAUSES, _SHOWN_RANGES, _SHOWN_CHARS = 3, 8, 300
@@ -25,17 +30,28 @@ def ending_lines(services: Services, name: str, backfill_id: str, state: str, me
     if owed is None:
         return lines
     try:
-        lines += _causes(services, backfill_id)
-        situation = None if owed.covers else situation_of(services, name, utc_now())
-        next_step = situation.next_step_after(backfill_id) if situation else f"look: gapless status {name}"
+        groups = group_incidents(IncidentJournal(services.store).read(backfill_id)).groups
+        lines += _causes(groups)
+        next_step = f"look: gapless status {name}" if owed.covers else _next_step(services, name, owed, groups)
     except PipelineError as error:  # the run has ended as it did, whatever cannot be read now
         next_step = str(error)
     is_whole = owed.run_facts.verdict == "COMPLETE"
     return [*lines, *([] if is_whole else [f"next: {next_step}"]), f"record: gapless record {backfill_id}"]
 
 
-def _causes(services: Services, backfill_id: str) -> list[str]:
-    groups = group_incidents(IncidentJournal(services.store).read(backfill_id)).groups
+def _next_step(services: Services, name: str, owed: OutboxEntry, groups: Sequence[IncidentGroup]) -> str:
+    """Only of what the run itself was asked for, as in its mail; what a person decides about is no retry's."""
+    facts, now = owed.run_facts, situation_of(services, name, utc_now())
+    planned = stored_work(services.store, owed.backfill_id) or facts.calendar or now.entries
+    decided = set(expand_dates(facts.left_to_a_person))
+    next_step = now.next_step_after(owed, planned.keys() - decided)
+    if decided and next_step == NOTHING:
+        return f"see gapless reviews --source {name}"
+    is_retry = next_step.startswith(("gapless retry-failed", "gapless run"))
+    return f"fix first, then {next_step}" if is_retry and groups and not any(map(heals, groups)) else next_step
+
+
+def _causes(groups: Sequence[IncidentGroup]) -> list[str]:
     lines = []
     for group in groups[:_SHOWN_CAUSES]:
         ranges = cut_items(group.ranges.split(", "), _SHOWN_RANGES) if group.ranges else "the run"

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import StrEnum
 
 from alerting.advice import MAX_PASTED
@@ -33,6 +33,7 @@ from flows.ledger.cooldowns import Cooldown, lift_command, read_cooldown, sites_
 from flows.ledger.ledger import LedgerEntry, Verdict
 from flows.ledger.resumes import Resume, read_resumes
 from flows.ledger.reviews import Review, ReviewState, waiting_review
+from flows.parameters import PASTED_WAIT_S
 from flows.planning.requested import ALL
 from flows.run.progress import Progress
 from flows.truth.inventory import span_of
@@ -41,6 +42,7 @@ from flows.wiring import Services
 from scrapers.base import Scraper
 
 DEAD_KEY = AuthenticationError.__name__
+NOTHING = "nothing to do"
 QUOTA, BLOCK, PERSON, APPROVAL = "quota", "block", "a person", "approval"
 # A scheduled run that has not begun by then has no worker.
 OVERDUE = dt.timedelta(minutes=5)
@@ -69,7 +71,8 @@ class Situation:
 
     ``is_alive``: the holder has a heartbeat in time, or works by a loan, by the clock of the store as well.
     ``cooldown`` is None when runs may begin, ``left_alone`` are sites in cooldown; ``resumes`` are those
-    that still have something to do. ``review`` is the one whose rows wait for a decision.
+    that still have something to do. ``review`` is the one whose rows wait for a decision. Where a run has ``ended``,
+    what comes next is asked of its ``planned`` partitions alone.
     """
 
     source: str
@@ -86,6 +89,8 @@ class Situation:
     scraper: Scraper
     review: Review | None = None
     left_alone: Mapping[str, Cooldown] = dataclasses.field(default_factory=dict)
+    ended: OutboxEntry | None = None
+    planned: Collection[str] | None = None
 
     @property
     def is_held(self) -> bool:
@@ -188,12 +193,13 @@ class Situation:
     @property
     def open_keys(self) -> list[str]:
         """Partitions that were asked for and are not good, sorted."""
-        return sorted(key for key, entry in self.entries.items() if not entry.verdict.is_good)
+        found = sorted(key for key, entry in self.entries.items() if not entry.verdict.is_good)
+        return found if self.planned is None else [key for key in found if key in self.planned]
 
     @property
     def needs_key(self) -> bool:
         """The source refused the key, or Google our identity, and nothing went well there since."""
-        return any(one.error_type == DEAD_KEY and not one.verdict.is_good for one in self.entries.values())
+        return any(self.entries[key].error_type == DEAD_KEY for key in self.open_keys)
 
     @property
     def headline(self) -> str:
@@ -280,7 +286,7 @@ class Situation:
         if self.cooldown:
             return f"wait until {at(self.cooldown.until)}, or if you know that the block is gone: {self.lift}"
         if not self.open_keys:
-            return "nothing to do"
+            return NOTHING
         open_sites = {self.scraper.site_of(key) for key in self.open_keys} if self.left_alone else set()
         if open_sites and open_sites <= self.left_alone.keys():
             last = max(self.left_alone[site].until for site in open_sites)
@@ -290,15 +296,28 @@ class Situation:
             return f"renew the key; then gapless preflight {self.source} --canary, and {self.again}"
         return self.again
 
-    def next_step_after(self, backfill_id: str) -> str:
-        """What a person has to do when this run has ended: what another one left and takes up is no answer to that."""
-        own = tuple(one for one in self.resumes if one.backfill_id == backfill_id)
-        return dataclasses.replace(self, resumes=own).next_step
+    def next_step_after(self, ended: OutboxEntry, planned: Collection[str]) -> str:
+        """What a person has to do when this run of ``planned`` partitions has ended.
+
+        What other runs do, left, wait for or take up is no answer to that.
+        """
+        backfill_id = ended.backfill_id
+        is_own = self.lease is not None and self.lease.backfill_id == backfill_id
+        return dataclasses.replace(
+            self,
+            ended=ended,
+            planned=planned,
+            lease=self.lease if is_own else None,
+            is_alive=self.is_alive and is_own,
+            resumes=tuple(one for one in self.resumes if one.backfill_id == backfill_id),
+            review=self.review if self.review and self.review.backfill_id == backfill_id else None,
+        ).next_step
 
     @property
     def retry_failed(self) -> str:
         """The command that takes up what has failed."""
-        return f"gapless retry-failed {self.source} --reason errors"
+        run = f" --run {self.ended.backfill_id}" if self.ended else ""
+        return f"gapless retry-failed {self.source}{run} --reason errors"
 
     @property
     def again(self) -> str:
@@ -309,14 +328,21 @@ class Situation:
         if all(self.entries[key].has_failed for key in keys):
             return self.retry_failed
         ranges = compress_dates(keys, join="..")
+        is_short = len(ranges) <= MAX_PASTED
+        own = ""
+        if self.ended:
+            publish = self.ended.run_facts.flags.get("publish")
+            own += f" --publish {publish}" if publish else ""
+            own += "" if is_short else f" -p failed_of={self.ended.backfill_id}"
+            own += f" -p wait_for_lease_s={PASTED_WAIT_S}"
         if self.scraper.step == "whole":
             # What is done of all is skipped.
-            names = f"'{ranges}'" if len(ranges) <= MAX_PASTED else ALL
-            return f"gapless run {self.source} --entities {names} --reason errors"
+            names = f"'{ranges}'" if is_short else ALL
+            return f"gapless run {self.source} --entities {names}{own} --reason errors"
         first, last = span_of(self.scraper, keys)
         is_told = "," in ranges or self.scraper.has_series
-        days = f" --dates '{ranges}'" if is_told and len(ranges) <= MAX_PASTED else ""
-        return f"gapless run {self.source} {first} {last}{days} --reason errors"
+        days = f" --dates '{ranges}'" if is_told and is_short else ""
+        return f"gapless run {self.source} {first} {last}{days}{own} --reason errors"
 
 
 def cancel_command(flow_run_id: str) -> str:
