@@ -68,7 +68,7 @@ def lift_cooldown(
     site: Annotated[str, typer.Option("--site", metavar="SITE", help="Only this site of the source.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Allow runs of a blocked source again, or of one that the account's plan excluded. Logged under audit/."""
+    """Allow runs of a blocked source again. Also of one that the account's plan excluded; logged under audit/."""
     services, by = build_services(), Intervention(who(), reason, utc_now())
     refused = None if site else lift_refusal(services.source_kit(source), who=by.who, reason=by.reason, at=by.at)
     if refused is not None and cooling_until(services.store, source, by.at) is None:

@@ -102,7 +102,7 @@ def coverage(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Compare sources: items expected, landed, loaded and verified.
+    """Compare sources by items expected, landed and verified.
 
     Exit code 1 unless exactly the expected items are there and verified.
     """
@@ -134,7 +134,7 @@ def audit(
     below: Annotated[int, typer.Option("--below", min=0, help="Also list finished dates with fewer rows.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Find what is missing or wrong in ledger, payloads and tables. Changes nothing."""
+    """Find what is missing or wrong. Compares ledger, payloads and tables; changes nothing."""
     check_range(start, end)
     findings = auditing.audit_sources(build_services(for_a_person=True), sources or [], utc_now(), start, end, below)
     lines = summarised(one for one in findings if not only or one.deficit in only)
@@ -156,7 +156,7 @@ def preflight(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Check everything a run needs, with a remedy for each failure. Exit code 1 if one fails."""
+    """Check everything that a run needs. Each failure has its remedy; exit code 1 if one fails."""
     from flows.views import preflight as checking
     from flows.views.deep_preflight import deep_preflight
     from flows.views.server_checks import server_checks

@@ -112,6 +112,12 @@ def test_the_help_of_every_verb_ends_with_examples_that_it_understands(verb: str
         command.make_context(verb, shlex.split(arguments))
 
 
+def test_the_list_of_verbs_cuts_no_line(gapless: Any) -> None:
+    listed = gapless("-h").out.partition("Commands:")[2]
+    assert [line for line in listed.splitlines() if line.endswith("...")] == []
+    assert len(listed.strip().splitlines()) == len(VERBS)
+
+
 def test_a_shell_completes_verbs_options_and_sources() -> None:
     # One start of the command, as a start takes seconds: each asks for its own completion, as a shell does.
     asked = ["gapless repr", "gapless gaps bdl_box", "gapless run --fr"]
