@@ -20,7 +20,11 @@ from deployments.local.weather import WEATHERS
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0, 1 (the backfill did not end well), 2 (usage) or 130 (Ctrl+C)."""
-    parser = argparse.ArgumentParser(prog="python -m deployments.local.demo", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m deployments.local.demo",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--up", action="store_true", help="start the stack, provision it, and leave it running")
     parser.add_argument("--state-dir", type=Path, default=Path(".gapless"))
     parser.add_argument("--weather", choices=sorted(WEATHERS), default="", help="what lies between it and its servers")

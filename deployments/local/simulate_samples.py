@@ -250,7 +250,11 @@ class _Ended:
 
 def main() -> int:
     """A line for each source, and one for all; 1 when anything broke or could not be simulated."""
-    options = argparse.ArgumentParser(prog="python -m deployments.local.simulate_samples", description=__doc__)
+    options = argparse.ArgumentParser(
+        prog="python -m deployments.local.simulate_samples",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     options.add_argument("source", nargs="*", choices=[[], *SAMPLES])
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--schedules", type=int, default=100, help="of each source")

@@ -22,7 +22,11 @@ from urllib.parse import urlsplit
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line. Exit code 0, or 1 with the reason."""
-    parser = argparse.ArgumentParser(prog="python -m deployments.local.trouble", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m deployments.local.trouble",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("source", nargs="?", default="", help="whose sample; not with --mail")
     parser.add_argument("rules", nargs="*", metavar="RULE", help="JSON objects; none ends all trouble of the sample")
     parser.add_argument("--mail", default="", metavar="MODE", help="of the mail server: down, 451, hang ..., none")
@@ -34,9 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         url = urlsplit(json.loads(os.environ["GAPLESS_SOURCE_URLS"])[given.source])
         at = f"{url.scheme}://{url.netloc}/gapless/trouble"
-        _call("DELETE", at)
-        if given.rules:
-            _call("POST", at, [json.loads(rule) for rule in given.rules])
+        _call("POST", at, [json.loads(rule) for rule in given.rules])
         print(f"{given.source}: {', '.join(given.rules) or 'no trouble'}")
     except KeyError as error:
         print(f"error: {error} is not of a running stack. Next: make up; source .gapless/env", file=sys.stderr)

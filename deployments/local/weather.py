@@ -262,7 +262,11 @@ def _route(text: str) -> tuple[str, int, int]:
 
 def main() -> None:
     """Carries until SIGTERM, then prints the requests of each route."""
-    options = argparse.ArgumentParser(prog="python -m deployments.local.weather", description=__doc__)
+    options = argparse.ArgumentParser(
+        prog="python -m deployments.local.weather",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     options.add_argument("--kind", choices=sorted(WEATHERS), required=True)
     options.add_argument("--route", type=_route, action="append", required=True, metavar="ROUTE=PORT:TARGET")
     options.add_argument("--health-port", type=int, required=True)

@@ -244,7 +244,11 @@ async def _serve(port: int, backend: Child, backend_port: int) -> None:
 
 def main() -> int:
     """Command line: our port, then the command of fake-gcs-server without its address. 1 if that ends by itself."""
-    parser = argparse.ArgumentParser(prog="python -m deployments.local.gcs_emulator.front", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m deployments.local.gcs_emulator.front",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--log", type=Path, required=True)
     parser.add_argument("command", nargs="+")

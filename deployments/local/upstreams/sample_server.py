@@ -230,7 +230,11 @@ class SampleHandler(GuardedHandler):
             else:
                 self._json(Answer(404, {"error": "Not Found"}))
                 return
-        except (ValidationError, ValueError, KeyError, TypeError) as error:
+        except ValidationError as error:
+            wrong = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_url=False))
+            self._json(Answer(400, {"error": "; ".join(wrong)}))
+            return
+        except (ValueError, KeyError, TypeError) as error:
             self._json(Answer(400, {"error": str(error)}))
             return
         self._json(Answer(200, {"status": "ok"}))

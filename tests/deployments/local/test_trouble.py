@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 
@@ -29,12 +32,24 @@ def test_a_rule_of_the_command_line_strikes_and_no_rule_ends_it(
 
         assert main(["bdl_box_scores", '{"kind": "500", "dates": ["2025-01-03"]}']) == 0
         assert asked() == 500
+        assert main(["bdl_box_scores", '{"kind": "slow", "seconds": 2}']) == 1
+        assert "0.seconds: Extra inputs are not permitted" in capsys.readouterr().err
+        assert asked() == 500, "what cannot be understood ends no trouble"
         assert main(["bdl_box_scores"]) == 0
         assert asked() == 200
         assert main(["bdl_box_scores", '{"kind": "nonsense"}']) == 1
         assert main(["bdl_box_scores", "{"]) == 1
         assert main(["nosuch"]) == 1
         assert "Next: make up; source .gapless/env" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("program", ["trouble", "weather", "gcs_emulator.front", "demo", "simulate_samples"])
+def test_the_help_of_a_program_keeps_the_lines_that_can_be_pasted(program: str) -> None:
+    module = f"deployments.local.{program}"
+    command = [sys.executable, "-m", module, "--help"]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    told = importlib.import_module(module).__doc__ or ""
+    assert set(told.strip().splitlines()) <= set(said.splitlines())
 
 
 def test_the_mail_server_goes_down_and_comes_back(inbox: InboxClient, monkeypatch: pytest.MonkeyPatch) -> None:
