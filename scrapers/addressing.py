@@ -65,7 +65,10 @@ def credentials_of(auth: Auth | None, secrets: Mapping[str, str]) -> dict[str, s
         if not secret and auth and auth.is_optional:
             return {}
         if not secret:
-            raise AuthenticationError(f"the secret {name} is not set; no call was made")
+            raise AuthenticationError(
+                f"the secret {name} is not set; no call was made",
+                hint=f'give it to the worker: GAPLESS_SOURCE_SECRETS=\'{{"{name}": "..."}}\', or its Secret block',
+            )
         # A key file has lines and travels in no header.
         if not isinstance(auth, TokenAuth) and not (secret.isascii() and secret.isprintable()):
             raise ConfigurationError(f"the secret {name} holds characters no key can have; no call was made")

@@ -134,8 +134,9 @@ def test_what_is_no_key_file_is_told_without_a_call_and_without_its_values(upstr
 
 
 def test_without_the_secret_no_call_is_made(upstream, clients):
-    with pytest.raises(AuthenticationError, match=f"{SECRET} is not set; no call"):
+    with pytest.raises(AuthenticationError, match=f"{SECRET} is not set; no call") as caught:
         client_of(clients, upstream, "").fetch(LIST)
+    assert caught.value.hint.startswith("give it to the worker: GAPLESS_SOURCE_SECRETS='{\"" + SECRET), "not: renew it"
     assert _paths(upstream) == []
 
 
