@@ -87,11 +87,11 @@ def _refuse_without_truth(subject: Subject, truth: Ending) -> None:
     source, done = subject.asked.source, {key for key, verdict in truth.verdicts.items() if Verdict(verdict).is_good}
     if bad := sorted(truth.verdicts.keys() - done):
         raise ConfigurationError(
-            f"without any fault {len(bad)} of {plural(len(truth.verdicts), 'date')} do not become good "
+            f"without any fault {len(bad)} of {plural(len(truth.verdicts), 'date')} cannot be loaded "
             f"({', '.join(f'{key} {truth.verdicts[key]}' for key in bad[:3])}), so there is nothing to compare with",
             source=source,
             stage="simulate",
-            hint=f"gapless preflight {source} --canary",
+            hint=f"gapless preflight {source} --canary; if that passes, a run of these dates names the cause",
         )
     if not done:
         why = next((f" {what}" for what in truth.operations if what.startswith("(")), "")

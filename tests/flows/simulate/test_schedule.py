@@ -104,8 +104,9 @@ def test_a_source_that_fails_without_any_fault_is_refused_because_there_is_nothi
 ) -> None:
     settings = subject.settings.model_copy(update={"source_secrets": {}})
     without_key = Subject(subject.asked, settings, subject.begins_at, subject.engine, subject.answers)
-    with pytest.raises(ConfigurationError, match="without any fault 2 of 2 dates do not become good"):
+    with pytest.raises(ConfigurationError, match="without any fault 2 of 2 dates cannot be loaded") as caught:
         explore(without_key, seed=0, schedules=1, faults=True)
+    assert caught.value.hint.endswith("if that passes, a run of these dates names the cause")
 
 
 @pytest.mark.parametrize(
