@@ -61,7 +61,9 @@ def requested_partitions(scraper: Scraper, selected: Selection, now: dt.datetime
     if selected.entities.strip() and not scraper.has_series:
         raise _refused(scraper, f"{scraper.source} is asked by date and has no entities", "leave entities empty")
     if NO_DATE in (start_date, end_date):
-        raise _refused(scraper, "start_date and end_date are needed", "start_date=2025-01-01 end_date=2025-01-31")
+        raise _refused(
+            scraper, "start_date and end_date are needed", "add -p start_date=2025-01-01 -p end_date=2025-01-31"
+        )
     if start_date > end_date:
         raise _refused(scraper, f"start_date {start_date} is after end_date {end_date}", "swap them")
     if end_date < scraper.floor:
