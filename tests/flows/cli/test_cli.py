@@ -112,6 +112,15 @@ def test_the_help_of_every_verb_ends_with_examples_that_it_understands(verb: str
         command.make_context(verb, shlex.split(arguments))
 
 
+@pytest.mark.usefixtures("place")
+def test_missing_dates_can_be_added_as_the_refusal_writes_them(gapless: Any) -> None:
+    line = ["plan", "coffee_shops", "--entities", "all"]
+    refused = gapless(*line, "--json").data
+    assert refused["message"] == "start_date and end_date are needed. Nothing was done"
+    again = gapless(*line, *shlex.split(refused["next"].removeprefix("add ")), "--json").data
+    assert again["message"].startswith("no entity of coffee_shops is known"), "past the dates"
+
+
 def test_the_list_of_verbs_cuts_no_line(gapless: Any) -> None:
     listed = gapless("-h").out.partition("Commands:")[2]
     assert [line for line in listed.splitlines() if line.endswith("...")] == []
