@@ -231,8 +231,9 @@ class SampleHandler(GuardedHandler):
                 self._json(Answer(404, {"error": "Not Found"}))
                 return
         except ValidationError as error:
-            wrong = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_url=False))
-            self._json(Answer(400, {"error": "; ".join(wrong)}))
+            wrong = error.errors(include_url=False)
+            told = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}, got {one['input']!r:.80}" for one in wrong)
+            self._json(Answer(400, {"error": "; ".join(told)}))
             return
         except (ValueError, KeyError, TypeError) as error:
             self._json(Answer(400, {"error": str(error)}))
