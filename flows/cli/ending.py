@@ -13,7 +13,7 @@ from alerting.outbox import Outbox, OutboxEntry
 from alerting.ranges import expand_dates
 from alerting.redaction import printable
 from alerting.wording import cut_items, plural
-from flows.views.situation import NOTHING, situation_of
+from flows.views.situation import situation_of
 from flows.views.stored_runs import stored_work
 from flows.wiring import Services
 
@@ -44,11 +44,11 @@ def _next_step(services: Services, name: str, owed: OutboxEntry, groups: Sequenc
     facts, now = owed.run_facts, situation_of(services, name, utc_now())
     planned = stored_work(services.store, owed.backfill_id) or facts.calendar or now.entries
     decided = set(expand_dates(facts.left_to_a_person))
-    next_step = now.next_step_after(owed, planned.keys() - decided)
-    if decided and next_step == NOTHING:
+    left = now.after(owed, planned.keys() - decided)
+    if decided and not left.open_keys:
         return f"see gapless reviews --source {name}"
-    is_retry = next_step.startswith(("gapless retry-failed", "gapless run"))
-    return f"fix first, then {next_step}" if is_retry and groups and not any(map(heals, groups)) else next_step
+    is_in_vain = left.next_step == left.again and groups and not any(map(heals, groups))
+    return f"fix first, then {left.again}" if is_in_vain else left.next_step
 
 
 def _causes(groups: Sequence[IncidentGroup]) -> list[str]:

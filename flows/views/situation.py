@@ -42,7 +42,6 @@ from flows.wiring import Services
 from scrapers.base import Scraper
 
 DEAD_KEY = AuthenticationError.__name__
-NOTHING = "nothing to do"
 QUOTA, BLOCK, PERSON, APPROVAL = "quota", "block", "a person", "approval"
 # A scheduled run that has not begun by then has no worker.
 OVERDUE = dt.timedelta(minutes=5)
@@ -286,7 +285,7 @@ class Situation:
         if self.cooldown:
             return f"wait until {at(self.cooldown.until)}, or if you know that the block is gone: {self.lift}"
         if not self.open_keys:
-            return NOTHING
+            return "nothing to do"
         open_sites = {self.scraper.site_of(key) for key in self.open_keys} if self.left_alone else set()
         if open_sites and open_sites <= self.left_alone.keys():
             last = max(self.left_alone[site].until for site in open_sites)
@@ -296,11 +295,8 @@ class Situation:
             return f"renew the key; then gapless preflight {self.source} --canary, and {self.again}"
         return self.again
 
-    def next_step_after(self, ended: OutboxEntry, planned: Collection[str]) -> str:
-        """What a person has to do when this run of ``planned`` partitions has ended.
-
-        What other runs do, left, wait for or take up is no answer to that.
-        """
+    def after(self, ended: OutboxEntry, planned: Collection[str]) -> Situation:
+        """As this run of ``planned`` partitions left it: without what other runs do, left, wait for or take up."""
         backfill_id = ended.backfill_id
         is_own = self.lease is not None and self.lease.backfill_id == backfill_id
         return dataclasses.replace(
@@ -311,7 +307,7 @@ class Situation:
             is_alive=self.is_alive and is_own,
             resumes=tuple(one for one in self.resumes if one.backfill_id == backfill_id),
             review=self.review if self.review and self.review.backfill_id == backfill_id else None,
-        ).next_step
+        )
 
     @property
     def retry_failed(self) -> str:

@@ -52,10 +52,10 @@ def test_what_a_run_did_not_begin_is_taken_up_as_the_run_was_asked_for_it(place:
     now = situation_of(place.services, SOURCE, utc_now())
     how, waits = "--reason errors", f"-p wait_for_lease_s={PASTED_WAIT_S}"
     dates = "2025-01-05 2025-01-07 --dates '2025-01-05, 2025-01-07'"
-    assert now.next_step_after(owed, ["2025-01-05", "2025-01-07"]) == f"gapless run {SOURCE} {dates} {waits} {how}"
+    assert now.after(owed, ["2025-01-05", "2025-01-07"]).next_step == f"gapless run {SOURCE} {dates} {waits} {how}"
     reviewed = dataclasses.replace(owed, facts={**owed.facts, "flags": {"publish": "after_approval"}})
     last, own = untouched[-1], f"--publish after_approval -p failed_of={run.backfill_id}"
-    assert now.next_step_after(reviewed, ["2025-01-05", *untouched]) == (
+    assert now.after(reviewed, ["2025-01-05", *untouched]).next_step == (
         f"gapless run {SOURCE} 2025-01-05 {last} {own} {waits} {how}"
     )
 
