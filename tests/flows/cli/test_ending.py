@@ -7,7 +7,7 @@ import datetime as dt
 from typing import Any
 
 from alerting.instant import utc_now
-from alerting.outbox import Outbox
+from alerting.outbox import Outbox, OutboxEntry
 from flows.cli.ending import ending_lines
 from flows.coordination.lease import Holder, Lease
 from flows.ledger.pending import Pending, leave_pending
@@ -74,6 +74,19 @@ def test_what_no_retry_heals_is_fixed_first(place: Any, ran: Any) -> None:
     *_, next_step, _ = ending_lines(place.services, SOURCE, run.backfill_id, "Failed", "FAILED")
     again = f"gapless retry-failed {SOURCE} --run {run.backfill_id} --reason errors"
     assert next_step == f"next: fix first, then {again}"
+
+
+def test_what_a_person_did_not_approve_is_looked_at_and_not_retried(place: Any, ran: Any) -> None:
+    place.upstream.trouble({"kind": "500", "dates": ["2025-01-04"]})
+    run, _ = ran("2025-01-03", "2025-01-04")
+
+    def rejected(owed: OutboxEntry) -> OutboxEntry:
+        owed.facts = {**owed.facts, "left_to_a_person": "2025-01-04"}
+        return owed
+
+    Outbox(place.services.store).update(run.backfill_id, rejected)
+    *_, next_step, _ = ending_lines(place.services, SOURCE, run.backfill_id, "Failed", "FAILED")
+    assert next_step == f"next: see gapless reviews --source {SOURCE}"
 
 
 def test_a_dead_key_is_named_although_no_date_was_tried(place: Any, ran: Any) -> None:
