@@ -342,7 +342,7 @@ def _show_end(run: Run, flow_run_id: str) -> None:
     end_progress(flow_run_id, _told(run), calendar_artifacts(run.services, shown, utc_now(), flow_run_id))
     entries = [entry for key in run.work.planned if (entry := run.ledger.get(key))]
     origin = Origin(run.source, run.backfill_id, flow_run_id, run.services.table_names(run.source))
-    if verified := verified_event(origin, entries):
+    if verified := verified_event(origin, entries, run.begun_at):
         announce([verified])
 
 

@@ -9,6 +9,7 @@ is no part of the run: a server that does not answer is logged, and the mail say
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -21,7 +22,7 @@ from alerting.ranges import compress_dates
 from alerting.run_facts import GOOD_VERDICTS, RunFacts
 from flows.ledger.entry import LedgerEntry
 from flows.ledger.verdicts import CANCELLED, exit_code
-from flows.run.data_facts import changes_rows
+from flows.run.data_facts import changes_rows, lands_from
 from flows.run.interruption import impatient_client
 
 LOG = logging.getLogger("gapless.announcing")
@@ -61,15 +62,16 @@ def run_events(
     origin = Origin(facts.source, facts.backfill_id, facts.flow_run_id, tables)
     told = [_event(kind, origin, payload, facts.calendar)]
     # An id is kept once: what was told of a run that goes on would be all that anybody hears.
-    if not is_paused and (data := verified_event(origin, ledger.values())):
+    if not is_paused and (data := verified_event(origin, ledger.values(), lands_from(facts))):
         told.append(data)
     return told
 
 
-def verified_event(origin: Origin, entries: Iterable[LedgerEntry]) -> Event | None:
+def verified_event(origin: Origin, entries: Iterable[LedgerEntry], began_at: dt.datetime | None = None) -> Event | None:
     """The partitions to which this run gave a good verdict by loaded rows; None when there is none.
 
-    ``changed`` are those whose rows differ from what was there before: what a model built on them has to be built for.
+    ``changed`` are those whose rows differ from what was there before, or from what anybody was told: what a model
+    built on them has to be built for. ``began_at`` is of the run; see `flows.run.data_facts.changes_rows`.
     """
     mine = {
         one.partition: one
@@ -80,7 +82,7 @@ def verified_event(origin: Origin, entries: Iterable[LedgerEntry]) -> Event | No
         return None
     payload = {
         "partitions": len(mine),
-        "changed": compress_dates((key for key, one in mine.items() if changes_rows(one)), join=".."),
+        "changed": compress_dates((key for key, one in mine.items() if changes_rows(one, began_at)), join=".."),
         "rows": {
             table.rpartition(".")[2]: sum(one.loaded.get(table.rpartition(".")[2], 0) for one in mine.values())
             for table in origin.tables

@@ -14,6 +14,7 @@ from alerting.ranges import compress_dates
 from alerting.run_facts import RunFacts, TableFacts
 from alerting.wording import plural
 from flows.ledger.entry import LedgerEntry, Verdict
+from flows.parameters import Mode
 from processors.receipt import Receipt
 from processors.verification import Verification
 
@@ -22,9 +23,20 @@ _SHOWN = 4
 SLOW_ANSWER_S = 1.0
 
 
-def changes_rows(entry: LedgerEntry) -> bool:
-    """Whether the partition's last load created, updated or removed any row."""
-    return any(counts.get(what) for counts in entry.changes.values() for what in ("created", "updated", "removed"))
+def changes_rows(entry: LedgerEntry, began_at: dt.datetime | None) -> bool:
+    """Whether the partition's last load created, updated or removed any row, or may have found rows that are news.
+
+    These are of a run that landed the partition before ``began_at``, loaded it, and was killed before anybody was told:
+    see `lands_from`.
+    """
+    if any(counts.get(what) for counts in entry.changes.values() for what in ("created", "updated", "removed")):
+        return True
+    return bool(entry.changes) and began_at is not None and entry.answered_at < began_at
+
+
+def lands_from(facts: RunFacts) -> dt.datetime | None:
+    """Since when a run lands what it loads; None in mode reprocess, which loads again what others landed."""
+    return None if facts.mode == Mode.REPROCESS.value else facts.started_at
 
 
 def with_data_facts(

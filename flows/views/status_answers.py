@@ -12,7 +12,7 @@ from alerting.wording import about, current, plural
 from flows.ledger.ledger import LedgerEntry, Verdict
 from flows.planning.known_first_date import known_scraper
 from flows.planning.refused_tier import refused_tier
-from flows.run.data_facts import changes_rows, shrunk_text
+from flows.run.data_facts import changes_rows, lands_from, shrunk_text
 from flows.views.inspection import Cause, causes_of, mail_state
 from flows.views.situation import APPROVAL, BLOCK, DEAD_KEY, PERSON, QUOTA, Situation, State, at, cancel_command
 from flows.wiring import Services
@@ -259,10 +259,10 @@ def _eta(now: Situation) -> str:
 def _dependents(seen: Seen) -> str:
     dataset, names = seen.services.settings.dataset, seen.services.source_kit(seen.situation.source).scraper.tables
     tables = ", ".join(f"{dataset}.{name}" for name in names)
-    run = seen.situation.run.backfill_id if seen.situation.run else ""
-    changed = compress_dates(
-        entry.partition for entry in seen.situation.entries.values() if entry.backfill_id == run and changes_rows(entry)
-    )
+    run = seen.situation.run
+    began_at = lands_from(run.run_facts) if run else None
+    mine = [one for one in seen.situation.entries.values() if run and one.backfill_id == run.backfill_id]
+    changed = compress_dates(entry.partition for entry in mine if changes_rows(entry, began_at))
     return f"whatever reads {tables}; the last run changed {f'rows of {changed}' if changed else 'no row'}"
 
 

@@ -91,6 +91,20 @@ def test_what_came_unchanged_is_verified_and_not_changed(place: Place, ran: Ran,
     assert (heard[1]["payload"]["dates"], heard[1]["payload"]["changed"]) == ("2025-01-03", "")
 
 
+def test_rows_of_a_run_that_was_killed_before_their_verdict_are_told_as_changed_by_the_next_one(
+    place: Place, ran: Ran, heard: list[Any]
+) -> None:
+    # Landed and loaded; no verdict was written.
+    place.load(place.land("2025-01-03", 2), record=False)
+    _, facts = ran("2025-01-03", "2025-01-05")
+    _, verified = heard
+    assert facts.tables[0].changes.keys() == {"created", "unchanged"}
+    assert verified["payload"]["changed"] == verified["payload"]["dates"] == "2025-01-03..2025-01-05"
+    heard.clear()
+    ran("2025-01-03", "2025-01-05", mode="reprocess")
+    assert heard[1]["payload"]["changed"] == "", "all of it was told"
+
+
 def test_a_run_that_goes_on_by_itself_or_is_suspended_is_paused(place: Place, ran: Ran) -> None:
     _, facts = ran("2025-01-03", "2025-01-03")
     ledger = place.ledger.entries()
